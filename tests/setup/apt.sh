@@ -8,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then as_root() { "$@"; }; else as_root() { sudo "$@"; }; 
 
 apt_get() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
-    -o APT::Update::Error-Mode=any -q "$@"
+    -o APT::Update::Error-Mode=any -o Dpkg::Use-Pty=0 -qq "$@"
 }
 
 die() { echo "test set-up: $*" >&2; exit 1; }
