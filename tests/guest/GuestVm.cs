@@ -150,9 +150,9 @@ public sealed class GuestVm : IAsyncDisposable
         {
             status = await ReadControlAsync();
         }
-        catch (OperationCanceledException)
+        catch (Exception error) when (error is OperationCanceledException or IOException)
         {
-            status = null;
+            status = null; // out of time, or QEMU's end of the socket broke: said below
         }
         finally
         {

@@ -2,7 +2,6 @@
 // file system on it, runs .NET, talks with the host in steps; and a guest that fails is reported as such.
 
 using System.Security.Cryptography;
-using Polyblk.GuestRig;
 
 namespace Polyblk.GuestRig.Tests;
 
@@ -32,6 +31,8 @@ public sealed class GuestRigTests : IDisposable
                 modprobe virtio_blk && modprobe ext4
                 within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
                 pass kernel $(uname -r)
+                check modules sh -ec 'for m in ublk_drv vduse vhost_vdpa virtio_vdpa nbd loop raid1 raid10 raid456 xfs dm-mod; do modprobe $m; done'
+                check nodes test -c /dev/ublk-control -a -c /dev/vduse/control
                 equal queues $(ls /sys/block/vda/mq | wc -l) 2
                 check mkfs mkfs.ext4 -q -F /dev/vda
                 check mount mount -t ext4 /dev/vda /mnt
@@ -53,7 +54,7 @@ public sealed class GuestRigTests : IDisposable
         await guest.SendAsync("go on with it");
         GuestResult result = await guest.CompletionAsync();
 
-        result.RequireSuccess("kernel", "queues", "mkfs", "mount", "write", "umount", "fsck", "dotnet", "sum", "beyond", "said");
+        result.RequireSuccess("kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", "dotnet", "sum", "beyond", "said");
         Assert.StartsWith(release, result["kernel"].Detail, StringComparison.Ordinal);
         Assert.Contains("rig: booted", result.Log, StringComparison.Ordinal);
     }

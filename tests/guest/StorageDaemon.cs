@@ -1,15 +1,17 @@
-// QEMU's own storage daemon as a vhost-user-blk backend: known to be good, so a failure here is the rig's.
+// QEMU's own storage daemon as a vhost-user-blk backend: known to be good, so a failure of a test with it is the test's or the
+// rig's; and a peer to compare with.
 
 using System.Diagnostics;
-using Polyblk.GuestRig;
 
-namespace Polyblk.GuestRig.Tests;
+namespace Polyblk.GuestRig;
 
 /// <summary>Serves a raw file over vhost-user-blk until disposed.</summary>
-internal sealed class StorageDaemon : IDisposable
+public sealed class StorageDaemon : IDisposable
 {
     private readonly Process _process;
 
+    /// <summary>Starts serving; returns when a client can connect.</summary>
+    /// <exception cref="InvalidOperationException">The daemon ended, or was not ready within a minute.</exception>
     public StorageDaemon(string file, string socket, int queues)
     {
         string pidFile = socket + ".pid";
@@ -25,6 +27,7 @@ internal sealed class StorageDaemon : IDisposable
             throw new InvalidOperationException("qemu-storage-daemon did not start serving.");
     }
 
+    /// <summary>Kills the daemon, as a crash would.</summary>
     public void Dispose()
     {
         _process.Kill(entireProcessTree: true);
