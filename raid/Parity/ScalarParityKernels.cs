@@ -10,17 +10,17 @@ internal sealed unsafe class ScalarParityKernels : ParityKernels
     public override string Name => Scalar;
 
     public override void Xor(byte** sources, int count, byte* destination, nuint length) =>
-        XorRange(sources, null, count, destination, 0, length);
+        XorRange(sources, null, count, destination, 0, length, false);
 
     public override void GeneratePq(byte** data, int count, byte* p, byte* q, nuint length) =>
-        PqRange(data, null, count, p, q, 0, length);
+        PqRange(data, null, 0, count, p, q, 0, length, false);
 
     public override void CopyXor(byte** sources, byte** staging, int count, byte* p, nuint length, bool nonTemporal = false) =>
-        XorRange(sources, staging, count, p, 0, length);
+        XorRange(sources, staging, count, p, 0, length, false);
 
     public override void CopyPq(
         byte** sources, byte** staging, int count, byte* p, byte* q, nuint length, bool nonTemporal = false) =>
-        PqRange(sources, staging, count, p, q, 0, length);
+        PqRange(sources, staging, 0, count, p, q, 0, length, false);
 
     public override void UpdateP(byte* source, byte* block, byte* p, nuint length) =>
         UpdateRange(0, source, block, p, null, 0, length);
@@ -37,11 +37,13 @@ internal sealed unsafe class ScalarParityKernels : ParityKernels
     public override void MultiplyAccumulate(byte c, byte* source, byte* destination, nuint length) =>
         MultiplyRange(c, source, destination, 0, length);
 
-    internal static void XorRange(byte** sources, byte** staging, int count, byte* destination, nuint from, nuint to)
+    /// <summary>With <paramref name="add"/>, the sum begins with what the destination holds.</summary>
+    internal static void XorRange(
+        byte** sources, byte** staging, int count, byte* destination, nuint from, nuint to, bool add)
     {
         for (nuint at = from; at < to; at++)
         {
-            byte sum = 0;
+            byte sum = add ? destination[at] : (byte)0;
             for (int i = 0; i < count; i++)
             {
                 byte value = sources[i][at];
@@ -52,12 +54,14 @@ internal sealed unsafe class ScalarParityKernels : ParityKernels
         }
     }
 
-    internal static void PqRange(byte** sources, byte** staging, int count, byte* p, byte* q, nuint from, nuint to)
+    /// <summary>The blocks first .. first + count - 1; with <paramref name="add"/>, P and Q hold the sums of those after them.</summary>
+    internal static void PqRange(
+        byte** sources, byte** staging, int first, int count, byte* p, byte* q, nuint from, nuint to, bool add)
     {
         for (nuint at = from; at < to; at++)
         {
-            byte sumP = 0, sumQ = 0;
-            for (int i = count - 1; i >= 0; i--)
+            byte sumP = add && p != null ? p[at] : (byte)0, sumQ = add ? q[at] : (byte)0;
+            for (int i = first + count - 1; i >= first; i--)
             {
                 byte value = sources[i][at];
                 if (staging != null && staging[i] != null) staging[i][at] = value;

@@ -6,6 +6,10 @@
 // (Q = 2Q ^ D), or, where multiplication is as cheap as doubling, as a sum of independent products. Single vectors and then
 // single bytes finish what is left.
 //
+// The hardware prefetchers follow only so many streams, and blocks at like offsets of their chunks share the sets of the first
+// cache. More than eight sources are therefore taken in groups of eight, page by page: the sums of a page stay in the first
+// cache between the groups, and each source is still read once.
+//
 // Flags of an algorithm are type arguments, so that the JIT makes a loop of its own for each combination; the methods go
 // straight to full optimisation, for a first call at tier 0 would take a thousand times as long as the later ones.
 
@@ -47,6 +51,8 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     where TCoefficient : unmanaged
 {
     private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
+    private const int GroupBlocks = 8;
+    private const nuint TileBytes = 4096;
 
     /// <summary>The coefficient of 2^i at index i; native memory that lives as long as the process.</summary>
     private readonly TCoefficient* powers = BuildPowers();
@@ -54,24 +60,24 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     public override string Name => TField.Name;
 
     public override void Xor(byte** sources, int count, byte* destination, nuint length) =>
-        XorCore<No, No>(sources, null, count, destination, length);
+        XorTiled<No>(sources, null, count, destination, length);
 
     public override void GeneratePq(byte** data, int count, byte* p, byte* q, nuint length)
     {
-        if (p == null) PqCore<No, No, No>(data, null, count, null, q, length);
-        else PqCore<Yes, No, No>(data, null, count, p, q, length);
+        if (p == null) PqTiled<No, No>(data, null, count, null, q, length);
+        else PqTiled<Yes, No>(data, null, count, p, q, length);
     }
 
     public override void CopyXor(byte** sources, byte** staging, int count, byte* p, nuint length, bool nonTemporal = false)
     {
         if (nonTemporal && IsAligned(staging, count, p, p))
         {
-            XorCore<Yes, Yes>(sources, staging, count, p, length);
+            XorCore<Yes, Yes, No>(sources, staging, count, p, 0, length);
             Fence();
         }
         else
         {
-            XorCore<Yes, No>(sources, staging, count, p, length);
+            XorTiled<Yes>(sources, staging, count, p, length);
         }
     }
 
@@ -80,12 +86,12 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     {
         if (nonTemporal && IsAligned(staging, count, p, q))
         {
-            PqCore<Yes, Yes, Yes>(sources, staging, count, p, q, length);
+            PqCore<Yes, Yes, Yes, No>(sources, staging, 0, count, p, q, 0, length);
             Fence();
         }
         else
         {
-            PqCore<Yes, Yes, No>(sources, staging, count, p, q, length);
+            PqTiled<Yes, Yes>(sources, staging, count, p, q, length);
         }
     }
 
@@ -117,15 +123,66 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     }
 
 
+    /// <summary>Many sources are taken in groups, tile by tile: see the theory of operation.</summary>
+    private static void XorTiled<TCopy>(byte** sources, byte** staging, int count, byte* destination, nuint length)
+        where TCopy : struct, IFlag
+    {
+        if (count <= GroupBlocks || IsAmong(sources, count, destination))
+        {
+            XorCore<TCopy, No, No>(sources, staging, count, destination, 0, length);
+            return;
+        }
+        for (nuint at = 0; at < length; at += TileBytes)
+        {
+            nuint end = Math.Min(length, at + TileBytes);
+            XorCore<TCopy, No, No>(sources, staging, GroupBlocks, destination, at, end);
+            for (int first = GroupBlocks; first < count; first += GroupBlocks)
+            {
+                byte** copies = TCopy.Value ? staging + first : null;
+                XorCore<TCopy, No, Yes>(sources + first, copies, Math.Min(GroupBlocks, count - first), destination, at, end);
+            }
+        }
+    }
+
+    /// <summary>As <see cref="XorTiled"/>; the last group comes first, for Horner's rule.</summary>
+    private void PqTiled<TP, TCopy>(byte** sources, byte** staging, int count, byte* p, byte* q, nuint length)
+        where TP : struct, IFlag
+        where TCopy : struct, IFlag
+    {
+        if (count <= GroupBlocks)
+        {
+            PqCore<TP, TCopy, No, No>(sources, staging, 0, count, p, q, 0, length);
+            return;
+        }
+        int last = count - GroupBlocks;
+        for (nuint at = 0; at < length; at += TileBytes)
+        {
+            nuint end = Math.Min(length, at + TileBytes);
+            PqCore<TP, TCopy, No, No>(sources, staging, last, GroupBlocks, p, q, at, end);
+            for (int next = last; next > 0; next -= GroupBlocks)
+            {
+                int first = Math.Max(0, next - GroupBlocks);
+                PqCore<TP, TCopy, No, Yes>(sources, staging, first, next - first, p, q, at, end);
+            }
+        }
+    }
+
     [MethodImpl(Hot)]
-    private static void XorCore<TCopy, TStream>(byte** sources, byte** staging, int count, byte* destination, nuint length)
+    private static void XorCore<TCopy, TStream, TAdd>(
+        byte** sources, byte** staging, int count, byte* destination, nuint at, nuint end)
         where TCopy : struct, IFlag
         where TStream : struct, IFlag
+        where TAdd : struct, IFlag
     {
-        nuint width = (nuint)TField.Width, column = 8 * width, at = 0;
-        for (; length - at >= column; at += column)
+        nuint width = (nuint)TField.Width, column = 8 * width;
+        for (; end - at >= column; at += column)
         {
             TVector a0 = TField.Zero, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
+            if (TAdd.Value)
+            {
+                XorFour<No, No>(destination + at, null, ref a0, ref a1, ref a2, ref a3);
+                XorFour<No, No>(destination + at + 4 * width, null, ref a4, ref a5, ref a6, ref a7);
+            }
             for (int i = 0; i < count; i++)
             {
                 byte* source = sources[i] + at;
@@ -136,9 +193,9 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
             StoreFour<TStream>(destination + at, a0, a1, a2, a3);
             StoreFour<TStream>(destination + at + 4 * width, a4, a5, a6, a7);
         }
-        for (; length - at >= width; at += width)
+        for (; end - at >= width; at += width)
         {
-            TVector sum = TField.Zero;
+            TVector sum = TAdd.Value ? TField.Load(destination + at) : TField.Zero;
             for (int i = 0; i < count; i++)
             {
                 TVector value = TField.Load(sources[i] + at);
@@ -147,7 +204,7 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
             }
             Put<TStream>(sum, destination + at);
         }
-        ScalarParityKernels.XorRange(sources, staging, count, destination, at, length);
+        ScalarParityKernels.XorRange(sources, staging, count, destination, at, end, TAdd.Value);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -167,16 +224,23 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     }
 
     [MethodImpl(Hot)]
-    private void PqCore<TP, TCopy, TStream>(byte** sources, byte** staging, int count, byte* p, byte* q, nuint length)
+    private void PqCore<TP, TCopy, TStream, TAdd>(
+        byte** sources, byte** staging, int first, int count, byte* p, byte* q, nuint at, nuint end)
         where TP : struct, IFlag
         where TCopy : struct, IFlag
         where TStream : struct, IFlag
+        where TAdd : struct, IFlag
     {
-        nuint width = (nuint)TField.Width, column = 4 * width, at = 0;
-        for (; length - at >= column; at += column)
+        nuint width = (nuint)TField.Width, column = 4 * width;
+        for (; end - at >= column; at += column)
         {
             TVector p0 = TField.Zero, p1 = p0, p2 = p0, p3 = p0, q0 = p0, q1 = p0, q2 = p0, q3 = p0;
-            for (int i = count - 1; i >= 0; i--)
+            if (TAdd.Value)
+            {
+                if (TP.Value) XorFour<No, No>(p + at, null, ref p0, ref p1, ref p2, ref p3);
+                XorFour<No, No>(q + at, null, ref q0, ref q1, ref q2, ref q3);
+            }
+            for (int i = first + count - 1; i >= first; i--)
             {
                 byte* source = sources[i] + at;
                 TVector v0 = TField.Load(source), v1 = TField.Load(source + width);
@@ -197,10 +261,11 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
             if (TP.Value) StoreFour<TStream>(p + at, p0, p1, p2, p3);
             StoreFour<TStream>(q + at, q0, q1, q2, q3);
         }
-        for (; length - at >= width; at += width)
+        for (; end - at >= width; at += width)
         {
-            TVector sumP = TField.Zero, sumQ = sumP;
-            for (int i = count - 1; i >= 0; i--)
+            TVector sumP = TP.Value && TAdd.Value ? TField.Load(p + at) : TField.Zero;
+            TVector sumQ = TAdd.Value ? TField.Load(q + at) : TField.Zero;
+            for (int i = first + count - 1; i >= first; i--)
             {
                 TVector value = TField.Load(sources[i] + at);
                 if (TCopy.Value && staging[i] != null) Put<TStream>(value, staging[i] + at);
@@ -210,7 +275,7 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
             if (TP.Value) Put<TStream>(sumP, p + at);
             Put<TStream>(sumQ, q + at);
         }
-        ScalarParityKernels.PqRange(sources, staging, count, p, q, at, length);
+        ScalarParityKernels.PqRange(sources, staging, first, count, p, q, at, end, TAdd.Value);
     }
 
     /// <summary>Folds block i into Q: by Horner's rule (blocks come from the last to the first), or as a product of its own.</summary>
@@ -237,6 +302,13 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     {
         if (TStream.Value) TField.StoreNonTemporal(value, destination);
         else TField.Store(value, destination);
+    }
+
+    private static bool IsAmong(byte** sources, int count, byte* destination)
+    {
+        for (int i = 0; i < count; i++)
+            if (sources[i] == destination) return true;
+        return false;
     }
 
     private static bool IsAligned(byte** staging, int count, byte* p, byte* q)
