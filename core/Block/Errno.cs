@@ -1,0 +1,35 @@
+namespace Polyblk.Core.Block;
+
+/// <summary>Linux error numbers used as request statuses (negated). Source: asm-generic/errno-base.h and errno.h.</summary>
+public static class Errno
+{
+    public const int EPERM = 1;
+    public const int ENOENT = 2;
+    public const int EINTR = 4;
+    public const int EIO = 5;
+    public const int ENXIO = 6;
+    public const int EAGAIN = 11;
+    public const int ENOMEM = 12;
+    public const int EACCES = 13;
+    public const int EFAULT = 14;
+    public const int EBUSY = 16;
+    public const int EEXIST = 17;
+    public const int ENODEV = 19;
+    public const int EINVAL = 22;
+    public const int ENOTTY = 25;
+    public const int EFBIG = 27;
+    public const int ENOSPC = 28;
+    public const int EROFS = 30;
+    public const int EPIPE = 32;
+    public const int ERANGE = 34;
+    public const int ENOSYS = 38;
+    public const int ETIME = 62;
+    public const int EPROTO = 71;
+    public const int EOVERFLOW = 75;
+    public const int EBADMSG = 74;
+    public const int EOPNOTSUPP = 95;
+    public const int ENOBUFS = 105;
+    public const int ETIMEDOUT = 110;
+    public const int ECANCELED = 125;
+    public const int EREMOTEIO = 121;
+}

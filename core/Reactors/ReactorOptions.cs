@@ -1,0 +1,17 @@
+namespace Polyblk.Core.Reactors;
+
+/// <summary>How a reactor is made.</summary>
+public sealed record ReactorOptions
+{
+    /// <summary>Name of the reactor and its thread (at most 15 bytes show in the kernel).</summary>
+    public string Name { get; init; } = "reactor";
+
+    /// <summary>The processor to pin the thread to, or null to let the kernel place it.</summary>
+    public int? Cpu { get; init; }
+
+    /// <summary>How long to poll before sleeping.</summary>
+    public IdlePolicy Idle { get; init; } = IdlePolicy.Balanced;
+
+    /// <summary>Entries of the main io_uring; 0 makes none.</summary>
+    public uint RingEntries { get; init; } = 1024;
+}

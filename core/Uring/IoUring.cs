@@ -1,0 +1,242 @@
+// An io_uring instance of one thread, by raw system calls.
+//
+// Theory of operation
+//   * Entries are filled in place and become visible to the kernel with one release store of the tail; Submit()
+//     makes one io_uring_enter for everything that was filled in a turn, and none when there is nothing to tell the kernel.
+//   * With DEFER_TASKRUN (Linux 6.1) completions are posted only inside io_uring_enter(GETEVENTS); TASKRUN_FLAG makes the kernel say
+//     in the ring's flags that it has some, so a turn without news costs no system call. IOPOLL rings must always enter.
+//   * user_data is the handler's index (high 32 bits) and the handler's own tag (low 32 bits): no table of operations, no object each.
+//   * Older kernels: the flags are tried from best to plain, and what was obtained is kept in Features for the log.
+// One thread makes, uses and disposes the ring (SINGLE_ISSUER).
+
+using System.Runtime.CompilerServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Interop;
+using static Polyblk.Core.Uring.UringAbi;
+
+namespace Polyblk.Core.Uring;
+
+/// <summary>A submission and completion ring. Not thread-safe: the thread that made it uses it.</summary>
+public sealed unsafe class IoUring : IDisposable
+{
+    private const int MaxHandlers = 4096;
+
+    private readonly IUringKernel _kernel;
+    private readonly UringMemory _memory;
+    private readonly IUringHandler?[] _handlers = new IUringHandler?[MaxHandlers];
+    private readonly bool _ioPoll;
+    private readonly bool _taskrunFlag;
+    private uint _sqTail;
+    private uint _submitted;
+    private uint _inFlight;
+
+    internal IoUring(IUringKernel kernel, UringMemory memory, uint setupFlags)
+    {
+        _kernel = kernel;
+        _memory = memory;
+        SetupFlags = setupFlags;
+        _ioPoll = (setupFlags & IORING_SETUP_IOPOLL) != 0;
+        _taskrunFlag = (setupFlags & IORING_SETUP_TASKRUN_FLAG) != 0;
+        _sqTail = Volatile.Read(ref *memory.SqTail);
+        _submitted = _sqTail;
+    }
+
+    /// <summary>IORING_SETUP_* flags in force.</summary>
+    public uint SetupFlags { get; }
+
+    /// <summary>The ring's descriptor: readable (epoll) when completions wait. -1 when a test plays the kernel.</summary>
+    public int RingFd => _memory.RingFd;
+
+    /// <summary>Operations handed out by <see cref="TryGetSqe"/> and not completed yet.</summary>
+    public uint InFlight => _inFlight;
+
+    /// <summary>Whether filled entries wait for <see cref="Submit"/>.</summary>
+    public bool HasUnsubmitted => _sqTail != _submitted;
+
+    /// <summary>io_uring_enter calls so far.</summary>
+    public long Enters { get; private set; }
+
+    /// <summary>What was obtained, for the log: for example <c>single-issuer, defer-taskrun</c>.</summary>
+    public string Features => DescribeFlags(SetupFlags);
+
+    /// <summary>Makes a ring with the best flags that this kernel has.</summary>
+    /// <param name="options">What the ring is for.</param>
+    /// <param name="ring">The ring, or null.</param>
+    /// <param name="reason">Why there is none, or why it is not the best: for the log. Empty when all is well.</param>
+    public static bool TryCreate(IoUringOptions options, out IoUring? ring, out string reason)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        uint wanted = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | (options.LargeSqe ? IORING_SETUP_SQE128 : 0)
+            | (options.IoPoll ? IORING_SETUP_IOPOLL : 0);
+        ReadOnlySpan<uint> ladder =
+        [
+            IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+            IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+            0,
+        ];
+        reason = string.Empty;
+        int error = 0;
+        for (int step = 0; step < ladder.Length; step++)
+        {
+            io_uring_params parameters = default;
+            parameters.flags = wanted | ladder[step];
+            parameters.cq_entries = options.Entries * 4;
+            int fd = Libc.io_uring_setup(options.Entries, &parameters);
+            if (fd >= 0)
+            {
+                if (step != 0)
+                {
+                    reason = $"this kernel's io_uring has only: {DescribeFlags(parameters.flags)}";
+                }
+
+                ring = new IoUring(new UringKernel(fd), UringMemory.Map(fd, parameters), parameters.flags);
+                return true;
+            }
+
+            error = -fd;
+            if (error != Errno.EINVAL)
+            {
+                break;
+            }
+        }
+
+        ring = null;
+        reason = error switch
+        {
+            Errno.ENOSYS => "this kernel has no io_uring",
+            Errno.EPERM => "io_uring is forbidden here (sysctl kernel.io_uring_disabled, or a container's seccomp profile)",
+            Errno.ENOMEM => "io_uring needs more locked memory (raise RLIMIT_MEMLOCK: ulimit -l)",
+            Errno.EINVAL when options.LargeSqe => "this kernel's io_uring has no 128-byte entries (Linux 5.19 has)",
+            _ => $"io_uring_setup failed with errno {error}",
+        };
+        return false;
+    }
+
+    /// <summary>Adds a handler and returns its index for <see cref="TryGetSqe"/>.</summary>
+    /// <exception cref="InvalidOperationException">There are 4096 handlers already.</exception>
+    public int Attach(IUringHandler handler)
+    {
+        int index = Array.IndexOf(_handlers, null);
+        if (index < 0)
+        {
+            throw new InvalidOperationException($"A ring serves at most {MaxHandlers} handlers.");
+        }
+
+        _handlers[index] = handler;
+        return index;
+    }
+
+    /// <summary>Takes a handler out. None of its operations may be in flight.</summary>
+    public void Detach(int handler) => _handlers[handler] = null;
+
+    /// <summary>
+    /// Takes the next free submission entry, cleared but for its user_data; it is submitted with the next turn.
+    /// A full ring is submitted at once to make room; null only when the kernel takes nothing now.
+    /// </summary>
+    public io_uring_sqe* TryGetSqe(int handler, uint tag)
+    {
+        if (_sqTail - Volatile.Read(ref *_memory.SqHead) >= _memory.SqEntries)
+        {
+            Submit();
+            if (_sqTail - Volatile.Read(ref *_memory.SqHead) >= _memory.SqEntries)
+            {
+                return null;
+            }
+        }
+
+        uint index = _sqTail & _memory.SqMask;
+        _memory.SqArray[index] = index;
+        byte* entry = _memory.Sqes + ((nuint)index * _memory.SqeBytes);
+        Unsafe.InitBlockUnaligned(entry, 0, _memory.SqeBytes);
+        var sqe = (io_uring_sqe*)entry;
+        sqe->user_data = ((ulong)(uint)handler << 32) | tag;
+        _sqTail++;
+        _inFlight++;
+        return sqe;
+    }
+
+    /// <summary>Tells the kernel of filled entries; without any, and without news in the ring's flags, makes no call.</summary>
+    /// <returns>0, or a negative errno (-EAGAIN and -EBUSY: try again after reaping).</returns>
+    public int Submit()
+    {
+        // Pairs with the kernel's acquire load of the tail: the entries are complete before the tail shows them.
+        Volatile.Write(ref *_memory.SqTail, _sqTail);
+        uint waiting = _sqTail - _submitted;
+        uint news = Volatile.Read(ref *_memory.SqFlags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+        bool getEvents = news != 0 || (_inFlight != 0 && (_ioPoll || !_taskrunFlag));
+        if (waiting == 0 && !getEvents)
+        {
+            return 0;
+        }
+
+        Enters++;
+        int consumed = _kernel.Enter(waiting, 0, getEvents || _taskrunFlag ? IORING_ENTER_GETEVENTS : 0);
+        if (consumed < 0)
+        {
+            return consumed;
+        }
+
+        _submitted += (uint)consumed;
+        return 0;
+    }
+
+    /// <summary>Whether completions can be reaped now, or the kernel has some to post at the next <see cref="Submit"/>.</summary>
+    public bool HasNews => Volatile.Read(ref *_memory.CqTail) != *_memory.CqHead
+        || (Volatile.Read(ref *_memory.SqFlags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+
+    /// <summary>Whether completions appear only when this ring is entered: its owner must not sleep while operations are in flight.</summary>
+    public bool NeedsPolling => _ioPoll && _inFlight != 0;
+
+    /// <summary>io_uring_register(2) on this ring: a result or a negative errno.</summary>
+    public int Register(uint opcode, void* arg, uint nrArgs) => _kernel.Register(opcode, arg, nrArgs);
+
+    /// <summary>Closes the ring. The kernel cancels what is in flight; buffers of such operations must outlive this call.</summary>
+    public void Dispose() => _memory.Dispose();
+
+    /// <summary>Runs the handlers of everything that the kernel has posted; makes no system call. Returns the number of completions.</summary>
+    public int Reap()
+    {
+        // Acquire: the entries below the tail are complete (pairs with the kernel's release store).
+        uint tail = Volatile.Read(ref *_memory.CqTail);
+        uint head = *_memory.CqHead;
+        int count = (int)(tail - head);
+        while (head != tail)
+        {
+            io_uring_cqe cqe = _memory.Cqes[head & _memory.CqMask];
+            head++;
+
+            // Release at once: a handler may submit, and the kernel may then need the room. On x64 this is a plain store.
+            Volatile.Write(ref *_memory.CqHead, head);
+            if ((cqe.flags & CqeMore) == 0)
+            {
+                _inFlight--;
+            }
+
+            _handlers[(int)(cqe.user_data >> 32)]?.OnUringCompletion((uint)cqe.user_data, cqe.res, cqe.flags);
+        }
+
+        return count;
+    }
+
+    /// <summary>IORING_CQE_F_MORE: a multishot operation goes on.</summary>
+    private const uint CqeMore = 1u << 1;
+
+    private static string DescribeFlags(uint flags)
+    {
+        var names = new List<string>();
+        (uint flag, string name)[] known =
+        [
+            (IORING_SETUP_SINGLE_ISSUER, "single-issuer"), (IORING_SETUP_DEFER_TASKRUN, "defer-taskrun"),
+            (IORING_SETUP_COOP_TASKRUN, "coop-taskrun"), (IORING_SETUP_IOPOLL, "iopoll"), (IORING_SETUP_SQE128, "sqe128"),
+        ];
+        foreach ((uint flag, string name) in known)
+        {
+            if ((flags & flag) != 0)
+            {
+                names.Add(name);
+            }
+        }
+
+        return names.Count == 0 ? "plain" : string.Join(", ", names);
+    }
+}

@@ -1,0 +1,131 @@
+// The io_uring ABI: structures and constants of <linux/io_uring.h>, under their C names.
+
+using System.Runtime.InteropServices;
+
+namespace Polyblk.Core.Uring;
+
+/// <summary>Submission queue entry, 64 bytes (with SETUP_SQE128 the entry has 128, and the command area runs to its end).</summary>
+[StructLayout(LayoutKind.Explicit, Size = 64)]
+public unsafe struct io_uring_sqe
+{
+    [FieldOffset(0)] public byte opcode;
+    [FieldOffset(1)] public byte flags;
+    [FieldOffset(2)] public ushort ioprio;
+    [FieldOffset(4)] public int fd;
+    [FieldOffset(8)] public ulong off;
+    [FieldOffset(8)] public uint cmd_op;
+    [FieldOffset(16)] public ulong addr;
+    [FieldOffset(24)] public uint len;
+    [FieldOffset(28)] public uint rw_flags;
+    [FieldOffset(28)] public uint fsync_flags;
+    [FieldOffset(28)] public uint poll32_events;
+    [FieldOffset(28)] public uint uring_cmd_flags;
+    [FieldOffset(32)] public ulong user_data;
+    [FieldOffset(40)] public ushort buf_index;
+    [FieldOffset(42)] public ushort personality;
+    [FieldOffset(44)] public int splice_fd_in;
+    [FieldOffset(48)] public ulong addr3;
+
+    /// <summary>URING_CMD payload: 16 bytes here, 80 bytes in a 128-byte entry.</summary>
+    [FieldOffset(48)] public fixed byte cmd[16];
+}
+
+/// <summary>Completion queue entry.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct io_uring_cqe
+{
+    public ulong user_data;
+    public int res;
+    public uint flags;
+}
+
+[StructLayout(LayoutKind.Sequential)]
+public struct io_sqring_offsets
+{
+    public uint head, tail, ring_mask, ring_entries, flags, dropped, array, resv1;
+    public ulong user_addr;
+}
+
+[StructLayout(LayoutKind.Sequential)]
+public struct io_cqring_offsets
+{
+    public uint head, tail, ring_mask, ring_entries, overflow, cqes, flags, resv1;
+    public ulong user_addr;
+}
+
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct io_uring_params
+{
+    public uint sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd;
+    public fixed uint resv[3];
+    public io_sqring_offsets sq_off;
+    public io_cqring_offsets cq_off;
+}
+
+/// <summary>Constants of the ABI.</summary>
+public static class UringAbi
+{
+    public const uint IORING_SETUP_IOPOLL = 1u << 0;
+    public const uint IORING_SETUP_SQPOLL = 1u << 1;
+    public const uint IORING_SETUP_CQSIZE = 1u << 3;
+    public const uint IORING_SETUP_CLAMP = 1u << 4;
+    public const uint IORING_SETUP_R_DISABLED = 1u << 6;
+    public const uint IORING_SETUP_SUBMIT_ALL = 1u << 7;
+    public const uint IORING_SETUP_COOP_TASKRUN = 1u << 8;
+    public const uint IORING_SETUP_TASKRUN_FLAG = 1u << 9;
+    public const uint IORING_SETUP_SQE128 = 1u << 10;
+    public const uint IORING_SETUP_SINGLE_ISSUER = 1u << 12;
+    public const uint IORING_SETUP_DEFER_TASKRUN = 1u << 13;
+
+    public const uint IORING_FEAT_SINGLE_MMAP = 1u << 0;
+    public const uint IORING_FEAT_NODROP = 1u << 1;
+
+    public const uint IORING_SQ_NEED_WAKEUP = 1u << 0;
+    public const uint IORING_SQ_CQ_OVERFLOW = 1u << 1;
+    public const uint IORING_SQ_TASKRUN = 1u << 2;
+
+    public const uint IORING_ENTER_GETEVENTS = 1u << 0;
+    public const uint IORING_ENTER_SQ_WAKEUP = 1u << 1;
+
+    public const long IORING_OFF_SQ_RING = 0;
+    public const long IORING_OFF_CQ_RING = 0x8000000;
+    public const long IORING_OFF_SQES = 0x10000000;
+
+    public const byte IORING_OP_NOP = 0;
+    public const byte IORING_OP_READV = 1;
+    public const byte IORING_OP_WRITEV = 2;
+    public const byte IORING_OP_FSYNC = 3;
+    public const byte IORING_OP_READ_FIXED = 4;
+    public const byte IORING_OP_WRITE_FIXED = 5;
+    public const byte IORING_OP_POLL_ADD = 6;
+    public const byte IORING_OP_TIMEOUT = 11;
+    public const byte IORING_OP_ASYNC_CANCEL = 14;
+    public const byte IORING_OP_FALLOCATE = 17;
+    public const byte IORING_OP_READ = 22;
+    public const byte IORING_OP_WRITE = 23;
+    public const byte IORING_OP_URING_CMD = 46;
+
+    public const byte IOSQE_FIXED_FILE = 1 << 0;
+    public const byte IOSQE_IO_DRAIN = 1 << 1;
+    public const byte IOSQE_IO_LINK = 1 << 2;
+    public const byte IOSQE_ASYNC = 1 << 4;
+
+    public const uint IORING_FSYNC_DATASYNC = 1;
+    public const uint IORING_URING_CMD_FIXED = 1;
+
+    public const uint IORING_REGISTER_BUFFERS = 0;
+    public const uint IORING_UNREGISTER_BUFFERS = 1;
+    public const uint IORING_REGISTER_FILES = 2;
+    public const uint IORING_UNREGISTER_FILES = 3;
+    public const uint IORING_REGISTER_FILES_UPDATE = 6;
+    public const uint IORING_REGISTER_PROBE = 8;
+    public const uint IORING_REGISTER_FILES2 = 13;
+    public const uint IORING_REGISTER_BUFFERS2 = 15;
+    public const uint IORING_REGISTER_BUFFERS_UPDATE = 16;
+    public const uint IORING_REGISTER_IOWQ_AFF = 17;
+    public const uint IORING_REGISTER_IOWQ_MAX_WORKERS = 19;
+
+    public const uint RWF_HIPRI = 1;
+    public const uint RWF_DSYNC = 2;
+    public const uint RWF_NOWAIT = 8;
+}
