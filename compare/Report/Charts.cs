@@ -22,8 +22,8 @@ internal static class Charts
 
     private const string Font = "Arial";
     private const double FontSize = 12;
-    private const double BarHeight = 34;
-    private const int TitleLineLength = 26;
+    private const double BarHeight = 30;
+    private const int LongestTitle = 34;
 
     private static readonly LineStyle[] Dashes = [LineStyle.Solid, LineStyle.Dash, LineStyle.Dot, LineStyle.DashDot];
     private static readonly MarkerType[] Markers = [MarkerType.Circle, MarkerType.Square, MarkerType.Triangle, MarkerType.Diamond];
@@ -47,7 +47,7 @@ internal static class Charts
             AxislineColor = Ink.Muted,
             TextColor = Ink.Text,
         };
-        categories.Labels.AddRange(bars.Select(b => Wrap(b.Title)));
+        categories.Labels.AddRange(bars.Select(b => Shorten(b.Title)));
         model.Axes.Add(categories);
         model.Axes.Add(ValueAxis(AxisPosition.Bottom, unit, largest > 0 ? largest * 1.22 : 1));
         for (int part = 0; part < stack.Count; part++)
@@ -122,7 +122,7 @@ internal static class Charts
     public static double HeightOfBars(int bars, bool hasLegend) => (bars * BarHeight) + 58 + (hasLegend ? 26 : 0);
 
     /// <summary>Height of a chart of latencies with so many lines.</summary>
-    public static double HeightOfLatencies(int curves) => 270 + (((curves + 1) / 2) * 20);
+    public static double HeightOfLatencies(int curves) => 300 + (((curves + 2) / 3) * 18);
 
     private static BarSeries MakeSeries(IReadOnlyList<Bar> bars, int part, IReadOnlyList<(string Title, OxyColor Color)> stack)
     {
@@ -222,15 +222,7 @@ internal static class Charts
         return steps.Select(s => s * decade).First(c => fits(c, value));
     }
 
-    private static string Wrap(string title)
-    {
-        if (title.Length <= TitleLineLength)
-            return title;
-        int middle = title.Length / 2;
-        int[] spaces = [.. Enumerable.Range(0, title.Length).Where(i => title[i] == ' ')];
-        if (spaces.Length == 0)
-            return title;
-        int at = spaces.MinBy(i => Math.Abs(i - middle));
-        return $"{title[..at]}\n{title[(at + 1)..]}";
-    }
+    /// <summary>Shortens a long title in the middle: variants of one method differ at the end. The table has it whole.</summary>
+    private static string Shorten(string title) =>
+        title.Length <= LongestTitle ? title : $"{title[..(LongestTitle / 2)].TrimEnd()}…{title[^(LongestTitle / 2)..].TrimStart()}";
 }

@@ -41,10 +41,10 @@ internal static class Figures
     public static string Bytes(long? bytes) => bytes switch
     {
         null => None,
-        >= 1L << 40 => $"{Number(bytes.Value / (double)(1L << 40))} TiB",
-        >= 1L << 30 => $"{Number(bytes.Value / (double)(1L << 30))} GiB",
-        >= 1L << 20 => $"{Number(bytes.Value / (double)(1L << 20))} MiB",
-        >= 1L << 10 => $"{Number(bytes.Value / (double)(1L << 10))} KiB",
+        >= 1L << 40 => InUnit(bytes.Value, 40, "TiB"),
+        >= 1L << 30 => InUnit(bytes.Value, 30, "GiB"),
+        >= 1L << 20 => InUnit(bytes.Value, 20, "MiB"),
+        >= 1L << 10 => InUnit(bytes.Value, 10, "KiB"),
         _ => $"{bytes} bytes",
     };
 
@@ -54,4 +54,6 @@ internal static class Figures
         >= 60 => string.Create(CultureInfo.InvariantCulture, $"{(int)(seconds / 60)} min {(int)(seconds % 60)} s"),
         _ => string.Create(CultureInfo.InvariantCulture, $"{seconds:0.##} s"),
     };
+
+    private static string InUnit(long bytes, int shift, string unit) => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << shift):0.##} {unit}");
 }

@@ -9,17 +9,17 @@ namespace Polyblk.Compare.Report;
 /// <summary>Makes the report.</summary>
 public static class HtmlReport
 {
-    private static readonly (string Id, string Title, Func<Comparison, IReadOnlyList<ComparedRow>, Html> Body)[] Sections =
+    private static readonly (string Id, string Title, string Link, Func<Comparison, IReadOnlyList<ComparedRow>, Html> Body)[] Sections =
     [
-        ("overview", "At a glance", OverviewSection.Render),
-        ("workloads", "Workloads", WorkloadSection.Render),
-        ("efficiency", "RAID efficiency", EfficiencySection.Render),
-        ("features", "Features and needs", MethodSections.Features),
-        ("methods", "Methods and availability", MethodSections.Availability),
-        ("restart", "Restart under load", MethodSections.Restarts),
-        ("how", "How it was measured", EnvironmentSection.Measurement),
-        ("environment", "Environment and noise", EnvironmentSection.Render),
-        ("commands", "Commands", MethodSections.Commands),
+        ("overview", "At a glance", "At a glance", OverviewSection.Render),
+        ("workloads", "Workloads", "Workloads", WorkloadSection.Render),
+        ("efficiency", "RAID efficiency", "RAID efficiency", EfficiencySection.Render),
+        ("features", "Features and needs", "Features", MethodSections.Features),
+        ("methods", "Methods and availability", "Methods", MethodSections.Availability),
+        ("restart", "Restart under load", "Restart", MethodSections.Restarts),
+        ("how", "How it was measured", "Measurement", EnvironmentSection.Measurement),
+        ("environment", "Environment and noise", "Environment", EnvironmentSection.Render),
+        ("commands", "Commands", "Commands", MethodSections.Commands),
     ];
 
     /// <summary>The report as one HTML document.</summary>
@@ -29,8 +29,8 @@ public static class HtmlReport
     {
         ArgumentNullException.ThrowIfNull(comparison);
         IReadOnlyList<ComparedRow> rows = ComparedRow.From(comparison);
-        var sections = Sections.Select(s => (s.Id, s.Title, Body: s.Body(comparison, rows))).Where(s => s.Body.Text.Length > 0).ToArray();
-        IEnumerable<(string Id, string Title)> links = sections.Select(s => (s.Id, s.Title)).Prepend(("verdict", "Verdict"));
+        var sections = Sections.Select(s => (s.Id, s.Title, s.Link, Body: s.Body(comparison, rows))).Where(s => s.Body.Text.Length > 0).ToArray();
+        IEnumerable<(string Id, string Link)> links = sections.Select(s => (s.Id, s.Link)).Prepend(("verdict", "Verdict"));
         string title = $"Delivery of {comparison.Volume.Name} compared";
         return Html.Of($"""
             <!DOCTYPE html>
@@ -56,7 +56,7 @@ public static class HtmlReport
             {EnvironmentSection.Summary(comparison)}
             </div>
             </header>
-            <nav aria-label="Sections"><div class="wide links">{links.Select(l => Html.Of($"<a href=\"#{l.Id}\">{l.Title}</a>"))}</div></nav>
+            <nav aria-label="Sections"><div class="wide links">{links.Select(l => Html.Of($"<a href=\"#{l.Id}\">{l.Link}</a>"))}</div></nav>
             <main class="wide">
             <section id="verdict" aria-labelledby="verdict-h">
             <h2 id="verdict-h">Verdict</h2>

@@ -30,7 +30,7 @@ internal static class Ink
 
     public static OxyColor Load { get; } = Standin(7);
 
-    private static readonly string[] Fixed = ["ink", "muted", "grid", "bare", "peer", "unsound", "m0", "m1"];
+    private static readonly string[] Fixed = ["ink", "muted", "grid", "bare", "peer", "unsound", "target", "load"];
 
     /// <summary>The colour of a method: the same in every chart of the page.</summary>
     public static OxyColor Of(Comparison comparison, MethodFacts method) => method.Role switch
@@ -40,8 +40,15 @@ internal static class Ink
         _ => Standin((byte)(Fixed.Length + (FrontendIndex(comparison, method) % MethodColors))),
     };
 
-    /// <summary>The place of a method among those of its role: decides its marker and dashes too.</summary>
-    public static int FrontendIndex(Comparison comparison, MethodFacts method) =>
+    /// <summary>A number for the marker and dashes of a method: those that share a colour differ in it.</summary>
+    public static int StyleOf(Comparison comparison, MethodFacts method)
+    {
+        int index = FrontendIndex(comparison, method);
+        return index + (index / MethodColors);
+    }
+
+    /// <summary>The place of a method among those of its role.</summary>
+    private static int FrontendIndex(Comparison comparison, MethodFacts method) =>
         comparison.Methods.Where(m => m.Role == method.Role).TakeWhile(m => m.Id != method.Id).Count();
 
     /// <summary>A declaration with the page's variable in place of each stand-in.</summary>

@@ -16,7 +16,7 @@ internal static class SvgChart
     /// <param name="height">Height in the units of <see cref="Charts.Width"/>.</param>
     public static Html Render(PlotModel model, string id, string title, double height)
     {
-        string text = new SvgExporter { Width = Charts.Width, Height = height, IsDocument = false }.ExportToString(model);
+        string text = new SvgExporter { Width = Charts.Width, Height = height, IsDocument = false, TextMeasurer = new Measurer(Charts.Width, height) }.ExportToString(model);
         XElement root = XDocument.Parse(text).Root!;
         root.SetAttributeValue("width", null);
         root.SetAttributeValue("height", null);
@@ -61,5 +61,35 @@ internal static class SvgChart
         {
             element.SetAttributeValue("style", Ink.ToVariables(style));
         }
+    }
+
+    /// <summary>
+    /// Tells how large a text will be when a browser draws it in Arial or a font of the same widths. The library's own measure is that
+    /// of another font and comes out too narrow.
+    /// </summary>
+    private sealed class Measurer(double width, double height) : PdfRenderContext(width, height, OxyColors.Undefined)
+    {
+        private const double LineHeight = 1.2;
+        private const double Margin = 1.04;
+
+        public override OxySize MeasureText(string text, string fontFamily, double fontSize, double fontWeight)
+        {
+            string[] lines = (text ?? string.Empty).Split('\n');
+            return new OxySize(lines.Max(l => l.Sum(WidthOf)) * Margin * fontSize, lines.Length * LineHeight * fontSize);
+        }
+
+        /// <summary>Width of a character in Arial, in units of the font's size.</summary>
+        private static double WidthOf(char c) => c switch
+        {
+            'i' or 'j' or 'l' or '\'' or '|' => 0.222,
+            ' ' or ',' or '.' or ':' or ';' or 'f' or 't' or '/' or '!' or 'I' => 0.278,
+            'r' or '-' or '(' or ')' => 0.333,
+            'c' or 'k' or 's' or 'v' or 'x' or 'y' or 'z' or 'J' => 0.5,
+            'm' or 'M' => 0.833,
+            'w' => 0.722,
+            'W' or '%' or '@' or '…' => 1.0,
+            >= 'A' and <= 'Z' => 0.722,
+            _ => 0.556,
+        };
     }
 }

@@ -26,6 +26,7 @@ internal static class WorkloadSection
             {Results(comparison, workload, rows, id)}
             {Latencies(comparison, workload, rows, id)}
             {Cpu(comparison, workload, rows, id)}
+            {Interruptions(comparison, workload, rows, id)}
             </div>
             <details><summary>All figures of {workload.Title}</summary>{AllFigures(comparison, workload, rows)}</details>
             </article>
@@ -80,6 +81,27 @@ internal static class WorkloadSection
             $"{id}-cpu", Charts.HeightOfBars(bars.Length, true));
     }
 
+    private static Html Interruptions(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, string id)
+    {
+        ComparedRow[] known = [.. rows.Where(r => r.ContextSwitches is not null || r.Notifications is not null)];
+        if (known.Length == 0)
+            return Html.Empty;
+        Bar[] bars =
+        [
+            .. known.Select(r => new Bar(
+                comparison.TitleOf(r.Method),
+                [r.ContextSwitches?.Median ?? 0, r.Notifications?.Median ?? 0],
+                null,
+                0,
+                0,
+                $"{Figures.Number(r.ContextSwitches?.Median)} + {Figures.Number(r.Notifications?.Median)}")),
+        ];
+        const string Heading = "Interruptions of a request (less is better)";
+        return Draw(
+            Heading, $"{Heading}: {workload.Title}, by method",
+            Charts.Bars(bars, "per request", [("context switches", Ink.Target), ("notifications", Ink.Load)]), $"{id}-interruptions", Charts.HeightOfBars(bars.Length, true));
+    }
+
     private static Html Latencies(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, string id)
     {
         Curve[] curves =
@@ -88,7 +110,7 @@ internal static class WorkloadSection
                where row.IsSound
                let points = row.Percentiles().Where(p => p.Ns.Median > 0).Select(p => (Place(p.Name), p.Ns.Median / 1000)).ToArray()
                where points.Length > 1
-               select new Curve(comparison.TitleOf(row.Method), Ink.Of(comparison, row.Method), Ink.FrontendIndex(comparison, row.Method), points),
+               select new Curve(comparison.TitleOf(row.Method), Ink.Of(comparison, row.Method), Ink.StyleOf(comparison, row.Method), points),
         ];
         const string Heading = "Latency by percentile (less is better)";
         return curves.Length == 0 ? Html.Empty

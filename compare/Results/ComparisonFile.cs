@@ -60,8 +60,8 @@ public static class ComparisonFile
         };
         foreach ((string name, JsonNode? value) in schema.AsObject())
             root[name] = value?.DeepClone();
-        root["properties"]!["format"]!["const"] = Comparison.FormatName;
-        root["properties"]!["version"]!["const"] = Comparison.CurrentVersion;
+        root["properties"]!["format"]!["enum"] = new JsonArray(Comparison.FormatName);
+        root["properties"]!["version"]!["enum"] = new JsonArray(Comparison.CurrentVersion);
         return root.ToJsonString(new JsonSerializerOptions(ComparisonJsonContext.Default.Options) { WriteIndented = true }) + "\n";
     }
 

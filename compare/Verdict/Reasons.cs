@@ -16,7 +16,7 @@ internal static class Reasons
             yield break;
         }
 
-        foreach (string sentence in Against(comparison, choice, best, rules))
+        foreach (string sentence in AgainstOthers(comparison, choice, best, rules))
             yield return sentence;
         if (choice.TieBreak is string tieBreak)
             yield return $"{comparison.TitleOf(best)} is preferred among those that are level because {tieBreak}.";
@@ -46,6 +46,13 @@ internal static class Reasons
                 yield return $"More or longer rounds: the difference to {comparison.TitleOf(rival)} ({Sentences.Percent(duel.Lead)}) is not larger than its own spread over the rounds.";
         }
 
+        if (choice.Rivals.Count == 0 && choice.Ranking.Count > 1)
+        {
+            RankedMethod next = choice.Ranking[1];
+            Duel duel = Duel.OfResults(comparison, best.Id, next.Method, choice.Field.Workloads, rules);
+            yield return $"The nearest, {next.Title}, is level when its result grows by {Sentences.Percent(duel.Lead)}; from {Sentences.Percent(Math.Max(0, (duel.Ratio!.Value.Median / (1 + duel.LeadThatCounts)) - 1))} on, the lead no longer counts.";
+        }
+
         foreach (string sentence in SingleWorkloads(comparison, choice, best, rules))
             yield return sentence;
         foreach ((string title, MethodFacts[] able) in Features(choice, best))
@@ -56,16 +63,19 @@ internal static class Reasons
             yield return "The same comparison on hardware with KVM: emulation changes what an interrupt, a system call and a copy cost relative to each other.";
     }
 
-    private static IEnumerable<string> Against(Comparison comparison, Choice choice, MethodFacts best, Rules rules)
+    /// <summary>A sentence for each tie and for the nearest of those behind; one for all further ones.</summary>
+    private static IEnumerable<string> AgainstOthers(Comparison comparison, Choice choice, MethodFacts best, Rules rules)
     {
-        foreach (MethodFacts other in choice.Ranking.Skip(1).Select(r => comparison.Method(r.Method)))
-        {
-            Duel duel = Duel.OfResults(comparison, best.Id, other.Id, choice.Field.Workloads, rules);
-            string figures = $"Over {Sentences.Workloads(choice.Field.Workloads.Count)}, {comparison.TitleOf(best)} reaches {Sentences.Ratio(duel.Ratio!.Value)} times the result of {comparison.TitleOf(other)}";
-            yield return duel.IsTie
-                ? $"{figures}: a tie, because {WhyTie(duel)}."
-                : $"{figures}: a lead, as it exceeds {Sentences.Percent(duel.LeadThatCounts)} and the spread.";
-        }
+        (MethodFacts Method, Duel Duel)[] others =
+            [.. choice.Ranking.Skip(1).Select(r => comparison.Method(r.Method)).Select(m => (m, Duel.OfResults(comparison, best.Id, m.Id, choice.Field.Workloads, rules)))];
+        string over = $"Over {Sentences.Workloads(choice.Field.Workloads.Count)}, {comparison.TitleOf(best)} reaches";
+        foreach ((MethodFacts method, Duel duel) in others.Where(o => o.Duel.IsTie))
+            yield return $"{over} {Sentences.Ratio(duel.Ratio!.Value)} times the result of {comparison.TitleOf(method)}: a tie, because {WhyTie(duel)}.";
+        (MethodFacts Method, Duel Duel)[] behind = [.. others.Where(o => !o.Duel.IsTie)];
+        if (behind.Length > 0)
+            yield return $"{over} {Sentences.Ratio(behind[0].Duel.Ratio!.Value)} times the result of {comparison.TitleOf(behind[0].Method)}: a lead, for it is at least {Sentences.Percent(behind[0].Duel.LeadThatCounts)} and exceeds the spread.";
+        if (behind.Length > 1)
+            yield return $"It leads {Sentences.List([.. behind.Skip(1).Select(o => $"{comparison.TitleOf(o.Method)} by {Sentences.Ratio(o.Duel.Ratio!.Value)}")])}.";
     }
 
     private static string WhyTie(Duel duel) =>
