@@ -23,6 +23,9 @@ internal static class Charts
     private const string Font = "Arial";
     private const double FontSize = 12;
     private const double BarHeight = 30;
+
+    /// <summary>What a character of a label takes of the axis, generously.</summary>
+    private const double LabelShare = 0.023;
     private const int LongestTitle = 34;
 
     private static readonly LineStyle[] Dashes = [LineStyle.Solid, LineStyle.Dash, LineStyle.Dot, LineStyle.DashDot];
@@ -49,7 +52,7 @@ internal static class Charts
         };
         categories.Labels.AddRange(bars.Select(b => Shorten(b.Title)));
         model.Axes.Add(categories);
-        model.Axes.Add(ValueAxis(AxisPosition.Bottom, unit, largest > 0 ? largest * 1.22 : 1));
+        model.Axes.Add(ValueAxis(AxisPosition.Bottom, unit, MaximumWithLabels(bars, largest)));
         for (int part = 0; part < stack.Count; part++)
             model.Series.Add(MakeSeries(bars, part, stack));
         for (int i = 0; i < bars.Count; i++)
@@ -211,6 +214,10 @@ internal static class Charts
         LegendSymbolLength = 28,
         LegendFontSize = FontSize,
     });
+
+    /// <summary>The end of the axis: far enough right for the label behind each bar.</summary>
+    private static double MaximumWithLabels(IReadOnlyList<Bar> bars, double largest) =>
+        largest <= 0 ? 1 : bars.Max(b => Math.Max(b.Parts.Sum(), b.Maximum) + (largest * (0.05 + (LabelShare * b.Label.Length))));
 
     private static double NiceBelow(double value) => Nice(value, [5, 2, 1], (candidate, v) => candidate <= v);
 

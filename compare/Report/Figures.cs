@@ -15,7 +15,7 @@ internal static class Figures
         >= 100 => value.ToString("#,0", CultureInfo.InvariantCulture),
         >= 10 => value.ToString("0.0", CultureInfo.InvariantCulture),
         >= 0.095 => value.ToString("0.00", CultureInfo.InvariantCulture),
-        _ => value.ToString("0.0000", CultureInfo.InvariantCulture),
+        _ => value.ToString("0.####", CultureInfo.InvariantCulture),
     };
 
     public static string Number(double? value) => value is double v ? Number(v) : None;

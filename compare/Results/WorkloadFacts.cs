@@ -36,7 +36,7 @@ public sealed record WorkloadFacts
     [Description("Counted time in seconds, if it is not that of the settings.")]
     public double? RuntimeSeconds { get; init; }
 
-    [Description("How it was scaled from the published form to this machine, such as 'jobs 32 -> 2'.")]
+    [Description("How it was scaled from the published form to this machine, such as 'jobs 32 → 2'.")]
     public string? Scaling { get; init; }
 
     /// <summary>Whether its result is bytes per second; requests per second otherwise.</summary>

@@ -34,6 +34,8 @@ public sealed class BrowserTests
             if (svg.querySelectorAll('text').length < 4) out.push(name + ': no labels');
             for (const t of svg.querySelectorAll('text')) {
               const r = t.getBoundingClientRect();
+              const clip = t.closest('g[clip-path]')?.getAttribute('clip-path').match(/#([^)]*)/)[1], edge = clip && svg.querySelector('#' + clip + ' rect');
+              if (edge && r.right > box.left + (+edge.getAttribute('x') + +edge.getAttribute('width')) * box.width / svg.viewBox.baseVal.width + 0.5) out.push(name + ': "' + t.textContent + '" is clipped');
               if (r.left < box.left - 1 || r.right > box.right + 1 || r.top < box.top - 1 || r.bottom > box.bottom + 1) out.push(name + ': "' + t.textContent + '" is cut off');
             }
           }

@@ -61,7 +61,7 @@ internal static class ExampleComparison
         Methods = [.. Methods.Select(m => m.Facts)],
         Workloads = [.. Loads.Select(l => new WorkloadFacts
         {
-            Name = l.Name, Title = l.Title, Preset = "quick", Pattern = l.Pattern, BlockBytes = l.Block, QueueDepth = l.Depth, Jobs = 4, Engine = "io_uring, fixed buffers, registered files", Scaling = "jobs 32 -> 4",
+            Name = l.Name, Title = l.Title, Preset = "quick", Pattern = l.Pattern, BlockBytes = l.Block, QueueDepth = l.Depth, Jobs = 4, Engine = "io_uring, fixed buffers, registered files", Scaling = "jobs 32 → 4",
         })],
         Runs = [.. MakeRuns()],
         Restarts =
