@@ -95,7 +95,6 @@ public static unsafe partial class Libc
     private const int AT_FDCWD = -100;
     private const int AT_SYMLINK_NOFOLLOW = 0x100;
     private const uint STATX_TYPE = 1;
-    private const int S_IFMT = 0xF000;
     private const int S_IFSOCK = 0xC000;
     private const int StatxBytes = 256;
     private const int StatxModeOffset = 28;
@@ -104,7 +103,7 @@ public static unsafe partial class Libc
     {
         byte* statx = stackalloc byte[StatxBytes];
         long rc = Result(statx_(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, statx));
-        return rc < 0 ? (int)rc : *(ushort*)(statx + StatxModeOffset) & S_IFMT;
+        return rc < 0 ? (int)rc : (int)(*(ushort*)(statx + StatxModeOffset) & S_IFMT);
     }
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
