@@ -320,9 +320,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     {
         if (!_stopped)
         {
-            memory.AddReference();
-            _memory.Release();
-            _memory = memory;
+            _ring.ExtendMemory(memory);
         }
     }
 
