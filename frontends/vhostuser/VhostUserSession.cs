@@ -18,6 +18,7 @@ internal sealed class VhostUserSession
     private const int StackBytes = 256 << 10;
 
     private readonly SessionContext _context;
+    private readonly Action<VhostUserSession> _onEnded;
     private readonly VhostUserChannel _channel;
     private readonly Backend _backend;
     private readonly Lock _lock = new();
@@ -31,8 +32,10 @@ internal sealed class VhostUserSession
     /// <param name="name">For messages.</param>
     /// <param name="fd">The connection.</param>
     /// <param name="paused">Whether queues start without taking requests: the export is drained.</param>
-    public VhostUserSession(SessionContext context, string name, int fd, bool paused)
+    /// <param name="onEnded">Called on the session's thread when it has let go of everything.</param>
+    public VhostUserSession(SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded)
     {
+        _onEnded = onEnded;
         _context = context;
         Name = name;
         _channel = new VhostUserChannel(new UnixSocket(fd));
@@ -156,6 +159,7 @@ internal sealed class VhostUserSession
         }
 
         _context.Log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _onEnded(this);
         _ended.SetResult();
     }
 }
