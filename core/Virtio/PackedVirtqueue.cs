@@ -25,6 +25,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
     private readonly ushort[] _batch;
     private readonly ushort[] _entryOfId;
     private readonly uint _startBase;
+    private readonly Action? _afterStore;
     private PackedInflight? _inflight;
     private ushort[] _recovered = [];
     private int _recoveredNext;
@@ -47,6 +48,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         : base(setup)
     {
         _log = setup.Inflight;
+        _afterStore = setup.AfterStore;
         _batch = new ushort[Size];
         _entryOfId = new ushort[Size];
         _startBase = setup.Base;
@@ -167,7 +169,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         }
 
         if (!PackedInflight.TryAttach(
-            _log, _ring, (ushort)(_startBase >> 16), out _inflight, out _recovered, out int descriptors, out bool known, out string error))
+            _log, _afterStore, _ring, (ushort)(_startBase >> 16), out _inflight, out _recovered, out int descriptors, out bool known, out string error))
         {
             return Fail(VirtqueueFault.BadInflightLog, $"The inflight log is refused: {error}.");
         }
