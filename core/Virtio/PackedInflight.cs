@@ -107,11 +107,8 @@ internal sealed unsafe class PackedInflight
         ushort free = _state.free_head;
         DescStatePacked* entry = _desc + free;
         entry->addr = desc.addr;
-        _afterStore?.Invoke();
         entry->len = desc.len;
-        _afterStore?.Invoke();
         entry->flags = desc.flags;
-        _afterStore?.Invoke();
         entry->id = desc.id;
         _afterStore?.Invoke();
         _own[_head].last = free;
@@ -149,10 +146,7 @@ internal sealed unsafe class PackedInflight
 
         _state.used_idx = (ushort)(used & 0x7FFF);
         _state.used_wrap_counter = (byte)(used >> 15);
-        Volatile.Write(ref _region->used_idx, _state.used_idx);
-        _afterStore?.Invoke();
-        Volatile.Write(ref _region->used_wrap_counter, _state.used_wrap_counter);
-        _afterStore?.Invoke();
+        StoreUsed();
     }
 
     /// <summary>W3 and W4, after the flags were stored.</summary>
@@ -179,13 +173,25 @@ internal sealed unsafe class PackedInflight
     /// <summary>How many descriptors the recovered chain with this head entry has.</summary>
     public int CountOf(ushort head) => _own[head].num;
 
+    /// <summary>W4.</summary>
     private void WriteOld()
     {
         Volatile.Write(ref _region->old_free_head, _state.free_head);
         _afterStore?.Invoke();
-        Volatile.Write(ref _region->old_used_idx, _state.used_idx);
-        _afterStore?.Invoke();
-        Volatile.Write(ref _region->old_used_wrap_counter, _state.used_wrap_counter);
+        _state.old_used_idx = _state.used_idx;
+        _state.old_used_wrap_counter = _state.used_wrap_counter;
+        StoreUsed();
+    }
+
+    /// <summary>
+    /// Stores used_idx, old_used_idx and both wrap counters at once; they share eight aligned bytes. Were the old index stored without
+    /// its wrap counter, a successor could take a leftover of the last round, flagged as available, for a batch that was not given back.
+    /// </summary>
+    private void StoreUsed()
+    {
+        ulong word = _state.used_idx | ((ulong)_state.old_used_idx << 16) | ((ulong)_state.used_wrap_counter << 32)
+            | ((ulong)_state.old_used_wrap_counter << 40);
+        Volatile.Write(ref *(ulong*)&_region->used_idx, word);
         _afterStore?.Invoke();
     }
 
@@ -248,10 +254,7 @@ internal sealed unsafe class PackedInflight
             _state.used_wrap_counter = _state.old_used_wrap_counter;
             Volatile.Write(ref _region->free_head, _state.free_head);
             _afterStore?.Invoke();
-            Volatile.Write(ref _region->used_idx, _state.used_idx);
-            _afterStore?.Invoke();
-            Volatile.Write(ref _region->used_wrap_counter, _state.used_wrap_counter);
-            _afterStore?.Invoke();
+            StoreUsed();
         }
 
         // A chain that was being taken and was not complete.

@@ -36,7 +36,7 @@ internal sealed unsafe class QueueHarness : IDisposable
     public const ulong RingAddress = 0x10_0000;
     public const ulong ArenaAddress = 0x4000_0000;
     public const ulong ArenaRegionBytes = 64 << 10;
-    public const int ArenaRegions = 32;
+    public const int ArenaRegions = 16;
     public const ulong ArenaBytes = 40 << 10;
 
     private readonly Reactor _reactor;
