@@ -22,7 +22,7 @@ internal sealed partial class Backend : IDisposable
     private readonly SessionContext _context;
     private readonly string _name;
     private readonly VirtioBlkDevice _virtio;
-    private readonly BackendMemory _memory = new();
+    private readonly BackendMemory _memory;
     private readonly BackendQueue[] _queues;
     private readonly ulong _offered;
 
@@ -39,6 +39,7 @@ internal sealed partial class Backend : IDisposable
         _context = context;
         _name = name;
         _paused = paused;
+        _memory = new BackendMemory(context.Options.SealedMemory);
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i))];
