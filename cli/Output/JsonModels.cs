@@ -42,8 +42,17 @@ internal sealed record VolumeJson
 /// <summary>The array under a volume.</summary>
 internal sealed record ArrayJson
 {
-    /// <summary><c>clean</c>, <c>dirty</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>.</summary>
+    /// <summary>
+    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>, <c>dirty</c>,
+    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>.
+    /// </summary>
     public required string State { get; init; }
+
+    /// <summary>Why it cannot start as it is, and what to do.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>What needs the attention of a human.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
 
     /// <summary>Resync progress, 0 to 1; null when none runs.</summary>
     public double? ResyncProgress { get; init; }
@@ -52,7 +61,17 @@ internal sealed record ArrayJson
 }
 
 /// <summary>One member of an array.</summary>
-internal sealed record MemberJson(int Slot, string? Drive, string State);
+/// <param name="Role">Its role, from 0.</param>
+/// <param name="Drive">Its drive, or null when none is there.</param>
+/// <param name="State"><c>present</c>, <c>missing</c>, <c>failed</c>, or <c>left out: …</c> with the reason.</param>
+internal sealed record MemberJson(int Role, string? Drive, string State)
+{
+    public long ReadErrors { get; init; }
+
+    public long WriteErrors { get; init; }
+
+    public long Repairs { get; init; }
+}
 
 /// <summary>A served volume, as the process that serves it sees it.</summary>
 internal sealed record LiveJson

@@ -51,7 +51,7 @@ internal static class ServeReport
     public static string Describe(ArrayJson array)
     {
         string resync = array.ResyncProgress is double progress ? $", resync {progress:P0} done" : string.Empty;
-        string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => $"member {m.Slot} {m.State}")];
+        string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => $"member {m.Role} {m.State}")];
         return array.State + resync + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty);
     }
 }

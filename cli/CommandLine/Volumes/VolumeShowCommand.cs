@@ -70,7 +70,7 @@ internal sealed class VolumeShowCommand : ICliCommand
         {
             foreach (MemberJson member in array.Members)
             {
-                table.AddRow($"{member.Slot}", Markup.Escape(member.State), Markup.Escape(member.Drive ?? "-"));
+                table.AddRow($"{member.Role}", Markup.Escape(member.State), Markup.Escape(member.Drive ?? "-"));
             }
         }
         else
