@@ -37,6 +37,7 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
     private bool _pumpScheduled;
     private bool _writesOpen;
     private long _writesStarted;
+    private long _requestsTaken;
 
     protected RaidQueue(RaidArray array, Reactor reactor)
     {
@@ -75,6 +76,9 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>Writes taken since the queue was opened. Any thread.</summary>
     internal long WritesStarted => Volatile.Read(ref _writesStarted);
 
+    /// <summary>Requests taken since the queue was opened. Any thread.</summary>
+    internal long RequestsTaken => Volatile.Read(ref _requestsTaken);
+
     protected RaidArray Array { get; }
 
     protected ArrayState State { get; }
@@ -95,6 +99,7 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
     /// <inheritdoc/>
     public void Submit(BlockRequest request)
     {
+        _requestsTaken++;
         int problem = Check(request);
         if (problem != 0)
         {

@@ -17,7 +17,7 @@ using Polyblk.Raid.Layout;
 namespace Polyblk.Raid.Levels;
 
 /// <summary>A queue of a RAID 1 or RAID 10 array.</summary>
-internal sealed unsafe class MirrorQueue : RaidQueue
+internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
 {
     private const int SpreadShift = 17;
     private const int TriesShift = 8;
@@ -38,6 +38,23 @@ internal sealed unsafe class MirrorQueue : RaidQueue
         _maxPieceBytes = array.MaxPieceBytes(BlockOperation.Read);
         _repair = new MirrorCopyOp(this, array);
     }
+
+    /// <inheritdoc/>
+    public RangeWaiter CreateRow() => new MirrorCopyOp(this, Array);
+
+    /// <inheritdoc/>
+    public int UnitsAt(long unit)
+    {
+        long bytes = Math.Min(Math.Min(MirrorCopyOp.MaxBytes, Geometry.ChunkSize), Geometry.Capacity - (unit << LockShift));
+        return (int)(bytes >> LockShift);
+    }
+
+    /// <inheritdoc/>
+    public void StartRow(RangeWaiter row, long unit, IRowCompletion completion) =>
+        ((MirrorCopyOp)row).StartResync(unit << LockShift, UnitsAt(unit) << LockShift, completion);
+
+    /// <inheritdoc/>
+    public void DisposeRow(RangeWaiter row) => ((MirrorCopyOp)row).Dispose();
 
     /// <inheritdoc/>
     protected override bool IsIdle => base.IsIdle && !_repair.IsBusy;
@@ -229,7 +246,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue
             }
 
             _repair.TryRepair(offset, child.LengthBytes, member);
-            child.Tag = place.Member | (tries << TriesShift);
+            child.Tag = (long)(uint)place.Member | (tries << TriesShift);
             child.OffsetBytes = place.Offset;
             child.Status = 0;
             MemberQueues[place.Member]!.Submit(child);
