@@ -3,6 +3,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.CommandLine.Volumes;
+using Polyblk.Frontends.VhostUser;
 
 namespace Polyblk.Cli;
 
@@ -21,6 +22,7 @@ internal static class Composition
     /// <summary>The doors, one line each; the order is that of help and probe.</summary>
     public static void AddFrontends(IServiceCollection services)
     {
+        services.AddVhostUser();
     }
 
     private static void AddCommands(IServiceCollection services)

@@ -15,7 +15,8 @@ internal static class CliProgram
     {
         await using ServiceProvider services = Composition.Build();
         ParseResult parsed = BuildRoot(services).Parse(args);
-        if (parsed.Errors.Count > 0 && parsed.Action is not HelpWithExamples)
+        bool isWrong = parsed.Errors.Count > 0 || UsageErrors.OptionsTakenForArguments(parsed).Any();
+        if (isWrong && parsed.Action is not HelpWithExamples)
         {
             return UsageErrors.Report(parsed, error);
         }

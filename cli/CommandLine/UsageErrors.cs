@@ -9,12 +9,19 @@ internal static class UsageErrors
     {
         Command command = parsed.CommandResult.Command;
         var reported = new HashSet<string>(StringComparer.Ordinal);
-        foreach (string token in parsed.UnmatchedTokens)
+        // After a command that is not known, everything else is unknown too: only the first word matters.
+        foreach (string token in command.Subcommands.Count > 0 ? parsed.UnmatchedTokens.Take(1) : parsed.UnmatchedTokens)
         {
             if (reported.Add(token))
             {
                 error.WriteLine($"error: {Unknown(command, token)}");
             }
+        }
+
+        // An argument of any number takes unknown options for its values.
+        foreach (string token in OptionsTakenForArguments(parsed))
+        {
+            error.WriteLine($"error: {Unknown(command, token)}");
         }
 
         foreach (var each in parsed.Errors)
@@ -29,6 +36,15 @@ internal static class UsageErrors
 
         error.WriteLine($"See: {CommandPath(command)} --help");
         return ExitCode.Usage;
+    }
+
+    /// <summary>Words that begin with a dash and were taken for arguments; what follows <c>--</c> is meant so.</summary>
+    public static IEnumerable<string> OptionsTakenForArguments(ParseResult parsed)
+    {
+        IEnumerable<string> arguments = parsed.CommandResult.Command.Arguments
+            .Select(parsed.GetResult).Where(r => r is not null).SelectMany(r => r!.Tokens).Select(t => t.Value);
+        bool literal = parsed.Tokens.Any(t => t.Type == System.CommandLine.Parsing.TokenType.DoubleDash);
+        return literal ? [] : arguments.Where(a => a.Length > 1 && a[0] == '-');
     }
 
     private static string Unknown(Command command, string token)

@@ -91,7 +91,7 @@ internal static class ArrayScanner
             Name = newest.Name,
             Uuid = newest.ArrayUuid,
             Level = newest.Level.Name(),
-            ChunkBytes = newest.ChunkSize,
+            ChunkBytes = newest.Level == RaidLevel.Raid1 ? 0 : newest.ChunkSize,
             SizeBytes = newest.ExportedSize,
             Recorded = false,
             Drives = [.. members.OrderBy(m => m.Superblock.Role).Select(m => m.Path)],

@@ -46,7 +46,7 @@ internal sealed class ArrayVolume : OpenVolume
             RaidArray array = record.Volatile
                 ? await CreateVolatileAsync(record, drives, home, run).ConfigureAwait(false)
                 : await ArrayBuilder.AssembleAsync(
-                    drives, home, new ArrayAssembleOptions { Uuid = record.Uuid, Force = force, Run = run }).ConfigureAwait(false);
+                    new ArrayAssembleOptions { Uuid = record.Uuid, Force = force, Run = run }, drives, home).ConfigureAwait(false);
             if (record.Volatile)
             {
                 notes.Add(VolumeOpener.VolatileNote(record.Drives));
@@ -88,13 +88,16 @@ internal sealed class ArrayVolume : OpenVolume
     }
 
     private static Task<RaidArray> CreateVolatileAsync(VolumeRecord record, List<IBlockDevice> drives, Reactor home, ArrayRunOptions run) =>
-        ArrayBuilder.CreateAsync(drives, home, VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes) with
-        {
-            SizeBytes = record.SizeBytes,
-            Force = true,
-            AssumeZeroed = true,
-            Run = run,
-        });
+        ArrayBuilder.CreateAsync(
+            VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes) with
+            {
+                SizeBytes = record.SizeBytes,
+                Force = true,
+                AssumeZeroed = true,
+                Run = run,
+            },
+            drives,
+            home);
 
     private static ArrayJson ToJson(ArrayStatus status) => new()
     {

@@ -18,8 +18,6 @@ internal sealed record NewVolume(Guid Uuid, long SizeBytes);
 /// <summary>Makes arrays on drives, and erases them.</summary>
 internal static class VolumeMaker
 {
-    private const int SlotBytes = SuperblockFormat.SizeBytes;
-
     /// <summary>Opens the drives, writes the superblocks, and closes the drives again. Files that it made are removed when it fails.</summary>
     /// <exception cref="CliException">It cannot be made; the message says why and what to do.</exception>
     public static async Task<NewVolume> MakeAsync(VolumeRequest request, Action<string> note, CancellationToken cancellation)
@@ -54,19 +52,14 @@ internal static class VolumeMaker
     {
         List<IBlockDevice> drives = await DriveList.OpenAllAsync(DriveList.Parse(record.Drives), readOnly: false).ConfigureAwait(false);
         using ReactorGroup reactors = ControlReactors();
-        Reactor reactor = reactors.Reactors[0];
         try
         {
-            foreach (IBlockDevice drive in drives)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                if (await ReadSuperblockAsync(drive, reactor).ConfigureAwait(false) is ArraySuperblock found && found.ArrayUuid == record.Uuid)
-                {
-                    await BlockIo.WriteAsync(drive, reactor, 0, new byte[SlotBytes]).ConfigureAwait(false);
-                    await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SecondSlotOffset, new byte[SlotBytes]).ConfigureAwait(false);
-                    await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
-                }
-            }
+            cancellation.ThrowIfCancellationRequested();
+            await ArrayBuilder.EraseAsync(drives, record.Uuid, reactors.Reactors[0]).ConfigureAwait(false);
+        }
+        catch (ArrayException e)
+        {
+            throw new CliException(ExitCode.HostLacks, e.Message, e);
         }
         finally
         {
@@ -101,7 +94,7 @@ internal static class VolumeMaker
         };
         try
         {
-            await using RaidArray array = await ArrayBuilder.CreateAsync(drives, reactors.Reactors[0], options).ConfigureAwait(false);
+            await using RaidArray array = await ArrayBuilder.CreateAsync(options, drives, reactors.Reactors[0]).ConfigureAwait(false);
             if (!zeroed && level != RaidLevel.Raid0)
             {
                 note("The drives are brought into step (resync) in the background when the volume is served; it can be used at once.");
@@ -118,9 +111,8 @@ internal static class VolumeMaker
     private static async Task<NewVolume> MakeSingleAsync(VolumeRequest request, IBlockDevice drive)
     {
         using ReactorGroup reactors = ControlReactors();
-        ArraySuperblock? member = request.Drives[0].IsVolatile
-            ? null
-            : await ReadSuperblockAsync(drive, reactors.Reactors[0]).ConfigureAwait(false);
+        IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync([drive], reactors.Reactors[0]).ConfigureAwait(false);
+        ArraySuperblock? member = found[0].Superblock;
         if (member is not null && !request.Force)
         {
             throw CliException.Refused(
@@ -130,20 +122,6 @@ internal static class VolumeMaker
         return request.SizeBytes is null || request.SizeBytes == drive.SizeBytes
             ? new NewVolume(Guid.NewGuid(), drive.SizeBytes)
             : throw CliException.Usage("--size is for arrays: a volume of level none has the size of its drive.");
-    }
-
-    private static async Task<ArraySuperblock?> ReadSuperblockAsync(IBlockDevice drive, Reactor reactor)
-    {
-        if (drive.SizeBytes < SuperblockFormat.MinDataOffset)
-        {
-            return null;
-        }
-
-        byte[] slot0 = new byte[SlotBytes];
-        byte[] slot1 = new byte[SlotBytes];
-        await BlockIo.ReadAsync(drive, reactor, 0, slot0).ConfigureAwait(false);
-        await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SecondSlotOffset, slot1).ConfigureAwait(false);
-        return SuperblockFormat.ParseSlots(slot0, slot1).Superblock;
     }
 
     /// <summary>One reactor that is not pinned and never spins: enough for superblocks.</summary>
