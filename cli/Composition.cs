@@ -30,5 +30,6 @@ internal static class Composition
         services.AddSingleton<ICliCommand, VolumeCommand>();
         services.AddSingleton<ICliCommand, ServeCommand>();
         services.AddSingleton<ICliCommand, ProbeCommand>();
+        services.AddSingleton<ICliCommand, CompareCommand>();
     }
 }
