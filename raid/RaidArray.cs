@@ -74,10 +74,22 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>The open queues; a snapshot.</summary>
     internal RaidQueue[] Queues => Volatile.Read(ref _queues);
 
-    /// <inheritdoc/>
+    /// <summary>
+    /// Opens the array on a reactor; see <see cref="IBlockDevice.OpenQueue"/>. All openers of one reactor share one queue; each disposes it once.
+    /// </summary>
     public IBlockQueue OpenQueue(Reactor reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
+        lock (_lock)
+        {
+            if (Array.Find(_queues, q => ReferenceEquals(q.Reactor, reactor)) is { } open)
+            {
+                // Queues are closed on the reactor's thread, where this is: it cannot vanish meanwhile.
+                open.AddReference();
+                return open;
+            }
+        }
+
         RaidQueue queue = OpenUnregistered(reactor);
         bool stopped;
         lock (_lock)
@@ -152,7 +164,7 @@ public sealed class RaidArray : IBlockDevice
     {
         RaidLevel.Raid0 => new StripedQueue(this, reactor),
         RaidLevel.Raid1 or RaidLevel.Raid10 => new MirrorQueue(this, reactor),
-        _ => throw new NotSupportedException($"{Geometry.Level} has no queue."),
+        _ => new ParityQueue(this, reactor),
     };
 
     /// <summary>A queue was disposed.</summary>

@@ -208,7 +208,7 @@ public sealed unsafe class Reactor : IDisposable
     {
         AssertCurrent();
         _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
-        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.RingFd, null);
+        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.DoorbellFd, null);
     }
 
     /// <summary>
@@ -216,7 +216,10 @@ public sealed unsafe class Reactor : IDisposable
     /// a busy loop within some hundred turns; without one the pollers find the work. On the reactor's thread.
     /// </summary>
     /// <exception cref="IOException">The descriptor cannot be watched.</exception>
-    public void Watch(int fd, IDoorbell? handler = null)
+    /// <param name="fd">The descriptor; it stays the caller's.</param>
+    /// <param name="handler">Called when it wakes the reactor, or null.</param>
+    /// <param name="writable">Wake also when the descriptor becomes writable again (sockets).</param>
+    public void Watch(int fd, IDoorbell? handler = null, bool writable = false)
     {
         AssertCurrent();
         int slot = Array.IndexOf(_doorbellFds, 0);
@@ -227,7 +230,7 @@ public sealed unsafe class Reactor : IDisposable
             Array.Resize(ref _doorbells, slot * 2);
         }
 
-        AddToEpoll(fd, Libc.EPOLLIN | Libc.EPOLLET, (ulong)slot + FirstDoorbell);
+        AddToEpoll(fd, Libc.EPOLLIN | Libc.EPOLLET | (writable ? Libc.EPOLLOUT : 0), (ulong)slot + FirstDoorbell);
         _doorbellFds[slot] = fd;
         _doorbells[slot] = handler;
         _watchedCallbacks += handler is null ? 0 : 1;
@@ -466,6 +469,11 @@ public sealed unsafe class Reactor : IDisposable
             quiet = pollers[armed++].TryArm();
         }
 
+        foreach (IoUring ring in _rings)
+        {
+            ring.ArmDoorbell();
+        }
+
         if (quiet && _mailbox.IsEmpty && _deferredFirst is null && RingsAreQuiet())
         {
             long before = ReadClockNs();
@@ -477,6 +485,11 @@ public sealed unsafe class Reactor : IDisposable
         }
 
         _gate.Leave();
+        foreach (IoUring ring in _rings)
+        {
+            ring.DisarmDoorbell();
+        }
+
         for (int i = 0; i < armed; i++)
         {
             pollers[i].Disarm();
@@ -537,7 +550,7 @@ public sealed unsafe class Reactor : IDisposable
 
     private void MarkBusy() => _idleSinceNs = ReadClockNs();
 
-    private void WatchRing(IoUring ring) => AddToEpoll(ring.RingFd, Libc.EPOLLIN, RingDoorbell);
+    private void WatchRing(IoUring ring) => AddToEpoll(ring.DoorbellFd, Libc.EPOLLIN | Libc.EPOLLET, RingDoorbell);
 
     private void AddToEpoll(int fd, uint events, ulong data)
     {

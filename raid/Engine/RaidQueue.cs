@@ -36,6 +36,7 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
     private BlockRequest? _heldFirst, _heldLast;
     private bool _pumpScheduled;
     private bool _writesOpen;
+    private int _references = 1;
     private long _writesStarted;
     private long _requestsTaken;
 
@@ -142,9 +143,18 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         }
     }
 
-    /// <inheritdoc/>
+    /// <summary>One more opener on the same reactor shares this queue and its buffers.</summary>
+    internal void AddReference() => _references++;
+
+    /// <summary>Gives back one reference; the last one closes the queue.</summary>
     public void Dispose()
     {
+        if (_references > 1)
+        {
+            _references--;
+            return;
+        }
+
         if (_closed.Task.IsCompleted)
         {
             return;
@@ -283,6 +293,7 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         operation.Cursor = new IoVecCursor(request.Vectors, request.HasData ? request.VectorCount : 0);
         operation.Status = 0;
         operation.Unreadable = unreadable;
+        operation.RowInStripe = 0;
         Begin(operation);
         return true;
     }

@@ -24,6 +24,9 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Where <see cref="Next"/> lies in the parent's vectors.</summary>
     public IoVecCursor Cursor;
 
+    /// <summary>Parity levels: the next row of the chunks of the present stripe.</summary>
+    public int RowInStripe;
+
     /// <summary>Parts in flight, and one while pieces are being issued.</summary>
     public int Pending;
 

@@ -36,28 +36,21 @@ public abstract unsafe class ParityKernels
     /// <summary>The name of the instruction set: one of the constants of this class.</summary>
     public abstract string Name { get; }
 
+    private static readonly ParityKernels[] Kernels = Detect();
+
     /// <summary>The kernels that this processor runs fastest.</summary>
-    public static ParityKernels Best { get; } = Available()[0];
+    public static ParityKernels Best => Kernels[0];
 
     /// <summary>All kernels that this processor can run, the fastest first.</summary>
-    public static IReadOnlyList<ParityKernels> Available()
-    {
-        var kernels = new List<ParityKernels>();
-        if (Avx512GfniField.IsSupported) kernels.Add(VectorKernels.Avx512Gfni());
-        if (Avx2Field.IsSupported) kernels.Add(VectorKernels.Avx2());
-        kernels.Add(VectorKernels.Portable());
-        kernels.Add(new ScalarParityKernels());
-        return kernels;
-    }
+    public static IReadOnlyList<ParityKernels> Available() => Kernels;
 
     /// <summary>The kernels of that name.</summary>
     /// <exception cref="ArgumentException">No such kernels, or the processor cannot run them.</exception>
     public static ParityKernels Select(string name)
     {
-        IReadOnlyList<ParityKernels> available = Available();
-        foreach (ParityKernels kernels in available)
+        foreach (ParityKernels kernels in Kernels)
             if (kernels.Name == name) return kernels;
-        string names = string.Join(", ", available.Select(kernels => kernels.Name));
+        string names = string.Join(", ", Kernels.Select(kernels => kernels.Name));
         throw new ArgumentException($"No parity kernels '{name}' on this processor; choose one of: {names}.", nameof(name));
     }
 
@@ -79,8 +72,8 @@ public abstract unsafe class ParityKernels
     /// <param name="p">Where P goes.</param>
     /// <param name="length">The length of each block in bytes.</param>
     /// <param name="nonTemporal">
-    /// Write staging and P past the caches: right when together they are larger than the cache. Takes effect when all
-    /// destinations are aligned to 64 bytes.
+    /// Write staging and P past the caches: right only for staging that is large and not used again soon; on staging from a pool
+    /// it halves the speed (tests/bench/parity shows both). Takes effect when all destinations are aligned to 64 bytes.
     /// </param>
     public abstract void CopyXor(byte** sources, byte** staging, int count, byte* p, nuint length, bool nonTemporal = false);
 
@@ -118,4 +111,14 @@ public abstract unsafe class ParityKernels
 
     /// <summary>destination ^= c * source.</summary>
     public abstract void MultiplyAccumulate(byte c, byte* source, byte* destination, nuint length);
+
+    private static ParityKernels[] Detect()
+    {
+        var kernels = new List<ParityKernels>();
+        if (Avx512GfniField.IsSupported) kernels.Add(VectorKernels.Avx512Gfni());
+        if (Avx2Field.IsSupported) kernels.Add(VectorKernels.Avx2());
+        kernels.Add(VectorKernels.Portable());
+        kernels.Add(new ScalarParityKernels());
+        return [.. kernels];
+    }
 }

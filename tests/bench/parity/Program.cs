@@ -5,6 +5,7 @@
 // the median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead.
 //
 //   dotnet run -c Release --project tests/bench/parity -- [slices=15] [slice-ms=100] [kernels=avx2,portable]
+//       [shapes=8+1,8+2] [places=in,out]
 
 using System.Diagnostics;
 using System.Globalization;
@@ -13,22 +14,28 @@ using Polyblk.Parity.Bench;
 using Polyblk.Raid.Parity;
 
 int slices = Option("slices", 15), sliceMs = Option("slice-ms", 100);
-string? wanted = args.Where(arg => arg.StartsWith("kernels=", StringComparison.Ordinal)).Select(arg => arg[8..]).FirstOrDefault();
+string? wanted = Text("kernels");
+string shapes = Text("shapes") ?? "8+1,8+2,23+1,23+2", places = Text("places") ?? "in,out";
 ParityKernels[] contestants = [.. ParityKernels.Available()
     .Where(kernels => wanted == null ? kernels.Name != ParityKernels.Scalar : wanted.Split(',').Contains(kernels.Name))];
 
 Console.WriteLine($"{CpuModel()}; kernels {string.Join(", ", contestants.Select(k => k.Name))}; "
     + (IsaL.IsInstalled ? "ISA-L present" : "ISA-L absent: install libisal2 for ratios")
     + $"; {slices} slices of {sliceMs} ms; GB/s of data, median [min..max]");
-foreach (var (data, parity) in new[] { (8, 1), (8, 2), (23, 1), (23, 2) }) Measure(data, parity, 64 << 10, false);
-foreach (var (data, parity) in new[] { (8, 1), (8, 2), (23, 1), (23, 2) }) Measure(data, parity, 64 << 10, true);
+foreach (string place in places.Split(','))
+{
+    foreach (string shape in shapes.Split(','))
+    {
+        string[] counts = shape.Split('+');
+        Measure(int.Parse(counts[0], CultureInfo.InvariantCulture), int.Parse(counts[1], CultureInfo.InvariantCulture), 64 << 10, place == "out");
+    }
+}
 return 0;
 
-int Option(string name, int fallback)
-{
-    string? text = args.FirstOrDefault(arg => arg.StartsWith(name + "=", StringComparison.Ordinal));
-    return text == null ? fallback : int.Parse(text[(name.Length + 1)..], CultureInfo.InvariantCulture);
-}
+string? Text(string name) =>
+    args.FirstOrDefault(arg => arg.StartsWith(name + "=", StringComparison.Ordinal))?[(name.Length + 1)..];
+
+int Option(string name, int fallback) => Text(name) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : fallback;
 
 static string CpuModel()
 {

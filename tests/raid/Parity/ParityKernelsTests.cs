@@ -236,6 +236,26 @@ public unsafe class ParityKernelsTests(ITestOutputHelper output)
         Assert.Equal(expected, blocks.Snapshot());
     }
 
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void OnlyTheWantedOneOfTwoLostBlocksNeedsABuffer(string name)
+    {
+        ParityKernels kernels = Kernels(name);
+        foreach (int other in new[] { 4, 5 })
+        {
+            using var blocks = new Blocks(new Random(8), 7, 333);
+            Reference.GeneratePq(blocks.Pointers, 5, blocks[5], blocks[6], 333);
+            byte[] expected = blocks.Span(1).ToArray();
+            blocks.Span(1).Clear();
+            byte* without = blocks.Pointers[other];
+            blocks.Pointers[other] = null;
+            Assert.True(StripeRecovery.TryRecover(kernels, blocks.Pointers, 5, 2, 0b10UL | 1UL << other, 333));
+            Assert.True(blocks.Span(1).SequenceEqual(expected), $"lost 1 and {other}");
+            blocks.Pointers[other] = without;
+            blocks.CheckGuards();
+        }
+    }
+
     [Fact]
     public void ThreeLostBlocksAreRefusedAndNothingIsWritten()
     {
