@@ -131,6 +131,9 @@ public sealed unsafe class UnixSocket : IDisposable
         return rc < 0 ? throw new IOException($"No pair of sockets can be made: errno {-rc}.") : (new UnixSocket(pair[0]), pair[1]);
     }
 
+    /// <summary>The descriptor; this object owns it.</summary>
+    internal int Descriptor => _fd;
+
     /// <summary>Ends every wait of this socket now and later. Any thread.</summary>
     public void Wake() => Libc.SignalEventFd(_wakeFd);
 
