@@ -35,6 +35,9 @@ public unsafe struct MemoryWindow
     internal ulong Size;
     internal byte* Host;
     internal MapAccess Access;
+
+    /// <summary>After a translation failed with -EFAULT: the first address that is not mapped for the access.</summary>
+    internal ulong Missing;
 }
 
 /// <summary>An immutable table of regions with a reference count. It starts with one reference, its creator's.</summary>
@@ -193,6 +196,7 @@ public sealed unsafe class GuestMemory : IDisposable
     {
         if (guestAddress + length < guestAddress)
         {
+            window.Missing = guestAddress;
             return -Errno.EFAULT;
         }
 
@@ -204,6 +208,7 @@ public sealed unsafe class GuestMemory : IDisposable
             if ((uint)index >= (uint)_regions.Length || guestAddress - _regions[index].Guest >= _regions[index].Size
                 || (_regions[index].Access & access) != access)
             {
+                window.Missing = guestAddress;
                 return -Errno.EFAULT;
             }
 
@@ -216,7 +221,7 @@ public sealed unsafe class GuestMemory : IDisposable
             ulong offset = guestAddress - region.Guest;
             uint part = (uint)Math.Min(left, region.Size - offset);
             destination[count++] = new IoVec(region.Host + offset, part);
-            window = new MemoryWindow { Guest = region.Guest, Size = region.Size, Host = region.Host, Access = region.Access };
+            window = new MemoryWindow { Guest = region.Guest, Size = region.Size, Host = region.Host, Access = region.Access, Missing = guestAddress };
             guestAddress += part;
             left -= part;
             index++;

@@ -84,6 +84,15 @@ public sealed unsafe class VirtioBlkDevice
     /// <summary>Whether every write must be durable before it completes. Any thread.</summary>
     public bool WriteThrough => Volatile.Read(ref _writeThrough);
 
+    /// <summary>Largest range of a discard, in sectors.</summary>
+    public uint MaxDiscardSectors => _config.max_discard_sectors;
+
+    /// <summary>Largest range of a write-zeroes, in sectors.</summary>
+    public uint MaxWriteZeroesSectors => _config.max_write_zeroes_sectors;
+
+    /// <summary>Whether a feature is offered.</summary>
+    public bool Offers(ulong feature) => (OfferedFeatures & feature) != 0;
+
     /// <summary>The configuration space with the present capacity.</summary>
     public virtio_blk_config Config
     {

@@ -26,16 +26,23 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly VirtqueueSetup _setup;
     private readonly Reactor _reactor;
     private readonly VirtioBlkDevice _virtio;
+    private readonly Virtqueue _ring;
     private readonly IBlockQueue _blockQueue;
     private readonly int _batchSize;
+    private readonly long _blockMask;
+    private readonly long _maxTransferBytes;
+    private readonly int _maxSegments;
+    private readonly long _maxDiscardBytes;
+    private readonly long _maxWriteZeroesBytes;
+    private readonly MappedRegion _slotMemory;
 
-    private GuestMemory _memory;
     private SafeFileHandle? _kick;
     private IVirtqueueNotifier? _call;
     private IVirtqueueNotifier? _error;
     private DirtyLog? _dirtyLog;
     private VirtqueueFaultReport? _fault;
     private TaskCompletionSource? _drained;
+    private uint _base;
     private bool _fetching;
     private bool _stopped;
 
@@ -47,12 +54,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     public static Task<VirtioBlkQueue> StartAsync(VirtqueueSetup setup)
     {
         ArgumentNullException.ThrowIfNull(setup);
-        return setup.Reactor.InvokeAsync(() =>
-        {
-            var queue = new VirtioBlkQueue(setup);
-            queue.Begin();
-            return queue;
-        });
+        return setup.Reactor.InvokeAsync(() => Create(setup));
     }
 
     /// <summary>Raised on the reactor's thread, once, when the driver broke the ring. Hand it to a thread of your own.</summary>
@@ -64,20 +66,29 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     /// <summary>Why the queue is broken, or null. Any thread.</summary>
     public VirtqueueFaultReport? Fault => Volatile.Read(ref _fault);
 
+    /// <summary>
+    /// Where a successor goes on, encoded as <see cref="VirtqueueSetup.Base"/>. Meaningful while the queue is paused or after it ended.
+    /// </summary>
+    public uint Base => Volatile.Read(ref _base);
+
     /// <summary>Whether a queue of this size and kind is possible.</summary>
     public static bool IsValidSize(int size, bool packed) => size is >= 1 and <= 32768 && (packed || (size & (size - 1)) == 0);
 
     /// <summary>Stops taking requests and returns when none is in flight and all answers are published.</summary>
-    public Task PauseAsync() => OnReactor(() =>
+    public async Task PauseAsync()
     {
-        _fetching = false;
-        return WhenDrained();
-    });
+        await OnReactor(() =>
+        {
+            _fetching = false;
+            return WhenDrained();
+        }).ConfigureAwait(false);
+        await _reactor.InvokeAsync(SaveBase).ConfigureAwait(false);
+    }
 
     /// <summary>Takes requests (again).</summary>
     public Task ResumeAsync() => OnReactor(() =>
     {
-        _fetching = !_stopped;
+        _fetching = !_stopped && _fault is null;
         return Task.CompletedTask;
     });
 
@@ -94,13 +105,15 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     /// <summary>
     /// Exchanges the guest's memory when nothing is in flight, then goes on as before. The ring is looked up anew.
     /// </summary>
+    /// <param name="memory">The new table.</param>
+    /// <param name="addresses">Where the ring lies now; null when its addresses stay.</param>
     /// <exception cref="IOException">The ring is not in the new memory; the queue is broken then.</exception>
-    public async Task SwapMemoryAsync(GuestMemory memory)
+    public async Task SwapMemoryAsync(GuestMemory memory, VirtqueueAddresses? addresses = null)
     {
         ArgumentNullException.ThrowIfNull(memory);
         bool wasFetching = await _reactor.InvokeAsync(() => _fetching).ConfigureAwait(false);
         await PauseAsync().ConfigureAwait(false);
-        await _reactor.InvokeAsync(() => ExchangeMemory(memory, wasFetching)).ConfigureAwait(false);
+        await _reactor.InvokeAsync(() => ExchangeMemory(memory, addresses ?? _setup.Addresses, wasFetching)).ConfigureAwait(false);
     }
 
     /// <summary>
@@ -147,6 +160,159 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         Recovered = Volatile.Read(ref _recovered),
     };
 
+    private VirtioBlkQueue(VirtqueueSetup setup, Virtqueue ring, IBlockQueue blockQueue)
+    {
+        BlockLimits limits = setup.Device.Limits;
+        _setup = setup;
+        _reactor = setup.Reactor;
+        _virtio = setup.Virtio;
+        _ring = ring;
+        _blockQueue = blockQueue;
+        _batchSize = Math.Max(1, setup.BatchSize);
+        _blockMask = limits.LogicalBlockSize - 1;
+        _maxTransferBytes = Math.Max(limits.LogicalBlockSize, limits.MaxTransferBytes & ~_blockMask);
+        _maxSegments = Math.Clamp(limits.MaxSegments, 1, MaxSegments);
+        _maxDiscardBytes = Math.Max(limits.LogicalBlockSize, limits.MaxDiscardBytes & ~_blockMask);
+        _maxWriteZeroesBytes = Math.Max(limits.LogicalBlockSize, limits.MaxWriteZeroesBytes & ~_blockMask);
+        _call = setup.Call;
+        _error = setup.Error;
+        _fetching = !setup.StartPaused;
+        _recovered = ring.RecoveredLeft;
+        _base = ring.Base;
+        _free = new VirtioBlkSlot[Math.Min(setup.Size, MaxInFlight)];
+        _slotMemory = MakeSlots();
+        UseDirtyLog(setup.DirtyLog, setup.UsedLogAddress);
+    }
+
+    private static VirtioBlkQueue Create(VirtqueueSetup setup)
+    {
+        if (!IsValidSize(setup.Size, (setup.Features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0))
+        {
+            throw new ArgumentException($"A virtqueue cannot have {setup.Size} entries: use 1 to 32768, a power of two for split queues.");
+        }
+
+        if (setup.Inflight is { } log && (log.QueueSize != setup.Size || log.Packed != ((setup.Features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0)))
+        {
+            throw new ArgumentException($"{setup.Name}: the inflight log is for {log.QueueSize} entries, the queue has {setup.Size}, or the kinds differ.");
+        }
+
+        Virtqueue ring = Virtqueue.Create(setup);
+        IBlockQueue? blockQueue = null;
+        VirtioBlkQueue? queue = null;
+        try
+        {
+            blockQueue = setup.Device.OpenQueue(setup.Reactor);
+            queue = new VirtioBlkQueue(setup, ring, blockQueue);
+            queue.ReplaceKick(setup.Kick);
+        }
+        catch
+        {
+            queue?._slotMemory.Dispose();
+            blockQueue?.Dispose();
+            ring.Dispose();
+            throw;
+        }
+
+        ring.DisableKicks();
+        setup.Reactor.Add(queue);
+
+        // A predecessor may have died between publishing and notifying.
+        setup.Call?.Notify();
+        return queue;
+    }
+
+    private unsafe MappedRegion MakeSlots()
+    {
+        // One line more than needed, so that the slots' lists do not all fall into the same sets of the cache.
+        const int LineBytes = 64;
+        int fewBytes = VirtioBlkSlot.FewSegments * sizeof(IoVec);
+        int manyBytes = (2 * MaxSegments * sizeof(IoVec)) + LineBytes;
+        MappedRegion memory = MappedRegion.CreateAnonymous((ulong)_free.Length * (ulong)(fewBytes + manyBytes));
+        for (int i = _free.Length - 1; i >= 0; i--)
+        {
+            _free[_freeCount++] = new VirtioBlkSlot
+            {
+                Few = (IoVec*)(memory.Address + ((long)i * fewBytes)),
+                Many = (IoVec*)(memory.Address + ((long)_free.Length * fewBytes) + ((long)i * manyBytes)),
+            };
+        }
+
+        return memory;
+    }
+
+    private uint End()
+    {
+        if (!_stopped)
+        {
+            _stopped = true;
+            _fetching = false;
+            SaveBase();
+            ReplaceKick(null);
+            _reactor.Remove(this);
+            _blockQueue.Dispose();
+            _ring.Dispose();
+            _slotMemory.Dispose();
+        }
+
+        return _base;
+    }
+
+    private void SaveBase()
+    {
+        if (!_stopped)
+        {
+            Volatile.Write(ref _base, _ring.Base);
+        }
+    }
+
+    private void ExchangeMemory(GuestMemory memory, VirtqueueAddresses addresses, bool fetch)
+    {
+        if (_stopped)
+        {
+            return;
+        }
+
+        if (!_ring.TryUseMemory(memory, addresses))
+        {
+            OnBroken(_ring.Fault, _ring.FaultText);
+            throw new IOException(_fault!.Text);
+        }
+
+        _fetching = fetch && _fault is null;
+    }
+
+    private void ReplaceKick(SafeFileHandle? kick)
+    {
+        if (kick is not null)
+        {
+            bool held = false;
+            kick.DangerousAddRef(ref held);
+            try
+            {
+                _reactor.Watch((int)kick.DangerousGetHandle());
+            }
+            catch
+            {
+                kick.DangerousRelease();
+                throw;
+            }
+        }
+
+        if (_kick is not null)
+        {
+            _reactor.Unwatch((int)_kick.DangerousGetHandle());
+            _kick.DangerousRelease();
+        }
+
+        _kick = kick;
+    }
+
+    private void UseDirtyLog(DirtyLog? log, ulong? usedLogAddress)
+    {
+        _dirtyLog = log;
+        _ring.UseDirtyLog(log, usedLogAddress);
+    }
+
     /// <summary>Runs a function on the reactor and awaits the task that it returns.</summary>
     private async Task OnReactor(Func<Task> function) => await (await _reactor.InvokeAsync(function).ConfigureAwait(false)).ConfigureAwait(false);
 
@@ -154,15 +320,13 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     {
         if (!_stopped)
         {
-            memory.AddReference();
-            _memory.Release();
-            _memory = memory;
+            _ring.ExtendMemory(memory);
         }
     }
 
     private Task WhenDrained()
     {
-        if (IsDrained)
+        if (_stopped || IsDrained)
         {
             return Task.CompletedTask;
         }

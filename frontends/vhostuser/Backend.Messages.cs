@@ -50,7 +50,7 @@ internal sealed partial class Backend
         // Looked at afterwards: the message that negotiates REPLY_ACK may itself want a reply.
         if (wantsReply && (_protocolFeatures & VhostUserProtocolFeatures.REPLY_ACK) != 0)
         {
-            Reply(channel, result);
+            ReplyNumber(channel, result);
         }
     }
 
@@ -58,13 +58,13 @@ internal sealed partial class Backend
     {
         switch (channel.Request)
         {
-            case GET_FEATURES: Reply(channel, _offered); break;
+            case GET_FEATURES: ReplyNumber(channel, _offered); break;
             case SET_FEATURES: SetFeatures(channel.Read<ulong>()); break;
-            case GET_PROTOCOL_FEATURES: Reply(channel, (ulong)OfferedProtocolFeatures); break;
+            case GET_PROTOCOL_FEATURES: ReplyNumber(channel, (ulong)OfferedProtocolFeatures); break;
             case SET_PROTOCOL_FEATURES: SetProtocolFeatures(channel.Read<ulong>()); break;
             case SET_OWNER or RESET_OWNER: break; // The connection is the session; RESET_OWNER is deprecated and ignored.
-            case GET_QUEUE_NUM: Reply(channel, (ulong)_queues.Length); break;
-            case GET_MAX_MEM_SLOTS: Reply(channel, BackendMemory.MaxSlots); break;
+            case GET_QUEUE_NUM: ReplyNumber(channel, (ulong)_queues.Length); break;
+            case GET_MAX_MEM_SLOTS: ReplyNumber(channel, BackendMemory.MaxSlots); break;
             case SET_MEM_TABLE: SetMemTable(channel, fds); break;
             case ADD_MEM_REG: AddMemReg(channel.Read<VhostUserMemRegMsg>().region, fds); break;
             case REM_MEM_REG: RemMemReg(channel.Read<VhostUserMemRegMsg>().region); break;
@@ -85,7 +85,7 @@ internal sealed partial class Backend
             case SET_INFLIGHT_FD: SetInflightFd(channel, fds); break;
             case RESET_DEVICE: ResetDevice(); break;
             case SET_STATUS: SetStatus(channel.Read<ulong>()); break;
-            case GET_STATUS: Reply(channel, _status | (AnyQueueBroken ? DeviceNeedsReset : 0)); break;
+            case GET_STATUS: ReplyNumber(channel, _status | (AnyQueueBroken ? DeviceNeedsReset : 0)); break;
             default: throw new ProtocolException($"message {channel.Request} is not handled");
         }
     }
@@ -195,7 +195,7 @@ internal sealed partial class Backend
 
         UpdateLogging();
         old?.Dispose();
-        Reply(channel, 0);
+        ReplyNumber(channel, 0);
     }
 
     private void SetVringNum(vhost_vring_state state)
@@ -465,7 +465,7 @@ internal sealed partial class Backend
         return MemoryMarshal.Read<VhostUserInflight>(padded);
     }
 
-    private static void Reply(VhostUserChannel channel, ulong value) => Reply<ulong>(channel, value);
+    private static void ReplyNumber(VhostUserChannel channel, ulong value) => Reply(channel, value);
 
     private static void Reply<T>(VhostUserChannel channel, in T value)
         where T : unmanaged => CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, value));

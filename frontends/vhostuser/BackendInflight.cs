@@ -87,7 +87,8 @@ internal sealed class BackendInflight : IDisposable
             throw new ArgumentException($"the inflight buffer has {Queues} regions of {QueueSize} entries, none for queue {queue} with {size}");
         }
 
-        return new InflightLog(_mapping, queue * InflightLog.RegionBytes(QueueSize, packed), QueueSize, packed);
+        // A driver may use fewer entries than the buffer was made for (firmware does); regions keep their distance.
+        return new InflightLog(_mapping, queue * InflightLog.RegionBytes(QueueSize, packed), size, packed);
     }
 
     /// <inheritdoc/>
