@@ -3,7 +3,10 @@
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.CommandLine.Volumes;
+using Polyblk.Core.Frontend;
+using Polyblk.Frontends.Nbd;
 using Polyblk.Frontends.VhostUser;
+using Polyblk.Frontends.VirtioIothread;
 
 namespace Polyblk.Cli;
 
@@ -15,6 +18,7 @@ internal static class Composition
     {
         var services = new ServiceCollection();
         AddFrontends(services);
+        services.AddSingleton<IFrontendCatalog, FrontendCatalog>();
         AddCommands(services);
         return services.BuildServiceProvider();
     }
@@ -23,6 +27,8 @@ internal static class Composition
     public static void AddFrontends(IServiceCollection services)
     {
         services.AddVhostUser();
+        services.AddNbd();
+        services.AddVirtioIothread();
     }
 
     private static void AddCommands(IServiceCollection services)

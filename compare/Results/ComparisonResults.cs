@@ -78,6 +78,11 @@ public sealed record MethodRecord
 /// <param name="TargetContextSwitches">Their context switches.</param>
 public sealed record RunRecord(string Method, string Workload, int Round, LoadResult Load, long TargetCpuNs, long TargetContextSwitches)
 {
+    /// <summary>
+    /// Share of all processors' time in the run, its warm-up included, that went to other programs or to the hypervisor, 0 to 1.
+    /// </summary>
+    public double ForeignCpuShare { get; init; }
+
     [JsonIgnore]
     public double Iops => Load.Requests / Load.Seconds;
 

@@ -63,14 +63,18 @@ public sealed record ResultRow
             Rounds = runs.Count,
             Iops = Statistic.Median(runs.Select(r => r.Iops)),
             BytesPerSecond = Statistic.Median(runs.Select(r => r.BytesPerSecond)),
-            MeanNs = Statistic.Median(runs.Select(r => r.Load.MeanNs)),
-            P99Ns = Statistic.Median(runs.Select(r => r.Load.P99Ns)),
-            P999Ns = Statistic.Median(runs.Select(r => r.Load.P999Ns)),
-            TargetCpuPerRequestNs = hasProcess ? Statistic.Median(runs.Select(r => r.TargetCpuPerRequestNs)) : double.NaN,
-            LoadCpuPerRequestNs = Statistic.Median(runs.Select(r => r.LoadCpuPerRequestNs)),
+            MeanNs = MedianOfAnswered(runs, r => r.Load.MeanNs),
+            P99Ns = MedianOfAnswered(runs, r => r.Load.P99Ns),
+            P999Ns = MedianOfAnswered(runs, r => r.Load.P999Ns),
+            TargetCpuPerRequestNs = hasProcess ? MedianOfAnswered(runs, r => r.TargetCpuPerRequestNs) : double.NaN,
+            LoadCpuPerRequestNs = MedianOfAnswered(runs, r => r.LoadCpuPerRequestNs),
             Spread = Statistic.Spread([.. runs.Select(r => r.Iops)]),
             Ratio = Statistic.PairedRatio([.. paired.Select(p => p.Iops)], [.. paired.Select(p => p.Base)]),
             Errors = runs.Sum(r => r.Load.Errors),
         };
     }
+
+    /// <summary>A run in which no request was answered has no latency; it counts in IOPS only.</summary>
+    private static double MedianOfAnswered(List<RunRecord> runs, Func<RunRecord, double> value) =>
+        Statistic.Median(runs.Where(r => r.Load.Requests > 0).Select(value));
 }

@@ -43,6 +43,8 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 /// <summary>See the top of the file.</summary>
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
+    private const double NoticeableShare = 0.05;
+
     private readonly List<(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load)> _active = [];
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
@@ -52,7 +54,6 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     public async Task<ComparisonResults> RunAsync(CancellationToken cancellation)
     {
         DateTimeOffset started = DateTimeOffset.UtcNow;
-        (long stealBefore, long totalBefore) = ReadSteal();
         bool interrupted = false;
         try
         {
@@ -71,7 +72,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             }
         }
 
-        AddNotes(stealBefore, totalBefore);
+        AddNotes();
         return new ComparisonResults
         {
             StartedUtc = started,
@@ -165,25 +166,20 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         ProcessCpu.Reading after = default;
         void OnMeasuring(bool begins)
         {
-            long cpu = 0;
-            long switches = 0;
-            foreach (int pid in running.ProcessIds)
-            {
-                ProcessCpu.Reading reading = ProcessCpu.Read(pid);
-                cpu += reading.CpuNs;
-                switches += reading.ContextSwitches;
-            }
-
-            var now = new ProcessCpu.Reading(cpu, switches);
+            ProcessCpu.Reading now = ReadAll(running.ProcessIds);
             (before, after) = begins ? (now, now) : (before, now);
         }
 
+        var noise = new NoiseMeter([.. running.ProcessIds, Environment.ProcessId]);
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
         try
         {
             LoadResult result = await load.RunAsync(running.Endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
             _runs.Add(new RunRecord(
-                method.Name, workload.Name, round, result, after.CpuNs - before.CpuNs, after.ContextSwitches - before.ContextSwitches));
+                method.Name, workload.Name, round, result, after.CpuNs - before.CpuNs, after.ContextSwitches - before.ContextSwitches)
+            {
+                ForeignCpuShare = noise.ForeignShare(),
+            });
         }
         catch (Exception e) when (e is IOException or TimeoutException or MethodException)
         {
@@ -191,13 +187,26 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    private void AddNotes(long stealBefore, long totalBefore)
+    private static ProcessCpu.Reading ReadAll(IReadOnlyList<int> pids)
     {
-        (long steal, long total) = ReadSteal();
-        double share = total == totalBefore ? 0 : (double)(steal - stealBefore) / (total - totalBefore);
-        if (share > 0.01)
+        long cpu = 0;
+        long switches = 0;
+        foreach (int pid in pids)
         {
-            _notes.Add($"The hypervisor took {share:P0} of the processor time meanwhile: only ratios count, and those with care.");
+            ProcessCpu.Reading reading = ProcessCpu.Read(pid);
+            cpu += reading.CpuNs;
+            switches += reading.ContextSwitches;
+        }
+
+        return new ProcessCpu.Reading(cpu, switches);
+    }
+
+    private void AddNotes()
+    {
+        double foreign = _runs.Count == 0 ? 0 : Statistic.Median(_runs.Select(r => r.ForeignCpuShare));
+        if (foreign > NoticeableShare)
+        {
+            _notes.Add($"Other programs and the hypervisor took {foreign:P0} of the processor time during the runs: only ratios count, and those with care.");
         }
 
         if (scratch.TargetCpus.Intersect(scratch.LoadCpus).Any())
@@ -209,13 +218,6 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         {
             _notes.Add("Some requests ended with an error: the rows concerned are worth nothing. See errors in the JSON results.");
         }
-    }
-
-    /// <summary>Steal and all time of all processors in ticks: proc(5), /proc/stat.</summary>
-    private static (long Steal, long Total) ReadSteal()
-    {
-        long[] ticks = [.. File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(1).Take(8).Select(long.Parse)];
-        return (ticks[7], ticks.Sum());
     }
 
     private HostFacts ReadHost()

@@ -23,7 +23,8 @@ internal sealed class TestVolume : IDisposable
     public TestVolume(string level, int members, long memberBytes, string chunk = "64KiB")
     {
         Members = [.. Enumerable.Range(0, members).Select(i => Path.Combine(_folder, $"member{i}"))];
-        Run(["volume", "create", Name, "--level", level, "--chunk", chunk, .. Members.Select(m => $"file:{m},size={memberBytes}B")]);
+        string[] striping = level == "raid1" ? [] : ["--chunk", chunk];
+        Run(["volume", "create", Name, "--level", level, .. striping, .. Members.Select(m => $"file:{m},size={memberBytes}B")]);
     }
 
     /// <summary>Paths of the members, by role.</summary>
