@@ -147,6 +147,17 @@ public sealed class FailureTests
     }
 
     [Fact]
+    public async Task A_dead_drive_among_the_candidates_does_not_keep_the_array_from_starting()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, 16 << 10, 256 << 10);
+        await rig.StopAsync();
+        await rig.Drives[2].VanishAsync();
+        await rig.AssembleAsync();
+        Assert.Equal(0b0100UL, rig.Array.State.FailedMask);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(100 << 10, 9)));
+    }
+
+    [Fact]
     public async Task A_clean_degraded_array_starts_and_says_so()
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid6, 5, 16 << 10, 256 << 10);
