@@ -68,20 +68,20 @@ internal static class DriveList
     public static async Task<List<IBlockDevice>> OpenAllAsync(IReadOnlyList<DriveSpec> specs, bool readOnly)
     {
         var drives = new List<IBlockDevice>();
-        try
+        foreach (DriveSpec spec in specs)
         {
-            foreach (DriveSpec spec in specs)
+            try
             {
                 drives.Add(DriveFactory.Open(spec, readOnly));
             }
+            catch (DriveException e)
+            {
+                await CloseAllAsync(drives).ConfigureAwait(false);
+                throw ToCli(spec, e);
+            }
+        }
 
-            return drives;
-        }
-        catch (DriveException e)
-        {
-            await CloseAllAsync(drives).ConfigureAwait(false);
-            throw ToCli(e);
-        }
+        return drives;
     }
 
     /// <summary>Opens those that can be opened, and says for the others why not.</summary>
@@ -111,15 +111,12 @@ internal static class DriveList
         }
     }
 
-    public static CliException ToCli(DriveException e) => new(
-        e.Errno switch
-        {
-            Errno.EBUSY => ExitCode.Refused,
-            Errno.ENOENT => ExitCode.NotFound,
-            _ => ExitCode.HostLacks,
-        },
-        e.Message,
-        e);
+    private static CliException ToCli(DriveSpec spec, DriveException e)
+    {
+        bool isMissing = !spec.IsVolatile && !Path.Exists(spec.Path);
+        int code = isMissing ? ExitCode.NotFound : e.Errno == Errno.EBUSY ? ExitCode.Refused : ExitCode.HostLacks;
+        return new CliException(code, e.Message, e);
+    }
 
     /// <summary>The path with every link resolved; the path itself where there is nothing.</summary>
     internal static string RealPath(string path)
