@@ -131,6 +131,9 @@ public sealed unsafe class UnixSocket : IDisposable
         return rc < 0 ? throw new IOException($"No pair of sockets can be made: errno {-rc}.") : (new UnixSocket(pair[0]), pair[1]);
     }
 
+    /// <summary>The descriptor; this object owns it.</summary>
+    internal int Descriptor => _fd;
+
     /// <summary>Ends every wait of this socket now and later. Any thread.</summary>
     public void Wake() => Libc.SignalEventFd(_wakeFd);
 
@@ -306,14 +309,14 @@ public sealed unsafe class UnixListener : IDisposable
 
     /// <summary>
     /// Listens at a path. Directories are made when missing. A socket that a dead process left there is replaced; one on which somebody
-    /// listens, and a file that is no socket, are left alone. Until the mode is set only the owner can connect.
+    /// listens, and a file that is no socket, are left alone. When the path appears, the socket listens and has its mode.
     /// </summary>
     /// <param name="path">At most 107 bytes of UTF-8.</param>
     /// <param name="mode">Who may connect: write permission decides (unix(7)).</param>
     /// <exception cref="IOException">The path cannot be used; the message says why and what to do.</exception>
     public static UnixListener Listen(string path, UnixFileMode mode)
     {
-        Libc.sockaddr_un address = Address(path, out uint length);
+        _ = Address(path, out _);
         string? directory = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path));
         if (directory is not null)
         {
@@ -321,6 +324,8 @@ public sealed unsafe class UnixListener : IDisposable
         }
 
         RemoveStale(path);
+        string staging = StagingPath(path);
+        RemoveStale(staging);
         int fd = Libc.socket(Libc.AF_UNIX, Libc.SOCK_STREAM | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, 0);
         int wakeFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
         if (fd < 0 || wakeFd < 0)
@@ -329,8 +334,8 @@ public sealed unsafe class UnixListener : IDisposable
             throw new IOException("No descriptor is left for a socket (raise the limit: ulimit -n).");
         }
 
-        // The mode of the descriptor becomes that of the new path: nobody else can connect before the mode is set below.
-        _ = Libc.fchmod(fd, 0x180);
+        // Bound and listening under another name first: whoever sees the path can connect to it at once.
+        Libc.sockaddr_un address = Address(staging, out uint length);
         int rc = Libc.bind(fd, &address, length);
         if (rc < 0)
         {
@@ -342,11 +347,12 @@ public sealed unsafe class UnixListener : IDisposable
         if (rc < 0)
         {
             Close(fd, wakeFd);
-            File.Delete(path);
+            File.Delete(staging);
             throw new IOException($"Listening at {path} failed: errno {-rc}.");
         }
 
-        _ = Libc.chmod(path, (uint)mode);
+        _ = Libc.chmod(staging, (uint)mode);
+        Publish(staging, path, fd, wakeFd);
         return new UnixListener(path, fd, wakeFd);
     }
 
@@ -411,9 +417,32 @@ public sealed unsafe class UnixListener : IDisposable
         return address;
     }
 
+    private const string StagingSuffix = ".new";
     private const int ECONNABORTED = 103;
     private const int ECONNREFUSED = 111;
     private const int EADDRINUSE = 98;
+
+    private static string StagingPath(string path) =>
+        Encoding.UTF8.GetByteCount(path) + StagingSuffix.Length < Libc.SunPathBytes ? path + StagingSuffix : path;
+
+    private static void Publish(string staging, string path, int fd, int wakeFd)
+    {
+        if (staging == path)
+        {
+            return;
+        }
+
+        try
+        {
+            File.Move(staging, path, overwrite: false);
+        }
+        catch (IOException)
+        {
+            Close(fd, wakeFd);
+            File.Delete(staging);
+            throw new IOException(BindMessage(path, EADDRINUSE));
+        }
+    }
 
     private static void RemoveStale(string path)
     {

@@ -30,11 +30,13 @@ internal sealed unsafe class PackedInflight
     private readonly int _size;
     private readonly DescStatePacked[] _own;
     private QueueRegionPacked _state;
+    private readonly Action? _afterStore;
     private ulong _counter;
     private ushort _head;
 
-    private PackedInflight(InflightLog log)
+    private PackedInflight(InflightLog log, Action? afterStore)
     {
+        _afterStore = afterStore;
         _region = (QueueRegionPacked*)log.Address;
         _desc = (DescStatePacked*)(log.Address + HeaderBytes);
         _size = log.QueueSize;
@@ -50,6 +52,7 @@ internal sealed unsafe class PackedInflight
 
     /// <summary>Takes a log over: makes a fresh one usable, or finds what a predecessor had in flight.</summary>
     /// <param name="log">The region.</param>
+    /// <param name="afterStore"><see cref="VirtqueueSetup.AfterStore"/>.</param>
     /// <param name="ring">The descriptor ring.</param>
     /// <param name="used">Where a fresh log starts: the used index with its wrap counter in bit 15.</param>
     /// <param name="inflight">The log at work.</param>
@@ -58,10 +61,10 @@ internal sealed unsafe class PackedInflight
     /// <param name="known">Whether a predecessor used the log: it then decides where to go on.</param>
     /// <param name="error">What is wrong with the log when the result is false.</param>
     public static bool TryAttach(
-        InflightLog log, pvirtq_desc* ring, ushort used, [NotNullWhen(true)] out PackedInflight? inflight, out ushort[] entries,
+        InflightLog log, Action? afterStore, pvirtq_desc* ring, ushort used, [NotNullWhen(true)] out PackedInflight? inflight, out ushort[] entries,
         out int descriptors, out bool known, out string error)
     {
-        inflight = new PackedInflight(log);
+        inflight = new PackedInflight(log, afterStore);
         entries = [];
         descriptors = 0;
         known = inflight._state.version != 0;
@@ -90,8 +93,11 @@ internal sealed unsafe class PackedInflight
         _head = _state.free_head;
         _own[_head].num = 0;
         _desc[_head].num = 0;
+        _afterStore?.Invoke();
         _desc[_head].counter = _counter++;
+        _afterStore?.Invoke();
         Volatile.Write(ref _desc[_head].inflight, 1);
+        _afterStore?.Invoke();
         return _head;
     }
 
@@ -104,15 +110,23 @@ internal sealed unsafe class PackedInflight
         entry->len = desc.len;
         entry->flags = desc.flags;
         entry->id = desc.id;
+        _afterStore?.Invoke();
         _own[_head].last = free;
         _desc[_head].last = free;
+        _afterStore?.Invoke();
         _desc[_head].num = ++_own[_head].num;
+        _afterStore?.Invoke();
         _state.free_head = _own[free].next;
         Volatile.Write(ref _region->free_head, _state.free_head);
+        _afterStore?.Invoke();
     }
 
     /// <summary>The chain is complete: from now on it is in flight.</summary>
-    public void EndTake() => Volatile.Write(ref _region->old_free_head, _state.free_head);
+    public void EndTake()
+    {
+        Volatile.Write(ref _region->old_free_head, _state.free_head);
+        _afterStore?.Invoke();
+    }
 
     /// <summary>W1.</summary>
     /// <param name="heads">The head entries of the batch.</param>
@@ -124,22 +138,25 @@ internal sealed unsafe class PackedInflight
             ushort last = _own[head].last;
             _own[last].next = _state.free_head;
             _desc[last].next = _state.free_head;
+            _afterStore?.Invoke();
             _state.free_head = head;
             Volatile.Write(ref _region->free_head, head);
+            _afterStore?.Invoke();
         }
 
         _state.used_idx = (ushort)(used & 0x7FFF);
         _state.used_wrap_counter = (byte)(used >> 15);
-        Volatile.Write(ref _region->used_idx, _state.used_idx);
-        Volatile.Write(ref _region->used_wrap_counter, _state.used_wrap_counter);
+        StoreUsed();
     }
 
     /// <summary>W3 and W4, after the flags were stored.</summary>
     public void UnmarkBatch(ReadOnlySpan<ushort> heads)
     {
+        _afterStore?.Invoke();
         foreach (ushort head in heads)
         {
             Volatile.Write(ref _desc[head].inflight, 0);
+            _afterStore?.Invoke();
         }
 
         WriteOld();
@@ -156,11 +173,26 @@ internal sealed unsafe class PackedInflight
     /// <summary>How many descriptors the recovered chain with this head entry has.</summary>
     public int CountOf(ushort head) => _own[head].num;
 
+    /// <summary>W4.</summary>
     private void WriteOld()
     {
         Volatile.Write(ref _region->old_free_head, _state.free_head);
-        Volatile.Write(ref _region->old_used_idx, _state.used_idx);
-        Volatile.Write(ref _region->old_used_wrap_counter, _state.used_wrap_counter);
+        _afterStore?.Invoke();
+        _state.old_used_idx = _state.used_idx;
+        _state.old_used_wrap_counter = _state.used_wrap_counter;
+        StoreUsed();
+    }
+
+    /// <summary>
+    /// Stores used_idx, old_used_idx and both wrap counters at once; they share eight aligned bytes. Were the old index stored without
+    /// its wrap counter, a successor could take a leftover of the last round, flagged as available, for a batch that was not given back.
+    /// </summary>
+    private void StoreUsed()
+    {
+        ulong word = _state.used_idx | ((ulong)_state.old_used_idx << 16) | ((ulong)_state.used_wrap_counter << 32)
+            | ((ulong)_state.old_used_wrap_counter << 40);
+        Volatile.Write(ref *(ulong*)&_region->used_idx, word);
+        _afterStore?.Invoke();
     }
 
     private void Initialize(InflightLog log, ushort used)
@@ -183,6 +215,7 @@ internal sealed unsafe class PackedInflight
         *_region = _state;
         _state.version = Version;
         Volatile.Write(ref _region->version, Version);
+        _afterStore?.Invoke();
     }
 
     private string CheckHeader()
@@ -220,8 +253,8 @@ internal sealed unsafe class PackedInflight
             _state.used_idx = _state.old_used_idx;
             _state.used_wrap_counter = _state.old_used_wrap_counter;
             Volatile.Write(ref _region->free_head, _state.free_head);
-            Volatile.Write(ref _region->used_idx, _state.used_idx);
-            Volatile.Write(ref _region->used_wrap_counter, _state.used_wrap_counter);
+            _afterStore?.Invoke();
+            StoreUsed();
         }
 
         // A chain that was being taken and was not complete.
@@ -236,6 +269,7 @@ internal sealed unsafe class PackedInflight
         {
             _own[entry].inflight = 0;
             Volatile.Write(ref _desc[entry].inflight, 0);
+            _afterStore?.Invoke();
             entry = _own[entry].next;
         }
     }

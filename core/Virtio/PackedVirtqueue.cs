@@ -25,6 +25,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
     private readonly ushort[] _batch;
     private readonly ushort[] _entryOfId;
     private readonly uint _startBase;
+    private readonly Action? _afterStore;
     private PackedInflight? _inflight;
     private ushort[] _recovered = [];
     private int _recoveredNext;
@@ -47,6 +48,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         : base(setup)
     {
         _log = setup.Inflight;
+        _afterStore = setup.AfterStore;
         _batch = new ushort[Size];
         _entryOfId = new ushort[Size];
         _startBase = setup.Base;
@@ -167,7 +169,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         }
 
         if (!PackedInflight.TryAttach(
-            _log, _ring, (ushort)(_startBase >> 16), out _inflight, out _recovered, out int descriptors, out bool known, out string error))
+            _log, _afterStore, _ring, (ushort)(_startBase >> 16), out _inflight, out _recovered, out int descriptors, out bool known, out string error))
         {
             return Fail(VirtqueueFault.BadInflightLog, $"The inflight log is refused: {error}.");
         }
@@ -178,11 +180,26 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             Decode(_inflight.Used, out _nextUsed, out _usedWrap);
             _nextAvail = _nextUsed;
             _availWrap = _usedWrap;
-            // Not taken again yet: TryName counts them.
-            Advance(ref _nextAvail, ref _availWrap, descriptors);
+            for (int i = 0; i < descriptors; i++)
+            {
+                TakeBack(_ring + _nextAvail, _availWrap);
+                Advance(ref _nextAvail, ref _availWrap, 1);
+            }
         }
 
         return true;
+    }
+
+    /// <summary>
+    /// A predecessor that died before K2 may have left later answers of its batch in the ring, flagged as used: the driver would take them
+    /// for answers as soon as it gets there. The descriptor becomes an available one again; the log has what it said.
+    /// </summary>
+    private static void TakeBack(pvirtq_desc* desc, bool wrap)
+    {
+        if ((desc->flags & OwnerBits) == (wrap ? OwnerBits : 0))
+        {
+            Volatile.Write(ref desc->flags, wrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED);
+        }
     }
 
     private static ushort Encode(int index, bool wrap) => (ushort)(index | (wrap ? WrapBit : 0));
@@ -206,6 +223,11 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
     private bool TryParse(pvirtq_desc desc)
     {
         BeginChain();
+        if (_taken == Size)
+        {
+            return FailTaken();
+        }
+
         ushort entry = _inflight is null ? (ushort)0 : _inflight.BeginTake();
         int next = _nextAvail;
         bool wrap = _availWrap;
@@ -214,7 +236,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         {
             if (_taken + ++count > Size)
             {
-                return Fail(VirtqueueFault.AvailIndexJump, $"More than {Size} descriptors were made available and not yet used.");
+                return FailTaken();
             }
 
             Advance(ref next, ref wrap, 1);
@@ -253,6 +275,9 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         _availWrap = wrap;
         return true;
     }
+
+    private bool FailTaken() =>
+        Fail(VirtqueueFault.AvailIndexJump, $"More than {Size} descriptors were made available and not yet used.");
 
     private bool TryPopRecovered(ushort head)
     {

@@ -30,10 +30,12 @@ internal sealed unsafe class SplitInflight
     private readonly DescStateSplit[] _own;
     private readonly QueueRegionSplit _state;
     private ushort _lastBatchHead;
+    private readonly Action? _afterStore;
     private ulong _counter;
 
-    private SplitInflight(InflightLog log)
+    private SplitInflight(InflightLog log, Action? afterStore)
     {
+        _afterStore = afterStore;
         _region = (QueueRegionSplit*)log.Address;
         _desc = (DescStateSplit*)(log.Address + sizeof(QueueRegionSplit));
         _size = log.QueueSize;
@@ -46,6 +48,7 @@ internal sealed unsafe class SplitInflight
     /// Takes a log over: makes a fresh one usable, or finds what a predecessor had in flight.
     /// </summary>
     /// <param name="log">The region.</param>
+    /// <param name="afterStore"><see cref="VirtqueueSetup.AfterStore"/>.</param>
     /// <param name="usedIdx">The ring's used index.</param>
     /// <param name="availIdx">The ring's available index.</param>
     /// <param name="inflight">The log at work.</param>
@@ -53,10 +56,10 @@ internal sealed unsafe class SplitInflight
     /// <param name="known">Whether a predecessor used the log: whatever was taken is then used or in <paramref name="heads"/>.</param>
     /// <param name="error">What is wrong with the log when the result is false.</param>
     public static bool TryAttach(
-        InflightLog log, ushort usedIdx, ushort availIdx, [NotNullWhen(true)] out SplitInflight? inflight,
+        InflightLog log, Action? afterStore, ushort usedIdx, ushort availIdx, [NotNullWhen(true)] out SplitInflight? inflight,
         out ushort[] heads, out bool known, out string error)
     {
-        inflight = new SplitInflight(log);
+        inflight = new SplitInflight(log, afterStore);
         heads = [];
         known = inflight._state.version != 0;
         if (!known)
@@ -83,7 +86,9 @@ internal sealed unsafe class SplitInflight
     public void Take(ushort head)
     {
         _desc[head].counter = _counter++;
+        _afterStore?.Invoke();
         Volatile.Write(ref _desc[head].inflight, 1);
+        _afterStore?.Invoke();
     }
 
     /// <summary>W1.</summary>
@@ -92,20 +97,25 @@ internal sealed unsafe class SplitInflight
         foreach (ushort head in heads)
         {
             _desc[head].next = _lastBatchHead;
+            _afterStore?.Invoke();
             _lastBatchHead = head;
             Volatile.Write(ref _region->last_batch_head, head);
+            _afterStore?.Invoke();
         }
     }
 
     /// <summary>W3 and W4, after used.idx was stored.</summary>
     public void UnmarkBatch(ReadOnlySpan<ushort> heads, ushort usedIdx)
     {
+        _afterStore?.Invoke();
         foreach (ushort head in heads)
         {
             Volatile.Write(ref _desc[head].inflight, 0);
+            _afterStore?.Invoke();
         }
 
         Volatile.Write(ref _region->used_idx, usedIdx);
+        _afterStore?.Invoke();
     }
 
     private void Initialize(InflightLog log, ushort usedIdx)
@@ -114,7 +124,9 @@ internal sealed unsafe class SplitInflight
         _lastBatchHead = 0;
         _region->desc_num = (ushort)_size;
         _region->used_idx = usedIdx;
+        _afterStore?.Invoke();
         Volatile.Write(ref _region->version, Version);
+        _afterStore?.Invoke();
     }
 
     private string Check(ushort usedIdx)
@@ -157,6 +169,7 @@ internal sealed unsafe class SplitInflight
         {
             _own[head].inflight = 0;
             Volatile.Write(ref _desc[head].inflight, 0);
+            _afterStore?.Invoke();
             head = _own[head].next;
         }
 

@@ -20,6 +20,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
     private readonly InflightLog? _log;
     private readonly ushort[] _batch;
     private readonly ushort _startBase;
+    private readonly Action? _afterStore;
     private SplitInflight? _inflight;
     private ushort[] _recovered = [];
     private int _recoveredNext;
@@ -45,6 +46,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
     {
         _mask = Size - 1;
         _log = setup.Inflight;
+        _afterStore = setup.AfterStore;
         _batch = new ushort[Size];
         _startBase = (ushort)setup.Base;
     }
@@ -169,7 +171,8 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
         _nextAvail = _startBase;
         if (_log is not null)
         {
-            if (!SplitInflight.TryAttach(_log, used, Volatile.Read(ref *_availIdx), out _inflight, out _recovered, out bool known, out string error))
+            if (!SplitInflight.TryAttach(
+                _log, _afterStore, used, Volatile.Read(ref *_availIdx), out _inflight, out _recovered, out bool known, out string error))
             {
                 return Fail(VirtqueueFault.BadInflightLog, $"The inflight log is refused: {error}.");
             }

@@ -184,7 +184,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         UseDirtyLog(setup.DirtyLog, setup.UsedLogAddress);
     }
 
-    private static VirtioBlkQueue Create(VirtqueueSetup setup)
+    internal static VirtioBlkQueue Create(VirtqueueSetup setup)
     {
         if (!IsValidSize(setup.Size, (setup.Features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0))
         {
@@ -240,7 +240,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         return memory;
     }
 
-    private uint End()
+    internal uint End()
     {
         if (!_stopped)
         {

@@ -74,6 +74,12 @@ public sealed record VirtqueueSetup
     /// <summary>Most requests popped in a turn.</summary>
     public int BatchSize { get; init; } = 32;
 
+    /// <summary>
+    /// A seam for the test that kills a device between any two stores to shared memory: called after each store that the inflight log's
+    /// guarantee depends on.
+    /// </summary>
+    internal Action? AfterStore { get; init; }
+
     /// <summary><see cref="Base"/> of a packed queue that nobody used before: both indices 0, both wrap counters 1.</summary>
     public const uint PackedStart = 0x8000_8000;
 }

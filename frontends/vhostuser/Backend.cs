@@ -155,6 +155,11 @@ internal sealed partial class Backend : IDisposable
 
         queue.HasRun = true;
         queue.Live.Broken += OnBroken;
+        if (queue.Live.Fault is { } fault)
+        {
+            OnBroken(queue.Live, fault); // It broke before it could be watched.
+        }
+
         _context.Totals.Started(queue.Live);
         _context.Log.LogDebug("{Session}: queue {Queue} runs on {Reactor}", _name, queue.Index, queue.Reactor.Name);
     }

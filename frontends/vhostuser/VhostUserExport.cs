@@ -185,7 +185,7 @@ internal sealed class VhostUserExport : IExport
             VhostUserSession session;
             try
             {
-                session = new VhostUserSession(_context, $"{Id}#{++_sessionCount}", fd, _drained);
+                session = new VhostUserSession(_context, $"{Id}#{++_sessionCount}", fd, _drained, Forget);
             }
             catch (IOException e)
             {
@@ -194,7 +194,6 @@ internal sealed class VhostUserExport : IExport
             }
 
             _sessions.Add(session);
-            session.Ended.ContinueWith(_ => Forget(session), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
             session.Run();
         }
     }

@@ -18,19 +18,24 @@ internal sealed class VhostUserSession
     private const int StackBytes = 256 << 10;
 
     private readonly SessionContext _context;
+    private readonly Action<VhostUserSession> _onEnded;
     private readonly VhostUserChannel _channel;
     private readonly Backend _backend;
     private readonly Lock _lock = new();
+    private readonly Lock _channelLock = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _closed;
+    private bool _channelClosed;
 
     /// <summary>Takes a connected descriptor over; <see cref="Run"/> starts.</summary>
     /// <param name="context">What the sessions share.</param>
     /// <param name="name">For messages.</param>
     /// <param name="fd">The connection.</param>
     /// <param name="paused">Whether queues start without taking requests: the export is drained.</param>
-    public VhostUserSession(SessionContext context, string name, int fd, bool paused)
+    /// <param name="onEnded">Called on the session's thread when it has let go of everything.</param>
+    public VhostUserSession(SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded)
     {
+        _onEnded = onEnded;
         _context = context;
         Name = name;
         _channel = new VhostUserChannel(new UnixSocket(fd));
@@ -47,7 +52,17 @@ internal sealed class VhostUserSession
     public void Run() => new Thread(Main, StackBytes) { IsBackground = true, Name = Name }.Start();
 
     /// <summary>Asks the session to end; it drains first. See <see cref="Ended"/>. Any thread.</summary>
-    public void Close() => _channel.Wake();
+    public void Close()
+    {
+        // Not the session's lock, which is held while a message is handled: this must not wait for a drain.
+        lock (_channelLock)
+        {
+            if (!_channelClosed)
+            {
+                _channel.Wake();
+            }
+        }
+    }
 
     /// <summary>Stops taking requests and waits until none is in flight. Any thread.</summary>
     public void Pause() => WithBackend(static backend => backend.Pause());
@@ -136,10 +151,15 @@ internal sealed class VhostUserSession
             }
 
             // Only now: a front-end that sees the end of the connection may take its memory away.
-            _channel.Dispose();
+            lock (_channelLock)
+            {
+                _channelClosed = true;
+                _channel.Dispose();
+            }
         }
 
         _context.Log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _onEnded(this);
         _ended.SetResult();
     }
 }

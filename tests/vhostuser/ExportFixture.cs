@@ -7,6 +7,9 @@ using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
 using Polyblk.Frontends.VhostUser;
 
+// Tests count the descriptors, mappings and threads of the process: one at a time.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
 namespace Polyblk.VhostUser.Tests;
 
 /// <summary>A served device with its reactors, in a directory of its own. Faults of reactors and errors in the log fail the test.</summary>

@@ -76,6 +76,18 @@ public sealed unsafe class VhostUserChannel : IDisposable
         }
     }
 
+    /// <summary>Sends bytes that need not be a message. For tests.</summary>
+    internal SocketResult SendRaw(ReadOnlySpan<byte> bytes)
+    {
+        fixed (byte* p = bytes)
+        {
+            return _socket.Send(p, bytes.Length);
+        }
+    }
+
+    /// <summary>The socket's descriptor. For tests.</summary>
+    internal int Descriptor => _socket.Descriptor;
+
     /// <summary>Ends every wait now and later. Any thread.</summary>
     public void Wake() => _socket.Wake();
 

@@ -94,10 +94,20 @@ internal sealed class ArrayRig : IAsyncDisposable
         await Array.AbandonAsync();
     }
 
-    /// <summary>Loses power on every drive at once, and restarts the drives with what survived. The array is gone.</summary>
+    /// <summary>Loses power on every drive at once: the reactors stand still while it goes out.</summary>
     public async Task CrashAsync()
     {
-        await Task.WhenAll(Drives.Select(d => d.CrashAsync()));
+        using var frozen = new CountdownEvent(Reactors.Reactors.Count);
+        using var powerIsOut = new ManualResetEventSlim();
+        Task[] reactors = [.. Reactors.Reactors.Select(r => r.InvokeAsync(() =>
+        {
+            frozen.Signal();
+            powerIsOut.Wait();
+        }))];
+        await Task.Run(frozen.Wait);
+        Task[] crashes = [.. Drives.Select(d => d.CrashAsync())];
+        powerIsOut.Set();
+        await Task.WhenAll([.. reactors, .. crashes]);
     }
 
     /// <summary>After <see cref="CrashAsync"/> and when all requests have failed.</summary>
