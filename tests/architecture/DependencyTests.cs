@@ -26,7 +26,7 @@ public class DependencyTests
     [MemberData(nameof(Projects))]
     public void ProjectFilesReferOnlyToWhatTheirPartMayKnow(string project)
     {
-        string name = Repository.ShortName(project);
+        string name = Repository.ShortName(Path.GetFileNameWithoutExtension(project));
         string[] references = [.. Repository.ReferencesOf(Path.Combine(Repository.Root, project))];
         if (Allowed(name) is string[] allowed)
         {
@@ -42,7 +42,7 @@ public class DependencyTests
     [MemberData(nameof(Projects))]
     public void AssembliesReferOnlyToWhatTheirPartMayKnow(string project)
     {
-        string name = Repository.ShortName(project);
+        string name = Repository.ShortName(Path.GetFileNameWithoutExtension(project));
         string assembly = Path.Combine(AppContext.BaseDirectory, name == "Cli" ? "polyblk.dll" : $"Polyblk.{name}.dll");
         if (!File.Exists(assembly))
         {

@@ -21,14 +21,11 @@ internal static class Repository
     public static IReadOnlyList<string> ReferencesOf(string project) =>
     [
         .. XDocument.Load(project).Descendants("ProjectReference")
-            .Select(r => ShortName(r.Attribute("Include")!.Value.Replace('\\', '/'))),
+            .Select(r => ShortName(Path.GetFileNameWithoutExtension(r.Attribute("Include")!.Value.Replace('\\', '/')))),
     ];
 
-    public static string ShortName(string project)
-    {
-        string name = Path.GetFileNameWithoutExtension(project);
-        return name.StartsWith(Prefix, StringComparison.Ordinal) ? name[Prefix.Length..] : name;
-    }
+    /// <summary>The name of a project or assembly without 'Polyblk.'.</summary>
+    public static string ShortName(string name) => name.StartsWith(Prefix, StringComparison.Ordinal) ? name[Prefix.Length..] : name;
 
     private static string FindRoot()
     {
