@@ -84,19 +84,28 @@ internal static class DriveList
         return drives;
     }
 
-    /// <summary>Opens those that can be opened, and says for the others why not.</summary>
-    public static List<IBlockDevice> OpenPossible(IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onFailure)
+    /// <summary>
+    /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there but cannot be
+    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale.
+    /// </summary>
+    /// <exception cref="CliException">A member is there but cannot be opened.</exception>
+    public static async Task<List<IBlockDevice>> OpenMembersAsync(IReadOnlyList<DriveSpec> specs, Action<DriveException> onLeftOut)
     {
         var drives = new List<IBlockDevice>();
         foreach (DriveSpec spec in specs)
         {
             try
             {
-                drives.Add(DriveFactory.Open(spec, readOnly));
+                drives.Add(DriveFactory.Open(spec));
+            }
+            catch (DriveException e) when (!Path.Exists(spec.Path) || e.Errno is Errno.EIO or Errno.ENXIO or Errno.ENODEV)
+            {
+                onLeftOut(e);
             }
             catch (DriveException e)
             {
-                onFailure(e);
+                await CloseAllAsync(drives).ConfigureAwait(false);
+                throw ToCli(spec, e);
             }
         }
 

@@ -153,6 +153,21 @@ public sealed class ServeTests : IDisposable
     }
 
     [Fact]
+    public void AMemberThatIsInUseElsewhereIsNotDroppedFromTheArray()
+    {
+        Create("data", "raid1", 2);
+        using (new FileStream(_sandbox.PathOf("data1.img"), FileMode.Open, FileAccess.ReadWrite, FileShare.None))
+        {
+            RunOutput run = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+            Assert.Equal(4, run.ExitCode);
+            Assert.Contains("another process uses it", run.Errors, StringComparison.Ordinal);
+        }
+
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        Assert.Equal("optimal", serve.Ready.GetProperty("array").GetProperty("state").GetString());
+    }
+
+    [Fact]
     public void AStripeWithoutAMemberIsRefusedWithTheReason()
     {
         Create("data", "raid0", 2);
