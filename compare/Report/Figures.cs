@@ -20,6 +20,8 @@ internal static class Figures
 
     public static string Number(double? value) => value is double v ? Number(v) : None;
 
+    public static string Count(long count) => count.ToString("#,0", CultureInfo.InvariantCulture);
+
     /// <summary>What divides a result for display, and its unit.</summary>
     public static (double Divisor, string Unit) Scale(bool isBandwidth, double largest) => isBandwidth
         ? largest >= 10e9 ? (1e9, "GB/s") : (1e6, "MB/s")

@@ -53,7 +53,7 @@ internal static class MethodSections
                 [
                     Parts.Text(comparison.TitleOf(comparison.Method(r.Method))),
                     Parts.Text(r.GapMs is double gap ? $"{Figures.Number(gap)} ms" : "not measured"),
-                    r.GapMs is null ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Number(r.IoErrors)),
+                    r.GapMs is null ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Count(r.IoErrors)),
                     r.Verification switch { Verification.Passed => Parts.Badge("good", "right"), Verification.Failed => Parts.Badge("bad", "wrong"), _ => Parts.Text("not checked") },
                     Parts.Text(r.Detail ?? Figures.None),
                 ]),

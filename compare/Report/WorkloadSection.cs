@@ -135,6 +135,6 @@ internal static class WorkloadSection
             .. new[] { r.MeanNs, r.P50Ns, r.P90Ns, r.P99Ns, r.P999Ns, r.P9999Ns }.Select(s => Parts.Text(Figures.Microseconds(s))),
             .. new[] { r.TargetCpuUs, r.LoadCpuUs, r.ContextSwitches, r.Notifications }.Select(s => Parts.Text(Figures.Number(s?.Median))),
             Html.Of($"{r.Result.Count}"),
-            Parts.Text(Figures.Number(r.Errors)),
+            Parts.Text(Figures.Count(r.Errors)),
         ]));
 }
