@@ -32,7 +32,7 @@ public sealed record MeasuredRun
     [Description("Processor time of the load for a request, in microseconds.")]
     public double? LoadCpuUsPerRequest { get; init; }
 
-    [Description("Context switches of target and load for a request.")]
+    [Description("Context switches of the target for a request.")]
     public double? ContextSwitchesPerRequest { get; init; }
 
     [Description("Notifications (kicks and interrupts) for a request.")]
