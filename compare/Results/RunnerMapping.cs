@@ -80,7 +80,7 @@ public static class RunnerMapping
             Remedies = record.Remedies,
             Load = record.Load,
             Verification = record.Verified ? Verification.Passed : wasDriven ? Verification.Failed : Verification.NotRun,
-            VerificationDetail = wasDriven ? record.Reason : record.Verified ? "random writes, read back and compared" : null,
+            VerificationDetail = wasDriven ? record.Reason : record.Verified ? "the whole span written with a pattern that names each word's place, flushed, read back and compared" : null,
             Commands = record.Commands,
         };
     }
