@@ -108,7 +108,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private async Task WriteReportAsync(Terminal terminal, ParseResult parsed, ComparisonResults results)
     {
         Purpose purpose = parsed.GetValue(_purpose);
-        Comparison comparison = CompareReport.Record(results, parsed.GetValue(_memberSize) ?? DefaultMemberBytes, CompareReport.KnownMethods);
+        Comparison comparison = CompareReport.Record(results, parsed.GetValue(_memberSize) ?? DefaultMemberBytes, frontends);
         terminal.WriteLine(Advisor.Advise(comparison, purpose).ToText());
         if (parsed.GetValue(_out) is string directory)
         {

@@ -1,7 +1,7 @@
 using System.Reflection;
 using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
-using Polyblk.Compare.Verdict;
+using Polyblk.Core.Frontend;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -9,7 +9,7 @@ namespace Polyblk.Cli.CommandLine;
 internal static class CompareReport
 {
     /// <summary>The recorded form of what the runner collected on its scratch volume.</summary>
-    public static Comparison Record(ComparisonResults results, long memberBytes, IReadOnlyDictionary<string, MethodFacts> methods)
+    public static Comparison Record(ComparisonResults results, long memberBytes, IEnumerable<IFrontend> frontends)
     {
         var environment = new EnvironmentFacts
         {
@@ -32,7 +32,8 @@ internal static class CompareReport
             SizeBytes = (members - 1) * memberBytes,
             Members = [.. Enumerable.Range(0, members).Select(i => $"scratch file {i}, {memberBytes >> 20} MiB")],
         };
-        return results.ToComparison(methods, environment, volume, string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Prepend("polyblk")));
+        Comparison comparison = results.ToComparison(KnownMethods, environment, volume, string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Prepend("polyblk")));
+        return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends)] };
     }
 
     /// <summary>What is known before a run of the methods that the command measures, by their names.</summary>
@@ -44,6 +45,27 @@ internal static class CompareReport
         ["vhost-user, RAID 5, 1 queue"] = VhostUser("vhost-user-1q", "vhost-user, RAID 5, 1 queue", Backing.Volume, isMultiQueue: false),
         ["vhost-user, RAID 5, 2 queues"] = VhostUser("vhost-user-2q", "vhost-user, RAID 5, 2 queues", Backing.Volume, isMultiQueue: true),
     };
+
+    /// <summary>Frontends that have no run: what the host lacks for them, or that this version of the command does not measure them.</summary>
+    public static IEnumerable<MethodFacts> Unmeasured(IEnumerable<IFrontend> frontends)
+    {
+        foreach (IFrontend frontend in frontends.Where(f => !KnownMethods.Values.Any(m => m.Frontend == f.Name)))
+        {
+            FrontendProbe probe = frontend.Probe();
+            yield return Facts(frontend.Name, frontend.Name, frontend.Name, MethodRole.Frontend, Backing.Volume) with
+            {
+                Available = false,
+                Reason = probe.Available ? "it can be served here, but this command does not measure it yet" : probe.Summary,
+                Remedies = probe.Available ? [] : [.. probe.Remedies],
+                Reaches = frontend.Name switch
+                {
+                    "ublk" => [Consumer.Container],
+                    "virtio-iothread" => [Consumer.Vm],
+                    _ => [Consumer.Vm, Consumer.Container],
+                },
+            };
+        }
+    }
 
     private static MethodFacts VhostUser(string id, string title, Backing backing, bool? isMultiQueue) => Facts(id, title, "vhost-user", MethodRole.Frontend, backing) with
     {

@@ -98,7 +98,7 @@ internal static class Charts
             MajorGridlineColor = Ink.Grid,
             MinorGridlineStyle = LineStyle.Dot,
             MinorGridlineColor = Ink.Grid,
-            LabelFormatter = v => Figures.Number(v),
+            LabelFormatter = Tick,
             UseSuperExponentialFormat = false,
         });
         foreach (Curve curve in curves)
@@ -199,8 +199,10 @@ internal static class Charts
         MajorGridlineStyle = LineStyle.Solid,
         MajorGridlineColor = Ink.Grid,
         IntervalLength = 75,
-        LabelFormatter = v => v == 0 ? "0" : Figures.Number(v).TrimEnd('0').TrimEnd('.') is { Length: > 0 } s && Figures.Number(v).Contains('.', StringComparison.Ordinal) ? s : Figures.Number(v),
+        LabelFormatter = Tick,
     };
+
+    private static string Tick(double value) => value.ToString("#,0.####", System.Globalization.CultureInfo.InvariantCulture);
 
     private static void AddLegend(PlotModel model) => model.Legends.Add(new Legend
     {

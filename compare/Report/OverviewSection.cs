@@ -14,7 +14,7 @@ internal static class OverviewSection
         string baseline = comparison.TitleOf(comparison.Method(comparison.Baseline));
         Html table = Parts.Table(
             $"Result as a ratio to {baseline}, with the range over the rounds",
-            ["Method", .. workloads.Select(w => w.Title)],
+            ["Method", .. workloads.Select(w => w.Title.Replace("QD ", "QD\u00a0", StringComparison.Ordinal))],
             comparison.Methods.Select(m => (IReadOnlyList<Html>)
             [
                 Name(comparison, m, rows),
@@ -38,7 +38,7 @@ internal static class OverviewSection
     }
 
     private static Html Cell(MethodFacts method, ComparedRow? row) =>
-        row is null ? Html.Of($"<span class=\"none\">{(method.Available ? Figures.None : "not available")}</span>")
+        row is null ? Html.Of($"<span class=\"absent\">{(method.Available ? Figures.None : "not measured")}</span>")
         : row.Ratio is not { } ratio ? Html.Of($"{Figures.Result(row.Workload.IsBandwidth, row.Result.Median)}")
         : Html.Of($"<b class=\"{(row.IsSound ? "ok" : "struck")}\">{Figures.Ratio(ratio.Median)}</b><small>{Range(ratio)}</small>");
 

@@ -86,20 +86,25 @@ internal static class WorkloadSection
         ComparedRow[] known = [.. rows.Where(r => r.ContextSwitches is not null || r.Notifications is not null)];
         if (known.Length == 0)
             return Html.Empty;
+
+        // What no method has is left out, not drawn as nothing.
+        (string Title, OxyPlot.OxyColor Color, Func<ComparedRow, Sample?> Of)[] kinds =
+            [("context switches", Ink.Target, r => r.ContextSwitches), ("notifications", Ink.Load, r => r.Notifications)];
+        kinds = [.. kinds.Where(k => known.Any(r => k.Of(r) is not null))];
         Bar[] bars =
         [
             .. known.Select(r => new Bar(
                 comparison.TitleOf(r.Method),
-                [r.ContextSwitches?.Median ?? 0, r.Notifications?.Median ?? 0],
+                [.. kinds.Select(k => k.Of(r)?.Median ?? 0)],
                 null,
                 0,
                 0,
-                $"{Figures.Number(r.ContextSwitches?.Median)} + {Figures.Number(r.Notifications?.Median)}")),
+                string.Join(" + ", kinds.Select(k => Figures.Number(k.Of(r)?.Median))))),
         ];
-        const string Heading = "Interruptions of a request (less is better)";
+        string heading = $"{(kinds.Length == 2 ? "Context switches and notifications" : kinds[0].Title == "notifications" ? "Notifications" : "Context switches")} for a request (less is better)";
         return Draw(
-            Heading, $"{Heading}: {workload.Title}, by method",
-            Charts.Bars(bars, "per request", [("context switches", Ink.Target), ("notifications", Ink.Load)]), $"{id}-interruptions", Charts.HeightOfBars(bars.Length, true));
+            heading, $"{heading}: {workload.Title}, by method", Charts.Bars(bars, "for a request", [.. kinds.Select(k => (k.Title, k.Color))]),
+            $"{id}-interruptions", Charts.HeightOfBars(bars.Length, kinds.Length > 1));
     }
 
     private static Html Latencies(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, string id)
