@@ -154,7 +154,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     {
         int tag = (int)request.Tag;
         int status = request.Status;
-        if (status == -Errno.EOPNOTSUPP && request.RegisteredBuffer >= 0)
+        if (status is -Errno.EFAULT or -Errno.EOPNOTSUPP && request.RegisteredBuffer >= 0)
         {
             // The volume needs the CPU after all (an array that lost a member): take the other way.
             StartBuffered(tag, request);
