@@ -208,7 +208,7 @@ public sealed unsafe class Reactor : IDisposable
     {
         AssertCurrent();
         _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
-        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.RingFd, null);
+        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.DoorbellFd, null);
     }
 
     /// <summary>
@@ -469,6 +469,11 @@ public sealed unsafe class Reactor : IDisposable
             quiet = pollers[armed++].TryArm();
         }
 
+        foreach (IoUring ring in _rings)
+        {
+            ring.ArmDoorbell();
+        }
+
         if (quiet && _mailbox.IsEmpty && _deferredFirst is null && RingsAreQuiet())
         {
             long before = ReadClockNs();
@@ -480,6 +485,11 @@ public sealed unsafe class Reactor : IDisposable
         }
 
         _gate.Leave();
+        foreach (IoUring ring in _rings)
+        {
+            ring.DisarmDoorbell();
+        }
+
         for (int i = 0; i < armed; i++)
         {
             pollers[i].Disarm();
@@ -540,7 +550,7 @@ public sealed unsafe class Reactor : IDisposable
 
     private void MarkBusy() => _idleSinceNs = ReadClockNs();
 
-    private void WatchRing(IoUring ring) => AddToEpoll(ring.RingFd, Libc.EPOLLIN, RingDoorbell);
+    private void WatchRing(IoUring ring) => AddToEpoll(ring.DoorbellFd, Libc.EPOLLIN | Libc.EPOLLET, RingDoorbell);
 
     private void AddToEpoll(int fd, uint events, ulong data)
     {

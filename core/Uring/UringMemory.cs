@@ -7,6 +7,9 @@ namespace Polyblk.Core.Uring;
 internal sealed unsafe class UringMemory : IDisposable
 {
     public uint* SqHead, SqTail, SqFlags, SqArray, CqHead, CqTail;
+
+    /// <summary>Flags that we set for the kernel; null before Linux 5.8.</summary>
+    public uint* CqFlags;
     public uint SqMask, SqEntries, CqMask, CqEntries, SqeBytes;
     public byte* Sqes;
     public io_uring_cqe* Cqes;
@@ -50,6 +53,7 @@ internal sealed unsafe class UringMemory : IDisposable
         memory.SqArray = (uint*)(sq + p.sq_off.array);
         memory.CqHead = (uint*)(cq + p.cq_off.head);
         memory.CqTail = (uint*)(cq + p.cq_off.tail);
+        memory.CqFlags = p.cq_off.flags == 0 ? null : (uint*)(cq + p.cq_off.flags);
         memory.Cqes = (io_uring_cqe*)(cq + p.cq_off.cqes);
         return memory;
     }
