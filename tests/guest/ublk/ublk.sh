@@ -8,7 +8,8 @@ start() {
   shift
   rm -f /tmp/$name.in
   mkfifo /tmp/$name.in
-  $host serve "$@" <>/tmp/$name.in >/tmp/$name.out 2>&1 &
+  : >/tmp/$name.out
+  $host serve "$@" <>/tmp/$name.in >>/tmp/$name.out 2>&1 &
   echo $! >/tmp/$name.pid
   within 60 grep -qE '^(READY|ERROR)' /tmp/$name.out
   cat /tmp/$name.out
@@ -33,8 +34,8 @@ queue() { cat /sys/block/$(basename $dev)/queue/$1; }
 verify() {
   job=$1
   shift
-  check $job fio --name=$job --filename=$dev --rw=randwrite --bsrange=4k-64k --size=16M --ioengine=libaio --iodepth=16 --direct=1 \
-    --verify=crc32c --verify_fatal=1 --randseed=7 --output-format=terse --terse-version=3 "$@"
+  check $job fio --name=$job --filename=$dev --rw=randwrite --bsrange=4k-64k --size=4M --ioengine=libaio --iodepth=16 --direct=1 \
+    --verify=crc32c --verify_fatal=1 --randseed=7 --minimal "$@"
 }
 
 basics() {
@@ -46,19 +47,19 @@ basics() {
     equal logical-block "$(queue logical_block_size)" 512
     check discard-limit test "$(queue discard_max_bytes)" -gt 0
     check zeroes-limit test "$(queue write_zeroes_max_bytes)" -gt 0
-    check zeroes sh -c "dd if=/dev/urandom of=$dev bs=64k count=16 oflag=direct && blkdiscard -z -l 1048576 $dev && cmp -n 1048576 $dev /dev/zero"
+    check zeroes sh -c "dd if=/dev/urandom of=$dev bs=64k count=16 oflag=direct && /usr/sbin/blkdiscard -z -l 1048576 $dev && cmp -n 1048576 $dev /dev/zero"
     check discard blkdiscard $dev
     check statistics tell ram stats STATS
     stop ram && pass stop-idle
   }
   start ram ram:64M queues=4 reactors=2 depth=32 copy-mode=user-copy && {
     equal queues "$(ls /sys/block/$(basename $dev)/mq | wc -l)" 4
-    verify user-copy-4-queues --numjobs=4 --offset_increment=16M
+    verify user-copy-4-queues --numjobs=4 --offset_increment=4M
     stop ram
   }
   start ram ram:64M,block-size=4096 queues=4 reactors=2 && {
     equal block-4096 "$(queue logical_block_size)" 4096
-    verify copy-4-queues --numjobs=4 --offset_increment=16M
+    verify copy-4-queues --numjobs=4 --offset_increment=4M
     refuse unaligned dd if=/dev/zero of=$dev bs=512 count=1 oflag=direct
     stop ram
   }
@@ -108,8 +109,8 @@ crash_under_load() {
   shift 2
   start load $drive "$@" || return
   first=$dev
-  fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=24M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=24M \
-    --verify=crc32c --verify_fatal=1 --randseed=11 --rate_iops=400 >/tmp/fio.out 2>&1 &
+  fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=8M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=8M \
+    --verify=crc32c --verify_fatal=1 --randseed=11 --rate_iops=50 >/tmp/fio.out 2>&1 &
   load=$!
   for round in 1 2; do
     sleep 3
@@ -221,7 +222,7 @@ zero_copies() {
     option=$(echo "$case" | cut -d: -f2)
     start zc /dev/nullb0 queues=2 reactors=2 ${option:-id=zero} || continue
     grep -q "NOTE ${case#*:*:}" /tmp/zc.out && pass mode-$kind "$(grep -m 1 NOTE /tmp/zc.out)" || fail mode-$kind "$(grep NOTE /tmp/zc.out)"
-    verify zero-copy-$kind --numjobs=2 --offset_increment=16M
+    verify zero-copy-$kind --numjobs=2 --offset_increment=4M
     stop zc
   done
   check zc-fill dd if=/dev/zero of=/dev/nullb0 bs=1M count=64 oflag=direct
