@@ -11,7 +11,7 @@ start() {
   : >/tmp/$name.out
   $host serve "$@" <>/tmp/$name.in >>/tmp/$name.out 2>&1 &
   echo $! >/tmp/$name.pid
-  within 60 grep -qE '^(READY|ERROR)' /tmp/$name.out
+  within 300 grep -qE '^(READY|ERROR)' /tmp/$name.out
   cat /tmp/$name.out
   dev=$(sed -n 's/^READY \([^ ]*\).*/\1/p' /tmp/$name.out)
   [ -b "$dev" ] || { fail "start-$name" "$(tail -n 1 /tmp/$name.out)"; return 1; }
@@ -21,12 +21,12 @@ start() {
 tell() {
   : >/tmp/$1.out
   echo "$2" >/tmp/$1.in
-  within 60 grep -qE "^($3|ERROR)" /tmp/$1.out
+  within 300 grep -qE "^($3|ERROR)" /tmp/$1.out
   cat /tmp/$1.out
   grep -q "^$3" /tmp/$1.out
 }
 
-stop() { tell $1 stop STOPPED && within 20 sh -c "! test -d /proc/$(cat /tmp/$1.pid)"; }
+stop() { tell $1 stop STOPPED && within 120 sh -c "! test -d /proc/$(cat /tmp/$1.pid)"; }
 crash() { kill -9 $(cat /tmp/$1.pid); }
 queue() { cat /sys/block/$(basename $dev)/queue/$1; }
 
@@ -90,7 +90,7 @@ filesystem() {
   check still-served-$1 touch /mnt/a/file
   rm /mnt/a/file
   check umount-$1 umount /mnt/a
-  within 10 stop fs
+  within 120 stop fs
   start fs file:/tmp/disk queues=2 || return
   case $1 in
     ext4) check fsck-$1 e2fsck -fn $dev ;;
@@ -99,7 +99,7 @@ filesystem() {
   mount -t $1 $dev /mnt/a
   equal tree-$1 "$(cd /mnt/a && find . -type f -exec sha256sum {} + | sort | sha256sum)" "$before"
   umount /mnt/a
-  within 10 stop fs
+  within 120 stop fs
 }
 
 # crash_under_load NAME OPTION...: kill -9 twice while fio writes and verifies; it must only wait.
@@ -125,7 +125,7 @@ crash_under_load() {
   status=$?
   tail -n 25 /tmp/fio.out
   equal $crash_name "$status $(grep -c 'err= 0' /tmp/fio.out)" "0 2"
-  within 10 stop load
+  within 120 stop load
 }
 
 recovery() {
@@ -142,7 +142,7 @@ recovery() {
     start all file:/tmp/disk queues=1 depth=4 && {
       wait $load
       equal crash-all-tags $? 0
-      within 10 stop all
+      within 120 stop all
     }
   }
 
@@ -151,7 +151,7 @@ recovery() {
     number=${dev#/dev/ublkb}
     refuse delete-live $host delete $number
     crash gone
-    within 10 sh -c "$host list | grep quiesced"
+    within 120 sh -c "$host list | grep quiesced"
     check delete-orphan $host delete $number
     equal no-device "$($host list | wc -l)" 0
   }
@@ -197,7 +197,7 @@ stopping() {
     check drain-holds test -d /proc/$reader
     check resume tell busy resume RESUMED
     check drain-releases wait $reader
-    within 10 stop busy
+    within 120 stop busy
   }
 }
 
@@ -212,7 +212,7 @@ sizes() {
   else
     refuse resize-too-old tell size "resize" RESIZED
   fi
-  within 10 stop size
+  within 120 stop size
 }
 
 zero_copies() {
