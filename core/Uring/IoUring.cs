@@ -7,7 +7,8 @@
 //     in the ring's flags that it has some, so a turn without news costs no system call. IOPOLL rings must always enter.
 //   * Who sleeps watches an eventfd of the ring (see DoorbellFd): the ring's own descriptor becomes readable only when completions are
 //     posted, which with DEFER_TASKRUN is inside the next io_uring_enter, too late for a sleeper. The kernel signals the eventfd when
-//     work arrives; while its owner is awake IORING_CQ_EVENTFD_DISABLED saves it the trouble.
+//     work arrives; while its owner is awake IORING_CQ_EVENTFD_DISABLED saves it the trouble. One kind of work does not ring reliably
+//     (tried on Linux 6.18): a poll operation on another eventfd, whose write may not signal an eventfd in turn. Watch those by epoll.
 //   * user_data is the handler's index (high 32 bits) and the handler's own tag (low 32 bits): no table of operations, no object each.
 //   * Older kernels: the flags are tried from best to plain, and what was obtained is kept in Features for the log.
 // One thread makes, uses and disposes the ring (SINGLE_ISSUER).
@@ -78,7 +79,13 @@ public sealed unsafe class IoUring : IDisposable
     /// <param name="options">What the ring is for.</param>
     /// <param name="ring">The ring, or null.</param>
     /// <param name="reason">Why there is none, or why it is not the best: for the log. Empty when all is well.</param>
-    public static bool TryCreate(IoUringOptions options, out IoUring? ring, out string reason)
+    public static bool TryCreate(IoUringOptions options, out IoUring? ring, out string reason) =>
+        TryCreate(options, Libc.io_uring_setup, out ring, out reason);
+
+    /// <summary>io_uring_setup(2): a descriptor or a negative errno. The seam for a kernel that lacks things.</summary>
+    internal delegate int Setup(uint entries, void* parameters);
+
+    internal static bool TryCreate(IoUringOptions options, Setup setup, out IoUring? ring, out string reason)
     {
         ArgumentNullException.ThrowIfNull(options);
         uint wanted = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | (options.LargeSqe ? IORING_SETUP_SQE128 : 0)
@@ -96,15 +103,22 @@ public sealed unsafe class IoUring : IDisposable
             io_uring_params parameters = default;
             parameters.flags = wanted | ladder[step];
             parameters.cq_entries = options.Entries * 4;
-            int fd = Libc.io_uring_setup(options.Entries, &parameters);
+            int fd = setup(options.Entries, &parameters);
             if (fd >= 0)
             {
+                UringMemory? memory = UringMemory.TryMap(fd, parameters);
+                if (memory is null)
+                {
+                    error = Errno.ENOMEM;
+                    break;
+                }
+
                 if (step != 0)
                 {
                     reason = $"this kernel's io_uring has only: {DescribeFlags(parameters.flags)}";
                 }
 
-                ring = new IoUring(new UringKernel(fd), UringMemory.Map(fd, parameters), parameters.flags);
+                ring = new IoUring(new UringKernel(fd), memory, parameters.flags);
                 ring.MakeDoorbell();
                 return true;
             }

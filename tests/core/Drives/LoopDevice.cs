@@ -15,8 +15,8 @@ internal sealed class LoopDevice : IDisposable
 
     public string Path { get; }
 
-    /// <summary>Makes one; null, with the reason, where that is not possible (no root, no loop driver).</summary>
-    public static LoopDevice? TryCreate(long sizeBytes, int sectorSize, bool direct, out string reason)
+    /// <summary>Makes one with direct I/O to its file; fails the test where that is not possible (no root, no loop driver).</summary>
+    public static LoopDevice Create(long sizeBytes, int sectorSize)
     {
         string file = System.IO.Path.GetTempFileName();
         using (FileStream stream = File.OpenWrite(file))
@@ -24,15 +24,14 @@ internal sealed class LoopDevice : IDisposable
             stream.SetLength(sizeBytes);
         }
 
-        (int code, string output) = Run("losetup", "--find", "--show", $"--direct-io={(direct ? "on" : "off")}", $"--sector-size={sectorSize}", file);
-        reason = output;
+        (int code, string output) = Run("losetup", "--find", "--show", "--direct-io=on", $"--sector-size={sectorSize}", file);
         if (code == 0)
         {
             return new LoopDevice(output.Trim(), file);
         }
 
         File.Delete(file);
-        return null;
+        throw new InvalidOperationException($"This test needs root and a free loop device: {output}");
     }
 
     /// <summary>Makes the file larger and tells the device.</summary>

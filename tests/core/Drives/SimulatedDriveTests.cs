@@ -170,7 +170,7 @@ public sealed class SimulatedDriveTests
 
     private sealed class Recorder(List<string> order) : IBlockCompletion
     {
-        public TaskCompletionSource Done { get; } = new();
+        public TaskCompletionSource Done { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public void OnCompleted(BlockRequest request)
         {
