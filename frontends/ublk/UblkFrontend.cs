@@ -57,7 +57,7 @@ public sealed class UblkFrontend : IFrontend
             : await TryRecoverAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
         device ??= await MakeAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
         store.Save(new UblkState(spec.Id, spec.VolumeName, device.Number));
-        string link = MakeLink(context.RuntimeDirectory, spec.VolumeName, device.Number, notes);
+        string link = MakeLink(context.RuntimeDirectory, spec, device.Number, notes);
         AddHostNotes(device, notes);
         log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
         var parts = new UblkExportParts(
@@ -240,10 +240,12 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private static string MakeLink(string runtimeDirectory, string volume, uint number, List<string> notes)
+    /// <summary>The link RUNTIME/ublk/VOLUME; further devices of the same volume get the last part of their export's id as well.</summary>
+    private static string MakeLink(string runtimeDirectory, ExportSpec spec, uint number, List<string> notes)
     {
         string directory = Path.Combine(runtimeDirectory, "ublk");
-        string link = Path.Combine(directory, volume);
+        string last = spec.Id[(spec.Id.LastIndexOf('/') + 1)..];
+        string link = Path.Combine(directory, last is "0" ? spec.VolumeName : $"{spec.VolumeName}-{last}");
         try
         {
             Directory.CreateDirectory(directory);

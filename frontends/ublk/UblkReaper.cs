@@ -45,19 +45,22 @@ public sealed class UblkReaper
 {
     private readonly Func<Task<IUblkControl>> _open;
     private readonly UblkHost _host;
-    private readonly UblkStateStore _store;
+    private readonly IReadOnlyList<UblkStateStore> _stores;
 
-    /// <summary>Makes one that knows the exports recorded in a state directory.</summary>
-    public UblkReaper(string stateDirectory)
-        : this(async () => await UblkControl.OpenAsync(unprivileged: false).ConfigureAwait(false), UblkHost.Local, new UblkStateStore(stateDirectory))
+    /// <summary>Makes one that knows the exports recorded in these state directories (<see cref="ExportContext.StateDirectory"/>).</summary>
+    public UblkReaper(params IEnumerable<string> stateDirectories)
+        : this(
+            async () => await UblkControl.OpenAsync(unprivileged: false).ConfigureAwait(false),
+            UblkHost.Local,
+            [.. stateDirectories.Select(d => new UblkStateStore(d))])
     {
     }
 
-    internal UblkReaper(Func<Task<IUblkControl>> open, UblkHost host, UblkStateStore store)
+    internal UblkReaper(Func<Task<IUblkControl>> open, UblkHost host, IReadOnlyList<UblkStateStore> stores)
     {
         _open = open;
         _host = host;
-        _store = store;
+        _stores = stores;
     }
 
     /// <summary>All ublk devices of the host, by number.</summary>
@@ -68,7 +71,7 @@ public sealed class UblkReaper
         await using (control.ConfigureAwait(false))
         {
             Dictionary<ulong, UblkState> byMark = [];
-            foreach (UblkState state in _store.LoadAll())
+            foreach (UblkState state in _stores.SelectMany(s => s.LoadAll()))
             {
                 byMark[UblkStateStore.MarkOf(state.ExportId)] = state;
             }

@@ -166,5 +166,5 @@ public sealed class UblkRecoveryTests : IDisposable
         Assert.Contains("fio (process 81)", e.Message, StringComparison.Ordinal);
     }
 
-    private UblkReaper Reaper() => new(() => Task.FromResult<IUblkControl>(_control), _fake.Host, _store);
+    private UblkReaper Reaper() => new(() => Task.FromResult<IUblkControl>(_control), _fake.Host, [_store]);
 }
