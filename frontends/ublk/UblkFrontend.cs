@@ -100,7 +100,7 @@ public sealed class UblkFrontend : IFrontend
         CheckSameVolume(found.dev_id, parameters, spec.Device);
         UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
         UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
-        notes.Add($"{UblkHost.BlockPath(found.dev_id)} was taken over from process {found.ublksrv_pid}; requests that it held were given to this one.");
+        notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
         if (found.nr_hw_queues != options.Queues || found.queue_depth != options.Depth)
         {
             notes.Add($"It keeps its {found.nr_hw_queues} queues of {found.queue_depth} until it is stopped.");

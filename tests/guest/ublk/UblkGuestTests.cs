@@ -7,11 +7,11 @@ namespace Polyblk.UblkGuest.Tests;
 public sealed class UblkGuestTests
 {
     [Fact]
-    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, "zero_copy=no resize=no quiesce=", "basics filesystems recovery stopping sizes leaks");
+    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, "zero_copy=no resize=no quiesce=", "basics filesystems recovery stopping sizes arrays leaks");
 
     [Fact]
     public Task Linux_7_3() => RunAsync(
-        GuestKernel.Linux73, "zero_copy=yes resize=yes quiesce=handover-stay", "basics filesystems recovery stopping sizes zero_copies leaks");
+        GuestKernel.Linux73, "zero_copy=yes resize=yes quiesce=handover-stay", "basics filesystems recovery stopping sizes zero_copies arrays leaks");
 
     private static async Task RunAsync(GuestKernel kernel, string settings, string parts)
     {
@@ -19,9 +19,9 @@ public sealed class UblkGuestTests
         await using GuestVm guest = new GuestVmBuilder("ublk", kernel)
             .Memory(3072)
             .Cpus(4)
-            .Timeout(TimeSpan.FromMinutes(8))
+            .Timeout(TimeSpan.FromMinutes(20))
             .Programs("fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "blockdev", "sha256sum", "mount", "umount")
-            .DotNet()
+            .Polyblk()
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.UblkTestHost", "release"), "/opt/host")
             .File(Path.Combine(AppContext.BaseDirectory, "ublk.sh"), "/rig/ublk.sh")
             .Script($"export {settings} parts='{only ?? parts}'\n. /rig/ublk.sh\n")
@@ -36,10 +36,11 @@ public sealed class UblkGuestTests
         [
             "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "read-only", "write-read-only", "discard", "zeroes", "stop-idle",
             "tree-ext4", "fsck-ext4", "tree-xfs", "fsck-xfs", "fstrim-ext4", "fstrim-xfs", "stop-mounted-ext4", "stop-mounted-xfs",
-            "crash", "crash-same-device-2", "crash-all-tags", "delete-orphan", "stop-open-reason", "force", "forced-data", "handover-data", "drain-holds",
-            "drain-releases", "cycle-100", "devices-left", "done",
+            "crash", "crash-same-device-1", "crash-all-tags", "delete-orphan", "stop-open-reason", "force", "forced-data", "handover-data", "drain-holds",
+            "drain-releases", "array-raid0", "array-raid1", "array-raid5", "array-raid6", "degraded-raid1", "degraded-raid5", "degraded-raid6",
+            "raid5-crash", "end-degraded-raid6", "cycle-100", "devices-left", "done",
         ];
-        string[] newest = ["resized", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash"];
+        string[] newest = ["resized", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash", "raid5-mode"];
         return kernel == GuestKernel.Linux73 ? [.. both, .. newest] : [.. both, "resize-too-old"];
     }
 }

@@ -92,6 +92,7 @@ internal static class Server
                 return true;
             case "handover-stay":
                 await export.StopAsync(StopMode.HandOver, CancellationToken.None);
+                await device.DisposeAsync();
                 Console.WriteLine("HANDED");
                 return false;
             case "resize":
