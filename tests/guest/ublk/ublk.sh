@@ -218,7 +218,7 @@ sizes() {
 }
 
 zero_copies() {
-  modprobe null_blk nr_devices=1 memory_backed=1 discard=1 size=64 bs=512
+  modprobe null_blk nr_devices=1 memory_backed=1 discard=1 gb=1 bs=512
   for case in zero::'zero copy: ' hybrid:fake=writes:'zero copy for reads' late:fake=late:'zero copy: '; do
     kind=${case%%:*}
     option=$(echo "$case" | cut -d: -f2)
@@ -249,10 +249,10 @@ end_serve() {
 # Arrays by the command line, healthy and degraded, over real block devices; a crash under load; the orphan taken over.
 arrays() {
   rmmod null_blk 2>/dev/null
-  modprobe null_blk nr_devices=4 memory_backed=1 discard=1 size=64 bs=512
+  modprobe null_blk nr_devices=4 memory_backed=1 discard=1 gb=1 bs=512
   for level in raid0 raid1 raid5 raid6; do
     # Members whose old content does not count: a level is made anew on the same drives.
-    check create-$level polyblk --state /tmp/pb volume create data --level $level --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
+    check create-$level polyblk --state /tmp/pb volume create data --level $level --size 48MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
     serve --queues 2 && {
       grep -m 1 copy /tmp/serve.out
       verify array-$level --numjobs=2 --offset_increment=4M
