@@ -6,6 +6,8 @@
 //     next COMMIT_AND_FETCH, which hands the result over and fetches again. Nothing is allocated: a tag has its request and buffer.
 //   * The commands fit in 64-byte entries, so they go over the reactor's main ring, where the drives' commands are: one io_uring_enter
 //     a turn serves both, and buffers that the driver registers there can be used by the drives.
+//   * The character device is no registered file of the ring: before Linux 6.13 a ring lets registered files go in the order of their use,
+//     and a tag of another device that is being fetched for hours would keep this one's file open, for which DEL_DEV waits.
 //   * The driver binds a queue to the thread that fetched it: everything here runs on the reactor's thread.
 //   * A read is committed with its full length or an error, never short; flush, discard and write-zeroes are committed with 0.
 //   * The descriptor needs no barrier of ours: the driver writes it before it posts the completion, which the ring reads with acquire.
@@ -51,6 +53,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     private readonly bool _addressInCommand;
     private readonly bool _registers;
     private readonly bool _copies;
+    private readonly TaskCompletionSource _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<int> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private int _parkedCount, _uncommittedCount, _fetched, _endedCount, _begun;
@@ -99,8 +102,6 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
 
     /// <summary>Finishes when a command is refused: nothing goes on with this queue.</summary>
     public Task Failed => _failed.Task;
-
-    private readonly TaskCompletionSource _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Fetches every tag. Returns 0, or -EBUSY when the ring takes no more; the device must then be stopped.</summary>
     public int FetchAll()

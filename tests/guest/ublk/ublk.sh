@@ -291,6 +291,32 @@ arrays() {
   done
 }
 
+# The device of an ordinary user. A udev rule's work, giving the nodes to him, is done by a loop here.
+unprivileged() {
+  echo 'user:x:1000:1000::/tmp:/bin/sh' >>/etc/passwd
+  chmod 666 /dev/ublk-control
+  rm -rf /tmp/state /run/polyblk
+  while usleep 50000; do chown 1000 /dev/ublk[bc]* 2>/dev/null; done &
+  helper=$!
+  root_host=$host
+  host="setuidgid user $host"
+  export HOME=/tmp
+  mkdir -p /run/polyblk && chmod 777 /run/polyblk
+  start user ram:16M unprivileged queues=1 && {
+    verify unprivileged
+    check stop-unprivileged stop user
+  }
+  host=$root_host
+  kill $helper
+  chmod 600 /dev/ublk-control
+  rm -rf /tmp/state /run/polyblk
+}
+
+own_device() {
+  refuse own-device $host nest ram:16M
+  grep -q "wait for itself" /tmp/.check && pass own-device-reason || fail own-device-reason "$(tail -n 1 /tmp/.check)"
+}
+
 leaks() {
   check cycle-100 $host cycle ram:16M 100 queues=2 reactors=2
   equal devices-left "$(ls /dev/ublk[bc]* 2>/dev/null | wc -l)" 0

@@ -3,6 +3,7 @@
 //
 //   serve DRIVE [name=value ...]   id, volume, queues, depth, reactors, read-only, copy-mode, max-io, number, unprivileged, fake
 //   cycle DRIVE COUNT [...]        makes and deletes an export COUNT times and says what leaked
+//   nest DRIVE                     serves a drive, and then tries to serve the device that it made
 //   list | delete N [force] | probe
 
 using System.Globalization;
@@ -15,7 +16,7 @@ using Polyblk.UblkTestHost;
 
 if (args.Length == 0)
 {
-    Console.Error.WriteLine("usage: serve DRIVE ... | cycle DRIVE COUNT ... | list | delete N [force] | probe");
+    Console.Error.WriteLine("usage: serve DRIVE ... | cycle DRIVE COUNT ... | nest DRIVE | list | delete N [force] | probe");
     return 2;
 }
 
@@ -27,6 +28,8 @@ try
             return await Server.ServeAsync(args[1], Options(2));
         case "cycle":
             return await Server.CycleAsync(args[1], int.Parse(args[2], CultureInfo.InvariantCulture), Options(3));
+        case "nest":
+            return await Server.NestAsync(args[1]);
         case "list":
             foreach (UblkDeviceInfo device in await new UblkReaper(Server.StateDirectory).ListAsync())
             {

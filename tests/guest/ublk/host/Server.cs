@@ -73,6 +73,19 @@ internal static class Server
         return leaks ? 1 : 0;
     }
 
+    public static async Task<int> NestAsync(string drive)
+    {
+        var options = new Dictionary<string, string> { ["volume"] = "below" };
+        await using IBlockDevice below = Open(drive, options);
+        using ReactorGroup reactors = MakeReactors(options);
+        var frontend = new UblkFrontend();
+        await using IExport export = await frontend.CreateAsync(MakeSpec(below, options), MakeContext(reactors), CancellationToken.None);
+        await using IBlockDevice above = Open(export.Endpoint.Path, options);
+        options["volume"] = "above";
+        await using IExport second = await frontend.CreateAsync(MakeSpec(above, options), MakeContext(reactors), CancellationToken.None);
+        return 0;
+    }
+
     private static async Task<bool> ObeyAsync(string line, IExport export, IBlockDevice device)
     {
         string[] words = line.Split(' ');
