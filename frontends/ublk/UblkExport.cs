@@ -163,7 +163,7 @@ internal sealed class UblkExport : IExport
 
     private async Task RemoveAsync(bool force)
     {
-        IReadOnlyList<string> users = _parts.Host.UsersOf(_device.Number);
+        IReadOnlyList<string> users = force ? _parts.Host.UsersOf(_device.Number) : await WaitForIdleAsync().ConfigureAwait(false);
         if (!force && users.Count != 0)
         {
             throw InUse(users);
@@ -193,6 +193,25 @@ internal sealed class UblkExport : IExport
         await DeleteAsync(users.Count != 0).ConfigureAwait(false);
         _stopped = true;
         _completion.TrySetResult();
+    }
+
+    /// <summary>Who uses the device, after a moment for those who only look at it: udev probes each new device.</summary>
+    private async Task<IReadOnlyList<string>> WaitForIdleAsync()
+    {
+        const int looks = 10;
+        IReadOnlyList<string> users = [];
+        for (int i = 0; i < looks; i++)
+        {
+            users = _parts.Host.UsersOf(_device.Number);
+            if (users.Count == 0)
+            {
+                break;
+            }
+
+            await Task.Delay(100).ConfigureAwait(false);
+        }
+
+        return users;
     }
 
     private FrontendException InUse(IReadOnlyList<string> users) => new(
