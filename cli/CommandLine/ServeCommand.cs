@@ -147,8 +147,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             return server.AnyFailed ? ExitCode.Failed : ExitCode.Ok;
         }
 
-        string? note = await server.ShutDownAsync().ConfigureAwait(false);
-        if (note is not null)
+        foreach (string note in await server.ShutDownAsync().ConfigureAwait(false))
         {
             terminal.Note(note);
         }

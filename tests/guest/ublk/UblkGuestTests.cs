@@ -7,11 +7,11 @@ namespace Polyblk.UblkGuest.Tests;
 public sealed class UblkGuestTests
 {
     [Fact]
-    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, "zero_copy=no resize=no quiesce=", "basics filesystems recovery stopping sizes arrays own_device unprivileged leaks");
+    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, "zero_copy=no resize=no quiesce= levels=raid5", "basics filesystems recovery stopping sizes arrays own_device unprivileged leaks");
 
     [Fact]
     public Task Linux_7_3() => RunAsync(
-        GuestKernel.Linux73, "zero_copy=yes resize=yes quiesce=handover-stay", "basics filesystems recovery stopping sizes zero_copies arrays own_device unprivileged leaks");
+        GuestKernel.Linux73, "zero_copy=yes resize=yes quiesce=handover-stay levels='raid0 raid1 raid5 raid6'", "basics filesystems recovery stopping sizes zero_copies arrays own_device unprivileged leaks");
 
     private static async Task RunAsync(GuestKernel kernel, string settings, string parts)
     {
@@ -37,10 +37,10 @@ public sealed class UblkGuestTests
             "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "read-only", "write-read-only", "discard", "zeroes", "stop-idle",
             "tree-ext4", "fsck-ext4", "tree-xfs", "fsck-xfs", "fstrim-ext4", "fstrim-xfs", "stop-mounted-ext4", "stop-mounted-xfs",
             "crash", "crash-same-device-1", "crash-all-tags", "delete-orphan", "stop-open-reason", "force", "forced-data", "handover-data", "drain-holds",
-            "drain-releases", "array-raid0", "array-raid1", "array-raid5", "array-raid6", "degraded-raid1", "degraded-raid5", "degraded-raid6",
-            "raid5-crash", "end-degraded-raid6", "own-device-reason", "unprivileged", "stop-unprivileged", "cycle-100", "devices-left", "done",
+            "drain-releases", "array-raid5", "degraded-raid5", "raid5-crash", "end-degraded-raid5", "own-device-reason", "unprivileged", "stop-unprivileged", "cycle-100", "devices-left", "done",
         ];
-        string[] newest = ["resized", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash", "raid5-mode"];
+        string[] newest = ["resized", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash", "raid5-mode", "array-raid0", "array-raid1", "array-raid6",
+            "degraded-raid1", "degraded-raid6"];
         return kernel == GuestKernel.Linux73 ? [.. both, .. newest] : [.. both, "resize-too-old"];
     }
 }

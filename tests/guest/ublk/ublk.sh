@@ -1,4 +1,5 @@
-# The ublk checks, run in a guest. $zero_copy and $resize say whether this kernel has these features.
+# The ublk checks, run in a guest. $zero_copy and $resize say whether this kernel has these features, $quiesce how a process that goes
+# on living hands a device over, $levels which arrays to make, $parts what to do.
 
 host="dotnet /opt/host/Polyblk.UblkTestHost.dll"
 
@@ -250,13 +251,13 @@ end_serve() {
 arrays() {
   rmmod null_blk 2>/dev/null
   modprobe null_blk nr_devices=4 memory_backed=1 discard=1 gb=1 bs=512
-  for level in raid0 raid1 raid5 raid6; do
+  for level in $levels; do
     # Members whose old content does not count: a level is made anew on the same drives.
     check create-$level polyblk --state /tmp/pb volume create data --level $level --size 48MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
     serve --queues 2 && {
       grep -m 1 copy /tmp/serve.out
       verify array-$level --numjobs=2 --offset_increment=4M
-      [ $level = raid0 ] || within 300 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
+      [ $level = raid0 ] || within 300 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal || { sleep 2; false; }'
       case $level in
         raid5)
           cat /tmp/serve.out
