@@ -5,6 +5,7 @@ using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Core.Frontend;
 using Polyblk.Frontends.Nbd;
+using Polyblk.Frontends.Ublk;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Frontends.VirtioIothread;
 
@@ -27,6 +28,7 @@ internal static class Composition
     public static void AddFrontends(IServiceCollection services)
     {
         services.AddVhostUser();
+        services.AddUblk();
         services.AddNbd();
         services.AddVirtioIothread();
     }
@@ -37,5 +39,6 @@ internal static class Composition
         services.AddSingleton<ICliCommand, ServeCommand>();
         services.AddSingleton<ICliCommand, ProbeCommand>();
         services.AddSingleton<ICliCommand, CompareCommand>();
+        services.AddSingleton<ICliCommand, UblkCommand>();
     }
 }

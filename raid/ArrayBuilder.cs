@@ -314,13 +314,8 @@ public static class ArrayBuilder
 
         string? problem = parsed.Status == SuperblockStatus.Absent ? null : parsed.Error;
 
-        // The detector reads synchronously, on this pool thread.
-        IReadOnlyList<ForeignSignature> foreign = ForeignSignatures.Detect(drive.SizeBytes, (offset, buffer) =>
-        {
-            var bytes = new byte[buffer.Length];
-            BlockIo.ReadAsync(drive, reactor, offset, bytes).GetAwaiter().GetResult();
-            bytes.CopyTo(buffer);
-        });
+        IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
+            drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer)).ConfigureAwait(false);
         return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]);
     }
 

@@ -138,6 +138,23 @@ public class CompareStatisticsTests
         Assert.Equal(1234, DataVerifier.FirstDifference(block, 8192, 3, expected));
     }
 
+    [Fact]
+    public void WhatFioTellsIsRead()
+    {
+        const string output = """
+            fio: a message before the document
+            {"fio version":"fio-3.36","jobs":[{"error":0,"usr_cpu":60.0,"sys_cpu":20.0,
+              "read":{"io_bytes":4096000,"total_ios":1000,"runtime":500,
+                "clat_ns":{"mean":1500.5,"percentile":{"50.000000":1400,"99.000000":3000,"99.900000":9000}}},
+              "write":{"io_bytes":0,"total_ios":0,"runtime":0,"clat_ns":{"mean":0.0}}}]}
+            """;
+        LoadResult result = FioLoad.Parse(output, new Workload("r", false, true, 4096, 1));
+        Assert.Equal((1000, 4096000, 0.5, 0), (result.Requests, result.Bytes, result.Seconds, result.Errors));
+        Assert.Equal((1500.5, 1400, 3000, 9000), (result.MeanNs, result.P50Ns, result.P99Ns, result.P999Ns));
+        Assert.Equal(400_000_000, result.LoadCpuNs);
+        Assert.Equal(0, FioLoad.Parse(output, new Workload("w", true, true, 4096, 1)).Requests);
+    }
+
     private static RunRecord Run(string method, int round, long requests) => new(
         method,
         "w",
