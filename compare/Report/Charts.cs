@@ -52,11 +52,11 @@ internal static class Charts
         };
         categories.Labels.AddRange(bars.Select(b => Shorten(b.Title)));
         model.Axes.Add(categories);
-        model.Axes.Add(ValueAxis(AxisPosition.Bottom, unit, MaximumWithLabels(bars, largest)));
+        model.Axes.Add(ValueAxis(AxisPosition.Bottom, unit, MaximumWithLabels(bars, largest, full ?? 0)));
         for (int part = 0; part < stack.Count; part++)
             model.Series.Add(MakeSeries(bars, part, stack));
         for (int i = 0; i < bars.Count; i++)
-            Annotate(model, bars[i], i, largest);
+            Annotate(model, bars[i], i, largest, full ?? 0);
         if (full is double line)
             model.Annotations.Add(new LineAnnotation { Type = LineAnnotationType.Vertical, X = line, Color = Ink.Muted, LineStyle = LineStyle.Dash, StrokeThickness = 1 });
         if (stack.Count > 1)
@@ -147,7 +147,7 @@ internal static class Charts
         return series;
     }
 
-    private static void Annotate(PlotModel model, Bar bar, int index, double largest)
+    private static void Annotate(PlotModel model, Bar bar, int index, double largest, double full)
     {
         if (bar.Maximum > bar.Minimum)
         {
@@ -167,7 +167,7 @@ internal static class Charts
         model.Annotations.Add(new TextAnnotation
         {
             Text = bar.Label,
-            TextPosition = new DataPoint(Math.Max(bar.Parts.Sum(), bar.Maximum) + (largest * 0.015), index),
+            TextPosition = new DataPoint(Math.Max(Math.Max(bar.Parts.Sum(), bar.Maximum), full) + (largest * 0.015), index),
             TextHorizontalAlignment = HorizontalAlignment.Left,
             TextVerticalAlignment = VerticalAlignment.Middle,
             TextColor = Ink.Text,
@@ -218,8 +218,8 @@ internal static class Charts
     });
 
     /// <summary>The end of the axis: far enough right for the label behind each bar.</summary>
-    private static double MaximumWithLabels(IReadOnlyList<Bar> bars, double largest) =>
-        largest <= 0 ? 1 : bars.Max(b => Math.Max(b.Parts.Sum(), b.Maximum) + (largest * (0.05 + (LabelShare * b.Label.Length))));
+    private static double MaximumWithLabels(IReadOnlyList<Bar> bars, double largest, double full) =>
+        largest <= 0 ? 1 : bars.Max(b => Math.Max(Math.Max(b.Parts.Sum(), b.Maximum), full) + (largest * (0.05 + (LabelShare * b.Label.Length))));
 
     private static double NiceBelow(double value) => Nice(value, [5, 2, 1], (candidate, v) => candidate <= v);
 
