@@ -216,7 +216,10 @@ public sealed unsafe class Reactor : IDisposable
     /// a busy loop within some hundred turns; without one the pollers find the work. On the reactor's thread.
     /// </summary>
     /// <exception cref="IOException">The descriptor cannot be watched.</exception>
-    public void Watch(int fd, IDoorbell? handler = null)
+    /// <param name="fd">The descriptor; it stays the caller's.</param>
+    /// <param name="handler">Called when it wakes the reactor, or null.</param>
+    /// <param name="writable">Wake also when the descriptor becomes writable again (sockets).</param>
+    public void Watch(int fd, IDoorbell? handler = null, bool writable = false)
     {
         AssertCurrent();
         int slot = Array.IndexOf(_doorbellFds, 0);
@@ -227,7 +230,7 @@ public sealed unsafe class Reactor : IDisposable
             Array.Resize(ref _doorbells, slot * 2);
         }
 
-        AddToEpoll(fd, Libc.EPOLLIN | Libc.EPOLLET, (ulong)slot + FirstDoorbell);
+        AddToEpoll(fd, Libc.EPOLLIN | Libc.EPOLLET | (writable ? Libc.EPOLLOUT : 0), (ulong)slot + FirstDoorbell);
         _doorbellFds[slot] = fd;
         _doorbells[slot] = handler;
         _watchedCallbacks += handler is null ? 0 : 1;
