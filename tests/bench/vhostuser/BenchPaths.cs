@@ -12,10 +12,6 @@ internal sealed class BenchPaths : IDisposable
         Work = Directory.CreateTempSubdirectory("polyblk-bench-").FullName;
         Shm = Directory.CreateDirectory($"/dev/shm/{Path.GetFileName(Work)}").FullName;
         Polyblk = Path.Combine(repository, "polyblk");
-        string cache = Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } x
-            ? x
-            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
-        Fio = Environment.GetEnvironmentVariable("POLYBLK_FIO_BLKIO") ?? Path.Combine(cache, "polyblk/clients/fio-blkio");
     }
 
     public string Repository { get; }
@@ -27,8 +23,8 @@ internal sealed class BenchPaths : IDisposable
 
     public string Polyblk { get; }
 
-    /// <summary>A fio that has the libblkio engine.</summary>
-    public string Fio { get; }
+    /// <summary>This program, to be started again as the load.</summary>
+    public string Self { get; } = Environment.ProcessPath!;
 
     /// <summary>Runs a polyblk command to its end.</summary>
     /// <exception cref="InvalidOperationException">It failed.</exception>

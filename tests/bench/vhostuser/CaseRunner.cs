@@ -3,7 +3,7 @@ using Spectre.Console;
 namespace Polyblk.Bench;
 
 /// <summary>One run of one target under one workload.</summary>
-internal sealed record Measurement(string Case, string Target, string Workload, int Round, FioRun Run);
+internal sealed record Measurement(string Case, string Target, string Workload, int Round, LoadRun Run);
 
 /// <summary>Runs a case in alternating rounds and prints its table.</summary>
 internal sealed class CaseRunner(BenchPaths paths, string targetCpus, string loadCpus, int rounds, double seconds)
@@ -57,7 +57,7 @@ internal sealed class CaseRunner(BenchPaths paths, string targetCpus, string loa
             {
                 // A polling target burns its processor: the others are stopped while one is measured.
                 Continue(target);
-                FioRun run = FioRun.Execute(paths, target, load, loadCpus, round < 0 ? Math.Min(1, seconds) : seconds, each.SizeBytes);
+                LoadRun run = LoadRun.Execute(paths, target, load, loadCpus, round < 0 ? Math.Min(1, seconds) : seconds, each.SizeBytes);
                 Stop(target.Pid);
 
                 // Round -1 warms up: code is compiled, memory is touched.
@@ -84,10 +84,10 @@ internal sealed class CaseRunner(BenchPaths paths, string targetCpus, string loa
 
     private static void AddRows(Table table, Case each, Workload load, List<Measurement> runs)
     {
-        List<FioRun> first = Of(runs, each.Targets[0]);
+        List<LoadRun> first = Of(runs, each.Targets[0]);
         foreach (Target target in each.Targets)
         {
-            List<FioRun> mine = Of(runs, target);
+            List<LoadRun> mine = Of(runs, target);
             double iops = Median(mine.Select(r => r.Iops));
             double spread = (mine.Max(r => r.Iops) - mine.Min(r => r.Iops)) / iops;
             double ratio = Median(mine.Select((r, i) => first[i].Iops / r.Iops));
@@ -104,7 +104,7 @@ internal sealed class CaseRunner(BenchPaths paths, string targetCpus, string loa
         }
     }
 
-    private static List<FioRun> Of(List<Measurement> runs, Target target) =>
+    private static List<LoadRun> Of(List<Measurement> runs, Target target) =>
         [.. runs.Where(r => r.Target == target.Label).OrderBy(r => r.Round).Select(r => r.Run)];
 
     private static double Median(IEnumerable<double> values)

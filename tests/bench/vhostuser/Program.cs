@@ -1,4 +1,4 @@
-// polyblk against qemu-storage-daemon, side by side, over vhost-user with a driver that belongs to neither (fio with libblkio, polling).
+// polyblk against qemu-storage-daemon, side by side, over vhost-user with a driver that belongs to neither (libblkio, polling).
 //
 // Method: every target of a case is up during the whole case; a round runs each of them once; rounds are repeated and the order is
 // turned round each time, so that drift of the machine meets all alike. Figures are medians over the rounds with their spread; ratios are
@@ -8,6 +8,12 @@ using System.CommandLine;
 using System.Text.Json;
 using Polyblk.Bench;
 using Spectre.Console;
+
+if (args is ["load", ..])
+{
+    LoadRun.RunLoad(args[1..]);
+    return 0;
+}
 
 var rounds = new Option<int>("--rounds") { Description = "Rounds; medians are taken over them.", DefaultValueFactory = _ => 5 };
 var seconds = new Option<double>("--seconds") { Description = "Seconds a run.", DefaultValueFactory = _ => 1 };

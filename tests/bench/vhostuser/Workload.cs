@@ -1,13 +1,12 @@
 namespace Polyblk.Bench;
 
-/// <summary>One pattern of load, as fio understands it.</summary>
+/// <summary>One pattern of load.</summary>
 /// <param name="Name">Short name for tables.</param>
-/// <param name="Pattern">fio's <c>rw=</c>.</param>
+/// <param name="Pattern"><c>randread</c>, <c>randwrite</c>, <c>read</c> or <c>write</c> (sequential).</param>
 /// <param name="BlockBytes">Bytes a request.</param>
 /// <param name="QueueDepth">Requests in flight on each queue.</param>
 /// <param name="Queues">Queues, each driven by a thread of its own.</param>
-/// <param name="AlignBytes">Offsets are multiples of this.</param>
-internal sealed record Workload(string Name, string Pattern, int BlockBytes, int QueueDepth, int Queues = 1, int AlignBytes = 0)
+internal sealed record Workload(string Name, string Pattern, int BlockBytes, int QueueDepth, int Queues = 1)
 {
     /// <summary>Whether the result is better told in bytes than in requests.</summary>
     public bool IsLarge => BlockBytes >= 65536;
