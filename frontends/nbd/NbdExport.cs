@@ -6,7 +6,9 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
+using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 
 namespace Polyblk.Frontends.Nbd;
@@ -15,12 +17,16 @@ namespace Polyblk.Frontends.Nbd;
 internal sealed class NbdExport : IExport
 {
     private const int MaxConnections = 256;
+
+    /// <summary>For the owner and the group.</summary>
+    private const UnixFileMode SocketMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
+
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
 
     private readonly ExportSpec _spec;
     private readonly ReactorGroup _reactors;
     private readonly ILogger _log;
-    private readonly Socket _listener;
+    private readonly UnixListener _listener;
     private readonly CancellationTokenSource _stop = new();
     private readonly ConcurrentDictionary<int, Session> _sessions = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -30,7 +36,7 @@ internal sealed class NbdExport : IExport
     private bool _paused;
     private int _lastSession;
 
-    private NbdExport(ExportSpec spec, ExportContext context, string path, Socket listener)
+    private NbdExport(ExportSpec spec, ExportContext context, string path, UnixListener listener)
     {
         _spec = spec;
         _reactors = context.Reactors;
@@ -38,7 +44,7 @@ internal sealed class NbdExport : IExport
         _listener = listener;
         Endpoint = new ExportEndpoint(EndpointKind.UnixSocket, path);
         AttachCommands = NbdAttach.Build(spec, path);
-        _accepting = AcceptAsync();
+        _accepting = Task.Factory.StartNew(Accept, TaskCreationOptions.LongRunning);
     }
 
     /// <inheritdoc/>
@@ -66,8 +72,14 @@ internal sealed class NbdExport : IExport
     public static NbdExport Start(ExportSpec spec, ExportContext context)
     {
         string path = spec.SocketPath ?? Path.Combine(context.RuntimeDirectory, spec.Id.Replace('/', '-') + ".sock");
-        Socket listener = UnixListener.Bind(path);
-        return new NbdExport(spec, context, path, listener);
+        try
+        {
+            return new NbdExport(spec, context, path, UnixListener.Listen(path, SocketMode));
+        }
+        catch (IOException e)
+        {
+            throw new FrontendException(e.Message, e);
+        }
     }
 
     /// <inheritdoc/>
@@ -129,9 +141,9 @@ internal sealed class NbdExport : IExport
         }
 
         await _stop.CancelAsync().ConfigureAwait(false);
-        _listener.Dispose();
-        File.Delete(Endpoint.Path);
+        _listener.Wake();
         await _accepting.ConfigureAwait(false);
+        _listener.Dispose();
         Task[] ends = [.. _sessions.Values.Select(s => s.Ended)];
         foreach (Session session in _sessions.Values)
         {
@@ -149,28 +161,25 @@ internal sealed class NbdExport : IExport
         _stop.Dispose();
     }
 
-    private async Task AcceptAsync()
+    /// <summary>Runs on a thread of its own until the listener is woken.</summary>
+    private void Accept()
     {
-        while (!_stop.IsCancellationRequested)
+        while (true)
         {
-            try
+            int fd = _listener.Accept();
+            if (fd >= 0)
             {
-                Socket client = await _listener.AcceptAsync(_stop.Token).ConfigureAwait(false);
-                _ = ServeAsync(client, ++_lastSession);
+                _ = ServeAsync(new Socket(new SafeSocketHandle(fd, ownsHandle: true)), ++_lastSession);
             }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-            catch (ObjectDisposedException)
+            else if (fd == -Errno.ECANCELED)
             {
                 return;
             }
-            catch (SocketException e)
+            else
             {
                 // Out of descriptors, most likely: wait for some to come back rather than spin.
-                _log.LogError("Accepting an NBD client on {Path} failed: {Reason}", Endpoint.Path, e.Message);
-                await Task.Delay(1000).ConfigureAwait(false);
+                _log.LogError("Accepting an NBD client on {Path} failed: errno {Errno}", Endpoint.Path, -fd);
+                _stop.Token.WaitHandle.WaitOne(TimeSpan.FromSeconds(1));
             }
         }
     }
@@ -258,7 +267,7 @@ internal sealed class NbdExport : IExport
 
     private NbdExportInfo Describe()
     {
-        Core.Block.BlockLimits limits = _spec.Device.Limits;
+        BlockLimits limits = _spec.Device.Limits;
         NbdTransmissionFlags flags = NbdTransmissionFlags.HasFlags | NbdTransmissionFlags.SendFlush | NbdTransmissionFlags.SendFua
             | NbdTransmissionFlags.SendDf | NbdTransmissionFlags.CanMultiConn;
         if (ReadOnly)

@@ -1,0 +1,346 @@
+// One virtqueue of a virtio-blk device on one reactor: the way of a request.
+//
+// A turn takes a bounded batch of chains. Each chain is already checked and translated (Virtqueue); here its bytes get their meaning,
+// whatever their division over descriptors: 16 bytes of header first, the status as the last writable byte, the data between. A slot
+// keeps what is needed for the answer, and its request goes to the device with vectors that point into the guest's memory. Answers are
+// pushed when they come and published once a turn, with one notification.
+
+using System.Runtime.CompilerServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Memory;
+using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+
+namespace Polyblk.Core.Virtio;
+
+public sealed unsafe partial class VirtioBlkQueue
+{
+    /// <summary>A turn takes no further request once it took this many bytes: other queues of the reactor wait.</summary>
+    private const ulong TurnBytes = 2 << 20;
+
+    /// <summary>Sectors beyond this one cannot be expressed in bytes.</summary>
+    private const ulong LastSector = long.MaxValue / VirtioBlkDevice.SectorBytes / 2;
+
+    private readonly VirtioBlkSlot[] _free;
+    private int _freeCount;
+    private int _inFlight;
+    private bool _kicksEnabled;
+    private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors, _notifications, _recovered;
+
+    private bool IsDrained => _inFlight == 0 && _ring.Pushed == 0;
+
+    /// <inheritdoc/>
+    public int Poll()
+    {
+        int taken = _fetching ? Fetch() : 0;
+        if (_ring.Pushed != 0)
+        {
+            PublishAnswers();
+        }
+
+        if (_drained is not null && IsDrained)
+        {
+            TellDrained();
+        }
+
+        return taken;
+    }
+
+    /// <inheritdoc/>
+    public bool TryArm()
+    {
+        if (_ring.Pushed != 0)
+        {
+            return false;
+        }
+
+        if (!_fetching || _freeCount == 0)
+        {
+            // Nothing to take, or nowhere to put it: what wakes the reactor is a completion or a call from a control thread.
+            return true;
+        }
+
+        if (_kick is null)
+        {
+            // Nobody would wake the reactor.
+            return false;
+        }
+
+        _kicksEnabled = true;
+        return _ring.EnableKicks();
+    }
+
+    /// <inheritdoc/>
+    public void Disarm()
+    {
+        if (_kicksEnabled)
+        {
+            _kicksEnabled = false;
+            _ring.DisableKicks();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnCompleted(BlockRequest request)
+    {
+        var slot = Unsafe.As<VirtioBlkSlot>(request.Context!);
+        if (slot.InParts)
+        {
+            OnPartCompleted(slot);
+        }
+        else
+        {
+            Finish(slot, request.Status);
+        }
+    }
+
+    private int Fetch()
+    {
+        Virtqueue ring = _ring;
+        int count = 0;
+        ulong bytes = 0;
+        while (count < _batchSize && _freeCount != 0 && bytes < TurnBytes)
+        {
+            if (!ring.TryPop())
+            {
+                if (ring.Fault != VirtqueueFault.None)
+                {
+                    OnBroken(ring.Fault, ring.FaultText);
+                }
+
+                break;
+            }
+
+            count++;
+            bytes += ring.ReadableBytes + ring.WritableBytes;
+            if (!Accept())
+            {
+                OnBroken(VirtqueueFault.BadRequest, "A request has no header of 16 bytes, or no byte for its status.");
+                break;
+            }
+        }
+
+        return count;
+    }
+
+    /// <summary>Takes the ring's present chain as a request. False when it is none.</summary>
+    private bool Accept()
+    {
+        Virtqueue ring = _ring;
+        if (ring.ReadableBytes < (ulong)sizeof(virtio_blk_outhdr) || ring.WritableBytes == 0)
+        {
+            return false;
+        }
+
+        VirtioBlkSlot slot = _free[--_freeCount];
+        _inFlight++;
+        slot.Id = ring.Id;
+        slot.DescriptorCount = ring.DescriptorCount;
+        slot.Written = (uint)ring.WritableBytes;
+
+        IoVec* segments = ring.Segments;
+        int count = ring.SegmentCount;
+        IoVec* last = segments + count - 1;
+        slot.Status = last->Base + --last->Length;
+        count -= last->Length == 0 ? 1 : 0;
+
+        int first = TakeHeader(segments, out virtio_blk_outhdr header);
+        int readable = ring.ReadableCount;
+        slot.Type = header.type;
+        switch (header.type)
+        {
+            case VIRTIO_BLK_T_IN:
+                Transfer(slot, BlockOperation.Read, header.sector, segments + readable, count - readable, (long)ring.WritableBytes - 1);
+                break;
+            case VIRTIO_BLK_T_OUT:
+                Transfer(slot, BlockOperation.Write, header.sector, segments + first, readable - first, (long)ring.ReadableBytes - sizeof(virtio_blk_outhdr));
+                break;
+            case VIRTIO_BLK_T_FLUSH:
+                Flush(slot);
+                break;
+            case VIRTIO_BLK_T_GET_ID:
+                GetId(slot, segments + readable, count - readable);
+                break;
+            case VIRTIO_BLK_T_DISCARD:
+            case VIRTIO_BLK_T_WRITE_ZEROES:
+                ChangeRanges(slot, segments + first, readable - first, (long)ring.ReadableBytes - sizeof(virtio_blk_outhdr));
+                break;
+            default:
+                FinishWithoutData(slot, -Errno.EOPNOTSUPP);
+                break;
+        }
+
+        return true;
+    }
+
+    /// <summary>Copies the header, once, and takes it off the segments; returns the index of the first that is left.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int TakeHeader(IoVec* segments, out virtio_blk_outhdr header)
+    {
+        nuint length = segments->Length;
+        if (length >= (nuint)sizeof(virtio_blk_outhdr))
+        {
+            header = Unsafe.ReadUnaligned<virtio_blk_outhdr>(segments->Base);
+            segments->Base += sizeof(virtio_blk_outhdr);
+            segments->Length = length - (nuint)sizeof(virtio_blk_outhdr);
+            return length == (nuint)sizeof(virtio_blk_outhdr) ? 1 : 0;
+        }
+
+        return GatherHeader(segments, out header);
+    }
+
+    private static int GatherHeader(IoVec* segments, out virtio_blk_outhdr header)
+    {
+        virtio_blk_outhdr gathered;
+        int index = CopyFrom(segments, (byte*)&gathered, sizeof(virtio_blk_outhdr));
+        header = gathered;
+        return index;
+    }
+
+    /// <summary>Copies bytes from the front of a list and takes them off; returns the index of the first segment that is left.</summary>
+    private static int CopyFrom(IoVec* segments, byte* destination, int bytes)
+    {
+        int index = 0;
+        while (bytes != 0)
+        {
+            int part = (int)Math.Min((nuint)bytes, segments[index].Length);
+            Unsafe.CopyBlockUnaligned(destination, segments[index].Base, (uint)part);
+            destination += part;
+            bytes -= part;
+            segments[index].Base += part;
+            segments[index].Length -= (nuint)part;
+            index += segments[index].Length == 0 ? 1 : 0;
+        }
+
+        return index;
+    }
+
+    private void Transfer(VirtioBlkSlot slot, BlockOperation operation, ulong sector, IoVec* segments, int count, long bytes)
+    {
+        IoVec* data = count <= VirtioBlkSlot.FewSegments ? slot.Few : slot.Many;
+        for (int i = 0; i < count; i++)
+        {
+            data[i] = segments[i];
+        }
+
+        slot.Data = data;
+        slot.DataCount = count;
+        slot.DataBytes = bytes;
+        var offset = (long)(sector * VirtioBlkDevice.SectorBytes);
+        bool bad = sector > LastSector || ((offset | bytes) & _blockMask) != 0 || (operation == BlockOperation.Write && _virtio.ReadOnly);
+        if (bad || bytes == 0)
+        {
+            Finish(slot, bad || offset > _setup.Device.SizeBytes ? -Errno.EIO : 0);
+            return;
+        }
+
+        BlockRequest request = slot.Request;
+        if (bytes <= _maxTransferBytes && count <= _maxSegments)
+        {
+            request.Prepare(operation, offset, bytes, data, count, this);
+            request.Flags = operation == BlockOperation.Write && _virtio.WriteThrough ? BlockFlags.Fua : BlockFlags.None;
+            _blockQueue.Submit(request);
+            return;
+        }
+
+        slot.FlushAtEnd = false;
+        slot.Cursor = new IoVecCursor(data, count);
+        slot.NextOffset = offset;
+        slot.BytesLeft = bytes;
+        BeginParts(slot);
+    }
+
+    private void Flush(VirtioBlkSlot slot)
+    {
+        slot.DataCount = 0;
+        slot.Request.Prepare(BlockOperation.Flush, 0, 0, null, 0, this);
+        _blockQueue.Submit(slot.Request);
+    }
+
+    private void GetId(VirtioBlkSlot slot, IoVec* segments, int count)
+    {
+        ReadOnlySpan<byte> serial = _virtio.Serial;
+        for (int i = 0; i < count && !serial.IsEmpty; i++)
+        {
+            int part = (int)Math.Min((nuint)serial.Length, segments[i].Length);
+            serial[..part].CopyTo(new Span<byte>(segments[i].Base, part));
+            serial = serial[part..];
+        }
+
+        slot.Data = segments;
+        slot.DataCount = count;
+        Finish(slot, 0);
+    }
+
+    private void FinishWithoutData(VirtioBlkSlot slot, int status)
+    {
+        slot.DataCount = 0;
+        Finish(slot, status);
+    }
+
+    /// <summary>Answers a request: status, used element, statistics.</summary>
+    private void Finish(VirtioBlkSlot slot, int status)
+    {
+        *slot.Status = status == 0 ? VIRTIO_BLK_S_OK : status == -Errno.EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
+        if (_dirtyLog is not null)
+        {
+            LogWrites(slot);
+        }
+
+        _ring.Push(slot.Id, slot.DescriptorCount, slot.Written);
+        _free[_freeCount++] = slot;
+        _inFlight--;
+        if (status != 0)
+        {
+            _errors++;
+            return;
+        }
+
+        switch (slot.Type)
+        {
+            case VIRTIO_BLK_T_IN:
+                _reads++;
+                _readBytes += slot.DataBytes;
+                break;
+            case VIRTIO_BLK_T_OUT:
+                _writes++;
+                _writeBytes += slot.DataBytes;
+                break;
+            case VIRTIO_BLK_T_FLUSH:
+                _flushes++;
+                break;
+            case VIRTIO_BLK_T_DISCARD:
+            case VIRTIO_BLK_T_WRITE_ZEROES:
+                _discards++;
+                break;
+        }
+    }
+
+    private void LogWrites(VirtioBlkSlot slot)
+    {
+        GuestMemory memory = _ring.Memory;
+        if (slot.Type is VIRTIO_BLK_T_IN or VIRTIO_BLK_T_GET_ID)
+        {
+            _dirtyLog!.Mark(memory, slot.Data, slot.DataCount);
+        }
+
+        var status = new IoVec(slot.Status, 1);
+        _dirtyLog!.Mark(memory, &status, 1);
+    }
+
+    private void PublishAnswers()
+    {
+        if (_ring.Publish() && _call is not null)
+        {
+            _notifications++;
+            _call.Notify();
+        }
+    }
+
+    private void OnBroken(VirtqueueFault fault, string text)
+    {
+        _fetching = false;
+        Volatile.Write(ref _fault, new VirtqueueFaultReport(fault, $"{_setup.Name}: {text}"));
+        _error?.Notify();
+        Broken?.Invoke(this, _fault!);
+    }
+}
