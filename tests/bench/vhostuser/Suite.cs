@@ -35,11 +35,11 @@ internal static class Suite
                 [Single("shm file", shmA), new QsdTarget("shm file io_uring", File(shmB, "io_uring", direct: false)),
                  new QsdTarget("shm file threads", File(shmB, "threads", direct: false))], [], 512 * Mib),
             new("raid-null",
-                [Single("null", "null:8GiB"), Array("raid0 x4 null", "raid0", null9[..4]), Array("raid1 x2 null", "raid1", null9[..2]),
+                [Single("null", "null:8GiB"), Array("raid0 x4 null", "raid0", null9[..4]), Mirror("raid1 x2 null", null9[..2]),
                  Array("raid5 8+1 null", "raid5", null9), Array("raid6 8+2 null", "raid6", null10)], reads, 4096 * Mib),
             new("raid-ram",
-                [Single("ram", "ram:512MiB"), Array("raid0 x4 ram", "raid0", ram9[..4]), Array("raid1 x2 ram", "raid1", ["ram:512MiB", "ram:512MiB"]),
-                 Array("raid5 8+1 ram", "raid5", ram9), Degraded("raid5 8+1 ram degraded", "raid5", ram9)],
+                [Single("ram", "ram:512MiB"), Array("raid0 x4 ram", "raid0", ram9[..4]), Mirror("raid1 x2 ram", ["ram:512MiB", "ram:512MiB"]),
+                 Array("raid5 8+1 ram", "raid5", ram9)],
                 [.. ramReads, "write-4k-qd32", "write-512k-qd8"], 448 * Mib),
         };
         for (int i = 0; i + 1 < blockDevices.Count; i += 2)
@@ -53,12 +53,11 @@ internal static class Suite
         return cases;
     }
 
-    private static PolyblkTarget Single(string device, string drive) => new(device, "none", "64KiB", [drive]);
+    private static PolyblkTarget Single(string device, string drive) => new(device, "none", [drive]);
 
-    private static PolyblkTarget Array(string device, string level, IReadOnlyList<string> drives) => new(device, level, "64KiB", drives);
+    private static PolyblkTarget Mirror(string device, IReadOnlyList<string> drives) => new(device, "raid1", drives);
 
-    private static PolyblkTarget Degraded(string device, string level, IReadOnlyList<string> drives) =>
-        new(device, level, "64KiB", ["missing", .. drives.Skip(1)]);
+    private static PolyblkTarget Array(string device, string level, IReadOnlyList<string> drives) => new(device, level, ["--chunk", "64KiB", .. drives]);
 
     private static string File(string path, string aio, bool direct) =>
         $"driver=file,filename={path},aio={aio},cache.direct={(direct ? "on" : "off")}";

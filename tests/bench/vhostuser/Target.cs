@@ -87,7 +87,7 @@ internal abstract class Target(string name, string device) : IDisposable
 }
 
 /// <summary>polyblk with a volume that it makes for the purpose.</summary>
-internal sealed class PolyblkTarget(string device, string level, string chunk, IReadOnlyList<string> drives) : Target("polyblk", device)
+internal sealed class PolyblkTarget(string device, string level, IReadOnlyList<string> drives) : Target("polyblk", device)
 {
     private readonly string _volume = $"bench-{Guid.NewGuid():N}"[..14];
     private string _state = string.Empty;
@@ -96,7 +96,7 @@ internal sealed class PolyblkTarget(string device, string level, string chunk, I
     protected override IReadOnlyList<string> BuildCommand(BenchPaths paths, string cpus)
     {
         _state = Path.Combine(paths.Work, "state-" + _volume);
-        string[] create = ["volume", "create", _volume, "--level", level, "--chunk", chunk, "--force", "--state", _state, .. drives];
+        string[] create = ["volume", "create", _volume, "--level", level, "--force", "--state", _state, .. drives];
         paths.RunPolyblk(create);
         return
         [
