@@ -27,6 +27,8 @@ var repository = new Option<string>("--repository") { Description = "Root of the
 var root = new RootCommand("Benchmark of the vhost-user frontend against qemu-storage-daemon.") { rounds, seconds, only, loads, targetCpus, loadCpus, devices, json, repository };
 root.SetAction(parsed =>
 {
+    // Tables go into files and documents: no wrapping at the width of a terminal.
+    AnsiConsole.Profile.Width = 200;
     using var paths = new BenchPaths(parsed.GetValue(repository)!);
     var results = new List<Measurement>();
     string[] wantedCases = parsed.GetValue(only) ?? [];
