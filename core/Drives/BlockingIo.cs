@@ -53,6 +53,32 @@ internal static unsafe class BlockingIo
         return 0;
     }
 
+    /// <summary>Reads into or writes from contiguous memory; short transfers are continued.</summary>
+    public static int TransferBuffer(int fd, bool isRead, byte* buffer, long length, long offset, int flags)
+    {
+        long done = 0;
+        while (done < length)
+        {
+            var vector = new IoVec(buffer + done, (nuint)(length - done));
+            long result = isRead ? Libc.preadv2(fd, &vector, 1, offset + done, flags) : Libc.pwritev2(fd, &vector, 1, offset + done, flags);
+            if (result == 0)
+            {
+                return -Errno.EIO;
+            }
+
+            if (result > 0)
+            {
+                done += result;
+            }
+            else if (result != -Errno.EINTR && result != -Errno.EAGAIN)
+            {
+                return (int)result;
+            }
+        }
+
+        return 0;
+    }
+
     /// <summary>Does a part of a flush, discard or write-zeroes.</summary>
     public static int ExecuteRange(int fd, BlockRequest request, long done, long length, bool isBlockDevice, bool flush)
     {

@@ -18,6 +18,8 @@ public static class DriveFactory
         {
             DriveKind.Ram => new RamDrive(sizeBytes, blockSize, readOnly),
             DriveKind.Null => new NullDrive(sizeBytes, blockSize, readOnly),
+            DriveKind.Simulated => new SimulatedDrive(
+                sizeBytes, SimulatedDriveOptions.Parse(spec.Simulation) with { LogicalBlockSize = blockSize }, readOnly),
             DriveKind.Path or DriveKind.File => FileDrive.Open(spec, readOnly),
             _ => throw new ArgumentException($"{spec.Kind} is no kind of drive.", nameof(spec)),
         };

@@ -134,6 +134,8 @@ public sealed record DriveSpec
             }
         }
 
+        // So that a wrong option is found here and not when the drive is opened.
+        _ = SimulatedDriveOptions.Parse(simulation);
         if (spec.SizeBytes % (spec.LogicalBlockSize ?? 512) != 0)
         {
             throw new FormatException($"'{text}': the size must be a multiple of the block size, {spec.LogicalBlockSize ?? 512}.");

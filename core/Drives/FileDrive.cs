@@ -18,6 +18,7 @@ public sealed class FileDrive : IBlockDevice
         _file = file;
         _sizeBytes = RoundDown(file.ReadSize());
         bool inMemory = file.IsInMemory;
+        PollsCompletions = file.IsDirect && file.ReadQueueAttribute("io_poll", 0) == 1;
         Limits = new BlockLimits
         {
             LogicalBlockSize = file.LogicalBlockSize,
@@ -52,6 +53,11 @@ public sealed class FileDrive : IBlockDevice
     /// <summary>Whether the file lives in memory and its requests are done inside Submit.</summary>
     public bool IsInMemory => _file.IsInMemory;
 
+    /// <summary>
+    /// Whether queues poll for completions (io_uring IOPOLL): devices with poll queues do. Set before queues are opened.
+    /// </summary>
+    internal bool PollsCompletions { get; set; }
+
     internal int Fd => _file.Fd;
 
     internal DriveFile File => _file;
@@ -68,7 +74,12 @@ public sealed class FileDrive : IBlockDevice
     public IBlockQueue OpenQueue(Reactor reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
-        return new InlineFileQueue(this, reactor);
+        if (IsInMemory)
+        {
+            return new InlineFileQueue(this, reactor);
+        }
+
+        return reactor.Ring is null ? new ThreadedQueue(this, reactor) : new UringQueue(this, reactor, PollsCompletions);
     }
 
     /// <summary>

@@ -1,4 +1,4 @@
-// Files in memory (tmpfs), and files without a ring that may block: read and written inside Submit with preadv2 and pwritev2.
+// Files in memory (tmpfs): read and written inside Submit by system calls.
 //
 // io_uring hands every request for tmpfs to a worker thread, because tmpfs knows no non-blocking I/O: two context switches for a memory
 // copy. The copy itself never waits for a device, so the reactor makes the system call at once. Mapping the file would save that call,
@@ -14,9 +14,6 @@ namespace Polyblk.Core.Drives;
 /// <summary>A reactor's queue of a file that lives in memory.</summary>
 internal sealed unsafe class InlineFileQueue(FileDrive drive, Reactor reactor) : InlineQueue(reactor)
 {
-    /// <summary>IOV_MAX: more segments than this in one call are refused by the kernel.</summary>
-    private const int MaxSegments = 1024;
-
     private readonly int _fd = drive.Fd;
     private readonly long _blockMask = drive.Limits.LogicalBlockSize - 1;
     private readonly bool _readOnly = drive.Limits.ReadOnly;

@@ -35,6 +35,7 @@ public static unsafe partial class Libc
     public const int EPOLL_CTL_ADD = 1;
     public const int EPOLL_CTL_DEL = 2;
     public const uint EPOLLIN = 1;
+    public const uint EPOLLOUT = 4;
     public const uint EPOLLET = 1u << 31;
 
     [StructLayout(LayoutKind.Sequential, Pack = 1)]

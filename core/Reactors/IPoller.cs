@@ -14,7 +14,7 @@ public interface IPoller
     /// </summary>
     bool TryArm();
 
-    /// <summary>The reactor is awake: turn notifications off again. Follows every <see cref="TryArm"/>, also one that returned false.</summary>
+    /// <summary>The reactor is awake: turn notifications off again. Follows every <see cref="TryArm"/>, also one that returned false; may be called without it.</summary>
     void Disarm();
 }
 

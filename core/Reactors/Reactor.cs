@@ -26,7 +26,7 @@ public sealed unsafe class Reactor : IDisposable
     private const int WindowTurns = 16;
     private const int DoorbellWindows = 8;
     private const int MaxEvents = 64;
-    private const long MaxSleepNs = 1_000_000_000;
+    private const int LastRounds = 1000;
 
     [ThreadStatic]
     private static Reactor? t_current;
@@ -49,6 +49,8 @@ public sealed unsafe class Reactor : IDisposable
     private ReactorWork? _deferredLast;
     private object? _running;
     private bool _stopping;
+    private int _stopped;
+    private int _disposed;
     private Exception? _startFailure;
 
     private long _turns, _busyNs, _spinNs, _sleepNs, _sleeps, _requests, _faults;
@@ -147,7 +149,10 @@ public sealed unsafe class Reactor : IDisposable
         _deferredLast = work;
     }
 
-    /// <summary>Runs a function on the reactor's thread. For control paths. Called there already, it runs at once.</summary>
+    /// <summary>
+    /// Runs a function on the reactor's thread. For control paths. Called there already, it runs at once. Fails with
+    /// <see cref="ObjectDisposedException"/> when the reactor has ended.
+    /// </summary>
     public Task<T> InvokeAsync<T>(Func<T> function)
     {
         ArgumentNullException.ThrowIfNull(function);
@@ -161,15 +166,22 @@ public sealed unsafe class Reactor : IDisposable
         {
             try
             {
-                done.SetResult(function());
+                done.TrySetResult(function());
             }
 #pragma warning disable CA1031 // Whatever went wrong goes to the caller.
             catch (Exception e)
 #pragma warning restore CA1031
             {
-                done.SetException(e);
+                done.TrySetException(e);
             }
         }));
+
+        // Posting is a full fence, and so is the exchange of _stopped: either the loop's last look finds this work, or we find it stopped.
+        if (Volatile.Read(ref _stopped) != 0)
+        {
+            done.TrySetException(new ObjectDisposedException(Name, "The reactor has ended."));
+        }
+
         return done.Task;
     }
 
@@ -208,7 +220,7 @@ public sealed unsafe class Reactor : IDisposable
     {
         AssertCurrent();
         _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
-        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.RingFd, null);
+        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.DoorbellFd, null);
     }
 
     /// <summary>
@@ -216,7 +228,10 @@ public sealed unsafe class Reactor : IDisposable
     /// a busy loop within some hundred turns; without one the pollers find the work. On the reactor's thread.
     /// </summary>
     /// <exception cref="IOException">The descriptor cannot be watched.</exception>
-    public void Watch(int fd, IDoorbell? handler = null)
+    /// <param name="fd">The descriptor; it stays the caller's.</param>
+    /// <param name="handler">Called when it wakes the reactor, or null.</param>
+    /// <param name="writable">Wake also when the descriptor becomes writable again (sockets).</param>
+    public void Watch(int fd, IDoorbell? handler = null, bool writable = false)
     {
         AssertCurrent();
         int slot = Array.IndexOf(_doorbellFds, 0);
@@ -227,7 +242,7 @@ public sealed unsafe class Reactor : IDisposable
             Array.Resize(ref _doorbells, slot * 2);
         }
 
-        AddToEpoll(fd, Libc.EPOLLIN | Libc.EPOLLET, (ulong)slot + FirstDoorbell);
+        AddToEpoll(fd, Libc.EPOLLIN | Libc.EPOLLET | (writable ? Libc.EPOLLOUT : 0), (ulong)slot + FirstDoorbell);
         _doorbellFds[slot] = fd;
         _doorbells[slot] = handler;
         _watchedCallbacks += handler is null ? 0 : 1;
@@ -259,7 +274,12 @@ public sealed unsafe class Reactor : IDisposable
     /// <summary>Stops the loop and joins the thread. Pollers must be removed before. Not on the reactor's thread.</summary>
     public void Dispose()
     {
-        if (_stopping || IsCurrent)
+        if (IsCurrent)
+        {
+            throw new InvalidOperationException($"{Name} cannot wait for its own thread: dispose it from another.");
+        }
+
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
         {
             return;
         }
@@ -306,7 +326,27 @@ public sealed unsafe class Reactor : IDisposable
             }
         }
 
+        Finish();
         Ring?.Dispose();
+    }
+
+    /// <summary>Runs what was posted before the end, so that nobody waits for it forever.</summary>
+    private void Finish()
+    {
+        Interlocked.Exchange(ref _stopped, 1);
+        for (int rounds = 0; rounds < LastRounds && (!_mailbox.IsEmpty || _deferredFirst is not null); rounds++)
+        {
+            try
+            {
+                _ = RunMail() + RunDeferred();
+            }
+#pragma warning disable CA1031 // As in the loop.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                OnFault(e);
+            }
+        }
     }
 
     private void Start()
@@ -420,6 +460,7 @@ public sealed unsafe class Reactor : IDisposable
             work = isLast ? null : _deferredFirst;
         }
 
+        _running = null;
         return count;
     }
 
@@ -463,13 +504,21 @@ public sealed unsafe class Reactor : IDisposable
         bool quiet = true;
         while (quiet && armed < pollers.Length)
         {
+            _running = pollers[armed];
             quiet = pollers[armed++].TryArm();
+        }
+
+        _running = null;
+
+        foreach (IoUring ring in _rings)
+        {
+            ring.ArmDoorbell();
         }
 
         if (quiet && _mailbox.IsEmpty && _deferredFirst is null && RingsAreQuiet())
         {
             long before = ReadClockNs();
-            long timeout = Math.Clamp(_timers.NextDueNs - before, 0, MaxSleepNs);
+            long timeout = Math.Clamp(_timers.NextDueNs - before, 0, _options.MaxSleepNs);
             WaitForDoorbells(timeout);
             NowNs = ReadClockNs();
             _sleepNs += NowNs - before;
@@ -477,10 +526,18 @@ public sealed unsafe class Reactor : IDisposable
         }
 
         _gate.Leave();
+        foreach (IoUring ring in _rings)
+        {
+            ring.DisarmDoorbell();
+        }
+
         for (int i = 0; i < armed; i++)
         {
+            _running = pollers[i];
             pollers[i].Disarm();
         }
+
+        _running = null;
 
         // One window of turns before the next sleep, whatever the spin time: it takes the work for which the reactor was woken.
     }
@@ -519,6 +576,8 @@ public sealed unsafe class Reactor : IDisposable
                 handler?.OnRung();
             }
         }
+
+        _running = null;
     }
 
     private void OnFault(Exception e)
@@ -532,12 +591,47 @@ public sealed unsafe class Reactor : IDisposable
             Remove(poller);
         }
 
-        Faulted?.Invoke(this, source, e);
+        try
+        {
+            Faulted?.Invoke(this, source, e);
+        }
+#pragma warning disable CA1031 // A handler that fails while it tells of a failure must not end the process.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            _faults++;
+        }
+
+        // The fault may have come between arming and sleeping. What is disarmed already does not mind being told again.
+        foreach (IPoller each in _pollers)
+        {
+            DisarmAfterFault(each);
+        }
+
+        foreach (IoUring ring in _rings)
+        {
+            ring.DisarmDoorbell();
+        }
+    }
+
+    private void DisarmAfterFault(IPoller poller)
+    {
+        try
+        {
+            poller.Disarm();
+        }
+#pragma warning disable CA1031 // This one is broken as well.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            _faults++;
+            Remove(poller);
+        }
     }
 
     private void MarkBusy() => _idleSinceNs = ReadClockNs();
 
-    private void WatchRing(IoUring ring) => AddToEpoll(ring.RingFd, Libc.EPOLLIN, RingDoorbell);
+    private void WatchRing(IoUring ring) => AddToEpoll(ring.DoorbellFd, Libc.EPOLLIN | Libc.EPOLLET, RingDoorbell);
 
     private void AddToEpoll(int fd, uint events, ulong data)
     {

@@ -14,4 +14,9 @@ public sealed record ReactorOptions
 
     /// <summary>Entries of the main io_uring; 0 makes none.</summary>
     public uint RingEntries { get; init; } = 1024;
+
+    /// <summary>
+    /// Longest sleep in nanoseconds. Every source of work rings; that a reactor looks by itself now and then is a second line of defence.
+    /// </summary>
+    public long MaxSleepNs { get; init; } = 1_000_000_000;
 }

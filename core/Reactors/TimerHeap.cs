@@ -50,11 +50,15 @@ internal sealed class TimerHeap
         }
     }
 
-    /// <summary>Fires every timer that is due at <paramref name="nowNs"/>; returns how many.</summary>
+    /// <summary>
+    /// Fires timers that are due at <paramref name="nowNs"/>, at most as many as there are now: one that schedules itself for a time that has
+    /// passed fires again in the next call and cannot hold this one. Returns how many were fired.
+    /// </summary>
     public int RunDue(long nowNs)
     {
         int fired = 0;
-        while (_count != 0 && _heap[0].DueNs <= nowNs)
+        int limit = _count;
+        while (fired < limit && _count != 0 && _heap[0].DueNs <= nowNs)
         {
             ReactorTimer timer = _heap[0];
             Remove(timer);

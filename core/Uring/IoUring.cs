@@ -5,6 +5,10 @@
 //     makes one io_uring_enter for everything that was filled in a turn, and none when there is nothing to tell the kernel.
 //   * With DEFER_TASKRUN (Linux 6.1) completions are posted only inside io_uring_enter(GETEVENTS); TASKRUN_FLAG makes the kernel say
 //     in the ring's flags that it has some, so a turn without news costs no system call. IOPOLL rings must always enter.
+//   * Who sleeps watches an eventfd of the ring (see DoorbellFd): the ring's own descriptor becomes readable only when completions are
+//     posted, which with DEFER_TASKRUN is inside the next io_uring_enter, too late for a sleeper. The kernel signals the eventfd when
+//     work arrives; while its owner is awake IORING_CQ_EVENTFD_DISABLED saves it the trouble. One kind of work does not ring reliably
+//     (tried on Linux 6.18): a poll operation on another eventfd, whose write may not signal an eventfd in turn. Watch those by epoll.
 //   * user_data is the handler's index (high 32 bits) and the handler's own tag (low 32 bits): no table of operations, no object each.
 //   * Older kernels: the flags are tried from best to plain, and what was obtained is kept in Features for the log.
 // One thread makes, uses and disposes the ring (SINGLE_ISSUER).
@@ -26,6 +30,8 @@ public sealed unsafe class IoUring : IDisposable
     private readonly IUringHandler?[] _handlers = new IUringHandler?[MaxHandlers];
     private readonly bool _ioPoll;
     private readonly bool _taskrunFlag;
+    private RegisteredFileTable? _files;
+    private int _doorbellFd = -1;
     private uint _sqTail;
     private uint _submitted;
     private uint _inFlight;
@@ -44,8 +50,14 @@ public sealed unsafe class IoUring : IDisposable
     /// <summary>IORING_SETUP_* flags in force.</summary>
     public uint SetupFlags { get; }
 
-    /// <summary>The ring's descriptor: readable (epoll) when completions wait. -1 when a test plays the kernel.</summary>
+    /// <summary>The ring's descriptor. -1 when a test plays the kernel.</summary>
     public int RingFd => _memory.RingFd;
+
+    /// <summary>
+    /// What to watch, edge-triggered, for news while asleep: an eventfd that the kernel signals between <see cref="ArmDoorbell"/> and
+    /// <see cref="DisarmDoorbell"/>, or the ring itself where there is none. Never read.
+    /// </summary>
+    public int DoorbellFd => _doorbellFd >= 0 ? _doorbellFd : RingFd;
 
     /// <summary>Operations handed out by <see cref="TryGetSqe"/> and not completed yet.</summary>
     public uint InFlight => _inFlight;
@@ -63,7 +75,13 @@ public sealed unsafe class IoUring : IDisposable
     /// <param name="options">What the ring is for.</param>
     /// <param name="ring">The ring, or null.</param>
     /// <param name="reason">Why there is none, or why it is not the best: for the log. Empty when all is well.</param>
-    public static bool TryCreate(IoUringOptions options, out IoUring? ring, out string reason)
+    public static bool TryCreate(IoUringOptions options, out IoUring? ring, out string reason) =>
+        TryCreate(options, Libc.io_uring_setup, out ring, out reason);
+
+    /// <summary>io_uring_setup(2): a descriptor or a negative errno. The seam for a kernel that lacks things.</summary>
+    internal delegate int Setup(uint entries, void* parameters);
+
+    internal static bool TryCreate(IoUringOptions options, Setup setup, out IoUring? ring, out string reason)
     {
         ArgumentNullException.ThrowIfNull(options);
         uint wanted = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | (options.LargeSqe ? IORING_SETUP_SQE128 : 0)
@@ -81,15 +99,23 @@ public sealed unsafe class IoUring : IDisposable
             io_uring_params parameters = default;
             parameters.flags = wanted | ladder[step];
             parameters.cq_entries = options.Entries * 4;
-            int fd = Libc.io_uring_setup(options.Entries, &parameters);
+            int fd = setup(options.Entries, &parameters);
             if (fd >= 0)
             {
+                UringMemory? memory = UringMemory.TryMap(fd, parameters);
+                if (memory is null)
+                {
+                    error = Errno.ENOMEM;
+                    break;
+                }
+
                 if (step != 0)
                 {
                     reason = $"this kernel's io_uring has only: {DescribeFlags(parameters.flags)}";
                 }
 
-                ring = new IoUring(new UringKernel(fd), UringMemory.Map(fd, parameters), parameters.flags);
+                ring = new IoUring(new UringKernel(fd), memory, parameters.flags);
+                ring.MakeDoorbell();
                 return true;
             }
 
@@ -180,6 +206,28 @@ public sealed unsafe class IoUring : IDisposable
         return 0;
     }
 
+    /// <summary>
+    /// News from here on ring the doorbell. Look at <see cref="HasNews"/> afterwards: the fence in here pairs with the kernel's between
+    /// queueing work and reading the flag, so news are seen there or ring.
+    /// </summary>
+    public void ArmDoorbell()
+    {
+        if (_memory.CqFlags is not null)
+        {
+            Volatile.Write(ref *_memory.CqFlags, 0);
+            Interlocked.MemoryBarrier();
+        }
+    }
+
+    /// <summary>The owner is awake and looks by itself. A signal that comes nevertheless does no harm.</summary>
+    public void DisarmDoorbell()
+    {
+        if (_memory.CqFlags is not null)
+        {
+            Volatile.Write(ref *_memory.CqFlags, IORING_CQ_EVENTFD_DISABLED);
+        }
+    }
+
     /// <summary>Whether completions can be reaped now, or the kernel has some to post at the next <see cref="Submit"/>.</summary>
     public bool HasNews => Volatile.Read(ref *_memory.CqTail) != *_memory.CqHead
         || (Volatile.Read(ref *_memory.SqFlags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
@@ -190,8 +238,35 @@ public sealed unsafe class IoUring : IDisposable
     /// <summary>io_uring_register(2) on this ring: a result or a negative errno.</summary>
     public int Register(uint opcode, void* arg, uint nrArgs) => _kernel.Register(opcode, arg, nrArgs);
 
+    /// <summary>
+    /// Puts a descriptor into the ring's table of registered files, which saves the kernel looking it up for every operation
+    /// (IOSQE_FIXED_FILE). Returns its index, or -1 when the table is full or not to be had: then use the descriptor itself.
+    /// </summary>
+    public int TryRegisterFile(int fd)
+    {
+        _files ??= RegisteredFileTable.TryCreate(_kernel);
+        return _files?.TryAdd(_kernel, fd) ?? -1;
+    }
+
+    /// <summary>Takes a descriptor out of the table; -1 is ignored. None of its operations may be in flight.</summary>
+    public void UnregisterFile(int index)
+    {
+        if (index >= 0)
+        {
+            _files!.Remove(_kernel, index);
+        }
+    }
+
     /// <summary>Closes the ring. The kernel cancels what is in flight; buffers of such operations must outlive this call.</summary>
-    public void Dispose() => _memory.Dispose();
+    public void Dispose()
+    {
+        _memory.Dispose();
+        if (_doorbellFd >= 0)
+        {
+            _ = Libc.close(_doorbellFd);
+            _doorbellFd = -1;
+        }
+    }
 
     /// <summary>Runs the handlers of everything that the kernel has posted; makes no system call. Returns the number of completions.</summary>
     public int Reap()
@@ -220,6 +295,25 @@ public sealed unsafe class IoUring : IDisposable
 
     /// <summary>IORING_CQE_F_MORE: a multishot operation goes on.</summary>
     private const uint CqeMore = 1u << 1;
+
+    /// <summary>Registers an eventfd. IOPOLL rings have no news to tell of.</summary>
+    private void MakeDoorbell()
+    {
+        int fd = _ioPoll ? -1 : Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
+        if (fd < 0)
+        {
+            return;
+        }
+
+        if (_kernel.Register(IORING_REGISTER_EVENTFD, &fd, 1) < 0)
+        {
+            _ = Libc.close(fd);
+            return;
+        }
+
+        _doorbellFd = fd;
+        DisarmDoorbell();
+    }
 
     private static string DescribeFlags(uint flags)
     {

@@ -116,6 +116,12 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         await _reactor.InvokeAsync(() => ExchangeMemory(memory, addresses ?? _setup.Addresses, wasFetching)).ConfigureAwait(false);
     }
 
+    /// <summary>
+    /// Uses a table that holds every mapping of the present one and more. Nothing is drained: what is in flight, and the ring, lie in mappings
+    /// that the new table keeps alive.
+    /// </summary>
+    public Task ExtendMemoryAsync(GuestMemory memory) => _reactor.InvokeAsync(() => ExtendMemory(memory));
+
     /// <summary>Uses another kick descriptor; null means that the queue is polled all the time.</summary>
     public Task SetKickAsync(SafeFileHandle? kick) => _reactor.InvokeAsync(() => ReplaceKick(kick));
 
@@ -309,6 +315,14 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
 
     /// <summary>Runs a function on the reactor and awaits the task that it returns.</summary>
     private async Task OnReactor(Func<Task> function) => await (await _reactor.InvokeAsync(function).ConfigureAwait(false)).ConfigureAwait(false);
+
+    private void ExtendMemory(GuestMemory memory)
+    {
+        if (!_stopped)
+        {
+            _ring.ExtendMemory(memory);
+        }
+    }
 
     private Task WhenDrained()
     {

@@ -138,6 +138,13 @@ internal abstract unsafe class Virtqueue : IDisposable
         return TryMapRing(addresses);
     }
 
+    /// <summary>Uses memory that holds everything of the present one, in the same mappings: the ring and what is in flight stay as they are.</summary>
+    public void ExtendMemory(GuestMemory memory)
+    {
+        memory.AddReference();
+        Adopt(memory);
+    }
+
     /// <summary>Logs writes to the ring from now on.</summary>
     public void UseDirtyLog(DirtyLog? log, ulong? usedLogAddress)
     {

@@ -12,6 +12,9 @@ public sealed class DriveContentTests
     [InlineData("ram:8MiB,block-size=4096", 2)]
     [InlineData("file:/dev/shm/polyblk-test-{0}.img,size=8MiB", 3)]
     [InlineData("file:/dev/shm/polyblk-test-{0}.img,size=8MiB,block-size=4096", 4)]
+    [InlineData("file:/tmp/polyblk-test-{0}.img,size=8MiB", 5)]
+    [InlineData("file:/tmp/polyblk-test-{0}.img,size=8MiB,block-size=4096", 6)]
+    [InlineData("file:/tmp/polyblk-test-{0}.img,size=8MiB,direct=off", 7)]
     public async Task KeepsContent(string text, int seed)
     {
         using var directory = new TemporaryFiles();
@@ -19,6 +22,50 @@ public sealed class DriveContentTests
         using var fixture = new ReactorFixture();
         await using IBlockDevice drive = DriveFactory.Open(spec);
         await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
-        await new DriveModel(driver, seed).RunAsync(rounds: 150, depth: 8);
+        await new DriveModel(driver, seed).RunAsync(rounds: 60, depth: 8);
+    }
+
+    [Theory]
+    [InlineData("file:/tmp/polyblk-test-{0}.img,size=8MiB", 8)]
+    [InlineData("file:/tmp/polyblk-test-{0}.img,size=8MiB,direct=off", 9)]
+    public async Task KeepsContentWithoutIoUring(string text, int seed)
+    {
+        using var directory = new TemporaryFiles();
+        DriveSpec spec = directory.Parse(text);
+        using var fixture = new ReactorFixture(ringEntries: 0);
+        Assert.Null(fixture.Reactor.Ring);
+        Assert.NotEmpty(fixture.Reactor.RingNotice);
+        await using IBlockDevice drive = DriveFactory.Open(spec);
+        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
+        await new DriveModel(driver, seed).RunAsync(rounds: 40, depth: 8);
+    }
+
+    [Theory]
+    [InlineData(512, 256u, 10)]
+    [InlineData(4096, 256u, 11)]
+    [InlineData(4096, 0u, 12)]
+    public async Task BlockDeviceKeepsContent(int sectorSize, uint ringEntries, int seed)
+    {
+        using LoopDevice loop = LoopDevice.Create(8 << 20, sectorSize);
+        using var fixture = new ReactorFixture(ringEntries: ringEntries);
+        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(loop.Path));
+        Assert.Equal(sectorSize, drive.Limits.LogicalBlockSize);
+        Assert.True(((FileDrive)drive).IsDirect);
+        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
+        await new DriveModel(driver, seed).RunAsync(rounds: 40, depth: 8);
+    }
+
+    [Fact]
+    public async Task PolledCompletionsFallBackWhereTheDeviceHasNone()
+    {
+        using LoopDevice loop = LoopDevice.Create(8 << 20, 4096);
+        using var fixture = new ReactorFixture();
+        await using var drive = (FileDrive)DriveFactory.Open(DriveSpec.Parse(loop.Path));
+        Assert.False(drive.PollsCompletions);
+        drive.PollsCompletions = true;
+        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
+        Assert.True(((UringQueue)driver.Queue).IsPolling);
+        await new DriveModel(driver, seed: 13).RunAsync(rounds: 10, depth: 8);
+        Assert.False(((UringQueue)driver.Queue).IsPolling);
     }
 }

@@ -1,0 +1,92 @@
+// From the arguments to the exit code. Every error ends here as one message on standard error that says what to do.
+
+using System.CommandLine;
+using System.CommandLine.Help;
+using Microsoft.Extensions.DependencyInjection;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>The program.</summary>
+internal static class CliProgram
+{
+    /// <summary>Runs a command line and returns one of <see cref="ExitCode"/>.</summary>
+    public static async Task<int> RunAsync(IReadOnlyList<string> args, TextWriter output, TextWriter error)
+    {
+        await using ServiceProvider services = Composition.Build();
+        ParseResult parsed = BuildRoot(services).Parse(args);
+        bool isWrong = parsed.Errors.Count > 0 || UsageErrors.OptionsTakenForArguments(parsed).Any();
+        if (isWrong && parsed.Action is not HelpWithExamples)
+        {
+            return UsageErrors.Report(parsed, error);
+        }
+
+        try
+        {
+            var configuration = new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = null,
+                Output = output,
+                Error = error,
+            };
+            return await parsed.InvokeAsync(configuration).ConfigureAwait(false);
+        }
+#pragma warning disable CA1031 // The last place where an exception can become a message.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            return Report(e, parsed.GetValue(CommandSettings.Verbose), error);
+        }
+    }
+
+    /// <summary>The command tree.</summary>
+    internal static RootCommand BuildRoot(IServiceProvider services)
+    {
+        var root = new RootCommand("RAID volumes for virtual machines and containers: vhost-user-blk and further doors, one core.");
+        root.Options.Add(CommandSettings.State);
+        root.Options.Add(CommandSettings.Verbose);
+        root.Options.Add(CommandSettings.LogLevel);
+        foreach (ICliCommand command in services.GetServices<ICliCommand>())
+        {
+            root.Subcommands.Add(command.Build());
+        }
+
+        foreach (HelpOption help in root.Options.OfType<HelpOption>())
+        {
+            help.Action = new HelpWithExamples((HelpAction)help.Action!);
+        }
+
+        HelpWithExamples.Add(
+            root,
+            "# a volume on three drives, and a door to it for a virtual machine",
+            "polyblk volume create data --level raid5 /dev/sdb /dev/sdc /dev/sdd",
+            "polyblk serve data --frontend vhost-user",
+            "# the same without drives, to try it",
+            "polyblk volume create toy --level raid5 file:/tmp/a,size=1GiB file:/tmp/b,size=1GiB file:/tmp/c,size=1GiB",
+            "# which way of attaching is the fastest here?",
+            "polyblk compare");
+        return root;
+    }
+
+    private static int Report(Exception e, bool verbose, TextWriter error)
+    {
+        (int code, string message) = e switch
+        {
+            CliException cli => (cli.Code, cli.Message),
+            OperationCanceledException => (ExitCode.Interrupted, "Interrupted."),
+            FrontendException => (ExitCode.HostLacks, e.Message),
+            UnauthorizedAccessException => (ExitCode.HostLacks, $"{e.Message} Run as root, or give this user the right."),
+            FileNotFoundException or DirectoryNotFoundException => (ExitCode.NotFound, e.Message),
+            IOException => (ExitCode.HostLacks, e.Message),
+            _ => (ExitCode.Failed, $"{e.GetType().Name}: {e.Message} This is a bug; --verbose shows where it happened."),
+        };
+        error.WriteLine($"error: {message}");
+        if (verbose)
+        {
+            error.WriteLine(e.ToString());
+        }
+
+        return code;
+    }
+}

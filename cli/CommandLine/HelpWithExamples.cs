@@ -1,0 +1,34 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>The library's help, followed by examples of the command.</summary>
+internal sealed class HelpWithExamples(HelpAction inner) : SynchronousCommandLineAction
+{
+    private static readonly Dictionary<Command, string[]> s_examples = [];
+
+    public override bool ClearsParseErrors => inner.ClearsParseErrors;
+
+    /// <summary>Gives a command its examples: lines as they are typed; lines that begin with '#' explain.</summary>
+    public static void Add(Command command, params string[] lines) => s_examples[command] = lines;
+
+    public override int Invoke(ParseResult parseResult)
+    {
+        int rc = inner.Invoke(parseResult);
+        if (s_examples.TryGetValue(parseResult.CommandResult.Command, out string[]? lines))
+        {
+            TextWriter output = parseResult.InvocationConfiguration.Output;
+            output.WriteLine("Examples:");
+            foreach (string line in lines)
+            {
+                output.WriteLine("  " + line);
+            }
+
+            output.WriteLine();
+        }
+
+        return rc;
+    }
+}

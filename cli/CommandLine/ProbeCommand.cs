@@ -1,0 +1,57 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Core.Frontend;
+using Spectre.Console;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary><c>polyblk probe</c>: what each frontend says about this host.</summary>
+internal sealed class ProbeCommand(IEnumerable<IFrontend> frontends) : ICliCommand
+{
+    private readonly Option<bool> _json = CommandSettings.Json();
+
+    public Command Build()
+    {
+        var command = new Command("probe", "Show by which frontends this host can serve, and what would make the others available.");
+        command.Options.Add(_json);
+        command.SetAction(Run);
+        return command;
+    }
+
+    private int Run(ParseResult parsed)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        IReadOnlyList<ProbeJson> probes = [.. frontends.Select(Probe)];
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson(probes, OutputJson.Default.IReadOnlyListProbeJson);
+            return ExitCode.Ok;
+        }
+
+        Table table = Terminal.NewTable("FRONTEND", "AVAILABLE", "WHAT WAS FOUND");
+        foreach (ProbeJson probe in probes)
+        {
+            string available = probe.Available ? "[green]yes[/]" : "[red]no[/]";
+            table.AddRow(Markup.Escape(probe.Frontend), available, Markup.Escape(probe.Summary));
+        }
+
+        terminal.Ansi.Write(table);
+        foreach (ProbeJson probe in probes.Where(p => p.Remedies.Count > 0))
+        {
+            terminal.WriteLine();
+            terminal.WriteLine($"{probe.Frontend} would be {(probe.Available ? "better" : "available")} with:");
+            foreach (string remedy in probe.Remedies)
+            {
+                terminal.WriteLine($"  {remedy}");
+            }
+        }
+
+        return ExitCode.Ok;
+    }
+
+    private static ProbeJson Probe(IFrontend frontend)
+    {
+        FrontendProbe probe = frontend.Probe();
+        return new ProbeJson(frontend.Name, frontend.Description, probe.Available, probe.Summary, probe.Remedies, probe.Facts);
+    }
+}

@@ -1,0 +1,192 @@
+// polyblk serve: opens a volume, makes its exports, says how to attach them, and runs until it is told to end.
+
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Cli.State;
+using Polyblk.Core.Frontend;
+using Polyblk.Core.Reactors;
+using Serilog.Extensions.Logging;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary><c>polyblk serve VOLUME --frontend F …</c></summary>
+internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliCommand
+{
+    private readonly IFrontend[] _frontends = [.. frontends];
+    private readonly FrontendGroupParser _groups = new(frontends);
+    private readonly Argument<string> _volume = new("VOLUME") { Description = "Name of the volume (polyblk volume list)." };
+    private readonly Option<bool> _json = new("--json")
+    {
+        Description = "When ready, print one line of JSON (endpoints, attach commands, plan) instead of text.",
+    };
+
+    private readonly Option<CpuSet?> _reactors = new("--reactors")
+    {
+        HelpName = "CPUSET",
+        Description = "Processors to poll on, one reactor each, such as 2-5 or 0,2. [default: all but one, at most 8, at most one for each queue]",
+        CustomParser = result => ParseOrReport(result, CpuSet.Parse),
+    };
+
+    private readonly Option<IdlePolicy?> _idle = new("--idle")
+    {
+        HelpName = "POLICY",
+        Description = "How long a reactor without work polls before it sleeps: latency (for ever), balanced (50us), frugal (not at all), "
+            + "or a time such as 20us. [default: balanced]",
+        CustomParser = result => ParseOrReport(result, IdlePolicy.Parse),
+    };
+
+    private readonly Option<bool> _force = new("--force-assembly")
+    {
+        Description = "Start an array that lacks a member and was not stopped cleanly: what was being written then may be damaged.",
+    };
+
+    public Command Build()
+    {
+        var command = new Command("serve", "Serve a volume through one or more frontends until SIGTERM or Ctrl-C.");
+        command.Arguments.Add(_volume);
+        command.Options.Add(new Option<string[]>(FrontendGroupParser.FrontendOptionName)
+        {
+            HelpName = "NAME",
+            Description = "A door to the volume: " + string.Join("; ", _frontends.Select(f => $"{f.Name}: {f.Description}"))
+                + " Options that follow belong to it; give several --frontend for several doors.",
+        });
+        foreach (Option option in FrontendOptions())
+        {
+            command.Options.Add(option);
+        }
+
+        command.Options.Add(_reactors);
+        command.Options.Add(_idle);
+        command.Options.Add(_force);
+        command.Options.Add(_json);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(
+            command,
+            "polyblk serve data --frontend vhost-user",
+            "# four queues on processors 2 to 5, and a second, read-only socket for a backup",
+            "polyblk serve data --reactors 2-5 --frontend vhost-user --socket /run/vm1.sock --queues 4 \\",
+            "                   --frontend vhost-user --socket /run/backup.sock --read-only");
+        return command;
+    }
+
+    private static T? ParseOrReport<T>(System.CommandLine.Parsing.ArgumentResult result, Func<string, T> parse)
+        where T : class
+    {
+        try
+        {
+            return parse(result.Tokens[0].Value);
+        }
+        catch (FormatException e)
+        {
+            result.AddError(e.Message);
+            return null;
+        }
+    }
+
+    /// <summary>Every option of every frontend once, for the help and the parser.</summary>
+    private IEnumerable<Option> FrontendOptions()
+    {
+        foreach (FrontendOption option in FrontendGroupParser.Common)
+        {
+            yield return MakeOption(option, option.Description);
+        }
+
+        foreach (var same in _frontends.SelectMany(f => f.Options.Select(o => (Frontend: f.Name, Option: o))).GroupBy(p => p.Option.Name))
+        {
+            string description = string.Join(" ", same.Select(p => $"{p.Frontend}: {p.Option.Description}"));
+            yield return MakeOption(same.First().Option, description);
+        }
+    }
+
+    private static Option MakeOption(FrontendOption option, string description) => option.ValueHint is null
+        ? new Option<bool>("--" + option.Name) { Description = description, Arity = ArgumentArity.Zero }
+        : new Option<string[]>("--" + option.Name) { Description = description, HelpName = option.ValueHint };
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
+        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_volume));
+        using VolumeLock held = VolumeLock.Take(directories, record.Name, "served");
+        await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
+        using var logging = new SerilogLoggerFactory(log);
+        int? queues = groups.All(g => g.Queues is not null) ? groups.Sum(g => g.Queues) : null;
+        ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), queues);
+        var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, parsed.GetValue(_force));
+
+        VolumeServer? running = null;
+        using var interruption = new Interruption(onHangup: () => _ = RereadSizesAsync(running, logging));
+        await using VolumeServer server = await VolumeServer.StartAsync(
+            record, groups, _frontends, options, directories, logging, interruption.Token).ConfigureAwait(false);
+        running = server;
+        await using ControlServer control = ControlServer.Start(
+            directories, record.Name, (request, c) => AnswerAsync(server, request, c), logging.CreateLogger("polyblk.control"));
+
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson(server.GetLive(), LineJson.Default.LiveJson);
+        }
+        else
+        {
+            ServeReport.Write(terminal, record, server.GetLive(), server.VolumeNotes);
+        }
+
+        SystemdNotifier.Notify("READY=1");
+        await Task.WhenAny(interruption.Requested, server.Ended).ConfigureAwait(false);
+        SystemdNotifier.Notify("STOPPING=1");
+        return await EndAsync(server, terminal).ConfigureAwait(false);
+    }
+
+    private static async Task<int> EndAsync(VolumeServer server, Terminal terminal)
+    {
+        if (server.Ended.IsCompleted)
+        {
+            return server.AnyFailed ? ExitCode.Failed : ExitCode.Ok;
+        }
+
+        string? note = await server.ShutDownAsync().ConfigureAwait(false);
+        if (note is not null)
+        {
+            terminal.Note(note);
+        }
+
+        return ExitCode.Ok;
+    }
+
+    private static async Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation)
+    {
+        switch (request.Command)
+        {
+            case "show":
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "stop":
+                await server.StopAsync(request.Force ? StopMode.Force : StopMode.IfIdle, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true };
+            case "resize":
+                await server.ResizeAsync(request.SizeBytes, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
+            default:
+                return new ControlResponse
+                {
+                    Ok = false,
+                    Error = $"There is no request '{request.Command}': show, stop and resize are understood.",
+                    ExitCode = ExitCode.Usage,
+                };
+        }
+    }
+
+    private static async Task RereadSizesAsync(VolumeServer? server, ILoggerFactory logging)
+    {
+        try
+        {
+            await (server?.ResizeAsync(null, CancellationToken.None) ?? Task.CompletedTask).ConfigureAwait(false);
+        }
+        catch (CliException e)
+        {
+            logging.CreateLogger("polyblk.serve").LogWarning("SIGHUP: {Reason}", e.Message);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+using System.CommandLine;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume …</c>.</summary>
+internal sealed class VolumeCommand : ICliCommand
+{
+    public Command Build()
+    {
+        var command = new Command("volume", "Make, show and change volumes.");
+        ICliCommand[] parts =
+        [
+            new VolumeCreateCommand(), new VolumeListCommand(), new VolumeShowCommand(), new VolumeStopCommand(),
+            new VolumeResizeCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(),
+        ];
+        foreach (ICliCommand part in parts)
+        {
+            command.Subcommands.Add(part.Build());
+        }
+
+        return command;
+    }
+
+    /// <summary>The argument that every command about one volume has.</summary>
+    public static Argument<string> NameArgument() => new("NAME") { Description = "Name of the volume." };
+}

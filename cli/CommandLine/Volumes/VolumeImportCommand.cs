@@ -1,0 +1,68 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
+using Polyblk.Core.Block;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume import</c>: makes the record of an array that its drives know and this host does not.</summary>
+internal sealed class VolumeImportCommand : ICliCommand
+{
+    private readonly Argument<string[]> _drives = new("DRIVE")
+    {
+        Description = "The array's drives; all that there are.",
+        Arity = ArgumentArity.OneOrMore,
+    };
+
+    private readonly Option<string?> _name = new("--name") { HelpName = "NAME", Description = "Name on this host. [default: the array's own]" };
+
+    public Command Build()
+    {
+        var command = new Command("import", "Take over an array from another host, or after this host lost its state.");
+        command.Arguments.Add(_drives);
+        command.Options.Add(_name);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "polyblk volume list --scan", "polyblk volume import /dev/sdb /dev/sdc /dev/sdd");
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        var store = new VolumeStore(directories);
+        string[] drives = parsed.GetRequiredValue(_drives);
+        IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(drives, terminal.Warn, cancellation).ConfigureAwait(false);
+        if (found.Count != 1)
+        {
+            throw found.Count == 0
+                ? CliException.NotFound("No array was found on these drives. 'polyblk volume list --scan' looks at all drives.")
+                : CliException.Usage($"These drives belong to {found.Count} arrays ({string.Join(", ", found.Select(f => f.Name))}): import one at a time.");
+        }
+
+        string name = parsed.GetValue(_name) ?? found[0].Name;
+        VolumeName.Check(name);
+        VolumeRecord? known = store.List(terminal.Warn).FirstOrDefault(r => r.Uuid == found[0].Uuid || r.Name == name);
+        if (known is not null)
+        {
+            throw CliException.Refused(known.Uuid == found[0].Uuid
+                ? $"This array is recorded already, as volume '{known.Name}'."
+                : $"There is another volume '{name}' here: choose a name with --name.");
+        }
+
+        using VolumeLock held = VolumeLock.Take(directories, name, "imported");
+        store.Put(new VolumeRecord
+        {
+            Name = name,
+            Uuid = found[0].Uuid,
+            Level = found[0].Level,
+            ChunkBytes = found[0].ChunkBytes,
+            SizeBytes = found[0].SizeBytes ?? 0,
+            Drives = [.. found[0].Drives.Select(d => DriveList.ToRecord(Core.Drives.DriveSpec.Parse(d)))],
+            CreatedUtc = DateTimeOffset.UtcNow,
+        });
+        terminal.WriteLine($"Volume '{name}' is recorded: {found[0].Level}, {found[0].Drives.Count} drive(s), {ByteSize.FormatRounded(found[0].SizeBytes ?? 0)}.");
+        return ExitCode.Ok;
+    }
+}

@@ -1,0 +1,98 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
+using Polyblk.Core.Block;
+using Spectre.Console;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume list</c>.</summary>
+internal sealed class VolumeListCommand : ICliCommand
+{
+    private readonly Argument<string[]> _paths = new("PATH")
+    {
+        Description = "With --scan: devices, files and directories to look at. [default: all block devices]",
+        Arity = ArgumentArity.ZeroOrMore,
+    };
+
+    private readonly Option<bool> _scan = new("--scan") { Description = "Look at drives for arrays that this host has no record of." };
+    private readonly Option<bool> _json = CommandSettings.Json();
+
+    public Command Build()
+    {
+        var command = new Command("list", "List the volumes of this host.");
+        command.Arguments.Add(_paths);
+        command.Options.Add(_scan);
+        command.Options.Add(_json);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "polyblk volume list --json", "polyblk volume list --scan", "polyblk volume list --scan /var/tmp/images");
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        string[] paths = parsed.GetValue(_paths) ?? [];
+        bool scan = parsed.GetValue(_scan);
+        if (paths.Length > 0 && !scan)
+        {
+            throw CliException.Usage("Paths are for --scan: polyblk volume list --scan PATH…");
+        }
+
+        var volumes = new List<VolumeJson>();
+        foreach (VolumeRecord record in new VolumeStore(directories).List(terminal.Warn))
+        {
+            volumes.Add(VolumeView.Brief(directories, record));
+        }
+
+        if (scan)
+        {
+            IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(paths, terminal.Warn, cancellation).ConfigureAwait(false);
+            volumes.AddRange(found.Where(f => volumes.TrueForAll(v => v.Uuid != f.Uuid)));
+        }
+
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson<IReadOnlyList<VolumeJson>>(volumes, OutputJson.Default.IReadOnlyListVolumeJson);
+        }
+        else
+        {
+            Write(terminal, volumes);
+        }
+
+        return ExitCode.Ok;
+    }
+
+    private static void Write(Terminal terminal, List<VolumeJson> volumes)
+    {
+        if (volumes.Count == 0)
+        {
+            terminal.WriteLine("There are no volumes. Make one with 'polyblk volume create'; 'polyblk volume list --scan' looks for arrays on drives.");
+            return;
+        }
+
+        Table table = Terminal.NewTable("NAME", "LEVEL", "SIZE", "STATUS", "DRIVES");
+        foreach (VolumeJson volume in volumes)
+        {
+            string status = (volume.Recorded ? volume.Status : "found, not recorded")
+                + (volume.Pid is int pid ? $" (process {pid})" : string.Empty)
+                + (volume.Volatile ? ", volatile" : string.Empty)
+                + (volume.Array is not null ? $", {volume.Array.State}" : string.Empty);
+            table.AddRow(
+                Markup.Escape(volume.Name),
+                Markup.Escape(volume.Level),
+                volume.SizeBytes is long size ? ByteSize.FormatRounded(size) : "?",
+                Markup.Escape(status),
+                Markup.Escape(string.Join(' ', volume.Drives)));
+        }
+
+        terminal.Ansi.Write(table);
+        if (volumes.Exists(v => !v.Recorded))
+        {
+            terminal.WriteLine();
+            terminal.WriteLine("Take over what was found with: polyblk volume import DRIVE…");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Cli.State;
+using Polyblk.Core.Block;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume resize</c>: a new size for a volume that is being served; its consumers are told.</summary>
+internal sealed class VolumeResizeCommand : ICliCommand
+{
+    private readonly Argument<string> _name = VolumeCommand.NameArgument();
+    private readonly Option<long?> _size = CommandSettings.Size("--size", "The new size. [default: all that the drives give now]");
+
+    public Command Build()
+    {
+        var command = new Command("resize", "Grow a volume while it is served. Growing drives first (lvextend, truncate) makes room.");
+        command.Arguments.Add(_name);
+        command.Options.Add(_size);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "polyblk volume resize data --size 2TiB", "polyblk volume resize data");
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        var store = new VolumeStore(directories);
+        VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
+        var request = new ControlRequest { Command = "resize", SizeBytes = parsed.GetValue(_size) };
+        ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
+        if (response?.Live is not LiveJson live)
+        {
+            throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
+        }
+
+        store.Put(record with { SizeBytes = live.SizeBytes });
+        terminal.WriteLine($"Volume '{record.Name}' has {ByteSize.FormatRounded(live.SizeBytes)} now.");
+        return ExitCode.Ok;
+    }
+}

@@ -1,0 +1,131 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
+using Polyblk.Core.Block;
+using Spectre.Console;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume show</c>: the record, the superblocks or the serving process, and live statistics.</summary>
+internal sealed class VolumeShowCommand : ICliCommand
+{
+    private readonly Argument<string> _name = VolumeCommand.NameArgument();
+    private readonly Option<bool> _json = CommandSettings.Json();
+
+    public Command Build()
+    {
+        var command = new Command("show", "Show a volume: its drives, its health, and what its exports and reactors do.");
+        command.Arguments.Add(_name);
+        command.Options.Add(_json);
+        command.SetAction(RunAsync);
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        VolumeJson volume = await VolumeView.FullAsync(directories, record, terminal.Warn, cancellation).ConfigureAwait(false);
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson(volume, OutputJson.Default.VolumeJson);
+        }
+        else
+        {
+            Write(terminal, volume);
+        }
+
+        return ExitCode.Ok;
+    }
+
+    private static void Write(Terminal terminal, VolumeJson volume)
+    {
+        terminal.WriteLine($"Name      {volume.Name}");
+        terminal.WriteLine($"UUID      {volume.Uuid}");
+        string chunk = volume.ChunkBytes > 0 ? $", chunk {ByteSize.FormatRounded(volume.ChunkBytes)}" : string.Empty;
+        terminal.WriteLine($"Level     {volume.Level}{chunk}{(volume.Volatile ? ", volatile" : string.Empty)}");
+        terminal.WriteLine($"Size      {(volume.SizeBytes is long size ? $"{ByteSize.FormatRounded(size)} ({size} bytes)" : "not known")}");
+        terminal.WriteLine($"Status    {volume.Status}{(volume.Pid is int pid ? $" by process {pid}" : string.Empty)}");
+        if (volume.Array is ArrayJson array)
+        {
+            terminal.WriteLine($"Array     {ServeReport.Describe(array)}");
+        }
+
+        terminal.WriteLine();
+        WriteDrives(terminal, volume);
+        if (volume.Live is LiveJson live)
+        {
+            WriteExports(terminal, live);
+            WriteReactors(terminal, live);
+        }
+    }
+
+    private static void WriteDrives(Terminal terminal, VolumeJson volume)
+    {
+        Table table = Terminal.NewTable("MEMBER", "STATE", "DRIVE");
+        if (volume.Array is { Members.Count: > 0 } array)
+        {
+            foreach (MemberJson member in array.Members)
+            {
+                table.AddRow($"{member.Role}", Markup.Escape(member.State), Markup.Escape(member.Drive ?? "-"));
+            }
+        }
+        else
+        {
+            foreach ((string drive, int i) in volume.Drives.Select((d, i) => (d, i)))
+            {
+                table.AddRow($"{i}", "-", Markup.Escape(drive));
+            }
+        }
+
+        terminal.Ansi.Write(table);
+    }
+
+    private static void WriteExports(Terminal terminal, LiveJson live)
+    {
+        terminal.WriteLine();
+        Table table = Terminal.NewTable("EXPORT", "STATE", "SESSIONS", "READS", "READ", "WRITES", "WRITTEN", "FLUSHES", "ERRORS", "IN FLIGHT", "ENDPOINT");
+        foreach (ExportJson export in live.Exports)
+        {
+            var s = export.Statistics;
+            table.AddRow(
+                Markup.Escape(export.Id),
+                Markup.Escape(export.State),
+                $"{s?.Sessions}",
+                $"{s?.Reads}",
+                s is null ? string.Empty : ByteSize.FormatRounded(s.ReadBytes),
+                $"{s?.Writes}",
+                s is null ? string.Empty : ByteSize.FormatRounded(s.WriteBytes),
+                $"{s?.Flushes}",
+                $"{s?.Errors}",
+                $"{s?.InFlight}",
+                Markup.Escape(export.Endpoint));
+        }
+
+        terminal.Ansi.Write(table);
+    }
+
+    private static void WriteReactors(Terminal terminal, LiveJson live)
+    {
+        terminal.WriteLine();
+        Table table = Terminal.NewTable("REACTOR", "CPU", "QUEUES", "REQUESTS", "BUSY", "POLLING", "ASLEEP", "FAULTS");
+        foreach (ReactorJson reactor in live.Reactors)
+        {
+            double total = Math.Max(1, reactor.BusyNs + reactor.SpinNs + reactor.SleepNs);
+            table.AddRow(
+                Markup.Escape(reactor.Name),
+                $"{reactor.Cpu}",
+                $"{reactor.Queues}",
+                $"{reactor.Requests}",
+                $"{reactor.BusyNs / total:P0}",
+                $"{reactor.SpinNs / total:P0}",
+                $"{reactor.SleepNs / total:P0}",
+                $"{reactor.Faults}");
+        }
+
+        terminal.Ansi.Write(table);
+    }
+}

@@ -1,0 +1,65 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Cli.State;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume stop</c>: ends the process that serves a volume, cleanly.</summary>
+internal sealed class VolumeStopCommand : ICliCommand
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+
+    private readonly Argument<string> _name = VolumeCommand.NameArgument();
+    private readonly Option<bool> _force = new("--force")
+    {
+        Description = "Stop also when a consumer would lose its disk (a mounted file system on a kernel device).",
+    };
+
+    public Command Build()
+    {
+        var command = new Command("stop", "Stop serving a volume; its data stays.");
+        command.Arguments.Add(_name);
+        command.Options.Add(_force);
+        command.SetAction(RunAsync);
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        if (VolumeLock.Holder(directories, record.Name) is not int pid)
+        {
+            terminal.WriteLine($"Volume '{record.Name}' is not being served.");
+            return ExitCode.Ok;
+        }
+
+        var request = new ControlRequest { Command = "stop", Force = parsed.GetValue(_force) };
+        ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
+        if (response is null)
+        {
+            throw CliException.Refused(
+                $"Process {pid} works on volume '{record.Name}' but does not answer: it is still starting, or hangs. Try again, or end it: kill {pid}");
+        }
+
+        await WaitUntilFreeAsync(directories, record.Name, pid, cancellation).ConfigureAwait(false);
+        terminal.WriteLine($"Volume '{record.Name}' is stopped.");
+        return ExitCode.Ok;
+    }
+
+    private static async Task WaitUntilFreeAsync(StateDirectories directories, string volume, int pid, CancellationToken cancellation)
+    {
+        DateTime deadline = DateTime.UtcNow + s_patience;
+        while (VolumeLock.Holder(directories, volume) is not null)
+        {
+            if (DateTime.UtcNow > deadline)
+            {
+                throw CliException.Refused($"Process {pid} has stopped its exports but does not end. Its log says more; kill {pid} ends it.");
+            }
+
+            await Task.Delay(50, cancellation).ConfigureAwait(false);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+// What --json prints and what goes over the control socket. These names are documented in docs/cli.md and stay.
+
+using System.Text.Json.Serialization;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Cli.Output;
+
+/// <summary>One volume, for <c>volume list</c> and <c>volume show</c>.</summary>
+internal sealed record VolumeJson
+{
+    public required string Name { get; init; }
+
+    public required Guid Uuid { get; init; }
+
+    public required string Level { get; init; }
+
+    public int ChunkBytes { get; init; }
+
+    /// <summary>Size in bytes; null when the volume cannot be looked at now.</summary>
+    public long? SizeBytes { get; init; }
+
+    public bool Volatile { get; init; }
+
+    /// <summary>Whether this host has a record of it; false for what a scan found.</summary>
+    public bool Recorded { get; init; } = true;
+
+    public required IReadOnlyList<string> Drives { get; init; }
+
+    /// <summary><c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer).</summary>
+    public required string Status { get; init; }
+
+    /// <summary>The process that serves it.</summary>
+    public int? Pid { get; init; }
+
+    /// <summary>Health of the array: see <see cref="ArrayJson.State"/>; null when it is not known.</summary>
+    public ArrayJson? Array { get; init; }
+
+    /// <summary>What the serving process says, for <c>volume show</c>.</summary>
+    public LiveJson? Live { get; init; }
+}
+
+/// <summary>The array under a volume.</summary>
+internal sealed record ArrayJson
+{
+    /// <summary>
+    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>, <c>dirty</c>,
+    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>.
+    /// </summary>
+    public required string State { get; init; }
+
+    /// <summary>Why it cannot start as it is, and what to do.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>What needs the attention of a human.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>Resync progress, 0 to 1; null when none runs.</summary>
+    public double? ResyncProgress { get; init; }
+
+    public IReadOnlyList<MemberJson> Members { get; init; } = [];
+}
+
+/// <summary>One member of an array.</summary>
+/// <param name="Role">Its role, from 0.</param>
+/// <param name="Drive">Its drive, or null when none is there.</param>
+/// <param name="State"><c>present</c>, <c>missing</c>, <c>failed</c>, or <c>left out: …</c> with the reason.</param>
+internal sealed record MemberJson(int Role, string? Drive, string State)
+{
+    public long ReadErrors { get; init; }
+
+    public long WriteErrors { get; init; }
+
+    public long Repairs { get; init; }
+}
+
+/// <summary>A served volume, as the process that serves it sees it.</summary>
+internal sealed record LiveJson
+{
+    public required string Volume { get; init; }
+
+    public required Guid Uuid { get; init; }
+
+    public required int Pid { get; init; }
+
+    public DateTimeOffset StartedUtc { get; init; }
+
+    public long SizeBytes { get; init; }
+
+    public ArrayJson? Array { get; init; }
+
+    /// <summary>Why the reactors run where they run.</summary>
+    public required string ReactorPlan { get; init; }
+
+    public required IReadOnlyList<ReactorJson> Reactors { get; init; }
+
+    public required IReadOnlyList<ExportJson> Exports { get; init; }
+}
+
+/// <summary>One reactor.</summary>
+internal sealed record ReactorJson(
+    string Name, int? Cpu, int Queues, long Turns, long BusyNs, long SpinNs, long SleepNs, long Sleeps, long Requests, long Faults);
+
+/// <summary>One export.</summary>
+internal sealed record ExportJson
+{
+    public required string Id { get; init; }
+
+    public required string Frontend { get; init; }
+
+    /// <summary><c>unix-socket</c>, <c>block-device</c> or <c>character-device</c>.</summary>
+    public required string EndpointKind { get; init; }
+
+    public required string Endpoint { get; init; }
+
+    public bool ReadOnly { get; init; }
+
+    /// <summary><c>serving</c>, <c>ended</c> or <c>failed: …</c>.</summary>
+    public required string State { get; init; }
+
+    public IReadOnlyList<AttachCommand> Attach { get; init; } = [];
+
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
+    public ExportStatistics? Statistics { get; init; }
+}
+
+/// <summary>What a frontend says about this host.</summary>
+internal sealed record ProbeJson(
+    string Frontend, string Description, bool Available, string Summary, IReadOnlyList<string> Remedies, IReadOnlyDictionary<string, string> Facts);
+
+/// <summary>A line to the control socket.</summary>
+internal sealed record ControlRequest
+{
+    /// <summary><c>show</c>, <c>stop</c> or <c>resize</c>.</summary>
+    public required string Command { get; init; }
+
+    /// <summary>For <c>stop</c>: also when somebody uses it.</summary>
+    public bool Force { get; init; }
+
+    /// <summary>For <c>resize</c>: the new size, or null to read the drives' sizes again.</summary>
+    public long? SizeBytes { get; init; }
+}
+
+/// <summary>A line back.</summary>
+internal sealed record ControlResponse
+{
+    public required bool Ok { get; init; }
+
+    /// <summary>When not ok: for the user.</summary>
+    public string? Error { get; init; }
+
+    /// <summary>When not ok: the exit code for the client.</summary>
+    public int ExitCode { get; init; }
+
+    public LiveJson? Live { get; init; }
+}
+
+/// <summary>Indented, for people and programs.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(VolumeJson))]
+[JsonSerializable(typeof(IReadOnlyList<VolumeJson>))]
+[JsonSerializable(typeof(IReadOnlyList<ProbeJson>))]
+internal sealed partial class OutputJson : JsonSerializerContext;
+
+/// <summary>One object a line: the control socket, and what <c>serve --json</c> prints when it is ready.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(LiveJson))]
+[JsonSerializable(typeof(ControlRequest))]
+[JsonSerializable(typeof(ControlResponse))]
+internal sealed partial class LineJson : JsonSerializerContext;

@@ -1,0 +1,50 @@
+using System.Net.Sockets;
+using System.Text.Json;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
+
+namespace Polyblk.Cli.Serving;
+
+/// <summary>Asks the process that serves a volume.</summary>
+internal static class ControlClient
+{
+    /// <summary>Sends one request and waits for the answer.</summary>
+    /// <returns>The answer, or null when nobody listens.</returns>
+    /// <exception cref="CliException">The other side refused; its message and code.</exception>
+    public static async Task<ControlResponse?> AskAsync(
+        StateDirectories directories, string volume, ControlRequest request, CancellationToken cancellation)
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(ControlServer.PathOf(directories, volume)), cancellation).ConfigureAwait(false);
+        }
+        catch (SocketException)
+        {
+            return null;
+        }
+
+        await using var stream = new NetworkStream(socket);
+        await using var writer = new StreamWriter(stream, leaveOpen: true) { NewLine = "\n" };
+        using var reader = new StreamReader(stream, leaveOpen: true);
+        string? line;
+        try
+        {
+            await writer.WriteLineAsync(JsonSerializer.Serialize(request, LineJson.Default.ControlRequest).AsMemory(), cancellation).ConfigureAwait(false);
+            await writer.FlushAsync(cancellation).ConfigureAwait(false);
+            line = await reader.ReadLineAsync(cancellation).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            throw new CliException(ExitCode.Failed, $"The process that serves '{volume}' broke off: {e.Message} Its log says more.", e);
+        }
+
+        ControlResponse? response = line is null ? null : JsonSerializer.Deserialize(line, LineJson.Default.ControlResponse);
+        return response switch
+        {
+            null => throw new CliException(ExitCode.Failed, $"The process that serves '{volume}' ended without an answer. Its log says more."),
+            { Ok: false } => throw new CliException(response.ExitCode, response.Error ?? "The request was refused."),
+            _ => response,
+        };
+    }
+}

@@ -1,0 +1,57 @@
+using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Cli.Serving;
+
+/// <summary>What <c>polyblk serve</c> prints when it is ready.</summary>
+internal static class ServeReport
+{
+    public static void Write(Terminal terminal, VolumeRecord record, LiveJson live, IReadOnlyList<string> notes)
+    {
+        string chunk = record.ChunkBytes > 0 ? $", chunk {ByteSize.FormatRounded(record.ChunkBytes)}" : string.Empty;
+        terminal.WriteLine($"Volume    {live.Volume}: {record.Level}, {record.Drives.Count} drive(s){chunk}, {ByteSize.FormatRounded(live.SizeBytes)}");
+        if (live.Array is not null)
+        {
+            terminal.WriteLine($"Array     {Describe(live.Array)}");
+        }
+
+        string cpus = string.Join(',', live.Reactors.Select(r => r.Cpu));
+        terminal.WriteLine($"Reactors  {live.Reactors.Count} on CPU {cpus} ({live.ReactorPlan})");
+        foreach (string note in notes)
+        {
+            terminal.WriteLine($"Note      {note}");
+        }
+
+        foreach (ExportJson export in live.Exports)
+        {
+            terminal.WriteLine();
+            terminal.WriteLine($"{export.Id}{(export.ReadOnly ? " (read-only)" : string.Empty)} at {export.Endpoint}");
+            foreach (string note in export.Notes)
+            {
+                terminal.WriteLine($"  note: {note}");
+            }
+
+            foreach (AttachCommand attach in export.Attach)
+            {
+                terminal.WriteLine($"  {attach.Consumer}: {attach.Purpose}");
+                foreach (string line in attach.Text.Split('\n'))
+                {
+                    terminal.WriteLine($"    {line.TrimEnd()}");
+                }
+            }
+        }
+
+        terminal.WriteLine();
+        terminal.WriteLine($"Serving as process {live.Pid}. Ctrl-C or 'polyblk volume stop {live.Volume}' ends it.");
+    }
+
+    /// <summary>The health of an array in one line.</summary>
+    public static string Describe(ArrayJson array)
+    {
+        string resync = array.ResyncProgress is double progress ? $", resync {progress:P0} done" : string.Empty;
+        string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => $"member {m.Role} {m.State}")];
+        return array.State + resync + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty);
+    }
+}

@@ -1,0 +1,52 @@
+using Polyblk.Cli.Output;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Cli.Serving;
+
+/// <summary>An export with what is needed to show it, and to make it again after a refused stop.</summary>
+internal sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport export)
+{
+    public IFrontend Frontend => frontend;
+
+    public ExportSpec Spec => spec;
+
+    public IExport Export { get; private set; } = export;
+
+    /// <summary>Whether it serves: false once it was stopped or ended by itself.</summary>
+    public bool IsServing { get; private set; } = true;
+
+    /// <summary>Why it ended by itself, or null.</summary>
+    public string? Failure { get; private set; }
+
+    public void MarkStopped() => IsServing = false;
+
+    public void MarkFailed(string reason)
+    {
+        IsServing = false;
+        Failure = reason;
+    }
+
+    public void Replace(IExport export)
+    {
+        Export = export;
+        IsServing = true;
+    }
+
+    public ExportJson ToJson() => new()
+    {
+        Id = Export.Id,
+        Frontend = Export.Frontend,
+        EndpointKind = Export.Endpoint.Kind switch
+        {
+            EndpointKind.UnixSocket => "unix-socket",
+            EndpointKind.BlockDevice => "block-device",
+            _ => "character-device",
+        },
+        Endpoint = Export.Endpoint.Path,
+        ReadOnly = spec.ReadOnly,
+        State = Failure is string reason ? $"failed: {reason}" : IsServing ? "serving" : "ended",
+        Attach = Export.AttachCommands,
+        Notes = Export.Notes,
+        Statistics = IsServing ? Export.GetStatistics() : null,
+    };
+}

@@ -1,0 +1,290 @@
+// A volume being served: its reactors, its open drives, its exports.
+//
+// Made from the bottom up (reactors, drives and array, exports) and taken down from the top: exports first, so that no request is in flight
+// when the array marks itself clean, then the drives, then the reactors. Whatever fails while it is being made takes down what was made.
+//
+// An export that fails by itself is logged and shown as failed; the others are served on. When the last one is gone the server ends.
+
+using Microsoft.Extensions.Logging;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using Polyblk.Core.Reactors;
+
+namespace Polyblk.Cli.Serving;
+
+/// <summary>Everything that <c>polyblk serve</c> runs for one volume.</summary>
+internal sealed class VolumeServer : IAsyncDisposable
+{
+    // virtio-blk, VIRTIO_BLK_ID_BYTES.
+    private const int MaxSerialBytes = 20;
+
+    private readonly VolumeRecord _record;
+    private readonly ReactorPlan _plan;
+    private readonly ReactorGroup _reactors;
+    private readonly ILogger _log;
+    private readonly ILoggerFactory _logging;
+    private readonly StateDirectories _directories;
+    private readonly SemaphoreSlim _changing = new(1);
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly List<ServedExport> _exports = [];
+    private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
+    private OpenVolume? _volume;
+
+    private VolumeServer(VolumeRecord record, ServeOptions options, StateDirectories directories, ILoggerFactory logging)
+    {
+        _record = record;
+        _plan = options.Plan;
+        _directories = directories;
+        _logging = logging;
+        _log = logging.CreateLogger("polyblk.serve");
+        _reactors = new ReactorGroup(
+            [.. _plan.Cpus.Select(cpu => new ReactorOptions { Name = $"reactor/{cpu}", Cpu = cpu, Idle = options.Idle })]);
+        foreach (Reactor reactor in _reactors.Reactors)
+        {
+            // Raised on the reactor's thread, where logging is not allowed.
+            reactor.Faulted += (r, source, e) => ThreadPool.QueueUserWorkItem(
+                _ => _log.LogError(e, "{Reactor} dropped {Source}: this is a bug", r.Name, source?.GetType().Name ?? "its loop"));
+            if (reactor.RingNotice.Length > 0)
+            {
+                _log.LogWarning("{Reactor}: {Notice}", reactor.Name, reactor.RingNotice);
+            }
+        }
+    }
+
+    /// <summary>Finishes when the last export has ended.</summary>
+    public Task Ended => _ended.Task;
+
+    /// <summary>Whether an export ended by a failure.</summary>
+    public bool AnyFailed => _exports.Any(e => e.Failure is not null);
+
+    public IReadOnlyList<string> VolumeNotes => _volume!.Notes;
+
+    /// <summary>Opens the volume and makes its exports.</summary>
+    /// <exception cref="CliException">Something is in the way; nothing stays behind.</exception>
+    public static async Task<VolumeServer> StartAsync(
+        VolumeRecord record,
+        IReadOnlyList<FrontendGroup> groups,
+        IReadOnlyList<IFrontend> frontends,
+        ServeOptions options,
+        StateDirectories directories,
+        ILoggerFactory logging,
+        CancellationToken cancellation)
+    {
+        var server = new VolumeServer(record, options, directories, logging);
+        try
+        {
+            server._volume = await VolumeOpener.OpenAsync(
+                record, server._reactors, options.ForceAssembly, logging, cancellation).ConfigureAwait(false);
+            await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
+            return server;
+        }
+        catch
+        {
+            await server.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>A picture of everything, now.</summary>
+    public LiveJson GetLive()
+    {
+        IReadOnlyList<int> queues = _reactors.Plan;
+        return new LiveJson
+        {
+            Volume = _record.Name,
+            Uuid = _record.Uuid,
+            Pid = Environment.ProcessId,
+            StartedUtc = _started,
+            SizeBytes = _volume!.Device.SizeBytes,
+            Array = _volume.GetArray(),
+            ReactorPlan = _plan.Reason,
+            Reactors =
+            [
+                .. _reactors.Reactors.Select((reactor, i) =>
+                {
+                    ReactorStatistics s = reactor.GetStatistics();
+                    return new ReactorJson(s.Name, s.Cpu, queues[i], s.Turns, s.BusyNs, s.SpinNs, s.SleepNs, s.Sleeps, s.Requests, s.Faults);
+                }),
+            ],
+            Exports = [.. _exports.Select(e => e.ToJson())],
+        };
+    }
+
+    /// <summary>
+    /// Stops every export. With <see cref="StopMode.IfIdle"/> it is all or nothing: when one refuses, those that were stopped before it are
+    /// made again, and the refusal goes to the caller.
+    /// </summary>
+    /// <exception cref="CliException">One of them is in use.</exception>
+    public async Task StopAsync(StopMode mode, CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            var stopped = new List<ServedExport>();
+            foreach (ServedExport served in _exports.Where(e => e.IsServing))
+            {
+                try
+                {
+                    served.MarkStopped();
+                    await served.Export.StopAsync(mode, cancellation).ConfigureAwait(false);
+                    stopped.Add(served);
+                }
+                catch (FrontendException e)
+                {
+                    served.Replace(served.Export);
+                    await RestoreAsync(stopped).ConfigureAwait(false);
+                    throw new CliException(ExitCode.Refused, e.Message, e);
+                }
+            }
+
+            _ended.TrySetResult();
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    /// <summary>
+    /// The clean end on a signal: exports that are idle stop; when one is in use, all leave their state to a successor, so that consumers
+    /// wait for the next <c>serve</c> instead of failing.
+    /// </summary>
+    /// <returns>A note for the user, or null.</returns>
+    public async Task<string?> ShutDownAsync()
+    {
+        try
+        {
+            await StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+            return null;
+        }
+        catch (CliException e)
+        {
+            await StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+            return $"{e.Message} Who uses it waits until the volume is served again by the same command.";
+        }
+    }
+
+    /// <summary>Takes a new size (null: reads the drives' sizes again) and tells every consumer.</summary>
+    public async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            await _volume!.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
+            foreach (ServedExport served in _exports.Where(e => e.IsServing))
+            {
+                await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            _changing.Release();
+        }
+
+        _log.LogInformation("{Volume} has {Size} now", _record.Name, ByteSize.FormatRounded(_volume.Device.SizeBytes));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (ServedExport served in _exports)
+        {
+            if (served.IsServing)
+            {
+                served.MarkStopped();
+                await served.Export.StopAsync(StopMode.Force, CancellationToken.None).ConfigureAwait(false);
+            }
+
+            await served.Export.DisposeAsync().ConfigureAwait(false);
+        }
+
+        if (_volume is not null)
+        {
+            await _volume.DisposeAsync().ConfigureAwait(false);
+        }
+
+        _reactors.Dispose();
+        _changing.Dispose();
+    }
+
+    private async Task CreateExportsAsync(IReadOnlyList<FrontendGroup> groups, IReadOnlyList<IFrontend> frontends, CancellationToken cancellation)
+    {
+        var context = MakeContext();
+        var counts = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (FrontendGroup group in groups)
+        {
+            IFrontend frontend = frontends.Single(f => f.Name == group.Frontend);
+            int index = counts.GetValueOrDefault(group.Frontend);
+            counts[group.Frontend] = index + 1;
+            ExportSpec spec = MakeSpec(group, index);
+            IExport export = await frontend.CreateAsync(spec, context, cancellation).ConfigureAwait(false);
+            var served = new ServedExport(frontend, spec, export);
+            _exports.Add(served);
+            WatchCompletion(served, export);
+            _log.LogInformation("{Export} is served at {Endpoint}", export.Id, export.Endpoint.Path);
+        }
+    }
+
+    private ExportSpec MakeSpec(FrontendGroup group, int index) => new()
+    {
+        Id = $"{_record.Name}/{group.Frontend}/{index}",
+        VolumeName = _record.Name,
+        VolumeUuid = _record.Uuid,
+        Device = _volume!.Device,
+        Serial = group.Serial ?? _record.Uuid.ToString("N")[..MaxSerialBytes],
+        ReadOnly = group.ReadOnly,
+        Queues = group.Queues,
+        QueueSize = group.QueueSize,
+        SocketPath = group.SocketPath,
+        Options = group.Options,
+    };
+
+    private ExportContext MakeContext()
+    {
+        string runtime = _directories.RuntimeOf(_record.Name);
+        string state = _directories.ExportStateOf(_record.Name);
+        StateDirectories.Ensure(runtime);
+        StateDirectories.Ensure(state);
+        return new ExportContext(_reactors, runtime, state, _logging);
+    }
+
+    private async Task RestoreAsync(List<ServedExport> stopped)
+    {
+        foreach (ServedExport served in stopped)
+        {
+            await served.Export.DisposeAsync().ConfigureAwait(false);
+            IExport again = await served.Frontend.CreateAsync(served.Spec, MakeContext(), CancellationToken.None).ConfigureAwait(false);
+            served.Replace(again);
+            WatchCompletion(served, again);
+        }
+    }
+
+    private void WatchCompletion(ServedExport served, IExport export) => _ = export.Completion.ContinueWith(
+        task =>
+        {
+            if (!served.IsServing || !ReferenceEquals(served.Export, export))
+            {
+                return;
+            }
+
+            Exception? failure = task.Exception?.GetBaseException();
+            if (failure is null)
+            {
+                served.MarkStopped();
+                _log.LogInformation("{Export} ended", export.Id);
+            }
+            else
+            {
+                served.MarkFailed(failure.Message);
+                _log.LogError(failure, "{Export} failed and is not served any more; the other exports go on", export.Id);
+            }
+
+            if (_exports.All(e => !e.IsServing))
+            {
+                _ended.TrySetResult();
+            }
+        },
+        TaskScheduler.Default);
+}

@@ -1,0 +1,42 @@
+using System.Text.Json.Serialization;
+
+namespace Polyblk.Cli.State;
+
+/// <summary>
+/// What the host remembers of a volume: which drives to look at. The truth about an array is in its members' superblocks; for a volatile
+/// volume this is the recipe by which it is made afresh each time it is served.
+/// </summary>
+internal sealed record VolumeRecord
+{
+    public const int CurrentFormat = 1;
+
+    /// <summary>Version of this file's format.</summary>
+    public int Format { get; init; } = CurrentFormat;
+
+    public required string Name { get; init; }
+
+    public required Guid Uuid { get; init; }
+
+    /// <summary><c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, or <c>none</c> for one drive as it is.</summary>
+    public required string Level { get; init; }
+
+    /// <summary>Chunk in bytes; 0 where the level has none.</summary>
+    public int ChunkBytes { get; init; }
+
+    /// <summary>Size in bytes when it was last looked at; the superblocks know better.</summary>
+    public long SizeBytes { get; init; }
+
+    /// <summary>Whether its content lives only while it is served (a ram: or null: drive is among its drives).</summary>
+    public bool Volatile { get; init; }
+
+    /// <summary>The drives, by stable path, in the order of creation.</summary>
+    public required IReadOnlyList<string> Drives { get; init; }
+
+    public DateTimeOffset CreatedUtc { get; init; }
+}
+
+/// <summary>Reading and writing records.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(VolumeRecord))]
+internal sealed partial class VolumeRecordJson : JsonSerializerContext;

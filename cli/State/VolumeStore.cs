@@ -1,0 +1,101 @@
+using System.Text.Json;
+
+namespace Polyblk.Cli.State;
+
+/// <summary>The volume records of this host: one JSON file each, replaced atomically.</summary>
+internal sealed class VolumeStore(StateDirectories directories)
+{
+    /// <summary>All records, by name. A file that cannot be read is reported, not hidden.</summary>
+    public IReadOnlyList<VolumeRecord> List(Action<string> warn)
+    {
+        if (!Directory.Exists(directories.Volumes))
+        {
+            return [];
+        }
+
+        var records = new List<VolumeRecord>();
+        foreach (string file in Directory.EnumerateFiles(directories.Volumes, "*.json").Order(StringComparer.Ordinal))
+        {
+            try
+            {
+                records.Add(Read(file));
+            }
+            catch (CliException e)
+            {
+                warn(e.Message);
+            }
+        }
+
+        return records;
+    }
+
+    /// <summary>The record of a volume, or null when there is none.</summary>
+    public VolumeRecord? TryGet(string name)
+    {
+        VolumeName.Check(name);
+        string file = FileOf(name);
+        return File.Exists(file) ? Read(file) : null;
+    }
+
+    /// <exception cref="CliException">There is no such volume; the message names the nearest one.</exception>
+    public VolumeRecord Get(string name)
+    {
+        VolumeRecord? record = TryGet(name);
+        if (record is not null)
+        {
+            return record;
+        }
+
+        string[] known = [.. List(_ => { }).Select(r => r.Name)];
+        string hint = Suggestion.Nearest(name, known) is string near ? $" Did you mean '{near}'?"
+            : known.Length > 0 ? $" There are: {string.Join(", ", known)}."
+            : " There are none yet: make one with 'polyblk volume create'.";
+        throw CliException.NotFound($"There is no volume '{name}' in {directories.State}.{hint}");
+    }
+
+    /// <summary>Writes a record durably.</summary>
+    public void Put(VolumeRecord record)
+    {
+        VolumeName.Check(record.Name);
+        StateDirectories.Ensure(directories.Volumes);
+        try
+        {
+            AtomicFile.Write(FileOf(record.Name), JsonSerializer.Serialize(record, VolumeRecordJson.Default.VolumeRecord) + "\n");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CliException(ExitCode.HostLacks, $"The record of volume '{record.Name}' could not be written: {e.Message}", e);
+        }
+    }
+
+    public void Delete(string name) => AtomicFile.Delete(FileOf(name));
+
+    public string FileOf(string name) => Path.Combine(directories.Volumes, name + ".json");
+
+    private static VolumeRecord Read(string file)
+    {
+        try
+        {
+            VolumeRecord? record = JsonSerializer.Deserialize(File.ReadAllText(file), VolumeRecordJson.Default.VolumeRecord);
+            if (record is null || record.Format is < 1 or > VolumeRecord.CurrentFormat)
+            {
+                throw new CliException(
+                    ExitCode.Failed,
+                    $"{file} has format {record?.Format}, and this program knows up to {VolumeRecord.CurrentFormat}: use the newer program that wrote it.");
+            }
+
+            return record;
+        }
+        catch (JsonException e)
+        {
+            throw new CliException(
+                ExitCode.Failed,
+                $"{file} is damaged ({e.Message}). Move it away and register the volume again with 'polyblk volume import'; its data is untouched.",
+                e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CliException(ExitCode.HostLacks, $"{file} cannot be read: {e.Message}", e);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+// The drives that a command line or a record names: parsed, checked against each other, opened together, closed together.
+
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+
+namespace Polyblk.Cli.Volumes;
+
+/// <summary>Parsing and opening lists of drives.</summary>
+internal static class DriveList
+{
+    private const string ByIdDirectory = "/dev/disk/by-id";
+
+    /// <summary>Parses drives as they are written on the command line.</summary>
+    /// <exception cref="CliException">One is wrong, is named twice, or volatile and lasting drives are mixed.</exception>
+    public static IReadOnlyList<DriveSpec> Parse(IEnumerable<string> texts)
+    {
+        var specs = new List<DriveSpec>();
+        foreach (string text in texts)
+        {
+            try
+            {
+                specs.Add(DriveSpec.Parse(text));
+            }
+            catch (FormatException e)
+            {
+                throw new CliException(ExitCode.Usage, e.Message, e);
+            }
+        }
+
+        var paths = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (DriveSpec spec in specs.Where(s => !s.IsVolatile))
+        {
+            string real = RealPath(spec.Path);
+            if (!paths.TryAdd(real, spec.Text))
+            {
+                throw CliException.Usage($"'{spec.Text}' and '{paths[real]}' are the same drive: name each drive once.");
+            }
+        }
+
+        if (specs.Any(s => s.IsVolatile) && !specs.All(s => s.IsVolatile))
+        {
+            throw CliException.Usage(
+                "Volatile drives (ram:, null:, sim:) and lasting ones cannot be mixed: the volume would lose its redundancy at every end of the program.");
+        }
+
+        return specs;
+    }
+
+    /// <summary>
+    /// How a drive is remembered: by a path that stays the same when devices are found in another order, and without a size, so that a file
+    /// that is missing later is reported instead of being made anew.
+    /// </summary>
+    public static string ToRecord(DriveSpec spec)
+    {
+        if (spec.IsVolatile)
+        {
+            return spec.Text;
+        }
+
+        string path = StablePath(Path.GetFullPath(spec.Path));
+        string blockSize = spec.LogicalBlockSize is int bytes ? $",block-size={bytes}" : string.Empty;
+        string direct = spec.Direct is bool on ? $",direct={(on ? "on" : "off")}" : string.Empty;
+        return blockSize.Length + direct.Length == 0 ? path : $"file:{path}{blockSize}{direct}";
+    }
+
+    /// <summary>Opens all, or none.</summary>
+    /// <exception cref="CliException">One cannot be opened.</exception>
+    public static async Task<List<IBlockDevice>> OpenAllAsync(IReadOnlyList<DriveSpec> specs, bool readOnly)
+    {
+        var drives = new List<IBlockDevice>();
+        try
+        {
+            foreach (DriveSpec spec in specs)
+            {
+                drives.Add(DriveFactory.Open(spec, readOnly));
+            }
+
+            return drives;
+        }
+        catch (DriveException e)
+        {
+            await CloseAllAsync(drives).ConfigureAwait(false);
+            throw ToCli(e);
+        }
+    }
+
+    /// <summary>Opens those that can be opened, and says for the others why not.</summary>
+    public static List<IBlockDevice> OpenPossible(IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onFailure)
+    {
+        var drives = new List<IBlockDevice>();
+        foreach (DriveSpec spec in specs)
+        {
+            try
+            {
+                drives.Add(DriveFactory.Open(spec, readOnly));
+            }
+            catch (DriveException e)
+            {
+                onFailure(e);
+            }
+        }
+
+        return drives;
+    }
+
+    public static async Task CloseAllAsync(IEnumerable<IBlockDevice> drives)
+    {
+        foreach (IBlockDevice drive in drives)
+        {
+            await drive.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    public static CliException ToCli(DriveException e) => new(
+        e.Errno switch
+        {
+            Errno.EBUSY => ExitCode.Refused,
+            Errno.ENOENT => ExitCode.NotFound,
+            _ => ExitCode.HostLacks,
+        },
+        e.Message,
+        e);
+
+    /// <summary>The path with every link resolved; the path itself where there is nothing.</summary>
+    internal static string RealPath(string path)
+    {
+        string full = Path.GetFullPath(path);
+        return File.Exists(full) ? File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full : full;
+    }
+
+    /// <summary>A link below /dev/disk/by-id that leads to the device: by the medium's own identity first.</summary>
+    private static string StablePath(string path)
+    {
+        string real = RealPath(path);
+        if (!real.StartsWith("/dev/", StringComparison.Ordinal) || !Directory.Exists(ByIdDirectory))
+        {
+            return path;
+        }
+
+        string[] preferred = ["wwn-", "nvme-eui.", "nvme-uuid.", "scsi-3", "nvme-", "ata-", "virtio-", string.Empty];
+        return Directory.EnumerateFiles(ByIdDirectory)
+            .Where(link => RealPath(link) == real)
+            .OrderBy(link => Array.FindIndex(preferred, p => Path.GetFileName(link).StartsWith(p, StringComparison.Ordinal)))
+            .ThenBy(link => link, StringComparer.Ordinal)
+            .FirstOrDefault() ?? path;
+    }
+}

@@ -1,0 +1,23 @@
+using Polyblk.Cli.Output;
+using Polyblk.Core.Block;
+
+namespace Polyblk.Cli.Volumes;
+
+/// <summary>A volume whose drives are open: what the exports serve. Disposing it marks the array clean and closes the drives.</summary>
+internal abstract class OpenVolume : IAsyncDisposable
+{
+    /// <summary>The device that exports open queues on.</summary>
+    public abstract IBlockDevice Device { get; }
+
+    /// <summary>What the user should know: the content is volatile, a member is missing.</summary>
+    public abstract IReadOnlyList<string> Notes { get; }
+
+    /// <summary>Health of the array; null for a single drive.</summary>
+    public abstract ArrayJson? GetArray();
+
+    /// <summary>Takes a new size, or with null reads the drives' sizes again.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public abstract Task ResizeAsync(long? sizeBytes, CancellationToken cancellation);
+
+    public abstract ValueTask DisposeAsync();
+}

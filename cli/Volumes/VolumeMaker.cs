@@ -1,0 +1,129 @@
+using Polyblk.Cli.State;
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Cli.Volumes;
+
+/// <summary>A volume that is wanted. <paramref name="Level"/> null is one drive as it is.</summary>
+internal sealed record VolumeRequest(
+    string Name, RaidLevel? Level, int ChunkBytes, long? SizeBytes, bool Force, IReadOnlyList<DriveSpec> Drives);
+
+/// <summary>A volume that was made.</summary>
+internal sealed record NewVolume(Guid Uuid, long SizeBytes);
+
+/// <summary>Makes arrays on drives, and erases them.</summary>
+internal static class VolumeMaker
+{
+    /// <summary>Opens the drives, writes the superblocks, and closes the drives again. Files that it made are removed when it fails.</summary>
+    /// <exception cref="CliException">It cannot be made; the message says why and what to do.</exception>
+    public static async Task<NewVolume> MakeAsync(VolumeRequest request, Action<string> note, CancellationToken cancellation)
+    {
+        string[] fresh = [.. request.Drives.Where(d => d is { Kind: DriveKind.File, SizeBytes: not null } && !File.Exists(d.Path)).Select(d => d.Path)];
+        try
+        {
+            List<IBlockDevice> drives = await DriveList.OpenAllAsync(request.Drives, readOnly: false).ConfigureAwait(false);
+            try
+            {
+                cancellation.ThrowIfCancellationRequested();
+                bool zeroed = fresh.Length == request.Drives.Count || request.Drives[0].IsVolatile;
+                return request.Level is RaidLevel level
+                    ? await MakeArrayAsync(request, level, drives, zeroed, note).ConfigureAwait(false)
+                    : await MakeSingleAsync(request, drives[0]).ConfigureAwait(false);
+            }
+            finally
+            {
+                await DriveList.CloseAllAsync(drives).ConfigureAwait(false);
+            }
+        }
+        catch
+        {
+            Array.ForEach(fresh, File.Delete);
+            throw;
+        }
+    }
+
+    /// <summary>Erases the superblocks of a volume's members, and of nothing else.</summary>
+    /// <exception cref="CliException">A drive cannot be opened or written.</exception>
+    public static async Task WipeAsync(VolumeRecord record, CancellationToken cancellation)
+    {
+        List<IBlockDevice> drives = await DriveList.OpenAllAsync(DriveList.Parse(record.Drives), readOnly: false).ConfigureAwait(false);
+        using ReactorGroup reactors = ControlReactors();
+        try
+        {
+            cancellation.ThrowIfCancellationRequested();
+            await ArrayBuilder.EraseAsync(drives, record.Uuid, reactors.Reactors[0]).ConfigureAwait(false);
+        }
+        catch (ArrayException e)
+        {
+            throw new CliException(ExitCode.HostLacks, e.Message, e);
+        }
+        finally
+        {
+            await DriveList.CloseAllAsync(drives).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The options that a new array has by its record.</summary>
+    public static ArrayCreateOptions CreateOptions(string name, string level, int chunkBytes)
+    {
+        if (!RaidLevels.TryParse(level, out RaidLevel parsed))
+        {
+            throw new CliException(ExitCode.Failed, $"The record of volume '{name}' has the level '{level}', which this program does not know.");
+        }
+
+        var options = new ArrayCreateOptions { Name = name, Level = parsed };
+        return chunkBytes > 0 ? options with { ChunkBytes = chunkBytes } : options;
+    }
+
+    private static async Task<NewVolume> MakeArrayAsync(
+        VolumeRequest request, RaidLevel level, List<IBlockDevice> drives, bool zeroed, Action<string> note)
+    {
+        using ReactorGroup reactors = ControlReactors();
+        ArrayCreateOptions options = CreateOptions(request.Name, level.Name(), request.ChunkBytes) with
+        {
+            SizeBytes = request.SizeBytes,
+            Force = request.Force,
+            AssumeZeroed = zeroed,
+
+            // The first resync is for the process that serves the volume.
+            Run = new ArrayRunOptions { Resync = false },
+        };
+        try
+        {
+            await using RaidArray array = await ArrayBuilder.CreateAsync(options, drives, reactors.Reactors[0]).ConfigureAwait(false);
+            if (!zeroed && level != RaidLevel.Raid0)
+            {
+                note("The drives are brought into step (resync) in the background when the volume is served; it can be used at once.");
+            }
+
+            return new NewVolume(array.Uuid, array.SizeBytes);
+        }
+        catch (ArrayException e)
+        {
+            throw new CliException(ExitCode.Refused, e.Message, e);
+        }
+    }
+
+    private static async Task<NewVolume> MakeSingleAsync(VolumeRequest request, IBlockDevice drive)
+    {
+        using ReactorGroup reactors = ControlReactors();
+        IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync([drive], reactors.Reactors[0]).ConfigureAwait(false);
+        ArraySuperblock? member = found[0].Superblock;
+        if (member is not null && !request.Force)
+        {
+            throw CliException.Refused(
+                $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}); serving it alone would damage that. --force serves it all the same.");
+        }
+
+        return request.SizeBytes is null || request.SizeBytes == drive.SizeBytes
+            ? new NewVolume(Guid.NewGuid(), drive.SizeBytes)
+            : throw CliException.Usage("--size is for arrays: a volume of level none has the size of its drive.");
+    }
+
+    /// <summary>One reactor that is not pinned and never spins: enough for superblocks.</summary>
+    private static ReactorGroup ControlReactors() => new([new ReactorOptions { Name = "control", Idle = IdlePolicy.Frugal, RingEntries = 64 }]);
+}

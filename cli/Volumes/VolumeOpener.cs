@@ -1,0 +1,47 @@
+using Microsoft.Extensions.Logging;
+using Polyblk.Cli.State;
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Core.Reactors;
+
+namespace Polyblk.Cli.Volumes;
+
+/// <summary>Opens the volume that a record describes.</summary>
+internal static class VolumeOpener
+{
+    /// <summary>The level that serves one drive as it is.</summary>
+    public const string NoLevel = "none";
+
+    /// <summary>Opens the drives and, where there is one, assembles the array; a volatile array is made afresh.</summary>
+    /// <exception cref="CliException">It cannot be opened; the message says why and what to do.</exception>
+    public static async Task<OpenVolume> OpenAsync(
+        VolumeRecord record, ReactorGroup reactors, bool force, ILoggerFactory logging, CancellationToken cancellation)
+    {
+        if (record.Level != NoLevel)
+        {
+            return await ArrayVolume.OpenAsync(record, reactors, force, logging, cancellation).ConfigureAwait(false);
+        }
+
+        List<IBlockDevice> drives = await DriveList.OpenAllAsync(DriveList.Parse(record.Drives), readOnly: false).ConfigureAwait(false);
+        return new SingleDriveVolume(drives[0], record.Volatile);
+    }
+
+    /// <summary>What everybody who serves a volatile volume should know.</summary>
+    public static string VolatileNote(IEnumerable<string> drives) =>
+        $"The content of this volume lives in {string.Join(", ", drives.Select(d => d.Split(':')[0]).Distinct())} drives and is gone when this process ends.";
+}
+
+/// <summary>One drive as it is.</summary>
+internal sealed class SingleDriveVolume(IBlockDevice drive, bool isVolatile) : OpenVolume
+{
+    public override IBlockDevice Device => drive;
+
+    public override IReadOnlyList<string> Notes => isVolatile ? [VolumeOpener.VolatileNote([drive.Name])] : [];
+
+    public override Output.ArrayJson? GetArray() => null;
+
+    public override Task ResizeAsync(long? sizeBytes, CancellationToken cancellation) => throw CliException.Refused(
+        "A volume of level 'none' has the size of its drive. Grow the drive; the new size is taken over when the volume is served again.");
+
+    public override ValueTask DisposeAsync() => drive.DisposeAsync();
+}

@@ -1,0 +1,160 @@
+// The built-in load for files and block devices: a closed loop over the program's own drive code on one polling reactor, without any
+// frontend or array. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
+
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Workloads;
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Core.Reactors;
+
+namespace Polyblk.Compare.Load;
+
+/// <summary>Drives a file or block device directly.</summary>
+public sealed class DriveLoad : ILoadGenerator
+{
+    /// <inheritdoc/>
+    public string Name => "built-in polling I/O";
+
+    /// <inheritdoc/>
+    public bool CanDrive(LoadEndpoint endpoint) => endpoint is FileEndpoint;
+
+    /// <inheritdoc/>
+    public async Task<LoadResult> RunAsync(
+        LoadEndpoint endpoint, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(workload);
+        ArgumentNullException.ThrowIfNull(settings);
+        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(((FileEndpoint)endpoint).Path));
+        using var reactor = new Reactor(new ReactorOptions
+        {
+            Name = "drive-load", Cpu = settings.Cpus.Count > 0 ? settings.Cpus[0] : null, Idle = IdlePolicy.Latency,
+        });
+        var phase = new LoadPhase();
+        IBlockQueue queue = await reactor.InvokeAsync(() => drive.OpenQueue(reactor)).ConfigureAwait(false);
+        using var loop = new Loop(queue, workload, Math.Min(endpoint.SizeBytes, drive.SizeBytes), settings.Seed, phase);
+        await reactor.InvokeAsync(() => reactor.Add(loop)).ConfigureAwait(false);
+        try
+        {
+            long cpu = 0;
+            void OnMeasuring(bool begins)
+            {
+                cpu = ProcessCpu.Read(Environment.ProcessId).CpuNs - (begins ? 0 : cpu);
+                onMeasuring(begins);
+            }
+
+            double seconds = await phase.LeadAsync(settings, OnMeasuring, loop.Drained, cancellation).ConfigureAwait(false);
+            await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
+            return LoadPhase.Result([loop.Latencies], workload, seconds, loop.Errors, cpu);
+        }
+        finally
+        {
+            await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
+            await reactor.InvokeAsync(() =>
+            {
+                reactor.Remove(loop);
+                queue.Dispose();
+            }).ConfigureAwait(false);
+        }
+    }
+
+    private sealed unsafe class Loop : IPoller, IBlockCompletion, IDisposable
+    {
+        private const nuint BufferAlignment = 4096;
+
+        private readonly IBlockQueue _queue;
+        private readonly Workload _workload;
+        private readonly LoadPhase _phase;
+        private readonly RequestPool _pool;
+        private readonly byte* _buffers;
+        private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private BlockRequest[] _ready;
+        private BlockRequest[] _batch;
+        private OffsetStream _offsets;
+        private int _readyCount;
+
+        public Loop(IBlockQueue queue, Workload workload, long sizeBytes, ulong seed, LoadPhase phase)
+        {
+            _queue = queue;
+            _workload = workload;
+            _phase = phase;
+            _offsets = new OffsetStream(seed, sizeBytes, workload.BlockBytes, workload.IsRandom);
+            _pool = new RequestPool(workload.Depth, 1);
+            _ready = new BlockRequest[workload.Depth];
+            _batch = new BlockRequest[workload.Depth];
+            _buffers = (byte*)NativeMemory.AlignedAlloc((nuint)workload.Depth * (nuint)workload.BlockBytes, BufferAlignment);
+            new Random((int)seed).NextBytes(new Span<byte>(_buffers, workload.Depth * workload.BlockBytes));
+            for (int i = 0; i < workload.Depth; i++)
+            {
+                BlockRequest request = _pool.TryRent()!;
+                request.OwnVectors[0] = new IoVec(_buffers + ((long)i * workload.BlockBytes), (nuint)workload.BlockBytes);
+                _ready[_readyCount++] = request;
+            }
+        }
+
+        public LatencyHistogram Latencies { get; } = new();
+
+        public long Errors { get; private set; }
+
+        /// <summary>Finishes when the load has ended and nothing is in flight.</summary>
+        public Task Drained => _drained.Task;
+
+        public int Poll()
+        {
+            if (_phase.IsEnding)
+            {
+                if (_readyCount == _ready.Length)
+                {
+                    _drained.TrySetResult();
+                }
+
+                return 0;
+            }
+
+            // Only what is ready now: a request that completes inside Submit comes back for the next turn.
+            int count = _readyCount;
+            (_ready, _batch) = (_batch, _ready);
+            _readyCount = 0;
+            for (int i = 0; i < count; i++)
+            {
+                BlockRequest request = _batch[i];
+                request.Prepare(
+                    _workload.IsWrite ? BlockOperation.Write : BlockOperation.Read, _offsets.Next(), _workload.BlockBytes, request.OwnVectors, 1, this);
+                request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | BufferTraits.Aligned;
+                request.Tag = Stopwatch.GetTimestamp();
+                _queue.Submit(request);
+            }
+
+            return count;
+        }
+
+        public bool TryArm() => false;
+
+        public void Disarm()
+        {
+        }
+
+        public void OnCompleted(BlockRequest request)
+        {
+            Errors += request.Status < 0 ? 1 : 0;
+            if (_phase.IsCounting)
+            {
+                Latencies.Add(Stopwatch.GetTimestamp() - request.Tag);
+            }
+
+            _ready[_readyCount++] = request;
+        }
+
+        public void Dispose()
+        {
+            while (_readyCount > 0)
+            {
+                _pool.Return(_ready[--_readyCount]);
+            }
+
+            _pool.Dispose();
+            NativeMemory.AlignedFree(_buffers);
+        }
+    }
+}

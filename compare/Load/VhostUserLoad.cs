@@ -1,0 +1,201 @@
+// The built-in load for vhost-user-blk sockets: a closed loop over the driver in Clients/VhostUser, polling.
+//
+// One thread for each queue, as far as there are processors; a thread that has several queues goes round them. A completed request is
+// replaced at once, so that the depth stays constant. Nothing in the loop allocates.
+
+using System.Diagnostics;
+using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Workloads;
+using Polyblk.Core.Reactors;
+
+namespace Polyblk.Compare.Load;
+
+/// <summary>Drives vhost-user-blk with the built-in driver.</summary>
+public sealed class VhostUserLoad : ILoadGenerator
+{
+    /// <inheritdoc/>
+    public string Name => "built-in virtio driver";
+
+    /// <inheritdoc/>
+    public bool CanDrive(LoadEndpoint endpoint) => endpoint is VhostUserEndpoint;
+
+    /// <inheritdoc/>
+    public async Task<LoadResult> RunAsync(
+        LoadEndpoint endpoint, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(workload);
+        ArgumentNullException.ThrowIfNull(settings);
+        var target = (VhostUserEndpoint)endpoint;
+        int queues = Math.Min(target.Queues, workload.Depth);
+        using var client = new VhostUserClient(new VhostUserClientOptions
+        {
+            SocketPath = target.SocketPath,
+            Queues = queues,
+            Depth = (workload.Depth + queues - 1) / queues,
+            BufferBytes = Math.Max(4096, workload.BlockBytes),
+        });
+        long size = Math.Min(target.SizeBytes, client.CapacityBytes);
+        var phase = new LoadPhase();
+        int threads = Math.Min(queues, Math.Max(1, settings.Cpus.Count));
+        Worker[] workers =
+        [
+            .. Enumerable.Range(0, threads).Select(t => new Worker(
+                [.. client.Queues.Where((_, q) => q % threads == t)], Depths(workload.Depth, queues, threads, t), workload, size,
+                settings.Cpus.Count > 0 ? settings.Cpus[t] : null, settings.Seed + (ulong)t, phase)),
+        ];
+        long cpuBefore = 0;
+        long cpuAfter = 0;
+        void OnMeasuring(bool begins)
+        {
+            long now = ProcessCpu.Read(Environment.ProcessId).CpuNs;
+            (cpuBefore, cpuAfter) = begins ? (now, now) : (cpuBefore, now);
+            onMeasuring(begins);
+        }
+
+        Task all = Task.WhenAll(workers.Select(w => w.Start()));
+        double seconds;
+        try
+        {
+            seconds = await phase.LeadAsync(settings, OnMeasuring, all, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            // The rings are shared memory of the client: no thread may touch them when it is disposed.
+            await Task.WhenAny(all).ConfigureAwait(false);
+        }
+
+        await all.ConfigureAwait(false);
+        client.Detach();
+        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), cpuAfter - cpuBefore);
+    }
+
+    /// <summary>How deep each queue of a thread is driven: the depth is spread evenly, the first queues get what is left over.</summary>
+    private static int[] Depths(int depth, int queues, int threads, int thread) =>
+        [.. Enumerable.Range(0, queues).Where(q => q % threads == thread).Select(q => (depth / queues) + (q < depth % queues ? 1 : 0))];
+
+    private sealed class Worker(
+        ClientQueue[] queues, int[] depths, Workload workload, long sizeBytes, int? cpu, ulong seed, LoadPhase phase)
+    {
+        private const int Batch = 64;
+        private const int EmptyPollsBeforeYield = 20_000;
+        private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(20);
+
+        private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly long[][] _submitted = [.. queues.Select(q => new long[q.Depth])];
+        private OffsetStream _offsets = new(seed, sizeBytes, workload.BlockBytes, workload.IsRandom);
+
+        public LatencyHistogram Latencies { get; } = new();
+
+        public long Errors { get; private set; }
+
+        public Task Start()
+        {
+            new Thread(Main) { IsBackground = true, Name = "load" }.Start();
+            return _done.Task;
+        }
+
+        private void Main()
+        {
+            try
+            {
+                if (cpu is int pinned)
+                {
+                    _ = CpuSet.PinCurrentThread(pinned);
+                }
+
+                Run();
+                _done.SetResult();
+            }
+#pragma warning disable CA1031 // Whatever went wrong goes to the caller.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                _done.SetException(e);
+            }
+        }
+
+        private void Run()
+        {
+            var operation = workload.IsWrite ? ClientOperation.Write : ClientOperation.Read;
+            for (int q = 0; q < queues.Length; q++)
+            {
+                for (int slot = 0; slot < depths[q]; slot++)
+                {
+                    new Random((int)seed + slot).NextBytes(queues[q].Buffer(slot)[..workload.BlockBytes]);
+                    Submit(q, slot, operation);
+                }
+
+                queues[q].Publish();
+            }
+
+            Span<ClientCompletion> completions = stackalloc ClientCompletion[Batch];
+            int empty = 0;
+            while (!phase.IsEnding)
+            {
+                int found = 0;
+                for (int q = 0; q < queues.Length; q++)
+                {
+                    int count = queues[q].Poll(completions);
+                    if (count != 0)
+                    {
+                        Count(q, completions[..count]);
+                        for (int i = 0; i < count; i++)
+                        {
+                            Submit(q, completions[i].Slot, operation);
+                        }
+
+                        queues[q].Publish();
+                        found += count;
+                    }
+                }
+
+                empty = found != 0 ? 0 : empty + 1;
+                if (empty == EmptyPollsBeforeYield)
+                {
+                    // Perhaps the target runs on this processor.
+                    Thread.Yield();
+                    empty = 0;
+                }
+            }
+
+            Drain(completions);
+        }
+
+        private void Submit(int queue, int slot, ClientOperation operation)
+        {
+            _submitted[queue][slot] = Stopwatch.GetTimestamp();
+            queues[queue].Submit(slot, operation, _offsets.Next(), workload.BlockBytes);
+        }
+
+        private void Count(int queue, ReadOnlySpan<ClientCompletion> completions)
+        {
+            bool counting = phase.IsCounting;
+            long now = Stopwatch.GetTimestamp();
+            foreach (ref readonly ClientCompletion completion in completions)
+            {
+                Errors += completion.Status == 0 ? 0 : 1;
+                if (counting)
+                {
+                    Latencies.Add(now - _submitted[queue][completion.Slot]);
+                }
+            }
+        }
+
+        private void Drain(Span<ClientCompletion> completions)
+        {
+            long start = Stopwatch.GetTimestamp();
+            foreach (ClientQueue queue in queues)
+            {
+                while (queue.InFlight > 0)
+                {
+                    queue.Poll(completions);
+                    if (Stopwatch.GetElapsedTime(start) > s_drainPatience)
+                    {
+                        throw new TimeoutException($"{queue.InFlight} requests were not answered in {s_drainPatience.TotalSeconds} s.");
+                    }
+                }
+            }
+        }
+    }
+}

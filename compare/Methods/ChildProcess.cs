@@ -1,0 +1,131 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace Polyblk.Compare.Methods;
+
+/// <summary>A program that runs beside: pinned to processors where taskset is installed, its last words kept for messages, ended by disposal.</summary>
+public sealed class ChildProcess : IAsyncDisposable
+{
+    private const int MaxErrorChars = 4096;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+
+    private readonly Process _process;
+    private readonly StringBuilder _errors = new();
+
+    private ChildProcess(Process process, string command)
+    {
+        _process = process;
+        CommandLine = command;
+    }
+
+    /// <summary>The command as it can be typed.</summary>
+    public string CommandLine { get; }
+
+    public int Id => _process.Id;
+
+    public bool HasExited => _process.HasExited;
+
+    public int ExitCode => _process.ExitCode;
+
+    public StreamReader Output => _process.StandardOutput;
+
+    /// <summary>What it last wrote to standard error.</summary>
+    public string LastErrors
+    {
+        get
+        {
+            lock (_errors)
+            {
+                return _errors.ToString().Trim();
+            }
+        }
+    }
+
+    /// <exception cref="MethodException">The program cannot be started.</exception>
+    public static ChildProcess Start(IReadOnlyList<string> command, IReadOnlyList<int> cpus)
+    {
+        string[] pinned = cpus.Count > 0 && FindProgram("taskset") is string taskset
+            ? [taskset, "-c", string.Join(',', cpus), .. command]
+            : [.. command];
+        var start = new ProcessStartInfo(pinned[0])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, UseShellExecute = false,
+        };
+        foreach (string argument in pinned.Skip(1))
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        try
+        {
+            var process = new Process { StartInfo = start };
+            process.Start();
+            var child = new ChildProcess(process, string.Join(' ', pinned));
+            process.ErrorDataReceived += (_, line) => child.Keep(line.Data);
+            process.BeginErrorReadLine();
+            return child;
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            throw new MethodException($"{pinned[0]} cannot be started: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The path of a program on PATH, or null.</summary>
+    public static string? FindProgram(string name) => (Environment.GetEnvironmentVariable("PATH") ?? string.Empty)
+        .Split(':', StringSplitOptions.RemoveEmptyEntries)
+        .Select(directory => Path.Combine(directory, name))
+        .FirstOrDefault(File.Exists);
+
+    /// <summary>Waits until it ends and returns its exit code and everything it wrote to standard output.</summary>
+    public async Task<(int ExitCode, string Output)> FinishAsync(CancellationToken cancellation)
+    {
+        string output = await _process.StandardOutput.ReadToEndAsync(cancellation).ConfigureAwait(false);
+        await _process.WaitForExitAsync(cancellation).ConfigureAwait(false);
+        return (_process.ExitCode, output);
+    }
+
+    /// <summary>Asks it to end (SIGTERM) and ends it by force when it does not.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (!_process.HasExited)
+        {
+            _ = Signals.Terminate(_process.Id);
+            using var patience = new CancellationTokenSource(s_patience);
+            try
+            {
+                await _process.WaitForExitAsync(patience.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                _process.Kill(entireProcessTree: true);
+                await _process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+            }
+        }
+
+        _process.Dispose();
+    }
+
+    private void Keep(string? line)
+    {
+        lock (_errors)
+        {
+            _errors.AppendLine(line);
+            if (_errors.Length > MaxErrorChars)
+            {
+                _errors.Remove(0, _errors.Length - MaxErrorChars);
+            }
+        }
+    }
+}
+
+/// <summary>kill(2).</summary>
+internal static partial class Signals
+{
+    private const int SIGTERM = 15;
+
+    public static int Terminate(int pid) => kill(pid, SIGTERM);
+
+    [System.Runtime.InteropServices.LibraryImport("libc")]
+    private static partial int kill(int pid, int signal);
+}

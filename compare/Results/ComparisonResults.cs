@@ -1,0 +1,105 @@
+// The recorded outcome of a comparison. Everything that is shown is computed from these records; the names are documented in docs/cli.md.
+
+using System.Text.Json.Serialization;
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Workloads;
+
+namespace Polyblk.Compare.Results;
+
+/// <summary>A comparison: the host, the methods, and every single run.</summary>
+public sealed record ComparisonResults
+{
+    public const int CurrentSchema = 1;
+
+    public int Schema { get; init; } = CurrentSchema;
+
+    public required DateTimeOffset StartedUtc { get; init; }
+
+    public required HostFacts Host { get; init; }
+
+    public required RunSettings Settings { get; init; }
+
+    public required IReadOnlyList<MethodRecord> Methods { get; init; }
+
+    public required IReadOnlyList<Workload> Workloads { get; init; }
+
+    /// <summary>Every run, in the order in which they were made.</summary>
+    public required IReadOnlyList<RunRecord> Runs { get; init; }
+
+    /// <summary>The name of the method that ratios refer to.</summary>
+    public required string Baseline { get; init; }
+
+    /// <summary>What the reader should know: noise, one processor for both sides, a run that was broken off.</summary>
+    public required IReadOnlyList<string> Notes { get; init; }
+
+    /// <summary>Whether it was broken off before all rounds were made.</summary>
+    public bool Interrupted { get; init; }
+}
+
+/// <summary>Where it was measured.</summary>
+public sealed record HostFacts(string Processor, int Processors, string Kernel, string Scratch, string ScratchReason);
+
+/// <summary>How it was measured.</summary>
+public sealed record RunSettings(
+    int Rounds, double SecondsPerRun, double WarmUpSeconds, IReadOnlyList<int> TargetCpus, IReadOnlyList<int> LoadCpus, long SpanBytes, int Members);
+
+/// <summary>A method, and why it has no figures when it has none.</summary>
+public sealed record MethodRecord
+{
+    public required string Name { get; init; }
+
+    public required string Description { get; init; }
+
+    /// <summary>Whether it ran.</summary>
+    public required bool Ran { get; init; }
+
+    /// <summary>Why it did not run.</summary>
+    public string? Reason { get; init; }
+
+    /// <summary>What would make it run.</summary>
+    public IReadOnlyList<string> Remedies { get; init; } = [];
+
+    /// <summary>What drove it.</summary>
+    public string? Load { get; init; }
+
+    /// <summary>Whether everything that was written came back, before anything was timed.</summary>
+    public bool Verified { get; init; }
+
+    /// <summary>The commands that were run for it.</summary>
+    public IReadOnlyList<string> Commands { get; init; } = [];
+}
+
+/// <summary>One run of one workload on one method.</summary>
+/// <param name="Method">The method's name.</param>
+/// <param name="Workload">The workload's name.</param>
+/// <param name="Round">The round, from 0.</param>
+/// <param name="Load">What the load saw.</param>
+/// <param name="TargetCpuNs">Processor time of the target's processes in the counted time, in nanoseconds.</param>
+/// <param name="TargetContextSwitches">Their context switches.</param>
+public sealed record RunRecord(string Method, string Workload, int Round, LoadResult Load, long TargetCpuNs, long TargetContextSwitches)
+{
+    /// <summary>
+    /// Share of all processors' time in the run, its warm-up included, that went to other programs or to the hypervisor, 0 to 1.
+    /// </summary>
+    public double ForeignCpuShare { get; init; }
+
+    [JsonIgnore]
+    public double Iops => Load.Requests / Load.Seconds;
+
+    [JsonIgnore]
+    public double BytesPerSecond => Load.Bytes / Load.Seconds;
+
+    /// <summary>Processor time of the target for a request in nanoseconds; NaN without requests.</summary>
+    [JsonIgnore]
+    public double TargetCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)TargetCpuNs / Load.Requests;
+
+    /// <inheritdoc cref="TargetCpuPerRequestNs"/>
+    [JsonIgnore]
+    public double LoadCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)Load.LoadCpuNs / Load.Requests;
+}
+
+/// <summary>For <c>--json FILE</c>.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(ComparisonResults))]
+public sealed partial class ComparisonJson : JsonSerializerContext;

@@ -1,0 +1,147 @@
+// libc for Unix sockets that pass file descriptors: what System.Net.Sockets cannot do (SCM_RIGHTS).
+
+using System.Runtime.InteropServices;
+
+namespace Polyblk.Core.Interop;
+
+public static unsafe partial class Libc
+{
+    public const int AF_UNIX = 1;
+    public const int SOCK_STREAM = 1;
+    public const int SOCK_NONBLOCK = 0x800;
+    public const int SOCK_CLOEXEC = 0x80000;
+    public const int SOL_SOCKET = 1;
+    public const int SCM_RIGHTS = 1;
+    public const int MSG_CTRUNC = 8;
+    public const int MSG_DONTWAIT = 0x40;
+    public const int MSG_NOSIGNAL = 0x4000;
+    public const int MSG_CMSG_CLOEXEC = 0x40000000;
+    public const int SHUT_RDWR = 2;
+    public const short POLLIN = 1;
+    public const short POLLOUT = 4;
+    public const short POLLERR = 8;
+    public const short POLLHUP = 16;
+    public const int F_GETFL = 3;
+    public const int F_SETFL = 4;
+
+    /// <summary>Bytes of <c>sun_path</c>, with its terminating zero (unix(7)).</summary>
+    public const int SunPathBytes = 108;
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct sockaddr_un
+    {
+        public ushort sun_family;
+        public fixed byte sun_path[SunPathBytes];
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct pollfd
+    {
+        public int fd;
+        public short events;
+        public short revents;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct msghdr
+    {
+        public void* msg_name;
+        public uint msg_namelen;
+        public Block.IoVec* msg_iov;
+        public nuint msg_iovlen;
+        public void* msg_control;
+        public nuint msg_controllen;
+        public int msg_flags;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct cmsghdr
+    {
+        public nuint cmsg_len;
+        public int cmsg_level;
+        public int cmsg_type;
+    }
+
+    public static int socket(int domain, int type, int protocol) => (int)Result(socket_(domain, type, protocol));
+
+    public static int bind(int fd, sockaddr_un* address, uint length) => (int)Result(bind_(fd, address, length));
+
+    public static int connect(int fd, sockaddr_un* address, uint length) => (int)Result(connect_(fd, address, length));
+
+    public static int listen(int fd, int backlog) => (int)Result(listen_(fd, backlog));
+
+    public static int accept4(int fd, int flags) => (int)Result(accept4_(fd, null, null, flags));
+
+    public static int shutdown(int fd, int how) => (int)Result(shutdown_(fd, how));
+
+    public static int socketpair(int domain, int type, int protocol, int* pair) => (int)Result(socketpair_(domain, type, protocol, pair));
+
+    public static int fchmod(int fd, uint mode) => (int)Result(fchmod_(fd, mode));
+
+    public static int chmod(string path, uint mode) => (int)Result(chmod_(path, mode));
+
+    public static int poll(pollfd* fds, nuint count, int timeoutMs) => (int)Result(poll_(fds, count, timeoutMs));
+
+    public static long sendmsg(int fd, msghdr* message, int flags) => Result(sendmsg_(fd, message, flags));
+
+    public static long recvmsg(int fd, msghdr* message, int flags) => Result(recvmsg_(fd, message, flags));
+
+    /// <summary>Whether something lies at the path; a symbolic link counts as itself.</summary>
+    public static bool Exists(string path) => TypeOf(path) >= 0;
+
+    /// <summary>Whether the path itself is a socket.</summary>
+    public static bool IsSocket(string path) => TypeOf(path) == S_IFSOCK;
+
+    private const int AT_FDCWD = -100;
+    private const int AT_SYMLINK_NOFOLLOW = 0x100;
+    private const uint STATX_TYPE = 1;
+    private const int S_IFSOCK = 0xC000;
+    private const int StatxBytes = 256;
+    private const int StatxModeOffset = 28;
+
+    private static int TypeOf(string path)
+    {
+        byte* statx = stackalloc byte[StatxBytes];
+        long rc = Result(statx_(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, statx));
+        return rc < 0 ? (int)rc : (int)(*(ushort*)(statx + StatxModeOffset) & S_IFMT);
+    }
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int statx_(int directory, string path, int flags, uint mask, void* statx);
+
+    [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
+    private static partial int socket_(int domain, int type, int protocol);
+
+    [LibraryImport("libc", EntryPoint = "bind", SetLastError = true)]
+    private static partial int bind_(int fd, void* address, uint length);
+
+    [LibraryImport("libc", EntryPoint = "connect", SetLastError = true)]
+    private static partial int connect_(int fd, void* address, uint length);
+
+    [LibraryImport("libc", EntryPoint = "listen", SetLastError = true)]
+    private static partial int listen_(int fd, int backlog);
+
+    [LibraryImport("libc", EntryPoint = "accept4", SetLastError = true)]
+    private static partial int accept4_(int fd, void* address, uint* length, int flags);
+
+    [LibraryImport("libc", EntryPoint = "shutdown", SetLastError = true)]
+    private static partial int shutdown_(int fd, int how);
+
+    [LibraryImport("libc", EntryPoint = "socketpair", SetLastError = true)]
+    private static partial int socketpair_(int domain, int type, int protocol, int* pair);
+
+    [LibraryImport("libc", EntryPoint = "fchmod", SetLastError = true)]
+    private static partial int fchmod_(int fd, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "chmod", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int chmod_(string path, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
+    private static partial int poll_(pollfd* fds, nuint count, int timeout);
+
+    [LibraryImport("libc", EntryPoint = "sendmsg", SetLastError = true)]
+    private static partial nint sendmsg_(int fd, msghdr* message, int flags);
+
+    [LibraryImport("libc", EntryPoint = "recvmsg", SetLastError = true)]
+    private static partial nint recvmsg_(int fd, msghdr* message, int flags);
+}

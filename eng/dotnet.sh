@@ -1,0 +1,24 @@
+# Sourced by ./polyblk and ./test: the check that a usable .NET SDK is there, and the settings for building.
+# The caller sets $root (the repository's folder).
+
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
+# Build servers that outlive the build would keep memory and hold files of a tree that may go away.
+export MSBUILDDISABLENODEREUSE=1 DOTNET_CLI_USE_MSBUILD_SERVER=0
+
+# Ends the program with a message unless `dotnet` is an SDK that global.json accepts.
+require_dotnet_sdk() {
+  local have
+  if ! command -v dotnet >/dev/null; then
+    echo "$1: no 'dotnet' found. Install the .NET 10 SDK (package dotnet-sdk-10.0, or the dotnet-install script) and put it on PATH." >&2
+    exit 127
+  fi
+  if ! have=$(cd "$root" && dotnet --version 2>/dev/null); then
+    echo "$1: no installed .NET SDK is recent enough. This needs 10.0.100 or later 10.0; installed:" >&2
+    dotnet --list-sdks >&2
+    exit 1
+  fi
+  if [ "${have%%.*}" -lt 10 ]; then
+    echo "$1: the .NET SDK is $have; this needs 10.0.100 or later." >&2
+    exit 1
+  fi
+}

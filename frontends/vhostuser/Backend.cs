@@ -1,0 +1,225 @@
+// The back-end of one session: the state that the front-end's messages build up, and the queues that come to life from it.
+//
+// Theory of operation. Messages are handled one after the other, each to its end, by Handle (Backend.Messages.cs). A message changes what is
+// known of the session; then Settle looks at each ring it touched: with a size, addresses that lie in the memory given, a kick, and not
+// disabled, the ring should run; it is started on a reactor or stopped accordingly. So any order of messages works.
+//
+// Stopping a ring always drains it: no more requests are taken, those taken are answered, and only then is anything unmapped or a reply
+// sent. Memory is exchanged the same way, ring by ring, while memory that is only added disturbs no ring.
+//
+// Everything here runs on the session's thread or, for Pause and Resume, on another one that holds the session's lock.
+
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Memory;
+using Polyblk.Core.Virtio;
+using Polyblk.Core.Virtio.VhostUser;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>The protocol state of a session and its queues. Calls are serialized by the session.</summary>
+internal sealed partial class Backend : IDisposable
+{
+    private readonly SessionContext _context;
+    private readonly string _name;
+    private readonly VirtioBlkDevice _virtio;
+    private readonly BackendMemory _memory = new();
+    private readonly BackendQueue[] _queues;
+    private readonly ulong _offered;
+
+    private ulong _features;
+    private VhostUserProtocolFeatures _protocolFeatures;
+    private BackendInflight? _inflight;
+    private DirtyLog? _log;
+    private VhostUserChannel? _frontendChannel;
+    private ulong _status;
+    private bool _paused;
+
+    public Backend(SessionContext context, string name, bool paused)
+    {
+        _context = context;
+        _name = name;
+        _paused = paused;
+        _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
+        _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
+        _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i))];
+    }
+
+    /// <summary>Whether a ring runs.</summary>
+    public bool IsInUse => Array.Exists(_queues, q => q.Live is not null);
+
+    /// <summary>Stops taking requests in all queues and waits until none is in flight.</summary>
+    public void Pause()
+    {
+        _paused = true;
+        WaitAll(_queues, q => q.Live?.PauseAsync());
+    }
+
+    /// <summary>Takes requests again.</summary>
+    public void Resume()
+    {
+        _paused = false;
+        WaitAll(_queues, q => q.Live?.ResumeAsync());
+    }
+
+    /// <summary>Tells the front-end that the configuration has changed, where it gave a channel for that.</summary>
+    public void SendConfigChange()
+    {
+        // No reply is asked for: nobody waits for a front-end. One that does not read its channel loses the message after a second.
+        Core.Interop.SocketResult? result = _frontendChannel?.Send((uint)VhostUserBackendRequest.CONFIG_CHANGE_MSG, 0, [], timeoutMs: 1000);
+        if (result is not null and not Core.Interop.SocketResult.Done)
+        {
+            _context.Log.LogWarning("{Session}: the front-end could not be told of the new size ({Result})", _name, result);
+        }
+    }
+
+    /// <summary>Ends all queues after draining them, and lets go of everything.</summary>
+    public void Dispose()
+    {
+        StopAll();
+        foreach (BackendQueue queue in _queues)
+        {
+            if (queue.Reactor is not null)
+            {
+                _context.Reactors.Release(queue.Reactor);
+                queue.Reactor = null;
+            }
+
+            queue.Dispose();
+        }
+
+        _frontendChannel?.Dispose();
+        _log?.Dispose();
+        _inflight?.Dispose();
+        _memory.Dispose();
+    }
+
+    private bool IsPacked => (_features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0;
+
+    private bool LogsAll => (_features & VhostUserAbi.VHOST_F_LOG_ALL) != 0 && _log is not null;
+
+    /// <summary>Whether everything needed is known. Without protocol features rings start enabled ("Ring states").</summary>
+    private bool ShouldRun(BackendQueue queue) =>
+        queue.Size != 0 && queue.HasKick && (queue.Enabled ?? (_features & VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES) == 0)
+        && queue.IsMappedIn(_memory.Table);
+
+    /// <summary>Starts or stops a queue as it should be.</summary>
+    /// <exception cref="RefusedException">It should run but cannot: the queue is the front-end's loss, the session goes on.</exception>
+    private void Settle(BackendQueue queue)
+    {
+        bool shouldRun = ShouldRun(queue);
+        if (shouldRun && queue.Live is null)
+        {
+            Start(queue);
+        }
+        else if (!shouldRun && queue.Live is not null)
+        {
+            Stop(queue);
+        }
+    }
+
+    private void Start(BackendQueue queue)
+    {
+        queue.Reactor ??= _context.Reactors.Assign();
+        vhost_vring_addr address = queue.Address!.Value;
+        try
+        {
+            queue.Inflight = _inflight?.LogOf(queue.Index, queue.Size, IsPacked);
+            queue.Live = VirtioBlkQueue.StartAsync(new VirtqueueSetup
+            {
+                Name = $"{_name}/{queue.Index}",
+                Reactor = queue.Reactor,
+                Device = _context.Device,
+                Virtio = _virtio,
+                Memory = _memory.Table,
+                Addresses = new VirtqueueAddresses(
+                    address.desc_user_addr, address.avail_user_addr, address.used_user_addr, AreUserAddresses: true),
+                Size = queue.Size,
+                Features = _features,
+                Base = queue.Base ?? (IsPacked ? VirtqueueSetup.PackedStart : 0),
+                Kick = queue.Kick,
+                Call = queue.Call,
+                Error = queue.Error,
+                Inflight = queue.Inflight,
+                DirtyLog = LogsAll ? _log : null,
+                UsedLogAddress = LogsAll ? queue.UsedLogAddress : null,
+                StartPaused = _paused,
+            }).GetAwaiter().GetResult();
+        }
+        catch (Exception e) when (e is IOException or ArgumentException)
+        {
+            queue.Inflight?.Dispose();
+            queue.Inflight = null;
+            queue.Error?.Notify();
+            throw new RefusedException($"queue {queue.Index} cannot start: {e.Message}", fatal: false);
+        }
+
+        queue.HasRun = true;
+        queue.Live.Broken += OnBroken;
+        if (queue.Live.Fault is { } fault)
+        {
+            OnBroken(queue.Live, fault); // It broke before it could be watched.
+        }
+
+        _context.Totals.Started(queue.Live);
+        _context.Log.LogDebug("{Session}: queue {Queue} runs on {Reactor}", _name, queue.Index, queue.Reactor.Name);
+    }
+
+    private void Stop(BackendQueue queue) => WaitAll([queue], StopAsync);
+
+    private void StopAll() => WaitAll(_queues, StopAsync);
+
+    private Task? StopAsync(BackendQueue queue) => queue.Live is null ? null : StopLiveAsync(queue, queue.Live);
+
+    private async Task StopLiveAsync(BackendQueue queue, VirtioBlkQueue live)
+    {
+        queue.Base = await live.StopAsync().ConfigureAwait(false);
+        live.Broken -= OnBroken;
+        _context.Totals.Ended(live);
+        queue.Live = null;
+        queue.Inflight?.Dispose();
+        queue.Inflight = null;
+    }
+
+    /// <summary>
+    /// Stops a ring for good (GET_VRING_BASE, reset). Nothing is in flight then, so its inflight region is made as new: the driver may set up
+    /// another ring in its place, to which the old record would not belong.
+    /// </summary>
+    private void StopAndForget(BackendQueue queue)
+    {
+        Stop(queue);
+        if (queue.HasRun && _inflight is not null && queue.Index < _inflight.Queues)
+        {
+            using InflightLog log = _inflight.LogOf(queue.Index, queue.Size, IsPacked);
+            log.Clear();
+        }
+
+        queue.HasRun = false;
+        queue.DropKick();
+    }
+
+    /// <summary>Gives all queues the present memory. Those whose rings are gone stop; those whose rings have come start.</summary>
+    private void UseMemory(GuestMemory old, bool onlyAdded)
+    {
+        WaitAll(_queues, q => q.IsMappedIn(_memory.Table) ? null : StopAsync(q));
+        WaitAll(_queues, q => onlyAdded ? q.Live?.ExtendMemoryAsync(_memory.Table) : q.Live?.SwapMemoryAsync(_memory.Table));
+        old.Dispose();
+        foreach (BackendQueue queue in _queues)
+        {
+            Settle(queue);
+        }
+    }
+
+    private void UpdateLogging() =>
+        WaitAll(_queues, q => q.Live?.SetDirtyLogAsync(LogsAll ? _log : null, LogsAll ? q.UsedLogAddress : null));
+
+    private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report) =>
+        ThreadPool.QueueUserWorkItem(
+            static state => state.Log.LogWarning(
+                "{Queue}: broken by its driver, and stopped until it is set up anew: {Fault}", state.Name, state.Text),
+            (_context.Log, queue.Setup.Name, report.Text),
+            preferLocal: false);
+
+    /// <summary>Does something to all queues at once and waits for all.</summary>
+    private static void WaitAll(BackendQueue[] queues, Func<BackendQueue, Task?> action) =>
+        Task.WhenAll(queues.Select(action).Where(task => task is not null).Select(task => task!)).GetAwaiter().GetResult();
+}

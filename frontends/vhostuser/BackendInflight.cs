@@ -1,0 +1,104 @@
+// The inflight buffer of a session ("Inflight I/O tracking"): made for the front-end, or given back by it after a crash of ours.
+//
+// The front-end keeps the buffer while the back-end is gone. Ours is a memfd sealed against any change of its size; one that comes back is
+// mapped as untrusted memory, and each queue's region is checked by the queue that recovers from it.
+
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Interop;
+using Polyblk.Core.Memory;
+using Polyblk.Core.Virtio;
+using Polyblk.Core.Virtio.VhostUser;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>A mapped inflight buffer.</summary>
+internal sealed class BackendInflight : IDisposable
+{
+    private readonly MappedRegion _mapping;
+
+    private BackendInflight(MappedRegion mapping, int queues, int queueSize)
+    {
+        _mapping = mapping;
+        Queues = queues;
+        QueueSize = queueSize;
+    }
+
+    /// <summary>Queues for which it has a region.</summary>
+    public int Queues { get; }
+
+    /// <summary>Entries of each region.</summary>
+    public int QueueSize { get; }
+
+    /// <summary>Makes a buffer.</summary>
+    /// <returns>The buffer, its size in bytes, and its descriptor for the front-end: the caller closes it.</returns>
+    public static (BackendInflight Buffer, ulong SizeBytes, SafeFileHandle File) Create(int queues, int queueSize, bool packed)
+    {
+        CheckShape(queues, queueSize);
+        long bytes = queues * InflightLog.RegionBytes(queueSize, packed);
+        int fd = Libc.memfd_create("polyblk-inflight", Libc.MFD_CLOEXEC | Libc.MFD_ALLOW_SEALING);
+        if (fd < 0)
+        {
+            throw new RefusedException($"no inflight buffer can be made (errno {-fd})", fatal: true);
+        }
+
+        var file = new SafeFileHandle(fd, ownsHandle: true);
+        int rc = Libc.ftruncate(fd, bytes);
+        if (rc < 0)
+        {
+            file.Dispose();
+            throw new RefusedException($"no inflight buffer of {bytes} bytes can be made (errno {-rc})", fatal: true);
+        }
+
+        _ = Libc.fcntl(fd, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW | Libc.F_SEAL_SEAL);
+        return (new BackendInflight(MappedRegion.Map(file, 0, (ulong)bytes), queues, queueSize), (ulong)bytes, file);
+    }
+
+    /// <summary>Maps a buffer that the front-end gives back. Takes the descriptor over.</summary>
+    public static BackendInflight Open(in VhostUserInflight description, int fd)
+    {
+        using var file = new SafeFileHandle(fd, ownsHandle: true);
+        CheckShape(description.num_queues, description.queue_size);
+
+        // The kind of the rings may not be known yet: each queue checks its own region when it starts.
+        long least = description.num_queues * InflightLog.RegionBytes(description.queue_size, packed: false);
+        if (description.mmap_size < (ulong)least)
+        {
+            throw new RefusedException(
+                $"an inflight buffer of {description.mmap_size} bytes is too small for {description.num_queues} queues of {description.queue_size}", fatal: true);
+        }
+
+        try
+        {
+            MappedRegion mapping = MappedRegion.Map(file, description.mmap_offset, description.mmap_size);
+            return new BackendInflight(mapping, description.num_queues, description.queue_size);
+        }
+        catch (IOException e)
+        {
+            throw new RefusedException($"inflight buffer: {e.Message}", fatal: true);
+        }
+    }
+
+    /// <summary>The region of a queue.</summary>
+    /// <exception cref="ArgumentException">The buffer has none for it.</exception>
+    public InflightLog LogOf(int queue, int size, bool packed)
+    {
+        if (queue >= Queues || size > QueueSize)
+        {
+            throw new ArgumentException($"the inflight buffer has {Queues} regions of {QueueSize} entries, none for queue {queue} with {size}");
+        }
+
+        // A driver may use fewer entries than the buffer was made for (firmware does); regions keep their distance.
+        return new InflightLog(_mapping, queue * InflightLog.RegionBytes(QueueSize, packed), size, packed);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _mapping.Dispose();
+
+    private static void CheckShape(int queues, int queueSize)
+    {
+        if (queues is < 1 or > VhostUserOptions.MaxQueues || queueSize is < 1 or > VhostUserOptions.MaxQueueSize)
+        {
+            throw new RefusedException($"an inflight buffer for {queues} queues of {queueSize} entries is not possible", fatal: true);
+        }
+    }
+}

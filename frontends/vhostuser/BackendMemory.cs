@@ -1,0 +1,136 @@
+// The memory of one session: the regions that the front-end has shared, and the table made of them.
+//
+// A table never changes; a new one is made for each change and handed to the queues by the caller. Mappings are counted: a region is
+// unmapped when the last table that holds it is gone, which is after the last queue has let go of it.
+
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Memory;
+using Polyblk.Core.Virtio.VhostUser;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>The regions of a session. The session's thread only.</summary>
+internal sealed class BackendMemory : IDisposable
+{
+    /// <summary>
+    /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no harm; it is
+    /// the number of memory slots that KVM once had, and what other back-ends answer.
+    /// </summary>
+    public const int MaxSlots = 509;
+
+    private List<GuestRegion> _regions = [];
+
+    /// <summary>The present table; empty at the beginning.</summary>
+    public GuestMemory Table { get; private set; } = new([]);
+
+    /// <summary>Regions in the table.</summary>
+    public int Count => _regions.Count;
+
+    /// <summary>Maps a region.</summary>
+    /// <exception cref="RefusedException">It cannot be mapped.</exception>
+    public static GuestRegion Map(in VhostUserMemoryRegion region, int fd)
+    {
+        using var file = new SafeFileHandle(fd, ownsHandle: true);
+        try
+        {
+            return new GuestRegion(
+                region.guest_phys_addr, region.userspace_addr, MappedRegion.Map(file, region.mmap_offset, region.memory_size));
+        }
+        catch (IOException e)
+        {
+            throw new RefusedException($"memory at guest address 0x{region.guest_phys_addr:x}: {e.Message}", fatal: true);
+        }
+    }
+
+    /// <summary>Makes a table with one region more. On failure nothing has changed, and the region is let go.</summary>
+    /// <returns>The table that was replaced: to be disposed when all queues have the new one.</returns>
+    /// <exception cref="RefusedException">There are too many, or it overlaps another.</exception>
+    public GuestMemory Add(GuestRegion region)
+    {
+        if (_regions.Count == MaxSlots)
+        {
+            region.Mapping.Dispose();
+            throw new RefusedException($"there are {MaxSlots} memory regions already, which is the most", fatal: true);
+        }
+
+        try
+        {
+            return Install([.. _regions, region]);
+        }
+        catch (RefusedException)
+        {
+            region.Mapping.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Whether a region can be removed: known by its addresses and its size, the offset does not count.</summary>
+    public bool Contains(in VhostUserMemoryRegion region) => IndexOf(region) >= 0;
+
+    /// <summary>Makes a table without a region.</summary>
+    public GuestMemory Remove(in VhostUserMemoryRegion region)
+    {
+        int index = IndexOf(region);
+        GuestRegion removed = _regions[index];
+        GuestMemory old = Install([.. _regions.Where((_, i) => i != index)]);
+        removed.Mapping.Dispose();
+        return old;
+    }
+
+    /// <summary>Makes a table of other regions. On failure nothing has changed, and the new regions are let go.</summary>
+    public GuestMemory Replace(List<GuestRegion> regions)
+    {
+        List<GuestRegion> before = _regions;
+        GuestMemory old;
+        try
+        {
+            old = Install(regions);
+        }
+        catch (RefusedException)
+        {
+            DisposeAll(regions);
+            throw;
+        }
+
+        DisposeAll(before);
+        return old;
+    }
+
+    /// <summary>Lets go of mappings.</summary>
+    public static void DisposeAll(IEnumerable<GuestRegion> regions)
+    {
+        foreach (GuestRegion region in regions)
+        {
+            region.Mapping.Dispose();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Table.Dispose();
+        DisposeAll(_regions);
+        _regions = [];
+    }
+
+    private GuestMemory Install(List<GuestRegion> regions)
+    {
+        GuestMemory table;
+        try
+        {
+            table = new GuestMemory(regions);
+        }
+        catch (ArgumentException e)
+        {
+            throw new RefusedException(e.Message, fatal: true);
+        }
+
+        GuestMemory old = Table;
+        Table = table;
+        _regions = regions;
+        return old;
+    }
+
+    private int IndexOf(VhostUserMemoryRegion region) => _regions.FindIndex(r =>
+        r.GuestAddress == region.guest_phys_addr && r.UserAddress == region.userspace_addr && r.Mapping.SizeBytes == region.memory_size);
+}

@@ -1,0 +1,121 @@
+// One vring of a session: what the front-end has said about it so far, and the queue that runs once enough was said.
+//
+// Front-ends send the parts in different orders (SPDK's initiator enables first, libblkio last, QEMU sends memory before or after), so no
+// message starts a queue by itself: after each message the session asks whether the queue should run, and starts or stops it.
+
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Memory;
+using Polyblk.Core.Reactors;
+using Polyblk.Core.Virtio;
+using Polyblk.Core.Virtio.VhostUser;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>The control side of a vring. The session's thread only.</summary>
+internal sealed class BackendQueue(int index) : IDisposable
+{
+    /// <summary>Its index.</summary>
+    public int Index => index;
+
+    /// <summary>SET_VRING_NUM; 0 when not set.</summary>
+    public int Size { get; set; }
+
+    /// <summary>SET_VRING_ADDR; null when not set.</summary>
+    public vhost_vring_addr? Address { get; set; }
+
+    /// <summary>SET_VRING_BASE, or where the queue stopped; null when neither.</summary>
+    public uint? Base { get; set; }
+
+    /// <summary>Whether SET_VRING_KICK has come.</summary>
+    public bool HasKick { get; private set; }
+
+    /// <summary>The kick descriptor; null: none was given, poll.</summary>
+    public SafeFileHandle? Kick { get; private set; }
+
+    /// <summary>SET_VRING_ENABLE; null when it never came.</summary>
+    public bool? Enabled { get; set; }
+
+    /// <summary>How the driver is notified.</summary>
+    public EventFdNotifier? Call { get; private set; }
+
+    /// <summary>How the driver is told of a broken ring.</summary>
+    public EventFdNotifier? Error { get; private set; }
+
+    /// <summary>Its region of the inflight buffer while it runs.</summary>
+    public InflightLog? Inflight { get; set; }
+
+    /// <summary>The reactor it was given; kept until the session ends.</summary>
+    public Reactor? Reactor { get; set; }
+
+    /// <summary>Whether it has run since it was last stopped for good: its inflight region then is of this session's making.</summary>
+    public bool HasRun { get; set; }
+
+    /// <summary>The running queue.</summary>
+    public VirtioBlkQueue? Live { get; set; }
+
+    /// <summary>Guest address for logging of the used ring, or null.</summary>
+    public ulong? UsedLogAddress =>
+        Address is { } a && (a.flags & VhostUserAbi.VHOST_VRING_F_LOG) != 0 ? a.log_guest_addr : null;
+
+    /// <summary>Whether a table has the beginnings of all three parts of the ring.</summary>
+    public unsafe bool IsMappedIn(GuestMemory memory) => Address is { } a
+        && memory.TranslateUser(a.desc_user_addr, 1) is not null
+        && memory.TranslateUser(a.avail_user_addr, 1) is not null
+        && memory.TranslateUser(a.used_user_addr, 1) is not null;
+
+    /// <summary>Takes a new kick descriptor over (or none).</summary>
+    public void SetKick(SafeFileHandle? kick)
+    {
+        SafeFileHandle? old = Kick;
+        Kick = kick;
+        HasKick = true;
+        Live?.SetKickAsync(kick).GetAwaiter().GetResult();
+        old?.Dispose();
+    }
+
+    /// <summary>Takes a new call descriptor over (or none).</summary>
+    public void SetCall(SafeFileHandle? call)
+    {
+        EventFdNotifier? old = Call;
+        Call = call is null ? null : new EventFdNotifier(call);
+        Live?.SetCallAsync(Call).GetAwaiter().GetResult();
+        old?.Dispose();
+    }
+
+    /// <summary>Takes a new error descriptor over (or none).</summary>
+    public void SetError(SafeFileHandle? error)
+    {
+        EventFdNotifier? old = Error;
+        Error = error is null ? null : new EventFdNotifier(error);
+        Live?.SetErrorAsync(Error).GetAwaiter().GetResult();
+        old?.Dispose();
+    }
+
+    /// <summary>Forgets the kick: the ring is stopped until the next SET_VRING_KICK. Not while it runs.</summary>
+    public void DropKick()
+    {
+        HasKick = false;
+        Kick?.Dispose();
+        Kick = null;
+    }
+
+    /// <summary>Back to the initial state, but for the call and error descriptors, which front-ends send once. Not while it runs.</summary>
+    public void Reset()
+    {
+        DropKick();
+        Size = 0;
+        Address = null;
+        Base = null;
+        Enabled = null;
+    }
+
+    /// <summary>Closes everything. Not while it runs.</summary>
+    public void Dispose()
+    {
+        DropKick();
+        Call?.Dispose();
+        Error?.Dispose();
+        Call = null;
+        Error = null;
+    }
+}

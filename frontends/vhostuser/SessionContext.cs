@@ -1,0 +1,69 @@
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Core.Virtio;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>What the sessions of an export share.</summary>
+/// <param name="Device">The device served.</param>
+/// <param name="Virtio">How each session's virtio-blk device is made.</param>
+/// <param name="Options">The export's options.</param>
+/// <param name="Reactors">Where queues run.</param>
+/// <param name="Totals">Counters of queues and sessions that are gone.</param>
+/// <param name="Log">For control paths.</param>
+internal sealed record SessionContext(
+    IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals, ILogger Log);
+
+/// <summary>The queues that run, and the sum of those that ended. Any thread.</summary>
+internal sealed class QueueTotals
+{
+    private readonly Lock _lock = new();
+    private readonly List<VirtioBlkQueue> _running = [];
+    private VirtioBlkQueueStatistics _ended = new();
+
+    /// <summary>A queue runs now.</summary>
+    public void Started(VirtioBlkQueue queue)
+    {
+        lock (_lock)
+        {
+            _running.Add(queue);
+        }
+    }
+
+    /// <summary>A queue has ended.</summary>
+    public void Ended(VirtioBlkQueue queue)
+    {
+        lock (_lock)
+        {
+            if (_running.Remove(queue))
+            {
+                _ended = Sum(_ended, queue.GetStatistics()) with { InFlight = 0 };
+            }
+        }
+    }
+
+    /// <summary>The sum of all, and the running queues' names with their reactors'.</summary>
+    public (VirtioBlkQueueStatistics Sum, IReadOnlyList<string> Reactors) Read()
+    {
+        lock (_lock)
+        {
+            return (_running.Aggregate(_ended, (sum, queue) => Sum(sum, queue.GetStatistics())),
+                [.. _running.Select(queue => $"{queue.Setup.Name}: {queue.Setup.Reactor.Name}")]);
+        }
+    }
+
+    private static VirtioBlkQueueStatistics Sum(VirtioBlkQueueStatistics a, VirtioBlkQueueStatistics b) => new()
+    {
+        Reads = a.Reads + b.Reads,
+        ReadBytes = a.ReadBytes + b.ReadBytes,
+        Writes = a.Writes + b.Writes,
+        WriteBytes = a.WriteBytes + b.WriteBytes,
+        Flushes = a.Flushes + b.Flushes,
+        Discards = a.Discards + b.Discards,
+        Errors = a.Errors + b.Errors,
+        Notifications = a.Notifications + b.Notifications,
+        InFlight = a.InFlight + b.InFlight,
+        Recovered = a.Recovered + b.Recovered,
+    };
+}

@@ -1,0 +1,238 @@
+// A volume behind a Unix socket. Each connection is a session of its own on the same device; sessions come and go on their own.
+
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
+using Polyblk.Core.Virtio;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>An export with its listening socket and its sessions.</summary>
+internal sealed class VhostUserExport : IExport
+{
+    private readonly SessionContext _context;
+    private readonly UnixListener _listener;
+    private readonly Thread _acceptor;
+    private readonly Lock _lock = new();
+    private readonly List<VhostUserSession> _sessions = [];
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private long _sessionCount;
+    private bool _drained;
+    private bool _stopping;
+
+    /// <summary>Starts to listen.</summary>
+    /// <exception cref="FrontendException">The socket cannot be made.</exception>
+    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath)
+    {
+        Id = spec.Id;
+        ILogger log = context.Logging.CreateLogger("vhost-user");
+        var virtio = new VirtioBlkDeviceOptions
+        {
+            Serial = spec.Serial,
+            ReadOnly = spec.ReadOnly,
+            Queues = options.Queues,
+            QueueSize = spec.QueueSize ?? 0,
+            OfferPacked = options.Packed,
+        };
+        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), log);
+        try
+        {
+            // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first session.
+            _ = new VirtioBlkDevice(spec.Device, virtio);
+            _listener = UnixListener.Listen(socketPath, options.SocketMode);
+        }
+        catch (Exception e) when (e is IOException or ArgumentException or UnauthorizedAccessException)
+        {
+            throw new FrontendException(e.Message, e);
+        }
+
+        Endpoint = new ExportEndpoint(EndpointKind.UnixSocket, socketPath);
+        AttachCommands = AttachCommandList.Make(spec.Id, socketPath, options);
+        Notes = MakeNotes(spec, options, context.Reactors.Reactors.Count);
+        spec.Device.Resized += OnResized;
+        _acceptor = new Thread(Accept, 256 << 10) { IsBackground = true, Name = "vhost-user" };
+        _acceptor.Start();
+    }
+
+    public string Id { get; }
+
+    public string Frontend => VhostUserFrontend.FrontendName;
+
+    public ExportEndpoint Endpoint { get; }
+
+    public IReadOnlyList<AttachCommand> AttachCommands { get; }
+
+    public IReadOnlyList<string> Notes { get; }
+
+    public Task Completion => _completion.Task;
+
+    public ExportStatistics GetStatistics()
+    {
+        (VirtioBlkQueueStatistics sum, IReadOnlyList<string> reactors) = _context.Totals.Read();
+        int sessions;
+        lock (_lock)
+        {
+            sessions = _sessions.Count;
+        }
+
+        return new ExportStatistics
+        {
+            Sessions = sessions,
+            Reads = sum.Reads,
+            ReadBytes = sum.ReadBytes,
+            Writes = sum.Writes,
+            WriteBytes = sum.WriteBytes,
+            Flushes = sum.Flushes,
+            Discards = sum.Discards,
+            Errors = sum.Errors,
+            Notifications = sum.Notifications,
+            InFlight = sum.InFlight,
+            QueueReactors = reactors,
+        };
+    }
+
+    /// <summary>The configuration's capacity is read from the device; the front-ends are told to read it again.</summary>
+    public Task ResizeAsync(CancellationToken cancellation) => ForEachSession(s => s.SendConfigChange(), cancellation);
+
+    public Task DrainAsync(CancellationToken cancellation)
+    {
+        lock (_lock)
+        {
+            _drained = true;
+        }
+
+        return ForEachSession(s => s.Pause(), cancellation);
+    }
+
+    public Task ResumeAsync(CancellationToken cancellation)
+    {
+        lock (_lock)
+        {
+            _drained = false;
+        }
+
+        return ForEachSession(s => s.Resume(), cancellation);
+    }
+
+    /// <summary>
+    /// All modes end the same way, since a front-end keeps what was not yet taken in its rings and, when it reconnects, goes on with the
+    /// successor: what was taken is answered, the connections are closed, the socket is removed.
+    /// </summary>
+    public async Task StopAsync(StopMode mode, CancellationToken cancellation)
+    {
+        VhostUserSession[] sessions;
+        lock (_lock)
+        {
+            _stopping = true;
+            sessions = [.. _sessions];
+        }
+
+        _context.Device.Resized -= OnResized;
+        _listener.Wake();
+        foreach (VhostUserSession session in sessions)
+        {
+            session.Close();
+        }
+
+        await Task.WhenAll(sessions.Select(s => s.Ended)).WaitAsync(cancellation).ConfigureAwait(false);
+        await Task.Run(_acceptor.Join, cancellation).ConfigureAwait(false);
+        _listener.Dispose();
+        _completion.TrySetResult();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (!Completion.IsCompletedSuccessfully)
+        {
+            await StopAsync(StopMode.Force, CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
+    private void Accept()
+    {
+        while (true)
+        {
+            int fd = _listener.Accept();
+            if (fd == -Errno.ECANCELED)
+            {
+                return;
+            }
+
+            if (fd < 0)
+            {
+                // No descriptors left, mostly. The connection stays in the backlog; the next try may find some.
+                _context.Log.LogWarning("{Export}: a connection cannot be accepted (errno {Errno}); raise the limit of descriptors (ulimit -n)", Id, -fd);
+                Thread.Sleep(100);
+                continue;
+            }
+
+            Begin(fd);
+        }
+    }
+
+    private void Begin(int fd)
+    {
+        lock (_lock)
+        {
+            if (_stopping || _sessions.Count >= _context.Options.MaxSessions)
+            {
+                _ = Libc.close(fd);
+                _context.Log.LogWarning("{Export}: a connection is refused: {Sessions} sessions are attached", Id, _sessions.Count);
+                return;
+            }
+
+            VhostUserSession session;
+            try
+            {
+                session = new VhostUserSession(_context, $"{Id}#{++_sessionCount}", fd, _drained, Forget);
+            }
+            catch (IOException e)
+            {
+                _context.Log.LogWarning("{Export}: a connection is refused: {Reason}", Id, e.Message);
+                return;
+            }
+
+            _sessions.Add(session);
+            session.Run();
+        }
+    }
+
+    private void Forget(VhostUserSession session)
+    {
+        lock (_lock)
+        {
+            _sessions.Remove(session);
+        }
+    }
+
+    private void OnResized(IBlockDevice device) => _ = ResizeAsync(CancellationToken.None);
+
+    /// <summary>Does something with all sessions at once, on threads of the pool: a session may be busy with a message.</summary>
+    private Task ForEachSession(Action<VhostUserSession> action, CancellationToken cancellation)
+    {
+        VhostUserSession[] sessions;
+        lock (_lock)
+        {
+            sessions = [.. _sessions];
+        }
+
+        return Task.WhenAll(sessions.Select(s => Task.Run(() => action(s), CancellationToken.None))).WaitAsync(cancellation);
+    }
+
+    private static List<string> MakeNotes(ExportSpec spec, VhostUserOptions options, int reactors)
+    {
+        var notes = new List<string>
+        {
+            $"Up to {options.Queues} queues a session, spread over {reactors} reactor{(reactors == 1 ? string.Empty : "s")}; the front-end chooses how many it uses.",
+            "Data moves between the guest's memory and the device without a copy"
+                + (spec.Device.Limits.NeedsCpuAccessForWrites ? ", except that parity writes read it once into staging buffers." : "."),
+        };
+        if (spec.ReadOnly || spec.Device.Limits.ReadOnly)
+        {
+            notes.Add("Read-only: writes are refused.");
+        }
+
+        return notes;
+    }
+}

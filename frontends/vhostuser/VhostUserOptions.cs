@@ -1,0 +1,114 @@
+using System.Globalization;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>What a vhost-user export is made with: the common options, checked, and those of this frontend.</summary>
+internal sealed record VhostUserOptions
+{
+    /// <summary>Most queues that a session can have (the index in SET_VRING_KICK has 8 bits).</summary>
+    public const int MaxQueues = 256;
+
+    /// <summary>Largest queue (virtio 1.2, 2.7: 32768).</summary>
+    public const int MaxQueueSize = 32768;
+
+    /// <summary>Queues offered when nothing was said and there are few reactors.</summary>
+    public const int DefaultQueues = 4;
+
+    /// <summary>Entries of a queue in the attach commands when nothing was said.</summary>
+    public const int DefaultQueueSize = 256;
+
+    /// <summary>Queues offered to each session.</summary>
+    public required int Queues { get; init; }
+
+    /// <summary>Entries of a queue: recommended in the attach commands, and the most that is accepted when it was set by hand.</summary>
+    public required int QueueSize { get; init; }
+
+    /// <summary>Most entries of a queue that a front-end may set.</summary>
+    public required int QueueSizeLimit { get; init; }
+
+    /// <summary>Whether packed rings are offered.</summary>
+    public required bool Packed { get; init; }
+
+    /// <summary>Mode of the socket.</summary>
+    public required UnixFileMode SocketMode { get; init; }
+
+    /// <summary>Most sessions at once.</summary>
+    public required int MaxSessions { get; init; }
+
+    /// <summary>The options as the command line shows them.</summary>
+    public static IReadOnlyList<FrontendOption> Descriptions { get; } =
+    [
+        new("packed", "on|off", "Offer packed rings beside split ones (default on; the front-end chooses).", ["on", "off"]),
+        new("socket-mode", "OCTAL", "Permissions of the socket; write permission lets a user attach (default 0660).", []),
+        new("max-sessions", "N", "Front-ends that may be attached to the socket at once (default 64).", []),
+    ];
+
+    /// <summary>Checks a specification.</summary>
+    /// <param name="spec">What is asked for.</param>
+    /// <param name="reactors">Number of reactors.</param>
+    /// <exception cref="FrontendException">A value is out of range.</exception>
+    public static VhostUserOptions From(ExportSpec spec, int reactors)
+    {
+        // A queue that no front-end sets up costs nothing, so at least a few are offered even to one reactor: a guest does best with
+        // one for each of its processors.
+        int queues = spec.Queues ?? Math.Clamp(Math.Max(reactors, DefaultQueues), 1, MaxQueues);
+        Require(queues is >= 1 and <= MaxQueues, $"{queues} queues are not possible: use 1 to {MaxQueues}.");
+        int size = spec.QueueSize ?? DefaultQueueSize;
+        Require(
+            size is >= 2 and <= MaxQueueSize && int.IsPow2(size),
+            $"A queue size of {size} is not possible: use a power of two from 2 to {MaxQueueSize} (QEMU takes at most 1024).");
+        return new VhostUserOptions
+        {
+            Queues = queues,
+            QueueSize = size,
+            QueueSizeLimit = spec.QueueSize ?? MaxQueueSize,
+            Packed = Choice(spec, "packed", "on", ["on", "off"]) == "on",
+            SocketMode = Mode(spec),
+            MaxSessions = Number(spec, "max-sessions", 64, 1, 1024),
+        };
+    }
+
+    private static UnixFileMode Mode(ExportSpec spec)
+    {
+        string text = spec.Options.GetValueOrDefault("socket-mode", "0660");
+        try
+        {
+            int mode = Convert.ToInt32(text, 8);
+            Require(mode is >= 0 and <= 0x1FF, $"--socket-mode {text} is no mode: use an octal number such as 0660.");
+            return (UnixFileMode)mode;
+        }
+        catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
+        {
+            throw new FrontendException($"--socket-mode {text} is no mode: use an octal number such as 0660.", e);
+        }
+    }
+
+    private static string Choice(ExportSpec spec, string name, string otherwise, string[] choices)
+    {
+        string text = spec.Options.GetValueOrDefault(name, otherwise);
+        Require(choices.Contains(text), $"--{name} {text} is unknown: use {string.Join(" or ", choices)}.");
+        return text;
+    }
+
+    private static int Number(ExportSpec spec, string name, int otherwise, int least, int most)
+    {
+        string? text = spec.Options.GetValueOrDefault(name);
+        if (text is null)
+        {
+            return otherwise;
+        }
+
+        bool parsed = int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value);
+        Require(parsed && value >= least && value <= most, $"--{name} {text} is not possible: use {least} to {most}.");
+        return value;
+    }
+
+    private static void Require(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw new FrontendException(message);
+        }
+    }
+}

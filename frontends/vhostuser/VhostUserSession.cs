@@ -1,0 +1,165 @@
+// One connection of a front-end: a thread that reads messages, and the back-end that handles them.
+//
+// The thread blocks in poll between messages. Other threads that need the back-end (drain, resize) take the session's lock, which is held
+// while a message is handled. Whatever goes wrong with a message ends this session and nothing else: the queues are drained, descriptors
+// and mappings are let go, the reason is logged. What was taken from a ring is always answered before its memory is unmapped.
+
+using System.Diagnostics.CodeAnalysis;
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Interop;
+using Polyblk.Core.Virtio.VhostUser;
+
+namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>A front-end's session.</summary>
+[SuppressMessage("Design", "CA1001", Justification = "The session's own thread lets go of both when the session ends.")]
+internal sealed class VhostUserSession
+{
+    private const int StackBytes = 256 << 10;
+
+    private readonly SessionContext _context;
+    private readonly Action<VhostUserSession> _onEnded;
+    private readonly VhostUserChannel _channel;
+    private readonly Backend _backend;
+    private readonly Lock _lock = new();
+    private readonly Lock _channelLock = new();
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _closed;
+    private bool _channelClosed;
+
+    /// <summary>Takes a connected descriptor over; <see cref="Run"/> starts.</summary>
+    /// <param name="context">What the sessions share.</param>
+    /// <param name="name">For messages.</param>
+    /// <param name="fd">The connection.</param>
+    /// <param name="paused">Whether queues start without taking requests: the export is drained.</param>
+    /// <param name="onEnded">Called on the session's thread when it has let go of everything.</param>
+    public VhostUserSession(SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded)
+    {
+        _onEnded = onEnded;
+        _context = context;
+        Name = name;
+        _channel = new VhostUserChannel(new UnixSocket(fd));
+        _backend = new Backend(context, name, paused);
+    }
+
+    /// <summary>For messages.</summary>
+    public string Name { get; }
+
+    /// <summary>Ends when the session has let go of everything.</summary>
+    public Task Ended => _ended.Task;
+
+    /// <summary>Starts the session's thread.</summary>
+    public void Run() => new Thread(Main, StackBytes) { IsBackground = true, Name = Name }.Start();
+
+    /// <summary>Asks the session to end; it drains first. See <see cref="Ended"/>. Any thread.</summary>
+    public void Close()
+    {
+        // Not the session's lock, which is held while a message is handled: this must not wait for a drain.
+        lock (_channelLock)
+        {
+            if (!_channelClosed)
+            {
+                _channel.Wake();
+            }
+        }
+    }
+
+    /// <summary>Stops taking requests and waits until none is in flight. Any thread.</summary>
+    public void Pause() => WithBackend(static backend => backend.Pause());
+
+    /// <summary>Takes requests again. Any thread.</summary>
+    public void Resume() => WithBackend(static backend => backend.Resume());
+
+    /// <summary>Tells the front-end of a new size. Any thread.</summary>
+    public void SendConfigChange() => WithBackend(static backend => backend.SendConfigChange());
+
+    private void WithBackend(Action<Backend> action)
+    {
+        lock (_lock)
+        {
+            if (!_closed)
+            {
+                action(_backend);
+            }
+        }
+    }
+
+    private void Main()
+    {
+        _context.Log.LogInformation("{Session}: attached", Name);
+        string reason;
+        try
+        {
+            reason = ReadMessages();
+        }
+        catch (ProtocolException e)
+        {
+            reason = e.Message;
+        }
+#pragma warning disable CA1031 // A bug in the handling of one session's messages must not take the process down.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _context.Log.LogError(e, "{Session}: an error of ours ends the session", Name);
+            reason = e.Message;
+        }
+
+        End(reason);
+    }
+
+    /// <summary>Handles messages until the session is over; returns why.</summary>
+    private string ReadMessages()
+    {
+        while (true)
+        {
+            using var fds = new FdList();
+            switch (_channel.Receive(fds))
+            {
+                case SocketResult.Done:
+                    break;
+                case SocketResult.Closed:
+                    return "the front-end closed the connection";
+                case SocketResult.Woken:
+                    return "the export stops";
+                case SocketResult.TooManyFds:
+                    return "a message carries more descriptors than any may";
+                default:
+                    return "the connection broke";
+            }
+
+            lock (_lock)
+            {
+                _backend.Handle(_channel, fds);
+            }
+        }
+    }
+
+    private void End(string reason)
+    {
+        lock (_lock)
+        {
+            _closed = true;
+            try
+            {
+                _backend.Dispose();
+            }
+#pragma warning disable CA1031 // As above.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                _context.Log.LogError(e, "{Session}: an error of ours while the session ends", Name);
+            }
+
+            // Only now: a front-end that sees the end of the connection may take its memory away.
+            lock (_channelLock)
+            {
+                _channelClosed = true;
+                _channel.Dispose();
+            }
+        }
+
+        _context.Log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _onEnded(this);
+        _ended.SetResult();
+    }
+}

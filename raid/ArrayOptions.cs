@@ -1,0 +1,118 @@
+using Polyblk.Core.Block;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid;
+
+/// <summary>How a new array is made: see <see cref="ArrayBuilder.CreateAsync"/>.</summary>
+public sealed record ArrayCreateOptions
+{
+    /// <summary>The array's name: 1 to 63 bytes of UTF-8 without control characters.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The level.</summary>
+    public required RaidLevel Level { get; init; }
+
+    /// <summary>The chunk in bytes: a power of two, 4 KiB to 1 MiB. Must be a multiple of the drives' logical block size.</summary>
+    public int ChunkBytes { get; init; } = 64 << 10;
+
+    /// <summary>Size of the volume in bytes, a multiple of 4096; null takes all that the drives give.</summary>
+    public long? SizeBytes { get; init; }
+
+    /// <summary>Overwrite whatever the drives hold: file systems, partitions, members of other arrays.</summary>
+    public bool Force { get; init; }
+
+    /// <summary>
+    /// The caller knows that every byte of every drive reads as zero (fresh RAM, a new sparse file): mirrors are equal and parity
+    /// is right, so the first resync is left out. Never set it for anything else.
+    /// </summary>
+    public bool AssumeZeroed { get; init; }
+
+    /// <summary>How the array behaves while it runs.</summary>
+    public ArrayRunOptions Run { get; init; } = new();
+}
+
+/// <summary>How an existing array is started: see <see cref="ArrayBuilder.AssembleAsync"/>.</summary>
+public sealed record ArrayAssembleOptions
+{
+    /// <summary>The array that is wanted, by its name; null takes any. Needed when the drives belong to several arrays.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>The array that is wanted, by its UUID; null takes any.</summary>
+    public Guid? Uuid { get; init; }
+
+    /// <summary>Start although data may be damaged: a parity array that lacks a member and was not stopped in order.</summary>
+    public bool Force { get; init; }
+
+    /// <summary>Whether an array that lacks members, but no data, starts.</summary>
+    public bool AllowDegraded { get; init; } = true;
+
+    /// <summary>How the array behaves while it runs.</summary>
+    public ArrayRunOptions Run { get; init; } = new();
+}
+
+/// <summary>How a running array behaves.</summary>
+public sealed record ArrayRunOptions
+{
+    /// <summary>Without a write for this long, the array is marked clean: a crash then costs no resync.</summary>
+    public TimeSpan CleanAfter { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How often the progress of a resync is written to the superblocks while nothing else is.</summary>
+    public TimeSpan CheckpointEvery { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Whether a needed resync starts by itself.</summary>
+    public bool Resync { get; init; } = true;
+
+    /// <summary>Rows of stripes (up to 64 KiB of every member) that the resync has in flight, 1 to 16.</summary>
+    public int ResyncDepth { get; init; } = 4;
+
+    /// <summary>Upper bound of the resync's speed in bytes a second of every member; 0 sets none.</summary>
+    public long ResyncMaxBytesPerSecond { get; init; }
+
+    /// <summary>Told about failures, repairs and the resync, on control threads: one sentence each.</summary>
+    public Action<ArrayEvent>? OnEvent { get; init; }
+}
+
+/// <summary>How serious an <see cref="ArrayEvent"/> is.</summary>
+public enum ArrayEventLevel
+{
+    /// <summary>The ordinary course.</summary>
+    Information,
+
+    /// <summary>Something needs attention; data is safe.</summary>
+    Warning,
+
+    /// <summary>Data or service is lost.</summary>
+    Error,
+}
+
+/// <summary>Something that happened to an array.</summary>
+/// <param name="Level">How serious it is.</param>
+/// <param name="Message">One sentence that names the array and says what to do where there is something to do.</param>
+public readonly record struct ArrayEvent(ArrayEventLevel Level, string Message);
+
+/// <summary>An array could not be made, started or changed; the message says why and what to do.</summary>
+public sealed class ArrayException : IOException
+{
+    public ArrayException()
+    {
+    }
+
+    public ArrayException(string message)
+        : base(message)
+    {
+    }
+
+    public ArrayException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}
+
+/// <summary>What a drive holds: see <see cref="ArrayBuilder.InspectAsync"/>.</summary>
+/// <param name="Drive">The drive.</param>
+/// <param name="Superblock">Its superblock, or null when it is no member of an array.</param>
+/// <param name="Problem">Why a superblock that is there cannot be used, or what foreign thing is there; null when all is well.</param>
+/// <param name="ForeignSignatures">Names of the foreign things found, such as <c>ext4 file system</c>.</param>
+public sealed record DriveInspection(
+    IBlockDevice Drive, ArraySuperblock? Superblock, string? Problem, IReadOnlyList<string> ForeignSignatures);

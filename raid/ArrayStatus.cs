@@ -1,0 +1,79 @@
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid;
+
+/// <summary>How an array is.</summary>
+public enum ArrayHealth
+{
+    /// <summary>All members are in use and in step.</summary>
+    Optimal,
+
+    /// <summary>All members are in use; a resync makes mirrors or parity agree.</summary>
+    Resyncing,
+
+    /// <summary>Members are missing or failed, no data is.</summary>
+    Degraded,
+
+    /// <summary>More failed than the redundancy makes up for: writes end with an error, reads that are possible still work.</summary>
+    Failed,
+}
+
+/// <summary>One member of an array.</summary>
+/// <param name="Role">Its role, from 0.</param>
+/// <param name="Name">The drive's name; empty for a missing member.</param>
+/// <param name="State">Its state.</param>
+/// <param name="ReadErrors">Reads that it failed, since the start.</param>
+/// <param name="WriteErrors">Writes and flushes that it failed.</param>
+/// <param name="Repairs">Bad blocks that were rewritten from redundancy.</param>
+public sealed record MemberStatus(int Role, string Name, MemberState State, long ReadErrors, long WriteErrors, long Repairs);
+
+/// <summary>A resync that is under way or needed.</summary>
+/// <param name="DoneBytes">Bytes of every member that are done.</param>
+/// <param name="TotalBytes">Bytes of every member in all.</param>
+/// <param name="BytesPerSecond">The present speed in bytes a second of every member.</param>
+public sealed record ResyncStatus(long DoneBytes, long TotalBytes, long BytesPerSecond)
+{
+    /// <summary>Progress, 0 to 100.</summary>
+    public double Percent => TotalBytes == 0 ? 100 : 100.0 * DoneBytes / TotalBytes;
+}
+
+/// <summary>A snapshot of an array.</summary>
+public sealed record ArrayStatus
+{
+    /// <summary>The name.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The UUID.</summary>
+    public required Guid Uuid { get; init; }
+
+    /// <summary>The level.</summary>
+    public required RaidLevel Level { get; init; }
+
+    /// <summary>The chunk in bytes.</summary>
+    public required int ChunkBytes { get; init; }
+
+    /// <summary>The size that the volume shows, in bytes.</summary>
+    public required long SizeBytes { get; init; }
+
+    /// <summary>The most that the members give, in bytes.</summary>
+    public required long CapacityBytes { get; init; }
+
+    /// <summary>How the array is.</summary>
+    public required ArrayHealth Health { get; init; }
+
+    /// <summary>Whether the superblocks say dirty: a crash now would need a resync.</summary>
+    public required bool Dirty { get; init; }
+
+    /// <summary>The event count of the superblocks.</summary>
+    public required ulong EventCount { get; init; }
+
+    /// <summary>The members by role.</summary>
+    public required IReadOnlyList<MemberStatus> Members { get; init; }
+
+    /// <summary>The resync, or null when none is needed.</summary>
+    public ResyncStatus? Resync { get; init; }
+
+    /// <summary>What needs the attention of a human, in sentences; empty when all is well.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+}

@@ -1,0 +1,53 @@
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>
+/// The units of the locks and of the resync: 4 KiB of the volume for mirrors, a row for parity. A row is as many bytes at the same
+/// offset of every member as fit both a chunk and 64 KiB, so that the buffers of a stripe stay small whatever the chunk.
+/// </summary>
+internal static class RaidUnits
+{
+    /// <summary>Log2 of a mirror's unit in bytes of the volume.</summary>
+    public const int MirrorShift = 12;
+
+    /// <summary>The most bytes of a row on one member.</summary>
+    public const int MaxRowBytes = 64 << 10;
+
+    /// <summary>Bytes of a row on one member.</summary>
+    public static int RowBytes(RaidGeometry geometry) => Math.Min(geometry.ChunkSize, MaxRowBytes);
+
+    /// <summary>All units of an array.</summary>
+    public static long Count(RaidGeometry geometry) =>
+        geometry.HasParity ? geometry.MemberDataSize / RowBytes(geometry) : geometry.Capacity >> MirrorShift;
+
+    /// <summary>The units that are in sync when that many bytes of every member are; <see cref="long.MaxValue"/> stays.</summary>
+    public static long FromSyncedBytes(RaidGeometry geometry, long syncedBytes)
+    {
+        if (syncedBytes == long.MaxValue)
+        {
+            return long.MaxValue;
+        }
+
+        return geometry.Level switch
+        {
+            RaidLevel.Raid1 => syncedBytes >> MirrorShift,
+
+            // Chunks that lie wholly in the rows before.
+            RaidLevel.Raid10 => syncedBytes / geometry.ChunkSize * geometry.MemberCount / RaidGeometry.NearCopies * (geometry.ChunkSize >> MirrorShift),
+            _ => syncedBytes / RowBytes(geometry),
+        };
+    }
+
+    /// <summary>The bytes of every member that are in sync when that many units are.</summary>
+    public static long ToSyncedBytes(RaidGeometry geometry, long units)
+    {
+        units = Math.Min(units, Count(geometry));
+        return geometry.Level switch
+        {
+            RaidLevel.Raid1 => units << MirrorShift,
+            RaidLevel.Raid10 => (units << MirrorShift) / geometry.ChunkSize * RaidGeometry.NearCopies / geometry.MemberCount * geometry.ChunkSize,
+            _ => units * RowBytes(geometry),
+        };
+    }
+}

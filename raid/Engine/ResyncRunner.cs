@@ -1,0 +1,239 @@
+// The resync: walks over all units of an array and makes mirrors equal, or parity right, a row at a time.
+//
+// Theory of operation. It runs on the home reactor, over a queue of its own. A few rows are in flight at once; each locks its range, so
+// writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets
+// its turn in between. While consumers are busy only one row is in flight. A row may end before the one in front of it;
+// ArrayState.SyncedUnits only moves over rows that are all done.
+
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Levels;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>A queue that can carry out rows of a resync.</summary>
+internal interface IResyncQueue
+{
+    /// <summary>Makes an object that carries out one row at a time. The queue disposes it.</summary>
+    RangeWaiter CreateRow();
+
+    /// <summary>How many units the row at a unit covers.</summary>
+    int UnitsAt(long unit);
+
+    /// <summary>Starts the row at a unit.</summary>
+    void StartRow(RangeWaiter row, long unit, IRowCompletion completion);
+
+    /// <summary>Disposes what <see cref="CreateRow"/> made; it is at rest.</summary>
+    void DisposeRow(RangeWaiter row);
+}
+
+/// <summary>See the top of the file.</summary>
+internal sealed class ResyncRunner : ReactorWork, IRowCompletion
+{
+    private const int MaxDepth = 16;
+
+    private readonly RaidArray _array;
+    private readonly Reactor _home;
+    private readonly ArrayRunOptions _options;
+    private readonly RangeWaiter[] _rows;
+    private readonly long[] _rowUnits;
+    private readonly bool[] _busy;
+    private readonly RateTimer _timer;
+    private readonly long _total;
+    private readonly double _bytesPerUnit;
+    private RaidQueue? _queue;
+    private Action? _finished;
+    private TaskCompletionSource? _stopped;
+    private long _next;
+    private long _started, _startUnit;
+    private long _activity;
+    private long _failedRows;
+    private int _inFlight;
+    private int _state; // 0 not running, 1 running, 2 finished and not yet taken
+    private bool _scheduled;
+    private bool _stopping;
+    private long _bytesPerSecond;
+
+    public ResyncRunner(RaidArray array, Reactor home, ArrayRunOptions options)
+    {
+        _array = array;
+        _home = home;
+        _options = options;
+        int depth = Math.Clamp(options.ResyncDepth, 1, MaxDepth);
+        _rows = new RangeWaiter[depth];
+        _rowUnits = new long[depth];
+        _busy = new bool[depth];
+        _timer = new RateTimer(this);
+        _total = RaidUnits.Count(array.Geometry);
+        _bytesPerUnit = array.Geometry.MemberDataSize / (double)Math.Max(1, _total);
+    }
+
+    /// <summary>The speed of late in bytes a second of every member.</summary>
+    public long BytesPerSecond => Volatile.Read(ref _bytesPerSecond);
+
+    /// <summary>Starts at <see cref="ArrayState.SyncedUnits"/>. <paramref name="finished"/> is called on the home reactor.</summary>
+    public Task StartAsync(Action finished) => _home.InvokeAsync(() =>
+    {
+        _finished = finished;
+        _queue = _array.OpenUnregistered(_home);
+        for (int i = 0; i < _rows.Length; i++)
+        {
+            _rows[i] = ((IResyncQueue)_queue).CreateRow();
+        }
+
+        _next = _startUnit = _array.State.SyncedUnits;
+        _started = Reactor.ReadClockNs();
+        Volatile.Write(ref _state, 1);
+        Schedule();
+    });
+
+    /// <summary>Whether the resync has come to its end since the last call.</summary>
+    /// <param name="failedRows">Rows that could not be made to agree.</param>
+    public bool TakeFinished(out long failedRows)
+    {
+        failedRows = Volatile.Read(ref _failedRows);
+        return Interlocked.CompareExchange(ref _state, 0, 2) == 2;
+    }
+
+    /// <summary>Ends it, finished or not, when the rows in flight are done.</summary>
+    public async Task StopAsync()
+    {
+        Task stopped = await _home.InvokeAsync(() =>
+        {
+            if (_queue is null)
+            {
+                return Task.CompletedTask;
+            }
+
+            _stopping = true;
+            _home.Cancel(_timer);
+            _stopped = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            Schedule();
+            return _stopped.Task;
+        }).ConfigureAwait(false);
+        await stopped.ConfigureAwait(false);
+    }
+
+    /// <summary>Starts rows: deferred work.</summary>
+    public override void Run()
+    {
+        _scheduled = false;
+        int depth = Depth();
+        for (int i = 0; i < _rows.Length && _inFlight < depth && !_stopping && _next < _total; i++)
+        {
+            if (!_busy[i])
+            {
+                StartRow(i);
+            }
+        }
+
+        if (_inFlight == 0 && (_stopping || _next >= _total))
+        {
+            Close();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnRowDone(RangeWaiter row, int status)
+    {
+        int index = Array.IndexOf(_rows, row);
+        _busy[index] = false;
+        _inFlight--;
+        _failedRows += status < 0 ? 1 : 0;
+        Advance();
+        long wait = ThrottleNs();
+        if (wait > 0 && !_stopping)
+        {
+            _home.Schedule(_timer, _home.NowNs + wait);
+        }
+        else
+        {
+            Schedule();
+        }
+    }
+
+    private void StartRow(int index)
+    {
+        _busy[index] = true;
+        _inFlight++;
+        _rowUnits[index] = _next;
+        long unit = _next;
+
+        // Moved first: the row may be done inside the call.
+        _next += ((IResyncQueue)_queue!).UnitsAt(unit);
+        ((IResyncQueue)_queue).StartRow(_rows[index], unit, this);
+    }
+
+    private void Advance()
+    {
+        long synced = _next;
+        for (int i = 0; i < _rows.Length; i++)
+        {
+            synced = _busy[i] ? Math.Min(synced, _rowUnits[i]) : synced;
+        }
+
+        _array.State.SyncedUnits = Math.Min(synced, _total);
+        long elapsed = Reactor.ReadClockNs() - _started;
+        if (elapsed > 0)
+        {
+            Volatile.Write(ref _bytesPerSecond, (long)((synced - _startUnit) * _bytesPerUnit / elapsed * 1e9));
+        }
+    }
+
+    /// <summary>One row while consumers are busy.</summary>
+    private int Depth()
+    {
+        long activity = 0;
+        foreach (RaidQueue queue in _array.Queues)
+        {
+            activity += queue.RequestsTaken;
+        }
+
+        bool busy = activity != _activity;
+        _activity = activity;
+        return busy ? 1 : _rows.Length;
+    }
+
+    private long ThrottleNs()
+    {
+        long limit = _options.ResyncMaxBytesPerSecond;
+        if (limit <= 0)
+        {
+            return 0;
+        }
+
+        double dueNs = (_next - _startUnit) * _bytesPerUnit / limit * 1e9;
+        return (long)dueNs - (Reactor.ReadClockNs() - _started);
+    }
+
+    private void Schedule()
+    {
+        if (!_scheduled && _queue is not null)
+        {
+            _scheduled = true;
+            _home.Defer(this);
+        }
+    }
+
+    private void Close()
+    {
+        foreach (RangeWaiter row in _rows)
+        {
+            ((IResyncQueue)_queue!).DisposeRow(row);
+        }
+
+        _queue!.Dispose();
+        _queue = null;
+        bool complete = _next >= _total;
+        Volatile.Write(ref _state, complete ? 2 : 0);
+        _stopped?.SetResult();
+        if (complete)
+        {
+            _finished!();
+        }
+    }
+
+    private sealed class RateTimer(ResyncRunner runner) : ReactorTimer
+    {
+        protected override void OnDue() => runner.Schedule();
+    }
+}

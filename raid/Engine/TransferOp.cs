@@ -1,0 +1,53 @@
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>
+/// The progress of one request that needs more than a single child: several pieces, several copies, a lock. Pooled by its queue;
+/// <see cref="RaidQueue"/> has the theory.
+/// </summary>
+internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
+{
+    /// <summary>The request that is carried out.</summary>
+    public BlockRequest Parent = null!;
+
+    /// <summary>The first byte of the volume that is not issued yet (for a flush: the next member).</summary>
+    public long Next;
+
+    /// <summary>Where the locked segment ends.</summary>
+    public long SegmentEnd;
+
+    /// <summary>Where the request ends.</summary>
+    public long End;
+
+    /// <summary>Where <see cref="Next"/> lies in the parent's vectors.</summary>
+    public IoVecCursor Cursor;
+
+    /// <summary>Parity levels: the next row of the chunks of the present stripe.</summary>
+    public int RowInStripe;
+
+    /// <summary>Parts in flight, and one while pieces are being issued.</summary>
+    public int Pending;
+
+    /// <summary>0, or the first error.</summary>
+    public int Status;
+
+    /// <summary>Whether the segment's range is locked.</summary>
+    public bool Locked;
+
+    /// <summary>Members whose blocks in this range could not be read: they are made from the others and rewritten.</summary>
+    public ulong Unreadable;
+
+    /// <summary>The link of the list of stalled operations, and of the pool.</summary>
+    public TransferOp? NextOp;
+
+    /// <inheritdoc/>
+    internal override Reactor Home => queue.Reactor;
+
+    /// <inheritdoc/>
+    internal override RangeLocks Locks => queue.Locks;
+
+    /// <inheritdoc/>
+    protected override void OnLocked() => queue.Continue(this);
+}

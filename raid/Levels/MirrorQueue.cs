@@ -1,0 +1,269 @@
+// RAID 1 and RAID 10: every block has copies.
+//
+// Theory of operation. A read goes to one copy: neighbouring requests to the same one, distant ones spread over all. Where copies
+// may differ because a resync has not come by yet, all reads go to the first copy that works, so that two reads never differ.
+// A read that fails is sent on to the next copy, and the bad block is rewritten from a good one (MirrorCopyOp).
+//
+// A write goes to all copies at once, from the submitter's own memory. Its range is locked: two writes to the same blocks in flight
+// together could reach the copies in different orders, and the copies would differ for good.
+
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Levels;
+
+/// <summary>A queue of a RAID 1 or RAID 10 array.</summary>
+internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
+{
+    private const int SpreadShift = 17;
+    private const int TriesShift = 8;
+    private const long MemberMask = (1 << TriesShift) - 1;
+
+    private readonly int _copies;
+    private readonly bool _striped;
+    private readonly long _chunkMask;
+    private readonly long _maxPieceBytes;
+    private readonly MirrorCopyOp _repair;
+
+    public MirrorQueue(RaidArray array, Reactor reactor)
+        : base(array, reactor)
+    {
+        _copies = Geometry.CopyCount;
+        _striped = Geometry.Level == RaidLevel.Raid10;
+        _chunkMask = Geometry.ChunkSize - 1;
+        _maxPieceBytes = array.MaxPieceBytes(BlockOperation.Read);
+        _repair = new MirrorCopyOp(this, array);
+    }
+
+    /// <inheritdoc/>
+    public RangeWaiter CreateRow() => new MirrorCopyOp(this, Array);
+
+    /// <inheritdoc/>
+    public int UnitsAt(long unit)
+    {
+        long bytes = Math.Min(Math.Min(MirrorCopyOp.MaxBytes, Geometry.ChunkSize), Geometry.Capacity - (unit << LockShift));
+        return (int)(bytes >> LockShift);
+    }
+
+    /// <inheritdoc/>
+    public void StartRow(RangeWaiter row, long unit, IRowCompletion completion) =>
+        ((MirrorCopyOp)row).StartResync(unit << LockShift, UnitsAt(unit) << LockShift, completion);
+
+    /// <inheritdoc/>
+    public void DisposeRow(RangeWaiter row) => ((MirrorCopyOp)row).Dispose();
+
+    /// <inheritdoc/>
+    protected override bool IsIdle => base.IsIdle && !_repair.IsBusy;
+
+    /// <inheritdoc/>
+    protected override void DisposeCore() => _repair.Dispose();
+
+    /// <inheritdoc/>
+    protected override bool LocksRange(TransferOp operation) => operation.Parent.Operation != BlockOperation.Read;
+
+    /// <inheritdoc/>
+    protected override bool StartRead(BlockRequest request)
+    {
+        long offset = request.OffsetBytes;
+        long length = request.LengthBytes;
+        if (length > _maxPieceBytes || (_striped && (offset & _chunkMask) + length > _chunkMask + 1)
+            || request.VectorCount > Array.Limits.MaxSegments)
+        {
+            return StartOperation(request);
+        }
+
+        BlockRequest? child = Children.TryRent();
+        if (child is null)
+        {
+            return false;
+        }
+
+        child.Operation = BlockOperation.Read;
+        child.Flags = request.Flags;
+        child.Traits = request.Traits;
+        child.RegisteredBuffer = request.RegisteredBuffer;
+        child.LengthBytes = length;
+        child.Vectors = request.Vectors;
+        child.VectorCount = request.VectorCount;
+        child.Parent = request;
+        child.Context = null;
+        child.Completion = this;
+        MemberPlace place = ChooseCopy(offset, length);
+        Send(child, place.Member, place.Offset);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    protected override bool AdvanceData(TransferOp operation)
+    {
+        int copies = operation.Parent.Operation == BlockOperation.Read ? 1 : _copies;
+        long most = Array.MaxPieceBytes(operation.Parent.Operation);
+        while (operation.Next < operation.SegmentEnd)
+        {
+            if (Children.Available < copies)
+            {
+                return false;
+            }
+
+            long length = Math.Min(operation.SegmentEnd - operation.Next, most);
+            if (_striped)
+            {
+                length = Math.Min(length, _chunkMask + 1 - (operation.Next & _chunkMask));
+            }
+
+            if (operation.Status == 0 && (copies == 1 ? SendRead(operation, ref length) : SendCopies(operation, ref length)))
+            {
+                continue;
+            }
+
+            operation.Next = operation.SegmentEnd;
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
+    protected override bool SettleFailure(BlockRequest child)
+    {
+        int member = (int)(child.Tag & MemberMask);
+        if (child.Operation == BlockOperation.Read)
+        {
+            return SettleRead(child, member);
+        }
+
+        if (child.Operation == BlockOperation.Discard && child.Status == -Errno.EOPNOTSUPP)
+        {
+            child.Status = 0;
+        }
+        else
+        {
+            // The other copies carry the write; if there is none left, the array is broken and the write fails.
+            child.Status = FailMember(member) ? 0 : -Errno.EIO;
+        }
+
+        return true;
+    }
+
+    /// <summary>The copy that a read of this range should use; some failed member's when none is left.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private MemberPlace ChooseCopy(long offset, long length)
+    {
+        int copy = 0;
+        if (((offset + length - 1) >> LockShift) < State.SyncedUnits)
+        {
+            copy = (int)((uint)(offset >> SpreadShift) % (uint)_copies);
+        }
+
+        MemberPlace place = Geometry.Copy(offset, copy);
+        return !IsFailed(place.Member) ? place : FindCopy(offset, copy, place);
+    }
+
+    /// <summary>The next usable copy after the given one, in cyclic order.</summary>
+    private MemberPlace FindCopy(long offset, int copy, MemberPlace fallback)
+    {
+        for (int i = 1; i < _copies; i++)
+        {
+            MemberPlace place = Geometry.Copy(offset, (copy + i) % _copies);
+            if (!IsFailed(place.Member))
+            {
+                return place;
+            }
+        }
+
+        return fallback;
+    }
+
+    private bool SendRead(TransferOp operation, ref long length)
+    {
+        BlockRequest child = Children.TryRent()!;
+        if (!Slice(child, operation, ref length, out operation.Cursor))
+        {
+            Children.Return(child);
+            operation.Status = -Errno.EINVAL;
+            return false;
+        }
+
+        MemberPlace place = ChooseCopy(operation.Next, length);
+        operation.Next += length;
+        operation.Pending++;
+        Send(child, place.Member, place.Offset);
+        return true;
+    }
+
+    private bool SendCopies(TransferOp operation, ref long length)
+    {
+        long offset = operation.Next;
+        IoVecCursor after = operation.Cursor;
+        int sent = 0;
+        for (int copy = 0; copy < _copies; copy++)
+        {
+            MemberPlace place = Geometry.Copy(offset, copy);
+            if (IsFailed(place.Member))
+            {
+                continue;
+            }
+
+            BlockRequest child = Children.TryRent()!;
+            if (!Slice(child, operation, ref length, out after))
+            {
+                Children.Return(child);
+                operation.Status = -Errno.EINVAL;
+                return false;
+            }
+
+            sent++;
+            operation.Pending++;
+            Send(child, place.Member, place.Offset);
+        }
+
+        operation.Cursor = after;
+        operation.Next = offset + length;
+        if (sent == 0)
+        {
+            operation.Status = -Errno.EIO;
+        }
+
+        return sent != 0;
+    }
+
+    private bool SettleRead(BlockRequest child, int member)
+    {
+        Array.Members[member].CountReadError();
+        long tries = (child.Tag >> TriesShift) + 1;
+        long offset = Geometry.Unmap(member, child.OffsetBytes);
+        int copy = CopyOf(offset, member);
+        for (; tries < _copies; tries++)
+        {
+            copy = (copy + 1) % _copies;
+            MemberPlace place = Geometry.Copy(offset, copy);
+            if (IsFailed(place.Member))
+            {
+                continue;
+            }
+
+            _repair.TryRepair(offset, child.LengthBytes, member);
+            child.Tag = (long)(uint)place.Member | (tries << TriesShift);
+            child.OffsetBytes = place.Offset;
+            child.Status = 0;
+            MemberQueues[place.Member]!.Submit(child);
+            return false;
+        }
+
+        return true;
+    }
+
+    private int CopyOf(long offset, int member)
+    {
+        int copy = 0;
+        while (copy < _copies - 1 && Geometry.Copy(offset, copy).Member != member)
+        {
+            copy++;
+        }
+
+        return copy;
+    }
+}

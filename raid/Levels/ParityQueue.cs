@@ -1,0 +1,306 @@
+// RAID 5 and 6: striping with one or two rotating parities.
+//
+// Theory of operation. Healthy reads go the way of RAID 0. Everything that touches parity is done in rows (ParityRow): the same columns, up
+// to 64 KiB, of every member. A write is cut into its rows; a read of a member that failed, or that answered with an error, becomes
+// rows that make the block from the others. Rows come from a bounded pool with their buffers; when it is empty the operation stalls.
+//
+// Zeroing whole stripes needs no parity arithmetic: the parities of zeroes are zero, so every member zeroes its part. A discard is
+// such a zeroing, with leave to deallocate, of the whole stripes inside its range; what it leaves at the ends stays as it was.
+
+using System.Runtime.InteropServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+
+namespace Polyblk.Raid.Levels;
+
+/// <summary>A queue of an array with parity.</summary>
+internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
+{
+    private const long RowMemoryBytes = 16 << 20;
+    private const int MinRows = 4;
+    private const int MaxRows = 64;
+    private const int MaxZeroRows = 256;
+    private const long MemberMask = 0xFF;
+    private const long Rebuilt = 0x100;
+
+    private readonly ParityRow[] _allRows;
+    private readonly int _rowBytes;
+    private readonly int _rowsPerChunk;
+    private ParityRow? _freeRows;
+    private int _freeCount;
+
+    public ParityQueue(RaidArray array, Reactor reactor)
+        : base(array, reactor)
+    {
+        _rowBytes = RaidUnits.RowBytes(Geometry);
+        _rowsPerChunk = Geometry.ChunkSize / _rowBytes;
+        Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
+        NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
+        long perRow = (long)_rowBytes * Geometry.MemberCount;
+        _allRows = new ParityRow[(int)Math.Clamp(RowMemoryBytes / perRow, MinRows, MaxRows)];
+        for (int i = _allRows.Length - 1; i >= 0; i--)
+        {
+            _allRows[i] = new ParityRow(this, array);
+            ReturnRow(_allRows[i]);
+        }
+    }
+
+    /// <summary>A row of zeroes: the source of write-zeroes.</summary>
+    internal byte* Zeroes { get; }
+
+    protected override bool HasRoom => base.HasRoom && _freeRows is not null;
+
+    protected override bool IsIdle => base.IsIdle && _freeCount == _allRows.Length;
+
+    /// <inheritdoc/>
+    public RangeWaiter CreateRow() => new ParityRow(this, Array);
+
+    /// <inheritdoc/>
+    public int UnitsAt(long unit) => 1;
+
+    /// <inheritdoc/>
+    public void StartRow(RangeWaiter row, long unit, IRowCompletion completion) => ((ParityRow)row).StartResync(unit, completion);
+
+    /// <inheritdoc/>
+    public void DisposeRow(RangeWaiter row) => ((ParityRow)row).Dispose();
+
+    /// <summary>A row of the pool is at rest again.</summary>
+    internal void ReturnRow(ParityRow row)
+    {
+        row.NextFree = _freeRows;
+        _freeRows = row;
+        _freeCount++;
+        if (HasBacklog)
+        {
+            SchedulePump();
+        }
+    }
+
+    protected override bool StartWrite(BlockRequest request)
+    {
+        if (!request.HasData || (request.Traits & BufferTraits.CpuAccessible) != 0)
+        {
+            return StartOperation(request);
+        }
+
+        // See BlockLimits.NeedsCpuAccessForWrites: parity cannot be computed of what only the kernel can reach.
+        FinishWrite(request, -Errno.EINVAL);
+        return true;
+    }
+
+    protected override bool AdvanceData(TransferOp operation)
+    {
+        BlockOperation kind = operation.Parent.Operation;
+        while (operation.Next < operation.SegmentEnd)
+        {
+            if (operation.Status != 0)
+            {
+                operation.Next = operation.SegmentEnd;
+                return true;
+            }
+
+            bool issued = kind switch
+            {
+                BlockOperation.Read => AdvanceRead(operation),
+                BlockOperation.Write => AdvanceWrite(operation),
+                _ => AdvanceZero(operation),
+            };
+            if (!issued)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    protected override bool SettleFailure(BlockRequest child)
+    {
+        int member = (int)(child.Tag & MemberMask);
+        if (child.Operation != BlockOperation.Read)
+        {
+            // A flush: the only other thing that goes to members as a child of the pool.
+            child.Status = FailMember(member) ? 0 : -Errno.EIO;
+            return true;
+        }
+
+        if ((child.Tag & Rebuilt) != 0)
+        {
+            return true;
+        }
+
+        // The child becomes a request of its own: make its range from the other members, then rewrite it.
+        Array.Members[member].CountReadError();
+        child.Tag = (long)(uint)member | Rebuilt;
+        child.OffsetBytes = Geometry.Unmap(member, child.OffsetBytes);
+        child.Status = 0;
+        if (HasBacklog || !StartChild(child))
+        {
+            Enqueue(child);
+        }
+
+        return false;
+    }
+
+    protected override bool StartChild(BlockRequest child) => StartOperation(child, 1UL << (int)(child.Tag & MemberMask));
+
+    protected override void DisposeCore()
+    {
+        foreach (ParityRow row in _allRows)
+        {
+            row.Dispose();
+        }
+
+        NativeMemory.AlignedFree(Zeroes);
+    }
+
+    private ParityRow? RentRow()
+    {
+        ParityRow? row = _freeRows;
+        if (row is not null)
+        {
+            _freeRows = row.NextFree;
+            _freeCount--;
+        }
+
+        return row;
+    }
+
+    private bool AdvanceRead(TransferOp operation)
+    {
+        long offset = operation.Next;
+        Locate(offset, out long stripe, out int dataIndex);
+        int member = Geometry.DataMember(stripe, dataIndex);
+        if ((((State.FailedMask | operation.Unreadable) >> member) & 1) == 0)
+        {
+            return SendPieceTo(operation, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
+        }
+
+        if ((operation.Parent.Traits & BufferTraits.CpuAccessible) == 0)
+        {
+            operation.Status = -Errno.EIO;
+            operation.Next = operation.SegmentEnd;
+            return true;
+        }
+
+        if (RentRow() is not { } row)
+        {
+            return false;
+        }
+
+        int inChunk = (int)(offset & ChunkMask);
+        int from = inChunk % _rowBytes;
+        int length = (int)Math.Min(_rowBytes - from, operation.SegmentEnd - offset);
+        IoVecCursor cursor = operation.Cursor;
+        operation.Cursor.Skip(length);
+        operation.Next = offset + length;
+        operation.Pending++;
+        row.StartRead(operation, (stripe * _rowsPerChunk) + (inChunk / _rowBytes), dataIndex, from, from + length, cursor);
+        return true;
+    }
+
+    /// <summary>Issues the rows of the present stripe.</summary>
+    private bool AdvanceWrite(TransferOp operation)
+    {
+        Locate(operation.Next, out long stripe, out _);
+        long stripeStart = stripe * Geometry.StripeDataSize;
+        long end = Math.Min(operation.SegmentEnd, stripeStart + Geometry.StripeDataSize);
+        int from = (int)(operation.Next - stripeStart);
+        int to = (int)(end - stripeStart);
+        for (; operation.RowInStripe < _rowsPerChunk; operation.RowInStripe++)
+        {
+            if (!Touches(from, to, operation.RowInStripe))
+            {
+                continue;
+            }
+
+            if (RentRow() is not { } row)
+            {
+                return false;
+            }
+
+            operation.Pending++;
+            row.Prepare(operation, stripe, operation.RowInStripe);
+            AddPieces(row, operation, from, to);
+            row.StartWrite();
+        }
+
+        operation.Cursor.Skip(end - operation.Next);
+        operation.Next = end;
+        operation.RowInStripe = 0;
+        return true;
+    }
+
+    /// <summary>Whether a range of a stripe's data has bytes in a row of its chunks.</summary>
+    private bool Touches(int from, int to, int rowInChunk)
+    {
+        int firstChunk = from >> ChunkShift;
+        int lastChunk = (to - 1) >> ChunkShift;
+        int rowStart = rowInChunk * _rowBytes;
+        int rowEnd = rowStart + _rowBytes;
+        int chunkMask = (int)ChunkMask;
+        bool first = (from & chunkMask) < rowEnd && (firstChunk != lastChunk || ((to - 1) & chunkMask) >= rowStart);
+        bool last = ((to - 1) & chunkMask) >= rowStart && (firstChunk != lastChunk || (from & chunkMask) < rowEnd);
+        return first || last || lastChunk - firstChunk > 1;
+    }
+
+    /// <summary>Tells a row which columns of which data blocks are written, and where their new content is.</summary>
+    private void AddPieces(ParityRow row, TransferOp operation, int from, int to)
+    {
+        int rowStart = operation.RowInStripe * _rowBytes;
+        int lastChunk = (to - 1) >> ChunkShift;
+        IoVecCursor cursor = operation.Cursor;
+        int at = from;
+        for (int chunk = from >> ChunkShift; chunk <= lastChunk; chunk++)
+        {
+            int chunkStart = chunk << ChunkShift;
+            int pieceFrom = Math.Max(from, chunkStart + rowStart);
+            int pieceTo = Math.Min(to, chunkStart + rowStart + _rowBytes);
+            if (pieceFrom >= pieceTo)
+            {
+                continue;
+            }
+
+            cursor.Skip(pieceFrom - at);
+            at = pieceFrom;
+            row.Add(chunk, pieceFrom - chunkStart - rowStart, pieceTo - chunkStart - rowStart, cursor);
+        }
+    }
+
+    private bool AdvanceZero(TransferOp operation)
+    {
+        long stripeBytes = Geometry.StripeDataSize;
+        long inStripe = operation.Next % stripeBytes;
+        long left = operation.SegmentEnd - operation.Next;
+        if (inStripe == 0 && left >= stripeBytes)
+        {
+            return AdvanceWholeZero(operation, left / stripeBytes);
+        }
+
+        if (operation.Parent.Operation == BlockOperation.Discard)
+        {
+            operation.Next = Math.Min(operation.SegmentEnd, operation.Next - inStripe + stripeBytes);
+            return true;
+        }
+
+        return AdvanceWrite(operation);
+    }
+
+    private bool AdvanceWholeZero(TransferOp operation, long stripes)
+    {
+        if (RentRow() is not { } row)
+        {
+            return false;
+        }
+
+        long most = Math.Min(MaxZeroRows / _rowsPerChunk, Array.MaxPieceBytes(BlockOperation.WriteZeroes) / Geometry.ChunkSize);
+        stripes = Math.Min(stripes, Math.Max(1, most));
+        long stripe = operation.Next / Geometry.StripeDataSize;
+        operation.Next += stripes * Geometry.StripeDataSize;
+        operation.Pending++;
+        row.Prepare(operation, stripe, 0);
+        row.StartZero((int)stripes * _rowsPerChunk);
+        return true;
+    }
+}

@@ -1,0 +1,244 @@
+// The arithmetic of a row: new content from the submitter's memory into staging, and the parities.
+
+using System.Diagnostics;
+using System.Numerics;
+using Polyblk.Core.Block;
+using Polyblk.Raid.Parity;
+
+namespace Polyblk.Raid.Levels;
+
+internal sealed unsafe partial class ParityRow
+{
+    private readonly ParityKernels _kernels;
+    private readonly byte** _pointers;
+    private readonly byte** _sources;
+    private readonly byte** _copies;
+    private readonly IoVec* _runs;
+    private bool _zeroes;
+
+    private void Compute()
+    {
+        if (_job == Job.Read)
+        {
+            Recover();
+            CopyOut();
+            return;
+        }
+
+        if (_job == Job.Resync)
+        {
+            ComputeResync();
+            return;
+        }
+
+        switch (_plan)
+        {
+            case Plan.Full:
+                FoldAll();
+                break;
+            case Plan.Modify when _reading == 0:
+                CopyPieces();
+                break;
+            case Plan.Modify:
+                ModifyPieces();
+                break;
+            case Plan.Reconstruct when _written != 0 && PiecesCoverColumns():
+                FoldAll();
+                break;
+            case Plan.Reconstruct:
+                CopyPieces();
+                Generate();
+                break;
+            default:
+                Recover();
+                CopyPieces();
+                Generate();
+                break;
+        }
+    }
+
+    private void ComputeResync()
+    {
+        if (_lo == _hi)
+        {
+            return;
+        }
+
+        if ((_lost & _dataMask) != 0)
+        {
+            Recover();
+        }
+
+        Generate();
+    }
+
+    /// <summary>Makes the lost blocks from the others, in staging.</summary>
+    private void Recover()
+    {
+        // A Q that was not read counts as lost, unless the parities that are left would not be enough then.
+        ulong missing = AllBlocks & ~_reading;
+        ulong data = missing & _dataMask;
+        ulong q = _parityCount > 1 ? 1UL << (_dataCount + 1) : 0;
+        ulong lost = data | (missing & ~_dataMask & ~q) | (BitOperations.PopCount(data) == 1 && (missing & (1UL << _dataCount)) == 0 ? 0 : missing & q);
+        PointAt(_lo);
+        bool recovered = StripeRecovery.TryRecover(_kernels, _pointers, _dataCount, _parityCount, lost, (nuint)(_hi - _lo));
+        Debug.Assert(recovered, "the plan has counted the lost blocks");
+    }
+
+    /// <summary>Computes the parities of what staging holds.</summary>
+    private void Generate()
+    {
+        PointAt(_lo);
+        nuint length = (nuint)(_hi - _lo);
+        if (_parityCount == 1)
+        {
+            _kernels.Xor(_pointers, _dataCount, _pointers[_dataCount], length);
+        }
+        else
+        {
+            _kernels.GeneratePq(_pointers, _dataCount, _pointers[_dataCount], _pointers[_dataCount + 1], length);
+        }
+    }
+
+    /// <summary>Copies all new content to staging.</summary>
+    private void CopyPieces()
+    {
+        for (ulong left = _written; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            ref Piece piece = ref _pieces[block];
+            byte* to = Staging(block) + piece.From;
+            for (int done = 0, length = piece.To - piece.From; done < length;)
+            {
+                IoVec run = NextRun(ref piece.Source, length - done);
+                Buffer.MemoryCopy(run.Base, to + done, run.Length, run.Length);
+                done += (int)run.Length;
+            }
+        }
+    }
+
+    /// <summary>Staging and the parities hold the old content: puts the new in its place and adds the differences.</summary>
+    private void ModifyPieces()
+    {
+        bool hasP = ((_lost >> _dataCount) & 1) == 0;
+        bool hasQ = _parityCount > 1 && ((_lost >> (_dataCount + 1)) & 1) == 0;
+        for (ulong left = _written; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            ref Piece piece = ref _pieces[block];
+            for (int at = piece.From; at < piece.To;)
+            {
+                IoVec run = NextRun(ref piece.Source, piece.To - at);
+                byte* old = Staging(block) + at;
+                byte* p = Staging(_dataCount) + at;
+                if (hasQ)
+                {
+                    _kernels.UpdatePq(block, run.Base, old, hasP ? p : null, Staging(_dataCount + 1) + at, run.Length);
+                }
+                else
+                {
+                    _kernels.UpdateP(run.Base, old, p, run.Length);
+                }
+
+                at += (int)run.Length;
+            }
+        }
+    }
+
+    /// <summary>Every written block is written over all columns: copies and folds in one pass.</summary>
+    private void FoldAll()
+    {
+        int length = _hi - _lo;
+        for (int i = 0; i < _dataCount; i++)
+        {
+            _runs[i] = default;
+        }
+
+        for (int done = 0; done < length;)
+        {
+            nuint step = NextStep(done, (nuint)(length - done));
+            byte* p = Staging(_dataCount) + _lo + done;
+            if (_parityCount == 1)
+            {
+                _kernels.CopyXor(_sources, _copies, _dataCount, p, step);
+            }
+            else
+            {
+                _kernels.CopyPq(_sources, _copies, _dataCount, p, Staging(_dataCount + 1) + _lo + done, step);
+            }
+
+            for (int i = 0; i < _dataCount; i++)
+            {
+                _runs[i].Base += step;
+                _runs[i].Length -= _runs[i].Length == 0 ? 0 : step;
+            }
+
+            done += (int)step;
+        }
+    }
+
+    /// <summary>Points at the sources of the next bytes of every data block. Returns how many are contiguous in all of them.</summary>
+    private nuint NextStep(int done, nuint most)
+    {
+        nuint step = most;
+        for (int i = 0; i < _dataCount; i++)
+        {
+            byte* staging = Staging(i) + _lo + done;
+            if (((_written >> i) & 1) == 0)
+            {
+                // What was read lies in staging already.
+                _sources[i] = staging;
+                _copies[i] = null;
+                continue;
+            }
+
+            if (_runs[i].Length == 0)
+            {
+                _runs[i] = NextRun(ref _pieces[i].Source, (int)most);
+            }
+
+            step = Math.Min(step, _runs[i].Length);
+            _sources[i] = _runs[i].Base;
+            _copies[i] = staging;
+        }
+
+        return step;
+    }
+
+    private bool PiecesCoverColumns()
+    {
+        for (ulong left = _written; left != 0; left &= left - 1)
+        {
+            ref Piece piece = ref _pieces[BitOperations.TrailingZeroCount(left)];
+            if (piece.From != _lo || piece.To != _hi)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Copies the block that was made to the submitter's memory.</summary>
+    private void CopyOut()
+    {
+        byte* from = Staging(_target) + _lo;
+        for (int done = 0, length = _hi - _lo; done < length;)
+        {
+            IoVec run = _pieces[_target].Source.NextRun(length - done);
+            Buffer.MemoryCopy(from + done, run.Base, run.Length, run.Length);
+            done += (int)run.Length;
+        }
+    }
+
+    private IoVec NextRun(ref IoVecCursor source, int most) =>
+        _zeroes ? new IoVec(_queue.Zeroes, (nuint)most) : source.NextRun(most);
+
+    private void PointAt(int column)
+    {
+        for (int i = 0; i < _blockCount; i++)
+        {
+            _pointers[i] = Staging(i) + column;
+        }
+    }
+}

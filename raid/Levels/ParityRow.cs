@@ -1,0 +1,486 @@
+// One row of a stripe under way: the same columns (at most 64 KiB) of every member, with their lock and their buffers.
+//
+// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, then Q. Every block has a staging
+// buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and parity in
+// the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never makes parity
+// disagree with it, which would destroy the data of others at the next reconstruction.
+//
+//   lock -> plan -> read what the plan needs -> compute -> write -> unlock
+//
+// The plan of a write covers the columns [lo, hi) in which anything is written:
+//   Full         every data block is written over all columns: nothing is read.
+//   Modify       reads the old data under the write and the parities, and adds the difference to them.
+//   Reconstruct  reads the data that is not written, and computes the parities anew.
+//   Recover      reads everything there is, makes the lost data, then goes on like Reconstruct: for a lost block that is not written
+//                over all columns while no difference can be taken of it.
+// Modify and Reconstruct are chosen by the bytes to read. Modify trusts the old parity, so it is avoided while the row is not resynced; when
+// a member is lost it is right all the same, because it keeps what the parity says about the lost block.
+//
+// A read that fails adds its block to the lost ones, and the plan is made again. What could be made from the others is written back
+// with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the lock is taken
+// and set before it is given back, so rows of other reactors never trust a block whose write failed.
+//
+// ParityRow.Fold.cs holds the arithmetic.
+
+using System.Diagnostics;
+using System.Numerics;
+using System.Runtime.InteropServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Parity;
+
+namespace Polyblk.Raid.Levels;
+
+/// <summary>See the top of the file. Belongs to one reactor's queue.</summary>
+internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, IDisposable
+{
+    private enum Job : byte
+    {
+        Read,
+        Write,
+        Zero,
+        Resync,
+    }
+
+    private enum Plan : byte
+    {
+        Full,
+        Modify,
+        Reconstruct,
+        Recover,
+    }
+
+    private struct Piece
+    {
+        public int From, To;
+        public IoVecCursor Source;
+    }
+
+    private readonly ParityQueue _queue;
+    private readonly RaidArray _array;
+    private readonly RaidGeometry _geometry;
+    private readonly int _rowBytes;
+    private readonly int _rowsPerChunk;
+    private readonly int _dataCount, _parityCount, _blockCount;
+    private readonly ulong _dataMask;
+    private readonly long _alignmentMask;
+    private readonly RequestPool _pool;
+    private readonly BlockRequest[] _requests;
+    private readonly Piece[] _pieces;
+    private readonly byte* _staging;
+
+    private TransferOp? _operation;
+    private IRowCompletion? _completion;
+    private Job _job;
+    private Plan _plan;
+    private BlockFlags _flags;
+    private long _stripe;
+    private long _memberOffset;
+    private int _target;            // Read: the block that is wanted
+    private int _lo, _hi;           // columns that the row touches
+    private ulong _written;         // data blocks with new content
+    private ulong _unreadable;      // blocks that could not be read
+    private ulong _lost;            // blocks of failed members, and the unreadable ones
+    private ulong _failed;          // blocks of failed members
+    private ulong _reading;
+    private int _pending;
+    private int _status;
+    private bool _isReading;
+
+    public ParityRow(ParityQueue queue, RaidArray array)
+    {
+        _queue = queue;
+        _array = array;
+        _geometry = array.Geometry;
+        _kernels = ParityKernels.Best;
+        _rowBytes = RaidUnits.RowBytes(_geometry);
+        _rowsPerChunk = _geometry.ChunkSize / _rowBytes;
+        _dataCount = _geometry.DataCount;
+        _parityCount = _geometry.ParityCount;
+        _blockCount = _dataCount + _parityCount;
+        _dataMask = (1UL << _dataCount) - 1;
+        _alignmentMask = array.Limits.BufferAlignment - 1;
+        _pool = new RequestPool(_blockCount, 1);
+        _requests = new BlockRequest[_blockCount];
+        _pieces = new Piece[_dataCount];
+        for (int i = 0; i < _blockCount; i++)
+        {
+            _requests[i] = _pool.TryRent()!;
+            _requests[i].Tag = i;
+        }
+
+        _staging = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes * (nuint)_blockCount, 4096);
+        _pointers = (byte**)NativeMemory.Alloc((nuint)(3 * _blockCount), (nuint)sizeof(byte*));
+        _sources = _pointers + _blockCount;
+        _copies = _sources + _blockCount;
+        _runs = (IoVec*)NativeMemory.Alloc((nuint)_dataCount, (nuint)sizeof(IoVec));
+    }
+
+    /// <summary>The link of the queue's list of rows at rest.</summary>
+    public ParityRow? NextFree { get; set; }
+
+    internal override Reactor Home => _queue.Reactor;
+
+    internal override RangeLocks Locks => _array.Locks;
+
+    /// <summary>Makes a range of a data block from the others and copies it to the submitter's memory.</summary>
+    public void StartRead(TransferOp operation, long row, int dataIndex, int from, int to, IoVecCursor destination)
+    {
+        Prepare(operation, row / _rowsPerChunk, (int)(row % _rowsPerChunk));
+        _job = Job.Read;
+        _target = dataIndex;
+        _lo = from;
+        _hi = to;
+        _pieces[dataIndex].Source = destination;
+        Lock(1);
+    }
+
+    /// <summary>Sets up the row for a write: <see cref="Add"/> and <see cref="StartWrite"/> follow.</summary>
+    public void Prepare(TransferOp operation, long stripe, int rowInChunk)
+    {
+        SetPlace(stripe, rowInChunk);
+        _operation = operation;
+        _completion = null;
+        _flags = operation.Parent.Flags & BlockFlags.Fua;
+        _zeroes = !operation.Parent.HasData;
+    }
+
+    /// <summary>Columns [from, to) of a data block get new content.</summary>
+    public void Add(int dataIndex, int from, int to, IoVecCursor source)
+    {
+        ref Piece piece = ref _pieces[dataIndex];
+        piece.From = from;
+        piece.To = to;
+        piece.Source = source;
+        _lo = _written == 0 ? from : Math.Min(_lo, from);
+        _hi = _written == 0 ? to : Math.Max(_hi, to);
+        _written |= 1UL << dataIndex;
+    }
+
+    /// <summary>Starts the write that was set up.</summary>
+    public void StartWrite()
+    {
+        _job = Job.Write;
+        Lock(1);
+    }
+
+    /// <summary>Zeroes whole rows on every member.</summary>
+    public void StartZero(int rows)
+    {
+        _job = Job.Zero;
+        _flags = _operation!.Parent.Operation == BlockOperation.Discard ? BlockFlags.Unmap : _operation.Parent.Flags;
+        Lock(rows);
+    }
+
+    /// <summary>Makes the parities of a row from its data.</summary>
+    public void StartResync(long row, IRowCompletion completion)
+    {
+        SetPlace(row / _rowsPerChunk, (int)(row % _rowsPerChunk));
+        _operation = null;
+        _completion = completion;
+        _flags = BlockFlags.None;
+        _zeroes = false;
+        _job = Job.Resync;
+        _lo = 0;
+        _hi = _rowBytes;
+        Lock(1);
+    }
+
+    /// <summary>A read or a write of a member is done.</summary>
+    public void OnCompleted(BlockRequest request)
+    {
+        int block = (int)request.Tag;
+        if (request.Status != 0)
+        {
+            int member = _geometry.BlockMember(_stripe, block);
+            if (_isReading)
+            {
+                _array.Members[member].CountReadError();
+                _unreadable |= 1UL << block;
+            }
+            else if (!_queue.FailMember(member))
+            {
+                _status = -Errno.EIO;
+            }
+        }
+        else if (!_isReading && (_unreadable & (1UL << block)) != 0)
+        {
+            _array.Members[_geometry.BlockMember(_stripe, block)].CountRepair();
+        }
+
+        PartDone();
+    }
+
+    public void Dispose()
+    {
+        foreach (BlockRequest request in _requests)
+        {
+            _pool.Return(request);
+        }
+
+        _pool.Dispose();
+        NativeMemory.AlignedFree(_staging);
+        NativeMemory.Free(_pointers);
+        NativeMemory.Free(_runs);
+    }
+
+    protected override void OnLocked() => Begin();
+
+    private void SetPlace(long stripe, int rowInChunk)
+    {
+        _stripe = stripe;
+        _memberOffset = _geometry.StripeOffset(stripe) + ((long)rowInChunk * _rowBytes);
+        FirstUnit = (stripe * _rowsPerChunk) + rowInChunk;
+        _written = 0;
+        _unreadable = 0;
+        _status = 0;
+    }
+
+    private void Lock(int rows)
+    {
+        UnitCount = rows;
+        if (Locks.LockOrWait(this))
+        {
+            Begin();
+        }
+    }
+
+    /// <summary>The lock is held: begins.</summary>
+    private void Begin()
+    {
+        if (_operation is { Unreadable: not 0 } operation)
+        {
+            _unreadable = BlocksOf(operation.Unreadable);
+        }
+
+        if (_job == Job.Zero)
+        {
+            SendZeroes();
+        }
+        else
+        {
+            ReadForPlan();
+        }
+    }
+
+    /// <summary>Makes the plan and reads what it needs; comes back here when one of the reads fails.</summary>
+    private void ReadForPlan()
+    {
+        _failed = BlocksOf(_array.State.FailedMask);
+        _lost = _failed | _unreadable;
+        if (BitOperations.PopCount(_lost) > _parityCount)
+        {
+            Finish(-Errno.EIO);
+            return;
+        }
+
+        _reading = _job switch
+        {
+            Job.Write => PlanWrite(),
+            Job.Resync => PlanResync(),
+            _ => BlocksForRecovery(),
+        };
+        _isReading = true;
+        _pending = 1;
+        for (ulong left = _reading; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            bool underWrite = _job == Job.Write && _plan == Plan.Modify && block < _dataCount;
+            int from = underWrite ? _pieces[block].From : _lo;
+            int to = underWrite ? _pieces[block].To : _hi;
+            Send(BlockOperation.Read, block, from, to);
+        }
+
+        PartDone();
+    }
+
+    private void PartDone()
+    {
+        if (--_pending != 0)
+        {
+            return;
+        }
+
+        if (!_isReading)
+        {
+            Finish(_status);
+        }
+        else if ((_unreadable & _reading) != 0)
+        {
+            ReadForPlan();
+        }
+        else
+        {
+            Compute();
+            WriteBack();
+        }
+    }
+
+    /// <summary>Chooses the plan of a write. Returns the blocks to read.</summary>
+    private ulong PlanWrite()
+    {
+        int width = _hi - _lo;
+        ulong covered = 0;
+        int modifyBytes = 0, coveredBlocks = 0;
+        for (ulong left = _written; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            int length = _pieces[block].To - _pieces[block].From;
+            modifyBytes += length;
+            if (length == width)
+            {
+                covered |= 1UL << block;
+                coveredBlocks++;
+            }
+        }
+
+        ulong uncovered = _dataMask & ~covered;
+        if (uncovered == 0)
+        {
+            _plan = Plan.Full;
+            return 0;
+        }
+
+        ulong liveParities = ~_dataMask & AllBlocks & ~_lost;
+
+        // A parity that could not be read is made anew and so repaired: no difference can be added to it.
+        bool canModify = (_written & _lost) == 0 && (_unreadable & ~_failed & ~_dataMask) == 0;
+        bool canReconstruct = (uncovered & _lost) == 0;
+        bool synced = FirstUnit < _array.State.SyncedUnits;
+        modifyBytes += BitOperations.PopCount(liveParities) * width;
+        int reconstructBytes = (_dataCount - coveredBlocks) * width;
+        if (canModify && (!canReconstruct || (synced && modifyBytes < reconstructBytes)))
+        {
+            _plan = Plan.Modify;
+
+            // With every parity lost there is no difference to take: the data is written as it is.
+            return liveParities == 0 ? 0 : _written | liveParities;
+        }
+
+        if (canReconstruct)
+        {
+            _plan = Plan.Reconstruct;
+            return uncovered;
+        }
+
+        _plan = Plan.Recover;
+        return BlocksForRecovery();
+    }
+
+    /// <summary>All data, and as many parities as data is lost. Nothing when no parity would be left to write.</summary>
+    private ulong PlanResync()
+    {
+        _plan = Plan.Recover;
+        ulong parities = AllBlocks & ~_dataMask & ~_failed;
+        if (BitOperations.PopCount(_failed) >= _parityCount || parities == 0)
+        {
+            _lo = _hi = 0;
+            return 0;
+        }
+
+        return (_lost & _dataMask) == 0 ? _dataMask : BlocksForRecovery();
+    }
+
+    /// <summary>Everything there is, but no Q where P is enough.</summary>
+    private ulong BlocksForRecovery()
+    {
+        ulong live = AllBlocks & ~_lost;
+        ulong p = 1UL << _dataCount;
+        bool onlyOneData = BitOperations.PopCount(_lost & _dataMask) == 1 && (_lost & p) == 0;
+        return onlyOneData ? live & (_dataMask | p) : live;
+    }
+
+    /// <summary>Writes what changed, and what was repaired, to every member that has not failed.</summary>
+    private void WriteBack()
+    {
+        _isReading = false;
+        _pending = 1;
+
+        // Whoever failed since the plan was made is not written to: it is in the mask for good.
+        ulong failed = BlocksOf(_array.State.FailedMask);
+        ulong wide = _job == Job.Read ? _unreadable & (1UL << _target) : _unreadable;
+        if (_job != Job.Read)
+        {
+            wide |= AllBlocks & ~_dataMask;
+        }
+
+        ulong written = _job == Job.Write ? _written : 0;
+        bool recovered = _job != Job.Write || _plan == Plan.Recover;
+        if (!recovered)
+        {
+            // Only Recover fills the columns around the new content.
+            wide &= ~_dataMask;
+        }
+
+        for (ulong left = (wide | written) & ~failed; left != 0 && _lo != _hi; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            bool whole = (wide & (1UL << block)) != 0;
+            Send(BlockOperation.Write, block, whole ? _lo : _pieces[block].From, whole ? _hi : _pieces[block].To);
+        }
+
+        PartDone();
+    }
+
+    private void SendZeroes()
+    {
+        _isReading = false;
+        _pending = 1;
+        for (ulong left = AllBlocks & ~BlocksOf(_array.State.FailedMask); left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            BlockRequest request = _requests[block];
+            request.Prepare(BlockOperation.WriteZeroes, _memberOffset, (long)UnitCount * _rowBytes, null, 0, this);
+            request.Flags = _flags;
+            _pending++;
+            _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
+        }
+
+        PartDone();
+    }
+
+    private void Send(BlockOperation operation, int block, int from, int to)
+    {
+        BlockRequest request = _requests[block];
+        *request.OwnVectors = new IoVec(Staging(block) + from, (nuint)(to - from));
+        request.Prepare(operation, _memberOffset + from, to - from, request.OwnVectors, 1, this);
+        request.Flags = operation == BlockOperation.Write ? _flags : BlockFlags.None;
+        bool aligned = ((from | to) & _alignmentMask) == 0;
+        request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | (aligned ? BufferTraits.Aligned : BufferTraits.None);
+        _pending++;
+        _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
+    }
+
+    private ulong AllBlocks => _blockCount == 64 ? ulong.MaxValue : (1UL << _blockCount) - 1;
+
+    /// <summary>The blocks that members of a mask hold in this stripe. (Zeroing spans stripes with the same mask of members.)</summary>
+    private ulong BlocksOf(ulong members)
+    {
+        ulong blocks = 0;
+        for (ulong left = members; left != 0; left &= left - 1)
+        {
+            blocks |= 1UL << _geometry.BlockIndex(_stripe, BitOperations.TrailingZeroCount(left));
+        }
+
+        return blocks;
+    }
+
+    private byte* Staging(int block) => _staging + ((long)block * _rowBytes);
+
+    private void Finish(int status)
+    {
+        Locks.Unlock(FirstUnit, UnitCount);
+        TransferOp? operation = _operation;
+        if (operation is null)
+        {
+            _completion!.OnRowDone(this, status);
+            return;
+        }
+
+        _operation = null;
+        _queue.ReturnRow(this);
+        _queue.PartDone(operation, status);
+    }
+}

@@ -1,0 +1,199 @@
+// An array: a block device made of members. What is here is what all reactors and the control task share; the data path is in
+// Engine/RaidQueue.cs and Levels/, changes of the superblocks are made by Engine/ArrayControl.cs, arrays are made and started by
+// ArrayBuilder.
+
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Levels;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid;
+
+/// <summary>
+/// A running array. Its drives stay the caller's: dispose the array first, then them. The home reactor that it was started with carries the
+/// superblock writes and the resync, and must outlive it.
+/// </summary>
+public sealed class RaidArray : IBlockDevice
+{
+    private readonly Lock _lock = new();
+    private readonly long[] _maxPieceBytes;
+    private RaidQueue[] _queues = [];
+    private long _sizeBytes;
+    private bool _stopped;
+
+    internal RaidArray(ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, long syncedBytes)
+    {
+        Uuid = superblock.ArrayUuid;
+        Name = superblock.Name;
+        Geometry = geometry;
+        Members = members;
+        _sizeBytes = superblock.ExportedSize;
+        ulong missing = 0;
+        foreach (RaidMember member in members)
+        {
+            missing |= member.Drive is null ? 1UL << member.Role : 0;
+        }
+
+        State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, syncedBytes));
+        Limits = ArrayLimits.Of(geometry, members, superblock.ExportedSize);
+        _maxPieceBytes = ArrayLimits.MaxPieceBytes(members);
+        Control = new ArrayControl(this, superblock, home, options);
+    }
+
+    /// <inheritdoc/>
+    public event Action<IBlockDevice>? Resized;
+
+    /// <inheritdoc/>
+    public string Name { get; }
+
+    /// <summary>The array's UUID.</summary>
+    public Guid Uuid { get; }
+
+    /// <summary>Where its bytes lie.</summary>
+    public RaidGeometry Geometry { get; }
+
+    /// <inheritdoc/>
+    public long SizeBytes => Volatile.Read(ref _sizeBytes);
+
+    /// <inheritdoc/>
+    public BlockLimits Limits { get; }
+
+    internal RaidMember[] Members { get; }
+
+    internal ArrayState State { get; }
+
+    internal RangeLocks Locks { get; } = new();
+
+    internal ArrayControl Control { get; }
+
+    /// <summary>Whether an unclean stop can leave members that disagree, so that the superblocks must say dirty before a write.</summary>
+    internal bool TracksDirt => Geometry.HasParity || Geometry.CopyCount > 1;
+
+    /// <summary>The open queues; a snapshot.</summary>
+    internal RaidQueue[] Queues => Volatile.Read(ref _queues);
+
+    /// <summary>
+    /// Opens the array on a reactor; see <see cref="IBlockDevice.OpenQueue"/>. All openers of one reactor share one queue; each disposes it once.
+    /// </summary>
+    public IBlockQueue OpenQueue(Reactor reactor)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        lock (_lock)
+        {
+            if (Array.Find(_queues, q => ReferenceEquals(q.Reactor, reactor)) is { } open)
+            {
+                // Queues are closed on the reactor's thread, where this is: it cannot vanish meanwhile.
+                open.AddReference();
+                return open;
+            }
+        }
+
+        RaidQueue queue = OpenUnregistered(reactor);
+        bool stopped;
+        lock (_lock)
+        {
+            stopped = _stopped;
+            if (!stopped)
+            {
+                _queues = [.. _queues, queue];
+            }
+        }
+
+        if (stopped)
+        {
+            queue.Dispose();
+            throw new ArrayException($"Array {Name} has been stopped: start it again.");
+        }
+
+        return queue;
+    }
+
+    /// <summary>A snapshot of the array's state. Any thread.</summary>
+    public ArrayStatus GetStatus() => Control.GetStatus();
+
+    /// <summary>
+    /// Shows another size to the consumers and raises <see cref="Resized"/>.
+    /// </summary>
+    /// <param name="newSizeBytes">A multiple of 4096, at most the capacity that the members give.</param>
+    /// <exception cref="ArrayException">The size is not possible, or the superblocks could not be written.</exception>
+    public async Task ResizeAsync(long newSizeBytes)
+    {
+        if (newSizeBytes <= 0 || newSizeBytes % 4096 != 0 || newSizeBytes > Geometry.Capacity)
+        {
+            throw new ArrayException(
+                $"Array {Name} cannot have {newSizeBytes} bytes: use a multiple of 4096 up to {Geometry.Capacity & ~4095L}, which is what its drives give.");
+        }
+
+        await Control.ResizeAsync(newSizeBytes, () => Volatile.Write(ref _sizeBytes, newSizeBytes)).ConfigureAwait(false);
+        Resized?.Invoke(this);
+    }
+
+    /// <summary>
+    /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must be closed.
+    /// </summary>
+    /// <exception cref="ArrayException">Queues are open, or the superblocks could not be written.</exception>
+    public async Task StopAsync()
+    {
+        if (BeginStop())
+        {
+            await Control.StopAsync(markClean: true).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Stops the array if <see cref="StopAsync"/> was not called.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync().ConfigureAwait(false);
+        Control.Dispose();
+    }
+
+    /// <summary>Ends the array without telling the superblocks, as a crash does. For tests.</summary>
+    internal async Task AbandonAsync()
+    {
+        if (BeginStop())
+        {
+            await Control.StopAsync(markClean: false).ConfigureAwait(false);
+            Control.Dispose();
+        }
+    }
+
+    /// <summary>A queue that the control task uses itself: it is not counted among the consumers'.</summary>
+    internal RaidQueue OpenUnregistered(Reactor reactor) => Geometry.Level switch
+    {
+        RaidLevel.Raid0 => new StripedQueue(this, reactor),
+        RaidLevel.Raid1 or RaidLevel.Raid10 => new MirrorQueue(this, reactor),
+        _ => new ParityQueue(this, reactor),
+    };
+
+    /// <summary>A queue was disposed.</summary>
+    internal void Forget(RaidQueue queue)
+    {
+        lock (_lock)
+        {
+            _queues = [.. _queues.Where(q => !ReferenceEquals(q, queue))];
+        }
+    }
+
+    /// <summary>Whether a member is there and was not given up.</summary>
+    internal bool IsUsable(int role) => ((State.FailedMask >> role) & 1) == 0;
+
+    /// <summary>The longest piece of an operation that every member takes as one request.</summary>
+    internal long MaxPieceBytes(BlockOperation operation) => _maxPieceBytes[(int)operation];
+
+    private bool BeginStop()
+    {
+        lock (_lock)
+        {
+            if (_queues.Length != 0)
+            {
+                throw new ArrayException($"Array {Name} is in use by {_queues.Length} queues: stop its exports first.");
+            }
+
+            bool first = !_stopped;
+            _stopped = true;
+            return first;
+        }
+    }
+}

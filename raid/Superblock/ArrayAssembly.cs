@@ -1,0 +1,208 @@
+// Assembly: from the superblocks found on drives to the decision whether and how the array starts. Pure; touches no drive.
+//
+// Theory of operation. The superblock with the highest event count speaks for the array. A member belongs to it when the newest
+// superblock lists its UUID in its role as present and it is at most one event behind (see ArraySuperblock for why one is
+// right). Every other candidate is left out, with the reason; what is left out is never read as data. When two superblocks of
+// one event count disagree about the members, the array was started twice with different drives: there is no truth to choose,
+// and the user must. Where something is wrong that could be a mistake of the user (mixed arrays, copied drives, shrunk drives),
+// assembly refuses as a whole instead of starting with less redundancy.
+
+using System.Collections.Immutable;
+using System.Numerics;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Superblock;
+
+/// <summary>A drive on which a superblock was found.</summary>
+/// <param name="Path">How the user knows the drive.</param>
+/// <param name="SizeBytes">The drive's size.</param>
+/// <param name="Superblock">Its valid superblock.</param>
+public sealed record AssemblyCandidate(string Path, long SizeBytes, ArraySuperblock Superblock);
+
+/// <summary>The decision about an array.</summary>
+public enum AssemblyOutcome
+{
+    /// <summary>All members are there and in step.</summary>
+    Complete,
+
+    /// <summary>Members are missing or stale, but no data is.</summary>
+    Degraded,
+
+    /// <summary>The array must not start like this.</summary>
+    Refused,
+}
+
+/// <summary>A candidate that is not used, and why.</summary>
+/// <param name="Candidate">The drive.</param>
+/// <param name="Reason">Why it is left out and what to do.</param>
+public sealed record LeftOutMember(AssemblyCandidate Candidate, string Reason);
+
+/// <summary>The result of <see cref="ArrayAssembly.Assemble"/>.</summary>
+public sealed record AssemblyResult
+{
+    /// <summary>The decision.</summary>
+    public required AssemblyOutcome Outcome { get; init; }
+
+    /// <summary>Why it is refused, and what to do; null otherwise.</summary>
+    public string? Error { get; init; }
+
+    /// <summary>The superblock that speaks for the array; null when refused before one was found.</summary>
+    public ArraySuperblock? Newest { get; init; }
+
+    /// <summary>The geometry, unless refused.</summary>
+    public RaidGeometry? Geometry { get; init; }
+
+    /// <summary>The drives by role; null where the member is missing.</summary>
+    public ImmutableArray<AssemblyCandidate?> Members { get; init; } = [];
+
+    /// <summary>Drives that are not used.</summary>
+    public ImmutableArray<LeftOutMember> LeftOut { get; init; } = [];
+
+    /// <summary>One bit for each role without a usable member.</summary>
+    public ulong MissingRoles { get; init; }
+
+    /// <summary>True when parity or copies must be resynced; always false without redundancy.</summary>
+    public bool NeedsResync { get; init; }
+
+    /// <summary>The bytes of every member that need no resync any more; 0 when the resync begins anew.</summary>
+    public long ResyncFrom { get; init; }
+}
+
+/// <summary>Decides how an array starts.</summary>
+public static class ArrayAssembly
+{
+    /// <summary>How many events a member may be behind: the one update that a crash cut short.</summary>
+    private const ulong MaxLag = 1;
+
+    /// <summary>Assembles one array from all drives that claim to belong to it.</summary>
+    public static AssemblyResult Assemble(IReadOnlyList<AssemblyCandidate> candidates)
+    {
+        if (candidates.Count == 0) return Refuse("No drive with a superblock of this array was found: check the paths.");
+        if (FindMixture(candidates) is { } mixture) return Refuse(mixture);
+        if (FindCopy(candidates) is { } copy) return Refuse(copy);
+
+        ArraySuperblock newest = candidates.MaxBy(candidate => candidate.Superblock.EventCount)!.Superblock;
+        if (FindDisagreement(candidates, newest) is { } disagreement) return Refuse(disagreement, newest);
+        if (!newest.TryGetGeometry(out RaidGeometry? geometry, out string? shapeError)) return Refuse(shapeError!, newest);
+
+        var members = new AssemblyCandidate?[newest.MemberCount];
+        var leftOut = ImmutableArray.CreateBuilder<LeftOutMember>();
+        foreach (AssemblyCandidate candidate in candidates)
+        {
+            if (ReasonToLeaveOut(candidate, newest) is { } reason) leftOut.Add(new LeftOutMember(candidate, reason));
+            else members[candidate.Superblock.Role] = candidate;
+        }
+        if (FindShrunk(members) is { } shrunk) return Refuse(shrunk, newest);
+        return Decide(newest, geometry!, members, leftOut.ToImmutable());
+    }
+
+    private static AssemblyResult Decide(
+        ArraySuperblock newest, RaidGeometry geometry, AssemblyCandidate?[] members, ImmutableArray<LeftOutMember> leftOut)
+    {
+        ulong missing = 0;
+        for (int role = 0; role < members.Length; role++)
+            if (members[role] == null) missing |= 1UL << role;
+        bool survives = geometry.SurvivesWithout(missing);
+        bool needsResync = newest.NeedsResync && geometry.CopyCount + geometry.ParityCount > 1;
+        return new AssemblyResult
+        {
+            Outcome = !survives ? AssemblyOutcome.Refused : missing == 0 ? AssemblyOutcome.Complete : AssemblyOutcome.Degraded,
+            Error = survives ? null : TooFew(newest, geometry, missing, leftOut),
+            Newest = newest,
+            Geometry = survives ? geometry : null,
+            Members = [.. members],
+            LeftOut = leftOut,
+            MissingRoles = missing,
+            NeedsResync = needsResync,
+            ResyncFrom = needsResync ? Math.Max(0, newest.ResyncCheckpoint) : 0,
+        };
+    }
+
+    private static string? FindMixture(IReadOnlyList<AssemblyCandidate> candidates)
+    {
+        AssemblyCandidate first = candidates[0];
+        foreach (AssemblyCandidate other in candidates)
+            if (other.Superblock.ArrayUuid != first.Superblock.ArrayUuid)
+                return $"{first.Path} belongs to array '{first.Superblock.Name}' ({first.Superblock.ArrayUuid}) and {other.Path} to "
+                    + $"'{other.Superblock.Name}' ({other.Superblock.ArrayUuid}): start one array at a time, with its own drives.";
+        return null;
+    }
+
+    private static string? FindCopy(IReadOnlyList<AssemblyCandidate> candidates)
+    {
+        var seen = new Dictionary<Guid, AssemblyCandidate>();
+        foreach (AssemblyCandidate candidate in candidates)
+        {
+            if (!seen.TryAdd(candidate.Superblock.MemberUuid, candidate))
+                return $"{seen[candidate.Superblock.MemberUuid].Path} and {candidate.Path} are the same member "
+                    + $"({candidate.Superblock.MemberUuid}); one is a copy or a second path of the other: leave one of them out.";
+        }
+        return null;
+    }
+
+    /// <summary>Superblocks that no order of events explains.</summary>
+    private static string? FindDisagreement(IReadOnlyList<AssemblyCandidate> candidates, ArraySuperblock newest)
+    {
+        string newestPath = candidates.First(candidate => ReferenceEquals(candidate.Superblock, newest)).Path;
+        foreach (AssemblyCandidate candidate in candidates)
+        {
+            ArraySuperblock superblock = candidate.Superblock;
+            if (superblock.EventCount == newest.EventCount && !superblock.Members.AsSpan().SequenceEqual(newest.Members.AsSpan()))
+                return $"{newestPath} and {candidate.Path} are equally new but disagree about the members: the array was started "
+                    + "twice, with different drives. Decide whose data to keep and leave the other drives out.";
+            if (Shape(superblock) != Shape(newest))
+                return $"{newestPath} and {candidate.Path} describe the same array with different geometry: leave out the drive "
+                    + "that does not belong to it.";
+            // Dropped at an event that it claims to have seen: it went its own way after that.
+            MemberEntry entry = newest.Members[superblock.Role];
+            if (entry.Uuid == superblock.MemberUuid && entry.EventCount != 0 && superblock.EventCount >= entry.EventCount)
+                return $"{candidate.Path} was used apart from {newestPath} after event {entry.EventCount}: the array was started "
+                    + "twice, with different drives. Decide whose data to keep and leave the other drives out.";
+        }
+        return null;
+    }
+
+    private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size) Shape(ArraySuperblock superblock) =>
+        (superblock.Level, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset, superblock.MemberDataSize);
+
+    private static string? ReasonToLeaveOut(AssemblyCandidate candidate, ArraySuperblock newest)
+    {
+        ArraySuperblock superblock = candidate.Superblock;
+        MemberEntry entry = newest.Members[superblock.Role];
+        if (entry.Uuid != superblock.MemberUuid)
+            return $"{candidate.Path} was replaced in its role {superblock.Role}: its data is stale. It can be used as a new drive.";
+        if (entry.State != MemberState.Present)
+            return $"{candidate.Path} (role {superblock.Role}) failed or was missing at event {entry.EventCount}, its data is stale: "
+                + "it must be rebuilt before it is used again.";
+        if (newest.EventCount - superblock.EventCount > MaxLag)
+            return $"{candidate.Path} (role {superblock.Role}) is stale: it is at event {superblock.EventCount}, the array at "
+                + $"{newest.EventCount}. It must be rebuilt before it is used again.";
+        return null;
+    }
+
+    private static string? FindShrunk(AssemblyCandidate?[] members)
+    {
+        foreach (AssemblyCandidate? member in members)
+        {
+            if (member == null) continue;
+            long needed = member.Superblock.MemberDataOffset + member.Superblock.MemberDataSize;
+            if (member.SizeBytes < needed)
+                return $"{member.Path} has {member.SizeBytes} bytes but its member needs {needed}: the drive shrank or is an "
+                    + "incomplete copy. Restore its size, or leave it out to start without it.";
+        }
+        return null;
+    }
+
+    private static string TooFew(
+        ArraySuperblock newest, RaidGeometry geometry, ulong missing, ImmutableArray<LeftOutMember> leftOut)
+    {
+        var roles = Enumerable.Range(0, newest.MemberCount).Where(role => (missing >> role & 1) != 0);
+        string stale = leftOut.IsEmpty ? "" : " Not usable: " + string.Join(" ", leftOut.Select(member => member.Reason));
+        return $"Array '{newest.Name}' ({newest.Level.Name()}, {newest.MemberCount} members) lacks {BitOperations.PopCount(missing)} "
+            + $"members (roles {string.Join(", ", roles)}) and can lose {geometry.Redundancy}"
+            + $"{(newest.Level == RaidLevel.Raid10 ? " of each neighbouring pair" : "")}: connect the missing drives.{stale}";
+    }
+
+    private static AssemblyResult Refuse(string error, ArraySuperblock? newest = null) =>
+        new() { Outcome = AssemblyOutcome.Refused, Error = error, Newest = newest };
+}

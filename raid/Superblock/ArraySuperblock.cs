@@ -1,0 +1,175 @@
+// What a superblock says. Immutable: an update is a copy with a higher event count.
+//
+// Theory of operation of the event count. Every update of an array's metadata raises the event count by one and is written to
+// all members that are present; none may begin before the one before it is written or has recorded as failed the members that
+// did not take it; and no write is acknowledged without a member before an update that marks it failed is on the others. So a
+// member that the newest superblock calls present and that is at most one event behind only missed the update that a crash cut
+// short: it is in step. Whatever is further behind, or called failed by the newest, is stale.
+
+using System.Collections.Immutable;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Superblock;
+
+/// <summary>The state of a member as the array last knew it; the values are stored.</summary>
+public enum MemberState : byte
+{
+    /// <summary>No drive has this role.</summary>
+    Missing = 0,
+
+    /// <summary>In step with the array.</summary>
+    Present = 1,
+
+    /// <summary>Dropped from the array after an error; its data is stale.</summary>
+    Failed = 2,
+}
+
+/// <summary>The state of the array; the values are stored.</summary>
+[Flags]
+public enum ArrayStateFlags : uint
+{
+    /// <summary>Stopped in order: parity and copies agree with the data.</summary>
+    Clean = 0,
+
+    /// <summary>In use, or not stopped in order: parity and copies may not agree with the data.</summary>
+    Dirty = 1,
+}
+
+/// <summary>Optional parts of the format that an older program may ignore; none yet.</summary>
+[Flags]
+public enum CompatibleFeatures : ulong
+{
+    /// <summary>None.</summary>
+    None = 0,
+}
+
+/// <summary>Parts of the format without which the array must not be used; none yet.</summary>
+[Flags]
+public enum IncompatibleFeatures : ulong
+{
+    /// <summary>None.</summary>
+    None = 0,
+}
+
+/// <summary>A row of the member table.</summary>
+/// <param name="Uuid">The member's UUID; empty when the role never had a drive.</param>
+/// <param name="State">Its state.</param>
+/// <param name="EventCount">
+/// For a failed or missing member: the event count of the update that first said so, which that member did not take; else 0.
+/// </param>
+public readonly record struct MemberEntry(Guid Uuid, MemberState State, ulong EventCount = 0);
+
+/// <summary>The contents of a superblock.</summary>
+public sealed record ArraySuperblock
+{
+    /// <summary>The longest name in bytes of UTF-8.</summary>
+    public const int MaxNameBytes = 63;
+
+    /// <summary>The value of <see cref="ResyncCheckpoint"/> when no resync is under way.</summary>
+    public const long NoResync = -1;
+
+    /// <summary>Identifies the array.</summary>
+    public required Guid ArrayUuid { get; init; }
+
+    /// <summary>Identifies this member.</summary>
+    public required Guid MemberUuid { get; init; }
+
+    /// <summary>The array's name: 1..63 bytes of UTF-8 without control characters.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The level.</summary>
+    public required RaidLevel Level { get; init; }
+
+    /// <summary>Parity blocks in a stripe.</summary>
+    public required int ParityCount { get; init; }
+
+    /// <summary>The chunk in bytes.</summary>
+    public required int ChunkSize { get; init; }
+
+    /// <summary>The number of members, 1..64.</summary>
+    public required int MemberCount { get; init; }
+
+    /// <summary>The role of this member, 0..<see cref="MemberCount"/> - 1.</summary>
+    public required int Role { get; init; }
+
+    /// <summary>Where the data of every member begins, in bytes.</summary>
+    public required long MemberDataOffset { get; init; }
+
+    /// <summary>The bytes of data and parity on every member.</summary>
+    public required long MemberDataSize { get; init; }
+
+    /// <summary>The capacity that the geometry gives, in bytes.</summary>
+    public required long ArraySize { get; init; }
+
+    /// <summary>The size that the volume shows, in bytes: at most <see cref="ArraySize"/>, a multiple of 512.</summary>
+    public required long ExportedSize { get; init; }
+
+    /// <summary>Raised by one with every update of the array.</summary>
+    public required ulong EventCount { get; init; }
+
+    /// <summary>Raised by one with every write of a superblock to this member; its lowest bit is the slot.</summary>
+    public ulong Sequence { get; init; }
+
+    /// <summary>When the array was made.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>When this superblock was made.</summary>
+    public required DateTimeOffset UpdatedAt { get; init; }
+
+    /// <summary>Clean or dirty.</summary>
+    public ArrayStateFlags State { get; init; }
+
+    /// <summary>Since when the array is dirty; null when it is clean.</summary>
+    public DateTimeOffset? DirtySince { get; init; }
+
+    /// <summary>
+    /// Bytes of every member, from <see cref="MemberDataOffset"/>, that are resynced already; <see cref="NoResync"/> when none is
+    /// needed.
+    /// </summary>
+    public long ResyncCheckpoint { get; init; } = NoResync;
+
+    /// <summary>Features that may be ignored.</summary>
+    public CompatibleFeatures Compatible { get; init; }
+
+    /// <summary>Features that must be known.</summary>
+    public IncompatibleFeatures Incompatible { get; init; }
+
+    /// <summary>All members by role.</summary>
+    public required ImmutableArray<MemberEntry> Members { get; init; }
+
+    /// <summary>True after an unclean stop or in the midst of a resync.</summary>
+    public bool NeedsResync => (State & ArrayStateFlags.Dirty) != 0 || ResyncCheckpoint != NoResync;
+
+    /// <summary>The array's geometry, or an error when the fields make none.</summary>
+    public bool TryGetGeometry(out RaidGeometry? geometry, out string? error)
+    {
+        geometry = null;
+        error = RaidGeometry.CheckShape(Level, ChunkSize, MemberCount, MemberDataOffset);
+        if (error != null) return false;
+        if (MemberDataSize <= 0 || MemberDataSize > long.MaxValue - MemberDataOffset)
+        {
+            error = $"The member data size {MemberDataSize} is not possible.";
+            return false;
+        }
+        Span<long> sizes = stackalloc long[MemberCount];
+        sizes.Fill(MemberDataOffset + MemberDataSize);
+        return RaidGeometry.TryCreate(Level, ChunkSize, sizes, out geometry, out error, MemberDataOffset);
+    }
+
+    /// <inheritdoc/>
+    public bool Equals(ArraySuperblock? other) =>
+        other != null && EqualFields(other) && Members.AsSpan().SequenceEqual(other.Members.AsSpan());
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(ArrayUuid, MemberUuid, EventCount, Sequence);
+
+    private bool EqualFields(ArraySuperblock other) =>
+        (ArrayUuid, MemberUuid, Name, Level, ParityCount, ChunkSize, MemberCount)
+            == (other.ArrayUuid, other.MemberUuid, other.Name, other.Level, other.ParityCount, other.ChunkSize, other.MemberCount)
+        && (Role, MemberDataOffset, MemberDataSize, ArraySize, ExportedSize, EventCount, Sequence)
+            == (other.Role, other.MemberDataOffset, other.MemberDataSize, other.ArraySize, other.ExportedSize,
+                other.EventCount, other.Sequence)
+        && (CreatedAt, UpdatedAt, State, DirtySince, ResyncCheckpoint, Compatible, Incompatible)
+            == (other.CreatedAt, other.UpdatedAt, other.State, other.DirtySince, other.ResyncCheckpoint,
+                other.Compatible, other.Incompatible);
+}

@@ -1,0 +1,286 @@
+// The superblock on disk: 4096 bytes, little-endian, in two slots at the start of each member.
+//
+// Theory of operation. Slot 0 is at byte 0, slot 1 at 64 KiB. Each write of a superblock takes the next sequence number and goes
+// to the slot of its lowest bit, which is never the slot of the last valid one; so a torn write destroys only what was being
+// written. A reader takes the valid superblock with the higher sequence number. (Creating an array therefore writes both slots,
+// so that none of an earlier array is left.) A checksum guards the whole block; a superblock
+// with a good checksum is checked for sense all the same, for it may come from anywhere. Parsing never throws.
+//
+//   0 magic[8]          8 version u32          12 crc32c u32 (of the block with this field 0)
+//  16 sequence u64     24 event count u64      32 array UUID[16]        48 member UUID[16]
+//  64 compatible u64   72 incompatible u64     80 level u32             84 parity count u32
+//  88 chunk size u32   92 member count u32     96 role u32             100 state flags u32
+// 104 data offset i64 112 member data size i64 120 array size i64      128 exported size i64
+// 136 created i64     144 updated i64          152 dirty since i64 (times: Unix milliseconds; 0: clean)
+// 160 resync checkpoint i64 (-1: none)         168 zero[24]             192 name[64], zero-padded UTF-8
+// 256 member table: 64 rows of { UUID[16], state u8, zero[7], event count u64 }        2304 zero[1792]
+
+using System.Buffers.Binary;
+using System.Collections.Immutable;
+using System.Text;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Superblock;
+
+/// <summary>What became of parsing a superblock.</summary>
+public enum SuperblockStatus
+{
+    /// <summary>A superblock that can be used.</summary>
+    Valid,
+
+    /// <summary>There is no superblock here.</summary>
+    Absent,
+
+    /// <summary>There is one, but it is damaged or senseless.</summary>
+    Damaged,
+
+    /// <summary>It was written by a later version, or uses a feature that this version does not know.</summary>
+    Unsupported,
+}
+
+/// <summary>A parsed superblock, or why there is none.</summary>
+/// <param name="Status">The outcome.</param>
+/// <param name="Superblock">The superblock when valid.</param>
+/// <param name="Error">What is wrong and what to do, when not valid.</param>
+public sealed record SuperblockResult(SuperblockStatus Status, ArraySuperblock? Superblock, string? Error);
+
+/// <summary>Writes and parses superblocks.</summary>
+public static class SuperblockFormat
+{
+    /// <summary>Bytes of a superblock.</summary>
+    public const int SizeBytes = 4096;
+
+    /// <summary>Offset of the second slot in bytes.</summary>
+    public const long SecondSlotOffset = 64 << 10;
+
+    /// <summary>The least data offset: both slots lie before it.</summary>
+    public const long MinDataOffset = SecondSlotOffset + SizeBytes;
+
+    /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
+    public const uint Version = 1;
+
+    private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32;
+    private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
+    private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.None;
+
+    /// <summary>The first eight bytes of a superblock.</summary>
+    public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
+
+    /// <summary>The offset of the slot to which a superblock of this sequence number is written.</summary>
+    public static long SlotOffset(ulong sequence) => (sequence & 1) == 0 ? 0 : SecondSlotOffset;
+
+    /// <summary>Writes a superblock.</summary>
+    /// <param name="superblock">What to write; must be valid (<see cref="Check"/>).</param>
+    /// <param name="block">At least <see cref="SizeBytes"/> bytes.</param>
+    /// <exception cref="ArgumentException">The superblock is not valid, or the block is too short.</exception>
+    public static void Write(ArraySuperblock superblock, Span<byte> block)
+    {
+        if (block.Length < SizeBytes) throw new ArgumentException($"A superblock needs {SizeBytes} bytes.", nameof(block));
+        if (Check(superblock) is { } error) throw new ArgumentException(error, nameof(superblock));
+        block = block[..SizeBytes];
+        block.Clear();
+        Magic.CopyTo(block);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[8..], Version);
+        WriteFields(superblock, block);
+        Encoding.UTF8.GetBytes(superblock.Name, block[NameAt..]);
+        for (int role = 0; role < superblock.MemberCount; role++)
+            WriteRow(superblock.Members[role], block.Slice(TableAt + role * RowBytes, RowBytes));
+        BinaryPrimitives.WriteUInt32LittleEndian(block[CrcAt..], Crc32C.Compute(block));
+    }
+
+    /// <summary>Parses one slot. Any bytes are fine.</summary>
+    public static SuperblockResult Parse(ReadOnlySpan<byte> block)
+    {
+        if (block.Length < SizeBytes || !block[..Magic.Length].SequenceEqual(Magic))
+            return new SuperblockResult(SuperblockStatus.Absent, null, "No polyblk superblock: the drive is not part of an array.");
+        block = block[..SizeBytes];
+        if (ChecksumOf(block) != BinaryPrimitives.ReadUInt32LittleEndian(block[CrcAt..]))
+            return Damaged("its checksum is wrong");
+        uint version = BinaryPrimitives.ReadUInt32LittleEndian(block[8..]);
+        if (version is 0 or > Version)
+            return Unsupported($"format version {version}, this program knows up to {Version}");
+        ulong unknown = BinaryPrimitives.ReadUInt64LittleEndian(block[72..]) & ~(ulong)KnownIncompatible;
+        if (unknown != 0) return Unsupported($"incompatible features 0x{unknown:x} that this program does not know");
+        ArraySuperblock? superblock = ReadFields(block);
+        string? error = superblock == null ? "its fields make no sense" : Check(superblock);
+        return error == null ? new SuperblockResult(SuperblockStatus.Valid, superblock, null) : Damaged(error);
+    }
+
+    /// <summary>The superblock that counts of the two slots of a member.</summary>
+    public static SuperblockResult ParseSlots(ReadOnlySpan<byte> slot0, ReadOnlySpan<byte> slot1)
+    {
+        SuperblockResult first = Parse(slot0), second = Parse(slot1);
+        if (first.Superblock is { } a && second.Superblock is { } b)
+        {
+            if (a.ArrayUuid == b.ArrayUuid && a.MemberUuid == b.MemberUuid) return a.Sequence > b.Sequence ? first : second;
+            // A create over an older member that stopped between its two slots; nobody can tell which array is meant.
+            return Damaged($"its two slots belong to different arrays ({a.ArrayUuid} and {b.ArrayUuid})");
+        }
+        if (first.Status == SuperblockStatus.Unsupported) return first;
+        if (second.Status == SuperblockStatus.Unsupported) return second;
+        if (first.Status == SuperblockStatus.Valid) return first;
+        if (second.Status == SuperblockStatus.Valid) return second;
+        return first.Status == SuperblockStatus.Damaged ? first : second;
+    }
+
+    /// <summary>What is wrong with the contents of a superblock, or null.</summary>
+    public static string? Check(ArraySuperblock superblock)
+    {
+        if (superblock.ArrayUuid == Guid.Empty || superblock.MemberUuid == Guid.Empty) return "a UUID is empty";
+        if (CheckName(superblock.Name) is { } nameError) return nameError;
+        if (!superblock.TryGetGeometry(out RaidGeometry? geometry, out string? shapeError)) return shapeError;
+        if (superblock.ParityCount != superblock.Level.ParityCount())
+            return $"{superblock.Level.Name()} has {superblock.Level.ParityCount()} parities, not {superblock.ParityCount}";
+        if (superblock.MemberDataOffset < MinDataOffset) return "the data overlaps the superblock";
+        if (superblock.MemberDataSize != geometry!.MemberDataSize) return "the member data size is not a multiple of the chunk";
+        if (superblock.ArraySize != geometry.Capacity)
+            return $"the array size {superblock.ArraySize} does not fit its geometry, which gives {geometry.Capacity}";
+        if (superblock.ExportedSize <= 0 || superblock.ExportedSize > superblock.ArraySize || superblock.ExportedSize % 512 != 0)
+            return $"the exported size {superblock.ExportedSize} is not a multiple of 512 up to {superblock.ArraySize}";
+        if (superblock.ResyncCheckpoint < ArraySuperblock.NoResync || superblock.ResyncCheckpoint > superblock.MemberDataSize)
+            return $"the resync checkpoint {superblock.ResyncCheckpoint} is outside of the members";
+        if ((superblock.State & ~ArrayStateFlags.Dirty) != 0) return $"unknown state flags 0x{(uint)superblock.State:x}";
+        if (((superblock.State & ArrayStateFlags.Dirty) != 0) != superblock.DirtySince.HasValue)
+            return "the dirty flag and the dirty time contradict each other";
+        return CheckMembers(superblock);
+    }
+
+    /// <summary>What is wrong with a name for an array, or null.</summary>
+    public static string? CheckName(string name)
+    {
+        if (name.Length == 0) return "the name is empty: give the volume a name";
+        if (Encoding.UTF8.GetByteCount(name) > ArraySuperblock.MaxNameBytes)
+            return $"the name is longer than {ArraySuperblock.MaxNameBytes} bytes: choose a shorter one";
+        // Half a surrogate pair is enumerated as the replacement character.
+        foreach (Rune rune in name.EnumerateRunes())
+            if (Rune.IsControl(rune) || rune == Rune.ReplacementChar) return "the name holds control or invalid characters: use letters and digits";
+        return null;
+    }
+
+    private static string? CheckMembers(ArraySuperblock superblock)
+    {
+        if (superblock.Role < 0 || superblock.Role >= superblock.MemberCount)
+            return $"role {superblock.Role} of {superblock.MemberCount} members does not exist";
+        if (superblock.Members.IsDefault || superblock.Members.Length != superblock.MemberCount)
+            return "the member table does not have one row for each member";
+        var seen = new HashSet<Guid>();
+        foreach (MemberEntry member in superblock.Members)
+        {
+            if (member.State > MemberState.Failed) return $"unknown member state {(byte)member.State}";
+            if (member.Uuid == Guid.Empty && member.State != MemberState.Missing) return "a member in use has no UUID";
+            if (member.Uuid != Guid.Empty && !seen.Add(member.Uuid)) return $"member {member.Uuid} is listed twice";
+        }
+        return superblock.Members[superblock.Role].Uuid == superblock.MemberUuid
+            ? null
+            : "the member table lists another member in this member's role";
+    }
+
+    private static SuperblockResult Damaged(string what) => new(SuperblockStatus.Damaged, null,
+        $"The polyblk superblock is damaged ({what}): leave the drive out to start the array without it, or restore it.");
+
+    private static SuperblockResult Unsupported(string what) => new(SuperblockStatus.Unsupported, null,
+        $"The polyblk superblock has {what}: use the newer polyblk that wrote it.");
+
+    private static uint ChecksumOf(ReadOnlySpan<byte> block)
+    {
+        uint state = Crc32C.Continue(uint.MaxValue, block[..CrcAt]);
+        state = Crc32C.Continue(state, stackalloc byte[sizeof(uint)]);
+        return ~Crc32C.Continue(state, block[(CrcAt + sizeof(uint))..]);
+    }
+
+    private static void WriteFields(ArraySuperblock superblock, Span<byte> block)
+    {
+        BinaryPrimitives.WriteUInt64LittleEndian(block[16..], superblock.Sequence);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[24..], superblock.EventCount);
+        superblock.ArrayUuid.TryWriteBytes(block[32..], bigEndian: true, out _);
+        superblock.MemberUuid.TryWriteBytes(block[48..], bigEndian: true, out _);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[64..], (ulong)superblock.Compatible);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[72..], (ulong)superblock.Incompatible);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[80..], (uint)superblock.Level);
+        BinaryPrimitives.WriteInt32LittleEndian(block[84..], superblock.ParityCount);
+        BinaryPrimitives.WriteInt32LittleEndian(block[88..], superblock.ChunkSize);
+        BinaryPrimitives.WriteInt32LittleEndian(block[92..], superblock.MemberCount);
+        BinaryPrimitives.WriteInt32LittleEndian(block[96..], superblock.Role);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[100..], (uint)superblock.State);
+        BinaryPrimitives.WriteInt64LittleEndian(block[104..], superblock.MemberDataOffset);
+        BinaryPrimitives.WriteInt64LittleEndian(block[112..], superblock.MemberDataSize);
+        BinaryPrimitives.WriteInt64LittleEndian(block[120..], superblock.ArraySize);
+        BinaryPrimitives.WriteInt64LittleEndian(block[128..], superblock.ExportedSize);
+        BinaryPrimitives.WriteInt64LittleEndian(block[136..], superblock.CreatedAt.ToUnixTimeMilliseconds());
+        BinaryPrimitives.WriteInt64LittleEndian(block[144..], superblock.UpdatedAt.ToUnixTimeMilliseconds());
+        BinaryPrimitives.WriteInt64LittleEndian(block[152..], superblock.DirtySince?.ToUnixTimeMilliseconds() ?? 0);
+        BinaryPrimitives.WriteInt64LittleEndian(block[160..], superblock.ResyncCheckpoint);
+    }
+
+    private static void WriteRow(MemberEntry member, Span<byte> row)
+    {
+        member.Uuid.TryWriteBytes(row, bigEndian: true, out _);
+        row[16] = (byte)member.State;
+        BinaryPrimitives.WriteUInt64LittleEndian(row[24..], member.EventCount);
+    }
+
+    /// <summary>Null when a field cannot even be represented.</summary>
+    private static ArraySuperblock? ReadFields(ReadOnlySpan<byte> block)
+    {
+        uint level = BinaryPrimitives.ReadUInt32LittleEndian(block[80..]);
+        int memberCount = BinaryPrimitives.ReadInt32LittleEndian(block[92..]);
+        var state = (ArrayStateFlags)BinaryPrimitives.ReadUInt32LittleEndian(block[100..]);
+        if (level > byte.MaxValue || memberCount is < 1 or > RaidGeometry.MaxMembers) return null;
+        if (!TryReadTime(block[136..], out DateTimeOffset created) || !TryReadTime(block[144..], out DateTimeOffset updated)
+            || !TryReadTime(block[152..], out DateTimeOffset dirtySince)) return null;
+        return new ArraySuperblock
+        {
+            Sequence = BinaryPrimitives.ReadUInt64LittleEndian(block[16..]),
+            EventCount = BinaryPrimitives.ReadUInt64LittleEndian(block[24..]),
+            ArrayUuid = new Guid(block.Slice(32, 16), bigEndian: true),
+            MemberUuid = new Guid(block.Slice(48, 16), bigEndian: true),
+            Compatible = (CompatibleFeatures)BinaryPrimitives.ReadUInt64LittleEndian(block[64..]) & KnownCompatible,
+            Level = (RaidLevel)level,
+            ParityCount = BinaryPrimitives.ReadInt32LittleEndian(block[84..]),
+            ChunkSize = BinaryPrimitives.ReadInt32LittleEndian(block[88..]),
+            MemberCount = memberCount,
+            Role = BinaryPrimitives.ReadInt32LittleEndian(block[96..]),
+            State = state,
+            MemberDataOffset = BinaryPrimitives.ReadInt64LittleEndian(block[104..]),
+            MemberDataSize = BinaryPrimitives.ReadInt64LittleEndian(block[112..]),
+            ArraySize = BinaryPrimitives.ReadInt64LittleEndian(block[120..]),
+            ExportedSize = BinaryPrimitives.ReadInt64LittleEndian(block[128..]),
+            CreatedAt = created,
+            UpdatedAt = updated,
+            DirtySince = (state & ArrayStateFlags.Dirty) != 0 ? dirtySince : null,
+            ResyncCheckpoint = BinaryPrimitives.ReadInt64LittleEndian(block[160..]),
+            Name = ReadName(block.Slice(NameAt, NameBytes)),
+            Members = ReadMembers(block, memberCount),
+        };
+    }
+
+    /// <summary>Bytes that are no UTF-8 become U+FFFD, which <see cref="CheckName"/> refuses.</summary>
+    private static string ReadName(ReadOnlySpan<byte> bytes)
+    {
+        int end = bytes.IndexOf((byte)0);
+        return Encoding.UTF8.GetString(end < 0 ? bytes : bytes[..end]);
+    }
+
+    private static ImmutableArray<MemberEntry> ReadMembers(ReadOnlySpan<byte> block, int count)
+    {
+        var members = ImmutableArray.CreateBuilder<MemberEntry>(count);
+        for (int role = 0; role < count; role++)
+        {
+            ReadOnlySpan<byte> row = block.Slice(TableAt + role * RowBytes, RowBytes);
+            members.Add(new MemberEntry(
+                new Guid(row[..16], bigEndian: true),
+                (MemberState)row[16],
+                BinaryPrimitives.ReadUInt64LittleEndian(row[24..])));
+        }
+        return members.MoveToImmutable();
+    }
+
+    private static bool TryReadTime(ReadOnlySpan<byte> field, out DateTimeOffset time)
+    {
+        long milliseconds = BinaryPrimitives.ReadInt64LittleEndian(field);
+        bool representable = milliseconds >= DateTimeOffset.MinValue.ToUnixTimeMilliseconds()
+            && milliseconds <= DateTimeOffset.MaxValue.ToUnixTimeMilliseconds();
+        time = representable ? DateTimeOffset.FromUnixTimeMilliseconds(milliseconds) : default;
+        return representable;
+    }
+}

@@ -1,0 +1,214 @@
+// A running guest: QEMU, its console log, and the control channel.
+//
+// Theory of operation: QEMU's stdout is the guest's serial console and only a log. What the guest reports (CHECK, SIGNAL, EXIT)
+// comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts,
+// so that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when
+// its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that it dies even if this process is killed.
+
+using System.Diagnostics;
+using System.Globalization;
+using System.Net.Sockets;
+using System.Text;
+
+namespace Polyblk.GuestRig;
+
+/// <summary>A guest that was started by <see cref="GuestVmBuilder.Start"/>. Disposing kills it.</summary>
+public sealed class GuestVm : IAsyncDisposable
+{
+    private readonly GuestVmBuilder _builder;
+    private readonly string _folder;
+    private readonly string _logPath;
+    private readonly Process _qemu;
+    private readonly Socket _listener;
+    private readonly CancellationTokenSource _limit;
+    private readonly TaskCompletionSource<Stream> _control = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Task<int> _exit;
+    private readonly Task _console;
+
+    private readonly Lock _gate = new();
+    private readonly StringBuilder _log = new();
+    private readonly List<GuestCheck> _checks = [];
+    private readonly List<string> _signals = [];
+    private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    private GuestVm(GuestVmBuilder builder)
+    {
+        _builder = builder;
+        _folder = Directory.CreateTempSubdirectory("polyblk-guest-").FullName;
+        string logs = Path.Combine(RigPaths.Repository, "artifacts", "test-logs", "guests");
+        Directory.CreateDirectory(logs);
+        _logPath = Path.Combine(logs, $"{builder.Name}-{RigPaths.NameOf(builder.Kernel)}.log");
+        builder.WriteInitramfs(InitramfsPath);
+
+        _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        _listener.Bind(new UnixDomainSocketEndPoint(ControlPath));
+        _listener.Listen(1);
+        _qemu = Process.Start(CommandLine())!;
+        _qemu.StandardInput.Close();
+        _limit = new CancellationTokenSource(builder.Limit);
+        _console = Task.WhenAll(LogAsync(_qemu.StandardOutput), LogAsync(_qemu.StandardError));
+        _exit = Task.Run(RunControlAsync);
+    }
+
+    private string ControlPath => Path.Combine(_folder, "control");
+    private string InitramfsPath => Path.Combine(_folder, "initramfs");
+
+    /// <summary>QEMU's (or rather its supervisor's) process id.</summary>
+    public int ProcessId => _qemu.Id;
+
+    internal static GuestVm Start(GuestVmBuilder builder) => new(builder);
+
+    /// <summary>Tells the script something: its <c>await NAME</c> returns, with the rest of the line in <c>$said</c>.</summary>
+    public async Task SendAsync(string line)
+    {
+        Stream control = await _control.Task.WaitAsync(_limit.Token);
+        await control.WriteAsync(Encoding.UTF8.GetBytes(line + "\n"), _limit.Token);
+    }
+
+    /// <summary>Waits for the script's <c>signal NAME [TEXT]</c> and returns the text. Each signal is delivered once.</summary>
+    /// <exception cref="GuestException">The guest ended without it, or the time is over.</exception>
+    public async Task<string> WaitForSignalAsync(string name)
+    {
+        while (true)
+        {
+            Task changed;
+            lock (_gate)
+            {
+                int found = _signals.FindIndex(signal => signal == name || signal.StartsWith(name + " ", StringComparison.Ordinal));
+                if (found >= 0)
+                {
+                    string text = _signals[found][name.Length..].TrimStart();
+                    _signals.RemoveAt(found);
+                    return text;
+                }
+
+                changed = _changed.Task;
+            }
+
+            if (_exit.IsCompleted) throw Failure($"The guest ended without the signal '{name}'.");
+            await Task.WhenAny(changed, _exit);
+        }
+    }
+
+    /// <summary>Waits for the script's end and returns what it reported.</summary>
+    /// <exception cref="GuestException">The guest ended without finishing the script, or the time is over.</exception>
+    public async Task<GuestResult> CompletionAsync()
+    {
+        int status = await _exit;
+        lock (_gate) return new GuestResult(status, [.. _checks], _log.ToString(), _logPath);
+    }
+
+    /// <summary>Kills QEMU if it runs, and removes the guest's files; the log stays in artifacts/test-logs/guests.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync();
+        // The outcome belongs to whoever asked for it; here it only has to be over.
+        await ((Task)_exit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_control.Task.IsCompletedSuccessfully) await _control.Task.Result.DisposeAsync();
+        _listener.Dispose();
+        _limit.Dispose();
+        _qemu.Dispose();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    private ProcessStartInfo CommandLine()
+    {
+        string accelerator = RigPaths.Accelerator();
+        int limitSeconds = (int)_builder.Limit.TotalSeconds + 30;
+        string kernel = $"console=ttyS0 quiet panic=-1{_builder.KernelArguments}";
+        var start = new ProcessStartInfo("timeout",
+        [
+            "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), RigPaths.Program("qemu-system-x86_64"),
+            "-M", "q35,memory-backend=mem", "-object", $"memory-backend-memfd,id=mem,size={_builder.MemoryMib}M,share=on",
+            "-m", $"{_builder.MemoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
+            "-smp", _builder.CpuCount.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-serial", "stdio",
+            "-device", "virtio-serial-pci", "-chardev", $"socket,id=control,path={ControlPath}",
+            "-device", "virtserialport,chardev=control,name=rig.control",
+            "-kernel", Path.Combine(RigPaths.KernelFolder(_builder.Kernel), "vmlinuz"), "-initrd", InitramfsPath,
+            "-append", kernel, .. _builder.QemuArguments,
+        ])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        return start;
+    }
+
+    private async Task LogAsync(StreamReader reader)
+    {
+        while (await reader.ReadLineAsync() is { } line)
+            lock (_gate) _log.AppendLine(line);
+    }
+
+    /// <summary>The guest's life as seen from the control channel; returns the script's status.</summary>
+    private async Task<int> RunControlAsync()
+    {
+        int? status;
+        try
+        {
+            status = await ReadControlAsync();
+        }
+        catch (Exception error) when (error is OperationCanceledException or IOException)
+        {
+            status = null; // out of time, or QEMU's end of the socket broke: said below
+        }
+        finally
+        {
+            await StopAsync();
+            lock (_gate) File.WriteAllText(_logPath, _log.ToString());
+        }
+
+        return status ?? throw Failure(_limit.IsCancellationRequested
+            ? $"The guest was not done after {_builder.Limit.TotalSeconds:F0} s."
+            : $"The guest ended before its script did (QEMU's status {_qemu.ExitCode}).");
+    }
+
+    private async Task<int?> ReadControlAsync()
+    {
+        // QEMU may end before it connects (a bad argument, a backend that is not there): stop waiting then.
+        Task<Socket> accept = _listener.AcceptAsync(_limit.Token).AsTask();
+        if (await Task.WhenAny(accept, _qemu.WaitForExitAsync(_limit.Token)) != accept) return null;
+        var stream = new NetworkStream(await accept, ownsSocket: true);
+        _control.TrySetResult(stream);
+        using var reader = new StreamReader(stream, Encoding.UTF8, false, 4096, leaveOpen: true);
+        while (await reader.ReadLineAsync(_limit.Token) is { } line)
+        {
+            string[] words = line.Split(' ', 4);
+            if (words[0] == "EXIT" && words.Length > 1) return int.Parse(words[1], CultureInfo.InvariantCulture);
+            Report(line, words);
+        }
+
+        return null;
+    }
+
+    private void Report(string line, string[] words)
+    {
+        lock (_gate)
+        {
+            if (words[0] == "CHECK" && words.Length >= 3)
+                _checks.Add(new GuestCheck(words[1], words[2] == "ok", words.Length > 3 ? words[3] : ""));
+            else if (words[0] == "SIGNAL" && words.Length >= 2)
+                _signals.Add(line["SIGNAL ".Length..]);
+            else
+                _log.AppendLine("control: " + line);
+            TaskCompletionSource changed = _changed;
+            _changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            changed.SetResult();
+        }
+    }
+
+    private async Task StopAsync()
+    {
+        if (!_qemu.HasExited) _qemu.Kill(entireProcessTree: true);
+        await _qemu.WaitForExitAsync();
+        await _console;
+        _control.TrySetCanceled();
+    }
+
+    private GuestException Failure(string what)
+    {
+        lock (_gate) return new GuestException($"{what}\nLog: {_logPath}\n{GuestResult.Tail(_log.ToString())}");
+    }
+}

@@ -1,0 +1,53 @@
+# Sourced by every guest script (busybox sh). Messages to the host go through descriptor 3, one line each.
+
+# Reports a check: pass NAME [DETAIL], fail NAME [DETAIL].
+pass() { n=$1; shift; echo "CHECK $n ok $*"; printf 'CHECK %s ok %s\n' "$n" "$*" >&3; }
+fail() { n=$1; shift; echo "CHECK $n FAIL $*"; printf 'CHECK %s FAIL %s\n' "$n" "$*" >&3; }
+
+# check NAME COMMAND...: runs the command; its output goes to the log, its last line is the detail.
+check() {
+  check_name=$1
+  shift
+  "$@" >/tmp/.check 2>&1 </dev/null
+  check_status=$?
+  cat /tmp/.check
+  check_detail=$(tail -n 1 /tmp/.check | tr -d '\r' | cut -c 1-300)
+  if [ $check_status = 0 ]; then pass "$check_name" "$check_detail"; else fail "$check_name" "status $check_status: $check_detail"; fi
+  return $check_status
+}
+
+# refuse NAME COMMAND...: a check that passes when the command fails.
+refuse() {
+  check_name=$1
+  shift
+  if "$@" >/tmp/.check 2>&1 </dev/null; then cat /tmp/.check; fail "$check_name" "succeeded but should not"; return 1; fi
+  cat /tmp/.check
+  pass "$check_name" "$(tail -n 1 /tmp/.check | tr -d '\r' | cut -c 1-300)"
+}
+
+# equal NAME ACTUAL EXPECTED
+equal() { if [ "$2" = "$3" ]; then pass "$1" "$2"; else fail "$1" "is '$2', should be '$3'"; return 1; fi; }
+
+# within SECONDS COMMAND...: runs the command until it succeeds; fails when the time is over.
+within() {
+  within_end=$(($(cut -d. -f1 /proc/uptime) + $1))
+  shift
+  until "$@" >/dev/null 2>&1 </dev/null; do
+    [ "$(cut -d. -f1 /proc/uptime)" -lt $within_end ] || { echo "within: gave up on: $*"; return 1; }
+    usleep 50000
+  done
+}
+
+# Steps shared with the host: signal NAME [TEXT] tells it something; await NAME waits until it says NAME; the rest of what it
+# said is in $said.
+signal() { echo "SIGNAL $*"; printf 'SIGNAL %s\n' "$*" >&3; }
+await() {
+  while read -r -u 3 said; do
+    case $said in "$1") said=; return 0 ;; "$1 "*) said=${said#* }; return 0 ;; esac
+  done
+  echo "await: the host has gone"
+  return 1
+}
+
+# sum FILE [BYTES]: a checksum of the file's or device's beginning.
+sum() { if [ $# = 2 ]; then head -c "$2" "$1" | sha256sum; else sha256sum <"$1"; fi | cut -d' ' -f1; }

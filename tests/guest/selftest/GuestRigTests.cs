@@ -1,0 +1,97 @@
+// The rig proven on a backend that is known to be good: each kernel boots, sees a vhost-user-blk disk with two queues, makes a
+// file system on it, runs .NET, talks with the host in steps; and a guest that fails is reported as such.
+
+using System.Security.Cryptography;
+
+namespace Polyblk.GuestRig.Tests;
+
+public sealed class GuestRigTests : IDisposable
+{
+    private const int DiskBytes = 64 << 20, PatternBytes = 4 << 20;
+    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-rig-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory]
+    [InlineData(GuestKernel.Linux612, "6.12.")]
+    [InlineData(GuestKernel.Linux73, "7.")]
+    public async Task Boots_and_uses_a_vhost_user_disk(GuestKernel kernel, string release)
+    {
+        string disk = Path.Combine(_folder, "disk"), socket = Path.Combine(_folder, "disk.sock");
+        File.WriteAllBytes(disk, []);
+        using (FileStream file = File.OpenWrite(disk)) file.SetLength(DiskBytes);
+        using var daemon = new StorageDaemon(disk, socket, queues: 2);
+        await using GuestVm guest = new GuestVmBuilder("rig-selftest", kernel)
+            .Memory(1536)
+            .VhostUserBlk(socket, queues: 2)
+            .Programs("mkfs.ext4", "e2fsck", "blkdiscard")
+            .DotNet()
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.GuestHello", "release"), "/opt/hello")
+            .Script("""
+                modprobe virtio_blk && modprobe ext4
+                within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
+                pass kernel $(uname -r)
+                check modules sh -ec 'for m in ublk_drv vduse vhost_vdpa virtio_vdpa nbd loop raid1 raid10 raid456 xfs dm-mod; do modprobe $m; done'
+                check nodes test -c /dev/ublk-control -a -c /dev/vduse/control
+                equal queues $(ls /sys/block/vda/mq | wc -l) 2
+                check mkfs mkfs.ext4 -q -F /dev/vda
+                check mount mount -t ext4 /dev/vda /mnt
+                check write dd if=/dev/urandom of=/mnt/file bs=64k count=64 conv=fsync
+                check umount umount /mnt
+                check fsck e2fsck -fn /dev/vda
+                check dotnet dotnet /opt/hello/Polyblk.GuestHello.dll /dev/vda 4194304
+                equal sum "$check_detail" "$(sum /dev/vda 4194304)"
+                refuse beyond dd if=/dev/zero of=/dev/vda bs=1M seek=64 count=1 conv=notrunc
+                signal ready $(sum /dev/vda 4194304)
+                await go
+                equal said "$said" "on with it"
+                exit 0
+                """)
+            .Start();
+
+        string sum = await guest.WaitForSignalAsync("ready");
+        Assert.Equal(SumOfBeginning(disk), sum);
+        await guest.SendAsync("go on with it");
+        GuestResult result = await guest.CompletionAsync();
+
+        result.RequireSuccess("kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", "dotnet", "sum", "beyond", "said");
+        Assert.StartsWith(release, result["kernel"].Detail, StringComparison.Ordinal);
+        Assert.Contains("rig: booted", result.Log, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_failed_check_and_a_missing_one_are_reported()
+    {
+        await using GuestVm guest = new GuestVmBuilder("rig-failing", GuestKernel.Linux612)
+            .Script("check good true\ncheck bad sh -c 'echo because; false'\nexit 7\n")
+            .Start();
+        GuestResult result = await guest.CompletionAsync();
+
+        Assert.Equal(7, result.ExitStatus);
+        Assert.True(result["good"].Passed);
+        Assert.False(result["bad"].Passed);
+        GuestException error = Assert.Throws<GuestException>(() => result.RequireSuccess("good", "bad", "absent"));
+        Assert.Contains("check 'bad' failed: status 1: because", error.Message, StringComparison.Ordinal);
+        Assert.Contains("check 'absent' was not reported", error.Message, StringComparison.Ordinal);
+        Assert.Contains("status 7", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_machine_that_cannot_start_is_an_error_with_QEMUs_words()
+    {
+        await using GuestVm guest = new GuestVmBuilder("rig-no-machine", GuestKernel.Linux612)
+            .Qemu("-device", "no-such-device")
+            .Start();
+        GuestException error = await Assert.ThrowsAsync<GuestException>(guest.CompletionAsync);
+        Assert.Contains("no-such-device", error.Message, StringComparison.Ordinal);
+        await Assert.ThrowsAsync<GuestException>(() => guest.WaitForSignalAsync("never"));
+    }
+
+    private static string SumOfBeginning(string file)
+    {
+        using FileStream stream = File.OpenRead(file);
+        byte[] beginning = new byte[PatternBytes];
+        stream.ReadExactly(beginning);
+        return Convert.ToHexStringLower(SHA256.HashData(beginning));
+    }
+}

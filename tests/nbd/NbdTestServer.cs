@@ -1,0 +1,47 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using Polyblk.Fakes;
+using Polyblk.Frontends.Nbd;
+
+namespace Polyblk.Nbd.Tests;
+
+/// <summary>An NBD export of a device on two reactors.</summary>
+internal sealed class NbdTestServer : IAsyncDisposable
+{
+    public const string Volume = "data";
+
+    private readonly ReactorFixture _reactors = new(2);
+    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-nbd-").FullName;
+
+    private NbdTestServer(IBlockDevice device) => Device = device;
+
+    public IBlockDevice Device { get; }
+
+    public IExport Export { get; private set; } = null!;
+
+    public string Socket => Export.Endpoint.Path;
+
+    public string Uri => $"nbd+unix:///{Volume}?socket={Socket}";
+
+    public string Folder => _folder;
+
+    public IReadOnlyList<Core.Reactors.Reactor> Reactors => _reactors.Reactors;
+
+    public static async Task<NbdTestServer> StartAsync(IBlockDevice device, bool readOnly = false)
+    {
+        var server = new NbdTestServer(device);
+        var spec = new ExportSpec { Id = "data/nbd/0", VolumeName = Volume, Device = device, Serial = "serial-1", ReadOnly = readOnly };
+        var context = new ExportContext(server._reactors.Group, server._folder, server._folder, NullLoggerFactory.Instance);
+        server.Export = await new NbdFrontend().CreateAsync(spec, context, CancellationToken.None);
+        return server;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Export.DisposeAsync();
+        _reactors.Dispose();
+        await Device.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+}

@@ -1,0 +1,242 @@
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Fakes;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Parity;
+
+namespace Polyblk.Raid.Tests.Arrays;
+
+/// <summary>An array over simulated drives, its reactors, and the means to look at the raw members.</summary>
+internal sealed class ArrayRig : IAsyncDisposable
+{
+    public const long DataOffset = RaidGeometry.DefaultDataOffset;
+
+    private readonly List<SimulatedDrive> _owned = [];
+    private readonly List<RequestDriver> _drivers = [];
+
+    private ArrayRig(ReactorFixture reactors, SimulatedDrive[] drives)
+    {
+        Reactors = reactors;
+        Drives = drives;
+        _owned.AddRange(drives);
+    }
+
+    public ReactorFixture Reactors { get; }
+
+    public SimulatedDrive[] Drives { get; private set; }
+
+    public RaidArray Array { get; private set; } = null!;
+
+    public List<ArrayEvent> Events { get; } = [];
+
+    /// <summary>What the run options are unless a test changes them: nothing happens by itself, and the resync runs at once.</summary>
+    public ArrayRunOptions Run { get; set; } = new() { CleanAfter = TimeSpan.FromHours(1) };
+
+    /// <summary>Makes drives and an array over them.</summary>
+    public static async Task<ArrayRig> CreateAsync(
+        RaidLevel level,
+        int drives,
+        int chunkBytes = 64 << 10,
+        long memberBytes = 1 << 20,
+        int reactors = 1,
+        bool zeroed = true,
+        Func<SimulatedDriveOptions, SimulatedDriveOptions>? simulation = null,
+        Func<int, long>? extraBytes = null,
+        ArrayRunOptions? run = null)
+    {
+        var made = new SimulatedDrive[drives];
+        for (int i = 0; i < drives; i++)
+        {
+            var options = new SimulatedDriveOptions { Seed = (ulong)(i * 1000) + 1, CanCrash = false };
+            made[i] = new SimulatedDrive(DataOffset + memberBytes + (extraBytes?.Invoke(i) ?? 0), simulation?.Invoke(options) ?? options);
+        }
+
+        var rig = new ArrayRig(new ReactorFixture(reactors, ringEntries: 0), made);
+        if (run is not null)
+        {
+            rig.Run = run;
+        }
+
+        rig.Array = await ArrayBuilder.CreateAsync(
+            new ArrayCreateOptions { Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Run = rig.Watched() }, made, rig.Reactors.Reactor);
+        return rig;
+    }
+
+    /// <summary>Opens a driver on a reactor.</summary>
+    public async Task<RequestDriver> OpenAsync(int reactor = 0)
+    {
+        RequestDriver driver = await RequestDriver.OpenAsync(Array, Reactors.Reactors[reactor]);
+        _drivers.Add(driver);
+        return driver;
+    }
+
+    public async Task CloseDriversAsync()
+    {
+        foreach (RequestDriver driver in _drivers)
+        {
+            await driver.DisposeAsync();
+        }
+
+        _drivers.Clear();
+    }
+
+    /// <summary>Stops the array in order.</summary>
+    public async Task StopAsync()
+    {
+        await CloseDriversAsync();
+        await Array.DisposeAsync();
+    }
+
+    /// <summary>Ends the array without a word to the superblocks.</summary>
+    public async Task AbandonAsync()
+    {
+        await CloseDriversAsync();
+        await Array.AbandonAsync();
+    }
+
+    /// <summary>Loses power on every drive at once: the reactors stand still while it goes out.</summary>
+    public async Task CrashAsync()
+    {
+        using var frozen = new CountdownEvent(Reactors.Reactors.Count);
+        using var powerIsOut = new ManualResetEventSlim();
+        Task[] reactors = [.. Reactors.Reactors.Select(r => r.InvokeAsync(() =>
+        {
+            frozen.Signal();
+            powerIsOut.Wait();
+        }))];
+        await Task.Run(frozen.Wait);
+        Task[] crashes = [.. Drives.Select(d => d.CrashAsync())];
+        powerIsOut.Set();
+        await Task.WhenAll([.. reactors, .. crashes]);
+    }
+
+    /// <summary>After <see cref="CrashAsync"/> and when all requests have failed.</summary>
+    public async Task RestartDrivesAsync()
+    {
+        await AbandonAsync();
+        Drives = [.. Drives.Select(d => d.Restart())];
+        _owned.AddRange(Drives);
+    }
+
+    /// <summary>Starts the array again from some of the drives.</summary>
+    public async Task AssembleAsync(IReadOnlyList<IBlockDevice>? candidates = null, bool force = false, bool allowDegraded = true) =>
+        Array = await ArrayBuilder.AssembleAsync(
+            new ArrayAssembleOptions { Name = "test", Force = force, AllowDegraded = allowDegraded, Run = Watched() }, candidates ?? Drives, Reactors.Reactor);
+
+    /// <summary>Waits until the resync is over.</summary>
+    public async Task WaitForResyncAsync() => await WaitAsync(() => Array.GetStatus().Resync is null, "the resync to end");
+
+    /// <summary>Waits until something is so.</summary>
+    public static async Task WaitAsync(Func<bool> condition, string what)
+    {
+        for (int i = 0; i < 3000; i++)
+        {
+            if (condition())
+            {
+                return;
+            }
+
+            await Task.Delay(10);
+        }
+
+        Assert.Fail($"Waited in vain for {what}.");
+    }
+
+    /// <summary>The data area of a member, as it is on the drive.</summary>
+    public async Task<byte[]> ReadMemberAsync(int member)
+    {
+        var data = new byte[Array.Geometry.MemberDataSize];
+        await BlockIo.ReadAsync(Drives[member], Reactors.Reactor, DataOffset, data);
+        return data;
+    }
+
+    /// <summary>Asserts that parities match the data, or that copies are equal, over the whole array.</summary>
+    public async Task AssertConsistentAsync(string because, ulong without = 0)
+    {
+        RaidGeometry geometry = Array.Geometry;
+        var members = new byte[geometry.MemberCount][];
+        for (int i = 0; i < members.Length; i++)
+        {
+            members[i] = ((without >> i) & 1) != 0 ? [] : await ReadMemberAsync(i);
+        }
+
+        if (geometry.HasParity)
+        {
+            AssertParity(geometry, members, because);
+        }
+        else if (geometry.CopyCount > 1)
+        {
+            AssertCopies(geometry, members, because);
+        }
+    }
+
+    private static void AssertParity(RaidGeometry geometry, byte[][] members, string because)
+    {
+        var p = new byte[geometry.ChunkSize];
+        var q = new byte[geometry.ChunkSize];
+        for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
+        {
+            p.AsSpan().Clear();
+            q.AsSpan().Clear();
+            int at = (int)(stripe * geometry.ChunkSize);
+            for (int i = geometry.DataCount - 1; i >= 0; i--)
+            {
+                ReadOnlySpan<byte> block = members[geometry.DataMember(stripe, i)].AsSpan(at, geometry.ChunkSize);
+                for (int b = 0; b < block.Length; b++)
+                {
+                    p[b] ^= block[b];
+                    q[b] = (byte)(GaloisField.Double(q[b]) ^ block[b]);
+                }
+            }
+
+            Assert.True(p.AsSpan().SequenceEqual(members[geometry.ParityMember(stripe, 0)].AsSpan(at, geometry.ChunkSize)), $"P of stripe {stripe}: {because}");
+            if (geometry.ParityCount > 1)
+            {
+                Assert.True(q.AsSpan().SequenceEqual(members[geometry.ParityMember(stripe, 1)].AsSpan(at, geometry.ChunkSize)), $"Q of stripe {stripe}: {because}");
+            }
+        }
+    }
+
+    private static void AssertCopies(RaidGeometry geometry, byte[][] members, string because)
+    {
+        for (long offset = 0; offset < geometry.Capacity; offset += 4096)
+        {
+            ReadOnlySpan<byte> first = default;
+            for (int copy = 0; copy < geometry.CopyCount; copy++)
+            {
+                MemberPlace place = geometry.Copy(offset, copy);
+                if (members[place.Member].Length == 0)
+                {
+                    continue;
+                }
+
+                ReadOnlySpan<byte> block = members[place.Member].AsSpan((int)(place.Offset - geometry.DataOffset), 4096);
+                Assert.True(first.IsEmpty || first.SequenceEqual(block), $"Copies differ at {offset}: {because}");
+                first = block;
+            }
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await CloseDriversAsync();
+        await Array.AbandonAsync();
+        foreach (SimulatedDrive drive in _owned)
+        {
+            await drive.DisposeAsync();
+        }
+
+        Reactors.Dispose();
+    }
+
+    private ArrayRunOptions Watched() => Run with
+    {
+        OnEvent = e =>
+        {
+            lock (Events)
+            {
+                Events.Add(e);
+            }
+        },
+    };
+}

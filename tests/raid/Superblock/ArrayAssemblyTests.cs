@@ -1,0 +1,224 @@
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Tests.Superblock;
+
+public class ArrayAssemblyTests
+{
+    [Fact]
+    public void AllMembersInStepAreComplete()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates.Reverse();
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Complete, result.Outcome);
+        Assert.Null(result.Error);
+        Assert.Equal(["/drive0", "/drive1", "/drive2", "/drive3"], result.Members.Select(member => member!.Path));
+        Assert.Empty(result.LeftOut);
+        Assert.False(result.NeedsResync);
+        Assert.Equal(candidates[0].Superblock.ArraySize, result.Geometry!.Capacity);
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid0, 0b0001, AssemblyOutcome.Refused)]
+    [InlineData(RaidLevel.Raid1, 0b0111, AssemblyOutcome.Degraded)]
+    [InlineData(RaidLevel.Raid5, 0b0100, AssemblyOutcome.Degraded)]
+    [InlineData(RaidLevel.Raid5, 0b0101, AssemblyOutcome.Refused)]
+    [InlineData(RaidLevel.Raid6, 0b0101, AssemblyOutcome.Degraded)]
+    [InlineData(RaidLevel.Raid6, 0b0111, AssemblyOutcome.Refused)]
+    [InlineData(RaidLevel.Raid10, 0b0101, AssemblyOutcome.Degraded)]
+    [InlineData(RaidLevel.Raid10, 0b0011, AssemblyOutcome.Refused)]
+    public void MissingMembersDegradeUpToTheRedundancy(RaidLevel level, int missing, AssemblyOutcome expected)
+    {
+        var candidates = Samples.Array4(level).Where(candidate => (missing >> candidate.Superblock.Role & 1) == 0).ToList();
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(expected, result.Outcome);
+        Assert.Equal((ulong)missing, result.MissingRoles);
+        Assert.Equal(expected == AssemblyOutcome.Refused, result.Error != null);
+        if (result.Error != null) Assert.Contains("connect the missing drives", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AStaleMemberIsLeftOutAndNamed()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates[2] = Samples.Member(role: 2, events: 8).Candidate();
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Degraded, result.Outcome);
+        Assert.Null(result.Members[2]);
+        LeftOutMember left = Assert.Single(result.LeftOut);
+        Assert.Equal("/drive2", left.Candidate.Path);
+        Assert.Contains("event 8", left.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AMemberThatTheNewestCallsFailedIsStaleEvenOneEventBehind()
+    {
+        List<AssemblyCandidate> candidates = [.. Samples.Array4().Select(candidate => candidate with
+        {
+            Superblock = candidate.Superblock.Role == 1
+                ? candidate.Superblock
+                : (candidate.Superblock with { EventCount = 11 }).WithState(1, MemberState.Failed, 11),
+        })];
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Degraded, result.Outcome);
+        Assert.Equal(0b0010ul, result.MissingRoles);
+        Assert.Contains("failed", Assert.Single(result.LeftOut).Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AnUpdateCutShortByACrashLeavesAllMembersInStep()
+    {
+        // Half of the members have the next event, whichever half it is.
+        for (int newer = 1; newer < 15; newer++)
+        {
+            List<AssemblyCandidate> candidates = [.. Samples.Array4().Select(candidate => candidate with
+            {
+                Superblock = candidate.Superblock with { EventCount = 10 + (ulong)(newer >> candidate.Superblock.Role & 1) },
+            })];
+            AssemblyResult result = ArrayAssembly.Assemble(candidates);
+            Assert.Equal(AssemblyOutcome.Complete, result.Outcome);
+            Assert.Equal(11ul, result.Newest!.EventCount);
+        }
+    }
+
+    [Fact]
+    public void StaleMembersBeyondTheRedundancyRefuseAndSayWhy()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates[0] = Samples.Member(role: 0, events: 3).Candidate();
+        candidates[1] = Samples.Member(role: 1, events: 3).Candidate();
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
+        Assert.Null(result.Geometry);
+        Assert.Contains("/drive0", result.Error, StringComparison.Ordinal);
+        Assert.Contains("event 3", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void HalvesOfAMirrorThatWereUsedApartAreRefused()
+    {
+        AssemblyCandidate left = Samples.Member(RaidLevel.Raid1, 2, 0, 20).WithState(1, MemberState.Failed, 15).Candidate();
+        AssemblyCandidate right = Samples.Member(RaidLevel.Raid1, 2, 1, 20).WithState(0, MemberState.Failed, 15).Candidate();
+        AssemblyResult result = ArrayAssembly.Assemble([left, right]);
+        Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
+        Assert.Contains("Decide whose data to keep", result.Error, StringComparison.Ordinal);
+        AssemblyCandidate later = right with { Superblock = right.Superblock with { EventCount = 23 } };
+        AssemblyResult unequal = ArrayAssembly.Assemble([left, later]);
+        Assert.Equal(AssemblyOutcome.Refused, unequal.Outcome);
+        Assert.Contains("/drive0 was used apart from /drive1 after event 15", unequal.Error, StringComparison.Ordinal);
+        Assert.Equal(AssemblyOutcome.Degraded, ArrayAssembly.Assemble([left]).Outcome);
+        Assert.Equal(AssemblyOutcome.Degraded, ArrayAssembly.Assemble([right]).Outcome);
+    }
+
+    [Fact]
+    public void MixedArraysAreRefused()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates[3] = candidates[3] with
+        {
+            Superblock = candidates[3].Superblock with { ArrayUuid = Samples.Uuid(2000), Name = "other" },
+        };
+        string error = ArrayAssembly.Assemble(candidates).Error!;
+        Assert.Contains("'other'", error, StringComparison.Ordinal);
+        Assert.Contains("one array at a time", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ACopiedMemberIsRefused()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates.Add(candidates[1] with { Path = "/copy" });
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
+        Assert.Contains("/drive1 and /copy are the same member", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AReplacedMemberIsLeftOut()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        ArraySuperblock replaced = Samples.Member(role: 1, events: 9);
+        replaced = replaced with
+        {
+            MemberUuid = Samples.Uuid(77),
+            Members = replaced.Members.SetItem(1, new MemberEntry(Samples.Uuid(77), MemberState.Present)),
+        };
+        candidates.Add(new AssemblyCandidate("/old", Samples.DriveSize, replaced));
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Complete, result.Outcome);
+        Assert.Equal("/drive1", result.Members[1]!.Path);
+        Assert.Contains("replaced", Assert.Single(result.LeftOut).Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AShrunkDriveIsRefusedUnlessItIsLeftOut()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates[2] = candidates[2] with { SizeBytes = (1L << 20) + candidates[2].Superblock.MemberDataSize - 1 };
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
+        Assert.Contains("Restore its size, or leave it out", result.Error, StringComparison.Ordinal);
+        candidates.RemoveAt(2);
+        Assert.Equal(AssemblyOutcome.Degraded, ArrayAssembly.Assemble(candidates).Outcome);
+    }
+
+    [Fact]
+    public void DifferentGeometryUnderOneUuidIsRefused()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates[1] = Samples.Member(RaidLevel.Raid6, 4, 1, events: 9).Candidate();
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
+        Assert.Contains("different geometry", result.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, true)]
+    [InlineData(RaidLevel.Raid1, true)]
+    [InlineData(RaidLevel.Raid0, false)]
+    public void ADirtyArrayResyncsFromItsCheckpointWhereThereIsRedundancy(RaidLevel level, bool expected)
+    {
+        List<AssemblyCandidate> Dirty(long checkpoint) => [.. Samples.Array4(level).Select(candidate => candidate with
+        {
+            Superblock = candidate.Superblock with
+            {
+                State = ArrayStateFlags.Dirty,
+                DirtySince = DateTimeOffset.UnixEpoch,
+                ResyncCheckpoint = checkpoint,
+            },
+        })];
+        AssemblyResult anew = ArrayAssembly.Assemble(Dirty(ArraySuperblock.NoResync));
+        Assert.Equal((expected, 0L), (anew.NeedsResync, anew.ResyncFrom));
+        AssemblyResult onward = ArrayAssembly.Assemble(Dirty(1 << 20));
+        Assert.Equal((expected, expected ? 1L << 20 : 0), (onward.NeedsResync, onward.ResyncFrom));
+    }
+
+    [Fact]
+    public void NoCandidatesIsAnError() =>
+        Assert.Contains("check the paths", ArrayAssembly.Assemble([]).Error, StringComparison.Ordinal);
+
+    [Fact]
+    public void AnyMixtureOfCandidatesGivesASoundDecision()
+    {
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        for (int round = 0; round < 3000; round++)
+        {
+            RaidLevel level = Enum.GetValues<RaidLevel>()[random.Next(5)];
+            var candidates = Samples.Array4(level, 6).Where(_ => random.Next(6) != 0).Select(candidate => candidate with
+            {
+                Superblock = candidate.Superblock with { EventCount = 10 - (ulong)(random.Next(5) == 0 ? random.Next(4) : 0) },
+            }).ToList();
+            AssemblyResult result = ArrayAssembly.Assemble(candidates);
+            string context = $"seed {seed}, round {round}: {result.Error}";
+            Assert.True((result.Outcome == AssemblyOutcome.Refused) == (result.Error != null), context);
+            if (result.Outcome == AssemblyOutcome.Refused) continue;
+            Assert.True(result.Geometry!.SurvivesWithout(result.MissingRoles), context);
+            ulong newest = candidates.Max(candidate => candidate.Superblock.EventCount);
+            foreach (AssemblyCandidate? member in result.Members)
+                Assert.True(member == null || member.Superblock.EventCount + 1 >= newest, context);
+            Assert.Equal(candidates.Count, result.LeftOut.Length + result.Members.Count(member => member != null));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+using System.Buffers.Binary;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Tests.Superblock;
+
+public class SuperblockFormatTests
+{
+    private static byte[] Bytes(ArraySuperblock superblock)
+    {
+        var block = new byte[SuperblockFormat.SizeBytes];
+        SuperblockFormat.Write(superblock, block);
+        return block;
+    }
+
+    /// <summary>Changes a field and makes the checksum right again.</summary>
+    private static byte[] Patched(ArraySuperblock superblock, Action<byte[]> patch)
+    {
+        byte[] block = Bytes(superblock);
+        patch(block);
+        BinaryPrimitives.WriteUInt32LittleEndian(block.AsSpan(12), 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(block.AsSpan(12), Crc32C.Compute(block));
+        return block;
+    }
+
+    [Fact]
+    public void RoundTripsKeepEverything()
+    {
+        foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
+        {
+            foreach (int members in new[] { 4, 7, 64 })
+            {
+                ArraySuperblock superblock = Samples.Member(level, members, members - 1) with
+                {
+                    State = ArrayStateFlags.Dirty,
+                    DirtySince = DateTimeOffset.FromUnixTimeMilliseconds(1_700_000_222_789),
+                    ResyncCheckpoint = 1 << 20,
+                    Sequence = ulong.MaxValue,
+                };
+                superblock = superblock.WithState(0, MemberState.Failed, 9).WithState(1, MemberState.Missing);
+                SuperblockResult result = SuperblockFormat.Parse(Bytes(superblock));
+                Assert.Null(result.Error);
+                Assert.Equal(superblock, result.Superblock);
+            }
+        }
+    }
+
+    [Fact]
+    public void TheFormatOnDiskStaysTheSame()
+    {
+        // The fields at their documented offsets: a change here breaks every array in use.
+        byte[] block = Bytes(Samples.Member(role: 2));
+        Assert.Equal("POLYBLK\x01"u8, block.AsSpan(0, 8));
+        Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(8)));
+        Assert.Equal(110ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(16)));
+        Assert.Equal(10ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(24)));
+        Assert.Equal(Samples.Uuid(1000), new Guid(block.AsSpan(32, 16), bigEndian: true));
+        Assert.Equal(5u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(80)));
+        Assert.Equal(65536u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(88)));
+        Assert.Equal(2u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(96)));
+        Assert.Equal(1L << 20, BinaryPrimitives.ReadInt64LittleEndian(block.AsSpan(104)));
+        Assert.Equal("vol-ä\0"u8, block.AsSpan(192, 7));
+        Assert.Equal(Samples.Uuid(3), new Guid(block.AsSpan(256 + 3 * 32, 16), bigEndian: true));
+        Assert.Equal((byte)MemberState.Present, block[256 + 3 * 32 + 16]);
+    }
+
+    [Fact]
+    public void EveryBitFlipIsCaught()
+    {
+        byte[] block = Bytes(Samples.Member());
+        for (int bit = 0; bit < block.Length * 8; bit++)
+        {
+            block[bit / 8] ^= (byte)(1 << (bit % 8));
+            SuperblockResult result = SuperblockFormat.Parse(block);
+            Assert.Equal(bit < 64 ? SuperblockStatus.Absent : SuperblockStatus.Damaged, result.Status);
+            Assert.NotNull(result.Error);
+            block[bit / 8] ^= (byte)(1 << (bit % 8));
+        }
+        Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.Parse(block).Status);
+    }
+
+    [Fact]
+    public void RandomFieldsWithAGoodChecksumNeverThrowAndAreValidOnlyWhenSensible()
+    {
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        for (int round = 0; round < 20_000; round++)
+        {
+            byte[] block = Patched(Samples.Member(), bytes =>
+            {
+                int changes = random.Next(1, 4);
+                for (int i = 0; i < changes; i++) Mutate(random, bytes);
+            });
+            SuperblockResult result = SuperblockFormat.Parse(block);
+            Assert.True((result.Superblock != null) == (result.Error == null), $"seed {seed}, round {round}");
+            if (result.Superblock == null) continue;
+            Assert.True(SuperblockFormat.Check(result.Superblock) == null, $"seed {seed}, round {round}");
+            Assert.Equal(result.Superblock, SuperblockFormat.Parse(Bytes(result.Superblock)).Superblock);
+        }
+    }
+
+    private static void Mutate(Random random, byte[] bytes)
+    {
+        long[] extremes = [0, -1, 1, long.MaxValue, long.MinValue, int.MaxValue, 1L << 62, random.NextInt64()];
+        int at = random.Next(2) == 0 ? 16 + 4 * random.Next(44) : 192 + random.Next(200);
+        if (random.Next(2) == 0) bytes[at] = (byte)random.Next();
+        else BinaryPrimitives.WriteInt64LittleEndian(bytes.AsSpan(at), extremes[random.Next(extremes.Length)]);
+    }
+
+    [Fact]
+    public void RandomAndShortBytesAreNoSuperblock()
+    {
+        var random = new Random(31);
+        for (int length = 0; length < 5000; length += 37)
+        {
+            var bytes = new byte[length];
+            random.NextBytes(bytes);
+            Assert.Equal(SuperblockStatus.Absent, SuperblockFormat.Parse(bytes).Status);
+            SuperblockFormat.Magic[..Math.Min(8, length)].CopyTo(bytes);
+            Assert.NotEqual(SuperblockStatus.Valid, SuperblockFormat.Parse(bytes).Status);
+        }
+    }
+
+    [Fact]
+    public void LaterVersionsAndUnknownIncompatibleFeaturesAreRefusedCompatibleOnesAreNot()
+    {
+        SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 2));
+        Assert.Equal(SuperblockStatus.Unsupported, later.Status);
+        Assert.Contains("version 2", later.Error, StringComparison.Ordinal);
+        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4));
+        Assert.Equal(SuperblockStatus.Unsupported, feature.Status);
+        Assert.Contains("0x4", feature.Error, StringComparison.Ordinal);
+        Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[64] = 4)).Status);
+    }
+
+    [Fact]
+    public void ATornWriteLeavesTheVersionBeforeIt()
+    {
+        // Slot 1 holds an older version; slot 0 the last one; the write of the next goes to slot 1 and is torn anywhere.
+        ArraySuperblock last = Samples.Member() with { Sequence = 6, EventCount = 6 };
+        byte[] slot0 = Bytes(last), slot1 = Bytes(last with { Sequence = 5, EventCount = 5 });
+        byte[] next = Bytes(last with { Sequence = 7, EventCount = 7 });
+        Assert.Equal(SuperblockFormat.SecondSlotOffset, SuperblockFormat.SlotOffset(7));
+        Assert.Equal(0, SuperblockFormat.SlotOffset(6));
+        for (int torn = 0; torn <= next.Length; torn += 8)
+        {
+            byte[] mixed = [.. next[..torn], .. slot1[torn..]];
+            ArraySuperblock? found = SuperblockFormat.ParseSlots(slot0, mixed).Superblock;
+            bool isWhole = mixed.AsSpan().SequenceEqual(next);
+            Assert.Equal(isWhole ? 7ul : 6ul, found!.Sequence);
+        }
+    }
+
+    [Fact]
+    public void SlotsThatCannotBothBeRightAreJudged()
+    {
+        byte[] valid = Bytes(Samples.Member()), absent = new byte[4096];
+        byte[] damaged = Bytes(Samples.Member());
+        damaged[100] ^= 1;
+        byte[] later = Patched(Samples.Member(), bytes => bytes[8] = 2);
+        byte[] other = Bytes(Samples.Member() with { ArrayUuid = Samples.Uuid(2000) });
+        Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.ParseSlots(absent, valid).Status);
+        Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.ParseSlots(valid, damaged).Status);
+        Assert.Equal(SuperblockStatus.Absent, SuperblockFormat.ParseSlots(absent, absent).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.ParseSlots(absent, damaged).Status);
+        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.ParseSlots(valid, later).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.ParseSlots(valid, other).Status);
+    }
+
+    [Fact]
+    public void SenselessSuperblocksAreNotWritten()
+    {
+        ArraySuperblock good = Samples.Member();
+        foreach (ArraySuperblock bad in new[]
+        {
+            good with { ArrayUuid = Guid.Empty },
+            good with { MemberUuid = Samples.Uuid(1) },
+            good with { Name = "" },
+            good with { Name = new string('n', 64) },
+            good with { Name = "a\nb" },
+            good with { Name = "half \ud83d pair" },
+            good with { ParityCount = 2 },
+            good with { Role = 4 },
+            good with { ChunkSize = 12345 },
+            good with { MemberDataOffset = 4096 },
+            good with { MemberDataSize = good.MemberDataSize - 1 },
+            good with { ArraySize = good.ArraySize + 512 },
+            good with { ExportedSize = good.ArraySize + 512 },
+            good with { ExportedSize = 100 },
+            good with { ResyncCheckpoint = -2 },
+            good with { State = ArrayStateFlags.Dirty },
+            good with { Members = good.Members.RemoveAt(3) },
+            good with { Members = good.Members.SetItem(3, good.Members[2]) },
+            good with { Members = good.Members.SetItem(3, default(MemberEntry) with { State = MemberState.Present }) },
+        })
+        {
+            Assert.Throws<ArgumentException>(() => Bytes(bad));
+        }
+        Assert.Throws<ArgumentException>(() => SuperblockFormat.Write(good, new byte[4095]));
+    }
+}

@@ -1,0 +1,52 @@
+# Sourced: what ./test's set-up needs of apt. Debian 12 and 13.
+#
+# Some packages live in a suite that a fresh system has not enabled. enable_suite writes a sources file of our own, made from
+# the system's existing one with the suite exchanged (so it uses the mirror, keys and options that the system uses), and gives
+# the suite a pin priority below that of installed packages: nothing is ever taken from it unless asked for by name.
+
+if [ "$(id -u)" = 0 ]; then as_root() { "$@"; }; else as_root() { sudo "$@"; }; fi
+
+apt_get() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
+    -o APT::Update::Error-Mode=any -o Dpkg::Use-Pty=0 -qq "$@"
+}
+
+die() { echo "test set-up: $*" >&2; exit 1; }
+
+codename() { (. /etc/os-release && echo "${VERSION_CODENAME:-unknown}"); }
+
+can_be_root() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null || [ -t 0 ]; }; }
+
+suite_is_enabled() { apt-get indextargets --format '$(RELEASE) $(CODENAME)' | tr ' ' '\n' | grep -qx -- "$1"; }
+
+# Prints the sources entry of the release itself, with the suite exchanged for $1; $2: sources (deb822) or list (one line).
+sources_with_suite() {
+  local from
+  from=$(codename)
+  if [ "$2" = sources ]; then
+    cat /etc/apt/sources.list.d/*.sources 2>/dev/null | grep -v '^#' | awk -v RS= -v from="$from" -v to="$1" '
+      /(^|\n)Enabled: *no/ { next }
+      $0 ~ "(^|\n)Suites:[^\n]*[ \t]" from "([ \t\n]|$)" { sub(/Suites:[^\n]*/, "Suites: " to); print; exit }'
+  else
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | awk -v from="$from" -v to="$1" '
+      $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == from) { $i = to; print; exit } }'
+  fi
+}
+
+enable_suite() {
+  local suite=$1 kind text=
+  suite_is_enabled "$suite" && return
+  can_be_root || die "the suite $suite is not enabled in apt, and enabling it needs root or sudo."
+  for kind in sources list; do
+    text=$(sources_with_suite "$suite" "$kind")
+    [ -z "$text" ] || break
+  done
+  [ -n "$text" ] || die "found no apt source of $(codename) to derive one of $suite from; enable $suite in apt yourself."
+  echo "enabling $suite for apt, with a low priority"
+  echo "$text" | as_root tee "/etc/apt/sources.list.d/polyblk-$suite.$kind" >/dev/null
+  printf 'Package: *\nPin: release n=%s\nPin-Priority: 50\n' "$suite" |
+    as_root tee "/etc/apt/preferences.d/polyblk-$suite" >/dev/null
+  apt_get update
+}
+
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -1,0 +1,163 @@
+// A volume in a virtual machine with a Debian kernel: file systems, restarts, crashes of the target, lost drives, a second guest.
+
+using Polyblk.GuestRig;
+
+namespace Polyblk.Volumes.Tests;
+
+public sealed class GuestTests
+{
+    private const long MemberBytes = 129L << 20;
+
+    /// <summary>Guest functions: a tree to copy, and its checksums.</summary>
+    private const string Functions = """
+        modprobe virtio_blk && modprobe ext4 && modprobe xfs
+        within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
+        tree() { (cd "$1" && find . -type f | sort | xargs sha256sum | sha256sum | cut -d' ' -f1); }
+        io_errors() { dmesg | grep -ciE 'I/O error|EXT4-fs error|XFS.*(error|corrupt)|blk_update_request' || true; }
+
+        """;
+
+    [Fact]
+    public async Task File_systems_survive_restarts_crashes_of_the_target_and_a_lost_drive()
+    {
+        using var volume = new TestVolume("raid5", 4, MemberBytes);
+        volume.Serve();
+        await using GuestVm guest = new GuestVmBuilder("volume-life", GuestKernel.Linux612)
+            .VhostUserBlk(volume.Socket, queues: 2, reconnectMs: 100)
+            .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim")
+            .Script(Functions + """
+                equal queues $(ls /sys/block/vda/mq | wc -l) 2
+                equal optimal $(cat /sys/block/vda/queue/optimal_io_size) 196608
+                check ext4 mkfs.ext4 -q -F /dev/vda
+                check mount mount -t ext4 /dev/vda /mnt
+                check copy cp -a /lib /mnt/tree
+                want=$(tree /lib)
+                equal tree "$(tree /mnt/tree)" "$want"
+                check fstrim fstrim -v /mnt
+                check umount umount /mnt
+                check fsck e2fsck -fn /dev/vda
+
+                signal stop-and-start; await started
+                mount -t ext4 /dev/vda /mnt
+                equal tree-after-restart "$(tree /mnt/tree)" "$want"
+
+                # Written and verified while the target is killed again and again.
+                ( i=0; while [ ! -e /tmp/enough ]; do
+                    i=$((i + 1))
+                    dd if=/dev/urandom of=/tmp/piece bs=64k count=8 2>/dev/null
+                    cp /tmp/piece /mnt/piece.$((i % 8)) && sync /mnt/piece.$((i % 8)) || echo write >> /tmp/failed
+                    echo 1 > /proc/sys/vm/drop_caches
+                    cmp -s /tmp/piece /mnt/piece.$((i % 8)) || echo compare >> /tmp/failed
+                    echo $i > /tmp/rounds
+                  done ) & load=$!
+                within 30 test -s /tmp/rounds
+                signal loaded; await killed-enough
+                touch /tmp/enough; wait $load
+                echo "rounds: $(cat /tmp/rounds)"
+                equal load-without-error "$(cat /tmp/failed 2>/dev/null)" ""
+                equal tree-after-kills "$(tree /mnt/tree)" "$want"
+                umount /mnt
+                check fsck-after-kills e2fsck -fn /dev/vda
+
+                signal lose-a-drive; await lost
+                mount -t ext4 /dev/vda /mnt
+                equal tree-degraded "$(tree /mnt/tree)" "$want"
+                check write-degraded cp -a /mnt/tree /mnt/second
+                echo 3 > /proc/sys/vm/drop_caches
+                equal second-degraded "$(tree /mnt/second)" "$want"
+                umount /mnt
+                check fsck-degraded e2fsck -fn /dev/vda
+
+                check discard blkdiscard /dev/vda
+                check xfs mkfs.xfs -q -f /dev/vda
+                check mount-xfs mount -t xfs /dev/vda /mnt
+                check copy-xfs cp -a /lib /mnt/tree
+                umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t xfs /dev/vda /mnt
+                equal tree-xfs "$(tree /mnt/tree)" "$want"
+                umount /mnt
+                check repair-xfs xfs_repair -n /dev/vda
+                equal io-errors "$(io_errors)" 0
+                signal tree "$want"
+                exit 0
+                """)
+            .Timeout(TimeSpan.FromMinutes(12))
+            .Start();
+
+        await guest.WaitForSignalAsync("stop-and-start");
+        Assert.Equal(0, volume.Stop());
+        volume.Serve();
+        await guest.SendAsync("started");
+        await guest.WaitForSignalAsync("loaded");
+        for (int i = 0; i < 3; i++)
+        {
+            // Long enough for requests to be in flight; the moment itself is meant to be any.
+            await Task.Delay(1500);
+            volume.KillServer();
+            volume.Serve();
+        }
+
+        await Task.Delay(1500);
+        await guest.SendAsync("killed-enough");
+        await guest.WaitForSignalAsync("lose-a-drive");
+        Assert.Equal(0, volume.Stop());
+        File.Delete(volume.Members[1]);
+        volume.Serve();
+        await guest.SendAsync("lost");
+        GuestResult result = await guest.CompletionAsync();
+        result.RequireSuccess(
+            "queues", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "load-without-error", "tree-after-kills",
+            "fsck-after-kills", "tree-degraded", "write-degraded", "second-degraded", "fsck-degraded", "discard", "xfs", "mount-xfs", "copy-xfs", "tree-xfs",
+            "repair-xfs", "io-errors");
+    }
+
+    [Fact]
+    public async Task Data_outlives_guest_and_target_and_a_second_guest_reads_it()
+    {
+        using var volume = new TestVolume("raid6", 4, MemberBytes);
+        volume.Serve(withReadOnly: true);
+        string sum;
+        await using (GuestVm first = new GuestVmBuilder("volume-first", GuestKernel.Linux612)
+            .VhostUserBlk(volume.Socket, queues: 2)
+            .Programs("mkfs.ext4")
+            .Script(Functions + """
+                check ext4 mkfs.ext4 -q -F /dev/vda
+                mount -t ext4 /dev/vda /mnt
+                check copy cp -a /lib /mnt/tree
+                sum=$(tree /mnt/tree)
+                check umount umount /mnt
+                signal tree $sum
+                await second-is-done
+                exit 0
+                """)
+            .Timeout(TimeSpan.FromMinutes(8))
+            .Start())
+        {
+            sum = await first.WaitForSignalAsync("tree");
+
+            // The first guest is still attached: two sessions of one volume.
+            await ReadInSecondGuestAsync(volume.ReadOnlySocket, sum, "volume-second");
+            await first.SendAsync("second-is-done");
+            (await first.CompletionAsync()).RequireSuccess("ext4", "copy", "umount");
+        }
+
+        Assert.Equal(0, volume.Stop());
+        volume.Serve(withReadOnly: true);
+        await ReadInSecondGuestAsync(volume.ReadOnlySocket, sum, "volume-third");
+    }
+
+    private static async Task ReadInSecondGuestAsync(string socket, string sum, string name)
+    {
+        await using GuestVm second = new GuestVmBuilder(name, GuestKernel.Linux612)
+            .VhostUserBlk(socket, queues: 2)
+            .Script(Functions + $"""
+                equal read-only $(cat /sys/block/vda/ro) 1
+                refuse write dd if=/dev/zero of=/dev/vda bs=4k count=1 oflag=direct
+                check mount mount -t ext4 -o ro,noload /dev/vda /mnt
+                equal tree "$(tree /mnt/tree)" {sum}
+                exit 0
+                """)
+            .Timeout(TimeSpan.FromMinutes(5))
+            .Start();
+        (await second.CompletionAsync()).RequireSuccess("read-only", "write", "mount", "tree");
+    }
+}

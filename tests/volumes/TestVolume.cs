@@ -1,0 +1,136 @@
+// A volume on scratch files, made and served by the real program, as a user would from a shell.
+
+using System.Diagnostics;
+using Polyblk.GuestRig;
+
+namespace Polyblk.Volumes.Tests;
+
+/// <summary>A volume with its own state folder; disposing ends its server and removes everything.</summary>
+internal sealed class TestVolume : IDisposable
+{
+    public const string Name = "vol";
+
+    /// <summary>Where a member's data begins: the space before it holds the superblocks.</summary>
+    public const long DataOffset = 1 << 20;
+
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-volume-").FullName;
+    private readonly List<Process> _servers = [];
+    private Process? _server;
+
+    /// <summary>Makes a volume of sparse files.</summary>
+    public TestVolume(string level, int members, long memberBytes, string chunk = "64KiB")
+    {
+        Members = [.. Enumerable.Range(0, members).Select(i => Path.Combine(_folder, $"member{i}"))];
+        string[] striping = level == "raid1" ? [] : ["--chunk", chunk];
+        Run(["volume", "create", Name, "--level", level, .. striping, .. Members.Select(m => $"file:{m},size={memberBytes}B")]);
+    }
+
+    /// <summary>Paths of the members, by role.</summary>
+    public IReadOnlyList<string> Members { get; }
+
+    /// <summary>The vhost-user socket; the same after every restart.</summary>
+    public string Socket => Path.Combine(_folder, "vol.sock");
+
+    /// <summary>A second vhost-user socket, read-only.</summary>
+    public string ReadOnlySocket => Path.Combine(_folder, "ro.sock");
+
+    /// <summary>Serves the volume over vhost-user and returns when a client can connect.</summary>
+    public void Serve(int queues = 2, bool withReadOnly = false)
+    {
+        File.Delete(Socket);
+        var arguments = new List<string> { "serve", Name, "--frontend", "vhost-user", "--socket", Socket, "--queues", $"{queues}" };
+        if (withReadOnly)
+        {
+            arguments.AddRange(["--frontend", "vhost-user", "--socket", ReadOnlySocket, "--queues", $"{queues}", "--read-only"]);
+        }
+
+        _server = Start(arguments);
+        _servers.Add(_server);
+        if (!SpinWait.SpinUntil(() => File.Exists(Socket) || _server.HasExited, Patience) || _server.HasExited)
+        {
+            throw new InvalidOperationException($"The volume is not served: {File.ReadAllText(LogPath)}");
+        }
+    }
+
+    /// <summary>Ends the server in order, as a service manager would, and returns its exit status.</summary>
+    public int Stop()
+    {
+        Process.Start("kill", ["-TERM", $"{_server!.Id}"]).WaitForExit();
+        if (!_server.WaitForExit(Patience))
+        {
+            throw new InvalidOperationException($"The server did not end: {File.ReadAllText(LogPath)}");
+        }
+
+        return _server.ExitCode;
+    }
+
+    /// <summary>Kills the server without warning.</summary>
+    public void KillServer()
+    {
+        _server!.Kill();
+        _server.WaitForExit();
+    }
+
+    /// <summary>Runs a command of polyblk to its end and returns what it printed.</summary>
+    public string Run(IEnumerable<string> arguments)
+    {
+        using Process process = Process.Start(StartInfo(arguments))!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return process.ExitCode == 0
+            ? output
+            : throw new InvalidOperationException($"polyblk {string.Join(' ', arguments)} ended with {process.ExitCode}: {error.Result}");
+    }
+
+    public void Dispose()
+    {
+        foreach (Process server in _servers)
+        {
+            if (!server.HasExited)
+            {
+                server.Kill();
+                server.WaitForExit();
+            }
+
+            server.Dispose();
+        }
+
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    private string LogPath => Path.Combine(_folder, "serve.log");
+
+    private ProcessStartInfo StartInfo(IEnumerable<string> arguments)
+    {
+        string program = Path.Combine(RigPaths.CommandLineFolder, "polyblk.dll");
+        return new ProcessStartInfo("dotnet", [program, "--state", Path.Combine(_folder, "state"), .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+    }
+
+    private Process Start(IEnumerable<string> arguments)
+    {
+        Process process = Process.Start(StartInfo(arguments))!;
+        process.OutputDataReceived += (_, e) => Log(e.Data);
+        process.ErrorDataReceived += (_, e) => Log(e.Data);
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+        return process;
+    }
+
+    private void Log(string? line)
+    {
+        lock (_servers)
+        {
+            if (Directory.Exists(_folder))
+            {
+                File.AppendAllText(LogPath, line + "\n");
+            }
+        }
+    }
+}
