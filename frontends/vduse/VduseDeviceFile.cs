@@ -39,6 +39,7 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
     public bool TryReadMessage(out vduse_dev_request request)
     {
         request = default;
+        Libc.epoll_event* events = stackalloc Libc.epoll_event[2];
         while (true)
         {
             fixed (vduse_dev_request* buffer = &request)
@@ -55,7 +56,6 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
                 }
             }
 
-            Libc.epoll_event* events = stackalloc Libc.epoll_event[2];
             int ready = Libc.epoll_wait((int)_epoll.DangerousGetHandle(), events, 2, -1);
             for (int i = 0; i < ready; i++)
             {

@@ -21,8 +21,8 @@ internal sealed class VduseQueue(int index)
     /// <summary>Where it goes on, in the encoding of <see cref="VirtqueueSetup.Base"/>; null where the driver says.</summary>
     public uint? Base { get; set; }
 
-    /// <summary>Statistics of the times when it ran before.</summary>
-    public List<VirtioBlkQueueStatistics> Past { get; } = [];
+    /// <summary>Sum of the times when it ran before.</summary>
+    public VirtioBlkQueueStatistics Past { get; set; } = new();
 
     /// <summary>The kernel's encoding of a base.</summary>
     public static vduse_vq_state_union Encode(uint value, bool packed) => !packed

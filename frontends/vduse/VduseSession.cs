@@ -87,7 +87,7 @@ internal sealed class VduseSession : IAsyncDisposable
         {
             lock (queue)
             {
-                statistics.AddRange(queue.Past);
+                statistics.Add(queue.Past);
                 if (queue.Running is { } running)
                 {
                     statistics.Add(running.GetStatistics());
@@ -355,7 +355,7 @@ internal sealed class VduseSession : IAsyncDisposable
         queue.Base = await running.StopAsync().ConfigureAwait(false);
         lock (queue)
         {
-            queue.Past.Add(running.GetStatistics());
+            queue.Past = queue.Past.Plus(running.GetStatistics());
             queue.Running = null;
         }
 
