@@ -5,6 +5,7 @@ using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Core.Frontend;
 using Polyblk.Frontends.Nbd;
+using Polyblk.Frontends.Vduse;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Frontends.VirtioIothread;
 
@@ -27,6 +28,7 @@ internal static class Composition
     public static void AddFrontends(IServiceCollection services)
     {
         services.AddVhostUser();
+        services.AddVduse();
         services.AddNbd();
         services.AddVirtioIothread();
     }

@@ -15,7 +15,7 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
         new("attach", "KIND", "Attach with the vdpa tool: virtio gives /dev/vdX to this host and its containers, vhost gives /dev/vhost-vdpa-N to "
             + "a virtual machine, none leaves it to you (default: none).", ["virtio", "vhost", "none"]),
         new("vduse-name", "NAME", "Name of the device in /dev/vduse and on the vdpa bus (default: the volume's name).", []),
-        new("packed", null, "Offer packed virtqueues as well.", []),
+        new("packed", "on|off", "Offer packed virtqueues beside split ones (default off; the driver chooses).", ["on", "off"]),
     ];
 
     /// <summary>Reads the options of an export.</summary>
@@ -41,7 +41,12 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
             throw new FrontendException($"A queue size of {size} is not possible: use a power of two from 2 to {MaxQueueSize}.");
         }
 
-        bool packed = spec.Options.TryGetValue("packed", out string? value) && !value.Equals("false", StringComparison.OrdinalIgnoreCase);
+        bool packed = spec.Options.GetValueOrDefault("packed", "off") switch
+        {
+            "on" => true,
+            "off" => false,
+            string other => throw new FrontendException($"--packed {other} is not possible: use on or off."),
+        };
         return new VduseOptions(name, ParseAttachment(spec.Options.GetValueOrDefault("attach", "none")), queues, size, packed);
     }
 

@@ -48,7 +48,7 @@ internal sealed unsafe class VduseStateFile : IDisposable
     {
         long region = Math.Max(InflightLog.RegionBytes(queueSize, false), InflightLog.RegionBytes(queueSize, true));
         long size = HeaderBytes + (region * queues);
-        SafeFileHandle file = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+        SafeFileHandle file = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         try
         {
             isKnown = RandomAccess.GetLength(file) == size;
