@@ -154,3 +154,34 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
         public void Notify() => called.Set();
     }
 }
+
+public sealed unsafe class EventFdNotifierTests
+{
+    [Theory]
+    [InlineData(0)]
+    [InlineData(Libc.EFD_NONBLOCK)]
+    public void RingsAndNeverBlocks(int mode)
+    {
+        int fd = Libc.eventfd(0, Libc.EFD_CLOEXEC | mode);
+        using var notifier = new EventFdNotifier(new SafeFileHandle(fd, true));
+        notifier.Notify();
+        notifier.Notify();
+        ulong count;
+        Assert.Equal(8, Libc.read(fd, &count, 8));
+        Assert.Equal(2UL, count);
+
+        // Full: a write would wait for ever in blocking mode.
+        ulong full = ulong.MaxValue - 1;
+        Assert.Equal(8, Libc.write(fd, &full, 8));
+        notifier.Notify();
+        Assert.Equal(8, Libc.read(fd, &count, 8));
+        Assert.Equal(full, count);
+    }
+
+    [Fact]
+    public void TakesNothingButAnEventFd()
+    {
+        using var memfd = new SafeFileHandle(Libc.memfd_create("test", Libc.MFD_CLOEXEC), true);
+        Assert.Throws<IOException>(() => new EventFdNotifier(memfd));
+    }
+}
