@@ -5,6 +5,7 @@ using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Core.Frontend;
 using Polyblk.Frontends.Nbd;
+using Polyblk.Frontends.Ublk;
 using Polyblk.Frontends.Vduse;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Frontends.VirtioIothread;
@@ -29,6 +30,7 @@ internal static class Composition
     {
         services.AddVhostUser();
         services.AddVduse();
+        services.AddUblk();
         services.AddNbd();
         services.AddVirtioIothread();
     }
@@ -39,5 +41,6 @@ internal static class Composition
         services.AddSingleton<ICliCommand, ServeCommand>();
         services.AddSingleton<ICliCommand, ProbeCommand>();
         services.AddSingleton<ICliCommand, CompareCommand>();
+        services.AddSingleton<ICliCommand, UblkCommand>();
     }
 }

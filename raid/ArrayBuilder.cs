@@ -128,8 +128,7 @@ public static class ArrayBuilder
         return await StartAsync(array, writeHole).ConfigureAwait(false);
     }
 
-    /// <summary>Reads what drives hold. Changes nothing.</summary>
-    /// <exception cref="ArrayException">A drive could not be read.</exception>
+    /// <summary>Reads what drives hold. Changes nothing. A drive that cannot be read has a problem that says so.</summary>
     public static async Task<IReadOnlyList<DriveInspection>> InspectAsync(IReadOnlyList<IBlockDevice> drives, Reactor reactor)
     {
         ArgumentNullException.ThrowIfNull(drives);
@@ -143,7 +142,7 @@ public static class ArrayBuilder
     /// <param name="uuid">Only drives of this array; null erases any.</param>
     /// <param name="reactor">Carries the I/O.</param>
     /// <returns>The drives that were erased.</returns>
-    /// <exception cref="ArrayException">A drive could not be read or written.</exception>
+    /// <exception cref="ArrayException">A drive could not be written.</exception>
     public static async Task<IReadOnlyList<IBlockDevice>> EraseAsync(IReadOnlyList<IBlockDevice> drives, Guid? uuid, Reactor reactor)
     {
         var erased = new List<IBlockDevice>();
@@ -212,13 +211,13 @@ public static class ArrayBuilder
 
         foreach (DriveInspection inspection in await InspectAsync(drives, home).ConfigureAwait(false))
         {
-            string? found = inspection.Superblock is { } superblock ? $"a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
-                : inspection.ForeignSignatures.Count != 0 ? string.Join(", ", inspection.ForeignSignatures)
+            string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
+                : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures)}"
                 : inspection.Problem;
             if (found is not null)
             {
                 throw new ArrayException(
-                    $"{inspection.Drive.Name} is in use: it holds {found}. Nothing was written. To overwrite it and lose what it holds, use --force.");
+                    $"{inspection.Drive.Name} cannot be taken: {found}. Nothing was written. To overwrite what is there, use --force.");
             }
         }
     }
@@ -291,7 +290,8 @@ public static class ArrayBuilder
         }
         catch (BlockIoException e)
         {
-            throw new ArrayException($"{drive.Name} cannot be read: {e.Message}", e);
+            // One dead drive among the candidates must not keep an array with redundancy from starting.
+            return new DriveInspection(drive, null, $"it cannot be read ({BlockIo.DescribeErrno(e.Errno)})", []);
         }
     }
 
@@ -314,13 +314,8 @@ public static class ArrayBuilder
 
         string? problem = parsed.Status == SuperblockStatus.Absent ? null : parsed.Error;
 
-        // The detector reads synchronously, on this pool thread.
-        IReadOnlyList<ForeignSignature> foreign = ForeignSignatures.Detect(drive.SizeBytes, (offset, buffer) =>
-        {
-            var bytes = new byte[buffer.Length];
-            BlockIo.ReadAsync(drive, reactor, offset, bytes).GetAwaiter().GetResult();
-            bytes.CopyTo(buffer);
-        });
+        IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
+            drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer)).ConfigureAwait(false);
         return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]);
     }
 

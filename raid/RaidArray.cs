@@ -133,19 +133,23 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>
     /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must be closed.
     /// </summary>
-    /// <exception cref="ArrayException">Queues are open, or the superblocks could not be written.</exception>
+    /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
     public async Task StopAsync()
+    {
+        if (BeginStop() && !await Control.StopAsync(markClean: true).ConfigureAwait(false))
+        {
+            throw new ArrayException($"Array {Name} has failed and was not stopped in order: it needs a resync when it is started again.");
+        }
+    }
+
+    /// <summary>Stops the array if <see cref="StopAsync"/> was not called. All queues must be closed. A failed array ends without a complaint.</summary>
+    public async ValueTask DisposeAsync()
     {
         if (BeginStop())
         {
             await Control.StopAsync(markClean: true).ConfigureAwait(false);
         }
-    }
 
-    /// <summary>Stops the array if <see cref="StopAsync"/> was not called.</summary>
-    public async ValueTask DisposeAsync()
-    {
-        await StopAsync().ConfigureAwait(false);
         Control.Dispose();
     }
 

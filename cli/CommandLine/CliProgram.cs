@@ -76,6 +76,7 @@ internal static class CliProgram
             CliException cli => (cli.Code, cli.Message),
             OperationCanceledException => (ExitCode.Interrupted, "Interrupted."),
             FrontendException => (ExitCode.HostLacks, e.Message),
+            FormatException => (ExitCode.Usage, e.Message),
             UnauthorizedAccessException => (ExitCode.HostLacks, $"{e.Message} Run as root, or give this user the right."),
             FileNotFoundException or DirectoryNotFoundException => (ExitCode.NotFound, e.Message),
             IOException => (ExitCode.HostLacks, e.Message),

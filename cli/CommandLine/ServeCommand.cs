@@ -49,8 +49,8 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         command.Options.Add(new Option<string[]>(FrontendGroupParser.FrontendOptionName)
         {
             HelpName = "NAME",
-            Description = "A door to the volume: " + string.Join("; ", _frontends.Select(f => $"{f.Name}: {f.Description}"))
-                + " Options that follow belong to it; give several --frontend for several doors.",
+            Description = "A door to the volume; options that follow belong to it, and there may be several. "
+                + string.Join(" ", _frontends.Select(f => $"{f.Name}: {f.Description}")),
         });
         foreach (Option option in FrontendOptions())
         {
@@ -147,8 +147,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             return server.AnyFailed ? ExitCode.Failed : ExitCode.Ok;
         }
 
-        string? note = await server.ShutDownAsync().ConfigureAwait(false);
-        if (note is not null)
+        foreach (string note in await server.ShutDownAsync().ConfigureAwait(false))
         {
             terminal.Note(note);
         }

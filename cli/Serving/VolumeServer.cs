@@ -149,21 +149,35 @@ internal sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// The clean end on a signal: exports that are idle stop; when one is in use, all leave their state to a successor, so that consumers
-    /// wait for the next <c>serve</c> instead of failing.
+    /// The clean end on a signal: exports that are idle stop; one that is in use leaves its state to a successor, so that its consumers wait
+    /// for the next <c>serve</c> instead of failing.
     /// </summary>
-    /// <returns>A note for the user, or null.</returns>
-    public async Task<string?> ShutDownAsync()
+    /// <returns>What the user should know, one sentence for each export that was handed over.</returns>
+    public async Task<IReadOnlyList<string>> ShutDownAsync()
     {
+        var notes = new List<string>();
+        await _changing.WaitAsync().ConfigureAwait(false);
         try
         {
-            await StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
-            return null;
+            foreach (ServedExport served in _exports.Where(e => e.IsServing))
+            {
+                served.MarkStopped();
+                try
+                {
+                    await served.Export.StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+                }
+                catch (FrontendException e)
+                {
+                    notes.Add($"{e.Message} Who uses it waits until the volume is served again by the same command.");
+                    await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+                }
+            }
+
+            return notes;
         }
-        catch (CliException e)
+        finally
         {
-            await StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
-            return $"{e.Message} Who uses it waits until the volume is served again by the same command.";
+            _changing.Release();
         }
     }
 

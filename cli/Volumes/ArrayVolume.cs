@@ -39,7 +39,7 @@ internal sealed class ArrayVolume : OpenVolume
         var notes = new List<string>();
         List<IBlockDevice> drives = record.Volatile
             ? await DriveList.OpenAllAsync(specs, readOnly: false).ConfigureAwait(false)
-            : DriveList.OpenPossible(specs, readOnly: false, e => notes.Add($"A drive is left out: {e.Message}"));
+            : await DriveList.OpenMembersAsync(specs, e => notes.Add($"A drive is left out: {e.Message}")).ConfigureAwait(false);
         try
         {
             cancellation.ThrowIfCancellationRequested();

@@ -68,26 +68,6 @@ internal static class DriveList
     public static async Task<List<IBlockDevice>> OpenAllAsync(IReadOnlyList<DriveSpec> specs, bool readOnly)
     {
         var drives = new List<IBlockDevice>();
-        try
-        {
-            foreach (DriveSpec spec in specs)
-            {
-                drives.Add(DriveFactory.Open(spec, readOnly));
-            }
-
-            return drives;
-        }
-        catch (DriveException e)
-        {
-            await CloseAllAsync(drives).ConfigureAwait(false);
-            throw ToCli(e);
-        }
-    }
-
-    /// <summary>Opens those that can be opened, and says for the others why not.</summary>
-    public static List<IBlockDevice> OpenPossible(IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onFailure)
-    {
-        var drives = new List<IBlockDevice>();
         foreach (DriveSpec spec in specs)
         {
             try
@@ -96,7 +76,36 @@ internal static class DriveList
             }
             catch (DriveException e)
             {
-                onFailure(e);
+                await CloseAllAsync(drives).ConfigureAwait(false);
+                throw ToCli(spec, e);
+            }
+        }
+
+        return drives;
+    }
+
+    /// <summary>
+    /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there but cannot be
+    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale.
+    /// </summary>
+    /// <exception cref="CliException">A member is there but cannot be opened.</exception>
+    public static async Task<List<IBlockDevice>> OpenMembersAsync(IReadOnlyList<DriveSpec> specs, Action<DriveException> onLeftOut)
+    {
+        var drives = new List<IBlockDevice>();
+        foreach (DriveSpec spec in specs)
+        {
+            try
+            {
+                drives.Add(DriveFactory.Open(spec));
+            }
+            catch (DriveException e) when (!Path.Exists(spec.Path) || e.Errno is Errno.EIO or Errno.ENXIO or Errno.ENODEV)
+            {
+                onLeftOut(e);
+            }
+            catch (DriveException e)
+            {
+                await CloseAllAsync(drives).ConfigureAwait(false);
+                throw ToCli(spec, e);
             }
         }
 
@@ -111,15 +120,12 @@ internal static class DriveList
         }
     }
 
-    public static CliException ToCli(DriveException e) => new(
-        e.Errno switch
-        {
-            Errno.EBUSY => ExitCode.Refused,
-            Errno.ENOENT => ExitCode.NotFound,
-            _ => ExitCode.HostLacks,
-        },
-        e.Message,
-        e);
+    private static CliException ToCli(DriveSpec spec, DriveException e)
+    {
+        bool isMissing = !spec.IsVolatile && !Path.Exists(spec.Path);
+        int code = isMissing ? ExitCode.NotFound : e.Errno == Errno.EBUSY ? ExitCode.Refused : ExitCode.HostLacks;
+        return new CliException(code, e.Message, e);
+    }
 
     /// <summary>The path with every link resolved; the path itself where there is nothing.</summary>
     internal static string RealPath(string path)

@@ -51,6 +51,10 @@ public sealed record BlockLimits
     /// </summary>
     public bool NeedsCpuAccessForWrites { get; init; }
 
-    /// <summary>As <see cref="NeedsCpuAccessForWrites"/>, for reads (RAM devices; parity arrays that are degraded).</summary>
+    /// <summary>
+    /// As <see cref="NeedsCpuAccessForWrites"/>, for reads (RAM devices). Also without it a read may be refused with -EFAULT where the buffer
+    /// is not <see cref="BufferTraits.CpuAccessible"/>: a parity array that has lost a member computes blocks. The submitter then sends the
+    /// request again with a buffer that is.
+    /// </summary>
     public bool NeedsCpuAccessForReads { get; init; }
 }

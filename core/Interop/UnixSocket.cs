@@ -335,6 +335,8 @@ public sealed unsafe class UnixListener : IDisposable
         }
 
         // Bound and listening under another name first: whoever sees the path can connect to it at once.
+        // The mode of the descriptor becomes that of the new path: nobody else can connect before the mode is set below.
+        _ = Libc.fchmod(fd, 0x180);
         Libc.sockaddr_un address = Address(staging, out uint length);
         int rc = Libc.bind(fd, &address, length);
         if (rc < 0)

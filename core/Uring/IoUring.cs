@@ -35,6 +35,7 @@ public sealed unsafe class IoUring : IDisposable
     private uint _sqTail;
     private uint _submitted;
     private uint _inFlight;
+    private BufferTable? _buffers;
 
     internal IoUring(IUringKernel kernel, UringMemory memory, uint setupFlags)
     {
@@ -67,6 +68,9 @@ public sealed unsafe class IoUring : IDisposable
 
     /// <summary>io_uring_enter calls so far.</summary>
     public long Enters { get; private set; }
+
+    /// <summary>The ring's table of registered buffers.</summary>
+    public BufferTable Buffers => _buffers ??= new BufferTable(this);
 
     /// <summary>What was obtained, for the log: for example <c>single-issuer, defer-taskrun</c>.</summary>
     public string Features => DescribeFlags(SetupFlags);

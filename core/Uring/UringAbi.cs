@@ -62,6 +62,14 @@ public unsafe struct io_uring_params
     public io_cqring_offsets cq_off;
 }
 
+/// <summary>Argument of IORING_REGISTER_BUFFERS2 and IORING_REGISTER_FILES2.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct io_uring_rsrc_register
+{
+    public uint nr, flags;
+    public ulong resv2, data, tags;
+}
+
 /// <summary>Constants of the ABI.</summary>
 public static class UringAbi
 {
@@ -124,6 +132,7 @@ public static class UringAbi
     public const uint IORING_REGISTER_PROBE = 8;
     public const uint IORING_REGISTER_FILES2 = 13;
     public const uint IORING_REGISTER_BUFFERS2 = 15;
+    public const uint IORING_RSRC_REGISTER_SPARSE = 1;
     public const uint IORING_REGISTER_BUFFERS_UPDATE = 16;
     public const uint IORING_REGISTER_IOWQ_AFF = 17;
     public const uint IORING_REGISTER_IOWQ_MAX_WORKERS = 19;

@@ -140,7 +140,7 @@ internal sealed partial class Backend
         {
             foreach (ref readonly VhostUserMemoryRegion region in MemoryMarshal.Cast<byte, VhostUserMemoryRegion>(payload)[..(int)count])
             {
-                regions.Add(BackendMemory.Map(region, fds.Take()));
+                regions.Add(_memory.Map(region, fds.Take()));
             }
         }
         catch (RefusedException)
@@ -159,7 +159,7 @@ internal sealed partial class Backend
             throw new ProtocolException("ADD_MEM_REG carries no descriptor");
         }
 
-        UseMemory(_memory.Add(BackendMemory.Map(region, fds.Take())), onlyAdded: true);
+        UseMemory(_memory.Add(_memory.Map(region, fds.Take())), onlyAdded: true);
     }
 
     // A descriptor that comes with it is closed unused, as the specification wants: some front-ends send one.
@@ -183,16 +183,9 @@ internal sealed partial class Backend
 
         using var file = new SafeFileHandle(fds.Take(), ownsHandle: true);
         DirtyLog? old = _log;
-        try
-        {
-            using MappedRegion bitmap = MappedRegion.Map(file, description.mmap_offset, description.mmap_size);
-            _log = new DirtyLog(bitmap);
-        }
-        catch (IOException e)
-        {
-            throw new ProtocolException($"SET_LOG_BASE failed: {e.Message}");
-        }
-
+        using MappedRegion bitmap = BackendMemory.Map(
+            "dirty log", file, description.mmap_offset, description.mmap_size, _context.Options.SealedMemory);
+        _log = new DirtyLog(bitmap);
         UpdateLogging();
         old?.Dispose();
         ReplyNumber(channel, 0);
@@ -358,7 +351,7 @@ internal sealed partial class Backend
             throw new ProtocolException("SET_INFLIGHT_FD carries no descriptor");
         }
 
-        BackendInflight buffer = BackendInflight.Open(description, fds.Take());
+        BackendInflight buffer = BackendInflight.Open(description, fds.Take(), _context.Options.SealedMemory);
         _inflight?.Dispose();
         _inflight = buffer;
     }

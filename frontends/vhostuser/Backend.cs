@@ -22,7 +22,7 @@ internal sealed partial class Backend : IDisposable
     private readonly SessionContext _context;
     private readonly string _name;
     private readonly VirtioBlkDevice _virtio;
-    private readonly BackendMemory _memory = new();
+    private readonly BackendMemory _memory;
     private readonly BackendQueue[] _queues;
     private readonly ulong _offered;
 
@@ -39,6 +39,7 @@ internal sealed partial class Backend : IDisposable
         _context = context;
         _name = name;
         _paused = paused;
+        _memory = new BackendMemory(context.Options.SealedMemory);
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i))];
@@ -123,7 +124,7 @@ internal sealed partial class Backend : IDisposable
         vhost_vring_addr address = queue.Address!.Value;
         try
         {
-            queue.Inflight = _inflight?.LogOf(queue.Index, queue.Size, IsPacked);
+            queue.UseInflight(_inflight?.LogOf(queue.Index, queue.Size, IsPacked));
             queue.Live = VirtioBlkQueue.StartAsync(new VirtqueueSetup
             {
                 Name = $"{_name}/{queue.Index}",
@@ -147,13 +148,11 @@ internal sealed partial class Backend : IDisposable
         }
         catch (Exception e) when (e is IOException or ArgumentException)
         {
-            queue.Inflight?.Dispose();
-            queue.Inflight = null;
+            queue.UseInflight(null);
             queue.Error?.Notify();
             throw new RefusedException($"queue {queue.Index} cannot start: {e.Message}", fatal: false);
         }
 
-        queue.HasRun = true;
         queue.Live.Broken += OnBroken;
         if (queue.Live.Fault is { } fault)
         {
@@ -176,8 +175,6 @@ internal sealed partial class Backend : IDisposable
         live.Broken -= OnBroken;
         _context.Totals.Ended(live);
         queue.Live = null;
-        queue.Inflight?.Dispose();
-        queue.Inflight = null;
     }
 
     /// <summary>
@@ -187,13 +184,8 @@ internal sealed partial class Backend : IDisposable
     private void StopAndForget(BackendQueue queue)
     {
         Stop(queue);
-        if (queue.HasRun && _inflight is not null && queue.Index < _inflight.Queues)
-        {
-            using InflightLog log = _inflight.LogOf(queue.Index, queue.Size, IsPacked);
-            log.Clear();
-        }
-
-        queue.HasRun = false;
+        queue.Inflight?.Clear();
+        queue.UseInflight(null);
         queue.DropKick();
     }
 
@@ -201,11 +193,24 @@ internal sealed partial class Backend : IDisposable
     private void UseMemory(GuestMemory old, bool onlyAdded)
     {
         WaitAll(_queues, q => q.IsMappedIn(_memory.Table) ? null : StopAsync(q));
-        WaitAll(_queues, q => onlyAdded ? q.Live?.ExtendMemoryAsync(_memory.Table) : q.Live?.SwapMemoryAsync(_memory.Table));
+        WaitAll(_queues, q => q.Live is null ? null : onlyAdded ? q.Live.ExtendMemoryAsync(_memory.Table) : SwapMemoryAsync(q.Live, _memory.Table));
         old.Dispose();
         foreach (BackendQueue queue in _queues)
         {
             Settle(queue);
+        }
+    }
+
+    private async Task SwapMemoryAsync(VirtioBlkQueue queue, GuestMemory memory)
+    {
+        try
+        {
+            await queue.SwapMemoryAsync(memory).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            // The ring's beginning is there and its end is not: the queue is broken, as by its driver.
+            _context.Log.LogWarning("{Queue}: {Reason}", queue.Setup.Name, e.Message);
         }
     }
 

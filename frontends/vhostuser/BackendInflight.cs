@@ -54,7 +54,7 @@ internal sealed class BackendInflight : IDisposable
     }
 
     /// <summary>Maps a buffer that the front-end gives back. Takes the descriptor over.</summary>
-    public static BackendInflight Open(in VhostUserInflight description, int fd)
+    public static BackendInflight Open(in VhostUserInflight description, int fd, bool mustBeSealed)
     {
         using var file = new SafeFileHandle(fd, ownsHandle: true);
         CheckShape(description.num_queues, description.queue_size);
@@ -67,15 +67,8 @@ internal sealed class BackendInflight : IDisposable
                 $"an inflight buffer of {description.mmap_size} bytes is too small for {description.num_queues} queues of {description.queue_size}", fatal: true);
         }
 
-        try
-        {
-            MappedRegion mapping = MappedRegion.Map(file, description.mmap_offset, description.mmap_size);
-            return new BackendInflight(mapping, description.num_queues, description.queue_size);
-        }
-        catch (IOException e)
-        {
-            throw new RefusedException($"inflight buffer: {e.Message}", fatal: true);
-        }
+        MappedRegion mapping = BackendMemory.Map("inflight buffer", file, description.mmap_offset, description.mmap_size, mustBeSealed);
+        return new BackendInflight(mapping, description.num_queues, description.queue_size);
     }
 
     /// <summary>The region of a queue.</summary>

@@ -10,7 +10,8 @@ using Polyblk.Core.Virtio.VhostUser;
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>The regions of a session. The session's thread only.</summary>
-internal sealed class BackendMemory : IDisposable
+/// <param name="mustBeSealed">Whether memory is refused that its owner could make shorter.</param>
+internal sealed class BackendMemory(bool mustBeSealed) : IDisposable
 {
     /// <summary>
     /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no harm; it is
@@ -26,20 +27,39 @@ internal sealed class BackendMemory : IDisposable
     /// <summary>Regions in the table.</summary>
     public int Count => _regions.Count;
 
-    /// <summary>Maps a region.</summary>
+    /// <summary>Maps a region. Takes the descriptor over.</summary>
     /// <exception cref="RefusedException">It cannot be mapped.</exception>
-    public static GuestRegion Map(in VhostUserMemoryRegion region, int fd)
+    public GuestRegion Map(in VhostUserMemoryRegion region, int fd)
     {
         using var file = new SafeFileHandle(fd, ownsHandle: true);
+        string what = $"memory at guest address 0x{region.guest_phys_addr:x}";
+        return new GuestRegion(
+            region.guest_phys_addr, region.userspace_addr, Map(what, file, region.mmap_offset, region.memory_size, mustBeSealed));
+    }
+
+    /// <summary>Maps something that the front-end shares. The descriptor may be closed afterwards.</summary>
+    /// <exception cref="RefusedException">It cannot be mapped, or could be made shorter and must not.</exception>
+    public static MappedRegion Map(string what, SafeFileHandle file, ulong offsetBytes, ulong sizeBytes, bool mustBeSealed)
+    {
+        MappedRegion mapping;
         try
         {
-            return new GuestRegion(
-                region.guest_phys_addr, region.userspace_addr, MappedRegion.Map(file, region.mmap_offset, region.memory_size));
+            mapping = MappedRegion.Map(file, offsetBytes, sizeBytes);
         }
         catch (IOException e)
         {
-            throw new RefusedException($"memory at guest address 0x{region.guest_phys_addr:x}: {e.Message}", fatal: true);
+            throw new RefusedException($"{what}: {e.Message}", fatal: true);
         }
+
+        if (mustBeSealed && !mapping.CannotShrink)
+        {
+            mapping.Dispose();
+            throw new RefusedException(
+                $"{what}: its owner could make it shorter. Share a memfd that is, or can be, sealed with F_SEAL_SHRINK, or serve without --sealed-memory.",
+                fatal: true);
+        }
+
+        return mapping;
     }
 
     /// <summary>Makes a table with one region more. On failure nothing has changed, and the region is let go.</summary>

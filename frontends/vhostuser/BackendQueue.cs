@@ -41,14 +41,11 @@ internal sealed class BackendQueue(int index) : IDisposable
     /// <summary>How the driver is told of a broken ring.</summary>
     public EventFdNotifier? Error { get; private set; }
 
-    /// <summary>Its region of the inflight buffer while it runs.</summary>
-    public InflightLog? Inflight { get; set; }
+    /// <summary>Its region of the inflight buffer, from its start until it is stopped for good.</summary>
+    public InflightLog? Inflight { get; private set; }
 
     /// <summary>The reactor it was given; kept until the session ends.</summary>
     public Reactor? Reactor { get; set; }
-
-    /// <summary>Whether it has run since it was last stopped for good: its inflight region then is of this session's making.</summary>
-    public bool HasRun { get; set; }
 
     /// <summary>The running queue.</summary>
     public VirtioBlkQueue? Live { get; set; }
@@ -91,6 +88,13 @@ internal sealed class BackendQueue(int index) : IDisposable
         old?.Dispose();
     }
 
+    /// <summary>Takes over a region of the inflight buffer (or none), and lets go of the one before. Not while it runs.</summary>
+    public void UseInflight(InflightLog? log)
+    {
+        Inflight?.Dispose();
+        Inflight = log;
+    }
+
     /// <summary>Forgets the kick: the ring is stopped until the next SET_VRING_KICK. Not while it runs.</summary>
     public void DropKick()
     {
@@ -113,6 +117,7 @@ internal sealed class BackendQueue(int index) : IDisposable
     public void Dispose()
     {
         DropKick();
+        UseInflight(null);
         Call?.Dispose();
         Error?.Dispose();
         Call = null;

@@ -122,10 +122,18 @@ internal sealed class VhostUserExport : IExport
     public async Task StopAsync(StopMode mode, CancellationToken cancellation)
     {
         VhostUserSession[] sessions;
+        bool first;
         lock (_lock)
         {
+            first = !_stopping;
             _stopping = true;
             sessions = [.. _sessions];
+        }
+
+        if (!first)
+        {
+            await Completion.WaitAsync(cancellation).ConfigureAwait(false);
+            return;
         }
 
         _context.Device.Resized -= OnResized;
@@ -135,18 +143,21 @@ internal sealed class VhostUserExport : IExport
             session.Close();
         }
 
-        await Task.WhenAll(sessions.Select(s => s.Ended)).WaitAsync(cancellation).ConfigureAwait(false);
-        await Task.Run(_acceptor.Join, cancellation).ConfigureAwait(false);
+        // Goes on when the caller no longer waits: what began to stop must end.
+        await FinishStopAsync(sessions).WaitAsync(cancellation).ConfigureAwait(false);
+    }
+
+    private async Task FinishStopAsync(VhostUserSession[] sessions)
+    {
+        await Task.WhenAll(sessions.Select(s => s.Ended)).ConfigureAwait(false);
+        await Task.Run(_acceptor.Join).ConfigureAwait(false);
         _listener.Dispose();
         _completion.TrySetResult();
     }
 
     public async ValueTask DisposeAsync()
     {
-        if (!Completion.IsCompletedSuccessfully)
-        {
-            await StopAsync(StopMode.Force, CancellationToken.None).ConfigureAwait(false);
-        }
+        await StopAsync(StopMode.Force, CancellationToken.None).ConfigureAwait(false);
     }
 
     private void Accept()

@@ -143,8 +143,10 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Ends the task, the resync and the control queues; all queues of consumers are closed.</summary>
-    public async Task StopAsync(bool markClean)
+    /// <summary>
+    /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say clean.
+    /// </summary>
+    public async Task<bool> StopAsync(bool markClean)
     {
         Volatile.Write(ref _stopping, true);
         Kick();
@@ -162,10 +164,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             await _writer.CloseAsync().ConfigureAwait(false);
         }
 
-        if (markClean && _array.State.IsBroken)
-        {
-            throw new ArrayException($"Array {_array.Name} has failed and could not be stopped in order: it will need a resync.");
-        }
+        return markClean && !_array.State.IsBroken;
     }
 
     public void Dispose()

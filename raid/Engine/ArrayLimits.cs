@@ -35,8 +35,9 @@ internal static class ArrayLimits
             ReadOnly = all.Any(l => l.ReadOnly),
             NeedsCpuAccessForWrites = geometry.HasParity || all.Any(l => l.NeedsCpuAccessForWrites),
 
-            // A parity array can lose a member at any time, and then makes blocks by computing.
-            NeedsCpuAccessForReads = geometry.HasParity || all.Any(l => l.NeedsCpuAccessForReads),
+            // A parity array computes what it cannot read. It then refuses a read into memory that only the kernel reaches, with -EFAULT,
+            // and the submitter sends it again with other memory: healthy arrays are read without a copy.
+            NeedsCpuAccessForReads = all.Any(l => l.NeedsCpuAccessForReads),
         };
     }
 

@@ -52,7 +52,7 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         _pump = new PumpWork(this);
         _writesOpen = !array.TracksDirt;
         MemberQueues = OpenMembers(array, reactor);
-        Children = new RequestPool(ChildCount, _maxSegments);
+        Children = MakeChildren();
         for (int i = 0; i < OperationCount; i++)
         {
             ReturnOperation(new TransferOp(this));
@@ -279,23 +279,35 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>Takes an operation for a request and begins it. Returns false when all are in use.</summary>
     protected bool StartOperation(BlockRequest request, ulong unreadable = 0)
     {
-        if (_freeOperations is not { } operation)
+        if (RentOperation(request) is not { } operation)
         {
             return false;
         }
 
-        _freeOperations = operation.NextOp;
-        operation.NextOp = null;
-        operation.Parent = request;
         bool flush = request.Operation == BlockOperation.Flush;
         operation.Next = flush ? 0 : request.OffsetBytes;
         operation.End = flush ? Geometry.MemberCount : request.OffsetBytes + request.LengthBytes;
         operation.Cursor = new IoVecCursor(request.Vectors, request.HasData ? request.VectorCount : 0);
-        operation.Status = 0;
         operation.Unreadable = unreadable;
-        operation.RowInStripe = 0;
         Begin(operation);
         return true;
+    }
+
+    /// <summary>Takes an operation for a request, or returns null when all are in use.</summary>
+    protected TransferOp? RentOperation(BlockRequest request)
+    {
+        TransferOp? operation = _freeOperations;
+        if (operation is not null)
+        {
+            _freeOperations = operation.NextOp;
+            operation.NextOp = null;
+            operation.Parent = request;
+            operation.Status = 0;
+            operation.Unreadable = 0;
+            operation.RowInStripe = 0;
+        }
+
+        return operation;
     }
 
     /// <summary>Begins an operation whose fields are set.</summary>
@@ -325,7 +337,6 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         child.RegisteredBuffer = parent.RegisteredBuffer;
         child.Parent = parent;
         child.Context = operation;
-        child.Completion = this;
         child.Vectors = null;
         child.VectorCount = 0;
         if (!parent.HasData)
@@ -637,6 +648,25 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         SchedulePump();
+    }
+
+    /// <summary>Children tell this queue when they are done; that is set once and for all.</summary>
+    private RequestPool MakeChildren()
+    {
+        var pool = new RequestPool(ChildCount, _maxSegments);
+        var all = new BlockRequest[ChildCount];
+        for (int i = 0; i < all.Length; i++)
+        {
+            all[i] = pool.TryRent()!;
+            all[i].Completion = this;
+        }
+
+        foreach (BlockRequest child in all)
+        {
+            pool.Return(child);
+        }
+
+        return pool;
     }
 
     private static IBlockQueue?[] OpenMembers(RaidArray array, Reactor reactor)

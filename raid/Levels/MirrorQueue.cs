@@ -91,9 +91,40 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
         child.VectorCount = request.VectorCount;
         child.Parent = request;
         child.Context = null;
-        child.Completion = this;
         MemberPlace place = ChooseCopy(offset, length);
         Send(child, place.Member, place.Offset);
+        return true;
+    }
+
+    /// <summary>
+    /// The way of nearly every write: one piece, so that every copy takes the submitter's own vectors. The operation only counts the copies.
+    /// </summary>
+    protected override bool StartWrite(BlockRequest request)
+    {
+        long offset = request.OffsetBytes;
+        long length = request.LengthBytes;
+        if (!request.HasData || length > _maxPieceBytes || length > MaxSegmentBytes || Children.Available < _copies
+            || (_striped && (offset & _chunkMask) + length > _chunkMask + 1) || request.VectorCount > Array.Limits.MaxSegments)
+        {
+            return StartOperation(request);
+        }
+
+        if (RentOperation(request) is not { } operation)
+        {
+            return false;
+        }
+
+        operation.Next = offset;
+        operation.End = operation.SegmentEnd = offset + length;
+        operation.FirstUnit = offset >> LockShift;
+        operation.UnitCount = (int)(((offset + length - 1) >> LockShift) - operation.FirstUnit) + 1;
+        operation.Cursor = new IoVecCursor(request.Vectors, request.VectorCount);
+        operation.Locked = true;
+        if (Locks.LockOrWait(operation))
+        {
+            SendWhole(operation, request);
+        }
+
         return true;
     }
 
@@ -175,6 +206,37 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
         }
 
         return fallback;
+    }
+
+    private void SendWhole(TransferOp operation, BlockRequest request)
+    {
+        int sent = 0;
+        operation.Next = operation.End;
+        operation.Pending = 1;
+        for (int copy = 0; copy < _copies; copy++)
+        {
+            MemberPlace place = Geometry.Copy(request.OffsetBytes, copy);
+            if (IsFailed(place.Member))
+            {
+                continue;
+            }
+
+            BlockRequest child = Children.TryRent()!;
+            child.Operation = BlockOperation.Write;
+            child.Flags = request.Flags;
+            child.Traits = request.Traits;
+            child.RegisteredBuffer = request.RegisteredBuffer;
+            child.LengthBytes = request.LengthBytes;
+            child.Vectors = request.Vectors;
+            child.VectorCount = request.VectorCount;
+            child.Parent = request;
+            child.Context = operation;
+            sent++;
+            operation.Pending++;
+            Send(child, place.Member, place.Offset);
+        }
+
+        PartDone(operation, sent == 0 ? -Errno.EIO : 0);
     }
 
     private bool SendRead(TransferOp operation, ref long length)

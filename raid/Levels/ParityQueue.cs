@@ -177,9 +177,10 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
             return SendPieceTo(operation, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
         }
 
+        // See BlockLimits.NeedsCpuAccessForReads: the submitter sends the request again with memory that can be computed into.
         if ((operation.Parent.Traits & BufferTraits.CpuAccessible) == 0)
         {
-            operation.Status = -Errno.EIO;
+            operation.Status = -Errno.EFAULT;
             operation.Next = operation.SegmentEnd;
             return true;
         }

@@ -20,8 +20,13 @@ internal sealed unsafe partial class ParityRow
     {
         if (_job == Job.Read)
         {
-            Recover();
-            CopyOut();
+            byte* destination = DirectDestination();
+            Recover(destination);
+            if (destination is null)
+            {
+                CopyOut();
+            }
+
             return;
         }
 
@@ -50,7 +55,7 @@ internal sealed unsafe partial class ParityRow
                 Generate();
                 break;
             default:
-                Recover();
+                Recover(null);
                 CopyPieces();
                 Generate();
                 break;
@@ -66,14 +71,25 @@ internal sealed unsafe partial class ParityRow
 
         if ((_lost & _dataMask) != 0)
         {
-            Recover();
+            Recover(null);
         }
 
         Generate();
     }
 
-    /// <summary>Makes the lost blocks from the others, in staging.</summary>
-    private void Recover()
+    /// <summary>
+    /// Where a read's block can be made without a copy: the submitter's memory, when it is contiguous and the block is not to be
+    /// written back. Null where it must be made in staging.
+    /// </summary>
+    private byte* DirectDestination()
+    {
+        IoVecCursor cursor = _pieces[_target].Source;
+        IoVec run = cursor.NextRun(_hi - _lo);
+        return (int)run.Length == _hi - _lo && (_unreadable & (1UL << _target)) == 0 ? run.Base : null;
+    }
+
+    /// <summary>Makes the lost blocks from the others: in staging, but the target where <paramref name="destination"/> says.</summary>
+    private void Recover(byte* destination)
     {
         // A Q that was not read counts as lost, unless the parities that are left would not be enough then.
         ulong missing = AllBlocks & ~_reading;
@@ -81,6 +97,11 @@ internal sealed unsafe partial class ParityRow
         ulong q = _parityCount > 1 ? 1UL << (_dataCount + 1) : 0;
         ulong lost = data | (missing & ~_dataMask & ~q) | (BitOperations.PopCount(data) == 1 && (missing & (1UL << _dataCount)) == 0 ? 0 : missing & q);
         PointAt(_lo);
+        if (destination is not null)
+        {
+            _pointers[_target] = destination;
+        }
+
         bool recovered = StripeRecovery.TryRecover(_kernels, _pointers, _dataCount, _parityCount, lost, (nuint)(_hi - _lo));
         Debug.Assert(recovered, "the plan has counted the lost blocks");
     }

@@ -72,6 +72,7 @@ internal unsafe class StripedQueue : RaidQueue
         else if (child.Operation != BlockOperation.Discard)
         {
             FailMember(member);
+            child.Status = -Errno.EIO;
         }
 
         return true;
@@ -127,7 +128,6 @@ internal unsafe class StripedQueue : RaidQueue
         child.VectorCount = request.VectorCount;
         child.Parent = request;
         child.Context = null;
-        child.Completion = this;
         Send(child, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
         return true;
     }

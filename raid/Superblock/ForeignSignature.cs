@@ -37,13 +37,32 @@ public static class ForeignSignatures
     /// <param name="read">Reads from the drive.</param>
     public static IReadOnlyList<ForeignSignature> Detect(long size, SignatureReader read)
     {
-        var head = new byte[(int)Math.Min(size, HeadBytes)];
+        var (head, tail, tailAt) = Buffers(size);
         read(0, head);
+        read(tailAt, tail);
+        return Examine(size, head, tail, tailAt);
+    }
+
+    /// <summary>As <see cref="Detect"/>, for drives that are read asynchronously.</summary>
+    /// <param name="size">The drive's size in bytes.</param>
+    /// <param name="read">Reads from the drive: see <see cref="SignatureReader"/>.</param>
+    public static async Task<IReadOnlyList<ForeignSignature>> DetectAsync(long size, Func<long, Memory<byte>, Task> read)
+    {
+        var (head, tail, tailAt) = Buffers(size);
+        await read(0, head).ConfigureAwait(false);
+        await read(tailAt, tail).ConfigureAwait(false);
+        return Examine(size, head, tail, tailAt);
+    }
+
+    private static (byte[] Head, byte[] Tail, long TailAt) Buffers(long size)
+    {
         // The tail begins on a page boundary, for drives that are read with O_DIRECT; the ZFS labels there need it whole.
         long tailAt = Math.Max(0, (size - TailBytes) & ~4095L);
-        var tail = new byte[(int)(size - tailAt)];
-        read(tailAt, tail);
+        return (new byte[(int)Math.Min(size, HeadBytes)], new byte[(int)(size - tailAt)], tailAt);
+    }
 
+    private static List<ForeignSignature> Examine(long size, byte[] head, byte[] tail, long tailAt)
+    {
         var view = new DriveView(size, head, tail, tailAt);
         var found = new List<ForeignSignature>();
         DetectFileSystems(view, found);

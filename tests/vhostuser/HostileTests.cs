@@ -203,6 +203,20 @@ public sealed class HostileTests : IDisposable
     }
 
     [Fact]
+    public void Where_memory_must_be_sealed_it_cannot_be_taken_away()
+    {
+        using var fixture = new ExportFixture(options: new Dictionary<string, string> { ["sealed-memory"] = "on" });
+        using RawFrontend f = fixture.Connect();
+        f.Negotiate();
+        using var loose = new SharedMemory(1 << 16, 0x1000_0000, sealable: false);
+        using var tight = new SharedMemory(1 << 16, 0x2000_0000);
+        Assert.Equal(1UL, f.Acked(ADD_MEM_REG, loose.Slot, [loose.Fd]));
+        Assert.Equal(0UL, f.Acked(ADD_MEM_REG, tight.Slot, [tight.Fd]));
+        Assert.Equal(0, Libc.ftruncate(loose.Fd, 0));
+        Assert.Equal(-Core.Block.Errno.EPERM, Libc.ftruncate(tight.Fd, 0));
+    }
+
+    [Fact]
     public void A_table_that_names_more_regions_than_it_holds_ends_the_session()
     {
         byte[] payload = RawFrontend.Table(new VhostUserMemoryRegion { memory_size = 4096 });

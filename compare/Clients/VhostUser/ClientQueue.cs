@@ -155,11 +155,13 @@ public abstract unsafe class ClientQueue : IDisposable
 
         // Pairs with the device's fence between publishing used entries and deciding whether to notify.
         Interlocked.MemoryBarrier();
+        long end = Environment.TickCount64 + timeoutMs;
         bool found = HasUsed;
-        if (!found)
+        for (long left = timeoutMs; !found && left > 0; left = end - Environment.TickCount64)
         {
+            // A signal may be an old one, of something that was taken by polling: look, and sleep again.
             var wait = new Libc.pollfd { fd = CallFd, events = Libc.POLLIN };
-            _ = Libc.poll(&wait, 1, timeoutMs);
+            _ = Libc.poll(&wait, 1, (int)left);
             ulong value;
             _ = Libc.read(CallFd, &value, sizeof(ulong));
             found = HasUsed;

@@ -33,7 +33,10 @@ public sealed unsafe class VhostUserClient : IDisposable
     public VhostUserClient(VhostUserClientOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.Queues, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.Queues, 256);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Depth, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(QueueSizeFor(options), 32768);
         ArgumentOutOfRangeException.ThrowIfNotEqual(options.BufferBytes % (int)PageBytes, 0);
         _options = options;
         _queueSize = QueueSizeFor(options);

@@ -37,7 +37,7 @@ public sealed class ModelTests
     public async Task Requests_of_any_shape_read_what_was_written(RaidLevel level, int drives, int chunk, int lost)
     {
         int seed = ((int)level * 1_000_003) + (drives * 1009) + chunk;
-        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, chunk, memberBytes: Math.Max(256 << 10, 2 * chunk), extraBytes: i => i % 3 * 12_288);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, chunk, memberBytes: Math.Max(drives > 9 ? 48 << 10 : 256 << 10, 2 * chunk), extraBytes: i => i % 3 * 12_288);
         RequestDriver driver = await rig.OpenAsync();
         var model = new Model(rig.Array, driver, seed);
         await model.RunAsync(40);

@@ -1,0 +1,157 @@
+// polyblk ublk: the ublk devices of this host, and what to do with those whose server died.
+
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using Polyblk.Frontends.Ublk;
+using Spectre.Console;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary><c>polyblk ublk list|recover|delete</c>.</summary>
+internal sealed class UblkCommand : ICliCommand
+{
+    private readonly Option<bool> _json = CommandSettings.Json();
+    private readonly Option<bool> _force = new("--force")
+    {
+        Description = "Also when it is used, its server lives, or polyblk did not make it: its users then see I/O errors.",
+    };
+
+    private readonly Argument<uint> _number = new("N") { Description = "Number of the device: /dev/ublkbN." };
+    private readonly Argument<uint?> _optionalNumber = new("N")
+    {
+        Description = "Number of the device: /dev/ublkbN. May be left out when there is one orphan.",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    public Command Build()
+    {
+        var command = new Command("ublk", "Show ublk devices; take over or delete those whose server died.");
+        var list = new Command("list", "Show every ublk device of this host, its server and its users.");
+        list.Options.Add(_json);
+        list.SetAction(ListAsync);
+        var recover = new Command("recover", "Serve an orphan's volume again: its users go on where they wait. Runs until SIGTERM, as serve does.");
+        recover.Arguments.Add(_optionalNumber);
+        recover.SetAction(RecoverAsync);
+        var delete = new Command("delete", "Delete a device whose server died. Requests that wait in it fail.");
+        delete.Arguments.Add(_number);
+        delete.Options.Add(_force);
+        delete.SetAction(DeleteAsync);
+        command.Subcommands.Add(list);
+        command.Subcommands.Add(recover);
+        command.Subcommands.Add(delete);
+        return command;
+    }
+
+    private static UblkReaper MakeReaper(ParseResult parsed)
+    {
+        string exports = Path.GetDirectoryName(CommandSettings.Directories(parsed).ExportStateOf("any"))!;
+        return new UblkReaper(Directory.Exists(exports) ? Directory.EnumerateDirectories(exports) : []);
+    }
+
+    private static string Describe(UblkDeviceInfo device) => device switch
+    {
+        { ServerAlive: true } => $"served by process {device.ServerPid}",
+        { IsOurs: true, State: not "dead" } => $"orphan: polyblk ublk recover {device.Number}",
+        { IsOurs: true } => $"left over: polyblk ublk delete {device.Number}",
+        _ => "no server; not made by polyblk",
+    };
+
+    private static UblkDeviceInfo Choose(IReadOnlyList<UblkDeviceInfo> orphans, uint? number)
+    {
+        if (number is uint wanted)
+        {
+            return orphans.FirstOrDefault(d => d.Number == wanted)
+                ?? throw new CliException(ExitCode.NotFound, $"{wanted} is no orphan that can be recovered; see polyblk ublk list.");
+        }
+
+        return orphans.Count switch
+        {
+            1 => orphans[0],
+            0 => throw new CliException(ExitCode.NotFound, "There is no orphan to recover."),
+            _ => throw CliException.Usage($"There are several orphans: name one of {string.Join(", ", orphans.Select(o => o.Number))}."),
+        };
+    }
+
+    private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        IReadOnlyList<UblkDeviceInfo> devices = await MakeReaper(parsed).ListAsync().ConfigureAwait(false);
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson([.. devices.Select(ToJson)], OutputJson.Default.IReadOnlyListUblkDeviceJson);
+            return ExitCode.Ok;
+        }
+
+        if (devices.Count == 0)
+        {
+            terminal.WriteLine("There is no ublk device.");
+            return ExitCode.Ok;
+        }
+
+        Table table = Terminal.NewTable("DEVICE", "VOLUME", "SIZE", "STATE", "SERVER", "USED BY");
+        foreach (UblkDeviceInfo device in devices)
+        {
+            string[] cells =
+            [
+                device.Path, device.VolumeName ?? "-", ByteSize.FormatRounded(device.SizeBytes), device.State, Describe(device), string.Join("; ", device.Users),
+            ];
+            table.AddRow([.. cells.Select(Markup.Escape)]);
+        }
+
+        terminal.Ansi.Write(table);
+        return ExitCode.Ok;
+    }
+
+    private async Task<int> DeleteAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        uint number = parsed.GetValue(_number);
+        try
+        {
+            await MakeReaper(parsed).DeleteAsync(number, parsed.GetValue(_force)).ConfigureAwait(false);
+        }
+        catch (FrontendException e)
+        {
+            throw new CliException(ExitCode.Refused, e.Message, e);
+        }
+
+        CommandSettings.Terminal(parsed).WriteLine($"/dev/ublkb{number} is deleted.");
+        return ExitCode.Ok;
+    }
+
+    /// <summary>Runs <c>serve</c>, whose ordinary way of making an export is to take over what was left behind.</summary>
+    private async Task<int> RecoverAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        IReadOnlyList<UblkDeviceInfo> orphans = await MakeReaper(parsed).RecoverableAsync().ConfigureAwait(false);
+        UblkDeviceInfo device = Choose(orphans, parsed.GetValue(_optionalNumber));
+        if (device.VolumeName is null || device.ExportId != $"{device.VolumeName}/{UblkFrontend.FrontendName}/0")
+        {
+            throw CliException.Usage($"{device.Path} was one of several doors or has no record here: run the 'polyblk serve' command that made it again.");
+        }
+
+        List<string> args = ["serve", device.VolumeName, FrontendGroupParser.FrontendOptionName, UblkFrontend.FrontendName];
+        if (parsed.GetValue(CommandSettings.State) is string state)
+        {
+            args.AddRange(["--state", state]);
+        }
+
+        return await parsed.RootCommandResult.Command.Parse(args).InvokeAsync(parsed.InvocationConfiguration, cancellation).ConfigureAwait(false);
+    }
+
+    private static UblkDeviceJson ToJson(UblkDeviceInfo device) => new()
+    {
+        Number = device.Number,
+        Path = device.Path,
+        State = device.State,
+        ServerPid = device.ServerPid,
+        ServerAlive = device.ServerAlive,
+        IsOurs = device.IsOurs,
+        IsOrphan = device.IsOrphan,
+        Volume = device.VolumeName,
+        ExportId = device.ExportId,
+        SizeBytes = device.SizeBytes,
+        Users = device.Users,
+    };
+}

@@ -1,0 +1,262 @@
+// The frontend: makes exports, new or recovered.
+
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using static Polyblk.Frontends.Ublk.UblkAbi;
+
+namespace Polyblk.Frontends.Ublk;
+
+/// <summary>Serves volumes as /dev/ublkbN to the host and its containers.</summary>
+public sealed class UblkFrontend : IFrontend
+{
+    /// <summary>The name on the command line.</summary>
+    public const string FrontendName = "ublk";
+
+    private readonly UblkHost _host = UblkHost.Local;
+
+    /// <inheritdoc/>
+    public string Name => FrontendName;
+
+    /// <inheritdoc/>
+    public string Description => "A block device /dev/ublkbN on this host, for its file systems, containers and QEMU (Linux 6.5, module ublk_drv).";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<FrontendOption> Options => UblkSpec.Options;
+
+    /// <inheritdoc/>
+    public FrontendProbe Probe() => UblkProbe.Run(_host);
+
+    /// <inheritdoc/>
+    public async Task<IExport> CreateAsync(ExportSpec spec, ExportContext context, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(spec);
+        ArgumentNullException.ThrowIfNull(context);
+        UblkSpec options = UblkSpec.Read(spec, context.Reactors.Reactors.Count);
+        IUblkControl control = await UblkControl.OpenAsync(options.Unprivileged).ConfigureAwait(false);
+        try
+        {
+            return await CreateAsync(spec, options, context, control, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            await control.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private async Task<IExport> CreateAsync(ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, CancellationToken cancellation)
+    {
+        ILogger log = context.Logging.CreateLogger<UblkFrontend>();
+        var store = new UblkStateStore(context.StateDirectory);
+        var notes = new List<string>();
+        await RefuseOwnDevicesAsync(spec, control).ConfigureAwait(false);
+
+        UblkDevice? device = options.Unprivileged
+            ? null
+            : await TryRecoverAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
+        device ??= await MakeAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
+        store.Save(new UblkState(spec.Id, spec.VolumeName, device.Number));
+        string link = MakeLink(context.RuntimeDirectory, spec, device.Number, notes);
+        AddHostNotes(device, notes);
+        log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
+        var parts = new UblkExportParts(
+            spec, device, control, _host, new ReactorNames(device.Queues.ReactorNames), link, [device.Plan.Reason, .. notes], log);
+        return new UblkExport(parts);
+    }
+
+    /// <summary>A volume on a device that this very process serves would wait for itself.</summary>
+    private async Task RefuseOwnDevicesAsync(ExportSpec spec, IUblkControl control)
+    {
+        foreach (uint number in _host.DevicesUsedByThisProcess())
+        {
+            (int result, ublksrv_ctrl_dev_info info) = await control.GetInfoAsync(number).ConfigureAwait(false);
+            if (result >= 0 && info.state == UBLK_S_DEV_LIVE && info.ublksrv_pid == Environment.ProcessId)
+            {
+                throw new FrontendException($"A drive of {spec.VolumeName} (or another open file) lies on {UblkHost.BlockPath(number)}, which this process "
+                    + "serves itself: it would wait for itself for ever. Serve the two from different processes.");
+            }
+        }
+    }
+
+    private async Task<UblkDevice?> TryRecoverAsync(
+        ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkStateStore store, List<string> notes, CancellationToken cancellation)
+    {
+        var finder = new UblkDeviceFinder(control, _host, store);
+        if (await finder.FindAsync(spec.Id).ConfigureAwait(false) is not { } found)
+        {
+            return null;
+        }
+
+        BlockLimits limits = spec.Device.Limits;
+        (_, ublk_params parameters) = await control.GetParametersAsync(found.dev_id).ConfigureAwait(false);
+        bool mayRecover = found.state != UBLK_S_DEV_DEAD && await finder.PrepareRecoveryAsync(found.dev_id).ConfigureAwait(false);
+        if (!mayRecover)
+        {
+            await DeleteDeadAsync(control, found.dev_id).ConfigureAwait(false);
+            return null;
+        }
+
+        CheckSameVolume(found.dev_id, parameters, spec.Device);
+        UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
+        UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+        notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
+        if (found.nr_hw_queues != options.Queues || found.queue_depth != options.Depth)
+        {
+            notes.Add($"It keeps its {found.nr_hw_queues} queues of {found.queue_depth} until it is stopped.");
+        }
+
+        await GrowAsync(control, device, parameters, spec.Device, notes).ConfigureAwait(false);
+        return device;
+    }
+
+    private static async Task DeleteDeadAsync(IUblkControl control, uint number)
+    {
+        int result = await control.DeleteAsync(number).ConfigureAwait(false);
+        if (result < 0)
+        {
+            throw new FrontendException($"{UblkHost.BlockPath(number)} was stopped but is still open somewhere (errno {-result}): close it, then try again.");
+        }
+    }
+
+    private static void CheckSameVolume(uint number, ublk_params parameters, IBlockDevice volume)
+    {
+        long oldBytes = (long)parameters.basic.dev_sectors << 9;
+        if (1 << parameters.basic.logical_bs_shift != volume.Limits.LogicalBlockSize || oldBytes > volume.SizeBytes)
+        {
+            throw new FrontendException($"{UblkHost.BlockPath(number)} was left behind with {oldBytes} bytes in blocks of {1 << parameters.basic.logical_bs_shift}, but the volume "
+                + $"now has {volume.SizeBytes} in blocks of {volume.Limits.LogicalBlockSize}: delete the device with polyblk ublk delete {number}.");
+        }
+    }
+
+    private static async Task GrowAsync(IUblkControl control, UblkDevice device, ublk_params parameters, IBlockDevice volume, List<string> notes)
+    {
+        ulong sectors = (ulong)volume.SizeBytes >> 9;
+        if (sectors == parameters.basic.dev_sectors)
+        {
+            return;
+        }
+
+        if ((device.Flags & UblkFeatures.UpdateSize) == 0 || await control.UpdateSizeAsync(device.Number, sectors).ConfigureAwait(false) < 0)
+        {
+            notes.Add("The volume has grown; this kernel shows the new size only after the device is stopped and served again (Linux 6.16 can).");
+        }
+    }
+
+    private static async Task<UblkDevice> MakeAsync(
+        ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkStateStore store, List<string> notes, CancellationToken cancellation)
+    {
+        UblkFeatures features = await UblkProbe.ReadFeaturesAsync(control).ConfigureAwait(false);
+        BlockLimits limits = spec.Device.Limits;
+        UblkPlan plan = UblkPlan.Choose(options.CopyMode, features, limits, options.Unprivileged);
+        int maxIoBytes = UblkParameters.MaxIoBytes(limits, options.MaxIoBytes);
+        ublk_params parameters = UblkParameters.Build(limits, spec.Device.SizeBytes, spec.ReadOnly, maxIoBytes, plan);
+        UblkFeatures wantedFlags = WantedFlags(features, plan, options.Unprivileged);
+        var wanted = new ublksrv_ctrl_dev_info
+        {
+            nr_hw_queues = (ushort)options.Queues,
+            queue_depth = (ushort)options.Depth,
+            max_io_buf_bytes = (uint)maxIoBytes,
+            dev_id = options.Number ?? store.Load(spec.Id)?.Device ?? AnyDevice,
+            flags = (ulong)wantedFlags,
+            ublksrv_flags = UblkStateStore.MarkOf(spec.Id),
+        };
+        UblkDevice device = await MakeWithFreeNumberAsync(wanted, parameters, plan, spec, options, context, control, notes, cancellation).ConfigureAwait(false);
+        AddDeviceNotes(device, options, limits, wantedFlags, notes);
+        return device;
+    }
+
+    private static async Task<UblkDevice> MakeWithFreeNumberAsync(
+        ublksrv_ctrl_dev_info wanted, ublk_params parameters, UblkPlan plan, ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control,
+        List<string> notes, CancellationToken cancellation)
+    {
+        try
+        {
+            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+        }
+        catch (FrontendException e) when (options.Number is null && wanted.dev_id != AnyDevice && e.Data["errno"] is Errno.EEXIST)
+        {
+            notes.Add($"{UblkHost.BlockPath(wanted.dev_id)}, its name of the last time, is taken.");
+            wanted.dev_id = AnyDevice;
+            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    private static UblkFeatures WantedFlags(UblkFeatures features, UblkPlan plan, bool unprivileged)
+    {
+        UblkFeatures flags = UblkFeatures.CmdIoctlEncode | plan.Flags | (features & UblkFeatures.UpdateSize);
+        if (unprivileged)
+        {
+            return flags | UblkFeatures.UnprivilegedDev;
+        }
+
+        const UblkFeatures recovery = UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue;
+        if ((features & recovery) == recovery)
+        {
+            flags |= recovery | (features & UblkFeatures.Quiesce);
+        }
+
+        return flags;
+    }
+
+    private static void AddDeviceNotes(UblkDevice device, UblkSpec options, BlockLimits limits, UblkFeatures wanted, List<string> notes)
+    {
+        if (device.Info.nr_hw_queues != options.Queues)
+        {
+            notes.Add($"The kernel made {device.Info.nr_hw_queues} queues of {options.Queues}: one a processor at most.");
+        }
+
+        if ((device.Flags & UblkFeatures.UserRecovery) == 0)
+        {
+            notes.Add("The device does not outlive this process: an unprivileged device cannot be recovered.");
+        }
+
+        if ((wanted & UblkFeatures.UpdateSize) == 0)
+        {
+            notes.Add("This kernel cannot resize the device while it is used (Linux 6.16 can).");
+        }
+
+        if (!UblkParameters.CanExpressOptimalIo(limits))
+        {
+            notes.Add($"The stripe of {limits.OptimalIoSize} bytes is no power of two and cannot be told to the kernel: use the mkfs options below.");
+        }
+    }
+
+    private void AddHostNotes(UblkDevice device, List<string> notes)
+    {
+        if (!device.Queues.ThreadsAreIoFlushers)
+        {
+            notes.Add("The reactors could not be marked as I/O threads (CAP_SYS_RESOURCE): under memory pressure a write to the device may wait for itself.");
+        }
+
+        if (_host.IsSwap(device.Number))
+        {
+            notes.Add($"{UblkHost.BlockPath(device.Number)} is swap space: this process must then not be swapped out itself. Lock its memory, or swap elsewhere.");
+        }
+
+        if (_host.IsMountedHere(device.Number))
+        {
+            notes.Add($"{UblkHost.BlockPath(device.Number)} is mounted in this process's own mount namespace: run the daemon with one of its own (systemd: PrivateMounts=yes; or unshare -m).");
+        }
+    }
+
+    /// <summary>The link RUNTIME/ublk/VOLUME; further devices of the same volume get the last part of their export's id as well.</summary>
+    private static string MakeLink(string runtimeDirectory, ExportSpec spec, uint number, List<string> notes)
+    {
+        string directory = Path.Combine(runtimeDirectory, "ublk");
+        string last = spec.Id[(spec.Id.LastIndexOf('/') + 1)..];
+        string link = Path.Combine(directory, last is "0" ? spec.VolumeName : $"{spec.VolumeName}-{last}");
+        try
+        {
+            Directory.CreateDirectory(directory);
+            File.Delete(link);
+            File.CreateSymbolicLink(link, UblkHost.BlockPath(number));
+            return link;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            notes.Add($"The link {link} could not be made: {e.Message}");
+            return UblkHost.BlockPath(number);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+using System.Runtime.InteropServices;
+
+namespace Polyblk.Frontends.Ublk;
+
+/// <summary>The system calls that only this frontend needs.</summary>
+internal static partial class UblkInterop
+{
+    private const int PR_SET_IO_FLUSHER = 57;
+
+    /// <summary>
+    /// Tells the memory manager that this thread serves a block device (prctl(2), PR_SET_IO_FLUSHER, Linux 5.6): an allocation of this
+    /// thread never waits for dirty pages to be written, which may be pages of the very device that it serves.
+    /// </summary>
+    /// <returns>Whether it was allowed (CAP_SYS_RESOURCE).</returns>
+    public static bool MarkThreadAsIoFlusher() => prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0;
+
+    /// <summary>Writes out the file system of an open file: syncfs(2). Returns whether it succeeded.</summary>
+    public static bool SyncFileSystem(int fd) => syncfs(fd) == 0;
+
+    /// <summary>Writes out the cached pages of an open block device: fsync(2). Returns whether it succeeded.</summary>
+    public static bool SyncFile(int fd) => fsync(fd) == 0;
+
+    [LibraryImport("libc", EntryPoint = "prctl")]
+    private static partial int prctl(int option, nuint a, nuint b, nuint c, nuint d);
+
+    [LibraryImport("libc", EntryPoint = "syncfs")]
+    private static partial int syncfs(int fd);
+
+    [LibraryImport("libc", EntryPoint = "fsync")]
+    private static partial int fsync(int fd);
+}

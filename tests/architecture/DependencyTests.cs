@@ -1,0 +1,86 @@
+// Dependencies point one way: core <- raid, core <- each frontend, core <- compare; cli knows all. Checked twice, in the project files and in
+// what the compiler really referred to, because a project file can bring more in than it names (references are transitive).
+
+using System.Reflection;
+using System.Reflection.Metadata;
+using System.Reflection.PortableExecutable;
+
+namespace Polyblk.Architecture.Tests;
+
+public class DependencyTests
+{
+    public static TheoryData<string> Projects => [.. Repository.ProductProjects.Select(p => Path.GetRelativePath(Repository.Root, p))];
+
+    /// <summary>What each part may refer to; null is anything.</summary>
+    private static string[]? Allowed(string name) => name switch
+    {
+        "Core" => [],
+        "Raid" => ["Core"],
+        "Compare" => ["Core"],
+        "Cli" => null,
+        _ when name.StartsWith("Frontends.", StringComparison.Ordinal) => ["Core"],
+        _ => throw new InvalidOperationException($"{name} has no place in the layout: give it one in docs/architecture.md and here."),
+    };
+
+    [Theory]
+    [MemberData(nameof(Projects))]
+    public void ProjectFilesReferOnlyToWhatTheirPartMayKnow(string project)
+    {
+        string name = Repository.ShortName(Path.GetFileNameWithoutExtension(project));
+        string[] references = [.. Repository.ReferencesOf(Path.Combine(Repository.Root, project))];
+        if (Allowed(name) is string[] allowed)
+        {
+            Assert.Subset(allowed.ToHashSet(), references.ToHashSet());
+        }
+        else
+        {
+            Assert.NotEmpty(references);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Projects))]
+    public void AssembliesReferOnlyToWhatTheirPartMayKnow(string project)
+    {
+        string name = Repository.ShortName(Path.GetFileNameWithoutExtension(project));
+        string assembly = Path.Combine(AppContext.BaseDirectory, name == "Cli" ? "polyblk.dll" : $"Polyblk.{name}.dll");
+        if (!File.Exists(assembly))
+        {
+            // A frontend that the program does not know yet is not beside it.
+            Assert.DoesNotContain(name, Repository.ReferencesOf(Path.Combine(Repository.Root, "cli/Polyblk.Cli.csproj")));
+            return;
+        }
+
+        string[] references = [.. CompiledReferences(assembly).Where(r => r.StartsWith("Polyblk.", StringComparison.Ordinal)).Select(Repository.ShortName)];
+        if (Allowed(name) is string[] allowed)
+        {
+            Assert.Subset(allowed.ToHashSet(), references.ToHashSet());
+        }
+        else
+        {
+            Assert.Contains("Core", references);
+        }
+    }
+
+    [Fact]
+    public void TheCoreNamesNoFrontendAndNoLevel()
+    {
+        // Names in code, not in comments: a word such as ublk may explain why an interface is as it is.
+        string[] forbidden = ["Polyblk.Raid", "Polyblk.Frontends", "Polyblk.Compare", "Polyblk.Cli"];
+        foreach (string file in Directory.EnumerateFiles(Path.Combine(Repository.Root, "core"), "*.cs", SearchOption.AllDirectories))
+        {
+            foreach (string line in File.ReadLines(file).Where(l => l.StartsWith("using ", StringComparison.Ordinal)))
+            {
+                Assert.DoesNotContain(forbidden, f => line.Contains(f, StringComparison.Ordinal));
+            }
+        }
+    }
+
+    /// <summary>Read from the metadata: loading would need every dependency.</summary>
+    private static List<string> CompiledReferences(string assembly)
+    {
+        using var file = new PEReader(File.OpenRead(assembly));
+        MetadataReader metadata = file.GetMetadataReader();
+        return [.. metadata.AssemblyReferences.Select(h => metadata.GetString(metadata.GetAssemblyReference(h).Name))];
+    }
+}

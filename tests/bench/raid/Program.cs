@@ -1,0 +1,90 @@
+// Arrays beside the bare drive, in one process on one reactor: what the array itself costs, without a frontend.
+//
+//     dotnet run -c Release --project tests/bench/raid [SECONDS]
+//
+// Every line is the median of five alternating runs, and a ratio to the bare drive in the same rounds. A load keeps QD requests in flight:
+// a completion submits the next one through deferred work.
+
+using System.Globalization;
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid;
+using Polyblk.Raid.Bench;
+using Polyblk.Raid.Layout;
+
+double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 0.5;
+const long Size = 256L << 20;
+using var reactor = new Reactor(new ReactorOptions { Name = "bench", Idle = IdlePolicy.Latency, RingEntries = 0 });
+
+Console.WriteLine("null members, 4 KiB random, QD 32                    kIOPS   ratio");
+await CompareAsync(
+    () => new NullDrive(Size),
+    [
+        ("raid0 x4 read", RaidLevel.Raid0, 4, 0, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+        ("raid0 x4 write", RaidLevel.Raid0, 4, 0, new Load(BlockOperation.Write, 4096, 32, Random: true)),
+        ("raid1 x2 read", RaidLevel.Raid1, 2, 0, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+        ("raid1 x2 write", RaidLevel.Raid1, 2, 0, new Load(BlockOperation.Write, 4096, 32, Random: true)),
+        ("raid10 x4 read", RaidLevel.Raid10, 4, 0, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+        ("raid5 x9 read", RaidLevel.Raid5, 9, 0, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+        ("raid6 x10 read", RaidLevel.Raid6, 10, 0, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+    ],
+    load => $"{load / 1e3,9:F0}");
+
+Console.WriteLine("RAM members, 4 KiB random, QD 32                     kIOPS   ratio to a RAM drive");
+await CompareAsync(
+    () => new RamDrive(Size),
+    [
+        ("raid5 x9 read", RaidLevel.Raid5, 9, 0, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+        ("raid5 x9 read, one lost", RaidLevel.Raid5, 9, 1, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+        ("raid5 x9 write", RaidLevel.Raid5, 9, 0, new Load(BlockOperation.Write, 4096, 32, Random: true)),
+        ("raid6 x10 read, two lost", RaidLevel.Raid6, 10, 2, new Load(BlockOperation.Read, 4096, 32, Random: true)),
+    ],
+    load => $"{load / 1e3,9:F0}");
+
+Console.WriteLine("RAM members, full stripes (512 KiB), QD 4              GB/s   ratio to a RAM drive");
+await CompareAsync(
+    () => new RamDrive(Size),
+    [
+        ("raid5 8+1 write", RaidLevel.Raid5, 9, 0, new Load(BlockOperation.Write, 512 << 10, 4, Random: false)),
+        ("raid6 8+2 write", RaidLevel.Raid6, 10, 0, new Load(BlockOperation.Write, 512 << 10, 4, Random: false)),
+        ("raid5 8+1 read", RaidLevel.Raid5, 9, 0, new Load(BlockOperation.Read, 512 << 10, 4, Random: false)),
+    ],
+    load => $"{load * (512 << 10) / 1e9,9:F2}");
+
+async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Level, int Drives, int Lost, Load Load)[] cases, Func<double, string> format)
+{
+    foreach ((string name, RaidLevel level, int count, int lost, Load load) in cases)
+    {
+        IBlockDevice[] drives = [.. Enumerable.Range(0, count).Select(_ => makeDrive())];
+        RaidArray array = await ArrayBuilder.CreateAsync(
+            new ArrayCreateOptions { Name = "bench", Level = level, AssumeZeroed = true, Run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) } },
+            drives,
+            reactor);
+        if (lost > 0)
+        {
+            await array.DisposeAsync();
+            array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "bench" }, drives[lost..], reactor);
+        }
+
+        IBlockDevice bare = makeDrive();
+        var bareRates = new List<double>();
+        var arrayRates = new List<double>();
+        for (int round = 0; round < 5; round++)
+        {
+            bareRates.Add(await LoadRunner.RunAsync(reactor, bare, load, seconds));
+            arrayRates.Add(await LoadRunner.RunAsync(reactor, array, load, seconds));
+        }
+
+        double bareRate = bareRates.Order().ElementAt(2);
+        double arrayRate = arrayRates.Order().ElementAt(2);
+        Console.WriteLine($"  {name,-28} bare {format(bareRate)}  array {format(arrayRate)}   {arrayRate / bareRate:F3}");
+        await array.DisposeAsync();
+        foreach (IBlockDevice drive in drives)
+        {
+            await drive.DisposeAsync();
+        }
+
+        await bare.DisposeAsync();
+    }
+}

@@ -1,0 +1,278 @@
+// The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
+
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using Polyblk.Compare.Clients.VhostUser;
+
+namespace Polyblk.Cli.Process.Tests;
+
+public sealed class ServeTests : IDisposable
+{
+    private const int SigInt = 2;
+    private const int SigKill = 9;
+    private const int SigTerm = 15;
+    private const int BlockBytes = 64 << 10;
+
+    private readonly PolyblkSandbox _sandbox = new();
+
+    public void Dispose() => _sandbox.Dispose();
+
+    [Theory]
+    [InlineData(SigTerm)]
+    [InlineData(SigInt)]
+    public void ACleanStopKeepsTheDataAndMarksTheArrayClean(int signal)
+    {
+        Create("data", "raid5", 3);
+        ServeProcess first = _sandbox.Serve("data", "--frontend", "vhost-user", "--queues", "2");
+        using (VhostUserClient client = Attach(first.Socket(), queues: 2))
+        {
+            DriverCalls.WriteAll(client, seed: 1, blocks: 64);
+            client.Detach();
+        }
+
+        Assert.Equal(0, first.End(signal));
+        Assert.False(File.Exists(first.Socket()));
+        Assert.Equal("clean", ArrayState("data"));
+
+        ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient reader = Attach(second.Socket());
+        DriverCalls.CheckAll(reader, seed: 1, blocks: 64);
+    }
+
+    [Fact]
+    public void AKilledServerLosesNothingForAConsumerThatReconnects()
+    {
+        Create("data", "raid5", 3);
+        string socket = _sandbox.PathOf("v.sock");
+        string[] command = ["data", "--frontend", "vhost-user", "--socket", socket, "--queues", "1"];
+        ServeProcess first = _sandbox.Serve(command);
+        using var client = new VhostUserClient(new VhostUserClientOptions
+        {
+            SocketPath = socket, Depth = 16, BufferBytes = BlockBytes, Inflight = true,
+        });
+        DriverCalls.WriteAll(client, seed: 2, blocks: 48);
+
+        // Sixteen overwrites are under way, none of them awaited, when the server dies.
+        DriverCalls.SubmitWrites(client, seed: 3, firstBlock: 0, count: 16);
+        first.End(SigKill);
+        Assert.Contains(ArrayState("data"), (string[])["dirty", "degraded, dirty"]);
+
+        ServeProcess second = _sandbox.Serve(command);
+        client.Reconnect();
+        DriverCalls.AwaitAll(client);
+        DriverCalls.CheckAll(client, seed: 3, blocks: 16);
+        DriverCalls.CheckRange(client, seed: 2, firstBlock: 16, count: 32);
+        JsonElement array = second.Ready.GetProperty("array");
+        Assert.Contains(array.GetProperty("state").GetString(), (string[])["resyncing", "optimal"]);
+        Assert.Equal(0, second.End(SigTerm));
+    }
+
+    [Fact]
+    public void TwoSocketsShowOneVolumeAndOneOfThemRefusesWrites()
+    {
+        Create("data", "raid1", 2);
+        ServeProcess serve = _sandbox.Serve(
+            "data", "--frontend", "vhost-user", "--queues", "1", "--frontend", "vhost-user", "--read-only", "--serial", "BACKUP");
+        using VhostUserClient writer = Attach(serve.Socket(0));
+        using VhostUserClient reader = Attach(serve.Socket(1));
+        DriverCalls.WriteAll(writer, seed: 4, blocks: 16);
+        DriverCalls.CheckAll(reader, seed: 4, blocks: 16);
+        Assert.NotEqual(0, DriverCalls.WriteOne(reader, seed: 5));
+        Assert.Equal("BACKUP", DriverCalls.GetId(reader));
+        DriverCalls.CheckAll(writer, seed: 4, blocks: 16);
+
+        JsonElement live = _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("live");
+        JsonElement[] exports = [.. live.GetProperty("exports").EnumerateArray()];
+        Assert.Equal(16, exports[0].GetProperty("statistics").GetProperty("writes").GetInt64());
+        Assert.True(exports[1].GetProperty("readOnly").GetBoolean());
+        Assert.Equal(1, exports[1].GetProperty("statistics").GetProperty("sessions").GetInt32());
+        Assert.NotEmpty(live.GetProperty("reactors").EnumerateArray());
+        Assert.Contains("raid1", _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ASecondProcessIsToldWhoServesTheVolume()
+    {
+        _sandbox.Must("volume", "create", "fast", "--level", "raid0", "ram:32MiB", "ram:32MiB");
+        ServeProcess serve = _sandbox.Serve("fast", "--frontend", "vhost-user");
+        foreach (string[] command in (string[][])[["serve", "fast", "--frontend", "vhost-user"], ["volume", "delete", "fast"]])
+        {
+            RunOutput run = _sandbox.Run(command);
+            Assert.Equal(4, run.ExitCode);
+            Assert.Contains($"process {serve.Id}", run.Errors, StringComparison.Ordinal);
+        }
+
+        JsonElement listed = Assert.Single(_sandbox.Must("volume", "list", "--json").Json.EnumerateArray());
+        Assert.Equal("served", listed.GetProperty("status").GetString());
+        Assert.Equal(serve.Id, listed.GetProperty("pid").GetInt32());
+
+        _sandbox.Must("volume", "stop", "fast");
+        serve.WaitForExit();
+        Assert.Equal(0, serve.ExitCode);
+        Assert.Contains("not being served", _sandbox.Must("volume", "stop", "fast").Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AVolatileVolumeStartsEmptyEachTime()
+    {
+        _sandbox.Must("volume", "create", "fast", "--level", "raid5", "ram:32MiB", "ram:32MiB", "ram:32MiB");
+        ServeProcess first = _sandbox.Serve("fast", "--frontend", "vhost-user");
+        using (VhostUserClient client = Attach(first.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 6, blocks: 8);
+            DriverCalls.CheckAll(client, seed: 6, blocks: 8);
+        }
+
+        Assert.Equal(0, first.End(SigTerm));
+        ServeProcess second = _sandbox.Serve("fast", "--frontend", "vhost-user");
+        using VhostUserClient reader = Attach(second.Socket());
+        DriverCalls.CheckZero(reader, blocks: 8);
+    }
+
+    [Fact]
+    public void AMirrorStartsWithoutOneMemberAndSaysSo()
+    {
+        Create("data", "raid1", 2);
+        File.Move(_sandbox.PathOf("data0.img"), _sandbox.PathOf("away.img"));
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        Assert.Equal("degraded", serve.Ready.GetProperty("array").GetProperty("state").GetString());
+        using (VhostUserClient client = Attach(serve.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 7, blocks: 8);
+            DriverCalls.CheckAll(client, seed: 7, blocks: 8);
+        }
+
+        Assert.Equal(0, serve.End(SigTerm));
+
+        // The one that was away is stale now: it is left out, and its old content is never read.
+        File.Move(_sandbox.PathOf("away.img"), _sandbox.PathOf("data0.img"));
+        ServeProcess again = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient reader = Attach(again.Socket());
+        DriverCalls.CheckAll(reader, seed: 7, blocks: 8);
+    }
+
+    [Fact]
+    public void AMemberThatIsInUseElsewhereIsNotDroppedFromTheArray()
+    {
+        Create("data", "raid1", 2);
+        using (new FileStream(_sandbox.PathOf("data1.img"), FileMode.Open, FileAccess.ReadWrite, FileShare.None))
+        {
+            RunOutput run = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+            Assert.Equal(4, run.ExitCode);
+            Assert.Contains("another process uses it", run.Errors, StringComparison.Ordinal);
+        }
+
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        Assert.Equal("optimal", serve.Ready.GetProperty("array").GetProperty("state").GetString());
+    }
+
+    [Fact]
+    public void AStripeWithoutAMemberIsRefusedWithTheReason()
+    {
+        Create("data", "raid0", 2);
+        File.Delete(_sandbox.PathOf("data1.img"));
+        RunOutput run = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+        Assert.Equal(4, run.ExitCode);
+        Assert.Contains("data1.img", run.Errors, StringComparison.Ordinal);
+        Assert.False(File.Exists(_sandbox.PathOf("data1.img")));
+    }
+
+    [Fact]
+    public void ResizingReachesTheConsumer()
+    {
+        _sandbox.Must("volume", "create", "data", "--level", "raid1", "--size", "16MiB", Member("data", 0), Member("data", 1));
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient client = Attach(serve.Socket());
+        Assert.Equal(16L << 20, client.CapacityBytes);
+        _sandbox.Must("volume", "resize", "data", "--size", "32MiB");
+        Assert.True(client.WaitForConfigChange(10_000));
+        client.ReadConfig();
+        Assert.Equal(32L << 20, client.CapacityBytes);
+
+        RunOutput tooLarge = _sandbox.Run("volume", "resize", "data", "--size", "1TiB");
+        Assert.Equal(4, tooLarge.ExitCode);
+        JsonElement listed = Assert.Single(_sandbox.Must("volume", "list", "--json").Json.EnumerateArray());
+        Assert.Equal(32L << 20, listed.GetProperty("sizeBytes").GetInt64());
+    }
+
+    [Fact]
+    public void SystemdIsToldWhenTheVolumeIsReadyAndWhenItStops()
+    {
+        _sandbox.Must("volume", "create", "n", "--level", "none", "null:1GiB");
+        string path = _sandbox.PathOf("notify");
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified) { ReceiveTimeout = 30_000 };
+        socket.Bind(new UnixDomainSocketEndPoint(path));
+        using var serve = new ServeProcess(_sandbox.Start(
+            ["serve", "n", "--frontend", "vhost-user", "--json"], start => start.Environment["NOTIFY_SOCKET"] = path));
+        serve.WaitUntilReady();
+        Assert.Equal("READY=1", Receive(socket));
+        Assert.Equal(0, serve.End(SigTerm));
+        Assert.Equal("STOPPING=1", Receive(socket));
+    }
+
+    [Fact]
+    public void NonsenseOnTheControlSocketHarmsNothing()
+    {
+        _sandbox.Must("volume", "create", "n", "--level", "none", "null:1GiB");
+        ServeProcess serve = _sandbox.Serve("n", "--frontend", "vhost-user");
+        string path = Path.Combine(_sandbox.State, "run", "n", "control.sock");
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        foreach (string line in (string[])["garbage", "{}", "{\"command\":\"fly\"}", "[1,2]", "null", "{\"command\":\"resize\",\"sizeBytes\":\"x\"}"])
+        {
+            JsonElement answer = Ask(path, line);
+            Assert.False(answer.GetProperty("ok").GetBoolean());
+            Assert.NotEmpty(answer.GetProperty("error").GetString()!);
+        }
+
+        Assert.True(Ask(path, "{\"command\":\"show\"}").GetProperty("ok").GetBoolean());
+        Assert.Equal(0, serve.End(SigTerm));
+    }
+
+    [Fact]
+    public void TheTextSaysHowToAttach()
+    {
+        _sandbox.Must("volume", "create", "n", "--level", "none", "null:1GiB");
+        using System.Diagnostics.Process process = _sandbox.Start(["serve", "n", "--frontend", "vhost-user"]);
+        var text = new StringBuilder();
+        string? line;
+        while ((line = process.StandardOutput.ReadLine()) is not null && !line.StartsWith("Serving as process", StringComparison.Ordinal))
+        {
+            text.AppendLine(line);
+        }
+
+        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(process.Id, SigTerm));
+        process.WaitForExit();
+        Assert.Equal(0, process.ExitCode);
+        Assert.Contains("vhost-user-blk-pci", text.ToString(), StringComparison.Ordinal);
+        Assert.Contains("gone when this process ends", text.ToString(), StringComparison.Ordinal);
+        Assert.Contains("Reactors", text.ToString(), StringComparison.Ordinal);
+    }
+
+    private static string Receive(Socket socket)
+    {
+        byte[] buffer = new byte[256];
+        return Encoding.UTF8.GetString(buffer, 0, socket.Receive(buffer));
+    }
+
+    private static JsonElement Ask(string path, string line)
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 30_000 };
+        socket.Connect(new UnixDomainSocketEndPoint(path));
+        using var stream = new NetworkStream(socket);
+        stream.Write(Encoding.UTF8.GetBytes(line + "\n"));
+        using var reader = new StreamReader(stream);
+        return JsonDocument.Parse(reader.ReadLine()!).RootElement;
+    }
+
+    private static VhostUserClient Attach(string socket, int queues = 1) =>
+        new(new VhostUserClientOptions { SocketPath = socket, Queues = queues, Depth = 16, BufferBytes = BlockBytes });
+
+    private void Create(string name, string level, int members) => _sandbox.Must(
+        ["volume", "create", name, "--level", level, .. Enumerable.Range(0, members).Select(i => Member(name, i))]);
+
+    private string Member(string volume, int index) => $"file:{_sandbox.PathOf($"{volume}{index}.img")},size=48MiB";
+
+    private string ArrayState(string name) =>
+        _sandbox.Must("volume", "show", name, "--json").Json.GetProperty("array").GetProperty("state").GetString()!;
+}

@@ -1,0 +1,150 @@
+using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
+
+namespace Polyblk.Cli.Tests;
+
+public sealed class StateTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("pbt").FullName;
+
+    private StateDirectories Directories => new(_directory, Path.Combine(_directory, "run"));
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Theory]
+    [InlineData(null, true, null, null, null, "/var/lib/polyblk", "/run/polyblk")]
+    [InlineData(null, false, "/home/u", null, null, "/home/u/.local/state/polyblk", "/home/u/.local/state/polyblk/run")]
+    [InlineData(null, false, "/home/u", "/x/state", "/run/user/7", "/x/state/polyblk", "/run/user/7/polyblk")]
+    [InlineData(null, false, "/home/u", "relative", "also", "/home/u/.local/state/polyblk", "/home/u/.local/state/polyblk/run")]
+    [InlineData("/d", true, "/root", null, null, "/d", "/d/run")]
+    public void PlacesFollowTheUserAndTheEnvironment(
+        string? option, bool isRoot, string? home, string? xdgState, string? xdgRuntime, string state, string runtime)
+    {
+        var environment = new Dictionary<string, string?> { ["HOME"] = home, ["XDG_STATE_HOME"] = xdgState, ["XDG_RUNTIME_DIR"] = xdgRuntime };
+        Assert.Equal(new StateDirectories(state, runtime), StateDirectories.Resolve(option, isRoot, environment.GetValueOrDefault));
+    }
+
+    [Fact]
+    public void WithoutAnyPlaceTheUserIsTold()
+    {
+        CliException e = Assert.Throws<CliException>(() => StateDirectories.Resolve(null, false, _ => null));
+        Assert.Contains("--state", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("a", true)]
+    [InlineData("vm-1_data.x", true)]
+    [InlineData("", false)]
+    [InlineData(".", false)]
+    [InlineData("..", false)]
+    [InlineData("-x", false)]
+    [InlineData("a/b", false)]
+    [InlineData("a b", false)]
+    [InlineData("ä", false)]
+    [InlineData("abcdefghijklmnopqrstuvwxyz0123456", false)]
+    public void NamesAreFitForFiles(string name, bool valid) => Assert.Equal(valid, VolumeName.IsValid(name));
+
+    [Fact]
+    public void RecordsComeBackAsTheyWereWritten()
+    {
+        var store = new VolumeStore(Directories);
+        VolumeRecord record = Record("data");
+        store.Put(record);
+        store.Put(Record("other"));
+        VolumeRecord read = store.Get("data");
+        Assert.Equal(record with { Drives = read.Drives }, read);
+        Assert.Equal(record.Drives, read.Drives);
+        Assert.Equal(["data", "other"], store.List(Assert.Fail).Select(r => r.Name));
+        store.Delete("data");
+        Assert.Null(store.TryGet("data"));
+        Assert.Empty(Directory.EnumerateFiles(Directories.Volumes, "*.tmp"));
+    }
+
+    [Fact]
+    public void ADamagedRecordIsReportedAndHidesNoOther()
+    {
+        var store = new VolumeStore(Directories);
+        store.Put(Record("good"));
+        File.WriteAllText(store.FileOf("bad"), "{ \"name\": ");
+        var warnings = new List<string>();
+        Assert.Equal(["good"], store.List(warnings.Add).Select(r => r.Name));
+        Assert.Contains("bad.json is damaged", Assert.Single(warnings), StringComparison.Ordinal);
+        Assert.Throws<CliException>(() => store.Get("bad"));
+    }
+
+    [Fact]
+    public void ARecordOfALaterFormatIsRefused()
+    {
+        var store = new VolumeStore(Directories);
+        store.Put(Record("data") with { Format = VolumeRecord.CurrentFormat + 1 });
+        Assert.Contains("newer program", Assert.Throws<CliException>(() => store.Get("data")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AnUnknownVolumeSuggestsTheNearest()
+    {
+        var store = new VolumeStore(Directories);
+        store.Put(Record("database"));
+        CliException e = Assert.Throws<CliException>(() => store.Get("databse"));
+        Assert.Equal(ExitCode.NotFound, e.Code);
+        Assert.Contains("Did you mean 'database'?", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void OneProcessHoldsAVolume()
+    {
+        Assert.Null(VolumeLock.Holder(Directories, "data"));
+        using (VolumeLock first = VolumeLock.Take(Directories, "data", "served"))
+        {
+            Assert.Equal(Environment.ProcessId, VolumeLock.Holder(Directories, "data"));
+            CliException e = Assert.Throws<CliException>(() => VolumeLock.Take(Directories, "data", "deleted"));
+            Assert.Equal(ExitCode.Refused, e.Code);
+            Assert.Contains($"process {Environment.ProcessId}", e.Message, StringComparison.Ordinal);
+            using VolumeLock other = VolumeLock.Take(Directories, "other", "served");
+        }
+
+        using VolumeLock again = VolumeLock.Take(Directories, "data", "served");
+    }
+
+    [Fact]
+    public void AnAtomicWriteThatFailsLeavesTheOldFile()
+    {
+        string target = Path.Combine(_directory, "is-a-directory");
+        Directory.CreateDirectory(Path.Combine(target, "full"));
+        Assert.ThrowsAny<Exception>(() => AtomicFile.Write(target, "new"));
+        Assert.True(Directory.Exists(Path.Combine(target, "full")));
+        Assert.Empty(Directory.EnumerateFiles(_directory, "*.tmp"));
+    }
+
+    [Fact]
+    public void DrivesAreRememberedWithoutTheirSizeSoThatALossIsNoticed()
+    {
+        string path = Path.Combine(_directory, "a.img");
+        Assert.Equal(path, DriveList.ToRecord(DriveList.Parse([$"file:{path},size=1GiB"])[0]));
+        Assert.Equal($"file:{path},block-size=4096,direct=off", DriveList.ToRecord(DriveList.Parse([$"file:{path},size=1GiB,block-size=4096,direct=off"])[0]));
+        Assert.Equal("ram:1GiB", DriveList.ToRecord(DriveList.Parse(["ram:1GiB"])[0]));
+    }
+
+    [Fact]
+    public void ADriveNamedTwiceIsRefusedByAnyPath()
+    {
+        string path = Path.Combine(_directory, "a.img");
+        File.WriteAllText(path, "x");
+        string link = Path.Combine(_directory, "link.img");
+        File.CreateSymbolicLink(link, path);
+        Assert.Contains("same drive", Assert.Throws<CliException>(() => DriveList.Parse([path, link])).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be mixed", Assert.Throws<CliException>(() => DriveList.Parse([path, "ram:1GiB"])).Message, StringComparison.Ordinal);
+        Assert.Equal(2, DriveList.Parse(["ram:1GiB", "ram:1GiB"]).Count);
+    }
+
+    private static VolumeRecord Record(string name) => new()
+    {
+        Name = name,
+        Uuid = Guid.NewGuid(),
+        Level = "raid5",
+        ChunkBytes = 65536,
+        SizeBytes = 1L << 40,
+        Drives = ["/dev/disk/by-id/a", "/dev/disk/by-id/b", "/dev/disk/by-id/c"],
+        CreatedUtc = DateTimeOffset.UtcNow,
+    };
+}

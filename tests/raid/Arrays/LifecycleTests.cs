@@ -1,0 +1,161 @@
+using System.Text;
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Fakes;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Tests.Arrays;
+
+public sealed class LifecycleTests
+{
+    [Fact]
+    public async Task Idle_arrays_become_clean_and_a_crash_then_costs_no_resync()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, 16 << 10, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromMilliseconds(300) });
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.False(rig.Array.GetStatus().Dirty);
+        Assert.Equal(0, await driver.WriteAsync(0, new byte[512]));
+        Assert.True(rig.Array.GetStatus().Dirty);
+        await ArrayRig.WaitAsync(() => !rig.Array.GetStatus().Dirty, "the array to become clean");
+        Assert.Equal(0, await driver.WriteAsync(512, new byte[512]));
+        Assert.True(rig.Array.GetStatus().Dirty);
+        await ArrayRig.WaitAsync(() => !rig.Array.GetStatus().Dirty, "the array to become clean again");
+        await rig.AbandonAsync();
+        await rig.AssembleAsync();
+        Assert.Null(rig.Array.GetStatus().Resync);
+    }
+
+    [Fact]
+    public async Task A_resync_that_was_stopped_goes_on_where_it_was()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid1, 2, 64 << 10, 4 << 20, zeroed: false, run: new ArrayRunOptions { ResyncMaxBytesPerSecond = 4 << 20 });
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Resync is { Percent: > 20 }, "some progress");
+        Assert.Equal(ArrayHealth.Resyncing, rig.Array.GetStatus().Health);
+        await rig.StopAsync();
+        rig.Run = rig.Run with { Resync = false };
+        await rig.AssembleAsync();
+        Assert.True(rig.Array.GetStatus().Resync!.Percent > 20);
+        await rig.StopAsync();
+        rig.Run = rig.Run with { Resync = true, ResyncMaxBytesPerSecond = 0 };
+        await rig.AssembleAsync();
+        await rig.WaitForResyncAsync();
+        Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);
+        await rig.AssertConsistentAsync("after the resync");
+    }
+
+    [Fact]
+    public async Task Drives_in_use_are_refused_without_force()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, 64 << 10, 1 << 20);
+        await rig.StopAsync();
+        var options = new ArrayCreateOptions { Name = "other", Level = RaidLevel.Raid1 };
+        ArrayException e = await Assert.ThrowsAsync<ArrayException>(() => ArrayBuilder.CreateAsync(options, rig.Drives, rig.Reactors.Reactor));
+        Assert.Contains("'test'", e.Message, StringComparison.Ordinal);
+        Assert.Contains("--force", e.Message, StringComparison.Ordinal);
+
+        Assert.Equal(2, (await ArrayBuilder.EraseAsync(rig.Drives, rig.Array.Uuid, rig.Reactors.Reactor)).Count);
+        var block = new byte[4096];
+        Encoding.ASCII.GetBytes("XFSB").CopyTo(block, 0);
+        await BlockIo.WriteAsync(rig.Drives[1], rig.Reactors.Reactor, 0, block);
+        e = await Assert.ThrowsAsync<ArrayException>(() => ArrayBuilder.CreateAsync(options, rig.Drives, rig.Reactors.Reactor));
+        Assert.Contains("XFS", e.Message, StringComparison.Ordinal);
+
+        RaidArray other = await ArrayBuilder.CreateAsync(options with { Force = true }, rig.Drives, rig.Reactors.Reactor);
+        Assert.NotNull(other.GetStatus().Resync);
+        await other.DisposeAsync();
+        e = await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync());
+        Assert.Contains("'other'", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Wishes_that_make_no_sense_are_refused_with_reasons()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, 64 << 10, 1 << 20);
+        await rig.StopAsync();
+        var wish = new ArrayCreateOptions { Name = "x", Level = RaidLevel.Raid5, Force = true };
+        Task<RaidArray> Create(ArrayCreateOptions o, params IBlockDevice[] drives) => ArrayBuilder.CreateAsync(o, drives, rig.Reactors.Reactor);
+        SimulatedDrive a = rig.Drives[0], b = rig.Drives[1];
+        Assert.Contains("3", (await Assert.ThrowsAsync<ArrayException>(() => Create(wish, a, b))).Message, StringComparison.Ordinal);
+        wish = wish with { Level = RaidLevel.Raid1 };
+        Assert.Contains("twice", (await Assert.ThrowsAsync<ArrayException>(() => Create(wish, a, a))).Message, StringComparison.Ordinal);
+        Assert.Contains("chunk", (await Assert.ThrowsAsync<ArrayException>(() => Create(wish with { ChunkBytes = 5000 }, a, b))).Message, StringComparison.Ordinal);
+        Assert.Contains("size", (await Assert.ThrowsAsync<ArrayException>(() => Create(wish with { SizeBytes = 1L << 40 }, a, b))).Message, StringComparison.Ordinal);
+        Assert.Contains("name", (await Assert.ThrowsAsync<ArrayException>(() => Create(wish with { Name = "" }, a, b))).Message, StringComparison.Ordinal);
+
+        // Nothing of all that touched the array.
+        await rig.AssembleAsync();
+    }
+
+    [Fact]
+    public async Task A_resize_is_kept_and_told()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, 64 << 10, 1 << 20);
+        int told = 0;
+        rig.Array.Resized += _ => told++;
+        RequestDriver driver = await rig.OpenAsync();
+        await rig.Array.ResizeAsync(512 << 10);
+        Assert.Equal(1, told);
+        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(512 << 10, new byte[512]));
+        await Assert.ThrowsAsync<ArrayException>(() => rig.Array.ResizeAsync(2 << 20));
+        await rig.StopAsync();
+        await rig.AssembleAsync();
+        Assert.Equal(512 << 10, rig.Array.SizeBytes);
+        await rig.Array.ResizeAsync(1 << 20);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync((1 << 20) - 512, new byte[512]));
+    }
+
+    [Fact]
+    public async Task An_array_in_use_does_not_stop_and_a_stopped_one_does_not_open()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid0, 2, 64 << 10, 1 << 20, reactors: 2);
+        RequestDriver first = await rig.OpenAsync();
+        await rig.OpenAsync();
+        await rig.OpenAsync(reactor: 1);
+        Assert.Equal(2, rig.Array.Queues.Length);
+        await Assert.ThrowsAsync<ArrayException>(() => rig.Array.StopAsync());
+        Assert.Equal(0, await first.WriteAsync(0, new byte[512]));
+        await rig.StopAsync();
+        await Assert.ThrowsAsync<ArrayException>(() => RequestDriver.OpenAsync(rig.Array, rig.Reactors.Reactor));
+    }
+
+    [Fact]
+    public async Task Requests_that_make_no_sense_are_refused()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 3, 64 << 10, 1 << 20);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(rig.Array.SizeBytes - 512, new byte[1024]));
+        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(-512, new byte[512]));
+        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(100, new byte[512]));
+        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(0, new byte[100]));
+        Assert.Equal(-Errno.EINVAL, await driver.DiscardAsync(long.MaxValue - 511, 512));
+        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(0, new byte[512], layout: new BufferLayout(Traits: BufferTraits.None)));
+        Assert.Equal(0, await driver.WriteAsync(512, ReadOnlyMemory<byte>.Empty));
+        Assert.Equal(0, await driver.FlushAsync());
+    }
+
+    [Fact]
+    public async Task Large_discards_and_zeroing_reach_every_member_in_few_requests()
+    {
+        foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
+        {
+            await using ArrayRig rig = await ArrayRig.CreateAsync(level, 4, 4 << 10, 1 << 20);
+            RequestDriver driver = await rig.OpenAsync();
+            var noise = new byte[rig.Array.SizeBytes];
+            new Random(7).NextBytes(noise);
+            for (int at = 0; at < noise.Length; at += 1 << 20)
+            {
+                Assert.Equal(0, await driver.WriteAsync(at, noise.AsMemory(at, Math.Min(1 << 20, noise.Length - at))));
+            }
+
+            long before = rig.Drives.Sum(d => d.Requests);
+            Assert.Equal(0, await driver.WriteZeroesAsync(0, noise.Length));
+            long requests = rig.Drives.Sum(d => d.Requests) - before;
+            Assert.True(level == RaidLevel.Raid10 || requests <= 4 * 8, $"{level}: {requests} requests");
+            Assert.Equal(noise.Length, (await driver.ReadOrThrowAsync(0, noise.Length)).AsSpan().Count((byte)0));
+            Assert.Equal(0, await driver.DiscardAsync(4096, noise.Length - 8192));
+            await rig.AssertConsistentAsync($"{level}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// What an earlier process left behind: found by its mark, waited for, refused, listed, deleted.
+
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using static Polyblk.Frontends.Ublk.UblkAbi;
+
+namespace Polyblk.Frontends.Ublk.Tests;
+
+public sealed class UblkRecoveryTests : IDisposable
+{
+    private const string Id = "data/ublk/0";
+
+    private readonly FakeHost _fake = new();
+    private readonly FakeControl _control = new();
+    private readonly string _state = Directory.CreateTempSubdirectory("polyblk-ublk-state-").FullName;
+    private readonly UblkStateStore _store;
+    private readonly UblkDeviceFinder _finder;
+
+    public UblkRecoveryTests()
+    {
+        _store = new UblkStateStore(_state);
+        _finder = new UblkDeviceFinder(_control, _fake.Host, _store);
+    }
+
+    public void Dispose()
+    {
+        _fake.Dispose();
+        Directory.Delete(_state, recursive: true);
+    }
+
+    [Fact]
+    public void State_is_kept_replaced_and_read_back()
+    {
+        Assert.Null(_store.Load(Id));
+        _store.Save(new UblkState(Id, "data", 3));
+        _store.Save(new UblkState(Id, "data", 4));
+        _store.Save(new UblkState("data/ublk/0 ", "other", 5)); // the same letters in its file's name, but another export
+        Assert.Equal(new UblkState(Id, "data", 4), _store.Load(Id));
+        Assert.Equal([4u, 5u], _store.LoadAll().Select(s => s.Device).Order());
+        _store.Delete(Id);
+        Assert.Null(_store.Load(Id));
+    }
+
+    [Fact]
+    public void A_torn_record_counts_as_none()
+    {
+        _store.Save(new UblkState(Id, "data", 3));
+        string file = Directory.GetFiles(Path.Combine(_state, "ublk")).Single();
+        File.WriteAllText(file, "{\"ExportId\": \"da");
+        Assert.Null(_store.Load(Id));
+        Assert.Empty(_store.LoadAll());
+    }
+
+    [Fact]
+    public void Marks_tell_exports_apart()
+    {
+        Assert.NotEqual(UblkStateStore.MarkOf("a"), UblkStateStore.MarkOf("b"));
+        Assert.Equal(UblkStateStore.MarkOf("a"), UblkStateStore.MarkOf("a"));
+        Assert.True(UblkStateStore.IsMark(UblkStateStore.MarkOf("a")));
+        Assert.False(UblkStateStore.IsMark(0));
+    }
+
+    [Fact]
+    public async Task Finds_the_device_by_its_mark_even_without_a_record()
+    {
+        _fake.AddDevice(1);
+        _fake.AddDevice(6);
+        _control.Add(1, UBLK_S_DEV_LIVE, 9, mark: 0);
+        _control.Add(6, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf(Id));
+        Assert.Equal(6u, (await _finder.FindAsync(Id))!.Value.dev_id);
+        Assert.Null(await _finder.FindAsync("another"));
+
+        // A record that points at somebody else's device is not believed.
+        _store.Save(new UblkState(Id, "data", 1));
+        Assert.Equal(6u, (await _finder.FindAsync(Id))!.Value.dev_id);
+    }
+
+    [Fact]
+    public async Task Waits_until_the_driver_has_cleaned_up()
+    {
+        _control.Add(6, UBLK_S_DEV_LIVE, pid: 9, UblkStateStore.MarkOf(Id));
+        _control.RecoveryResults.Enqueue(-Errno.EBUSY);
+        _control.RecoveryResults.Enqueue(-Errno.EBUSY);
+        Assert.True(await _finder.PrepareRecoveryAsync(6));
+        Assert.Equal(3, _control.Sent.Count(s => s.Command == UBLK_U_CMD_START_USER_RECOVERY));
+    }
+
+    [Fact]
+    public async Task Never_takes_over_from_a_living_server()
+    {
+        _fake.AddProcess(80, "polyblk", "/dev/ublkc6");
+        _control.Add(6, UBLK_S_DEV_LIVE, pid: 80, UblkStateStore.MarkOf(Id));
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
+        Assert.Contains("process 80", e.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(_control.Sent, s => s.Command == UBLK_U_CMD_START_USER_RECOVERY);
+    }
+
+    [Fact]
+    public async Task A_dead_device_is_not_recovered_and_a_refusal_says_what_to_do()
+    {
+        _control.Add(6, UBLK_S_DEV_DEAD, pid: -1, UblkStateStore.MarkOf(Id));
+        Assert.False(await _finder.PrepareRecoveryAsync(6));
+        Assert.False(await _finder.PrepareRecoveryAsync(7));
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id));
+        _control.RecoveryResults.Enqueue(-Errno.EINVAL);
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
+        Assert.Contains("polyblk ublk delete 6", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Lists_devices_with_their_exports_and_orphans()
+    {
+        _store.Save(new UblkState(Id, "data", 6));
+        _fake.AddDevice(6);
+        _fake.AddDevice(7);
+        _fake.AddProcess(80, "other", "/dev/ublkc7");
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id), UblkFeatures.UserCopy | UblkFeatures.AutoBufReg);
+        _control.Parameters[6] = new ublk_params { basic = new ublk_param_basic { dev_sectors = 2048 } };
+        _control.Add(7, UBLK_S_DEV_LIVE, pid: 80, mark: 0);
+        UblkReaper reaper = Reaper();
+        IReadOnlyList<UblkDeviceInfo> devices = await reaper.ListAsync();
+        Assert.Equal(["/dev/ublkb6", "/dev/ublkb7"], devices.Select(d => d.Path));
+        UblkDeviceInfo ours = devices[0];
+        Assert.Equal(("quiesced", true, true, Id, "data", 1L << 20, UblkCopyMode.ZeroCopy),
+            (ours.State, ours.IsOurs, ours.IsOrphan, ours.ExportId, ours.VolumeName, ours.SizeBytes, ours.CopyMode));
+        Assert.Equal((false, false, null), (devices[1].IsOurs, devices[1].IsOrphan, devices[1].ExportId));
+        Assert.Equal(6u, Assert.Single(await reaper.RecoverableAsync()).Number);
+    }
+
+    [Fact]
+    public async Task Deletes_orphans_of_ours_and_the_rest_only_by_force()
+    {
+        foreach (uint number in (uint[])[1, 2, 3, 4])
+        {
+            _fake.AddDevice(number);
+        }
+
+        _fake.AddProcess(80, "polyblk", "/dev/ublkc2");
+        _fake.AddProcess(81, "fio", "/dev/ublkb3");
+        _control.Add(1, UBLK_S_DEV_QUIESCED, 9, mark: 0);
+        _control.Add(2, UBLK_S_DEV_LIVE, 80, UblkStateStore.MarkOf("live"));
+        _control.Add(3, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("used"));
+        _control.Add(4, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("orphan"));
+        UblkReaper reaper = Reaper();
+        (uint Number, string Reason)[] refused = [(1, "not made by polyblk"), (2, "process 80"), (3, "opened by fio"), (5, "no ublk device 5")];
+        foreach ((uint number, string reason) in refused)
+        {
+            FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => reaper.DeleteAsync(number, force: false));
+            Assert.Contains(reason, e.Message, StringComparison.Ordinal);
+        }
+
+        await reaper.DeleteAsync(4, force: false);
+        await reaper.DeleteAsync(3, force: true);
+        Assert.Equal([1u, 2u], _control.Devices.Keys.Order());
+        Assert.Equal([UBLK_U_CMD_STOP_DEV, UBLK_U_CMD_DEL_DEV], _control.Sent.Where(s => s.Device == 4).Select(s => s.Command).Where(c => c is UBLK_U_CMD_STOP_DEV or UBLK_U_CMD_DEL_DEV));
+    }
+
+    [Fact]
+    public async Task A_deletion_that_somebody_holds_up_says_who()
+    {
+        _fake.AddDevice(3);
+        _fake.AddProcess(81, "fio", "/dev/ublkb3");
+        _control.Add(3, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("used"));
+        _control.DeleteResult = -Errno.ETIMEDOUT;
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => Reaper().DeleteAsync(3, force: true));
+        Assert.Contains("fio (process 81)", e.Message, StringComparison.Ordinal);
+    }
+
+    private UblkReaper Reaper() => new(() => Task.FromResult<IUblkControl>(_control), _fake.Host, [_store]);
+}
