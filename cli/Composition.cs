@@ -6,6 +6,7 @@ using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Core.Frontend;
 using Polyblk.Frontends.Nbd;
 using Polyblk.Frontends.Ublk;
+using Polyblk.Frontends.Vduse;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Frontends.VirtioIothread;
 
@@ -28,6 +29,7 @@ internal static class Composition
     public static void AddFrontends(IServiceCollection services)
     {
         services.AddVhostUser();
+        services.AddVduse();
         services.AddUblk();
         services.AddNbd();
         services.AddVirtioIothread();

@@ -244,9 +244,9 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     {
         if (!_stopped)
         {
+            SaveBase();
             _stopped = true;
             _fetching = false;
-            SaveBase();
             ReplaceKick(null);
             _reactor.Remove(this);
             _blockQueue.Dispose();

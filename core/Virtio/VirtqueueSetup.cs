@@ -171,4 +171,23 @@ public sealed record VirtioBlkQueueStatistics
 
     /// <summary>Requests resubmitted from the inflight log.</summary>
     public long Recovered { get; init; }
+
+    /// <summary>The sum of two queues, or of a queue's present and past.</summary>
+    public VirtioBlkQueueStatistics Plus(VirtioBlkQueueStatistics other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        return new VirtioBlkQueueStatistics
+        {
+            Reads = Reads + other.Reads,
+            ReadBytes = ReadBytes + other.ReadBytes,
+            Writes = Writes + other.Writes,
+            WriteBytes = WriteBytes + other.WriteBytes,
+            Flushes = Flushes + other.Flushes,
+            Discards = Discards + other.Discards,
+            Errors = Errors + other.Errors,
+            Notifications = Notifications + other.Notifications,
+            InFlight = InFlight + other.InFlight,
+            Recovered = Recovered + other.Recovered,
+        };
+    }
 }

@@ -1,0 +1,208 @@
+// The life of a queue: pause, resume, stop, exchange of memory, bases, dirty logging.
+
+using Polyblk.Core.Memory;
+using Polyblk.Core.Virtio;
+using Polyblk.Fakes;
+using Polyblk.Fakes.Virtio;
+using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using static Polyblk.Core.Virtio.VirtioFeatures;
+
+namespace Polyblk.Virtio.Tests;
+
+public sealed class LifeTests : IClassFixture<SteppedReactor>
+{
+    private readonly SteppedReactor _stepped;
+
+    public LifeTests(SteppedReactor stepped) => _stepped = stepped;
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task PausingWaitsForWhatIsInFlight(bool packed)
+    {
+        QueueHarness h = await Make(packed);
+        Task paused = Task.CompletedTask;
+        await _stepped.Run(_ =>
+        {
+            h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512);
+            h.Queue.Poll();
+            paused = h.Queue.PauseAsync();
+            h.Blk.Submit(VIRTIO_BLK_T_IN, 8, [], 512);
+        });
+        await _stepped.Run(_ => Assert.Single(h.Drive.Held));
+        Assert.False(paused.IsCompleted);
+        await _stepped.Run(_ => h.Drive.CompleteAll());
+        await paused;
+        await _stepped.Run(_ =>
+        {
+            h.Queue.Poll();
+            Assert.Equal(0, h.Drive.HeldCount);
+            Assert.NotNull(h.Blk.TryGetAnswer());
+            Assert.Null(h.Blk.TryGetAnswer());
+        });
+        await h.Queue.ResumeAsync();
+        await _stepped.Run(_ =>
+        {
+            h.Settle();
+            Assert.NotNull(h.Blk.TryGetAnswer());
+            h.Dispose();
+        });
+    }
+
+    [Theory]
+    [InlineData(false, 64)]
+    [InlineData(true, 64)]
+    [InlineData(true, 7)]
+    public Task ASuccessorGoesOnAtTheBase(bool packed, int size) => _stepped.Run(reactor =>
+    {
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { Size = size });
+        for (int round = 0; round < 40; round++)
+        {
+            for (int i = 0; i < round % 3; i++)
+            {
+                Assert.Equal(VIRTIO_BLK_S_OK, h.Do(VIRTIO_BLK_T_IN, 0, [], 512).Status);
+            }
+
+            uint next = h.Queue.End();
+            h.Restart(h.Setup with { Base = next });
+            Assert.Equal(next, h.Queue.Base);
+        }
+    });
+
+    [Fact]
+    public Task ThePackedBaseIsThatOfVhostUser() => _stepped.Run(reactor =>
+    {
+        using var h = new QueueHarness(reactor, HarnessOptions.For(true) with { Size = 8 });
+        Assert.Equal(0x8000_8000u, h.Queue.Base);
+
+        // Two descriptors each (header; data and status apart would be three).
+        h.Do(VIRTIO_BLK_T_FLUSH, 0, [], 0);
+        Assert.Equal(0x8002_8002u, h.Queue.End());
+        h.Restart(h.Setup with { Base = 0x8002_8002 });
+        for (int i = 0; i < 3; i++)
+        {
+            h.Do(VIRTIO_BLK_T_FLUSH, 0, [], 0);
+        }
+
+        Assert.Equal(0u, h.Queue.End());
+    });
+
+    /// <summary>A region that the front-end takes away stays mapped until no request points into it.</summary>
+    [Fact]
+    public async Task MemoryIsExchangedWhenDrained()
+    {
+        QueueHarness h = await Make(false);
+        var kept = new List<GuestRegion>(h.Space.Memory.Regions.SkipLast(1));
+        MappedRegion extra = MappedRegion.CreateAnonymous(8192);
+        var first = new GuestMemory([.. kept, new GuestRegion(0x9_0000_0000, 0, extra)]);
+        await h.Queue.SwapMemoryAsync(first);
+        first.Dispose();
+        extra.Dispose();
+        await _stepped.Run(_ =>
+        {
+            h.Driver.AddAndPublish(
+                [new(QueueHarness.ArenaAddress, 16, false), new(0x9_0000_0000, 512, true), new(QueueHarness.ArenaAddress + 32, 1, true)]);
+            h.Queue.Poll();
+        });
+        Task swapped = h.Queue.SwapMemoryAsync(h.Space.Memory);
+        await _stepped.Run(_ => Assert.Single(h.Drive.Held));
+        Assert.False(swapped.IsCompleted);
+        Assert.True(extra.IsMapped);
+        await _stepped.Run(_ => h.Drive.CompleteAll());
+        await swapped;
+        Assert.False(extra.IsMapped);
+        await _stepped.Run(_ =>
+        {
+            h.Settle();
+            Assert.True(h.Driver.TryGetUsed(out int _, out uint _));
+            h.Driver.AddAndPublish(
+                [new(QueueHarness.ArenaAddress, 16, false), new(0x9_0000_0000, 512, true), new(QueueHarness.ArenaAddress + 32, 1, true)]);
+            Assert.Equal(VirtqueueFault.BufferNotMapped, h.PollFault());
+            h.Dispose();
+        });
+    }
+
+    [Fact]
+    public async Task MemoryWithoutTheRingBreaksTheQueue()
+    {
+        QueueHarness h = await Make(true);
+        using var empty = new GuestMemory([]);
+        await Assert.ThrowsAsync<IOException>(() => h.Queue.SwapMemoryAsync(empty));
+        Assert.Equal(VirtqueueFault.RingNotMapped, h.Queue.Fault!.Fault);
+        await _stepped.Run(_ => h.Dispose());
+    }
+
+    [Fact]
+    public async Task StoppingLetsGoOfEverything()
+    {
+        QueueHarness h = await Make(false);
+        Assert.Equal(1, h.Drive.OpenQueues);
+        uint next = await h.Queue.StopAsync();
+        Assert.Equal(0u, next);
+        Assert.Equal(0, h.Drive.OpenQueues);
+        Assert.Equal(0u, await h.Queue.StopAsync());
+        await h.Queue.PauseAsync();
+        await h.Queue.ResumeAsync();
+        await _stepped.Run(_ => h.Dispose());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task DirtyPagesAreLogged(bool packed)
+    {
+        QueueHarness h = await Make(packed);
+        using MappedRegion bitmap = MappedRegion.CreateAnonymous(64 << 10);
+        using var log = new DirtyLog(bitmap);
+        await h.Queue.SetDirtyLogAsync(log, h.Setup.Addresses.Device);
+        await _stepped.Run(_ =>
+        {
+            GuestRequest request = h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 8192)!;
+            h.Settle();
+            Assert.NotNull(h.Blk.TryGetAnswer());
+            foreach (GuestBuffer buffer in request.WritableBuffers)
+            {
+                for (ulong at = buffer.Address; at < buffer.Address + buffer.Length; at += 4096)
+                {
+                    Assert.True(IsDirty(bitmap, at), $"{at:x} was written");
+                }
+            }
+
+            Assert.True(IsDirty(bitmap, h.Setup.Addresses.Device));
+            Assert.False(IsDirty(bitmap, QueueHarness.ArenaAddress + (10 * QueueHarness.ArenaRegionBytes)));
+        });
+        await h.Queue.SetDirtyLogAsync(null, null);
+        await _stepped.Run(_ => Clear(bitmap));
+        await _stepped.Run(_ =>
+        {
+            h.Do(VIRTIO_BLK_T_IN, 0, [], 8192);
+            Assert.False(IsDirty(bitmap, QueueHarness.ArenaAddress));
+            h.Dispose();
+        });
+    }
+
+    [Fact]
+    public void TheDirtyLogIgnoresWhatItHasNoBitFor()
+    {
+        using MappedRegion bitmap = MappedRegion.CreateAnonymous(1);
+        using var log = new DirtyLog(bitmap);
+        Assert.Equal(8UL * 4096, log.CoveredBytes);
+        log.Mark(7 * 4096, 8192);
+        log.Mark(ulong.MaxValue - 10, 5);
+        log.Mark(0, 0);
+        Assert.True(IsDirty(bitmap, 7 * 4096));
+        Assert.False(IsDirty(bitmap, 0));
+    }
+
+    private static unsafe bool IsDirty(MappedRegion bitmap, ulong address) =>
+        (bitmap.Address[address / 4096 / 8] & (1 << (int)(address / 4096 % 8))) != 0;
+
+    private static unsafe void Clear(MappedRegion bitmap) => new Span<byte>(bitmap.Address, (int)bitmap.SizeBytes).Clear();
+
+    private async Task<QueueHarness> Make(bool packed)
+    {
+        QueueHarness? h = null;
+        await _stepped.Run(reactor => h = new QueueHarness(reactor, HarnessOptions.For(packed)));
+        return h!;
+    }
+}

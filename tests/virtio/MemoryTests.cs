@@ -1,0 +1,189 @@
+// Guest memory: translation, and mappings of files that are not what they should be.
+
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Block;
+using Polyblk.Core.Interop;
+using Polyblk.Core.Memory;
+
+namespace Polyblk.Virtio.Tests;
+
+public sealed unsafe class MemoryTests
+{
+    [Fact]
+    public void TranslatesLikeAByteMap()
+    {
+        const int Seed = 5;
+        var random = new Random(Seed);
+        using MappedRegion a = MappedRegion.CreateAnonymous(0x3b10);
+        using MappedRegion b = MappedRegion.CreateAnonymous(0x100);
+        using MappedRegion c = MappedRegion.CreateAnonymous(0x2000);
+        (ulong Guest, MappedRegion Region)[] regions = [(0x1000, a), (0x4b10, b), (0x5000, c)];
+        using var memory = new GuestMemory([.. regions.Select(r => new GuestRegion(r.Guest, r.Guest + 0x7000_0000, r.Region))]);
+        MemoryWindow window = default;
+        IoVec* vectors = stackalloc IoVec[4];
+        for (int i = 0; i < 20_000; i++)
+        {
+            ulong address = (ulong)random.Next(0x800, 0x7800);
+            var length = (uint)random.Next(0, 0x3000);
+            int count = memory.Translate(ref window, address, length, MapAccess.Read, vectors, 4);
+            ulong at = address;
+            for (int v = 0; v < count; v++)
+            {
+                Assert.Equal((nint)HostOf(regions, at), (nint)vectors[v].Base);
+                Assert.Equal((nint)HostOf(regions, at + vectors[v].Length - 1), (nint)(vectors[v].Base + vectors[v].Length - 1));
+                at += vectors[v].Length;
+            }
+
+            bool mapped = true;
+            for (ulong each = address; each < address + length && mapped; each += 0x10)
+            {
+                mapped = HostOf(regions, each) != null;
+            }
+
+            mapped = mapped && (length == 0 || HostOf(regions, address + length - 1) != null);
+            Assert.True(mapped == count >= 0, $"seed {Seed}: {address:x} + {length:x}");
+            Assert.True(count < 0 || at == address + length);
+            Assert.True(count >= 0 || (window.Missing >= address && window.Missing < address + length && HostOf(regions, window.Missing) == null));
+        }
+    }
+
+    [Fact]
+    public void SaysWhenSegmentsDoNotFit()
+    {
+        using MappedRegion a = MappedRegion.CreateAnonymous(4096);
+        using MappedRegion b = MappedRegion.CreateAnonymous(4096);
+        using var memory = new GuestMemory([new(0, 0, a), new(4096, 0, b)]);
+        MemoryWindow window = default;
+        IoVec vector;
+        Assert.Equal(-Errno.ENOBUFS, memory.Translate(ref window, 4000, 200, MapAccess.Read, &vector, 1));
+        Assert.Equal(-Errno.ENOBUFS, memory.Translate(ref window, 0, 200, MapAccess.Read, &vector, 0));
+        Assert.Equal(1, memory.Translate(ref window, 0, 200, MapAccess.Read, &vector, 1));
+    }
+
+    [Fact]
+    public void ReadOnlyMemoryIsNotWritten()
+    {
+        using SafeFileHandle file = MakeMemfd(8192, false);
+        using MappedRegion region = MappedRegion.Map(file, 0, 8192, MapAccess.Read);
+        using var memory = new GuestMemory([new(0, 0, region)]);
+        MemoryWindow window = default;
+        IoVec vector;
+        Assert.Equal(1, memory.Translate(ref window, 0, 10, MapAccess.Read, &vector, 1));
+        Assert.Equal(-Errno.EFAULT, memory.Translate(ref window, 0, 10, MapAccess.Write, &vector, 1));
+        Assert.True(memory.TranslateContiguous(0, 10) == null);
+        Assert.True(memory.TranslateContiguous(0, 10, MapAccess.Read) != null);
+        Assert.True(memory.TranslateUser(0, 10) == null);
+    }
+
+    [Fact]
+    public void ContiguousRangesStayInARegion()
+    {
+        using MappedRegion a = MappedRegion.CreateAnonymous(4096);
+        using MappedRegion b = MappedRegion.CreateAnonymous(4096);
+        using var memory = new GuestMemory([new(0, 0x10000, a), new(4096, 0x11000, b)]);
+        Assert.True(memory.TranslateContiguous(0, 4096) == a.Address);
+        Assert.True(memory.TranslateContiguous(1, 4096) == null);
+        Assert.True(memory.TranslateContiguous(4096, ulong.MaxValue) == null);
+        Assert.True(memory.TranslateUser(0x11008, 4088) == b.Address + 8);
+        Assert.True(memory.TranslateUser(0x11008, 4089) == null);
+        Assert.True(memory.TryGetGuestAddress(b.Address + 5, out ulong guest));
+        Assert.Equal(4101UL, guest);
+        Assert.False(memory.TryGetGuestAddress((byte*)16, out _));
+    }
+
+    [Fact]
+    public void RegionsThatOverlapOrWrapAreRefused()
+    {
+        using MappedRegion a = MappedRegion.CreateAnonymous(8192);
+        Assert.Throws<ArgumentException>(() => new GuestMemory([new(0, 0, a), new(4096, 0, a)]));
+        Assert.Throws<ArgumentException>(() => new GuestMemory([new(ulong.MaxValue - 4095, 0, a)]));
+        Assert.Throws<ArgumentException>(() => new GuestMemory([new(0, ulong.MaxValue - 4095, a)]));
+        using var neighbours = new GuestMemory([new(8192, 0, a), new(0, 0, a)]);
+        Assert.Equal(16384UL, neighbours.SizeBytes);
+    }
+
+    [Fact]
+    public void AMappingLivesAsLongAsItsLastUser()
+    {
+        MappedRegion region = MappedRegion.CreateAnonymous(4096);
+        var first = new GuestMemory([new(0, 0, region)]);
+        var second = new GuestMemory([new(0, 0, region)]);
+        region.Dispose();
+        region.Dispose();
+        first.AddReference();
+        first.Dispose();
+        second.Dispose();
+        Assert.True(region.IsMapped);
+        first.Release();
+        Assert.False(region.IsMapped);
+        Assert.Throws<ObjectDisposedException>(region.AddReference);
+        Assert.Throws<ObjectDisposedException>(first.AddReference);
+    }
+
+    [Theory]
+    [InlineData(0x3b10, 0, 0x3b10)]
+    [InlineData(0x7620, 0x1234, 0x7620 - 0x1234)]
+    [InlineData(8192, 4096, 1)]
+    public void MapsAnyOffsetAndSize(int fileBytes, int offset, int size)
+    {
+        using SafeFileHandle file = MakeMemfd(fileBytes, false);
+        using MappedRegion region = MappedRegion.Map(file, (ulong)offset, (ulong)size);
+        region.Address[0] = 7;
+        region.Address[size - 1] = 9;
+        var read = new byte[1];
+        RandomAccess.Read(file, read, offset + size - 1);
+        Assert.Equal(9, read[0]);
+        Assert.False(region.CannotShrink);
+    }
+
+    [Theory]
+    [InlineData(0UL, 8193UL)]
+    [InlineData(4096UL, 4097UL)]
+    [InlineData(0UL, 0UL)]
+    [InlineData(ulong.MaxValue, 4096UL)]
+    [InlineData(4096UL, ulong.MaxValue)]
+    public void AFileThatIsTooShortIsRefused(ulong offset, ulong size)
+    {
+        using SafeFileHandle file = MakeMemfd(8192, false);
+        Assert.Throws<IOException>(() => MappedRegion.Map(file, offset, size));
+    }
+
+    [Fact]
+    public void WhatIsNoFileIsRefused()
+    {
+        using var eventFd = new SafeFileHandle(Libc.eventfd(0, Libc.EFD_CLOEXEC), true);
+        Assert.Throws<IOException>(() => MappedRegion.Map(eventFd, 0, 4096));
+    }
+
+    /// <summary>A memfd that allows it is sealed, so that nobody can make it shorter and the process fault.</summary>
+    [Fact]
+    public void ASealableMemfdCannotBeTruncatedAfterwards()
+    {
+        using SafeFileHandle file = MakeMemfd(8192, true);
+        using MappedRegion region = MappedRegion.Map(file, 0, 8192);
+        Assert.True(region.CannotShrink);
+        Assert.Equal(-Errno.EPERM, Libc.ftruncate((int)file.DangerousGetHandle(), 4096));
+        region.Address[8191] = 1;
+    }
+
+    private static SafeFileHandle MakeMemfd(int bytes, bool sealable)
+    {
+        var file = new SafeFileHandle(Libc.memfd_create("test", Libc.MFD_CLOEXEC | (sealable ? Libc.MFD_ALLOW_SEALING : 0)), true);
+        Assert.False(file.IsInvalid);
+        Assert.Equal(0, Libc.ftruncate((int)file.DangerousGetHandle(), bytes));
+        return file;
+    }
+
+    private static byte* HostOf((ulong Guest, MappedRegion Region)[] regions, ulong address)
+    {
+        foreach ((ulong guest, MappedRegion region) in regions)
+        {
+            if (address - guest < region.SizeBytes)
+            {
+                return region.Address + (address - guest);
+            }
+        }
+
+        return null;
+    }
+}

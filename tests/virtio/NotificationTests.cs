@@ -1,0 +1,187 @@
+// Kicks and calls: suppressed while somebody looks anyway, never lost when somebody sleeps.
+
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Drives;
+using Polyblk.Core.Interop;
+using Polyblk.Core.Virtio;
+using Polyblk.Fakes;
+using Polyblk.Fakes.Virtio;
+using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using static Polyblk.Core.Virtio.VirtioFeatures;
+
+namespace Polyblk.Virtio.Tests;
+
+public sealed class NotificationTests : IClassFixture<SteppedReactor>
+{
+    private readonly SteppedReactor _stepped;
+
+    public NotificationTests(SteppedReactor stepped) => _stepped = stepped;
+
+    public static TheoryData<ulong> Kinds => [0, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_PACKED, VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX];
+
+    /// <summary>
+    /// Both sides sleep whenever they may, over and over: a lost kick or call would stop this for ever (and is reported after a long time).
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public async Task NoKickAndNoCallIsLost(ulong features)
+    {
+        const int Requests = 8_000;
+        using var reactors = new ReactorFixture(1, 0);
+        await using var drive = new NullDrive(1 << 20);
+        using var space = new GuestSpace((QueueHarness.RingAddress, 1 << 20), (QueueHarness.ArenaAddress, 1 << 20));
+        features |= VIRTIO_F_VERSION_1 | VIRTIO_BLK_F_FLUSH;
+        GuestDriver driver = GuestDriver.Create(space, 16, features, QueueHarness.RingAddress);
+        using var kick = new SafeFileHandle(Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK), true);
+        using var called = new AutoResetEvent(false);
+        VirtioBlkQueue queue = await VirtioBlkQueue.StartAsync(new VirtqueueSetup
+        {
+            Reactor = reactors.Reactor, Device = drive, Virtio = new VirtioBlkDevice(drive, new VirtioBlkDeviceOptions()), Memory = space.Memory,
+            Addresses = driver.Addresses, Size = 16, Features = features, Base = driver.StartBase, Kick = kick, Call = new EventNotifier(called),
+        });
+        await Task.Factory.StartNew(() => Drive(driver, kick, called, Requests), TaskCreationOptions.LongRunning);
+        await queue.StopAsync();
+        Assert.Equal(Requests, queue.GetStatistics().Reads);
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public Task KicksAreAskedForOnlyBeforeSleep(ulong features) => _stepped.Run(reactor =>
+    {
+        using var h = new QueueHarness(reactor, new HarnessOptions { Features = features });
+        using var kick = new SafeFileHandle(Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK), true);
+        Assert.False(h.Queue.TryArm(), "Without a kick descriptor the queue must be polled.");
+        h.Queue.Disarm();
+        h.Queue.SetKickAsync(kick).GetAwaiter().GetResult();
+
+        h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512);
+        Assert.False(h.Queue.TryArm(), "There is a request already.");
+        h.Queue.Disarm();
+        h.Settle();
+        Assert.NotNull(h.Blk.TryGetAnswer());
+
+        Assert.True(h.Queue.TryArm());
+        h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512);
+        Assert.True(h.Blk.KickWanted);
+        h.Queue.Disarm();
+        h.Settle();
+        for (int i = 0; i < 5; i++)
+        {
+            h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512);
+            Assert.False(h.Blk.KickWanted);
+        }
+    });
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public Task CallsComeWhenTheDriverWantsThem(ulong features) => _stepped.Run(reactor =>
+    {
+        using var h = new QueueHarness(reactor, new HarnessOptions { Features = features });
+        int atStart = h.Call.Count;
+        Assert.Equal(1, atStart);
+        h.Driver.EnableCalls();
+        h.Do(VIRTIO_BLK_T_IN, 0, [], 512);
+        Assert.Equal(atStart + 1, h.Call.Count);
+
+        h.Driver.DisableCalls();
+        for (int i = 0; i < 10; i++)
+        {
+            h.Do(VIRTIO_BLK_T_IN, 0, [], 512);
+        }
+
+        Assert.Equal(atStart + 1, h.Call.Count);
+        Assert.True(h.Driver.EnableCalls());
+        for (int i = 0; i < 8; i++)
+        {
+            h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512);
+        }
+
+        h.Queue.Poll();
+        h.Drive.CompleteAll();
+        h.Queue.Poll();
+        Assert.Equal(atStart + 2, h.Call.Count);
+    });
+
+    [Fact]
+    public Task ANewCallDescriptorIsRungOnce() => _stepped.Run(reactor =>
+    {
+        using var h = new QueueHarness(reactor, HarnessOptions.For(false));
+        var other = new CountingNotifier();
+        h.Queue.SetCallAsync(other).GetAwaiter().GetResult();
+        Assert.Equal(1, other.Count);
+        h.Queue.SetCallAsync(null).GetAwaiter().GetResult();
+        h.Driver.EnableCalls();
+        h.Do(VIRTIO_BLK_T_IN, 0, [], 512);
+        Assert.Equal(1, other.Count);
+    });
+
+    private static void Drive(GuestDriver driver, SafeFileHandle kick, AutoResetEvent called, int requests)
+    {
+        var random = new Random(11);
+        int submitted = 0;
+        int answered = 0;
+        while (answered < requests)
+        {
+            driver.DisableCalls();
+            int added = 0;
+            for (int i = random.Next(1, 4); i > 0 && submitted < requests && driver.FreeDescriptors >= 3; i--)
+            {
+                driver.Add([new(QueueHarness.ArenaAddress, 16, false), new(QueueHarness.ArenaAddress + 4096, 512, true), new(QueueHarness.ArenaAddress + 64, 1, true)]);
+                submitted++;
+                added++;
+            }
+
+            if (added != 0 && driver.Publish())
+            {
+                Libc.SignalEventFd((int)kick.DangerousGetHandle());
+            }
+
+            while (driver.TryGetUsed(out int _, out uint _))
+            {
+                answered++;
+            }
+
+            bool more = submitted < requests && driver.FreeDescriptors >= 3 && random.Next(2) == 0;
+            if (!more && answered < submitted && driver.EnableCalls() && !called.WaitOne(TimeSpan.FromSeconds(60)))
+            {
+                throw new TimeoutException($"No answer and no call after {answered} of {submitted} requests.");
+            }
+        }
+    }
+
+    private sealed class EventNotifier(AutoResetEvent called) : IVirtqueueNotifier
+    {
+        public void Notify() => called.Set();
+    }
+}
+
+public sealed unsafe class EventFdNotifierTests
+{
+    [Theory]
+    [InlineData(0)]
+    [InlineData(Libc.EFD_NONBLOCK)]
+    public void RingsAndNeverBlocks(int mode)
+    {
+        int fd = Libc.eventfd(0, Libc.EFD_CLOEXEC | mode);
+        using var notifier = new EventFdNotifier(new SafeFileHandle(fd, true));
+        notifier.Notify();
+        notifier.Notify();
+        ulong count;
+        Assert.Equal(8, Libc.read(fd, &count, 8));
+        Assert.Equal(2UL, count);
+
+        // Full: a write would wait for ever in blocking mode.
+        ulong full = ulong.MaxValue - 1;
+        Assert.Equal(8, Libc.write(fd, &full, 8));
+        notifier.Notify();
+        Assert.Equal(8, Libc.read(fd, &count, 8));
+        Assert.Equal(full, count);
+    }
+
+    [Fact]
+    public void TakesNothingButAnEventFd()
+    {
+        using var memfd = new SafeFileHandle(Libc.memfd_create("test", Libc.MFD_CLOEXEC), true);
+        Assert.Throws<IOException>(() => new EventFdNotifier(memfd));
+    }
+}
