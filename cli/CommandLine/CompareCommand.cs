@@ -7,6 +7,7 @@ using Polyblk.Compare.Methods;
 using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
+using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
@@ -44,25 +45,41 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         HelpName = "N", Description = "Members of the scratch RAID-5 volume.", DefaultValueFactory = _ => 3,
     };
 
+    private readonly Option<Purpose> _purpose = new("--for")
+    {
+        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report.", DefaultValueFactory = _ => Purpose.Vm,
+    };
+
+    private readonly Option<string?> _out = new("--out") { HelpName = "DIR", Description = "Write results.json, results.csv and report.html to DIR." };
+    private readonly Option<string[]> _diff = new("--diff")
+    {
+        HelpName = "A.json B.json", Description = "Measure nothing; show what changed between two results.json files.", Arity = new ArgumentArity(2, 2), AllowMultipleArgumentsPerToken = true,
+    };
+
     private readonly Option<string?> _json = new("--json") { HelpName = "FILE", Description = "Write every run to FILE as JSON." };
 
     public Command Build()
     {
         var command = new Command("compare", "Measure the ways of attaching a volume side by side, on scratch files; needs no preparation.");
-        Option[] options = [_rounds, _seconds, _directory, _memberSize, _members, _json];
+        Option[] options = [_rounds, _seconds, _directory, _memberSize, _members, _purpose, _out, _json, _diff];
         foreach (Option option in options)
         {
             command.Options.Add(option);
         }
 
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk compare", "polyblk compare --rounds 7 --seconds 2 --json results.json");
+        HelpWithExamples.Add(command, "polyblk compare", "polyblk compare --rounds 7 --seconds 2 --out results", "polyblk compare --diff old/results.json new/results.json");
         return command;
     }
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
+        if (parsed.GetValue(_diff) is [string before, string after])
+        {
+            return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
+        }
+
         (int rounds, double seconds, int members) = CheckNumbers(parsed);
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         ComparisonResults results;
@@ -75,6 +92,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
         TableReport.Write(terminal.Ansi, results);
         WriteOtherFrontends(terminal);
+        await WriteReportAsync(terminal, parsed, results).ConfigureAwait(false);
         if (parsed.GetValue(_json) is string file)
         {
             await File.WriteAllTextAsync(file, JsonSerializer.Serialize(results, ComparisonJson.Default.ComparisonResults) + "\n", CancellationToken.None)
@@ -85,6 +103,34 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         return results.Interrupted ? ExitCode.Interrupted
             : results.Methods.Any(m => m is { Ran: false, Load: not null }) ? ExitCode.Failed
             : ExitCode.Ok;
+    }
+
+    private async Task WriteReportAsync(Terminal terminal, ParseResult parsed, ComparisonResults results)
+    {
+        Purpose purpose = parsed.GetValue(_purpose);
+        Comparison comparison = CompareReport.Record(results, parsed.GetValue(_memberSize) ?? DefaultMemberBytes, frontends);
+        terminal.WriteLine(Advisor.Advise(comparison, purpose).ToText());
+        if (parsed.GetValue(_out) is string directory)
+        {
+            // Also what was measured until an interruption: no cancellation here.
+            IReadOnlyList<string> files = await ReportFiles.WriteAsync(comparison, directory, purpose, CancellationToken.None).ConfigureAwait(false);
+            terminal.WriteLine($"Written: {string.Join(", ", files)}");
+        }
+    }
+
+    private static async Task<int> ShowDifferenceAsync(Terminal terminal, string before, string after, CancellationToken cancellation)
+    {
+        try
+        {
+            Comparison a = await ComparisonFile.ReadAsync(before, cancellation).ConfigureAwait(false);
+            Comparison b = await ComparisonFile.ReadAsync(after, cancellation).ConfigureAwait(false);
+            terminal.WriteLine(ComparisonDiff.Of(a, b).ToText());
+            return ExitCode.Ok;
+        }
+        catch (Exception e) when (e is ComparisonFormatException or IOException or UnauthorizedAccessException)
+        {
+            throw new CliException(ExitCode.Usage, e.Message, e);
+        }
     }
 
     private (int Rounds, double Seconds, int Members) CheckNumbers(ParseResult parsed)

@@ -208,9 +208,10 @@ internal sealed class VolumeServer : IAsyncDisposable
             if (served.IsServing)
             {
                 served.MarkStopped();
-                await served.Export.StopAsync(StopMode.Force, CancellationToken.None).ConfigureAwait(false);
             }
 
+            // No forced stop: after a start that failed, a device that was taken over may still be mounted. Disposing an export leaves
+            // what is in use to a successor.
             await served.Export.DisposeAsync().ConfigureAwait(false);
         }
 

@@ -1,0 +1,81 @@
+using Polyblk.Compare.Results;
+
+namespace Polyblk.Compare.Report;
+
+/// <summary>What is said of methods besides their speed.</summary>
+internal static class MethodSections
+{
+    public static Html Features(Comparison comparison, IReadOnlyList<ComparedRow> rows)
+    {
+        MethodFacts[] methods = [.. comparison.Methods.Where(m => m.Role == MethodRole.Frontend)];
+        if (methods.Length == 0)
+            return Html.Empty;
+        string[] titles = [.. methods[0].Features.All().Select(f => f.Title)];
+        return Html.Of($"""
+            <p>Yes and no were tried; {Figures.None} was not.</p>
+            {Parts.Table(
+                "Features by method, and what each needs of the host",
+                ["Method", .. titles, "needs"],
+                methods.Select(m => (IReadOnlyList<Html>)
+                [
+                    Parts.Text(comparison.TitleOf(m)),
+                    .. m.Features.All().Select(f => f.State switch { true => Parts.Badge("good", "yes"), false => Parts.Badge("bad", "no"), null => Parts.Text(Figures.None) }),
+                    Parts.Text(m.Needs.All().Any() ? string.Join(", ", m.Needs.All()) : "nothing"),
+                ]),
+                isText: true)}
+            """);
+    }
+
+    public static Html Availability(Comparison comparison, IReadOnlyList<ComparedRow> rows) => Parts.Table(
+        "Every method that was asked for, and whether it could be measured",
+        ["Method", "Measured", "From", "Driven by", "Data", "Copy mode", "Why not, and what would make it run"],
+        comparison.Methods.Select(m => (IReadOnlyList<Html>)
+        [
+            Html.Of($"{comparison.TitleOf(m)}<small class=\"id\">{m.Id}</small>"),
+            Measured(m, rows),
+            Parts.Text(m.Vantage == Vantage.Guest ? "inside the VM" : "the host"),
+            Parts.Text(m.Load ?? Figures.None),
+            Data(m),
+            Parts.Text(m.CopyMode ?? Figures.None),
+            m.Available ? Parts.Text(m.Reason ?? Figures.None)
+                : Html.Of($"{m.Reason}{(m.Remedies.Count == 0 ? Html.Empty : Html.Of($"<ul class=\"remedies\">{m.Remedies.Select(r => Html.Of($"<li><code>{r}</code></li>"))}</ul>"))}"),
+        ]),
+        isText: true);
+
+    public static Html Restarts(Comparison comparison, IReadOnlyList<ComparedRow> rows) => comparison.Restarts.Count == 0
+        ? Html.Of($"<p>No target was killed in this comparison, so nothing is known about restarts.</p>")
+        : Html.Of($"""
+            <p>The target was killed with SIGKILL while the load ran, and started again with the same command. The gap is the longest time without a completed request.</p>
+            {Parts.Table(
+                "Restart under load",
+                ["Method", "Gap", "Failed requests", "Data afterwards", "Remark"],
+                comparison.Restarts.Select(r => (IReadOnlyList<Html>)
+                [
+                    Parts.Text(comparison.TitleOf(comparison.Method(r.Method))),
+                    Parts.Text(r.GapMs is double gap ? $"{Figures.Number(gap)} ms" : "not measured"),
+                    r.GapMs is null ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Count(r.IoErrors)),
+                    r.Verification switch { Verification.Passed => Parts.Badge("good", "right"), Verification.Failed => Parts.Badge("bad", "wrong"), _ => Parts.Text("not checked") },
+                    Parts.Text(r.Detail ?? Figures.None),
+                ]),
+                isText: true)}
+            """);
+
+    public static Html Commands(Comparison comparison, IReadOnlyList<ComparedRow> rows) => Html.Of($"""
+        {(comparison.Settings.CommandLine is string typed ? Html.Of($"<p>The comparison itself:</p><div class=\"box\" tabindex=\"0\" role=\"region\" aria-label=\"Command of the comparison\"><pre>{typed}</pre></div>") : Html.Empty)}
+        {comparison.Methods.Where(m => m.Commands.Count > 0).Select(m => Html.Of($"""
+            <details><summary>{comparison.TitleOf(m)}</summary><div class="box" tabindex="0" role="region" aria-label="Commands of {comparison.TitleOf(m)}"><pre>{string.Join('\n', m.Commands)}</pre></div></details>
+            """))}
+        """);
+
+    private static Html Measured(MethodFacts method, IReadOnlyList<ComparedRow> rows) =>
+        !method.Available ? Parts.Badge("plain", "no")
+        : rows.Any(r => r.Method.Id == method.Id) ? Parts.Badge("good", "yes")
+        : Parts.Badge("bad", "no run");
+
+    private static Html Data(MethodFacts method) => method.Verification switch
+    {
+        Verification.Passed => Html.Of($"{Parts.Badge("good", "verified")} {method.VerificationDetail}"),
+        Verification.Failed => Html.Of($"{Parts.Badge("bad", "wrong")} {method.VerificationDetail}"),
+        _ => Parts.Text("not verified"),
+    };
+}

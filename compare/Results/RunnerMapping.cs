@@ -1,0 +1,124 @@
+// From what the runner collected to the recorded form.
+
+using Polyblk.Compare.Workloads;
+
+namespace Polyblk.Compare.Results;
+
+/// <summary>Turns a runner's results into a <see cref="Comparison"/>.</summary>
+public static class RunnerMapping
+{
+    private const double NsPerUs = 1000;
+
+    /// <summary>Maps results.</summary>
+    /// <param name="results">What the runner collected.</param>
+    /// <param name="known">
+    /// For each method what is known without running it: id, title, role, vantage, backing, whom it reaches, features, needs. What the runner
+    /// found out (availability, verification, load, commands) replaces what these say.
+    /// </param>
+    /// <param name="environment">The machine. The noise that the runner saw is added.</param>
+    /// <param name="volume">The volume.</param>
+    /// <param name="commandLine">What was typed.</param>
+    /// <exception cref="ComparisonFormatException">A method of the results is not known.</exception>
+    public static Comparison ToComparison(
+        this ComparisonResults results, IReadOnlyDictionary<string, MethodFacts> known, EnvironmentFacts environment, VolumeFacts volume, string? commandLine)
+    {
+        ArgumentNullException.ThrowIfNull(results);
+        ArgumentNullException.ThrowIfNull(known);
+        ArgumentNullException.ThrowIfNull(environment);
+        RunSettings settings = results.Settings;
+        MeasuredRun[] runs = [.. results.Runs.Select(r => MapRun(r, Known(known, r.Method).Id))];
+        string baseline = Known(known, results.Baseline).Id;
+        return new Comparison
+        {
+            StartedUtc = results.StartedUtc,
+            ElapsedSeconds = Math.Max(0, (DateTimeOffset.UtcNow - results.StartedUtc).TotalSeconds),
+            Interrupted = results.Interrupted,
+            Environment = environment with { Noise = environment.Noise with { OtherLoadPercent = OtherLoad(results), ReferenceDriftPercent = Drift(runs, baseline) } },
+            Volume = volume,
+            Settings = new MeasurementSettings
+            {
+                Rounds = settings.Rounds,
+                RuntimeSeconds = settings.SecondsPerRun,
+                WarmUpSeconds = settings.WarmUpSeconds,
+                TargetCpus = settings.TargetCpus,
+                LoadCpus = settings.LoadCpus,
+                SpanBytes = settings.SpanBytes,
+                CommandLine = commandLine,
+            },
+            Baseline = baseline,
+            Methods = [.. results.Methods.Select(m => MapMethod(m, Known(known, m.Name)))],
+            Workloads = [.. results.Workloads.Select(MapWorkload)],
+            Runs = runs,
+            Notes = results.Notes,
+        };
+    }
+
+    /// <summary>How far the baseline wandered: the largest distance of a round's result (geometric mean of the workloads) from the median, in percent.</summary>
+    public static double? Drift(IReadOnlyList<MeasuredRun> runs, string baseline)
+    {
+        MeasuredRun[] own = [.. runs.Where(r => r.Method == baseline && r.Iops > 0)];
+        int workloads = own.Select(r => r.Workload).Distinct().Count();
+        double[] rounds = [.. own.GroupBy(r => r.Round).Where(g => g.Count() == workloads).Select(g => Math.Exp(g.Average(r => Math.Log(r.Iops))))];
+        return rounds.Length < 2 || Sample.Of(rounds.Select(r => (double?)r)) is not { Median: > 0 } sample ? null
+            : 100 * Math.Max(sample.Maximum - sample.Median, sample.Median - sample.Minimum) / sample.Median;
+    }
+
+    private static MethodFacts Known(IReadOnlyDictionary<string, MethodFacts> known, string name) =>
+        known.TryGetValue(name, out MethodFacts? facts) ? facts : throw new ComparisonFormatException($"Nothing is known of the method '{name}'.");
+
+    private static double? OtherLoad(ComparisonResults results) =>
+        Sample.Of(results.Runs.Select(r => (double?)(100 * r.ForeignCpuShare)))?.Median;
+
+    private static MethodFacts MapMethod(MethodRecord record, MethodFacts facts)
+    {
+        // The runner begins the verification when it has a load; a method that ends there was started, and its data did not come back.
+        bool wasDriven = record is { Ran: false, Load: not null };
+        return facts with
+        {
+            Available = record.Ran || wasDriven,
+            Reason = record.Ran || wasDriven ? facts.Reason : record.Reason ?? "it did not start",
+            Remedies = record.Remedies,
+            Load = record.Load,
+            Verification = record.Verified ? Verification.Passed : wasDriven ? Verification.Failed : Verification.NotRun,
+            VerificationDetail = wasDriven ? record.Reason : record.Verified ? "the whole span written with a pattern that names each word's place, flushed, read back and compared" : null,
+            Commands = record.Commands,
+        };
+    }
+
+    private static WorkloadFacts MapWorkload(Workload workload) => new()
+    {
+        Name = workload.Name,
+        Title = workload.Title,
+        Preset = "quick",
+        Pattern = (workload.IsRandom, workload.IsWrite) switch
+        {
+            (true, false) => AccessPattern.RandomRead,
+            (true, true) => AccessPattern.RandomWrite,
+            (false, false) => AccessPattern.SequentialRead,
+            (false, true) => AccessPattern.SequentialWrite,
+        },
+        BlockBytes = workload.BlockBytes,
+        QueueDepth = workload.Depth,
+        Jobs = 1,
+    };
+
+    private static MeasuredRun MapRun(RunRecord run, string method)
+    {
+        bool hasProcess = run.TargetCpuNs > 0;
+        double requests = run.Load.Requests;
+        return new MeasuredRun
+        {
+            Method = method,
+            Workload = run.Workload,
+            Round = run.Round,
+            Seconds = run.Load.Seconds,
+            Iops = run.Load.Seconds > 0 ? run.Iops : 0,
+            BytesPerSecond = run.Load.Seconds > 0 ? run.BytesPerSecond : 0,
+            Latency = requests == 0 ? new LatencyNs() : new LatencyNs { Mean = run.Load.MeanNs, P50 = run.Load.P50Ns, P99 = run.Load.P99Ns, P999 = run.Load.P999Ns },
+            TargetCpuUsPerRequest = hasProcess && requests > 0 ? run.TargetCpuNs / requests / NsPerUs : null,
+            LoadCpuUsPerRequest = requests > 0 ? run.Load.LoadCpuNs / requests / NsPerUs : null,
+            ContextSwitchesPerRequest = hasProcess && requests > 0 ? run.TargetContextSwitches / requests : null,
+            Errors = run.Load.Errors,
+        };
+    }
+}

@@ -1,0 +1,79 @@
+using Polyblk.Compare.Results;
+
+namespace Polyblk.Compare.Verdict;
+
+/// <summary>The choice among the candidates for one kind of consumer.</summary>
+/// <param name="Field">Who competed.</param>
+/// <param name="Best">The chosen one; null when there is none to choose.</param>
+/// <param name="Ranking">All candidates against the chosen one, best first.</param>
+/// <param name="Rivals">Candidates that are not measurably behind the chosen one.</param>
+/// <param name="TieBreak">Why it was preferred to the rivals, when there are any.</param>
+internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<RankedMethod> Ranking, IReadOnlyList<MethodFacts> Rivals, string? TieBreak)
+{
+    /// <summary>
+    /// Chooses. Throughput decides where it differs measurably. Among those that are not measurably behind the fastest, the order is:
+    /// survives a restart of the target without a failed request, costs measurably less processor time for a request, has a measurably
+    /// lower p99, asks for less of the host, and last the one that was listed first.
+    /// </summary>
+    public static Choice Make(Comparison comparison, Consumer consumer, Rules rules)
+    {
+        Field field = Field.For(comparison, consumer);
+        if (field.Candidates.Count == 0)
+            return new Choice(field, null, [], [], null);
+
+        MethodFacts fastest = Fastest(comparison, field, rules);
+        MethodFacts[] level = [.. field.Candidates.Where(m => m == fastest || Duel.OfResults(comparison, fastest.Id, m.Id, field.Workloads, rules).IsTie)];
+        (MethodFacts best, string? tieBreak) = level.Length == 1 ? (fastest, null) : BreakTie(comparison, field, level, fastest, rules);
+
+        RankedMethod[] ranking =
+        [
+            .. field.Candidates
+                .Select(m => (Method: m, Duel: Duel.OfResults(comparison, m.Id, best.Id, field.Workloads, rules)))
+                .Where(x => x.Duel.Ratio is not null)
+                .Select(x => new RankedMethod(x.Method.Id, comparison.TitleOf(x.Method), x.Duel.Ratio!.Value, x.Duel.IsTie))
+                .OrderBy(r => r.Method != best.Id)
+                .ThenByDescending(r => r.Ratio.Median),
+        ];
+        return new Choice(field, best, ranking, [.. level.Where(m => m != best)], tieBreak);
+    }
+
+    private static MethodFacts Fastest(Comparison comparison, Field field, Rules rules)
+    {
+        MethodFacts reference = field.Candidates[0];
+        return field.Candidates.MaxBy(m => m == reference ? 1 : Duel.OfResults(comparison, m.Id, reference.Id, field.Workloads, rules).Ratio?.Median ?? 0)!;
+    }
+
+    private static (MethodFacts Best, string Reason) BreakTie(Comparison comparison, Field field, MethodFacts[] level, MethodFacts fastest, Rules rules)
+    {
+        MethodFacts[] remaining = [.. level.Where(m => RestartSurvived(comparison, m) == true)];
+        if (remaining.Length == 0 || remaining.Length == level.Length)
+            remaining = level;
+        if (remaining.Length == 1)
+            return (remaining[0], "it alone of them was seen to survive a kill of the target under load without a failed request");
+
+        (string Words, Func<MeasuredRun, double?> Cost)[] costs =
+        [
+            ("its processor time for a request is measurably lower", CpuOf),
+            ("its 99th percentile of latency is measurably lower", r => r.Latency.P99),
+        ];
+        foreach ((string words, Func<MeasuredRun, double?> cost) in costs)
+        {
+            if (remaining.FirstOrDefault(m => remaining.All(o => o == m || Duel.OfCosts(comparison, o.Id, m.Id, field.Workloads, cost, rules).FirstIsGreater)) is { } cheapest)
+                return (cheapest, words);
+        }
+
+        int least = remaining.Min(m => m.Needs.All().Count());
+        MethodFacts[] modest = [.. remaining.Where(m => m.Needs.All().Count() == least)];
+        return modest.Length < remaining.Length && modest.Length == 1
+            ? (modest[0], "it asks for less of the host")
+            : (modest.Contains(fastest) ? fastest : modest[0], "nothing that was measured tells them apart, and it is named only because one has to be");
+    }
+
+    /// <summary>Processor time of both sides; null unless both were read, for half a sum compares with nothing.</summary>
+    public static double? CpuOf(MeasuredRun run) => run.TargetCpuUsPerRequest + run.LoadCpuUsPerRequest;
+
+    /// <summary>Whether it survived the restart test; null when that was not made.</summary>
+    public static bool? RestartSurvived(Comparison comparison, MethodFacts method) =>
+        comparison.Restarts.FirstOrDefault(r => r.Method == method.Id) is not { GapMs: not null } test ? null
+            : test is { IoErrors: 0, Verification: not Verification.Failed };
+}

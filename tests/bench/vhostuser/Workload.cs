@@ -1,0 +1,31 @@
+namespace Polyblk.Bench;
+
+/// <summary>One pattern of load.</summary>
+/// <param name="Name">Short name for tables.</param>
+/// <param name="Pattern"><c>randread</c>, <c>randwrite</c>, <c>read</c> or <c>write</c> (sequential).</param>
+/// <param name="BlockBytes">Bytes a request.</param>
+/// <param name="QueueDepth">Requests in flight on each queue.</param>
+/// <param name="Queues">Queues, each driven by a thread of its own.</param>
+internal sealed record Workload(string Name, string Pattern, int BlockBytes, int QueueDepth, int Queues = 1)
+{
+    /// <summary>Whether the result is better told in bytes than in requests.</summary>
+    public bool IsLarge => BlockBytes >= 65536;
+
+    /// <summary>Whether it writes.</summary>
+    public bool Writes => Pattern.Contains("write", StringComparison.Ordinal);
+
+    /// <summary>The standard set.</summary>
+    public static IReadOnlyList<Workload> Standard { get; } =
+    [
+        new("read-4k-qd1", "randread", 4096, 1),
+        new("read-4k-qd32", "randread", 4096, 32),
+        new("read-4k-qd128", "randread", 4096, 128),
+        new("read-4k-qd32-2q", "randread", 4096, 32, Queues: 2),
+        new("write-4k-qd1", "randwrite", 4096, 1),
+        new("write-4k-qd32", "randwrite", 4096, 32),
+        new("read-128k-qd8", "read", 131072, 8),
+        new("read-1m-qd8", "read", 1 << 20, 8),
+        new("write-128k-qd8", "write", 131072, 8),
+        new("write-512k-qd8", "write", 1 << 19, 8),
+    ];
+}
