@@ -83,7 +83,7 @@ public sealed class VduseGuestTests
                 dmesg | tail -20
                 exit 0
                 """)
-            .Timeout(TimeSpan.FromMinutes(10))
+            .Timeout(TimeSpan.FromMinutes(14))
             .Start();
         GuestResult result = await guest.CompletionAsync();
         result.RequireSuccess(
@@ -107,7 +107,7 @@ public sealed class VduseGuestTests
             .File(Library, Library)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.VdpaClient", "release"), "/opt/client")
             .Script(Functions + """
-                modprobe vhost_vdpa
+                modprobe vhost_vdpa; echo 7 > /proc/sys/kernel/printk
                 client() { dotnet /opt/client/Polyblk.VdpaClient.dll "$@"; }
                 check create volume data raid1 2 64MiB
                 check serve serve data --attach vhost --queues 2
@@ -134,7 +134,7 @@ public sealed class VduseGuestTests
                 dmesg | tail -5
                 exit 0
                 """)
-            .Timeout(TimeSpan.FromMinutes(8))
+            .Timeout(TimeSpan.FromMinutes(12))
             .Start();
         GuestResult result = await guest.CompletionAsync();
         result.RequireSuccess(
