@@ -117,6 +117,12 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     public override void Run()
     {
         _scheduled = false;
+        if (_queue is null)
+        {
+            // Rows that end inside their start schedule this once more than needed: it is closed already.
+            return;
+        }
+
         int depth = Depth();
         for (int i = 0; i < _rows.Length && _inFlight < depth && !_stopping && _next < _total; i++)
         {

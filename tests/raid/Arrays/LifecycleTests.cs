@@ -45,6 +45,25 @@ public sealed class LifecycleTests
         await rig.AssertConsistentAsync("after the resync");
     }
 
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    public async Task A_resync_over_drives_that_answer_at_once_ends_without_a_fault(RaidLevel level, int members)
+    {
+        // The fixture reports any exception that reached a reactor when it is disposed.
+        using var reactors = new ReactorFixture();
+        RamDrive[] drives = [.. Enumerable.Range(0, members).Select(_ => new RamDrive(3 << 20))];
+        RaidArray array = await ArrayBuilder.CreateAsync(new ArrayCreateOptions { Name = "ram", Level = level }, drives, reactors.Reactor);
+        await ArrayRig.WaitAsync(() => array.GetStatus().Resync is null, "the end of the resync");
+        await reactors.Reactor.InvokeAsync(() => { });
+        await array.DisposeAsync();
+        Assert.Empty(reactors.Faults);
+        foreach (RamDrive drive in drives)
+        {
+            await drive.DisposeAsync();
+        }
+    }
+
     [Fact]
     public async Task Drives_in_use_are_refused_without_force()
     {
