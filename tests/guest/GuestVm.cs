@@ -119,7 +119,7 @@ public sealed class GuestVm : IAsyncDisposable
         var start = new ProcessStartInfo("timeout",
         [
             "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), RigPaths.Program("qemu-system-x86_64"),
-            "-M", "q35,memory-backend=mem", "-object", $"memory-backend-memfd,id=mem,size={_builder.MemoryMib}M,share=on",
+            "-M", "q35,memory-backend=mem", "-object", $"{_builder.MemoryBackend},id=mem,size={_builder.MemoryMib}M,share=on",
             "-m", $"{_builder.MemoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
             "-smp", _builder.CpuCount.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",

@@ -29,6 +29,7 @@ public sealed partial class GuestVmBuilder
     internal string Name { get; }
     internal GuestKernel Kernel { get; }
     internal int MemoryMib { get; private set; } = 1024;
+    internal string MemoryBackend { get; private set; } = "memory-backend-memfd";
     internal int CpuCount { get; private set; } = 2;
     internal TimeSpan Limit { get; private set; } = TimeSpan.FromMinutes(5);
     internal IReadOnlyList<string> QemuArguments => _qemuArguments;
@@ -39,6 +40,13 @@ public sealed partial class GuestVmBuilder
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(mib, 512);
         MemoryMib = mib;
+        return this;
+    }
+
+    /// <summary>Where the memory lives: QEMU's backend object with its properties, without id and size. A memfd by default.</summary>
+    public GuestVmBuilder MemoryIn(string backend)
+    {
+        MemoryBackend = backend;
         return this;
     }
 

@@ -145,6 +145,38 @@ public sealed class GuestTests
         await ReadInSecondGuestAsync(volume.ReadOnlySocket, sum, "volume-third");
     }
 
+    [Theory]
+    [InlineData("huge")]
+    [InlineData("file")]
+    public async Task Guest_memory_may_be_huge_pages_or_a_file(string kind)
+    {
+        const int MemoryMib = 640;
+        using HugePages? pages = kind == "huge" ? new HugePages(MemoryMib / 2) : null;
+        using var volume = new TestVolume("raid5", 3, MemberBytes);
+        volume.Serve();
+        string file = Path.Combine("/dev/shm", $"polyblk-guest-{Guid.NewGuid():N}");
+        await using GuestVm guest = new GuestVmBuilder($"volume-memory-{kind}", GuestKernel.Linux612)
+            .Memory(MemoryMib)
+            .MemoryIn(kind == "huge" ? "memory-backend-memfd,hugetlb=on,hugetlbsize=2M" : $"memory-backend-file,mem-path={file},discard-data=on")
+            .VhostUserBlk(volume.Socket, queues: 2)
+            .Programs("mkfs.ext4", "e2fsck")
+            .Script(Functions + """
+                check ext4 mkfs.ext4 -q -F /dev/vda
+                mount -t ext4 /dev/vda /mnt
+                check copy cp -a /lib /mnt/tree
+                want=$(tree /lib)
+                umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt
+                equal tree "$(tree /mnt/tree)" "$want"
+                umount /mnt
+                check fsck e2fsck -fn /dev/vda
+                exit 0
+                """)
+            .Timeout(TimeSpan.FromMinutes(5))
+            .Start();
+        (await guest.CompletionAsync()).RequireSuccess("ext4", "copy", "tree", "fsck");
+        File.Delete(file);
+    }
+
     private static async Task ReadInSecondGuestAsync(string socket, string sum, string name)
     {
         await using GuestVm second = new GuestVmBuilder(name, GuestKernel.Linux612)
@@ -159,5 +191,22 @@ public sealed class GuestTests
             .Timeout(TimeSpan.FromMinutes(5))
             .Start();
         (await second.CompletionAsync()).RequireSuccess("read-only", "write", "mount", "tree");
+    }
+
+    /// <summary>Huge pages of 2 MiB that are reserved while the test runs.</summary>
+    private sealed class HugePages : IDisposable
+    {
+        private const string Reserved = "/proc/sys/vm/nr_hugepages";
+
+        private readonly string _before = File.ReadAllText(Reserved);
+
+        public HugePages(int pages)
+        {
+            int wanted = int.Parse(_before) + pages;
+            File.WriteAllText(Reserved, $"{wanted}");
+            Assert.Equal(wanted, int.Parse(File.ReadAllText(Reserved)));
+        }
+
+        public void Dispose() => File.WriteAllText(Reserved, _before);
     }
 }

@@ -82,9 +82,10 @@ public class SuperblockFormatTests
     [Fact]
     public void RandomFieldsWithAGoodChecksumNeverThrowAndAreValidOnlyWhenSensible()
     {
-        int seed = Environment.TickCount;
+        // A smoke run; POLYBLK_FUZZ_ROUNDS and POLYBLK_FUZZ_SEED make it longer, or repeat one.
+        int seed = Number("POLYBLK_FUZZ_SEED", Environment.TickCount);
         var random = new Random(seed);
-        for (int round = 0; round < 20_000; round++)
+        for (int round = 0; round < Number("POLYBLK_FUZZ_ROUNDS", 20_000); round++)
         {
             byte[] block = Patched(Samples.Member(), bytes =>
             {
@@ -98,6 +99,9 @@ public class SuperblockFormatTests
             Assert.Equal(result.Superblock, SuperblockFormat.Parse(Bytes(result.Superblock)).Superblock);
         }
     }
+
+    private static int Number(string variable, int otherwise) =>
+        int.TryParse(Environment.GetEnvironmentVariable(variable), out int value) ? value : otherwise;
 
     private static void Mutate(Random random, byte[] bytes)
     {
