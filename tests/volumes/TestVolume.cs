@@ -40,6 +40,7 @@ internal sealed class TestVolume : IDisposable
     public void Serve(int queues = 2, bool withReadOnly = false)
     {
         File.Delete(Socket);
+        File.Delete(ReadOnlySocket);
         var arguments = new List<string> { "serve", Name, "--frontend", "vhost-user", "--socket", Socket, "--queues", $"{queues}" };
         if (withReadOnly)
         {
@@ -48,7 +49,8 @@ internal sealed class TestVolume : IDisposable
 
         _server = Start(arguments);
         _servers.Add(_server);
-        if (!SpinWait.SpinUntil(() => File.Exists(Socket) || _server.HasExited, Patience) || _server.HasExited)
+        bool IsServed() => File.Exists(Socket) && (!withReadOnly || File.Exists(ReadOnlySocket));
+        if (!SpinWait.SpinUntil(() => IsServed() || _server.HasExited, Patience) || _server.HasExited)
         {
             throw new InvalidOperationException($"The volume is not served: {File.ReadAllText(LogPath)}");
         }
