@@ -17,6 +17,11 @@ internal sealed class CaseRunner(BenchPaths paths, string targetCpus, string loa
             foreach (Target target in each.Targets)
             {
                 target.Start(paths, targetCpus);
+                if (each.Prefill)
+                {
+                    LoadRun.Fill(paths, target, loadCpus, each.SizeBytes);
+                }
+
                 Stop(target.Pid);
             }
 

@@ -32,6 +32,26 @@ internal sealed record LoadRun(double Iops, double MeanUs, double P99Us, double 
         return new LoadRun(result.Iops, result.MeanNs / 1000, result.P99Ns / 1000, result.Requests > 0 ? cpu * 1e6 / result.Requests : 0);
     }
 
+    /// <summary>Writes the whole span once: memory that was never touched is slower than any target.</summary>
+    public static void Fill(BenchPaths paths, Target target, string cpus, long spanBytes) =>
+        BenchPaths.Run("taskset", ["-c", cpus, paths.Self, "fill", target.Socket, Text(spanBytes)]);
+
+    /// <summary>The other half of <see cref="Fill"/>.</summary>
+    public static void RunFill(string[] arguments)
+    {
+        using var client = new BlkioClient(arguments[0]);
+        byte[] data = new byte[1 << 20];
+        new Random(1).NextBytes(data);
+        long end = Math.Min(client.CapacityBytes, long.Parse(arguments[1], CultureInfo.InvariantCulture));
+        for (long at = 0; at + data.Length <= end; at += data.Length)
+        {
+            if (client.Write(at, data) != 0)
+            {
+                throw new IOException($"Filling {arguments[0]} failed at {at}.");
+            }
+        }
+    }
+
     /// <summary>The other half: what the process of its own does with these arguments. Prints the result as JSON.</summary>
     public static void RunLoad(string[] arguments)
     {

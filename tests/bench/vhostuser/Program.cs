@@ -9,10 +9,14 @@ using System.Text.Json;
 using Polyblk.Bench;
 using Spectre.Console;
 
-if (args is ["load", ..])
+switch (args)
 {
-    LoadRun.RunLoad(args[1..]);
-    return 0;
+    case ["load", ..]:
+        LoadRun.RunLoad(args[1..]);
+        return 0;
+    case ["fill", ..]:
+        LoadRun.RunFill(args[1..]);
+        return 0;
 }
 
 var rounds = new Option<int>("--rounds") { Description = "Rounds; medians are taken over them.", DefaultValueFactory = _ => 5 };

@@ -7,7 +7,8 @@ namespace Polyblk.Bench;
 /// <param name="Targets">The targets; the first is the one whose ratios are shown against each of the others.</param>
 /// <param name="Loads">Names of the workloads; empty means all.</param>
 /// <param name="SizeBytes">Bytes of the device that the load touches.</param>
-internal sealed record Case(string Name, IReadOnlyList<Target> Targets, IReadOnlyList<string> Loads, long SizeBytes);
+/// <param name="Prefill">Whether these are written once before anything is measured.</param>
+internal sealed record Case(string Name, IReadOnlyList<Target> Targets, IReadOnlyList<string> Loads, long SizeBytes, bool Prefill = false);
 
 /// <summary>The standard suite.</summary>
 internal static class Suite
@@ -30,7 +31,7 @@ internal static class Suite
         var cases = new List<Case>
         {
             new("null", [Single("null", "null:8GiB"), new QsdTarget("null", "driver=null-co,size=8589934592,read-zeroes=off")], small, 4096 * Mib),
-            new("ram", [Single("ram", "ram:512MiB"), new QsdTarget("shm file", File(shmB, "io_uring", direct: false))], [], 512 * Mib),
+            new("ram", [Single("ram", "ram:512MiB"), new QsdTarget("shm file", File(shmB, "io_uring", direct: false))], [], 512 * Mib, Prefill: true),
             new("shm-file",
                 [Single("shm file", shmA), new QsdTarget("shm file io_uring", File(shmB, "io_uring", direct: false)),
                  new QsdTarget("shm file threads", File(shmB, "threads", direct: false))], [], 512 * Mib),
@@ -40,7 +41,7 @@ internal static class Suite
             new("raid-ram",
                 [Single("ram", "ram:512MiB"), Array("raid0 x4 ram", "raid0", ram9[..4]), Mirror("raid1 x2 ram", ["ram:512MiB", "ram:512MiB"]),
                  Array("raid5 8+1 ram", "raid5", ram9)],
-                [.. ramReads, "write-4k-qd32", "write-512k-qd8"], 448 * Mib),
+                [.. ramReads, "write-4k-qd32", "write-512k-qd8"], 448 * Mib, Prefill: true),
         };
         for (int i = 0; i + 1 < blockDevices.Count; i += 2)
         {
