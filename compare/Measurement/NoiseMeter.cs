@@ -5,9 +5,6 @@ namespace Polyblk.Compare.Measurement;
 /// <summary>How much of the machine others use between its making and a reading: everything that is neither idle nor the given processes.</summary>
 public sealed class NoiseMeter
 {
-    // USER_HZ is 100 on every architecture that .NET runs on (proc(5)).
-    private const long NsPerTick = 10_000_000;
-
     private readonly IReadOnlyList<int> _own;
     private readonly long _busyBefore;
     private readonly long _ownBefore;
@@ -18,13 +15,13 @@ public sealed class NoiseMeter
     {
         _own = own;
         _ownBefore = OwnNs();
-        _busyBefore = ReadBusyTicks(File.ReadLines("/proc/stat").First()) * NsPerTick;
+        _busyBefore = ReadBusyTicks(File.ReadLines("/proc/stat").First()) * ProcessCpu.NsPerTick;
     }
 
     /// <summary>The share of all processors' time since then, 0 to 1.</summary>
     public double ForeignShare()
     {
-        long busy = (ReadBusyTicks(File.ReadLines("/proc/stat").First()) * NsPerTick) - _busyBefore;
+        long busy = (ReadBusyTicks(File.ReadLines("/proc/stat").First()) * ProcessCpu.NsPerTick) - _busyBefore;
         long own = OwnNs() - _ownBefore;
         double all = Stopwatch.GetElapsedTime(_started).TotalNanoseconds * Environment.ProcessorCount;
         return Math.Clamp((busy - own) / all, 0, 1);
@@ -39,5 +36,5 @@ public sealed class NoiseMeter
         return ticks.Sum() - ticks[3] - ticks[4];
     }
 
-    private long OwnNs() => _own.Sum(pid => ProcessCpu.Read(pid).CpuNs);
+    private long OwnNs() => _own.Sum(ProcessCpu.ReadTotalNs);
 }

@@ -5,6 +5,9 @@ namespace Polyblk.Compare.Measurement;
 /// <summary>Processor time and context switches of processes, from /proc.</summary>
 public static class ProcessCpu
 {
+    // USER_HZ is 100 on every architecture that .NET runs on (proc(5)).
+    internal const long NsPerTick = 10_000_000;
+
     /// <summary>A reading.</summary>
     /// <param name="CpuNs">Nanoseconds on a processor, user and system, of all threads that live.</param>
     /// <param name="ContextSwitches">Voluntary and involuntary switches of all threads that live.</param>
@@ -39,5 +42,24 @@ public static class ProcessCpu
         }
 
         return new Reading(cpu, switches);
+    }
+
+    /// <summary>
+    /// Processor time of a process since its start in nanoseconds, user and system, with the threads that have ended: a load's threads
+    /// end with the load. In steps of 10 ms. A process that is gone reads as zero.
+    /// </summary>
+    public static long ReadTotalNs(int pid)
+    {
+        try
+        {
+            // proc(5), /proc/pid/stat: utime and stime are fields 14 and 15; the name in parentheses may hold spaces.
+            string stat = File.ReadAllText($"/proc/{pid}/stat");
+            string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            return (long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture)) * NsPerTick;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return 0;
+        }
     }
 }
