@@ -1,6 +1,7 @@
 // A polling load on one or several queues of a libblkio device: the driver half is libblkio's, the loop is ours.
 
 using System.Diagnostics;
+using Polyblk.Compare.Measurement;
 
 namespace Polyblk.Blkio;
 
@@ -56,16 +57,19 @@ public static class BlkioLoad
         var sum = new LatencyHistogram();
         foreach (Worker worker in workers)
         {
-            sum.Add(worker.Latency);
+            sum.Merge(worker.Latency);
         }
 
         double seconds = workers.Max(w => w.ElapsedSeconds);
         return new BlkioResult(
-            sum.Count, sum.Count / seconds, sum.MeanNs, sum.PercentileNs(50), sum.PercentileNs(99), sum.PercentileNs(99.9), workers.Sum(w => w.Errors));
+            sum.Count, sum.Count / seconds, sum.MeanNs, sum.Percentile(0.5), sum.Percentile(0.99), sum.Percentile(0.999), workers.Sum(w => w.Errors));
     }
 
     private sealed unsafe class Worker(BlkioDisk disk, int index, BlkioPattern pattern)
     {
+        // The stopwatch is clock_gettime(CLOCK_MONOTONIC) on Linux and ticks in nanoseconds: the factor is 1.
+        private static readonly long NsPerTick = 1_000_000_000 / Stopwatch.Frequency;
+
         private readonly long[] _started = new long[pattern.QueueDepth];
         private ulong _random = 0x9E3779B97F4A7C15UL * (ulong)(index + 1);
         private long _next;
@@ -125,7 +129,7 @@ public static class BlkioLoad
 
                     if (begin != 0 && now != begin)
                     {
-                        Latency.Record(now - _started[slot]);
+                        Latency.Add((now - _started[slot]) * NsPerTick);
                         ElapsedSeconds = (double)(now - begin) / Stopwatch.Frequency;
                     }
 
