@@ -503,6 +503,11 @@ public sealed unsafe class Reactor : IDisposable
         {
             Sleep();
         }
+        else if (busy == 0 && WaitsForKernel())
+        {
+            // Whoever does that work may be waiting for this processor: a driver's thread (loop, dm-crypt), softirqd, an io_uring worker.
+            Libc.sched_yield();
+        }
     }
 
     private void Sleep()
@@ -549,6 +554,19 @@ public sealed unsafe class Reactor : IDisposable
         _running = null;
 
         // One window of turns before the next sleep, whatever the spin time: it takes the work for which the reactor was woken.
+    }
+
+    private bool WaitsForKernel()
+    {
+        foreach (IoUring ring in _rings)
+        {
+            if (ring.InFlight != 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private bool RingsAreQuiet()
