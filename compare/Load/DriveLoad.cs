@@ -1,9 +1,10 @@
 // The built-in load for files and block devices: a closed loop over the program's own drive code on one polling reactor, without any
-// frontend or array. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
+// frontend. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
 
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
@@ -11,14 +12,18 @@ using Polyblk.Core.Reactors;
 
 namespace Polyblk.Compare.Load;
 
-/// <summary>Drives a file or block device directly.</summary>
+/// <summary>Drives a file, or a device that is open in this process, directly.</summary>
 public sealed class DriveLoad : ILoadGenerator
 {
     /// <inheritdoc/>
     public string Name => "built-in polling I/O";
 
     /// <inheritdoc/>
-    public bool CanDrive(LoadEndpoint endpoint) => endpoint is FileEndpoint;
+    public bool CanDrive(LoadEndpoint endpoint) => endpoint is FileEndpoint or DeviceEndpoint;
+
+    /// <inheritdoc/>
+    public Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation) =>
+        DataVerifier.VerifyAsync(endpoint, seed, cancellation);
 
     /// <inheritdoc/>
     public async Task<LoadResult> RunAsync(
@@ -26,27 +31,43 @@ public sealed class DriveLoad : ILoadGenerator
     {
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(settings);
+        if (endpoint is DeviceEndpoint open)
+        {
+            return await RunAsync(open.Device, open.SizeBytes, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+        }
+
         await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(((FileEndpoint)endpoint).Path));
+        return await RunAsync(drive, endpoint.SizeBytes, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+    }
+
+    private static async Task<LoadResult> RunAsync(
+        IBlockDevice drive, long sizeBytes, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
         using var reactor = new Reactor(new ReactorOptions
         {
             Name = "drive-load", Cpu = settings.Cpus.Count > 0 ? settings.Cpus[0] : null, Idle = IdlePolicy.Latency,
         });
         var phase = new LoadPhase();
         IBlockQueue queue = await reactor.InvokeAsync(() => drive.OpenQueue(reactor)).ConfigureAwait(false);
-        using var loop = new Loop(queue, workload, Math.Min(endpoint.SizeBytes, drive.SizeBytes), settings.Seed, phase);
+        using var loop = new Loop(queue, workload, Math.Min(sizeBytes, drive.SizeBytes), settings.Seed, phase);
         await reactor.InvokeAsync(() => reactor.Add(loop)).ConfigureAwait(false);
         try
         {
-            long cpu = 0;
+            ProcessCpu.Reading before = default;
+            ProcessCpu.Reading after = default;
             void OnMeasuring(bool begins)
             {
-                cpu = ProcessCpu.Read(Environment.ProcessId).CpuNs - (begins ? 0 : cpu);
+                ProcessCpu.Reading now = ProcessCpu.Read(Environment.ProcessId);
+                (before, after) = begins ? (now, now) : (before, now);
                 onMeasuring(begins);
             }
 
             double seconds = await phase.LeadAsync(settings, OnMeasuring, loop.Drained, cancellation).ConfigureAwait(false);
             await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
-            return LoadPhase.Result([loop.Latencies], workload, seconds, loop.Errors, cpu);
+            return LoadPhase.Result([loop.Latencies], workload, seconds, loop.Errors, after.CpuNs - before.CpuNs) with
+            {
+                LoadContextSwitches = after.ContextSwitches - before.ContextSwitches,
+            };
         }
         finally
         {
@@ -71,7 +92,7 @@ public sealed class DriveLoad : ILoadGenerator
         private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private BlockRequest[] _ready;
         private BlockRequest[] _batch;
-        private OffsetStream _offsets;
+        private readonly JobOffsets _offsets;
         private int _readyCount;
 
         public Loop(IBlockQueue queue, Workload workload, long sizeBytes, ulong seed, LoadPhase phase)
@@ -79,13 +100,13 @@ public sealed class DriveLoad : ILoadGenerator
             _queue = queue;
             _workload = workload;
             _phase = phase;
-            _offsets = new OffsetStream(seed, sizeBytes, workload.BlockBytes, workload.IsRandom);
-            _pool = new RequestPool(workload.Depth, 1);
-            _ready = new BlockRequest[workload.Depth];
-            _batch = new BlockRequest[workload.Depth];
-            _buffers = (byte*)NativeMemory.AlignedAlloc((nuint)workload.Depth * (nuint)workload.BlockBytes, BufferAlignment);
-            new Random((int)seed).NextBytes(new Span<byte>(_buffers, workload.Depth * workload.BlockBytes));
-            for (int i = 0; i < workload.Depth; i++)
+            _offsets = new JobOffsets(seed, sizeBytes, workload);
+            _pool = new RequestPool(workload.TotalDepth, 1);
+            _ready = new BlockRequest[workload.TotalDepth];
+            _batch = new BlockRequest[workload.TotalDepth];
+            _buffers = (byte*)NativeMemory.AlignedAlloc((nuint)workload.TotalDepth * (nuint)workload.BlockBytes, BufferAlignment);
+            new Random((int)seed).NextBytes(new Span<byte>(_buffers, workload.TotalDepth * workload.BlockBytes));
+            for (int i = 0; i < workload.TotalDepth; i++)
             {
                 BlockRequest request = _pool.TryRent()!;
                 request.OwnVectors[0] = new IoVec(_buffers + ((long)i * workload.BlockBytes), (nuint)workload.BlockBytes);
@@ -120,7 +141,7 @@ public sealed class DriveLoad : ILoadGenerator
             {
                 BlockRequest request = _batch[i];
                 request.Prepare(
-                    _workload.IsWrite ? BlockOperation.Write : BlockOperation.Read, _offsets.Next(), _workload.BlockBytes, request.OwnVectors, 1, this);
+                    _workload.IsWrite ? BlockOperation.Write : BlockOperation.Read, _offsets.Next(i), _workload.BlockBytes, request.OwnVectors, 1, this);
                 request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | BufferTraits.Aligned;
                 request.Tag = Stopwatch.GetTimestamp();
                 _queue.Submit(request);
