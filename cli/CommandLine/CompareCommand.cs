@@ -22,11 +22,12 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private const int MostCpusOfASide = 8;
 
     private readonly CompareOptions _options = new();
+    private readonly CompareGuestOptions _guestOptions = new();
 
     public Command Build()
     {
         var command = new Command("compare", "Measure the ways of attaching a volume side by side, on scratch files; needs no preparation.");
-        foreach (Option option in _options.All)
+        foreach (Option option in _options.All.Concat(_guestOptions.All))
         {
             command.Options.Add(option);
         }
@@ -34,6 +35,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         command.SetAction(RunAsync);
         HelpWithExamples.Add(
             command, "polyblk compare", "polyblk compare --full --out results", "polyblk compare --fio my.fio --methods ublk,nbd --runtime 10",
+            "# every method, also where this host's kernel lacks some", "polyblk compare --inside-guest --out results",
             "polyblk compare --diff old/results.json new/results.json");
         return command;
     }
@@ -44,6 +46,13 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         if (_options.Difference(parsed) is (string before, string after))
         {
             return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
+        }
+
+        CompareGuestRequest guest = _guestOptions.Read(parsed);
+        if (guest.IsInside)
+        {
+            (string? directory, string? json) = _options.Places(parsed);
+            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All, directory, json).ConfigureAwait(false);
         }
 
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
@@ -60,7 +69,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
                 terminal.WriteLine(Estimate(plan));
             }
 
-            results = await RunWithProgressAsync(terminal, plan, scratch, interruption.Token).ConfigureAwait(false);
+            results = await RunWithProgressAsync(terminal, plan, scratch, _options.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
         }
 
         TableReport.Write(terminal.Ansi, results);
@@ -176,11 +185,12 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     }
 
     private static async Task<ComparisonResults> RunWithProgressAsync(
-        Terminal terminal, ComparisonPlan plan, ScratchSpace scratch, CancellationToken cancellation)
+        Terminal terminal, ComparisonPlan plan, ScratchSpace scratch, bool inLines, CancellationToken cancellation)
     {
-        if (!terminal.IsInteractive)
+        if (inLines || !terminal.IsInteractive)
         {
-            return await new ComparisonRunner(plan, scratch, _ => { }).RunAsync(cancellation).ConfigureAwait(false);
+            Action<ComparisonProgress> say = inLines ? p => terminal.WriteLine(new ProgressLine(p.Done, p.Total, p.What).ToString()) : _ => { };
+            return await new ComparisonRunner(plan, scratch, say).RunAsync(cancellation).ConfigureAwait(false);
         }
 
         return await terminal.Ansi.Progress().AutoClear(true).StartAsync(async context =>

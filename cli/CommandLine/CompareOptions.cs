@@ -12,6 +12,11 @@ internal sealed class CompareOptions
     private const long DefaultMemberBytes = 128L << 20;
     private const long SmallestMemberBytes = 32L << 20;
 
+    /// <summary>Says the progress in lines on standard output; for a comparison that another one started.</summary>
+    public const string ProgressLinesName = "--progress-lines";
+
+    private readonly Option<bool> _progressLines = new(ProgressLinesName) { Hidden = true };
+
     private readonly Option<string?> _preset = new("--preset")
     {
         HelpName = string.Join('|', Presets.Names), Description = "Which workloads. [default: quick]",
@@ -71,7 +76,13 @@ internal sealed class CompareOptions
     };
 
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
+    public IReadOnlyList<Option> All => [_preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff, _progressLines];
+
+    /// <summary>Whether another program reads the progress.</summary>
+    public bool HasProgressLines(ParseResult parsed) => parsed.GetValue(_progressLines);
+
+    /// <summary>Where the files go, before anything else of the command line is looked at.</summary>
+    public (string? OutDirectory, string? JsonFile) Places(ParseResult parsed) => (parsed.GetValue(_out), parsed.GetValue(_json));
 
     /// <summary>The two files of --diff; null when it is not given.</summary>
     public (string Before, string After)? Difference(ParseResult parsed) => parsed.GetValue(_diff) is [string before, string after] ? (before, after) : null;
