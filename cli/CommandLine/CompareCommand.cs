@@ -152,7 +152,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             Duration = duration,
             WarmUp = warmUp,
             Restarts = request.Restarts,
-            Efficiency = request.SimulatedDrives == 0 ? null : new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives),
+            Efficiency = new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives, request.SimulatedSpeed),
         };
     }
 
