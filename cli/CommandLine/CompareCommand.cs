@@ -51,8 +51,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         CompareGuestRequest guest = _guestOptions.Read(parsed);
         if (guest.IsInside)
         {
-            (string? directory, string? json) = _options.Places(parsed);
-            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All, directory, json).ConfigureAwait(false);
+            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All).ConfigureAwait(false);
         }
 
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
@@ -69,7 +68,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
                 terminal.WriteLine(Estimate(plan));
             }
 
-            results = await RunWithProgressAsync(terminal, plan, scratch, _options.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
+            results = await RunWithProgressAsync(terminal, plan, scratch, _guestOptions.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
         }
 
         TableReport.Write(terminal.Ansi, results);
@@ -161,7 +160,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             Duration = duration,
             WarmUp = warmUp,
             Restarts = request.Restarts,
-            Efficiency = request.SimulatedDrives == 0 ? null : new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives),
+            Efficiency = new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives, request.SimulatedSpeed),
         };
     }
 

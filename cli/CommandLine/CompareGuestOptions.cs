@@ -7,7 +7,12 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary>The options of <c>polyblk compare</c> that are about virtual machines, and what they say.</summary>
 internal sealed class CompareGuestOptions
 {
+    /// <summary>Says the progress in lines on standard output; for a comparison that another one started.</summary>
+    public const string ProgressLinesName = "--progress-lines";
+
     private const int LeastMemoryMib = 1024;
+
+    private readonly Option<bool> _progressLines = new(ProgressLinesName) { Hidden = true };
 
     private readonly Option<string> _vantage = new("--vantage")
     {
@@ -36,7 +41,10 @@ internal sealed class CompareGuestOptions
     private readonly Option<int> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16.", DefaultValueFactory = _ => 2 };
 
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _memory, _cpus];
+    public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _memory, _cpus, _progressLines];
+
+    /// <summary>Whether another program reads the progress.</summary>
+    public bool HasProgressLines(ParseResult parsed) => parsed.GetValue(_progressLines);
 
     /// <summary>What was asked for.</summary>
     /// <exception cref="CliException">It is not possible; the message says what is.</exception>

@@ -27,13 +27,15 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     /// <summary>Where scratch files that nobody sized stay small enough for the machine's memory.</summary>
     private const string DefaultMemberSize = "48MiB";
 
+    private readonly List<string> _kept = [];
+    private string _phase = "";
+
     /// <summary>Runs it and returns the inner program's exit code.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="ownOptions">The options that are about machines: not for the inner program.</param>
-    /// <param name="outDirectory">Where the files go; null for nowhere.</param>
-    /// <param name="jsonFile">Where results.json goes as well; null for nowhere.</param>
-    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions, string? outDirectory, string? jsonFile)
+    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions)
     {
+        (string? outDirectory, string? jsonFile) = (parsed.GetValue<string?>("--out"), parsed.GetValue<string?>("--json"));
         MachineCache.OnProgress = terminal.Note;
         try
         {
@@ -63,8 +65,6 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             throw new CliException(ExitCode.Failed, $"The virtual machine did not do its work: {e.Message}", e);
         }
     }
-
-    private readonly List<string> _kept = [];
 
     private async Task<GuestResult> RunAsync(GuestBuilder builder, ProgressTask? bar, string? outDirectory, string? jsonFile, Interruption interruption)
     {
@@ -99,6 +99,10 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
                 bar.MaxValue = Math.Max(1, progress.Total);
                 bar.Value = progress.Done;
             }
+            else
+            {
+                NotePhase(progress.What);
+            }
 
             return;
         }
@@ -111,6 +115,17 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             {
                 PrintKept();
             }
+        }
+    }
+
+    /// <summary>Without a bar, one line for each method that starts and for each round: it takes minutes.</summary>
+    private void NotePhase(string what)
+    {
+        string phase = what.StartsWith("round ", StringComparison.Ordinal) ? what.Split(':')[0] : what;
+        if (phase != _phase)
+        {
+            terminal.Note(phase);
+            _phase = phase;
         }
     }
 
@@ -189,7 +204,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
     private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)
     {
-        var words = new List<string> { "polyblk", "compare", CompareOptions.ProgressLinesName, "--out", Folder };
+        var words = new List<string> { "polyblk", "compare", CompareGuestOptions.ProgressLinesName, "--out", Folder };
         var files = new List<string>();
         bool isSized = false;
         foreach (Option option in parsed.CommandResult.Command.Options.Except(ownOptions))

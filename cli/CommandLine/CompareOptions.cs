@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Polyblk.Compare.Load.Fio;
+using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
+using Polyblk.Core.Drives;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -11,11 +13,6 @@ internal sealed class CompareOptions
     private const int DefaultRounds = 3;
     private const long DefaultMemberBytes = 128L << 20;
     private const long SmallestMemberBytes = 32L << 20;
-
-    /// <summary>Says the progress in lines on standard output; for a comparison that another one started.</summary>
-    public const string ProgressLinesName = "--progress-lines";
-
-    private readonly Option<bool> _progressLines = new(ProgressLinesName) { Hidden = true };
 
     private readonly Option<string?> _preset = new("--preset")
     {
@@ -55,6 +52,11 @@ internal sealed class CompareOptions
         HelpName = "N", Description = "Simulated drives of a given speed for the RAID efficiency; 0 leaves that out.", DefaultValueFactory = _ => 24,
     };
 
+    private readonly Option<string> _speed = new("--simulated-speed")
+    {
+        HelpName = "OPTIONS", Description = "Speed of a simulated drive, as options of a sim: drive.", DefaultValueFactory = _ => EfficiencyPlan.DefaultDriveOptions,
+    };
+
     private readonly Option<string> _level = new("--level") { HelpName = "raid0|raid1|raid10|raid5|raid6", Description = "Level of the scratch volume.", DefaultValueFactory = _ => "raid5" };
     private readonly Option<int> _members = new("--members") { HelpName = "N", Description = "Members of the scratch volume.", DefaultValueFactory = _ => 3 };
     private readonly Option<long?> _memberSize = CommandSettings.Size("--member-size", "Size of each scratch file. [default: 128MiB]");
@@ -76,13 +78,7 @@ internal sealed class CompareOptions
     };
 
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff, _progressLines];
-
-    /// <summary>Whether another program reads the progress.</summary>
-    public bool HasProgressLines(ParseResult parsed) => parsed.GetValue(_progressLines);
-
-    /// <summary>Where the files go, before anything else of the command line is looked at.</summary>
-    public (string? OutDirectory, string? JsonFile) Places(ParseResult parsed) => (parsed.GetValue(_out), parsed.GetValue(_json));
+    public IReadOnlyList<Option> All => [_preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
 
     /// <summary>The two files of --diff; null when it is not given.</summary>
     public (string Before, string After)? Difference(ParseResult parsed) => parsed.GetValue(_diff) is [string before, string after] ? (before, after) : null;
@@ -109,6 +105,7 @@ internal sealed class CompareOptions
             Methods = parsed.GetValue(_methods)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
             Restarts = parsed.GetValue(_restarts) ?? true,
             SimulatedDrives = parsed.GetValue(_simulated),
+            SimulatedSpeed = Speed(parsed.GetValue(_speed)!),
             Level = parsed.GetValue(_level)!,
             Members = parsed.GetValue(_members),
             MemberBytes = parsed.GetValue(_memberSize) ?? DefaultMemberBytes,
@@ -130,6 +127,19 @@ internal sealed class CompareOptions
         Check(request.Members >= least && request.Members <= 64, $"--members takes a number from {least} to 64 with {request.Level}.");
         Check(request.SimulatedDrives == 0 || (request.SimulatedDrives >= least && request.SimulatedDrives <= 64), $"--simulated takes 0, or a number from {least} to 64 with {request.Level}.");
         Check(request.MemberBytes >= SmallestMemberBytes && request.MemberBytes % (1 << 20) == 0, "--member-size takes a multiple of 1MiB from 32MiB.");
+    }
+
+    private static string Speed(string options)
+    {
+        try
+        {
+            _ = DriveSpec.Parse($"sim:32MiB,{options}");
+            return options;
+        }
+        catch (FormatException e)
+        {
+            throw CliException.Usage($"--simulated-speed: {e.Message}");
+        }
     }
 
     private static void Check(bool condition, string message)
@@ -178,6 +188,9 @@ internal sealed record CompareRequest
     public required bool Restarts { get; init; }
 
     public required int SimulatedDrives { get; init; }
+
+    /// <summary>Options of a <c>sim:</c> drive.</summary>
+    public required string SimulatedSpeed { get; init; }
 
     public required string Level { get; init; }
 

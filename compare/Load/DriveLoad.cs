@@ -16,7 +16,7 @@ namespace Polyblk.Compare.Load;
 public sealed class DriveLoad : ILoadGenerator
 {
     /// <inheritdoc/>
-    public string Name => "built-in polling I/O";
+    public string Name => "the built-in polling I/O";
 
     /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is FileEndpoint or DeviceEndpoint;

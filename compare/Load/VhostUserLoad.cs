@@ -16,7 +16,7 @@ namespace Polyblk.Compare.Load;
 public sealed class VhostUserLoad : ILoadGenerator
 {
     /// <inheritdoc/>
-    public string Name => "built-in virtio driver";
+    public string Name => "the built-in virtio driver";
 
     /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is VhostUserEndpoint;

@@ -9,6 +9,7 @@ using System.Runtime.InteropServices;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
+using Polyblk.Compare.Restart;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Workloads;
 
@@ -37,15 +38,9 @@ public sealed record ComparisonPlan
     /// <summary>Whether targets are killed under load, after everything is measured.</summary>
     public bool Restarts { get; init; }
 
-    /// <summary>How RAID efficiency is measured with simulated drives; null leaves that out.</summary>
+    /// <summary>How RAID efficiency is measured; null leaves that out.</summary>
     public EfficiencyPlan? Efficiency { get; init; }
 }
-
-/// <summary>RAID efficiency with simulated drives of a given speed.</summary>
-/// <param name="Arrays">Makes the array.</param>
-/// <param name="Level">Its level.</param>
-/// <param name="Drives">Its drives.</param>
-public sealed record EfficiencyPlan(IArrayFactory Arrays, string Level, int Drives);
 
 /// <summary>Told how far a comparison is.</summary>
 /// <param name="Done">Runs that are done.</param>
@@ -57,10 +52,13 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
     private const double NoticeableShare = 0.05;
+    private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(400);
 
     private readonly List<(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load)> _active = [];
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
+    private readonly List<RestartTest> _restarts = [];
+    private readonly List<EfficiencyRow> _efficiency = [];
     private readonly List<string> _notes = [];
 
     /// <summary>Runs it. Returns what was measured, also when it is cancelled.</summary>
@@ -73,6 +71,8 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         {
             await StartAllAsync(cancellation).ConfigureAwait(false);
             await MeasureAsync(cancellation).ConfigureAwait(false);
+            await MeasureEfficiencyAsync(cancellation).ConfigureAwait(false);
+            await RestartAllAsync(cancellation).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
@@ -95,6 +95,8 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             Runs = _runs,
             Baseline = plan.Baseline,
             Notes = _notes,
+            Restarts = _restarts,
+            Efficiency = _efficiency,
             LoadAverageAtStart = loadAverage,
             Interrupted = interrupted,
         };
@@ -222,6 +224,53 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         catch (Exception e) when (e is IOException or TimeoutException or MethodException)
         {
             _notes.Add($"{method.Name}, {workload.Title}, round {round + 1} failed: {e.Message}");
+        }
+    }
+
+    private async Task MeasureEfficiencyAsync(CancellationToken cancellation)
+    {
+        if (plan.Efficiency is not EfficiencyPlan efficiency)
+        {
+            return;
+        }
+
+        onProgress(new ComparisonProgress(1, 1, "RAID efficiency"));
+        if (plan.Methods.FirstOrDefault(m => m is ArrayInProcess) is IDeliveryMethod array)
+        {
+            _efficiency.AddRange(EfficiencyMeter.FromRuns(_runs, plan.Workloads, plan.Baseline, array.Name, efficiency.Level, scratch.Members));
+        }
+
+        try
+        {
+            if (efficiency.Drives > 0)
+            {
+                _efficiency.AddRange(await EfficiencyMeter.SimulateAsync(efficiency, scratch, s_simulatedRun, cancellation).ConfigureAwait(false));
+            }
+        }
+        catch (Exception e) when (e is IOException or MethodException)
+        {
+            _notes.Add($"RAID efficiency with simulated drives could not be measured: {e.Message}");
+        }
+    }
+
+    /// <summary>Last of all: a target that does not come back has its figures already.</summary>
+    private async Task RestartAllAsync(CancellationToken cancellation)
+    {
+        foreach ((IDeliveryMethod method, IRunningMethod running, _) in plan.Restarts ? _active : [])
+        {
+            cancellation.ThrowIfCancellationRequested();
+            onProgress(new ComparisonProgress(1, 1, $"killing {method.Name} under load"));
+            try
+            {
+                if (await RestartTester.RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
+                {
+                    _restarts.Add(test);
+                }
+            }
+            catch (Exception e) when (e is IOException or MethodException)
+            {
+                _restarts.Add(new RestartTest { Method = method.Name, IoErrors = 0, Detail = $"it could not be tested: {e.Message}" });
+            }
         }
     }
 
