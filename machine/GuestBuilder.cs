@@ -33,6 +33,7 @@ public class GuestBuilder
 
     internal BootImage Image => _image.Value;
     internal GuestInitramfs Initramfs => _initramfs;
+    internal IReadOnlyList<int> HostCpus { get; private set; } = [];
     internal string? LogFolder { get; private set; }
     internal Action<string>? OnOutput { get; private set; }
     internal int MemoryMib { get; private set; } = 1024;
@@ -61,6 +62,13 @@ public class GuestBuilder
     public GuestBuilder Cpus(int count)
     {
         CpuCount = count is >= 1 and <= 16 ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "1 to 16");
+        return this;
+    }
+
+    /// <summary>The host's processors that QEMU may use; none named: all.</summary>
+    public GuestBuilder PinTo(IReadOnlyList<int> hostCpus)
+    {
+        HostCpus = hostCpus;
         return this;
     }
 
@@ -137,8 +145,8 @@ public class GuestBuilder
     {
         ArgumentNullException.ThrowIfNull(disk);
         if (_disks == MaxDisks) throw new InvalidOperationException($"A machine takes {MaxDisks} disks.");
-        string slot = (FirstDiskSlot + _disks).ToString("x", CultureInfo.InvariantCulture);
-        _qemuArguments.AddRange(disk.Arguments($"disk{_disks++}", slot));
+        string slot = (FirstDiskSlot + _disks++).ToString("x", CultureInfo.InvariantCulture);
+        _qemuArguments.AddRange(disk.CommandLine(slot));
         return slot;
     }
 

@@ -15,6 +15,9 @@ public abstract record GuestDisk
     /// <param name="slot">Its place on the PCI bus, hexadecimal.</param>
     internal abstract IEnumerable<string> Arguments(string id, string slot);
 
+    /// <summary>The same, as it stands in reports.</summary>
+    public IReadOnlyList<string> CommandLine(string slot) => [.. Arguments($"disk{slot}", slot)];
+
     /// <summary>QEMU's own virtio-blk on a block node, with its queues dealt out to iothreads.</summary>
     private protected static IEnumerable<string> VirtioBlk(string id, string slot, JsonObject blockdev, int queues, int iothreads)
     {
@@ -77,6 +80,13 @@ public sealed record HostBlockDisk(string Path, int Queues, int Iothreads) : Gue
         },
         Queues,
         Iothreads);
+}
+
+/// <summary>A file of the host, opened by QEMU.</summary>
+public sealed record FileDisk(string Path, int Queues, int Iothreads) : GuestDisk
+{
+    internal override IEnumerable<string> Arguments(string id, string slot) => VirtioBlk(
+        id, slot, new JsonObject { ["driver"] = "file", ["filename"] = Path, ["aio"] = "io_uring", ["discard"] = "unmap" }, Queues, Iothreads);
 }
 
 /// <summary>A vDPA device of the host, bound to vhost_vdpa (/dev/vhost-vdpa-N).</summary>

@@ -166,9 +166,10 @@ public sealed class GuestVm : IAsyncDisposable
         string accelerator = MachineCache.Accelerator();
         int limitSeconds = (int)_builder.Limit.TotalSeconds + 30;
         string kernel = $"console=ttyS0 quiet panic=-1{_builder.KernelArguments}";
-        var start = new ProcessStartInfo("timeout",
+        string[] pinned = _builder.HostCpus.Count == 0 ? [] : [HostProgram.Find("taskset"), "-c", string.Join(',', _builder.HostCpus)];
+        string[] command =
         [
-            "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), HostProgram.Find("qemu-system-x86_64"),
+            .. pinned, "timeout", "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), HostProgram.Find("qemu-system-x86_64"),
             "-M", "q35,memory-backend=mem", "-object", $"{_builder.MemoryBackend},id=mem,size={_builder.MemoryMib}M,share=on",
             "-m", $"{_builder.MemoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
             "-smp", _builder.CpuCount.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
@@ -179,13 +180,13 @@ public sealed class GuestVm : IAsyncDisposable
             "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
             "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
             "-append", kernel, .. _builder.QemuArguments,
-        ])
+        ];
+        return new ProcessStartInfo(command[0], command.Skip(1))
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        return start;
     }
 
     private static Socket Listen(string path)

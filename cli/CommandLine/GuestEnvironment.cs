@@ -26,8 +26,10 @@ internal static class GuestEnvironment
     public static Virtualization Virtualization(string accelerator) =>
         accelerator == "kvm" ? Compare.Results.Virtualization.Kvm : Compare.Results.Virtualization.Emulation;
 
-    /// <summary>Completes the facts if this program runs inside a machine that a comparison started.</summary>
-    public static EnvironmentFacts Complete(EnvironmentFacts facts) => Environment.GetEnvironmentVariable(Variable)?.Split('|') is [string accelerator, string host, string qemu]
-        ? facts with { InsideGuest = true, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
+    /// <summary>Completes the facts if this program runs inside a machine that a comparison started, or started one itself.</summary>
+    public static EnvironmentFacts Complete(EnvironmentFacts facts, bool hasMachine) =>
+        Environment.GetEnvironmentVariable(Variable)?.Split('|') is [string accelerator, string host, string qemu]
+            ? facts with { InsideGuest = true, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
+        : hasMachine ? facts with { Virtualization = Virtualization(MachineCache.Accelerator()), QemuVersion = QemuVersion() }
         : facts;
 }
