@@ -14,18 +14,15 @@ public interface IGuestMachine
     /// <summary>fio's version in there.</summary>
     string FioVersion { get; }
 
-    /// <summary>What a machine's start of fio takes before it does anything.</summary>
-    TimeSpan FioStart { get; }
-
     /// <summary>The processes on this host that are the machine; none where it runs elsewhere.</summary>
     IReadOnlyList<int> ProcessIds { get; }
 
-    /// <summary>Runs a shell script in the machine.</summary>
+    /// <summary>Runs a shell script in the machine. In it, <c>mark</c> tells this side of a moment.</summary>
     /// <param name="script">For sh.</param>
-    /// <param name="onStarted">Called when it begins.</param>
+    /// <param name="onMark">Called at the mark, if the script gets there.</param>
     /// <param name="cancellation">Ends the waiting.</param>
     /// <exception cref="Methods.MethodException">The machine has gone.</exception>
-    Task<GuestCommandResult> RunAsync(string script, Action onStarted, CancellationToken cancellation);
+    Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation);
 }
 
 /// <summary>What a script in a machine did.</summary>

@@ -1,8 +1,8 @@
 // fio in a virtual machine: the same jobs as on the host, on the disk that the machine sees.
 //
-// The machine says when fio is started; its counted time begins after fio's own start, learned once, and the warm-up. Processor times of
-// target and machine are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver and,
-// for QEMU's own block layer, the iothreads.
+// The machine tells of fio's first request; the counted time begins when the warm-up after it is over. Processor times of target and machine
+// are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver and, for QEMU's own block
+// layer, the iothreads.
 
 using System.Diagnostics;
 using Polyblk.Compare.Load;
@@ -18,6 +18,7 @@ public sealed class GuestFioLoad : ILoadGenerator
 {
     private const double WindowStart = 0.15;
     private const double WindowEnd = 0.85;
+    private const int PollUs = 10_000;
     private const string MountPoint = "/mnt";
     private const string JobFile = "/tmp/custom.fio";
     private const string EndOfFile = "END-OF-JOB-FILE";
@@ -50,10 +51,9 @@ public sealed class GuestFioLoad : ILoadGenerator
         var disk = (GuestEndpoint)endpoint;
         var window = new Window(disk.Machine.ProcessIds, onMeasuring);
         var started = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Task<GuestCommandResult> run = disk.Machine.RunAsync(Script(disk, workload, settings), started.SetResult, cancellation);
+        Task<GuestCommandResult> run = disk.Machine.RunAsync(Script(disk, workload, settings), () => started.TrySetResult(), cancellation);
         await Task.WhenAny(started.Task, run).ConfigureAwait(false);
-        TimeSpan counted = disk.Machine.FioStart + settings.WarmUp;
-        await WaitAsync(run, counted + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
+        await WaitAsync(run, settings.WarmUp + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
         window.Begin();
         await WaitAsync(run, settings.Duration * (WindowEnd - WindowStart), cancellation).ConfigureAwait(false);
         window.End();
@@ -79,8 +79,20 @@ public sealed class GuestFioLoad : ILoadGenerator
             fio = $"cat >{JobFile} <<'{EndOfFile}'\n{FioJob.JobFile(workload.FioJobText, target, settings)}{EndOfFile}\n{Fio(["--output-format=json", JobFile])}";
         }
 
-        return workload.FileSystem is not string type ? fio
-            : $"mkfs.{type} -q {disk.Path} >&2 && mount -t {type} {disk.Path} {MountPoint} || exit 1\n{fio}\nstatus=$?\numount {MountPoint}\nexit $status";
+        (string before, string after) = workload.FileSystem is not string type ? ("", "")
+            : ($"mkfs.{type} -q {disk.Path} >&2 && mount -t {type} {disk.Path} {MountPoint} || exit 1", $"umount {MountPoint}");
+        return $$"""
+            {{before}}
+            statistics=/sys/class/block/$(basename "$(readlink -f {{disk.Path}})")/stat
+            idle=$(cat $statistics)
+            (while [ "$(cat $statistics)" = "$idle" ]; do usleep {{PollUs}} 2>/dev/null || sleep 0.01; done; mark) >/dev/null 2>&1 &
+            watch=$!
+            {{fio}}
+            status=$?
+            kill $watch 2>/dev/null
+            {{after}}
+            exit $status
+            """;
     }
 
     private static string Fio(IEnumerable<string> arguments) => "fio " + string.Join(' ', arguments.Select(Quote));

@@ -25,12 +25,10 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
     private MethodException? _failure;
     private bool _isStarted;
     private int _users;
+    private int _scripts;
 
     /// <inheritdoc/>
     public string FioVersion { get; private set; } = "fio";
-
-    /// <inheritdoc/>
-    public TimeSpan FioStart { get; private set; }
 
     /// <inheritdoc/>
     public IReadOnlyList<int> ProcessIds => _machine?.QemuProcessId is int pid ? [pid] : [];
@@ -84,16 +82,25 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
     }
 
     /// <inheritdoc/>
-    public async Task<GuestCommandResult> RunAsync(string script, Action onStarted, CancellationToken cancellation)
+    public async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
     {
-        ArgumentNullException.ThrowIfNull(onStarted);
+        ArgumentNullException.ThrowIfNull(onMark);
         GuestVm machine = _machine ?? throw new MethodException("the virtual machine has ended");
+        // A mark of an earlier script may come late.
+        string mark = string.Create(CultureInfo.InvariantCulture, $"mark{++_scripts}");
+        string prelude = $"mark() {{ printf 'SIGNAL {mark}\n' >&3; }}\n";
         try
         {
-            await machine.SendAsync($"run {Convert.ToBase64String(Encoding.UTF8.GetBytes(script))}").ConfigureAwait(false);
-            await machine.WaitForSignalAsync("begun").WaitAsync(cancellation).ConfigureAwait(false);
-            onStarted();
-            string[] done = (await machine.WaitForSignalAsync("done").WaitAsync(cancellation).ConfigureAwait(false)).Split(' ');
+            await machine.SendAsync($"run {Convert.ToBase64String(Encoding.UTF8.GetBytes(prelude + script))}").ConfigureAwait(false);
+            Task<string> finished = machine.WaitForSignalAsync("done");
+            Task<string> marked = machine.WaitForSignalAsync(mark);
+            if (await Task.WhenAny(finished, marked).WaitAsync(cancellation).ConfigureAwait(false) == marked)
+            {
+                await marked.ConfigureAwait(false);
+                onMark();
+            }
+
+            string[] done = (await finished.WaitAsync(cancellation).ConfigureAwait(false)).Split(' ');
             return new GuestCommandResult(int.Parse(done[0], CultureInfo.InvariantCulture), Unpack(done[1]), Unpack(done[2]).Trim());
         }
         catch (Exception e) when (e is GuestException or IOException)
@@ -130,9 +137,9 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
                 _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") };
             }
 
-            await LearnFioAsync(cancellation).ConfigureAwait(false);
+            FioVersion = (await RunAsync("fio --version", () => { }, cancellation).ConfigureAwait(false)).Output.Trim();
         }
-        catch (Exception e) when (e is GuestException or MachineException or IOException)
+        catch (Exception e) when (e is GuestException or MachineException or MethodException or IOException)
         {
             _failure = new MethodException($"the virtual machine did not start: {e.Message}", e);
         }
@@ -154,19 +161,6 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         catch (Exception e) when (e is MethodException or IOException or InvalidOperationException)
         {
             return new Target(running, "", e as MethodException ?? new MethodException(e.Message, e));
-        }
-    }
-
-    /// <summary>Two short runs: the first one loads fio into the machine's memory, the second shows what its start takes.</summary>
-    private async Task LearnFioAsync(CancellationToken cancellation)
-    {
-        const string Script = "fio --version; fio --name=start --filename=/tmp/start --size=64k --rw=write --bs=4k --ioengine=psync --thread=1 >&2";
-        for (int i = 0; i < 2; i++)
-        {
-            long started = 0;
-            GuestCommandResult result = await RunAsync(Script, () => started = System.Diagnostics.Stopwatch.GetTimestamp(), cancellation).ConfigureAwait(false);
-            FioStart = System.Diagnostics.Stopwatch.GetElapsedTime(started);
-            FioVersion = result.Output.Trim();
         }
     }
 
@@ -196,8 +190,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         signal ready $missing
         while await run; do
           echo "$said" | base64 -d >/tmp/script
-          printf 'SIGNAL begun\n' >&3
-          sh /tmp/script >/tmp/output 2>/tmp/errors </dev/null 3>&-
+          sh /tmp/script >/tmp/output 2>/tmp/errors </dev/null
           status=$?
           tail -c 2000 /tmp/errors >/tmp/last
           printf 'SIGNAL done %s %s %s\n' $status "$(gzip -c /tmp/output | base64 -w 0)" "$(gzip -c /tmp/last | base64 -w 0)" >&3
