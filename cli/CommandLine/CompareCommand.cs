@@ -115,10 +115,10 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    /// <summary>Target and load never share a processor where there are two; each side has half of them, up to eight; what is left is for the rest.</summary>
+    /// <summary>Target and load never share a processor where there are two; each side has up to half of them and at most eight. With more than four, one is left for the rest.</summary>
     internal static (IReadOnlyList<int> Target, IReadOnlyList<int> Load) SplitProcessors(IReadOnlyList<int> cpus)
     {
-        int each = Math.Min(MostCpusOfASide, cpus.Count / 2);
+        int each = Math.Min(MostCpusOfASide, (cpus.Count > 4 ? cpus.Count - 1 : cpus.Count) / 2);
         return cpus.Count == 1 ? (cpus, cpus) : ([.. cpus.TakeLast(2 * each).Take(each)], [.. cpus.TakeLast(each)]);
     }
 

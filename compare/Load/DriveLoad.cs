@@ -1,4 +1,4 @@
-// The built-in load for files and block devices: a closed loop over the program's own drive code on one polling reactor, without any
+// The built-in load for files and open devices: a closed loop over the program's own drive code on one polling reactor, a queue for each job, without any
 // frontend. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
 
 using System.Diagnostics;
@@ -48,9 +48,17 @@ public sealed class DriveLoad : ILoadGenerator
             Name = "drive-load", Cpu = settings.Cpus.Count > 0 ? settings.Cpus[0] : null, Idle = IdlePolicy.Latency,
         });
         var phase = new LoadPhase();
-        IBlockQueue queue = await reactor.InvokeAsync(() => drive.OpenQueue(reactor)).ConfigureAwait(false);
-        using var loop = new Loop(queue, workload, Math.Min(sizeBytes, drive.SizeBytes), settings.Seed, phase);
-        await reactor.InvokeAsync(() => reactor.Add(loop)).ConfigureAwait(false);
+        var loops = new List<Loop>();
+        await reactor.InvokeAsync(() =>
+        {
+            for (int job = 0; job < workload.Jobs; job++)
+            {
+                loops.Add(new Loop(
+                    drive.OpenQueue(reactor), workload, JobOffsets.OfJob(settings.Seed, Math.Min(sizeBytes, drive.SizeBytes), workload, job), settings.Seed + (ulong)job, phase));
+                reactor.Add(loops[^1]);
+            }
+        }).ConfigureAwait(false);
+        Task drained = Task.WhenAll(loops.Select(l => l.Drained));
         try
         {
             ProcessCpu.Reading before = default;
@@ -62,20 +70,23 @@ public sealed class DriveLoad : ILoadGenerator
                 onMeasuring(begins);
             }
 
-            double seconds = await phase.LeadAsync(settings, OnMeasuring, loop.Drained, cancellation).ConfigureAwait(false);
-            await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
-            return LoadPhase.Result([loop.Latencies], workload, seconds, loop.Errors, after.CpuNs - before.CpuNs) with
+            double seconds = await phase.LeadAsync(settings, OnMeasuring, drained, cancellation).ConfigureAwait(false);
+            await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
+            return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), after.CpuNs - before.CpuNs) with
             {
                 LoadContextSwitches = after.ContextSwitches - before.ContextSwitches,
             };
         }
         finally
         {
-            await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
+            await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
             await reactor.InvokeAsync(() =>
             {
-                reactor.Remove(loop);
-                queue.Dispose();
+                foreach (Loop loop in loops)
+                {
+                    reactor.Remove(loop);
+                    loop.Dispose();
+                }
             }).ConfigureAwait(false);
         }
     }
@@ -92,21 +103,21 @@ public sealed class DriveLoad : ILoadGenerator
         private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private BlockRequest[] _ready;
         private BlockRequest[] _batch;
-        private readonly JobOffsets _offsets;
+        private OffsetStream _offsets;
         private int _readyCount;
 
-        public Loop(IBlockQueue queue, Workload workload, long sizeBytes, ulong seed, LoadPhase phase)
+        public Loop(IBlockQueue queue, Workload workload, OffsetStream offsets, ulong seed, LoadPhase phase)
         {
             _queue = queue;
             _workload = workload;
             _phase = phase;
-            _offsets = new JobOffsets(seed, sizeBytes, workload);
-            _pool = new RequestPool(workload.TotalDepth, 1);
-            _ready = new BlockRequest[workload.TotalDepth];
-            _batch = new BlockRequest[workload.TotalDepth];
-            _buffers = (byte*)NativeMemory.AlignedAlloc((nuint)workload.TotalDepth * (nuint)workload.BlockBytes, BufferAlignment);
-            new Random((int)seed).NextBytes(new Span<byte>(_buffers, workload.TotalDepth * workload.BlockBytes));
-            for (int i = 0; i < workload.TotalDepth; i++)
+            _offsets = offsets;
+            _pool = new RequestPool(workload.Depth, 1);
+            _ready = new BlockRequest[workload.Depth];
+            _batch = new BlockRequest[workload.Depth];
+            _buffers = (byte*)NativeMemory.AlignedAlloc((nuint)workload.Depth * (nuint)workload.BlockBytes, BufferAlignment);
+            new Random((int)seed).NextBytes(new Span<byte>(_buffers, workload.Depth * workload.BlockBytes));
+            for (int i = 0; i < workload.Depth; i++)
             {
                 BlockRequest request = _pool.TryRent()!;
                 request.OwnVectors[0] = new IoVec(_buffers + ((long)i * workload.BlockBytes), (nuint)workload.BlockBytes);
@@ -141,7 +152,7 @@ public sealed class DriveLoad : ILoadGenerator
             {
                 BlockRequest request = _batch[i];
                 request.Prepare(
-                    _workload.IsWrite ? BlockOperation.Write : BlockOperation.Read, _offsets.Next(i), _workload.BlockBytes, request.OwnVectors, 1, this);
+                    _workload.IsWrite ? BlockOperation.Write : BlockOperation.Read, _offsets.Next(), _workload.BlockBytes, request.OwnVectors, 1, this);
                 request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | BufferTraits.Aligned;
                 request.Tag = Stopwatch.GetTimestamp();
                 _queue.Submit(request);
@@ -175,6 +186,7 @@ public sealed class DriveLoad : ILoadGenerator
             }
 
             _pool.Dispose();
+            _queue.Dispose();
             NativeMemory.AlignedFree(_buffers);
         }
     }

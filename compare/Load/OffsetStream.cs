@@ -42,9 +42,16 @@ internal sealed class JobOffsets
         _jobs = new OffsetStream[workload.IsRandom ? 1 : workload.Jobs];
         for (int job = 0; job < _jobs.Length; job++)
         {
-            _jobs[job] = new OffsetStream(seed, sizeBytes, workload.BlockBytes, workload.IsRandom);
-            _jobs[job].StartAt(sizeBytes / 100 * (job * workload.OffsetIncrementPercent));
+            _jobs[job] = OfJob(seed, sizeBytes, workload, job);
         }
+    }
+
+    /// <summary>The offsets of one job.</summary>
+    public static OffsetStream OfJob(ulong seed, long sizeBytes, Workload workload, int job)
+    {
+        var stream = new OffsetStream(seed + (ulong)job, sizeBytes, workload.BlockBytes, workload.IsRandom);
+        stream.StartAt(sizeBytes / 100 * (job * workload.OffsetIncrementPercent));
+        return stream;
     }
 
     public long Next(int slot) => _jobs[slot % _jobs.Length].Next();

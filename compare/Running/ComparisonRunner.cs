@@ -52,7 +52,8 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
     private const double NoticeableShare = 0.05;
-    private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(400);
+    /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
+    private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(500);
 
     private readonly List<(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load)> _active = [];
     private readonly List<MethodRecord> _methods = [];
@@ -244,7 +245,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         {
             if (efficiency.Drives > 0)
             {
-                _efficiency.AddRange(await EfficiencyMeter.SimulateAsync(efficiency, scratch, s_simulatedRun, cancellation).ConfigureAwait(false));
+                _efficiency.AddRange(await EfficiencyMeter.SimulateAsync(efficiency, scratch, plan.Duration > s_simulatedRun ? plan.Duration : s_simulatedRun, cancellation).ConfigureAwait(false));
             }
         }
         catch (Exception e) when (e is IOException or MethodException)

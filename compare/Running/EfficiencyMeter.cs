@@ -20,16 +20,19 @@ namespace Polyblk.Compare.Running;
 public sealed record EfficiencyPlan(IArrayFactory Arrays, string Level, int Drives, string DriveOptions)
 {
     /// <summary>Slow enough that dozens of them are served by one processor.</summary>
-    public const string DefaultDriveOptions = "latency=50us-100us,read-iops=4000,write-iops=3000,read-mbps=50,write-mbps=40";
+    public const string DefaultDriveOptions = "latency=50us-100us,read-iops=1000,write-iops=800,read-mbps=20,write-mbps=16";
 }
 
 /// <summary>Makes the rows of the efficiency table.</summary>
 internal static class EfficiencyMeter
 {
-    private const int DriveMib = 32;
+    private const int DriveMib = 256;
     private const int ChunkBytes = 64 << 10;
-    private const int RandomDepthOfDrive = 8;
-    private const int SequentialDepth = 4;
+    private const int RandomDepthOfDrive = 32;
+    private const int SequentialDepth = 16;
+
+    /// <summary>An array serves many queues, as it would for many processors; one alone bounds the writes that it has in flight.</summary>
+    private const int Queues = 8;
 
     /// <summary>Rows from the runs of a comparison: for each workload that both the bare drive and the array have.</summary>
     public static IEnumerable<EfficiencyRow> FromRuns(
@@ -87,8 +90,8 @@ internal static class EfficiencyMeter
         {
             string verb = isWrite ? "write" : "read";
             yield return (
-                new Workload("one", isWrite, true, 4096, RandomDepthOfDrive), new Workload("all", isWrite, true, 4096, RandomDepthOfDrive * plan.Drives),
-                $"4 KiB random {verb}, QD {RandomDepthOfDrive} for each drive; {plan.DriveOptions}");
+                new Workload("one", isWrite, true, 4096, RandomDepthOfDrive), new Workload("all", isWrite, true, 4096, RandomDepthOfDrive * plan.Drives / Queues) { Jobs = Queues },
+                $"4 KiB random {verb}, QD {RandomDepthOfDrive} for each drive over {Queues} queues; {plan.DriveOptions}");
             yield return (
                 new Workload("one", isWrite, false, 1 << 20, SequentialDepth), new Workload("all", isWrite, false, stripe, SequentialDepth),
                 $"{stripe >> 10} KiB sequential {verb} (whole stripes), QD {SequentialDepth}; one drive: 1024 KiB; {plan.DriveOptions}");
