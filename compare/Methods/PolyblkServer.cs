@@ -22,7 +22,8 @@ public sealed record ServerExport(string Frontend, bool HasSocket, IReadOnlyList
 /// <param name="exports">What is served.</param>
 public sealed class PolyblkServer(PolyblkProgram program, string volume, string level, IReadOnlyList<ServerExport> exports)
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+    // In an emulated machine .NET alone takes half a minute until it has started.
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(180);
 
     private readonly List<string> _commands = [];
     private readonly List<string> _endpoints = [];
@@ -39,6 +40,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
 
     /// <summary>The serving process, or none while it is down.</summary>
     public IReadOnlyList<int> ProcessIds => _child is null ? [] : [_child.Id];
+
+    /// <summary>The process that served last, whether or not it lives; 0 before the first.</summary>
+    public int LastProcessId { get; private set; }
 
     /// <summary>What was run.</summary>
     public IReadOnlyList<string> Commands => _commands;
@@ -115,6 +119,7 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
                 "--json", "--log-level", "warning", .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
             ],
             scratch.TargetCpus);
+        LastProcessId = child.Id;
         string? line = null;
         try
         {
