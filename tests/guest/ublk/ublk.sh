@@ -172,8 +172,7 @@ command_line() {
   check list-orphan sh -c 'polyblk --state /tmp/pb ublk list | grep "polyblk ublk recover"'
   check delete polyblk --state /tmp/pb ublk delete ${dev#/dev/ublkb}
   equal deleted "$(ls /dev/ublk[bc]* 2>/dev/null | wc -l)" 0
-  polyblk --state /tmp/pb volume delete data
-  rm /tmp/volume
+  rm -r /tmp/volume /tmp/pb
 }
 
 # crash_under_load NAME DRIVE OPTION...: kill -9, twice if time allows, while fio writes and verifies; it must only wait.
@@ -292,7 +291,6 @@ zero_copies() {
     verify zero-copy-$kind --numjobs=2 --offset_increment=4M
     stop
   done
-  check zc-fill dd if=/dev/zero of=/dev/nullb0 bs=1M count=64 oflag=direct
   crash_under_load zero-copy-crash /dev/nullb0 queues=2 reactors=2
 }
 
@@ -332,12 +330,12 @@ array_crash() {
   equal raid5-crash $? 0
   within 120 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
   check end-raid5 end_serve
-  dd if=/dev/zero of=/dev/nullb2 bs=1M count=64 oflag=direct 2>/dev/null
+  dd if=/dev/zero of=/dev/nullb2 bs=1M oflag=direct 2>/dev/null
   serve serve data --frontend ublk --queues 2 || return
   check raid5-parity-after-crash fio --name=load --rw=randwrite $written --verify_only=1 --minimal
   verify degraded-raid5-served
   check end-degraded-raid5 end_serve
-  check wipe polyblk --state /tmp/pb volume delete data --wipe
+  rm -r /tmp/pb
 }
 
 # The device of an ordinary user. A udev rule's work, giving the nodes to him, is done by a loop here.
@@ -368,7 +366,14 @@ leaks() {
 
 mkdir -p /mnt/a
 for m in ublk_drv ext4 xfs; do modprobe $m; done
-modprobe null_blk nr_devices=4 memory_backed=1 discard=1 gb=1 bs=512
+# Four small drives in the kernel's memory, /dev/nullb0 to 3.
+modprobe null_blk nr_devices=0
+for i in 0 1 2 3; do
+  drive=/sys/kernel/config/nullb/nullb$i
+  mkdir $drive
+  for setting in size=64 memory_backed=1 discard=1 blocksize=512 power=1; do echo ${setting#*=} >$drive/${setting%=*}; done
+done
+ls -l /dev/nullb*
 for part in $parts; do
   began=$(cut -d. -f1 /proc/uptime)
   $part
