@@ -152,7 +152,7 @@ public sealed class UblkFrontend : IFrontend
         UblkDepth depth = UblkDepth.For(options, features);
         int maxIoBytes = UblkParameters.MaxIoBytes(limits, options.MaxIoBytes);
         ublk_params parameters = UblkParameters.Build(limits, spec.Device.SizeBytes, spec.ReadOnly, maxIoBytes, plan);
-        UblkFeatures wantedFlags = WantedFlags(features, plan, options.Unprivileged);
+        UblkFeatures wantedFlags = WantedFlags(features, plan, options);
         var wanted = new ublksrv_ctrl_dev_info
         {
             nr_hw_queues = (ushort)options.Queues,
@@ -189,12 +189,19 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private static UblkFeatures WantedFlags(UblkFeatures features, UblkPlan plan, bool unprivileged)
+    private static UblkFeatures WantedFlags(UblkFeatures features, UblkPlan plan, UblkSpec options)
     {
         UblkFeatures flags = UblkFeatures.CmdIoctlEncode | plan.Flags | (features & UblkFeatures.UpdateSize);
-        if (unprivileged)
+        if (options.Unprivileged)
         {
             return flags | UblkFeatures.UnprivilegedDev;
+        }
+
+        if (options.FailsWithoutServer)
+        {
+            return (features & UblkFeatures.UserRecoveryFailIo) != 0
+                ? flags | UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryFailIo | (features & UblkFeatures.Quiesce)
+                : throw new FrontendException("This kernel cannot let requests fail while no process serves the device (Linux 6.13 can): use --recovery wait.");
         }
 
         const UblkFeatures recovery = UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue;
@@ -216,6 +223,11 @@ public sealed class UblkFrontend : IFrontend
         if ((device.Flags & UblkFeatures.UserRecovery) == 0)
         {
             notes.Add("The device does not outlive this process: an unprivileged device cannot be recovered.");
+        }
+
+        if ((device.Flags & UblkFeatures.UserRecoveryFailIo) != 0)
+        {
+            notes.Add("When this process ends while the device is used, requests fail until the volume is served again.");
         }
 
         if ((wanted & UblkFeatures.UpdateSize) == 0)

@@ -6,14 +6,14 @@ namespace Polyblk.UblkGuest.Tests;
 
 public sealed class UblkGuestTests
 {
-    private const string Parts = "basics filesystem recovery stopping sizes arrays unprivileged leaks";
+    private const string Parts = "basics filesystem recovery failing stopping sizes arrays unprivileged leaks";
 
     [Fact]
-    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, "zero_copy=no resize=no handovers=handover levels=raid5", Parts + " command_line");
+    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, "zero_copy=no resize=no fail_io=no handovers=handover levels=raid5", Parts + " command_line");
 
     [Fact]
     public Task Linux_7_3() => RunAsync(
-        GuestKernel.Linux73, "zero_copy=yes resize=yes handovers='handover handover-stay' levels='raid0 raid1 raid5 raid6'", Parts + " zero_copies array_crash");
+        GuestKernel.Linux73, "zero_copy=yes resize=yes fail_io=yes handovers='handover handover-stay' levels='raid0 raid1 raid5 raid6'", Parts + " zero_copies array_crash");
 
     private static async Task RunAsync(GuestKernel kernel, string settings, string parts)
     {
@@ -44,10 +44,10 @@ public sealed class UblkGuestTests
             "array-raid5", "reconstruct-raid5", "degraded-raid5", "health-raid5",
             "unprivileged", "stop-unprivileged", "cycle-100", "devices-left", "done",
         ];
-        string[] newest = ["resized", "write-beyond", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash", "raid5-mode",
+        string[] newest = ["fail-io-meanwhile", "fail-io-after", "null-mode", "null-reads-zeroes", "resized", "write-beyond", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash", "raid5-mode",
             "array-raid0", "array-raid1", "array-raid6", "degraded-raid1", "degraded-raid6", "reconstruct-raid6", "raid5-crash",
             "raid5-parity-after-crash", "degraded-raid5-served", "end-degraded-raid5"];
-        string[] oldest = ["resize-too-old", "copy-over-crash", "serve-same-device", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
+        string[] oldest = ["resize-too-old", "fail-io-too-old", "copy-over-crash", "serve-same-device", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
             "list-orphan", "delete", "deleted"];
         return kernel == GuestKernel.Linux73 ? [.. both, .. newest] : [.. both, .. oldest];
     }

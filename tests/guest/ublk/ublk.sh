@@ -1,4 +1,4 @@
-# The ublk checks, run in a guest. $zero_copy and $resize say whether this kernel has these features, $handovers the ways to hand a
+# The ublk checks, run in a guest. $zero_copy, $resize and $fail_io say whether this kernel has these features, $handovers the ways to hand a
 # device over that it has, $levels which arrays to make, $parts what to do.
 
 # Profiling what is compiled costs more than it brings in an emulated guest.
@@ -234,6 +234,30 @@ recovery() {
   }
 }
 
+# Where the kernel can do it, requests fail while there is no server, and succeed again afterwards.
+failing() {
+  rm -f /tmp/disk
+  if [ $fail_io = no ]; then
+    refuse fail-io-too-old tell READY "serve file:/tmp/disk,size=32M recovery=fail"
+    return
+  fi
+  start file:/tmp/disk,size=32M recovery=fail || return
+  check fail-io-before dd if=/dev/zero of=$dev bs=4k count=1 oflag=direct
+  crash
+  within 30 sh -c "! dd if=/dev/zero of=$dev bs=4k count=1 oflag=direct"
+  refuse fail-io-meanwhile timeout 20 dd if=/dev/zero of=$dev bs=4k count=1 oflag=direct
+  start file:/tmp/disk recovery=fail || return
+  check fail-io-after dd if=/dev/zero of=$dev bs=4k count=1 oflag=direct
+  stop
+
+  # A null volume fills nothing: its reads must not show what the kernel's memory held.
+  start null:32M queues=1 && {
+    grep -q "reads are copied" $out && pass null-mode "$(grep -m 1 NOTE $out)" || fail null-mode "$(grep NOTE $out)"
+    check null-reads-zeroes sh -c "cmp -n 1048576 $dev /dev/zero"
+    stop
+  }
+}
+
 stopping() {
   rm -f /tmp/disk
   start file:/tmp/disk,size=32M || return
@@ -368,12 +392,13 @@ mkdir -p /mnt/a
 for m in ublk_drv ext4 xfs; do modprobe $m; done
 # Four small drives in the kernel's memory, /dev/nullb0 to 3.
 modprobe null_blk nr_devices=0
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 for i in 0 1 2 3; do
   drive=/sys/kernel/config/nullb/nullb$i
   mkdir $drive
   for setting in size=64 memory_backed=1 discard=1 blocksize=512 power=1; do echo ${setting#*=} >$drive/${setting%=*}; done
 done
-ls -l /dev/nullb*
+[ -b /dev/nullb3 ] || fail drives
 for part in $parts; do
   began=$(cut -d. -f1 /proc/uptime)
   $part
