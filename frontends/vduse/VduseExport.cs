@@ -51,7 +51,7 @@ internal sealed class VduseExport : IExport
         ILogger log = context.Logging.CreateLogger("vduse");
         VirtioBlkDevice virtio = Describe(spec, options);
         using VduseControl control = VduseControl.Open();
-        VduseStateFile state = OpenState(context.StateDirectory, options, virtio, out bool isKnown);
+        VduseStateFile state = OpenState(context.StateDirectory, options, new VduseShape(options.Queues, options.QueueSize, virtio.OfferedFeatures, spec.VolumeUuid), out bool isKnown);
         VduseSession? session = null;
         try
         {
@@ -161,12 +161,12 @@ internal sealed class VduseExport : IExport
         }
     }
 
-    private static VduseStateFile OpenState(string directory, VduseOptions options, VirtioBlkDevice virtio, out bool isKnown)
+    private static VduseStateFile OpenState(string directory, VduseOptions options, VduseShape shape, out bool isKnown)
     {
         string path = Path.Combine(directory, $"vduse-{options.Name}.state");
         try
         {
-            return VduseStateFile.Open(path, options.Queues, options.QueueSize, virtio.OfferedFeatures, out isKnown);
+            return VduseStateFile.Open(path, shape, out isKnown);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
