@@ -21,7 +21,7 @@ public sealed class VduseGuestTests
             .Memory(3072)
             .Cpus(4)
             .Polyblk()
-            .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio")
+            .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.VdpaClient", "release"), "/opt/client")
             .Script($"levels='{string.Join(' ', levels)}' parts='{only ?? "refusals arrays filesystems vhost leaks"}'\n"

@@ -62,8 +62,9 @@ refusals() {
   because no-driver-remedy 'modprobe virtio_vdpa'
   mv /tmp/virtio_vdpa.away $module
   equal refused-leaves-nothing "$(ls /dev/vduse)" control
-  echo 'user:x:1000:1000::/tmp:/bin/sh' >>/etc/passwd
-  refuse not-root setuidgid user sh -c 'polyblk --state /tmp/user volume create mine --level none ram:16MiB >/dev/null && polyblk --state /tmp/user serve mine --frontend vduse'
+  polyblk --state /tmp/user volume create mine --level none ram:16MiB
+  chown -R 1000:1000 /tmp/user
+  refuse not-root setpriv --reuid 1000 --regid 1000 --clear-groups polyblk --state /tmp/user serve mine --frontend vduse
   because not-root-remedy 'run as root'
 }
 
@@ -91,6 +92,7 @@ verify() {
 # Each level, with a disk of one queue and one of four for the same volume; then a drive fails under it.
 arrays() {
   modprobe null_blk nr_devices=0
+  mount -t configfs none /sys/kernel/config
   for level in $levels; do
     null_disks
     check create-$level polyblk volume create $level --level $level --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
@@ -116,6 +118,7 @@ arrays() {
 # A disk with file systems on it; its target ends, is killed and comes back.
 filesystems() {
   check create volume data raid5 3 160MiB
+  polyblk volume create other --level none ram:16MiB
   check serve serve data --frontend vduse --attach virtio --queues 2 --queue-size 128 || return
   equal optimal "$(cat /sys/block/vda/queue/optimal_io_size)" 131072
   check ext4 mkfs.ext4 -q -F /dev/vda
@@ -149,8 +152,7 @@ filesystems() {
     if [ $kill = 1 ]; then
       refuse other-shape polyblk serve data --frontend vduse --attach virtio --queues 4
       because other-shape-reason 'with the same options as before'
-      polyblk volume create alone --level none ram:16MiB
-      refuse other-volume polyblk serve alone --frontend vduse --vduse-name data --queues 2 --queue-size 128
+      refuse other-volume polyblk serve other --frontend vduse --vduse-name data --queues 2 --queue-size 128
       because other-volume-reason 'is taken by an attached VDUSE device'
     fi
     check serve-$kill serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
