@@ -29,8 +29,13 @@ internal static class VdpaTool
     /// <summary>The tool's path, or null.</summary>
     public static string? Find() => FindProgram("vdpa");
 
-    /// <summary>Whether a device is on the bus.</summary>
-    public static bool IsAttached(string name) => Directory.Exists(DeviceFolder(name));
+    /// <summary>Whether the VDUSE device of that name is on the bus. A device of another kind may have the name there.</summary>
+    public static bool IsAttached(string name)
+    {
+        var link = new DirectoryInfo(DeviceFolder(name));
+        return link.Exists && link.ResolveLinkTarget(returnFinalTarget: true) is { } device
+            && device.FullName.Contains($"/vduse/{name}/", StringComparison.Ordinal);
+    }
 
     /// <summary>Whether a bus driver is loaded.</summary>
     public static bool HasDriver(VdpaAttachment kind) => Directory.Exists(DriverFolder(kind));

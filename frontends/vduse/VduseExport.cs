@@ -57,6 +57,12 @@ internal sealed class VduseExport : IExport
         {
             VduseDeviceFile kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log);
             session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log);
+            if (session.Recovered)
+            {
+                // The volume may have been resized while nobody served it.
+                session.ChangeCapacity();
+            }
+
             string node = options.Attachment != VdpaAttachment.None
                 ? await VdpaTool.AttachAsync(options.Name, options.Attachment, cancellation).ConfigureAwait(false)
                 : VdpaTool.FindNode(options.Name) ?? $"/dev/vduse/{options.Name}";
@@ -194,7 +200,7 @@ internal sealed class VduseExport : IExport
         {
             options.Attachment == VdpaAttachment.Vhost
                 ? "vhost_vdpa maps the guest's memory: no bounce copy." : "virtio_vdpa copies data through bounce pages in the kernel.",
-            $"The kernel's VDUSE has API version {control.KernelApiVersion}; version 0 is used, since 1 adds nothing for block devices.",
+            $"VDUSE API version {control.ApiVersion}.",
         };
         if (session.Recovered)
         {

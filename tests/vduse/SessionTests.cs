@@ -83,6 +83,10 @@ public sealed class SessionTests : IAsyncLifetime
         Assert.Equal(VIRTIO_BLK_S_OK, (await Do(1, VIRTIO_BLK_T_FLUSH, 0, [], 0)).Status);
         response = await _kernel.SendAsync(new vduse_dev_request { type = VDUSE_GET_VQ_STATE, vq_index = 9 });
         Assert.Equal(VDUSE_REQ_RESULT_FAILED, response.result);
+        response = await _kernel.SendAsync(new vduse_dev_request { type = VDUSE_SET_VQ_GROUP_ASID });
+        Assert.Equal(VDUSE_REQ_RESULT_OK, response.result);
+        response = await _kernel.SendAsync(new vduse_dev_request { type = VDUSE_SET_VQ_GROUP_ASID, asid = 1 });
+        Assert.Equal(VDUSE_REQ_RESULT_FAILED, response.result);
         response = await _kernel.SendAsync(new vduse_dev_request { type = 77 });
         Assert.Equal(VDUSE_REQ_RESULT_FAILED, response.result);
     }

@@ -13,6 +13,7 @@ public sealed class CoherenceGuestTests
         await using GuestVm guest = new GuestVmBuilder("coherence", GuestKernel.Linux612)
             .Memory(2560)
             .Cpus(4)
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
             .Polyblk()
             .Programs("vdpa", "nbd-client")
             .File(LibBlkio, LibBlkio)

@@ -20,6 +20,7 @@ public sealed class VduseGuestTests
         await using GuestVm guest = new GuestVmBuilder("vduse", kernel)
             .Memory(3072)
             .Cpus(4)
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
             .Polyblk()
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)

@@ -54,7 +54,7 @@ refusals() {
   polyblk volume create alone --level none ram:16MiB
   refuse no-module polyblk serve alone --frontend vduse
   because no-module-remedy 'modprobe vduse'
-  modprobe vduse && modprobe virtio_blk
+  modprobe vduse
   # modprobe is tried by the target itself: the module has to be out of its reach.
   module=$(find /lib/modules -name 'virtio_vdpa.ko')
   mv $module /tmp/virtio_vdpa.away
@@ -67,6 +67,9 @@ refusals() {
   refuse not-root setpriv --reuid 1000 --regid 1000 --clear-groups polyblk --state /tmp/user serve mine --frontend vduse
   because not-root-remedy 'run as root'
 }
+
+# modules: what the other parts need.
+modules() { for m in vduse virtio_vdpa virtio_blk ext4 xfs; do modprobe $m; done; }
 
 # null_disks: four fresh drives of 64 MiB that can be made to fail.
 null_disks() {
@@ -91,6 +94,7 @@ verify() {
 
 # Each level, with a disk of one queue and one of four for the same volume; then a drive fails under it.
 arrays() {
+  modules
   modprobe null_blk nr_devices=0
   mount -t configfs none /sys/kernel/config
   for level in $levels; do
@@ -102,6 +106,7 @@ arrays() {
     before=$(direct_sum /dev/vda 32 4)
     equal same-$level "$(direct_sum /dev/vdb 32 4)" "$before"
     verify healthy-$level 7
+    [ $level = raid0 ] || check synced-$level within 120 grep 'resync is complete' /tmp/$level.err
     echo +0-131071 >/sys/kernel/config/nullb/nullb1/badblocks
     if [ $level = raid0 ]; then
       refuse failed-$level dd if=/dev/vda of=/dev/null bs=1M count=40 iflag=direct
@@ -117,6 +122,7 @@ arrays() {
 
 # A disk with file systems on it; its target ends, is killed and comes back.
 filesystems() {
+  modules
   check create volume data raid5 3 160MiB
   polyblk volume create other --level none ram:16MiB
   check serve serve data --frontend vduse --attach virtio --queues 2 --queue-size 128 || return
@@ -201,7 +207,8 @@ filesystems() {
 
 # Attached and detached by hand, given from one bus driver to the other, and driven by libblkio while the target is killed.
 vhost() {
-  modprobe virtio_vdpa && modprobe vhost_vdpa
+  modules
+  modprobe vhost_vdpa
   client() { dotnet /opt/client/Polyblk.VdpaClient.dll verify "$@"; }
   check create-vhost volume vm raid1 2 64MiB
   check serve-vhost serve vm --frontend vduse --queues 2 || return
@@ -243,9 +250,8 @@ vhost() {
   nothing_left vhost
 }
 
-leaks() { check cycle-100 dotnet /opt/client/Polyblk.VdpaClient.dll cycle 100 && nothing_left leaks; }
+leaks() { modules; check cycle-100 dotnet /opt/client/Polyblk.VdpaClient.dll cycle 100 && nothing_left leaks; }
 
-for m in ext4 xfs; do modprobe $m; done
 for part in $parts; do
   read -r begin _ </proc/uptime
   $part
