@@ -120,7 +120,7 @@ internal sealed class VduseExport : IExport
         if (mode != StopMode.HandOver)
         {
             string? node = VdpaTool.FindNode(_options.Name);
-            if (mode == StopMode.IfIdle && node is not null && VdpaTool.FindUser(node) is { } user)
+            if (mode == StopMode.IfIdle && node is not null && NodeUsers.Find(node) is { } user)
             {
                 throw new FrontendException($"{node} is in use: {user}. Unmount it or end that process first, or stop with force.");
             }
