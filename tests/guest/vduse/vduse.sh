@@ -90,7 +90,7 @@ null_disks() {
 
 # verify NAME SEED: random writes of mixed sizes over one queue and over four at once, all of them read back and held against what was written.
 verify() {
-  check $1 fio --ioengine=libaio --direct=1 --rw=randrw --bsrange=4k-64k --size=2M --io_size=4M --iodepth=8 --verify=crc32c --verify_fatal=1 --randseed=$2 --minimal \
+  check $1 fio --ioengine=libaio --direct=1 --rw=randwrite --bsrange=4k-64k --size=2M --iodepth=8 --verify=crc32c --verify_fatal=1 --randseed=$2 --minimal \
     --name=one --filename=/dev/vda --name=four --filename=/dev/vdb --offset=8M --offset_increment=4M --numjobs=4
 }
 
