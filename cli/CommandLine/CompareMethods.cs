@@ -73,14 +73,15 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
         () => Availability("vhost-user", byFio: false),
         (path, size) => new VhostUserEndpoint(path, count, size));
 
+    /// <summary>The volume's name has this process in it: by it the driver's devices are told from those of another comparison.</summary>
     private PolyblkMethod Ublk(string mode, bool isInMemory)
     {
-        var server = new PolyblkServer(program, $"ublk-{mode}", level, [new ServerExport("ublk", false, ["--copy-mode", mode, "--queues", $"{queues}"])]);
+        var server = new PolyblkServer(program, $"ublk-{mode}-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--copy-mode", mode, "--queues", $"{queues}"])]);
         MethodFacts facts = KnownFacts.Frontend("ublk", mode, $"ublk, {mode}, {LevelTitle}", Vantage.Host, isMultiQueue: true) with { CopyMode = mode };
         return new PolyblkMethod(
             facts, $"polyblk serving the {LevelTitle} volume as /dev/ublkbN, {mode}", server, 0, () => UblkAvailability(mode, isInMemory), (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = (scratch, device) => KernelDevices.RemoveUblkAsync(program, scratch, device),
+            CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
         };
     }
 
@@ -97,7 +98,7 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
             () => Availability("vduse", byFio: true),
             (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = (_, _) => KernelDevices.RemoveVdpaAsync(name),
+            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
         };
     }
 

@@ -1,22 +1,35 @@
 // Devices of the kernel that outlive their server while somebody (udev, a stray fio) has them open at the moment of its end: taken away here.
 
 using System.Globalization;
+using System.Text.Json;
 
 namespace Polyblk.Compare.Methods;
 
 /// <summary>Removes what a method's server left in the kernel. Only devices that this comparison made.</summary>
 public static class KernelDevices
 {
-    /// <summary>Deletes a ublk device that is still there. <c>polyblk ublk delete</c> refuses those that are not this state directory's.</summary>
-    public static async Task RemoveUblkAsync(PolyblkProgram program, ScratchSpace scratch, string device)
+    /// <summary>Deletes what is left of the ublk devices of a volume of ours.</summary>
+    public static async Task RemoveUblkAsync(PolyblkServer server, ScratchSpace scratch)
     {
-        ArgumentNullException.ThrowIfNull(program);
+        ArgumentNullException.ThrowIfNull(server);
         ArgumentNullException.ThrowIfNull(scratch);
-        if (File.Exists(device))
+        if (!File.Exists("/dev/ublk-control"))
         {
-            string number = new([.. device.Where(char.IsAsciiDigit)]);
-            _ = int.Parse(number, CultureInfo.InvariantCulture);
-            await Command.RunAsync([.. program.Command, "ublk", "delete", number, "--force", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+            return;
+        }
+
+        string list = await Command.RunAsync([.. server.Program.Command, "ublk", "list", "--json", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+        using JsonDocument devices = JsonDocument.Parse(list);
+        foreach (JsonElement device in devices.RootElement.EnumerateArray())
+        {
+            // A server that died before it had noted its device is known by its process id.
+            bool isNoted = device.TryGetProperty("volume", out JsonElement volume) && volume.GetString() == server.Volume;
+            bool isServers = device.TryGetProperty("serverPid", out JsonElement pid) && pid.GetInt32() == server.LastProcessId;
+            if (isNoted || isServers)
+            {
+                string number = device.GetProperty("number").GetUInt32().ToString(CultureInfo.InvariantCulture);
+                await Command.RunAsync([.. server.Program.Command, "ublk", "delete", number, "--force", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+            }
         }
     }
 

@@ -36,19 +36,25 @@ public sealed class LoopDevice : IDeliveryMethod
     /// <summary>Makes a loop device over a file, with direct I/O where the file system has it.</summary>
     internal static async Task<(string Device, string Command)> AttachAsync(string file, CancellationToken cancellation)
     {
-        string[] direct = ["losetup", "--find", "--show", "--direct-io=on", file];
-        try
+        // util-linux with direct I/O; without, since tmpfs has none before Linux 6.6; and what every losetup knows.
+        string[][] ways = [["losetup", "--find", "--show", "--direct-io=on", file], ["losetup", "--find", "--show", file]];
+        foreach (string[] way in ways)
         {
-            return ((await Command.RunAsync(direct, cancellation).ConfigureAwait(false)).Trim(), string.Join(' ', direct));
+            try
+            {
+                return ((await Command.RunAsync(way, cancellation).ConfigureAwait(false)).Trim(), string.Join(' ', way));
+            }
+            catch (MethodException)
+            {
+                continue;
+            }
         }
-        catch (MethodException)
-        {
-            // tmpfs has no direct I/O before Linux 6.6.
-            string[] buffered = ["losetup", "--find", "--show", file];
-            return ((await Command.RunAsync(buffered, cancellation).ConfigureAwait(false)).Trim(), string.Join(' ', buffered));
-        }
+
+        string device = (await Command.RunAsync(["losetup", "-f"], cancellation).ConfigureAwait(false)).Trim();
+        await Command.RunAsync(["losetup", device, file], cancellation).ConfigureAwait(false);
+        return (device, $"losetup {device} {file}");
     }
 
     internal static async ValueTask DetachAsync(string device) =>
-        await Command.RunAsync(["losetup", "--detach", device], CancellationToken.None).ConfigureAwait(false);
+        await Command.RunAsync(["losetup", "-d", device], CancellationToken.None).ConfigureAwait(false);
 }

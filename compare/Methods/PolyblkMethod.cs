@@ -15,7 +15,7 @@ public sealed class PolyblkMethod(
     : IDeliveryMethod
 {
     /// <summary>Takes away what the server leaves in place while somebody has it open: a device of the kernel. Null where there is none.</summary>
-    public Func<ScratchSpace, string, Task>? CleanUp { get; init; }
+    public Func<ScratchSpace, Task>? CleanUp { get; init; }
 
     public MethodFacts Facts => facts;
 
@@ -26,16 +26,23 @@ public sealed class PolyblkMethod(
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
-        await server.AddUserAsync(scratch, cancellation).ConfigureAwait(false);
+        try
+        {
+            await server.AddUserAsync(scratch, cancellation).ConfigureAwait(false);
+        }
+        catch when (CleanUp is not null)
+        {
+            await CleanUp(scratch).ConfigureAwait(false);
+            throw;
+        }
+
         return new Running(server, export, scratch, endpoint(server.Endpoints[export], scratch.SpanBytes), CleanUp);
     }
 
     private sealed class Running(
-        PolyblkServer server, int export, ScratchSpace scratch, LoadEndpoint endpoint, Func<ScratchSpace, string, Task>? cleanUp)
+        PolyblkServer server, int export, ScratchSpace scratch, LoadEndpoint endpoint, Func<ScratchSpace, Task>? cleanUp)
         : IRunningMethod, IRestartable
     {
-        private readonly string _place = server.Endpoints[export];
-
         public LoadEndpoint Endpoint => endpoint;
 
         public IReadOnlyList<int> ProcessIds => server.ProcessIds;
@@ -53,7 +60,7 @@ public sealed class PolyblkMethod(
             await server.RemoveUserAsync().ConfigureAwait(false);
             if (cleanUp is not null)
             {
-                await cleanUp(scratch, _place).ConfigureAwait(false);
+                await cleanUp(scratch).ConfigureAwait(false);
             }
         }
     }

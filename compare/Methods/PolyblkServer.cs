@@ -41,6 +41,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     /// <summary>The serving process, or none while it is down.</summary>
     public IReadOnlyList<int> ProcessIds => _child is null ? [] : [_child.Id];
 
+    /// <summary>The process that served last, whether or not it lives; 0 before the first.</summary>
+    public int LastProcessId { get; private set; }
+
     /// <summary>What was run.</summary>
     public IReadOnlyList<string> Commands => _commands;
 
@@ -116,6 +119,7 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
                 "--json", "--log-level", "warning", .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
             ],
             scratch.TargetCpus);
+        LastProcessId = child.Id;
         string? line = null;
         try
         {

@@ -1,8 +1,9 @@
 # Sourced by every guest script (busybox sh). Messages to the host go through descriptor 3, one line each.
 
-# Reports a check: pass NAME [DETAIL], fail NAME [DETAIL].
-pass() { n=$1; shift; echo "CHECK $n ok $*"; printf 'CHECK %s ok %s\n' "$n" "$*" >&3; }
-fail() { n=$1; shift; echo "CHECK $n FAIL $*"; printf 'CHECK %s FAIL %s\n' "$n" "$*" >&3; }
+# Reports a check: pass NAME [DETAIL], fail NAME [DETAIL]. The log has the time since the boot, too.
+pass() { report "$1" ok "$@"; }
+fail() { report "$1" FAIL "$@"; }
+report() { n=$1 outcome=$2; shift 3; read -r up _ </proc/uptime; echo "[$up] CHECK $n $outcome $*"; printf 'CHECK %s %s %s\n' "$n" "$outcome" "$*" >&3; }
 
 # check NAME COMMAND...: runs the command; its output goes to the log, its last line is the detail.
 check() {
