@@ -91,7 +91,7 @@ public sealed class ReportPageTests
     }
 
     [Fact]
-    public async Task The_three_files_are_written_whole()
+    public async Task The_files_are_written_whole()
     {
         string folder = Path.Combine(TestPaths.Artifacts, "files");
         if (Directory.Exists(folder))
