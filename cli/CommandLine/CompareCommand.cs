@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Methods;
@@ -12,6 +13,7 @@ using Polyblk.Compare.Verdict;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Machine;
 using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine;
@@ -22,11 +24,12 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private const int MostCpusOfASide = 8;
 
     private readonly CompareOptions _options = new();
+    private readonly CompareGuestOptions _guestOptions = new();
 
     public Command Build()
     {
         var command = new Command("compare", "Measure the ways of attaching a volume side by side, on scratch files; needs no preparation.");
-        foreach (Option option in _options.All)
+        foreach (Option option in _options.All.Concat(_guestOptions.All))
         {
             command.Options.Add(option);
         }
@@ -34,6 +37,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         command.SetAction(RunAsync);
         HelpWithExamples.Add(
             command, "polyblk compare", "polyblk compare --full --out results", "polyblk compare --fio my.fio --methods ublk,nbd --runtime 10",
+            "# every method, also where this host's kernel lacks some", "polyblk compare --inside-guest --out results",
             "polyblk compare --diff old/results.json new/results.json");
         return command;
     }
@@ -46,21 +50,28 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
         }
 
+        CompareGuestRequest guest = _guestOptions.Read(parsed);
+        if (guest.IsInside)
+        {
+            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All).ConfigureAwait(false);
+        }
+
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         CompareRequest request = await _options.ReadAsync(parsed, load.Count, cancellation).ConfigureAwait(false);
         ComparisonResults results;
         IReadOnlyList<IDeliveryMethod> methods;
-        using (ScratchSpace scratch = MakeScratch(request, target, load))
+        MachineCache.OnProgress = terminal.Note;
+        using (ScratchSpace scratch = MakeScratch(request, guest, target, load))
         {
             using var interruption = new Interruption(onForced: scratch.Dispose);
-            methods = Methods(request, scratch.IsInMemory, target.Count);
+            methods = Methods(request, guest, scratch.IsInMemory, target.Count);
             ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, interruption.Token).ConfigureAwait(false);
             if (!request.IsQuick)
             {
                 terminal.WriteLine(Estimate(plan));
             }
 
-            results = await RunWithProgressAsync(terminal, plan, scratch, interruption.Token).ConfigureAwait(false);
+            results = await RunWithProgressAsync(terminal, plan, scratch, _guestOptions.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
         }
 
         TableReport.Write(terminal.Ansi, results);
@@ -111,9 +122,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         return cpus.Count == 1 ? (cpus, cpus) : ([.. cpus.TakeLast(2 * each).Take(each)], [.. cpus.TakeLast(each)]);
     }
 
-    private ScratchSpace MakeScratch(CompareRequest request, IReadOnlyList<int> target, IReadOnlyList<int> load)
+    private ScratchSpace MakeScratch(CompareRequest request, CompareGuestRequest guest, IReadOnlyList<int> target, IReadOnlyList<int> load)
     {
-        int files = Methods(request, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
+        int files = Methods(request, guest, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
         try
         {
             return ScratchSpace.Create(request.Directory, request.MemberBytes, request.Members, files, target, load);
@@ -124,9 +135,15 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, bool isInMemory, int targetCpus)
+    private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, CompareGuestRequest guest, bool isInMemory, int targetCpus)
     {
-        var all = new CompareMethods(frontends, new PolyblkProgram(SelfCommand()), request.Level, Math.Max(2, targetCpus)).Host(isInMemory);
+        var program = new PolyblkProgram(SelfCommand());
+        IDeliveryMethod[] all =
+        [
+            .. guest.Vantages.SelectMany(v => v == Vantage.Host
+                ? new CompareMethods(frontends, program, request.Level, Math.Max(2, targetCpus)).Host(isInMemory)
+                : new CompareGuestMethods(frontends, program, request.Level, guest).All()),
+        ];
         IDeliveryMethod[] wanted =
         [
             .. all.Where((m, i) => i == 0 || (request.Methods.Count == 0
@@ -145,7 +162,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         return new ComparisonPlan
         {
             Methods = methods,
-            Loads = [.. fio is null ? [] : new ILoadGenerator[] { new FioLoad(fio, scratch) }, new VhostUserLoad(), new DriveLoad()],
+            Loads = [.. fio is null ? [] : new ILoadGenerator[] { new FioLoad(fio, scratch) }, new VhostUserLoad(), new DriveLoad(), new GuestFioLoad()],
             Workloads = request.Workloads,
             Baseline = methods[0].Name,
             Rounds = request.Rounds,
@@ -176,11 +193,12 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     }
 
     private static async Task<ComparisonResults> RunWithProgressAsync(
-        Terminal terminal, ComparisonPlan plan, ScratchSpace scratch, CancellationToken cancellation)
+        Terminal terminal, ComparisonPlan plan, ScratchSpace scratch, bool inLines, CancellationToken cancellation)
     {
-        if (!terminal.IsInteractive)
+        if (inLines || !terminal.IsInteractive)
         {
-            return await new ComparisonRunner(plan, scratch, _ => { }).RunAsync(cancellation).ConfigureAwait(false);
+            Action<ComparisonProgress> say = inLines ? p => terminal.WriteLine(new ProgressLine(p.Done, p.Total, p.What).ToString()) : _ => { };
+            return await new ComparisonRunner(plan, scratch, say).RunAsync(cancellation).ConfigureAwait(false);
         }
 
         return await terminal.Ansi.Progress().AutoClear(true).StartAsync(async context =>

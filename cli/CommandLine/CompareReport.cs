@@ -12,7 +12,7 @@ internal static class CompareReport
     public static Comparison Record(
         ComparisonResults results, CompareRequest request, IReadOnlyList<IDeliveryMethod> methods, IEnumerable<IFrontend> frontends)
     {
-        var environment = new EnvironmentFacts
+        EnvironmentFacts environment = GuestEnvironment.Complete(new EnvironmentFacts
         {
             Host = Environment.MachineName,
             Kernel = results.Host.Kernel,
@@ -25,7 +25,7 @@ internal static class CompareReport
             DotnetVersion = Environment.Version.ToString(),
             FioVersion = results.Methods.Select(m => m.Load).FirstOrDefault(l => l?.StartsWith("fio", StringComparison.Ordinal) == true),
             Scratch = $"{results.Host.Scratch}: {results.Host.ScratchReason}",
-        };
+        }, hasMachine: methods.Any(m => m.Facts.Vantage == Vantage.Guest && results.Methods.Any(r => r.Name == m.Name && r.Ran)));
         int members = results.Settings.Members;
         var volume = new VolumeFacts
         {

@@ -5,7 +5,8 @@ namespace Polyblk.Compare.Methods;
 
 /// <summary>A baseline: one file like the members, without a frontend and without an array.</summary>
 /// <param name="byFio">Driven by fio, as block devices are; otherwise by this program's I/O core, as the members are.</param>
-public sealed class BareFile(bool byFio = false) : IDeliveryMethod
+/// <param name="fileName">Name of its file in the scratch space; null for one of its own.</param>
+public sealed class BareFile(bool byFio = false, string? fileName = null) : IDeliveryMethod
 {
     /// <summary>Id of the one that fio drives.</summary>
     public const string FioId = "bare-drive-fio@host";
@@ -23,7 +24,7 @@ public sealed class BareFile(bool byFio = false) : IDeliveryMethod
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
-        string path = scratch.PathOf(byFio ? "bare-fio.img" : "bare.img");
+        string path = scratch.PathOf(fileName ?? (byFio ? "bare-fio.img" : "bare.img"));
         await ScratchFile.CreateAsync(path, scratch.MemberBytes, cancellation).ConfigureAwait(false);
         return new RunningEndpoint(byFio ? new BlockEndpoint(path, scratch.SpanBytes) : new FileEndpoint(path, scratch.SpanBytes));
     }

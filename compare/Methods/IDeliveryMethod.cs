@@ -57,6 +57,9 @@ public interface IRunningMethod : IAsyncDisposable
     /// <summary>The processes that serve, whose processor time counts as the target's.</summary>
     IReadOnlyList<int> ProcessIds { get; }
 
+    /// <summary>Processes that belong to the load's side beside the load itself: a virtual machine. Their work is no noise.</summary>
+    IReadOnlyList<int> LoadProcessIds => [];
+
     /// <summary>The commands that were run, so that a reader can repeat them.</summary>
     IReadOnlyList<string> Commands { get; }
 

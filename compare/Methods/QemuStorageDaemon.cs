@@ -4,7 +4,8 @@ using Polyblk.Compare.Results;
 namespace Polyblk.Compare.Methods;
 
 /// <summary>The peer: qemu-storage-daemon's vhost-user-blk export of one file, with one iothread.</summary>
-public sealed class QemuStorageDaemon : IDeliveryMethod
+/// <param name="fileName">Name of its file and socket in the scratch space.</param>
+public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
 {
     private static readonly MethodNeeds s_needs = new() { SharedMemory = true, Programs = [StorageDaemonProcess.Program, "QEMU"] };
 
@@ -18,9 +19,9 @@ public sealed class QemuStorageDaemon : IDeliveryMethod
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
-        string file = scratch.PathOf("qsd.img");
+        string file = scratch.PathOf($"{fileName}.img");
         await ScratchFile.CreateAsync(file, scratch.MemberBytes, cancellation).ConfigureAwait(false);
-        string socket = scratch.PathOf("qsd.sock");
+        string socket = scratch.PathOf($"{fileName}.sock");
         var daemon = new StorageDaemonProcess(
             file,
             $"vhost-user-blk,id=export,node-name=drive,addr.type=unix,addr.path={socket},writable=on,num-queues=1,iothread=io",

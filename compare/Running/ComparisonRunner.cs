@@ -208,7 +208,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             (before, after) = begins ? (now, now) : (before, now);
         }
 
-        var noise = new NoiseMeter(running.ProcessIds);
+        var noise = new NoiseMeter([.. running.ProcessIds, .. running.LoadProcessIds]);
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
         try
         {

@@ -90,6 +90,9 @@ public sealed unsafe class Reactor : IDisposable
     /// <summary>The processor it is pinned to, or null.</summary>
     public int? Cpu => _options.Cpu;
 
+    /// <summary>Where threads that wait in its place may run, or null for <see cref="Cpu"/>.</summary>
+    public CpuSet? HelperCpus => _options.HelperCpus;
+
     /// <summary>The main ring, for drives; null when io_uring is not to be had here (see <see cref="RingNotice"/>).</summary>
     public IoUring? Ring { get; private set; }
 
@@ -371,6 +374,12 @@ public sealed unsafe class Reactor : IDisposable
         {
             Ring = ring;
             _rings = [ring!];
+            if (HelperCpus is CpuSet helpers)
+            {
+                // Linux 5.14. Without it the kernel's workers stay on this processor: slower, not wrong.
+                _ = ring!.PinWorkers(helpers);
+            }
+
             WatchRing(ring!);
         }
 
@@ -494,6 +503,11 @@ public sealed unsafe class Reactor : IDisposable
         {
             Sleep();
         }
+        else if (busy == 0 && WaitsForKernel())
+        {
+            // Whoever does that work may be waiting for this processor: a driver's thread (loop, dm-crypt), softirqd, an io_uring worker.
+            Libc.sched_yield();
+        }
     }
 
     private void Sleep()
@@ -540,6 +554,19 @@ public sealed unsafe class Reactor : IDisposable
         _running = null;
 
         // One window of turns before the next sleep, whatever the spin time: it takes the work for which the reactor was woken.
+    }
+
+    private bool WaitsForKernel()
+    {
+        foreach (IoUring ring in _rings)
+        {
+            if (ring.InFlight != 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private bool RingsAreQuiet()

@@ -58,7 +58,7 @@ public static class FioJob
         [
             "--output-format=json", "--name=verify", .. target.Options, .. target.IsBlockDevice ? new[] { "--ioengine=io_uring", "--direct=1" } : [],
             "--thread=1", "--rw=write", $"--bs={BlockBytes}", "--iodepth=8", $"--size={target.SizeBytes / BlockBytes * BlockBytes}", "--end_fsync=1",
-            "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", string.Create(CultureInfo.InvariantCulture, $"--randseed={seed}"),
+            "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", string.Create(CultureInfo.InvariantCulture, $"--randseed={seed}"),
         ];
     }
 
