@@ -100,12 +100,12 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
 
     private GuestMethod Ublk()
     {
-        var server = new PolyblkServer(program, $"{Prefix}-ublk", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
+        var server = new PolyblkServer(program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
         MethodFacts facts = KnownFacts.Frontend("ublk", "host-device", $"ublk, host_device, {Title}", Vantage.Guest, isMultiQueue: true);
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume as /dev/ublkbN, opened by QEMU's virtio-blk with one iothread", server, 0, () => Availability("ublk"), (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = (scratch, device) => KernelDevices.RemoveUblkAsync(program, scratch, device),
+            CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
         };
         return new GuestMethod(_session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1));
     }
@@ -119,7 +119,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume through VDUSE and vhost_vdpa", server, 0, () => Availability("vduse"), (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = (_, _) => KernelDevices.RemoveVdpaAsync(name),
+            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
         };
         return new GuestMethod(_session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
     }
