@@ -21,7 +21,7 @@ public sealed class UblkGuestTests
         await using GuestVm guest = new GuestVmBuilder("ublk", kernel)
             .Memory(3072)
             .Cpus(4)
-            .Timeout(TimeSpan.FromMinutes(20))
+            .Timeout(TimeSpan.FromMinutes(25))
             .Programs("fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "blockdev", "sha256sum", "mount", "umount")
             .Polyblk()
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.UblkTestHost", "release"), "/opt/host")

@@ -15,7 +15,7 @@ launch() {
   : >$out
   "$@" dotnet /opt/host/Polyblk.UblkTestHost.dll <>$in >>$out 2>&1 &
   host_pid=$!
-  within 120 grep -q '^UP' $out
+  within 300 grep -q '^UP' $out
 }
 
 # tell ANSWER LINE: sends a line to the server, which is started when none runs, and waits for its answer.
@@ -23,7 +23,7 @@ tell() {
   [ -n "$host_pid" ] && test -d /proc/$host_pid || launch
   : >$out
   echo "$2" >$in
-  within 120 grep -qE "^($1|ERROR)" $out
+  within 300 grep -qE "^($1|ERROR)" $out
   cat $out
   grep -q "^$1" $out
 }
@@ -125,7 +125,7 @@ serve() {
   : >/tmp/serve.out
   polyblk --state /tmp/pb "$@" >>/tmp/serve.out 2>&1 &
   serve_pid=$!
-  within 120 sh -c "test -b \$(readlink -f /tmp/pb/run/data/ublk/data) && grep -q /dev/ublkb /tmp/serve.out || ! test -d /proc/$serve_pid"
+  within 300 sh -c "test -b \$(readlink -f /tmp/pb/run/data/ublk/data) && grep -q /dev/ublkb /tmp/serve.out || ! test -d /proc/$serve_pid"
   cat /tmp/serve.out
   dev=$(readlink -f /tmp/pb/run/data/ublk/data)
   test -b "$dev" && test -d /proc/$serve_pid || { fail serve "$(tail -n 1 /tmp/serve.out)"; return 1; }
@@ -352,7 +352,7 @@ array_crash() {
   serve ublk recover || return
   wait $load
   equal raid5-crash $? 0
-  within 120 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
+  within 300 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
   check end-raid5 end_serve
   dd if=/dev/zero of=/dev/nullb2 bs=1M oflag=direct 2>/dev/null
   serve serve data --frontend ublk --queues 2 || return
