@@ -22,6 +22,7 @@ public static unsafe partial class Libc
     public struct stat
     {
         [FieldOffset(24)] public uint st_mode;
+        [FieldOffset(40)] public ulong st_rdev;
         [FieldOffset(48)] public long st_size;
         [FieldOffset(56)] public long st_blksize;
     }

@@ -29,8 +29,13 @@ internal static class VdpaTool
     /// <summary>The tool's path, or null.</summary>
     public static string? Find() => FindProgram("vdpa");
 
-    /// <summary>Whether a device is on the bus.</summary>
-    public static bool IsAttached(string name) => Directory.Exists(DeviceFolder(name));
+    /// <summary>Whether the VDUSE device of that name is on the bus. A device of another kind may have the name there.</summary>
+    public static bool IsAttached(string name)
+    {
+        var link = new DirectoryInfo(DeviceFolder(name));
+        return link.Exists && link.ResolveLinkTarget(returnFinalTarget: true) is { } device
+            && device.FullName.Contains($"/vduse/{name}/", StringComparison.Ordinal);
+    }
 
     /// <summary>Whether a bus driver is loaded.</summary>
     public static bool HasDriver(VdpaAttachment kind) => Directory.Exists(DriverFolder(kind));
@@ -99,38 +104,6 @@ internal static class VdpaTool
         }
     }
 
-    /// <summary>Who has a node open: 'mounted', or a process; null when nobody is seen.</summary>
-    public static string? FindUser(string node)
-    {
-        if (File.ReadLines("/proc/self/mounts").Any(l => l.StartsWith(node + " ", StringComparison.Ordinal) || l.StartsWith(node + "p", StringComparison.Ordinal)))
-        {
-            return "it is mounted";
-        }
-
-        foreach (string process in Directory.EnumerateDirectories("/proc"))
-        {
-            if (int.TryParse(Path.GetFileName(process), out int pid) && HasOpen(process, node))
-            {
-                return $"process {pid} has it open";
-            }
-        }
-
-        return null;
-    }
-
-    private static bool HasOpen(string process, string node)
-    {
-        try
-        {
-            return Directory.EnumerateFiles(Path.Combine(process, "fd")).Any(fd => new FileInfo(fd).LinkTarget == node);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // The process ended meanwhile, or is not ours to look at.
-            return false;
-        }
-    }
-
     private static async Task RequireDriverAsync(VdpaAttachment kind, CancellationToken cancellation)
     {
         if (HasDriver(kind))
@@ -165,7 +138,7 @@ internal static class VdpaTool
         {
             if (bound is not null)
             {
-                if (FindNode(name) is { } node && FindUser(node) is { } user)
+                if (FindNode(name) is { } node && NodeUsers.Find(node) is { } user)
                 {
                     throw new FrontendException($"{name} is attached by {bound} as {node} and {user}: end that, or leave out --attach.");
                 }

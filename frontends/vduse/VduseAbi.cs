@@ -1,6 +1,7 @@
-// The kernel's interface of VDUSE: linux/vduse.h, API version 0.
+// The kernel's interface of VDUSE: linux/vduse.h, API versions 0 and 1.
 //
-// API version 1 adds groups of queues and address spaces, which a block device has no use for; kernels that have it serve version 0 too.
+// Version 1 adds groups of queues, each of which may be given an address space of its own: a network device keeps its control queue apart
+// with them. All queues of a block device carry the guest's data; ours are one group in one address space, number 0.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -17,7 +18,9 @@ internal unsafe struct vduse_dev_config
     public ulong features;
     public uint vq_num;
     public uint vq_align;
-    public fixed uint reserved[13];
+    public uint ngroups;
+    public uint nas;
+    public fixed uint reserved[11];
     public uint config_size;
 }
 
@@ -43,7 +46,9 @@ internal unsafe struct vduse_vq_config
 {
     public uint index;
     public ushort max_size;
-    public fixed ushort reserved[13];
+    public ushort reserved1;
+    public uint group;
+    public fixed ushort reserved2[10];
 }
 
 /// <summary>The union of vduse_vq_state_split and vduse_vq_state_packed.</summary>
@@ -77,25 +82,23 @@ internal struct vduse_vq_eventfd
 }
 
 [StructLayout(LayoutKind.Sequential)]
-internal struct vduse_iova_umem
+internal unsafe struct vduse_iova_umem
 {
     public ulong uaddr;
     public ulong iova;
     public ulong size;
-    public ulong reserved0;
-    public ulong reserved1;
-    public ulong reserved2;
+    public uint asid;
+    public fixed uint reserved[5];
 }
 
 [StructLayout(LayoutKind.Sequential)]
-internal struct vduse_iova_info
+internal unsafe struct vduse_iova_info
 {
     public ulong start;
     public ulong last;
     public ulong capability;
-    public ulong reserved0;
-    public ulong reserved1;
-    public ulong reserved2;
+    public uint asid;
+    public fixed uint reserved[5];
 }
 
 /// <summary>struct vduse_dev_request: a message of the kernel.</summary>
@@ -108,6 +111,8 @@ internal struct vduse_dev_request
     [FieldOffset(24)] public byte status;
     [FieldOffset(24)] public ulong iova_start;
     [FieldOffset(32)] public ulong iova_last;
+    [FieldOffset(24)] public uint group;
+    [FieldOffset(28)] public uint asid;
 }
 
 /// <summary>struct vduse_dev_response.</summary>
@@ -125,6 +130,7 @@ internal static class VduseAbi
 {
     public const int VDUSE_NAME_MAX = 256;
     public const ulong VDUSE_API_VERSION = 0;
+    public const ulong VDUSE_API_VERSION_1 = 1;
     public const byte VDUSE_ACCESS_RO = 1;
     public const byte VDUSE_ACCESS_WO = 2;
     public const byte VDUSE_ACCESS_RW = 3;
@@ -133,6 +139,7 @@ internal static class VduseAbi
     public const uint VDUSE_GET_VQ_STATE = 0;
     public const uint VDUSE_SET_STATUS = 1;
     public const uint VDUSE_UPDATE_IOTLB = 2;
+    public const uint VDUSE_SET_VQ_GROUP_ASID = 3;
     public const uint VDUSE_REQ_RESULT_OK = 0;
     public const uint VDUSE_REQ_RESULT_FAILED = 1;
     public const uint VIRTIO_ID_BLOCK = 2;

@@ -21,8 +21,8 @@ internal sealed unsafe class VduseControl : IDisposable
 
     private VduseControl(SafeFileHandle file) => _file = file;
 
-    /// <summary>The newest API version that the kernel has.</summary>
-    public ulong KernelApiVersion { get; private set; }
+    /// <summary>The API version that devices are made with: the newest that both sides know.</summary>
+    public ulong ApiVersion { get; private set; }
 
     private int Fd => (int)_file.DangerousGetHandle();
 
@@ -38,19 +38,20 @@ internal sealed unsafe class VduseControl : IDisposable
 
         var control = new VduseControl(new SafeFileHandle(fd, true));
         ulong version;
-        if (Libc.ioctl(fd, VDUSE_GET_API_VERSION, &version) == 0)
+        int rc = Libc.ioctl(fd, VDUSE_GET_API_VERSION, &version);
+        if (rc == 0)
         {
-            control.KernelApiVersion = version;
+            version = Math.Min(version, VDUSE_API_VERSION_1);
+            rc = Libc.ioctl(fd, VDUSE_SET_API_VERSION, &version);
         }
 
-        version = VDUSE_API_VERSION;
-        int rc = Libc.ioctl(fd, VDUSE_SET_API_VERSION, &version);
         if (rc < 0)
         {
             control.Dispose();
-            throw new FrontendException($"The kernel's VDUSE does not know API version {VDUSE_API_VERSION} (errno {-rc}).");
+            throw new FrontendException($"The kernel's VDUSE does not agree on an API version (errno {-rc}).");
         }
 
+        control.ApiVersion = version;
         return control;
     }
 
@@ -76,6 +77,12 @@ internal sealed unsafe class VduseControl : IDisposable
         device->features = virtio.OfferedFeatures;
         device->vq_num = (uint)queues;
         device->vq_align = VqAlignBytes;
+        if (ApiVersion >= VDUSE_API_VERSION_1)
+        {
+            device->ngroups = 1;
+            device->nas = 1;
+        }
+
         device->config_size = (uint)sizeof(virtio_blk_config);
         MemoryMarshal.AsBytes(new ReadOnlySpan<virtio_blk_config>(in config)).CopyTo(new Span<byte>(buffer + sizeof(vduse_dev_config), sizeof(virtio_blk_config)));
         return Libc.ioctl(Fd, VDUSE_CREATE_DEV, buffer);

@@ -38,7 +38,7 @@ internal static class VduseDeviceSetup
 
     private static VduseDeviceFile OpenNew(VduseOptions options, VduseStateFile state)
     {
-        state.Reset();
+        state.Renew();
         VduseDeviceFile kernel = Open(options.Name);
         for (int i = 0; i < options.Queues; i++)
         {
@@ -55,8 +55,8 @@ internal static class VduseDeviceSetup
         {
             kernel.Dispose();
             throw new FrontendException(
-                $"The name {options.Name} is taken by an attached VDUSE device whose state is not in the state directory or has another shape "
-                + $"(queues, queue size, features): serve it with the same options as before, or remove it with 'vdpa dev del {options.Name}', "
+                $"The name {options.Name} is taken by an attached VDUSE device of another volume, or of another shape (queues, queue "
+                + $"size, features), or whose state is in another state directory: serve it with the same options as before, or remove it with 'vdpa dev del {options.Name}', "
                 + "or choose another name with --vduse-name.");
         }
 

@@ -51,12 +51,18 @@ internal sealed class VduseExport : IExport
         ILogger log = context.Logging.CreateLogger("vduse");
         VirtioBlkDevice virtio = Describe(spec, options);
         using VduseControl control = VduseControl.Open();
-        VduseStateFile state = OpenState(context.StateDirectory, options, virtio, out bool isKnown);
+        VduseStateFile state = OpenState(context.StateDirectory, options, new VduseShape(options.Queues, options.QueueSize, virtio.OfferedFeatures, spec.VolumeUuid), out bool isKnown);
         VduseSession? session = null;
         try
         {
             VduseDeviceFile kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log);
             session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log);
+            if (session.Recovered)
+            {
+                // The volume may have been resized while nobody served it.
+                session.ChangeCapacity();
+            }
+
             string node = options.Attachment != VdpaAttachment.None
                 ? await VdpaTool.AttachAsync(options.Name, options.Attachment, cancellation).ConfigureAwait(false)
                 : VdpaTool.FindNode(options.Name) ?? $"/dev/vduse/{options.Name}";
@@ -114,7 +120,7 @@ internal sealed class VduseExport : IExport
         if (mode != StopMode.HandOver)
         {
             string? node = VdpaTool.FindNode(_options.Name);
-            if (mode == StopMode.IfIdle && node is not null && VdpaTool.FindUser(node) is { } user)
+            if (mode == StopMode.IfIdle && node is not null && NodeUsers.Find(node) is { } user)
             {
                 throw new FrontendException($"{node} is in use: {user}. Unmount it or end that process first, or stop with force.");
             }
@@ -161,12 +167,12 @@ internal sealed class VduseExport : IExport
         }
     }
 
-    private static VduseStateFile OpenState(string directory, VduseOptions options, VirtioBlkDevice virtio, out bool isKnown)
+    private static VduseStateFile OpenState(string directory, VduseOptions options, VduseShape shape, out bool isKnown)
     {
         string path = Path.Combine(directory, $"vduse-{options.Name}.state");
         try
         {
-            return VduseStateFile.Open(path, options.Queues, options.QueueSize, virtio.OfferedFeatures, out isKnown);
+            return VduseStateFile.Open(path, shape, out isKnown);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -194,7 +200,7 @@ internal sealed class VduseExport : IExport
         {
             options.Attachment == VdpaAttachment.Vhost
                 ? "vhost_vdpa maps the guest's memory: no bounce copy." : "virtio_vdpa copies data through bounce pages in the kernel.",
-            $"The kernel's VDUSE has API version {control.KernelApiVersion}; version 0 is used, since 1 adds nothing for block devices.",
+            $"VDUSE API version {control.ApiVersion}.",
         };
         if (session.Recovered)
         {

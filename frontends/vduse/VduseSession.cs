@@ -198,6 +198,10 @@ internal sealed class VduseSession : IAsyncDisposable
                 case VDUSE_UPDATE_IOTLB:
                     started = await ForgetMappingsAsync().ConfigureAwait(false);
                     break;
+                case VDUSE_SET_VQ_GROUP_ASID:
+                    // There is one group in one address space: nothing else can be wanted.
+                    response.result = request is { group: 0, asid: 0 } ? VDUSE_REQ_RESULT_OK : VDUSE_REQ_RESULT_FAILED;
+                    break;
                 default:
                     _log.LogWarning("{Name}: the kernel sent a message of unknown type {Type}", _name, request.type);
                     response.result = VDUSE_REQ_RESULT_FAILED;

@@ -124,6 +124,12 @@ public static class BlkioVerifier
                 throw new IOException($"do_io: {LibBlkio.ErrorMessage} ({count})");
             }
 
+            if (count == 0)
+            {
+                // The target may be waiting for this processor.
+                Thread.Yield();
+            }
+
             for (int i = 0; i < count; i++)
             {
                 Finish((int)done[i].user_data, done[i].ret);

@@ -16,6 +16,10 @@ public sealed class AbiTests
         Assert.Equal(32, Unsafe.SizeOf<vduse_iotlb_entry>());
         Assert.Equal(8, Unsafe.SizeOf<vduse_config_data>());
         Assert.Equal(32, Unsafe.SizeOf<vduse_vq_config>());
+        Assert.Equal(8, (int)Marshal.OffsetOf<vduse_vq_config>(nameof(vduse_vq_config.group)));
+        Assert.Equal(280, (int)Marshal.OffsetOf<vduse_dev_config>(nameof(vduse_dev_config.ngroups)));
+        Assert.Equal(48, Unsafe.SizeOf<vduse_iova_umem>());
+        Assert.Equal(48, Unsafe.SizeOf<vduse_iova_info>());
         Assert.Equal(48, Unsafe.SizeOf<vduse_vq_info>());
         Assert.Equal(40, (int)Marshal.OffsetOf<vduse_vq_info>(nameof(vduse_vq_info.ready)));
         Assert.Equal(8, Unsafe.SizeOf<vduse_vq_eventfd>());

@@ -83,6 +83,10 @@ public sealed class SessionTests : IAsyncLifetime
         Assert.Equal(VIRTIO_BLK_S_OK, (await Do(1, VIRTIO_BLK_T_FLUSH, 0, [], 0)).Status);
         response = await _kernel.SendAsync(new vduse_dev_request { type = VDUSE_GET_VQ_STATE, vq_index = 9 });
         Assert.Equal(VDUSE_REQ_RESULT_FAILED, response.result);
+        response = await _kernel.SendAsync(new vduse_dev_request { type = VDUSE_SET_VQ_GROUP_ASID });
+        Assert.Equal(VDUSE_REQ_RESULT_OK, response.result);
+        response = await _kernel.SendAsync(new vduse_dev_request { type = VDUSE_SET_VQ_GROUP_ASID, asid = 1 });
+        Assert.Equal(VDUSE_REQ_RESULT_FAILED, response.result);
         response = await _kernel.SendAsync(new vduse_dev_request { type = 77 });
         Assert.Equal(VDUSE_REQ_RESULT_FAILED, response.result);
     }
@@ -159,23 +163,33 @@ public sealed class SessionTests : IAsyncLifetime
     public void AStateFileOfAnotherShapeIsNotKnown()
     {
         string path = Path.Combine(_folder, "state");
-        VduseStateFile.Open(path, 2, 64, 5, out bool isKnown).Dispose();
-        Assert.False(isKnown);
-        using (VduseStateFile state = VduseStateFile.Open(path, 2, 64, 5, out isKnown))
+        var shape = new VduseShape(2, 64, 5, Guid.NewGuid());
+        using (VduseStateFile state = VduseStateFile.Open(path, shape, out bool isNew))
         {
-            Assert.True(isKnown);
+            Assert.False(isNew);
+            state.Renew();
             state.Status = 7;
-            Assert.Throws<IOException>(() => VduseStateFile.Open(path, 2, 64, 5, out _));
+            Assert.Throws<IOException>(() => VduseStateFile.Open(path, shape, out _));
         }
 
-        VduseStateFile.Open(path, 2, 64, 5, out isKnown).Dispose();
-        Assert.True(isKnown);
-        foreach ((int queues, int size, ulong features) in ((int, int, ulong)[])[(3, 64, 5), (2, 128, 5), (2, 64, 4)])
+        VduseShape[] others =
+        [
+            shape with { Queues = 3 }, shape with { Queues = 1 }, shape with { QueueSize = 128 }, shape with { Features = 4 }, shape with { Volume = Guid.NewGuid() },
+        ];
+        foreach (VduseShape other in others)
         {
-            using VduseStateFile other = VduseStateFile.Open(path, queues, size, features, out isKnown);
-            Assert.False(isKnown);
-            Assert.Equal(0, other.Status);
+            VduseStateFile.Open(path, other, out bool isOther).Dispose();
+            Assert.False(isOther);
+
+            // Whoever was refused because of it has lost nothing of what the right successor needs.
+            using VduseStateFile right = VduseStateFile.Open(path, shape, out bool isKnown);
+            Assert.True(isKnown);
+            Assert.Equal(7, right.Status);
         }
+
+        using VduseStateFile renewed = VduseStateFile.Open(path, others[0], out _);
+        renewed.Renew();
+        Assert.Equal(0, renewed.Status);
     }
 
     [Fact]
@@ -225,7 +239,13 @@ public sealed class SessionTests : IAsyncLifetime
     private void Open(out bool isKnown)
     {
         var virtio = new VirtioBlkDevice(_drive, new VirtioBlkDeviceOptions { Queues = Queues, OfferAccessPlatform = true, OfferConfigWce = false });
-        VduseStateFile state = VduseStateFile.Open(Path.Combine(_folder, "state"), Queues, Size, virtio.OfferedFeatures, out isKnown);
+        VduseStateFile state = VduseStateFile.Open(
+            Path.Combine(_folder, "state"), new VduseShape(Queues, Size, virtio.OfferedFeatures, Guid.Empty), out isKnown);
+        if (!isKnown)
+        {
+            state.Renew();
+        }
+
         _kernel = new FakeVduseKernel(_device);
         _session = new VduseSession("test", _kernel, _drive, virtio, state, Queues, _reactors.Group, NullLogger.Instance);
     }

@@ -1,6 +1,4 @@
-# Functions for guests that serve volumes over VDUSE (busybox sh, after lib.sh).
-
-modprobe vduse && modprobe virtio_vdpa && modprobe virtio_blk && modprobe ext4 && modprobe xfs
+# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh). The test sets $levels and $parts.
 
 # volume NAME LEVEL COUNT SIZE: a volume of sparse files in memory.
 volume() {
@@ -9,14 +7,15 @@ volume() {
   polyblk volume create $1 --level $2 $members
 }
 
-# serve NAME OPTION...: serves a volume in the background; $server is its process.
+# serve NAME OPTION...: serves a volume in the background and waits until it is ready; $server is its process.
 serve() {
   name=$1
   shift
   rm -f /tmp/$name.ready
-  polyblk serve $name --json --frontend vduse "$@" >/tmp/$name.ready 2>/tmp/$name.err &
+  polyblk serve $name --json "$@" >/tmp/$name.ready 2>/tmp/$name.err &
   server=$!
-  within 120 test -s /tmp/$name.ready && return 0
+  within 120 sh -c "test -s /tmp/$name.ready || ! test -d /proc/$server"
+  [ -s /tmp/$name.ready ] && return 0
   cat /tmp/$name.err
   return 1
 }
@@ -30,5 +29,246 @@ finish() {
   return $status
 }
 
+# crash: ends it at once.
+crash() {
+  kill -9 $server
+  wait $server
+}
+
+# because NAME TEXT: the last refusal said so.
+because() { if grep -qF -- "$2" /tmp/.check; then pass $1 "$2"; else fail $1 "not '$2' but '$(tail -n 1 /tmp/.check)'"; fi; }
+
+# taken_over NAME: what the last server says about its predecessor.
+taken_over() { if grep -q 'Taken over' /tmp/$name.ready; then pass $1 "$(grep -o 'Taken over[^"]*' /tmp/$name.ready)"; else fail $1; fi; }
+
 tree() { (cd "$1" && find . -type f | sort | xargs sha256sum | sha256sum | cut -d' ' -f1); }
-io_errors() { dmesg | grep -ciE 'I/O error|EXT4-fs error|XFS.*(error|corrupt)|blk_update_request' || true; }
+io_errors() { dmesg | grep -ciE 'I/O error|EXT4-fs error|XFS.*(error|corrupt)|blk_update_request'; }
+direct_sum() { dd if=$1 bs=1M skip=$2 count=$3 iflag=direct 2>/dev/null | sha256sum | cut -d' ' -f1; }
+fresh() { echo 3 >/proc/sys/vm/drop_caches; }
+
+# nothing_left PREFIX: no disk, no device, nothing on the bus.
+nothing_left() { equal $1-nothing-left "$(ls /dev/vd[a-z] /sys/bus/vdpa/devices /dev/vduse 2>/dev/null | grep -v : | xargs)" control; }
+
+# What is said before anything is there, and to whom it is not allowed.
+refusals() {
+  polyblk volume create alone --level none ram:16MiB
+  refuse no-module polyblk serve alone --frontend vduse
+  because no-module-remedy 'modprobe vduse'
+  modprobe vduse
+  # modprobe is tried by the target itself: the module has to be out of its reach.
+  module=$(find /lib/modules -name 'virtio_vdpa.ko')
+  mv $module /tmp/virtio_vdpa.away
+  refuse no-driver polyblk serve alone --frontend vduse --attach virtio
+  because no-driver-remedy 'modprobe virtio_vdpa'
+  mv /tmp/virtio_vdpa.away $module
+  equal refused-leaves-nothing "$(ls /dev/vduse)" control
+  polyblk --state /tmp/user volume create mine --level none ram:16MiB
+  chown -R 1000:1000 /tmp/user
+  refuse not-root setpriv --reuid 1000 --regid 1000 --clear-groups polyblk --state /tmp/user serve mine --frontend vduse
+  because not-root-remedy 'run as root'
+}
+
+# modules: what the other parts need.
+modules() { for m in vduse virtio_vdpa virtio_blk ext4 xfs; do modprobe $m; done; }
+
+# null_disks: four fresh drives of 64 MiB that can be made to fail.
+null_disks() {
+  for i in 0 1 2 3; do
+    d=/sys/kernel/config/nullb/nullb$i
+    if [ -d $d ]; then
+      echo 0 >$d/power
+    else
+      mkdir $d
+      for setting in size=64 memory_backed=1 discard=1 blocksize=512 hw_queue_mode=2; do [ -f $d/${setting%=*} ] && echo ${setting#*=} >$d/${setting%=*}; done
+    fi
+    echo -0-131071 >$d/badblocks
+    echo 1 >$d/power
+    # A guest that stands still for a while (a busy host) must not fail its drives.
+    echo 600000 >/sys/block/nullb$i/queue/io_timeout
+  done
+}
+
+# verify NAME SEED: random writes of mixed sizes over one queue and over four at once, all of them read back and held against what was written.
+verify() {
+  check $1 fio --ioengine=libaio --direct=1 --rw=randwrite --bsrange=4k-64k --size=2M --iodepth=8 --verify=crc32c --verify_fatal=1 --randseed=$2 --minimal \
+    --name=one --filename=/dev/vda --name=four --filename=/dev/vdb --offset=8M --offset_increment=4M --numjobs=4
+}
+
+# Each level, with a disk of one queue and one of four for the same volume; then a drive fails under it.
+arrays() {
+  modules
+  modprobe null_blk nr_devices=0
+  mount -t configfs none /sys/kernel/config
+  for level in $levels; do
+    null_disks
+    check create-$level polyblk volume create $level --level $level --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
+    check serve-$level serve $level --frontend vduse --attach virtio --queues 1 --frontend vduse --vduse-name $level-4 --attach virtio --queues 4 || continue
+    equal queues-$level "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" '1 4'
+    dd if=/dev/urandom of=/dev/vda bs=1M seek=32 count=4 oflag=direct 2>/dev/null
+    before=$(direct_sum /dev/vda 32 4)
+    equal same-$level "$(direct_sum /dev/vdb 32 4)" "$before"
+    verify healthy-$level 7
+    [ $level = raid0 ] || check synced-$level within 120 grep 'resync is complete' /tmp/$level.err
+    echo +0-131071 >/sys/kernel/config/nullb/nullb1/badblocks
+    if [ $level = raid0 ]; then
+      refuse failed-$level dd if=/dev/vda of=/dev/null bs=1M count=40 iflag=direct
+    else
+      verify degraded-$level 8
+      equal kept-$level "$(direct_sum /dev/vdb 32 4)" "$before"
+      check told-$level grep -i fail /tmp/$level.err
+    fi
+    check finish-$level finish
+  done
+  nothing_left arrays
+}
+
+# A disk with file systems on it; its target ends, is killed and comes back.
+filesystems() {
+  modules
+  check create volume data raid5 3 160MiB
+  polyblk volume create other --level none ram:16MiB
+  check serve serve data --frontend vduse --attach virtio --queues 2 --queue-size 128 || return
+  equal optimal "$(cat /sys/block/vda/queue/optimal_io_size)" 131072
+  check ext4 mkfs.ext4 -q -F /dev/vda
+
+  # A container has a mount namespace of its own, and another name for the node.
+  mknod /dev/xvda b $(tr : ' ' </sys/block/vda/dev)
+  unshare -m sh -c 'mount -t ext4 /dev/xvda /mnt && touch /tmp/inside && exec sleep 3600' &
+  container=$!
+  within 20 test -f /tmp/inside
+  refuse stop-mounted polyblk volume stop data
+  because stop-mounted-reason 'it is mounted'
+  kill $container
+  wait $container
+
+  check mount mount -t ext4 /dev/vda /mnt
+  cp -a /lib/modules /mnt/tree
+  want=$(tree /lib/modules)
+  cp -a /lib/modules /mnt/rubbish
+  sync; fresh
+  equal tree "$(tree /mnt/tree)" "$want"
+  rm -r /mnt/rubbish; sync
+  full=$(du -k /tmp/data.1 | cut -f1)
+  check fstrim fstrim -v /mnt
+  check fstrim-frees test $(du -k /tmp/data.1 | cut -f1) -lt $((full - 2000))
+
+  touch /mnt/still-served
+  check handed-over finish
+  check serve-again serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
+  taken_over taken-over
+  fresh
+  equal tree-after-hand-over "$(tree /mnt/tree)" "$want"
+
+  fio --name=load --filename=/mnt/load --size=16m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --loops=3 --rate_iops=700 \
+    --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=9 >/tmp/load 2>&1 &
+  load=$!
+  for kill in 1 2; do
+    sleep 2
+    crash
+    check load-waits-$kill kill -0 $load
+    if [ $kill = 1 ]; then
+      refuse other-shape polyblk serve data --frontend vduse --attach virtio --queues 4
+      because other-shape-reason 'with the same options as before'
+      refuse other-volume polyblk serve other --frontend vduse --vduse-name data --queues 2 --queue-size 128
+      because other-volume-reason 'is taken by an attached VDUSE device'
+    fi
+    check serve-$kill serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
+    taken_over taken-over-$kill
+  done
+  wait $load
+  status=$?
+  tail -n 20 /tmp/load
+  equal load-over-kills $status 0
+  fresh
+  equal tree-after-kills "$(tree /mnt/tree)" "$want"
+  check umount umount /mnt
+  check fsck e2fsck -fn /dev/vda
+
+  check discard blkdiscard /dev/vda
+  check xfs mkfs.xfs -q -f -l size=16m /dev/vda
+  check mount-xfs mount -t xfs /dev/vda /mnt
+  cp -a /lib/modules /mnt/tree; umount /mnt; fresh; mount -t xfs /dev/vda /mnt
+  equal tree-xfs "$(tree /mnt/tree)" "$want"
+  umount /mnt
+  check repair-xfs xfs_repair -n /dev/vda
+
+  before=$(cat /sys/block/vda/size)
+  truncate -s 200M /tmp/data.1 /tmp/data.2 /tmp/data.3
+  check resize polyblk volume resize data
+  equal resized "$(within 10 sh -c "test \$(cat /sys/block/vda/size) -gt $before" && echo grown)" grown
+  check write-beyond dd if=/dev/urandom of=/dev/vda bs=1M seek=330 count=4 oflag=direct
+  equal io-errors "$(io_errors)" 0
+  check finish finish
+  nothing_left disk
+
+  # The driver takes packed rings when they are offered; they are recovered like split ones.
+  check serve-packed serve data --frontend vduse --attach virtio --packed on --queues 1
+  equal packed-negotiated "$(cut -c35 /sys/block/vda/device/features)" 1
+  fio --name=packed --filename=/dev/vda --size=8m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --rate_iops=500 \
+    --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=11 >/tmp/load 2>&1 &
+  load=$!
+  sleep 1
+  crash
+  check serve-packed-again serve data --frontend vduse --attach virtio --packed on --queues 1
+  taken_over taken-over-packed
+  wait $load
+  equal packed-over-kill $? 0
+  check finish-packed finish
+}
+
+# Attached and detached by hand, given from one bus driver to the other, and driven by libblkio while the target is killed.
+vhost() {
+  modules
+  modprobe vhost_vdpa
+  client() { dotnet /opt/client/Polyblk.VdpaClient.dll verify "$@"; }
+  check create-vhost volume vm raid1 2 64MiB
+  check serve-vhost serve vm --frontend vduse --queues 2 || return
+  check add vdpa dev add name vm mgmtdev vduse
+  ls -l /sys/bus/vdpa/devices/vm
+  if [ -e /sys/bus/vdpa/drivers/virtio_vdpa/vm ]; then first=virtio_vdpa; else first=vhost_vdpa; fi
+  echo vm >/sys/bus/vdpa/drivers/$first/unbind
+  for round in 1 2; do
+    echo vm >/sys/bus/vdpa/drivers/virtio_vdpa/bind
+    within 20 test -b /dev/vda
+    dd if=/dev/urandom of=/tmp/p bs=64k count=16 2>/dev/null
+    check disk-$round sh -c 'dd if=/tmp/p of=/dev/vda bs=64k oflag=direct && head -c 1048576 /dev/vda | cmp - /tmp/p'
+    echo vm >/sys/bus/vdpa/drivers/virtio_vdpa/unbind
+  done
+  check del vdpa dev del vm
+  check add-again vdpa dev add name vm mgmtdev vduse
+  check end-by-hand finish
+  nothing_left by-hand
+
+  check serve-attached serve vm --frontend vduse --attach vhost --queues 2
+  within 30 test -c /dev/vhost-vdpa-0
+  check verified client /dev/vhost-vdpa-0 1 1000 16777216
+  client /dev/vhost-vdpa-0 2 20000 16777216 >/tmp/client 2>&1 &
+  load=$!
+  sleep 6
+  refuse stop-in-use polyblk volume stop vm
+  because stop-in-use-reason 'has it open'
+  for kill in 1 2; do
+    crash
+    check serve-vhost-$kill serve vm --frontend vduse --attach vhost --queues 2
+    taken_over vhost-taken-over-$kill
+  done
+  check still-running kill -0 $load
+  wait $load
+  status=$?
+  cat /tmp/client
+  equal verified-over-kills $status 0
+  check finish-vhost finish
+  nothing_left vhost
+}
+
+leaks() { modules; check cycle-100 dotnet /opt/client/Polyblk.VdpaClient.dll cycle 100 && nothing_left leaks; }
+
+for part in $parts; do
+  read -r begin _ </proc/uptime
+  $part
+  read -r end _ </proc/uptime
+  echo "PART $part took $begin to $end"
+done
+dmesg | grep -E 'vduse|vdpa|BUG:|WARNING:|lockup|blocked for' | tail -n 20
+pass done
+exit 0

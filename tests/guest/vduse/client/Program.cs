@@ -1,24 +1,31 @@
-// Verified random I/O on a vhost-vdpa device through libblkio, run in a guest: NODE QUEUES REQUESTS SPAN-BYTES.
+// What the VDUSE tests run in their guest beside the command line.
+//
+//   verify NODE QUEUES REQUESTS SPAN-BYTES   verified random I/O on a vhost-vdpa device through libblkio
+//   cycle COUNT                              makes, attaches and deletes a device COUNT times and says what leaked
 
 using System.Globalization;
 using Polyblk.Blkio;
-
-if (args.Length != 4)
-{
-    Console.Error.WriteLine("usage: NODE QUEUES REQUESTS SPAN-BYTES");
-    return 2;
-}
+using Polyblk.Core.Frontend;
+using Polyblk.VdpaClient;
 
 try
 {
-    int queues = int.Parse(args[1], CultureInfo.InvariantCulture);
-    int requests = int.Parse(args[2], CultureInfo.InvariantCulture);
-    long span = long.Parse(args[3], CultureInfo.InvariantCulture);
-    Console.WriteLine(BlkioVerifier.Run("virtio-blk-vhost-vdpa", args[0], queues, span, requests, maxUnits: 8, seed: 4));
-    return 0;
+    switch (args)
+    {
+        case ["verify", string node, string queues, string requests, string span]:
+            Console.WriteLine(BlkioVerifier.Run("virtio-blk-vhost-vdpa", node, Number(queues), Number(span), Number(requests), maxUnits: 8, seed: 4));
+            return 0;
+        case ["cycle", string count]:
+            return await LeakCheck.RunAsync(Number(count)) ? 0 : 1;
+        default:
+            Console.Error.WriteLine("usage: verify NODE QUEUES REQUESTS SPAN-BYTES | cycle COUNT");
+            return 2;
+    }
 }
-catch (Exception e) when (e is IOException or InvalidDataException)
+catch (Exception e) when (e is IOException or InvalidDataException or FrontendException)
 {
     Console.Error.WriteLine(e.Message);
     return 1;
 }
+
+static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);

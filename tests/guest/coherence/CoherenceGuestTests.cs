@@ -1,0 +1,27 @@
+// One array through every door at once, in a real kernel. What is checked is in coherence.sh.
+
+using Polyblk.GuestRig;
+
+namespace Polyblk.CoherenceGuest.Tests;
+
+public sealed class CoherenceGuestTests
+{
+    [Fact]
+    public async Task One_array_shows_the_same_data_through_vhost_user_vduse_ublk_and_nbd()
+    {
+        const string LibBlkio = "/usr/lib/x86_64-linux-gnu/libblkio.so.1";
+        await using GuestVm guest = new GuestVmBuilder("coherence", GuestKernel.Linux612)
+            .Memory(2560)
+            .Cpus(4)
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
+            .Polyblk()
+            .Programs("vdpa", "nbd-client")
+            .File(LibBlkio, LibBlkio)
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")
+            .Script(await File.ReadAllTextAsync(Path.Combine(RigPaths.Repository, "tests", "guest", "coherence", "coherence.sh")))
+            .Timeout(TimeSpan.FromMinutes(8))
+            .Start();
+        GuestResult result = await guest.CompletionAsync();
+        result.RequireSuccess("create", "nbd", "doors", "coherent", "finish", "coherent-degraded", "finish-degraded", "nothing-left");
+    }
+}

@@ -1,0 +1,76 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging.Abstractions;
+using Polyblk.Core.Drives;
+using Polyblk.Core.Frontend;
+using Polyblk.Core.Reactors;
+using Polyblk.Frontends.Vduse;
+
+namespace Polyblk.VdpaClient;
+
+/// <summary>Makes and deletes devices in one process, and compares what it holds afterwards with what it held after the first rounds.</summary>
+internal static class LeakCheck
+{
+    private const int WarmUpRounds = 10;
+    private const string StateDirectory = "/tmp/cycle";
+
+    /// <summary>Returns whether nothing leaked; the figures go to standard output.</summary>
+    public static async Task<bool> RunAsync(int count)
+    {
+        Directory.CreateDirectory(StateDirectory);
+        await using var drive = new RamDrive(16 << 20);
+        using var reactors = new ReactorGroup([new ReactorOptions { Name = "reactor/0", Cpu = 0 }, new ReactorOptions { Name = "reactor/1", Cpu = 1 }]);
+        var context = new ExportContext(reactors, StateDirectory, StateDirectory, NullLoggerFactory.Instance);
+        var spec = new ExportSpec
+        {
+            Id = "cycle/vduse/0",
+            VolumeName = "cycle",
+            Device = drive,
+            Queues = 2,
+            Options = new Dictionary<string, string> { ["attach"] = "virtio" },
+        };
+
+        // The first rounds fill pools and caches; what counts is growth after them.
+        Holdings before = default;
+        for (int i = 0; i < count; i++)
+        {
+            if (i == WarmUpRounds)
+            {
+                before = Holdings.Measure();
+            }
+
+            IExport export = await new VduseFrontend().CreateAsync(spec, context, CancellationToken.None);
+            ReadOnce(export.Endpoint.Path);
+            await export.StopAsync(StopMode.IfIdle, CancellationToken.None);
+            await export.DisposeAsync();
+        }
+
+        var after = Holdings.Measure();
+        Console.WriteLine($"{count} rounds: {before} became {after}");
+
+        // Threads of the runtime's pool come and go; a leak would be one a round.
+        return after.Descriptors <= before.Descriptors + 3 && after.Threads <= before.Threads + 5 && after.Mappings <= before.Mappings + 30
+            && after.ResidentKib <= before.ResidentKib + (16 << 10);
+    }
+
+    private static void ReadOnce(string node)
+    {
+        using FileStream file = File.OpenRead(node);
+        file.ReadExactly(new byte[4096]);
+    }
+
+    private readonly record struct Holdings(int Descriptors, int Threads, int Mappings, long ResidentKib)
+    {
+        public static Holdings Measure()
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            GC.Collect();
+            string resident = File.ReadLines("/proc/self/status").First(l => l.StartsWith("VmRSS:", StringComparison.Ordinal));
+            return new Holdings(
+                Directory.GetFiles("/proc/self/fd").Length,
+                Directory.GetDirectories("/proc/self/task").Length,
+                File.ReadLines("/proc/self/maps").Count(),
+                long.Parse(resident.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+using Polyblk.Frontends.Vduse;
+
+namespace Polyblk.Vduse.Tests;
+
+public sealed class NodeUsersTests
+{
+    /// <summary>/dev/full stands for a device: hardly anybody else has it open.</summary>
+    [Fact]
+    public void WhoHasANodeOpenIsFoundByTheDevicesNumber()
+    {
+        Assert.Null(NodeUsers.Find("/dev/full"));
+        using (File.OpenHandle("/dev/full"))
+        {
+            Assert.Equal($"process {Environment.ProcessId} has it open", NodeUsers.Find("/dev/full"));
+
+            // The same node by another path, as a container has it.
+            Assert.Equal($"process {Environment.ProcessId} has it open", NodeUsers.Find("/proc/self/root/dev/full"));
+        }
+
+        Assert.Null(NodeUsers.Find("/dev/full"));
+    }
+
+    [Fact]
+    public void WhatIsNoDeviceHasNoUsers()
+    {
+        string file = Path.GetTempFileName();
+        using (File.OpenHandle(file))
+        {
+            Assert.Null(NodeUsers.Find(file));
+            Assert.Null(NodeUsers.Find(file + ".absent"));
+        }
+
+        File.Delete(file);
+    }
+}
