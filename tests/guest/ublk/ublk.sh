@@ -13,7 +13,7 @@ launch() {
   out=/tmp/host$hosts.out
   mkfifo -m 666 $in
   : >$out
-  "$@" dotnet /opt/host/Polyblk.UblkTestHost.dll <>$in >>$out 2>&1 &
+  "$@" dotnet /opt/polyblk/Polyblk.UblkTestHost.dll <>$in >>$out 2>&1 &
   host_pid=$!
   within 300 grep -q '^UP' $out
 }
@@ -101,7 +101,8 @@ filesystem() {
   start file:/tmp/xfs,size=320M queues=2 || return
   check mkfs-xfs mkfs.xfs -q -f $dev
   check mount-xfs mount -t xfs $dev /mnt/a
-  cp -r /opt/host /opt/polyblk /mnt/a/
+  cp -r /opt/polyblk /mnt/a/host
+  cp -r /opt/polyblk /mnt/a/polyblk
   sync
   rm -rf /mnt/a/polyblk
   check fstrim-xfs fstrim -v /mnt/a
@@ -140,11 +141,11 @@ end_serve() {
 
 # The whole path by the real command, with ext4: a crash while a tree is copied, stops refused and forced, orphans listed and deleted.
 command_line() {
-  check create polyblk --state /tmp/pb volume create data --level none file:/tmp/volume,size=96M
+  check create polyblk --state /tmp/pb volume create data --level none file:/tmp/volume,size=128M
   serve serve data --frontend ublk --queues 2 || return
   check mkfs-ext4 mkfs.ext4 -q -F $dev
   check mount-ext4 mount -t ext4 $dev /mnt/a
-  (cp -r /opt/host /opt/polyblk /mnt/a/ && sync) &
+  (cp -r /opt/polyblk /mnt/a/host && cp -r /opt/polyblk /mnt/a/ && sync) &
   copy=$!
   usleep 200000
   kill -9 $serve_pid
@@ -155,7 +156,7 @@ command_line() {
   rm -rf /mnt/a/polyblk
   sync
   check fstrim-ext4 fstrim -v /mnt/a
-  equal tree-ext4 "$(tree /mnt/a/host)" "$(tree /opt/host)"
+  equal tree-ext4 "$(tree /mnt/a/host)" "$(tree /opt/polyblk)"
   refuse stop-mounted-ext4 polyblk --state /tmp/pb volume stop data
   grep -q "mounted at /mnt/a" /tmp/.check && pass stop-mounted-reason || fail stop-mounted-reason "$(cat /tmp/.check)"
   cp /opt/polyblk/polyblk.dll /mnt/a/late
