@@ -86,7 +86,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume as /dev/ublkbN, opened by QEMU's virtio-blk with one iothread", server, 0, () => Availability("ublk"), (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = (scratch, device) => KernelDevices.RemoveUblkAsync(program, scratch, device),
+            CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
         };
         return new GuestMethod(_session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1));
     }
@@ -100,7 +100,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume through VDUSE and vhost_vdpa", server, 0, () => Availability("vduse"), (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = (_, _) => KernelDevices.RemoveVdpaAsync(name),
+            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
         };
         return new GuestMethod(_session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
     }
