@@ -16,14 +16,15 @@ public sealed class MigrationTests
         within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
         check ext4 mkfs.ext4 -q -F /dev/vda
         mount -t ext4 /dev/vda /mnt
-        for i in 0 1 2 3; do dd if=/dev/urandom of=/mnt/data.$i bs=1M count=12 2>/dev/null; done
+        for i in 0 1 2 3 4 5 6 7; do dd if=/dev/urandom of=/mnt/data.$i bs=1M count=8 2>/dev/null; done
         sync
         (cd /mnt && sha256sum data.*) > /tmp/sums
 
-        # Pages of the cache are filled by reads over and over, in other places each time.
-        ( while [ ! -e /tmp/enough ]; do
-            for i in 0 1 2 3; do cat /mnt/data.$i > /dev/null; done
+        # Pages of the cache are filled by reads over and over; another file first each time, so that every page gets other content.
+        ( r=0; while [ ! -e /tmp/enough ]; do
+            r=$((r + 3))
             echo 1 > /proc/sys/vm/drop_caches
+            for i in 0 1 2 3 4 5; do cat /mnt/data.$(((r + i) % 8)) > /dev/null; done
           done ) & reader=$!
         ( i=0; while [ ! -e /tmp/enough ]; do
             i=$((i + 1))
@@ -39,10 +40,10 @@ public sealed class MigrationTests
 
         # As memory has it, then as the volume has it.
         (cd /mnt && sha256sum -c /tmp/sums) > /tmp/cached 2>&1
-        equal cached "$(grep -c OK /tmp/cached)" 4
+        equal cached "$(grep -c OK /tmp/cached)" 8
         echo 3 > /proc/sys/vm/drop_caches
         (cd /mnt && sha256sum -c /tmp/sums) > /tmp/stored 2>&1
-        equal stored "$(grep -c OK /tmp/stored)" 4
+        equal stored "$(grep -c OK /tmp/stored)" 8
         equal without-error "$(cat /tmp/failed 2>/dev/null)" ""
         umount /mnt
         check fsck e2fsck -fn /dev/vda
