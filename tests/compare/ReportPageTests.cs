@@ -102,6 +102,6 @@ public sealed class ReportPageTests
         Assert.StartsWith("<!DOCTYPE html>", await File.ReadAllTextAsync(files[2]), StringComparison.Ordinal);
 
         await Assert.ThrowsAsync<ComparisonFormatException>(() => ReportFiles.WriteAsync(ExampleComparison.Make() with { Baseline = "none" }, folder, Purpose.Vm));
-        Assert.Equal(3, Directory.GetFiles(folder).Length);
+        Assert.Equal(4, Directory.GetFiles(folder).Length);
     }
 }
