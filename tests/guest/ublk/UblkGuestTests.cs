@@ -6,6 +6,9 @@ namespace Polyblk.UblkGuest.Tests;
 
 public sealed class UblkGuestTests
 {
+    // The server of the tests runs beside the command line, on the libraries that are compiled ahead of time there.
+    private static readonly string s_host = Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.UblkTestHost", "release");
+
     private const string Parts = "basics filesystem recovery failing stopping sizes arrays unprivileged leaks";
 
     [Fact]
@@ -21,10 +24,12 @@ public sealed class UblkGuestTests
         await using GuestVm guest = new GuestVmBuilder("ublk", kernel)
             .Memory(3072)
             .Cpus(4)
-            .Timeout(TimeSpan.FromMinutes(20))
+            .Timeout(TimeSpan.FromMinutes(25))
             .Programs("fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "blockdev", "sha256sum", "mount", "umount")
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
             .Polyblk()
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.UblkTestHost", "release"), "/opt/host")
+            .File(Path.Combine(s_host, "Polyblk.UblkTestHost.dll"), "/opt/polyblk/Polyblk.UblkTestHost.dll")
+            .File(Path.Combine(s_host, "Polyblk.UblkTestHost.runtimeconfig.json"), "/opt/polyblk/Polyblk.UblkTestHost.runtimeconfig.json")
             .File(Path.Combine(AppContext.BaseDirectory, "ublk.sh"), "/rig/ublk.sh")
             .Script($"export {settings} parts='{only ?? parts}'\n. /rig/ublk.sh\n")
             .Start();

@@ -13,9 +13,9 @@ launch() {
   out=/tmp/host$hosts.out
   mkfifo -m 666 $in
   : >$out
-  "$@" dotnet /opt/host/Polyblk.UblkTestHost.dll <>$in >>$out 2>&1 &
+  "$@" dotnet /opt/polyblk/Polyblk.UblkTestHost.dll <>$in >>$out 2>&1 &
   host_pid=$!
-  within 120 grep -q '^UP' $out
+  within 300 grep -q '^UP' $out
 }
 
 # tell ANSWER LINE: sends a line to the server, which is started when none runs, and waits for its answer.
@@ -23,7 +23,7 @@ tell() {
   [ -n "$host_pid" ] && test -d /proc/$host_pid || launch
   : >$out
   echo "$2" >$in
-  within 120 grep -qE "^($1|ERROR)" $out
+  within 300 grep -qE "^($1|ERROR)" $out
   cat $out
   grep -q "^$1" $out
 }
@@ -101,7 +101,8 @@ filesystem() {
   start file:/tmp/xfs,size=320M queues=2 || return
   check mkfs-xfs mkfs.xfs -q -f $dev
   check mount-xfs mount -t xfs $dev /mnt/a
-  cp -r /opt/host /opt/polyblk /mnt/a/
+  cp -r /opt/polyblk /mnt/a/host
+  cp -r /opt/polyblk /mnt/a/polyblk
   sync
   rm -rf /mnt/a/polyblk
   check fstrim-xfs fstrim -v /mnt/a
@@ -125,7 +126,7 @@ serve() {
   : >/tmp/serve.out
   polyblk --state /tmp/pb "$@" >>/tmp/serve.out 2>&1 &
   serve_pid=$!
-  within 120 sh -c "test -b \$(readlink -f /tmp/pb/run/data/ublk/data) && grep -q /dev/ublkb /tmp/serve.out || ! test -d /proc/$serve_pid"
+  within 300 sh -c "test -b \$(readlink -f /tmp/pb/run/data/ublk/data) && grep -q /dev/ublkb /tmp/serve.out || ! test -d /proc/$serve_pid"
   cat /tmp/serve.out
   dev=$(readlink -f /tmp/pb/run/data/ublk/data)
   test -b "$dev" && test -d /proc/$serve_pid || { fail serve "$(tail -n 1 /tmp/serve.out)"; return 1; }
@@ -140,11 +141,11 @@ end_serve() {
 
 # The whole path by the real command, with ext4: a crash while a tree is copied, stops refused and forced, orphans listed and deleted.
 command_line() {
-  check create polyblk --state /tmp/pb volume create data --level none file:/tmp/volume,size=96M
+  check create polyblk --state /tmp/pb volume create data --level none file:/tmp/volume,size=128M
   serve serve data --frontend ublk --queues 2 || return
   check mkfs-ext4 mkfs.ext4 -q -F $dev
   check mount-ext4 mount -t ext4 $dev /mnt/a
-  (cp -r /opt/host /opt/polyblk /mnt/a/ && sync) &
+  (cp -r /opt/polyblk /mnt/a/host && cp -r /opt/polyblk /mnt/a/ && sync) &
   copy=$!
   usleep 200000
   kill -9 $serve_pid
@@ -155,7 +156,7 @@ command_line() {
   rm -rf /mnt/a/polyblk
   sync
   check fstrim-ext4 fstrim -v /mnt/a
-  equal tree-ext4 "$(tree /mnt/a/host)" "$(tree /opt/host)"
+  equal tree-ext4 "$(tree /mnt/a/host)" "$(tree /opt/polyblk)"
   refuse stop-mounted-ext4 polyblk --state /tmp/pb volume stop data
   grep -q "mounted at /mnt/a" /tmp/.check && pass stop-mounted-reason || fail stop-mounted-reason "$(cat /tmp/.check)"
   cp /opt/polyblk/polyblk.dll /mnt/a/late
@@ -352,7 +353,7 @@ array_crash() {
   serve ublk recover || return
   wait $load
   equal raid5-crash $? 0
-  within 120 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
+  within 300 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
   check end-raid5 end_serve
   dd if=/dev/zero of=/dev/nullb2 bs=1M oflag=direct 2>/dev/null
   serve serve data --frontend ublk --queues 2 || return
