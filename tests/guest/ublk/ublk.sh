@@ -368,11 +368,13 @@ array_crash() {
 unprivileged() {
   [ -z "$host_pid" ] || kill -9 $host_pid
   chmod 666 /dev/ublk-control
+  chmod a+rx / /bin /dev
+  chmod -R a+rX /usr /opt /lib*
   rm -rf /tmp/state /run/polyblk
   while usleep 50000; do chown 1000 /dev/ublk[bc]* 2>/dev/null; done &
   helper=$!
   mkdir -p /run/polyblk && chmod 777 /run/polyblk
-  HOME=/tmp launch setpriv --reuid=1000 --regid=1000 --clear-groups && start ram:16M unprivileged queues=1 && {
+  HOME=/tmp launch /usr/bin/setpriv --reuid=1000 --regid=1000 --clear-groups && start ram:16M unprivileged queues=1 && {
     verify unprivileged
     check stop-unprivileged stop
   }
