@@ -72,7 +72,7 @@ refusals() {
   equal refused-leaves-nothing "$(ls /dev/vduse)" control
   polyblk --state /tmp/user volume create mine --level none ram:16MiB
   chown -R 1000:1000 /tmp/user
-  refuse not-root setpriv --reuid 1000 --regid 1000 --clear-groups polyblk --state /tmp/user serve mine --frontend vduse
+  refuse not-root /usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups polyblk --state /tmp/user serve mine --frontend vduse
   because not-root-remedy 'run as root'
 }
 
