@@ -1,17 +1,19 @@
 using System.CommandLine;
-using System.Text.Json;
+using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
+using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
-using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Machine;
 using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine;
@@ -19,102 +21,82 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary><c>polyblk compare</c>: measures the ways of attaching a volume side by side, on scratch files.</summary>
 internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
-    private const string BaselineName = "bare drive";
-    private const int DefaultRounds = 3;
-    private const double DefaultSeconds = 0.5;
-    private const long DefaultMemberBytes = 192L << 20;
+    private const int MostCpusOfASide = 8;
 
-    private readonly Option<int> _rounds = new("--rounds")
-    {
-        HelpName = "N", Description = "How often everything is measured; medians are shown.", DefaultValueFactory = _ => DefaultRounds,
-    };
-
-    private readonly Option<double> _seconds = new("--seconds")
-    {
-        HelpName = "S", Description = "Length of one run in seconds.", DefaultValueFactory = _ => DefaultSeconds,
-    };
-
-    private readonly Option<string?> _directory = new("--dir")
-    {
-        HelpName = "DIR", Description = "Where the scratch files go. [default: /dev/shm, /var/tmp or the temporary directory, where there is room]",
-    };
-
-    private readonly Option<long?> _memberSize = CommandSettings.Size("--member-size", "Size of each scratch file. [default: 192MiB]");
-    private readonly Option<int> _members = new("--members")
-    {
-        HelpName = "N", Description = "Members of the scratch RAID-5 volume.", DefaultValueFactory = _ => 3,
-    };
-
-    private readonly Option<Purpose> _purpose = new("--for")
-    {
-        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report.", DefaultValueFactory = _ => Purpose.Vm,
-    };
-
-    private readonly Option<string?> _out = new("--out") { HelpName = "DIR", Description = "Write results.json, results.csv and report.html to DIR." };
-    private readonly Option<string[]> _diff = new("--diff")
-    {
-        HelpName = "A.json B.json", Description = "Measure nothing; show what changed between two results.json files.", Arity = new ArgumentArity(2, 2), AllowMultipleArgumentsPerToken = true,
-    };
-
-    private readonly Option<string?> _json = new("--json") { HelpName = "FILE", Description = "Write every run to FILE as JSON." };
+    private readonly CompareOptions _options = new();
+    private readonly CompareGuestOptions _guestOptions = new();
 
     public Command Build()
     {
         var command = new Command("compare", "Measure the ways of attaching a volume side by side, on scratch files; needs no preparation.");
-        Option[] options = [_rounds, _seconds, _directory, _memberSize, _members, _purpose, _out, _json, _diff];
-        foreach (Option option in options)
+        foreach (Option option in _options.All.Concat(_guestOptions.All))
         {
             command.Options.Add(option);
         }
 
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk compare", "polyblk compare --rounds 7 --seconds 2 --out results", "polyblk compare --diff old/results.json new/results.json");
+        HelpWithExamples.Add(
+            command, "polyblk compare", "polyblk compare --full --out results", "polyblk compare --fio my.fio --methods ublk,nbd --runtime 10",
+            "# every method, also where this host's kernel lacks some", "polyblk compare --inside-guest --out results",
+            "polyblk compare --diff old/results.json new/results.json");
         return command;
     }
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        if (parsed.GetValue(_diff) is [string before, string after])
+        if (_options.Difference(parsed) is (string before, string after))
         {
             return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
         }
 
-        (int rounds, double seconds, int members) = CheckNumbers(parsed);
+        CompareGuestRequest guest = _guestOptions.Read(parsed);
+        if (guest.IsInside)
+        {
+            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All).ConfigureAwait(false);
+        }
+
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
+        CompareRequest request = await _options.ReadAsync(parsed, load.Count, cancellation).ConfigureAwait(false);
         ComparisonResults results;
-        using (ScratchSpace scratch = MakeScratch(parsed, members, target, load))
+        IReadOnlyList<IDeliveryMethod> methods;
+        MachineCache.OnProgress = terminal.Note;
+        using (ScratchSpace scratch = MakeScratch(request, guest, target, load))
         {
             using var interruption = new Interruption(onForced: scratch.Dispose);
-            ComparisonPlan plan = MakePlan(rounds, seconds);
-            results = await RunWithProgressAsync(terminal, plan, scratch, interruption.Token).ConfigureAwait(false);
+            methods = Methods(request, guest, scratch.IsInMemory, target.Count);
+            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, interruption.Token).ConfigureAwait(false);
+            if (!request.IsQuick)
+            {
+                terminal.WriteLine(Estimate(plan));
+            }
+
+            results = await RunWithProgressAsync(terminal, plan, scratch, _guestOptions.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
         }
 
         TableReport.Write(terminal.Ansi, results);
-        WriteOtherFrontends(terminal);
-        await WriteReportAsync(terminal, parsed, results).ConfigureAwait(false);
-        if (parsed.GetValue(_json) is string file)
-        {
-            await File.WriteAllTextAsync(file, JsonSerializer.Serialize(results, ComparisonJson.Default.ComparisonResults) + "\n", CancellationToken.None)
-                .ConfigureAwait(false);
-            terminal.WriteLine($"Every run is in {file}.");
-        }
-
+        await WriteReportAsync(terminal, request, results, methods).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
             : results.Methods.Any(m => m is { Ran: false, Load: not null }) ? ExitCode.Failed
             : ExitCode.Ok;
     }
 
-    private async Task WriteReportAsync(Terminal terminal, ParseResult parsed, ComparisonResults results)
+    private async Task WriteReportAsync(Terminal terminal, CompareRequest request, ComparisonResults results, IReadOnlyList<IDeliveryMethod> methods)
     {
-        Purpose purpose = parsed.GetValue(_purpose);
-        Comparison comparison = CompareReport.Record(results, parsed.GetValue(_memberSize) ?? DefaultMemberBytes, frontends);
-        terminal.WriteLine(Advisor.Advise(comparison, purpose).ToText());
-        if (parsed.GetValue(_out) is string directory)
+        Comparison comparison = CompareReport.Record(results, request, methods, frontends);
+        terminal.WriteLine(Advisor.Advise(comparison, request.Purpose).ToText());
+
+        // Also what was measured until an interruption: no cancellation here.
+        if (request.OutDirectory is string directory)
         {
-            // Also what was measured until an interruption: no cancellation here.
-            IReadOnlyList<string> files = await ReportFiles.WriteAsync(comparison, directory, purpose, CancellationToken.None).ConfigureAwait(false);
+            IReadOnlyList<string> files = await ReportFiles.WriteAsync(comparison, directory, request.Purpose, CancellationToken.None).ConfigureAwait(false);
             terminal.WriteLine($"Written: {string.Join(", ", files)}");
+        }
+
+        if (request.JsonFile is string file)
+        {
+            await File.WriteAllTextAsync(file, ComparisonFile.ToJson(comparison), CancellationToken.None).ConfigureAwait(false);
+            terminal.WriteLine($"Written: {file}");
         }
     }
 
@@ -133,35 +115,19 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    private (int Rounds, double Seconds, int Members) CheckNumbers(ParseResult parsed)
-    {
-        int rounds = parsed.GetValue(_rounds);
-        double seconds = parsed.GetValue(_seconds);
-        int members = parsed.GetValue(_members);
-        return rounds is < 1 or > 1000 ? throw CliException.Usage("--rounds takes a number from 1 to 1000.")
-            : seconds is not (>= 0.05 and <= 3600) ? throw CliException.Usage("--seconds takes a number from 0.05 to 3600.")
-            : members is < 3 or > 64 ? throw CliException.Usage("--members takes a number from 3 to 64.")
-            : (rounds, seconds, members);
-    }
-
-    /// <summary>Target and load never share a processor where there are two; with four each side has two; what is left is for the rest.</summary>
+    /// <summary>Target and load never share a processor where there are two; each side has up to half of them and at most eight. With more than four, one is left for the rest.</summary>
     internal static (IReadOnlyList<int> Target, IReadOnlyList<int> Load) SplitProcessors(IReadOnlyList<int> cpus)
     {
-        int each = cpus.Count >= 4 ? 2 : 1;
+        int each = Math.Min(MostCpusOfASide, (cpus.Count > 4 ? cpus.Count - 1 : cpus.Count) / 2);
         return cpus.Count == 1 ? (cpus, cpus) : ([.. cpus.TakeLast(2 * each).Take(each)], [.. cpus.TakeLast(each)]);
     }
 
-    private ScratchSpace MakeScratch(ParseResult parsed, int members, IReadOnlyList<int> target, IReadOnlyList<int> load)
+    private ScratchSpace MakeScratch(CompareRequest request, CompareGuestRequest guest, IReadOnlyList<int> target, IReadOnlyList<int> load)
     {
-        long memberBytes = parsed.GetValue(_memberSize) ?? DefaultMemberBytes;
-        if (memberBytes < 32L << 20 || memberBytes % (1 << 20) != 0)
-        {
-            throw CliException.Usage("--member-size takes a multiple of 1MiB from 32MiB.");
-        }
-
+        int files = Methods(request, guest, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
         try
         {
-            return ScratchSpace.Create(parsed.GetValue(_directory), memberBytes, members, target, load);
+            return ScratchSpace.Create(request.Directory, request.MemberBytes, request.Members, files, target, load);
         }
         catch (MethodException e)
         {
@@ -169,27 +135,53 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    private static ComparisonPlan MakePlan(int rounds, double seconds)
+    private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, CompareGuestRequest guest, bool isInMemory, int targetCpus)
     {
         var program = new PolyblkProgram(SelfCommand());
-        var array = new PolyblkServer(program, "array", "raid5", [1, 2]);
-        var single = new PolyblkServer(program, "single", "none", [1]);
+        IDeliveryMethod[] all =
+        [
+            .. guest.Vantages.SelectMany(v => v == Vantage.Host
+                ? new CompareMethods(frontends, program, request.Level, Math.Max(2, targetCpus)).Host(isInMemory)
+                : new CompareGuestMethods(frontends, program, request.Level, guest).All()),
+            .. CompareGuestMethods.Ssh(frontends, guest),
+        ];
+        IDeliveryMethod[] wanted =
+        [
+            .. all.Where((m, i) => i == 0 || (request.Methods.Count == 0
+                ? !request.IsQuick || m.Facts.Id != BareFile.FioId
+                : request.Methods.Any(w => m.Facts.Id.Contains(w, StringComparison.OrdinalIgnoreCase)))),
+        ];
+        return wanted.Length > 1 ? wanted
+            : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
+    }
+
+    private static async Task<ComparisonPlan> MakePlanAsync(
+        CompareRequest request, IReadOnlyList<IDeliveryMethod> methods, ScratchSpace scratch, CancellationToken cancellation)
+    {
+        FioProgram? fio = await FioProgram.TryFindAsync(scratch.PathOf("calibrate"), cancellation).ConfigureAwait(false);
+        (TimeSpan duration, TimeSpan warmUp) = CompareTimes.Fit(request, methods);
         return new ComparisonPlan
         {
-            Methods =
-            [
-                new BareFile(),
-                new PolyblkVhostUser("vhost-user, one file", "polyblk serving one member-sized file, one queue", single, "single", 0, 1),
-                new QemuStorageDaemon(),
-                new PolyblkVhostUser("vhost-user, RAID 5, 1 queue", "polyblk serving the RAID-5 volume, one queue", array, "array", 0, 1),
-                new PolyblkVhostUser("vhost-user, RAID 5, 2 queues", "polyblk serving the RAID-5 volume, two queues", array, "array", 1, 2),
-            ],
-            Loads = [.. FioLoad.TryFind() is FioLoad fio ? new ILoadGenerator[] { fio } : [], new VhostUserLoad(), new DriveLoad()],
-            Workloads = Workload.Quick,
-            Baseline = BaselineName,
-            Rounds = rounds,
-            Duration = TimeSpan.FromSeconds(seconds),
+            Methods = methods,
+            Loads = [.. fio is null ? [] : new ILoadGenerator[] { new FioLoad(fio, scratch) }, new VhostUserLoad(), new DriveLoad(), new GuestFioLoad()],
+            Workloads = request.Workloads,
+            Baseline = methods[0].Name,
+            Rounds = request.Rounds,
+            Duration = duration,
+            WarmUp = warmUp,
+            Restarts = request.Restarts,
+            Efficiency = new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives, request.SimulatedSpeed),
         };
+    }
+
+    private static string Estimate(ComparisonPlan plan)
+    {
+        int methods = plan.Methods.Count(m => m.Check().CanRun);
+        TimeSpan all = CompareTimes.Estimate(methods, plan.Workloads.Count, plan.Rounds, plan.Duration, plan.WarmUp);
+        string scaled = string.Join("; ", plan.Workloads.Select(w => w.Scaling).Where(s => s is not null).Distinct());
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{methods} methods, {plan.Workloads.Count} workloads, {plan.Rounds} rounds of {plan.Duration.TotalSeconds:0.##} s: about {Math.Ceiling(all.TotalMinutes)} minutes.{(scaled.Length > 0 ? $" Scaled to this machine: {scaled}." : string.Empty)}");
     }
 
     /// <summary>How this program was started: its own executable, or dotnet with its assembly.</summary>
@@ -202,11 +194,12 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     }
 
     private static async Task<ComparisonResults> RunWithProgressAsync(
-        Terminal terminal, ComparisonPlan plan, ScratchSpace scratch, CancellationToken cancellation)
+        Terminal terminal, ComparisonPlan plan, ScratchSpace scratch, bool inLines, CancellationToken cancellation)
     {
-        if (!terminal.IsInteractive)
+        if (inLines || !terminal.IsInteractive)
         {
-            return await new ComparisonRunner(plan, scratch, _ => { }).RunAsync(cancellation).ConfigureAwait(false);
+            Action<ComparisonProgress> say = inLines ? p => terminal.WriteLine(new ProgressLine(p.Done, p.Total, p.What).ToString()) : _ => { };
+            return await new ComparisonRunner(plan, scratch, say).RunAsync(cancellation).ConfigureAwait(false);
         }
 
         return await terminal.Ansi.Progress().AutoClear(true).StartAsync(async context =>
@@ -220,22 +213,5 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             });
             return await runner.RunAsync(cancellation).ConfigureAwait(false);
         }).ConfigureAwait(false);
-    }
-
-    /// <summary>A clear word on what this host cannot do.</summary>
-    private void WriteOtherFrontends(Terminal terminal)
-    {
-        foreach (IFrontend frontend in frontends)
-        {
-            FrontendProbe probe = frontend.Probe();
-            if (!probe.Available)
-            {
-                terminal.WriteLine($"{frontend.Name} cannot be served on this host: {probe.Summary}");
-                foreach (string remedy in probe.Remedies)
-                {
-                    terminal.WriteLine($"    {remedy}");
-                }
-            }
-        }
     }
 }

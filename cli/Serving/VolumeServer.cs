@@ -40,8 +40,7 @@ internal sealed class VolumeServer : IAsyncDisposable
         _directories = directories;
         _logging = logging;
         _log = logging.CreateLogger("polyblk.serve");
-        _reactors = new ReactorGroup(
-            [.. _plan.Cpus.Select(cpu => new ReactorOptions { Name = $"reactor/{cpu}", Cpu = cpu, Idle = options.Idle })]);
+        _reactors = new ReactorGroup(_plan.Cpus, options.Idle);
         foreach (Reactor reactor in _reactors.Reactors)
         {
             // Raised on the reactor's thread, where logging is not allowed.

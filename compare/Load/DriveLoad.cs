@@ -1,9 +1,10 @@
-// The built-in load for files and block devices: a closed loop over the program's own drive code on one polling reactor, without any
-// frontend or array. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
+// The built-in load for files and open devices: a closed loop over the program's own drive code on one polling reactor, a queue for each job, without any
+// frontend. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
 
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
@@ -11,14 +12,18 @@ using Polyblk.Core.Reactors;
 
 namespace Polyblk.Compare.Load;
 
-/// <summary>Drives a file or block device directly.</summary>
+/// <summary>Drives a file, or a device that is open in this process, directly.</summary>
 public sealed class DriveLoad : ILoadGenerator
 {
     /// <inheritdoc/>
-    public string Name => "built-in polling I/O";
+    public string Name => "the built-in polling I/O";
 
     /// <inheritdoc/>
-    public bool CanDrive(LoadEndpoint endpoint) => endpoint is FileEndpoint;
+    public bool CanDrive(LoadEndpoint endpoint) => endpoint is FileEndpoint or DeviceEndpoint;
+
+    /// <inheritdoc/>
+    public Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation) =>
+        DataVerifier.VerifyAsync(endpoint, seed, cancellation);
 
     /// <inheritdoc/>
     public async Task<LoadResult> RunAsync(
@@ -26,35 +31,62 @@ public sealed class DriveLoad : ILoadGenerator
     {
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(settings);
+        if (endpoint is DeviceEndpoint open)
+        {
+            return await RunAsync(open.Device, open.SizeBytes, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+        }
+
         await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(((FileEndpoint)endpoint).Path));
+        return await RunAsync(drive, endpoint.SizeBytes, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+    }
+
+    private static async Task<LoadResult> RunAsync(
+        IBlockDevice drive, long sizeBytes, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
         using var reactor = new Reactor(new ReactorOptions
         {
             Name = "drive-load", Cpu = settings.Cpus.Count > 0 ? settings.Cpus[0] : null, Idle = IdlePolicy.Latency,
         });
         var phase = new LoadPhase();
-        IBlockQueue queue = await reactor.InvokeAsync(() => drive.OpenQueue(reactor)).ConfigureAwait(false);
-        using var loop = new Loop(queue, workload, Math.Min(endpoint.SizeBytes, drive.SizeBytes), settings.Seed, phase);
-        await reactor.InvokeAsync(() => reactor.Add(loop)).ConfigureAwait(false);
+        var loops = new List<Loop>();
+        await reactor.InvokeAsync(() =>
+        {
+            for (int job = 0; job < workload.Jobs; job++)
+            {
+                loops.Add(new Loop(
+                    drive.OpenQueue(reactor), workload, JobOffsets.OfJob(settings.Seed, Math.Min(sizeBytes, drive.SizeBytes), workload, job), settings.Seed + (ulong)job, phase));
+                reactor.Add(loops[^1]);
+            }
+        }).ConfigureAwait(false);
+        Task drained = Task.WhenAll(loops.Select(l => l.Drained));
         try
         {
-            long cpu = 0;
+            ProcessCpu.Reading before = default;
+            ProcessCpu.Reading after = default;
             void OnMeasuring(bool begins)
             {
-                cpu = ProcessCpu.Read(Environment.ProcessId).CpuNs - (begins ? 0 : cpu);
+                ProcessCpu.Reading now = ProcessCpu.Read(Environment.ProcessId);
+                (before, after) = begins ? (now, now) : (before, now);
                 onMeasuring(begins);
             }
 
-            double seconds = await phase.LeadAsync(settings, OnMeasuring, loop.Drained, cancellation).ConfigureAwait(false);
-            await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
-            return LoadPhase.Result([loop.Latencies], workload, seconds, loop.Errors, cpu);
+            double seconds = await phase.LeadAsync(settings, OnMeasuring, drained, cancellation).ConfigureAwait(false);
+            await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
+            return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), after.CpuNs - before.CpuNs) with
+            {
+                LoadContextSwitches = after.ContextSwitches - before.ContextSwitches,
+            };
         }
         finally
         {
-            await loop.Drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
+            await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
             await reactor.InvokeAsync(() =>
             {
-                reactor.Remove(loop);
-                queue.Dispose();
+                foreach (Loop loop in loops)
+                {
+                    reactor.Remove(loop);
+                    loop.Dispose();
+                }
             }).ConfigureAwait(false);
         }
     }
@@ -74,12 +106,12 @@ public sealed class DriveLoad : ILoadGenerator
         private OffsetStream _offsets;
         private int _readyCount;
 
-        public Loop(IBlockQueue queue, Workload workload, long sizeBytes, ulong seed, LoadPhase phase)
+        public Loop(IBlockQueue queue, Workload workload, OffsetStream offsets, ulong seed, LoadPhase phase)
         {
             _queue = queue;
             _workload = workload;
             _phase = phase;
-            _offsets = new OffsetStream(seed, sizeBytes, workload.BlockBytes, workload.IsRandom);
+            _offsets = offsets;
             _pool = new RequestPool(workload.Depth, 1);
             _ready = new BlockRequest[workload.Depth];
             _batch = new BlockRequest[workload.Depth];
@@ -154,6 +186,7 @@ public sealed class DriveLoad : ILoadGenerator
             }
 
             _pool.Dispose();
+            _queue.Dispose();
             NativeMemory.AlignedFree(_buffers);
         }
     }

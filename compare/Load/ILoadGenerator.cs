@@ -37,8 +37,20 @@ public sealed record LoadResult
     /// <inheritdoc cref="MeanNs"/>
     public required double P999Ns { get; init; }
 
+    /// <inheritdoc cref="MeanNs"/>
+    public double P90Ns { get; init; }
+
+    /// <inheritdoc cref="MeanNs"/>
+    public double P9999Ns { get; init; }
+
     /// <summary>Processor time of the load itself in the counted time, in nanoseconds.</summary>
     public required long LoadCpuNs { get; init; }
+
+    /// <summary>Context switches of the load in the counted time; null where it does not tell.</summary>
+    public long? LoadContextSwitches { get; init; }
+
+    /// <summary>Notifications that the load sent and received in the counted time; null where it does not tell.</summary>
+    public long? Notifications { get; init; }
 
     /// <summary>From a histogram.</summary>
     public static LoadResult From(LatencyHistogram latencies, int blockBytes, double seconds, long errors, long loadCpuNs)
@@ -53,13 +65,15 @@ public sealed record LoadResult
             MeanNs = latencies.MeanNs,
             P50Ns = latencies.Percentile(0.5),
             P99Ns = latencies.Percentile(0.99),
+            P90Ns = latencies.Percentile(0.9),
             P999Ns = latencies.Percentile(0.999),
+            P9999Ns = latencies.Percentile(0.9999),
             LoadCpuNs = loadCpuNs,
         };
     }
 }
 
-/// <summary>Something that drives an endpoint: the built-in client, or fio.</summary>
+/// <summary>Something that drives an endpoint: the built-in loads, fio on the host, fio in a virtual machine.</summary>
 public interface ILoadGenerator
 {
     /// <summary>For the report.</summary>
@@ -68,8 +82,23 @@ public interface ILoadGenerator
     /// <summary>Whether it can drive such an endpoint.</summary>
     bool CanDrive(LoadEndpoint endpoint);
 
+    /// <summary>Why it cannot run this workload on such an endpoint; null when it can.</summary>
+    string? WhyNot(LoadEndpoint endpoint, Workload workload) => workload switch
+    {
+        { FioJobText: not null } => "only fio runs a fio job file",
+        { FileSystem: not null } => "a file system needs a block device",
+        _ => null,
+    };
+
+    /// <summary>Writes the whole span, flushes, reads it back and compares, before anything is timed. It also fills what would read as holes.</summary>
+    /// <returns>Null when every byte came back, or what is wrong.</returns>
+    Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation);
+
     /// <summary>Runs a workload.</summary>
-    /// <param name="onMeasuring">Called when the counted time begins and (true) when it ends: the runner reads processor times then.</param>
+    /// <param name="onMeasuring">
+    /// Called with true when the counted time begins and with false when it ends: processor times of the target are read then. A load that
+    /// cannot tell the moments calls it within the counted time: what is read is scaled from the time between the calls.
+    /// </param>
     Task<LoadResult> RunAsync(
         LoadEndpoint endpoint, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation);
 }

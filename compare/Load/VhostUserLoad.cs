@@ -6,6 +6,7 @@
 using System.Diagnostics;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Reactors;
 
@@ -15,10 +16,14 @@ namespace Polyblk.Compare.Load;
 public sealed class VhostUserLoad : ILoadGenerator
 {
     /// <inheritdoc/>
-    public string Name => "built-in virtio driver";
+    public string Name => "the built-in virtio driver";
 
     /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is VhostUserEndpoint;
+
+    /// <inheritdoc/>
+    public Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation) =>
+        DataVerifier.VerifyAsync(endpoint, seed, cancellation);
 
     /// <inheritdoc/>
     public async Task<LoadResult> RunAsync(
@@ -27,12 +32,13 @@ public sealed class VhostUserLoad : ILoadGenerator
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(settings);
         var target = (VhostUserEndpoint)endpoint;
-        int queues = Math.Min(target.Queues, workload.Depth);
+        int depth = workload.TotalDepth;
+        int queues = Math.Min(target.Queues, depth);
         using var client = new VhostUserClient(new VhostUserClientOptions
         {
             SocketPath = target.SocketPath,
             Queues = queues,
-            Depth = (workload.Depth + queues - 1) / queues,
+            Depth = (depth + queues - 1) / queues,
             BufferBytes = Math.Max(4096, workload.BlockBytes),
         });
         long size = Math.Min(target.SizeBytes, client.CapacityBytes);
@@ -41,15 +47,15 @@ public sealed class VhostUserLoad : ILoadGenerator
         Worker[] workers =
         [
             .. Enumerable.Range(0, threads).Select(t => new Worker(
-                [.. client.Queues.Where((_, q) => q % threads == t)], Depths(workload.Depth, queues, threads, t), workload, size,
+                [.. client.Queues.Where((_, q) => q % threads == t)], Depths(depth, queues, threads, t), workload, size,
                 settings.Cpus.Count > 0 ? settings.Cpus[t] : null, settings.Seed + (ulong)t, phase)),
         ];
-        long cpuBefore = 0;
-        long cpuAfter = 0;
+        (ProcessCpu.Reading Own, long Notifications) before = default;
+        (ProcessCpu.Reading Own, long Notifications) after = default;
         void OnMeasuring(bool begins)
         {
-            long now = ProcessCpu.Read(Environment.ProcessId).CpuNs;
-            (cpuBefore, cpuAfter) = begins ? (now, now) : (cpuBefore, now);
+            var now = (ProcessCpu.Read(Environment.ProcessId), client.Queues.Sum(q => q.Kicks + q.ReadCalls()));
+            (before, after) = begins ? (now, now) : (before, now);
             onMeasuring(begins);
         }
 
@@ -67,7 +73,11 @@ public sealed class VhostUserLoad : ILoadGenerator
 
         await all.ConfigureAwait(false);
         client.Detach();
-        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), cpuAfter - cpuBefore);
+        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), after.Own.CpuNs - before.Own.CpuNs) with
+        {
+            LoadContextSwitches = after.Own.ContextSwitches - before.Own.ContextSwitches,
+            Notifications = after.Notifications - before.Notifications,
+        };
     }
 
     /// <summary>How deep each queue of a thread is driven: the depth is spread evenly, the first queues get what is left over.</summary>
@@ -83,7 +93,7 @@ public sealed class VhostUserLoad : ILoadGenerator
 
         private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private readonly long[][] _submitted = [.. queues.Select(q => new long[q.Depth])];
-        private OffsetStream _offsets = new(seed, sizeBytes, workload.BlockBytes, workload.IsRandom);
+        private readonly JobOffsets _offsets = new(seed, sizeBytes, workload);
 
         public LatencyHistogram Latencies { get; } = new();
 
@@ -165,7 +175,7 @@ public sealed class VhostUserLoad : ILoadGenerator
         private void Submit(int queue, int slot, ClientOperation operation)
         {
             _submitted[queue][slot] = Stopwatch.GetTimestamp();
-            queues[queue].Submit(slot, operation, _offsets.Next(), workload.BlockBytes);
+            queues[queue].Submit(slot, operation, _offsets.Next(slot), workload.BlockBytes);
         }
 
         private void Count(int queue, ReadOnlySpan<ClientCompletion> completions)

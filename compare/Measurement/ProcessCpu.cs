@@ -48,14 +48,16 @@ public static class ProcessCpu
     /// Processor time of a process since its start in nanoseconds, user and system, with the threads that have ended: a load's threads
     /// end with the load. In steps of 10 ms. A process that is gone reads as zero.
     /// </summary>
-    public static long ReadTotalNs(int pid)
+    /// <param name="pid">The process.</param>
+    /// <param name="withChildren">Whether the children that have ended and were waited for count too.</param>
+    public static long ReadTotalNs(int pid, bool withChildren = false)
     {
         try
         {
-            // proc(5), /proc/pid/stat: utime and stime are fields 14 and 15; the name in parentheses may hold spaces.
+            // proc(5), /proc/pid/stat: utime, stime, cutime and cstime are fields 14 to 17; the name in parentheses may hold spaces.
             string stat = File.ReadAllText($"/proc/{pid}/stat");
             string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
-            return (long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture)) * NsPerTick;
+            return fields.Skip(11).Take(withChildren ? 4 : 2).Sum(f => long.Parse(f, CultureInfo.InvariantCulture)) * NsPerTick;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -1,34 +1,49 @@
 using Polyblk.Compare.Load;
+using Polyblk.Compare.Results;
 
 namespace Polyblk.Compare.Methods;
 
-/// <summary>The baseline: one file like the members, driven directly.</summary>
-public sealed class BareFile : IDeliveryMethod
+/// <summary>A baseline: one file like the members, without a frontend and without an array.</summary>
+/// <param name="byFio">Driven by fio, as block devices are; otherwise by this program's I/O core, as the members are.</param>
+/// <param name="fileName">Name of its file in the scratch space; null for one of its own.</param>
+public sealed class BareFile(bool byFio = false, string? fileName = null) : IDeliveryMethod
 {
-    public string Name => "bare drive";
+    /// <summary>Id of the one that fio drives.</summary>
+    public const string FioId = "bare-drive-fio@host";
 
-    public string Description => "one member-sized file, driven directly by this program's I/O core: no frontend, no array";
+    public MethodFacts Facts { get; } = byFio
+        ? KnownFacts.Bare("bare-drive-fio", "bare drive, fio", Backing.Drive)
+        : KnownFacts.Bare("bare-drive", "bare drive", Backing.Drive);
 
-    public MethodAvailability Check() => MethodAvailability.Yes;
+    public string Description => byFio
+        ? "one member-sized file, driven by fio: what a block device method could reach at best"
+        : "one member-sized file, driven directly by this program's I/O core: no frontend, no array";
+
+    public MethodAvailability Check() => !byFio || ChildProcess.FindProgram("fio") is not null ? MethodAvailability.Yes : MethodAvailability.NeedsFio;
 
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
-        string path = scratch.PathOf("bare.img");
+        string path = scratch.PathOf(fileName ?? (byFio ? "bare-fio.img" : "bare.img"));
         await ScratchFile.CreateAsync(path, scratch.MemberBytes, cancellation).ConfigureAwait(false);
-        return new Running(new FileEndpoint(path, scratch.SpanBytes));
+        return new RunningEndpoint(byFio ? new BlockEndpoint(path, scratch.SpanBytes) : new FileEndpoint(path, scratch.SpanBytes));
     }
+}
 
-    private sealed class Running(FileEndpoint endpoint) : IRunningMethod
-    {
-        public LoadEndpoint Endpoint => endpoint;
+/// <summary>A method without a process of its own.</summary>
+/// <param name="endpoint">Where the load goes.</param>
+internal sealed class RunningEndpoint(LoadEndpoint endpoint) : IRunningMethod
+{
+    public LoadEndpoint Endpoint => endpoint;
 
-        public IReadOnlyList<int> ProcessIds => [];
+    public IReadOnlyList<int> ProcessIds => [];
 
-        public IReadOnlyList<string> Commands => [];
+    public IReadOnlyList<string> Commands { get; init; } = [];
 
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-    }
+    /// <summary>What ends it.</summary>
+    public Func<ValueTask>? End { get; init; }
+
+    public ValueTask DisposeAsync() => End is null ? ValueTask.CompletedTask : End();
 }
 
 /// <summary>Files for measurements.</summary>

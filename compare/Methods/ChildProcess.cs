@@ -85,6 +85,16 @@ public sealed class ChildProcess : IAsyncDisposable
         return (_process.ExitCode, output);
     }
 
+    /// <summary>Kills it (SIGKILL), with what it started, and waits until it is gone.</summary>
+    public async Task KillAsync()
+    {
+        if (!_process.HasExited)
+        {
+            _process.Kill(entireProcessTree: true);
+            await _process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>Asks it to end (SIGTERM) and ends it by force when it does not.</summary>
     public async ValueTask DisposeAsync()
     {
@@ -98,8 +108,7 @@ public sealed class ChildProcess : IAsyncDisposable
             }
             catch (OperationCanceledException)
             {
-                _process.Kill(entireProcessTree: true);
-                await _process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+                await KillAsync().ConfigureAwait(false);
             }
         }
 

@@ -1,4 +1,6 @@
 using Polyblk.Compare.Load;
+using Polyblk.Compare.Results;
+using Polyblk.Core.Frontend;
 
 namespace Polyblk.Compare.Methods;
 
@@ -9,13 +11,31 @@ namespace Polyblk.Compare.Methods;
 public sealed record MethodAvailability(bool CanRun, string Reason, IReadOnlyList<string> Remedies)
 {
     public static MethodAvailability Yes { get; } = new(true, string.Empty, []);
+
+    /// <summary>Block devices and NBD exports are driven by fio.</summary>
+    public static MethodAvailability NeedsFio { get; } = new(false, "fio, which drives it, is not installed", ["apt-get install fio"]);
+
+    /// <summary>Whether a frontend of this program can be served here, and fio is there to drive it.</summary>
+    public static MethodAvailability OfFrontend(FrontendProbe probe, bool byFio)
+    {
+        ArgumentNullException.ThrowIfNull(probe);
+        return !probe.Available ? new MethodAvailability(false, probe.Summary, [.. probe.Remedies])
+            : byFio && ChildProcess.FindProgram("fio") is null ? NeedsFio
+            : Yes;
+    }
 }
 
-/// <summary>A way of bringing a volume to its consumer that can be measured: one of this program's, a peer's, or the bare drive.</summary>
+/// <summary>
+/// A way of bringing a volume to its consumer that can be measured: one of this program's, a peer's, or the bare drive; from the host or
+/// from inside a virtual machine.
+/// </summary>
 public interface IDeliveryMethod
 {
-    /// <summary>Stable name, for results: <c>vhost-user/2q</c>.</summary>
-    string Name { get; }
+    /// <summary>What is known of it before it runs: id, title, role, vantage, backing, whom it reaches, features, needs.</summary>
+    MethodFacts Facts { get; }
+
+    /// <summary>What it is called in tables; unique in a comparison.</summary>
+    string Name => Facts.Title;
 
     /// <summary>What is measured, in one line.</summary>
     string Description { get; }
@@ -28,7 +48,7 @@ public interface IDeliveryMethod
     Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation);
 }
 
-/// <summary>A method that serves.</summary>
+/// <summary>A method that serves. Disposal ends everything that was started for it; nothing stays behind.</summary>
 public interface IRunningMethod : IAsyncDisposable
 {
     /// <summary>Where the load goes.</summary>
@@ -37,8 +57,25 @@ public interface IRunningMethod : IAsyncDisposable
     /// <summary>The processes that serve, whose processor time counts as the target's.</summary>
     IReadOnlyList<int> ProcessIds { get; }
 
+    /// <summary>Processes that belong to the load's side beside the load itself: a virtual machine. Their work is no noise.</summary>
+    IReadOnlyList<int> LoadProcessIds => [];
+
     /// <summary>The commands that were run, so that a reader can repeat them.</summary>
     IReadOnlyList<string> Commands { get; }
+
+    /// <summary>Notifications that the target has sent since its start; null where it does not tell.</summary>
+    long? ReadNotifications() => null;
+}
+
+/// <summary>A running method whose target can be killed under load and started again by the same command.</summary>
+public interface IRestartable
+{
+    /// <summary>Kills the target (SIGKILL) and waits until it is gone.</summary>
+    Task KillAsync();
+
+    /// <summary>Starts it again and returns when it says that it is ready.</summary>
+    /// <exception cref="MethodException">It does not start.</exception>
+    Task StartAgainAsync(CancellationToken cancellation);
 }
 
 /// <summary>A method could not be run; the message is for the user.</summary>

@@ -1,4 +1,4 @@
-// A `polyblk serve` child that several methods share: one process, one volume, several sockets. The first method that starts makes the
+// A `polyblk serve` child that several methods share: one process, one volume, several exports. The first method that starts makes the
 // volume and the process; the last one that is disposed ends it. The runner starts and ends methods one after the other.
 
 using System.Text.Json;
@@ -9,34 +9,62 @@ namespace Polyblk.Compare.Methods;
 /// <param name="Command">The program and what precedes its arguments.</param>
 public sealed record PolyblkProgram(IReadOnlyList<string> Command);
 
+/// <summary>An export of a server: a frontend and its options.</summary>
+/// <param name="Frontend">Its name.</param>
+/// <param name="HasSocket">Whether it is reached by a Unix socket; its path is then given to it.</param>
+/// <param name="Options">Its other options.</param>
+public sealed record ServerExport(string Frontend, bool HasSocket, IReadOnlyList<string> Options);
+
 /// <summary>A volume served by a child process.</summary>
-public sealed class PolyblkServer(PolyblkProgram program, string volume, string level, IReadOnlyList<int> queuesOfSockets)
+/// <param name="program">This program.</param>
+/// <param name="volume">The volume's name.</param>
+/// <param name="level">Its level; <c>none</c> for one drive.</param>
+/// <param name="exports">What is served.</param>
+public sealed class PolyblkServer(PolyblkProgram program, string volume, string level, IReadOnlyList<ServerExport> exports)
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+    /// <summary>A program that ends is noticed at once; this is for one that hangs. In an emulated machine a start takes a minute.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(5);
 
     private readonly List<string> _commands = [];
+    private readonly List<string> _endpoints = [];
     private ChildProcess? _child;
+    private ServerCounters? _counters;
+    private bool _isMade;
     private int _users;
 
-    public int ProcessId => _child!.Id;
+    /// <summary>This program, for what a method does besides serving.</summary>
+    public PolyblkProgram Program => program;
 
+    /// <summary>The volume's name.</summary>
+    public string Volume => volume;
+
+    /// <summary>The serving process, or none while it is down.</summary>
+    public IReadOnlyList<int> ProcessIds => _child is null ? [] : [_child.Id];
+
+    /// <summary>The process that served last, whether or not it lives; 0 before the first.</summary>
+    public int LastProcessId { get; private set; }
+
+    /// <summary>What was run.</summary>
     public IReadOnlyList<string> Commands => _commands;
 
-    public static string SocketPath(ScratchSpace scratch, string volume, int index) => scratch.PathOf($"{volume}{index}.sock");
+    /// <summary>Where each export is reached, as the server said.</summary>
+    public IReadOnlyList<string> Endpoints => _endpoints;
 
     /// <summary>Starts the child unless it runs.</summary>
     /// <exception cref="MethodException">It does not start.</exception>
     public async Task AddUserAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
-        if (_child is null)
+        if (!_isMade)
         {
             await CreateAsync(scratch, cancellation).ConfigureAwait(false);
-            await ServeAsync(scratch, cancellation).ConfigureAwait(false);
+            _isMade = true;
         }
 
+        await StartAgainAsync(scratch, cancellation).ConfigureAwait(false);
         _users++;
     }
 
+    /// <summary>Ends the child with its last user.</summary>
     public async ValueTask RemoveUserAsync()
     {
         if (--_users == 0 && _child is not null)
@@ -46,12 +74,36 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
         }
     }
 
+    /// <summary>Kills the child and waits until it is gone.</summary>
+    public async Task KillAsync()
+    {
+        if (_child is not null)
+        {
+            await _child.KillAsync().ConfigureAwait(false);
+            await _child.DisposeAsync().ConfigureAwait(false);
+            _child = null;
+        }
+    }
+
+    /// <summary>Serves, unless that is done already, by the command of the first time.</summary>
+    /// <exception cref="MethodException">It does not start.</exception>
+    public async Task StartAgainAsync(ScratchSpace scratch, CancellationToken cancellation)
+    {
+        if (_child is null)
+        {
+            await ServeAsync(scratch, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Notifications that an export has sent since the start; null when the server does not answer.</summary>
+    public long? ReadNotifications(int export) => _counters?.ReadNotifications(export);
+
     private async Task CreateAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         int members = level == "none" ? 1 : scratch.Members;
         string[] drives = [.. Enumerable.Range(0, members).Select(i => $"file:{scratch.PathOf($"{volume}-member{i}.img")},size={scratch.MemberBytes}")];
         await using ChildProcess child = Run(
-            [.. program.Command, "volume", "create", volume, "--level", level, "--state", scratch.PathOf("state"), .. drives], []);
+            [.. program.Command, "volume", "create", volume, "--level", level, "--state", scratch.StateDirectory, .. drives], []);
         (int exitCode, _) = await child.FinishAsync(cancellation).ConfigureAwait(false);
         if (exitCode != 0)
         {
@@ -61,24 +113,25 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
 
     private async Task ServeAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
-        string[] groups =
-        [
-            .. queuesOfSockets.SelectMany((queues, i) => new[]
-            {
-                "--frontend", "vhost-user", "--socket", SocketPath(scratch, volume, i), "--queues", $"{queues}",
-            }),
-        ];
         ChildProcess child = Run(
             [
-                .. program.Command, "serve", volume, "--state", scratch.PathOf("state"), "--reactors", string.Join(',', scratch.TargetCpus),
-                "--json", "--log-level", "warning", .. groups,
+                .. program.Command, "serve", volume, "--state", scratch.StateDirectory, "--reactors", string.Join(',', scratch.TargetCpus),
+                "--json", "--log-level", "warning", .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
             ],
             scratch.TargetCpus);
+        LastProcessId = child.Id;
         string? line = null;
         try
         {
             line = await child.Output.ReadLineAsync(cancellation).AsTask().WaitAsync(s_patience, cancellation).ConfigureAwait(false);
-            using JsonDocument ready = JsonDocument.Parse(line ?? throw new MethodException($"'polyblk serve' ended: {child.LastErrors}"));
+            if (line is null)
+            {
+                await child.FinishAsync(cancellation).ConfigureAwait(false);
+                throw new MethodException($"'polyblk serve' ended: {child.LastErrors}");
+            }
+
+            ReadReady(line);
+            _counters = new ServerCounters(scratch.PathOf(Path.Combine("state", "run", volume, "control.sock")));
             _child = child;
         }
         catch (Exception e) when (e is JsonException or TimeoutException)
@@ -94,10 +147,24 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
         }
     }
 
+    private void ReadReady(string line)
+    {
+        using JsonDocument ready = JsonDocument.Parse(line);
+        _endpoints.Clear();
+        _endpoints.AddRange(ready.RootElement.GetProperty("exports").EnumerateArray().Select(e => e.GetProperty("endpoint").GetString()!));
+    }
+
+    private IEnumerable<string> Arguments(ScratchSpace scratch, ServerExport export, int index) =>
+        ["--frontend", export.Frontend, .. export.HasSocket ? new[] { "--socket", scratch.PathOf($"{volume}{index}.sock") } : [], .. export.Options];
+
     private ChildProcess Run(string[] command, IReadOnlyList<int> cpus)
     {
         ChildProcess child = ChildProcess.Start(command, cpus);
-        _commands.Add(child.CommandLine);
+        if (!_commands.Contains(child.CommandLine))
+        {
+            _commands.Add(child.CommandLine);
+        }
+
         return child;
     }
 }

@@ -23,6 +23,12 @@ public sealed class ScratchSpace : IDisposable
     /// <summary>Why it is there, for the report.</summary>
     public string Reason { get; }
 
+    /// <summary>Whether the files lie in memory.</summary>
+    public bool IsInMemory => Directory.StartsWith("/dev/shm/", StringComparison.Ordinal);
+
+    /// <summary>State directory of the servers of this comparison.</summary>
+    public string StateDirectory => PathOf("state");
+
     /// <summary>Processors of the targets.</summary>
     public required IReadOnlyList<int> TargetCpus { get; init; }
 
@@ -39,10 +45,16 @@ public sealed class ScratchSpace : IDisposable
     public long SpanBytes => MemberBytes - (16 << 20);
 
     /// <summary>Makes the directory in <paramref name="wanted"/>, or where there is room: memory first, since disks of a shared machine tell little.</summary>
+    /// <param name="wanted">Where the user wants it; null for the first place that has room.</param>
+    /// <param name="memberBytes">Bytes of a member.</param>
+    /// <param name="members">Members of a volume.</param>
+    /// <param name="files">Member-sized files that all methods together will make.</param>
+    /// <param name="targetCpus">Processors of the targets.</param>
+    /// <param name="loadCpus">Processors of the load.</param>
     /// <exception cref="MethodException">There is no room.</exception>
-    public static ScratchSpace Create(string? wanted, long memberBytes, int members, IReadOnlyList<int> targetCpus, IReadOnlyList<int> loadCpus)
+    public static ScratchSpace Create(string? wanted, long memberBytes, int members, int files, IReadOnlyList<int> targetCpus, IReadOnlyList<int> loadCpus)
     {
-        long needed = memberBytes * (members + 2);
+        long needed = memberBytes * files;
         string[] places = wanted is not null ? [Path.GetFullPath(wanted)] : ["/dev/shm", "/var/tmp", Path.GetTempPath()];
         foreach (string place in places)
         {

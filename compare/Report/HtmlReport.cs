@@ -76,6 +76,9 @@ public static class HtmlReport
             """).Text;
     }
 
+    /// <summary>The page's colours, as the declarations at the head of its style sheet: for a chart of its own.</summary>
+    internal static string Colors => Style().Text[..Style().Text.IndexOf("* {", StringComparison.Ordinal)];
+
     private static Html Style()
     {
         using Stream stream = typeof(HtmlReport).Assembly.GetManifestResourceStream("report.css")!;

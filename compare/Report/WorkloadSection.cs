@@ -45,6 +45,13 @@ internal static class WorkloadSection
 
     private static Html Results(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, string id)
     {
+        string heading = workload.IsBandwidth ? "Bandwidth (more is better)" : "Requests per second (more is better)";
+        return Draw(heading, $"{heading}: {workload.Title}, by method", ResultChart(comparison, workload, rows), $"{id}-result", Charts.HeightOfBars(rows.Length, false));
+    }
+
+    /// <summary>A bar for each method.</summary>
+    internal static OxyPlot.PlotModel ResultChart(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows)
+    {
         (double divisor, string unit) = Figures.Scale(workload.IsBandwidth, rows.Max(r => r.Result.Maximum));
         Bar[] bars =
         [
@@ -56,8 +63,7 @@ internal static class WorkloadSection
                 r.Result.Maximum / divisor,
                 Figures.Number(r.Result.Median / divisor) + (r.IsSound ? string.Empty : $" ({Parts.Flaw(r)})"))),
         ];
-        string heading = workload.IsBandwidth ? "Bandwidth (more is better)" : "Requests per second (more is better)";
-        return Draw(heading, $"{heading}: {workload.Title}, by method", Charts.Bars(bars, unit, [(unit, Ink.Target)]), $"{id}-result", Charts.HeightOfBars(bars.Length, false));
+        return Charts.Bars(bars, unit, [(unit, Ink.Target)]);
     }
 
     private static Html Cpu(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, string id)

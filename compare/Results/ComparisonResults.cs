@@ -9,10 +9,6 @@ namespace Polyblk.Compare.Results;
 /// <summary>A comparison: the host, the methods, and every single run.</summary>
 public sealed record ComparisonResults
 {
-    public const int CurrentSchema = 1;
-
-    public int Schema { get; init; } = CurrentSchema;
-
     public required DateTimeOffset StartedUtc { get; init; }
 
     public required HostFacts Host { get; init; }
@@ -31,6 +27,15 @@ public sealed record ComparisonResults
 
     /// <summary>What the reader should know: noise, one processor for both sides, a run that was broken off.</summary>
     public required IReadOnlyList<string> Notes { get; init; }
+
+    /// <summary>What happened when targets were killed under load.</summary>
+    public IReadOnlyList<RestartTest> Restarts { get; init; } = [];
+
+    /// <summary>The array against what its drives could give.</summary>
+    public IReadOnlyList<EfficiencyRow> Efficiency { get; init; } = [];
+
+    /// <summary>Load average over one minute before it began; null where it cannot be read.</summary>
+    public double? LoadAverageAtStart { get; init; }
 
     /// <summary>Whether it was broken off before all rounds were made.</summary>
     public bool Interrupted { get; init; }
@@ -83,6 +88,12 @@ public sealed record RunRecord(string Method, string Workload, int Round, LoadRe
     /// </summary>
     public double ForeignCpuShare { get; init; }
 
+    /// <summary>Share of all processors' time in the run that the hypervisor gave to others, 0 to 1.</summary>
+    public double StealShare { get; init; }
+
+    /// <summary>Notifications of both sides in the counted time; null where neither tells.</summary>
+    public long? Notifications { get; init; }
+
     [JsonIgnore]
     public double Iops => Load.Requests / Load.Seconds;
 
@@ -97,9 +108,3 @@ public sealed record RunRecord(string Method, string Workload, int Round, LoadRe
     [JsonIgnore]
     public double LoadCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)Load.LoadCpuNs / Load.Requests;
 }
-
-/// <summary>For <c>--json FILE</c>.</summary>
-[JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
-[JsonSerializable(typeof(ComparisonResults))]
-public sealed partial class ComparisonJson : JsonSerializerContext;

@@ -35,7 +35,10 @@ public sealed record MeasuredRun
     [Description("Context switches of the target for a request.")]
     public double? ContextSwitchesPerRequest { get; init; }
 
-    [Description("Notifications (kicks and interrupts) for a request.")]
+    [Description("Context switches of the load for a request.")]
+    public double? LoadContextSwitchesPerRequest { get; init; }
+
+    [Description("Notifications (kicks and interrupts) for a request, as far as target or load count them.")]
     public double? NotificationsPerRequest { get; init; }
 
     [Description("Requests that ended with an error. Any makes the run worthless.")]

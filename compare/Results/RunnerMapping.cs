@@ -1,5 +1,6 @@
 // From what the runner collected to the recorded form.
 
+using Polyblk.Compare.Load;
 using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Results;
@@ -33,7 +34,7 @@ public static class RunnerMapping
             StartedUtc = results.StartedUtc,
             ElapsedSeconds = Math.Max(0, (DateTimeOffset.UtcNow - results.StartedUtc).TotalSeconds),
             Interrupted = results.Interrupted,
-            Environment = environment with { Noise = environment.Noise with { OtherLoadPercent = OtherLoad(results), ReferenceDriftPercent = Drift(runs, baseline) } },
+            Environment = environment with { Noise = Noise(results, runs, baseline) },
             Volume = volume,
             Settings = new MeasurementSettings
             {
@@ -49,6 +50,8 @@ public static class RunnerMapping
             Methods = [.. results.Methods.Select(m => MapMethod(m, Known(known, m.Name)))],
             Workloads = [.. results.Workloads.Select(MapWorkload)],
             Runs = runs,
+            Restarts = [.. results.Restarts.Select(r => r with { Method = Known(known, r.Method).Id })],
+            Efficiency = [.. results.Efficiency.Select(r => r with { Method = r.Method is null ? null : Known(known, r.Method).Id })],
             Notes = results.Notes,
         };
     }
@@ -66,8 +69,13 @@ public static class RunnerMapping
     private static MethodFacts Known(IReadOnlyDictionary<string, MethodFacts> known, string name) =>
         known.TryGetValue(name, out MethodFacts? facts) ? facts : throw new ComparisonFormatException($"Nothing is known of the method '{name}'.");
 
-    private static double? OtherLoad(ComparisonResults results) =>
-        Sample.Of(results.Runs.Select(r => (double?)(100 * r.ForeignCpuShare)))?.Median;
+    private static NoiseReadings Noise(ComparisonResults results, IReadOnlyList<MeasuredRun> runs, string baseline) => new()
+    {
+        StealPercent = Sample.Of(results.Runs.Select(r => (double?)(100 * r.StealShare)))?.Median,
+        OtherLoadPercent = Sample.Of(results.Runs.Select(r => (double?)(100 * (r.ForeignCpuShare - r.StealShare))))?.Median,
+        LoadAverageAtStart = results.LoadAverageAtStart,
+        ReferenceDriftPercent = Drift(runs, baseline),
+    };
 
     private static MethodFacts MapMethod(MethodRecord record, MethodFacts facts)
     {
@@ -89,17 +97,28 @@ public static class RunnerMapping
     {
         Name = workload.Name,
         Title = workload.Title,
-        Preset = "quick",
-        Pattern = (workload.IsRandom, workload.IsWrite) switch
-        {
-            (true, false) => AccessPattern.RandomRead,
-            (true, true) => AccessPattern.RandomWrite,
-            (false, false) => AccessPattern.SequentialRead,
-            (false, true) => AccessPattern.SequentialWrite,
-        },
+        Preset = workload.Preset,
+        Pattern = workload.FioJobText is not null ? AccessPattern.Custom : PatternOf(workload),
         BlockBytes = workload.BlockBytes,
         QueueDepth = workload.Depth,
-        Jobs = 1,
+        Jobs = workload.Jobs,
+        Engine = workload.FioJobText is not null ? "as the fio job file says" : workload.Engine switch
+        {
+            BlockEngine.Libaio => "block devices: libaio",
+            BlockEngine.IoUringFixed => "block devices: io_uring, fixed buffers, registered files, polled where the device can be",
+            _ => "block devices: io_uring",
+        },
+        FileSystem = workload.FileSystem,
+        Scaling = workload.Scaling,
+    };
+
+    /// <summary>Order and direction of a workload.</summary>
+    internal static AccessPattern PatternOf(Workload workload) => (workload.IsRandom, workload.IsWrite) switch
+    {
+        (true, false) => AccessPattern.RandomRead,
+        (true, true) => AccessPattern.RandomWrite,
+        (false, false) => AccessPattern.SequentialRead,
+        (false, true) => AccessPattern.SequentialWrite,
     };
 
     private static MeasuredRun MapRun(RunRecord run, string method)
@@ -114,11 +133,27 @@ public static class RunnerMapping
             Seconds = run.Load.Seconds,
             Iops = run.Load.Seconds > 0 ? run.Iops : 0,
             BytesPerSecond = run.Load.Seconds > 0 ? run.BytesPerSecond : 0,
-            Latency = requests == 0 ? new LatencyNs() : new LatencyNs { Mean = run.Load.MeanNs, P50 = run.Load.P50Ns, P99 = run.Load.P99Ns, P999 = run.Load.P999Ns },
+            Latency = requests == 0 ? new LatencyNs() : MapLatency(run.Load),
             TargetCpuUsPerRequest = hasProcess && requests > 0 ? run.TargetCpuNs / requests / NsPerUs : null,
             LoadCpuUsPerRequest = requests > 0 ? run.Load.LoadCpuNs / requests / NsPerUs : null,
             ContextSwitchesPerRequest = hasProcess && requests > 0 ? run.TargetContextSwitches / requests : null,
+            LoadContextSwitchesPerRequest = requests > 0 ? run.Load.LoadContextSwitches / requests : null,
+            NotificationsPerRequest = requests > 0 ? run.Notifications / requests : null,
             Errors = run.Load.Errors,
+            StealPercent = 100 * run.StealShare,
         };
     }
+
+    private static LatencyNs MapLatency(LoadResult load) => new()
+    {
+        Mean = load.MeanNs,
+        P50 = Known(load.P50Ns),
+        P90 = Known(load.P90Ns),
+        P99 = Known(load.P99Ns),
+        P999 = Known(load.P999Ns),
+        P9999 = Known(load.P9999Ns),
+    };
+
+    /// <summary>A load that does not tell a percentile leaves it at 0.</summary>
+    private static double? Known(double ns) => ns > 0 ? ns : null;
 }

@@ -4,10 +4,12 @@
 // becomes slower or faster meanwhile does so for all. What fails becomes a reason in the results; it never ends the others' runs. A
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
+using Polyblk.Compare.Restart;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Workloads;
 
@@ -32,6 +34,12 @@ public sealed record ComparisonPlan
     public TimeSpan WarmUp { get; init; } = TimeSpan.FromSeconds(0.15);
 
     public ulong Seed { get; init; } = 1;
+
+    /// <summary>Whether targets are killed under load, after everything is measured.</summary>
+    public bool Restarts { get; init; }
+
+    /// <summary>How RAID efficiency is measured; null leaves that out.</summary>
+    public EfficiencyPlan? Efficiency { get; init; }
 }
 
 /// <summary>Told how far a comparison is.</summary>
@@ -44,21 +52,28 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
     private const double NoticeableShare = 0.05;
+    /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
+    private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(500);
 
     private readonly List<(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load)> _active = [];
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
+    private readonly List<RestartTest> _restarts = [];
+    private readonly List<EfficiencyRow> _efficiency = [];
     private readonly List<string> _notes = [];
 
     /// <summary>Runs it. Returns what was measured, also when it is cancelled.</summary>
     public async Task<ComparisonResults> RunAsync(CancellationToken cancellation)
     {
         DateTimeOffset started = DateTimeOffset.UtcNow;
+        double loadAverage = double.Parse(File.ReadAllText("/proc/loadavg").Split(' ')[0], CultureInfo.InvariantCulture);
         bool interrupted = false;
         try
         {
             await StartAllAsync(cancellation).ConfigureAwait(false);
             await MeasureAsync(cancellation).ConfigureAwait(false);
+            await MeasureEfficiencyAsync(cancellation).ConfigureAwait(false);
+            await RestartAllAsync(cancellation).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
@@ -66,10 +81,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
         finally
         {
-            foreach ((_, IRunningMethod running, _) in _active)
-            {
-                await running.DisposeAsync().ConfigureAwait(false);
-            }
+            await EndAllAsync().ConfigureAwait(false);
         }
 
         AddNotes();
@@ -84,6 +96,9 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             Runs = _runs,
             Baseline = plan.Baseline,
             Notes = _notes,
+            Restarts = _restarts,
+            Efficiency = _efficiency,
+            LoadAverageAtStart = loadAverage,
             Interrupted = interrupted,
         };
     }
@@ -111,9 +126,10 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         try
         {
             running = await method.StartAsync(scratch, cancellation).ConfigureAwait(false);
-            ILoadGenerator load = plan.Loads.First(l => l.CanDrive(running.Endpoint));
+            ILoadGenerator load = plan.Loads.FirstOrDefault(l => l.CanDrive(running.Endpoint))
+                ?? throw new MethodException("no load that is installed here can drive it");
             record = record with { Load = load.Name, Commands = running.Commands };
-            string? problem = await DataVerifier.VerifyAsync(running.Endpoint, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
+            string? problem = await load.VerifyAsync(running.Endpoint, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
             if (problem is not null)
             {
                 return record with { Reason = $"the data was not kept: {problem}" };
@@ -136,6 +152,22 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
+    /// <summary>Takes everything down, the last first. What cannot be taken down is said, and does not keep the others up.</summary>
+    private async Task EndAllAsync()
+    {
+        foreach ((IDeliveryMethod method, IRunningMethod running, _) in Enumerable.Reverse(_active))
+        {
+            try
+            {
+                await running.DisposeAsync().ConfigureAwait(false);
+            }
+            catch (MethodException e)
+            {
+                _notes.Add($"{method.Name} could not be taken down completely: {e.Message}");
+            }
+        }
+    }
+
     private int TotalRuns => plan.Rounds * plan.Workloads.Count * plan.Methods.Count;
 
     private async Task MeasureAsync(CancellationToken cancellation)
@@ -151,6 +183,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
                     var (method, running, load) = _active[(i + round) % _active.Count];
                     onProgress(new ComparisonProgress(done++, total, $"round {round + 1}: {workload.Title} on {method.Name}"));
                     cancellation.ThrowIfCancellationRequested();
+                    if (load.WhyNot(running.Endpoint, workload) is string reason)
+                    {
+                        NoteOnce($"{method.Name} has no figures of {workload.Title}: {reason}.");
+                        continue;
+                    }
+
                     await MeasureOneAsync(method, running, load, workload, round, cancellation).ConfigureAwait(false);
                 }
             }
@@ -162,23 +200,26 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private async Task MeasureOneAsync(
         IDeliveryMethod method, IRunningMethod running, ILoadGenerator load, Workload workload, int round, CancellationToken cancellation)
     {
-        ProcessCpu.Reading before = default;
-        ProcessCpu.Reading after = default;
+        TargetReading before = default;
+        TargetReading after = default;
         void OnMeasuring(bool begins)
         {
-            ProcessCpu.Reading now = ReadAll(running.ProcessIds);
+            TargetReading now = TargetReading.Of(running);
             (before, after) = begins ? (now, now) : (before, now);
         }
 
-        var noise = new NoiseMeter([.. running.ProcessIds, Environment.ProcessId]);
+        var noise = new NoiseMeter([.. running.ProcessIds, .. running.LoadProcessIds]);
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
         try
         {
             LoadResult result = await load.RunAsync(running.Endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
-            _runs.Add(new RunRecord(
-                method.Name, workload.Name, round, result, after.CpuNs - before.CpuNs, after.ContextSwitches - before.ContextSwitches)
+            (double foreign, double steal) = noise.Shares();
+            TargetReading target = after.Since(before, result.Seconds);
+            _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
             {
-                ForeignCpuShare = noise.ForeignShare(),
+                ForeignCpuShare = foreign,
+                StealShare = steal,
+                Notifications = result.Notifications ?? target.Notifications,
             });
         }
         catch (Exception e) when (e is IOException or TimeoutException or MethodException)
@@ -187,18 +228,59 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    private static ProcessCpu.Reading ReadAll(IReadOnlyList<int> pids)
+    private async Task MeasureEfficiencyAsync(CancellationToken cancellation)
     {
-        long cpu = 0;
-        long switches = 0;
-        foreach (int pid in pids)
+        if (plan.Efficiency is not EfficiencyPlan efficiency)
         {
-            ProcessCpu.Reading reading = ProcessCpu.Read(pid);
-            cpu += reading.CpuNs;
-            switches += reading.ContextSwitches;
+            return;
         }
 
-        return new ProcessCpu.Reading(cpu, switches);
+        onProgress(new ComparisonProgress(1, 1, "RAID efficiency"));
+        if (plan.Methods.FirstOrDefault(m => m is ArrayInProcess) is IDeliveryMethod array)
+        {
+            _efficiency.AddRange(EfficiencyMeter.FromRuns(_runs, plan.Workloads, plan.Baseline, array.Name, efficiency.Level, scratch.Members));
+        }
+
+        try
+        {
+            if (efficiency.Drives > 0)
+            {
+                _efficiency.AddRange(await EfficiencyMeter.SimulateAsync(efficiency, scratch, plan.Duration > s_simulatedRun ? plan.Duration : s_simulatedRun, cancellation).ConfigureAwait(false));
+            }
+        }
+        catch (Exception e) when (e is IOException or MethodException)
+        {
+            _notes.Add($"RAID efficiency with simulated drives could not be measured: {e.Message}");
+        }
+    }
+
+    /// <summary>Last of all: a target that does not come back has its figures already.</summary>
+    private async Task RestartAllAsync(CancellationToken cancellation)
+    {
+        foreach ((IDeliveryMethod method, IRunningMethod running, _) in plan.Restarts ? _active : [])
+        {
+            cancellation.ThrowIfCancellationRequested();
+            onProgress(new ComparisonProgress(1, 1, $"killing {method.Name} under load"));
+            try
+            {
+                if (await RestartTester.RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
+                {
+                    _restarts.Add(test);
+                }
+            }
+            catch (Exception e) when (e is IOException or MethodException)
+            {
+                _restarts.Add(new RestartTest { Method = method.Name, IoErrors = 0, Detail = $"it could not be tested: {e.Message}" });
+            }
+        }
+    }
+
+    private void NoteOnce(string note)
+    {
+        if (!_notes.Contains(note))
+        {
+            _notes.Add(note);
+        }
     }
 
     private void AddNotes()

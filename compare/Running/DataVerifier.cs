@@ -22,7 +22,9 @@ public static class DataVerifier
     public static async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation) => endpoint switch
     {
         VhostUserEndpoint socket => await Task.Run(() => VerifySocket(socket, seed, cancellation), cancellation).ConfigureAwait(false),
-        FileEndpoint file => await VerifyFileAsync(file, seed, cancellation).ConfigureAwait(false),
+        FileEndpoint file => await VerifyPathAsync(file.Path, file.SizeBytes, seed, cancellation).ConfigureAwait(false),
+        BlockEndpoint device => await VerifyPathAsync(device.Path, device.SizeBytes, seed, cancellation).ConfigureAwait(false),
+        DeviceEndpoint open => await VerifyDeviceAsync(open.Device, open.SizeBytes, seed, cancellation).ConfigureAwait(false),
         _ => $"{endpoint.GetType().Name} cannot be verified",
     };
 
@@ -148,18 +150,31 @@ public static class DataVerifier
         return completion[0].Status == 0 ? null : $"a flush ended with status {completion[0].Status}";
     }
 
-    private static async Task<string?> VerifyFileAsync(FileEndpoint endpoint, ulong seed, CancellationToken cancellation)
+    private static async Task<string?> VerifyPathAsync(string path, long sizeBytes, ulong seed, CancellationToken cancellation)
     {
-        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(endpoint.Path));
+        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(path));
+        return drive.SizeBytes < sizeBytes
+            ? $"the device has {drive.SizeBytes} bytes, {sizeBytes} were to be used"
+            : await VerifyDeviceAsync(drive, sizeBytes, seed, cancellation).ConfigureAwait(false);
+    }
+
+    private static async Task<string?> VerifyDeviceAsync(IBlockDevice device, long sizeBytes, ulong seed, CancellationToken cancellation)
+    {
         using var reactor = new Reactor(new ReactorOptions { Name = "verify", Idle = IdlePolicy.Frugal });
         byte[] block = new byte[1 << 20];
         byte[] expected = new byte[block.Length];
-        for (long at = 0; at + block.Length <= endpoint.SizeBytes; at += block.Length)
+        for (long at = 0; at + block.Length <= sizeBytes; at += block.Length)
         {
             cancellation.ThrowIfCancellationRequested();
             Fill(block, at, seed);
-            await BlockIo.WriteAsync(drive, reactor, at, block).ConfigureAwait(false);
-            await BlockIo.ReadAsync(drive, reactor, at, block).ConfigureAwait(false);
+            await BlockIo.WriteAsync(device, reactor, at, block).ConfigureAwait(false);
+        }
+
+        await BlockIo.FlushAsync(device, reactor).ConfigureAwait(false);
+        for (long at = 0; at + block.Length <= sizeBytes; at += block.Length)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            await BlockIo.ReadAsync(device, reactor, at, block).ConfigureAwait(false);
             int difference = FirstDifference(block, at, seed, expected);
             if (difference >= 0)
             {

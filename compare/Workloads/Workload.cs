@@ -5,18 +5,58 @@ namespace Polyblk.Compare.Workloads;
 /// <param name="IsWrite">Writes, or else reads.</param>
 /// <param name="IsRandom">Random offsets, or else ascending ones.</param>
 /// <param name="BlockBytes">Bytes of a request.</param>
-/// <param name="Depth">Requests in flight in all, over all queues.</param>
+/// <param name="Depth">Requests in flight of each job.</param>
 public sealed record Workload(string Name, bool IsWrite, bool IsRandom, int BlockBytes, int Depth)
 {
-    /// <summary>What <c>polyblk compare</c> runs when nothing is said: each says something that the others do not.</summary>
-    public static IReadOnlyList<Workload> Quick { get; } =
-    [
-        new("4k-randread-qd1", false, true, 4 << 10, 1),
-        new("4k-randread-qd32", false, true, 4 << 10, 32),
-        new("4k-randwrite-qd32", true, true, 4 << 10, 32),
-        new("128k-read-qd8", false, false, 128 << 10, 8),
-    ];
+    /// <summary>Jobs at once. The built-in loads, which have no jobs, keep as many requests in flight as all jobs together.</summary>
+    public int Jobs { get; init; } = 1;
+
+    /// <summary>How a block device is driven where fio does it. The built-in loads have their own way.</summary>
+    public BlockEngine Engine { get; init; } = BlockEngine.IoUring;
+
+    /// <summary>Where each sequential job starts after the one before it, in percent of the span (fio: offset_increment).</summary>
+    public int OffsetIncrementPercent { get; init; }
+
+    /// <summary>The preset that it comes from.</summary>
+    public string Preset { get; init; } = "quick";
+
+    /// <summary>How it was scaled from the published form to this machine, such as <c>jobs 32 → 2</c>.</summary>
+    public string? Scaling { get; init; }
+
+    /// <summary>The file system that it runs on, as mkfs calls it; null for the bare device.</summary>
+    public string? FileSystem { get; init; }
+
+    /// <summary>Size of the file on the file system in bytes; 0 for the bare device.</summary>
+    public long FileBytes { get; init; }
+
+    /// <summary>A fio job file of the user, as text, which says everything that is not said here; null otherwise.</summary>
+    public string? FioJobText { get; init; }
+
+    /// <summary>Requests in flight in all.</summary>
+    public int TotalDepth => Depth * Jobs;
 
     /// <summary>For headings: <c>4 KiB random read, QD 32</c>.</summary>
-    public string Title => $"{BlockBytes >> 10} KiB {(IsRandom ? "random" : "sequential")} {(IsWrite ? "write" : "read")}, QD {Depth}";
+    public string Title => FioJobText is not null ? $"fio job {Name}"
+        : $"{BlockBytes >> 10} KiB {(IsRandom ? "random" : "sequential")} {(IsWrite ? "write" : "read")}, QD {Depth}"
+            + (Jobs > 1 ? $", {Jobs} jobs" : string.Empty) + EngineTitle + (FileSystem is null ? string.Empty : $", {FileSystem}");
+
+    private string EngineTitle => Engine switch
+    {
+        BlockEngine.Libaio => ", libaio",
+        BlockEngine.IoUringFixed => ", io_uring fixed",
+        _ => string.Empty,
+    };
+}
+
+/// <summary>How fio drives a block device.</summary>
+public enum BlockEngine
+{
+    /// <summary>io_uring as it is.</summary>
+    IoUring,
+
+    /// <summary>libaio.</summary>
+    Libaio,
+
+    /// <summary>io_uring with fixed buffers and registered files, and polling where the device has poll queues.</summary>
+    IoUringFixed,
 }

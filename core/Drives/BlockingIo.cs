@@ -53,8 +53,43 @@ internal static unsafe class BlockingIo
         return 0;
     }
 
+    /// <summary>As <see cref="Transfer"/>, for buffers that O_DIRECT does not take: through an aligned one, a piece at a time.</summary>
+    /// <param name="fd">The file.</param>
+    /// <param name="request">A read or write whose buffers the CPU can take.</param>
+    /// <param name="done">Bytes of the request that are done.</param>
+    /// <param name="length">Bytes to do now.</param>
+    /// <param name="flags">RWF_* flags.</param>
+    /// <param name="bounce">A buffer of <see cref="BouncePool.BufferBytes"/>.</param>
+    public static int TransferBounced(int fd, BlockRequest request, long done, long length, int flags, byte* bounce)
+    {
+        bool isRead = request.Operation == BlockOperation.Read;
+        for (long end = done + length; done < end;)
+        {
+            long piece = Math.Min(end - done, BouncePool.BufferBytes);
+            if (!isRead)
+            {
+                _ = BouncePool.Copy(request, done, bounce, piece, toRequest: false);
+            }
+
+            int status = TransferBuffer(fd, isRead, bounce, piece, request.OffsetBytes + done, flags);
+            if (status < 0)
+            {
+                return status;
+            }
+
+            if (isRead)
+            {
+                _ = BouncePool.Copy(request, done, bounce, piece, toRequest: true);
+            }
+
+            done += piece;
+        }
+
+        return 0;
+    }
+
     /// <summary>Reads into or writes from contiguous memory; short transfers are continued.</summary>
-    public static int TransferBuffer(int fd, bool isRead, byte* buffer, long length, long offset, int flags)
+    private static int TransferBuffer(int fd, bool isRead, byte* buffer, long length, long offset, int flags)
     {
         long done = 0;
         while (done < length)

@@ -45,6 +45,21 @@ internal sealed unsafe class BouncePool : IDisposable
     /// <summary>The buffer's first byte.</summary>
     public byte* Address(int buffer) => _memory + ((nint)buffer * BufferBytes);
 
+    /// <summary>Whether O_DIRECT takes a request's own memory.</summary>
+    /// <param name="request">A read or write.</param>
+    /// <param name="addressMask">Alignment of addresses - 1.</param>
+    /// <param name="lengthMask">Alignment of the segments' lengths - 1.</param>
+    public static bool IsAligned(BlockRequest request, nuint addressMask, nuint lengthMask)
+    {
+        nuint off = 0;
+        for (int i = 0; i < request.VectorCount; i++)
+        {
+            off |= ((nuint)request.Vectors[i].Base & addressMask) | (request.Vectors[i].Length & lengthMask);
+        }
+
+        return off == 0;
+    }
+
     /// <summary>Copies between a request's segments, from <paramref name="done"/> on, and contiguous memory; returns the bytes copied.</summary>
     public static long Copy(BlockRequest request, long done, byte* contiguous, long length, bool toRequest)
     {

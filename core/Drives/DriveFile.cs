@@ -41,7 +41,7 @@ internal sealed unsafe class DriveFile : IDisposable
     /// <summary>Directory of the device's queue attributes; empty for files.</summary>
     public string SysfsQueue { get; } = string.Empty;
 
-    /// <summary>Whether the file lives in memory: no I/O ever waits, and there is nothing to flush.</summary>
+    /// <summary>Whether the file or device lives in memory: no I/O ever waits, and there is nothing to flush.</summary>
     public bool IsInMemory { get; private set; }
 
     public bool IsDirect { get; private set; }
@@ -225,7 +225,7 @@ internal sealed unsafe class DriveFile : IDisposable
             IsInMemory = type is TMPFS_MAGIC or RAMFS_MAGIC;
         }
 
-        if (!IsInMemory && spec.Direct != false)
+        if ((IsBlockDevice || !IsInMemory) && spec.Direct != false)
         {
             TryDirect(stat, mustHave: spec.Direct == true);
         }
@@ -247,6 +247,7 @@ internal sealed unsafe class DriveFile : IDisposable
         LogicalBlockSize = Libc.ioctl(Fd, BLKSSZGET, &value) == 0 ? value : 512;
         PhysicalBlockSize = Libc.ioctl(Fd, BLKPBSZGET, &value) == 0 ? value : 4096;
         OptimalIoSize = Libc.ioctl(Fd, BLKIOOPT, &value) == 0 ? value : 0;
+        IsInMemory = MemoryDevices.Includes(SysfsQueue);
         CanDiscard = ReadQueueAttribute("discard_max_bytes", 1) != 0;
         DiscardGranularity = (int)Math.Clamp(ReadQueueAttribute("discard_granularity", 4096), LogicalBlockSize, 1 << 30);
         if (LogicalBlockSize is not (512 or 4096))

@@ -1,5 +1,5 @@
 // Files and block devices. One descriptor for all queues; what kind of queue a reactor gets depends on the file and the reactor:
-//   * a file in memory (tmpfs): inside Submit, by system calls (InlineFileQueue);
+//   * a file or device in memory (tmpfs, zram): inside Submit, by system calls (InlineFileQueue);
 //   * everything else: io_uring (UringQueue), or I/O threads where there is no io_uring (ThreadedQueue).
 
 using Polyblk.Core.Block;
@@ -18,6 +18,7 @@ public sealed class FileDrive : IBlockDevice
         _file = file;
         _sizeBytes = RoundDown(file.ReadSize());
         bool inMemory = file.IsInMemory;
+        IsServedInline = inMemory;
         PollsCompletions = file.IsDirect && file.ReadQueueAttribute("io_poll", 0) == 1;
         Limits = new BlockLimits
         {
@@ -50,8 +51,11 @@ public sealed class FileDrive : IBlockDevice
     /// <summary>Whether requests bypass the page cache.</summary>
     public bool IsDirect => _file.IsDirect;
 
-    /// <summary>Whether the file lives in memory and its requests are done inside Submit.</summary>
+    /// <summary>Whether the file or device lives in memory and its requests are done inside Submit.</summary>
     public bool IsInMemory => _file.IsInMemory;
+
+    /// <summary>Whether queues do their requests inside Submit: what is in memory. Set before queues are opened.</summary>
+    internal bool IsServedInline { get; set; }
 
     /// <summary>
     /// Whether queues poll for completions (io_uring IOPOLL): devices with poll queues do. Set before queues are opened.
@@ -74,7 +78,7 @@ public sealed class FileDrive : IBlockDevice
     public IBlockQueue OpenQueue(Reactor reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
-        if (IsInMemory)
+        if (IsServedInline)
         {
             return new InlineFileQueue(this, reactor);
         }

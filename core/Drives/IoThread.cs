@@ -73,6 +73,8 @@ internal sealed unsafe class IoThread : IDisposable
 
     private void Main()
     {
+        // It was started by a pinned thread and inherits that. A refusal leaves it there: slower, not wrong.
+        _ = _reactor.HelperCpus?.PinCurrentThread();
         while (!_stopping)
         {
             ReactorWork? work = _mailbox.TakeAll();
@@ -125,49 +127,9 @@ internal sealed unsafe class IoThread : IDisposable
         }
 
         int flags = (request.Flags & BlockFlags.Fua) != 0 && request.Operation == BlockOperation.Write ? (int)Uring.UringAbi.RWF_DSYNC : 0;
-        return _bounce is null || IsAligned(request)
-            ? BlockingIo.Transfer(_drive.Fd, request, 0, request.LengthBytes, flags)
-            : TransferThroughBounce(request, flags);
-    }
-
-    private bool IsAligned(BlockRequest request)
-    {
         nuint mask = (nuint)_drive.Limits.BufferAlignment - 1;
-        nuint off = 0;
-        for (int i = 0; i < request.VectorCount; i++)
-        {
-            off |= ((nuint)request.Vectors[i].Base | request.Vectors[i].Length) & mask;
-        }
-
-        return off == 0;
-    }
-
-    private int TransferThroughBounce(BlockRequest request, int flags)
-    {
-        byte* buffer = _bounce!.Address(0);
-        bool isRead = request.Operation == BlockOperation.Read;
-        for (long done = 0; done < request.LengthBytes;)
-        {
-            long length = Math.Min(request.LengthBytes - done, BouncePool.BufferBytes);
-            if (!isRead)
-            {
-                _ = BouncePool.Copy(request, done, buffer, length, toRequest: false);
-            }
-
-            int status = BlockingIo.TransferBuffer(_drive.Fd, isRead, buffer, length, request.OffsetBytes + done, flags);
-            if (status < 0)
-            {
-                return status;
-            }
-
-            if (isRead)
-            {
-                _ = BouncePool.Copy(request, done, buffer, length, toRequest: true);
-            }
-
-            done += length;
-        }
-
-        return 0;
+        return _bounce is null || BouncePool.IsAligned(request, mask, mask)
+            ? BlockingIo.Transfer(_drive.Fd, request, 0, request.LengthBytes, flags)
+            : BlockingIo.TransferBounced(_drive.Fd, request, 0, request.LengthBytes, flags, _bounce.Address(0));
     }
 }

@@ -25,6 +25,10 @@ public sealed class NullDrive : IBlockDevice
             Discard = true,
             DiscardGranularity = logicalBlockSize,
             ReadOnly = readOnly,
+
+            // A read fills nothing. Of a buffer that only the kernel can reach nobody else has filled anything either: it would show what
+            // that memory held before, perhaps another program's data.
+            NeedsCpuAccessForReads = true,
         };
     }
 

@@ -97,12 +97,14 @@ public sealed unsafe class RamDrive : IBlockDevice
         NativeMemory.Clear(end, (nuint)(address + length - end));
     }
 
-    private sealed class Queue(RamDrive drive, Reactor reactor) : InlineQueue(reactor)
+    private sealed class Queue(RamDrive drive, Reactor reactor) : InlineQueue(reactor), IMemoryQueue
     {
         private readonly byte* _memory = drive._memory;
         private readonly long _sizeBytes = drive.SizeBytes;
         private readonly long _blockMask = drive.Limits.LogicalBlockSize - 1;
         private readonly bool _readOnly = drive.Limits.ReadOnly;
+
+        public byte* Memory => _memory;
 
         public override void Submit(BlockRequest request)
         {

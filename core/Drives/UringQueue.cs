@@ -197,7 +197,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
                         return true;
                     }
 
-                    slot.NeedsBounce = _bounce is not null && (request.Traits & BufferTraits.Aligned) == 0 && !IsAligned(request);
+                    slot.NeedsBounce = _bounce is not null && (request.Traits & BufferTraits.Aligned) == 0 && !BouncePool.IsAligned(request, _addressMask, _lengthMask);
                 }
 
                 break;
@@ -564,17 +564,6 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
             _bounce!.Return(slot.Bounce);
             slot.Bounce = BouncePool.None;
         }
-    }
-
-    private bool IsAligned(BlockRequest request)
-    {
-        nuint off = 0;
-        for (int i = 0; i < request.VectorCount; i++)
-        {
-            off |= ((nuint)request.Vectors[i].Base & _addressMask) | (request.Vectors[i].Length & _lengthMask);
-        }
-
-        return off == 0;
     }
 
     private struct Slot

@@ -114,6 +114,9 @@ public static unsafe partial class Libc
     public static int io_uring_register(int fd, uint opcode, void* arg, uint nrArgs) =>
         (int)Result(syscall_(SYS_io_uring_register, fd, (nint)opcode, (nint)arg, (nint)nrArgs, 0, 0));
 
+    /// <summary>Lets another thread run that waits for this processor, if there is one.</summary>
+    public static void sched_yield() => _ = sched_yield_();
+
     /// <summary>Binds the calling thread to the processors of a mask of <paramref name="size"/> bytes.</summary>
     public static int sched_setaffinity(nuint size, void* mask) => (int)Result(sched_setaffinity_(0, size, mask));
 
@@ -188,6 +191,9 @@ public static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "getpid")]
     private static partial int getpid_();
+
+    [LibraryImport("libc", EntryPoint = "sched_yield")]
+    private static partial int sched_yield_();
 
     [LibraryImport("libc", EntryPoint = "sched_setaffinity", SetLastError = true)]
     private static partial int sched_setaffinity_(int pid, nuint size, void* mask);

@@ -67,16 +67,34 @@ public sealed class CpuSet
         return new CpuSet([.. cpus]);
     }
 
-    /// <summary>Binds the calling thread to one processor. Returns 0 or a negative errno.</summary>
-    public static unsafe int PinCurrentThread(int cpu)
+    /// <summary>The processors of this set that are not among the given ones; the whole set when none would be left.</summary>
+    public CpuSet Without(IEnumerable<int> cpus)
     {
-        Span<ulong> mask = stackalloc ulong[MaxCpus / 64];
-        mask.Clear();
-        mask[cpu / 64] = 1UL << (cpu % 64);
-        fixed (ulong* p = mask)
+        int[] rest = [.. _cpus.Except(cpus)];
+        return rest.Length == 0 ? this : new CpuSet(rest);
+    }
+
+    /// <summary>Binds the calling thread to one processor. Returns 0 or a negative errno.</summary>
+    public static int PinCurrentThread(int cpu) => new CpuSet([cpu]).PinCurrentThread();
+
+    /// <summary>Binds the calling thread to this set. Returns 0 or a negative errno.</summary>
+    public unsafe int PinCurrentThread()
+    {
+        ulong* mask = stackalloc ulong[MaxCpus / 64];
+        return Libc.sched_setaffinity((nuint)WriteMask(mask), mask);
+    }
+
+    /// <summary>Writes the set as the kernel's bit mask and returns its length in bytes.</summary>
+    /// <param name="mask">Room for <see cref="MaxCpus"/> bits.</param>
+    internal unsafe int WriteMask(ulong* mask)
+    {
+        new Span<ulong>(mask, MaxCpus / 64).Clear();
+        foreach (int cpu in _cpus)
         {
-            return Libc.sched_setaffinity((nuint)(mask.Length * sizeof(ulong)), p);
+            mask[cpu / 64] |= 1UL << (cpu % 64);
         }
+
+        return MaxCpus / 8;
     }
 
     /// <inheritdoc/>

@@ -12,8 +12,8 @@ public sealed class ReactorGroup : IDisposable
     private readonly int[] _assigned;
 
     /// <summary>Starts one reactor for each processor of the set.</summary>
-    public ReactorGroup(CpuSet cpus, IdlePolicy idle)
-        : this([.. cpus.Cpus.Select(cpu => new ReactorOptions { Name = $"reactor/{cpu}", Cpu = cpu, Idle = idle })])
+    public ReactorGroup(IReadOnlyList<int> cpus, IdlePolicy idle)
+        : this(Options(cpus, idle))
     {
     }
 
@@ -86,6 +86,13 @@ public sealed class ReactorGroup : IDisposable
                 return [.. _assigned];
             }
         }
+    }
+
+    /// <summary>Threads that wait in a reactor's place get the processors on which no reactor polls, where there are any.</summary>
+    private static ReactorOptions[] Options(IReadOnlyList<int> cpus, IdlePolicy idle)
+    {
+        CpuSet helpers = CpuSet.Allowed().Without(cpus);
+        return [.. cpus.Select(cpu => new ReactorOptions { Name = $"reactor/{cpu}", Cpu = cpu, Idle = idle, HelperCpus = helpers })];
     }
 
     /// <inheritdoc/>

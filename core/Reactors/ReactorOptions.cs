@@ -9,6 +9,12 @@ public sealed record ReactorOptions
     /// <summary>The processor to pin the thread to, or null to let the kernel place it.</summary>
     public int? Cpu { get; init; }
 
+    /// <summary>
+    /// Where the threads that wait in this reactor's place may run (the kernel's io_uring workers, I/O threads), or null for the reactor's own
+    /// processor. A reactor that polls leaves them little of its own: see <see cref="CpuSet.Without"/>.
+    /// </summary>
+    public CpuSet? HelperCpus { get; init; }
+
     /// <summary>How long to poll before sleeping.</summary>
     public IdlePolicy Idle { get; init; } = IdlePolicy.Balanced;
 

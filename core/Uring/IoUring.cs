@@ -16,6 +16,7 @@
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Polyblk.Core.Reactors;
 using static Polyblk.Core.Uring.UringAbi;
 
 namespace Polyblk.Core.Uring;
@@ -241,6 +242,18 @@ public sealed unsafe class IoUring : IDisposable
 
     /// <summary>io_uring_register(2) on this ring: a result or a negative errno.</summary>
     public int Register(uint opcode, void* arg, uint nrArgs) => _kernel.Register(opcode, arg, nrArgs);
+
+    /// <summary>
+    /// Says where the kernel's worker threads for this thread's rings run: they do what cannot be done without waiting (fsync, fallocate).
+    /// Returns 0 or a negative errno (-EINVAL before Linux 5.14).
+    /// </summary>
+    public int PinWorkers(CpuSet cpus)
+    {
+        ArgumentNullException.ThrowIfNull(cpus);
+        ulong* mask = stackalloc ulong[CpuSet.MaxCpus / 64];
+        int bytes = cpus.WriteMask(mask);
+        return Register(IORING_REGISTER_IOWQ_AFF, mask, (uint)bytes);
+    }
 
     /// <summary>
     /// Puts a descriptor into the ring's table of registered files, which saves the kernel looking it up for every operation

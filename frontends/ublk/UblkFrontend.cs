@@ -101,7 +101,7 @@ public sealed class UblkFrontend : IFrontend
         UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
         UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
         notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
-        if (found.nr_hw_queues != options.Queues || found.queue_depth != options.Depth)
+        if (found.nr_hw_queues != options.Queues || found.queue_depth != UblkDepth.For(options, (UblkFeatures)found.flags).Tags)
         {
             notes.Add($"It keeps its {found.nr_hw_queues} queues of {found.queue_depth} until it is stopped.");
         }
@@ -143,19 +143,20 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private static async Task<UblkDevice> MakeAsync(
+    private async Task<UblkDevice> MakeAsync(
         ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkStateStore store, List<string> notes, CancellationToken cancellation)
     {
         UblkFeatures features = await UblkProbe.ReadFeaturesAsync(control).ConfigureAwait(false);
         BlockLimits limits = spec.Device.Limits;
         UblkPlan plan = UblkPlan.Choose(options.CopyMode, features, limits, options.Unprivileged);
+        UblkDepth depth = UblkDepth.For(options, features);
         int maxIoBytes = UblkParameters.MaxIoBytes(limits, options.MaxIoBytes);
         ublk_params parameters = UblkParameters.Build(limits, spec.Device.SizeBytes, spec.ReadOnly, maxIoBytes, plan);
-        UblkFeatures wantedFlags = WantedFlags(features, plan, options.Unprivileged);
+        UblkFeatures wantedFlags = WantedFlags(features, plan, options);
         var wanted = new ublksrv_ctrl_dev_info
         {
             nr_hw_queues = (ushort)options.Queues,
-            queue_depth = (ushort)options.Depth,
+            queue_depth = (ushort)depth.Tags,
             max_io_buf_bytes = (uint)maxIoBytes,
             dev_id = options.Number ?? store.Load(spec.Id)?.Device ?? AnyDevice,
             flags = (ulong)wantedFlags,
@@ -163,6 +164,12 @@ public sealed class UblkFrontend : IFrontend
         };
         UblkDevice device = await MakeWithFreeNumberAsync(wanted, parameters, plan, spec, options, context, control, notes, cancellation).ConfigureAwait(false);
         AddDeviceNotes(device, options, limits, wantedFlags, notes);
+        if (depth.KeepsTagIdle && !_host.LimitRequests(device.Number, depth.Requests))
+        {
+            notes.Add("This kernel loses the device when the process dies while all requests of a queue are in flight, and /sys could not be written to prevent "
+                + "that: give the process a writable /sys.");
+        }
+
         return device;
     }
 
@@ -182,12 +189,19 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private static UblkFeatures WantedFlags(UblkFeatures features, UblkPlan plan, bool unprivileged)
+    private static UblkFeatures WantedFlags(UblkFeatures features, UblkPlan plan, UblkSpec options)
     {
         UblkFeatures flags = UblkFeatures.CmdIoctlEncode | plan.Flags | (features & UblkFeatures.UpdateSize);
-        if (unprivileged)
+        if (options.Unprivileged)
         {
             return flags | UblkFeatures.UnprivilegedDev;
+        }
+
+        if (options.FailsWithoutServer)
+        {
+            return (features & UblkFeatures.UserRecoveryFailIo) != 0
+                ? flags | UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryFailIo | (features & UblkFeatures.Quiesce)
+                : throw new FrontendException("This kernel cannot let requests fail while no process serves the device (Linux 6.13 can): use --recovery wait.");
         }
 
         const UblkFeatures recovery = UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue;
@@ -209,6 +223,11 @@ public sealed class UblkFrontend : IFrontend
         if ((device.Flags & UblkFeatures.UserRecovery) == 0)
         {
             notes.Add("The device does not outlive this process: an unprivileged device cannot be recovered.");
+        }
+
+        if ((device.Flags & UblkFeatures.UserRecoveryFailIo) != 0)
+        {
+            notes.Add("When this process ends while the device is used, requests fail until the volume is served again.");
         }
 
         if ((wanted & UblkFeatures.UpdateSize) == 0)

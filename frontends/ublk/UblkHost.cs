@@ -149,6 +149,38 @@ internal sealed class UblkHost(string root = "/")
             ? number
             : null;
 
+    /// <summary>
+    /// Lets the block layer use only the first tags of a device's queues, whatever its I/O scheduler is now or later. A scheduler has
+    /// tags of its own, which it would limit instead: it is taken away for the moment.
+    /// </summary>
+    /// <returns>Whether the kernel took it.</returns>
+    public bool LimitRequests(uint device, int requests)
+    {
+        string queue = $"sys/block/{BlockName(device)}/queue";
+        string schedulers = ReadText($"{queue}/scheduler") ?? string.Empty;
+        int begin = schedulers.IndexOf('[', StringComparison.Ordinal) + 1, end = schedulers.IndexOf(']', StringComparison.Ordinal);
+        string scheduler = begin > 0 && end > begin ? schedulers[begin..end] : "none";
+        try
+        {
+            if (scheduler != "none")
+            {
+                File.WriteAllText(At($"{queue}/scheduler"), "none");
+            }
+
+            File.WriteAllText(At($"{queue}/nr_requests"), requests.ToString(CultureInfo.InvariantCulture));
+            if (scheduler != "none")
+            {
+                File.WriteAllText(At($"{queue}/scheduler"), scheduler);
+            }
+
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Follows a block device down: a partition to its disk, md and dm to their members.</summary>
     private void AddBases(HashSet<uint> found, string name, int depth)
     {

@@ -12,7 +12,8 @@ namespace Polyblk.Frontends.Ublk;
 /// <param name="Depth">Tags a queue.</param>
 /// <param name="MaxIoBytes">Largest read or write in bytes, or null for the default.</param>
 /// <param name="Number">The device number that the user insists on, or null.</param>
-internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, int Depth, int? MaxIoBytes, uint? Number)
+/// <param name="FailsWithoutServer">Whether requests fail while no process serves the device; otherwise they wait.</param>
+internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, int Depth, int? MaxIoBytes, uint? Number, bool FailsWithoutServer = false)
 {
     public const int DefaultDepth = 128;
     private const int MaxQueues = 256;
@@ -23,6 +24,7 @@ internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, 
         new("copy-mode", "MODE", "How data goes between the kernel and the volume (default: auto, the best that the volume and the kernel allow).", UblkPlan.ModeNames),
         new("max-io", "SIZE", "Largest request, for example 512KiB (default: 1MiB, or a whole stripe up to 4MiB).", []),
         new("number", "N", "Number of the device: /dev/ublkbN (default: that of the last time, else the first that is free).", []),
+        new("recovery", "WHAT", "What requests do while no process serves the device: wait for the next one, or fail (default: wait).", ["wait", "fail"]),
         new("unprivileged", null, "Make a device of this user, without root (copying only, no recovery).", []),
     ];
 
@@ -48,7 +50,8 @@ internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, 
             queues,
             depth,
             spec.Options.TryGetValue("max-io", out string? size) ? ParseSize(size) : null,
-            spec.Options.TryGetValue("number", out string? number) ? ParseNumber(number) : null);
+            spec.Options.TryGetValue("number", out string? number) ? ParseNumber(number) : null,
+            spec.Options.GetValueOrDefault("recovery", "wait") == "fail");
     }
 
     private static uint ParseNumber(string text) =>

@@ -35,6 +35,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     {
         _rowBytes = RaidUnits.RowBytes(Geometry);
         _rowsPerChunk = Geometry.ChunkSize / _rowBytes;
+        MemberMemory = [.. MemberQueues.Select(queue => (nint)((queue as IMemoryQueue)?.Memory))];
+        HasMemoryMembers = MemberMemory.Any(memory => memory != 0);
         Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
         long perRow = (long)_rowBytes * Geometry.MemberCount;
@@ -45,6 +47,12 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
             ReturnRow(_allRows[i]);
         }
     }
+
+    /// <summary>By role, where a member that is memory begins; 0 for all others.</summary>
+    internal nint[] MemberMemory { get; }
+
+    /// <summary>Whether there is such a member.</summary>
+    internal bool HasMemoryMembers { get; }
 
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
     internal byte* Zeroes { get; }

@@ -128,7 +128,7 @@ internal sealed unsafe partial class ParityRow
         {
             int block = BitOperations.TrailingZeroCount(left);
             ref Piece piece = ref _pieces[block];
-            byte* to = Staging(block) + piece.From;
+            byte* to = _blocks[block] + piece.From;
             for (int done = 0, length = piece.To - piece.From; done < length;)
             {
                 IoVec run = NextRun(ref piece.Source, length - done);
@@ -150,11 +150,11 @@ internal sealed unsafe partial class ParityRow
             for (int at = piece.From; at < piece.To;)
             {
                 IoVec run = NextRun(ref piece.Source, piece.To - at);
-                byte* old = Staging(block) + at;
-                byte* p = Staging(_dataCount) + at;
+                byte* old = _blocks[block] + at;
+                byte* p = _blocks[_dataCount] + at;
                 if (hasQ)
                 {
-                    _kernels.UpdatePq(block, run.Base, old, hasP ? p : null, Staging(_dataCount + 1) + at, run.Length);
+                    _kernels.UpdatePq(block, run.Base, old, hasP ? p : null, _blocks[_dataCount + 1] + at, run.Length);
                 }
                 else
                 {
@@ -178,14 +178,14 @@ internal sealed unsafe partial class ParityRow
         for (int done = 0; done < length;)
         {
             nuint step = NextStep(done, (nuint)(length - done));
-            byte* p = Staging(_dataCount) + _lo + done;
+            byte* p = _blocks[_dataCount] + _lo + done;
             if (_parityCount == 1)
             {
                 _kernels.CopyXor(_sources, _copies, _dataCount, p, step);
             }
             else
             {
-                _kernels.CopyPq(_sources, _copies, _dataCount, p, Staging(_dataCount + 1) + _lo + done, step);
+                _kernels.CopyPq(_sources, _copies, _dataCount, p, _blocks[_dataCount + 1] + _lo + done, step);
             }
 
             for (int i = 0; i < _dataCount; i++)
@@ -204,7 +204,7 @@ internal sealed unsafe partial class ParityRow
         nuint step = most;
         for (int i = 0; i < _dataCount; i++)
         {
-            byte* staging = Staging(i) + _lo + done;
+            byte* staging = _blocks[i] + _lo + done;
             if (((_written >> i) & 1) == 0)
             {
                 // What was read lies in staging already.
@@ -243,7 +243,7 @@ internal sealed unsafe partial class ParityRow
     /// <summary>Copies the block that was made to the submitter's memory.</summary>
     private void CopyOut()
     {
-        byte* from = Staging(_target) + _lo;
+        byte* from = _blocks[_target] + _lo;
         for (int done = 0, length = _hi - _lo; done < length;)
         {
             IoVec run = _pieces[_target].Source.NextRun(length - done);
@@ -259,7 +259,7 @@ internal sealed unsafe partial class ParityRow
     {
         for (int i = 0; i < _blockCount; i++)
         {
-            _pointers[i] = Staging(i) + column;
+            _pointers[i] = _blocks[i] + column;
         }
     }
 }

@@ -3,7 +3,8 @@
 // Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, then Q. Every block has a staging
 // buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and parity in
 // the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never makes parity
-// disagree with it, which would destroy the data of others at the next reconstruction.
+// disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of this process
+// (IMemoryQueue) is its own staging: its blocks are read and written in place, under the row's lock.
 //
 //   lock -> plan -> read what the plan needs -> compute -> write -> unlock
 //
@@ -36,6 +37,9 @@ namespace Polyblk.Raid.Levels;
 /// <summary>See the top of the file. Belongs to one reactor's queue.</summary>
 internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, IDisposable
 {
+    /// <summary>A page, so that blocks stay aligned for direct I/O.</summary>
+    private const int StagingGapBytes = 4096;
+
     private enum Job : byte
     {
         Read,
@@ -70,6 +74,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private readonly BlockRequest[] _requests;
     private readonly Piece[] _pieces;
     private readonly byte* _staging;
+    private readonly byte** _blocks;
+    private readonly long _stagingStride;
 
     private TransferOp? _operation;
     private IRowCompletion? _completion;
@@ -85,6 +91,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private ulong _lost;            // blocks of failed members, and the unreadable ones
     private ulong _failed;          // blocks of failed members
     private ulong _reading;
+    private ulong _inPlace;         // blocks that lie in the members' own memory
     private int _pending;
     private int _status;
     private bool _isReading;
@@ -97,6 +104,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _kernels = ParityKernels.Best;
         _rowBytes = RaidUnits.RowBytes(_geometry);
         _rowsPerChunk = _geometry.ChunkSize / _rowBytes;
+
+        // The same column of every block is used together. At a power of two apart they would all fall into the same few sets of the caches.
+        _stagingStride = _rowBytes + StagingGapBytes;
         _dataCount = _geometry.DataCount;
         _parityCount = _geometry.ParityCount;
         _blockCount = _dataCount + _parityCount;
@@ -111,7 +121,13 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             _requests[i].Tag = i;
         }
 
-        _staging = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes * (nuint)_blockCount, 4096);
+        _staging = (byte*)NativeMemory.AlignedAlloc((nuint)_stagingStride * (nuint)_blockCount, 4096);
+        _blocks = (byte**)NativeMemory.Alloc((nuint)_blockCount, (nuint)sizeof(byte*));
+        for (int i = 0; i < _blockCount; i++)
+        {
+            _blocks[i] = StagingOf(i);
+        }
+
         _pointers = (byte**)NativeMemory.Alloc((nuint)(3 * _blockCount), (nuint)sizeof(byte*));
         _sources = _pointers + _blockCount;
         _copies = _sources + _blockCount;
@@ -223,6 +239,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _pool.Dispose();
         NativeMemory.AlignedFree(_staging);
         NativeMemory.Free(_pointers);
+        NativeMemory.Free(_blocks);
         NativeMemory.Free(_runs);
     }
 
@@ -282,9 +299,14 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             Job.Resync => PlanResync(),
             _ => BlocksForRecovery(),
         };
+        if (_queue.HasMemoryMembers)
+        {
+            PlaceBlocks(_job == Job.Read ? _reading : AllBlocks & ~_failed);
+        }
+
         _isReading = true;
         _pending = 1;
-        for (ulong left = _reading; left != 0; left &= left - 1)
+        for (ulong left = _reading & ~_inPlace; left != 0; left &= left - 1)
         {
             int block = BitOperations.TrailingZeroCount(left);
             bool underWrite = _job == Job.Write && _plan == Plan.Modify && block < _dataCount;
@@ -294,6 +316,25 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         }
 
         PartDone();
+    }
+
+    /// <summary>Chooses for each block whether it lies in staging or, as far as it is among the given, in its member's memory.</summary>
+    private void PlaceBlocks(ulong usable)
+    {
+        _inPlace = 0;
+        for (int block = 0; block < _blockCount; block++)
+        {
+            nint memory = _queue.MemberMemory[_geometry.BlockMember(_stripe, block)];
+            if (memory != 0 && ((usable >> block) & 1) != 0)
+            {
+                _inPlace |= 1UL << block;
+                _blocks[block] = (byte*)memory + _memberOffset;
+            }
+            else
+            {
+                _blocks[block] = StagingOf(block);
+            }
+        }
     }
 
     private void PartDone()
@@ -414,7 +455,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             wide &= ~_dataMask;
         }
 
-        for (ulong left = (wide | written) & ~failed; left != 0 && _lo != _hi; left &= left - 1)
+        for (ulong left = (wide | written) & ~(failed | _inPlace); left != 0 && _lo != _hi; left &= left - 1)
         {
             int block = BitOperations.TrailingZeroCount(left);
             bool whole = (wide & (1UL << block)) != 0;
@@ -444,7 +485,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private void Send(BlockOperation operation, int block, int from, int to)
     {
         BlockRequest request = _requests[block];
-        *request.OwnVectors = new IoVec(Staging(block) + from, (nuint)(to - from));
+        *request.OwnVectors = new IoVec(_blocks[block] + from, (nuint)(to - from));
         request.Prepare(operation, _memberOffset + from, to - from, request.OwnVectors, 1, this);
         request.Flags = operation == BlockOperation.Write ? _flags : BlockFlags.None;
         bool aligned = ((from | to) & _alignmentMask) == 0;
@@ -467,7 +508,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         return blocks;
     }
 
-    private byte* Staging(int block) => _staging + ((long)block * _rowBytes);
+    private byte* StagingOf(int block) => _staging + (block * _stagingStride);
 
     private void Finish(int status)
     {

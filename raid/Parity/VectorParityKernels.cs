@@ -8,7 +8,8 @@
 //
 // The hardware prefetchers follow only so many streams, and blocks at like offsets of their chunks share the sets of the first
 // cache. More than eight sources are therefore taken in groups of eight, page by page: the sums of a page stay in the first
-// cache between the groups, and each source is still read once.
+// cache between the groups, and each source is still read once. Where every source is copied as well there are twice as many
+// streams, so those go in groups of four.
 //
 // Flags of an algorithm are type arguments, so that the JIT makes a loop of its own for each combination; the methods go
 // straight to full optimisation, for a first call at tier 0 would take a thousand times as long as the later ones.
@@ -52,6 +53,7 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
 {
     private const MethodImplOptions Hot = MethodImplOptions.AggressiveOptimization;
     private const int GroupBlocks = 8;
+    private const int CopyGroupBlocks = 4;
     private const nuint TileBytes = 4096;
 
     /// <summary>The coefficient of 2^i at index i; native memory that lives as long as the process.</summary>
@@ -127,7 +129,8 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
     private static void XorTiled<TCopy>(byte** sources, byte** staging, int count, byte* destination, nuint length)
         where TCopy : struct, IFlag
     {
-        if (count <= GroupBlocks || IsAmong(sources, count, destination))
+        int group = TCopy.Value ? CopyGroupBlocks : GroupBlocks;
+        if (count <= group || IsAmong(sources, count, destination))
         {
             XorCore<TCopy, No, No>(sources, staging, count, destination, 0, length);
             return;
@@ -135,11 +138,11 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
         for (nuint at = 0; at < length; at += TileBytes)
         {
             nuint end = Math.Min(length, at + TileBytes);
-            XorCore<TCopy, No, No>(sources, staging, GroupBlocks, destination, at, end);
-            for (int first = GroupBlocks; first < count; first += GroupBlocks)
+            XorCore<TCopy, No, No>(sources, staging, group, destination, at, end);
+            for (int first = group; first < count; first += group)
             {
                 byte** copies = TCopy.Value ? staging + first : null;
-                XorCore<TCopy, No, Yes>(sources + first, copies, Math.Min(GroupBlocks, count - first), destination, at, end);
+                XorCore<TCopy, No, Yes>(sources + first, copies, Math.Min(group, count - first), destination, at, end);
             }
         }
     }
@@ -149,19 +152,20 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
         where TP : struct, IFlag
         where TCopy : struct, IFlag
     {
-        if (count <= GroupBlocks)
+        int group = TCopy.Value ? CopyGroupBlocks : GroupBlocks;
+        if (count <= group)
         {
             PqCore<TP, TCopy, No, No>(sources, staging, 0, count, p, q, 0, length);
             return;
         }
-        int last = count - GroupBlocks;
+        int last = count - group;
         for (nuint at = 0; at < length; at += TileBytes)
         {
             nuint end = Math.Min(length, at + TileBytes);
-            PqCore<TP, TCopy, No, No>(sources, staging, last, GroupBlocks, p, q, at, end);
-            for (int next = last; next > 0; next -= GroupBlocks)
+            PqCore<TP, TCopy, No, No>(sources, staging, last, group, p, q, at, end);
+            for (int next = last; next > 0; next -= group)
             {
-                int first = Math.Max(0, next - GroupBlocks);
+                int first = Math.Max(0, next - group);
                 PqCore<TP, TCopy, No, Yes>(sources, staging, first, next - first, p, q, at, end);
             }
         }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Polyblk.Compare.Results;
 
 namespace Polyblk.Cli.Process.Tests;
@@ -16,21 +15,28 @@ public sealed class CompareTests : IDisposable
     {
         string file = _sandbox.PathOf("results.json");
         string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
-        RunOutput run = _sandbox.Must("compare", "--rounds", "1", "--seconds", "0.1", "--member-size", "32MiB", "--dir", scratch, "--json", file);
-        ComparisonResults results = JsonSerializer.Deserialize(File.ReadAllText(file), ComparisonJson.Default.ComparisonResults)!;
+        RunOutput run = _sandbox.Must("compare", "--rounds", "1", "--seconds", "0.1", "--member-size", "32MiB", "--dir", scratch, "--simulated", "4", "--json", file);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
         Assert.False(results.Interrupted);
-        Assert.All(results.Methods, m => Assert.True(m is { Ran: true, Verified: true } || m.Reason is not null, m.Name));
-        MethodRecord[] own = [.. results.Methods.Where(m => m.Name.StartsWith("vhost-user", StringComparison.Ordinal))];
-        Assert.Equal(3, own.Length);
-        Assert.All(own, m => Assert.True(m.Ran, m.Reason));
-        foreach (MethodRecord method in results.Methods.Where(m => m.Ran))
+        Assert.All(results.Methods, m => Assert.True((m.Available && m.Verification == Verification.Passed) || m.Reason is not null, m.Id));
+        foreach (string id in (string[])["bare-drive@host", "array@host", "vhost-user-drive@host", "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host"])
         {
-            RunRecord[] runs = [.. results.Runs.Where(r => r.Method == method.Name)];
-            Assert.Equal(results.Workloads.Select(w => w.Name), runs.Select(r => r.Workload));
-            Assert.All(runs, r => Assert.Equal(0, r.Load.Errors));
-            Assert.Contains(method.Name, run.Output, StringComparison.Ordinal);
+            Assert.True(results.Method(id).Available, results.Method(id).Reason);
         }
 
+        string[] frontends = ["vhost-user", "nbd", "ublk", "vduse", "virtio-iothread", "qemu-storage-daemon", "md", "loop"];
+        Assert.All(frontends, f => Assert.Contains(results.Methods, m => m.Frontend.StartsWith(f, StringComparison.Ordinal)));
+        foreach (MethodFacts method in results.Methods.Where(m => m.Available))
+        {
+            MeasuredRun[] runs = [.. results.Runs.Where(r => r.Method == method.Id)];
+            Assert.Equal(results.Workloads.Select(w => w.Name), runs.Select(r => r.Workload));
+            Assert.All(runs, r => Assert.Equal(0, r.Errors));
+            Assert.Contains(method.Title, run.Output, StringComparison.Ordinal);
+        }
+
+        CheckRestarts(results);
+        Assert.Equal(8, results.Efficiency.Count);
+        Assert.Equal(4, results.Efficiency.Count(e => e.Simulated && e.Members == 4));
         Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
     }
 
@@ -49,10 +55,48 @@ public sealed class CompareTests : IDisposable
         Assert.True(compare.WaitForExit(TimeSpan.FromSeconds(60)), "compare did not end");
         Assert.Equal(130, compare.ExitCode);
         Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
-        ComparisonResults results = JsonSerializer.Deserialize(File.ReadAllText(file), ComparisonJson.Default.ComparisonResults)!;
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
         Assert.True(results.Interrupted);
         Assert.Contains("Broken off", await output, StringComparison.Ordinal);
         Assert.DoesNotContain(Directory.EnumerateDirectories("/proc"), d => CommandLineOf(d).Contains(scratch, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void AJobFileOfTheUserRunsOnWhatFioDrivesAndOtherMethodsSayWhyNot()
+    {
+        string file = _sandbox.PathOf("results.json");
+        string job = _sandbox.PathOf("mine.fio");
+        File.WriteAllText(job, "[global]\nfilename=/dev/null\nbs=8k\n[mixed]\nrw=randrw\niodepth=4\n");
+        RunOutput run = _sandbox.Must(
+            "compare", "--fio", job, "--methods", "nbd", "--rounds", "1", "--runtime", "0.2", "--member-size", "32MiB", "--restarts", "false", "--simulated", "0", "--json", file);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        MeasuredRun only = Assert.Single(results.Runs);
+        Assert.Equal(("nbd@host", "mine", 0), (only.Method, only.Workload, only.Errors));
+        Assert.True(only.Iops > 0);
+        Assert.InRange(only.BytesPerSecond / only.Iops, 8192 * 0.95, 8192 * 1.05); // fio counts requests and bytes at different moments
+        Assert.Contains(results.Notes, n => n.Contains("bare drive", StringComparison.Ordinal) && n.Contains("only fio", StringComparison.Ordinal));
+        Assert.Contains("fio job mine", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void WhatCannotBeMeantIsRefusedWithWhatCan()
+    {
+        Assert.Contains("quick, random", _sandbox.Run("compare", "--preset", "slow").Errors, StringComparison.Ordinal);
+        Assert.Contains("vhost-user-1q@host", _sandbox.Run("compare", "--methods", "iscsi").Errors, StringComparison.Ordinal);
+        Assert.Contains("from 4", _sandbox.Run("compare", "--level", "raid6").Errors, StringComparison.Ordinal);
+        Assert.Contains("--simulated-speed", _sandbox.Run("compare", "--simulated-speed", "fast").Errors, StringComparison.Ordinal);
+        Assert.Equal(2, _sandbox.Run("compare", "--runtime", "0").ExitCode);
+    }
+
+    /// <summary>Killed under load, nothing of this program fails a request or loses a block.</summary>
+    private static void CheckRestarts(Comparison results)
+    {
+        string[] killed = ["vhost-user-drive@host", "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host"];
+        Assert.All(killed, id =>
+        {
+            RestartTest test = Assert.Single(results.Restarts, r => r.Method == id);
+            Assert.True(test is { GapMs: > 0, IoErrors: 0, Verification: Verification.Passed }, $"{id}: {test.Detail}");
+        });
     }
 
     private static string CommandLineOf(string process)

@@ -4,6 +4,8 @@
 # the system's existing one with the suite exchanged (so it uses the mirror, keys and options that the system uses), and gives
 # the suite a pin priority below that of installed packages: nothing is ever taken from it unless asked for by name.
 
+. "$(dirname "${BASH_SOURCE[0]}")/../../machine/scripts/apt-sources.sh"
+
 if [ "$(id -u)" = 0 ]; then as_root() { "$@"; }; else as_root() { sudo "$@"; }; fi
 
 apt_get() {
@@ -13,25 +15,9 @@ apt_get() {
 
 die() { echo "test set-up: $*" >&2; exit 1; }
 
-codename() { (. /etc/os-release && echo "${VERSION_CODENAME:-unknown}"); }
-
 can_be_root() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null || [ -t 0 ]; }; }
 
 suite_is_enabled() { apt-get indextargets --format '$(RELEASE) $(CODENAME)' | tr ' ' '\n' | grep -qx -- "$1"; }
-
-# Prints the sources entry of the release itself, with the suite exchanged for $1; $2: sources (deb822) or list (one line).
-sources_with_suite() {
-  local from
-  from=$(codename)
-  if [ "$2" = sources ]; then
-    cat /etc/apt/sources.list.d/*.sources 2>/dev/null | grep -v '^#' | awk -v RS= -v from="$from" -v to="$1" '
-      /(^|\n)Enabled: *no/ { next }
-      $0 ~ "(^|\n)Suites:[^\n]*[ \t]" from "([ \t\n]|$)" { sub(/Suites:[^\n]*/, "Suites: " to); print; exit }'
-  else
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | awk -v from="$from" -v to="$1" '
-      $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == from) { $i = to; print; exit } }'
-  fi
-}
 
 enable_suite() {
   local suite=$1 kind text=

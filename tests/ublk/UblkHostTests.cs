@@ -97,4 +97,16 @@ public sealed class UblkHostTests : IDisposable
         _fake.Write("lib/modules/7.3.4/modules.dep", "kernel/drivers/block/ublk_drv.ko.xz:\n");
         Assert.True(_fake.Host.HasModule("ublk_drv"));
     }
+
+    [Fact]
+    public void Limits_the_requests_of_a_device_under_its_scheduler()
+    {
+        _fake.AddDevice(2);
+        _fake.Write("sys/block/ublkb2/queue/scheduler", "none [mq-deadline] kyber\n");
+        _fake.Write("sys/block/ublkb2/queue/nr_requests", "256\n");
+        Assert.True(_fake.Host.LimitRequests(2, 128));
+        Assert.Equal("128", File.ReadAllText(Path.Combine(_fake.Root, "sys/block/ublkb2/queue/nr_requests")));
+        Assert.Equal("mq-deadline", File.ReadAllText(Path.Combine(_fake.Root, "sys/block/ublkb2/queue/scheduler")));
+        Assert.False(_fake.Host.LimitRequests(3, 128));
+    }
 }

@@ -95,4 +95,17 @@ public sealed class UblkPlanTests
     {
         Id = "data/ublk/0", VolumeName = "data", Device = device, Options = options.ToDictionary(o => o.Name, o => o.Value),
     };
+
+    [Theory]
+    [InlineData(UblkFeatures.UserRecovery, false, 128, 129, 128)]
+    [InlineData(UblkFeatures.UserRecovery, false, 1, 5, 4)]
+    [InlineData(UblkFeatures.UserRecovery, false, 4096, 4096, 4095)]
+    [InlineData(UblkFeatures.UserRecovery | UblkFeatures.Quiesce, false, 128, 128, 128)]
+    [InlineData(UblkFeatures.UserRecovery, true, 128, 128, 128)]
+    public void Old_drivers_get_a_tag_that_is_never_used(UblkFeatures features, bool unprivileged, int wanted, int tags, int requests)
+    {
+        var depth = UblkDepth.For(new UblkSpec("auto", unprivileged, 1, wanted, null, null), features);
+        Assert.Equal(new UblkDepth(tags, requests), depth);
+        Assert.Equal(requests < tags, depth.KeepsTagIdle);
+    }
 }

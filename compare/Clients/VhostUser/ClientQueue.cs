@@ -24,6 +24,7 @@ public abstract unsafe class ClientQueue : IDisposable
     private readonly byte* _buffers;
     private readonly bool[] _busy;
     private readonly ClientMemory _memory;
+    private long _calls;
 
     private protected ClientQueue(ClientMemory memory, in QueueLayout layout, VhostUserClientOptions options, int size)
     {
@@ -56,6 +57,17 @@ public abstract unsafe class ClientQueue : IDisposable
 
     /// <summary>How often the device was kicked.</summary>
     public long Kicks { get; private set; }
+
+    /// <summary>
+    /// How often the device has signalled the call eventfd, from the counter of the eventfd; what <see cref="Wait"/> took is not in it. Any
+    /// thread, provided that no other is in <see cref="Wait"/>.
+    /// </summary>
+    public long ReadCalls()
+    {
+        ulong calls;
+        _calls += Libc.read(CallFd, &calls, sizeof(ulong)) == sizeof(ulong) ? (long)calls : 0;
+        return _calls;
+    }
 
     /// <summary>The kick eventfd.</summary>
     internal int KickFd { get; }

@@ -92,6 +92,9 @@ public sealed unsafe class VhostUserClient : IDisposable
             && header.request == (uint)VhostUserBackendRequest.CONFIG_CHANGE_MSG;
     }
 
+    /// <summary>Whether the back-end has closed the connection, as its death does.</summary>
+    public bool IsDisconnected => _link.IsClosed();
+
     /// <summary>Breaks the connection as the death of this process would; memory and rings stay. See <see cref="Reconnect"/>.</summary>
     public void Disconnect() => _link.Shutdown();
 

@@ -88,6 +88,13 @@ internal sealed unsafe class VhostUserFrontendLink(string socketPath, int timeou
             : throw new IOException("The back-end gave no inflight buffer.");
     }
 
+    /// <summary>Whether the other side has closed the connection. Only between a reply and the next request.</summary>
+    public bool IsClosed()
+    {
+        using var fds = new FdList();
+        return _channel.Receive(fds, timeoutMs: 0) is SocketResult.Closed or SocketResult.Broken;
+    }
+
     /// <summary>Breaks the connection.</summary>
     public void Shutdown() => _channel.Shutdown();
 

@@ -1,8 +1,8 @@
 // Arrays beside the bare drive, in one process on one reactor: what the array itself costs, without a frontend.
 //
-//     dotnet run -c Release --project tests/bench/raid [SECONDS]
+//     dotnet run -c Release --project tests/bench/raid [SECONDS [NAME]]
 //
-// Every line is the median of five alternating runs, and a ratio to the bare drive in the same rounds. A load keeps QD requests in flight:
+// NAME chooses the arrays whose name contains it. Every line is the median of five alternating runs, and a ratio to the bare drive in the same rounds. A load keeps QD requests in flight:
 // a completion submits the next one through deferred work.
 
 using System.Globalization;
@@ -14,8 +14,9 @@ using Polyblk.Raid.Bench;
 using Polyblk.Raid.Layout;
 
 double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 0.5;
-const long Size = 256L << 20;
-using var reactor = new Reactor(new ReactorOptions { Name = "bench", Idle = IdlePolicy.Latency, RingEntries = 0 });
+string only = args.Length > 1 ? args[1] : string.Empty;
+const long Size = 160L << 20;
+using var reactor = new Reactor(new ReactorOptions { Name = "bench", Idle = IdlePolicy.Frugal, RingEntries = 0 });
 
 Console.WriteLine("null members, 4 KiB random, QD 32                    kIOPS   ratio");
 await CompareAsync(
@@ -56,7 +57,18 @@ async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Le
 {
     foreach ((string name, RaidLevel level, int count, int lost, Load load) in cases)
     {
+        if (!name.Contains(only, StringComparison.Ordinal))
+        {
+            continue;
+        }
+
         IBlockDevice[] drives = [.. Enumerable.Range(0, count).Select(_ => makeDrive())];
+        IBlockDevice bare = makeDrive();
+        foreach (IBlockDevice drive in drives.Append(bare))
+        {
+            await FillAsync(drive);
+        }
+
         RaidArray array = await ArrayBuilder.CreateAsync(
             new ArrayCreateOptions { Name = "bench", Level = level, AssumeZeroed = true, Run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) } },
             drives,
@@ -67,7 +79,6 @@ async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Le
             array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "bench" }, drives[lost..], reactor);
         }
 
-        IBlockDevice bare = makeDrive();
         var bareRates = new List<double>();
         var arrayRates = new List<double>();
         for (int round = 0; round < 5; round++)
@@ -86,5 +97,19 @@ async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Le
         }
 
         await bare.DisposeAsync();
+    }
+}
+
+// Memory that was never written is one page of zeroes for everybody, and its first touch a page fault: neither is what a drive costs.
+async Task FillAsync(IBlockDevice drive)
+{
+    if (drive is RamDrive)
+    {
+        var block = new byte[1 << 20];
+        new Random(1).NextBytes(block);
+        for (long at = 0; at < drive.SizeBytes; at += block.Length)
+        {
+            await BlockIo.WriteAsync(drive, reactor, at, block);
+        }
     }
 }

@@ -55,6 +55,31 @@ public sealed class DriveContentTests
         await new DriveModel(driver, seed).RunAsync(rounds: 40, depth: 8);
     }
 
+    [Theory]
+    [InlineData(512, 14)]
+    [InlineData(4096, 15)]
+    public async Task BlockDeviceServedInsideSubmitKeepsContent(int sectorSize, int seed)
+    {
+        using LoopDevice loop = LoopDevice.Create(8 << 20, sectorSize);
+        using var fixture = new ReactorFixture();
+        await using var drive = (FileDrive)DriveFactory.Open(DriveSpec.Parse(loop.Path));
+        Assert.False(drive.IsServedInline);
+        drive.IsServedInline = true;
+        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
+        Assert.IsType<InlineFileQueue>(driver.Queue);
+        await new DriveModel(driver, seed).RunAsync(rounds: 40, depth: 8);
+    }
+
+    [Theory]
+    [InlineData("zram0", true)]
+    [InlineData("ram12", true)]
+    [InlineData("pmem1", true)]
+    [InlineData("zram", false)]
+    [InlineData("rambo0", false)]
+    [InlineData("nvme0n1", false)]
+    [InlineData("pmem0s", false)]
+    public void DevicesThatAreMemoryAreKnownByName(string disk, bool isMemory) => Assert.Equal(isMemory, MemoryDevices.IsMemory(disk));
+
     [Fact]
     public async Task PolledCompletionsFallBackWhereTheDeviceHasNone()
     {

@@ -95,7 +95,25 @@ internal sealed class ArrayRig : IAsyncDisposable
     }
 
     /// <summary>Loses power on every drive at once: the reactors stand still while it goes out.</summary>
-    public async Task CrashAsync()
+    public Task CrashAsync() => OnStillReactorsAsync(d => d.CrashAsync());
+
+    /// <summary>
+    /// The process dies: what was on its way to the drives never gets there, what they have taken stays, flushed or not. Then assemble the
+    /// array again.
+    /// </summary>
+    public Task KillAsync() => OnStillReactorsAsync(d => d.VanishAsync());
+
+    /// <summary>After <see cref="KillAsync"/> and when all requests have failed.</summary>
+    public async Task ReturnDrivesAsync()
+    {
+        await AbandonAsync();
+        foreach (SimulatedDrive drive in Drives)
+        {
+            drive.Return();
+        }
+    }
+
+    private async Task OnStillReactorsAsync(Func<SimulatedDrive, Task> happen)
     {
         using var frozen = new CountdownEvent(Reactors.Reactors.Count);
         using var powerIsOut = new ManualResetEventSlim();
@@ -105,7 +123,7 @@ internal sealed class ArrayRig : IAsyncDisposable
             powerIsOut.Wait();
         }))];
         await Task.Run(frozen.Wait);
-        Task[] crashes = [.. Drives.Select(d => d.CrashAsync())];
+        Task[] crashes = [.. Drives.Select(happen)];
         powerIsOut.Set();
         await Task.WhenAll([.. reactors, .. crashes]);
     }

@@ -3,7 +3,7 @@
 
 using System.Text;
 
-namespace Polyblk.GuestRig;
+namespace Polyblk.Machine;
 
 /// <summary>An initramfs archive being written. Parent folders are added by themselves; every entry
 /// belongs to root and may be executed.</summary>

@@ -2,16 +2,31 @@
 
 using System.Text;
 
-namespace Polyblk.GuestRig;
+namespace Polyblk.Machine;
 
 /// <summary>One reported check: the script's pass, fail or check functions (lib.sh).</summary>
 public sealed record GuestCheck(string Name, bool Passed, string Detail);
 
 /// <summary>A guest that failed, ended too early or took too long. The message carries the end of its log.</summary>
-public sealed class GuestException(string message) : Exception(message);
+public sealed class GuestException : Exception
+{
+    public GuestException()
+    {
+    }
+
+    public GuestException(string message)
+        : base(message)
+    {
+    }
+
+    public GuestException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}
 
 /// <summary>The outcome of a guest's script.</summary>
-public sealed class GuestResult(int exitStatus, IReadOnlyList<GuestCheck> checks, string log, string logPath)
+public sealed class GuestResult(int exitStatus, IReadOnlyList<GuestCheck> checks, string log, string? logPath)
 {
     /// <summary>The status the script ended with.</summary>
     public int ExitStatus { get; } = exitStatus;
@@ -41,7 +56,10 @@ public sealed class GuestResult(int exitStatus, IReadOnlyList<GuestCheck> checks
         if (problems.Length > 0) throw Failure(problems.ToString());
     }
 
-    private GuestException Failure(string what) => new($"{what}\nLog: {logPath}\n{Tail(Log)}");
+    private GuestException Failure(string what) => new(Explain(what, Log, logPath));
 
-    internal static string Tail(string log) => string.Join('\n', log.Split('\n').TakeLast(60));
+    internal static string Explain(string what, string log, string? logPath) =>
+        $"{what}\n{(logPath is null ? "" : $"Log: {logPath}\n")}{Tail(log)}";
+
+    private static string Tail(string log) => string.Join('\n', log.Split('\n').TakeLast(60));
 }

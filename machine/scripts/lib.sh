@@ -1,8 +1,9 @@
 # Sourced by every guest script (busybox sh). Messages to the host go through descriptor 3, one line each.
 
-# Reports a check: pass NAME [DETAIL], fail NAME [DETAIL].
-pass() { n=$1; shift; echo "CHECK $n ok $*"; printf 'CHECK %s ok %s\n' "$n" "$*" >&3; }
-fail() { n=$1; shift; echo "CHECK $n FAIL $*"; printf 'CHECK %s FAIL %s\n' "$n" "$*" >&3; }
+# Reports a check: pass NAME [DETAIL], fail NAME [DETAIL]. The log has the time since the boot, too.
+pass() { report "$1" ok "$@"; }
+fail() { report "$1" FAIL "$@"; }
+report() { n=$1 outcome=$2; shift 3; read -r up _ </proc/uptime; echo "[$up] CHECK $n $outcome $*"; printf 'CHECK %s %s %s\n' "$n" "$outcome" "$*" >&3; }
 
 # check NAME COMMAND...: runs the command; its output goes to the log, its last line is the detail.
 check() {
@@ -51,3 +52,23 @@ await() {
 
 # sum FILE [BYTES]: a checksum of the file's or device's beginning.
 sum() { if [ $# = 2 ]; then head -c "$2" "$1" | sha256sum; else sha256sum <"$1"; fi | cut -d' ' -f1; }
+
+# disk SLOT: waits for the disk in that slot of the PCI bus and prints its device; the kernel's names tell nothing of the order.
+disk() {
+  disk_of="ls /sys/bus/pci/devices/0000:00:$1.0/virtio*/block"
+  within 60 sh -c "[ -n \"\$($disk_of 2>/dev/null)\" ]" || return 1
+  echo "/dev/$($disk_of)"
+}
+
+# The device of the virtio-serial port of that name.
+port() {
+  for port_name in /sys/class/virtio-ports/*/name; do
+    [ "$(cat "$port_name")" = "$1" ] && echo "/dev/$(basename "$(dirname "$port_name")")"
+  done
+}
+
+# relay COMMAND...: runs it; the host sees each line that it writes, at once.
+relay() { "$@" >"$(port rig.output)" 2>&1 </dev/null; }
+
+# deliver FOLDER: hands the host all files in it. Once.
+deliver() { tar -C "$1" -cf "$(port rig.results)" .; }

@@ -3,23 +3,27 @@
 // Theory of operation: QEMU's stdout is the guest's serial console and only a log. What the guest reports (CHECK, SIGNAL, EXIT)
 // comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts,
 // so that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when
-// its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that it dies even if this process is killed.
+// its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that it dies even if this process is killed, and keeps a
+// terminal's Ctrl-C from it. Two further ports carry lines that the script relays, and an archive of files that it delivers.
 
 using System.Diagnostics;
+using System.Formats.Tar;
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 
-namespace Polyblk.GuestRig;
+namespace Polyblk.Machine;
 
 /// <summary>A guest that was started by <see cref="GuestVmBuilder.Start"/>. Disposing kills it.</summary>
 public sealed class GuestVm : IAsyncDisposable
 {
-    private readonly GuestVmBuilder _builder;
+    private readonly GuestBuilder _builder;
     private readonly string _folder;
-    private readonly string _logPath;
+    private readonly string? _logPath;
     private readonly Process _qemu;
     private readonly Socket _listener;
+    private readonly Socket _outputListener;
+    private readonly Task _output;
     private readonly CancellationTokenSource _limit;
     private readonly TaskCompletionSource<Stream> _control = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Task<int> _exit;
@@ -31,32 +35,59 @@ public sealed class GuestVm : IAsyncDisposable
     private readonly List<string> _signals = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private GuestVm(GuestVmBuilder builder)
+    private GuestVm(GuestBuilder builder, string folder)
     {
         _builder = builder;
-        _folder = Directory.CreateTempSubdirectory("polyblk-guest-").FullName;
-        string logs = Path.Combine(RigPaths.Repository, "artifacts", "test-logs", "guests");
-        Directory.CreateDirectory(logs);
-        _logPath = Path.Combine(logs, $"{builder.Name}-{RigPaths.NameOf(builder.Kernel)}.log");
-        builder.WriteInitramfs(InitramfsPath);
+        _folder = folder;
+        if (builder.LogFolder is string logs)
+        {
+            Directory.CreateDirectory(logs);
+            _logPath = Path.Combine(logs, $"{builder.Name}-{builder.Image.Name}.log");
+        }
 
-        _listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        _listener.Bind(new UnixDomainSocketEndPoint(ControlPath));
-        _listener.Listen(1);
-        _qemu = Process.Start(CommandLine())!;
+        builder.Initramfs.Write(builder.Image, InitramfsPath);
+        ProcessStartInfo command = CommandLine();
+        _listener = Listen(ControlPath);
+        _outputListener = Listen(OutputPath);
+        _qemu = Process.Start(command)!;
         _qemu.StandardInput.Close();
         _limit = new CancellationTokenSource(builder.Limit);
         _console = Task.WhenAll(LogAsync(_qemu.StandardOutput), LogAsync(_qemu.StandardError));
+        _output = Task.Run(ReadOutputAsync);
         _exit = Task.Run(RunControlAsync);
     }
 
     private string ControlPath => Path.Combine(_folder, "control");
+    private string OutputPath => Path.Combine(_folder, "output");
+    private string ResultsPath => Path.Combine(_folder, "results");
     private string InitramfsPath => Path.Combine(_folder, "initramfs");
 
-    /// <summary>QEMU's (or rather its supervisor's) process id.</summary>
+    /// <summary>The process id of QEMU's supervisor; QEMU is its only child.</summary>
     public int ProcessId => _qemu.Id;
 
-    internal static GuestVm Start(GuestVmBuilder builder) => new(builder);
+    /// <summary>QEMU's own process id (proc(5), /proc/pid/task/tid/children), or null when it has ended.</summary>
+    public int? QemuProcessId
+    {
+        get
+        {
+            string children = $"/proc/{_qemu.Id}/task/{_qemu.Id}/children";
+            return File.Exists(children) && int.TryParse(File.ReadAllText(children).Trim(), out int pid) ? pid : null;
+        }
+    }
+
+    internal static GuestVm Start(GuestBuilder builder)
+    {
+        string folder = Directory.CreateTempSubdirectory("polyblk-guest-").FullName;
+        try
+        {
+            return new GuestVm(builder, folder);
+        }
+        catch
+        {
+            Directory.Delete(folder, recursive: true);
+            throw;
+        }
+    }
 
     /// <summary>Tells the script something: its <c>await NAME</c> returns, with the rest of the line in <c>$said</c>.</summary>
     public async Task SendAsync(string line)
@@ -98,7 +129,25 @@ public sealed class GuestVm : IAsyncDisposable
         lock (_gate) return new GuestResult(status, [.. _checks], _log.ToString(), _logPath);
     }
 
-    /// <summary>Kills QEMU if it runs, and removes the guest's files; the log stays in artifacts/test-logs/guests.</summary>
+    /// <summary>Unpacks what the script delivered into a folder; returns the paths. Ask after the script's end.</summary>
+    public async Task<IReadOnlyList<string>> ExtractResultsAsync(string folder, CancellationToken cancellation = default)
+    {
+        var paths = new List<string>();
+        await using FileStream archive = File.OpenRead(ResultsPath);
+        if (archive.Length == 0) return paths;
+        await using var tar = new TarReader(archive);
+        while (await tar.GetNextEntryAsync(cancellationToken: cancellation) is { } entry)
+        {
+            if (entry.EntryType is not (TarEntryType.RegularFile or TarEntryType.V7RegularFile)) continue;
+            string path = Path.Combine(folder, Path.GetFileName(entry.Name));
+            await entry.ExtractToFileAsync(path, overwrite: true, cancellation);
+            paths.Add(path);
+        }
+
+        return paths;
+    }
+
+    /// <summary>Kills QEMU if it runs, and removes the guest's files; the log stays where the builder put it.</summary>
     public async ValueTask DisposeAsync()
     {
         await StopAsync();
@@ -106,6 +155,7 @@ public sealed class GuestVm : IAsyncDisposable
         await ((Task)_exit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (_control.Task.IsCompletedSuccessfully) await _control.Task.Result.DisposeAsync();
         _listener.Dispose();
+        _outputListener.Dispose();
         _limit.Dispose();
         _qemu.Dispose();
         Directory.Delete(_folder, recursive: true);
@@ -113,27 +163,55 @@ public sealed class GuestVm : IAsyncDisposable
 
     private ProcessStartInfo CommandLine()
     {
-        string accelerator = RigPaths.Accelerator();
+        string accelerator = MachineCache.Accelerator();
         int limitSeconds = (int)_builder.Limit.TotalSeconds + 30;
         string kernel = $"console=ttyS0 quiet panic=-1{_builder.KernelArguments}";
-        var start = new ProcessStartInfo("timeout",
+        string[] pinned = _builder.HostCpus.Count == 0 ? [] : [HostProgram.Find("taskset"), "-c", string.Join(',', _builder.HostCpus)];
+        string[] command =
         [
-            "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), RigPaths.Program("qemu-system-x86_64"),
+            .. pinned, "timeout", "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), HostProgram.Find("qemu-system-x86_64"),
             "-M", "q35,memory-backend=mem", "-object", $"{_builder.MemoryBackend},id=mem,size={_builder.MemoryMib}M,share=on",
             "-m", $"{_builder.MemoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
             "-smp", _builder.CpuCount.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
             "-device", "virtio-serial-pci", "-chardev", $"socket,id=control,path={ControlPath}",
             "-device", "virtserialport,chardev=control,name=rig.control",
-            "-kernel", Path.Combine(RigPaths.KernelFolder(_builder.Kernel), "vmlinuz"), "-initrd", InitramfsPath,
+            "-chardev", $"socket,id=output,path={OutputPath}", "-device", "virtserialport,chardev=output,name=rig.output",
+            "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
+            "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
             "-append", kernel, .. _builder.QemuArguments,
-        ])
+        ];
+        return new ProcessStartInfo(command[0], command.Skip(1))
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        return start;
+    }
+
+    private static Socket Listen(string path)
+    {
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        listener.Listen(1);
+        return listener;
+    }
+
+    /// <summary>The lines that the script relays, until QEMU ends. A QEMU that never connects ends this by its end.</summary>
+    private async Task ReadOutputAsync()
+    {
+        Task<Socket> accept = _outputListener.AcceptAsync(_limit.Token).AsTask();
+        if (await Task.WhenAny(accept, _qemu.WaitForExitAsync(CancellationToken.None)) != accept || accept.IsCanceled) return;
+        using var stream = new NetworkStream(await accept, ownsSocket: true);
+        using var reader = new StreamReader(stream, Encoding.UTF8);
+        try
+        {
+            while (await reader.ReadLineAsync() is { } line) _builder.OnOutput?.Invoke(line);
+        }
+        catch (IOException)
+        {
+            return; // QEMU was killed: whoever waits for the guest learns it from the control channel
+        }
     }
 
     private async Task LogAsync(StreamReader reader)
@@ -157,7 +235,8 @@ public sealed class GuestVm : IAsyncDisposable
         finally
         {
             await StopAsync();
-            lock (_gate) File.WriteAllText(_logPath, _log.ToString());
+            if (_logPath is not null)
+                lock (_gate) File.WriteAllText(_logPath, _log.ToString());
         }
 
         return status ?? throw Failure(_limit.IsCancellationRequested
@@ -204,11 +283,12 @@ public sealed class GuestVm : IAsyncDisposable
         if (!_qemu.HasExited) _qemu.Kill(entireProcessTree: true);
         await _qemu.WaitForExitAsync();
         await _console;
+        await _output;
         _control.TrySetCanceled();
     }
 
     private GuestException Failure(string what)
     {
-        lock (_gate) return new GuestException($"{what}\nLog: {_logPath}\n{GuestResult.Tail(_log.ToString())}");
+        lock (_gate) return new GuestException(GuestResult.Explain(what, _log.ToString(), _logPath));
     }
 }

@@ -1,0 +1,140 @@
+// The methods of the guest vantage: what a virtual machine can have as its disk. Targets and volumes are others than those of the host
+// vantage, so that both can be measured in one comparison; all of them belong to one machine.
+
+using Polyblk.Compare.Guest;
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Results;
+using Polyblk.Core.Frontend;
+using Polyblk.Machine;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>Makes them.</summary>
+/// <param name="frontends">This program's frontends, for their probes.</param>
+/// <param name="program">How to run this program as a child.</param>
+/// <param name="level">Level of the volume.</param>
+/// <param name="guest">The machine that is wanted.</param>
+internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, PolyblkProgram program, string level, CompareGuestRequest guest)
+{
+    /// <summary>Of names of volumes and files, beside those of the host vantage.</summary>
+    private const string Prefix = "guest";
+
+    private readonly Dictionary<string, FrontendProbe> _probes = frontends.ToDictionary(f => f.Name, f => f.Probe());
+    private readonly GuestSession _session = new(() => guest.Builder("compare-guest"));
+
+    /// <summary>The machine's processors, which bound the queues that its driver uses.</summary>
+    private int Queues => Math.Max(2, guest.Cpus);
+
+    private string Title => $"RAID {level["raid".Length..]}";
+
+    /// <summary>Every method of the guest vantage; the first is what ratios refer to where the host is not looked at.</summary>
+    public IReadOnlyList<IDeliveryMethod> All()
+    {
+        int iothreads = Queues;
+        var array = new PolyblkServer(program, $"{Prefix}-array", level,
+        [
+            new ServerExport("vhost-user", true, ["--queues", "1"]),
+            new ServerExport("vhost-user", true, ["--queues", $"{Queues}"]),
+            new ServerExport("nbd", true, []),
+        ]);
+        return
+        [
+            Bare(),
+            VhostUser(array, 0, 1),
+            VhostUser(array, 1, Queues),
+            ByNbd(array, "virtio-iothread", "1t", $"virtio-iothread, 1 iothread, {Title}", 1),
+            ByNbd(array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread, {iothreads} iothreads, {Title}", iothreads),
+            ByNbd(array, "nbd", string.Empty, $"nbd, QEMU's main thread, {Title}", 0),
+            Ublk(),
+            Vduse(),
+            StorageDaemon(),
+        ];
+    }
+
+    /// <summary>Disks of a machine that the user runs. One that is named after a frontend counts as that frontend.</summary>
+    public static IEnumerable<IDeliveryMethod> Ssh(IEnumerable<IFrontend> frontends, CompareGuestRequest guest)
+    {
+        if (guest.SshDestination is not string destination)
+        {
+            yield break;
+        }
+
+        var machine = new SshMachine(destination);
+        foreach ((string name, string device) in guest.SshDisks)
+        {
+            string title = $"{name}, {device} of {destination}";
+            MethodFacts facts = frontends.FirstOrDefault(f => name == f.Name || name.StartsWith(f.Name + "-", StringComparison.Ordinal)) is IFrontend frontend
+                ? KnownFacts.Frontend(frontend.Name, string.Empty, title, Vantage.Guest)
+                : KnownFacts.Peer(name, string.Empty, title, Vantage.Guest, Backing.Volume, new MethodNeeds()) with { Reaches = [Consumer.Vm] };
+            yield return new SshDisk(machine, facts with { Id = $"{name}-ssh@guest" }, device);
+        }
+    }
+
+    private GuestMethod Bare() => new(
+        _session,
+        KnownFacts.Bare("qemu-file", "bare drive, QEMU's virtio-blk", Backing.Drive) with { Id = "qemu-file@guest", Frontend = "qemu", Vantage = Vantage.Guest, Reaches = [Consumer.Vm] },
+        new BareFile(fileName: $"{Prefix}-bare.img"),
+        e => new FileDisk(((FileEndpoint)e).Path, Queues, 1))
+    {
+        Description = "one member-sized file, opened by QEMU itself with one iothread; a disk of the virtual machine",
+    };
+
+    private GuestMethod VhostUser(PolyblkServer server, int export, int queues)
+    {
+        string title = $"vhost-user, {Title}, {queues} queue{(queues == 1 ? "" : "s")}";
+        MethodFacts facts = KnownFacts.Frontend("vhost-user", $"{queues}q", title, Vantage.Guest, isMultiQueue: queues > 1);
+        var inner = new PolyblkMethod(
+            facts, $"polyblk serving the {Title} volume, {queues} queue{(queues == 1 ? "" : "s")}", server, export, () => Availability("vhost-user"), (path, size) => new VhostUserEndpoint(path, queues, size));
+        return new GuestMethod(_session, facts, inner, e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, queues));
+    }
+
+    private GuestMethod ByNbd(PolyblkServer server, string frontend, string variant, string title, int iothreads)
+    {
+        MethodFacts facts = KnownFacts.Frontend(frontend, variant, title, Vantage.Guest, isMultiQueue: iothreads > 1);
+        string threads = iothreads == 0 ? "its main thread" : $"{iothreads} iothread{(iothreads == 1 ? "" : "s")}";
+        var inner = new PolyblkMethod(
+            facts, $"polyblk serving the {Title} volume by NBD to QEMU's virtio-blk with {threads}", server, 2, () => Availability(frontend), (path, size) => new NbdEndpoint(path, server.Volume, size));
+        return new GuestMethod(_session, facts, inner, e => new NbdDisk(((NbdEndpoint)e).SocketPath, ((NbdEndpoint)e).ExportName, Queues, iothreads));
+    }
+
+    private GuestMethod Ublk()
+    {
+        var server = new PolyblkServer(program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
+        MethodFacts facts = KnownFacts.Frontend("ublk", "host-device", $"ublk, host_device, {Title}", Vantage.Guest, isMultiQueue: true);
+        var inner = new PolyblkMethod(
+            facts, $"polyblk serving the {Title} volume as /dev/ublkbN, opened by QEMU's virtio-blk with one iothread", server, 0, () => Availability("ublk"), (path, size) => new BlockEndpoint(path, size))
+        {
+            CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
+        };
+        return new GuestMethod(_session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1));
+    }
+
+    private GuestMethod Vduse()
+    {
+        string name = $"pbg{Environment.ProcessId}";
+        var server = new PolyblkServer(
+            program, $"{Prefix}-vduse", level, [new ServerExport("vduse", false, ["--attach", "vhost", "--vduse-name", name, "--queues", $"{Queues}"])]);
+        MethodFacts facts = KnownFacts.Frontend("vduse", "vhost-vdpa", $"vduse, vhost_vdpa, {Title}", Vantage.Guest, isMultiQueue: true);
+        var inner = new PolyblkMethod(
+            facts, $"polyblk serving the {Title} volume through VDUSE and vhost_vdpa", server, 0, () => Availability("vduse"), (path, size) => new BlockEndpoint(path, size))
+        {
+            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
+        };
+        return new GuestMethod(_session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
+    }
+
+    private GuestMethod StorageDaemon()
+    {
+        var inner = new QemuStorageDaemon($"{Prefix}-qsd");
+        return new GuestMethod(
+            _session,
+            inner.Facts with { Id = "qemu-storage-daemon-drive@guest", Vantage = Vantage.Guest },
+            inner,
+            e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, 1));
+    }
+
+    private MethodAvailability Availability(string frontend) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
+        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
+        : MethodAvailability.OfFrontend(probe, byFio: false);
+}

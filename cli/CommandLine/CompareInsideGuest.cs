@@ -1,0 +1,252 @@
+// --inside-guest: the same comparison in a virtual machine of its own, whose kernel has ublk, VDUSE, md and the loop driver.
+//
+// The machine gets this program as it is installed here, the .NET runtime, and the programs that the comparison drives, each with its
+// libraries. In it runs `polyblk compare` with the arguments of this one; it says its progress in lines, which move the bar here, and
+// everything else that it prints is printed here. The result files come back as an archive. Ctrl-C is handed on: the inner program ends as it
+// would anywhere and writes what it has.
+
+using System.CommandLine;
+using System.Globalization;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Machine;
+using Spectre.Console;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>Runs a comparison in a machine.</summary>
+internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest guest)
+{
+    private const string Folder = "/tmp/out";
+    private const string JobFolder = "/etc/fio";
+
+    // What the methods are made with; one that is not installed here has a row that says so.
+    private static readonly string[] s_programs =
+        ["qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "mkfs.ext4", "mkfs.xfs", "mount", "umount", "blkdiscard", "blockdev"];
+
+    /// <summary>Where scratch files that nobody sized stay small enough for the machine's memory.</summary>
+    private const string DefaultMemberSize = "48MiB";
+
+    private readonly List<string> _kept = [];
+    private string _phase = "";
+
+    /// <summary>Runs it and returns the inner program's exit code.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="ownOptions">The options that are about machines: not for the inner program.</param>
+    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions)
+    {
+        (string? outDirectory, string? jsonFile) = (parsed.GetValue<string?>("--out"), parsed.GetValue<string?>("--json"));
+        MachineCache.OnProgress = terminal.Note;
+        try
+        {
+            using var interruption = new Interruption();
+            string command = InnerCommand(parsed, ownOptions, out IReadOnlyList<string> jobFiles);
+            GuestBuilder builder = Describe(command, jobFiles);
+            GuestResult result;
+            if (terminal.IsInteractive)
+            {
+                result = await terminal.Ansi.Progress().AutoClear(true).StartAsync(context => RunAsync(builder, context.AddTask("booting"), outDirectory, jsonFile, interruption))
+                    .ConfigureAwait(false);
+            }
+            else
+            {
+                result = await RunAsync(builder, null, outDirectory, jsonFile, interruption).ConfigureAwait(false);
+            }
+
+            PrintKept();
+            return result.ExitStatus;
+        }
+        catch (MachineException e)
+        {
+            throw new CliException(ExitCode.HostLacks, e.Message, e);
+        }
+        catch (GuestException e)
+        {
+            throw new CliException(ExitCode.Failed, $"The virtual machine did not do its work: {e.Message}", e);
+        }
+    }
+
+    private async Task<GuestResult> RunAsync(GuestBuilder builder, ProgressTask? bar, string? outDirectory, string? jsonFile, Interruption interruption)
+    {
+        builder.Output(line => OnLine(line, bar));
+        await using GuestVm machine = builder.Start();
+        using CancellationTokenRegistration handOn = interruption.Token.Register(() => _ = HandOnAsync(machine));
+        GuestResult result = await machine.CompletionAsync().ConfigureAwait(false);
+        await TakeResultsAsync(machine, outDirectory, jsonFile).ConfigureAwait(false);
+        return result;
+    }
+
+    private async Task HandOnAsync(GuestVm machine)
+    {
+        try
+        {
+            await machine.SendAsync("interrupt").ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is OperationCanceledException or IOException)
+        {
+            // It is ending already: its end is reported by whoever waits for it.
+            terminal.Note($"the virtual machine could not be told to end: {e.Message}");
+        }
+    }
+
+    private void OnLine(string line, ProgressTask? bar)
+    {
+        if (ProgressLine.TryParse(line, out ProgressLine? progress))
+        {
+            if (bar is not null)
+            {
+                bar.Description = Markup.Escape(progress.What);
+                bar.MaxValue = Math.Max(1, progress.Total);
+                bar.Value = progress.Done;
+            }
+            else
+            {
+                NotePhase(progress.What);
+            }
+
+            return;
+        }
+
+        // Under a progress bar nothing else is printed.
+        lock (_kept)
+        {
+            _kept.Add(line);
+            if (bar is null)
+            {
+                PrintKept();
+            }
+        }
+    }
+
+    /// <summary>Without a bar, one line for each method that starts and for each round: it takes minutes.</summary>
+    private void NotePhase(string what)
+    {
+        string phase = what.StartsWith("round ", StringComparison.Ordinal) ? what.Split(':')[0] : what;
+        if (phase != _phase)
+        {
+            terminal.Note(phase);
+            _phase = phase;
+        }
+    }
+
+    private void PrintKept()
+    {
+        lock (_kept)
+        {
+            // The files lie elsewhere than the inner program says.
+            foreach (string line in _kept.Where(l => !l.StartsWith("Written: ", StringComparison.Ordinal)))
+            {
+                terminal.WriteLine(line);
+            }
+
+            _kept.Clear();
+        }
+    }
+
+    private async Task TakeResultsAsync(GuestVm machine, string? outDirectory, string? jsonFile)
+    {
+        string folder = outDirectory is null ? Directory.CreateTempSubdirectory("polyblk-results-").FullName : Path.GetFullPath(outDirectory);
+        try
+        {
+            Directory.CreateDirectory(folder);
+            IReadOnlyList<string> files = await machine.ExtractResultsAsync(folder).ConfigureAwait(false);
+            if (jsonFile is not null && files.FirstOrDefault(f => Path.GetFileName(f) == "results.json") is string json)
+            {
+                File.Copy(json, jsonFile, overwrite: true);
+                _kept.Add($"Written to {jsonFile}");
+            }
+
+            if (outDirectory is not null && files.Count > 0)
+            {
+                _kept.Add($"Written to {string.Join(", ", files)}");
+            }
+        }
+        finally
+        {
+            if (outDirectory is null)
+            {
+                Directory.Delete(folder, recursive: true);
+            }
+        }
+    }
+
+    private GuestBuilder Describe(string command, IReadOnlyList<string> jobFiles)
+    {
+        GuestBuilder builder = guest.Builder("compare").Polyblk(AppContext.BaseDirectory.TrimEnd('/')).Programs("fio");
+        foreach (string program in s_programs.Where(p => HostProgram.TryFind(p) is not null))
+        {
+            builder.Programs(program);
+        }
+
+        foreach (string file in jobFiles)
+        {
+            builder.File(Path.GetFullPath(file), $"{JobFolder}/{Path.GetFileName(file)}");
+        }
+
+        string host = GuestEnvironment.Describe(MachineCache.Accelerator());
+        return builder.Script($$"""
+            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}}
+            for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done
+            hostname compare
+            mkdir -p {{Folder}}
+            output=$(port rig.output)
+            {{command}} >"$output" 2>&1 </dev/null &
+            inner=$!
+            # A host that has gone has nobody to measure for.
+            (if await interrupt; then kill -TERM $inner; else poweroff -f; fi) &
+            wait $inner
+            status=$?
+            deliver {{Folder}}
+            exit $status
+            """);
+    }
+
+    /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
+    private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)
+    {
+        var words = new List<string> { "polyblk", "compare", CompareGuestOptions.ProgressLinesName, "--out", Folder };
+        var files = new List<string>();
+        bool isSized = false;
+        foreach (Option option in parsed.CommandResult.Command.Options.Except(ownOptions))
+        {
+            if (option.Name is "--out" or "--json" or "--dir" || parsed.GetResult(option) is not { Implicit: false } given)
+            {
+                continue;
+            }
+
+            isSized |= option.Name == "--member-size";
+            words.Add(option.Name);
+            foreach (string value in given.Tokens.Select(t => t.Value))
+            {
+                words.Add(option.Name == "--fio" ? $"{JobFolder}/{Path.GetFileName(value)}" : value);
+                if (option.Name == "--fio")
+                {
+                    files.Add(value);
+                }
+            }
+        }
+
+        jobFiles = files;
+        return string.Join(' ', [.. words.Select(Quote), .. isSized ? [] : new[] { "--member-size", DefaultMemberSize }]);
+    }
+
+    private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+}
+
+/// <summary>How far a comparison is, as a line that another program reads.</summary>
+internal sealed record ProgressLine(int Done, int Total, string What)
+{
+    private const string Prefix = "@progress";
+
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Prefix} {Done} {Total} {What}");
+
+    public static bool TryParse(string line, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out ProgressLine? progress)
+    {
+        string[] words = line.Split(' ', 4);
+        progress = words.Length == 4 && words[0] == Prefix
+            && int.TryParse(words[1], CultureInfo.InvariantCulture, out int done) && int.TryParse(words[2], CultureInfo.InvariantCulture, out int total)
+            ? new ProgressLine(done, total, words[3])
+            : null;
+        return progress is not null;
+    }
+}

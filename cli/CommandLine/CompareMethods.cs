@@ -1,0 +1,122 @@
+// The methods that polyblk compare measures, in the order of its tables: baselines, then this program's frontends, then the peers.
+//
+// Each frontend of the kernel has a server and a volume of its own: when its driver fails, only its rows are lost. The sockets of one volume
+// share a server, as they would in use.
+
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Results;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>Makes the methods of the host vantage.</summary>
+/// <param name="frontends">This program's frontends, for their probes.</param>
+/// <param name="program">How to run this program as a child.</param>
+/// <param name="level">Level of the volume.</param>
+/// <param name="queues">Queues of the multi-queue variants.</param>
+internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkProgram program, string level, int queues)
+{
+    private const string ZeroCopy = "zero-copy";
+
+    private static readonly string[] s_ublkModes = ["copy", "user-copy", ZeroCopy];
+
+    private readonly Dictionary<string, FrontendProbe> _probes = frontends.ToDictionary(f => f.Name, f => f.Probe());
+
+    /// <summary>RAID 5, not raid5, as the tables have it.</summary>
+    public string LevelTitle => $"RAID {level["raid".Length..]}";
+
+    /// <summary>Every method of the host vantage.</summary>
+    /// <param name="isInMemory">Whether the scratch files will lie in memory, where ublk cannot avoid copies.</param>
+    public IReadOnlyList<IDeliveryMethod> Host(bool isInMemory) =>
+    [
+        new BareFile(),
+        new BareFile(byFio: true),
+        new ArrayInProcess(new CompareArrays(), level),
+        .. Sockets(),
+        .. s_ublkModes.Select(mode => Ublk(mode, isInMemory)),
+        Vduse(),
+        new QemuStorageDaemon(),
+        new QemuStorageDaemonVduse(),
+        new MdArray(level),
+        new LoopDevice(),
+    ];
+
+    private IEnumerable<IDeliveryMethod> Sockets()
+    {
+        var single = new PolyblkServer(program, "single", "none", [new ServerExport("vhost-user", true, ["--queues", "1"])]);
+        var array = new PolyblkServer(program, "array", level,
+        [
+            new ServerExport("vhost-user", true, ["--queues", "1"]),
+            new ServerExport("vhost-user", true, ["--queues", $"{queues}"]),
+            new ServerExport("nbd", true, []),
+        ]);
+        yield return VhostUser("drive", "vhost-user, one file", "polyblk serving one member-sized file, one queue", single, 0, 1, Backing.Drive);
+        yield return VhostUser("1q", $"vhost-user, {LevelTitle}, 1 queue", $"polyblk serving the {LevelTitle} volume, one queue", array, 0, 1, Backing.Volume);
+        yield return VhostUser(
+            $"{queues}q", $"vhost-user, {LevelTitle}, {queues} queues", $"polyblk serving the {LevelTitle} volume, {queues} queues, a reactor on each processor of the target",
+            array, 1, queues, Backing.Volume);
+        yield return new PolyblkMethod(
+            KnownFacts.Frontend("nbd", string.Empty, $"nbd, {LevelTitle}", Vantage.Host),
+            $"polyblk serving the {LevelTitle} volume over a Unix socket, a connection for each job",
+            array,
+            2,
+            () => Availability("nbd", byFio: true),
+            (path, size) => new NbdEndpoint(path, array.Volume, size));
+    }
+
+    private PolyblkMethod VhostUser(string variant, string title, string description, PolyblkServer server, int export, int count, Backing backing) => new(
+        KnownFacts.Frontend("vhost-user", variant, title, Vantage.Host, backing, backing == Backing.Volume ? count > 1 : null),
+        description,
+        server,
+        export,
+        () => Availability("vhost-user", byFio: false),
+        (path, size) => new VhostUserEndpoint(path, count, size));
+
+    /// <summary>The volume's name has this process in it: by it the driver's devices are told from those of another comparison.</summary>
+    private PolyblkMethod Ublk(string mode, bool isInMemory)
+    {
+        var server = new PolyblkServer(program, $"ublk-{mode}-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--copy-mode", mode, "--queues", $"{queues}"])]);
+        MethodFacts facts = KnownFacts.Frontend("ublk", mode, $"ublk, {mode}, {LevelTitle}", Vantage.Host, isMultiQueue: true) with { CopyMode = mode };
+        return new PolyblkMethod(
+            facts, $"polyblk serving the {LevelTitle} volume as /dev/ublkbN, {mode}", server, 0, () => UblkAvailability(mode, isInMemory), (path, size) => new BlockEndpoint(path, size))
+        {
+            CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
+        };
+    }
+
+    private PolyblkMethod Vduse()
+    {
+        string name = $"pbc{Environment.ProcessId}";
+        var server = new PolyblkServer(
+            program, "vduse", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{queues}"])]);
+        return new PolyblkMethod(
+            KnownFacts.Frontend("vduse", "virtio", $"vduse, virtio_vdpa, {LevelTitle}", Vantage.Host, isMultiQueue: true),
+            $"polyblk serving the {LevelTitle} volume through VDUSE, attached to this host by virtio_vdpa",
+            server,
+            0,
+            () => Availability("vduse", byFio: true),
+            (path, size) => new BlockEndpoint(path, size))
+        {
+            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
+        };
+    }
+
+    private MethodAvailability UblkAvailability(string mode, bool isInMemory)
+    {
+        MethodAvailability availability = Availability("ublk", byFio: true);
+        if (!availability.CanRun)
+        {
+            return availability;
+        }
+
+        string modes = _probes["ublk"].Facts.GetValueOrDefault("copy modes", string.Empty);
+        return !modes.Split(", ").Contains(mode) ? new MethodAvailability(false, $"this kernel's ublk driver has no mode {mode} (it has {modes})", ["a newer kernel: see docs/frontends/ublk.md"])
+            : mode == ZeroCopy && isInMemory ? new MethodAvailability(false, "files in memory are always copied", ["polyblk compare --dir DIR, on a disk"])
+            : MethodAvailability.Yes;
+    }
+
+    private MethodAvailability Availability(string frontend, bool byFio) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
+        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
+        : MethodAvailability.OfFrontend(probe, byFio);
+}

@@ -1,0 +1,208 @@
+using System.CommandLine;
+using Polyblk.Compare.Load.Fio;
+using Polyblk.Compare.Running;
+using Polyblk.Compare.Verdict;
+using Polyblk.Compare.Workloads;
+using Polyblk.Core.Drives;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>The options of <c>polyblk compare</c>, and what they say.</summary>
+internal sealed class CompareOptions
+{
+    private const int DefaultRounds = 3;
+    private const long DefaultMemberBytes = 128L << 20;
+    private const long SmallestMemberBytes = 32L << 20;
+
+    private readonly Option<string?> _preset = new("--preset")
+    {
+        HelpName = string.Join('|', Presets.Names), Description = "Which workloads. [default: quick]",
+    };
+
+    private readonly Option<bool> _quick = new("--quick") { Description = "The same as --preset quick: four workloads, in under a minute." };
+    private readonly Option<bool> _full = new("--full") { Description = "The same as --preset full: all published workloads without a file system. Takes long; how long is said." };
+    private readonly Option<string[]> _fio = new("--fio")
+    {
+        HelpName = "FILE", Description = "Run this fio job file as a workload, on every method that fio drives. May be given several times; alone it replaces the preset.", Arity = ArgumentArity.ZeroOrMore,
+    };
+
+    private readonly Option<int> _rounds = new("--rounds")
+    {
+        HelpName = "N", Description = "How often everything is measured; medians are shown.", DefaultValueFactory = _ => DefaultRounds,
+    };
+
+    private readonly Option<double?> _runtime = new("--runtime", "--seconds")
+    {
+        HelpName = "S", Description = "Counted seconds of one run. [default: quick so long that all takes about 45 seconds, otherwise 3]",
+    };
+
+    private readonly Option<int?> _jobs = new("--jobs")
+    {
+        HelpName = "N", Description = "Most jobs of a workload; published ones with more are scaled down, and that is said. [default: a job for each processor of the load, at least 2]",
+    };
+
+    private readonly Option<string?> _methods = new("--methods")
+    {
+        HelpName = "WORD,...", Description = "Only methods whose id contains one of the words, and the baseline: vhost-user, nbd, ublk, vduse, array, loop, mdadm, qemu.",
+    };
+
+    private readonly Option<bool?> _restarts = new("--restarts") { HelpName = "true|false", Description = "Kill each target under load and time the gap. [default: true]" };
+    private readonly Option<int> _simulated = new("--simulated")
+    {
+        HelpName = "N", Description = "Simulated drives of a given speed for the RAID efficiency; 0 leaves that out.", DefaultValueFactory = _ => 24,
+    };
+
+    private readonly Option<string> _speed = new("--simulated-speed")
+    {
+        HelpName = "OPTIONS", Description = "Speed of a simulated drive, as options of a sim: drive.", DefaultValueFactory = _ => EfficiencyPlan.DefaultDriveOptions,
+    };
+
+    private readonly Option<string> _level = new("--level") { HelpName = "raid0|raid1|raid10|raid5|raid6", Description = "Level of the scratch volume.", DefaultValueFactory = _ => "raid5" };
+    private readonly Option<int> _members = new("--members") { HelpName = "N", Description = "Members of the scratch volume.", DefaultValueFactory = _ => 3 };
+    private readonly Option<long?> _memberSize = CommandSettings.Size("--member-size", "Size of each scratch file. [default: 128MiB]");
+    private readonly Option<string?> _directory = new("--dir")
+    {
+        HelpName = "DIR", Description = "Where the scratch files go. [default: /dev/shm, /var/tmp or the temporary directory, where there is room]",
+    };
+
+    private readonly Option<Purpose> _purpose = new("--for")
+    {
+        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report.", DefaultValueFactory = _ => Purpose.Vm,
+    };
+
+    private readonly Option<string?> _out = new("--out") { HelpName = "DIR", Description = "Write results.json, results.csv and report.html to DIR." };
+    private readonly Option<string?> _json = new("--json") { HelpName = "FILE", Description = "Write results.json to FILE (docs/compare-results.schema.json)." };
+    private readonly Option<string[]> _diff = new("--diff")
+    {
+        HelpName = "A.json B.json", Description = "Measure nothing; show what changed between two results.json files.", Arity = new ArgumentArity(2, 2), AllowMultipleArgumentsPerToken = true,
+    };
+
+    /// <summary>All of them.</summary>
+    public IReadOnlyList<Option> All => [_preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
+
+    /// <summary>The two files of --diff; null when it is not given.</summary>
+    public (string Before, string After)? Difference(ParseResult parsed) => parsed.GetValue(_diff) is [string before, string after] ? (before, after) : null;
+
+    /// <summary>What was asked for.</summary>
+    /// <exception cref="CliException">It is not possible; the message says what is.</exception>
+    public async Task<CompareRequest> ReadAsync(ParseResult parsed, int loadCpus, CancellationToken cancellation)
+    {
+        string? preset = parsed.GetValue(_preset) ?? (parsed.GetValue(_full) ? "full" : parsed.GetValue(_quick) ? "quick" : null);
+        if (preset is not null && !Presets.Names.Contains(preset))
+        {
+            throw CliException.Usage($"There is no preset '{preset}'. Use one of {string.Join(", ", Presets.Names)}.");
+        }
+
+        int jobs = parsed.GetValue(_jobs) ?? Math.Max(2, loadCpus);
+        Check(jobs is >= 1 and <= 256, "--jobs takes a number from 1 to 256.");
+        Workload[] custom = await ReadJobFilesAsync(parsed.GetValue(_fio) ?? [], cancellation).ConfigureAwait(false);
+        var request = new CompareRequest
+        {
+            Workloads = [.. preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), .. custom],
+            IsQuick = custom.Length == 0 && preset is null or "quick",
+            Rounds = parsed.GetValue(_rounds),
+            RuntimeSeconds = parsed.GetValue(_runtime),
+            Methods = parsed.GetValue(_methods)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
+            Restarts = parsed.GetValue(_restarts) ?? true,
+            SimulatedDrives = parsed.GetValue(_simulated),
+            SimulatedSpeed = Speed(parsed.GetValue(_speed)!),
+            Level = parsed.GetValue(_level)!,
+            Members = parsed.GetValue(_members),
+            MemberBytes = parsed.GetValue(_memberSize) ?? DefaultMemberBytes,
+            Directory = parsed.GetValue(_directory),
+            Purpose = parsed.GetValue(_purpose),
+            OutDirectory = parsed.GetValue(_out),
+            JsonFile = parsed.GetValue(_json),
+        };
+        Check(request);
+        return request;
+    }
+
+    private static void Check(CompareRequest request)
+    {
+        Check(request.Rounds is >= 1 and <= 1000, "--rounds takes a number from 1 to 1000.");
+        Check(request.RuntimeSeconds is null or (>= 0.05 and <= 3600), "--runtime takes a number from 0.05 to 3600.");
+        Check(request.Level is "raid0" or "raid1" or "raid10" or "raid5" or "raid6", "--level takes raid0, raid1, raid10, raid5 or raid6.");
+        int least = request.Level switch { "raid5" => 3, "raid6" or "raid10" => 4, _ => 2 };
+        Check(request.Members >= least && request.Members <= 64, $"--members takes a number from {least} to 64 with {request.Level}.");
+        Check(request.SimulatedDrives == 0 || (request.SimulatedDrives >= least && request.SimulatedDrives <= 64), $"--simulated takes 0, or a number from {least} to 64 with {request.Level}.");
+        Check(request.MemberBytes >= SmallestMemberBytes && request.MemberBytes % (1 << 20) == 0, "--member-size takes a multiple of 1MiB from 32MiB.");
+    }
+
+    private static string Speed(string options)
+    {
+        try
+        {
+            _ = DriveSpec.Parse($"sim:32MiB,{options}");
+            return options;
+        }
+        catch (FormatException e)
+        {
+            throw CliException.Usage($"--simulated-speed: {e.Message}");
+        }
+    }
+
+    private static void Check(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw CliException.Usage(message);
+        }
+    }
+
+    private static async Task<Workload[]> ReadJobFilesAsync(string[] files, CancellationToken cancellation)
+    {
+        var workloads = new List<Workload>();
+        foreach (string file in files)
+        {
+            try
+            {
+                workloads.Add(FioJobFile.Read(Path.GetFileNameWithoutExtension(file), await File.ReadAllTextAsync(file, cancellation).ConfigureAwait(false)));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+            {
+                throw CliException.Usage($"The fio job file {file} cannot be used: {e.Message}");
+            }
+        }
+
+        return [.. workloads];
+    }
+}
+
+/// <summary>What <c>polyblk compare</c> was asked for.</summary>
+internal sealed record CompareRequest
+{
+    public required IReadOnlyList<Workload> Workloads { get; init; }
+
+    /// <summary>Whether it is the comparison that takes less than a minute.</summary>
+    public required bool IsQuick { get; init; }
+
+    public required int Rounds { get; init; }
+
+    /// <summary>Null leaves it to the command.</summary>
+    public required double? RuntimeSeconds { get; init; }
+
+    /// <summary>Words of the ids of the methods that are wanted; empty for all.</summary>
+    public required IReadOnlyList<string> Methods { get; init; }
+
+    public required bool Restarts { get; init; }
+
+    public required int SimulatedDrives { get; init; }
+
+    /// <summary>Options of a <c>sim:</c> drive.</summary>
+    public required string SimulatedSpeed { get; init; }
+
+    public required string Level { get; init; }
+
+    public required int Members { get; init; }
+
+    public required long MemberBytes { get; init; }
+
+    public required string? Directory { get; init; }
+
+    public required Purpose Purpose { get; init; }
+
+    public required string? OutDirectory { get; init; }
+
+    public required string? JsonFile { get; init; }
+}

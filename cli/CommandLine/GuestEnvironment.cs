@@ -1,0 +1,35 @@
+using System.Diagnostics;
+using Polyblk.Compare.Results;
+using Polyblk.Machine;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>What a comparison inside a machine cannot know by itself, and its host tells it: who the host is, and how the machine runs.</summary>
+internal static class GuestEnvironment
+{
+    /// <summary>The environment variable that carries it: accelerator, host's name, QEMU's version, with bars between.</summary>
+    public const string Variable = "POLYBLK_INSIDE_GUEST";
+
+    /// <summary>Its value for a machine of this host.</summary>
+    public static string Describe(string accelerator) => $"{accelerator}|{Environment.MachineName}|{QemuVersion()}";
+
+    /// <summary>QEMU's version on this host, as in <c>10.0.2</c>.</summary>
+    public static string QemuVersion()
+    {
+        using Process qemu = Process.Start(new ProcessStartInfo(HostProgram.Find("qemu-system-x86_64"), ["--version"]) { RedirectStandardOutput = true })!;
+        string line = qemu.StandardOutput.ReadLine() ?? "";
+        qemu.WaitForExit();
+        return line.Replace("QEMU emulator version ", "", StringComparison.Ordinal).Split(' ')[0];
+    }
+
+    /// <summary>How machines run with this accelerator.</summary>
+    public static Virtualization Virtualization(string accelerator) =>
+        accelerator == "kvm" ? Compare.Results.Virtualization.Kvm : Compare.Results.Virtualization.Emulation;
+
+    /// <summary>Completes the facts if this program runs inside a machine that a comparison started, or started one itself.</summary>
+    public static EnvironmentFacts Complete(EnvironmentFacts facts, bool hasMachine) =>
+        Environment.GetEnvironmentVariable(Variable)?.Split('|') is [string accelerator, string host, string qemu]
+            ? facts with { InsideGuest = true, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
+        : hasMachine ? facts with { Virtualization = Virtualization(MachineCache.Accelerator()), QemuVersion = QemuVersion() }
+        : facts;
+}

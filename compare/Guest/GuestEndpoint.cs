@@ -1,0 +1,32 @@
+using Polyblk.Compare.Load;
+
+namespace Polyblk.Compare.Guest;
+
+/// <summary>A disk inside a virtual machine, driven by fio in there.</summary>
+/// <param name="Machine">Who runs commands in it.</param>
+/// <param name="Path">The device in there.</param>
+/// <param name="SizeBytes">How much of it is used.</param>
+public sealed record GuestEndpoint(IGuestMachine Machine, string Path, long SizeBytes) : LoadEndpoint(SizeBytes);
+
+/// <summary>A machine with disks to measure: one that a comparison started, or one of the user's.</summary>
+public interface IGuestMachine
+{
+    /// <summary>fio's version in there.</summary>
+    string FioVersion { get; }
+
+    /// <summary>The processes on this host that are the machine; none where it runs elsewhere.</summary>
+    IReadOnlyList<int> ProcessIds { get; }
+
+    /// <summary>Runs a shell script in the machine. In it, <c>mark</c> tells this side of a moment.</summary>
+    /// <param name="script">For sh.</param>
+    /// <param name="onMark">Called at the mark, if the script gets there.</param>
+    /// <param name="cancellation">Ends the waiting.</param>
+    /// <exception cref="Methods.MethodException">The machine has gone.</exception>
+    Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation);
+}
+
+/// <summary>What a script in a machine did.</summary>
+/// <param name="ExitCode">Its status.</param>
+/// <param name="Output">Its standard output.</param>
+/// <param name="Errors">The end of its standard error.</param>
+public sealed record GuestCommandResult(int ExitCode, string Output, string Errors);

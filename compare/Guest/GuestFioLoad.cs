@@ -1,0 +1,133 @@
+// fio in a virtual machine: the same jobs as on the host, on the disk that the machine sees.
+//
+// The machine tells of fio's first request; the counted time begins when the warm-up after it is over. Processor times of target and machine
+// are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver and, for QEMU's own block
+// layer, the iothreads.
+
+using System.Diagnostics;
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Load.Fio;
+using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Workloads;
+
+namespace Polyblk.Compare.Guest;
+
+/// <summary>Drives disks inside machines.</summary>
+public sealed class GuestFioLoad : ILoadGenerator
+{
+    private const double WindowStart = 0.15;
+    private const double WindowEnd = 0.85;
+    private const int PollUs = 10_000;
+    private const string MountPoint = "/mnt";
+    private const string JobFile = "/tmp/custom.fio";
+    private const string EndOfFile = "END-OF-JOB-FILE";
+
+    /// <inheritdoc/>
+    public string Name => "fio in the VM";
+
+    /// <inheritdoc/>
+    public bool CanDrive(LoadEndpoint endpoint) => endpoint is GuestEndpoint;
+
+    /// <inheritdoc/>
+    public string? WhyNot(LoadEndpoint endpoint, Workload workload) => null;
+
+    /// <inheritdoc/>
+    public async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation)
+    {
+        var disk = (GuestEndpoint)endpoint;
+        string command = Fio(FioJob.VerifyArguments(FioTarget.Device(disk.Path, disk.SizeBytes), seed));
+        GuestCommandResult result = await disk.Machine.RunAsync(command, () => { }, cancellation).ConfigureAwait(false);
+        return result.ExitCode == 0 && FioOutput.Errors(result.Output) == 0 ? null : $"fio --verify=crc32c ended with {result.ExitCode}: {result.Errors}";
+    }
+
+    /// <inheritdoc/>
+    public async Task<LoadResult> RunAsync(
+        LoadEndpoint endpoint, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(workload);
+        ArgumentNullException.ThrowIfNull(settings);
+        ArgumentNullException.ThrowIfNull(onMeasuring);
+        var disk = (GuestEndpoint)endpoint;
+        var window = new Window(disk.Machine.ProcessIds, onMeasuring);
+        var started = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task<GuestCommandResult> run = disk.Machine.RunAsync(Script(disk, workload, settings), () => started.TrySetResult(), cancellation);
+        await Task.WhenAny(started.Task, run).ConfigureAwait(false);
+        await WaitAsync(run, settings.WarmUp + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
+        window.Begin();
+        await WaitAsync(run, settings.Duration * (WindowEnd - WindowStart), cancellation).ConfigureAwait(false);
+        window.End();
+        GuestCommandResult result = await run.ConfigureAwait(false);
+        if (result.ExitCode != 0)
+        {
+            throw new MethodException($"fio in the machine ended with {result.ExitCode}: {result.Errors}");
+        }
+
+        LoadResult load = FioOutput.Parse(result.Output, workload);
+        return window.MachineCpuNs(load.Seconds) is long cpu ? load with { LoadCpuNs = cpu } : load;
+    }
+
+    /// <summary>What is run in the machine.</summary>
+    private static string Script(GuestEndpoint disk, Workload workload, LoadSettings settings)
+    {
+        FioTarget target = workload.FileSystem is null
+            ? FioTarget.Device(disk.Path, disk.SizeBytes)
+            : FioTarget.Folder(MountPoint, Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, disk.SizeBytes / 2 / workload.Jobs)));
+        string fio = Fio(FioJob.Arguments(workload, target, settings));
+        if (workload.FioJobText is not null)
+        {
+            fio = $"cat >{JobFile} <<'{EndOfFile}'\n{FioJob.JobFile(workload.FioJobText, target, settings)}{EndOfFile}\n{Fio(["--output-format=json", JobFile])}";
+        }
+
+        (string before, string after) = workload.FileSystem is not string type ? ("", "")
+            : ($"mkfs.{type} -q {disk.Path} >&2 && mount -t {type} {disk.Path} {MountPoint} || exit 1", $"umount {MountPoint}");
+        return $$"""
+            {{before}}
+            statistics=/sys/class/block/$(basename "$(readlink -f {{disk.Path}})")/stat
+            idle=$(cat $statistics)
+            (while [ "$(cat $statistics)" = "$idle" ]; do usleep {{PollUs}} 2>/dev/null || sleep 0.01; done; mark) >/dev/null 2>&1 &
+            watch=$!
+            {{fio}}
+            status=$?
+            kill $watch 2>/dev/null
+            {{after}}
+            exit $status
+            """;
+    }
+
+    private static string Fio(IEnumerable<string> arguments) => "fio " + string.Join(' ', arguments.Select(Quote));
+
+    private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+
+    private static async Task WaitAsync(Task run, TimeSpan time, CancellationToken cancellation)
+    {
+        await Task.WhenAny(run, Task.Delay(time, cancellation)).ConfigureAwait(false);
+        cancellation.ThrowIfCancellationRequested();
+    }
+
+    /// <summary>Reads the machine's processor time with the target's.</summary>
+    private sealed class Window(IReadOnlyList<int> machine, Action<bool> onMeasuring)
+    {
+        private long _cpuNs;
+        private long _timestamp;
+        private double _seconds;
+
+        public void Begin()
+        {
+            onMeasuring(true);
+            (_cpuNs, _timestamp) = (ReadNs(), Stopwatch.GetTimestamp());
+        }
+
+        public void End()
+        {
+            _cpuNs = ReadNs() - _cpuNs;
+            _seconds = Stopwatch.GetElapsedTime(_timestamp).TotalSeconds;
+            onMeasuring(false);
+        }
+
+        /// <summary>Brought to the counted time; null where the machine is not one of this host.</summary>
+        public long? MachineCpuNs(double countedSeconds) => machine.Count == 0 || _seconds <= 0 ? null : (long)(_cpuNs * countedSeconds / _seconds);
+
+        private long ReadNs() => machine.Sum(p => ProcessCpu.Read(p).CpuNs);
+    }
+}

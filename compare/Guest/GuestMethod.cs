@@ -1,0 +1,72 @@
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Results;
+using Polyblk.Machine;
+
+namespace Polyblk.Compare.Guest;
+
+/// <summary>A method seen from inside a virtual machine: a target on this host, and the disk that the machine gets from it.</summary>
+public sealed class GuestMethod : IDeliveryMethod
+{
+    private readonly GuestSession _session;
+    private readonly Func<MethodAvailability> _check;
+
+    /// <param name="session">The machine.</param>
+    /// <param name="facts">What is known of it.</param>
+    /// <param name="inner">Starts the target.</param>
+    /// <param name="attach">From where the target is reached to the machine's disk.</param>
+    /// <param name="check">Whether the target can run here, where that is another question than for the host; null asks the inner method.</param>
+    public GuestMethod(GuestSession session, MethodFacts facts, IDeliveryMethod inner, Func<LoadEndpoint, GuestDisk> attach, Func<MethodAvailability>? check = null)
+    {
+        ArgumentNullException.ThrowIfNull(session);
+        (_session, Facts, Inner, Attach) = (session, facts, inner, attach);
+        _check = check ?? inner.Check;
+        session.Add(this);
+    }
+
+    public MethodFacts Facts { get; }
+
+    /// <inheritdoc/>
+    public string Name => $"{Facts.Title} (VM)";
+
+    public string Description { get => field ?? $"{Inner.Description}; a disk of the virtual machine"; init; }
+
+    internal IDeliveryMethod Inner { get; }
+
+    internal Func<LoadEndpoint, GuestDisk> Attach { get; }
+
+    public MethodAvailability Check() => GuestSession.Check() is { CanRun: false } missing ? missing : _check();
+
+    public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(scratch);
+        GuestSession.Target target = await _session.TakeAsync(this, scratch, cancellation).ConfigureAwait(false);
+        IRunningMethod running = target.Running!;
+        string qemu = string.Join(' ', Attach(running.Endpoint).CommandLine(target.Slot).Select(a => a.Contains('{', StringComparison.Ordinal) ? $"'{a}'" : a));
+        return new Running(_session, running, new GuestEndpoint(_session, $"/dev/slot{target.Slot}", running.Endpoint.SizeBytes), qemu);
+    }
+
+    private sealed class Running(GuestSession session, IRunningMethod target, GuestEndpoint endpoint, string qemu) : IRunningMethod
+    {
+        private bool _hasLeft;
+
+        public LoadEndpoint Endpoint => endpoint;
+
+        public IReadOnlyList<int> ProcessIds => target.ProcessIds;
+
+        public IReadOnlyList<int> LoadProcessIds => session.ProcessIds;
+
+        public IReadOnlyList<string> Commands => [.. target.Commands, $"qemu-system-x86_64 … {qemu}"];
+
+        public long? ReadNotifications() => target.ReadNotifications();
+
+        public async ValueTask DisposeAsync()
+        {
+            if (!_hasLeft)
+            {
+                _hasLeft = true;
+                await session.LeaveAsync().ConfigureAwait(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+// fio: a load that is not this program's, for block devices, NBD exports and, where it was built with libblkio, vhost-user sockets.
+
+using System.Globalization;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Running;
+using Polyblk.Compare.Workloads;
+
+namespace Polyblk.Compare.Load.Fio;
+
+/// <summary>Drives endpoints of this host with fio.</summary>
+/// <param name="fio">The program.</param>
+/// <param name="scratch">For job files and mount points.</param>
+public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerator
+{
+    private const string Blkio = "libblkio";
+    private const string Nbd = "nbd";
+
+    /// <inheritdoc/>
+    public string Name => fio.Version;
+
+    /// <inheritdoc/>
+    public bool CanDrive(LoadEndpoint endpoint) => endpoint switch
+    {
+        BlockEndpoint => fio.Engines.Contains("io_uring") && fio.Engines.Contains("libaio"),
+        NbdEndpoint => fio.Engines.Contains(Nbd),
+        VhostUserEndpoint => fio.Engines.Contains(Blkio),
+        _ => false,
+    };
+
+    /// <inheritdoc/>
+    public string? WhyNot(LoadEndpoint endpoint, Workload workload)
+    {
+        ArgumentNullException.ThrowIfNull(workload);
+        return workload.FileSystem is null ? null
+            : endpoint is not BlockEndpoint ? "a file system needs a block device"
+            : !Environment.IsPrivilegedProcess ? "mounting a file system needs root"
+            : ChildProcess.FindProgram($"mkfs.{workload.FileSystem}") is null ? $"mkfs.{workload.FileSystem} is not installed"
+            : null;
+    }
+
+    /// <inheritdoc/>
+    public async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation)
+    {
+        if (endpoint is not NbdEndpoint)
+        {
+            return await DataVerifier.VerifyAsync(endpoint, seed, cancellation).ConfigureAwait(false);
+        }
+
+        await using ChildProcess child = ChildProcess.Start(["fio", .. FioJob.VerifyArguments(TargetOf(endpoint), seed)], []);
+        (int exitCode, string output) = await child.FinishAsync(cancellation).ConfigureAwait(false);
+        return exitCode == 0 && FioOutput.Errors(output) == 0 ? null : $"fio --verify=crc32c ended with {exitCode}: {child.LastErrors}";
+    }
+
+    /// <inheritdoc/>
+    public async Task<LoadResult> RunAsync(
+        LoadEndpoint endpoint, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(endpoint);
+        ArgumentNullException.ThrowIfNull(workload);
+        if (workload.FileSystem is not null)
+        {
+            await using MountedFileSystem mounted = await MountedFileSystem.MakeAsync(
+                ((BlockEndpoint)endpoint).Path, workload.FileSystem, scratch.PathOf("mnt"), cancellation).ConfigureAwait(false);
+            FioTarget folder = FioTarget.Folder(mounted.Folder, FileBytes(endpoint, workload));
+            return await RunAsync(folder, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+        }
+
+        if (endpoint is VhostUserEndpoint socket)
+        {
+            // A job drives one queue.
+            int queues = Math.Min(socket.Queues, workload.TotalDepth);
+            workload = workload with { Jobs = queues, Depth = (workload.TotalDepth + queues - 1) / queues };
+        }
+
+        return await RunAsync(TargetOf(endpoint), workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task<LoadResult> RunAsync(
+        FioTarget target, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
+        IReadOnlyList<string> arguments = FioJob.Arguments(workload, target, settings);
+        if (workload.FioJobText is not null)
+        {
+            string file = scratch.PathOf("custom.fio");
+            await File.WriteAllTextAsync(file, FioJob.JobFile(workload.FioJobText, target, settings), cancellation).ConfigureAwait(false);
+            arguments = ["--output-format=json", file];
+        }
+
+        string output = await fio.RunAsync(arguments, settings, onMeasuring, cancellation).ConfigureAwait(false);
+        return FioOutput.Parse(output, workload);
+    }
+
+    /// <summary>A file for each job, all of them in half of the device: the file system needs room too.</summary>
+    private static long FileBytes(LoadEndpoint endpoint, Workload workload) =>
+        Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, endpoint.SizeBytes / 2 / workload.Jobs) / workload.BlockBytes * workload.BlockBytes);
+
+    private static FioTarget TargetOf(LoadEndpoint endpoint) => endpoint switch
+    {
+        BlockEndpoint device => FioTarget.Device(device.Path, device.SizeBytes, HasPollQueues(device.Path)),
+        NbdEndpoint export => FioTarget.Nbd(export.Uri, export.SizeBytes),
+        VhostUserEndpoint socket => new FioTarget(
+            [$"--ioengine={Blkio}", "--libblkio_driver=virtio-blk-vhost-user", $"--libblkio_path={socket.SocketPath}", "--hipri=1"], socket.SizeBytes, false),
+        _ => throw new ArgumentException($"fio cannot drive a {endpoint.GetType().Name}.", nameof(endpoint)),
+    };
+
+    /// <summary>Whether the block layer says that completions can be polled for (queue/io_poll).</summary>
+    private static bool HasPollQueues(string path)
+    {
+        string file = $"/sys/class/block/{Path.GetFileName(path)}/queue/io_poll";
+        return File.Exists(file) && int.Parse(File.ReadAllText(file), CultureInfo.InvariantCulture) == 1;
+    }
+}

@@ -1,0 +1,39 @@
+// Block devices that are memory: RAM disks (brd), compressed memory (zram), persistent memory (pmem).
+//
+// Their drivers do the whole request inside the system call. Where such a driver cannot promise the kernel not to wait, io_uring hands
+// every request to a worker thread: two context switches for a copy. So they are served like files in memory, inside Submit.
+
+namespace Polyblk.Core.Drives;
+
+/// <summary>Knows the block devices whose requests never wait for hardware.</summary>
+internal static class MemoryDevices
+{
+    private static readonly string[] s_prefixes = ["ram", "zram", "pmem"];
+
+    /// <summary>Whether a device is one of them.</summary>
+    /// <param name="sysfsQueue">Its <c>queue</c> directory in sysfs; its parent is named after the disk.</param>
+    public static bool Includes(string sysfsQueue)
+    {
+        string? link = Path.GetDirectoryName(sysfsQueue);
+        if (string.IsNullOrEmpty(link))
+        {
+            return false;
+        }
+
+        // /sys/dev/block/M:N is a link to .../block/zram0; a partition's queue is found through its own "..".
+        string disk = Path.GetFileName(Directory.ResolveLinkTarget(link, returnFinalTarget: true)?.FullName ?? Path.GetFullPath(link));
+        return IsMemory(disk) && !HasBackingDevice(link);
+    }
+
+    /// <summary>Whether a disk's name is one of these drivers' followed by a number.</summary>
+    internal static bool IsMemory(string disk) =>
+        s_prefixes.Any(prefix => disk.StartsWith(prefix, StringComparison.Ordinal)
+            && disk.Length > prefix.Length && disk.AsSpan(prefix.Length).IndexOfAnyExceptInRange('0', '9') < 0);
+
+    /// <summary>A zram device that writes idle pages back to a real drive may wait for it.</summary>
+    private static bool HasBackingDevice(string link)
+    {
+        string attribute = Path.Combine(link, "backing_dev");
+        return File.Exists(attribute) && File.ReadAllText(attribute).Trim() is not ("" or "none");
+    }
+}

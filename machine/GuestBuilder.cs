@@ -1,0 +1,177 @@
+// Describes a guest: the kernel, the machine, the files added to its initramfs, the devices, the script.
+//
+// Theory of operation: a guest is a kernel with an initramfs of two archives, one after the other: the prepared base (busybox, kernel
+// modules, init; MachineCache) and one with what this guest needs (GuestInitramfs). The script is run by init with lib.sh's functions at
+// hand.
+
+using System.Globalization;
+
+namespace Polyblk.Machine;
+
+/// <summary>Collects what a guest shall be; <see cref="Start"/> boots it. Each method returns the builder.</summary>
+public class GuestBuilder
+{
+    /// <summary>The PCI slot of the first disk on the bus; the following ones have the next.</summary>
+    private const int FirstDiskSlot = 0x10;
+    private const int MaxDisks = 14;
+
+    private readonly Lazy<BootImage> _image;
+    private readonly GuestInitramfs _initramfs = new();
+    private readonly List<string> _qemuArguments = [];
+    private string _kernelArguments = "";
+    private int _devices;
+    private int _disks;
+
+    /// <summary>A guest with a kernel of the distribution; its name is that of its log file.</summary>
+    public GuestBuilder(string name, GuestKernel kernel) => (Name, _image) = (name, new(() => MachineCache.Image(kernel)));
+
+    /// <summary>A guest that boots something of the user's own.</summary>
+    public GuestBuilder(string name, BootImage image) => (Name, _image) = (name, new(image));
+
+    /// <summary>What stands in the log file's name.</summary>
+    public string Name { get; }
+
+    internal BootImage Image => _image.Value;
+    internal GuestInitramfs Initramfs => _initramfs;
+    internal IReadOnlyList<int> HostCpus { get; private set; } = [];
+    internal string? LogFolder { get; private set; }
+    internal Action<string>? OnOutput { get; private set; }
+    internal int MemoryMib { get; private set; } = 1024;
+    internal string MemoryBackend { get; private set; } = "memory-backend-memfd";
+    internal int CpuCount { get; private set; } = 2;
+    internal TimeSpan Limit { get; private set; } = TimeSpan.FromMinutes(5);
+    internal IReadOnlyList<string> QemuArguments => _qemuArguments;
+    internal string KernelArguments => _kernelArguments;
+
+    /// <summary>Guest memory in MiB, at least 512; the initramfs lives in it. It is shared (a memfd), as vhost-user needs.</summary>
+    public GuestBuilder Memory(int mib)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(mib, 512);
+        MemoryMib = mib;
+        return this;
+    }
+
+    /// <summary>Where the memory lives: QEMU's backend object with its properties, without id and size. A memfd by default.</summary>
+    public GuestBuilder MemoryIn(string backend)
+    {
+        MemoryBackend = backend;
+        return this;
+    }
+
+    /// <summary>The number of virtual CPUs, 1 to 16.</summary>
+    public GuestBuilder Cpus(int count)
+    {
+        CpuCount = count is >= 1 and <= 16 ? count : throw new ArgumentOutOfRangeException(nameof(count), count, "1 to 16");
+        return this;
+    }
+
+    /// <summary>The host's processors that QEMU may use; none named: all.</summary>
+    public GuestBuilder PinTo(IReadOnlyList<int> hostCpus)
+    {
+        HostCpus = hostCpus;
+        return this;
+    }
+
+    /// <summary>The time from start to the script's end after which the guest is stopped; the default of 5 minutes suits a
+    /// slow, shared machine without hardware virtualisation.</summary>
+    public GuestBuilder Timeout(TimeSpan limit)
+    {
+        Limit = limit;
+        return this;
+    }
+
+    /// <summary>Adds programs of the host with their libraries, at the same paths; names are looked up in PATH.</summary>
+    public GuestBuilder Programs(params string[] names)
+    {
+        foreach (string name in names) _initramfs.AddProgram(HostProgram.Find(name));
+        return this;
+    }
+
+    /// <summary>Adds a file of the host, or a folder with all below it.</summary>
+    public GuestBuilder File(string source, string guestPath)
+    {
+        _initramfs.AddFile(source, guestPath);
+        return this;
+    }
+
+    /// <summary>Adds an executable text file.</summary>
+    public GuestBuilder Text(string guestPath, string text)
+    {
+        _initramfs.AddText(guestPath, text);
+        return this;
+    }
+
+    /// <summary>Adds the shared .NET runtime that this process runs on, as the command dotnet. Give the guest 1.5 GiB or more.</summary>
+    public GuestBuilder DotNet()
+    {
+        _initramfs.AddDotNet();
+        return this;
+    }
+
+    /// <summary>Adds the .NET runtime and polyblk's command line from its folder, as the commands dotnet and polyblk.</summary>
+    public GuestBuilder Polyblk(string folder) =>
+        DotNet().File(folder, "/opt/polyblk").Text("/usr/bin/polyblk", "#!/bin/sh\nexec dotnet /opt/polyblk/polyblk.dll \"$@\"\n");
+
+    /// <summary>Adds words to the kernel's command line.</summary>
+    public GuestBuilder KernelArgument(string words)
+    {
+        _kernelArguments += " " + words;
+        return this;
+    }
+
+    /// <summary>Adds arguments to QEMU's command line.</summary>
+    public GuestBuilder Qemu(params string[] arguments)
+    {
+        _qemuArguments.AddRange(arguments);
+        return this;
+    }
+
+    /// <summary>Adds a vhost-user-blk disk served at a socket that is already listening (or will be, with a reconnect time).</summary>
+    /// <param name="socketPath">The backend's UNIX socket.</param>
+    /// <param name="queues">The number of request queues.</param>
+    /// <param name="reconnectMs">Milliseconds between attempts to connect again after the backend has gone; 0: never.</param>
+    /// <param name="properties">More properties of the device, as in ",queue-size=256,packed=on".</param>
+    public GuestBuilder VhostUserBlk(string socketPath, int queues = 1, int reconnectMs = 0, string properties = "")
+    {
+        string id = string.Create(CultureInfo.InvariantCulture, $"vu{_devices++}");
+        string reconnect = reconnectMs > 0 ? $",reconnect-ms={reconnectMs}" : "";
+        return Qemu("-chardev", $"socket,id={id},path={socketPath}{reconnect}",
+            "-device", $"vhost-user-blk-pci,chardev={id},num-queues={queues}{properties}");
+    }
+
+    /// <summary>Adds a disk. Returns its slot: the script finds the device with <c>disk SLOT</c>, whatever the kernel calls it.</summary>
+    /// <exception cref="InvalidOperationException">There is no room on the bus.</exception>
+    public string Disk(GuestDisk disk)
+    {
+        ArgumentNullException.ThrowIfNull(disk);
+        if (_disks == MaxDisks) throw new InvalidOperationException($"A machine takes {MaxDisks} disks.");
+        string slot = (FirstDiskSlot + _disks++).ToString("x", CultureInfo.InvariantCulture);
+        _qemuArguments.AddRange(disk.CommandLine(slot));
+        return slot;
+    }
+
+    /// <summary>Told each line that the script's <c>relay COMMAND</c> writes.</summary>
+    public GuestBuilder Output(Action<string> onLine)
+    {
+        OnOutput = onLine;
+        return this;
+    }
+
+    /// <summary>A folder that keeps the guest's log.</summary>
+    public GuestBuilder LogTo(string folder)
+    {
+        LogFolder = folder;
+        return this;
+    }
+
+    /// <summary>The script: busybox sh, with the functions of lib.sh.</summary>
+    public GuestBuilder Script(string script)
+    {
+        _initramfs.Script = script;
+        return this;
+    }
+
+    /// <summary>Boots the guest.</summary>
+    /// <exception cref="MachineException">Something that a machine needs is missing here; the message says what to do.</exception>
+    public GuestVm Start() => GuestVm.Start(this);
+}

@@ -1,0 +1,95 @@
+// The part of an initramfs that belongs to one guest: programs of the host with every library that ldd names, files, texts, the .NET
+// runtime that this process runs on, and the script.
+
+using System.Diagnostics;
+using System.Text.RegularExpressions;
+
+namespace Polyblk.Machine;
+
+/// <summary>Collects files, and writes them behind the prepared archives.</summary>
+internal sealed partial class GuestInitramfs
+{
+    private const string DotNetFolder = "/usr/share/dotnet";
+    private readonly List<string> _programs = [];
+    private readonly List<(string Source, string Path)> _files = [];
+    private readonly List<(string Path, string Text)> _texts = [];
+    private bool _hasDotNet;
+
+    public string Script { get; set; } = "";
+
+    public void AddProgram(string path) => _programs.Add(path);
+
+    public void AddFile(string source, string guestPath) => _files.Add((source, guestPath));
+
+    public void AddText(string guestPath, string text) => _texts.Add((guestPath, text));
+
+    public void AddDotNet() => _hasDotNet = true;
+
+    /// <summary>Writes the image's archives and this one.</summary>
+    public void Write(BootImage image, string path)
+    {
+        using FileStream output = File.Create(path, 1 << 20);
+        foreach (string prepared in image.InitramfsPaths)
+        {
+            using FileStream archive = File.OpenRead(prepared);
+            archive.CopyTo(output);
+            // An archive may begin at any multiple of four (buffer-format.rst); one that was compressed ends anywhere.
+            output.Write(new byte[(4 - (int)(output.Position & 3)) & 3]);
+        }
+
+        using var own = new CpioArchive(output);
+        own.AddText("/rig/run", ". /rig/lib.sh\n" + Script);
+        foreach ((string guestPath, string text) in _texts) own.AddText(guestPath, text);
+        foreach ((string source, string guestPath) in _files)
+        {
+            if (Directory.Exists(source)) own.AddFolder(source, guestPath);
+            else own.AddFile(source, guestPath);
+        }
+
+        foreach (string program in _programs) AddWithLibraries(own, program, program);
+        if (_hasDotNet) WriteDotNet(own);
+    }
+
+    private static void WriteDotNet(CpioArchive archive)
+    {
+        string location = typeof(object).Assembly.Location;
+        if (location.Length == 0)
+            throw new MachineException("This program carries its own .NET runtime and cannot put it into a machine: use the build that runs on an installed runtime.");
+        string runtime = Path.GetDirectoryName(location)!;
+        string root = Path.GetFullPath(Path.Combine(runtime, "..", "..", ".."));
+        string version = Path.GetFileName(runtime);
+        AddWithLibraries(archive, Path.Combine(root, "dotnet"), DotNetFolder + "/dotnet");
+        archive.AddFolder(Path.Combine(root, "host", "fxr", version), $"{DotNetFolder}/host/fxr/{version}");
+        archive.AddFolder(runtime, $"{DotNetFolder}/shared/Microsoft.NETCore.App/{version}");
+        archive.AddText("/usr/bin/dotnet", $"#!/bin/sh\nexec {DotNetFolder}/dotnet \"$@\"\n");
+        AddLibraries(archive, Path.Combine(runtime, "libcoreclr.so"));
+        // The cryptography library looks OpenSSL up by itself.
+        foreach (string library in new[] { "libssl.so.3", "libcrypto.so.3" })
+        {
+            string path = "/usr/lib/x86_64-linux-gnu/" + library;
+            if (File.Exists(path)) archive.AddFile(path, path);
+        }
+    }
+
+    private static void AddWithLibraries(CpioArchive archive, string source, string guestPath)
+    {
+        archive.AddFile(source, guestPath);
+        AddLibraries(archive, source);
+    }
+
+    private static void AddLibraries(CpioArchive archive, string binary)
+    {
+        using Process ldd = Process.Start(
+            new ProcessStartInfo(HostProgram.Find("ldd"), [binary]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Task<string> errors = ldd.StandardError.ReadToEndAsync();
+        string listing = ldd.StandardOutput.ReadToEnd();
+        ldd.WaitForExit();
+        if (listing.Contains("not found", StringComparison.Ordinal))
+            throw new MachineException($"{binary} lacks a library and cannot be put into a machine:\n{listing}{errors.Result}");
+        // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)"; a static program has none.
+        foreach (Match match in LibraryPath().Matches(listing)) archive.AddFile(match.Groups[1].Value, match.Groups[1].Value);
+    }
+
+    [GeneratedRegex(@"(/\S+) \(0x", RegexOptions.CultureInvariant)]
+    private static partial Regex LibraryPath();
+}

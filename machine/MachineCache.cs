@@ -1,0 +1,102 @@
+// The cache that machine/prepare fills once: kernels, first initramfs archives, and which accelerator works on this host.
+
+using System.Diagnostics;
+
+namespace Polyblk.Machine;
+
+/// <summary>Kernels and what else all machines share, in <c>${XDG_CACHE_HOME:-~/.cache}/polyblk/machine</c>.</summary>
+public static class MachineCache
+{
+    private static readonly Lock s_gate = new();
+    private static readonly HashSet<GuestKernel> s_prepared = [];
+    private static string? s_recipe;
+
+    /// <summary>The folder.</summary>
+    public static string Folder { get; } = Path.Combine(CacheHome(), "polyblk", "machine");
+
+    /// <summary>Told what is being fetched or built, a line each; it may take minutes the first time.</summary>
+    public static Action<string> OnProgress { get; set; } = _ => { };
+
+    /// <summary>The kernel's short name, as in "6.12".</summary>
+    public static string NameOf(GuestKernel kernel) => kernel == GuestKernel.Linux612 ? "6.12" : "7.3";
+
+    /// <summary>What boots this kernel; prepares it if that has not been done.</summary>
+    /// <exception cref="MachineException">Preparing failed; the message says why.</exception>
+    public static BootImage Image(GuestKernel kernel)
+    {
+        string recipe = Prepare(kernel);
+        string folder = Path.Combine(Folder, NameOf(kernel));
+        return new BootImage(NameOf(kernel), Path.Combine(folder, "vmlinuz"), [Path.Combine(folder, $"base-{recipe}.cpio")]);
+    }
+
+    /// <summary>The release of a prepared kernel, as uname says it.</summary>
+    public static string Release(GuestKernel kernel)
+    {
+        _ = Prepare(kernel);
+        return File.ReadAllText(Path.Combine(Folder, NameOf(kernel), "release")).Trim();
+    }
+
+    /// <summary>The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation).
+    /// The environment variable POLYBLK_GUEST_ACCEL overrides it.</summary>
+    /// <exception cref="MachineException">Preparing failed; the message says why.</exception>
+    public static string Accelerator()
+    {
+        _ = Prepare(s_prepared.FirstOrDefault(GuestKernel.Linux73));
+        return Environment.GetEnvironmentVariable("POLYBLK_GUEST_ACCEL") ?? File.ReadLines(Path.Combine(Folder, "accel")).First();
+    }
+
+    /// <summary>Busybox, init and the script's functions, without modules.</summary>
+    internal static string PlainInitramfs() => Path.Combine(Folder, $"plain-{Prepare(GuestKernel.Linux73)}.cpio");
+
+    private static string CacheHome()
+    {
+        string? set = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
+        return string.IsNullOrEmpty(set) ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache") : set;
+    }
+
+    /// <summary>Runs the preparation, which returns at once when nothing is to be done.</summary>
+    private static string Prepare(GuestKernel kernel)
+    {
+        lock (s_gate)
+        {
+            if (s_recipe is null || !s_prepared.Contains(kernel))
+            {
+                s_recipe = RunScript(NameOf(kernel));
+                s_prepared.Add(kernel);
+            }
+
+            return s_recipe;
+        }
+    }
+
+    private static string RunScript(string kernel)
+    {
+        string script = Path.Combine(AppContext.BaseDirectory, "machine", "prepare");
+        var start = new ProcessStartInfo("bash", [script, kernel])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            RedirectStandardInput = true,
+        };
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        Task<List<string>> messages = ReadMessagesAsync(process.StandardError);
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return process.ExitCode == 0
+            ? output.Trim()
+            : throw new MachineException($"A virtual machine could not be prepared: {string.Join('\n', messages.Result)}");
+    }
+
+    private static async Task<List<string>> ReadMessagesAsync(StreamReader reader)
+    {
+        var lines = new List<string>();
+        while (await reader.ReadLineAsync().ConfigureAwait(false) is string line)
+        {
+            lines.Add(line);
+            OnProgress(line);
+        }
+
+        return lines;
+    }
+}

@@ -1,0 +1,57 @@
+using System.Diagnostics;
+using Polyblk.Compare.Results;
+using Polyblk.GuestRig;
+
+namespace Polyblk.CompareGuest.Tests;
+
+/// <summary>One run of the real command, as a user would type it, with its files.</summary>
+internal sealed class CompareRun : IDisposable
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(15);
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-compare-test-").FullName;
+
+    /// <summary>What it printed, both streams.</summary>
+    public string Text { get; private set; } = "";
+
+    /// <summary>Its exit status.</summary>
+    public int ExitCode { get; private set; }
+
+    /// <summary>A file of the run.</summary>
+    public string PathOf(string name) => Path.Combine(_folder, name);
+
+    /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
+    public async Task StartAsync(params string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(RigPaths.CommandLineFolder, "polyblk.dll"), "compare", "--out", _folder, .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = _folder,
+        };
+        using Process process = Process.Start(start)!;
+        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        using var limit = new CancellationTokenSource(s_patience);
+        try
+        {
+            await process.WaitForExitAsync(limit.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            throw;
+        }
+        finally
+        {
+            Text = await output + await errors;
+        }
+
+        ExitCode = process.ExitCode;
+    }
+
+    /// <summary>The recorded results, read as any reader would, with all checks.</summary>
+    public Task<Comparison> ReadAsync() => ComparisonFile.ReadAsync(PathOf("results.json"));
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+}
