@@ -19,7 +19,7 @@ public sealed class CoherenceGuestTests
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")
             .Script(await File.ReadAllTextAsync(Path.Combine(RigPaths.Repository, "tests", "guest", "coherence", "coherence.sh")))
-            .Timeout(TimeSpan.FromMinutes(8))
+            .Timeout(TimeSpan.FromMinutes(15))
             .Start();
         GuestResult result = await guest.CompletionAsync();
         result.RequireSuccess("create", "nbd", "doors", "coherent", "finish", "coherent-degraded", "finish-degraded", "nothing-left");

@@ -5,7 +5,7 @@ check create polyblk volume create data --level raid5 file:/tmp/1,size=48MiB fil
 polyblk serve data --json --frontend vhost-user --socket /tmp/vhost.sock --frontend vduse --attach virtio --queues 2 --frontend ublk --queues 2 \
   --frontend nbd --socket /tmp/nbd.sock >/tmp/ready 2>/tmp/err &
 server=$!
-within 120 sh -c "test -s /tmp/ready || ! test -d /proc/$server"
+within 400 sh -c "test -s /tmp/ready || ! test -d /proc/$server"
 cat /tmp/ready
 ublk=$(grep -o '"endpoint":"[^"]*ublk[^"]*"' /tmp/ready | head -n 1 | cut -d'"' -f4)
 check nbd nbd-client -unix /tmp/nbd.sock /dev/nbd0 -b 4096
@@ -21,7 +21,7 @@ rm /tmp/2
 polyblk serve data --json --frontend vhost-user --socket /tmp/vhost.sock --frontend vduse --attach virtio --queues 2 --frontend ublk --queues 2 \
   >/tmp/ready 2>/tmp/err &
 server=$!
-within 120 sh -c "test -s /tmp/ready || ! test -d /proc/$server"
+within 400 sh -c "test -s /tmp/ready || ! test -d /proc/$server"
 ublk=$(grep -o '"endpoint":"[^"]*ublk[^"]*"' /tmp/ready | head -n 1 | cut -d'"' -f4)
 check coherent-degraded dotnet /opt/client/Polyblk.CoherenceClient.dll 12 vhost-user=/tmp/vhost.sock vduse=/dev/vda ublk=$ublk
 kill -TERM $server

@@ -27,7 +27,7 @@ public sealed class VduseGuestTests
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.VdpaClient", "release"), "/opt/client")
             .Script($"levels='{string.Join(' ', levels)}' parts='{only ?? parts}'\n"
                 + await File.ReadAllTextAsync(Path.Combine(s_folder, "vduse.sh")))
-            .Timeout(TimeSpan.FromMinutes(15))
+            .Timeout(TimeSpan.FromMinutes(25))
             .Start();
         GuestResult result = await guest.CompletionAsync();
         result.RequireSuccess(only is null ? [.. Expected(parts, levels)] : ["done"]);
