@@ -15,10 +15,13 @@ public static class BlkioVerifier
     /// <summary>Smallest unit of the expectations.</summary>
     public const int UnitBytes = 4096;
 
-    /// <summary>Runs <paramref name="requestsPerQueue"/> requests on each queue, then reads everything back.</summary>
+    /// <summary>
+    /// Runs <paramref name="requestsPerQueue"/> requests on each queue, and more for as long as <paramref name="goesOn"/> says so (asked by each
+    /// queue's thread before each request), then reads everything back.
+    /// </summary>
     /// <exception cref="InvalidDataException">A block was wrong; the message gives the seed, block and contents.</exception>
     /// <exception cref="IOException">A request failed.</exception>
-    public static BlkioVerified Run(string driver, string path, int queues, long spanBytes, int requestsPerQueue, int maxUnits, int seed)
+    public static BlkioVerified Run(string driver, string path, int queues, long spanBytes, int requestsPerQueue, int maxUnits, int seed, Func<bool>? goesOn = null)
     {
         const int Depth = 16;
         using var disk = new BlkioDisk(driver, path, queues, (long)queues * Depth * maxUnits * UnitBytes);
@@ -34,7 +37,7 @@ public static class BlkioVerifier
             {
                 try
                 {
-                    workers[index].Run(requestsPerQueue);
+                    workers[index].Run(requestsPerQueue, goesOn ?? (() => false));
                 }
                 catch (Exception e) when (e is IOException or InvalidDataException)
                 {
@@ -90,14 +93,14 @@ public static class BlkioVerifier
 
         public long Others { get; private set; }
 
-        public void Run(int requests)
+        public void Run(int requests, Func<bool> goesOn)
         {
             int left = requests;
             int inFlight = 0;
             blkio_completion* done = stackalloc blkio_completion[32];
-            while (left > 0 || inFlight > 0)
+            while (left > 0 || inFlight > 0 || goesOn())
             {
-                while (left > 0 && inFlight < depth && TryStart())
+                while ((left > 0 || goesOn()) && inFlight < depth && TryStart())
                 {
                     left--;
                     inFlight++;

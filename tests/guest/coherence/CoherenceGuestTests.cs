@@ -1,6 +1,7 @@
 // One array through every door at once, in a real kernel. What is checked is in coherence.sh.
 
 using Polyblk.GuestRig;
+using Polyblk.Machine;
 
 namespace Polyblk.CoherenceGuest.Tests;
 
@@ -13,8 +14,7 @@ public sealed class CoherenceGuestTests
         await using GuestVm guest = new GuestVmBuilder("coherence", GuestKernel.Linux612)
             .Memory(2560)
             .Cpus(4)
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
-            .Polyblk()
+            .Polyblk(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"))
             .Programs("vdpa", "nbd-client")
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")

@@ -1,5 +1,7 @@
 // The frontend against real kernels: one boot for each, with many checks. The guest serves itself; what is checked is in vduse.sh.
 
+using Polyblk.Machine;
+
 namespace Polyblk.GuestRig.Tests;
 
 public sealed class VduseGuestTests
@@ -20,8 +22,7 @@ public sealed class VduseGuestTests
         await using GuestVm guest = new GuestVmBuilder("vduse", kernel)
             .Memory(3072)
             .Cpus(4)
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
-            .Polyblk()
+            .Polyblk(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"))
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.VdpaClient", "release"), "/opt/client")

@@ -259,7 +259,7 @@ vhost() {
   check serve-attached serve vm --frontend vduse --attach vhost --queues 2
   within 120 test -c /dev/vhost-vdpa-0
   check verified client /dev/vhost-vdpa-0 1 300 4194304
-  client /dev/vhost-vdpa-0 2 8000 8388608 >/tmp/client 2>&1 &
+  client /dev/vhost-vdpa-0 2 1000 8388608 /tmp/over >/tmp/client 2>&1 &
   load=$!
   within 200 sh -c "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q vhost-vdpa-0"
   refuse stop-in-use polyblk volume stop vm
@@ -271,6 +271,7 @@ vhost() {
     sleep 1
   done
   check still-running kill -0 $load
+  touch /tmp/over
   wait $load
   status=$?
   cat /tmp/client
