@@ -143,6 +143,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             .. guest.Vantages.SelectMany(v => v == Vantage.Host
                 ? new CompareMethods(frontends, program, request.Level, Math.Max(2, targetCpus)).Host(isInMemory)
                 : new CompareGuestMethods(frontends, program, request.Level, guest).All()),
+            .. CompareGuestMethods.Ssh(frontends, guest),
         ];
         IDeliveryMethod[] wanted =
         [

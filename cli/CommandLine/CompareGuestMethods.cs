@@ -52,6 +52,25 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         ];
     }
 
+    /// <summary>Disks of a machine that the user runs. One that is named after a frontend counts as that frontend.</summary>
+    public static IEnumerable<IDeliveryMethod> Ssh(IEnumerable<IFrontend> frontends, CompareGuestRequest guest)
+    {
+        if (guest.SshDestination is not string destination)
+        {
+            yield break;
+        }
+
+        var machine = new SshMachine(destination);
+        foreach ((string name, string device) in guest.SshDisks)
+        {
+            string title = $"{name}, {device} of {destination}";
+            MethodFacts facts = frontends.FirstOrDefault(f => name == f.Name || name.StartsWith(f.Name + "-", StringComparison.Ordinal)) is IFrontend frontend
+                ? KnownFacts.Frontend(frontend.Name, string.Empty, title, Vantage.Guest)
+                : KnownFacts.Peer(name, string.Empty, title, Vantage.Guest, Backing.Volume, new MethodNeeds()) with { Reaches = [Consumer.Vm] };
+            yield return new SshDisk(machine, facts with { Id = $"{name}-ssh@guest" }, device);
+        }
+    }
+
     private GuestMethod Bare() => new(
         _session,
         KnownFacts.Bare("qemu-file", "bare drive, QEMU's virtio-blk", Backing.Drive) with { Id = "qemu-file@guest", Frontend = "qemu", Vantage = Vantage.Guest, Reaches = [Consumer.Vm] },
@@ -81,7 +100,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
 
     private GuestMethod Ublk()
     {
-        var server = new PolyblkServer(program, $"{Prefix}-ublk", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
+        var server = new PolyblkServer(program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
         MethodFacts facts = KnownFacts.Frontend("ublk", "host-device", $"ublk, host_device, {Title}", Vantage.Guest, isMultiQueue: true);
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume as /dev/ublkbN, opened by QEMU's virtio-blk with one iothread", server, 0, () => Availability("ublk"), (path, size) => new BlockEndpoint(path, size))

@@ -40,8 +40,20 @@ internal sealed class CompareGuestOptions
     private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 4GiB with --inside-guest, else 1GiB]");
     private readonly Option<int> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16.", DefaultValueFactory = _ => 2 };
 
+    private readonly Option<string?> _ssh = new("--guest-ssh")
+    {
+        HelpName = "USER@HOST", Description = "Measure also in this running virtual machine, by ssh; with --guest-disk.",
+    };
+
+    private readonly Option<string[]> _disks = new("--guest-disk")
+    {
+        HelpName = "NAME=DEVICE",
+        Description = "A disk of that machine and how it is attached, such as vhost-user=/dev/vdb. All its data is overwritten. May be given several times.",
+        Arity = ArgumentArity.ZeroOrMore,
+    };
+
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _memory, _cpus, _progressLines];
+    public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _memory, _cpus, _ssh, _disks, _progressLines];
 
     /// <summary>Whether another program reads the progress.</summary>
     public bool HasProgressLines(ParseResult parsed) => parsed.GetValue(_progressLines);
@@ -62,8 +74,16 @@ internal sealed class CompareGuestOptions
         Check(memoryMib >= LeastMemoryMib && memoryMib <= int.MaxValue, "--guest-memory takes 1GiB or more.");
         int cpus = parsed.GetValue(_cpus);
         Check(cpus is >= 1 and <= 16, "--guest-cpus takes a number from 1 to 16.");
+        string[][] disks = [.. (parsed.GetValue(_disks) ?? []).Select(d => d.Split('=', 2))];
+        Check(disks.All(d => d is [{ Length: > 0 }, ['/', ..]]), "--guest-disk takes NAME=DEVICE, such as vhost-user=/dev/vdb.");
+        Check(disks.Select(d => d[0]).Distinct().Count() == disks.Length, "Each --guest-disk needs a name of its own.");
+        string? ssh = parsed.GetValue(_ssh);
+        Check(ssh is null == (disks.Length == 0), "--guest-ssh and --guest-disk belong together.");
+        Check(ssh?.StartsWith('-') != true, "--guest-ssh takes a name or user@host.");
         return new CompareGuestRequest
         {
+            SshDestination = ssh,
+            SshDisks = [.. disks.Select(d => (d[0], d[1]))],
             Vantages = [.. vantages.Distinct().Select(v => v == "host" ? Vantage.Host : Vantage.Guest)],
             IsInside = isInside,
             Kernel = linux == "6.12" ? GuestKernel.Linux612 : GuestKernel.Linux73,
@@ -98,6 +118,12 @@ internal sealed record CompareGuestRequest
     public required string? OwnKernel { get; init; }
 
     public required string? OwnInitramfs { get; init; }
+
+    /// <summary>A running machine of the user's, or null.</summary>
+    public string? SshDestination { get; init; }
+
+    /// <summary>Its disks: how they are attached, and where.</summary>
+    public IReadOnlyList<(string Name, string Device)> SshDisks { get; init; } = [];
 
     public required int MemoryMib { get; init; }
 

@@ -94,6 +94,9 @@ public interface ILoadGenerator
     /// <returns>Null when every byte came back, or what is wrong.</returns>
     Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation);
 
+    /// <summary>The command that a run is, as it can be typed; null for a load that is part of this program.</summary>
+    string? CommandLine(LoadEndpoint endpoint, Workload workload, LoadSettings settings) => null;
+
     /// <summary>Runs a workload.</summary>
     /// <param name="onMeasuring">
     /// Called with true when the counted time begins and with false when it ends: processor times of the target are read then. A load that

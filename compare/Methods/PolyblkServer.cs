@@ -22,8 +22,8 @@ public sealed record ServerExport(string Frontend, bool HasSocket, IReadOnlyList
 /// <param name="exports">What is served.</param>
 public sealed class PolyblkServer(PolyblkProgram program, string volume, string level, IReadOnlyList<ServerExport> exports)
 {
-    // In an emulated machine .NET alone takes half a minute until it has started.
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(180);
+    /// <summary>A program that ends is noticed at once; this is for one that hangs. In an emulated machine a start takes a minute.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(5);
 
     private readonly List<string> _commands = [];
     private readonly List<string> _endpoints = [];

@@ -6,7 +6,7 @@ namespace Polyblk.Compare.Methods;
 /// <summary>The peer: qemu-storage-daemon's vduse-blk export of one file, attached to this host by virtio_vdpa.</summary>
 public sealed class QemuStorageDaemonVduse : IDeliveryMethod
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(1);
 
     private static readonly MethodNeeds s_needs = new()
     {

@@ -12,7 +12,7 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
 {
     public const string Program = "qemu-storage-daemon";
 
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(1);
     private static readonly string[] s_modes = ["aio=io_uring,cache.direct=on", "aio=io_uring", "aio=threads"];
 
     private ChildProcess? _child;

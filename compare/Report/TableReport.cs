@@ -26,19 +26,56 @@ public static class TableReport
             }
         }
 
+        WriteEfficiency(console, results);
+        WriteRestarts(console, results);
         WriteWords(console, results, rows);
+    }
+
+    private static void WriteEfficiency(IAnsiConsole console, ComparisonResults results)
+    {
+        if (results.Efficiency.Count == 0)
+        {
+            return;
+        }
+
+        console.MarkupLine("[bold]RAID efficiency: the array without a frontend against theory[/]");
+        Table table = NewTable(["pattern", "drives", "one drive", "theory", "array", "percent"]);
+        foreach (EfficiencyRow row in results.Efficiency)
+        {
+            string[] cells =
+            [
+                row.Workload.Split(';')[0], $"{row.Members}{(row.Simulated ? " simulated" : string.Empty)}", Figures.Result(row.IsBandwidth, row.SingleDrive),
+                Figures.Result(row.IsBandwidth, row.Theoretical), Figures.Result(row.IsBandwidth, row.Array), row.Percent is double percent ? $"{percent.ToString("0", CultureInfo.InvariantCulture)} %" : "-",
+            ];
+            table.AddRow([.. cells.Select(Markup.Escape)]);
+        }
+
+        console.Write(table);
+        console.WriteLine();
+    }
+
+    private static void WriteRestarts(IAnsiConsole console, ComparisonResults results)
+    {
+        if (results.Restarts.Count == 0)
+        {
+            return;
+        }
+
+        console.MarkupLine("[bold]Killed under load (SIGKILL) and started again[/]");
+        Table table = NewTable(["method", "ms without an answer", "failed requests", "data"]);
+        foreach (RestartTest test in results.Restarts)
+        {
+            string data = test.Verification switch { Verification.Passed => "right", Verification.Failed => "[red]wrong[/]", _ => Markup.Escape(test.Detail ?? "not checked") };
+            table.AddRow(Markup.Escape(test.Method), test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
+        }
+
+        console.Write(table);
+        console.WriteLine();
     }
 
     private static Table MakeTable(ComparisonResults results, ResultRow[] rows)
     {
-        var table = new Table { Border = TableBorder.None };
-        string[] headings = ["method", "kIOPS", "MB/s", "mean us", "p99 us", "p99.9 us", "CPU us/req", "load us/req", "spread", $"x {results.Baseline}"];
-        foreach ((string heading, int i) in headings.Select((h, i) => (h, i)))
-        {
-            var column = new TableColumn(Markup.Escape(heading)) { NoWrap = true, Padding = new Padding(0, 0, 2, 0) };
-            table.AddColumn(i == 0 ? column : column.RightAligned());
-        }
-
+        Table table = NewTable(["method", "kIOPS", "MB/s", "mean us", "p99 us", "p99.9 us", "CPU us/req", "load us/req", "spread", $"x {results.Baseline}"]);
         foreach (ResultRow row in rows)
         {
             string spread = row.Rounds < 2 ? "-" : row.Spread.ToString("P0", CultureInfo.InvariantCulture);
@@ -53,6 +90,18 @@ public static class TableReport
                 Number(row.LoadCpuPerRequestNs / 1000),
                 row.Spread > NoisySpread ? $"[yellow]{spread}[/]" : spread,
                 double.IsNaN(row.Ratio) ? "-" : row.Ratio.ToString("0.00", CultureInfo.InvariantCulture));
+        }
+
+        return table;
+    }
+
+    private static Table NewTable(string[] headings)
+    {
+        var table = new Table { Border = TableBorder.None };
+        foreach ((string heading, int i) in headings.Select((h, i) => (h, i)))
+        {
+            var column = new TableColumn(Markup.Escape(heading)) { NoWrap = true, Padding = new Padding(0, 0, 2, 0) };
+            table.AddColumn(i == 0 ? column : column.RightAligned());
         }
 
         return table;

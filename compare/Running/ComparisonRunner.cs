@@ -212,6 +212,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
         try
         {
+            NoteCommand(method.Name, load.CommandLine(running.Endpoint, workload, settings));
             LoadResult result = await load.RunAsync(running.Endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
             (double foreign, double steal) = noise.Shares();
             TargetReading target = after.Since(before, result.Seconds);
@@ -272,6 +273,16 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             {
                 _restarts.Add(new RestartTest { Method = method.Name, IoErrors = 0, Detail = $"it could not be tested: {e.Message}" });
             }
+        }
+    }
+
+    /// <summary>The load's commands join those of the method; they differ between rounds in the seed alone, so the first round's are kept.</summary>
+    private void NoteCommand(string method, string? command)
+    {
+        int index = _methods.FindIndex(m => m.Name == method);
+        if (command is not null && _runs.All(r => r.Round == 0) && !_methods[index].Commands.Contains(command))
+        {
+            _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, command] };
         }
     }
 

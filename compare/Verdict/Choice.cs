@@ -11,7 +11,7 @@ namespace Polyblk.Compare.Verdict;
 internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<RankedMethod> Ranking, IReadOnlyList<MethodFacts> Rivals, string? TieBreak)
 {
     /// <summary>
-    /// Chooses. Throughput decides where it differs measurably. Among those that are not measurably behind the fastest, the order is:
+    /// Chooses. Throughput decides where it differs measurably. Among those that are not measurably behind the fastest or one of its equals, the order is:
     /// survives a restart of the target without a failed request, costs measurably less processor time for a request, has a measurably
     /// lower p99, asks for less of the host, and last the one that was listed first.
     /// </summary>
@@ -22,7 +22,7 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
             return new Choice(field, null, [], [], null);
 
         MethodFacts fastest = Fastest(comparison, field, rules);
-        MethodFacts[] level = [.. field.Candidates.Where(m => m == fastest || Duel.OfResults(comparison, fastest.Id, m.Id, field.Workloads, rules).IsTie)];
+        MethodFacts[] level = Level(comparison, field, fastest, rules);
         (MethodFacts best, string? tieBreak) = level.Length == 1 ? (fastest, null) : BreakTie(comparison, field, level, fastest, rules);
 
         RankedMethod[] ranking =
@@ -41,6 +41,16 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
     {
         MethodFacts reference = field.Candidates[0];
         return field.Candidates.MaxBy(m => m == reference ? 1 : Duel.OfResults(comparison, m.Id, reference.Id, field.Workloads, rules).Ratio?.Median ?? 0)!;
+    }
+
+    /// <summary>
+    /// Those not measurably behind the fastest, nor behind another of these: where the fastest wandered so much that it leads nobody, one that
+    /// is steadily behind a second does not become its equal.
+    /// </summary>
+    private static MethodFacts[] Level(Comparison comparison, Field field, MethodFacts fastest, Rules rules)
+    {
+        MethodFacts[] tied = [.. field.Candidates.Where(m => m == fastest || Duel.OfResults(comparison, fastest.Id, m.Id, field.Workloads, rules).IsTie)];
+        return [.. tied.Where(m => m == fastest || !tied.Any(o => Duel.OfResults(comparison, o.Id, m.Id, field.Workloads, rules).FirstIsGreater))];
     }
 
     private static (MethodFacts Best, string Reason) BreakTie(Comparison comparison, Field field, MethodFacts[] level, MethodFacts fastest, Rules rules)

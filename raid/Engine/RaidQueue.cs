@@ -18,7 +18,7 @@ using Polyblk.Raid.Layout;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>Base of the queues of all levels. Everything runs on one reactor's thread unless it says otherwise.</summary>
-internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
+internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 {
     private const int ChildCount = 512;
     private const int OperationCount = 256;
@@ -93,9 +93,6 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
 
     /// <summary>Log2 of the bytes of the volume in a unit of the locks; only levels that lock in <see cref="Begin"/> use it.</summary>
     protected virtual int LockShift => 12;
-
-    /// <summary>Whether anything waits for room, so that new requests must line up.</summary>
-    protected bool HasBacklog => _waitingFirst is not null || _stalledFirst is not null;
 
     /// <inheritdoc/>
     public void Submit(BlockRequest request)
@@ -176,72 +173,6 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         _closed.SetResult();
     }
 
-    /// <summary>The control task: the superblocks say dirty, writes may start.</summary>
-    internal void OpenWrites()
-    {
-        _writesOpen = true;
-        SchedulePump();
-    }
-
-    /// <summary>The control task wants to mark the array clean. Returns whether this queue is idle; its writes are then closed.</summary>
-    internal bool TryCloseWrites()
-    {
-        if (WritesInFlight != 0 || _waitingFirst is not null)
-        {
-            return false;
-        }
-
-        _writesOpen = false;
-        return true;
-    }
-
-    /// <summary>The control task: the superblocks changed; acknowledge what was held back.</summary>
-    internal void ReleaseHeld()
-    {
-        BlockRequest? request = _heldFirst;
-        _heldFirst = _heldLast = null;
-        while (request is not null)
-        {
-            BlockRequest? next = request.NextWaiting;
-            request.NextWaiting = null;
-            Acknowledge(request, request.Status);
-            request = next;
-        }
-    }
-
-    /// <summary>Goes on with an operation that has just got its lock, or room.</summary>
-    internal void Continue(TransferOp operation)
-    {
-        while (true)
-        {
-            operation.Pending++;
-            bool issued = Advance(operation);
-            if (!issued)
-            {
-                Stall(operation);
-            }
-
-            if (--operation.Pending != 0 || !issued || !FinishSegment(operation))
-            {
-                return;
-            }
-        }
-    }
-
-    /// <summary>A part of an operation is done.</summary>
-    internal void PartDone(TransferOp operation, int status)
-    {
-        if (status < 0 && operation.Status == 0)
-        {
-            operation.Status = status;
-        }
-
-        if (--operation.Pending == 0 && operation.Next == operation.SegmentEnd && FinishSegment(operation))
-        {
-            Continue(operation);
-        }
-    }
-
     /// <summary>Whether a member was given up.</summary>
     protected bool IsFailed(int member) => ((State.FailedMask >> member) & 1) != 0;
 
@@ -276,100 +207,22 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
     {
     }
 
-    /// <summary>Takes an operation for a request and begins it. Returns false when all are in use.</summary>
-    protected bool StartOperation(BlockRequest request, ulong unreadable = 0)
-    {
-        if (RentOperation(request) is not { } operation)
-        {
-            return false;
-        }
-
-        bool flush = request.Operation == BlockOperation.Flush;
-        operation.Next = flush ? 0 : request.OffsetBytes;
-        operation.End = flush ? Geometry.MemberCount : request.OffsetBytes + request.LengthBytes;
-        operation.Cursor = new IoVecCursor(request.Vectors, request.HasData ? request.VectorCount : 0);
-        operation.Unreadable = unreadable;
-        Begin(operation);
-        return true;
-    }
-
-    /// <summary>Takes an operation for a request, or returns null when all are in use.</summary>
-    protected TransferOp? RentOperation(BlockRequest request)
-    {
-        TransferOp? operation = _freeOperations;
-        if (operation is not null)
-        {
-            _freeOperations = operation.NextOp;
-            operation.NextOp = null;
-            operation.Parent = request;
-            operation.Status = 0;
-            operation.Unreadable = 0;
-            operation.RowInStripe = 0;
-        }
-
-        return operation;
-    }
-
-    /// <summary>Begins an operation whose fields are set.</summary>
-    protected void Begin(TransferOp operation)
-    {
-        if (LockSegment(operation))
-        {
-            Continue(operation);
-        }
-    }
-
-    /// <summary>
-    /// Sets up a child for the next bytes of an operation. May shorten <paramref name="length"/> when the child's list is too small.
-    /// Returns false, with the child unused, when not even one block fits.
-    /// </summary>
+    /// <summary>Sets up a child that does the whole of a request on one member, with the request's own vectors: no copy of the list.</summary>
     /// <param name="child">The child.</param>
-    /// <param name="operation">The operation; its cursor is not moved.</param>
-    /// <param name="length">The bytes wanted, then those covered.</param>
-    /// <param name="cursor">The cursor after them.</param>
-    protected bool Slice(BlockRequest child, TransferOp operation, ref long length, out IoVecCursor cursor)
+    /// <param name="request">Its parent.</param>
+    /// <param name="operation">Whom its completion is counted by; null completes the parent.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    protected static void Borrow(BlockRequest child, BlockRequest request, TransferOp? operation)
     {
-        BlockRequest parent = operation.Parent;
-        cursor = operation.Cursor;
-        child.Operation = parent.Operation;
-        child.Flags = parent.Flags;
-        child.Traits = parent.Traits;
-        child.RegisteredBuffer = parent.RegisteredBuffer;
-        child.Parent = parent;
+        child.Operation = request.Operation;
+        child.Flags = request.Flags;
+        child.Traits = request.Traits;
+        child.RegisteredBuffer = request.RegisteredBuffer;
+        child.LengthBytes = request.LengthBytes;
+        child.Vectors = request.Vectors;
+        child.VectorCount = request.VectorCount;
+        child.Parent = request;
         child.Context = operation;
-        child.Vectors = null;
-        child.VectorCount = 0;
-        if (!parent.HasData)
-        {
-            child.LengthBytes = length;
-            return true;
-        }
-
-        if (length == parent.LengthBytes && parent.VectorCount <= _maxSegments)
-        {
-            child.Vectors = parent.Vectors;
-            child.VectorCount = parent.VectorCount;
-        }
-        else
-        {
-            long taken = cursor.Take(length, child.OwnVectors, child.OwnVectorCapacity, out int count);
-            if (taken < length)
-            {
-                length = taken & ~BlockMask;
-                cursor = operation.Cursor;
-                cursor.Take(length, child.OwnVectors, child.OwnVectorCapacity, out count);
-            }
-
-            child.Vectors = child.OwnVectors;
-            child.VectorCount = count;
-            if ((((operation.Next - parent.OffsetBytes) | length) & (Array.Limits.BufferAlignment - 1)) != 0)
-            {
-                child.Traits &= ~BufferTraits.Aligned;
-            }
-        }
-
-        child.LengthBytes = length;
-        return length != 0;
     }
 
     /// <summary>Sends a child to a member.</summary>
@@ -390,32 +243,6 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         bool survives = State.TryFail(member);
         Array.Control.Kick();
         return survives;
-    }
-
-    /// <summary>Runs the pump in this turn or the next.</summary>
-    protected void SchedulePump()
-    {
-        if (!_pumpScheduled)
-        {
-            _pumpScheduled = true;
-            Reactor.Defer(_pump);
-        }
-    }
-
-    /// <summary>Puts a request at the end of the waiting list.</summary>
-    protected void Enqueue(BlockRequest request)
-    {
-        request.NextWaiting = null;
-        if (_waitingFirst is null)
-        {
-            _waitingFirst = request;
-        }
-        else
-        {
-            _waitingLast!.NextWaiting = request;
-        }
-
-        _waitingLast = request;
     }
 
     /// <summary>Starts a child of this queue that came back and needs an operation of its own; levels override it.</summary>
@@ -481,175 +308,6 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         return false;
     }
 
-    private bool Advance(TransferOp operation) =>
-        operation.Parent.Operation == BlockOperation.Flush ? AdvanceFlush(operation) : AdvanceData(operation);
-
-    private bool AdvanceFlush(TransferOp operation)
-    {
-        while (operation.Next < operation.End)
-        {
-            int member = (int)operation.Next;
-            if (IsFailed(member) || MemberQueues[member] is null)
-            {
-                operation.Next++;
-                continue;
-            }
-
-            BlockRequest? child = Children.TryRent();
-            if (child is null)
-            {
-                return false;
-            }
-
-            child.Prepare(BlockOperation.Flush, 0, 0, null, 0, this);
-            child.Parent = operation.Parent;
-            child.Context = operation;
-            operation.Next++;
-            operation.Pending++;
-            Send(child, member, 0);
-        }
-
-        return true;
-    }
-
-    private bool LockSegment(TransferOp operation)
-    {
-        if (operation.Parent.Operation == BlockOperation.Flush || !LocksRange(operation))
-        {
-            operation.SegmentEnd = operation.End;
-            return true;
-        }
-
-        operation.SegmentEnd = Math.Min(operation.End, operation.Next + MaxSegmentBytes);
-        operation.FirstUnit = operation.Next >> LockShift;
-        operation.UnitCount = (int)(((operation.SegmentEnd - 1) >> LockShift) - operation.FirstUnit + 1);
-        operation.Locked = true;
-        return Locks.LockOrWait(operation);
-    }
-
-    /// <summary>The segment is done. Returns true when the next one is locked and can go on.</summary>
-    private bool FinishSegment(TransferOp operation)
-    {
-        if (operation.Locked)
-        {
-            operation.Locked = false;
-            Locks.Unlock(operation.FirstUnit, operation.UnitCount);
-        }
-
-        if (operation.Next < operation.End && operation.Status == 0)
-        {
-            return LockSegment(operation);
-        }
-
-        BlockRequest parent = operation.Parent;
-        int status = operation.Status;
-        ReturnOperation(operation);
-        if (HasBacklog)
-        {
-            SchedulePump();
-        }
-
-        if (parent.Operation == BlockOperation.Read)
-        {
-            parent.Complete(status);
-        }
-        else
-        {
-            FinishWrite(parent, status);
-        }
-
-        return false;
-    }
-
-    /// <summary>Acknowledges a write, or holds it back while the superblocks do not know of a failure.</summary>
-    protected void FinishWrite(BlockRequest request, int status)
-    {
-        if (!State.MetadataPending)
-        {
-            Acknowledge(request, status);
-            return;
-        }
-
-        request.Status = status;
-        request.NextWaiting = null;
-        if (_heldFirst is null)
-        {
-            _heldFirst = request;
-        }
-        else
-        {
-            _heldLast!.NextWaiting = request;
-        }
-
-        _heldLast = request;
-    }
-
-    private void Acknowledge(BlockRequest request, int status)
-    {
-        WritesInFlight--;
-
-        // When the survivors could not be told of a failure, nothing that was held back is safe.
-        request.Complete(status == 0 && State.IsBroken ? -Errno.EIO : status);
-    }
-
-    private void ReturnOperation(TransferOp operation)
-    {
-        operation.Parent = null!;
-        operation.NextOp = _freeOperations;
-        _freeOperations = operation;
-    }
-
-    private void Stall(TransferOp operation)
-    {
-        operation.NextOp = null;
-        if (_stalledFirst is null)
-        {
-            _stalledFirst = operation;
-        }
-        else
-        {
-            _stalledLast!.NextOp = operation;
-        }
-
-        _stalledLast = operation;
-    }
-
-    private void Pump()
-    {
-        _pumpScheduled = false;
-        for (int i = 0; i < PumpBatch; i++)
-        {
-            if (_stalledFirst is { } operation)
-            {
-                if (!HasRoom)
-                {
-                    return;
-                }
-
-                _stalledFirst = operation.NextOp;
-                operation.NextOp = null;
-                Continue(operation);
-            }
-            else if (_waitingFirst is { } request)
-            {
-                _waitingFirst = request.NextWaiting;
-                if (!Start(request))
-                {
-                    request.NextWaiting = _waitingFirst;
-                    _waitingFirst = request;
-                    _waitingLast = request.NextWaiting is null ? request : _waitingLast;
-                    return;
-                }
-            }
-            else
-            {
-                return;
-            }
-        }
-
-        SchedulePump();
-    }
-
     /// <summary>Children tell this queue when they are done; that is set once and for all.</summary>
     private RequestPool MakeChildren()
     {
@@ -690,10 +348,5 @@ internal abstract unsafe class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         return queues;
-    }
-
-    private sealed class PumpWork(RaidQueue queue) : ReactorWork
-    {
-        public override void Run() => queue.Pump();
     }
 }

@@ -82,15 +82,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
             return false;
         }
 
-        child.Operation = BlockOperation.Read;
-        child.Flags = request.Flags;
-        child.Traits = request.Traits;
-        child.RegisteredBuffer = request.RegisteredBuffer;
-        child.LengthBytes = length;
-        child.Vectors = request.Vectors;
-        child.VectorCount = request.VectorCount;
-        child.Parent = request;
-        child.Context = null;
+        Borrow(child, request, operation: null);
         MemberPlace place = ChooseCopy(offset, length);
         Send(child, place.Member, place.Offset);
         return true;
@@ -222,15 +214,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
             }
 
             BlockRequest child = Children.TryRent()!;
-            child.Operation = BlockOperation.Write;
-            child.Flags = request.Flags;
-            child.Traits = request.Traits;
-            child.RegisteredBuffer = request.RegisteredBuffer;
-            child.LengthBytes = request.LengthBytes;
-            child.Vectors = request.Vectors;
-            child.VectorCount = request.VectorCount;
-            child.Parent = request;
-            child.Context = operation;
+            Borrow(child, request, operation);
             sent++;
             operation.Pending++;
             Send(child, place.Member, place.Offset);

@@ -119,15 +119,7 @@ internal unsafe class StripedQueue : RaidQueue
             return false;
         }
 
-        child.Operation = request.Operation;
-        child.Flags = request.Flags;
-        child.Traits = request.Traits;
-        child.RegisteredBuffer = request.RegisteredBuffer;
-        child.LengthBytes = request.LengthBytes;
-        child.Vectors = request.Vectors;
-        child.VectorCount = request.VectorCount;
-        child.Parent = request;
-        child.Context = null;
+        Borrow(child, request, operation: null);
         Send(child, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
         return true;
     }

@@ -16,7 +16,7 @@ internal sealed record RunOutput(int ExitCode, string Output, string Errors)
 /// <summary>A temporary state directory and the programs that ran on it; everything ends with it.</summary>
 internal sealed class PolyblkSandbox : IDisposable
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(240);
 
     private readonly List<ServeProcess> _serving = [];
 

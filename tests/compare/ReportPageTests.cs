@@ -91,17 +91,17 @@ public sealed class ReportPageTests
     }
 
     [Fact]
-    public async Task The_three_files_are_written_whole()
+    public async Task The_files_are_written_whole()
     {
         string folder = Path.Combine(TestPaths.Artifacts, "files");
         if (Directory.Exists(folder))
             Directory.Delete(folder, recursive: true);
         IReadOnlyList<string> files = await ReportFiles.WriteAsync(ExampleComparison.Make(), folder, Purpose.Shared);
-        Assert.Equal(["report.html", "results.csv", "results.json"], Directory.GetFiles(folder).Select(Path.GetFileName).Order());
+        Assert.Equal(["chart.svg", "report.html", "results.csv", "results.json"], Directory.GetFiles(folder).Select(Path.GetFileName).Order());
         Assert.Equal(ExampleComparison.Make().Runs, (await ComparisonFile.ReadAsync(files[0])).Runs);
         Assert.StartsWith("<!DOCTYPE html>", await File.ReadAllTextAsync(files[2]), StringComparison.Ordinal);
 
         await Assert.ThrowsAsync<ComparisonFormatException>(() => ReportFiles.WriteAsync(ExampleComparison.Make() with { Baseline = "none" }, folder, Purpose.Vm));
-        Assert.Equal(3, Directory.GetFiles(folder).Length);
+        Assert.Equal(4, Directory.GetFiles(folder).Length);
     }
 }

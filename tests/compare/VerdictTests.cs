@@ -59,6 +59,18 @@ public sealed class VerdictTests
     }
 
     [Fact]
+    public void Who_is_steadily_behind_another_is_not_level_because_the_fastest_wanders()
+    {
+        // c leads nobody, so much does it wander; a has steadily twice b's result; b asks for the least.
+        var needs = new MethodNeeds { Programs = ["x"] };
+        Comparison comparison = Of(
+            [Base, Method("a") with { Needs = needs }, Method("b"), Method("c") with { Needs = needs }], [Workload()],
+            Runs("a", "w", 100, 100, 100), Runs("b", "w", 50, 50, 50), Runs("c", "w", 100, 300, 110));
+        Recommendation verdict = Advisor.Advise(comparison, Purpose.Container);
+        Assert.Equal((Outcome.Tie, "c"), (verdict.Outcome, Assert.Single(verdict.Methods)));
+    }
+
+    [Fact]
     public void The_fastest_is_disqualified_when_its_data_was_wrong()
     {
         Comparison comparison = With(Make([90, 90, 90], [40, 40, 40]), "a", m => m with { Verification = Verification.Failed, VerificationDetail = "block 7" });

@@ -114,7 +114,7 @@ public sealed class GuestTests
     public async Task Data_outlives_guest_and_target_and_a_second_guest_reads_it()
     {
         using var volume = new TestVolume("raid6", 4, MemberBytes);
-        volume.Serve(withReadOnly: true);
+        volume.Serve(second: Second.ReadOnly);
         string sum;
         await using (GuestVm first = new GuestVmBuilder("volume-first", GuestKernel.Linux612)
             .VhostUserBlk(volume.Socket, queues: 2)
@@ -135,14 +135,14 @@ public sealed class GuestTests
             sum = await first.WaitForSignalAsync("tree");
 
             // The first guest is still attached: two sessions of one volume.
-            await ReadInSecondGuestAsync(volume.ReadOnlySocket, sum, "volume-second");
+            await ReadInSecondGuestAsync(volume.SecondSocket, sum, "volume-second");
             await first.SendAsync("second-is-done");
             (await first.CompletionAsync()).RequireSuccess("ext4", "copy", "umount");
         }
 
         Assert.Equal(0, volume.Stop());
-        volume.Serve(withReadOnly: true);
-        await ReadInSecondGuestAsync(volume.ReadOnlySocket, sum, "volume-third");
+        volume.Serve(second: Second.ReadOnly);
+        await ReadInSecondGuestAsync(volume.SecondSocket, sum, "volume-third");
     }
 
     [Theory]

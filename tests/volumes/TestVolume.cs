@@ -5,6 +5,14 @@ using Polyblk.GuestRig;
 
 namespace Polyblk.Volumes.Tests;
 
+/// <summary>What else is served besides the socket.</summary>
+internal enum Second
+{
+    None,
+    Writable,
+    ReadOnly,
+}
+
 /// <summary>A volume with its own state folder; disposing ends its server and removes everything.</summary>
 internal sealed class TestVolume : IDisposable
 {
@@ -33,23 +41,28 @@ internal sealed class TestVolume : IDisposable
     /// <summary>The vhost-user socket; the same after every restart.</summary>
     public string Socket => Path.Combine(_folder, "vol.sock");
 
-    /// <summary>A second vhost-user socket, read-only.</summary>
-    public string ReadOnlySocket => Path.Combine(_folder, "ro.sock");
+    /// <summary>A second vhost-user socket of the same volume.</summary>
+    public string SecondSocket => Path.Combine(_folder, "second.sock");
 
     /// <summary>Serves the volume over vhost-user and returns when a client can connect.</summary>
-    public void Serve(int queues = 2, bool withReadOnly = false)
+    public void Serve(int queues = 2, Second second = Second.None)
     {
         File.Delete(Socket);
-        File.Delete(ReadOnlySocket);
+        File.Delete(SecondSocket);
         var arguments = new List<string> { "serve", Name, "--frontend", "vhost-user", "--socket", Socket, "--queues", $"{queues}" };
-        if (withReadOnly)
+        if (second != Second.None)
         {
-            arguments.AddRange(["--frontend", "vhost-user", "--socket", ReadOnlySocket, "--queues", $"{queues}", "--read-only"]);
+            arguments.AddRange(["--frontend", "vhost-user", "--socket", SecondSocket, "--queues", $"{queues}"]);
+        }
+
+        if (second == Second.ReadOnly)
+        {
+            arguments.Add("--read-only");
         }
 
         _server = Start(arguments);
         _servers.Add(_server);
-        bool IsServed() => File.Exists(Socket) && (!withReadOnly || File.Exists(ReadOnlySocket));
+        bool IsServed() => File.Exists(Socket) && (second == Second.None || File.Exists(SecondSocket));
         if (!SpinWait.SpinUntil(() => IsServed() || _server.HasExited, Patience) || _server.HasExited)
         {
             throw new InvalidOperationException($"The volume is not served: {File.ReadAllText(LogPath)}");

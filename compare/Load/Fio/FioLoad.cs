@@ -65,14 +65,27 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
             return await RunAsync(folder, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
         }
 
-        if (endpoint is VhostUserEndpoint socket)
-        {
-            // A job drives one queue.
-            int queues = Math.Min(socket.Queues, workload.TotalDepth);
-            workload = workload with { Jobs = queues, Depth = (workload.TotalDepth + queues - 1) / queues };
-        }
+        return await RunAsync(TargetOf(endpoint), ForQueues(endpoint, workload), settings, onMeasuring, cancellation).ConfigureAwait(false);
+    }
 
-        return await RunAsync(TargetOf(endpoint), workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+    /// <inheritdoc/>
+    public string? CommandLine(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(endpoint);
+        ArgumentNullException.ThrowIfNull(workload);
+        ArgumentNullException.ThrowIfNull(settings);
+        FioTarget target = workload.FileSystem is null ? TargetOf(endpoint) : FioTarget.Folder(scratch.PathOf("mnt"), FileBytes(endpoint, workload));
+        string pinned = settings.Cpus.Count > 0 ? $"taskset -c {string.Join(',', settings.Cpus)} " : string.Empty;
+        return workload.FioJobText is not null
+            ? $"{pinned}fio --output-format=json FILE, which is:\n{FioJob.JobFile(workload.FioJobText, target, settings)}"
+            : $"{pinned}fio {string.Join(' ', FioJob.Arguments(ForQueues(endpoint, workload), target, settings))}";
+    }
+
+    /// <summary>With libblkio a job drives one queue.</summary>
+    private static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
+    {
+        int queues = endpoint is VhostUserEndpoint socket ? Math.Min(socket.Queues, workload.TotalDepth) : 0;
+        return queues == 0 ? workload : workload with { Jobs = queues, Depth = (workload.TotalDepth + queues - 1) / queues };
     }
 
     private async Task<LoadResult> RunAsync(

@@ -17,6 +17,9 @@ switch (args)
     case ["fill", ..]:
         LoadRun.RunFill(args[1..]);
         return 0;
+    case ["serve-degraded", string socket, string cpu, string members, string memberBytes]:
+        await DegradedArray.ServeAsync(socket, cpu, members, memberBytes);
+        return 0;
 }
 
 var rounds = new Option<int>("--rounds") { Description = "Rounds; medians are taken over them.", DefaultValueFactory = _ => 5 };

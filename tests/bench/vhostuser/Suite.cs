@@ -40,7 +40,7 @@ internal static class Suite
                  Array("raid5 8+1 null", "raid5", null9), Array("raid6 8+2 null", "raid6", null10)], reads, 4096 * Mib),
             new("raid-ram",
                 [Single("ram", "ram:512MiB"), Array("raid0 x4 ram", "raid0", ram9[..4]), Mirror("raid1 x2 ram", ["ram:512MiB", "ram:512MiB"]),
-                 Array("raid5 8+1 ram", "raid5", ram9)],
+                 Array("raid5 8+1 ram", "raid5", ram9), new DegradedTarget("raid5 8+1 ram, one lost", 9, 64 * Mib)],
                 [.. ramReads, "write-4k-qd32", "write-512k-qd8"], 448 * Mib, Prefill: true),
         };
         for (int i = 0; i + 1 < blockDevices.Count; i += 2)

@@ -1,0 +1,234 @@
+// The loop: turns, and what happens when something in them throws.
+
+using Polyblk.Core.Interop;
+using Polyblk.Core.Uring;
+
+namespace Polyblk.Core.Reactors;
+
+public sealed unsafe partial class Reactor
+{
+    private void Main()
+    {
+        t_current = this;
+        try
+        {
+            Start();
+        }
+#pragma warning disable CA1031 // Whatever went wrong goes to the constructor.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _startFailure = e;
+            _started.Set();
+            return;
+        }
+
+        _started.Set();
+        while (!_stopping)
+        {
+            // The try is outside the loop of turns: it costs nothing until something throws.
+            try
+            {
+                RunTurns();
+            }
+#pragma warning disable CA1031 // A bug in one poller must not take the others down.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                OnFault(e);
+            }
+        }
+
+        Finish();
+        Ring?.Dispose();
+    }
+
+    /// <summary>Runs what was posted before the end, so that nobody waits for it forever.</summary>
+    private void Finish()
+    {
+        Interlocked.Exchange(ref _stopped, 1);
+        for (int rounds = 0; rounds < LastRounds && (!_mailbox.IsEmpty || _deferredFirst is not null); rounds++)
+        {
+            try
+            {
+                _ = RunMail() + RunDeferred();
+            }
+#pragma warning disable CA1031 // As in the loop.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                OnFault(e);
+            }
+        }
+    }
+
+    private void Start()
+    {
+        if (Cpu is int cpu)
+        {
+            int rc = CpuSet.PinCurrentThread(cpu);
+            if (rc < 0)
+            {
+                throw new IOException($"Processor {cpu} cannot be used (errno {-rc}): choose from {CpuSet.Allowed()}.");
+            }
+        }
+
+        AddToEpoll(_doorbellFd, Libc.EPOLLIN | Libc.EPOLLET, OwnDoorbell);
+        if (_options.RingEntries == 0)
+        {
+            RingNotice = "io_uring is switched off";
+            return;
+        }
+
+        if (IoUring.TryCreate(new IoUringOptions { Entries = _options.RingEntries }, out IoUring? ring, out string reason))
+        {
+            Ring = ring;
+            _rings = [ring!];
+            if (HelperCpus is CpuSet helpers)
+            {
+                // Linux 5.14. Without it the kernel's workers stay on this processor: slower, not wrong.
+                _ = ring!.PinWorkers(helpers);
+            }
+
+            WatchRing(ring!);
+        }
+
+        RingNotice = reason;
+    }
+
+    private void RunTurns()
+    {
+        while (!_stopping)
+        {
+            int work = RunTurn();
+            _turns++;
+            _windowTurn++;
+            if (work != 0)
+            {
+                _windowBusy++;
+            }
+
+            if (_windowTurn == WindowTurns)
+            {
+                CloseWindow();
+            }
+        }
+    }
+
+    private int RunTurn()
+    {
+        int work = RunMail() + RunDeferred();
+        foreach (IoUring ring in _rings)
+        {
+            work += ring.Reap();
+        }
+
+        IPoller[] pollers = _pollers;
+        int polled = 0;
+        for (int i = 0; i < pollers.Length; i++)
+        {
+            _running = pollers[i];
+            polled += pollers[i].Poll();
+        }
+
+        _running = null;
+        _requests += polled;
+        work += polled + RunDeferred();
+        foreach (IoUring ring in _rings)
+        {
+            ring.Submit();
+        }
+
+        return work;
+    }
+
+    private int RunMail()
+    {
+        int count = 0;
+        ReactorWork? work = _mailbox.TakeAll();
+        while (work is not null)
+        {
+            // Read the link first: once it runs, the work may be posted again.
+            ReactorWork? next = work.NextWork;
+            Defer(work);
+            work = next;
+            count++;
+        }
+
+        return count;
+    }
+
+    private int RunDeferred()
+    {
+        // Only what is queued now: work that defers itself again must not hold the turn.
+        ReactorWork? work = _deferredFirst;
+        ReactorWork? last = _deferredLast;
+        int count = 0;
+        while (work is not null)
+        {
+            _deferredFirst = work.NextWork;
+            if (_deferredFirst is null)
+            {
+                _deferredLast = null;
+            }
+
+            bool isLast = ReferenceEquals(work, last);
+            _running = work;
+            work.Run();
+            count++;
+            work = isLast ? null : _deferredFirst;
+        }
+
+        _running = null;
+        return count;
+    }
+
+    private void OnFault(Exception e)
+    {
+        _faults++;
+        object? source = _running;
+        _running = null;
+        _gate.Leave();
+        if (source is IPoller poller)
+        {
+            Remove(poller);
+        }
+
+        try
+        {
+            Faulted?.Invoke(this, source, e);
+        }
+#pragma warning disable CA1031 // A handler that fails while it tells of a failure must not end the process.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            _faults++;
+        }
+
+        // The fault may have come between arming and sleeping. What is disarmed already does not mind being told again.
+        foreach (IPoller each in _pollers)
+        {
+            DisarmAfterFault(each);
+        }
+
+        foreach (IoUring ring in _rings)
+        {
+            ring.DisarmDoorbell();
+        }
+    }
+
+    private void DisarmAfterFault(IPoller poller)
+    {
+        try
+        {
+            poller.Disarm();
+        }
+#pragma warning disable CA1031 // This one is broken as well.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            _faults++;
+            Remove(poller);
+        }
+    }
+}

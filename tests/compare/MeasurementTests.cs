@@ -1,0 +1,95 @@
+using System.Diagnostics;
+using System.Xml.Linq;
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Report;
+using Polyblk.Compare.Results;
+using Polyblk.Compare.Running;
+using Polyblk.Compare.Workloads;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Compare.Tests;
+
+/// <summary>Figures that are computed while it is measured, and what methods say of themselves.</summary>
+public sealed class MeasurementTests
+{
+    [Fact]
+    public void A_reading_in_a_part_of_the_counted_time_is_scaled_to_all_of_it()
+    {
+        var before = new TargetReading(0, 1000, 10, 5);
+        var after = new TargetReading(Stopwatch.Frequency / 2, 3000, 20, null);
+        TargetReading target = after.Since(before, countedSeconds: 2);
+        Assert.Equal((8000, 40, null), (target.CpuNs, target.ContextSwitches, target.Notifications));
+        Assert.Equal(20, (after with { Notifications = 10 }).Since(before, 2).Notifications);
+        Assert.Equal(0, before.Since(before, 2).CpuNs);
+    }
+
+    [Fact]
+    public void The_program_reads_its_own_processor_time()
+    {
+        long before = ProcessCpu.ReadTotalNs(Environment.ProcessId, withChildren: true);
+        Assert.True(before > 0);
+        Assert.True(before >= ProcessCpu.ReadTotalNs(Environment.ProcessId) - ProcessCpu.NsPerTick * 100);
+        Assert.Equal(0, ProcessCpu.ReadTotalNs(int.MaxValue));
+    }
+
+    [Fact]
+    public void Efficiency_comes_from_the_medians_of_both_and_needs_reads_and_writes_of_one_kind()
+    {
+        Workload read = Presets.Quick[1];
+        Workload write = Presets.Quick[2];
+        RunRecord[] runs =
+        [
+            Run("bare", read, 0, 100), Run("bare", read, 1, 300), Run("bare", read, 2, 200), Run("bare", write, 0, 100),
+            Run("array", read, 0, 450), Run("array", write, 0, 50),
+        ];
+        EfficiencyRow[] rows = [.. EfficiencyMeter.FromRuns(runs, Presets.Quick, "bare", "array", "raid5", 3)];
+        Assert.Equal(2, rows.Length);
+        Assert.Equal((200, 600, 450, 75), (rows[0].SingleDrive, rows[0].Theoretical, rows[0].Array, rows[0].Percent));
+
+        // 3 / (2 / 200 + 2 / 100)
+        Assert.Equal((100, 100, 50), (rows[1].SingleDrive, Math.Round(rows[1].Theoretical, 6), rows[1].Array));
+        Assert.Single(EfficiencyMeter.FromRuns([.. runs.Where(r => r.Workload == read.Name)], Presets.Quick, "bare", "array", "raid5", 3));
+    }
+
+    [Fact]
+    public void A_method_without_its_frontend_or_its_load_says_what_is_missing()
+    {
+        var missing = new FrontendProbe(false, "no module", ["modprobe it"], new Dictionary<string, string>());
+        MethodAvailability no = MethodAvailability.OfFrontend(missing, byFio: true);
+        Assert.Equal((false, "no module", "modprobe it"), (no.CanRun, no.Reason, Assert.Single(no.Remedies)));
+        Assert.True(MethodAvailability.OfFrontend(missing with { Available = true }, byFio: false).CanRun);
+    }
+
+    [Fact]
+    public void Every_frontend_is_known_with_whom_it_reaches_and_what_it_needs()
+    {
+        MethodFacts ublk = KnownFacts.Frontend("ublk", "copy", "ublk", Vantage.Host);
+        Assert.Equal(("ublk-copy@host", Consumer.Container), (ublk.Id, Assert.Single(ublk.Reaches)));
+        Assert.Equal(["ublk_drv"], ublk.Needs.KernelModules);
+        MethodFacts vduse = KnownFacts.Frontend("vduse", string.Empty, "vduse", Vantage.Guest);
+        Assert.Equal(("vduse@guest", Consumer.Vm), (vduse.Id, Assert.Single(vduse.Reaches)));
+        Assert.Contains("vhost_vdpa", vduse.Needs.KernelModules);
+        Assert.True(KnownFacts.Frontend("vhost-user", "1q", "vhost-user", Vantage.Host).Needs.SharedMemory);
+    }
+
+    [Fact]
+    public void The_chart_is_a_drawing_of_its_own_in_light_and_dark()
+    {
+        string chart = OverviewChart.Render(ExampleComparison.Make())!;
+        XElement root = XElement.Parse(chart);
+        Assert.Equal("svg", root.Name.LocalName);
+        Assert.Contains("prefers-color-scheme: dark", chart, StringComparison.Ordinal);
+        Assert.Contains("vhost-user", chart, StringComparison.Ordinal);
+        Assert.Null(OverviewChart.Render(ExampleComparison.Make() with { Runs = [] }));
+    }
+
+    private static RunRecord Run(string method, Workload workload, int round, long requests) => new(
+        method,
+        workload.Name,
+        round,
+        new LoadResult { Requests = requests, Bytes = requests * 4096, Seconds = 1, Errors = 0, MeanNs = 1, P50Ns = 1, P99Ns = 1, P999Ns = 1, LoadCpuNs = 1 },
+        0,
+        0);
+}

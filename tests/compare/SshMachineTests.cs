@@ -1,0 +1,54 @@
+using Polyblk.Compare.Guest;
+using Polyblk.Compare.Methods;
+
+namespace Polyblk.Compare.Tests;
+
+/// <summary>The talk with a machine behind ssh; a program that runs the script here stands for ssh.</summary>
+public sealed class SshMachineTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-ssh-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public async Task AScriptsOutputErrorsStatusAndMarkComeBack()
+    {
+        int marks = 0;
+        GuestCommandResult result = await Machine("exec sh -s").RunAsync("echo out; mark; echo 'it is bad' >&2; exit 3", () => marks++, CancellationToken.None);
+        Assert.Equal((3, "out\n", "it is bad"), (result.ExitCode, result.Output, result.Errors));
+        Assert.Equal(1, marks);
+    }
+
+    [Fact]
+    public async Task TheScriptIsForTheMachineThatWasNamed()
+    {
+        GuestCommandResult result = await Machine("echo \"$@\"; exec sh -s").RunAsync("", () => { }, CancellationToken.None);
+        Assert.Equal("-o BatchMode=yes -T -- root@vm sh -s\n", result.Output);
+    }
+
+    [Fact]
+    public async Task ADiskThatIsNoneIsRefusedBeforeAnythingIsWritten()
+    {
+        string file = Path.Combine(_folder, "file");
+        File.WriteAllText(file, "kept");
+        MethodException error = await Assert.ThrowsAsync<MethodException>(() => Machine("exec sh -s").InspectAsync(file, CancellationToken.None));
+        Assert.StartsWith("root@vm: ", error.Message, StringComparison.Ordinal);
+        Assert.Equal("kept", File.ReadAllText(file));
+    }
+
+    [Fact]
+    public async Task WhatSshSaysOfAMachineThatIsNotThereIsTheReason()
+    {
+        MethodException error = await Assert.ThrowsAsync<MethodException>(
+            () => Machine("cat >/dev/null; echo 'Could not resolve hostname vm' >&2; exit 255").InspectAsync("/dev/vdb", CancellationToken.None));
+        Assert.Contains("Could not resolve hostname vm", error.Message, StringComparison.Ordinal);
+    }
+
+    private SshMachine Machine(string body)
+    {
+        string program = Path.Combine(_folder, "ssh");
+        File.WriteAllText(program, $"#!/bin/sh\n{body}\n");
+        File.SetUnixFileMode(program, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        return new SshMachine("root@vm", program);
+    }
+}
