@@ -20,6 +20,7 @@ public sealed class RaidArray : IBlockDevice
     private readonly Lock _lock = new();
     private readonly long[] _maxPieceBytes;
     private RaidQueue[] _queues = [];
+    private Task[] _closing = [];
     private long _sizeBytes;
     private bool _stopped;
 
@@ -136,7 +137,7 @@ public sealed class RaidArray : IBlockDevice
     /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
     public async Task StopAsync()
     {
-        if (BeginStop() && !await Control.StopAsync(markClean: true).ConfigureAwait(false))
+        if (await BeginStopAsync().ConfigureAwait(false) && !await Control.StopAsync(markClean: true).ConfigureAwait(false))
         {
             throw new ArrayException($"Array {Name} has failed and was not stopped in order: it needs a resync when it is started again.");
         }
@@ -145,7 +146,7 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Stops the array if <see cref="StopAsync"/> was not called. All queues must be closed. A failed array ends without a complaint.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (BeginStop())
+        if (await BeginStopAsync().ConfigureAwait(false))
         {
             await Control.StopAsync(markClean: true).ConfigureAwait(false);
         }
@@ -156,7 +157,7 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Ends the array without telling the superblocks, as a crash does. For tests.</summary>
     internal async Task AbandonAsync()
     {
-        if (BeginStop())
+        if (await BeginStopAsync().ConfigureAwait(false))
         {
             await Control.StopAsync(markClean: false).ConfigureAwait(false);
             Control.Dispose();
@@ -171,12 +172,13 @@ public sealed class RaidArray : IBlockDevice
         _ => new ParityQueue(this, reactor),
     };
 
-    /// <summary>A queue was disposed.</summary>
+    /// <summary>A queue was disposed. It may have work of its own to end.</summary>
     internal void Forget(RaidQueue queue)
     {
         lock (_lock)
         {
             _queues = [.. _queues.Where(q => !ReferenceEquals(q, queue))];
+            _closing = [.. _closing.Where(closed => !closed.IsCompleted), queue.Closed];
         }
     }
 
@@ -185,6 +187,13 @@ public sealed class RaidArray : IBlockDevice
 
     /// <summary>The longest piece of an operation that every member takes as one request.</summary>
     internal long MaxPieceBytes(BlockOperation operation) => _maxPieceBytes[(int)operation];
+
+    private async Task<bool> BeginStopAsync()
+    {
+        bool first = BeginStop();
+        await Task.WhenAll(Volatile.Read(ref _closing)).ConfigureAwait(false);
+        return first;
+    }
 
     private bool BeginStop()
     {

@@ -36,6 +36,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private BlockRequest? _heldFirst, _heldLast;
     private bool _pumpScheduled;
     private bool _writesOpen;
+    private bool _closing;
     private int _references = 1;
     private long _writesStarted;
     private long _requestsTaken;
@@ -68,7 +69,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>The members' queues by role; null for a member that was missing when this queue was opened.</summary>
     internal IBlockQueue?[] MemberQueues { get; }
 
-    /// <summary>Completes when the queue is disposed.</summary>
+    /// <summary>Completes when the queue is disposed and its own work is done.</summary>
     internal Task Closed => _closed.Task;
 
     /// <summary>Writes taken and not yet acknowledged.</summary>
@@ -152,7 +153,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             return;
         }
 
-        if (_closed.Task.IsCompleted)
+        if (_closed.Task.IsCompleted || _closing)
         {
             return;
         }
@@ -163,6 +164,24 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         Array.Forget(this);
+        _closing = true;
+        if (!HasOwnWork)
+        {
+            Close();
+        }
+    }
+
+    /// <summary>The level's own work is done: a queue that was disposed meanwhile closes, in a later turn, when no member's queue is in use.</summary>
+    internal void OwnWorkDone()
+    {
+        if (_closing)
+        {
+            Reactor.Defer(new CloseWork(this));
+        }
+    }
+
+    private void Close()
+    {
         DisposeCore();
         Children.Dispose();
         foreach (IBlockQueue? queue in MemberQueues)
@@ -198,6 +217,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 
     /// <summary>Whether a stalled operation has a chance now.</summary>
     protected virtual bool HasRoom => Children.Available >= Geometry.CopyCount;
+
+    /// <summary>Whether the level does something of its own accord, which outlives the request that gave the reason (a repair).</summary>
+    protected virtual bool HasOwnWork => false;
 
     /// <summary>Whether everything of the level is at rest.</summary>
     protected virtual bool IsIdle => Children.Available == Children.Capacity;
@@ -348,5 +370,10 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         return queues;
+    }
+
+    private sealed class CloseWork(RaidQueue queue) : ReactorWork
+    {
+        public override void Run() => queue.Close();
     }
 }

@@ -216,6 +216,12 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
 
         IsBusy = false;
-        _completion?.OnRowDone(this, _status);
+        if (_completion is null)
+        {
+            _queue.OwnWorkDone();
+            return;
+        }
+
+        _completion.OnRowDone(this, _status);
     }
 }

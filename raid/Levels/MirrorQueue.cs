@@ -57,7 +57,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
     public void DisposeRow(RangeWaiter row) => ((MirrorCopyOp)row).Dispose();
 
     /// <inheritdoc/>
-    protected override bool IsIdle => base.IsIdle && !_repair.IsBusy;
+    protected override bool HasOwnWork => _repair.IsBusy;
 
     /// <inheritdoc/>
     protected override void DisposeCore() => _repair.Dispose();

@@ -42,8 +42,22 @@ public sealed class HelperCpusTests
     private static string[] AffinityOf(string thread) =>
     [
         .. Directory.GetDirectories("/proc/self/task")
-            .Where(task => File.ReadAllText(Path.Combine(task, "comm")).StartsWith(thread, StringComparison.Ordinal))
-            .Select(task => File.ReadLines(Path.Combine(task, "status")).First(line => line.StartsWith("Cpus_allowed_list:", StringComparison.Ordinal)))
+            .Select(StatusOf)
+            .Where(status => status.Length != 0 && status[0].StartsWith($"Name:\t{thread}", StringComparison.Ordinal))
+            .Select(status => status.First(line => line.StartsWith("Cpus_allowed_list:", StringComparison.Ordinal)))
             .Select(line => CpuSet.Parse(line.Split('\t')[1]).ToString()),
     ];
+
+    /// <summary>A thread's /proc/…/status; empty when it has ended meanwhile.</summary>
+    private static string[] StatusOf(string task)
+    {
+        try
+        {
+            return File.ReadAllLines(Path.Combine(task, "status"));
+        }
+        catch (IOException)
+        {
+            return [];
+        }
+    }
 }

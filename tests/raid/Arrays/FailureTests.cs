@@ -184,4 +184,31 @@ public sealed class FailureTests
         new Random(seed).NextBytes(data);
         return data;
     }
+
+    [Fact]
+    public async Task A_repair_under_way_outlives_its_queue_and_ends_before_the_array()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
+
+        // The other member answers in its place; the repair's write gets no answer for now.
+        SimulatedDrive bad = rig.Drives[0];
+        bad.AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, LengthBytes = 512 << 10, Count = 1 });
+        bad.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, LengthBytes = 512 << 10, Stuck = true, Count = 1 });
+        for (int i = 0; i < 64 && rig.Array.GetStatus().Members[0].ReadErrors == 0; i++)
+        {
+            await driver.ReadOrThrowAsync(i * 4096, 4096);
+        }
+
+        Assert.Equal(1, rig.Array.GetStatus().Members[0].ReadErrors);
+        await rig.CloseDriversAsync();
+        Task stop = rig.Array.StopAsync();
+        await Task.Delay(50);
+        Assert.False(stop.IsCompleted);
+        await bad.ReleaseStuckAsync();
+        await stop;
+        Assert.True(rig.Array.Locks.IsIdle);
+        Assert.Equal(1, rig.Array.GetStatus().Members[0].Repairs);
+    }
 }
