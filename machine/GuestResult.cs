@@ -23,6 +23,9 @@ public sealed class GuestException : Exception
         : base(message, innerException)
     {
     }
+
+    /// <summary>Whether QEMU itself broke down (an assertion, a segmentation fault), which says nothing about the guest.</summary>
+    public bool IsMachineFault { get; init; }
 }
 
 /// <summary>The outcome of a guest's script.</summary>

@@ -17,6 +17,11 @@ namespace Polyblk.Machine;
 /// <summary>A guest that was started by <see cref="GuestVmBuilder.Start"/>. Disposing kills it.</summary>
 public sealed class GuestVm : IAsyncDisposable
 {
+    /// <summary>timeout(1) ends with this and the number of the signal that ended its child.</summary>
+    private const int SignalStatus = 128;
+    private const int Abort = 6;
+    private const int SegmentationFault = 11;
+
     private readonly GuestBuilder _builder;
     private readonly string _folder;
     private readonly string? _logPath;
@@ -239,9 +244,10 @@ public sealed class GuestVm : IAsyncDisposable
                 lock (_gate) File.WriteAllText(_logPath, _log.ToString());
         }
 
-        return status ?? throw Failure(_limit.IsCancellationRequested
-            ? $"The guest was not done after {_builder.Limit.TotalSeconds:F0} s."
-            : $"The guest ended before its script did (QEMU's status {_qemu.ExitCode}).");
+        if (status is int ended) return ended;
+        if (_limit.IsCancellationRequested) throw Failure($"The guest was not done after {_builder.Limit.TotalSeconds:F0} s.");
+        string what = $"The guest ended before its script did (QEMU's status {_qemu.ExitCode}).";
+        throw Failure(what, isMachineFault: _qemu.ExitCode is SignalStatus + Abort or SignalStatus + SegmentationFault);
     }
 
     private async Task<int?> ReadControlAsync()
@@ -287,8 +293,8 @@ public sealed class GuestVm : IAsyncDisposable
         _control.TrySetCanceled();
     }
 
-    private GuestException Failure(string what)
+    private GuestException Failure(string what, bool isMachineFault = false)
     {
-        lock (_gate) return new GuestException(GuestResult.Explain(what, _log.ToString(), _logPath));
+        lock (_gate) return new GuestException(GuestResult.Explain(what, _log.ToString(), _logPath)) { IsMachineFault = isMachineFault };
     }
 }

@@ -11,7 +11,7 @@ public sealed class CoherenceGuestTests
     public async Task One_array_shows_the_same_data_through_vhost_user_vduse_ublk_and_nbd()
     {
         const string LibBlkio = "/usr/lib/x86_64-linux-gnu/libblkio.so.1";
-        await using GuestVm guest = new GuestVmBuilder("coherence", GuestKernel.Linux612)
+        GuestResult result = await new GuestVmBuilder("coherence", GuestKernel.Linux612)
             .Memory(2560)
             .Cpus(4)
             .Polyblk(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"))
@@ -20,8 +20,7 @@ public sealed class CoherenceGuestTests
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")
             .Script(await File.ReadAllTextAsync(Path.Combine(RigPaths.Repository, "tests", "guest", "coherence", "coherence.sh")))
             .Timeout(TimeSpan.FromMinutes(15))
-            .Start();
-        GuestResult result = await guest.CompletionAsync();
+            .RunAsync();
         result.RequireSuccess("create", "nbd", "doors", "coherent", "finish", "coherent-degraded", "finish-degraded", "nothing-left");
     }
 }

@@ -21,7 +21,7 @@ public sealed class UblkGuestTests
     private static async Task RunAsync(GuestKernel kernel, string settings, string parts)
     {
         string? only = Environment.GetEnvironmentVariable("POLYBLK_UBLK_PARTS");
-        await using GuestVm guest = new GuestVmBuilder("ublk", kernel)
+        GuestResult result = await new GuestVmBuilder("ublk", kernel)
             .Memory(3072)
             .Cpus(4)
             .Timeout(TimeSpan.FromMinutes(25))
@@ -32,8 +32,7 @@ public sealed class UblkGuestTests
             .File(Path.Combine(s_host, "Polyblk.UblkTestHost.runtimeconfig.json"), "/opt/polyblk/Polyblk.UblkTestHost.runtimeconfig.json")
             .File(Path.Combine(AppContext.BaseDirectory, "ublk.sh"), "/rig/ublk.sh")
             .Script($"export {settings} parts='{only ?? parts}'\n. /rig/ublk.sh\n")
-            .Start();
-        GuestResult result = await guest.CompletionAsync();
+            .RunAsync();
         result.RequireSuccess(only is null ? [.. Expected(kernel)] : ["done"]);
     }
 
