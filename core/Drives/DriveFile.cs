@@ -23,12 +23,7 @@ internal sealed unsafe class DriveFile : IDisposable
         IsBlockDevice = (stat.stx_mode & S_IFMT) == S_IFBLK;
         if (IsBlockDevice)
         {
-            SysfsQueue = $"/sys/dev/block/{stat.stx_rdev_major}:{stat.stx_rdev_minor}/queue";
-            if (!Directory.Exists(SysfsQueue))
-            {
-                // A partition: the queue is the disk's.
-                SysfsQueue = $"/sys/dev/block/{stat.stx_rdev_major}:{stat.stx_rdev_minor}/../queue";
-            }
+            SysfsQueue = FindQueue($"/sys/dev/block/{stat.stx_rdev_major}:{stat.stx_rdev_minor}");
         }
     }
 
@@ -118,6 +113,16 @@ internal sealed unsafe class DriveFile : IDisposable
     }
 
     public void Dispose() => _handle.Dispose();
+
+    /// <summary>The queue's directory of a device. The link is resolved first: paths of .NET lose ".." before any link is followed.</summary>
+    internal static string FindQueue(string link)
+    {
+        string device = Directory.ResolveLinkTarget(link, returnFinalTarget: true)?.FullName ?? link;
+        string queue = System.IO.Path.Combine(device, "queue");
+
+        // A partition: the queue is the disk's, in whose directory it lies.
+        return Directory.Exists(queue) ? queue : System.IO.Path.Combine(System.IO.Path.GetDirectoryName(device)!, "queue");
+    }
 
     private static bool CreateIfWanted(DriveSpec spec, bool readOnly)
     {

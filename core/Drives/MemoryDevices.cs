@@ -11,18 +11,11 @@ internal static class MemoryDevices
     private static readonly string[] s_prefixes = ["ram", "zram", "pmem"];
 
     /// <summary>Whether a device is one of them.</summary>
-    /// <param name="sysfsQueue">Its <c>queue</c> directory in sysfs; its parent is named after the disk.</param>
+    /// <param name="sysfsQueue">The <c>queue</c> directory of its disk in sysfs; the parent is named after the disk.</param>
     public static bool Includes(string sysfsQueue)
     {
-        string? link = Path.GetDirectoryName(sysfsQueue);
-        if (string.IsNullOrEmpty(link))
-        {
-            return false;
-        }
-
-        // /sys/dev/block/M:N is a link to .../block/zram0; a partition's queue is found through its own "..".
-        string disk = Path.GetFileName(Directory.ResolveLinkTarget(link, returnFinalTarget: true)?.FullName ?? Path.GetFullPath(link));
-        return IsMemory(disk) && !HasBackingDevice(link);
+        string disk = Path.GetDirectoryName(sysfsQueue)!;
+        return IsMemory(Path.GetFileName(disk)) && !HasBackingDevice(disk);
     }
 
     /// <summary>Whether a disk's name is one of these drivers' followed by a number.</summary>
@@ -31,9 +24,9 @@ internal static class MemoryDevices
             && disk.Length > prefix.Length && disk.AsSpan(prefix.Length).IndexOfAnyExceptInRange('0', '9') < 0);
 
     /// <summary>A zram device that writes idle pages back to a real drive may wait for it.</summary>
-    private static bool HasBackingDevice(string link)
+    private static bool HasBackingDevice(string disk)
     {
-        string attribute = Path.Combine(link, "backing_dev");
+        string attribute = Path.Combine(disk, "backing_dev");
         return File.Exists(attribute) && File.ReadAllText(attribute).Trim() is not ("" or "none");
     }
 }

@@ -137,6 +137,27 @@ public sealed class FileDriveTests
         await CheckGrowthAsync(loop.Path, loop.Grow);
     }
 
+    [Theory]
+    [InlineData("disk")]
+    [InlineData("disk/disk1")]
+    public void ThePartitionsQueueIsThatOfItsDisk(string device)
+    {
+        // As in sysfs: the directory of the numbers holds links to the devices, and a partition lies in its disk.
+        string root = Directory.CreateTempSubdirectory("polyblk-sysfs-").FullName;
+        try
+        {
+            string queue = Directory.CreateDirectory(Path.Combine(root, "block/disk/queue")).FullName;
+            string target = Directory.CreateDirectory(Path.Combine(root, "block", device)).FullName;
+            string link = Path.Combine(Directory.CreateDirectory(Path.Combine(root, "dev")).FullName, "8:1");
+            Directory.CreateSymbolicLink(link, target);
+            Assert.Equal(queue, DriveFile.FindQueue(link));
+        }
+        finally
+        {
+            Directory.Delete(root, recursive: true);
+        }
+    }
+
     [Fact]
     public async Task ControlPathsReadAndWriteInPieces()
     {
