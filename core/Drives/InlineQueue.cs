@@ -18,7 +18,7 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
     public const long RangePieceBytes = 4 << 20;
 
     private readonly Reactor _reactor;
-    private BlockRequest? _waitingFirst, _waitingLast;
+    private RequestList _waiting;
     private long _done;
 
     protected InlineQueue(Reactor reactor) => _reactor = reactor;
@@ -33,22 +33,21 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
 
     public override void Run()
     {
-        BlockRequest request = _waitingFirst!;
+        BlockRequest request = _waiting.First!;
         long length = Math.Min(request.LengthBytes - _done, PieceBytes(request));
         int status = Execute(request, _done, length);
         _done += length;
         if (status < 0 || _done == request.LengthBytes)
         {
             _done = 0;
-            _waitingFirst = request.NextWaiting;
-            request.NextWaiting = null;
+            _ = _waiting.TakeFirst();
         }
         else
         {
             request = null!;
         }
 
-        if (_waitingFirst is not null)
+        if (!_waiting.IsEmpty)
         {
             _reactor.Defer(this);
         }
@@ -59,7 +58,7 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
 
     public void Dispose()
     {
-        if (_waitingFirst is not null)
+        if (!_waiting.IsEmpty)
         {
             throw new InvalidOperationException("Requests are in flight.");
         }
@@ -74,19 +73,13 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
     /// <summary>Puts a large request into the list.</summary>
     protected void Wait(BlockRequest request)
     {
-        request.NextWaiting = null;
-        if (_waitingFirst is null)
+        if (_waiting.IsEmpty)
         {
-            _waitingFirst = request;
             _done = 0;
             _reactor.Defer(this);
         }
-        else
-        {
-            _waitingLast!.NextWaiting = request;
-        }
 
-        _waitingLast = request;
+        _waiting.Append(request);
     }
 
     protected static long PieceBytes(BlockRequest request) => request.HasData ? DataPieceBytes : RangePieceBytes;

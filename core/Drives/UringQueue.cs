@@ -48,7 +48,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
 
     private bool _polls, _zeroByFallocate = true, _scheduled;
     private int _freeSlot, _parkedFirst = NoSlot, _parkedLast = NoSlot, _inFlight;
-    private BlockRequest? _waitingFirst, _waitingLast;
+    private RequestList _waiting;
 
     /// <summary>Opens it, on the reactor's thread.</summary>
     /// <param name="drive">The drive.</param>
@@ -112,9 +112,9 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
         {
             request.Complete(status);
         }
-        else if (_waitingFirst is not null || _freeSlot == NoSlot || !TryStart(request))
+        else if (!_waiting.IsEmpty || _freeSlot == NoSlot || !TryStart(request))
         {
-            Wait(request);
+            _waiting.Append(request);
         }
     }
 
@@ -142,7 +142,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
                 break;
         }
 
-        if (_waitingFirst is not null || _parkedFirst != NoSlot)
+        if (!_waiting.IsEmpty || _parkedFirst != NoSlot)
         {
             Pump();
         }
@@ -157,7 +157,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
 
     public void Dispose()
     {
-        if (_inFlight != 0 || _waitingFirst is not null)
+        if (_inFlight != 0 || !_waiting.IsEmpty)
         {
             throw new InvalidOperationException($"Requests to {_drive.Name} are in flight.");
         }
@@ -502,21 +502,6 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
         _parkedLast = index;
     }
 
-    private void Wait(BlockRequest request)
-    {
-        request.NextWaiting = null;
-        if (_waitingFirst is null)
-        {
-            _waitingFirst = request;
-        }
-        else
-        {
-            _waitingLast!.NextWaiting = request;
-        }
-
-        _waitingLast = request;
-    }
-
     /// <summary>Issues what is parked, then what waits, as far as there is room.</summary>
     private void Pump()
     {
@@ -533,16 +518,12 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
             _parkedFirst = next;
         }
 
-        while (_waitingFirst is BlockRequest request && _freeSlot != NoSlot)
+        // Out of the list first: a request that completes at once may be submitted again inside its completion.
+        while (_freeSlot != NoSlot && _waiting.TakeFirst() is { } request)
         {
-            // Out of the list first: a request that completes at once may be submitted again inside its completion.
-            _waitingFirst = request.NextWaiting;
-            request.NextWaiting = null;
             if (!TryStart(request))
             {
-                request.NextWaiting = _waitingFirst;
-                _waitingLast = _waitingFirst is null ? request : _waitingLast;
-                _waitingFirst = request;
+                _waiting.PutBack(request);
                 return;
             }
         }

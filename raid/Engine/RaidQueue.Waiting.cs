@@ -9,7 +9,7 @@ namespace Polyblk.Raid.Engine;
 internal abstract unsafe partial class RaidQueue
 {
     /// <summary>Whether anything waits for room, so that new requests must line up.</summary>
-    protected bool HasBacklog => _waitingFirst is not null || _stalledFirst is not null;
+    protected bool HasBacklog => !_waiting.IsEmpty || _stalledFirst is not null;
 
     /// <summary>The control task: the superblocks say dirty, writes may start.</summary>
     internal void OpenWrites()
@@ -21,7 +21,7 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>The control task wants to mark the array clean. Returns whether this queue is idle; its writes are then closed.</summary>
     internal bool TryCloseWrites()
     {
-        if (WritesInFlight != 0 || _waitingFirst is not null)
+        if (WritesInFlight != 0 || !_waiting.IsEmpty)
         {
             return false;
         }
@@ -33,14 +33,12 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>The control task: the superblocks changed; acknowledge what was held back.</summary>
     internal void ReleaseHeld()
     {
-        BlockRequest? request = _heldFirst;
-        _heldFirst = _heldLast = null;
-        while (request is not null)
+        // What is held back meanwhile waits for the next time.
+        RequestList held = _held;
+        _held = default;
+        while (held.TakeFirst() is { } request)
         {
-            BlockRequest? next = request.NextWaiting;
-            request.NextWaiting = null;
             Acknowledge(request, request.Status);
-            request = next;
         }
     }
 
@@ -55,20 +53,7 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>Puts a request at the end of the waiting list.</summary>
-    protected void Enqueue(BlockRequest request)
-    {
-        request.NextWaiting = null;
-        if (_waitingFirst is null)
-        {
-            _waitingFirst = request;
-        }
-        else
-        {
-            _waitingLast!.NextWaiting = request;
-        }
-
-        _waitingLast = request;
-    }
+    protected void Enqueue(BlockRequest request) => _waiting.Append(request);
 
     /// <summary>Acknowledges a write, or holds it back while the superblocks do not know of a failure.</summary>
     protected void FinishWrite(BlockRequest request, int status)
@@ -80,17 +65,7 @@ internal abstract unsafe partial class RaidQueue
         }
 
         request.Status = status;
-        request.NextWaiting = null;
-        if (_heldFirst is null)
-        {
-            _heldFirst = request;
-        }
-        else
-        {
-            _heldLast!.NextWaiting = request;
-        }
-
-        _heldLast = request;
+        _held.Append(request);
     }
 
     private void Acknowledge(BlockRequest request, int status)
@@ -132,14 +107,11 @@ internal abstract unsafe partial class RaidQueue
                 operation.NextOp = null;
                 Continue(operation);
             }
-            else if (_waitingFirst is { } request)
+            else if (_waiting.TakeFirst() is { } request)
             {
-                _waitingFirst = request.NextWaiting;
                 if (!Start(request))
                 {
-                    request.NextWaiting = _waitingFirst;
-                    _waitingFirst = request;
-                    _waitingLast = request.NextWaiting is null ? request : _waitingLast;
+                    _waiting.PutBack(request);
                     return;
                 }
             }

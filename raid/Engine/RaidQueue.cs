@@ -32,8 +32,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private readonly int _maxSegments;
     private TransferOp? _freeOperations;
     private TransferOp? _stalledFirst, _stalledLast;
-    private BlockRequest? _waitingFirst, _waitingLast;
-    private BlockRequest? _heldFirst, _heldLast;
+    private RequestList _waiting;
+    private RequestList _held;
     private bool _pumpScheduled;
     private bool _writesOpen;
     private bool _closing;
