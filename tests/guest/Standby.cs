@@ -11,14 +11,14 @@ public static class StandbyExtensions
     private static readonly string s_built = Path.Combine(RigPaths.Repository, "artifacts", "bin");
 
     /// <summary>
-    /// Adds the command line that was compiled ahead of time, and what runs its commands without a start for each (the test's project refers to
-    /// precompiled and standby). Returns what a script has to begin with.
+    /// Adds the command line, and what runs its commands without a start for each (the test's project refers to eng/precompiled and standby). The
+    /// script begins with <c>. /rig/standby.sh</c>.
     /// </summary>
     public static GuestBuilder PolyblkStandingBy(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
         return builder
-            .Polyblk(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"))
+            .Polyblk()
             .Program("Polyblk.GuestStandby")
             .File(Path.Combine(RigPaths.Repository, "tests", "guest", "standby", "standby.sh"), "/rig/standby.sh");
     }
