@@ -1,7 +1,8 @@
 # Processes that stand by to run commands (busybox sh, after lib.sh): see Program.cs beside this. Sourced by guest scripts.
 
-# Neither the profile of what is compiled nor the protection of what was compiled is worth its price in an emulated guest.
-export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0
+# What the runtime does for programs that run longer is not worth its price in an emulated guest: profiles of what is compiled, protection of
+# what was compiled, and compiling it again after few (now 1024, hexadecimal) calls.
+export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 DOTNET_TC_CallCountThreshold=400
 # What waits for every processor to pass through the scheduler (devices that come and go) must not wait for an emulator.
 echo 1 >/sys/kernel/rcu_expedited
 standbys=0 spares='' commander='' serving='' server='' state=''
