@@ -10,6 +10,7 @@
 
 using System.Globalization;
 using System.Reflection;
+using System.Text;
 
 if (args.Length > 0)
 {
@@ -21,8 +22,8 @@ if (args.Length > 0)
 while (Console.In.ReadLine() is { } line)
 {
     string[] words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-    using var output = new StreamWriter(words[0]) { AutoFlush = true };
-    using StreamWriter errors = words[1] == words[0] ? output : new StreamWriter(words[1]) { AutoFlush = true };
+    using StreamWriter output = Open(words[0]);
+    using StreamWriter errors = words[1] == words[0] ? output : Open(words[1]);
     Console.SetOut(output);
     Console.SetError(errors);
     int status = Run(words[3..]);
@@ -30,6 +31,9 @@ while (Console.In.ReadLine() is { } line)
     File.WriteAllText(unfinished, status.ToString(CultureInfo.InvariantCulture) + "\n");
     File.Move(unfinished, words[2], overwrite: true);
 }
+
+// Whoever waits for something in the file finds whole lines there.
+static StreamWriter Open(string path) => new(path, append: false, new UTF8Encoding(false), bufferSize: 1 << 20) { AutoFlush = true };
 
 static int Run(string[] command)
 {

@@ -27,13 +27,25 @@ order() {
   echo "$1 $2 /tmp/standby.$ordered.status $(shift 2; echo "$*")" >/tmp/standby.$ordered.in
 }
 
+# appears PROCESS FILE...: waits until one of the files has something in it or the process has ended, at most 400 seconds. (A program that is
+# started for every look, as 'within' does, costs more than the looking.)
+appears() {
+  appearing=$1
+  shift
+  for turn in $(seq 4000); do
+    for file; do [ ! -s $file ] || return 0; done
+    [ -d /proc/$appearing ] || return 1
+    usleep 100000
+  done
+  return 1
+}
+
 # answer NUMBER: waits for the end of the command and returns its status.
 answer() {
   eval answering=\$standby_pid_$1
-  within 400 sh -c "test -f /tmp/standby.$1.status || ! test -d /proc/$answering"
-  [ -f /tmp/standby.$1.status ] && return "$(cat /tmp/standby.$1.status)"
-  cat /tmp/standby.$1.log
-  return 99
+  appears $answering /tmp/standby.$1.status || { cat /tmp/standby.$1.log; return 99; }
+  read -r answered </tmp/standby.$1.status
+  return $answered
 }
 
 # run_here PROGRAM ARGUMENT...: runs a command in a process that is kept for that, as if it were started.
@@ -67,7 +79,7 @@ serve() {
   shift
   rm -f /tmp/$name.ready /tmp/$name.err
   order $serving /tmp/$name.ready /tmp/$name.err polyblk $state serve $name --json "$@"
-  within 400 sh -c "test -s /tmp/$name.ready || test -f /tmp/standby.$serving.status || ! test -d /proc/$server"
+  appears $server /tmp/$name.ready /tmp/standby.$serving.status
   [ -s /tmp/$name.ready ] && return 0
   cat /tmp/$name.err
   return 1
@@ -87,4 +99,16 @@ kill_server() {
   kill -9 $server
   wait $server
   server=
+}
+
+# requests DISK: sets $requests to how many the disk has done; more DISK COUNT: waits until it has done so many more.
+requests() { read -r requests _ _ _ writes _ </sys/block/$1/stat; requests=$((requests + writes)); }
+more() {
+  requests $1
+  enough=$((requests + $2))
+  for turn in $(seq 4000); do
+    requests $1
+    [ $requests -lt $enough ] || return 0
+    usleep 100000
+  done
 }

@@ -38,7 +38,7 @@ public sealed class UblkGuestTests
             "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
             "own-device-reason", "stop-idle",
             "fstrim-xfs", "stop-mounted-xfs", "fsck-xfs", "tree-xfs",
-            "crash", "crash-same-device-1", "all-tags", "crash-all-tags", "delete-live", "delete-orphan", "no-device",
+            "crash", "crash-same-device-1", "crash-same-device-2", "all-tags", "crash-all-tags", "delete-live", "delete-orphan", "no-device",
             "stop-open-reason", "handover-data", "drain-holds", "drain-releases",
             "array-raid5", "reconstruct-raid5", "degraded-raid5", "health-raid5",
             "unprivileged", "stop-unprivileged", "cycle-100", "devices-left", "done",

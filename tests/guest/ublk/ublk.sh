@@ -21,19 +21,31 @@ launch() {
   eval host_pid=\$host_pid_$host
   in=/tmp/host$host.in
   out=/tmp/host$host.out
-  within 300 sh -c "grep -q '^UP' $out || ! test -d /proc/$host_pid"
-  grep -q '^UP' $out || { cat $out; fail launch "$(tail -n 1 $out)"; return 1; }
+  hears UP || { cat $out; fail launch "$(tail -n 1 $out)"; return 1; }
   [ -n "$spare_host" ] || { begin_host; spare_host=$hosts; }
+}
+
+# hears ANSWER: waits until the server has answered; fails when it said something else or has ended.
+hears() {
+  for turn in $(seq 3000); do
+    while read -r said; do
+      case $said in "$1"*) return 0 ;; ERROR*) return 1 ;; esac
+    done <$out
+    [ -d /proc/$host_pid ] || return 1
+    usleep 100000
+  done
+  return 1
 }
 
 # tell ANSWER LINE: sends a line to the server, which is started when none runs, and waits for its answer.
 tell() {
-  [ -n "$host_pid" ] && test -d /proc/$host_pid || launch
+  [ -n "$host_pid" ] && [ -d /proc/$host_pid ] || launch
   : >$out
   echo "$2" >$in
-  within 300 grep -qE "^($1|ERROR)" $out
+  hears "$1"
+  heard=$?
   cat $out
-  grep -q "^$1" $out
+  return $heard
 }
 
 # start DRIVE OPTION...: serves a volume; sets $dev when it is ready.
@@ -180,20 +192,18 @@ command_line() {
   rm -r /tmp/volume /tmp/pb
 }
 
-# crash_under_load NAME DRIVE OPTION...: kill -9, twice if time allows, while fio writes and verifies; it must only wait.
+# crash_under_load NAME DRIVE OPTION...: kill -9, twice, while fio writes and verifies; it must only wait.
 crash_under_load() {
   crash_name=$1
   drive=$2
   shift 2
   start $drive "$@" || return
   first=$dev
-  fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=4M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=16M \
+  fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=3M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=16M \
     --verify=crc32c --verify_fatal=1 --randseed=11 --rate_iops=30 >/tmp/fio.out 2>&1 &
   load=$!
   for round in 1 2; do
-    sleep 2
-    # On a fast machine the load may be done before the second crash.
-    [ $round = 2 ] && ! test -d /proc/$load && break
+    more ${dev#/dev/} 30
     crash
     usleep 500000
     test -d /proc/$load || { fail $crash_name-load "fio ended before the crash: $(tail -n 3 /tmp/fio.out)"; return; }
@@ -349,10 +359,10 @@ array_crash() {
   stock 2
   check create-raid5 polyblk volume create data --level raid5 --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
   serve_data --queues 2 || return
-  written="--filename=$dev --bsrange=4k-64k --size=4M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
+  written="--filename=$dev --bsrange=4k-64k --size=3M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
   fio --name=load --rw=randwrite $written --rate_iops=30 >/tmp/fio.out 2>&1 &
   load=$!
-  sleep 2
+  more ${dev#/dev/} 20
   kill_server
   test -d /proc/$load && pass raid5-crash-load || fail raid5-crash-load "fio ended before the crash"
   take_spare

@@ -1,4 +1,5 @@
-# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh and standby.sh). The test sets $levels and $parts.
+# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh and standby.sh). The test sets $levels, $parts
+# and $kills, how often the target is killed under a vhost-vdpa load.
 
 # volume NAME LEVEL COUNT SIZE OPTION...: a volume of sparse files in memory.
 volume() {
@@ -25,10 +26,6 @@ fresh() { echo 3 >/proc/sys/vm/drop_caches; }
 
 # nothing_left PREFIX: no disk, no device, nothing on the bus.
 nothing_left() { equal $1-nothing-left "$(ls /dev/vd[a-z] /sys/bus/vdpa/devices /dev/vduse 2>/dev/null | grep -v : | xargs)" control; }
-
-# requests DISK: how many the disk has done; more DISK COUNT: waits until it has done so many more.
-requests() { awk '{ print $1 + $5 }' /sys/block/$1/stat; }
-more() { within 400 sh -c "[ \$(awk '{ print \$1 + \$5 }' /sys/block/$1/stat) -ge $(($(requests $1) + $2)) ]"; }
 
 # What is said before anything is there, and to whom it is not allowed.
 refusals() {
@@ -216,7 +213,7 @@ packed() {
 vhost() {
   modules
   modprobe vhost_vdpa
-  stock 2
+  stock $kills
   standby
   client=$standby
   null_disks 20000000
@@ -247,7 +244,7 @@ vhost() {
   within 200 sh -c "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q vhost-vdpa-0"
   refuse stop-in-use polyblk volume stop vm
   because stop-in-use-reason 'has it open'
-  for kill in 1 2; do
+  for kill in $(seq $kills); do
     more nullb0 100
     kill_server
     check serve-vhost-$kill serve vm --frontend vduse --attach vhost --queues 2
