@@ -1,7 +1,7 @@
 // The frontend against real kernels: one boot for each, with many checks. The guest serves itself; what is checked is in vduse.sh.
 //
 // Every level, the file systems and their recovery are seen on one kernel, packed rings and the refusals on the other: there the kernels do
-// not differ. Both run RAID 5, kills under a load of vhost-vdpa, and the search for leaks.
+// not differ. Both run RAID 5, kills under a load of vhost-vdpa, and the search for leaks. ./test --extended does everything on both.
 
 using Polyblk.Machine;
 
@@ -10,17 +10,24 @@ namespace Polyblk.GuestRig.Tests;
 public sealed class VduseGuestTests
 {
     private const string LibBlkio = "/usr/lib/x86_64-linux-gnu/libblkio.so.1";
+    private static readonly string[] s_levels = ["raid0", "raid1", "raid5", "raid6"];
+    private static readonly string[] s_parts = ["refusals", "arrays", "filesystems", "packed", "vhost", "leaks"];
     private static readonly string s_folder = Path.Combine(RigPaths.Repository, "tests", "guest", "vduse");
 
     [Fact]
-    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, kills: 1, ["raid0", "raid1", "raid5", "raid6"], "arrays", "filesystems", "vhost", "leaks");
+    public Task Linux_6_12() => RunAsync(GuestKernel.Linux612, kills: 1, s_levels, "arrays", "filesystems", "vhost", "leaks");
 
     [Fact]
     public Task Linux_7_3() => RunAsync(GuestKernel.Linux73, kills: 2, ["raid5"], "refusals", "arrays", "packed", "vhost", "leaks");
 
     private static async Task RunAsync(GuestKernel kernel, int kills, string[] levels, params string[] parts)
     {
-        // For work on one part: others are left out or added.
+        if (Environment.GetEnvironmentVariable("POLYBLK_TEST_EXTENDED") == "1")
+        {
+            (kills, levels, parts) = (2, s_levels, s_parts);
+        }
+
+        // For work on one part.
         string[] chosen = Environment.GetEnvironmentVariable("POLYBLK_VDUSE_PARTS")?.Split(' ') ?? parts;
         GuestResult result = await new GuestVmBuilder("vduse", kernel)
             .Memory(3072)
