@@ -71,16 +71,19 @@ internal sealed class BackendInflight : IDisposable
         return new BackendInflight(mapping, description.num_queues, description.queue_size);
     }
 
-    /// <summary>The region of a queue.</summary>
-    /// <exception cref="ArgumentException">The buffer has none for it.</exception>
-    public InflightLog LogOf(int queue, int size, bool packed)
+    /// <summary>
+    /// The region of a queue. Null when there is none that is large enough: QEMU asks for a buffer of the device's queue-size, and 10.0.13 lets
+    /// the guest's firmware set up a larger ring (256 entries where queue-size is 128).
+    /// </summary>
+    /// <exception cref="ArgumentException">What the region holds is not for such a queue.</exception>
+    public InflightLog? LogOf(int queue, int size, bool packed)
     {
         if (queue >= Queues || size > QueueSize)
         {
-            throw new ArgumentException($"the inflight buffer has {Queues} regions of {QueueSize} entries, none for queue {queue} with {size}");
+            return null;
         }
 
-        // A driver may use fewer entries than the buffer was made for (firmware does); regions keep their distance.
+        // A driver may use fewer entries than the buffer was made for; regions keep their distance.
         return new InflightLog(_mapping, queue * InflightLog.RegionBytes(QueueSize, packed), size, packed);
     }
 
