@@ -192,7 +192,8 @@ command_line() {
   rm -r /tmp/volume /tmp/pb
 }
 
-# crash_under_load NAME DRIVE OPTION...: kill -9, twice, while fio writes and verifies; it must only wait.
+# crash_under_load NAME DRIVE OPTION...: kill -9, twice, while fio writes and verifies; it must only wait. (Pauses make the load last: a rate
+# would be caught up with after each crash.)
 crash_under_load() {
   crash_name=$1
   drive=$2
@@ -200,7 +201,7 @@ crash_under_load() {
   start $drive "$@" || return
   first=$dev
   fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=3M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=16M \
-    --verify=crc32c --verify_fatal=1 --randseed=11 --rate_iops=30 >/tmp/fio.out 2>&1 &
+    --verify=crc32c --verify_fatal=1 --randseed=11 --thinktime=25000 >/tmp/fio.out 2>&1 &
   load=$!
   for round in 1 2; do
     more ${dev#/dev/} 30
@@ -360,7 +361,7 @@ array_crash() {
   check create-raid5 polyblk volume create data --level raid5 --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
   serve_data --queues 2 || return
   written="--filename=$dev --bsrange=4k-64k --size=3M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
-  fio --name=load --rw=randwrite $written --rate_iops=30 >/tmp/fio.out 2>&1 &
+  fio --name=load --rw=randwrite $written --thinktime=25000 >/tmp/fio.out 2>&1 &
   load=$!
   more ${dev#/dev/} 20
   kill_server

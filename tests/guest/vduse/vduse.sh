@@ -144,8 +144,8 @@ filesystems() {
   fresh
   equal tree-after-hand-over "$(tree /mnt/tree)" "$want"
 
-  # The load is made to last for as long as two kills take.
-  fio --name=load --filename=/mnt/load --size=12m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --rate_iops=500 \
+  # Pauses make the load last for two kills: a rate would be caught up with after the first one.
+  fio --name=load --filename=/mnt/load --size=8m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --thinktime=64000 --thinktime_blocks=32 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=9 >/tmp/load 2>&1 &
   load=$!
   for kill in 1 2; do
