@@ -9,6 +9,7 @@ using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Core.Interop;
 using Polyblk.Machine;
 using Spectre.Console;
 
@@ -22,7 +23,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
     // What the methods are made with; one that is not installed here has a row that says so.
     private static readonly string[] s_programs =
-        ["qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "mkfs.ext4", "mkfs.xfs", "mount", "umount", "blkdiscard", "blockdev"];
+        ["qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "setpriv", "mkfs.ext4", "mkfs.xfs", "mount", "umount", "blkdiscard", "blockdev"];
 
     /// <summary>Where scratch files that nobody sized stay small enough for the machine's memory.</summary>
     private const string DefaultMemberSize = "48MiB";
@@ -173,7 +174,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     private GuestBuilder Describe(string command, IReadOnlyList<string> jobFiles)
     {
         GuestBuilder builder = guest.Builder("compare").Polyblk(AppContext.BaseDirectory.TrimEnd('/')).Programs("fio");
-        foreach (string program in s_programs.Where(p => HostProgram.TryFind(p) is not null))
+        foreach (string program in s_programs.Where(p => ProgramPath.TryFind(p) is not null))
         {
             builder.Programs(program);
         }

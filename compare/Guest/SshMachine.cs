@@ -5,6 +5,8 @@ using System.ComponentModel;
 using System.Diagnostics;
 using System.Text;
 using Polyblk.Compare.Methods;
+using Polyblk.Core.Interop;
+using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
@@ -28,7 +30,7 @@ public sealed class SshMachine(string destination, string program = "ssh") : IGu
     public IReadOnlyList<int> ProcessIds => [];
 
     /// <summary>Whether ssh is installed; whether it gets there is seen when it is used.</summary>
-    public static MethodAvailability Check() => ChildProcess.FindProgram("ssh") is not null
+    public static MethodAvailability Check() => ProgramPath.TryFind("ssh") is not null
         ? MethodAvailability.Yes
         : new MethodAvailability(false, "ssh is not installed", ["apt-get install openssh-client"]);
 
@@ -90,10 +92,10 @@ public sealed class SshMachine(string destination, string program = "ssh") : IGu
     {
         try
         {
-            return Process.Start(new ProcessStartInfo(program, ["-o", "BatchMode=yes", "-T", "--", destination, "sh -s"])
+            return BoundProcess.Start(new ProcessStartInfo(program, ["-o", "BatchMode=yes", "-T", "--", destination, "sh -s"])
             {
                 RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
-            })!;
+            });
         }
         catch (Win32Exception e)
         {

@@ -67,7 +67,16 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     /// <summary>Ends the child with its last user.</summary>
     public async ValueTask RemoveUserAsync()
     {
-        if (--_users == 0 && _child is not null)
+        if (--_users == 0)
+        {
+            await SuspendAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Ends the child in order until it is started again.</summary>
+    public async Task SuspendAsync()
+    {
+        if (_child is not null)
         {
             await _child.DisposeAsync().ConfigureAwait(false);
             _child = null;
@@ -100,6 +109,12 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
 
     private async Task CreateAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
+        if (scratch.Volume is ComparedVolume theirs)
+        {
+            theirs.Record(scratch.StateDirectory, volume);
+            return;
+        }
+
         int members = level == "none" ? 1 : scratch.Members;
         string[] drives = [.. Enumerable.Range(0, members).Select(i => $"file:{scratch.PathOf($"{volume}-member{i}.img")},size={scratch.MemberBytes}")];
         await using ChildProcess child = Run(
@@ -155,7 +170,8 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     }
 
     private IEnumerable<string> Arguments(ScratchSpace scratch, ServerExport export, int index) =>
-        ["--frontend", export.Frontend, .. export.HasSocket ? new[] { "--socket", scratch.PathOf($"{volume}{index}.sock") } : [], .. export.Options];
+        ["--frontend", export.Frontend, .. export.HasSocket ? new[] { "--socket", scratch.PathOf($"{volume}{index}.sock") } : [],
+            .. scratch.Volume?.Kept is null ? [] : new[] { "--read-only" }, .. export.Options];
 
     private ChildProcess Run(string[] command, IReadOnlyList<int> cpus)
     {
