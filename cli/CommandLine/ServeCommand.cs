@@ -165,7 +165,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
                 await server.StopAsync(request.Force ? StopMode.Force : StopMode.IfIdle, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true };
             case "resize":
-                await server.ResizeAsync(request.SizeBytes, cancellation).ConfigureAwait(false);
+                await server.ResizeAsync(request.SizeBytes, request.Force, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:
                 return new ControlResponse
@@ -181,7 +181,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
     {
         try
         {
-            await (server?.ResizeAsync(null, CancellationToken.None) ?? Task.CompletedTask).ConfigureAwait(false);
+            await (server?.ResizeAsync(null, mayShrink: false, CancellationToken.None) ?? Task.CompletedTask).ConfigureAwait(false);
         }
         catch (CliException e)
         {

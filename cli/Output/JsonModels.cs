@@ -164,7 +164,7 @@ internal sealed record ControlRequest
     /// <summary><c>show</c>, <c>stop</c> or <c>resize</c>.</summary>
     public required string Command { get; init; }
 
-    /// <summary>For <c>stop</c>: also when somebody uses it.</summary>
+    /// <summary>For <c>stop</c>: also when somebody uses it. For <c>resize</c>: also to a smaller size.</summary>
     public bool Force { get; init; }
 
     /// <summary>For <c>resize</c>: the new size, or null to read the drives' sizes again.</summary>

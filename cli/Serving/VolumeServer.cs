@@ -180,13 +180,21 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
     }
 
-    /// <summary>Takes a new size (null: reads the drives' sizes again) and tells every consumer.</summary>
-    public async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)
+    /// <summary>Takes a new size (null: all that the drives give) and tells every consumer.</summary>
+    /// <exception cref="CliException">The size is not possible, or is smaller and must not be.</exception>
+    public async Task ResizeAsync(long? sizeBytes, bool mayShrink, CancellationToken cancellation)
     {
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            await _volume!.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
+            if (sizeBytes < _volume!.Device.SizeBytes && !mayShrink)
+            {
+                throw CliException.Refused(
+                    $"Volume '{_record.Name}' has {ByteSize.FormatRounded(_volume.Device.SizeBytes)}: less would cut off the end of what is on it. "
+                    + "Make the file system smaller first, then use --force.");
+            }
+
+            await _volume.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
                 await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);

@@ -40,8 +40,28 @@ internal sealed class SingleDriveVolume(IBlockDevice drive, bool isVolatile) : O
 
     public override Output.ArrayJson? GetArray() => null;
 
-    public override Task ResizeAsync(long? sizeBytes, CancellationToken cancellation) => throw CliException.Refused(
-        "A volume of level 'none' has the size of its drive. Grow the drive; the new size is taken over when the volume is served again.");
+    public override async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)
+    {
+        if (sizeBytes is not null)
+        {
+            throw CliException.Refused(
+                "A volume of level 'none' has the size of its drive. Grow the drive (lvextend, truncate), then resize the volume without --size.");
+        }
+
+        if (drive is not FileDrive file)
+        {
+            throw CliException.Refused($"{drive.Name} keeps its size until this process ends: serve a volume of another size instead.");
+        }
+
+        try
+        {
+            await file.RefreshSizeAsync().ConfigureAwait(false);
+        }
+        catch (DriveException e)
+        {
+            throw new CliException(ExitCode.Refused, e.Message, e);
+        }
+    }
 
     public override ValueTask DisposeAsync() => drive.DisposeAsync();
 }

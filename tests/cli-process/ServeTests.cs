@@ -192,8 +192,32 @@ public sealed class ServeTests : IDisposable
 
         RunOutput tooLarge = _sandbox.Run("volume", "resize", "data", "--size", "1TiB");
         Assert.Equal(4, tooLarge.ExitCode);
+        RunOutput smaller = _sandbox.Run("volume", "resize", "data", "--size", "16MiB");
+        Assert.Equal(4, smaller.ExitCode);
+        Assert.Contains("--force", smaller.Errors, StringComparison.Ordinal);
         JsonElement listed = Assert.Single(_sandbox.Must("volume", "list", "--json").Json.EnumerateArray());
         Assert.Equal(32L << 20, listed.GetProperty("sizeBytes").GetInt64());
+    }
+
+    [Fact]
+    public void AGrownDriveOfLevelNoneIsTakenOver()
+    {
+        _sandbox.Must("volume", "create", "data", "--level", "none", Member("data", 0));
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient client = Attach(serve.Socket());
+        long before = client.CapacityBytes;
+        using (var file = new FileStream(_sandbox.PathOf("data0.img"), FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        {
+            file.SetLength(before * 2);
+        }
+
+        RunOutput sized = _sandbox.Run("volume", "resize", "data", "--size", "1GiB");
+        Assert.Equal(4, sized.ExitCode);
+        Assert.Contains("Grow the drive", sized.Errors, StringComparison.Ordinal);
+        _sandbox.Must("volume", "resize", "data");
+        Assert.True(client.WaitForConfigChange(10_000));
+        client.ReadConfig();
+        Assert.Equal(before * 2, client.CapacityBytes);
     }
 
     [Fact]

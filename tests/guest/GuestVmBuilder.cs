@@ -19,7 +19,7 @@ public static class GuestBuilderExtensions
     public static GuestBuilder Polyblk(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        return builder.Polyblk(RigPaths.CommandLineFolder);
+        return builder.Polyblk(RigPaths.ProgramFolder);
     }
 
     /// <summary>

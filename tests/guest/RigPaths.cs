@@ -11,8 +11,8 @@ public static class RigPaths
     /// <summary>The repository's folder: the nearest one above the running program that holds Frontends.sln.</summary>
     public static string Repository { get; } = FindRepository();
 
-    /// <summary>The published or built folder of the command line program, for guests that run it.</summary>
-    public static string CommandLineFolder => Path.Combine(Repository, "artifacts", "bin", "Polyblk.Cli", "release");
+    /// <summary>The folder of the program as it is run: compiled ahead of time, because in an emulated guest the compiler is most of a start.</summary>
+    public static string ProgramFolder => Path.Combine(Repository, "artifacts", "polyblk");
 
     /// <summary>Finds a program by name as root's shell would, or throws with what to do.</summary>
     public static string Program(string name) => ProgramPath.TryFind(name)

@@ -120,7 +120,7 @@ internal sealed class TestVolume : IDisposable
 
     private ProcessStartInfo StartInfo(IEnumerable<string> arguments)
     {
-        string program = Path.Combine(RigPaths.CommandLineFolder, "polyblk.dll");
+        string program = Path.Combine(RigPaths.ProgramFolder, "polyblk.dll");
         return new ProcessStartInfo("dotnet", [program, "--state", Path.Combine(_folder, "state"), .. arguments])
         {
             RedirectStandardOutput = true,

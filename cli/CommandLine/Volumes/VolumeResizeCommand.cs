@@ -10,13 +10,18 @@ namespace Polyblk.Cli.CommandLine.Volumes;
 internal sealed class VolumeResizeCommand : ICliCommand
 {
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
-    private readonly Option<long?> _size = CommandSettings.Size("--size", "The new size. [default: all that the drives give now]");
+    private readonly Option<long?> _size = CommandSettings.Size("--size", "The new size. [default: all that the drives give]");
+    private readonly Option<bool> _force = new("--force") { Description = "Also to a smaller size: what lies beyond it cannot be reached any more." };
 
     public Command Build()
     {
-        var command = new Command("resize", "Grow a volume while it is served. Growing drives first (lvextend, truncate) makes room.");
+        var command = new Command(
+            "resize",
+            "Grow a volume while it is served: an array up to what its drives gave when it was made, a volume of level none to "
+            + "the size that its drive has now (lvextend, truncate).");
         command.Arguments.Add(_name);
         command.Options.Add(_size);
+        command.Options.Add(_force);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk volume resize data --size 2TiB", "polyblk volume resize data");
         return command;
@@ -28,7 +33,7 @@ internal sealed class VolumeResizeCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         var store = new VolumeStore(directories);
         VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
-        var request = new ControlRequest { Command = "resize", SizeBytes = parsed.GetValue(_size) };
+        var request = new ControlRequest { Command = "resize", SizeBytes = parsed.GetValue(_size), Force = parsed.GetValue(_force) };
         ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
         if (response?.Live is not LiveJson live)
         {

@@ -10,7 +10,7 @@ int rounds = args.Length > 0 ? int.Parse(args[0]) : 5;
 double seconds = args.Length > 1 ? double.Parse(args[1]) : 1;
 string folder = Directory.CreateDirectory(args.Length > 2 ? args[2] : Directory.CreateTempSubdirectory("polyblk-bench-kernel-").FullName).FullName;
 using var script = new StreamReader(typeof(Results).Assembly.GetManifestResourceStream("bench.sh")!);
-string commandLine = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "Polyblk.Cli", "release"));
+string commandLine = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "..", "polyblk"));
 
 await using GuestVm guest = new GuestBuilder("bench-kernel", GuestKernel.Linux73)
     .Memory(3072)

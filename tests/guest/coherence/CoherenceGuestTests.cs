@@ -14,7 +14,7 @@ public sealed class CoherenceGuestTests
         GuestResult result = await new GuestVmBuilder("coherence", GuestKernel.Linux612)
             .Memory(2560)
             .Cpus(4)
-            .Polyblk(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"))
+            .Polyblk()
             .Programs("vdpa", "nbd-client")
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")

@@ -23,7 +23,7 @@ internal sealed class CompareRun : IDisposable
     /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
     public async Task StartAsync(params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(RigPaths.CommandLineFolder, "polyblk.dll"), "compare", "--out", _folder, .. arguments])
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(RigPaths.ProgramFolder, "polyblk.dll"), "compare", "--out", _folder, .. arguments])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

@@ -26,7 +26,7 @@ public sealed class UblkGuestTests
             .Cpus(4)
             .Timeout(TimeSpan.FromMinutes(25))
             .Programs("fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "blockdev", "sha256sum", "mount", "umount", "setpriv")
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"), "/opt/polyblk")
+            .File(RigPaths.ProgramFolder, "/opt/polyblk")
             .Polyblk()
             .File(Path.Combine(s_host, "Polyblk.UblkTestHost.dll"), "/opt/polyblk/Polyblk.UblkTestHost.dll")
             .File(Path.Combine(s_host, "Polyblk.UblkTestHost.runtimeconfig.json"), "/opt/polyblk/Polyblk.UblkTestHost.runtimeconfig.json")

@@ -22,7 +22,7 @@ public sealed class VduseGuestTests
         GuestResult result = await new GuestVmBuilder("vduse", kernel)
             .Memory(3072)
             .Cpus(4)
-            .Polyblk(Path.Combine(RigPaths.Repository, "artifacts", "guest", "polyblk"))
+            .Polyblk()
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.VdpaClient", "release"), "/opt/client")
