@@ -67,7 +67,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All).ConfigureAwait(false);
         }
 
-        if (await new Leftovers(new PolyblkProgram(SelfCommand())).RemoveAsync(_options.Directory(parsed)).ConfigureAwait(false) is string removed)
+        if (await new Leftovers(Self()).RemoveAsync(_options.Directory(parsed)).ConfigureAwait(false) is string removed)
         {
             terminal.Note(removed);
         }
@@ -155,7 +155,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
     private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, CompareGuestRequest guest, ComparedVolume? volume, bool isInMemory, int targetCpus)
     {
-        var program = new PolyblkProgram(SelfCommand());
+        PolyblkProgram program = Self();
         IDeliveryMethod[] all = volume is not null ? [.. new CompareMethods(frontends, program, volume.Level, Math.Max(2, targetCpus)).OfVolume(volume)] :
         [
             .. guest.Vantages.SelectMany(v => v == Vantage.Host
@@ -205,12 +205,17 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     }
 
     /// <summary>How this program was started: its own executable, or dotnet with its assembly.</summary>
-    private static string[] SelfCommand()
+    private static PolyblkProgram Self()
     {
         string executable = Environment.ProcessPath!;
-        return Path.GetFileNameWithoutExtension(executable) == "dotnet"
-            ? [executable, typeof(CompareCommand).Assembly.Location]
-            : [executable];
+        string[] command = Path.GetFileNameWithoutExtension(executable) == "dotnet" ? [executable, typeof(CompareCommand).Assembly.Location] : [executable];
+        return new PolyblkProgram(command, async arguments =>
+        {
+            await using var output = new StringWriter(CultureInfo.InvariantCulture);
+            await using var errors = new StringWriter(CultureInfo.InvariantCulture);
+            int exitCode = await CliProgram.RunAsync(arguments, output, errors).ConfigureAwait(false);
+            return (exitCode, output.ToString(), errors.ToString());
+        });
     }
 
     private static async Task<ComparisonResults> RunWithProgressAsync(

@@ -29,6 +29,11 @@ internal sealed class CompareOptions
         HelpName = "FILE", Description = "Run this fio job file as a workload, on every method that fio drives. May be given several times; alone it replaces the preset.", Arity = ArgumentArity.ZeroOrMore,
     };
 
+    private readonly Option<string?> _workloads = new("--workloads")
+    {
+        HelpName = "WORD,...", Description = "Only workloads whose name contains one of the words, such as randread or qd32.",
+    };
+
     private readonly Option<int> _rounds = new("--rounds")
     {
         HelpName = "N", Description = "How often everything is measured; medians are shown.", DefaultValueFactory = _ => DefaultRounds,
@@ -94,7 +99,7 @@ internal sealed class CompareOptions
     public Argument<string?> Volume => _volume;
 
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_destroyData, _preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
+    public IReadOnlyList<Option> All => [_destroyData, _preset, _quick, _full, _fio, _workloads, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
 
     /// <summary>The two files of --diff; null when it is not given.</summary>
     public (string Before, string After)? Difference(ParseResult parsed) => parsed.GetValue(_diff) is [string before, string after] ? (before, after) : null;
@@ -131,13 +136,17 @@ internal sealed class CompareOptions
         int jobs = parsed.GetValue(_jobs) ?? Math.Max(2, loadCpus);
         Check(jobs is >= 1 and <= 256, "--jobs takes a number from 1 to 256.");
         Workload[] custom = await ReadJobFilesAsync(parsed.GetValue(_fio) ?? [], cancellation).ConfigureAwait(false);
+        Workload[] all = [.. preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), .. custom];
+        string[] words = Words(parsed.GetValue(_workloads));
+        Workload[] wanted = [.. all.Where(w => words.Length == 0 || words.Any(word => w.Name.Contains(word, StringComparison.OrdinalIgnoreCase)))];
+        Check(wanted.Length > 0, $"No workload has one of these words in its name: {string.Join(", ", words)}. There are {string.Join(", ", all.Select(w => w.Name))}.");
         var request = new CompareRequest
         {
-            Workloads = [.. new[] { preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), custom }.SelectMany(w => w).Select(w => Allow(w, volume))],
+            Workloads = [.. wanted.Select(w => Allow(w, volume))],
             IsQuick = custom.Length == 0 && preset is null or "quick",
             Rounds = parsed.GetValue(_rounds),
             RuntimeSeconds = parsed.GetValue(_runtime),
-            Methods = parsed.GetValue(_methods)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
+            Methods = Words(parsed.GetValue(_methods)),
             Restarts = volume?.Kept is null && (parsed.GetValue(_restarts) ?? true),
             SimulatedDrives = volume?.Level == VolumeOpener.NoLevel ? 0 : parsed.GetValue(_simulated),
             SimulatedSpeed = Speed(parsed.GetValue(_speed)!),
@@ -174,6 +183,8 @@ internal sealed class CompareOptions
         Check(request.Members >= least && request.Members <= 64, $"--members takes a number from {least} to 64 with {request.Level}.");
         Check(request.MemberBytes >= SmallestMemberBytes && request.MemberBytes % (1 << 20) == 0, "--member-size takes a multiple of 1MiB from 32MiB.");
     }
+
+    private static string[] Words(string? list) => list?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [];
 
     private static string Speed(string options)
     {

@@ -52,6 +52,13 @@ public interface IDeliveryMethod
     /// </summary>
     object? TurnIn(ScratchSpace scratch) => null;
 
+    /// <summary>Begins what takes long before it can serve, while others are verified. Asked only of methods without turns.</summary>
+    /// <exception cref="MethodException">It does not start; <see cref="StartAsync"/> will say so again.</exception>
+    Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation) => Task.CompletedTask;
+
+    /// <summary>Ends what was begun ahead and never started.</summary>
+    Task AbandonAsync(ScratchSpace scratch) => Task.CompletedTask;
+
     /// <summary>Starts it; it has the turn then.</summary>
     /// <exception cref="MethodException">It does not start; the message says why.</exception>
     Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation);

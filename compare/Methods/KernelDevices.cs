@@ -20,7 +20,7 @@ public static class KernelDevices
             return;
         }
 
-        string list = await Command.RunAsync([.. server.Program.Command, "ublk", "list", "--json", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+        string list = await server.Program.RunAsync("ublk", "list", "--json", "--state", scratch.StateDirectory).ConfigureAwait(false);
         using JsonDocument devices = JsonDocument.Parse(list);
         foreach (JsonElement device in devices.RootElement.EnumerateArray())
         {
@@ -30,7 +30,7 @@ public static class KernelDevices
             if (isNoted || isServers)
             {
                 string number = device.GetProperty("number").GetUInt32().ToString(CultureInfo.InvariantCulture);
-                await Command.RunAsync([.. server.Program.Command, "ublk", "delete", number, "--force", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+                await server.Program.RunAsync("ublk", "delete", number, "--force", "--state", scratch.StateDirectory).ConfigureAwait(false);
             }
         }
     }

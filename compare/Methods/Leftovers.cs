@@ -63,8 +63,8 @@ public sealed partial class Leftovers(PolyblkProgram program)
         (string Device, string File)[] loops = [.. LoopDevices().Where(l => l.File.StartsWith(below, StringComparison.Ordinal))];
         await EachAsync("md array", Arrays([.. loops.Select(l => l.Device)]), array => Command.RunAsync(["mdadm", "--stop", array], CancellationToken.None)).ConfigureAwait(false);
         await EachAsync("loop device", loops.Select(l => l.Device), loop => Command.RunAsync(["losetup", "-d", loop], CancellationToken.None)).ConfigureAwait(false);
-        await EachAsync("ublk device", await UblkDevicesAsync(folder, pid).ConfigureAwait(false), number => Command.RunAsync(
-            [.. program.Command, "ublk", "delete", number, "--force", "--state", Path.Combine(folder, "state")], CancellationToken.None)).ConfigureAwait(false);
+        await EachAsync("ublk device", await UblkDevicesAsync(folder, pid).ConfigureAwait(false), number => program.RunAsync(
+            "ublk", "delete", number, "--force", "--state", Path.Combine(folder, "state"))).ConfigureAwait(false);
         await EachAsync("VDUSE device", KernelDevices.VduseNames(pid).Where(KernelDevices.HasVduse), KernelDevices.RemoveVduseAsync).ConfigureAwait(false);
         if (Directory.Exists(folder))
         {
@@ -110,7 +110,7 @@ public sealed partial class Leftovers(PolyblkProgram program)
 
         try
         {
-            using JsonDocument list = JsonDocument.Parse(await Command.RunAsync([.. program.Command, "ublk", "list", "--json", "--state", state], CancellationToken.None).ConfigureAwait(false));
+            using JsonDocument list = JsonDocument.Parse(await program.RunAsync("ublk", "list", "--json", "--state", state).ConfigureAwait(false));
             return
             [
                 .. list.RootElement.EnumerateArray()

@@ -25,6 +25,16 @@ public sealed class PolyblkMethod(
 
     public object? TurnIn(ScratchSpace scratch) => scratch?.Volume is null ? null : server;
 
+    public Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation) => server.StartAheadAsync(scratch, cancellation);
+
+    public async Task AbandonAsync(ScratchSpace scratch)
+    {
+        if (await server.AbandonAsync().ConfigureAwait(false) && CleanUp is not null)
+        {
+            await CleanUp(scratch).ConfigureAwait(false);
+        }
+    }
+
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);

@@ -64,6 +64,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
     private readonly List<Active> _active = [];
     private readonly Turns _turns = new();
+    private Task _ahead = Task.CompletedTask;
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
     private readonly List<RestartTest> _restarts = [];
@@ -113,9 +114,10 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
     private async Task StartAllAsync(CancellationToken cancellation)
     {
+        _ahead = StartAheadAsync(cancellation);
         foreach (IDeliveryMethod method in plan.Methods)
         {
-            onProgress(new ComparisonProgress(0, TotalRuns, $"starting and verifying {method.Name}"));
+            onProgress(new ComparisonProgress(0, TotalRuns, $"starting {method.Name}"));
             MethodAvailability availability = method.Check();
             MethodRecord record = new() { Name = method.Name, Description = method.Description, Ran = false };
             if (!availability.CanRun)
@@ -125,6 +127,15 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             }
 
             _methods.Add(await TryStartAsync(method, record, cancellation).ConfigureAwait(false));
+        }
+    }
+
+    /// <summary>Servers start one after the other while methods before them are verified; what fails here fails again where it is told.</summary>
+    private async Task StartAheadAsync(CancellationToken cancellation)
+    {
+        foreach (IDeliveryMethod method in plan.Methods.Where(m => m.TurnIn(scratch) is null && m.Check().CanRun).TakeWhile(_ => !cancellation.IsCancellationRequested))
+        {
+            await method.StartAheadAsync(scratch, cancellation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -140,6 +151,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             record = record with { Load = load.Name, Commands = running.Commands };
             LoadEndpoint endpoint = running.Endpoint;
             LoadEndpoint verified = scratch.Volume is null ? endpoint : endpoint with { SizeBytes = Math.Min(endpoint.SizeBytes, MostVerifiedBytes) };
+            onProgress(new ComparisonProgress(0, TotalRuns, $"verifying {method.Name}"));
             string? problem = await load.VerifyAsync(verified, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
             if (problem is not null)
             {
@@ -170,6 +182,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     /// <summary>Takes everything down, the last first. What cannot be taken down is said, and does not keep the others up.</summary>
     private async Task EndAllAsync()
     {
+        await _ahead.ConfigureAwait(false);
+        foreach (IDeliveryMethod method in plan.Methods)
+        {
+            await method.AbandonAsync(scratch).ConfigureAwait(false);
+        }
+
         foreach (Active active in Enumerable.Reverse(_active))
         {
             try
