@@ -323,8 +323,18 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
         }
         else if (request.VectorCount == 1)
         {
-            long inSegment = (long)request.Vectors->Length - slot.Done;
-            FillBuffer(sqe, isRead ? IORING_OP_READ : IORING_OP_WRITE, request.Vectors->Base + slot.Done, Math.Min(length, inSegment));
+            byte* buffer = request.Vectors->Base + slot.Done;
+            length = Math.Min(length, (long)request.Vectors->Length - slot.Done);
+            int pinned = (slot.OnPollRing ? _pollRing! : _ring).Pinned.Find(buffer, (nuint)length);
+            if (pinned >= 0)
+            {
+                FillBuffer(sqe, isRead ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED, buffer, length);
+                sqe->buf_index = (ushort)pinned;
+            }
+            else
+            {
+                FillBuffer(sqe, isRead ? IORING_OP_READ : IORING_OP_WRITE, buffer, length);
+            }
         }
         else
         {

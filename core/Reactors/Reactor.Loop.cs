@@ -91,6 +91,7 @@ public sealed unsafe partial class Reactor
             }
 
             WatchRing(ring!);
+            _pins.AddRing(ring!);
         }
 
         RingNotice = reason;

@@ -36,6 +36,7 @@ public sealed unsafe partial class Reactor : IDisposable
     private readonly Mailbox _mailbox = new();
     private readonly SleepGate _gate = new();
     private readonly TimerHeap _timers = new();
+    private readonly ReactorPins _pins;
     private readonly ManualResetEventSlim _started = new();
     private readonly int _epollFd;
     private readonly int _doorbellFd;
@@ -63,6 +64,7 @@ public sealed unsafe partial class Reactor : IDisposable
     {
         ArgumentNullException.ThrowIfNull(options);
         _options = options;
+        _pins = new ReactorPins(this);
         _epollFd = Libc.epoll_create1(Libc.EPOLL_CLOEXEC);
         _doorbellFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
         if (_epollFd < 0 || _doorbellFd < 0)
@@ -216,6 +218,7 @@ public sealed unsafe partial class Reactor : IDisposable
         AssertCurrent();
         _rings = [.. _rings, ring];
         WatchRing(ring);
+        _pins.AddRing(ring);
     }
 
     /// <summary>Takes a ring out; the caller disposes it, on this thread. Nothing of it may be in flight.</summary>
@@ -223,7 +226,27 @@ public sealed unsafe partial class Reactor : IDisposable
     {
         AssertCurrent();
         _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
+        _pins.RemoveRing(ring);
         _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.DoorbellFd, null);
+    }
+
+    /// <summary>
+    /// Registers memory with this reactor's rings, a piece a turn: operations on it then save looking its pages up. It may be asked for
+    /// several times; the memory stays registered until it was unpinned as often. On the reactor's thread.
+    /// </summary>
+    /// <param name="memory">Memory that is mapped until it is unpinned, and whose pages are not exchanged (see <see cref="PinnedMemory"/>).</param>
+    /// <param name="refused">Told, on this thread and once for each ring, the errno with which the kernel refused; nothing else fails then.</param>
+    public void PinMemory(Memory.MappedRegion memory, Action<int>? refused)
+    {
+        AssertCurrent();
+        _pins.Add(memory, refused);
+    }
+
+    /// <summary>Takes memory out again; see <see cref="PinMemory"/>.</summary>
+    public void UnpinMemory(Memory.MappedRegion memory)
+    {
+        AssertCurrent();
+        _pins.Remove(memory);
     }
 
     /// <summary>Schedules a timer for a time of the monotonic clock, or moves it. On the reactor's thread.</summary>

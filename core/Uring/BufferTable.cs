@@ -2,7 +2,7 @@
 //
 // io_uring has one such table a ring and cannot grow it while it is used. So it is registered once, sparse and at the kernel's largest
 // size (128 KiB of kernel memory), when the first user asks for entries; users then get ranges of it: a ublk queue whose requests the
-// kernel registers by itself (UBLK_F_AUTO_BUF_REG), or a drive that registers buffers of its own with IORING_REGISTER_BUFFERS_UPDATE.
+// kernel registers by itself (UBLK_F_AUTO_BUF_REG), or memory that stays registered (PinnedMemory).
 
 using Polyblk.Core.Block;
 using static Polyblk.Core.Uring.UringAbi;
@@ -50,6 +50,16 @@ public sealed unsafe class BufferTable
         }
 
         return -Errno.ENOSPC;
+    }
+
+    /// <summary>Fills an entry of a reserved range; a null address empties it.</summary>
+    /// <returns>0 or more, or a negative errno: -ENOMEM beyond RLIMIT_MEMLOCK, -EOPNOTSUPP or -EFAULT for memory that cannot be pinned.</returns>
+    internal int Set(int index, byte* address, nuint length)
+    {
+        var vector = new IoVec(address, length);
+        ulong tag = 0;
+        var update = new io_uring_rsrc_update2 { offset = (uint)index, data = (ulong)&vector, tags = (ulong)&tag, nr = 1 };
+        return _ring.Register(IORING_REGISTER_BUFFERS_UPDATE, &update, (uint)sizeof(io_uring_rsrc_update2));
     }
 
     /// <summary>Gives a range back. Its entries must be empty again.</summary>

@@ -47,6 +47,7 @@ public sealed unsafe class IoUring : IDisposable
         _taskrunFlag = (setupFlags & IORING_SETUP_TASKRUN_FLAG) != 0;
         _sqTail = Volatile.Read(ref *memory.SqTail);
         _submitted = _sqTail;
+        Pinned = new PinnedMemory(this);
     }
 
     /// <summary>IORING_SETUP_* flags in force.</summary>
@@ -72,6 +73,9 @@ public sealed unsafe class IoUring : IDisposable
 
     /// <summary>The ring's table of registered buffers.</summary>
     public BufferTable Buffers => _buffers ??= new BufferTable(this);
+
+    /// <summary>The memory that is registered with the ring (see <see cref="Reactors.Reactor.PinMemory"/>).</summary>
+    public PinnedMemory Pinned { get; }
 
     /// <summary>What was obtained, for the log: for example <c>single-issuer, defer-taskrun</c>.</summary>
     public string Features => DescribeFlags(SetupFlags);

@@ -70,6 +70,15 @@ public struct io_uring_rsrc_register
     public ulong resv2, data, tags;
 }
 
+/// <summary>Argument of IORING_REGISTER_BUFFERS_UPDATE.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct io_uring_rsrc_update2
+{
+    public uint offset, resv;
+    public ulong data, tags;
+    public uint nr, resv2;
+}
+
 /// <summary>Constants of the ABI.</summary>
 public static class UringAbi
 {

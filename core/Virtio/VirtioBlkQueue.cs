@@ -35,6 +35,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly long _maxDiscardBytes;
     private readonly long _maxWriteZeroesBytes;
     private readonly MappedRegion _slotMemory;
+    private GuestMemory? _pinned;
 
     private SafeFileHandle? _kick;
     private IVirtqueueNotifier? _call;
@@ -214,6 +215,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         }
 
         ring.DisableKicks();
+        queue.PinMemory(setup.Memory);
         setup.Reactor.Add(queue);
 
         // A predecessor may have died between publishing and notifying.
@@ -250,6 +252,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
             ReplaceKick(null);
             _reactor.Remove(this);
             _blockQueue.Dispose();
+            PinMemory(null);
             _ring.Dispose();
             _slotMemory.Dispose();
         }
@@ -272,6 +275,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
             return;
         }
 
+        PinMemory(memory);
         if (!_ring.TryUseMemory(memory, addresses))
         {
             OnBroken(_ring.Fault, _ring.FaultText);
@@ -320,7 +324,37 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     {
         if (!_stopped)
         {
+            PinMemory(memory);
             _ring.ExtendMemory(memory);
+        }
+    }
+
+    /// <summary>
+    /// Has a table's mappings registered with the rings, and those of the table before let go. What is in both stays registered throughout.
+    /// </summary>
+    private void PinMemory(GuestMemory? memory)
+    {
+        if (!_setup.PinMemory)
+        {
+            return;
+        }
+
+        GuestMemory? before = _pinned;
+        _pinned = memory;
+        foreach (GuestRegion region in memory?.Regions ?? [])
+        {
+            if (region.Mapping.Access == MapAccess.ReadWrite)
+            {
+                _reactor.PinMemory(region.Mapping, _setup.PinRefused);
+            }
+        }
+
+        foreach (GuestRegion region in before?.Regions ?? [])
+        {
+            if (region.Mapping.Access == MapAccess.ReadWrite)
+            {
+                _reactor.UnpinMemory(region.Mapping);
+            }
         }
     }
 

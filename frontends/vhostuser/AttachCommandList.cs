@@ -70,7 +70,7 @@ internal static class AttachCommandList
             $"--libblkio_pre_start_props=queue-size={Math.Min(options.QueueSize, 256)}",
             "--rw=randread", "--bs=4k", "--iodepth=32", "--hipri", "--thread", "--time_based", "--runtime=10",
         ];
-        return new AttachCommand("fio", "Measure without a virtual machine (fio with libblkio).", Join(arguments), arguments);
+        return new AttachCommand("fio", "Measure without a virtual machine (a fio that was built with libblkio; Debian's is not).", Join(arguments), arguments);
     }
 
     private static string Join(IEnumerable<string> arguments) => string.Join(' ', arguments.Select(Quote));

@@ -144,6 +144,8 @@ internal sealed partial class Backend : IDisposable
                 DirtyLog = LogsAll ? _log : null,
                 UsedLogAddress = LogsAll ? queue.UsedLogAddress : null,
                 StartPaused = _paused,
+                PinMemory = _context.Options.PinMemory,
+                PinRefused = OnPinRefused,
             }).GetAwaiter().GetResult();
         }
         catch (Exception e) when (e is IOException or ArgumentException)
@@ -216,6 +218,21 @@ internal sealed partial class Backend : IDisposable
 
     private void UpdateLogging() =>
         WaitAll(_queues, q => q.Live?.SetDirtyLogAsync(LogsAll ? _log : null, LogsAll ? q.UsedLogAddress : null));
+
+    private void OnPinRefused(int errno)
+    {
+        string remedy = errno switch
+        {
+            Core.Block.Errno.ENOMEM => "raise the limit of locked memory (ulimit -l, LimitMEMLOCK= of systemd)",
+            Core.Block.Errno.EOPNOTSUPP or Core.Block.Errno.EFAULT => "share a memfd or huge pages instead of a file",
+            _ => "serve without --pin-memory",
+        };
+        ThreadPool.QueueUserWorkItem(
+            static state => state.Log.LogWarning(
+                "{Session}: the guest's memory is not held (errno {Errno}), I/O goes the ordinary way: {Remedy}", state.Name, state.Errno, state.Remedy),
+            (_context.Log, Name: _name, Errno: errno, Remedy: remedy),
+            preferLocal: false);
+    }
 
     private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report) =>
         ThreadPool.QueueUserWorkItem(

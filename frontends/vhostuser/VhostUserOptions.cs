@@ -39,12 +39,16 @@ internal sealed record VhostUserOptions
     /// <summary>Whether only memory is taken that its owner cannot make shorter.</summary>
     public required bool SealedMemory { get; init; }
 
+    /// <summary>Whether guest memory is registered with the reactors' rings.</summary>
+    public required bool PinMemory { get; init; }
+
     /// <summary>The options as the command line shows them.</summary>
     public static IReadOnlyList<FrontendOption> Descriptions { get; } =
     [
         new("packed", "on|off", "Offer packed rings beside split ones (default on; the front-end chooses).", ["on", "off"]),
         new("socket-mode", "OCTAL", "Permissions of the socket; write permission lets a user attach (default 0660).", []),
         new("sealed-memory", "on|off", "Take only memory that is sealed against shrinking, or can be (default off).", ["on", "off"]),
+        new("pin-memory", "on|off", "Hold the guest's memory for faster I/O; not for guests with a balloon or virtio-mem (default off).", ["on", "off"]),
         new("max-sessions", "N", "Front-ends that may be attached to the socket at once (default 64).", []),
     ];
 
@@ -70,6 +74,7 @@ internal sealed record VhostUserOptions
             Packed = Choice(spec, "packed", "on", ["on", "off"]) == "on",
             SocketMode = Mode(spec),
             SealedMemory = Choice(spec, "sealed-memory", "off", ["on", "off"]) == "on",
+            PinMemory = Choice(spec, "pin-memory", "off", ["on", "off"]) == "on",
             MaxSessions = Number(spec, "max-sessions", 64, 1, 1024),
         };
     }

@@ -62,7 +62,7 @@ public static class BlkioLoad
 
         double seconds = workers.Max(w => w.ElapsedSeconds);
         return new BlkioResult(
-            sum.Count, sum.Count / seconds, sum.MeanNs, sum.Percentile(0.5), sum.Percentile(0.99), sum.Percentile(0.999), workers.Sum(w => w.Errors));
+            sum.Count, seconds > 0 ? sum.Count / seconds : 0, sum.MeanNs, sum.Percentile(0.5), sum.Percentile(0.99), sum.Percentile(0.999), workers.Sum(w => w.Errors));
     }
 
     private sealed unsafe class Worker(BlkioDisk disk, int index, BlkioPattern pattern)

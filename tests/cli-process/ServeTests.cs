@@ -1,3 +1,4 @@
+using System.Globalization;
 // The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
 
 using System.Net.Sockets;
@@ -206,9 +207,9 @@ public sealed class ServeTests : IDisposable
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
         using VhostUserClient client = Attach(serve.Socket());
         long before = client.CapacityBytes;
-        using (var file = new FileStream(_sandbox.PathOf("data0.img"), FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        using (var truncate = System.Diagnostics.Process.Start("truncate", ["-s", $"{before * 2}", _sandbox.PathOf("data0.img")]))
         {
-            file.SetLength(before * 2);
+            truncate.WaitForExit();
         }
 
         RunOutput sized = _sandbox.Run("volume", "resize", "data", "--size", "1GiB");
@@ -218,6 +219,26 @@ public sealed class ServeTests : IDisposable
         Assert.True(client.WaitForConfigChange(10_000));
         client.ReadConfig();
         Assert.Equal(before * 2, client.CapacityBytes);
+    }
+
+    [Fact]
+    public void PinnedMemoryIsHeldWhileTheFrontEndIsAttached()
+    {
+        Create("data", "raid5", 3);
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user", "--pin-memory", "on", "--reactors", "0");
+        long Held() => long.Parse(
+            File.ReadLines($"/proc/{serve.Id}/status").Single(line => line.StartsWith("VmPin:", StringComparison.Ordinal))[6..^2],
+            CultureInfo.InvariantCulture);
+        long before = Held();
+        using (VhostUserClient client = Attach(serve.Socket(), queues: 2))
+        {
+            Assert.True(SpinWait.SpinUntil(() => Held() > before, 20_000));
+            DriverCalls.WriteAll(client, seed: 4, blocks: 64);
+            DriverCalls.CheckAll(client, seed: 4, blocks: 64);
+        }
+
+        Assert.True(SpinWait.SpinUntil(() => Held() == before, 20_000));
+        Assert.DoesNotContain("not held", serve.Errors, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -49,6 +49,12 @@ internal static class Suite
                 $"block {Path.GetFileName(blockDevices[i])}",
                 [Single($"block {i / 2}", blockDevices[i]), new QsdTarget($"block {i / 2}", Host(blockDevices[i + 1]))],
                 [], 256 * Mib));
+
+            // What registered buffers bring, on devices alike.
+            cases.Add(new Case(
+                $"pinned {Path.GetFileName(blockDevices[i])}",
+                [new PolyblkTarget($"block {i / 2}, pinned", "none", [blockDevices[i]], "--pin-memory", "on"), Single($"block {i / 2}", blockDevices[i + 1])],
+                [], 256 * Mib));
         }
 
         return cases;

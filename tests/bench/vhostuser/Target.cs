@@ -87,7 +87,7 @@ internal abstract class Target(string name, string device) : IDisposable
 }
 
 /// <summary>polyblk with a volume that it makes for the purpose.</summary>
-internal sealed class PolyblkTarget(string device, string level, IReadOnlyList<string> drives) : Target("polyblk", device)
+internal sealed class PolyblkTarget(string device, string level, IReadOnlyList<string> drives, params string[] options) : Target("polyblk", device)
 {
     private readonly string _volume = $"bench-{Guid.NewGuid():N}"[..14];
     private string _state = string.Empty;
@@ -101,7 +101,7 @@ internal sealed class PolyblkTarget(string device, string level, IReadOnlyList<s
         return
         [
             paths.Polyblk, "serve", _volume, "--state", _state, "--reactors", cpus, "--idle", "latency",
-            "--frontend", "vhost-user", "--socket", Socket, "--queues", "2", "--queue-size", "256",
+            "--frontend", "vhost-user", "--socket", Socket, "--queues", "2", "--queue-size", "256", .. options,
         ];
     }
 }
