@@ -11,6 +11,7 @@ using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
+using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
@@ -163,14 +164,24 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
                 : new CompareGuestMethods(frontends, program, request.Level, guest).All()),
             .. CompareGuestMethods.Ssh(frontends, guest),
         ];
+        IDeliveryMethod baseline = BaselineOf(request, all);
         IDeliveryMethod[] wanted =
         [
-            .. all.Where((m, i) => i == 0 || (request.Methods.Count == 0
+            baseline,
+            .. all.Where(m => m != baseline && (request.Methods.Count == 0
                 ? !request.IsQuick || m.Facts.Role != MethodRole.Bare || m.Facts.Id == ArrayId
                 : request.Methods.Any(w => m.Facts.Id.Contains(w, StringComparison.OrdinalIgnoreCase)))),
         ];
         return wanted.Length > 1 ? wanted
             : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
+    }
+
+    /// <summary>What ratios refer to: the first method, unless it has none of the workloads: fio alone runs job files, and a file system needs a block device.</summary>
+    private static IDeliveryMethod BaselineOf(CompareRequest request, IDeliveryMethod[] all)
+    {
+        Workload[] measured = [.. request.Workloads.Where(w => w.LeftOut is null)];
+        string? id = measured.All(w => w.FileSystem is not null) ? "loop@host" : measured.All(w => w.FileSystem is not null || w.FioJobText is not null) ? BareFile.FioId : null;
+        return all.FirstOrDefault(m => m.Facts.Id == id && m.Check().CanRun) ?? all[0];
     }
 
     private static async Task<ComparisonPlan> MakePlanAsync(

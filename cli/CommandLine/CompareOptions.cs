@@ -70,12 +70,12 @@ internal sealed class CompareOptions
     private readonly Option<long?> _memberSize = CommandSettings.Size("--member-size", "Size of each scratch file. [default: 128MiB]");
     private readonly Option<string?> _directory = new("--dir")
     {
-        HelpName = "DIR", Description = "Where the scratch files go. [default: /dev/shm, /var/tmp or the temporary directory, where there is room]",
+        HelpName = "DIR", Description = "Where the scratch files go; with --inside-guest they are on a disk of the machine, whose image goes there. [default: /dev/shm, /var/tmp or the temporary directory, where there is room]",
     };
 
-    private readonly Option<Purpose> _purpose = new("--for")
+    private readonly Option<Purpose?> _purpose = new("--for")
     {
-        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report.", DefaultValueFactory = _ => Purpose.Vm,
+        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report. [default: vm]",
     };
 
     private readonly Option<string?> _out = new("--out") { HelpName = "DIR", Description = "Write results.json, results.csv and report.html to DIR." };
@@ -154,7 +154,7 @@ internal sealed class CompareOptions
             Members = volume?.Members ?? parsed.GetValue(_members),
             MemberBytes = parsed.GetValue(_memberSize) ?? DefaultMemberBytes,
             Directory = parsed.GetValue(_directory),
-            Purpose = parsed.GetValue(_purpose),
+            Purpose = parsed.GetValue(_purpose) ?? Purpose.Vm,
             OutDirectory = parsed.GetValue(_out),
             JsonFile = parsed.GetValue(_json),
         };

@@ -69,6 +69,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private readonly List<RunRecord> _runs = [];
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
+    private readonly List<(string Method, string Workload, string Reason)> _missing = [];
     private readonly List<string> _notes = [.. plan.Notes];
 
     /// <summary>Runs it. Returns what was measured, also when it is cancelled.</summary>
@@ -239,7 +240,11 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             LoadEndpoint endpoint = active.Running.Endpoint;
             if ((ILoadGenerator.WhyProtected(endpoint, workload) ?? active.Load.WhyNot(endpoint, workload)) is string reason)
             {
-                NoteOnce($"{active.Method.Name} has no figures of {workload.Title}: {reason}.");
+                if (!_missing.Any(m => m.Method == active.Method.Name && m.Workload == workload.Title))
+                {
+                    _missing.Add((active.Method.Name, workload.Title, reason));
+                }
+
                 return;
             }
 
@@ -336,16 +341,13 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    private void NoteOnce(string note)
-    {
-        if (!_notes.Contains(note))
-        {
-            _notes.Add(note);
-        }
-    }
-
     private void AddNotes()
     {
+        foreach (var (key, workloads) in _missing.GroupBy(m => (m.Method, m.Reason), m => m.Workload).Select(g => (g.Key, g.ToArray())))
+        {
+            _notes.Add($"{key.Method} has no figures of {(workloads.Length == 1 ? workloads[0] : $"{workloads.Length} workloads")}: {key.Reason}.");
+        }
+
         double foreign = _runs.Count == 0 ? 0 : Statistic.Median(_runs.Select(r => r.ForeignCpuShare));
         if (foreign > NoticeableShare)
         {
