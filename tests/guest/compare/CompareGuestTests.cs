@@ -7,7 +7,7 @@ namespace Polyblk.CompareGuest.Tests;
 
 public sealed class CompareGuestTests
 {
-    private static readonly string[] s_short = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "32MiB"];
+    private static readonly string[] s_short = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "32MiB", "--workloads", "randread-qd32,randwrite"];
 
     [Fact]
     public async Task A_machine_measures_each_way_to_attach_its_disk()
@@ -32,7 +32,7 @@ public sealed class CompareGuestTests
     public async Task Inside_a_machine_every_method_has_figures()
     {
         using var run = new CompareRun();
-        await run.StartAsync(["--inside-guest", "--methods", "vhost-user-2q,nbd,ublk-user-copy,vduse,loop,mdadm", "--for", "container", .. s_short]);
+        await run.StartAsync(["--inside-guest", "--methods", "vhost-user-,nbd,ublk,vduse,qemu,loop,mdadm", "--for", "container", .. s_short]);
         Assert.True(run.ExitCode == 0, run.Text);
         Comparison comparison = await run.ReadAsync();
 
@@ -40,7 +40,10 @@ public sealed class CompareGuestTests
         Assert.Equal(Environment.MachineName, comparison.Environment.Host);
         Assert.NotEqual(Virtualization.None, comparison.Environment.Virtualization);
         Assert.StartsWith("7.", comparison.Environment.Kernel, StringComparison.Ordinal);
-        AssertMeasured(comparison, run, "vhost-user-2q@host", "nbd@host", "ublk-user-copy@host", "vduse-virtio@host", "qemu-storage-daemon-vduse-drive@host");
+        AssertMeasured(
+            comparison, run, "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host", "ublk-copy@host", "ublk-user-copy@host", "vduse-virtio@host",
+            "qemu-storage-daemon-drive@host", "qemu-storage-daemon-vduse-drive@host");
+        Assert.Equal("files in memory are always copied", comparison.Method("ublk-zero-copy@host").Reason);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("loop", StringComparison.Ordinal) && m.Verification == Verification.Passed);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("mdadm", StringComparison.Ordinal) && m.Verification == Verification.Passed);
         Assert.True(new FileInfo(run.PathOf("report.html")).Length > 10_000);
