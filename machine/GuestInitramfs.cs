@@ -67,7 +67,7 @@ internal sealed partial class GuestInitramfs
         foreach (string library in new[] { "libssl.so.3", "libcrypto.so.3" })
         {
             string path = "/usr/lib/x86_64-linux-gnu/" + library;
-            if (File.Exists(path)) archive.AddFile(path, path);
+            if (File.Exists(path)) AddWithLibraries(archive, path, path);
         }
     }
 

@@ -125,6 +125,14 @@ internal sealed partial class Backend : IDisposable
         try
         {
             queue.UseInflight(_inflight?.LogOf(queue.Index, queue.Size, IsPacked));
+            if (_inflight is not null && queue.Inflight is null)
+            {
+                _context.Log.LogWarning(
+                    "{Session}: queue {Queue} has {Size} entries, more than the front-end keeps a record for ({Recorded}): what is in flight when "
+                    + "this process is killed will not be repeated. With QEMU, give the device queue-size={Size}",
+                    _name, queue.Index, queue.Size, _inflight.EntriesOf(IsPacked), queue.Size);
+            }
+
             queue.Live = VirtioBlkQueue.StartAsync(new VirtqueueSetup
             {
                 Name = $"{_name}/{queue.Index}",

@@ -31,10 +31,12 @@ equal() { if [ "$2" = "$3" ]; then pass "$1" "$2"; else fail "$1" "is '$2', shou
 
 # within SECONDS COMMAND...: runs the command until it succeeds; fails when the time is over.
 within() {
-  within_end=$(($(cut -d. -f1 /proc/uptime) + $1))
+  read -r within_now _ </proc/uptime
+  within_end=$((${within_now%.*} + $1))
   shift
   until "$@" >/dev/null 2>&1 </dev/null; do
-    [ "$(cut -d. -f1 /proc/uptime)" -lt $within_end ] || { echo "within: gave up on: $*"; return 1; }
+    read -r within_now _ </proc/uptime
+    [ ${within_now%.*} -lt $within_end ] || { echo "within: gave up on: $*"; return 1; }
     usleep 50000
   done
 }

@@ -79,6 +79,7 @@ public static class BlkioVerifier
     private sealed unsafe class Worker(BlkioDisk disk, int index, long units, int maxUnits, int depth, int seed)
     {
         private const uint NeverWritten = uint.MaxValue;
+        private const int PatientTurns = 50;
 
         private readonly Random _random = new(seed + (index * 7919));
         private readonly uint[] _generation = NewGenerations(units);
@@ -86,6 +87,7 @@ public static class BlkioVerifier
         private readonly Slot[] _slots = new Slot[depth];
         private readonly nint _queue = disk.Queue(index);
         private uint _lastGeneration;
+        private int _idleTurns;
 
         public long Reads { get; private set; }
 
@@ -127,9 +129,14 @@ public static class BlkioVerifier
                 throw new IOException($"do_io: {LibBlkio.ErrorMessage} ({count})");
             }
 
-            if (count == 0)
+            // The target may be waiting for this processor; in a virtual machine, for the one of the host that this one of the machine's runs on.
+            _idleTurns = count > 0 ? 0 : _idleTurns + 1;
+            if (_idleTurns > PatientTurns)
             {
-                // The target may be waiting for this processor.
+                Thread.Sleep(1);
+            }
+            else if (_idleTurns > 0)
+            {
                 Thread.Yield();
             }
 

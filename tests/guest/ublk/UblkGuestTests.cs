@@ -6,9 +6,6 @@ namespace Polyblk.UblkGuest.Tests;
 
 public sealed class UblkGuestTests
 {
-    // The server of the tests runs beside the command line, on the libraries that are compiled ahead of time there.
-    private static readonly string s_host = Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.UblkTestHost", "release");
-
     private const string Parts = "basics filesystem recovery failing stopping sizes arrays unprivileged leaks";
 
     [Fact]
@@ -26,10 +23,8 @@ public sealed class UblkGuestTests
             .Cpus(4)
             .Timeout(TimeSpan.FromMinutes(25))
             .Programs("fio", "mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "blockdev", "sha256sum", "mount", "umount", "setpriv")
-            .File(RigPaths.ProgramFolder, "/opt/polyblk")
-            .Polyblk()
-            .File(Path.Combine(s_host, "Polyblk.UblkTestHost.dll"), "/opt/polyblk/Polyblk.UblkTestHost.dll")
-            .File(Path.Combine(s_host, "Polyblk.UblkTestHost.runtimeconfig.json"), "/opt/polyblk/Polyblk.UblkTestHost.runtimeconfig.json")
+            .PolyblkStandingBy()
+            .Program("Polyblk.UblkTestHost")
             .File(Path.Combine(AppContext.BaseDirectory, "ublk.sh"), "/rig/ublk.sh")
             .Script($"export {settings} parts='{only ?? parts}'\n. /rig/ublk.sh\n")
             .RunAsync();
@@ -43,14 +38,14 @@ public sealed class UblkGuestTests
             "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
             "own-device-reason", "stop-idle",
             "fstrim-xfs", "stop-mounted-xfs", "fsck-xfs", "tree-xfs",
-            "crash", "crash-same-device-1", "all-tags", "crash-all-tags", "delete-live", "delete-orphan", "no-device",
+            "crash", "crash-same-device-1", "crash-same-device-2", "all-tags", "crash-all-tags", "delete-live", "delete-orphan", "no-device",
             "stop-open-reason", "handover-data", "drain-holds", "drain-releases",
             "array-raid5", "reconstruct-raid5", "degraded-raid5", "health-raid5",
             "unprivileged", "stop-unprivileged", "cycle-100", "devices-left", "done",
         ];
         string[] newest = ["fail-io-meanwhile", "fail-io-after", "null-mode", "null-reads-zeroes", "resized", "write-beyond", "handover-stay-data", "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "zero-copy-crash", "raid5-mode",
             "array-raid0", "array-raid1", "array-raid6", "degraded-raid1", "degraded-raid6", "reconstruct-raid6", "raid5-crash",
-            "raid5-parity-after-crash", "degraded-raid5-served", "end-degraded-raid5"];
+            "raid5-crash-load", "optimal", "raid5-parity-after-crash", "degraded-raid5-served", "end-degraded-raid5"];
         string[] oldest = ["resize-too-old", "fail-io-too-old", "copy-over-crash", "serve-same-device", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
             "list-orphan", "delete", "deleted"];
         return kernel == GuestKernel.Linux73 ? [.. both, .. newest] : [.. both, .. oldest];

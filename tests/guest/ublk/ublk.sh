@@ -1,32 +1,51 @@
 # The ublk checks, run in a guest. $zero_copy, $resize and $fail_io say whether this kernel has these features, $handovers the ways to hand a
 # device over that it has, $levels which arrays to make, $parts what to do.
 
-# Profiling what is compiled costs more than it brings in an emulated guest.
-export DOTNET_TieredPGO=0
-hosts=0
-host_pid=
+. /rig/standby.sh
+state='--state /tmp/pb'
+hosts=0 host_pid='' spare_host=''
 
-# launch [COMMAND...]: a new process of the test's own server, which obeys $in and answers in $out; with a command before it, as another user.
-launch() {
+# begin_host [COMMAND...]: begins a process of the test's own server, which obeys /tmp/hostN.in and answers in /tmp/hostN.out; with a command
+# before it, as another user.
+begin_host() {
   hosts=$((hosts + 1))
-  in=/tmp/host$hosts.in
-  out=/tmp/host$hosts.out
-  mkfifo -m 666 $in
-  : >$out
-  "$@" dotnet /opt/polyblk/Polyblk.UblkTestHost.dll <>$in >>$out 2>&1 &
-  host_pid=$!
-  within 300 sh -c "grep -q '^UP' $out || ! test -d /proc/$host_pid"
-  grep -q '^UP' $out || { cat $out; fail launch "$(tail -n 1 $out)"; return 1; }
+  mkfifo -m 666 /tmp/host$hosts.in
+  : >/tmp/host$hosts.out
+  "$@" dotnet /opt/polyblk/Polyblk.UblkTestHost.dll <>/tmp/host$hosts.in >>/tmp/host$hosts.out 2>&1 &
+  eval host_pid_$hosts=$!
+}
+
+# launch [COMMAND...]: a new process. One is always begun before it is needed.
+launch() {
+  if [ $# = 0 ] && [ -n "$spare_host" ]; then host=$spare_host; spare_host=; else begin_host "$@"; host=$hosts; fi
+  eval host_pid=\$host_pid_$host
+  in=/tmp/host$host.in
+  out=/tmp/host$host.out
+  hears UP || { cat $out; fail launch "$(tail -n 1 $out)"; return 1; }
+  [ -n "$spare_host" ] || { begin_host; spare_host=$hosts; }
+}
+
+# hears ANSWER: waits until the server has answered; fails when it said something else or has ended.
+hears() {
+  for turn in $(seq 3000); do
+    while read -r said; do
+      case $said in "$1"*) return 0 ;; ERROR*) return 1 ;; esac
+    done <$out
+    [ -d /proc/$host_pid ] || return 1
+    usleep 100000
+  done
+  return 1
 }
 
 # tell ANSWER LINE: sends a line to the server, which is started when none runs, and waits for its answer.
 tell() {
-  [ -n "$host_pid" ] && test -d /proc/$host_pid || launch
+  [ -n "$host_pid" ] && [ -d /proc/$host_pid ] || launch
   : >$out
   echo "$2" >$in
-  within 300 grep -qE "^($1|ERROR)" $out
+  hears "$1"
+  heard=$?
   cat $out
-  grep -q "^$1" $out
+  return $heard
 }
 
 # start DRIVE OPTION...: serves a volume; sets $dev when it is ready.
@@ -122,75 +141,69 @@ filesystem() {
   rm /tmp/xfs
 }
 
-# serve COMMAND...: the command line serves the volume "data"; sets $dev.
-serve() {
-  : >/tmp/serve.out
-  polyblk --state /tmp/pb "$@" >>/tmp/serve.out 2>&1 &
-  serve_pid=$!
-  within 300 sh -c "test -b \$(readlink -f /tmp/pb/run/data/ublk/data) && grep -q /dev/ublkb /tmp/serve.out || ! test -d /proc/$serve_pid"
-  cat /tmp/serve.out
+# serve_data OPTION...: the command line serves the volume "data" by ublk; sets $dev.
+serve_data() {
+  serve data --frontend ublk "$@"
+  served=$?
   dev=$(readlink -f /tmp/pb/run/data/ublk/data)
-  test -b "$dev" && test -d /proc/$serve_pid || { fail serve "$(tail -n 1 /tmp/serve.out)"; return 1; }
+  [ $served = 0 ] && test -b "$dev" && return
+  fail serve "$(tail -n 1 /tmp/data.err)"
+  return 1
 }
 
-end_serve() {
-  kill -TERM $serve_pid
-  wait $serve_pid
-  serve_status=$?
-  [ $serve_status = 0 ] || { cat /tmp/serve.out; return $serve_status; }
-}
+orphans() { polyblk ublk list | grep "polyblk ublk recover"; }
+optimal() { polyblk volume show data | grep -q optimal; }
 
 # The whole path by the real command, with ext4: a crash while a tree is copied, stops refused and forced, orphans listed and deleted.
 command_line() {
-  check create polyblk --state /tmp/pb volume create data --level none file:/tmp/volume,size=128M
-  serve serve data --frontend ublk --queues 2 || return
+  stock 2
+  check create polyblk volume create data --level none file:/tmp/volume,size=128M
+  serve_data --queues 2 || return
   check mkfs-ext4 mkfs.ext4 -q -F $dev
   check mount-ext4 mount -t ext4 $dev /mnt/a
   (cp -r /opt/polyblk /mnt/a/host && cp -r /opt/polyblk /mnt/a/ && sync) &
   copy=$!
   usleep 200000
-  kill -9 $serve_pid
+  kill_server
   first=$dev
-  serve serve data --frontend ublk --queues 2 || return
+  serve_data --queues 2 || return
   equal serve-same-device "$dev" "$first"
   check copy-over-crash wait $copy
   rm -rf /mnt/a/polyblk
   sync
   check fstrim-ext4 fstrim -v /mnt/a
   equal tree-ext4 "$(tree /mnt/a/host)" "$(tree /opt/polyblk)"
-  refuse stop-mounted-ext4 polyblk --state /tmp/pb volume stop data
+  refuse stop-mounted-ext4 polyblk volume stop data
   grep -q "mounted at /mnt/a" /tmp/.check && pass stop-mounted-reason || fail stop-mounted-reason "$(cat /tmp/.check)"
   cp /opt/polyblk/polyblk.dll /mnt/a/late
-  check stop-forced polyblk --state /tmp/pb volume stop data --force
-  wait $serve_pid
+  check stop-forced polyblk volume stop data --force
+  answer $serving
   umount /mnt/a
   equal forced-away "$(ls /dev/ublkb* 2>/dev/null | wc -l)" 0
-  serve serve data --frontend ublk || return
+  serve_data || return
   mount -t ext4 $dev /mnt/a
   check forced-data cmp /opt/polyblk/polyblk.dll /mnt/a/late
   umount /mnt/a
   check fsck-ext4 e2fsck -fn $dev
-  kill -9 $serve_pid
-  check list-orphan sh -c 'polyblk --state /tmp/pb ublk list | grep "polyblk ublk recover"'
-  check delete polyblk --state /tmp/pb ublk delete ${dev#/dev/ublkb}
+  kill_server
+  check list-orphan orphans
+  check delete polyblk ublk delete ${dev#/dev/ublkb}
   equal deleted "$(ls /dev/ublk[bc]* 2>/dev/null | wc -l)" 0
   rm -r /tmp/volume /tmp/pb
 }
 
-# crash_under_load NAME DRIVE OPTION...: kill -9, twice if time allows, while fio writes and verifies; it must only wait.
+# crash_under_load NAME DRIVE OPTION...: kill -9, twice, while fio writes and verifies; it must only wait.
 crash_under_load() {
   crash_name=$1
   drive=$2
   shift 2
   start $drive "$@" || return
   first=$dev
-  fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=4M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=16M \
+  fio --name=load --filename=$dev --rw=randrw --bsrange=4k-32k --size=3M --ioengine=libaio --iodepth=16 --direct=1 --numjobs=2 --offset_increment=16M \
     --verify=crc32c --verify_fatal=1 --randseed=11 --rate_iops=30 >/tmp/fio.out 2>&1 &
   load=$!
   for round in 1 2; do
-    sleep 2
-    # On a fast machine the load may be done before the second crash.
-    [ $round = 2 ] && ! test -d /proc/$load && break
+    more ${dev#/dev/} 30
     crash
     usleep 500000
     test -d /proc/$load || { fail $crash_name-load "fio ended before the crash: $(tail -n 3 /tmp/fio.out)"; return; }
@@ -343,24 +356,27 @@ arrays() {
 # A RAID-5 array by the command line: killed under load, recovered by "ublk recover"; all that was written is then read with a drive missing,
 # which shows that parity is right, too, after requests were served twice.
 array_crash() {
-  check create-raid5 polyblk --state /tmp/pb volume create data --level raid5 --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
-  serve serve data --frontend ublk --queues 2 || return
-  written="--filename=$dev --bsrange=4k-64k --size=4M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
+  stock 2
+  check create-raid5 polyblk volume create data --level raid5 --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
+  serve_data --queues 2 || return
+  written="--filename=$dev --bsrange=4k-64k --size=3M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
   fio --name=load --rw=randwrite $written --rate_iops=30 >/tmp/fio.out 2>&1 &
   load=$!
-  sleep 2
-  kill -9 $serve_pid
+  more ${dev#/dev/} 20
+  kill_server
   test -d /proc/$load && pass raid5-crash-load || fail raid5-crash-load "fio ended before the crash"
-  serve ublk recover || return
+  take_spare
+  order $serving /tmp/data.ready /tmp/data.err polyblk $state ublk recover
   wait $load
   equal raid5-crash $? 0
-  within 300 sh -c 'polyblk --state /tmp/pb volume show data | grep -q optimal'
-  check end-raid5 end_serve
+  for try in $(seq 100); do optimal && break; sleep 1; done
+  check optimal optimal
+  check end-raid5 end_serving
   dd if=/dev/zero of=/dev/nullb2 bs=1M oflag=direct 2>/dev/null
-  serve serve data --frontend ublk --queues 2 || return
+  serve_data --queues 2 || return
   check raid5-parity-after-crash fio --name=load --rw=randwrite $written --verify_only=1 --minimal
   verify degraded-raid5-served
-  check end-degraded-raid5 end_serve
+  check end-degraded-raid5 end_serving
   rm -r /tmp/pb
 }
 

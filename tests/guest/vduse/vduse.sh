@@ -1,4 +1,5 @@
-# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh). The test sets $levels and $parts.
+# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh and standby.sh). The test sets $levels, $parts
+# and $kills, how often the target is killed under a vhost-vdpa load.
 
 # volume NAME LEVEL COUNT SIZE OPTION...: a volume of sparse files in memory.
 volume() {
@@ -7,34 +8,6 @@ volume() {
   name=$1 level=$2
   shift 4
   polyblk volume create $name --level $level "$@" $members
-}
-
-# serve NAME OPTION...: serves a volume in the background and waits until it is ready; $server is its process.
-serve() {
-  name=$1
-  shift
-  rm -f /tmp/$name.ready
-  polyblk serve $name --json "$@" >/tmp/$name.ready 2>/tmp/$name.err &
-  server=$!
-  within 400 sh -c "test -s /tmp/$name.ready || ! test -d /proc/$server"
-  [ -s /tmp/$name.ready ] && return 0
-  cat /tmp/$name.err
-  return 1
-}
-
-# finish: ends the server in order.
-finish() {
-  kill -TERM $server
-  wait $server
-  status=$?
-  cat /tmp/$name.err
-  return $status
-}
-
-# crash: ends it at once.
-crash() {
-  kill -9 $server
-  wait $server
 }
 
 # because NAME TEXT: the last refusal said so.
@@ -54,9 +27,6 @@ fresh() { echo 3 >/proc/sys/vm/drop_caches; }
 # nothing_left PREFIX: no disk, no device, nothing on the bus.
 nothing_left() { equal $1-nothing-left "$(ls /dev/vd[a-z] /sys/bus/vdpa/devices /dev/vduse 2>/dev/null | grep -v : | xargs)" control; }
 
-# Whether the refusals that take a start of their own are to be seen on this kernel.
-case " $parts " in *' refusals '*) refusing=yes ;; *) refusing= ;; esac
-
 # What is said before anything is there, and to whom it is not allowed.
 refusals() {
   polyblk volume create alone --level none ram:16MiB
@@ -72,7 +42,10 @@ refusals() {
   equal refused-leaves-nothing "$(ls /dev/vduse)" control
   polyblk --state /tmp/user volume create mine --level none ram:16MiB
   chown -R 1000:1000 /tmp/user
-  refuse not-root /usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups polyblk --state /tmp/user serve mine --frontend vduse
+  chmod a+rx / /bin
+  chmod -R a+rX /usr /opt /lib*
+  # A process of that user cannot be one that stands by.
+  refuse not-root /usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups /usr/bin/polyblk --state /tmp/user serve mine --frontend vduse
   because not-root-remedy 'run as root'
 }
 
@@ -102,7 +75,7 @@ null_disks() {
 
 # verify NAME SEED: random writes of mixed sizes over one queue and over four at once, all of them read back and held against what was written.
 verify() {
-  check $1 fio --ioengine=libaio --direct=1 --rw=randwrite --bsrange=4k-64k --size=2M --iodepth=8 --verify=crc32c --verify_fatal=1 --randseed=$2 --minimal \
+  check $1 fio --ioengine=libaio --direct=1 --rw=randwrite --bsrange=4k-64k --size=1M --iodepth=8 --verify=crc32c --verify_fatal=1 --randseed=$2 --minimal \
     --name=one --filename=/dev/vda --name=four --filename=/dev/vdb --offset=8M --offset_increment=4M --numjobs=4
 }
 
@@ -111,23 +84,23 @@ arrays() {
   modules
   for level in $levels; do
     null_disks 0
-    check create-$level polyblk volume create $level --level $level --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
+    check create-$level polyblk volume create $level --level $level --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
     check serve-$level serve $level --frontend vduse --attach virtio --queues 1 --frontend vduse --vduse-name $level-4 --attach virtio --queues 4 || continue
     equal queues-$level "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" '1 4'
-    dd if=/dev/urandom of=/dev/vda bs=1M seek=32 count=4 oflag=direct 2>/dev/null
-    before=$(direct_sum /dev/vda 32 4)
-    equal same-$level "$(direct_sum /dev/vdb 32 4)" "$before"
+    dd if=/dev/urandom of=/dev/vda bs=1M seek=4 count=2 oflag=direct 2>/dev/null
+    before=$(direct_sum /dev/vda 4 2)
+    equal same-$level "$(direct_sum /dev/vdb 4 2)" "$before"
     verify healthy-$level 7
     [ $level = raid0 ] || check synced-$level within 400 grep 'resync is complete' /tmp/$level.err
     echo +0-131071 >/sys/kernel/config/nullb/nullb1/badblocks
     if [ $level = raid0 ]; then
-      refuse failed-$level dd if=/dev/vda of=/dev/null bs=1M count=40 iflag=direct
+      refuse failed-$level dd if=/dev/vda of=/dev/null bs=1M count=24 iflag=direct
     else
       verify degraded-$level 8
-      equal kept-$level "$(direct_sum /dev/vdb 32 4)" "$before"
+      equal kept-$level "$(direct_sum /dev/vdb 4 2)" "$before"
       check told-$level grep -i fail /tmp/$level.err
     fi
-    check finish-$level finish
+    check finish-$level end_serving
   done
   nothing_left arrays
 }
@@ -135,9 +108,10 @@ arrays() {
 # A disk with file systems on it; its target ends, is killed and comes back.
 filesystems() {
   modules
+  stock 2
   errors=$(io_errors)
   check create volume data raid5 3 160MiB --size 304MiB
-  polyblk volume create other --level none ram:16MiB
+  check create-other polyblk volume create other --level none ram:16MiB
   check serve serve data --frontend vduse --attach virtio --queues 2 --queue-size 128 || return
   equal optimal "$(cat /sys/block/vda/queue/optimal_io_size)" 131072
   check ext4 mkfs.ext4 -q -F /dev/vda
@@ -164,20 +138,21 @@ filesystems() {
   check fstrim-frees test $(du -k /tmp/data.1 | cut -f1) -lt $((full - 2000))
 
   touch /mnt/still-served
-  check handed-over finish
+  check handed-over end_serving
   check serve-again serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
   taken_over taken-over
   fresh
   equal tree-after-hand-over "$(tree /mnt/tree)" "$want"
 
-  fio --name=load --filename=/mnt/load --size=16m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --loops=3 --rate_iops=700 \
+  # The load is made to last for as long as two kills take.
+  fio --name=load --filename=/mnt/load --size=12m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --rate_iops=500 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=9 >/tmp/load 2>&1 &
   load=$!
   for kill in 1 2; do
-    sleep 2
-    crash
+    more vda 500
+    kill_server
     check load-waits-$kill kill -0 $load
-    if [ $kill$refusing = 1yes ]; then
+    if [ $kill = 1 ]; then
       refuse other-shape polyblk serve data --frontend vduse --attach virtio --queues 4
       because other-shape-reason 'with the same options as before'
       refuse other-volume polyblk serve other --frontend vduse --vduse-name data --queues 2 --queue-size 128
@@ -208,27 +183,29 @@ filesystems() {
   equal resized "$(within 60 sh -c "test \$(cat /sys/block/vda/size) -gt $before" && echo grown)" grown
   check write-beyond dd if=/dev/urandom of=/dev/vda bs=1M seek=308 count=4 oflag=direct
   equal io-errors "$(io_errors)" $errors
-  check finish finish
+  check finish end_serving
   nothing_left disk
+  rm /tmp/data.*
 }
 
 # The driver takes packed rings when they are offered; they are recovered like split ones.
 packed() {
   modules
+  stock 1
   null_disks 20000000
   check create-packed polyblk volume create slow --level raid5 --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2
   check serve-packed serve slow --frontend vduse --attach virtio --packed on --queues 1 || return
   equal packed-negotiated "$(cut -c35 /sys/block/vda/device/features)" 1
-  fio --name=packed --filename=/dev/vda --size=4m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 \
+  fio --name=packed --filename=/dev/vda --size=2m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=11 >/tmp/load 2>&1 &
   load=$!
   within 200 sh -c "awk '\$3 == \"vda\" { exit \$12 < 8 }' /proc/diskstats"
-  crash
+  kill_server
   check serve-packed-again serve slow --frontend vduse --attach virtio --packed on --queues 1
   redone packed-redone
   wait $load
   equal packed-over-kill $? 0
-  check finish-packed finish
+  check finish-packed end_serving
   nothing_left packed
 }
 
@@ -236,7 +213,9 @@ packed() {
 vhost() {
   modules
   modprobe vhost_vdpa
-  client() { dotnet /opt/client/Polyblk.VdpaClient.dll verify "$@"; }
+  stock $kills
+  standby
+  client=$standby
   null_disks 20000000
   check create-vhost polyblk volume create vm --level raid1 --size 40MiB --force /dev/nullb0 /dev/nullb1
   check serve-vhost serve vm --frontend vduse --queues 2 || return
@@ -253,35 +232,38 @@ vhost() {
   done
   check del vdpa dev del vm
   check add-again vdpa dev add name vm mgmtdev vduse
-  check end-by-hand finish
+  check end-by-hand end_serving
   nothing_left by-hand
 
   check serve-attached serve vm --frontend vduse --attach vhost --queues 2
   within 120 test -c /dev/vhost-vdpa-0
-  check verified client /dev/vhost-vdpa-0 1 300 4194304
-  client /dev/vhost-vdpa-0 2 1000 8388608 /tmp/over >/tmp/client 2>&1 &
-  load=$!
+  order $client /tmp/verified /tmp/verified Polyblk.VdpaClient verify /dev/vhost-vdpa-0 1 300 4194304
+  check verified answer $client
+  cat /tmp/verified
+  order $client /tmp/load /tmp/load Polyblk.VdpaClient verify /dev/vhost-vdpa-0 2 200 8388608 /tmp/over
   within 200 sh -c "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q vhost-vdpa-0"
   refuse stop-in-use polyblk volume stop vm
   because stop-in-use-reason 'has it open'
-  for kill in 1 2; do
-    crash
+  for kill in $(seq $kills); do
+    more nullb0 100
+    kill_server
     check serve-vhost-$kill serve vm --frontend vduse --attach vhost --queues 2
     redone vhost-redone-$kill
-    sleep 1
   done
-  check still-running kill -0 $load
+  more nullb0 100
+  refuse still-running test -f /tmp/standby.$client.status
   touch /tmp/over
-  wait $load
-  status=$?
-  cat /tmp/client
-  equal verified-over-kills $status 0
-  check finish-vhost finish
+  check verified-over-kills answer $client
+  cat /tmp/load
+  check finish-vhost end_serving
   nothing_left vhost
 }
 
-leaks() { modules; check cycle-100 dotnet /opt/client/Polyblk.VdpaClient.dll cycle 100 && nothing_left leaks; }
+# A hundred times made, attached, read and deleted, in one process, which must not hold more afterwards.
+leaks() { modules; check cycle-100 run_here Polyblk.VdpaClient cycle 100 && nothing_left leaks; }
 
+# Processes start while the first parts do something else.
+stock 1
 for part in $parts; do
   read -r begin _ </proc/uptime
   $part

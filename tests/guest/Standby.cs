@@ -1,0 +1,38 @@
+// For guests that start polyblk's command line many times: see standby/Program.cs.
+
+using Polyblk.Machine;
+
+namespace Polyblk.GuestRig;
+
+/// <summary>Processes that stand by in a guest to run commands.</summary>
+public static class StandbyExtensions
+{
+    private const string Folder = "/opt/polyblk";
+    private static readonly string s_built = Path.Combine(RigPaths.Repository, "artifacts", "bin");
+
+    /// <summary>
+    /// Adds the command line, and what runs its commands without a start for each (the test's project refers to eng/precompiled and standby). The
+    /// script begins with <c>. /rig/standby.sh</c>.
+    /// </summary>
+    public static GuestBuilder PolyblkStandingBy(this GuestBuilder builder)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        return builder
+            .Polyblk()
+            .Program("Polyblk.GuestStandby")
+            .File(Path.Combine(RigPaths.Repository, "tests", "guest", "standby", "standby.sh"), "/rig/standby.sh");
+    }
+
+    /// <summary>Adds a program of the tests, and those of its libraries that are named, beside the command line, whose libraries it shares.</summary>
+    public static GuestBuilder Program(this GuestBuilder builder, string name, params string[] libraries)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        string built = Path.Combine(s_built, name, "release");
+        foreach (string file in (string[])[name + ".dll", name + ".runtimeconfig.json", .. libraries.Select(library => library + ".dll")])
+        {
+            builder.File(Path.Combine(built, file), $"{Folder}/{file}");
+        }
+
+        return builder;
+    }
+}

@@ -1,0 +1,114 @@
+# Processes that stand by to run commands (busybox sh, after lib.sh): see Program.cs beside this. Sourced by guest scripts.
+
+# What the runtime does for programs that run longer is not worth its price in an emulated guest: profiles of what is compiled, protection of
+# what was compiled, and compiling it again after few (now 1024, hexadecimal) calls.
+export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 DOTNET_TC_CallCountThreshold=400
+# What waits for every processor to pass through the scheduler (devices that come and go) must not wait for an emulator.
+echo 1 >/sys/kernel/rcu_expedited
+standbys=0 spares='' commander='' serving='' server='' state=''
+
+# standby: begins a process, and does not wait for it; sets $standby to its number.
+standby() {
+  standbys=$((standbys + 1))
+  standby=$standbys
+  mkfifo /tmp/standby.$standby.in
+  dotnet /opt/polyblk/Polyblk.GuestStandby.dll polyblk volume list <>/tmp/standby.$standby.in >/tmp/standby.$standby.log 2>&1 &
+  eval standby_pid_$standby=$!
+}
+
+# stock COUNT: begins as many processes as lack to COUNT spare ones for 'serve'.
+stock() { while [ "$(echo $spares | wc -w)" -lt "$1" ]; do standby; spares="$spares $standby"; done; }
+
+# order NUMBER OUTPUT ERRORS PROGRAM ARGUMENT...: gives a process a command, and does not wait.
+order() {
+  rm -f "/tmp/standby.$1.status"
+  ordered=$1
+  shift
+  echo "$1 $2 /tmp/standby.$ordered.status $(shift 2; echo "$*")" >/tmp/standby.$ordered.in
+}
+
+# appears PROCESS FILE...: waits until one of the files has something in it or the process has ended, at most 400 seconds. (A program that is
+# started for every look, as 'within' does, costs more than the looking.)
+appears() {
+  appearing=$1
+  shift
+  for turn in $(seq 4000); do
+    for file; do [ ! -s $file ] || return 0; done
+    [ -d /proc/$appearing ] || return 1
+    usleep 100000
+  done
+  return 1
+}
+
+# answer NUMBER: waits for the end of the command and returns its status.
+answer() {
+  eval answering=\$standby_pid_$1
+  appears $answering /tmp/standby.$1.status || { cat /tmp/standby.$1.log; return 99; }
+  read -r answered </tmp/standby.$1.status
+  return $answered
+}
+
+# run_here PROGRAM ARGUMENT...: runs a command in a process that is kept for that, as if it were started.
+run_here() {
+  [ -n "$commander" ] || { standby; commander=$standby; }
+  order $commander /tmp/here.out /tmp/here.err "$@"
+  answer $commander
+  here_status=$?
+  cat /tmp/here.err >&2
+  cat /tmp/here.out
+  return $here_status
+}
+
+polyblk() { run_here polyblk $state "$@"; }
+
+# take_spare: sees to it that $serving is a process to serve in, and $server its process id: that of the last time, or a spare one.
+take_spare() {
+  [ -z "$server" ] || return 0
+  stock 1
+  spares=${spares# }
+  serving=${spares%% *}
+  spares=${spares#"$serving"}
+  eval server=\$standby_pid_$serving
+}
+
+# serve NAME OPTION...: serves a volume and waits until it is ready. What it says is in /tmp/NAME.ready and /tmp/NAME.err. $state are options
+# that come before the command.
+serve() {
+  take_spare
+  name=$1
+  shift
+  rm -f /tmp/$name.ready /tmp/$name.err
+  order $serving /tmp/$name.ready /tmp/$name.err polyblk $state serve $name --json "$@"
+  appears $server /tmp/$name.ready /tmp/standby.$serving.status
+  [ -s /tmp/$name.ready ] && return 0
+  cat /tmp/$name.err
+  return 1
+}
+
+# end_serving: ends it in order. The process stays for the next time.
+end_serving() {
+  kill -TERM $server
+  answer $serving
+  ended=$?
+  cat /tmp/$name.err
+  return $ended
+}
+
+# kill_server: ends the process that serves at once.
+kill_server() {
+  kill -9 $server
+  wait $server
+  server=
+}
+
+# requests DISK: sets $requests to how many the disk has done; more DISK COUNT: waits until it has done so many more.
+requests() { read -r requests _ _ _ writes _ </sys/block/$1/stat; requests=$((requests + writes)); }
+more() {
+  requests $1
+  enough=$((requests + $2))
+  for turn in $(seq 4000); do
+    requests $1
+    [ $requests -lt $enough ] || return 0
+    usleep 100000
+  done
+}
