@@ -85,7 +85,7 @@ public sealed class GuestVm : IAsyncDisposable
     internal static GuestVm Start(GuestBuilder builder)
     {
         string place = Path.GetTempPath();
-        foreach (string abandoned in OwnedFolder.Abandoned(place, FolderPrefix)) Directory.Delete(abandoned, recursive: true);
+        OwnedFolder.RemoveAbandoned(place, FolderPrefix);
         OwnedFolder folder = OwnedFolder.Create(place, FolderPrefix);
         try
         {

@@ -36,23 +36,49 @@ public sealed class OwnedFolder : IDisposable
     public static IReadOnlyList<string> Abandoned(string parent, string prefix) => !Directory.Exists(parent) ? []
         : [.. Directory.EnumerateDirectories(parent, prefix + "*").Where(path => OwnerOf(path, prefix) is not null && IsAbandoned(path, prefix))];
 
-    /// <summary>Whether the owner of a folder has ended.</summary>
+    /// <summary>Removes folders of that prefix whose owners have ended, each once, whoever else does the same.</summary>
+    public static void RemoveAbandoned(string parent, string prefix)
+    {
+        foreach (string path in Abandoned(parent, prefix))
+        {
+            if (Claim(path, prefix) is OwnedFolder claimed)
+            {
+                claimed.Dispose();
+            }
+        }
+    }
+
+    /// <summary>Whether the owner of a folder has ended, and nobody has claimed it since.</summary>
     public static bool IsAbandoned(string path, string prefix)
     {
+        using FileStream? held = TryLock(path, prefix, make: false, out bool isAbandoned);
+        return isAbandoned;
+    }
+
+    /// <summary>Takes over a folder whose owner has ended; null when it has not, or another process was faster. Disposal removes it.</summary>
+    public static OwnedFolder? Claim(string path, string prefix) =>
+        TryLock(path, prefix, make: true, out _) is FileStream held ? new OwnedFolder(path, held) : null;
+
+    private static FileStream? TryLock(string path, string prefix, bool make, out bool isAbandoned)
+    {
+        isAbandoned = false;
         try
         {
-            if (!Directory.EnumerateFiles(path, LockName).Any())
+            if (Directory.EnumerateFiles(path, LockName).Any())
             {
-                // Not locked yet, or half removed.
-                return OwnerOf(path, prefix) is int owner && !Directory.Exists($"/proc/{owner}");
+                FileStream held = OpenLock(path, FileMode.Open);
+                isAbandoned = true;
+                return held;
             }
 
-            using FileStream free = OpenLock(path, FileMode.Open);
-            return true;
+            // Not locked yet, or half removed.
+            isAbandoned = OwnerOf(path, prefix) is int owner && !Directory.Exists($"/proc/{owner}");
+            return isAbandoned && make ? OpenLock(path, FileMode.CreateNew) : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return false;
+            // Its owner lives, it is another user's, or it has just been removed.
+            return null;
         }
     }
 

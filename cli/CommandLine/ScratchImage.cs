@@ -23,11 +23,7 @@ internal sealed class ScratchImage : IDisposable
             throw CliException.NotFound($"There is no directory {place} for the scratch disk.");
         }
 
-        foreach (string abandoned in OwnedFolder.Abandoned(place, Prefix))
-        {
-            Directory.Delete(abandoned, recursive: true);
-        }
-
+        OwnedFolder.RemoveAbandoned(place, Prefix);
         var image = new ScratchImage(OwnedFolder.Create(System.IO.Path.GetFullPath(place), Prefix));
         using FileStream file = File.Create(image.Path);
         file.SetLength(bytes);

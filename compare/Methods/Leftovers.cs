@@ -29,18 +29,24 @@ public sealed partial class Leftovers(PolyblkProgram program)
     /// <returns>What was removed, in one line; null when there was nothing.</returns>
     public async Task<string?> RemoveAsync(string? wanted)
     {
-        string[] folders = Find(wanted);
-        foreach (string folder in folders)
+        var done = new List<string>();
+        foreach (string folder in Find(wanted))
         {
-            await RemoveFolderAsync(folder).ConfigureAwait(false);
+            // A folder that has gone leaves devices at most; one that is there is claimed, so that two comparisons do not both clear it.
+            OwnedFolder? claimed = OwnedFolder.Claim(folder, ScratchSpace.Prefix);
+            if (claimed is not null || !Directory.Exists(folder))
+            {
+                done.Add(folder);
+                await RemoveFolderAsync(folder, claimed).ConfigureAwait(false);
+            }
         }
 
-        if (folders.Length == 0)
+        if (done.Count == 0)
         {
             return null;
         }
 
-        string owners = string.Join(", ", folders.Select(f => OwnedFolder.OwnerOf(f, ScratchSpace.Prefix)).Distinct());
+        string owners = string.Join(", ", done.Select(f => OwnedFolder.OwnerOf(f, ScratchSpace.Prefix)).Distinct());
         string failed = _failures.Count == 0 ? string.Empty : $" These remain: {string.Join("; ", _failures)}.";
         return $"Removed what a comparison that was killed had left (process {owners}): {string.Join(", ", _removed)}.{failed}";
     }
@@ -50,11 +56,11 @@ public sealed partial class Leftovers(PolyblkProgram program)
     {
         IEnumerable<string> inPlaces = ScratchSpace.Places(null).Concat(ScratchSpace.Places(wanted)).SelectMany(p => OwnedFolder.Abandoned(p, ScratchSpace.Prefix));
         IEnumerable<string> referred = LoopDevices().Select(l => l.File).Concat(Processes().Select(p => p.CommandLine))
-            .SelectMany(text => FolderPattern().Matches(text).Select(m => m.Value)).Where(f => OwnedFolder.IsAbandoned(f, ScratchSpace.Prefix));
+            .SelectMany(text => FolderPattern().Matches(text).Select(m => m.Value)).Where(f => Directory.Exists(f) ? OwnedFolder.IsAbandoned(f, ScratchSpace.Prefix) : !Directory.Exists($"/proc/{OwnedFolder.OwnerOf(f, ScratchSpace.Prefix)}"));
         return [.. inPlaces.Concat(referred).Distinct()];
     }
 
-    private async Task RemoveFolderAsync(string folder)
+    private async Task RemoveFolderAsync(string folder, OwnedFolder? claimed)
     {
         string pid = OwnedFolder.OwnerOf(folder, ScratchSpace.Prefix)!.Value.ToString(CultureInfo.InvariantCulture);
         string below = folder + "/";
@@ -66,11 +72,11 @@ public sealed partial class Leftovers(PolyblkProgram program)
         await EachAsync("ublk device", await UblkDevicesAsync(folder, pid).ConfigureAwait(false), number => program.RunAsync(
             "ublk", "delete", number, "--force", "--state", Path.Combine(folder, "state"))).ConfigureAwait(false);
         await EachAsync("VDUSE device", KernelDevices.VduseNames(pid).Where(KernelDevices.HasVduse), KernelDevices.RemoveVduseAsync).ConfigureAwait(false);
-        if (Directory.Exists(folder))
+        if (claimed is not null)
         {
             try
             {
-                Directory.Delete(folder, recursive: true);
+                claimed.Dispose();
                 _removed.Add(folder);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)

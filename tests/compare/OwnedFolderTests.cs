@@ -39,6 +39,15 @@ public sealed class OwnedFolderTests : IDisposable
         Directory.CreateDirectory(Path.Combine(_place, $"{Prefix}notes"));
         Directory.CreateDirectory(Path.Combine(_place, "else-1"));
         Assert.Equal([dead], OwnedFolder.Abandoned(_place, Prefix));
+        using (OwnedFolder? claimed = OwnedFolder.Claim(dead, Prefix))
+        {
+            Assert.NotNull(claimed);
+            Assert.Null(OwnedFolder.Claim(dead, Prefix));
+            Assert.Empty(OwnedFolder.Abandoned(_place, Prefix));
+        }
+
+        Assert.False(Directory.Exists(dead));
+        Assert.Null(OwnedFolder.Claim(dead, Prefix));
         Assert.False(OwnedFolder.IsAbandoned(living, Prefix));
         Assert.Empty(OwnedFolder.Abandoned(Path.Combine(_place, "nowhere"), Prefix));
     }

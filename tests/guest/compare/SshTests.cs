@@ -10,6 +10,7 @@ using Polyblk.GuestRig;
 
 namespace Polyblk.CompareGuest.Tests;
 
+[Collection("one machine at a time")]
 public sealed class SshTests : IDisposable
 {
     private const long DiskBytes = 64 << 20;
