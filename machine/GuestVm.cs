@@ -3,7 +3,7 @@
 // Theory of operation: QEMU's stdout is the guest's serial console and only a log. What the guest reports (CHECK, SIGNAL, EXIT)
 // comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts,
 // so that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when
-// its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that it dies even if this process is killed, and keeps a
+// its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that a guest that hangs ends some time, and keeps a
 // terminal's Ctrl-C from it. Two further ports carry lines that the script relays, and an archive of files that it delivers.
 
 using System.Diagnostics;
@@ -17,13 +17,15 @@ namespace Polyblk.Machine;
 /// <summary>A guest that was started by <see cref="GuestVmBuilder.Start"/>. Disposing kills it.</summary>
 public sealed class GuestVm : IAsyncDisposable
 {
+    private const string FolderPrefix = "polyblk-guest-";
+
     /// <summary>timeout(1) ends with this and the number of the signal that ended its child.</summary>
     private const int SignalStatus = 128;
     private const int Abort = 6;
     private const int SegmentationFault = 11;
 
     private readonly GuestBuilder _builder;
-    private readonly string _folder;
+    private readonly OwnedFolder _folder;
     private readonly string? _logPath;
     private readonly Process _qemu;
     private readonly Socket _listener;
@@ -40,7 +42,7 @@ public sealed class GuestVm : IAsyncDisposable
     private readonly List<string> _signals = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private GuestVm(GuestBuilder builder, string folder)
+    private GuestVm(GuestBuilder builder, OwnedFolder folder)
     {
         _builder = builder;
         _folder = folder;
@@ -54,7 +56,7 @@ public sealed class GuestVm : IAsyncDisposable
         ProcessStartInfo command = CommandLine();
         _listener = Listen(ControlPath);
         _outputListener = Listen(OutputPath);
-        _qemu = Process.Start(command)!;
+        _qemu = BoundProcess.Start(command);
         _qemu.StandardInput.Close();
         _limit = new CancellationTokenSource(builder.Limit);
         _console = Task.WhenAll(LogAsync(_qemu.StandardOutput), LogAsync(_qemu.StandardError));
@@ -62,10 +64,10 @@ public sealed class GuestVm : IAsyncDisposable
         _exit = Task.Run(RunControlAsync);
     }
 
-    private string ControlPath => Path.Combine(_folder, "control");
-    private string OutputPath => Path.Combine(_folder, "output");
-    private string ResultsPath => Path.Combine(_folder, "results");
-    private string InitramfsPath => Path.Combine(_folder, "initramfs");
+    private string ControlPath => Path.Combine(_folder.Path, "control");
+    private string OutputPath => Path.Combine(_folder.Path, "output");
+    private string ResultsPath => Path.Combine(_folder.Path, "results");
+    private string InitramfsPath => Path.Combine(_folder.Path, "initramfs");
 
     /// <summary>The process id of QEMU's supervisor; QEMU is its only child.</summary>
     public int ProcessId => _qemu.Id;
@@ -82,14 +84,16 @@ public sealed class GuestVm : IAsyncDisposable
 
     internal static GuestVm Start(GuestBuilder builder)
     {
-        string folder = Directory.CreateTempSubdirectory("polyblk-guest-").FullName;
+        string place = Path.GetTempPath();
+        OwnedFolder.RemoveAbandoned(place, FolderPrefix);
+        OwnedFolder folder = OwnedFolder.Create(place, FolderPrefix);
         try
         {
             return new GuestVm(builder, folder);
         }
         catch
         {
-            Directory.Delete(folder, recursive: true);
+            folder.Dispose();
             throw;
         }
     }
@@ -163,7 +167,7 @@ public sealed class GuestVm : IAsyncDisposable
         _outputListener.Dispose();
         _limit.Dispose();
         _qemu.Dispose();
-        Directory.Delete(_folder, recursive: true);
+        _folder.Dispose();
     }
 
     private ProcessStartInfo CommandLine()

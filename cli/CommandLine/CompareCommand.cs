@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
@@ -10,6 +11,7 @@ using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
+using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
@@ -18,17 +20,19 @@ using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine;
 
-/// <summary><c>polyblk compare</c>: measures the ways of attaching a volume side by side, on scratch files.</summary>
+/// <summary><c>polyblk compare [VOLUME]</c>: measures the ways of attaching a volume side by side, on scratch files or on a volume of the user's.</summary>
 internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
     private const int MostCpusOfASide = 8;
+    private const string ArrayId = "array@host";
 
     private readonly CompareOptions _options = new();
     private readonly CompareGuestOptions _guestOptions = new();
 
     public Command Build()
     {
-        var command = new Command("compare", "Measure the ways of attaching a volume side by side, on scratch files; needs no preparation.");
+        var command = new Command("compare", "Measure the ways of attaching a volume side by side. Without VOLUME on scratch files, which needs no preparation; a volume of yours is only read.");
+        command.Arguments.Add(_options.Volume);
         foreach (Option option in _options.All.Concat(_guestOptions.All))
         {
             command.Options.Add(option);
@@ -36,7 +40,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
         command.SetAction(RunAsync);
         HelpWithExamples.Add(
-            command, "polyblk compare", "polyblk compare --full --out results", "polyblk compare --fio my.fio --methods ublk,nbd --runtime 10",
+            command, "polyblk compare", "polyblk compare --full --out results",
+            "# a volume of yours, without a write to it", "polyblk compare data --out results",
+            "# workloads of your own, on some methods", "polyblk compare --fio my.fio --methods ublk,nbd --runtime 10",
             "# every method, also where this host's kernel lacks some", "polyblk compare --inside-guest --out results",
             "polyblk compare --diff old/results.json new/results.json");
         return command;
@@ -51,21 +57,34 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
 
         CompareGuestRequest guest = _guestOptions.Read(parsed);
+        (string Name, bool DestroyData)? named = _options.VolumeOf(parsed);
+        if (named is not null && (guest.IsInside || guest.Vantages.Contains(Vantage.Guest) || guest.SshDestination is not null))
+        {
+            throw CliException.Usage("A volume of yours is measured from the host. Virtual machines (--vantage guest, --inside-guest, --guest-ssh) are for scratch volumes: leave VOLUME out.");
+        }
+
         if (guest.IsInside)
         {
             return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All).ConfigureAwait(false);
         }
 
+        if (await new Leftovers(Self()).RemoveAsync(_options.Directory(parsed)).ConfigureAwait(false) is string removed)
+        {
+            terminal.Note(removed);
+        }
+
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
-        CompareRequest request = await _options.ReadAsync(parsed, load.Count, cancellation).ConfigureAwait(false);
+        using CompareVolume? volume = named is null ? null
+            : await CompareVolume.OpenAsync(CommandSettings.Directories(parsed), named.Value.Name, named.Value.DestroyData, terminal.Warn, cancellation).ConfigureAwait(false);
+        CompareRequest request = await _options.ReadAsync(parsed, volume?.Volume, load.Count, cancellation).ConfigureAwait(false);
         ComparisonResults results;
         IReadOnlyList<IDeliveryMethod> methods;
         MachineCache.OnProgress = terminal.Note;
-        using (ScratchSpace scratch = MakeScratch(request, guest, target, load))
+        using (ScratchSpace scratch = volume is not null ? ScratchSpace.ForVolume(volume.Volume, target, load) : MakeScratch(request, guest, target, load))
         {
             using var interruption = new Interruption(onForced: scratch.Dispose);
-            methods = Methods(request, guest, scratch.IsInMemory, target.Count);
-            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, interruption.Token).ConfigureAwait(false);
+            methods = Methods(request, guest, volume?.Volume, scratch.IsInMemory, target.Count);
+            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, volume?.Notes ?? [], interruption.Token).ConfigureAwait(false);
             if (!request.IsQuick)
             {
                 terminal.WriteLine(Estimate(plan));
@@ -75,15 +94,15 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
 
         TableReport.Write(terminal.Ansi, results);
-        await WriteReportAsync(terminal, request, results, methods).ConfigureAwait(false);
+        await WriteReportAsync(terminal, request, volume, results, methods).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
             : results.Methods.Any(m => m is { Ran: false, Load: not null }) ? ExitCode.Failed
             : ExitCode.Ok;
     }
 
-    private async Task WriteReportAsync(Terminal terminal, CompareRequest request, ComparisonResults results, IReadOnlyList<IDeliveryMethod> methods)
+    private async Task WriteReportAsync(Terminal terminal, CompareRequest request, CompareVolume? volume, ComparisonResults results, IReadOnlyList<IDeliveryMethod> methods)
     {
-        Comparison comparison = CompareReport.Record(results, request, methods, frontends);
+        Comparison comparison = CompareReport.Record(results, request, volume, methods, frontends);
         terminal.WriteLine(Advisor.Advise(comparison, request.Purpose).ToText());
 
         // Also what was measured until an interruption: no cancellation here.
@@ -124,7 +143,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
     private ScratchSpace MakeScratch(CompareRequest request, CompareGuestRequest guest, IReadOnlyList<int> target, IReadOnlyList<int> load)
     {
-        int files = Methods(request, guest, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
+        int files = Methods(request, guest, null, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
         try
         {
             return ScratchSpace.Create(request.Directory, request.MemberBytes, request.Members, files, target, load);
@@ -135,28 +154,38 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, CompareGuestRequest guest, bool isInMemory, int targetCpus)
+    private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, CompareGuestRequest guest, ComparedVolume? volume, bool isInMemory, int targetCpus)
     {
-        var program = new PolyblkProgram(SelfCommand());
-        IDeliveryMethod[] all =
+        PolyblkProgram program = Self();
+        IDeliveryMethod[] all = volume is not null ? [.. new CompareMethods(frontends, program, volume.Level, Math.Max(2, targetCpus)).OfVolume(volume)] :
         [
             .. guest.Vantages.SelectMany(v => v == Vantage.Host
                 ? new CompareMethods(frontends, program, request.Level, Math.Max(2, targetCpus)).Host(isInMemory)
                 : new CompareGuestMethods(frontends, program, request.Level, guest).All()),
             .. CompareGuestMethods.Ssh(frontends, guest),
         ];
+        IDeliveryMethod baseline = BaselineOf(request, all);
         IDeliveryMethod[] wanted =
         [
-            .. all.Where((m, i) => i == 0 || (request.Methods.Count == 0
-                ? !request.IsQuick || m.Facts.Id != BareFile.FioId
+            baseline,
+            .. all.Where(m => m != baseline && (request.Methods.Count == 0
+                ? !request.IsQuick || m.Facts.Role != MethodRole.Bare || m.Facts.Id == ArrayId
                 : request.Methods.Any(w => m.Facts.Id.Contains(w, StringComparison.OrdinalIgnoreCase)))),
         ];
         return wanted.Length > 1 ? wanted
             : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
     }
 
+    /// <summary>What ratios refer to: the first method, unless it has none of the workloads: fio alone runs job files, and a file system needs a block device.</summary>
+    private static IDeliveryMethod BaselineOf(CompareRequest request, IDeliveryMethod[] all)
+    {
+        Workload[] measured = [.. request.Workloads.Where(w => w.LeftOut is null)];
+        string? id = measured.All(w => w.FileSystem is not null) ? "loop@host" : measured.All(w => w.FileSystem is not null || w.FioJobText is not null) ? BareFile.FioId : null;
+        return all.FirstOrDefault(m => m.Facts.Id == id && m.Check().CanRun) ?? all[0];
+    }
+
     private static async Task<ComparisonPlan> MakePlanAsync(
-        CompareRequest request, IReadOnlyList<IDeliveryMethod> methods, ScratchSpace scratch, CancellationToken cancellation)
+        CompareRequest request, IReadOnlyList<IDeliveryMethod> methods, ScratchSpace scratch, IReadOnlyList<string> notes, CancellationToken cancellation)
     {
         FioProgram? fio = await FioProgram.TryFindAsync(scratch.PathOf("calibrate"), cancellation).ConfigureAwait(false);
         (TimeSpan duration, TimeSpan warmUp) = CompareTimes.Fit(request, methods);
@@ -170,27 +199,34 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             Duration = duration,
             WarmUp = warmUp,
             Restarts = request.Restarts,
-            Efficiency = new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives, request.SimulatedSpeed),
+            Efficiency = request.Level == VolumeOpener.NoLevel ? null : new EfficiencyPlan(new CompareArrays(), request.Level, request.SimulatedDrives, request.SimulatedSpeed),
+            Notes = notes,
         };
     }
 
     private static string Estimate(ComparisonPlan plan)
     {
         int methods = plan.Methods.Count(m => m.Check().CanRun);
-        TimeSpan all = CompareTimes.Estimate(methods, plan.Workloads.Count, plan.Rounds, plan.Duration, plan.WarmUp);
+        int workloads = plan.Workloads.Count(w => w.LeftOut is null);
+        TimeSpan all = CompareTimes.Estimate(methods, workloads, plan.Rounds, plan.Duration, plan.WarmUp);
         string scaled = string.Join("; ", plan.Workloads.Select(w => w.Scaling).Where(s => s is not null).Distinct());
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{methods} methods, {plan.Workloads.Count} workloads, {plan.Rounds} rounds of {plan.Duration.TotalSeconds:0.##} s: about {Math.Ceiling(all.TotalMinutes)} minutes.{(scaled.Length > 0 ? $" Scaled to this machine: {scaled}." : string.Empty)}");
+            $"{methods} methods, {workloads} workloads, {plan.Rounds} rounds of {plan.Duration.TotalSeconds:0.##} s: about {Math.Ceiling(all.TotalMinutes)} minutes.{(scaled.Length > 0 ? $" Scaled to this machine: {scaled}." : string.Empty)}");
     }
 
     /// <summary>How this program was started: its own executable, or dotnet with its assembly.</summary>
-    private static string[] SelfCommand()
+    private static PolyblkProgram Self()
     {
         string executable = Environment.ProcessPath!;
-        return Path.GetFileNameWithoutExtension(executable) == "dotnet"
-            ? [executable, typeof(CompareCommand).Assembly.Location]
-            : [executable];
+        string[] command = Path.GetFileNameWithoutExtension(executable) == "dotnet" ? [executable, typeof(CompareCommand).Assembly.Location] : [executable];
+        return new PolyblkProgram(command, async arguments =>
+        {
+            await using var output = new StringWriter(CultureInfo.InvariantCulture);
+            await using var errors = new StringWriter(CultureInfo.InvariantCulture);
+            int exitCode = await CliProgram.RunAsync(arguments, output, errors).ConfigureAwait(false);
+            return (exitCode, output.ToString(), errors.ToString());
+        });
     }
 
     private static async Task<ComparisonResults> RunWithProgressAsync(

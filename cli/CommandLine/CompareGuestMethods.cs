@@ -26,7 +26,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     /// <summary>The machine's processors, which bound the queues that its driver uses.</summary>
     private int Queues => Math.Max(2, guest.Cpus);
 
-    private string Title => $"RAID {level["raid".Length..]}";
+    private string Title => CompareMethods.TitleOf(level);
 
     /// <summary>Every method of the guest vantage; the first is what ratios refer to where the host is not looked at.</summary>
     public IReadOnlyList<IDeliveryMethod> All()

@@ -2,13 +2,15 @@
 //
 // The machine gets this program as it is installed here, the .NET runtime, and the programs that the comparison drives, each with its
 // libraries. In it runs `polyblk compare` with the arguments of this one; it says its progress in lines, which move the bar here, and
-// everything else that it prints is printed here. The result files come back as an archive. Ctrl-C is handed on: the inner program ends as it
+// everything else that it prints is printed here. The result files come back as an archive. Scratch files lie in the machine's memory; with --dir on a disk of
+// the machine, whose image lies there. Ctrl-C is handed on: the inner program ends as it
 // would anywhere and writes what it has.
 
 using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Core.Interop;
 using Polyblk.Machine;
 using Spectre.Console;
 
@@ -19,13 +21,18 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 {
     private const string Folder = "/tmp/out";
     private const string JobFolder = "/etc/fio";
+    private const string ScratchFolder = "/scratch";
+
+    /// <summary>Of the image, in members: more than all methods together make. It is sparse.</summary>
+    private const int MembersOfImage = 64;
 
     // What the methods are made with; one that is not installed here has a row that says so.
     private static readonly string[] s_programs =
-        ["qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "mkfs.ext4", "mkfs.xfs", "mount", "umount", "blkdiscard", "blockdev"];
+        ["qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "setpriv", "mkfs.ext4", "mkfs.xfs", "mount", "umount", "blkdiscard", "blockdev"];
 
     /// <summary>Where scratch files that nobody sized stay small enough for the machine's memory.</summary>
     private const string DefaultMemberSize = "48MiB";
+    private const long DefaultMemberBytes = 48L << 20;
 
     private readonly List<string> _kept = [];
     private string _phase = "";
@@ -41,7 +48,8 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         {
             using var interruption = new Interruption();
             string command = InnerCommand(parsed, ownOptions, out IReadOnlyList<string> jobFiles);
-            GuestBuilder builder = Describe(command, jobFiles);
+            using ScratchImage? image = parsed.GetValue<string?>("--dir") is string place ? ScratchImage.Create(place, MembersOfImage * (parsed.GetValue<long?>("--member-size") ?? DefaultMemberBytes)) : null;
+            GuestBuilder builder = Describe(command, jobFiles, image);
             GuestResult result;
             if (terminal.IsInteractive)
             {
@@ -170,10 +178,10 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         }
     }
 
-    private GuestBuilder Describe(string command, IReadOnlyList<string> jobFiles)
+    private GuestBuilder Describe(string command, IReadOnlyList<string> jobFiles, ScratchImage? image)
     {
         GuestBuilder builder = guest.Builder("compare").Polyblk(AppContext.BaseDirectory.TrimEnd('/')).Programs("fio");
-        foreach (string program in s_programs.Where(p => HostProgram.TryFind(p) is not null))
+        foreach (string program in s_programs.Where(p => ProgramPath.TryFind(p) is not null))
         {
             builder.Programs(program);
         }
@@ -184,10 +192,13 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         }
 
         string host = GuestEnvironment.Describe(MachineCache.Accelerator());
+        string mount = image is null ? string.Empty
+            : $"mkdir {ScratchFolder} && mkfs.ext4 -q -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
         return builder.Script($$"""
-            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}}
+            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}} {{string.Join(' ', RuntimeSettings())}}
             for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done
             hostname compare
+            {{mount}}
             mkdir -p {{Folder}}
             output=$(port rig.output)
             {{command}} >"$output" 2>&1 </dev/null &
@@ -201,6 +212,13 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             """);
     }
 
+    /// <summary>What was set here for the .NET runtime's compiler holds in there too.</summary>
+    private static IEnumerable<string> RuntimeSettings() =>
+        from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
+        let name = (string)variable.Key
+        where name.StartsWith("DOTNET_Tiered", StringComparison.Ordinal) || name.StartsWith("DOTNET_TC_", StringComparison.Ordinal)
+        select $"{name}={Quote((string)variable.Value!)}";
+
     /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
     private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)
     {
@@ -209,7 +227,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         bool isSized = false;
         foreach (Option option in parsed.CommandResult.Command.Options.Except(ownOptions))
         {
-            if (option.Name is "--out" or "--json" or "--dir" || parsed.GetResult(option) is not { Implicit: false } given)
+            if (option.Name is "--out" or "--json" || parsed.GetResult(option) is not { Implicit: false } given)
             {
                 continue;
             }
@@ -218,7 +236,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             words.Add(option.Name);
             foreach (string value in given.Tokens.Select(t => t.Value))
             {
-                words.Add(option.Name == "--fio" ? $"{JobFolder}/{Path.GetFileName(value)}" : value);
+                words.Add(option.Name switch { "--fio" => $"{JobFolder}/{Path.GetFileName(value)}", "--dir" => ScratchFolder, _ => value });
                 if (option.Name == "--fio")
                 {
                     files.Add(value);

@@ -3,6 +3,7 @@
 // Each frontend of the kernel has a server and a volume of its own: when its driver fails, only its rows are lost. The sockets of one volume
 // share a server, as they would in use.
 
+using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
@@ -24,7 +25,10 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
     private readonly Dictionary<string, FrontendProbe> _probes = frontends.ToDictionary(f => f.Name, f => f.Probe());
 
     /// <summary>RAID 5, not raid5, as the tables have it.</summary>
-    public string LevelTitle => $"RAID {level["raid".Length..]}";
+    public string LevelTitle => TitleOf(level);
+
+    /// <summary>A level as the tables have it.</summary>
+    public static string TitleOf(string level) => level.StartsWith("raid", StringComparison.Ordinal) ? $"RAID {level["raid".Length..]}" : "one drive";
 
     /// <summary>Every method of the host vantage.</summary>
     /// <param name="isInMemory">Whether the scratch files will lie in memory, where ublk cannot avoid copies.</param>
@@ -36,22 +40,49 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
         .. Sockets(),
         .. s_ublkModes.Select(mode => Ublk(mode, isInMemory)),
         Vduse(),
-        new QemuStorageDaemon(),
-        new QemuStorageDaemonVduse(),
-        new MdArray(level),
-        new LoopDevice(),
+        .. Peers(),
     ];
+
+    private IEnumerable<IDeliveryMethod> Peers() =>
+    [
+        new QemuStorageDaemon(), new QemuStorageDaemonVduse(), .. level == VolumeOpener.NoLevel ? [] : new[] { new MdArray(level) }, new LoopDevice(),
+    ];
+
+    /// <summary>Every method for a volume of the user's: its drives, its array, this program's frontends, and rows for the peers.</summary>
+    public IReadOnlyList<IDeliveryMethod> OfVolume(ComparedVolume volume)
+    {
+        string name = volume.Name;
+        return
+        [
+            .. volume.Drives.Select((drive, i) => new VolumeMember(drive, i + 1)),
+            new VolumeMember(volume.Drives[0], 1, byFio: true),
+            .. volume.Level == VolumeOpener.NoLevel ? [] : new[] { new ArrayInProcess(new CompareArrays(), level) },
+            .. OfArray(name),
+            .. s_ublkModes.Select(mode => Ublk(mode, volume.IsInMemory)),
+            Vduse(),
+            .. Peers().Select(m => new ScratchOnly(m)),
+        ];
+    }
 
     private IEnumerable<IDeliveryMethod> Sockets()
     {
         var single = new PolyblkServer(program, "single", "none", [new ServerExport("vhost-user", true, ["--queues", "1"])]);
-        var array = new PolyblkServer(program, "array", level,
+        yield return VhostUser("drive", "vhost-user, one file", "polyblk serving one member-sized file, one queue", single, 0, 1, Backing.Drive);
+        foreach (IDeliveryMethod method in OfArray("array"))
+        {
+            yield return method;
+        }
+    }
+
+    /// <summary>The sockets, all of one server.</summary>
+    private IEnumerable<IDeliveryMethod> OfArray(string volume)
+    {
+        var array = new PolyblkServer(program, volume, level,
         [
             new ServerExport("vhost-user", true, ["--queues", "1"]),
             new ServerExport("vhost-user", true, ["--queues", $"{queues}"]),
             new ServerExport("nbd", true, []),
         ]);
-        yield return VhostUser("drive", "vhost-user, one file", "polyblk serving one member-sized file, one queue", single, 0, 1, Backing.Drive);
         yield return VhostUser("1q", $"vhost-user, {LevelTitle}, 1 queue", $"polyblk serving the {LevelTitle} volume, one queue", array, 0, 1, Backing.Volume);
         yield return VhostUser(
             $"{queues}q", $"vhost-user, {LevelTitle}, {queues} queues", $"polyblk serving the {LevelTitle} volume, {queues} queues, a reactor on each processor of the target",

@@ -1,5 +1,8 @@
 using System.CommandLine;
+using Polyblk.Cli.Volumes;
+using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
+using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
@@ -24,6 +27,11 @@ internal sealed class CompareOptions
     private readonly Option<string[]> _fio = new("--fio")
     {
         HelpName = "FILE", Description = "Run this fio job file as a workload, on every method that fio drives. May be given several times; alone it replaces the preset.", Arity = ArgumentArity.ZeroOrMore,
+    };
+
+    private readonly Option<string?> _workloads = new("--workloads")
+    {
+        HelpName = "WORD,...", Description = "Only workloads whose name contains one of the words, such as randread or qd32.",
     };
 
     private readonly Option<int> _rounds = new("--rounds")
@@ -62,12 +70,12 @@ internal sealed class CompareOptions
     private readonly Option<long?> _memberSize = CommandSettings.Size("--member-size", "Size of each scratch file. [default: 128MiB]");
     private readonly Option<string?> _directory = new("--dir")
     {
-        HelpName = "DIR", Description = "Where the scratch files go. [default: /dev/shm, /var/tmp or the temporary directory, where there is room]",
+        HelpName = "DIR", Description = "Where the scratch files go; with --inside-guest they are on a disk of the machine, whose image goes there. [default: /dev/shm, /var/tmp or the temporary directory, where there is room]",
     };
 
-    private readonly Option<Purpose> _purpose = new("--for")
+    private readonly Option<Purpose?> _purpose = new("--for")
     {
-        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report.", DefaultValueFactory = _ => Purpose.Vm,
+        HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report. [default: vm]",
     };
 
     private readonly Option<string?> _out = new("--out") { HelpName = "DIR", Description = "Write results.json, results.csv and report.html to DIR." };
@@ -77,15 +85,47 @@ internal sealed class CompareOptions
         HelpName = "A.json B.json", Description = "Measure nothing; show what changed between two results.json files.", Arity = new ArgumentArity(2, 2), AllowMultipleArgumentsPerToken = true,
     };
 
+    private readonly Argument<string?> _volume = new("VOLUME")
+    {
+        Description = "A volume of yours (polyblk volume list) to measure, by reading alone; without one, scratch volumes are made and measured.", Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    private readonly Option<bool> _destroyData = new("--destroy-data")
+    {
+        Description = "With VOLUME: also run the workloads that write, and kill targets under load. EVERYTHING ON THE VOLUME IS LOST.",
+    };
+
+    /// <summary>The volume, if one is named.</summary>
+    public Argument<string?> Volume => _volume;
+
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_preset, _quick, _full, _fio, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
+    public IReadOnlyList<Option> All => [_destroyData, _preset, _quick, _full, _fio, _workloads, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
 
     /// <summary>The two files of --diff; null when it is not given.</summary>
     public (string Before, string After)? Difference(ParseResult parsed) => parsed.GetValue(_diff) is [string before, string after] ? (before, after) : null;
 
+    /// <summary>Where scratch files shall go; null for the usual places.</summary>
+    public string? Directory(ParseResult parsed) => parsed.GetValue(_directory);
+
+    /// <summary>The volume that is named, and whether its data may be destroyed; null without one.</summary>
+    /// <exception cref="CliException">Options do not go together.</exception>
+    public (string Name, bool DestroyData)? VolumeOf(ParseResult parsed)
+    {
+        bool destroy = parsed.GetValue(_destroyData);
+        if (parsed.GetValue(_volume) is not string name)
+        {
+            Check(!destroy, "--destroy-data is about a volume of yours: name it, as in 'polyblk compare VOLUME --destroy-data'. Scratch volumes are written to without it.");
+            return null;
+        }
+
+        Option[] ofScratch = [.. new Option[] { _level, _members, _memberSize, _directory }.Where(o => parsed.GetResult(o) is { Implicit: false })];
+        Check(ofScratch.Length == 0, $"{string.Join(", ", ofScratch.Select(o => o.Name))} describe scratch volumes; '{name}' is as it is.");
+        return (name, destroy);
+    }
+
     /// <summary>What was asked for.</summary>
     /// <exception cref="CliException">It is not possible; the message says what is.</exception>
-    public async Task<CompareRequest> ReadAsync(ParseResult parsed, int loadCpus, CancellationToken cancellation)
+    public async Task<CompareRequest> ReadAsync(ParseResult parsed, ComparedVolume? volume, int loadCpus, CancellationToken cancellation)
     {
         string? preset = parsed.GetValue(_preset) ?? (parsed.GetValue(_full) ? "full" : parsed.GetValue(_quick) ? "quick" : null);
         if (preset is not null && !Presets.Names.Contains(preset))
@@ -96,38 +136,55 @@ internal sealed class CompareOptions
         int jobs = parsed.GetValue(_jobs) ?? Math.Max(2, loadCpus);
         Check(jobs is >= 1 and <= 256, "--jobs takes a number from 1 to 256.");
         Workload[] custom = await ReadJobFilesAsync(parsed.GetValue(_fio) ?? [], cancellation).ConfigureAwait(false);
+        Workload[] all = [.. preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), .. custom];
+        string[] words = Words(parsed.GetValue(_workloads));
+        Workload[] wanted = [.. all.Where(w => words.Length == 0 || words.Any(word => w.Name.Contains(word, StringComparison.OrdinalIgnoreCase)))];
+        Check(wanted.Length > 0, $"No workload has one of these words in its name: {string.Join(", ", words)}. There are {string.Join(", ", all.Select(w => w.Name))}.");
         var request = new CompareRequest
         {
-            Workloads = [.. preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), .. custom],
+            Workloads = [.. wanted.Select(w => Allow(w, volume))],
             IsQuick = custom.Length == 0 && preset is null or "quick",
             Rounds = parsed.GetValue(_rounds),
             RuntimeSeconds = parsed.GetValue(_runtime),
-            Methods = parsed.GetValue(_methods)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
-            Restarts = parsed.GetValue(_restarts) ?? true,
-            SimulatedDrives = parsed.GetValue(_simulated),
+            Methods = Words(parsed.GetValue(_methods)),
+            Restarts = volume?.Kept is null && (parsed.GetValue(_restarts) ?? true),
+            SimulatedDrives = volume?.Level == VolumeOpener.NoLevel ? 0 : parsed.GetValue(_simulated),
             SimulatedSpeed = Speed(parsed.GetValue(_speed)!),
-            Level = parsed.GetValue(_level)!,
-            Members = parsed.GetValue(_members),
+            Level = volume?.Level ?? parsed.GetValue(_level)!,
+            Members = volume?.Members ?? parsed.GetValue(_members),
             MemberBytes = parsed.GetValue(_memberSize) ?? DefaultMemberBytes,
             Directory = parsed.GetValue(_directory),
-            Purpose = parsed.GetValue(_purpose),
+            Purpose = parsed.GetValue(_purpose) ?? Purpose.Vm,
             OutDirectory = parsed.GetValue(_out),
             JsonFile = parsed.GetValue(_json),
         };
-        Check(request);
+        Check(request, isScratch: volume is null);
         return request;
     }
 
-    private static void Check(CompareRequest request)
+    private static Workload Allow(Workload workload, ComparedVolume? volume) =>
+        volume?.Kept is KeptContent kept && workload.Overwrites ? workload with { LeftOut = kept.WhyNoWrites } : workload;
+
+    private static void Check(CompareRequest request, bool isScratch)
     {
+        Check(
+            request.Workloads.Any(w => w.LeftOut is null),
+            $"None of these workloads can be measured: {string.Join("; ", request.Workloads.Select(w => $"{w.Title} is left out, because {w.LeftOut}").Take(1))}.");
         Check(request.Rounds is >= 1 and <= 1000, "--rounds takes a number from 1 to 1000.");
         Check(request.RuntimeSeconds is null or (>= 0.05 and <= 3600), "--runtime takes a number from 0.05 to 3600.");
-        Check(request.Level is "raid0" or "raid1" or "raid10" or "raid5" or "raid6", "--level takes raid0, raid1, raid10, raid5 or raid6.");
         int least = request.Level switch { "raid5" => 3, "raid6" or "raid10" => 4, _ => 2 };
-        Check(request.Members >= least && request.Members <= 64, $"--members takes a number from {least} to 64 with {request.Level}.");
         Check(request.SimulatedDrives == 0 || (request.SimulatedDrives >= least && request.SimulatedDrives <= 64), $"--simulated takes 0, or a number from {least} to 64 with {request.Level}.");
+        if (!isScratch)
+        {
+            return;
+        }
+
+        Check(request.Level is "raid0" or "raid1" or "raid10" or "raid5" or "raid6", "--level takes raid0, raid1, raid10, raid5 or raid6.");
+        Check(request.Members >= least && request.Members <= 64, $"--members takes a number from {least} to 64 with {request.Level}.");
         Check(request.MemberBytes >= SmallestMemberBytes && request.MemberBytes % (1 << 20) == 0, "--member-size takes a multiple of 1MiB from 32MiB.");
     }
+
+    private static string[] Words(string? list) => list?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [];
 
     private static string Speed(string options)
     {

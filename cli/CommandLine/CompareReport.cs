@@ -8,9 +8,9 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary>What <c>polyblk compare</c> makes of its results: the recorded form, the verdict, the files.</summary>
 internal static class CompareReport
 {
-    /// <summary>The recorded form of what the runner collected on its scratch volume.</summary>
+    /// <summary>The recorded form of what the runner collected, on its scratch volume or on one of the user's.</summary>
     public static Comparison Record(
-        ComparisonResults results, CompareRequest request, IReadOnlyList<IDeliveryMethod> methods, IEnumerable<IFrontend> frontends)
+        ComparisonResults results, CompareRequest request, CompareVolume? theirs, IReadOnlyList<IDeliveryMethod> methods, IEnumerable<IFrontend> frontends)
     {
         EnvironmentFacts environment = GuestEnvironment.Complete(new EnvironmentFacts
         {
@@ -24,10 +24,10 @@ internal static class CompareReport
             ProgramVersion = typeof(CompareReport).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown",
             DotnetVersion = Environment.Version.ToString(),
             FioVersion = results.Methods.Select(m => m.Load).FirstOrDefault(l => l?.StartsWith("fio", StringComparison.Ordinal) == true),
-            Scratch = $"{results.Host.Scratch}: {results.Host.ScratchReason}",
+            Scratch = theirs is null ? $"{results.Host.Scratch}: {results.Host.ScratchReason}" : null,
         }, hasMachine: methods.Any(m => m.Facts.Vantage == Vantage.Guest && results.Methods.Any(r => r.Name == m.Name && r.Ran)));
         int members = results.Settings.Members;
-        var volume = new VolumeFacts
+        VolumeFacts volume = theirs is not null ? Facts(theirs) : new VolumeFacts
         {
             Name = "a scratch volume",
             Level = request.Level,
@@ -38,6 +38,16 @@ internal static class CompareReport
             methods.ToDictionary(m => m.Name, m => m.Facts), environment, volume, string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Prepend("polyblk")));
         return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends, methods)] };
     }
+
+    private static VolumeFacts Facts(CompareVolume volume) => new()
+    {
+        Name = volume.Volume.Name,
+        Level = volume.Volume.Level,
+        SizeBytes = volume.Volume.SizeBytes,
+        ChunkBytes = volume.Record.ChunkBytes > 0 ? volume.Record.ChunkBytes : null,
+        Members = volume.Record.Drives,
+        Degraded = volume.Volume.IsDegraded,
+    };
 
     private static int DataMembers(string level, int members) => level switch
     {

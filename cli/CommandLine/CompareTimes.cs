@@ -34,7 +34,7 @@ internal static class CompareTimes
     {
         IDeliveryMethod[] running = [.. methods.Where(m => m.Check().CanRun)];
         int byFio = running.Count(m => m.Facts.Role != MethodRole.Bare && !m.Facts.Needs.SharedMemory);
-        double runs = request.Rounds * request.Workloads.Count;
+        double runs = request.Rounds * Math.Max(1, request.Workloads.Count(w => w.LeftOut is null));
         double starts = runs * ((byFio * StartOfFioSeconds) + ((running.Length - byFio) * StartOfBuiltInSeconds));
         return Math.Clamp((QuickRunsSeconds - starts) / (runs * running.Length * (1 + WarmUpShare)), LeastSeconds, MostQuickSeconds);
     }

@@ -9,6 +9,7 @@ using System.Globalization;
 using System.IO.Compression;
 using System.Text;
 using Polyblk.Compare.Methods;
+using Polyblk.Core.Interop;
 using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
@@ -37,7 +38,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
     public static MethodAvailability Check()
     {
         (string Program, string Package)[] needed = [("qemu-system-x86_64", "qemu-system-x86"), ("fio", "fio")];
-        string[] missing = [.. needed.Where(n => HostProgram.TryFind(n.Program) is null).Select(n => n.Package)];
+        string[] missing = [.. needed.Where(n => ProgramPath.TryFind(n.Program) is null).Select(n => n.Package)];
         return missing.Length == 0 ? MethodAvailability.Yes
             : new MethodAvailability(false, $"{string.Join(" and ", missing)} is not installed", [$"apt-get install {string.Join(' ', missing)}"]);
     }
@@ -114,7 +115,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         GuestBuilder machine;
         try
         {
-            machine = builder().Programs("fio").Programs([.. s_fileSystemPrograms.Where(p => HostProgram.TryFind(p) is not null)]).PinTo(scratch.LoadCpus);
+            machine = builder().Programs("fio").Programs([.. s_fileSystemPrograms.Where(p => ProgramPath.TryFind(p) is not null)]).PinTo(scratch.LoadCpus);
         }
         catch (MachineException e)
         {

@@ -5,6 +5,8 @@ using System.ComponentModel;
 using System.Diagnostics;
 using System.Text;
 using Polyblk.Compare.Methods;
+using Polyblk.Core.Interop;
+using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
@@ -28,11 +30,11 @@ public sealed class SshMachine(string destination, string program = "ssh") : IGu
     public IReadOnlyList<int> ProcessIds => [];
 
     /// <summary>Whether ssh is installed; whether it gets there is seen when it is used.</summary>
-    public static MethodAvailability Check() => ChildProcess.FindProgram("ssh") is not null
+    public static MethodAvailability Check() => ProgramPath.TryFind("ssh") is not null
         ? MethodAvailability.Yes
         : new MethodAvailability(false, "ssh is not installed", ["apt-get install openssh-client"]);
 
-    /// <summary>Looks at a disk before anything is written to it, and returns its size in bytes.</summary>
+    /// <summary>Looks at a disk before anything is written to it, and returns its size in bytes. blkid(8) ends with 2 when a disk holds nothing that it knows.</summary>
     /// <exception cref="MethodException">It is in use or holds something, or the machine lacks a program.</exception>
     public async Task<long> InspectAsync(string device, CancellationToken cancellation)
     {
@@ -43,7 +45,12 @@ public sealed class SshMachine(string destination, string program = "ssh") : IGu
             [ -b {{quoted}} ] || { echo "{{device}} is no block device there" >&2; exit 1; }
             [ -w {{quoted}} ] || { echo "{{device}} may not be written by this user" >&2; exit 1; }
             grep -q "^$(readlink -f {{quoted}})[ p0-9]" /proc/mounts && { echo "{{device}} is mounted there" >&2; exit 1; }
-            found=$(PATH=$PATH:/usr/sbin:/sbin blkid -p {{quoted}} 2>/dev/null) && { echo "{{device}} holds something ($found); all of it would be overwritten. If that is meant, run there: wipefs -a {{device}}" >&2; exit 1; }
+            found=$(PATH=/usr/sbin:/sbin:$PATH blkid -p {{quoted}} 2>&1)
+            case $? in
+              0 | 8) echo "{{device}} holds something ($found); all of it would be overwritten. If that is meant, run there: wipefs -a {{device}}" >&2; exit 1 ;;
+              2) ;;
+              *) echo "whether {{device}} holds something cannot be told: blkid -p of util-linux is needed there ($found)" >&2; exit 1 ;;
+            esac
             fio --version
             echo $(($(cat /sys/class/block/$(basename "$(readlink -f {{quoted}})")/size) * 512))
             """,
@@ -90,10 +97,10 @@ public sealed class SshMachine(string destination, string program = "ssh") : IGu
     {
         try
         {
-            return Process.Start(new ProcessStartInfo(program, ["-o", "BatchMode=yes", "-T", "--", destination, "sh -s"])
+            return BoundProcess.Start(new ProcessStartInfo(program, ["-o", "BatchMode=yes", "-T", "--", destination, "sh -s"])
             {
                 RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
-            })!;
+            });
         }
         catch (Win32Exception e)
         {

@@ -36,7 +36,7 @@ public sealed class DriveLoad : ILoadGenerator
             return await RunAsync(open.Device, open.SizeBytes, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
         }
 
-        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(((FileEndpoint)endpoint).Path));
+        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(((FileEndpoint)endpoint).Path), readOnly: endpoint.Kept is not null);
         return await RunAsync(drive, endpoint.SizeBytes, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
     }
 

@@ -82,6 +82,14 @@ public interface ILoadGenerator
     /// <summary>Whether it can drive such an endpoint.</summary>
     bool CanDrive(LoadEndpoint endpoint);
 
+    /// <summary>Why this workload must not run on an endpoint; null when it may.</summary>
+    static string? WhyProtected(LoadEndpoint endpoint, Workload workload)
+    {
+        ArgumentNullException.ThrowIfNull(endpoint);
+        ArgumentNullException.ThrowIfNull(workload);
+        return workload.Overwrites ? endpoint.Kept?.WhyNoWrites : null;
+    }
+
     /// <summary>Why it cannot run this workload on such an endpoint; null when it can.</summary>
     string? WhyNot(LoadEndpoint endpoint, Workload workload) => workload switch
     {
@@ -90,7 +98,10 @@ public interface ILoadGenerator
         _ => null,
     };
 
-    /// <summary>Writes the whole span, flushes, reads it back and compares, before anything is timed. It also fills what would read as holes.</summary>
+    /// <summary>
+    /// Writes the whole span, flushes, reads it back and compares, before anything is timed; it also fills what would read as holes. What must
+    /// keep its content is read and compared only.
+    /// </summary>
     /// <returns>Null when every byte came back, or what is wrong.</returns>
     Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation);
 

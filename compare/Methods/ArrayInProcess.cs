@@ -28,11 +28,43 @@ public sealed class ArrayInProcess(IArrayFactory arrays, string level) : IDelive
 
     public MethodAvailability Check() => MethodAvailability.Yes;
 
+    public object? TurnIn(ScratchSpace scratch) => scratch?.Volume is null ? null : this;
+
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
+        if (scratch.Volume is ComparedVolume volume)
+        {
+            return new OfVolume(volume, await volume.OpenAsync(cancellation).ConfigureAwait(false));
+        }
+
         string[] drives = [.. Enumerable.Range(0, scratch.Members).Select(i => $"file:{scratch.PathOf($"inproc-member{i}.img")},size={scratch.MemberBytes}")];
         IOpenArray array = await arrays.CreateAsync(level, drives, cancellation).ConfigureAwait(false);
         return new RunningEndpoint(new DeviceEndpoint(array.Device, scratch.SpanBytes)) { End = array.DisposeAsync };
+    }
+
+    /// <summary>The user's volume, open while it has its turn.</summary>
+    private sealed class OfVolume(ComparedVolume volume, IOpenArray open) : IRunningMethod
+    {
+        private IOpenArray? _open = open;
+
+        public LoadEndpoint Endpoint => new DeviceEndpoint(_open!.Device, volume.SpanBytes) { Kept = volume.Kept };
+
+        public IReadOnlyList<int> ProcessIds => [];
+
+        public IReadOnlyList<string> Commands => [];
+
+        public async Task SuspendAsync()
+        {
+            if (_open is not null)
+            {
+                await _open.DisposeAsync().ConfigureAwait(false);
+                _open = null;
+            }
+        }
+
+        public async Task ResumeAsync(CancellationToken cancellation) => _open ??= await volume.OpenAsync(cancellation).ConfigureAwait(false);
+
+        public async ValueTask DisposeAsync() => await SuspendAsync().ConfigureAwait(false);
     }
 }

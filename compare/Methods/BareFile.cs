@@ -19,7 +19,7 @@ public sealed class BareFile(bool byFio = false, string? fileName = null) : IDel
         ? "one member-sized file, driven by fio: what a block device method could reach at best"
         : "one member-sized file, driven directly by this program's I/O core: no frontend, no array";
 
-    public MethodAvailability Check() => !byFio || ChildProcess.FindProgram("fio") is not null ? MethodAvailability.Yes : MethodAvailability.NeedsFio;
+    public MethodAvailability Check() => byFio ? MethodAvailability.OfFio() : MethodAvailability.Yes;
 
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {

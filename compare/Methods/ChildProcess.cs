@@ -1,9 +1,11 @@
 using System.Diagnostics;
 using System.Text;
+using Polyblk.Core.Interop;
+using Polyblk.Machine;
 
 namespace Polyblk.Compare.Methods;
 
-/// <summary>A program that runs beside: pinned to processors where taskset is installed, its last words kept for messages, ended by disposal.</summary>
+/// <summary>A program that runs beside: pinned to processors where taskset is installed, its last words kept for messages, ended by disposal, and by the end of this process.</summary>
 public sealed class ChildProcess : IAsyncDisposable
 {
     private const int MaxErrorChars = 4096;
@@ -44,38 +46,27 @@ public sealed class ChildProcess : IAsyncDisposable
     /// <exception cref="MethodException">The program cannot be started.</exception>
     public static ChildProcess Start(IReadOnlyList<string> command, IReadOnlyList<int> cpus)
     {
-        string[] pinned = cpus.Count > 0 && FindProgram("taskset") is string taskset
-            ? [taskset, "-c", string.Join(',', cpus), .. command]
-            : [.. command];
-        var start = new ProcessStartInfo(pinned[0])
+        ArgumentNullException.ThrowIfNull(command);
+        string[] found = [ProgramPath.TryFind(command[0]) ?? command[0], .. command.Skip(1)];
+        string[] pinning = cpus.Count > 0 && ProgramPath.TryFind("taskset") is string taskset ? [taskset, "-c", string.Join(',', cpus)] : [];
+        string[] words = [.. pinning, .. found];
+        var start = new ProcessStartInfo(words[0], words.Skip(1))
         {
             RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, UseShellExecute = false,
         };
-        foreach (string argument in pinned.Skip(1))
-        {
-            start.ArgumentList.Add(argument);
-        }
-
         try
         {
-            var process = new Process { StartInfo = start };
-            process.Start();
-            var child = new ChildProcess(process, string.Join(' ', pinned));
+            Process process = BoundProcess.Start(start);
+            var child = new ChildProcess(process, string.Join(' ', [.. pinning, .. command]));
             process.ErrorDataReceived += (_, line) => child.Keep(line.Data);
             process.BeginErrorReadLine();
             return child;
         }
         catch (System.ComponentModel.Win32Exception e)
         {
-            throw new MethodException($"{pinned[0]} cannot be started: {e.Message}", e);
+            throw new MethodException($"{command[0]} cannot be started: {e.Message}", e);
         }
     }
-
-    /// <summary>The path of a program on PATH, or null.</summary>
-    public static string? FindProgram(string name) => (Environment.GetEnvironmentVariable("PATH") ?? string.Empty)
-        .Split(':', StringSplitOptions.RemoveEmptyEntries)
-        .Select(directory => Path.Combine(directory, name))
-        .FirstOrDefault(File.Exists);
 
     /// <summary>Waits until it ends and returns its exit code and everything it wrote to standard output.</summary>
     public async Task<(int ExitCode, string Output)> FinishAsync(CancellationToken cancellation)

@@ -1,6 +1,7 @@
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Results;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Methods;
 
@@ -15,13 +16,15 @@ public sealed record MethodAvailability(bool CanRun, string Reason, IReadOnlyLis
     /// <summary>Block devices and NBD exports are driven by fio.</summary>
     public static MethodAvailability NeedsFio { get; } = new(false, "fio, which drives it, is not installed", ["apt-get install fio"]);
 
+    /// <summary>Whether fio is installed.</summary>
+    public static MethodAvailability OfFio() => ProgramPath.TryFind("fio") is null ? NeedsFio : Yes;
+
     /// <summary>Whether a frontend of this program can be served here, and fio is there to drive it.</summary>
     public static MethodAvailability OfFrontend(FrontendProbe probe, bool byFio)
     {
         ArgumentNullException.ThrowIfNull(probe);
         return !probe.Available ? new MethodAvailability(false, probe.Summary, [.. probe.Remedies])
-            : byFio && ChildProcess.FindProgram("fio") is null ? NeedsFio
-            : Yes;
+            : byFio ? OfFio() : Yes;
     }
 }
 
@@ -43,7 +46,20 @@ public interface IDeliveryMethod
     /// <summary>Looks, without changing anything.</summary>
     MethodAvailability Check();
 
-    /// <summary>Starts it.</summary>
+    /// <summary>
+    /// Methods that cannot serve at the same time, because they work on the same drives, have different turns; those that one process serves
+    /// have the same. Null: it has drives of its own and serves always.
+    /// </summary>
+    object? TurnIn(ScratchSpace scratch) => null;
+
+    /// <summary>Begins what takes long before it can serve, while others are verified. Asked only of methods without turns.</summary>
+    /// <exception cref="MethodException">It does not start; <see cref="StartAsync"/> will say so again.</exception>
+    Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation) => Task.CompletedTask;
+
+    /// <summary>Ends what was begun ahead and never started.</summary>
+    Task AbandonAsync(ScratchSpace scratch) => Task.CompletedTask;
+
+    /// <summary>Starts it; it has the turn then.</summary>
     /// <exception cref="MethodException">It does not start; the message says why.</exception>
     Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation);
 }
@@ -65,6 +81,13 @@ public interface IRunningMethod : IAsyncDisposable
 
     /// <summary>Notifications that the target has sent since its start; null where it does not tell.</summary>
     long? ReadNotifications() => null;
+
+    /// <summary>Gives the drives free for another turn.</summary>
+    Task SuspendAsync() => Task.CompletedTask;
+
+    /// <summary>Takes them again. The endpoint may be another one afterwards.</summary>
+    /// <exception cref="MethodException">It does not serve again.</exception>
+    Task ResumeAsync(CancellationToken cancellation) => Task.CompletedTask;
 }
 
 /// <summary>A running method whose target can be killed under load and started again by the same command.</summary>

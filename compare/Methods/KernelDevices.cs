@@ -1,7 +1,9 @@
 // Devices of the kernel that outlive their server while somebody (udev, a stray fio) has them open at the moment of its end: taken away here.
 
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Methods;
 
@@ -18,7 +20,7 @@ public static class KernelDevices
             return;
         }
 
-        string list = await Command.RunAsync([.. server.Program.Command, "ublk", "list", "--json", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+        string list = await server.Program.RunAsync("ublk", "list", "--json", "--state", scratch.StateDirectory).ConfigureAwait(false);
         using JsonDocument devices = JsonDocument.Parse(list);
         foreach (JsonElement device in devices.RootElement.EnumerateArray())
         {
@@ -28,9 +30,45 @@ public static class KernelDevices
             if (isNoted || isServers)
             {
                 string number = device.GetProperty("number").GetUInt32().ToString(CultureInfo.InvariantCulture);
-                await Command.RunAsync([.. server.Program.Command, "ublk", "delete", number, "--force", "--state", scratch.StateDirectory], CancellationToken.None).ConfigureAwait(false);
+                await server.Program.RunAsync("ublk", "delete", number, "--force", "--state", scratch.StateDirectory).ConfigureAwait(false);
             }
         }
+    }
+
+    /// <summary>Names of the VDUSE devices that a comparison with this process id makes: for the host, for a VM, and the peer's.</summary>
+    public static IEnumerable<string> VduseNames(string processId) => [$"pbc{processId}", $"pbg{processId}", $"pbqsd{processId}"];
+
+    /// <summary>Whether the kernel has a VDUSE device of that name, on the bus or not.</summary>
+    public static bool HasVduse(string name) => Directory.Exists($"/sys/class/vduse/{name}") || Directory.Exists($"/sys/bus/vdpa/devices/{name}");
+
+    /// <summary>Takes a VDUSE device whose server has died off the bus, and destroys it.</summary>
+    /// <exception cref="MethodException">The kernel refuses.</exception>
+    public static async Task RemoveVduseAsync(string name)
+    {
+        await RemoveVdpaAsync(name).ConfigureAwait(false);
+        int errno = DestroyVduse(name);
+        if (errno != 0 && Directory.Exists($"/sys/class/vduse/{name}"))
+        {
+            throw new MethodException($"VDUSE_DESTROY_DEV ended with errno {errno}");
+        }
+    }
+
+    /// <summary>linux/vduse.h: VDUSE_DESTROY_DEV is _IOW(0x81, 0x03, char[256]).</summary>
+    private static unsafe int DestroyVduse(string name)
+    {
+        const nuint VDUSE_DESTROY_DEV = 0x41008103;
+        byte* text = stackalloc byte[256];
+        new Span<byte>(text, 256).Clear();
+        Encoding.ASCII.GetBytes(name, new Span<byte>(text, 255));
+        int fd = Libc.open("/dev/vduse/control", Libc.O_RDWR | Libc.O_CLOEXEC);
+        if (fd < 0)
+        {
+            return -fd;
+        }
+
+        int result = Libc.ioctl(fd, VDUSE_DESTROY_DEV, text);
+        _ = Libc.close(fd);
+        return result < 0 ? -result : 0;
     }
 
     /// <summary>Takes a VDUSE device of ours off the vdpa bus, if it is still there.</summary>

@@ -2,6 +2,7 @@
 
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Results;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Methods;
 
@@ -27,11 +28,10 @@ public sealed class LoopDevice : IDeliveryMethod
 
     /// <summary>Whether loop devices can be made here.</summary>
     internal static MethodAvailability CheckHost() =>
-        ChildProcess.FindProgram("losetup") is null ? new MethodAvailability(false, "losetup is not installed", ["apt-get install mount"])
+        ProgramPath.TryFind("losetup") is null ? new MethodAvailability(false, "losetup is not installed", ["apt-get install mount"])
         : !Environment.IsPrivilegedProcess ? new MethodAvailability(false, "making a loop device needs root", ["run polyblk compare as root"])
         : !File.Exists("/dev/loop-control") ? new MethodAvailability(false, "the kernel has no loop driver loaded", ["modprobe loop"])
-        : ChildProcess.FindProgram("fio") is null ? MethodAvailability.NeedsFio
-        : MethodAvailability.Yes;
+        : MethodAvailability.OfFio();
 
     /// <summary>Makes a loop device over a file, with direct I/O where the file system has it.</summary>
     internal static async Task<(string Device, string Command)> AttachAsync(string file, CancellationToken cancellation)

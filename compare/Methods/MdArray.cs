@@ -4,6 +4,7 @@
 using System.Globalization;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Results;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Methods;
 
@@ -17,7 +18,7 @@ public sealed class MdArray(string level) : IDeliveryMethod
     public string Description => $"the kernel's {level} over loop devices on member-sized files; its own thread is counted, the loop driver's cannot be";
 
     public MethodAvailability Check() =>
-        ChildProcess.FindProgram("mdadm") is null ? new MethodAvailability(false, "mdadm is not installed", ["apt-get install mdadm"])
+        ProgramPath.TryFind("mdadm") is null ? new MethodAvailability(false, "mdadm is not installed", ["apt-get install mdadm"])
         : LoopDevice.CheckHost() is { CanRun: false } loop ? loop
         : !File.Exists("/proc/mdstat") ? new MethodAvailability(false, "the kernel has no md driver loaded (no /proc/mdstat)", [$"modprobe md_mod && modprobe {Module(level)}", "polyblk compare --inside-guest"])
         : MethodAvailability.Yes;

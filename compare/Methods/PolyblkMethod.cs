@@ -23,6 +23,18 @@ public sealed class PolyblkMethod(
 
     public MethodAvailability Check() => check();
 
+    public object? TurnIn(ScratchSpace scratch) => scratch?.Volume is null ? null : server;
+
+    public Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation) => server.StartAheadAsync(scratch, cancellation);
+
+    public async Task AbandonAsync(ScratchSpace scratch)
+    {
+        if (await server.AbandonAsync().ConfigureAwait(false) && CleanUp is not null)
+        {
+            await CleanUp(scratch).ConfigureAwait(false);
+        }
+    }
+
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
@@ -36,14 +48,14 @@ public sealed class PolyblkMethod(
             throw;
         }
 
-        return new Running(server, export, scratch, endpoint(server.Endpoints[export], scratch.SpanBytes), CleanUp);
+        return new Running(server, export, scratch, endpoint, CleanUp);
     }
 
     private sealed class Running(
-        PolyblkServer server, int export, ScratchSpace scratch, LoadEndpoint endpoint, Func<ScratchSpace, Task>? cleanUp)
+        PolyblkServer server, int export, ScratchSpace scratch, Func<string, long, LoadEndpoint> endpoint, Func<ScratchSpace, Task>? cleanUp)
         : IRunningMethod, IRestartable
     {
-        public LoadEndpoint Endpoint => endpoint;
+        public LoadEndpoint Endpoint => endpoint(server.Endpoints[export], scratch.SpanBytes) with { Kept = scratch.Volume?.Kept };
 
         public IReadOnlyList<int> ProcessIds => server.ProcessIds;
 
@@ -54,6 +66,10 @@ public sealed class PolyblkMethod(
         public Task KillAsync() => server.KillAsync();
 
         public Task StartAgainAsync(CancellationToken cancellation) => server.StartAgainAsync(scratch, cancellation);
+
+        public Task SuspendAsync() => server.SuspendAsync();
+
+        public Task ResumeAsync(CancellationToken cancellation) => server.StartAgainAsync(scratch, cancellation);
 
         public async ValueTask DisposeAsync()
         {

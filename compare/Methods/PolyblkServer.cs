@@ -1,13 +1,25 @@
 // A `polyblk serve` child that several methods share: one process, one volume, several exports. The first method that starts makes the
-// volume and the process; the last one that is disposed ends it. The runner starts and ends methods one after the other.
+// volume and the process; the last one that is disposed ends it. The runner starts and ends methods one after the other; only the first start of a
+// server may begin ahead, on another thread.
 
 using System.Text.Json;
 
 namespace Polyblk.Compare.Methods;
 
-/// <summary>How to run this program as a child.</summary>
-/// <param name="Command">The program and what precedes its arguments.</param>
-public sealed record PolyblkProgram(IReadOnlyList<string> Command);
+/// <summary>How to run this program.</summary>
+/// <param name="Command">The program and what precedes its arguments, for a child.</param>
+/// <param name="RunHere">Runs a command that ends by itself in this process, which spares the start of another: exit code, output, errors.</param>
+public sealed record PolyblkProgram(IReadOnlyList<string> Command, Func<IReadOnlyList<string>, Task<(int ExitCode, string Output, string Errors)>> RunHere)
+{
+    /// <summary>Runs a command and returns what it printed.</summary>
+    /// <exception cref="MethodException">It failed; with its own words.</exception>
+    public async Task<string> RunAsync(params IReadOnlyList<string> arguments)
+    {
+        ArgumentNullException.ThrowIfNull(arguments);
+        (int exitCode, string output, string errors) = await RunHere(arguments).ConfigureAwait(false);
+        return exitCode == 0 ? output : throw new MethodException($"polyblk {string.Join(' ', arguments.Take(2))} ended with {exitCode}: {errors.Trim()}");
+    }
+}
 
 /// <summary>An export of a server: a frontend and its options.</summary>
 /// <param name="Frontend">Its name.</param>
@@ -29,6 +41,8 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     private readonly List<string> _endpoints = [];
     private ChildProcess? _child;
     private ServerCounters? _counters;
+    private readonly Lock _gate = new();
+    private Task? _first;
     private bool _isMade;
     private int _users;
 
@@ -50,24 +64,67 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     /// <summary>Where each export is reached, as the server said.</summary>
     public IReadOnlyList<string> Endpoints => _endpoints;
 
-    /// <summary>Starts the child unless it runs.</summary>
+    /// <summary>Starts the child unless it runs or is being started.</summary>
     /// <exception cref="MethodException">It does not start.</exception>
     public async Task AddUserAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
-        if (!_isMade)
+        Task first = StartAheadAsync(scratch, cancellation);
+        try
         {
-            await CreateAsync(scratch, cancellation).ConfigureAwait(false);
-            _isMade = true;
+            await first.ConfigureAwait(false);
+        }
+        catch
+        {
+            // The next user tries again.
+            lock (_gate)
+            {
+                _first = null;
+            }
+
+            throw;
         }
 
         await StartAgainAsync(scratch, cancellation).ConfigureAwait(false);
         _users++;
     }
 
+    /// <summary>Makes the volume and starts the child, before its first user comes.</summary>
+    /// <exception cref="MethodException">It does not start.</exception>
+    public Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation)
+    {
+        lock (_gate)
+        {
+            return _first ??= Task.Run(() => StartFirstAsync(scratch, cancellation), CancellationToken.None);
+        }
+    }
+
+    /// <summary>Ends a child that was started ahead and has no user.</summary>
+    /// <returns>Whether there was one.</returns>
+    public async Task<bool> AbandonAsync()
+    {
+        await (_first ?? Task.CompletedTask).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        bool isUnused = _users == 0 && _child is not null;
+        if (isUnused)
+        {
+            await SuspendAsync().ConfigureAwait(false);
+        }
+
+        return isUnused;
+    }
+
     /// <summary>Ends the child with its last user.</summary>
     public async ValueTask RemoveUserAsync()
     {
-        if (--_users == 0 && _child is not null)
+        if (--_users == 0)
+        {
+            await SuspendAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Ends the child in order until it is started again.</summary>
+    public async Task SuspendAsync()
+    {
+        if (_child is not null)
         {
             await _child.DisposeAsync().ConfigureAwait(false);
             _child = null;
@@ -98,17 +155,30 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     /// <summary>Notifications that an export has sent since the start; null when the server does not answer.</summary>
     public long? ReadNotifications(int export) => _counters?.ReadNotifications(export);
 
-    private async Task CreateAsync(ScratchSpace scratch, CancellationToken cancellation)
+    private async Task StartFirstAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
+        if (!_isMade)
+        {
+            await CreateAsync(scratch).ConfigureAwait(false);
+            _isMade = true;
+        }
+
+        await StartAgainAsync(scratch, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task CreateAsync(ScratchSpace scratch)
+    {
+        if (scratch.Volume is ComparedVolume theirs)
+        {
+            theirs.Record(scratch.StateDirectory, volume);
+            return;
+        }
+
         int members = level == "none" ? 1 : scratch.Members;
         string[] drives = [.. Enumerable.Range(0, members).Select(i => $"file:{scratch.PathOf($"{volume}-member{i}.img")},size={scratch.MemberBytes}")];
-        await using ChildProcess child = Run(
-            [.. program.Command, "volume", "create", volume, "--level", level, "--state", scratch.StateDirectory, .. drives], []);
-        (int exitCode, _) = await child.FinishAsync(cancellation).ConfigureAwait(false);
-        if (exitCode != 0)
-        {
-            throw new MethodException($"The scratch volume could not be made: {child.LastErrors}");
-        }
+        string[] arguments = ["volume", "create", volume, "--level", level, "--state", scratch.StateDirectory, .. drives];
+        _commands.Add(string.Join(' ', [.. program.Command, .. arguments]));
+        await program.RunAsync(arguments).ConfigureAwait(false);
     }
 
     private async Task ServeAsync(ScratchSpace scratch, CancellationToken cancellation)
@@ -155,7 +225,8 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     }
 
     private IEnumerable<string> Arguments(ScratchSpace scratch, ServerExport export, int index) =>
-        ["--frontend", export.Frontend, .. export.HasSocket ? new[] { "--socket", scratch.PathOf($"{volume}{index}.sock") } : [], .. export.Options];
+        ["--frontend", export.Frontend, .. export.HasSocket ? new[] { "--socket", scratch.PathOf($"{volume}{index}.sock") } : [],
+            .. scratch.Volume?.Kept is null ? [] : new[] { "--read-only" }, .. export.Options];
 
     private ChildProcess Run(string[] command, IReadOnlyList<int> cpus)
     {

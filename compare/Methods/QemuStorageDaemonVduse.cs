@@ -1,5 +1,6 @@
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Results;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Methods;
 
@@ -25,9 +26,8 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
         : !Environment.IsPrivilegedProcess ? new MethodAvailability(false, "a VDUSE device needs root", ["run polyblk compare as root"])
         : !File.Exists("/dev/vduse/control") ? new MethodAvailability(false, "/dev/vduse/control is not there: the module vduse is not loaded", ["modprobe vduse && modprobe virtio_vdpa", "polyblk compare --inside-guest"])
         : !Directory.Exists("/sys/bus/vdpa/drivers/virtio_vdpa") ? new MethodAvailability(false, "the kernel has no driver virtio_vdpa loaded", ["modprobe virtio_vdpa"])
-        : ChildProcess.FindProgram("vdpa") is null ? new MethodAvailability(false, "the vdpa tool is not installed", ["apt-get install iproute2"])
-        : ChildProcess.FindProgram("fio") is null ? MethodAvailability.NeedsFio
-        : MethodAvailability.Yes;
+        : ProgramPath.TryFind("vdpa") is null ? new MethodAvailability(false, "the vdpa tool is not installed", ["apt-get install iproute2"])
+        : MethodAvailability.OfFio();
 
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {

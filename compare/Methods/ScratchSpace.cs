@@ -1,24 +1,27 @@
 // The place where a comparison keeps its files: one directory with the process's id in its name, removed at the end. What an earlier run
-// left behind because it was killed is removed at the start of the next one.
+// left behind because it was killed is removed at the start of the next one (Leftovers.cs).
 
 using System.Globalization;
 using Polyblk.Core.Block;
+using Polyblk.Machine;
 
 namespace Polyblk.Compare.Methods;
 
 /// <summary>A temporary directory with room for the members, and the processors that the two sides use.</summary>
 public sealed class ScratchSpace : IDisposable
 {
-    private const string Prefix = "polyblk-compare-";
+    internal const string Prefix = "polyblk-compare-";
 
-    private ScratchSpace(string directory, string reason)
+    private readonly OwnedFolder _folder;
+
+    private ScratchSpace(OwnedFolder folder, string reason)
     {
-        Directory = directory;
+        _folder = folder;
         Reason = reason;
     }
 
     /// <summary>The directory.</summary>
-    public string Directory { get; }
+    public string Directory => _folder.Path;
 
     /// <summary>Why it is there, for the report.</summary>
     public string Reason { get; }
@@ -41,8 +44,11 @@ public sealed class ScratchSpace : IDisposable
     /// <summary>Member files of the RAID-5 volume.</summary>
     public required int Members { get; init; }
 
+    /// <summary>The volume of the user that is measured; null where scratch volumes are made here.</summary>
+    public ComparedVolume? Volume { get; init; }
+
     /// <summary>Bytes that every target offers to the load, so that all work on equally much.</summary>
-    public long SpanBytes => MemberBytes - (16 << 20);
+    public long SpanBytes => Volume?.SpanBytes ?? MemberBytes - (16 << 20);
 
     /// <summary>Makes the directory in <paramref name="wanted"/>, or where there is room: memory first, since disks of a shared machine tell little.</summary>
     /// <param name="wanted">Where the user wants it; null for the first place that has room.</param>
@@ -55,16 +61,13 @@ public sealed class ScratchSpace : IDisposable
     public static ScratchSpace Create(string? wanted, long memberBytes, int members, int files, IReadOnlyList<int> targetCpus, IReadOnlyList<int> loadCpus)
     {
         long needed = memberBytes * files;
-        string[] places = wanted is not null ? [Path.GetFullPath(wanted)] : ["/dev/shm", "/var/tmp", Path.GetTempPath()];
+        string[] places = [.. Places(wanted)];
         foreach (string place in places)
         {
             if (System.IO.Directory.Exists(place) && Room(place) >= needed)
             {
-                RemoveStale(place);
-                string directory = Path.Combine(place, Prefix + Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
-                System.IO.Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
                 string reason = place == "/dev/shm" ? "files in memory: the drives are not what is compared" : "files on disk";
-                return new ScratchSpace(directory, reason) { TargetCpus = targetCpus, LoadCpus = loadCpus, MemberBytes = memberBytes, Members = members };
+                return new ScratchSpace(OwnedFolder.Create(place, Prefix), reason) { TargetCpus = targetCpus, LoadCpus = loadCpus, MemberBytes = memberBytes, Members = members };
             }
         }
 
@@ -73,16 +76,24 @@ public sealed class ScratchSpace : IDisposable
             + "Name another place with --dir, or make the members smaller with --member-size.");
     }
 
+    /// <summary>A directory for the sockets and records of the servers of a volume that exists.</summary>
+    public static ScratchSpace ForVolume(ComparedVolume volume, IReadOnlyList<int> targetCpus, IReadOnlyList<int> loadCpus)
+    {
+        ArgumentNullException.ThrowIfNull(volume);
+        return new ScratchSpace(OwnedFolder.Create(Places(null).First(System.IO.Directory.Exists), Prefix), $"the drives of the volume '{volume.Name}'")
+        {
+            TargetCpus = targetCpus, LoadCpus = loadCpus, MemberBytes = volume.SizeBytes, Members = volume.Members, Volume = volume,
+        };
+    }
+
+    /// <summary>Where a directory may be, the best place first.</summary>
+    internal static IEnumerable<string> Places(string? wanted) =>
+        wanted is not null ? [Path.GetFullPath(wanted)] : ["/dev/shm", "/var/tmp", Path.GetTempPath().TrimEnd('/')];
+
     /// <summary>A path in the directory.</summary>
     public string PathOf(string name) => Path.Combine(Directory, name);
 
-    public void Dispose()
-    {
-        if (System.IO.Directory.Exists(Directory))
-        {
-            System.IO.Directory.Delete(Directory, recursive: true);
-        }
-    }
+    public void Dispose() => _folder.Dispose();
 
     private static long Room(string place)
     {
@@ -94,17 +105,4 @@ public sealed class ScratchSpace : IDisposable
     {
         string? line = File.ReadLines("/proc/meminfo").FirstOrDefault(l => l.StartsWith("MemAvailable:", StringComparison.Ordinal));
         return line is null ? 0 : long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) << 10;
-    }
-
-    private static void RemoveStale(string place)
-    {
-        foreach (string directory in System.IO.Directory.EnumerateDirectories(place, Prefix + "*"))
-        {
-            bool isDead = int.TryParse(Path.GetFileName(directory)[Prefix.Length..], out int pid) && !System.IO.Directory.Exists($"/proc/{pid}");
-            if (isDead)
-            {
-                System.IO.Directory.Delete(directory, recursive: true);
-            }
-        }
-    }
-}
+    }}

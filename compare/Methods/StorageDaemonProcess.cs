@@ -1,6 +1,7 @@
 // A qemu-storage-daemon with one file and one export. Its I/O mode is the fastest that the file system takes.
 
 using Polyblk.Compare.Load;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Methods;
 
@@ -23,7 +24,7 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
     public string CommandLine { get; private set; } = string.Empty;
 
     /// <summary>Whether it is installed.</summary>
-    public static MethodAvailability CheckHost() => ChildProcess.FindProgram(Program) is not null
+    public static MethodAvailability CheckHost() => ProgramPath.TryFind(Program) is not null
         ? MethodAvailability.Yes
         : new MethodAvailability(false, $"{Program} is not installed", ["apt-get install qemu-system-common  # or qemu-utils, where your distribution keeps qemu-storage-daemon"]);
 

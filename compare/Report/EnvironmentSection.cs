@@ -57,7 +57,7 @@ internal static class EnvironmentSection
             : $"The target ran on {Cpus(s.TargetCpus)}, the load on {Cpus(s.LoadCpus)}.";
         return Parts.List(
         [
-            "Before anything was timed, data was written through each method, read back and compared. A method that returns wrong data is never recommended.",
+            "Before anything was timed, the data of each method was verified; under Methods and availability it is said how. A method that returns wrong data is never recommended.",
             $"Methods took turns: in each round every method ran every workload once. {made} of {s.Rounds} rounds were made, {comparison.Runs.Count} runs in {Figures.Duration(comparison.ElapsedSeconds)}.",
             $"A run counts {Figures.Duration(s.RuntimeSeconds)} after a warm-up of {Figures.Duration(s.WarmUpSeconds)} that does not count.",
             pinning + (s.SpanBytes is long span ? $" The load covered {Figures.Bytes(span)} of the volume." : string.Empty) + (s.Seed is ulong seed ? $" The seed was {seed}." : string.Empty),

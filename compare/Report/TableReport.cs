@@ -24,6 +24,12 @@ public static class TableReport
                 console.Write(MakeTable(results, own));
                 console.WriteLine();
             }
+            else if (workload.LeftOut is string why)
+            {
+                console.MarkupLine($"[bold]{Markup.Escape(workload.Title)}[/]");
+                console.MarkupLine(Markup.Escape($"left out: {why}"));
+                console.WriteLine();
+            }
         }
 
         WriteEfficiency(console, results);

@@ -17,7 +17,7 @@ internal static class WorkloadSection
     private static Html One(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, string id)
     {
         if (rows.Length == 0)
-            return Html.Of($"<article><h3>{workload.Title}</h3><p>No run of it was made.</p></article>");
+            return Html.Of($"<article><h3>{workload.Title}</h3><p>{(workload.LeftOut is string why ? $"Left out: {why}." : "No run of it was made.")}</p></article>");
         return Html.Of($"""
             <article>
             <h3>{workload.Title}</h3>

@@ -70,6 +70,9 @@ public sealed record MethodRecord
     /// <summary>Whether everything that was written came back, before anything was timed.</summary>
     public bool Verified { get; init; }
 
+    /// <summary>What the verification did.</summary>
+    public string? VerifiedBy { get; init; }
+
     /// <summary>The commands that were run for it.</summary>
     public IReadOnlyList<string> Commands { get; init; } = [];
 }

@@ -88,7 +88,7 @@ public static class RunnerMapping
             Remedies = record.Remedies,
             Load = record.Load,
             Verification = record.Verified ? Verification.Passed : wasDriven ? Verification.Failed : Verification.NotRun,
-            VerificationDetail = wasDriven ? record.Reason : record.Verified ? "the whole span written with a pattern that names each word's place, flushed, read back and compared" : null,
+            VerificationDetail = wasDriven ? record.Reason : record.Verified ? record.VerifiedBy : null,
             Commands = record.Commands,
         };
     }
@@ -110,6 +110,7 @@ public static class RunnerMapping
         },
         FileSystem = workload.FileSystem,
         Scaling = workload.Scaling,
+        LeftOut = workload.LeftOut,
     };
 
     /// <summary>Order and direction of a workload.</summary>

@@ -39,6 +39,9 @@ public sealed record WorkloadFacts
     [Description("How it was scaled from the published form to this machine, such as 'jobs 32 → 2'.")]
     public string? Scaling { get; init; }
 
+    [Description("Why it was not run on any method, and what would make it run; absent when it was.")]
+    public string? LeftOut { get; init; }
+
     /// <summary>Whether its result is bytes per second; requests per second otherwise.</summary>
     [JsonIgnore]
     public bool IsBandwidth => Pattern is AccessPattern.SequentialRead or AccessPattern.SequentialWrite;

@@ -1,7 +1,8 @@
 // Runs a comparison: start every method, verify its data, then measure in interleaved rounds.
 //
 // In each round every workload runs on every method before the next round begins, and each round starts with another method: a machine that
-// becomes slower or faster meanwhile does so for all. What fails becomes a reason in the results; it never ends the others' runs. A
+// becomes slower or faster meanwhile does so for all. Methods that need the same drives take turns (Turns): within a round, all workloads of one
+// turn run before the next turn. What fails becomes a reason in the results; it never ends the others' runs. A
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
 using System.Globalization;
@@ -40,6 +41,9 @@ public sealed record ComparisonPlan
 
     /// <summary>How RAID efficiency is measured; null leaves that out.</summary>
     public EfficiencyPlan? Efficiency { get; init; }
+
+    /// <summary>What is known beforehand and belongs into the report.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
 }
 
 /// <summary>Told how far a comparison is.</summary>
@@ -55,12 +59,18 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
     private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(500);
 
-    private readonly List<(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load)> _active = [];
+    /// <summary>How much of a user's volume is verified by writing, which would take hours on all of a large one.</summary>
+    private const long MostVerifiedBytes = 256L << 20;
+
+    private readonly List<Active> _active = [];
+    private readonly Turns _turns = new();
+    private Task _ahead = Task.CompletedTask;
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
-    private readonly List<string> _notes = [];
+    private readonly List<(string Method, string Workload, string Reason)> _missing = [];
+    private readonly List<string> _notes = [.. plan.Notes];
 
     /// <summary>Runs it. Returns what was measured, also when it is cancelled.</summary>
     public async Task<ComparisonResults> RunAsync(CancellationToken cancellation)
@@ -105,9 +115,10 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
     private async Task StartAllAsync(CancellationToken cancellation)
     {
+        _ahead = StartAheadAsync(cancellation);
         foreach (IDeliveryMethod method in plan.Methods)
         {
-            onProgress(new ComparisonProgress(0, TotalRuns, $"starting and verifying {method.Name}"));
+            onProgress(new ComparisonProgress(0, TotalRuns, $"starting {method.Name}"));
             MethodAvailability availability = method.Check();
             MethodRecord record = new() { Name = method.Name, Description = method.Description, Ran = false };
             if (!availability.CanRun)
@@ -120,24 +131,38 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
+    /// <summary>Servers start one after the other while methods before them are verified; what fails here fails again where it is told.</summary>
+    private async Task StartAheadAsync(CancellationToken cancellation)
+    {
+        foreach (IDeliveryMethod method in plan.Methods.Where(m => m.TurnIn(scratch) is null && m.Check().CanRun).TakeWhile(_ => !cancellation.IsCancellationRequested))
+        {
+            await method.StartAheadAsync(scratch, cancellation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
     private async Task<MethodRecord> TryStartAsync(IDeliveryMethod method, MethodRecord record, CancellationToken cancellation)
     {
         IRunningMethod? running = null;
         try
         {
+            await _turns.BeginAsync(method.TurnIn(scratch)).ConfigureAwait(false);
             running = await method.StartAsync(scratch, cancellation).ConfigureAwait(false);
             ILoadGenerator load = plan.Loads.FirstOrDefault(l => l.CanDrive(running.Endpoint))
                 ?? throw new MethodException("no load that is installed here can drive it");
             record = record with { Load = load.Name, Commands = running.Commands };
-            string? problem = await load.VerifyAsync(running.Endpoint, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
+            LoadEndpoint endpoint = running.Endpoint;
+            LoadEndpoint verified = scratch.Volume is null ? endpoint : endpoint with { SizeBytes = Math.Min(endpoint.SizeBytes, MostVerifiedBytes) };
+            onProgress(new ComparisonProgress(0, TotalRuns, $"verifying {method.Name}"));
+            string? problem = await load.VerifyAsync(verified, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
             if (problem is not null)
             {
-                return record with { Reason = $"the data was not kept: {problem}" };
+                return record with { Reason = endpoint.Kept is null ? $"the data was not kept: {problem}" : $"it reads something else: {problem}" };
             }
 
-            _active.Add((method, running, load));
+            _active.Add(new Active(method, running, load, method.TurnIn(scratch)));
+            _turns.Add(method.TurnIn(scratch), running);
             running = null;
-            return record with { Ran = true, Verified = true };
+            return record with { Ran = true, Verified = true, VerifiedBy = HowVerified(endpoint, verified) };
         }
         catch (Exception e) when (e is MethodException or IOException)
         {
@@ -152,44 +177,52 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
+    private static string HowVerified(LoadEndpoint endpoint, LoadEndpoint verified) => endpoint.Kept?.Description
+        ?? $"{(verified.SizeBytes == endpoint.SizeBytes ? "the whole span" : $"the first {verified.SizeBytes >> 20} MiB")} written with a pattern that names each word's place, flushed, read back and compared";
+
     /// <summary>Takes everything down, the last first. What cannot be taken down is said, and does not keep the others up.</summary>
     private async Task EndAllAsync()
     {
-        foreach ((IDeliveryMethod method, IRunningMethod running, _) in Enumerable.Reverse(_active))
+        await _ahead.ConfigureAwait(false);
+        foreach (IDeliveryMethod method in plan.Methods)
+        {
+            await method.AbandonAsync(scratch).ConfigureAwait(false);
+        }
+
+        foreach (Active active in Enumerable.Reverse(_active))
         {
             try
             {
-                await running.DisposeAsync().ConfigureAwait(false);
+                await active.Running.DisposeAsync().ConfigureAwait(false);
             }
             catch (MethodException e)
             {
-                _notes.Add($"{method.Name} could not be taken down completely: {e.Message}");
+                _notes.Add($"{active.Method.Name} could not be taken down completely: {e.Message}");
             }
         }
     }
 
-    private int TotalRuns => plan.Rounds * plan.Workloads.Count * plan.Methods.Count;
+    private Workload[] Measured => [.. plan.Workloads.Where(w => w.LeftOut is null)];
+
+    private int TotalRuns => plan.Rounds * Measured.Length * plan.Methods.Count;
 
     private async Task MeasureAsync(CancellationToken cancellation)
     {
         int done = 0;
-        int total = plan.Rounds * plan.Workloads.Count * _active.Count;
+        int total = plan.Rounds * Measured.Length * _active.Count;
+        Active[][] turns = [.. _active.GroupBy(a => a.Turn).Select(g => g.ToArray())];
         for (int round = 0; round < plan.Rounds; round++)
         {
-            foreach (Workload workload in plan.Workloads)
+            foreach (Active[] turn in Rotated(turns, round))
             {
-                for (int i = 0; i < _active.Count; i++)
+                foreach (Workload workload in Measured)
                 {
-                    var (method, running, load) = _active[(i + round) % _active.Count];
-                    onProgress(new ComparisonProgress(done++, total, $"round {round + 1}: {workload.Title} on {method.Name}"));
-                    cancellation.ThrowIfCancellationRequested();
-                    if (load.WhyNot(running.Endpoint, workload) is string reason)
+                    foreach (Active active in Rotated(turn, round))
                     {
-                        NoteOnce($"{method.Name} has no figures of {workload.Title}: {reason}.");
-                        continue;
+                        onProgress(new ComparisonProgress(done++, total, $"round {round + 1}: {workload.Title} on {active.Method.Name}"));
+                        cancellation.ThrowIfCancellationRequested();
+                        await MeasureOneAsync(active, workload, round, cancellation).ConfigureAwait(false);
                     }
-
-                    await MeasureOneAsync(method, running, load, workload, round, cancellation).ConfigureAwait(false);
                 }
             }
         }
@@ -197,9 +230,35 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         onProgress(new ComparisonProgress(total, total, "done"));
     }
 
-    private async Task MeasureOneAsync(
-        IDeliveryMethod method, IRunningMethod running, ILoadGenerator load, Workload workload, int round, CancellationToken cancellation)
+    private static IEnumerable<T> Rotated<T>(T[] all, int by) => Enumerable.Range(0, all.Length).Select(i => all[(i + by) % all.Length]);
+
+    private async Task MeasureOneAsync(Active active, Workload workload, int round, CancellationToken cancellation)
     {
+        try
+        {
+            await _turns.TakeAsync(active.Turn, cancellation).ConfigureAwait(false);
+            LoadEndpoint endpoint = active.Running.Endpoint;
+            if ((ILoadGenerator.WhyProtected(endpoint, workload) ?? active.Load.WhyNot(endpoint, workload)) is string reason)
+            {
+                if (!_missing.Any(m => m.Method == active.Method.Name && m.Workload == workload.Title))
+                {
+                    _missing.Add((active.Method.Name, workload.Title, reason));
+                }
+
+                return;
+            }
+
+            await RunAsync(active, endpoint, workload, round, cancellation).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or TimeoutException or MethodException)
+        {
+            _notes.Add($"{active.Method.Name}, {workload.Title}, round {round + 1} failed: {e.Message}");
+        }
+    }
+
+    private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)
+    {
+        (IDeliveryMethod method, IRunningMethod running, ILoadGenerator load, _) = active;
         TargetReading before = default;
         TargetReading after = default;
         void OnMeasuring(bool begins)
@@ -210,23 +269,16 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
         var noise = new NoiseMeter([.. running.ProcessIds, .. running.LoadProcessIds]);
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
-        try
+        NoteCommand(method.Name, load.CommandLine(endpoint, workload, settings));
+        LoadResult result = await load.RunAsync(endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
+        (double foreign, double steal) = noise.Shares();
+        TargetReading target = after.Since(before, result.Seconds);
+        _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
         {
-            NoteCommand(method.Name, load.CommandLine(running.Endpoint, workload, settings));
-            LoadResult result = await load.RunAsync(running.Endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
-            (double foreign, double steal) = noise.Shares();
-            TargetReading target = after.Since(before, result.Seconds);
-            _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
-            {
-                ForeignCpuShare = foreign,
-                StealShare = steal,
-                Notifications = result.Notifications ?? target.Notifications,
-            });
-        }
-        catch (Exception e) when (e is IOException or TimeoutException or MethodException)
-        {
-            _notes.Add($"{method.Name}, {workload.Title}, round {round + 1} failed: {e.Message}");
-        }
+            ForeignCpuShare = foreign,
+            StealShare = steal,
+            Notifications = result.Notifications ?? target.Notifications,
+        });
     }
 
     private async Task MeasureEfficiencyAsync(CancellationToken cancellation)
@@ -236,6 +288,8 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             return;
         }
 
+        // The simulated drives share nothing with the volume; its servers rest meanwhile.
+        await _turns.EndAsync().ConfigureAwait(false);
         onProgress(new ComparisonProgress(1, 1, "RAID efficiency"));
         if (plan.Methods.FirstOrDefault(m => m is ArrayInProcess) is IDeliveryMethod array)
         {
@@ -258,12 +312,13 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     /// <summary>Last of all: a target that does not come back has its figures already.</summary>
     private async Task RestartAllAsync(CancellationToken cancellation)
     {
-        foreach ((IDeliveryMethod method, IRunningMethod running, _) in plan.Restarts ? _active : [])
+        foreach ((IDeliveryMethod method, IRunningMethod running, _, object? turn) in plan.Restarts ? _active : [])
         {
             cancellation.ThrowIfCancellationRequested();
             onProgress(new ComparisonProgress(1, 1, $"killing {method.Name} under load"));
             try
             {
+                await _turns.TakeAsync(turn, cancellation).ConfigureAwait(false);
                 if (await RestartTester.RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
                 {
                     _restarts.Add(test);
@@ -286,16 +341,13 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    private void NoteOnce(string note)
-    {
-        if (!_notes.Contains(note))
-        {
-            _notes.Add(note);
-        }
-    }
-
     private void AddNotes()
     {
+        foreach (var (key, workloads) in _missing.GroupBy(m => (m.Method, m.Reason), m => m.Workload).Select(g => (g.Key, g.ToArray())))
+        {
+            _notes.Add($"{key.Method} has no figures of {(workloads.Length == 1 ? workloads[0] : $"{workloads.Length} workloads")}: {key.Reason}.");
+        }
+
         double foreign = _runs.Count == 0 ? 0 : Statistic.Median(_runs.Select(r => r.ForeignCpuShare));
         if (foreign > NoticeableShare)
         {
@@ -323,4 +375,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             scratch.Directory,
             scratch.Reason);
     }
+
+    /// <summary>A method that serves, or has its turn again.</summary>
+    private sealed record Active(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load, object? Turn);
 }

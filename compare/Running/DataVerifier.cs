@@ -1,5 +1,6 @@
 // Proof that a target keeps data, before its speed is believed: the whole span is written with a pattern that names every word's place and
-// the run, flushed, read back and compared. It also fills the target, so that no read is answered from a hole.
+// the run, flushed, read back and compared. It also fills the target, so that no read is answered from a hole. What must keep its content is
+// read only (KeptContent).
 
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Clients.VhostUser;
@@ -10,7 +11,7 @@ using Polyblk.Core.Reactors;
 
 namespace Polyblk.Compare.Running;
 
-/// <summary>Writes, reads back and compares.</summary>
+/// <summary>Writes, reads back and compares; or only reads and compares.</summary>
 public static class DataVerifier
 {
     private const int BlockBytes = 128 << 10;
@@ -21,6 +22,7 @@ public static class DataVerifier
     /// <returns>Null when every byte came back, or what is wrong.</returns>
     public static async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation) => endpoint switch
     {
+        { Kept: KeptContent kept } => await KeptReader.CompareAsync(endpoint, kept, cancellation).ConfigureAwait(false),
         VhostUserEndpoint socket => await Task.Run(() => VerifySocket(socket, seed, cancellation), cancellation).ConfigureAwait(false),
         FileEndpoint file => await VerifyPathAsync(file.Path, file.SizeBytes, seed, cancellation).ConfigureAwait(false),
         BlockEndpoint device => await VerifyPathAsync(device.Path, device.SizeBytes, seed, cancellation).ConfigureAwait(false),

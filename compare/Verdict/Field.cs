@@ -45,7 +45,7 @@ internal sealed record Field
 
         WorkloadFacts[] workloads = [.. comparison.Workloads.Where(w => sound.Any(m => Has(rows, m, w)))];
         foreach (WorkloadFacts workload in comparison.Workloads.Except(workloads).Where(_ => sound.Count > 0))
-            notMeasured.Add($"The workload {workload.Title}: no method that is judged has a run of it.");
+            notMeasured.Add($"The workload {workload.Title}: {workload.LeftOut ?? "no method that is judged has a run of it"}.");
         foreach (MethodFacts method in sound.Where(m => !workloads.All(w => Has(rows, m, w))))
         {
             string missing = string.Join("; ", workloads.Where(w => !Has(rows, method, w)).Select(w => w.Title));

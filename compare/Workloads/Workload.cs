@@ -32,6 +32,12 @@ public sealed record Workload(string Name, bool IsWrite, bool IsRandom, int Bloc
     /// <summary>A fio job file of the user, as text, which says everything that is not said here; null otherwise.</summary>
     public string? FioJobText { get; init; }
 
+    /// <summary>Why it is not measured, and what would make it run; null when it is.</summary>
+    public string? LeftOut { get; init; }
+
+    /// <summary>Whether it changes what is on the device.</summary>
+    public bool Overwrites => IsWrite || FileSystem is not null;
+
     /// <summary>Requests in flight in all.</summary>
     public int TotalDepth => Depth * Jobs;
 

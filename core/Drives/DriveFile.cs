@@ -174,12 +174,13 @@ internal sealed unsafe class DriveFile : IDisposable
     }
 
     private const int O_PATH = 0x200000;
+    private const int LingerMs = 1000;
 
     private static SafeFileHandle OpenDescriptor(string path, bool readOnly, bool isBlock)
     {
         int flags = (readOnly ? Libc.O_RDONLY : Libc.O_RDWR) | Libc.O_CLOEXEC | Libc.O_NONBLOCK
             | (isBlock && !readOnly ? Libc.O_EXCL : 0);
-        int fd = Libc.open(path, flags);
+        int fd = Patiently(-Errno.EBUSY, () => Libc.open(path, flags));
         return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true) : throw DriveGeometry.Error(path, -fd switch
         {
             Errno.EACCES or Errno.EPERM => "permission is denied; run as a user who may open it, or change its owner or mode",
@@ -206,7 +207,7 @@ internal sealed unsafe class DriveFile : IDisposable
             return;
         }
 
-        int rc = flock(Fd, (IsReadOnly ? LOCK_SH : LOCK_EX) | LOCK_NB);
+        int rc = Patiently(-Errno.EAGAIN, () => flock(Fd, (IsReadOnly ? LOCK_SH : LOCK_EX) | LOCK_NB));
         if (rc == -Errno.EAGAIN)
         {
             throw DriveGeometry.Error(Path, "another process uses it (it holds a lock); stop that process, see: lslocks", Errno.EBUSY);
@@ -216,6 +217,22 @@ internal sealed unsafe class DriveFile : IDisposable
         {
             throw DriveGeometry.Error(Path, "it cannot be locked", -rc);
         }
+    }
+
+    /// <summary>
+    /// Tries again for a second while somebody else has the drive. A target that was killed lets go only when the kernel has torn its io_uring down,
+    /// a moment after it is gone, and its successor is started at once.
+    /// </summary>
+    private static int Patiently(int busy, Func<int> take)
+    {
+        long end = Environment.TickCount64 + LingerMs;
+        int result;
+        while ((result = take()) == busy && Environment.TickCount64 < end)
+        {
+            Thread.Sleep(10);
+        }
+
+        return result;
     }
 
     private void Probe(DriveSpec spec, in statx stat)

@@ -3,6 +3,7 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Vduse;
 
@@ -27,7 +28,7 @@ internal static class VdpaTool
     private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(50);
 
     /// <summary>The tool's path, or null.</summary>
-    public static string? Find() => FindProgram("vdpa");
+    public static string? Find() => ProgramPath.TryFind("vdpa");
 
     /// <summary>Whether the VDUSE device of that name is on the bus. A device of another kind may have the name there.</summary>
     public static bool IsAttached(string name)
@@ -113,7 +114,7 @@ internal static class VdpaTool
 
         string module = ModuleOf(kind);
         string output = "modprobe is missing";
-        if (FindProgram("modprobe") is { } modprobe)
+        if (ProgramPath.TryFind("modprobe") is { } modprobe)
         {
             (_, output) = await RunAsync(modprobe, [module], cancellation).ConfigureAwait(false);
         }
@@ -176,10 +177,6 @@ internal static class VdpaTool
     private static string DriverFolder(VdpaAttachment kind) => $"{Bus}/drivers/{ModuleOf(kind)}";
 
     private static string ModuleOf(VdpaAttachment kind) => kind == VdpaAttachment.Vhost ? "vhost_vdpa" : "virtio_vdpa";
-
-    private static string? FindProgram(string name) =>
-        (Environment.GetEnvironmentVariable("PATH") ?? string.Empty).Split(':').Concat(["/usr/sbin", "/sbin", "/usr/bin", "/bin"])
-        .Select(folder => Path.Combine(folder, name)).FirstOrDefault(File.Exists);
 
     private static async Task<(int Status, string Output)> RunAsync(string program, string[] arguments, CancellationToken cancellation)
     {

@@ -130,7 +130,7 @@ internal sealed partial class Backend : IDisposable
                 _context.Log.LogWarning(
                     "{Session}: queue {Queue} has {Size} entries, more than the front-end keeps a record for ({Recorded}): what is in flight when "
                     + "this process is killed will not be repeated. With QEMU, give the device queue-size={Size}",
-                    _name, queue.Index, queue.Size, _inflight.QueueSize, queue.Size);
+                    _name, queue.Index, queue.Size, _inflight.EntriesOf(IsPacked), queue.Size);
             }
 
             queue.Live = VirtioBlkQueue.StartAsync(new VirtqueueSetup

@@ -2,6 +2,10 @@
 //
 // The front-end keeps the buffer while the back-end is gone. Ours is a memfd sealed against any change of its size; one that comes back is
 // mapped as untrusted memory, and each queue's region is checked by the queue that recovers from it.
+//
+// A front-end asks for regions of the size that it offers to the guest (QEMU: queue-size). The guest may set up larger rings all the same (QEMU
+// 10.0.13 with queue-size=128: 256 entries, by firmware and by Linux), and a ring without a record could not be repaired after a crash.
+// So regions are made for the largest rings that QEMU has; the front-end only keeps the buffer, and its size tells later how it was made.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
@@ -14,6 +18,9 @@ namespace Polyblk.Frontends.VhostUser;
 /// <summary>A mapped inflight buffer.</summary>
 internal sealed class BackendInflight : IDisposable
 {
+    /// <summary>Entries of a region at least: QEMU's VIRTQUEUE_MAX_SIZE.</summary>
+    private const int LeastEntries = 1024;
+
     private readonly MappedRegion _mapping;
 
     private BackendInflight(MappedRegion mapping, int queues, int queueSize)
@@ -26,7 +33,7 @@ internal sealed class BackendInflight : IDisposable
     /// <summary>Queues for which it has a region.</summary>
     public int Queues { get; }
 
-    /// <summary>Entries of each region.</summary>
+    /// <summary>Entries that the front-end asked for.</summary>
     public int QueueSize { get; }
 
     /// <summary>Makes a buffer.</summary>
@@ -34,7 +41,7 @@ internal sealed class BackendInflight : IDisposable
     public static (BackendInflight Buffer, ulong SizeBytes, SafeFileHandle File) Create(int queues, int queueSize, bool packed)
     {
         CheckShape(queues, queueSize);
-        long bytes = queues * InflightLog.RegionBytes(queueSize, packed);
+        long bytes = queues * InflightLog.RegionBytes(Math.Max(queueSize, LeastEntries), packed);
         int fd = Libc.memfd_create("polyblk-inflight", Libc.MFD_CLOEXEC | Libc.MFD_ALLOW_SEALING);
         if (fd < 0)
         {
@@ -71,20 +78,25 @@ internal sealed class BackendInflight : IDisposable
         return new BackendInflight(mapping, description.num_queues, description.queue_size);
     }
 
-    /// <summary>
-    /// The region of a queue. Null when there is none that is large enough: QEMU asks for a buffer of the device's queue-size, and 10.0.13 lets
-    /// the guest's firmware set up a larger ring (256 entries where queue-size is 128).
-    /// </summary>
+    /// <summary>The region of a queue; null when there is none that is large enough.</summary>
     /// <exception cref="ArgumentException">What the region holds is not for such a queue.</exception>
     public InflightLog? LogOf(int queue, int size, bool packed)
     {
-        if (queue >= Queues || size > QueueSize)
+        int entries = EntriesOf(packed);
+        if (queue >= Queues || size > entries)
         {
             return null;
         }
 
-        // A driver may use fewer entries than the buffer was made for; regions keep their distance.
-        return new InflightLog(_mapping, queue * InflightLog.RegionBytes(QueueSize, packed), size, packed);
+        // A driver may use fewer entries than the region has; regions keep their distance.
+        return new InflightLog(_mapping, queue * InflightLog.RegionBytes(entries, packed), size, packed);
+    }
+
+    /// <summary>Entries of each region: a buffer that is no larger than was asked for was made by another back-end.</summary>
+    public int EntriesOf(bool packed)
+    {
+        int large = Math.Max(QueueSize, LeastEntries);
+        return (ulong)(Queues * InflightLog.RegionBytes(large, packed)) <= _mapping.SizeBytes ? large : QueueSize;
     }
 
     /// <inheritdoc/>

@@ -68,14 +68,53 @@ public sealed class CompareTests : IDisposable
         string job = _sandbox.PathOf("mine.fio");
         File.WriteAllText(job, "[global]\nfilename=/dev/null\nbs=8k\n[mixed]\nrw=randrw\niodepth=4\n");
         RunOutput run = _sandbox.Must(
-            "compare", "--fio", job, "--methods", "nbd", "--rounds", "1", "--runtime", "0.2", "--member-size", "32MiB", "--restarts", "false", "--simulated", "0", "--json", file);
+            "compare", "--fio", job, "--methods", "nbd,array", "--rounds", "1", "--runtime", "0.2", "--member-size", "32MiB", "--restarts", "false", "--simulated", "0", "--json", file);
         Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
-        MeasuredRun only = Assert.Single(results.Runs);
-        Assert.Equal(("nbd@host", "mine", 0), (only.Method, only.Workload, only.Errors));
+        Assert.Equal("bare-drive-fio@host", results.Baseline);
+        Assert.Equal(["bare-drive-fio@host", "nbd@host"], results.Runs.Select(r => r.Method));
+        MeasuredRun only = results.Runs[1];
+        Assert.Equal(("mine", 0), (only.Workload, only.Errors));
         Assert.True(only.Iops > 0);
         Assert.InRange(only.BytesPerSecond / only.Iops, 8192 * 0.95, 8192 * 1.05); // fio counts requests and bytes at different moments
-        Assert.Contains(results.Notes, n => n.Contains("bare drive", StringComparison.Ordinal) && n.Contains("only fio", StringComparison.Ordinal));
+        Assert.Contains(results.Notes, n => n.Contains("array, no frontend", StringComparison.Ordinal) && n.Contains("only fio", StringComparison.Ordinal));
         Assert.Contains("fio job mine", run.Output, StringComparison.Ordinal);
+    }
+
+    /// <summary>Every published workload once, as short as can be, on a method of each kind of load.</summary>
+    [Fact]
+    public void EveryPublishedWorkloadRunsOnEachKindOfLoad()
+    {
+        string file = _sandbox.PathOf("results.json");
+        RunOutput run = _sandbox.Must(
+            "compare", "--full", "--methods", "vhost-user-2q,nbd", "--rounds", "1", "--runtime", "0.05", "--jobs", "2", "--member-size", "32MiB", "--restarts", "false", "--simulated", "0",
+            "--json", file);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Assert.Equal(40, results.Workloads.Count);
+        Assert.Contains("jobs 32 → 2; jobs 8 → 2", run.Output, StringComparison.Ordinal);
+        foreach (string id in (string[])["bare-drive@host", "vhost-user-2q@host", "nbd@host"])
+        {
+            Assert.Equal(results.Workloads.Select(w => w.Name), results.Runs.Where(r => r.Method == id).Select(r => r.Workload));
+        }
+
+        Assert.All(results.Runs, r => Assert.Equal(0, r.Errors));
+    }
+
+    [Fact]
+    public void AFileSystemIsMadeForEachRunWhereThereIsABlockDevice()
+    {
+        string file = _sandbox.PathOf("results.json");
+        _sandbox.Must(
+            "compare", "--preset", "filesystem", "--workloads", "qd8-", "--methods", "loop,nbd", "--rounds", "1", "--runtime", "0.1", "--member-size", "64MiB", "--restarts", "false",
+            "--simulated", "0", "--json", file);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Assert.Equal(["fs-4k-randread-qd8-j16", "fs-4k-randwrite-qd8-j16"], results.Workloads.Select(w => w.Name));
+        Assert.Contains("nbd, RAID 5 has no figures of 2 workloads: a file system needs a block device.", results.Notes);
+        Assert.DoesNotContain(results.Runs, r => r.Method == "nbd@host");
+        MethodFacts loop = results.Method("loop@host");
+        Assert.Equal(loop.Available ? loop.Id : "bare-drive@host", results.Baseline);
+        Assert.Equal(loop.Available ? 2 : 0, results.Runs.Count(r => r is { Method: "loop@host", Iops: > 0, Errors: 0 }));
+        Assert.True(loop.Available || loop.Reason is not null);
+        Assert.DoesNotContain("polyblk-compare", File.ReadAllText("/proc/self/mounts"), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 // Where the rig finds things: the repository and what was built in it.
 
+using Polyblk.Core.Interop;
 using Polyblk.Machine;
 
 namespace Polyblk.GuestRig;
@@ -14,7 +15,7 @@ public static class RigPaths
     public static string ProgramFolder => Path.Combine(Repository, "artifacts", "polyblk");
 
     /// <summary>Finds a program by name as root's shell would, or throws with what to do.</summary>
-    public static string Program(string name) => HostProgram.TryFind(name)
+    public static string Program(string name) => ProgramPath.TryFind(name)
         ?? throw new FileNotFoundException($"The program '{name}' is not installed; ./test installs what the tests need (tests/setup/install).");
 
     private static string FindRepository()

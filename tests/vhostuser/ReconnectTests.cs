@@ -6,11 +6,13 @@ namespace Polyblk.VhostUser.Tests;
 public sealed class ReconnectTests
 {
     [Theory]
-    [InlineData(false, false)]
-    [InlineData(false, true)]
-    [InlineData(true, false)]
-    [InlineData(true, true)]
-    public void A_connection_that_breaks_at_any_moment_loses_nothing(bool packed, bool indirect)
+    [InlineData(false, false, 0)]
+    [InlineData(false, true, 0)]
+    [InlineData(true, false, 0)]
+    [InlineData(true, true, 0)]
+    [InlineData(false, false, 4)]
+    [InlineData(true, true, 4)]
+    public void A_connection_that_breaks_at_any_moment_loses_nothing(bool packed, bool indirect, int inflightEntries)
     {
         const int seed = 4711;
         const int depth = 16;
@@ -18,7 +20,7 @@ public sealed class ReconnectTests
         using var fixture = new ExportFixture(reactors: 2);
         using VhostUserClient client = fixture.Attach(o => o with
         {
-            Queues = 2, Depth = depth, Packed = packed, Indirect = indirect, Inflight = true,
+            Queues = 2, Depth = depth, Packed = packed, Indirect = indirect, Inflight = true, InflightEntries = inflightEntries,
         });
         int[] expectedWrites = new int[2 * depth];
         for (int round = 0; round < 25; round++)

@@ -262,7 +262,7 @@ public sealed unsafe class VhostUserClient : IDisposable
 
         if (fresh)
         {
-            var wanted = new VhostUserInflight { num_queues = (ushort)_queues.Length, queue_size = (ushort)_queueSize };
+            var wanted = new VhostUserInflight { num_queues = (ushort)_queues.Length, queue_size = (ushort)(_options.InflightEntries > 0 ? _options.InflightEntries : _queueSize) };
             (_inflight, _inflightFile) = _link.GetInflight(wanted);
         }
 

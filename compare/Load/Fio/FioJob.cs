@@ -13,10 +13,11 @@ namespace Polyblk.Compare.Load.Fio;
 /// <param name="SizeBytes">How much of it is used.</param>
 /// <param name="CanPoll">Whether the device has poll queues, so that completions can be polled for.</param>
 /// <param name="IsBlockDevice">Whether the engine is the workload's to choose; otherwise the options say it.</param>
-public sealed record FioTarget(IReadOnlyList<string> Options, long SizeBytes, bool IsBlockDevice, bool CanPoll = false)
+/// <param name="IsReadOnly">Whether fio shall refuse to write.</param>
+public sealed record FioTarget(IReadOnlyList<string> Options, long SizeBytes, bool IsBlockDevice, bool CanPoll = false, bool IsReadOnly = false)
 {
-    /// <summary>A block device, or a file that stands for one.</summary>
-    public static FioTarget Device(string path, long sizeBytes, bool canPoll = false) => new([$"--filename={path}"], sizeBytes, true, canPoll);
+    /// <summary>A block device, or a file that stands for one. fio takes a colon for the end of a name.</summary>
+    public static FioTarget Device(string path, long sizeBytes, bool canPoll = false) => new([$"--filename={path.Replace(":", "\\:", StringComparison.Ordinal)}"], sizeBytes, true, canPoll);
 
     /// <summary>A directory of a mounted file system, in which fio makes a file for each job.</summary>
     public static FioTarget Folder(string path, long fileBytes) => new([$"--directory={path}"], fileBytes, true);
@@ -42,7 +43,7 @@ public static class FioJob
         string pattern = (workload.IsRandom ? "rand" : string.Empty) + (workload.IsWrite ? "write" : "read");
         return
         [
-            "--output-format=json", "--name=compare", .. target.Options, .. Engine(workload, target), .. Common(settings),
+            "--output-format=json", .. target.IsReadOnly ? new[] { "--readonly" } : [], "--name=compare", .. target.Options, .. Engine(workload, target), .. Common(settings),
             $"--rw={pattern}", $"--bs={workload.BlockBytes}", $"--iodepth={workload.Depth}", $"--numjobs={workload.Jobs}",
             $"--size={target.SizeBytes / workload.BlockBytes * workload.BlockBytes}",
             .. workload is { OffsetIncrementPercent: > 0, Jobs: > 1 } ? new[] { $"--offset_increment={workload.OffsetIncrementPercent}%" } : [],

@@ -6,6 +6,9 @@ namespace Polyblk.Compare.Load.Fio;
 /// <summary>A fio job file of the user as a workload.</summary>
 public static class FioJobFile
 {
+    // Of rw=: write, randwrite, rw, readwrite, randrw, trim, trimwrite, randtrim. A job may be any section of the file.
+    private static readonly string[] s_overwriting = ["write", "rw", "trim"];
+
     /// <summary>Reads it. What it says of block size, depth and jobs is taken for the report; fio itself reads the rest.</summary>
     /// <exception cref="FormatException">It has no job, or does something that a comparison must not do.</exception>
     public static Workload Read(string name, string text)
@@ -22,16 +25,19 @@ public static class FioJobFile
             throw new FormatException($"'{forbidden}' is not taken in a comparison; write it out.");
         }
 
-        string rw = Value(lines, "rw") ?? Value(lines, "readwrite") ?? "read";
+        string[] patterns = [.. Values(lines, "rw"), .. Values(lines, "readwrite")];
+        string rw = patterns.FirstOrDefault() ?? "read";
         return new Workload(
-            name, rw.Contains("write", StringComparison.Ordinal) || rw is "randrw" or "rw", rw.StartsWith("rand", StringComparison.Ordinal), Bytes(Value(lines, "bs")), Number(Value(lines, "iodepth")))
+            name, patterns.Any(p => s_overwriting.Any(w => p.Contains(w, StringComparison.Ordinal))), rw.StartsWith("rand", StringComparison.Ordinal), Bytes(Value(lines, "bs")), Number(Value(lines, "iodepth")))
         {
             Jobs = Number(Value(lines, "numjobs")), Preset = "custom", FioJobText = text,
         };
     }
 
-    private static string? Value(string[] lines, string name) =>
-        lines.Where(l => l.Split('=')[0].Trim() == name && l.Contains('=', StringComparison.Ordinal)).Select(l => l.Split('=', 2)[1].Trim()).FirstOrDefault();
+    private static IEnumerable<string> Values(string[] lines, string name) =>
+        lines.Where(l => l.Split('=')[0].Trim() == name && l.Contains('=', StringComparison.Ordinal)).Select(l => l.Split('=', 2)[1].Trim());
+
+    private static string? Value(string[] lines, string name) => Values(lines, name).FirstOrDefault();
 
     private static int Number(string? value) => int.TryParse(value, CultureInfo.InvariantCulture, out int number) ? number : 1;
 

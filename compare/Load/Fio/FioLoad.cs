@@ -4,6 +4,7 @@ using System.Globalization;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Load.Fio;
 
@@ -34,14 +35,15 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
         return workload.FileSystem is null ? null
             : endpoint is not BlockEndpoint ? "a file system needs a block device"
             : !Environment.IsPrivilegedProcess ? "mounting a file system needs root"
-            : ChildProcess.FindProgram($"mkfs.{workload.FileSystem}") is null ? $"mkfs.{workload.FileSystem} is not installed"
+            : ProgramPath.TryFind($"mkfs.{workload.FileSystem}") is null ? $"mkfs.{workload.FileSystem} is not installed"
             : null;
     }
 
     /// <inheritdoc/>
     public async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation)
     {
-        if (endpoint is not NbdEndpoint)
+        ArgumentNullException.ThrowIfNull(endpoint);
+        if (endpoint is not NbdEndpoint || endpoint.Kept is not null)
         {
             return await DataVerifier.VerifyAsync(endpoint, seed, cancellation).ConfigureAwait(false);
         }
@@ -96,7 +98,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
         {
             string file = scratch.PathOf("custom.fio");
             await File.WriteAllTextAsync(file, FioJob.JobFile(workload.FioJobText, target, settings), cancellation).ConfigureAwait(false);
-            arguments = ["--output-format=json", file];
+            arguments = ["--output-format=json", .. target.IsReadOnly ? new[] { "--readonly" } : [], file];
         }
 
         string output = await fio.RunAsync(arguments, settings, onMeasuring, cancellation).ConfigureAwait(false);
@@ -107,7 +109,9 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
     private static long FileBytes(LoadEndpoint endpoint, Workload workload) =>
         Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, endpoint.SizeBytes / 2 / workload.Jobs) / workload.BlockBytes * workload.BlockBytes);
 
-    private static FioTarget TargetOf(LoadEndpoint endpoint) => endpoint switch
+    private static FioTarget TargetOf(LoadEndpoint endpoint) => Place(endpoint) with { IsReadOnly = endpoint.Kept is not null };
+
+    private static FioTarget Place(LoadEndpoint endpoint) => endpoint switch
     {
         BlockEndpoint device => FioTarget.Device(device.Path, device.SizeBytes, HasPollQueues(device.Path)),
         NbdEndpoint export => FioTarget.Nbd(export.Uri, export.SizeBytes),
@@ -119,7 +123,8 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
     /// <summary>Whether the block layer says that completions can be polled for (queue/io_poll).</summary>
     private static bool HasPollQueues(string path)
     {
-        string file = $"/sys/class/block/{Path.GetFileName(path)}/queue/io_poll";
+        string device = new FileInfo(path).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? path;
+        string file = $"/sys/class/block/{Path.GetFileName(device)}/queue/io_poll";
         return File.Exists(file) && int.Parse(File.ReadAllText(file), CultureInfo.InvariantCulture) == 1;
     }
 }

@@ -5,6 +5,7 @@
 
 using System.Diagnostics;
 using Polyblk.Compare.Methods;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Load.Fio;
 
@@ -35,7 +36,7 @@ public sealed class FioProgram
     /// <param name="cancellation">Ends it.</param>
     public static async Task<FioProgram?> TryFindAsync(string scratchFile, CancellationToken cancellation)
     {
-        if (ChildProcess.FindProgram("fio") is null)
+        if (ProgramPath.TryFind("fio") is null)
         {
             return null;
         }

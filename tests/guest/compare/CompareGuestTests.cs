@@ -5,6 +5,7 @@ using Polyblk.Compare.Results;
 
 namespace Polyblk.CompareGuest.Tests;
 
+[Collection("one machine at a time")]
 public sealed class CompareGuestTests
 {
     private static readonly string[] s_short = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "32MiB"];
@@ -13,7 +14,7 @@ public sealed class CompareGuestTests
     public async Task A_machine_measures_each_way_to_attach_its_disk()
     {
         using var run = new CompareRun();
-        await run.StartAsync(["--vantage", "guest", .. s_short]);
+        await run.StartAsync(["--vantage", "guest", "--workloads", "randread-qd32", .. s_short]);
         Assert.True(run.ExitCode == 0, run.Text);
         Comparison comparison = await run.ReadAsync();
 
@@ -32,7 +33,7 @@ public sealed class CompareGuestTests
     public async Task Inside_a_machine_every_method_has_figures()
     {
         using var run = new CompareRun();
-        await run.StartAsync(["--inside-guest", "--methods", "vhost-user-2q,nbd,ublk-user-copy,vduse,loop,mdadm", "--for", "container", .. s_short]);
+        await run.StartAsync(["--inside-guest", "--methods", "vhost-user-2q,vhost-user-1q,nbd,ublk-user-copy,ublk-zero-copy,vduse,qemu,loop,mdadm", "--workloads", "randwrite", "--for", "container", .. s_short]);
         Assert.True(run.ExitCode == 0, run.Text);
         Comparison comparison = await run.ReadAsync();
 
@@ -40,7 +41,10 @@ public sealed class CompareGuestTests
         Assert.Equal(Environment.MachineName, comparison.Environment.Host);
         Assert.NotEqual(Virtualization.None, comparison.Environment.Virtualization);
         Assert.StartsWith("7.", comparison.Environment.Kernel, StringComparison.Ordinal);
-        AssertMeasured(comparison, run, "vhost-user-2q@host", "nbd@host", "ublk-user-copy@host", "vduse-virtio@host", "qemu-storage-daemon-vduse-drive@host");
+        AssertMeasured(
+            comparison, run, "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host", "ublk-user-copy@host", "vduse-virtio@host",
+            "qemu-storage-daemon-drive@host", "qemu-storage-daemon-vduse-drive@host");
+        Assert.Equal("files in memory are always copied", comparison.Method("ublk-zero-copy@host").Reason);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("loop", StringComparison.Ordinal) && m.Verification == Verification.Passed);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("mdadm", StringComparison.Ordinal) && m.Verification == Verification.Passed);
         Assert.True(new FileInfo(run.PathOf("report.html")).Length > 10_000);
