@@ -125,7 +125,13 @@ public sealed class GuestVm : IAsyncDisposable
                 changed = _changed.Task;
             }
 
-            if (_exit.IsCompleted) throw Failure($"The guest ended without the signal '{name}'.");
+            if (_exit.IsCompleted)
+            {
+                // Whether the machine itself broke down is what its end says best.
+                if (_exit.IsFaulted) await _exit;
+                throw Failure($"The guest ended without the signal '{name}'.");
+            }
+
             await Task.WhenAny(changed, _exit);
         }
     }

@@ -56,7 +56,7 @@ public sealed class KillTests
     public async Task Killed_under_a_virtual_machine_it_costs_no_error()
     {
         using var target = new TargetProcess(256 << 20, reactors: 2);
-        await using GuestVm guest = new GuestVmBuilder("vhost-user-kill", GuestKernel.Linux612)
+        GuestResult result = await new GuestVmBuilder("vhost-user-kill", GuestKernel.Linux612)
             .VhostUserBlk(target.Socket, queues: 2, reconnectMs: 200, properties: ",queue-size=128")
             .Programs("mkfs.ext4", "e2fsck", "blkdiscard")
             .Script("""
@@ -92,18 +92,19 @@ public sealed class KillTests
                 check fsck e2fsck -fn /dev/vda
                 exit 0
                 """)
-            .Start();
-        for (int round = 0; round < 3; round++)
-        {
-            await guest.WaitForSignalAsync("load");
-            await Task.Delay(700);
-            target.Kill();
-            await Task.Delay(300);
-            target.StartAgain();
-            await guest.SendAsync("killed");
-        }
-
-        (await guest.CompletionAsync()).RequireSuccess("queues", "serial", "discard", "mkfs", "mount", "errors", "kernel", "content", "fsck");
+            .RunAsync(async guest =>
+            {
+                for (int round = 0; round < 3; round++)
+                {
+                    await guest.WaitForSignalAsync("load");
+                    await Task.Delay(700);
+                    target.Kill();
+                    await Task.Delay(300);
+                    target.StartAgain();
+                    await guest.SendAsync("killed");
+                }
+            });
+        result.RequireSuccess("queues", "serial", "discard", "mkfs", "mount", "errors", "kernel", "content", "fsck");
     }
 
     private static unsafe void Step(VhostUserClient client, ulong[] generations, bool submit)

@@ -23,11 +23,13 @@ public static class GuestBuilderExtensions
     }
 
     /// <summary>
-    /// Boots a guest that needs nobody outside, and returns what it reported. QEMU's emulator with several threads breaks down now and then
+    /// Boots a guest, does what its script waits for, and returns what it reported. QEMU's emulator with several threads breaks down now and then
     /// (10.0.2: the assertion in iotlb_to_section, seconds after the start); such a guest is booted again, and the log says so.
     /// </summary>
+    /// <param name="builder">The guest.</param>
+    /// <param name="meanwhile">What is done outside while it runs; from the beginning again when it is booted again.</param>
     /// <exception cref="GuestException">The guest did not finish its script, or QEMU broke down three times.</exception>
-    public static async Task<GuestResult> RunAsync(this GuestBuilder builder)
+    public static async Task<GuestResult> RunAsync(this GuestBuilder builder, Func<GuestVm, Task>? meanwhile = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
         for (int attempt = 1; ; attempt++)
@@ -35,6 +37,11 @@ public static class GuestBuilderExtensions
             await using GuestVm guest = builder.Start();
             try
             {
+                if (meanwhile is not null)
+                {
+                    await meanwhile(guest);
+                }
+
                 return await guest.CompletionAsync();
             }
             catch (GuestException e) when (e.IsMachineFault && attempt < 3)

@@ -21,7 +21,7 @@ public sealed class GuestRigTests : IDisposable
         File.WriteAllBytes(disk, []);
         using (FileStream file = File.OpenWrite(disk)) file.SetLength(DiskBytes);
         using var daemon = new StorageDaemon(disk, socket, queues: 2);
-        await using GuestVm guest = new GuestVmBuilder("rig-selftest", kernel)
+        GuestResult result = await new GuestVmBuilder("rig-selftest", kernel)
             .Memory(1536)
             .VhostUserBlk(socket, queues: 2)
             .Programs("mkfs.ext4", "e2fsck", "blkdiscard")
@@ -47,12 +47,12 @@ public sealed class GuestRigTests : IDisposable
                 equal said "$said" "on with it"
                 exit 0
                 """)
-            .Start();
-
-        string sum = await guest.WaitForSignalAsync("ready");
-        Assert.Equal(SumOfBeginning(disk), sum);
-        await guest.SendAsync("go on with it");
-        GuestResult result = await guest.CompletionAsync();
+            .RunAsync(async guest =>
+            {
+                string sum = await guest.WaitForSignalAsync("ready");
+                Assert.Equal(SumOfBeginning(disk), sum);
+                await guest.SendAsync("go on with it");
+            });
 
         result.RequireSuccess("kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", "dotnet", "sum", "beyond", "said");
         Assert.StartsWith(release, result["kernel"].Detail, StringComparison.Ordinal);
