@@ -31,8 +31,8 @@ internal static class EfficiencyMeter
     private const int RandomDepthOfDrive = 32;
     private const int SequentialDepth = 16;
 
-    /// <summary>An array serves many queues, as it would for many processors; one alone bounds the writes that it has in flight.</summary>
-    private const int Queues = 8;
+    /// <summary>Jobs among which the requests are divided. All of them run on one reactor: what one processor gets out of the array.</summary>
+    private const int Jobs = 8;
 
     /// <summary>Rows from the runs of a comparison: for each workload that both the bare drive and the array have.</summary>
     public static IEnumerable<EfficiencyRow> FromRuns(
@@ -90,8 +90,8 @@ internal static class EfficiencyMeter
         {
             string verb = isWrite ? "write" : "read";
             yield return (
-                new Workload("one", isWrite, true, 4096, RandomDepthOfDrive), new Workload("all", isWrite, true, 4096, RandomDepthOfDrive * plan.Drives / Queues) { Jobs = Queues },
-                $"4 KiB random {verb}, QD {RandomDepthOfDrive} for each drive over {Queues} queues; {plan.DriveOptions}");
+                new Workload("one", isWrite, true, 4096, RandomDepthOfDrive), new Workload("all", isWrite, true, 4096, RandomDepthOfDrive * plan.Drives / Jobs) { Jobs = Jobs },
+                $"4 KiB random {verb}, QD {RandomDepthOfDrive} for each drive; {plan.DriveOptions}");
             yield return (
                 new Workload("one", isWrite, false, 1 << 20, SequentialDepth), new Workload("all", isWrite, false, stripe, SequentialDepth),
                 $"{stripe >> 10} KiB sequential {verb} (whole stripes), QD {SequentialDepth}; one drive: 1024 KiB; {plan.DriveOptions}");

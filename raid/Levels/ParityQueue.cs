@@ -17,9 +17,11 @@ namespace Polyblk.Raid.Levels;
 /// <summary>A queue of an array with parity.</summary>
 internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
 {
-    private const long RowMemoryBytes = 16 << 20;
+    // Address space rather than memory: a row touches what its requests cover. An array of many drives needs dozens of writes in flight to keep
+    // them busy, and one reactor may serve all of it.
+    private const long RowMemoryBytes = 64 << 20;
     private const int MinRows = 4;
-    private const int MaxRows = 64;
+    private const int MaxRows = 128;
     private const int MaxZeroRows = 256;
     private const long MemberMask = 0xFF;
     private const long Rebuilt = 0x100;
