@@ -112,3 +112,11 @@ more() {
     usleep 100000
   done
 }
+
+# writing DISK: waits until a write of the disk is in flight; who is killed then has something to do again.
+writing() {
+  for turn in $(seq 100000); do
+    read -r _ writes </sys/block/$1/inflight
+    [ $writes = 0 ] || return 0
+  done
+}

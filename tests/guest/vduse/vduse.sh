@@ -246,6 +246,7 @@ vhost() {
   because stop-in-use-reason 'has it open'
   for kill in $(seq $kills); do
     more nullb0 100
+    writing nullb0
     kill_server
     check serve-vhost-$kill serve vm --frontend vduse --attach vhost --queues 2
     redone vhost-redone-$kill
