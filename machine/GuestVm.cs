@@ -40,6 +40,7 @@ public sealed class GuestVm : IAsyncDisposable
     private readonly StringBuilder _log = new();
     private readonly List<GuestCheck> _checks = [];
     private readonly List<string> _signals = [];
+    private bool _disposed;
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private GuestVm(GuestBuilder builder, OwnedFolder folder)
@@ -144,6 +145,14 @@ public sealed class GuestVm : IAsyncDisposable
         lock (_gate) return new GuestResult(status, [.. _checks], _log.ToString(), _logPath);
     }
 
+    /// <summary>How the machine itself broke down, or null when it did not: it runs, or its end is the guest's own doing.</summary>
+    /// <param name="grace">How long to wait for its end.</param>
+    internal async Task<GuestException?> FaultAsync(TimeSpan grace)
+    {
+        await Task.WhenAny(_exit, Task.Delay(grace)).ConfigureAwait(false);
+        return _exit.IsFaulted && _exit.Exception.InnerException is GuestException { IsMachineFault: true } fault ? fault : null;
+    }
+
     /// <summary>Unpacks what the script delivered into a folder; returns the paths. Ask after the script's end.</summary>
     public async Task<IReadOnlyList<string>> ExtractResultsAsync(string folder, CancellationToken cancellation = default)
     {
@@ -165,6 +174,8 @@ public sealed class GuestVm : IAsyncDisposable
     /// <summary>Kills QEMU if it runs, and removes the guest's files; the log stays where the builder put it.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (_disposed) return;
+        _disposed = true;
         await StopAsync();
         // The outcome belongs to whoever asked for it; here it only has to be over.
         await ((Task)_exit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -77,11 +77,17 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     private async Task<GuestResult> RunAsync(GuestBuilder builder, ProgressTask? bar, string? outDirectory, string? jsonFile, Interruption interruption)
     {
         builder.Output(line => OnLine(line, bar));
-        await using GuestVm machine = builder.Start();
-        using CancellationTokenRegistration handOn = interruption.Token.Register(() => _ = HandOnAsync(machine));
-        GuestResult result = await machine.CompletionAsync().ConfigureAwait(false);
-        await TakeResultsAsync(machine, outDirectory, jsonFile).ConfigureAwait(false);
-        return result;
+        return await GuestAttempt.RunAsync(
+            async attempt =>
+            {
+                ForgetKept();
+                GuestVm machine = attempt.Start(builder);
+                using CancellationTokenRegistration handOn = interruption.Token.Register(() => _ = HandOnAsync(machine));
+                GuestResult result = await machine.CompletionAsync().ConfigureAwait(false);
+                await TakeResultsAsync(machine, outDirectory, jsonFile).ConfigureAwait(false);
+                return result;
+            },
+            terminal.Note).ConfigureAwait(false);
     }
 
     private async Task HandOnAsync(GuestVm machine)
@@ -151,6 +157,15 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         }
     }
 
+    /// <summary>What a machine said that broke down is not part of the result.</summary>
+    private void ForgetKept()
+    {
+        lock (_kept)
+        {
+            _kept.Clear();
+        }
+    }
+
     private async Task TakeResultsAsync(GuestVm machine, string? outDirectory, string? jsonFile)
     {
         string folder = outDirectory is null ? Directory.CreateTempSubdirectory("polyblk-results-").FullName : Path.GetFullPath(outDirectory);
@@ -193,7 +208,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
         string host = GuestEnvironment.Describe(MachineCache.Accelerator());
         string mount = image is null ? string.Empty
-            : $"mkdir {ScratchFolder} && mkfs.ext4 -q -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
+            : $"mkdir {ScratchFolder} && mkfs.ext4 -q -F -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
         return builder.Script($$"""
             export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}} {{string.Join(' ', RuntimeSettings())}}
             for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done

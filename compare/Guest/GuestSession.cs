@@ -18,6 +18,8 @@ namespace Polyblk.Compare.Guest;
 /// <param name="builder">Makes a machine without disks and script.</param>
 public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
 {
+    private const int MaxBoots = 3;
+
     private static readonly string[] s_fileSystemPrograms = ["mkfs.ext4", "mkfs.xfs"];
 
     private readonly List<GuestMethod> _methods = [];
@@ -131,8 +133,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         machine.Script(Loop(slots));
         try
         {
-            _machine = machine.Start();
-            string[] missing = (await _machine.WaitForSignalAsync("ready").WaitAsync(cancellation).ConfigureAwait(false)).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            string[] missing = (await BootAsync(machine, cancellation).ConfigureAwait(false)).Split(' ', StringSplitOptions.RemoveEmptyEntries);
             foreach ((GuestMethod method, Target target) in _targets.Where(t => missing.Contains(t.Value.Slot)).ToArray())
             {
                 _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") };
@@ -143,6 +144,24 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         catch (Exception e) when (e is GuestException or MachineException or MethodException or IOException)
         {
             _failure = new MethodException($"the virtual machine did not start: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>); returns what it says when it is ready.</summary>
+    private async Task<string> BootAsync(GuestBuilder machine, CancellationToken cancellation)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            _machine = machine.Start();
+            try
+            {
+                return await _machine.WaitForSignalAsync("ready").WaitAsync(cancellation).ConfigureAwait(false);
+            }
+            catch (GuestException e) when (e.IsMachineFault && attempt < MaxBoots)
+            {
+                await _machine.DisposeAsync().ConfigureAwait(false);
+                _machine = null;
+            }
         }
     }
 

@@ -89,6 +89,9 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>Who can find more memory, or null.</summary>
     public IGuestMemoryResolver? Resolver { get; }
 
+    /// <summary>Whether a part of it has gone (<see cref="MappedRegion.HasLost"/>).</summary>
+    public bool HasLost => Regions.Any(r => r.Mapping.HasLost);
+
     /// <summary>Sum of the regions' sizes in bytes.</summary>
     public ulong SizeBytes => (ulong)_regions.Sum(r => (long)r.Size);
 

@@ -3,10 +3,10 @@
 // The memory of a guest arrives as a descriptor with an offset and a size. It is mapped once and unmapped when the last user lets go,
 // so that a region that the front-end removed stays readable for the requests that still point into it.
 //
-// A file that is made shorter under a mapping turns every later access beyond its end into SIGBUS, and the runtime cannot survive one
-// (it fails fast). What can be done is done when the region is mapped: the file must be long enough, and a memfd that allows it is
-// sealed against shrinking (F_SEAL_SHRINK). QEMU seals its memfds itself. A file or an unsealable memfd stays in the hands of whoever
-// holds it: MappedRegion.CannotShrink tells, and a caller may refuse such memory.
+// A file that is made shorter under a mapping turns every later access beyond its end into SIGBUS. So when the region is mapped, the file must
+// be long enough, and a memfd that allows it is sealed against shrinking (F_SEAL_SHRINK); QEMU seals its memfds itself. A file or an unsealable
+// memfd stays in the hands of whoever holds it: MappedRegion.CannotShrink tells, a caller may refuse such memory, and FaultGuard keeps the
+// process alive where it is taken and lost.
 
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
@@ -37,6 +37,7 @@ public sealed unsafe class MappedRegion : IDisposable
 
     private readonly void* _mapping;
     private readonly nuint _mappedBytes;
+    private int _guard = -1;
     private int _references = 1;
     private int _disposed;
 
@@ -60,6 +61,15 @@ public sealed unsafe class MappedRegion : IDisposable
     /// <summary>Whether the file is sealed against shrinking, so that no access can fault.</summary>
     public bool CannotShrink { get; private init; }
 
+    /// <summary>
+    /// Whether somebody made the file shorter and a part of the memory has gone: it was replaced by zeroes that nobody else sees. Ask while a
+    /// reference is held.
+    /// </summary>
+    public bool HasLost => _guard >= 0 && FaultGuard.HasLost(_guard);
+
+    /// <summary>Called once, on a thread of its own, soon after a part of the memory was found to be gone.</summary>
+    internal Action? OnLost { get; private init; }
+
     /// <summary>Whether the memory is still mapped.</summary>
     public bool IsMapped => Volatile.Read(ref _references) > 0;
 
@@ -71,16 +81,17 @@ public sealed unsafe class MappedRegion : IDisposable
     /// <param name="checkLength">
     /// Whether the file's length is checked; false only for a kernel object that has no length (the IOTLB descriptors of VDUSE).
     /// </param>
+    /// <param name="onLost">Told once, on a thread of its own, when a part of the memory was found to be gone (<see cref="HasLost"/>).</param>
     /// <exception cref="IOException">The file is too short, or cannot be mapped.</exception>
     public static MappedRegion Map(
-        SafeFileHandle file, ulong offsetBytes, ulong sizeBytes, MapAccess access = MapAccess.ReadWrite, bool checkLength = true)
+        SafeFileHandle file, ulong offsetBytes, ulong sizeBytes, MapAccess access = MapAccess.ReadWrite, bool checkLength = true, Action? onLost = null)
     {
         ArgumentNullException.ThrowIfNull(file);
         bool held = false;
         file.DangerousAddRef(ref held);
         try
         {
-            return Map((int)file.DangerousGetHandle(), offsetBytes, sizeBytes, access, checkLength);
+            return Map((int)file.DangerousGetHandle(), offsetBytes, sizeBytes, access, checkLength, onLost);
         }
         finally
         {
@@ -111,6 +122,11 @@ public sealed unsafe class MappedRegion : IDisposable
     {
         if (Interlocked.Decrement(ref _references) == 0)
         {
+            if (_guard >= 0)
+            {
+                FaultGuard.Remove(_guard);
+            }
+
             _ = Libc.munmap(_mapping, _mappedBytes);
         }
     }
@@ -124,7 +140,7 @@ public sealed unsafe class MappedRegion : IDisposable
         }
     }
 
-    private static MappedRegion Map(int fd, ulong offsetBytes, ulong sizeBytes, MapAccess access, bool checkLength)
+    private static MappedRegion Map(int fd, ulong offsetBytes, ulong sizeBytes, MapAccess access, bool checkLength, Action? onLost)
     {
         if (sizeBytes == 0 || offsetBytes > long.MaxValue - (1L << 32) || sizeBytes > (ulong)long.MaxValue - (1UL << 32) - offsetBytes)
         {
@@ -160,7 +176,13 @@ public sealed unsafe class MappedRegion : IDisposable
                 + "the memory must be shareable (memfd, hugetlbfs or a file, opened for reading and writing).");
         }
 
-        return new MappedRegion(mapping, bytes, skip, sizeBytes) { Access = access, CannotShrink = cannotShrink };
+        var region = new MappedRegion(mapping, bytes, skip, sizeBytes) { Access = access, CannotShrink = cannotShrink, OnLost = onLost };
+        if (!cannotShrink && checkLength)
+        {
+            region._guard = FaultGuard.Add(region, mapping, bytes, page);
+        }
+
+        return region;
     }
 
     private static bool SealAgainstShrinking(int fd)

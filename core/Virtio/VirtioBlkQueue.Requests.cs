@@ -24,6 +24,7 @@ public sealed unsafe partial class VirtioBlkQueue
     private int _freeCount;
     private int _inFlight;
     private bool _kicksEnabled;
+    private ulong _lossesSeen;
     private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors, _notifications, _recovered;
 
     private bool IsDrained => _inFlight == 0 && _ring.Pushed == 0;
@@ -280,6 +281,11 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <summary>Answers a request: status, used element, statistics.</summary>
     private void Finish(VirtioBlkSlot slot, int status)
     {
+        if (*_losses != _lossesSeen && HasLostMemory())
+        {
+            status = -Errno.EFAULT;
+        }
+
         *slot.Status = status == 0 ? VIRTIO_BLK_S_OK : status == -Errno.EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
         if (_dirtyLog is not null)
         {
@@ -334,6 +340,27 @@ public sealed unsafe partial class VirtioBlkQueue
             _notifications++;
             _call.Notify();
         }
+    }
+
+    /// <summary>
+    /// Memory was lost in this process. Where it was this guest's, the queue is broken and nothing is called done any more: what was read may
+    /// have gone to a page that the guest does not see, and what was written may have been zeroes (<see cref="FaultGuard"/>).
+    /// </summary>
+    private bool HasLostMemory()
+    {
+        ulong losses = *_losses;
+        if (!_ring.Memory.HasLost)
+        {
+            _lossesSeen = losses;
+            return false;
+        }
+
+        if (_fault is null)
+        {
+            OnBroken(VirtqueueFault.MemoryLost, "A part of the guest's memory has gone: its owner made the file shorter.");
+        }
+
+        return true;
     }
 
     private void OnBroken(VirtqueueFault fault, string text)

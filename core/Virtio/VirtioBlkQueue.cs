@@ -35,6 +35,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly long _maxDiscardBytes;
     private readonly long _maxWriteZeroesBytes;
     private readonly MappedRegion _slotMemory;
+    private readonly unsafe ulong* _losses = FaultGuard.Losses;
     private GuestMemory? _pinned;
 
     private SafeFileHandle? _kick;

@@ -138,6 +138,9 @@ public enum VirtqueueFault
 
     /// <summary>The inflight log is malformed or contradicts the ring.</summary>
     BadInflightLog,
+
+    /// <summary>A part of the guest's memory has gone: its owner made the file shorter.</summary>
+    MemoryLost,
 }
 
 /// <summary>What happened to a broken queue.</summary>

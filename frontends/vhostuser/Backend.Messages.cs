@@ -183,8 +183,7 @@ internal sealed partial class Backend
 
         using var file = new SafeFileHandle(fds.Take(), ownsHandle: true);
         DirtyLog? old = _log;
-        using MappedRegion bitmap = BackendMemory.Map(
-            "dirty log", file, description.mmap_offset, description.mmap_size, _context.Options.SealedMemory);
+        using MappedRegion bitmap = _memory.Map("dirty log", file, description.mmap_offset, description.mmap_size);
         _log = new DirtyLog(bitmap);
         UpdateLogging();
         old?.Dispose();
@@ -351,7 +350,7 @@ internal sealed partial class Backend
             throw new ProtocolException("SET_INFLIGHT_FD carries no descriptor");
         }
 
-        BackendInflight buffer = BackendInflight.Open(description, fds.Take(), _context.Options.SealedMemory);
+        BackendInflight buffer = BackendInflight.Open(description, fds.Take(), _memory);
         _inflight?.Dispose();
         _inflight = buffer;
     }

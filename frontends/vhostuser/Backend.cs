@@ -34,12 +34,17 @@ internal sealed partial class Backend : IDisposable
     private ulong _status;
     private bool _paused;
 
-    public Backend(SessionContext context, string name, bool paused)
+    /// <summary>Makes the back-end of a session.</summary>
+    /// <param name="context">What the sessions share.</param>
+    /// <param name="name">For messages.</param>
+    /// <param name="paused">Whether queues start without taking requests.</param>
+    /// <param name="onMemoryLost">Told, on another thread, that shared memory has gone: the session has to end.</param>
+    public Backend(SessionContext context, string name, bool paused, Action onMemoryLost)
     {
         _context = context;
         _name = name;
         _paused = paused;
-        _memory = new BackendMemory(context.Options.SealedMemory);
+        _memory = new BackendMemory(context.Options.SealedMemory, onMemoryLost);
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i))];

@@ -61,7 +61,7 @@ internal sealed class BackendInflight : IDisposable
     }
 
     /// <summary>Maps a buffer that the front-end gives back. Takes the descriptor over.</summary>
-    public static BackendInflight Open(in VhostUserInflight description, int fd, bool mustBeSealed)
+    public static BackendInflight Open(in VhostUserInflight description, int fd, BackendMemory memory)
     {
         using var file = new SafeFileHandle(fd, ownsHandle: true);
         CheckShape(description.num_queues, description.queue_size);
@@ -74,7 +74,7 @@ internal sealed class BackendInflight : IDisposable
                 $"an inflight buffer of {description.mmap_size} bytes is too small for {description.num_queues} queues of {description.queue_size}", fatal: true);
         }
 
-        MappedRegion mapping = BackendMemory.Map("inflight buffer", file, description.mmap_offset, description.mmap_size, mustBeSealed);
+        MappedRegion mapping = memory.Map("inflight buffer", file, description.mmap_offset, description.mmap_size);
         return new BackendInflight(mapping, description.num_queues, description.queue_size);
     }
 

@@ -11,7 +11,8 @@ namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>The regions of a session. The session's thread only.</summary>
 /// <param name="mustBeSealed">Whether memory is refused that its owner could make shorter.</param>
-internal sealed class BackendMemory(bool mustBeSealed) : IDisposable
+/// <param name="onLost">Told when a part of the memory was found to be gone, because its owner made it shorter.</param>
+internal sealed class BackendMemory(bool mustBeSealed, Action onLost) : IDisposable
 {
     /// <summary>
     /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no harm; it is
@@ -34,17 +35,17 @@ internal sealed class BackendMemory(bool mustBeSealed) : IDisposable
         using var file = new SafeFileHandle(fd, ownsHandle: true);
         string what = $"memory at guest address 0x{region.guest_phys_addr:x}";
         return new GuestRegion(
-            region.guest_phys_addr, region.userspace_addr, Map(what, file, region.mmap_offset, region.memory_size, mustBeSealed));
+            region.guest_phys_addr, region.userspace_addr, Map(what, file, region.mmap_offset, region.memory_size));
     }
 
     /// <summary>Maps something that the front-end shares. The descriptor may be closed afterwards.</summary>
     /// <exception cref="RefusedException">It cannot be mapped, or could be made shorter and must not.</exception>
-    public static MappedRegion Map(string what, SafeFileHandle file, ulong offsetBytes, ulong sizeBytes, bool mustBeSealed)
+    public MappedRegion Map(string what, SafeFileHandle file, ulong offsetBytes, ulong sizeBytes)
     {
         MappedRegion mapping;
         try
         {
-            mapping = MappedRegion.Map(file, offsetBytes, sizeBytes);
+            mapping = MappedRegion.Map(file, offsetBytes, sizeBytes, onLost: onLost);
         }
         catch (IOException e)
         {

@@ -26,6 +26,7 @@ internal sealed class VhostUserSession
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _closed;
     private bool _channelClosed;
+    private volatile bool _memoryLost;
 
     /// <summary>Takes a connected descriptor over; <see cref="Run"/> starts.</summary>
     /// <param name="context">What the sessions share.</param>
@@ -39,7 +40,7 @@ internal sealed class VhostUserSession
         _context = context;
         Name = name;
         _channel = new VhostUserChannel(new UnixSocket(fd));
-        _backend = new Backend(context, name, paused);
+        _backend = new Backend(context, name, paused, OnMemoryLost);
     }
 
     /// <summary>For messages.</summary>
@@ -72,6 +73,12 @@ internal sealed class VhostUserSession
 
     /// <summary>Tells the front-end of a new size. Any thread.</summary>
     public void SendConfigChange() => WithBackend(static backend => backend.SendConfigChange());
+
+    private void OnMemoryLost()
+    {
+        _memoryLost = true;
+        Close();
+    }
 
     private void WithBackend(Action<Backend> action)
     {
@@ -120,7 +127,7 @@ internal sealed class VhostUserSession
                 case SocketResult.Closed:
                     return "the front-end closed the connection";
                 case SocketResult.Woken:
-                    return "the export stops";
+                    return _memoryLost ? "the front-end made memory shorter that it shares: it must stay as long as it was" : "the export stops";
                 case SocketResult.TooManyFds:
                     return "a message carries more descriptors than any may";
                 default:

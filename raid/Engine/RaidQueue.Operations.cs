@@ -68,6 +68,7 @@ internal abstract unsafe partial class RaidQueue
             operation.Parent = request;
             operation.Status = 0;
             operation.Unreadable = 0;
+            operation.InDoubt = false;
             operation.RowInStripe = 0;
         }
 
@@ -196,6 +197,21 @@ internal abstract unsafe partial class RaidQueue
             return LockSegment(operation);
         }
 
+        if (operation.InDoubt)
+        {
+            MakeAgree(operation);
+        }
+        else
+        {
+            Finish(operation);
+        }
+
+        return false;
+    }
+
+    /// <summary>All is done: the operation goes back, and its request is answered.</summary>
+    protected void Finish(TransferOp operation)
+    {
         BlockRequest parent = operation.Parent;
         int status = operation.Status;
         ReturnOperation(operation);
@@ -212,8 +228,6 @@ internal abstract unsafe partial class RaidQueue
         {
             FinishWrite(parent, status);
         }
-
-        return false;
     }
 
     private void ReturnOperation(TransferOp operation)

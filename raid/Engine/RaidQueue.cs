@@ -113,7 +113,11 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>A child of the pool is done.</summary>
     public void OnCompleted(BlockRequest request)
     {
-        if (request.Status != 0 && !SettleFailure(request))
+        if (request.Status == -Errno.EFAULT)
+        {
+            SettleLostMemory(request);
+        }
+        else if (request.Status != 0 && !SettleFailure(request))
         {
             return;
         }
@@ -214,6 +218,19 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// A child came back with an error. Returns true when it is finished (its status is final), false when it was sent on.
     /// </summary>
     protected abstract bool SettleFailure(BlockRequest child);
+
+    /// <summary>
+    /// A child came back because the submitter's memory could not be reached (a front-end took it away). That says nothing about the member,
+    /// which stays in the array; the request fails. Levels with copies remember that the copies may differ.
+    /// </summary>
+    protected virtual void SettleLostMemory(BlockRequest child)
+    {
+    }
+
+    /// <summary>
+    /// The copies of an operation's segment may differ. Makes them agree, then calls <see cref="Finish"/>.
+    /// </summary>
+    protected virtual void MakeAgree(TransferOp operation) => throw new InvalidOperationException("This level has no copies.");
 
     /// <summary>Whether a stalled operation has a chance now.</summary>
     protected virtual bool HasRoom => Children.Available >= Geometry.CopyCount;

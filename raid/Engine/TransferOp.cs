@@ -39,7 +39,10 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Members whose blocks in this range could not be read: they are made from the others and rewritten.</summary>
     public ulong Unreadable;
 
-    /// <summary>The link of the list of stalled operations, and of the pool.</summary>
+    /// <summary>Whether the copies of the segment may differ: some were written and others were not, though all members work.</summary>
+    public bool InDoubt;
+
+    /// <summary>The link of the lists of stalled operations and of those in doubt, and of the pool.</summary>
     public TransferOp? NextOp;
 
     /// <inheritdoc/>

@@ -1,5 +1,5 @@
-// Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Two users: the repair of a block
-// that could not be read (the good copy is written over it), and the resync (the first copy is written to all others).
+// Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block that could
+// not be read (the good copy is written over it), the resync (the first copy is written to all others), and a write that lost its memory.
 //
 // The data goes through a buffer of its own, never through a guest's: a guest could change it between the read and the write.
 
@@ -80,8 +80,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         Begin();
     }
 
-    /// <summary>Copies the first usable copy of a range, at most <see cref="MaxBytes"/> within one chunk, to all others.</summary>
-    public void StartResync(long offset, int length, IRowCompletion completion)
+    /// <summary>Copies the first usable copy of a range to all others, in pieces of <see cref="MaxBytes"/> at most, each locked on its own.</summary>
+    public void StartResync(long offset, long length, IRowCompletion completion)
     {
         IsBusy = true;
         _completion = completion;

@@ -5,7 +5,9 @@
 // A read that fails is sent on to the next copy, and the bad block is rewritten from a good one (MirrorCopyOp).
 //
 // A write goes to all copies at once, from the submitter's own memory. Its range is locked: two writes to the same blocks in flight
-// together could reach the copies in different orders, and the copies would differ for good.
+// together could reach the copies in different orders, and the copies would differ for good. A write whose memory vanishes on the way (a
+// front-end took it away) may have reached some copies and not others while all members work: before it is answered with its error, the
+// first copy of its range is written to the others.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -17,7 +19,7 @@ using Polyblk.Raid.Layout;
 namespace Polyblk.Raid.Levels;
 
 /// <summary>A queue of a RAID 1 or RAID 10 array.</summary>
-internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
+internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompletion
 {
     private const int SpreadShift = 17;
     private const int TriesShift = 8;
@@ -28,6 +30,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
     private readonly long _chunkMask;
     private readonly long _maxPieceBytes;
     private readonly MirrorCopyOp _repair;
+    private readonly MirrorCopyOp _agreement;
+    private TransferOp? _inDoubtFirst, _inDoubtLast;
 
     public MirrorQueue(RaidArray array, Reactor reactor)
         : base(array, reactor)
@@ -37,6 +41,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
         _chunkMask = Geometry.ChunkSize - 1;
         _maxPieceBytes = array.MaxPieceBytes(BlockOperation.Read);
         _repair = new MirrorCopyOp(this, array);
+        _agreement = new MirrorCopyOp(this, array);
     }
 
     /// <inheritdoc/>
@@ -60,7 +65,11 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
     protected override bool HasOwnWork => _repair.IsBusy;
 
     /// <inheritdoc/>
-    protected override void DisposeCore() => _repair.Dispose();
+    protected override void DisposeCore()
+    {
+        _repair.Dispose();
+        _agreement.Dispose();
+    }
 
     /// <inheritdoc/>
     protected override bool LocksRange(TransferOp operation) => operation.Parent.Operation != BlockOperation.Read;
@@ -170,6 +179,47 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue
 
         return true;
     }
+
+    /// <inheritdoc/>
+    protected override void SettleLostMemory(BlockRequest child)
+    {
+        if (child.Operation == BlockOperation.Write)
+        {
+            Unsafe.As<TransferOp>(child.Context!).InDoubt = true;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void MakeAgree(TransferOp operation)
+    {
+        operation.NextOp = null;
+        if (_inDoubtFirst is null)
+        {
+            _inDoubtFirst = _inDoubtLast = operation;
+            StartAgreement(operation);
+        }
+        else
+        {
+            _inDoubtLast!.NextOp = operation;
+            _inDoubtLast = operation;
+        }
+    }
+
+    /// <summary>The copies of the first range in doubt agree.</summary>
+    void IRowCompletion.OnRowDone(RangeWaiter row, int status)
+    {
+        TransferOp operation = _inDoubtFirst!;
+        _inDoubtFirst = operation.NextOp;
+        if (_inDoubtFirst is not null)
+        {
+            StartAgreement(_inDoubtFirst);
+        }
+
+        Finish(operation);
+    }
+
+    private void StartAgreement(TransferOp operation) =>
+        _agreement.StartResync(operation.FirstUnit << LockShift, (long)operation.UnitCount << LockShift, this);
 
     /// <summary>The copy that a read of this range should use; some failed member's when none is left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -22,32 +22,38 @@ public static class GuestBuilderExtensions
         return builder.Polyblk(RigPaths.ProgramFolder);
     }
 
-    /// <summary>
-    /// Boots a guest, does what its script waits for, and returns what it reported. QEMU's emulator with several threads breaks down now and then
-    /// (10.0.2: the assertion in iotlb_to_section, seconds after the start); such a guest is booted again, and the log says so.
-    /// </summary>
+    /// <summary>Boots a guest, does what its script waits for, and returns what it reported.</summary>
     /// <param name="builder">The guest.</param>
-    /// <param name="meanwhile">What is done outside while it runs; from the beginning again when it is booted again.</param>
+    /// <param name="meanwhile">What is done outside while it runs; from the beginning again when the machine broke down and is booted again.</param>
     /// <exception cref="GuestException">The guest did not finish its script, or QEMU broke down three times.</exception>
     public static async Task<GuestResult> RunAsync(this GuestBuilder builder, Func<GuestVm, Task>? meanwhile = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        for (int attempt = 1; ; attempt++)
+        GuestResult? result = null;
+        await Guests.RunAsync(async attempt =>
         {
-            await using GuestVm guest = builder.Start();
-            try
+            GuestVm guest = attempt.Start(builder);
+            if (meanwhile is not null)
             {
-                if (meanwhile is not null)
-                {
-                    await meanwhile(guest);
-                }
+                await meanwhile(guest);
+            }
 
-                return await guest.CompletionAsync();
-            }
-            catch (GuestException e) when (e.IsMachineFault && attempt < 3)
-            {
-                await Console.Error.WriteLineAsync($"QEMU broke down; guest {builder.Name} is booted again. {e.Message}");
-            }
-        }
+            result = await guest.CompletionAsync();
+        });
+        return result!;
     }
+}
+
+/// <summary>Tests with several guests, or with something that each attempt needs anew.</summary>
+public static class Guests
+{
+    /// <summary>Does a test's work with guests (<see cref="GuestAttempt"/>); the error output says when it begins again.</summary>
+    public static Task RunAsync(Func<GuestAttempt, Task> work) =>
+        GuestAttempt.RunAsync(
+            async attempt =>
+            {
+                await work(attempt);
+                return true;
+            },
+            Console.Error.WriteLine);
 }

@@ -217,6 +217,36 @@ public sealed class HostileTests : IDisposable
     }
 
     [Fact]
+    public void Memory_that_is_taken_away_costs_the_session_and_nothing_else()
+    {
+        using var memory = new SharedMemory(1 << 16, 0x1000_0000, sealable: false);
+        using var ring = new RawRing(memory);
+        using RawFrontend f = _fixture.Connect();
+        Start(f, memory, ring);
+        ring.Read(0);
+        Assert.Equal(0, ring.Wait());
+
+        // All of it: the next look at the ring finds nothing.
+        Assert.Equal(0, Libc.ftruncate(memory.Fd, 0));
+        Libc.SignalEventFd(ring.KickFd);
+        Assert.True(f.IsEnded());
+        ExportFixture.Until(() => _fixture.Log.Lines.Any(l => l.Contains("made memory shorter", StringComparison.Ordinal)), "the log says why");
+    }
+
+    [Fact]
+    public void A_request_whose_memory_is_taken_away_is_not_called_done()
+    {
+        using var memory = new SharedMemory(1 << 16, 0x1000_0000, sealable: false);
+        using var ring = new RawRing(memory);
+        using RawFrontend f = _fixture.Connect();
+        Start(f, memory, ring);
+        Assert.Equal(0, Libc.ftruncate(memory.Fd, RawRing.RingBytes));
+        ring.Read(0, memory.GuestAddress + RawRing.RingBytes + 4096);
+        Assert.Equal(1, ring.Wait()); // VIRTIO_BLK_S_IOERR
+        Assert.True(f.IsEnded());
+    }
+
+    [Fact]
     public void A_table_that_names_more_regions_than_it_holds_ends_the_session()
     {
         byte[] payload = RawFrontend.Table(new VhostUserMemoryRegion { memory_size = 4096 });
@@ -299,6 +329,16 @@ public sealed class HostileTests : IDisposable
         ExportFixture.Until(() => fixture.Export.GetStatistics().Sessions == 1, "a session ends");
         using RawFrontend four = fixture.Connect();
         four.Get(GET_FEATURES);
+    }
+
+    private static void Start(RawFrontend f, SharedMemory memory, RawRing ring)
+    {
+        f.Negotiate();
+        f.Send(SET_MEM_TABLE, RawFrontend.Table(memory.Region), [memory.Fd]);
+        f.Send(SET_VRING_NUM, new vhost_vring_state { num = RawRing.Size });
+        f.Send(SET_VRING_ADDR, ring.Address(0));
+        f.Send(SET_VRING_KICK, 0UL, [ring.KickFd]);
+        Assert.Equal(0UL, f.Acked(SET_VRING_ENABLE, new vhost_vring_state { num = 1 }));
     }
 
     internal static int OpenFds() => Directory.GetFileSystemEntries("/proc/self/fd").Length;

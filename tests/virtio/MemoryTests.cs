@@ -166,6 +166,48 @@ public sealed unsafe class MemoryTests
         region.Address[8191] = 1;
     }
 
+    /// <summary>
+    /// Where it cannot be sealed and its owner makes it shorter, what has gone reads as zeroes, writes go nowhere, the owner of the mapping is
+    /// told once, and neither the process nor another mapping is harmed. Without the guard this test ends the test program.
+    /// </summary>
+    [Fact]
+    public void MemoryThatIsTakenAwayIsReportedAndDoesNotEndTheProcess()
+    {
+        const int Bytes = 64 << 10;
+        using SafeFileHandle file = MakeMemfd(Bytes, false);
+        using SafeFileHandle other = MakeMemfd(Bytes, false);
+        using var told = new SemaphoreSlim(0);
+        using MappedRegion neighbour = MappedRegion.Map(other, 0, Bytes, onLost: () => throw new InvalidOperationException("Nothing is lost here."));
+        using (MappedRegion region = MappedRegion.Map(file, 0, Bytes, onLost: () => told.Release()))
+        {
+            new Span<byte>(region.Address, Bytes).Fill(7);
+            neighbour.Address[Bytes - 1] = 9;
+            Assert.Equal(0, Libc.ftruncate((int)file.DangerousGetHandle(), 8192));
+            Assert.False(region.HasLost);
+
+            // In managed code, in copies of the runtime's, and on several threads.
+            Assert.Equal(7, region.Address[8191]);
+            Assert.Equal(0, region.Address[8192]);
+            byte[] copy = new byte[Bytes];
+            Parallel.For(0, 8, _ => new ReadOnlySpan<byte>(region.Address, Bytes).CopyTo(new byte[Bytes]));
+            new ReadOnlySpan<byte>(region.Address, Bytes).CopyTo(copy);
+            Assert.Equal(8192, copy.Count(b => b == 7));
+            Assert.Equal(Bytes - 8192, copy.Count(b => b == 0));
+            region.Address[Bytes - 1] = 1;
+
+            Assert.True(region.HasLost);
+            Assert.False(neighbour.HasLost);
+            Assert.True(told.Wait(TimeSpan.FromSeconds(30)));
+            Assert.Equal(0, told.CurrentCount);
+        }
+
+        // The slot is used again: nothing of what was before is left in it.
+        using SafeFileHandle third = MakeMemfd(Bytes, false);
+        using MappedRegion later = MappedRegion.Map(third, 0, Bytes);
+        Assert.False(later.HasLost);
+        Assert.Equal(9, neighbour.Address[Bytes - 1]);
+    }
+
     private static SafeFileHandle MakeMemfd(int bytes, bool sealable)
     {
         var file = new SafeFileHandle(Libc.memfd_create("test", Libc.MFD_CLOEXEC | (sealable ? Libc.MFD_ALLOW_SEALING : 0)), true);

@@ -18,168 +18,168 @@ public sealed class GuestTests
         """;
 
     [Fact]
-    public async Task File_systems_survive_restarts_crashes_of_the_target_and_a_lost_drive()
-    {
-        using var volume = new TestVolume("raid5", 4, MemberBytes);
-        volume.Serve();
-        await using GuestVm guest = new GuestVmBuilder("volume-life", GuestKernel.Linux612)
-            .VhostUserBlk(volume.Socket, queues: 2, reconnectMs: 100)
-            .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim")
-            .Script(Functions + """
-                equal queues $(ls /sys/block/vda/mq | wc -l) 2
-                equal optimal $(cat /sys/block/vda/queue/optimal_io_size) 196608
-                check ext4 mkfs.ext4 -q -F /dev/vda
-                check mount mount -t ext4 /dev/vda /mnt
-                check copy cp -a /lib /mnt/tree
-                want=$(tree /lib)
-                equal tree "$(tree /mnt/tree)" "$want"
-                check fstrim fstrim -v /mnt
-                check umount umount /mnt
-                check fsck e2fsck -fn /dev/vda
-
-                signal stop-and-start; await started
-                mount -t ext4 /dev/vda /mnt
-                equal tree-after-restart "$(tree /mnt/tree)" "$want"
-
-                # Written and verified while the target is killed again and again.
-                ( i=0; while [ ! -e /tmp/enough ]; do
-                    i=$((i + 1))
-                    dd if=/dev/urandom of=/tmp/piece bs=64k count=8 2>/dev/null
-                    cp /tmp/piece /mnt/piece.$((i % 8)) && sync /mnt/piece.$((i % 8)) || echo write >> /tmp/failed
-                    echo 1 > /proc/sys/vm/drop_caches
-                    cmp -s /tmp/piece /mnt/piece.$((i % 8)) || echo compare >> /tmp/failed
-                    echo $i > /tmp/rounds
-                  done ) & load=$!
-                within 30 test -s /tmp/rounds
-                signal loaded; await killed-enough
-                touch /tmp/enough; wait $load
-                echo "rounds: $(cat /tmp/rounds)"
-                equal load-without-error "$(cat /tmp/failed 2>/dev/null)" ""
-                equal tree-after-kills "$(tree /mnt/tree)" "$want"
-                umount /mnt
-                check fsck-after-kills e2fsck -fn /dev/vda
-
-                signal lose-a-drive; await lost
-                mount -t ext4 /dev/vda /mnt
-                equal tree-degraded "$(tree /mnt/tree)" "$want"
-                check write-degraded cp -a /mnt/tree /mnt/second
-                echo 3 > /proc/sys/vm/drop_caches
-                equal second-degraded "$(tree /mnt/second)" "$want"
-                umount /mnt
-                check fsck-degraded e2fsck -fn /dev/vda
-
-                check discard blkdiscard /dev/vda
-                check xfs mkfs.xfs -q -f /dev/vda
-                check mount-xfs mount -t xfs /dev/vda /mnt
-                check copy-xfs cp -a /lib /mnt/tree
-                umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t xfs /dev/vda /mnt
-                equal tree-xfs "$(tree /mnt/tree)" "$want"
-                umount /mnt
-                check repair-xfs xfs_repair -n /dev/vda
-                equal io-errors "$(io_errors)" 0
-                signal tree "$want"
-                exit 0
-                """)
-            .Timeout(TimeSpan.FromMinutes(12))
-            .Start();
-
-        await guest.WaitForSignalAsync("stop-and-start");
-        Assert.Equal(0, volume.Stop());
-        volume.Serve();
-        await guest.SendAsync("started");
-        await guest.WaitForSignalAsync("loaded");
-        for (int i = 0; i < 3; i++)
+    public Task File_systems_survive_restarts_crashes_of_the_target_and_a_lost_drive() =>
+        Guests.RunAsync(async attempt =>
         {
-            // Long enough for requests to be in flight; the moment itself is meant to be any.
-            await Task.Delay(1500);
-            volume.KillServer();
+            using var volume = new TestVolume("raid5", 4, MemberBytes);
             volume.Serve();
-        }
+            GuestVm guest = attempt.Start(new GuestVmBuilder("volume-life", GuestKernel.Linux612)
+                .VhostUserBlk(volume.Socket, queues: 2, reconnectMs: 100)
+                .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim")
+                .Script(Functions + """
+                    equal queues $(ls /sys/block/vda/mq | wc -l) 2
+                    equal optimal $(cat /sys/block/vda/queue/optimal_io_size) 196608
+                    check ext4 mkfs.ext4 -q -F /dev/vda
+                    check mount mount -t ext4 /dev/vda /mnt
+                    check copy cp -a /lib /mnt/tree
+                    want=$(tree /lib)
+                    equal tree "$(tree /mnt/tree)" "$want"
+                    check fstrim fstrim -v /mnt
+                    check umount umount /mnt
+                    check fsck e2fsck -fn /dev/vda
 
-        await Task.Delay(1500);
-        await guest.SendAsync("killed-enough");
-        await guest.WaitForSignalAsync("lose-a-drive");
-        Assert.Equal(0, volume.Stop());
-        File.Delete(volume.Members[1]);
-        volume.Serve();
-        await guest.SendAsync("lost");
-        GuestResult result = await guest.CompletionAsync();
-        result.RequireSuccess(
-            "queues", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "load-without-error", "tree-after-kills",
-            "fsck-after-kills", "tree-degraded", "write-degraded", "second-degraded", "fsck-degraded", "discard", "xfs", "mount-xfs", "copy-xfs", "tree-xfs",
-            "repair-xfs", "io-errors");
-    }
+                    signal stop-and-start; await started
+                    mount -t ext4 /dev/vda /mnt
+                    equal tree-after-restart "$(tree /mnt/tree)" "$want"
+
+                    # Written and verified while the target is killed again and again.
+                    ( i=0; while [ ! -e /tmp/enough ]; do
+                        i=$((i + 1))
+                        dd if=/dev/urandom of=/tmp/piece bs=64k count=8 2>/dev/null
+                        cp /tmp/piece /mnt/piece.$((i % 8)) && sync /mnt/piece.$((i % 8)) || echo write >> /tmp/failed
+                        echo 1 > /proc/sys/vm/drop_caches
+                        cmp -s /tmp/piece /mnt/piece.$((i % 8)) || echo compare >> /tmp/failed
+                        echo $i > /tmp/rounds
+                      done ) & load=$!
+                    within 30 test -s /tmp/rounds
+                    signal loaded; await killed-enough
+                    touch /tmp/enough; wait $load
+                    echo "rounds: $(cat /tmp/rounds)"
+                    equal load-without-error "$(cat /tmp/failed 2>/dev/null)" ""
+                    equal tree-after-kills "$(tree /mnt/tree)" "$want"
+                    umount /mnt
+                    check fsck-after-kills e2fsck -fn /dev/vda
+
+                    signal lose-a-drive; await lost
+                    mount -t ext4 /dev/vda /mnt
+                    equal tree-degraded "$(tree /mnt/tree)" "$want"
+                    check write-degraded cp -a /mnt/tree /mnt/second
+                    echo 3 > /proc/sys/vm/drop_caches
+                    equal second-degraded "$(tree /mnt/second)" "$want"
+                    umount /mnt
+                    check fsck-degraded e2fsck -fn /dev/vda
+
+                    check discard blkdiscard /dev/vda
+                    check xfs mkfs.xfs -q -f /dev/vda
+                    check mount-xfs mount -t xfs /dev/vda /mnt
+                    check copy-xfs cp -a /lib /mnt/tree
+                    umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t xfs /dev/vda /mnt
+                    equal tree-xfs "$(tree /mnt/tree)" "$want"
+                    umount /mnt
+                    check repair-xfs xfs_repair -n /dev/vda
+                    equal io-errors "$(io_errors)" 0
+                    signal tree "$want"
+                    exit 0
+                    """)
+                .Timeout(TimeSpan.FromMinutes(12)));
+
+            await guest.WaitForSignalAsync("stop-and-start");
+            Assert.Equal(0, volume.Stop());
+            volume.Serve();
+            await guest.SendAsync("started");
+            await guest.WaitForSignalAsync("loaded");
+            for (int i = 0; i < 3; i++)
+            {
+                // Long enough for requests to be in flight; the moment itself is meant to be any.
+                await Task.Delay(1500);
+                volume.KillServer();
+                volume.Serve();
+            }
+
+            await Task.Delay(1500);
+            await guest.SendAsync("killed-enough");
+            await guest.WaitForSignalAsync("lose-a-drive");
+            Assert.Equal(0, volume.Stop());
+            File.Delete(volume.Members[1]);
+            volume.Serve();
+            await guest.SendAsync("lost");
+            GuestResult result = await guest.CompletionAsync();
+            result.RequireSuccess(
+                "queues", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "load-without-error", "tree-after-kills",
+                "fsck-after-kills", "tree-degraded", "write-degraded", "second-degraded", "fsck-degraded", "discard", "xfs", "mount-xfs", "copy-xfs", "tree-xfs",
+                "repair-xfs", "io-errors");
+        });
 
     [Fact]
-    public async Task Data_outlives_guest_and_target_and_a_second_guest_reads_it()
-    {
-        using var volume = new TestVolume("raid6", 4, MemberBytes);
-        volume.Serve(second: Second.ReadOnly);
-        string sum;
-        await using (GuestVm first = new GuestVmBuilder("volume-first", GuestKernel.Linux612)
-            .VhostUserBlk(volume.Socket, queues: 2)
-            .Programs("mkfs.ext4")
-            .Script(Functions + """
-                check ext4 mkfs.ext4 -q -F /dev/vda
-                mount -t ext4 /dev/vda /mnt
-                check copy cp -a /lib /mnt/tree
-                sum=$(tree /mnt/tree)
-                check umount umount /mnt
-                signal tree $sum
-                await second-is-done
-                exit 0
-                """)
-            .Timeout(TimeSpan.FromMinutes(8))
-            .Start())
+    public Task Data_outlives_guest_and_target_and_a_second_guest_reads_it() =>
+        Guests.RunAsync(async attempt =>
         {
-            sum = await first.WaitForSignalAsync("tree");
+            using var volume = new TestVolume("raid6", 4, MemberBytes);
+            volume.Serve(second: Second.ReadOnly);
+            string sum;
+            await using (GuestVm first = attempt.Start(new GuestVmBuilder("volume-first", GuestKernel.Linux612)
+                .VhostUserBlk(volume.Socket, queues: 2)
+                .Programs("mkfs.ext4")
+                .Script(Functions + """
+                    check ext4 mkfs.ext4 -q -F /dev/vda
+                    mount -t ext4 /dev/vda /mnt
+                    check copy cp -a /lib /mnt/tree
+                    sum=$(tree /mnt/tree)
+                    check umount umount /mnt
+                    signal tree $sum
+                    await second-is-done
+                    exit 0
+                    """)
+                .Timeout(TimeSpan.FromMinutes(8))))
+            {
+                sum = await first.WaitForSignalAsync("tree");
 
-            // The first guest is still attached: two sessions of one volume.
-            await ReadInSecondGuestAsync(volume.SecondSocket, sum, "volume-second");
-            await first.SendAsync("second-is-done");
-            (await first.CompletionAsync()).RequireSuccess("ext4", "copy", "umount");
-        }
+                // The first guest is still attached: two sessions of one volume.
+                await ReadInSecondGuestAsync(attempt, volume.SecondSocket, sum, "volume-second");
+                await first.SendAsync("second-is-done");
+                (await first.CompletionAsync()).RequireSuccess("ext4", "copy", "umount");
+            }
 
-        Assert.Equal(0, volume.Stop());
-        volume.Serve(second: Second.ReadOnly);
-        await ReadInSecondGuestAsync(volume.SecondSocket, sum, "volume-third");
-    }
+            Assert.Equal(0, volume.Stop());
+            volume.Serve(second: Second.ReadOnly);
+            await ReadInSecondGuestAsync(attempt, volume.SecondSocket, sum, "volume-third");
+        });
 
     [Theory]
     [InlineData("huge")]
     [InlineData("file")]
-    public async Task Guest_memory_may_be_huge_pages_or_a_file(string kind)
-    {
-        const int MemoryMib = 640;
-        using HugePages? pages = kind == "huge" ? new HugePages(MemoryMib / 2) : null;
-        using var volume = new TestVolume("raid5", 3, MemberBytes);
-        volume.Serve();
-        string file = Path.Combine("/dev/shm", $"polyblk-guest-{Guid.NewGuid():N}");
-        await using GuestVm guest = new GuestVmBuilder($"volume-memory-{kind}", GuestKernel.Linux612)
-            .Memory(MemoryMib)
-            .MemoryIn(kind == "huge" ? "memory-backend-memfd,hugetlb=on,hugetlbsize=2M" : $"memory-backend-file,mem-path={file},discard-data=on")
-            .VhostUserBlk(volume.Socket, queues: 2)
-            .Programs("mkfs.ext4", "e2fsck")
-            .Script(Functions + """
-                check ext4 mkfs.ext4 -q -F /dev/vda
-                mount -t ext4 /dev/vda /mnt
-                check copy cp -a /lib /mnt/tree
-                want=$(tree /lib)
-                umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt
-                equal tree "$(tree /mnt/tree)" "$want"
-                umount /mnt
-                check fsck e2fsck -fn /dev/vda
-                exit 0
-                """)
-            .Timeout(TimeSpan.FromMinutes(5))
-            .Start();
-        (await guest.CompletionAsync()).RequireSuccess("ext4", "copy", "tree", "fsck");
-        File.Delete(file);
-    }
+    public Task Guest_memory_may_be_huge_pages_or_a_file(string kind) =>
+        Guests.RunAsync(async attempt =>
+        {
+            const int MemoryMib = 640;
+            using HugePages? pages = kind == "huge" ? new HugePages(MemoryMib / 2) : null;
+            using var volume = new TestVolume("raid5", 3, MemberBytes);
+            volume.Serve();
+            string file = Path.Combine("/dev/shm", $"polyblk-guest-{Guid.NewGuid():N}");
+            GuestVm guest = attempt.Start(new GuestVmBuilder($"volume-memory-{kind}", GuestKernel.Linux612)
+                .Memory(MemoryMib)
+                .MemoryIn(kind == "huge" ? "memory-backend-memfd,hugetlb=on,hugetlbsize=2M" : $"memory-backend-file,mem-path={file},discard-data=on")
+                .VhostUserBlk(volume.Socket, queues: 2)
+                .Programs("mkfs.ext4", "e2fsck")
+                .Script(Functions + """
+                    check ext4 mkfs.ext4 -q -F /dev/vda
+                    mount -t ext4 /dev/vda /mnt
+                    check copy cp -a /lib /mnt/tree
+                    want=$(tree /lib)
+                    umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt
+                    equal tree "$(tree /mnt/tree)" "$want"
+                    umount /mnt
+                    check fsck e2fsck -fn /dev/vda
+                    exit 0
+                    """)
+                .Timeout(TimeSpan.FromMinutes(5)));
+            (await guest.CompletionAsync()).RequireSuccess("ext4", "copy", "tree", "fsck");
+            File.Delete(file);
+        });
 
-    private static async Task ReadInSecondGuestAsync(string socket, string sum, string name)
+    private static async Task ReadInSecondGuestAsync(GuestAttempt attempt, string socket, string sum, string name)
     {
-        await using GuestVm second = new GuestVmBuilder(name, GuestKernel.Linux612)
+        await using GuestVm second = attempt.Start(new GuestVmBuilder(name, GuestKernel.Linux612)
             .VhostUserBlk(socket, queues: 2)
             .Script(Functions + $"""
                 equal read-only $(cat /sys/block/vda/ro) 1
@@ -188,8 +188,7 @@ public sealed class GuestTests
                 equal tree "$(tree /mnt/tree)" {sum}
                 exit 0
                 """)
-            .Timeout(TimeSpan.FromMinutes(5))
-            .Start();
+            .Timeout(TimeSpan.FromMinutes(5)));
         (await second.CompletionAsync()).RequireSuccess("read-only", "write", "mount", "tree");
     }
 

@@ -51,43 +51,43 @@ public sealed class MigrationTests
         """;
 
     [Fact]
-    public async Task A_guest_moves_to_another_host_while_it_reads_and_writes()
-    {
-        using var volume = new TestVolume("raid5", 3, 129L << 20);
-        volume.Serve(second: Second.Writable);
-        string folder = Directory.CreateTempSubdirectory("polyblk-migration-").FullName;
-        try
+    public Task A_guest_moves_to_another_host_while_it_reads_and_writes() =>
+        Guests.RunAsync(async attempt =>
         {
-            string way = $"unix:{folder}/way";
-            await using GuestVm source = Guest("migration-from", volume.Socket, $"{folder}/from");
-            await source.WaitForSignalAsync("busy");
-            await using GuestVm destination = Guest("migration-to", volume.SecondSocket, $"{folder}/to", "-incoming", way);
-            using QmpClient from = await QmpClient.ConnectAsync($"{folder}/from");
-            using QmpClient to = await QmpClient.ConnectAsync($"{folder}/to");
+            using var volume = new TestVolume("raid5", 3, 129L << 20);
+            volume.Serve(second: Second.Writable);
+            string folder = Directory.CreateTempSubdirectory("polyblk-migration-").FullName;
+            try
+            {
+                string way = $"unix:{folder}/way";
+                GuestVm source = attempt.Start(Guest("migration-from", volume.Socket, $"{folder}/from"));
+                await source.WaitForSignalAsync("busy");
+                GuestVm destination = attempt.Start(Guest("migration-to", volume.SecondSocket, $"{folder}/to", "-incoming", way));
+                using QmpClient from = await QmpClient.ConnectAsync($"{folder}/from");
+                using QmpClient to = await QmpClient.ConnectAsync($"{folder}/to");
 
-            // Slow enough for many reads on the way, and the pause long enough for the last of what they dirtied.
-            await from.RunAsync("migrate-set-parameters", new Dictionary<string, long> { ["max-bandwidth"] = 96 << 20, ["downtime-limit"] = 3000 });
-            await from.RunAsync("migrate", new { uri = way });
-            Assert.Equal("completed", await WaitAsync(from));
-            await destination.SendAsync("moved");
-            GuestResult result = await destination.CompletionAsync();
-            result.RequireSuccess("goes-on", "cached", "stored", "without-error", "fsck");
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
-    }
+                // Slow enough for many reads on the way, and the pause long enough for the last of what they dirtied.
+                await from.RunAsync("migrate-set-parameters", new Dictionary<string, long> { ["max-bandwidth"] = 96 << 20, ["downtime-limit"] = 3000 });
+                await from.RunAsync("migrate", new { uri = way });
+                Assert.Equal("completed", await WaitAsync(from));
+                await destination.SendAsync("moved");
+                GuestResult result = await destination.CompletionAsync();
+                result.RequireSuccess("goes-on", "cached", "stored", "without-error", "fsck");
+            }
+            finally
+            {
+                Directory.Delete(folder, recursive: true);
+            }
+        });
 
-    private static GuestVm Guest(string name, string socket, string qmp, params string[] more) =>
+    private static GuestBuilder Guest(string name, string socket, string qmp, params string[] more) =>
         new GuestVmBuilder(name, GuestKernel.Linux612)
             .Memory(512)
             .VhostUserBlk(socket, queues: 2)
             .Programs("mkfs.ext4", "e2fsck")
             .Qemu(["-qmp", $"unix:{qmp},server=on,wait=off", .. more])
             .Script(Script)
-            .Timeout(TimeSpan.FromMinutes(6))
-            .Start();
+            .Timeout(TimeSpan.FromMinutes(6));
 
     /// <summary>Waits until the migration is over, one way or the other; helps one that never catches up with the guest.</summary>
     private static async Task<string> WaitAsync(QmpClient from)

@@ -9,7 +9,7 @@ public sealed class PollQueueTests
     [Fact]
     public async Task A_drive_with_poll_queues_is_polled_and_keeps_its_data()
     {
-        await using GuestVm guest = new GuestVmBuilder("volume-poll-queues", GuestKernel.Linux612)
+        GuestResult result = await new GuestVmBuilder("volume-poll-queues", GuestKernel.Linux612)
             .Memory(2048)
             .Polyblk()
             .Programs("qemu-io")
@@ -37,7 +37,7 @@ public sealed class PollQueueTests
                 exit 0
                 """)
             .Timeout(TimeSpan.FromMinutes(5))
-            .Start();
-        (await guest.CompletionAsync()).RequireSuccess("io_poll", "polled-before", "create", "write", "read", "polled", "stopped");
+            .RunAsync();
+        result.RequireSuccess("io_poll", "polled-before", "create", "write", "read", "polled", "stopped");
     }
 }

@@ -17,7 +17,7 @@ await using GuestVm guest = new GuestBuilder("bench-kernel", GuestKernel.Linux73
     .Cpus(2)
     .Polyblk(commandLine)
     .Programs("fio", "qemu-storage-daemon", "vdpa", "losetup", "taskset")
-    .Script($"ROUNDS={rounds} SECONDS_EACH={seconds}\n{script.ReadToEnd()}")
+    .Script($"ROUNDS={rounds} RUN_MS={seconds * 1000:0}\n{script.ReadToEnd()}")
     .LogTo(folder)
     .Timeout(TimeSpan.FromHours(1))
     .Start();
@@ -30,5 +30,5 @@ for (int round = 1; round <= rounds; round++)
 GuestResult result = await guest.CompletionAsync();
 result.RequireSuccess("vduse-file", "ublk-file", "vduse-null", "ublk-null", "qsd-file", "qsd-null", "loop-file", "loop-null");
 await guest.ExtractResultsAsync(folder);
-Console.WriteLine($"{MachineCache.Accelerator()}, {MachineCache.Release(GuestKernel.Linux73)}, qsd file: {result["qsd-file"].Detail}, loop file: {result["loop-file"].Detail}; {folder}");
+Console.WriteLine($"{MachineCache.Accelerator()}, {MachineCache.Release(GuestKernel.Linux73)}, qsd file: {result["qsd-file"].Detail}, loop: direct; {folder}");
 Results.Read(folder, rounds).Print(Console.Out);

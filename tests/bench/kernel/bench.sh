@@ -1,4 +1,4 @@
-# In the guest (busybox sh, after lib.sh): eight block devices on equal backings, each loaded in turn. $ROUNDS and $SECONDS_EACH are set before.
+# In the guest (busybox sh, after lib.sh): eight block devices on equal backings, each loaded in turn. $ROUNDS and $RUN_MS are set before.
 #
 #   file   files of 64 MiB in tmpfs, filled: polyblk's VDUSE, qemu-storage-daemon's VDUSE, polyblk's ublk, the loop driver
 #   null   a device that moves nothing: polyblk's null drive by VDUSE and ublk, qemu-storage-daemon's null-co, the loop driver on null_blk
@@ -39,14 +39,15 @@ vduse=--frontend\ vduse\ --attach\ virtio\ --queues\ 1
 truncate -s $((size + 2097152)) /dev/shm/b/vduse; truncate -s $((size + 2097152)) /dev/shm/b/ublk
 check vduse-file serve pvf file:/dev/shm/b/vduse $vduse --vduse-name pvf
 check ublk-file serve puf file:/dev/shm/b/ublk --frontend ublk --queues 1 --number 8
-check vduse-null serve pvn null:,size=256MiB $vduse --vduse-name pvn
-check ublk-null serve pun null:,size=256MiB --frontend ublk --queues 1 --number 9
+check vduse-null serve pvn null:256MiB $vduse --vduse-name pvn
+check ublk-null serve pun null:256MiB --frontend ublk --queues 1 --number 9
 for mode in aio=io_uring,cache.direct=on aio=io_uring aio=threads; do
   storage_daemon qvf driver=file,filename=/dev/shm/b/qsd,$mode && { pass qsd-file $mode; break; }
 done
 check qsd-null storage_daemon qvn driver=null-co,size=268435456,read-zeroes=off
-losetup --direct-io=on /dev/loop0 /dev/shm/b/loop 2>/dev/null && pass loop-file direct || { losetup /dev/loop0 /dev/shm/b/loop && pass loop-file buffered; }
-losetup --direct-io=on /dev/loop1 /dev/nullb0 && pass loop-null direct
+# By its path: busybox has a losetup of its own, without direct I/O.
+check loop-file /usr/sbin/losetup --direct-io=on /dev/loop0 /dev/shm/b/loop
+check loop-null /usr/sbin/losetup --direct-io=on /dev/loop1 /dev/nullb0
 for n in pvf pvn qvf qvn; do within 30 disk_of $n || fail $n "no disk"; done
 
 # job NAME DEVICE RW DEPTH
@@ -69,7 +70,7 @@ for round in $(seq $ROUNDS); do
   # Each round begins with another device.
   turned=$(echo $devices | awk -v r=$round '{ for (i = 0; i < NF; i++) print $((i + r) % NF + 1) }')
   {
-    printf '[global]\nioengine=io_uring\ndirect=1\nbs=4k\nsize=64m\nthread=1\ntime_based=1\nruntime=%s\nnorandommap=1\nrandseed=%s\n' $SECONDS_EACH $round
+    printf '[global]\nioengine=io_uring\ndirect=1\nbs=4k\nsize=64m\nthread=1\ntime_based=1\nruntime=%sms\nnorandommap=1\nrandseed=%s\n' $RUN_MS $round
     for device in $turned; do
       for load in randread:1 randread:32 randwrite:1 randwrite:32; do
         job $(echo ${device%%:/*} | tr : -)-${load%:*}-${load#*:} ${device##*:} ${load%:*} ${load#*:}

@@ -1,6 +1,7 @@
 // The rig proven on a backend that is known to be good: each kernel boots, sees a vhost-user-blk disk with two queues, makes a
 // file system on it, runs .NET, talks with the host in steps; and a guest that fails is reported as such.
 
+using System.Diagnostics;
 using System.Security.Cryptography;
 
 namespace Polyblk.GuestRig.Tests;
@@ -62,10 +63,9 @@ public sealed class GuestRigTests : IDisposable
     [Fact]
     public async Task A_failed_check_and_a_missing_one_are_reported()
     {
-        await using GuestVm guest = new GuestVmBuilder("rig-failing", GuestKernel.Linux612)
+        GuestResult result = await new GuestVmBuilder("rig-failing", GuestKernel.Linux612)
             .Script("check good true\ncheck bad sh -c 'echo because; false'\nexit 7\n")
-            .Start();
-        GuestResult result = await guest.CompletionAsync();
+            .RunAsync();
 
         Assert.Equal(7, result.ExitStatus);
         Assert.True(result["good"].Passed);
@@ -74,6 +74,28 @@ public sealed class GuestRigTests : IDisposable
         Assert.Contains("check 'bad' failed: status 1: because", error.Message, StringComparison.Ordinal);
         Assert.Contains("check 'absent' was not reported", error.Message, StringComparison.Ordinal);
         Assert.Contains("status 7", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_machine_that_breaks_down_is_booted_again()
+    {
+        int boots = 0;
+        GuestResult result = await new GuestVmBuilder("rig-broken", GuestKernel.Linux612)
+            .Script("signal up\nawait go\npass done\nexit 0\n")
+            .RunAsync(async guest =>
+            {
+                await guest.WaitForSignalAsync("up");
+                if (++boots == 1)
+                {
+                    using var kill = Process.Start("kill", ["-ABRT", $"{guest.QemuProcessId}"]);
+                    await kill.WaitForExitAsync();
+                }
+
+                await guest.SendAsync("go");
+            });
+
+        result.RequireSuccess("done");
+        Assert.Equal(2, boots);
     }
 
     [Fact]

@@ -36,6 +36,67 @@ public sealed class FailureTests
         await rig.AssertConsistentAsync("after the repairs");
     }
 
+    /// <summary>
+    /// A front-end that takes its memory away makes the kernel answer -EFAULT. The drives are not at fault: a guest must not be able to have
+    /// members given up, nor to leave copies that differ.
+    /// </summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid0, 3, 4096)]
+    [InlineData(RaidLevel.Raid1, 2, 4096)]
+    [InlineData(RaidLevel.Raid1, 3, 200 << 10)]
+    [InlineData(RaidLevel.Raid10, 4, 4096)]
+    [InlineData(RaidLevel.Raid10, 4, 200 << 10)]
+    [InlineData(RaidLevel.Raid10, 5, 100 << 10)]
+    [InlineData(RaidLevel.Raid5, 4, 4096)]
+    [InlineData(RaidLevel.Raid6, 5, 4096)]
+    public async Task Memory_that_cannot_be_reached_costs_the_request_and_no_member(RaidLevel level, int drives, int bytes)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] before = Noise((int)rig.Array.SizeBytes, 4);
+        Assert.Equal(0, await driver.WriteAsync(0, before));
+        for (int member = 0; member < drives; member++)
+        {
+            const long Offset = 8192;
+            byte[] data = Noise(bytes, 5 + member);
+            rig.Drives[member].AddFault(new DriveFault
+            {
+                Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.EFAULT, Count = 1,
+            });
+            var statuses = new List<int>();
+            for (int at = 0; at < before.Length; at += 16 << 10)
+            {
+                statuses.Add((await driver.ReadAsync(at, 16 << 10)).Status);
+            }
+
+            Assert.Equal([-Errno.EFAULT], statuses.Where(s => s != 0));
+            rig.Drives[member].ClearFaults();
+            if (!rig.Array.Geometry.HasParity)
+            {
+                // Parity levels write from memory of their own.
+                rig.Drives[member].AddFault(new DriveFault
+                {
+                    Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.EFAULT, Count = 1,
+                });
+                Task<int>[] writes = [driver.WriteAsync(Offset, data), driver.WriteAsync(Offset + 4096, data)];
+                int[] results = await Task.WhenAll(writes);
+                Assert.All(results, r => Assert.True(r is 0 or -Errno.EFAULT, $"{r}"));
+                rig.Drives[member].ClearFaults();
+                await rig.AssertConsistentAsync($"after a write that lost its memory at member {member}");
+            }
+
+            Assert.Equal(0, await driver.WriteAsync(Offset, data));
+            byte[] read = await driver.ReadOrThrowAsync(Offset, bytes);
+            Assert.True(read.AsSpan().SequenceEqual(data));
+            Assert.Equal(0, await driver.WriteAsync(0, before));
+        }
+
+        ArrayStatus status = rig.Array.GetStatus();
+        Assert.Equal(ArrayHealth.Optimal, status.Health);
+        Assert.All(status.Members, m => Assert.True(m is { ReadErrors: 0, WriteErrors: 0 }, $"{m}"));
+        Assert.True((await driver.ReadOrThrowAsync(0, before.Length)).AsSpan().SequenceEqual(before));
+    }
+
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 4)]
