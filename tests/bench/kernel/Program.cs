@@ -2,9 +2,16 @@
 // on the same kind of file and on null, all in one guest. bench.sh says what runs; docs/performance.md tells the method and the results.
 //
 //   dotnet run -c Release --project tests/bench/kernel -- [rounds] [seconds of a run] [folder for the raw results]
+//   dotnet run -c Release --project tests/bench/kernel -- print ROUNDS FOLDER        (the table of an earlier run)
 
 using Polyblk.Bench.Kernel;
 using Polyblk.Machine;
+
+if (args is ["print", var count, var earlier])
+{
+    Results.Read(earlier, int.Parse(count)).Print(Console.Out);
+    return;
+}
 
 int rounds = args.Length > 0 ? int.Parse(args[0]) : 5;
 double seconds = args.Length > 1 ? double.Parse(args[1]) : 1;

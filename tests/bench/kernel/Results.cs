@@ -23,7 +23,9 @@ internal sealed class Results
         var results = new Results();
         for (int round = 1; round <= rounds; round++)
         {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, $"{round}.json")));
+            // Before its JSON fio says where it keeps the output of each job's commands.
+            string text = File.ReadAllText(Path.Combine(folder, $"{round}.json"));
+            using JsonDocument document = JsonDocument.Parse(text[text.IndexOf("\n{", StringComparison.Ordinal)..]);
             foreach (JsonElement job in document.RootElement.GetProperty("jobs").EnumerateArray())
             {
                 string name = job.GetProperty("jobname").GetString()!;
