@@ -59,22 +59,14 @@ public sealed class HostileTests : IDisposable
     [MemberData(nameof(AllRequests))]
     public void Descriptors_that_do_not_belong_to_a_message_end_the_session_and_are_closed(VhostUserRequest request)
     {
-        int before = OpenFds();
-        using (RawFrontend f = _fixture.Connect())
+        LeavesNoDescriptor(request.ToString(), () =>
         {
+            using RawFrontend f = _fixture.Connect();
             f.Negotiate();
             f.Send(request, new byte[SizeOf(request)], [_fd, _fd, _fd]);
-            if (request == SET_MEM_TABLE)
-            {
-                f.IsEnded();
-            }
-            else
-            {
-                Assert.True(f.IsEnded(), request.ToString());
-            }
-        }
-
-        ExportFixture.Until(() => OpenFds() <= before, $"descriptors are closed after {request}: {before} before, {OpenFds()} after");
+            bool ended = f.IsEnded();
+            Assert.True(ended || request == SET_MEM_TABLE, request.ToString());
+        });
     }
 
     [Theory]
@@ -98,16 +90,14 @@ public sealed class HostileTests : IDisposable
     [Fact]
     public void A_flood_of_descriptors_ends_the_session_and_leaks_none()
     {
-        int before = OpenFds();
-        Ends(f =>
+        LeavesNoDescriptor("a flood", () => Ends(f =>
         {
             // More than the receiver has room for: sent by hand, since the channel refuses.
             for (int i = 0; i < 20; i++)
             {
                 SendFds(f, 100);
             }
-        });
-        ExportFixture.Until(() => OpenFds() <= before, "descriptors are closed");
+        }));
     }
 
     [Fact]
@@ -339,6 +329,15 @@ public sealed class HostileTests : IDisposable
         f.Send(SET_VRING_ADDR, ring.Address(0));
         f.Send(SET_VRING_KICK, 0UL, [ring.KickFd]);
         Assert.Equal(0UL, f.Acked(SET_VRING_ENABLE, new vhost_vring_state { num = 1 }));
+    }
+
+    /// <summary>Does something twice: what the process opens once and keeps is opened by the first time.</summary>
+    private static void LeavesNoDescriptor(string what, Action action)
+    {
+        action();
+        int before = OpenFds();
+        action();
+        ExportFixture.Until(() => OpenFds() <= before, $"descriptors are closed after {what}: {before} before, {OpenFds()} after");
     }
 
     internal static int OpenFds() => Directory.GetFileSystemEntries("/proc/self/fd").Length;
