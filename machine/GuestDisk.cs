@@ -57,7 +57,8 @@ public sealed record VhostUserDisk(string SocketPath, int Queues) : GuestDisk
 
 /// <summary>An NBD export on a Unix socket, opened by QEMU.</summary>
 /// <param name="Iothreads">0: QEMU's main thread does the work.</param>
-public sealed record NbdDisk(string SocketPath, string ExportName, int Queues, int Iothreads) : GuestDisk
+/// <param name="ReadOnly">Whether the export is read-only: QEMU does not find out by itself.</param>
+public sealed record NbdDisk(string SocketPath, string ExportName, int Queues, int Iothreads, bool ReadOnly = false) : GuestDisk
 {
     internal override IEnumerable<string> Arguments(string id, string slot) => VirtioBlk(
         id,
@@ -67,6 +68,7 @@ public sealed record NbdDisk(string SocketPath, string ExportName, int Queues, i
             ["driver"] = "nbd",
             ["server"] = new JsonObject { ["type"] = "unix", ["path"] = SocketPath },
             ["export"] = ExportName,
+            ["read-only"] = ReadOnly,
             ["discard"] = "unmap",
         },
         Queues,
@@ -75,7 +77,8 @@ public sealed record NbdDisk(string SocketPath, string ExportName, int Queues, i
 
 /// <summary>A block device of the host, such as one of ublk, opened by QEMU.</summary>
 /// <param name="Iothreads">0: QEMU's main thread does the work.</param>
-public sealed record HostBlockDisk(string Path, int Queues, int Iothreads) : GuestDisk
+/// <param name="ReadOnly">Whether the device is read-only.</param>
+public sealed record HostBlockDisk(string Path, int Queues, int Iothreads, bool ReadOnly = false) : GuestDisk
 {
     internal override IEnumerable<string> Arguments(string id, string slot) => VirtioBlk(
         id,
@@ -84,6 +87,7 @@ public sealed record HostBlockDisk(string Path, int Queues, int Iothreads) : Gue
         {
             ["driver"] = "host_device",
             ["filename"] = Path,
+            ["read-only"] = ReadOnly,
             ["aio"] = "io_uring",
             ["cache"] = new JsonObject { ["direct"] = true },
             ["discard"] = "unmap",

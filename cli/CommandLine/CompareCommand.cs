@@ -58,9 +58,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
         CompareGuestRequest guest = _guestOptions.Read(parsed);
         (string Name, bool DestroyData)? named = _options.VolumeOf(parsed);
-        if (named is not null && (guest.IsInside || guest.Vantages.Contains(Vantage.Guest) || guest.SshDestination is not null))
+        if (named is not null && (guest.IsInside || guest.SshDestination is not null))
         {
-            throw CliException.Usage("A volume of yours is measured from the host. Virtual machines (--vantage guest, --inside-guest, --guest-ssh) are for scratch volumes: leave VOLUME out.");
+            throw CliException.Usage("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
         }
 
         if (guest.IsInside)
@@ -157,7 +157,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private IReadOnlyList<IDeliveryMethod> Methods(CompareRequest request, CompareGuestRequest guest, ComparedVolume? volume, bool isInMemory, int targetCpus)
     {
         PolyblkProgram program = Self();
-        IDeliveryMethod[] all = volume is not null ? [.. new CompareMethods(frontends, program, volume.Level, Math.Max(2, targetCpus)).OfVolume(volume)] :
+        IDeliveryMethod[] all = volume is not null ? OfVolume(guest, volume, program, targetCpus) :
         [
             .. guest.Vantages.SelectMany(v => v == Vantage.Host
                 ? new CompareMethods(frontends, program, request.Level, Math.Max(2, targetCpus)).Host(isInMemory)
@@ -174,6 +174,17 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         ];
         return wanted.Length > 1 ? wanted
             : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
+    }
+
+    /// <summary>What is measured of a volume of the user's; its drives and its array, from the host, whatever the vantage.</summary>
+    private IDeliveryMethod[] OfVolume(CompareGuestRequest guest, ComparedVolume volume, PolyblkProgram program, int targetCpus)
+    {
+        IReadOnlyList<IDeliveryMethod> host = new CompareMethods(frontends, program, volume.Level, Math.Max(2, targetCpus)).OfVolume(volume);
+        return
+        [
+            .. guest.Vantages.Contains(Vantage.Host) ? host : host.Where(m => m.Facts.Role == MethodRole.Bare),
+            .. guest.Vantages.Contains(Vantage.Guest) ? new CompareGuestMethods(frontends, program, volume.Level, guest).OfVolume(volume) : [],
+        ];
     }
 
     /// <summary>What ratios refer to: the first method, unless it has none of the workloads: fio alone runs job files, and a file system needs a block device.</summary>

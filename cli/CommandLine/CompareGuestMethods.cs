@@ -21,7 +21,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     private const string Prefix = "guest";
 
     private readonly Dictionary<string, FrontendProbe> _probes = frontends.ToDictionary(f => f.Name, f => f.Probe());
-    private readonly GuestSession _session = new(() => guest.Builder("compare-guest"));
+    private GuestSession? _shared;
 
     /// <summary>The machine's processors, which bound the queues that its driver uses.</summary>
     private int Queues => Math.Max(2, guest.Cpus);
@@ -31,7 +31,29 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     /// <summary>Every method of the guest vantage; the first is what ratios refer to where the host is not looked at.</summary>
     public IReadOnlyList<IDeliveryMethod> All()
     {
+        _shared = NewSession();
+        return [Bare(), .. OfArray(isReadOnly: false), StorageDaemon()];
+    }
+
+    /// <summary>
+    /// Every method for a volume of the user's. Its servers take turns on its drives, and so do their machines: each has its own. A method that
+    /// needs drives of its own has a row that says so.
+    /// </summary>
+    public IReadOnlyList<IDeliveryMethod> OfVolume(ComparedVolume volume)
+    {
+        _shared = null;
+        return [.. OfArray(volume.Kept is not null), new ScratchOnly(StorageDaemon())];
+    }
+
+    private GuestSession Session => _shared ?? NewSession();
+
+    private GuestSession NewSession() => new(() => guest.Builder("compare-guest"));
+
+    /// <summary>This program's frontends.</summary>
+    private IEnumerable<IDeliveryMethod> OfArray(bool isReadOnly)
+    {
         int iothreads = Queues;
+        GuestSession session = Session;
         var array = new PolyblkServer(program, $"{Prefix}-array", level,
         [
             new ServerExport("vhost-user", true, ["--queues", "1"]),
@@ -40,15 +62,13 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         ]);
         return
         [
-            Bare(),
-            VhostUser(array, 0, 1),
-            VhostUser(array, 1, Queues),
-            ByNbd(array, "virtio-iothread", "1t", $"virtio-iothread, 1 iothread, {Title}", 1),
-            ByNbd(array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread, {iothreads} iothreads, {Title}", iothreads),
-            ByNbd(array, "nbd", string.Empty, $"nbd, QEMU's main thread, {Title}", 0),
-            Ublk(),
+            VhostUser(session, array, 0, 1),
+            VhostUser(session, array, 1, Queues),
+            ByNbd(session, isReadOnly, array, "virtio-iothread", "1t", $"virtio-iothread, 1 iothread, {Title}", 1),
+            ByNbd(session, isReadOnly, array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread, {iothreads} iothreads, {Title}", iothreads),
+            ByNbd(session, isReadOnly, array, "nbd", string.Empty, $"nbd, QEMU's main thread, {Title}", 0),
+            Ublk(isReadOnly),
             Vduse(),
-            StorageDaemon(),
         ];
     }
 
@@ -72,7 +92,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     }
 
     private GuestMethod Bare() => new(
-        _session,
+        Session,
         KnownFacts.Bare("qemu-file", "bare drive, QEMU's virtio-blk", Backing.Drive) with { Id = "qemu-file@guest", Frontend = "qemu", Vantage = Vantage.Guest, Reaches = [Consumer.Vm] },
         new BareFile(fileName: $"{Prefix}-bare.img"),
         e => new FileDisk(((FileEndpoint)e).Path, Queues, 1))
@@ -80,25 +100,25 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         Description = "one member-sized file, opened by QEMU itself with one iothread; a disk of the virtual machine",
     };
 
-    private GuestMethod VhostUser(PolyblkServer server, int export, int queues)
+    private GuestMethod VhostUser(GuestSession session, PolyblkServer server, int export, int queues)
     {
         string title = $"vhost-user, {Title}, {queues} queue{(queues == 1 ? "" : "s")}";
         MethodFacts facts = KnownFacts.Frontend("vhost-user", $"{queues}q", title, Vantage.Guest, isMultiQueue: queues > 1);
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume, {queues} queue{(queues == 1 ? "" : "s")}", server, export, () => Availability("vhost-user"), (path, size) => new VhostUserEndpoint(path, queues, size));
-        return new GuestMethod(_session, facts, inner, e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, queues));
+        return new GuestMethod(session, facts, inner, e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, queues));
     }
 
-    private GuestMethod ByNbd(PolyblkServer server, string frontend, string variant, string title, int iothreads)
+    private GuestMethod ByNbd(GuestSession session, bool isReadOnly, PolyblkServer server, string frontend, string variant, string title, int iothreads)
     {
         MethodFacts facts = KnownFacts.Frontend(frontend, variant, title, Vantage.Guest, isMultiQueue: iothreads > 1);
         string threads = iothreads == 0 ? "its main thread" : $"{iothreads} iothread{(iothreads == 1 ? "" : "s")}";
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume by NBD to QEMU's virtio-blk with {threads}", server, 2, () => Availability(frontend), (path, size) => new NbdEndpoint(path, server.Volume, size));
-        return new GuestMethod(_session, facts, inner, e => new NbdDisk(((NbdEndpoint)e).SocketPath, ((NbdEndpoint)e).ExportName, Queues, iothreads));
+        return new GuestMethod(session, facts, inner, e => new NbdDisk(((NbdEndpoint)e).SocketPath, ((NbdEndpoint)e).ExportName, Queues, iothreads, isReadOnly));
     }
 
-    private GuestMethod Ublk()
+    private GuestMethod Ublk(bool isReadOnly)
     {
         var server = new PolyblkServer(program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
         MethodFacts facts = KnownFacts.Frontend("ublk", "host-device", $"ublk, host_device, {Title}", Vantage.Guest, isMultiQueue: true);
@@ -107,7 +127,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         {
             CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
         };
-        return new GuestMethod(_session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1));
+        return new GuestMethod(Session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1, isReadOnly));
     }
 
     private GuestMethod Vduse()
@@ -121,14 +141,14 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         {
             CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
         };
-        return new GuestMethod(_session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
+        return new GuestMethod(Session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
     }
 
     private GuestMethod StorageDaemon()
     {
         var inner = new QemuStorageDaemon($"{Prefix}-qsd");
         return new GuestMethod(
-            _session,
+            Session,
             inner.Facts with { Id = "qemu-storage-daemon-drive@guest", Vantage = Vantage.Guest },
             inner,
             e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, 1));

@@ -5,6 +5,7 @@
 // layer, the iothreads.
 
 using System.Diagnostics;
+using System.Globalization;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Measurement;
@@ -36,9 +37,24 @@ public sealed class GuestFioLoad : ILoadGenerator
     public async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation)
     {
         var disk = (GuestEndpoint)endpoint;
+        if (disk.Kept is KeptContent kept)
+        {
+            return await kept.CompareSumsAsync(regions => SumsAsync(disk, regions, cancellation)).ConfigureAwait(false);
+        }
+
         string command = Fio(FioJob.VerifyArguments(FioTarget.Device(disk.Path, disk.SizeBytes), seed));
         GuestCommandResult result = await disk.Machine.RunAsync(command, () => { }, cancellation).ConfigureAwait(false);
         return result.ExitCode == 0 && FioOutput.Errors(result.Output) == 0 ? null : $"fio --verify=crc32c ended with {result.ExitCode}: {result.Errors}";
+    }
+
+    /// <summary>Sums of ranges of a disk, past the machine's page cache.</summary>
+    private static async Task<IReadOnlyList<string>> SumsAsync(GuestEndpoint disk, IReadOnlyList<(long Offset, int Length)> ranges, CancellationToken cancellation)
+    {
+        const int BlockBytes = 4096;
+        IEnumerable<string> lines = ranges.Select(r => string.Create(CultureInfo.InvariantCulture, $"sum {r.Offset / BlockBytes} {r.Length / BlockBytes}"));
+        string script = $"sum() {{ dd if={disk.Path} bs={BlockBytes} skip=$1 count=$2 iflag=direct | sha256sum | cut -d' ' -f1; }}\n{string.Join('\n', lines)}\n";
+        GuestCommandResult result = await disk.Machine.RunAsync(script, () => { }, cancellation).ConfigureAwait(false);
+        return result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
     }
 
     /// <inheritdoc/>
@@ -71,7 +87,7 @@ public sealed class GuestFioLoad : ILoadGenerator
     private static string Script(GuestEndpoint disk, Workload workload, LoadSettings settings)
     {
         FioTarget target = workload.FileSystem is null
-            ? FioTarget.Device(disk.Path, disk.SizeBytes)
+            ? FioTarget.Device(disk.Path, disk.SizeBytes) with { IsReadOnly = disk.Kept is not null }
             : FioTarget.Folder(MountPoint, Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, disk.SizeBytes / 2 / workload.Jobs)));
         string fio = Fio(FioJob.Arguments(workload, target, settings));
         if (workload.FioJobText is not null)

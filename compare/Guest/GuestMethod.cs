@@ -37,20 +37,23 @@ public sealed class GuestMethod : IDeliveryMethod
 
     public MethodAvailability Check() => GuestSession.Check() is { CanRun: false } missing ? missing : _check();
 
+    /// <summary>In a comparison of a volume of the user's, the turn of its server; the machine then has the disks of that server's methods alone.</summary>
+    public object? TurnIn(ScratchSpace scratch) => Inner.TurnIn(scratch);
+
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(scratch);
         GuestSession.Target target = await _session.TakeAsync(this, scratch, cancellation).ConfigureAwait(false);
         IRunningMethod running = target.Running!;
         string qemu = string.Join(' ', Attach(running.Endpoint).CommandLine(target.Slot).Select(a => a.Contains('{', StringComparison.Ordinal) ? $"'{a}'" : a));
-        return new Running(_session, running, new GuestEndpoint(_session, $"/dev/slot{target.Slot}", running.Endpoint.SizeBytes), qemu);
+        return new Running(_session, running, scratch, $"/dev/slot{target.Slot}", qemu);
     }
 
-    private sealed class Running(GuestSession session, IRunningMethod target, GuestEndpoint endpoint, string qemu) : IRunningMethod
+    private sealed class Running(GuestSession session, IRunningMethod target, ScratchSpace scratch, string device, string qemu) : IRunningMethod
     {
         private bool _hasLeft;
 
-        public LoadEndpoint Endpoint => endpoint;
+        public LoadEndpoint Endpoint => new GuestEndpoint(session, device, target.Endpoint.SizeBytes) { Kept = scratch.Volume?.Kept };
 
         public IReadOnlyList<int> ProcessIds => target.ProcessIds;
 
@@ -59,6 +62,18 @@ public sealed class GuestMethod : IDeliveryMethod
         public IReadOnlyList<string> Commands => [.. target.Commands, $"qemu-system-x86_64 … {qemu}"];
 
         public long? ReadNotifications() => target.ReadNotifications();
+
+        public async Task SuspendAsync()
+        {
+            await session.SuspendAsync().ConfigureAwait(false);
+            await target.SuspendAsync().ConfigureAwait(false);
+        }
+
+        public async Task ResumeAsync(CancellationToken cancellation)
+        {
+            await target.ResumeAsync(cancellation).ConfigureAwait(false);
+            await session.ResumeAsync(cancellation).ConfigureAwait(false);
+        }
 
         public async ValueTask DisposeAsync()
         {

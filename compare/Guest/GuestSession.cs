@@ -4,6 +4,9 @@
 // the host. The first method that is asked to start starts the targets of all, then the machine with all their disks; what fails to start
 // becomes that method's reason. The last method that is taken down ends the machine, then the targets. In the machine a loop runs the
 // scripts that this side sends over the control channel, one at a time, and sends back what they print.
+//
+// The drives of a volume of the user's belong to one server at a time. Each server then has a session of its own: its machine ends with the
+// server's turn and boots again, with the same disks in the same places, with the next one.
 
 using System.Globalization;
 using System.IO.Compression;
@@ -24,6 +27,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
 
     private readonly List<GuestMethod> _methods = [];
     private readonly Dictionary<GuestMethod, Target> _targets = [];
+    private IReadOnlyList<int> _cpus = [];
     private GuestVm? _machine;
     private MethodException? _failure;
     private bool _isStarted;
@@ -112,28 +116,46 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         }
     }
 
+    /// <summary>Ends the machine until <see cref="ResumeAsync"/>; the targets are their methods' business.</summary>
+    internal async Task SuspendAsync()
+    {
+        if (_machine is not null)
+        {
+            await _machine.DisposeAsync().ConfigureAwait(false);
+            _machine = null;
+        }
+    }
+
+    /// <summary>Boots the machine again with all its disks, unless it runs. All targets serve.</summary>
+    /// <exception cref="MethodException">It does not boot.</exception>
+    internal async Task ResumeAsync(CancellationToken cancellation)
+    {
+        if (_machine is not null)
+        {
+            return;
+        }
+
+        try
+        {
+            await BootAsync(NewMachine(), cancellation).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is GuestException or MachineException or IOException)
+        {
+            throw new MethodException($"the virtual machine did not start: {e.Message}", e);
+        }
+    }
+
     private async Task StartAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
-        GuestBuilder machine;
-        try
-        {
-            machine = builder().Programs("fio").Programs([.. s_fileSystemPrograms.Where(p => ProgramPath.TryFind(p) is not null)]).PinTo(scratch.LoadCpus);
-        }
-        catch (MachineException e)
-        {
-            throw new MethodException(e.Message, e);
-        }
-
         foreach (GuestMethod method in _methods)
         {
-            _targets[method] = await StartTargetAsync(method, machine, scratch, cancellation).ConfigureAwait(false);
+            _targets[method] = await StartTargetAsync(method, scratch, cancellation).ConfigureAwait(false);
         }
 
-        string[] slots = [.. _targets.Values.Where(t => t.Failure is null).Select(t => t.Slot)];
-        machine.Script(Loop(slots));
         try
         {
-            string[] missing = (await BootAsync(machine, cancellation).ConfigureAwait(false)).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            _cpus = scratch.LoadCpus;
+            string[] missing = (await BootAsync(NewMachine(), cancellation).ConfigureAwait(false)).Split(' ', StringSplitOptions.RemoveEmptyEntries);
             foreach ((GuestMethod method, Target target) in _targets.Where(t => missing.Contains(t.Value.Slot)).ToArray())
             {
                 _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") };
@@ -145,6 +167,28 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         {
             _failure = new MethodException($"the virtual machine did not start: {e.Message}", e);
         }
+    }
+
+    /// <summary>A machine with the disks of all targets that serve, always in the same places.</summary>
+    private GuestBuilder NewMachine()
+    {
+        GuestBuilder machine = builder().Programs("fio").Programs([.. s_fileSystemPrograms.Where(p => ProgramPath.TryFind(p) is not null)]).PinTo(_cpus);
+        var slots = new List<string>();
+        foreach (GuestMethod method in _methods.Where(m => _targets[m].Running is not null))
+        {
+            Target target = _targets[method];
+            try
+            {
+                slots.Add(machine.Disk(method.Attach(target.Running!.Endpoint)));
+                _targets[method] = target with { Slot = slots[^1] };
+            }
+            catch (InvalidOperationException e)
+            {
+                _targets[method] = target with { Failure = new MethodException(e.Message, e) };
+            }
+        }
+
+        return machine.Script(Loop(slots));
     }
 
     /// <summary>Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>); returns what it says when it is ready.</summary>
@@ -165,7 +209,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         }
     }
 
-    private static async Task<Target> StartTargetAsync(GuestMethod method, GuestBuilder machine, ScratchSpace scratch, CancellationToken cancellation)
+    private static async Task<Target> StartTargetAsync(GuestMethod method, ScratchSpace scratch, CancellationToken cancellation)
     {
         if (!method.Check().CanRun)
         {
@@ -176,7 +220,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         try
         {
             running = await method.Inner.StartAsync(scratch, cancellation).ConfigureAwait(false);
-            return new Target(running, machine.Disk(method.Attach(running.Endpoint)), null);
+            return new Target(running, "", null);
         }
         catch (Exception e) when (e is MethodException or IOException or InvalidOperationException)
         {

@@ -67,12 +67,30 @@ public sealed class KeptContent
             await read(offset, buffer.AsMemory(0, length)).ConfigureAwait(false);
             if (!SHA256.HashData(buffer.AsSpan(0, length)).AsSpan().SequenceEqual(digest))
             {
-                return $"the {length} bytes at {offset} are not what the drives hold";
+                return Differs(offset, length);
             }
         }
 
         return null;
     }
+
+    /// <summary>Compares sums that were made elsewhere: in a virtual machine, from where the content itself would take long.</summary>
+    /// <param name="sums">Makes SHA-256 of ranges, in their order, in hexadecimal.</param>
+    /// <returns>Null when all are the same, or which is not.</returns>
+    public async Task<string?> CompareSumsAsync(Func<IReadOnlyList<(long Offset, int Length)>, Task<IReadOnlyList<string>>> sums)
+    {
+        ArgumentNullException.ThrowIfNull(sums);
+        IReadOnlyList<string> made = await sums([.. _regions.Select(r => (r.Offset, r.Length))]).ConfigureAwait(false);
+        if (made.Count != _regions.Length)
+        {
+            return $"{made.Count} sums of {_regions.Length} regions came back";
+        }
+
+        int wrong = Enumerable.Range(0, made.Count).FirstOrDefault(i => !Convert.ToHexString(_regions[i].Digest).Equals(made[i], StringComparison.OrdinalIgnoreCase), -1);
+        return wrong < 0 ? null : Differs(_regions[wrong].Offset, _regions[wrong].Length);
+    }
+
+    private static string Differs(long offset, int length) => $"the {length} bytes at {offset} are not what the drives hold";
 
     private static IEnumerable<long> Offsets(long sizeBytes)
     {

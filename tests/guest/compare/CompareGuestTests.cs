@@ -30,6 +30,41 @@ public sealed class CompareGuestTests
     }
 
     [Fact]
+    public async Task A_volume_with_data_is_read_from_a_machine_and_stays_as_it_was()
+    {
+        using var run = new CompareRun();
+        string[] state = ["--state", run.PathOf("state")];
+        string[] members = [run.PathOf("a.img"), run.PathOf("b.img")];
+        await run.RunAsync(["volume", "create", "data", "--level", "raid1", .. members.Select(m => $"file:{m},size=17MiB"), .. state]);
+        Assert.True(run.ExitCode == 0, run.Text);
+        byte[] content = new byte[16 << 20];
+        new Random(4).NextBytes(content);
+        foreach (string member in members)
+        {
+            using FileStream file = File.OpenWrite(member);
+            file.Position = 1 << 20; // behind the superblock
+            file.Write(content);
+        }
+
+        await run.StartAsync(
+            ["data", .. state, "--vantage", "guest", "--methods", "vhost-user-1q,virtio-iothread-1t", "--workloads", "randread-qd32,randwrite", "--rounds", "1", "--runtime", "0.3", "--simulated", "0"]);
+        Assert.True(run.ExitCode == 0, run.Text);
+        Comparison comparison = await run.ReadAsync();
+        Assert.Equal(["data"], [comparison.Volume.Name]);
+        foreach (string id in (string[])["vhost-user-1q@guest", "virtio-iothread-1t@guest"])
+        {
+            MethodFacts method = comparison.Method(id);
+            Assert.True(method is { Available: true, Verification: Verification.Passed, Vantage: Vantage.Guest }, $"{id}: {method.Reason ?? method.VerificationDetail}\n{run.Text}");
+            Assert.Contains("nothing was written", method.VerificationDetail, StringComparison.Ordinal);
+            MeasuredRun measured = Assert.Single(comparison.Runs, r => r.Method == id);
+            Assert.True(measured is { Iops: > 0, Errors: 0 } && measured.Workload.Contains("read", StringComparison.Ordinal), $"{measured}");
+        }
+
+        Assert.Contains(comparison.Workloads, w => w.LeftOut is not null);
+        Assert.All(members, m => Assert.True(File.ReadAllBytes(m).AsSpan(1 << 20).SequenceEqual(content), m));
+    }
+
+    [Fact]
     public async Task Inside_a_machine_every_method_has_figures()
     {
         using var run = new CompareRun();

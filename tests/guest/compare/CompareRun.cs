@@ -24,9 +24,12 @@ internal sealed class CompareRun : IDisposable
     public string? ProgramFolder { get; init; }
 
     /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
-    public async Task StartAsync(params string[] arguments)
+    public Task StartAsync(params string[] arguments) => RunAsync(["compare", "--out", _folder, .. arguments]);
+
+    /// <summary>Runs any command.</summary>
+    public async Task RunAsync(params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(RigPaths.ProgramFolder, "polyblk.dll"), "compare", "--out", _folder, .. arguments])
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(RigPaths.ProgramFolder, "polyblk.dll"), .. arguments])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
