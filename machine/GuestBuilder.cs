@@ -166,6 +166,13 @@ public class GuestBuilder
         return this;
     }
 
+    /// <summary>Writes the kernel and the initramfs that would be booted, for another boot loader.</summary>
+    public void WriteTo(string kernelPath, string initramfsPath)
+    {
+        System.IO.File.Copy(Image.KernelPath, kernelPath, overwrite: true);
+        _initramfs.Write(Image, initramfsPath);
+    }
+
     /// <summary>Boots the guest.</summary>
     /// <exception cref="MachineException">Something that a machine needs is missing here; the message says what to do.</exception>
     public GuestVm Start() => GuestVm.Start(this);

@@ -16,7 +16,7 @@ public abstract record GuestDisk
 
     /// <summary>The place on the PCI bus of the n-th disk of a machine, hexadecimal.</summary>
     /// <exception cref="InvalidOperationException">There is no room on the bus.</exception>
-    internal static string SlotOf(int index) => index < MaxDisks
+    public static string SlotOf(int index) => index < MaxDisks
         ? (FirstSlot + index).ToString("x", CultureInfo.InvariantCulture)
         : throw new InvalidOperationException($"A machine takes {MaxDisks} disks.");
 

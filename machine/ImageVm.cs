@@ -36,6 +36,8 @@ public sealed class ImageVm : IAsyncDisposable
     /// <summary>What QEMU says when another program was given the port in the meantime.</summary>
     private const string PortIsTaken = "Could not set up host forwarding rule";
 
+    private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(2);
+
     private readonly OwnedFolder _folder;
     private readonly ImageVmSettings _settings;
     private readonly int _port;
@@ -95,6 +97,8 @@ public sealed class ImageVm : IAsyncDisposable
     /// <summary>An exception with the end of the console's log. It is the machine's own fault if QEMU broke down, or its port was taken.</summary>
     public async Task<GuestException> FailureAsync(string what)
     {
+        // What is seen first of a QEMU that broke down may be a connection that went with it.
+        await Task.WhenAny(_qemu.WaitForExitAsync(CancellationToken.None), Task.Delay(s_grace)).ConfigureAwait(false);
         if (_qemu.HasExited) await _console.ConfigureAwait(false);
         string log;
         lock (_gate) log = _log.ToString();
