@@ -36,11 +36,13 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
     /// <inheritdoc/>
     public async Task<IBootedGuest> BootAsync(IReadOnlyList<GuestDisk> disks, IReadOnlyList<int> hostCpus, CancellationToken cancellation)
     {
+        bool isEmulated = MachineCache.Accelerator() == "tcg";
+        MachineCache.OnProgress($"booting {Path.GetFileName(image.Path)} as the virtual machine{(isEmulated ? "; emulated, that takes minutes" : "")}");
         ImageVm machine = ImageVm.Start(new ImageVmSettings(image, memoryMib, cpus, hostCpus, limit, disks, s_programs));
         var guest = new Guest(machine, new SshMachine("root@127.0.0.1", options: machine.SshOptions));
         try
         {
-            TimeSpan patience = MachineCache.Accelerator() == "tcg" ? s_patienceEmulated : s_patience;
+            TimeSpan patience = isEmulated ? s_patienceEmulated : s_patience;
             await guest.AnswerAsync(patience, cancellation).ConfigureAwait(false);
             await guest.SetUpAsync(Path.GetFileName(image.Path), [.. disks.Select((_, index) => GuestDisk.SlotOf(index))], patience, cancellation).ConfigureAwait(false);
             return guest;
