@@ -21,7 +21,7 @@ internal static class CloudImage
         mkdir -p /dev/pts /dev/shm /seed /etc/dropbear
         mount -t devpts devpts /dev/pts
         for d in /tmp /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $d; done
-        for module in virtio_blk virtio_net vfat; do modprobe $module; done
+        for module in virtio_blk virtio_net vfat nls_cp437 nls_ascii; do modprobe $module; done
         echo 'PRETTY_NAME="{{Name}}"' >/etc/os-release
         until volume=$(findfs LABEL=cidata 2>/dev/null); do usleep 50000; done
         mount -t vfat -o ro $volume /seed
@@ -38,7 +38,7 @@ internal static class CloudImage
     /// <summary>What a comparison says of the system in it.</summary>
     public static string System => Name;
 
-    /// <summary>Writes a raw image.</summary>
+    /// <summary>Writes an image in QEMU's format.</summary>
     /// <param name="folder">For it and what it is made of.</param>
     public static string Make(string folder)
     {
@@ -54,6 +54,8 @@ internal static class CloudImage
         TestPrograms.Run("mformat", "-i", image, "-h", "64", "-s", "32", "-T", $"{SizeBytes / 512}", "::");
         TestPrograms.Run("mcopy", "-i", image, kernel, initramfs, settings, "::");
         TestPrograms.Run("syslinux", "--install", image);
-        return image;
+        string published = Path.Combine(folder, "cloud.qcow2");
+        TestPrograms.Run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, published);
+        return published;
     }
 }

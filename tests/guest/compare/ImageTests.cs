@@ -25,7 +25,7 @@ public sealed class ImageTests : IDisposable
         Comparison comparison = await run.ReadAsync();
 
         Assert.StartsWith($"{CloudImage.System}, Linux 6.12", comparison.Environment.GuestSystem, StringComparison.Ordinal);
-        Assert.EndsWith(", from cloud.img", comparison.Environment.GuestSystem, StringComparison.Ordinal);
+        Assert.EndsWith(", from cloud.qcow2", comparison.Environment.GuestSystem, StringComparison.Ordinal);
         Assert.NotEqual(Virtualization.None, comparison.Environment.Virtualization);
         foreach (string id in new[] { "qemu-file@guest", "vhost-user-2q@guest", "nbd@guest" })
         {
