@@ -12,6 +12,9 @@ public sealed record DiskImage(string Path, string Format)
 {
     private const int SectorBytes = 512;
 
+    /// <summary>The least that any boot code fills.</summary>
+    private const int CodeBytes = 16;
+
     /// <summary>The last two bytes of a boot sector (0x55, 0xAA), which a protective MBR of a GPT has as well.</summary>
     private const ushort BootSignature = 0xAA55;
 
@@ -23,18 +26,22 @@ public sealed record DiskImage(string Path, string Format)
         path = System.IO.Path.GetFullPath(path);
         CheckReadable(path);
         string format;
+        byte[] sector;
         try
         {
             using JsonDocument facts = JsonDocument.Parse(HostProgram.Run("qemu-img", "info", "--output=json", "--force-share", path));
             format = facts.RootElement.GetProperty("format").GetString()!;
+            sector = ReadBootSector(path, format);
         }
         catch (Exception e) when (e is MachineException && HostProgram.IsInstalled("qemu-img"))
         {
             throw new InvalidDataException($"{path} is no disk image that QEMU can read: {e.Message}", e);
         }
 
-        if (!HasBootSector(path, format))
+        if (BinaryPrimitives.ReadUInt16LittleEndian(sector.AsSpan(SectorBytes - sizeof(ushort))) != BootSignature)
             throw new InvalidDataException($"{path} ({format}) has no boot sector. --guest-image takes a disk that a BIOS boots, such as a distribution's cloud image.");
+        if (sector.AsSpan(0, CodeBytes).IndexOfAnyExcept((byte)0) < 0)
+            throw new InvalidDataException($"{path} ({format}) has partitions, but no code that a BIOS starts; it may boot by UEFI only. Boot it as you do, and name it with --guest-ssh.");
         return new DiskImage(path, format);
     }
 
@@ -52,14 +59,15 @@ public sealed record DiskImage(string Path, string Format)
         }
     }
 
-    private static bool HasBootSector(string path, string format)
+    private static byte[] ReadBootSector(string path, string format)
     {
         string copy = System.IO.Path.GetTempFileName();
         try
         {
             _ = HostProgram.Run("qemu-img", "dd", "-U", "-f", format, "-O", "raw", $"bs={SectorBytes}", "count=1", $"if={path}", $"of={copy}");
             byte[] sector = File.ReadAllBytes(copy);
-            return sector.Length == SectorBytes && BinaryPrimitives.ReadUInt16LittleEndian(sector.AsSpan(SectorBytes - sizeof(ushort))) == BootSignature;
+            Array.Resize(ref sector, SectorBytes); // a file may be shorter
+            return sector;
         }
         finally
         {

@@ -130,8 +130,9 @@ public sealed class ImageVm : IAsyncDisposable
         return
         [
             .. QemuProgram.Machine("memory-backend-memfd", _settings.MemoryMib, _settings.Cpus),
-            // The firmware speaks on the serial console where there is no screen, and leaves all disks but the image alone.
-            "-machine", "graphics=off", "-boot", "strict=on",
+            // The firmware speaks on the serial console where there is no screen, leaves all disks but the image alone, and ends the machine
+            // (-no-reboot) when that does not boot.
+            "-machine", "graphics=off", "-boot", "strict=on,reboot-timeout=1000",
             "-blockdev", system.ToJsonString(), "-device", "virtio-blk-pci,drive=system,addr=02,bootindex=0",
             "-blockdev", seed.ToJsonString(), "-device", $"virtio-blk-pci,drive=seed,addr={ProgramsSlot}",
             "-netdev", $"user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:{_port}-:22", "-device", "virtio-net-pci,netdev=net,addr=04,romfile=",

@@ -41,14 +41,22 @@ public sealed class ImageTests : IDisposable
     }
 
     [Theory]
-    [InlineData("there is nothing", null, "There is no file ")]
-    [InlineData("text", "a text is no disk\n", "has no boot sector")]
-    public async Task What_cannot_be_booted_is_refused_before_anything_starts(string name, string? content, string expected)
+    [InlineData(0, false, "There is no file ")]
+    [InlineData(18, false, "has no boot sector")]
+    [InlineData(4096, false, "has no boot sector")]
+    [InlineData(4096, true, "no code that a BIOS starts")]
+    public async Task What_cannot_be_booted_is_refused_before_anything_starts(int sizeBytes, bool hasSignature, string expected)
     {
-        string path = Path.Combine(_folder, name);
-        if (content is not null)
+        string path = Path.Combine(_folder, "disk.img");
+        if (sizeBytes > 0)
         {
-            await File.WriteAllTextAsync(path, content);
+            byte[] content = new byte[sizeBytes];
+            if (hasSignature)
+            {
+                (content[510], content[511]) = (0x55, 0xAA);
+            }
+
+            await File.WriteAllBytesAsync(path, content);
         }
 
         using var run = new CompareRun();
