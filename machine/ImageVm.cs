@@ -11,6 +11,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace Polyblk.Machine;
 
@@ -26,7 +27,7 @@ public sealed record ImageVmSettings(
     DiskImage Image, int MemoryMib, int Cpus, IReadOnlyList<int> HostCpus, TimeSpan Limit, IReadOnlyList<GuestDisk> Disks, IReadOnlyList<string> Programs);
 
 /// <summary>A running machine. Disposing kills it and removes its files.</summary>
-public sealed class ImageVm : IAsyncDisposable
+public sealed partial class ImageVm : IAsyncDisposable
 {
     /// <summary>The slot, in hexadecimal, of the disk with programs of this host: a FAT file system in its first partition, which has bin/NAME.</summary>
     public const string ProgramsSlot = "03";
@@ -144,8 +145,12 @@ public sealed class ImageVm : IAsyncDisposable
     private async Task LogAsync(StreamReader reader)
     {
         while (await reader.ReadLineAsync() is { } line)
-            lock (_gate) _log.AppendLine(line);
+            lock (_gate) _log.AppendLine(TerminalControl().Replace(line, "").TrimEnd('\r'));
     }
+
+    /// <summary>What firmware and boot loaders send to clear a terminal or to colour it; the log may be shown on one.</summary>
+    [GeneratedRegex(@"\x1b(\[[0-9;?]*[A-Za-z]|.)", RegexOptions.CultureInvariant)]
+    private static partial Regex TerminalControl();
 
     private static int FreePort()
     {
