@@ -84,7 +84,7 @@ internal sealed record Field
 
     private static string Unavailable(string title, MethodFacts method)
     {
-        string remedy = method.Remedies.Count == 0 ? string.Empty : $" To have it measured: {string.Join("; ", method.Remedies)}.";
+        string remedy = method.Remedies.Count == 0 ? string.Empty : $" To have it measured: {string.Join("; ", method.Remedies).TrimEnd('.')}.";
         return $"{title}: {method.Reason!.TrimEnd('.')}.{remedy}";
     }
 }

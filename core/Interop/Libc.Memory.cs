@@ -40,7 +40,33 @@ public static unsafe partial class Libc
 
     public static int fcntl(int fd, int command, nint argument) => (int)Result(fcntl_(fd, command, argument));
 
+    /// <summary>Raises this process's limit of locked memory (RLIMIT_MEMLOCK), the hard one too where that is allowed. Failure is not reported.</summary>
+    public static void AllowMoreLockedMemory(ulong bytes)
+    {
+        const int RLIMIT_MEMLOCK = 8;
+        rlimit limit;
+        if (getrlimit_(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < ulong.MaxValue - bytes)
+        {
+            limit.rlim_cur += bytes;
+            limit.rlim_max = Math.Max(limit.rlim_max, limit.rlim_cur);
+            _ = setrlimit_(RLIMIT_MEMLOCK, &limit);
+        }
+    }
+
     public static int memfd_create(string name, uint flags) => (int)Result(memfd_create_(name, flags));
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct rlimit
+    {
+        public ulong rlim_cur;
+        public ulong rlim_max;
+    }
+
+    [LibraryImport("libc", EntryPoint = "getrlimit", SetLastError = true)]
+    private static partial int getrlimit_(int resource, rlimit* limit);
+
+    [LibraryImport("libc", EntryPoint = "setrlimit", SetLastError = true)]
+    private static partial int setrlimit_(int resource, rlimit* limit);
 
     [LibraryImport("libc", EntryPoint = "fstat", SetLastError = true)]
     private static partial int fstat_(int fd, stat* buffer);

@@ -33,6 +33,12 @@ public sealed unsafe partial class VirtioBlkQueue
     public int Poll()
     {
         int taken = _fetching ? Fetch() : 0;
+        if (_setup.PinMemory && !ReferenceEquals(_pinned, _ring.Memory))
+        {
+            // A resolver found more memory.
+            PinMemory(_ring.Memory);
+        }
+
         if (_ring.Pushed != 0)
         {
             PublishAnswers();

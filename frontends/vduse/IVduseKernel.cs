@@ -42,4 +42,7 @@ internal interface IVduseKernel : IDisposable
 
     /// <summary>Maps the memory around an I/O virtual address; null when there is none. On a reactor.</summary>
     IotlbRegion? MapIotlb(ulong address);
+
+    /// <summary>No queue runs, and what <see cref="MapIotlb"/> gave is about to be let go.</summary>
+    void ForgetIotlb();
 }

@@ -15,6 +15,8 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
     private readonly SafeFileHandle _wake;
     private readonly SafeFileHandle _epoll;
     private readonly string _path;
+    private MappedRegion? _bounce;
+    private ulong _bounceStart;
 
     private VduseDeviceFile(string path, SafeFileHandle file)
     {
@@ -130,8 +132,19 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
         _ = Libc.ioctl(Fd, VDUSE_DEV_INJECT_CONFIG_IRQ, null);
     }
 
+    /// <summary>
+    /// When set, bounce pages shall be memory of this process. Told, on any thread, 0 when the kernel took it or the errno with which it did not,
+    /// in which case it is not asked again.
+    /// </summary>
+    public Action<int>? OwnBouncePages { get; set; }
+
     public IotlbRegion? MapIotlb(ulong address)
     {
+        if (OwnBouncePages is not null && MapOwn(address) is { } own)
+        {
+            return own;
+        }
+
         var entry = new vduse_iotlb_entry { start = address, last = address };
         int fd = Libc.ioctl(Fd, VDUSE_IOTLB_GET_FD, &entry);
         if (fd < 0)
@@ -154,11 +167,70 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
         }
     }
 
+    /// <summary>
+    /// Gives the kernel its own bounce pages back; it copies what is in flight into them. Where this does not come to pass (the process is
+    /// killed), closing the device does the same.
+    /// </summary>
+    public void ForgetIotlb()
+    {
+        if (_bounce is not null)
+        {
+            var umem = new vduse_iova_umem { iova = _bounceStart, size = _bounce.SizeBytes };
+            _ = Libc.ioctl(Fd, VDUSE_IOTLB_DEREG_UMEM, &umem);
+            _bounce.Release();
+            _bounce = null;
+        }
+    }
+
     public void Dispose()
     {
+        ForgetIotlb();
         _epoll.Dispose();
         _wake.Dispose();
         _file.Dispose();
+    }
+
+    /// <summary>Memory of this process in the place of the kernel's bounce pages, where the address is one of theirs.</summary>
+    private IotlbRegion? MapOwn(ulong address)
+    {
+        var info = new vduse_iova_info { start = address, last = address };
+        if (Libc.ioctl(Fd, VDUSE_IOTLB_GET_INFO, &info) < 0 || (info.capability & VDUSE_IOVA_CAP_UMEM) == 0)
+        {
+            return null;
+        }
+
+        MappedRegion memory;
+        try
+        {
+            memory = MappedRegion.CreateAnonymous(info.last - info.start + 1);
+        }
+        catch (IOException)
+        {
+            Refuse(Errno.ENOMEM);
+            return null;
+        }
+
+        // Unlike io_uring, VDUSE holds root to the limit as well. Where it cannot be raised, the kernel refuses below.
+        Libc.AllowMoreLockedMemory(memory.SizeBytes);
+        var umem = new vduse_iova_umem { uaddr = (ulong)memory.Address, iova = info.start, size = memory.SizeBytes };
+        int rc = Libc.ioctl(Fd, VDUSE_IOTLB_REG_UMEM, &umem);
+        if (rc < 0)
+        {
+            memory.Dispose();
+            Refuse(-rc);
+            return null;
+        }
+
+        memory.AddReference();
+        (_bounce, _bounceStart) = (memory, info.start);
+        OwnBouncePages!(0);
+        return new IotlbRegion(info.start, memory);
+    }
+
+    private void Refuse(int errno)
+    {
+        OwnBouncePages!(errno);
+        OwnBouncePages = null;
     }
 
     private void Watch(SafeFileHandle file, ulong data)

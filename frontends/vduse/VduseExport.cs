@@ -43,6 +43,18 @@ internal sealed class VduseExport : IExport
 
     public Task Completion => _session.Ended;
 
+    private static void ReportBouncePages(ILogger log, string name, int errno)
+    {
+        if (errno == 0)
+        {
+            log.LogInformation("{Name}: the bounce pages are memory of this process", name);
+        }
+        else
+        {
+            log.LogWarning("{Name}: the kernel keeps its own bounce pages (errno {Errno}): raise the limit of locked memory, or serve without --pin-memory", name, errno);
+        }
+    }
+
     /// <summary>Makes the device or takes it over, and attaches it when asked.</summary>
     /// <exception cref="FrontendException">It does not work; the message says what to do.</exception>
     public static async Task<VduseExport> CreateAsync(ExportSpec spec, ExportContext context, CancellationToken cancellation)
@@ -56,7 +68,12 @@ internal sealed class VduseExport : IExport
         try
         {
             VduseDeviceFile kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log);
-            session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log);
+            if (options.PinMemory)
+            {
+                kernel.OwnBouncePages = errno => ThreadPool.QueueUserWorkItem(_ => ReportBouncePages(log, options.Name, errno));
+            }
+
+            session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log, options.PinMemory);
             if (session.Recovered)
             {
                 // The volume may have been resized while nobody served it.

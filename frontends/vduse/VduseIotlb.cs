@@ -58,6 +58,7 @@ internal sealed class VduseIotlb(IVduseKernel kernel) : IGuestMemoryResolver, ID
     {
         lock (_lock)
         {
+            kernel.ForgetIotlb();
             _regions.ForEach(r => r.Mapping.Dispose());
             _regions.Clear();
         }

@@ -3,7 +3,7 @@ using Polyblk.Core.Frontend;
 namespace Polyblk.Frontends.Vduse;
 
 /// <summary>The options of one export, checked.</summary>
-internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int Queues, int QueueSize, bool Packed)
+internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int Queues, int QueueSize, bool Packed, bool PinMemory)
 {
     private const int MaxNameLength = 64;
     private const int DefaultQueueSize = 256;
@@ -15,6 +15,7 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
         new("attach", "KIND", "Attach with the vdpa tool: virtio gives /dev/vdX to this host and its containers, vhost gives /dev/vhost-vdpa-N to "
             + "a virtual machine, none leaves it to you (default: none).", ["virtio", "vhost", "none"]),
         new("vduse-name", "NAME", "Name of the device in /dev/vduse and on the vdpa bus (default: the volume's name).", []),
+        new("pin-memory", "on|off", "Give the kernel memory of this process for bounce pages, and register it with io_uring: 64 MiB for each device (default off).", ["on", "off"]),
         new("packed", "on|off", "Offer packed virtqueues beside split ones (default off; the driver chooses).", ["on", "off"]),
     ];
 
@@ -41,14 +42,15 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
             throw new FrontendException($"A queue size of {size} is not possible: use a power of two from 2 to {MaxQueueSize}.");
         }
 
-        bool packed = spec.Options.GetValueOrDefault("packed", "off") switch
-        {
-            "on" => true,
-            "off" => false,
-            string other => throw new FrontendException($"--packed {other} is not possible: use on or off."),
-        };
-        return new VduseOptions(name, ParseAttachment(spec.Options.GetValueOrDefault("attach", "none")), queues, size, packed);
+        return new VduseOptions(name, ParseAttachment(spec.Options.GetValueOrDefault("attach", "none")), queues, size, IsOn(spec, "packed"), IsOn(spec, "pin-memory"));
     }
+
+    private static bool IsOn(ExportSpec spec, string option) => spec.Options.GetValueOrDefault(option, "off") switch
+    {
+        "on" => true,
+        "off" => false,
+        string other => throw new FrontendException($"--{option} {other} is not possible: use on or off."),
+    };
 
     private static VdpaAttachment ParseAttachment(string text) => text switch
     {

@@ -145,6 +145,11 @@ internal sealed class FakeVduseKernel(FakeVduseDevice device) : IVduseKernel
 
     public void ChangeConfig(int offset, ReadOnlySpan<byte> bytes) => ConfigWrites.Add([(byte)offset, .. bytes]);
 
+    /// <summary>How often the mappings were to be forgotten.</summary>
+    public int Forgotten { get; private set; }
+
+    public void ForgetIotlb() => Forgotten++;
+
     public IotlbRegion? MapIotlb(ulong address)
     {
         foreach (GuestRegion region in device.Space.Memory.Regions)

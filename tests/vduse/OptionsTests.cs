@@ -10,7 +10,7 @@ public sealed class OptionsTests
     public void DefaultsFollowTheReactors()
     {
         VduseOptions options = VduseOptions.From(Spec([]), 3);
-        Assert.Equal(new VduseOptions("data", VdpaAttachment.None, 3, 256, false), options);
+        Assert.Equal(new VduseOptions("data", VdpaAttachment.None, 3, 256, Packed: false, PinMemory: false), options);
     }
 
     [Theory]

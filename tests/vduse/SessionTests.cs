@@ -98,7 +98,9 @@ public sealed class SessionTests : IAsyncLifetime
         await Start();
         await Do(0, VIRTIO_BLK_T_IN, 0, [], 512);
         int before = _kernel!.Mapped;
+        Assert.Equal(0, _kernel.Forgotten);
         Assert.Equal(VDUSE_REQ_RESULT_OK, (await _kernel.UpdateIotlbAsync()).result);
+        Assert.Equal(1, _kernel.Forgotten);
         Assert.Equal(VIRTIO_BLK_S_OK, (await Do(0, VIRTIO_BLK_T_IN, 0, [], 512)).Status);
         Assert.True(_kernel.Mapped > before);
     }

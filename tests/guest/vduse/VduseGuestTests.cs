@@ -53,7 +53,7 @@ public sealed class VduseGuestTests
             "taken-over-1", "taken-over-2", "load-over-kills", "tree-after-kills", "fsck", "discard", "tree-xfs", "repair-xfs", "resized",
             "write-beyond", "io-errors", "disk-nothing-left",
         ],
-        "packed" => ["packed-negotiated", "packed-redone", "packed-over-kill", "packed-nothing-left"],
+        "packed" => ["packed-negotiated", "bounce", "packed-redone", "bounce-again", "packed-over-kill", "packed-nothing-left"],
         "vhost" =>
         [
             "disk-1", "disk-2", "del", "add-again", "by-hand-nothing-left", "verified", "stop-in-use-reason",

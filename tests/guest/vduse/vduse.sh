@@ -188,21 +188,27 @@ filesystems() {
   rm /tmp/data.*
 }
 
-# The driver takes packed rings when they are offered; they are recovered like split ones.
+# pinned NAME: the kernel took the server's memory for bounce pages.
+pinned() { check $1 within 60 grep 'bounce pages are memory of this process' /tmp/$name.err; }
+
+# The driver takes packed rings when they are offered; they are recovered like split ones. The bounce pages are the target's own memory: after a kill
+# the kernel has what is in flight in pages of its own again, and its successor's take their place.
 packed() {
   modules
   stock 1
   null_disks 20000000
   check create-packed polyblk volume create slow --level raid5 --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2
-  check serve-packed serve slow --frontend vduse --attach virtio --packed on --queues 1 || return
+  check serve-packed serve slow --frontend vduse --attach virtio --packed on --pin-memory on --queues 1 || return
   equal packed-negotiated "$(cut -c35 /sys/block/vda/device/features)" 1
   fio --name=packed --filename=/dev/vda --size=2m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=11 >/tmp/load 2>&1 &
   load=$!
   within 200 sh -c "awk '\$3 == \"vda\" { exit \$12 < 8 }' /proc/diskstats"
+  pinned bounce
   kill_server
-  check serve-packed-again serve slow --frontend vduse --attach virtio --packed on --queues 1
+  check serve-packed-again serve slow --frontend vduse --attach virtio --packed on --pin-memory on --queues 1
   redone packed-redone
+  pinned bounce-again
   wait $load
   equal packed-over-kill $? 0
   check finish-packed end_serving
