@@ -11,10 +11,6 @@ namespace Polyblk.Machine;
 /// <summary>Collects what a guest shall be; <see cref="Start"/> boots it. Each method returns the builder.</summary>
 public class GuestBuilder
 {
-    /// <summary>The PCI slot of the first disk on the bus; the following ones have the next.</summary>
-    private const int FirstDiskSlot = 0x10;
-    private const int MaxDisks = 14;
-
     private readonly Lazy<BootImage> _image;
     private readonly GuestInitramfs _initramfs = new();
     private readonly List<string> _qemuArguments = [];
@@ -144,8 +140,7 @@ public class GuestBuilder
     public string Disk(GuestDisk disk)
     {
         ArgumentNullException.ThrowIfNull(disk);
-        if (_disks == MaxDisks) throw new InvalidOperationException($"A machine takes {MaxDisks} disks.");
-        string slot = (FirstDiskSlot + _disks++).ToString("x", CultureInfo.InvariantCulture);
+        string slot = GuestDisk.SlotOf(_disks++);
         _qemuArguments.AddRange(disk.CommandLine(slot));
         return slot;
     }
@@ -169,6 +164,13 @@ public class GuestBuilder
     {
         _initramfs.Script = script;
         return this;
+    }
+
+    /// <summary>Writes the kernel and the initramfs that would be booted, for another boot loader.</summary>
+    public void WriteTo(string kernelPath, string initramfsPath)
+    {
+        System.IO.File.Copy(Image.KernelPath, kernelPath, overwrite: true);
+        _initramfs.Write(Image, initramfsPath);
     }
 
     /// <summary>Boots the guest.</summary>

@@ -10,6 +10,16 @@ namespace Polyblk.Machine;
 /// <summary>A disk of a machine.</summary>
 public abstract record GuestDisk
 {
+    /// <summary>The PCI slot of the first disk on the bus; the following ones have the next.</summary>
+    private const int FirstSlot = 0x10;
+    private const int MaxDisks = 14;
+
+    /// <summary>The place on the PCI bus of the n-th disk of a machine, hexadecimal.</summary>
+    /// <exception cref="InvalidOperationException">There is no room on the bus.</exception>
+    public static string SlotOf(int index) => index < MaxDisks
+        ? (FirstSlot + index).ToString("x", CultureInfo.InvariantCulture)
+        : throw new InvalidOperationException($"A machine takes {MaxDisks} disks.");
+
     /// <summary>Arguments of QEMU for this disk.</summary>
     /// <param name="id">Unique name of its objects.</param>
     /// <param name="slot">Its place on the PCI bus, hexadecimal.</param>

@@ -1,13 +1,10 @@
 // The part of an initramfs that belongs to one guest: programs of the host with every library that ldd names, files, texts, the .NET
 // runtime that this process runs on, and the script.
 
-using System.Diagnostics;
-using System.Text.RegularExpressions;
-
 namespace Polyblk.Machine;
 
 /// <summary>Collects files, and writes them behind the prepared archives.</summary>
-internal sealed partial class GuestInitramfs
+internal sealed class GuestInitramfs
 {
     private const string DotNetFolder = "/usr/share/dotnet";
     private readonly List<string> _programs = [];
@@ -79,17 +76,6 @@ internal sealed partial class GuestInitramfs
 
     private static void AddLibraries(CpioArchive archive, string binary)
     {
-        using Process ldd = Process.Start(
-            new ProcessStartInfo(HostProgram.Find("ldd"), [binary]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        Task<string> errors = ldd.StandardError.ReadToEndAsync();
-        string listing = ldd.StandardOutput.ReadToEnd();
-        ldd.WaitForExit();
-        if (listing.Contains("not found", StringComparison.Ordinal))
-            throw new MachineException($"{binary} lacks a library and cannot be put into a machine:\n{listing}{errors.Result}");
-        // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)"; a static program has none.
-        foreach (Match match in LibraryPath().Matches(listing)) archive.AddFile(match.Groups[1].Value, match.Groups[1].Value);
+        foreach (string library in HostProgram.Libraries(binary)) archive.AddFile(library, library);
     }
-
-    [GeneratedRegex(@"(/\S+) \(0x", RegexOptions.CultureInvariant)]
-    private static partial Regex LibraryPath();
 }

@@ -19,11 +19,6 @@ public sealed class GuestVm : IAsyncDisposable
 {
     private const string FolderPrefix = "polyblk-guest-";
 
-    /// <summary>timeout(1) ends with this and the number of the signal that ended its child.</summary>
-    private const int SignalStatus = 128;
-    private const int Abort = 6;
-    private const int SegmentationFault = 11;
-
     private readonly GuestBuilder _builder;
     private readonly OwnedFolder _folder;
     private readonly string? _logPath;
@@ -73,15 +68,8 @@ public sealed class GuestVm : IAsyncDisposable
     /// <summary>The process id of QEMU's supervisor; QEMU is its only child.</summary>
     public int ProcessId => _qemu.Id;
 
-    /// <summary>QEMU's own process id (proc(5), /proc/pid/task/tid/children), or null when it has ended.</summary>
-    public int? QemuProcessId
-    {
-        get
-        {
-            string children = $"/proc/{_qemu.Id}/task/{_qemu.Id}/children";
-            return File.Exists(children) && int.TryParse(File.ReadAllText(children).Trim(), out int pid) ? pid : null;
-        }
-    }
+    /// <summary>QEMU's own process id, or null when it has ended.</summary>
+    public int? QemuProcessId => QemuProgram.ProcessIdBelow(_qemu);
 
     internal static GuestVm Start(GuestBuilder builder)
     {
@@ -187,33 +175,16 @@ public sealed class GuestVm : IAsyncDisposable
         _folder.Dispose();
     }
 
-    private ProcessStartInfo CommandLine()
-    {
-        string accelerator = MachineCache.Accelerator();
-        int limitSeconds = (int)_builder.Limit.TotalSeconds + 30;
-        string kernel = $"console=ttyS0 quiet panic=-1{_builder.KernelArguments}";
-        string[] pinned = _builder.HostCpus.Count == 0 ? [] : [HostProgram.Find("taskset"), "-c", string.Join(',', _builder.HostCpus)];
-        string[] command =
-        [
-            .. pinned, "timeout", "-k", "5", limitSeconds.ToString(CultureInfo.InvariantCulture), HostProgram.Find("qemu-system-x86_64"),
-            "-M", "q35,memory-backend=mem", "-object", $"{_builder.MemoryBackend},id=mem,size={_builder.MemoryMib}M,share=on",
-            "-m", $"{_builder.MemoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
-            "-smp", _builder.CpuCount.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
-            "-display", "none", "-no-reboot", "-serial", "stdio",
-            "-device", "virtio-serial-pci", "-chardev", $"socket,id=control,path={ControlPath}",
-            "-device", "virtserialport,chardev=control,name=rig.control",
-            "-chardev", $"socket,id=output,path={OutputPath}", "-device", "virtserialport,chardev=output,name=rig.output",
-            "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
-            "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
-            "-append", kernel, .. _builder.QemuArguments,
-        ];
-        return new ProcessStartInfo(command[0], command.Skip(1))
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-    }
+    private ProcessStartInfo CommandLine() => QemuProgram.Command(_builder.HostCpus, _builder.Limit,
+    [
+        .. QemuProgram.Machine(_builder.MemoryBackend, _builder.MemoryMib, _builder.CpuCount),
+        "-device", "virtio-serial-pci", "-chardev", $"socket,id=control,path={ControlPath}",
+        "-device", "virtserialport,chardev=control,name=rig.control",
+        "-chardev", $"socket,id=output,path={OutputPath}", "-device", "virtserialport,chardev=output,name=rig.output",
+        "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
+        "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
+        "-append", $"console=ttyS0 quiet panic=-1{_builder.KernelArguments}", .. _builder.QemuArguments,
+    ]);
 
     private static Socket Listen(string path)
     {
@@ -268,7 +239,7 @@ public sealed class GuestVm : IAsyncDisposable
         if (status is int ended) return ended;
         if (_limit.IsCancellationRequested) throw Failure($"The guest was not done after {_builder.Limit.TotalSeconds:F0} s.");
         string what = $"The guest ended before its script did (QEMU's status {_qemu.ExitCode}).";
-        throw Failure(what, isMachineFault: _qemu.ExitCode is SignalStatus + Abort or SignalStatus + SegmentationFault);
+        throw Failure(what, isMachineFault: QemuProgram.IsBreakdown(_qemu.ExitCode));
     }
 
     private async Task<int?> ReadControlAsync()

@@ -1,9 +1,11 @@
+using System.Diagnostics;
+using System.Text.RegularExpressions;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Machine;
 
 /// <summary>Programs of the host, which run beside a machine or are put into it.</summary>
-public static class HostProgram
+public static partial class HostProgram
 {
     // Debian's packages of the programs that machines are made of.
     private static readonly Dictionary<string, string> s_packages = new(StringComparer.Ordinal)
@@ -14,10 +16,46 @@ public static class HostProgram
         ["vdpa"] = "iproute2",
         ["mdadm"] = "mdadm",
         ["ldd"] = "libc-bin",
+        ["qemu-img"] = "qemu-utils",
+        ["ssh"] = "openssh-client",
+        ["ssh-keygen"] = "openssh-client",
     };
 
     /// <summary>The path of a program (<see cref="ProgramPath"/>).</summary>
     /// <exception cref="MachineException">It is not installed; the message has the command that brings it.</exception>
     public static string Find(string name) => ProgramPath.TryFind(name) ?? throw new MachineException(
         $"{name} is not installed." + (s_packages.TryGetValue(name, out string? package) ? $" Run: apt-get install {package}" : ""));
+
+    /// <summary>Whether a program is installed.</summary>
+    public static bool IsInstalled(string name) => ProgramPath.TryFind(name) is not null;
+
+    /// <summary>Runs a short program and returns what it printed.</summary>
+    /// <exception cref="MachineException">It is not installed, or failed; the message has what it said.</exception>
+    internal static string Run(string name, params IEnumerable<string> arguments)
+    {
+        using Process process = Process.Start(
+            new ProcessStartInfo(Find(name), arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        process.StandardInput.Close();
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return process.ExitCode == 0 ? output : throw new MachineException($"{name} failed: {errors.Result.Trim()}");
+    }
+
+    /// <summary>The libraries of a program or library, its loader among them; none where it is static.</summary>
+    /// <exception cref="MachineException">One is missing.</exception>
+    internal static IReadOnlyList<string> Libraries(string binary)
+    {
+        using Process ldd = Process.Start(new ProcessStartInfo(Find("ldd"), [binary]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Task<string> errors = ldd.StandardError.ReadToEndAsync();
+        string listing = ldd.StandardOutput.ReadToEnd();
+        ldd.WaitForExit();
+        // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)"; a static program has none.
+        return !listing.Contains("not found", StringComparison.Ordinal)
+            ? [.. LibraryPath().Matches(listing).Select(match => match.Groups[1].Value)]
+            : throw new MachineException($"{binary} lacks a library and cannot be put into a machine:\n{listing}{errors.Result}");
+    }
+
+    [GeneratedRegex(@"(/\S+) \(0x", RegexOptions.CultureInvariant)]
+    private static partial Regex LibraryPath();
 }

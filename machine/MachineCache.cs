@@ -36,17 +36,38 @@ public static class MachineCache
         return File.ReadAllText(Path.Combine(Folder, NameOf(kernel), "release")).Trim();
     }
 
-    /// <summary>The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation).
+    /// <summary>The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation). Where nothing can be
+    /// prepared to find that out, it is "kvm" where the device may be opened.
     /// The environment variable POLYBLK_GUEST_ACCEL overrides it.</summary>
-    /// <exception cref="MachineException">Preparing failed; the message says why.</exception>
     public static string Accelerator()
     {
-        _ = Prepare(s_prepared.FirstOrDefault(GuestKernel.Linux73));
-        return Environment.GetEnvironmentVariable("POLYBLK_GUEST_ACCEL") ?? File.ReadLines(Path.Combine(Folder, "accel")).First();
+        if (Environment.GetEnvironmentVariable("POLYBLK_GUEST_ACCEL") is string chosen) return chosen;
+        try
+        {
+            _ = Prepare(s_prepared.FirstOrDefault(GuestKernel.Linux73));
+            return File.ReadLines(Path.Combine(Folder, "accel")).First();
+        }
+        catch (MachineException)
+        {
+            return MayOpenKvm() ? "kvm" : "tcg"; // an image of the user's own needs nothing that is prepared
+        }
     }
 
     /// <summary>Busybox, init and the script's functions, without modules.</summary>
     internal static string PlainInitramfs() => Path.Combine(Folder, $"plain-{Prepare(GuestKernel.Linux73)}.cpio");
+
+    private static bool MayOpenKvm()
+    {
+        try
+        {
+            using FileStream device = new("/dev/kvm", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, 0);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
 
     private static string CacheHome()
     {

@@ -47,7 +47,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
 
     private GuestSession Session => _shared ?? NewSession();
 
-    private GuestSession NewSession() => new(() => guest.Builder("compare-guest"));
+    private GuestSession NewSession() => new(guest.System);
 
     /// <summary>This program's frontends.</summary>
     private IEnumerable<IDeliveryMethod> OfArray(bool isReadOnly)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Polyblk.Compare.Guest;
 using Polyblk.Compare.Results;
 using Polyblk.Machine;
 
@@ -37,6 +38,11 @@ internal sealed class CompareGuestOptions
         HelpName = "FILE", Description = "Its initramfs with the modules, uncompressed ones; what polyblk needs is added.",
     };
 
+    private readonly Option<string?> _image = new("--guest-image")
+    {
+        HelpName = "FILE", Description = "A disk image of your own instead, with cloud-init and sshd, such as a distribution's cloud image; with --vantage guest. It is not written.",
+    };
+
     private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 4GiB with --inside-guest, else 1GiB]");
     private readonly Option<int> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16.", DefaultValueFactory = _ => 2 };
 
@@ -53,7 +59,7 @@ internal sealed class CompareGuestOptions
     };
 
     /// <summary>All of them.</summary>
-    public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _memory, _cpus, _ssh, _disks, _progressLines];
+    public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _image, _memory, _cpus, _ssh, _disks, _progressLines];
 
     /// <summary>Whether another program reads the progress.</summary>
     public bool HasProgressLines(ParseResult parsed) => parsed.GetValue(_progressLines);
@@ -70,6 +76,10 @@ internal sealed class CompareGuestOptions
         Check(linux is "7.3" or "6.12", "--guest-linux takes 7.3 or 6.12.");
         (string? kernel, string? initrd) = (parsed.GetValue(_kernel), parsed.GetValue(_initrd));
         Check(kernel is null == initrd is null, "--guest-kernel and --guest-initrd belong together.");
+        string? image = parsed.GetValue(_image);
+        Check(image is null || vantages.Contains("guest"), "--guest-image is for --vantage guest.");
+        Check(image is null || kernel is null, "--guest-image and --guest-kernel exclude each other: an image has a kernel of its own.");
+        Check(image is null || parsed.GetResult(_linux) is not { Implicit: false }, "--guest-image and --guest-linux exclude each other: an image has a kernel of its own.");
         long memoryMib = (parsed.GetValue(_memory) ?? (isInside ? 4L << 30 : 1L << 30)) >> 20;
         Check(memoryMib >= LeastMemoryMib && memoryMib <= int.MaxValue, "--guest-memory takes 1GiB or more.");
         int cpus = parsed.GetValue(_cpus);
@@ -89,9 +99,26 @@ internal sealed class CompareGuestOptions
             Kernel = linux == "6.12" ? GuestKernel.Linux612 : GuestKernel.Linux73,
             OwnKernel = kernel,
             OwnInitramfs = initrd,
+            Image = image is null ? null : Open(image),
             MemoryMib = (int)memoryMib,
             Cpus = cpus,
         };
+    }
+
+    private static DiskImage Open(string path)
+    {
+        try
+        {
+            return DiskImage.Open(path);
+        }
+        catch (InvalidDataException e)
+        {
+            throw new CliException(ExitCode.Usage, e.Message, e);
+        }
+        catch (MachineException e)
+        {
+            throw new CliException(ExitCode.HostLacks, e.Message, e);
+        }
     }
 
     private static void Check(bool condition, string message)
@@ -106,6 +133,9 @@ internal sealed class CompareGuestOptions
 /// <summary>What <c>polyblk compare</c> shall do with virtual machines.</summary>
 internal sealed record CompareGuestRequest
 {
+    /// <summary>No machine runs longer, whatever happens.</summary>
+    private static readonly TimeSpan s_limit = TimeSpan.FromHours(12);
+
     /// <summary>Where loads run, in the order of the tables.</summary>
     public required IReadOnlyList<Vantage> Vantages { get; init; }
 
@@ -119,6 +149,9 @@ internal sealed record CompareGuestRequest
 
     public required string? OwnInitramfs { get; init; }
 
+    /// <summary>A disk image of the user's own, or null.</summary>
+    public DiskImage? Image { get; init; }
+
     /// <summary>A running machine of the user's, or null.</summary>
     public string? SshDestination { get; init; }
 
@@ -129,11 +162,14 @@ internal sealed record CompareGuestRequest
 
     public required int Cpus { get; init; }
 
+    /// <summary>What the machine of the guest vantage boots.</summary>
+    public IGuestSystem System => Image is not null ? new ImageSystem(Image, MemoryMib, Cpus, s_limit) : new PreparedSystem(() => Builder("compare-guest"));
+
     /// <summary>A machine of that kind, without disks and script.</summary>
     /// <exception cref="MachineException">Something for it is missing here.</exception>
     public GuestBuilder Builder(string name)
     {
         GuestBuilder builder = OwnKernel is string kernel ? new GuestBuilder(name, BootImage.Own(kernel, OwnInitramfs!)) : new GuestBuilder(name, Kernel);
-        return builder.Memory(MemoryMib).Cpus(Cpus).Timeout(TimeSpan.FromHours(12));
+        return builder.Memory(MemoryMib).Cpus(Cpus).Timeout(s_limit);
     }
 }

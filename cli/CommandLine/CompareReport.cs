@@ -1,4 +1,5 @@
 using System.Reflection;
+using Polyblk.Compare.Guest;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
 using Polyblk.Core.Frontend;
@@ -25,7 +26,9 @@ internal static class CompareReport
             DotnetVersion = Environment.Version.ToString(),
             FioVersion = results.Methods.Select(m => m.Load).FirstOrDefault(l => l?.StartsWith("fio", StringComparison.Ordinal) == true),
             Scratch = theirs is null ? $"{results.Host.Scratch}: {results.Host.ScratchReason}" : null,
-        }, hasMachine: methods.Any(m => m.Facts.Vantage == Vantage.Guest && results.Methods.Any(r => r.Name == m.Name && r.Ran)));
+        },
+        hasMachine: methods.Any(m => m.Facts.Vantage == Vantage.Guest && results.Methods.Any(r => r.Name == m.Name && r.Ran)),
+        guestSystem: methods.OfType<GuestMethod>().Select(m => m.System).FirstOrDefault(s => s is not null));
         int members = results.Settings.Members;
         VolumeFacts volume = theirs is not null ? Facts(theirs) : new VolumeFacts
         {

@@ -27,9 +27,12 @@ internal static class GuestEnvironment
         accelerator == "kvm" ? Compare.Results.Virtualization.Kvm : Compare.Results.Virtualization.Emulation;
 
     /// <summary>Completes the facts if this program runs inside a machine that a comparison started, or started one itself.</summary>
-    public static EnvironmentFacts Complete(EnvironmentFacts facts, bool hasMachine) =>
+    /// <param name="facts">What is known without machines.</param>
+    /// <param name="hasMachine">Whether it started one.</param>
+    /// <param name="guestSystem">What that booted.</param>
+    public static EnvironmentFacts Complete(EnvironmentFacts facts, bool hasMachine, string? guestSystem) =>
         Environment.GetEnvironmentVariable(Variable)?.Split('|') is [string accelerator, string host, string qemu]
             ? facts with { InsideGuest = true, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
-        : hasMachine ? facts with { Virtualization = Virtualization(MachineCache.Accelerator()), QemuVersion = QemuVersion() }
+        : hasMachine ? facts with { Virtualization = Virtualization(MachineCache.Accelerator()), QemuVersion = QemuVersion(), GuestSystem = guestSystem }
         : facts;
 }

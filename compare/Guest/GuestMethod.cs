@@ -35,7 +35,10 @@ public sealed class GuestMethod : IDeliveryMethod
 
     internal Func<LoadEndpoint, GuestDisk> Attach { get; }
 
-    public MethodAvailability Check() => GuestSession.Check() is { CanRun: false } missing ? missing : _check();
+    /// <summary>What the machine that it was measured in booted; null before one ran.</summary>
+    public string? System => _session.System;
+
+    public MethodAvailability Check() => _session.Check() is { CanRun: false } missing ? missing : _check();
 
     /// <summary>In a comparison of a volume of the user's, the turn of its server; the machine then has the disks of that server's methods alone.</summary>
     public object? TurnIn(ScratchSpace scratch) => Inner.TurnIn(scratch);
@@ -46,7 +49,7 @@ public sealed class GuestMethod : IDeliveryMethod
         GuestSession.Target target = await _session.TakeAsync(this, scratch, cancellation).ConfigureAwait(false);
         IRunningMethod running = target.Running!;
         string qemu = string.Join(' ', Attach(running.Endpoint).CommandLine(target.Slot).Select(a => a.Contains('{', StringComparison.Ordinal) ? $"'{a}'" : a));
-        return new Running(_session, running, scratch, $"/dev/slot{target.Slot}", qemu);
+        return new Running(_session, running, scratch, IGuestSystem.DeviceOf(target.Slot), qemu);
     }
 
     private sealed class Running(GuestSession session, IRunningMethod target, ScratchSpace scratch, string device, string qemu) : IRunningMethod

@@ -2,52 +2,42 @@
 //
 // One boot instead of one for each method, so that the methods take turns within the same machine, minutes and neighbours, like those of
 // the host. The first method that is asked to start starts the targets of all, then the machine with all their disks; what fails to start
-// becomes that method's reason. The last method that is taken down ends the machine, then the targets. In the machine a loop runs the
-// scripts that this side sends over the control channel, one at a time, and sends back what they print.
+// becomes that method's reason. The last method that is taken down ends the machine, then the targets. What the machine boots is another
+// question (IGuestSystem).
 //
 // The drives of a volume of the user's belong to one server at a time. Each server then has a session of its own: its machine ends with the
 // server's turn and boots again, with the same disks in the same places, with the next one.
 
-using System.Globalization;
-using System.IO.Compression;
-using System.Text;
 using Polyblk.Compare.Methods;
-using Polyblk.Core.Interop;
 using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
 /// <summary>See the top of the file.</summary>
-/// <param name="builder">Makes a machine without disks and script.</param>
-public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
+/// <param name="system">What the machine boots.</param>
+public sealed class GuestSession(IGuestSystem system) : IGuestMachine
 {
     private const int MaxBoots = 3;
-
-    private static readonly string[] s_fileSystemPrograms = ["mkfs.ext4", "mkfs.xfs"];
 
     private readonly List<GuestMethod> _methods = [];
     private readonly Dictionary<GuestMethod, Target> _targets = [];
     private IReadOnlyList<int> _cpus = [];
-    private GuestVm? _machine;
+    private IBootedGuest? _machine;
     private MethodException? _failure;
     private bool _isStarted;
     private int _users;
-    private int _scripts;
 
     /// <inheritdoc/>
     public string FioVersion { get; private set; } = "fio";
 
     /// <inheritdoc/>
-    public IReadOnlyList<int> ProcessIds => _machine?.QemuProcessId is int pid ? [pid] : [];
+    public IReadOnlyList<int> ProcessIds => _machine?.ProcessIds ?? [];
+
+    /// <summary>What the machine booted; null before one ran.</summary>
+    public string? System { get; private set; }
 
     /// <summary>Whether there is what a machine needs.</summary>
-    public static MethodAvailability Check()
-    {
-        (string Program, string Package)[] needed = [("qemu-system-x86_64", "qemu-system-x86"), ("fio", "fio")];
-        string[] missing = [.. needed.Where(n => ProgramPath.TryFind(n.Program) is null).Select(n => n.Package)];
-        return missing.Length == 0 ? MethodAvailability.Yes
-            : new MethodAvailability(false, $"{string.Join(" and ", missing)} is not installed", [$"apt-get install {string.Join(' ', missing)}"]);
-    }
+    public MethodAvailability Check() => system.Check();
 
     internal void Add(GuestMethod method) => _methods.Add(method);
 
@@ -89,32 +79,8 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
     }
 
     /// <inheritdoc/>
-    public async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
-    {
-        ArgumentNullException.ThrowIfNull(onMark);
-        GuestVm machine = _machine ?? throw new MethodException("the virtual machine has ended");
-        // A mark of an earlier script may come late.
-        string mark = string.Create(CultureInfo.InvariantCulture, $"mark{++_scripts}");
-        string prelude = $"mark() {{ printf 'SIGNAL {mark}\n' >&3; }}\n";
-        try
-        {
-            await machine.SendAsync($"run {Convert.ToBase64String(Encoding.UTF8.GetBytes(prelude + script))}").ConfigureAwait(false);
-            Task<string> finished = machine.WaitForSignalAsync("done");
-            Task<string> marked = machine.WaitForSignalAsync(mark);
-            if (await Task.WhenAny(finished, marked).WaitAsync(cancellation).ConfigureAwait(false) == marked)
-            {
-                await marked.ConfigureAwait(false);
-                onMark();
-            }
-
-            string[] done = (await finished.WaitAsync(cancellation).ConfigureAwait(false)).Split(' ');
-            return new GuestCommandResult(int.Parse(done[0], CultureInfo.InvariantCulture), Unpack(done[1]), Unpack(done[2]).Trim());
-        }
-        catch (Exception e) when (e is GuestException or IOException)
-        {
-            throw new MethodException($"the virtual machine failed: {e.Message}", e);
-        }
-    }
+    public Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation) =>
+        (_machine ?? throw new MethodException("the virtual machine has ended")).RunAsync(script, onMark, cancellation);
 
     /// <summary>Ends the machine until <see cref="ResumeAsync"/>; the targets are their methods' business.</summary>
     internal async Task SuspendAsync()
@@ -137,7 +103,7 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
 
         try
         {
-            await BootAsync(NewMachine(), cancellation).ConfigureAwait(false);
+            await BootAsync(cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (e is GuestException or MachineException or IOException)
         {
@@ -155,13 +121,13 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         try
         {
             _cpus = scratch.LoadCpus;
-            string[] missing = (await BootAsync(NewMachine(), cancellation).ConfigureAwait(false)).Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            foreach ((GuestMethod method, Target target) in _targets.Where(t => missing.Contains(t.Value.Slot)).ToArray())
+            IBootedGuest machine = await BootAsync(cancellation).ConfigureAwait(false);
+            foreach ((GuestMethod method, Target target) in _targets.Where(t => machine.MissingSlots.Contains(t.Value.Slot)).ToArray())
             {
                 _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") };
             }
 
-            FioVersion = (await RunAsync("fio --version", () => { }, cancellation).ConfigureAwait(false)).Output.Trim();
+            (FioVersion, System) = (machine.FioVersion, machine.System);
         }
         catch (Exception e) when (e is GuestException or MachineException or MethodException or IOException)
         {
@@ -169,18 +135,17 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         }
     }
 
-    /// <summary>A machine with the disks of all targets that serve, always in the same places.</summary>
-    private GuestBuilder NewMachine()
+    /// <summary>The disks of all targets that serve, always in the same places.</summary>
+    private List<GuestDisk> TakeSlots()
     {
-        GuestBuilder machine = builder().Programs("fio").Programs([.. s_fileSystemPrograms.Where(p => ProgramPath.TryFind(p) is not null)]).PinTo(_cpus);
-        var slots = new List<string>();
+        var disks = new List<GuestDisk>();
         foreach (GuestMethod method in _methods.Where(m => _targets[m].Running is not null))
         {
             Target target = _targets[method];
             try
             {
-                slots.Add(machine.Disk(method.Attach(target.Running!.Endpoint)));
-                _targets[method] = target with { Slot = slots[^1] };
+                _targets[method] = target with { Slot = GuestDisk.SlotOf(disks.Count) };
+                disks.Add(method.Attach(target.Running!.Endpoint));
             }
             catch (InvalidOperationException e)
             {
@@ -188,23 +153,23 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
             }
         }
 
-        return machine.Script(Loop(slots));
+        return disks;
     }
 
-    /// <summary>Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>); returns what it says when it is ready.</summary>
-    private async Task<string> BootAsync(GuestBuilder machine, CancellationToken cancellation)
+    /// <summary>Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>).</summary>
+    private async Task<IBootedGuest> BootAsync(CancellationToken cancellation)
     {
+        List<GuestDisk> disks = TakeSlots();
         for (int attempt = 1; ; attempt++)
         {
-            _machine = machine.Start();
             try
             {
-                return await _machine.WaitForSignalAsync("ready").WaitAsync(cancellation).ConfigureAwait(false);
+                return _machine = await system.BootAsync(disks, _cpus, cancellation).ConfigureAwait(false);
             }
             catch (GuestException e) when (e.IsMachineFault && attempt < MaxBoots)
             {
-                await _machine.DisposeAsync().ConfigureAwait(false);
-                _machine = null;
+                // It says nothing about what runs in the machine.
+                continue;
             }
         }
     }
@@ -242,31 +207,6 @@ public sealed class GuestSession(Func<GuestBuilder> builder) : IGuestMachine
         }
 
         _targets.Clear();
-    }
-
-    /// <summary>The machine's side. Results are packed: the channel is slow where the machine is emulated.</summary>
-    private static string Loop(IEnumerable<string> slots) => $$"""
-        modprobe virtio_blk; modprobe ext4 2>/dev/null; modprobe xfs 2>/dev/null
-        missing=
-        for slot in {{string.Join(' ', slots)}}; do
-          device=$(disk $slot) && ln -s $device /dev/slot$slot || missing="$missing $slot"
-        done
-        signal ready $missing
-        while await run; do
-          echo "$said" | base64 -d >/tmp/script
-          sh /tmp/script >/tmp/output 2>/tmp/errors </dev/null
-          status=$?
-          tail -c 2000 /tmp/errors >/tmp/last
-          printf 'SIGNAL done %s %s %s\n' $status "$(gzip -c /tmp/output | base64 -w 0)" "$(gzip -c /tmp/last | base64 -w 0)" >&3
-        done
-        poweroff -f
-        """;
-
-    private static string Unpack(string packed)
-    {
-        using var gzip = new GZipStream(new MemoryStream(Convert.FromBase64String(packed)), CompressionMode.Decompress);
-        using var reader = new StreamReader(gzip, Encoding.UTF8);
-        return reader.ReadToEnd();
     }
 
     /// <summary>What serves a method: the target on this host and its slot in the machine, or why there is none.</summary>

@@ -1,5 +1,5 @@
 // A machine of the user's own, reached by the system's ssh program with the user's configuration and keys: scripts go in on standard input,
-// what they print comes back; a mark is a line on standard error.
+// what they print comes back; a mark is a line on the standard error that the script began with.
 
 using System.ComponentModel;
 using System.Diagnostics;
@@ -13,12 +13,14 @@ namespace Polyblk.Compare.Guest;
 /// <summary>A running virtual machine that the user names.</summary>
 /// <param name="destination">As ssh takes it: <c>user@host</c>, or a name of its configuration.</param>
 /// <param name="program">The ssh program.</param>
-public sealed class SshMachine(string destination, string program = "ssh") : IGuestMachine
+/// <param name="options">Options that ssh gets; null for the user's configuration as it is.</param>
+public sealed class SshMachine(string destination, string program = "ssh", IReadOnlyList<string>? options = null) : IGuestMachine
 {
     private const string MarkLine = "@polyblk-mark";
     private const int MaxErrorChars = 2000;
 
-    private const string Prelude = $"mark() {{ echo {MarkLine} >&2; }}\n";
+    /// <summary>A script may send its standard error elsewhere; the mark goes here all the same.</summary>
+    private const string Prelude = $"exec 3>&2\nmark() {{ echo {MarkLine} >&3; }}\n";
 
     /// <inheritdoc/>
     public string FioVersion { get; private set; } = "fio";
@@ -97,7 +99,7 @@ public sealed class SshMachine(string destination, string program = "ssh") : IGu
     {
         try
         {
-            return BoundProcess.Start(new ProcessStartInfo(program, ["-o", "BatchMode=yes", "-T", "--", destination, "sh -s"])
+            return BoundProcess.Start(new ProcessStartInfo(program, [.. options ?? [], "-o", "BatchMode=yes", "-T", "--", destination, "sh -s"])
             {
                 RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
             });

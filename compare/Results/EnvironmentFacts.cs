@@ -30,6 +30,9 @@ public sealed record EnvironmentFacts
     [Description("Whether the whole comparison ran inside a VM that it started (--inside-guest).")]
     public bool InsideGuest { get; init; }
 
+    [Description("What the VM of the guest vantage booted: the system, its kernel, and the image's name if it came from one.")]
+    public string? GuestSystem { get; init; }
+
     [Description("Version of this program.")]
     public required string ProgramVersion { get; init; }
 

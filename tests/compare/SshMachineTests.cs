@@ -20,6 +20,22 @@ public sealed class SshMachineTests : IDisposable
     }
 
     [Fact]
+    public async Task AMarkComesAlsoFromAPartOfTheScriptThatIsSilent()
+    {
+        int marks = 0;
+        await Machine("exec sh -s").RunAsync("(mark) >/dev/null 2>&1 &\nwait", () => marks++, CancellationToken.None);
+        Assert.Equal(1, marks);
+    }
+
+    [Fact]
+    public async Task OptionsComeBeforeTheMachine()
+    {
+        string program = Program("echo \"$@\"; exec sh -s");
+        GuestCommandResult result = await new SshMachine("root@vm", program, ["-p", "22"]).RunAsync("", () => { }, CancellationToken.None);
+        Assert.Equal("-p 22 -o BatchMode=yes -T -- root@vm sh -s\n", result.Output);
+    }
+
+    [Fact]
     public async Task TheScriptIsForTheMachineThatWasNamed()
     {
         GuestCommandResult result = await Machine("echo \"$@\"; exec sh -s").RunAsync("", () => { }, CancellationToken.None);
@@ -44,11 +60,13 @@ public sealed class SshMachineTests : IDisposable
         Assert.Contains("Could not resolve hostname vm", error.Message, StringComparison.Ordinal);
     }
 
-    private SshMachine Machine(string body)
+    private SshMachine Machine(string body) => new("root@vm", Program(body));
+
+    private string Program(string body)
     {
         string program = Path.Combine(_folder, "ssh");
         File.WriteAllText(program, $"#!/bin/sh\n{body}\n");
         File.SetUnixFileMode(program, UnixFileMode.UserRead | UnixFileMode.UserExecute);
-        return new SshMachine("root@vm", program);
+        return program;
     }
 }

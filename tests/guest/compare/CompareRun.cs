@@ -23,6 +23,9 @@ internal sealed class CompareRun : IDisposable
     /// <summary>A folder that is looked through for programs before all others; null for none.</summary>
     public string? ProgramFolder { get; init; }
 
+    /// <summary>Where it makes temporary files; null for the usual place.</summary>
+    public string? TemporaryFolder { get; init; }
+
     /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
     public Task StartAsync(params string[] arguments) => RunAsync(["compare", "--out", _folder, .. arguments]);
 
@@ -40,6 +43,11 @@ internal sealed class CompareRun : IDisposable
         if (ProgramFolder is not null)
         {
             start.Environment["PATH"] = $"{ProgramFolder}:{Environment.GetEnvironmentVariable("PATH")}";
+        }
+
+        if (TemporaryFolder is not null)
+        {
+            start.Environment["TMPDIR"] = TemporaryFolder;
         }
 
         using Process process = Process.Start(start)!;

@@ -1,6 +1,5 @@
 // A machine of the user's own behind ssh: a guest with an ssh server, reached by the system's ssh through a port of this host.
 
-using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
@@ -25,10 +24,10 @@ public sealed class SshTests : IDisposable
         {
             string empty = Disk("empty.img");
             string used = Disk("used.img");
-            Run("mkfs.ext4", "-q", "-F", used);
+            TestPrograms.Run("mkfs.ext4", "-q", "-F", used);
             byte[] before = SHA256.HashData(File.ReadAllBytes(used));
             int port = FreePort();
-            Run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", Path.Combine(_folder, "key"));
+            TestPrograms.Run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", Path.Combine(_folder, "key"));
             GuestVm guest = attempt.Start(new GuestVmBuilder("compare-ssh", GuestKernel.Linux612)
                 .Programs("dropbear", "fio", "blkid")
                 .Text("/root/.ssh/authorized_keys", File.ReadAllText(Path.Combine(_folder, "key.pub")))
@@ -92,13 +91,5 @@ public sealed class SshTests : IDisposable
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         return ((IPEndPoint)socket.LocalEndPoint!).Port;
-    }
-
-    private static void Run(string program, params string[] arguments)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(RigPaths.Program(program), arguments) { RedirectStandardError = true })!;
-        string errors = process.StandardError.ReadToEnd();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 0, errors);
     }
 }

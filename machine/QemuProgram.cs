@@ -1,0 +1,62 @@
+// What all machines have in common: how QEMU is started and supervised, and how its end is judged.
+
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Polyblk.Machine;
+
+/// <summary>QEMU below its supervisor: timeout(1), so that a machine that hangs ends some time, and so that a terminal's Ctrl-C does not reach it.</summary>
+internal static class QemuProgram
+{
+    /// <summary>timeout(1) ends with this and the number of the signal that ended its child.</summary>
+    private const int SignalStatus = 128;
+    private const int Abort = 6;
+    private const int SegmentationFault = 11;
+
+    /// <summary>How long the supervisor waits after the limit, in which a machine is ended and its end explained.</summary>
+    private const int GraceSeconds = 30;
+
+    /// <summary>The command with its streams redirected.</summary>
+    /// <param name="hostCpus">The host's processors that QEMU may use; none: all.</param>
+    /// <param name="limit">How long the machine may run.</param>
+    /// <param name="arguments">QEMU's.</param>
+    /// <exception cref="MachineException">A program is not installed.</exception>
+    public static ProcessStartInfo Command(IReadOnlyList<int> hostCpus, TimeSpan limit, IEnumerable<string> arguments)
+    {
+        string[] pinned = hostCpus.Count == 0 ? [] : [HostProgram.Find("taskset"), "-c", string.Join(',', hostCpus)];
+        string seconds = ((int)limit.TotalSeconds + GraceSeconds).ToString(CultureInfo.InvariantCulture);
+        string[] command = [.. pinned, "timeout", "-k", "5", seconds, HostProgram.Find("qemu-system-x86_64"), .. arguments];
+        return new ProcessStartInfo(command[0], command.Skip(1))
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+    }
+
+    /// <summary>The arguments of a machine without devices, its serial console on QEMU's output. Its memory is shared, as vhost-user needs.</summary>
+    /// <param name="memoryBackend">QEMU's object, without id and size.</param>
+    /// <param name="memoryMib">Memory in MiB.</param>
+    /// <param name="cpus">Virtual processors.</param>
+    public static IEnumerable<string> Machine(string memoryBackend, int memoryMib, int cpus)
+    {
+        string accelerator = MachineCache.Accelerator();
+        return
+        [
+            "-M", "q35,memory-backend=mem", "-object", $"{memoryBackend},id=mem,size={memoryMib}M,share=on",
+            "-m", $"{memoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
+            "-smp", cpus.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-serial", "stdio",
+        ];
+    }
+
+    /// <summary>QEMU's own process id (proc(5), /proc/pid/task/tid/children), or null when it has ended.</summary>
+    public static int? ProcessIdBelow(Process supervisor)
+    {
+        string children = $"/proc/{supervisor.Id}/task/{supervisor.Id}/children";
+        return File.Exists(children) && int.TryParse(File.ReadAllText(children).Trim(), out int pid) ? pid : null;
+    }
+
+    /// <summary>Whether this status is that of a QEMU that broke down by itself.</summary>
+    public static bool IsBreakdown(int exitCode) => exitCode is SignalStatus + Abort or SignalStatus + SegmentationFault;
+}
