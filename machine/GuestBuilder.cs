@@ -35,6 +35,7 @@ public class GuestBuilder
     internal int MemoryMib { get; private set; } = 1024;
     internal string MemoryBackend { get; private set; } = "memory-backend-memfd";
     internal int CpuCount { get; private set; } = 2;
+    internal TimeSpan BootLimit { get; private set; } = TimeSpan.FromSeconds(180);
     internal TimeSpan Limit { get; private set; } = TimeSpan.FromMinutes(5);
     internal IReadOnlyList<string> QemuArguments => _qemuArguments;
     internal string KernelArguments => _kernelArguments;
@@ -171,6 +172,16 @@ public class GuestBuilder
     {
         System.IO.File.Copy(Image.KernelPath, kernelPath, overwrite: true);
         _initramfs.Write(Image, initramfsPath);
+    }
+
+    /// <summary>
+    /// How long the kernel may take to come to init (default 180 s; emulated on two busy cores it takes 7 to 20). One that takes longer counts as a
+    /// fault of the machine.
+    /// </summary>
+    public GuestBuilder BootWithin(TimeSpan limit)
+    {
+        BootLimit = limit;
+        return this;
     }
 
     /// <summary>Boots the guest.</summary>

@@ -4,7 +4,8 @@
 // comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts,
 // so that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when
 // its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that a guest that hangs ends some time, and keeps a
-// terminal's Ctrl-C from it. Two further ports carry lines that the script relays, and an archive of files that it delivers.
+// terminal's Ctrl-C from it. A kernel that does not get as far as init, because the emulator has lost itself (both processors spin, seen with QEMU
+// 10.0.2), is ended as a fault of the machine. Two further ports carry lines that the script relays, and an archive of files that it delivers.
 
 using System.Diagnostics;
 using System.Formats.Tar;
@@ -19,6 +20,9 @@ public sealed class GuestVm : IAsyncDisposable
 {
     private const string FolderPrefix = "polyblk-guest-";
 
+    /// <summary>The first words of init.</summary>
+    private const string Booted = "rig: booted";
+
     private readonly GuestBuilder _builder;
     private readonly OwnedFolder _folder;
     private readonly string? _logPath;
@@ -30,12 +34,14 @@ public sealed class GuestVm : IAsyncDisposable
     private readonly TaskCompletionSource<Stream> _control = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Task<int> _exit;
     private readonly Task _console;
+    private readonly TaskCompletionSource _booted = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private readonly Lock _gate = new();
     private readonly StringBuilder _log = new();
     private readonly List<GuestCheck> _checks = [];
     private readonly List<string> _signals = [];
     private bool _disposed;
+    private volatile bool _neverBooted;
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private GuestVm(GuestBuilder builder, OwnedFolder folder)
@@ -57,6 +63,7 @@ public sealed class GuestVm : IAsyncDisposable
         _limit = new CancellationTokenSource(builder.Limit);
         _console = Task.WhenAll(LogAsync(_qemu.StandardOutput), LogAsync(_qemu.StandardError));
         _output = Task.Run(ReadOutputAsync);
+        _ = Task.Run(WatchBootAsync);
         _exit = Task.Run(RunControlAsync);
     }
 
@@ -214,7 +221,20 @@ public sealed class GuestVm : IAsyncDisposable
     private async Task LogAsync(StreamReader reader)
     {
         while (await reader.ReadLineAsync() is { } line)
+        {
             lock (_gate) _log.AppendLine(line);
+            if (line.Contains(Booted, StringComparison.Ordinal)) _booted.TrySetResult();
+        }
+
+        // QEMU has ended: there is nothing to watch any more.
+        _booted.TrySetResult();
+    }
+
+    private async Task WatchBootAsync()
+    {
+        if (await Task.WhenAny(_booted.Task, Task.Delay(_builder.BootLimit)) == _booted.Task) return;
+        _neverBooted = true;
+        _qemu.Kill(entireProcessTree: true);
     }
 
     /// <summary>The guest's life as seen from the control channel; returns the script's status.</summary>
@@ -237,6 +257,7 @@ public sealed class GuestVm : IAsyncDisposable
         }
 
         if (status is int ended) return ended;
+        if (_neverBooted) throw Failure($"The guest's kernel had not come to init after {_builder.BootLimit.TotalSeconds:F0} s.", isMachineFault: true);
         if (_limit.IsCancellationRequested) throw Failure($"The guest was not done after {_builder.Limit.TotalSeconds:F0} s.");
         string what = $"The guest ended before its script did (QEMU's status {_qemu.ExitCode}).";
         throw Failure(what, isMachineFault: QemuProgram.IsBreakdown(_qemu.ExitCode));
