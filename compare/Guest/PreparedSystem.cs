@@ -14,6 +14,10 @@ namespace Polyblk.Compare.Guest;
 /// <param name="builder">Makes a machine without disks and script.</param>
 public sealed class PreparedSystem(Func<GuestBuilder> builder) : IGuestSystem
 {
+    /// <summary>From the start until the script's loop runs, and what a disk that does not appear adds. Emulated it takes half a minute.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(4);
+    private static readonly TimeSpan s_patienceOfDisk = TimeSpan.FromMinutes(1);
+
     private static readonly string[] s_fileSystemPrograms = ["mkfs.ext4", "mkfs.xfs"];
 
     /// <inheritdoc/>
@@ -27,8 +31,13 @@ public sealed class PreparedSystem(Func<GuestBuilder> builder) : IGuestSystem
         var guest = new Guest(machine.Script(Loop(slots)).Start());
         try
         {
-            await guest.GetReadyAsync(cancellation).ConfigureAwait(false);
+            await guest.GetReadyAsync(cancellation).WaitAsync(s_patience + (disks.Count * s_patienceOfDisk), cancellation).ConfigureAwait(false);
             return guest;
+        }
+        catch (TimeoutException e)
+        {
+            await guest.DisposeAsync().ConfigureAwait(false);
+            throw new GuestException("The virtual machine stands still: it did not come to its first script.", e) { IsMachineFault = true };
         }
         catch
         {
