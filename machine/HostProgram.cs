@@ -33,27 +33,31 @@ public static partial class HostProgram
     /// <exception cref="MachineException">It is not installed, or failed; the message has what it said.</exception>
     internal static string Run(string name, params IEnumerable<string> arguments)
     {
-        using Process process = Process.Start(
-            new ProcessStartInfo(Find(name), arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
-        process.StandardInput.Close();
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode == 0 ? output : throw new MachineException($"{name} failed: {errors.Result.Trim()}");
+        (int status, string output, string errors) = Execute(name, arguments);
+        return status == 0 ? output : throw new MachineException($"{name} failed: {errors.Trim()}");
     }
 
     /// <summary>The libraries of a program or library, its loader among them; none where it is static.</summary>
     /// <exception cref="MachineException">One is missing.</exception>
     internal static IReadOnlyList<string> Libraries(string binary)
     {
-        using Process ldd = Process.Start(new ProcessStartInfo(Find("ldd"), [binary]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        Task<string> errors = ldd.StandardError.ReadToEndAsync();
-        string listing = ldd.StandardOutput.ReadToEnd();
-        ldd.WaitForExit();
+        // Its status says nothing: it fails for a static program.
+        (_, string listing, string errors) = Execute("ldd", [binary]);
         // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)"; a static program has none.
         return !listing.Contains("not found", StringComparison.Ordinal)
             ? [.. LibraryPath().Matches(listing).Select(match => match.Groups[1].Value)]
-            : throw new MachineException($"{binary} lacks a library and cannot be put into a machine:\n{listing}{errors.Result}");
+            : throw new MachineException($"{binary} lacks a library and cannot be put into a machine:\n{listing}{errors}");
+    }
+
+    private static (int Status, string Output, string Errors) Execute(string name, IEnumerable<string> arguments)
+    {
+        using Process process = Process.Start(
+            new ProcessStartInfo(Find(name), arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        process.StandardInput.Close();
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, errors.Result);
     }
 
     [GeneratedRegex(@"(/\S+) \(0x", RegexOptions.CultureInvariant)]

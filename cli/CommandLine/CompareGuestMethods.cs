@@ -21,8 +21,6 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     private const string Prefix = "guest";
 
     private readonly Dictionary<string, FrontendProbe> _probes = frontends.ToDictionary(f => f.Name, f => f.Probe());
-    private GuestSession? _shared;
-
     /// <summary>The machine's processors, which bound the queues that its driver uses.</summary>
     private int Queues => Math.Max(2, guest.Cpus);
 
@@ -31,29 +29,26 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     /// <summary>Every method of the guest vantage; the first is what ratios refer to where the host is not looked at.</summary>
     public IReadOnlyList<IDeliveryMethod> All()
     {
-        _shared = NewSession();
-        return [Bare(), .. OfArray(isReadOnly: false), StorageDaemon()];
+        GuestSession session = NewSession();
+        return [Bare(session), .. OfArray(() => session, isReadOnly: false), StorageDaemon(session)];
     }
 
     /// <summary>
     /// Every method for a volume of the user's. Its servers take turns on its drives, and so do their machines: each has its own. A method that
     /// needs drives of its own has a row that says so.
     /// </summary>
-    public IReadOnlyList<IDeliveryMethod> OfVolume(ComparedVolume volume)
-    {
-        _shared = null;
-        return [.. OfArray(volume.Kept is not null), new ScratchOnly(StorageDaemon())];
-    }
-
-    private GuestSession Session => _shared ?? NewSession();
+    public IReadOnlyList<IDeliveryMethod> OfVolume(ComparedVolume volume) =>
+        [.. OfArray(NewSession, volume.Kept is not null), new ScratchOnly(StorageDaemon(NewSession()))];
 
     private GuestSession NewSession() => new(guest.System);
 
     /// <summary>This program's frontends.</summary>
-    private IEnumerable<IDeliveryMethod> OfArray(bool isReadOnly)
+    /// <param name="sessionOf">Gives each server's methods their machine.</param>
+    /// <param name="isReadOnly">Whether disks are.</param>
+    private IEnumerable<IDeliveryMethod> OfArray(Func<GuestSession> sessionOf, bool isReadOnly)
     {
         int iothreads = Queues;
-        GuestSession session = Session;
+        GuestSession session = sessionOf();
         var array = new PolyblkServer(program, $"{Prefix}-array", level,
         [
             new ServerExport("vhost-user", true, ["--queues", "1"]),
@@ -67,8 +62,8 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             ByNbd(session, isReadOnly, array, "virtio-iothread", "1t", $"virtio-iothread, 1 iothread, {Title}", 1),
             ByNbd(session, isReadOnly, array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread, {iothreads} iothreads, {Title}", iothreads),
             ByNbd(session, isReadOnly, array, "nbd", string.Empty, $"nbd, QEMU's main thread, {Title}", 0),
-            Ublk(isReadOnly),
-            Vduse(),
+            Ublk(sessionOf(), isReadOnly),
+            Vduse(sessionOf()),
         ];
     }
 
@@ -91,8 +86,8 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         }
     }
 
-    private GuestMethod Bare() => new(
-        Session,
+    private GuestMethod Bare(GuestSession session) => new(
+        session,
         KnownFacts.Bare("qemu-file", "bare drive, QEMU's virtio-blk", Backing.Drive) with { Id = "qemu-file@guest", Frontend = "qemu", Vantage = Vantage.Guest, Reaches = [Consumer.Vm] },
         new BareFile(fileName: $"{Prefix}-bare.img"),
         e => new FileDisk(((FileEndpoint)e).Path, Queues, 1))
@@ -118,7 +113,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         return new GuestMethod(session, facts, inner, e => new NbdDisk(((NbdEndpoint)e).SocketPath, ((NbdEndpoint)e).ExportName, Queues, iothreads, isReadOnly));
     }
 
-    private GuestMethod Ublk(bool isReadOnly)
+    private GuestMethod Ublk(GuestSession session, bool isReadOnly)
     {
         var server = new PolyblkServer(program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
         MethodFacts facts = KnownFacts.Frontend("ublk", "host-device", $"ublk, host_device, {Title}", Vantage.Guest, isMultiQueue: true);
@@ -127,10 +122,10 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         {
             CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
         };
-        return new GuestMethod(Session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1, isReadOnly));
+        return new GuestMethod(session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1, isReadOnly));
     }
 
-    private GuestMethod Vduse()
+    private GuestMethod Vduse(GuestSession session)
     {
         string name = $"pbg{Environment.ProcessId}";
         var server = new PolyblkServer(
@@ -141,14 +136,14 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         {
             CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
         };
-        return new GuestMethod(Session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
+        return new GuestMethod(session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
     }
 
-    private GuestMethod StorageDaemon()
+    private static GuestMethod StorageDaemon(GuestSession session)
     {
         var inner = new QemuStorageDaemon($"{Prefix}-qsd");
         return new GuestMethod(
-            Session,
+            session,
             inner.Facts with { Id = "qemu-storage-daemon-drive@guest", Vantage = Vantage.Guest },
             inner,
             e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, 1));

@@ -5,7 +5,6 @@ using System.Globalization;
 using System.IO.Compression;
 using System.Text;
 using Polyblk.Compare.Methods;
-using Polyblk.Core.Interop;
 using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
