@@ -7,9 +7,9 @@ namespace Polyblk.Compare.Methods;
 
 /// <summary>The daemon, started and, for a restart test, killed and started again.</summary>
 /// <param name="file">The file that it serves.</param>
-/// <param name="export">Its export option.</param>
+/// <param name="exports">Its options of what is exported, and how it is reached.</param>
 /// <param name="isReady">Whether it serves.</param>
-internal sealed class StorageDaemonProcess(string file, string export, IReadOnlyList<int> cpus, Func<bool> isReady) : IAsyncDisposable
+internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> exports, IReadOnlyList<int> cpus, Func<bool> isReady) : IAsyncDisposable
 {
     public const string Program = "qemu-storage-daemon";
 
@@ -70,7 +70,7 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
 
     private string[] Command(string mode) =>
     [
-        Program, "--object", "iothread,id=io", "--blockdev", $"driver=file,node-name=drive,filename={file},{mode}", "--export", export,
+        Program, "--object", "iothread,id=io", "--blockdev", $"driver=file,node-name=drive,filename={file},{mode}", .. exports,
     ];
 
     private async Task<bool> WaitAsync(ChildProcess child, CancellationToken cancellation)
@@ -96,4 +96,24 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
             throw;
         }
     }
+}
+
+/// <summary>A daemon that is reached by a socket. What it leaves of the socket when it is killed is removed, so that its next start is seen.</summary>
+internal sealed class SocketOfStorageDaemon(StorageDaemonProcess daemon, string socketPath, LoadEndpoint endpoint) : IRunningMethod, IRestartable
+{
+    public LoadEndpoint Endpoint => endpoint;
+
+    public IReadOnlyList<int> ProcessIds => daemon.ProcessIds;
+
+    public IReadOnlyList<string> Commands => [daemon.CommandLine];
+
+    public async Task KillAsync()
+    {
+        await daemon.KillAsync().ConfigureAwait(false);
+        File.Delete(socketPath);
+    }
+
+    public Task StartAgainAsync(CancellationToken cancellation) => daemon.StartAsync(cancellation);
+
+    public ValueTask DisposeAsync() => daemon.DisposeAsync();
 }
