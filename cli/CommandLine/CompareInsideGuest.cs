@@ -40,13 +40,13 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     /// <summary>Runs it and returns the inner program's exit code.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="ownOptions">The options that are about machines: not for the inner program.</param>
-    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions)
+    /// <param name="interruption">Is handed on to the inner program.</param>
+    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions, Interruption interruption)
     {
         (string? outDirectory, string? jsonFile) = (parsed.GetValue<string?>("--out"), parsed.GetValue<string?>("--json"));
         MachineCache.OnProgress = terminal.Note;
         try
         {
-            using var interruption = new Interruption();
             string command = InnerCommand(parsed, ownOptions, out IReadOnlyList<string> jobFiles);
             using ScratchImage? image = parsed.GetValue<string?>("--dir") is string place ? ScratchImage.Create(place, MembersOfImage * (parsed.GetValue<long?>("--member-size") ?? DefaultMemberBytes)) : null;
             GuestBuilder builder = Describe(command, jobFiles, image);

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Polyblk.Compare.Results;
 
 namespace Polyblk.Cli.Process.Tests;
@@ -5,6 +6,9 @@ namespace Polyblk.Cli.Process.Tests;
 public sealed class CompareTests : IDisposable
 {
     private const int SigInt = 2;
+    private const int SigTerm = 15;
+    private const int SigCont = 18;
+    private const int SigStop = 19;
 
     private readonly PolyblkSandbox _sandbox = new();
 
@@ -61,8 +65,10 @@ public sealed class CompareTests : IDisposable
         Assert.Equal(["qemu-storage-daemon"], results.Method(ids[1]).Needs.Programs);
     }
 
-    [Fact]
-    public async Task BrokenOffItLeavesNothingBehindAndKeepsWhatItMeasured()
+    [Theory]
+    [InlineData(SigInt)]
+    [InlineData(SigTerm, SigTerm)] // what timeout(1) does: its child, then the child's group
+    public async Task BrokenOffItLeavesNothingBehindAndKeepsWhatItMeasured(params int[] signals)
     {
         string file = _sandbox.PathOf("results.json");
         string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
@@ -72,14 +78,42 @@ public sealed class CompareTests : IDisposable
         Assert.True(
             SpinWait.SpinUntil(() => Directory.EnumerateFiles(scratch, "*.sock", SearchOption.AllDirectories).Any(), TimeSpan.FromSeconds(60)),
             "no target was started");
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigInt));
+        Assert.All(signals, signal => Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, signal)));
         Assert.True(compare.WaitForExit(TimeSpan.FromSeconds(60)), "compare did not end");
         Assert.Equal(130, compare.ExitCode);
         Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
         Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
         Assert.True(results.Interrupted);
         Assert.Contains("Broken off", await output, StringComparison.Ordinal);
-        Assert.DoesNotContain(Directory.EnumerateDirectories("/proc"), d => CommandLineOf(d).Contains(scratch, StringComparison.Ordinal));
+        Assert.Empty(UsersOf(scratch));
+    }
+
+    /// <summary>A target that stands still keeps the orderly end waiting.</summary>
+    [Fact]
+    public async Task AskedASecondTimeItEndsAtOnceAndItsFilesAreRemovedAllTheSame()
+    {
+        string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
+        using System.Diagnostics.Process compare = _sandbox.Start(
+            ["compare", "--methods", "qemu-storage-daemon-drive", "--rounds", "500", "--runtime", "0.1", "--member-size", "32MiB", "--dir", scratch]);
+        int daemon = 0;
+        Assert.True(SpinWait.SpinUntil(() => (daemon = UsersOf(scratch).FirstOrDefault()) != 0, TimeSpan.FromSeconds(60)), "no target was started");
+        try
+        {
+            Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(daemon, SigStop));
+            Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
+            await Task.Delay(TimeSpan.FromSeconds(2));
+            Assert.False(compare.HasExited);
+            Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
+            Assert.True(compare.WaitForExit(TimeSpan.FromSeconds(5)), "compare did not end");
+            Assert.Equal(128 + SigTerm, compare.ExitCode);
+            Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
+        }
+        finally
+        {
+            Polyblk.Cli.Interop.Native.Kill(daemon, SigCont);
+        }
+
+        Assert.True(SpinWait.SpinUntil(() => !UsersOf(scratch).Any(), TimeSpan.FromSeconds(20)), "its target did not end with it");
     }
 
     [Fact]
@@ -161,6 +195,12 @@ public sealed class CompareTests : IDisposable
         RestartTest test = Assert.Single(results.Restarts, r => r.Method == id);
         Assert.True(test is { GapMs: > 0, IoErrors: 0, Verification: Verification.Passed }, $"{id}: {test.Detail}");
     }
+
+    /// <summary>Processes that were given a path in a folder, other than the comparison itself.</summary>
+    private static IEnumerable<int> UsersOf(string folder) =>
+        from process in Directory.EnumerateDirectories("/proc")
+        where CommandLineOf(process).Contains(folder + "/", StringComparison.Ordinal)
+        select int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture);
 
     private static string CommandLineOf(string process)
     {

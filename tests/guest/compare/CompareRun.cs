@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Text;
 using Polyblk.Compare.Results;
 using Polyblk.GuestRig;
 
@@ -26,6 +28,9 @@ internal sealed class CompareRun : IDisposable
     /// <summary>Where it makes temporary files; null for the usual place.</summary>
     public string? TemporaryFolder { get; init; }
 
+    /// <summary>Words of its output at which it gets SIGTERM, twice at once; null for never.</summary>
+    public string? TerminateAt { get; init; }
+
     /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
     public Task StartAsync(params string[] arguments) => RunAsync(["compare", "--out", _folder, .. arguments]);
 
@@ -51,7 +56,7 @@ internal sealed class CompareRun : IDisposable
         }
 
         using Process process = Process.Start(start)!;
-        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        Task<string> output = ReadAsync(process);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         using var limit = new CancellationTokenSource(s_patience);
         try
@@ -69,6 +74,24 @@ internal sealed class CompareRun : IDisposable
         }
 
         ExitCode = process.ExitCode;
+    }
+
+    private async Task<string> ReadAsync(Process process)
+    {
+        var text = new StringBuilder();
+        bool isTold = TerminateAt is null;
+        while (await process.StandardOutput.ReadLineAsync() is string line)
+        {
+            text.AppendLine(line);
+            if (!isTold && line.Contains(TerminateAt!, StringComparison.Ordinal))
+            {
+                isTold = true;
+                string pid = process.Id.ToString(CultureInfo.InvariantCulture);
+                TestPrograms.Run("sh", "-c", $"kill -TERM {pid}; kill -TERM {pid}");
+            }
+        }
+
+        return text.ToString();
     }
 
     /// <summary>The recorded results, read as any reader would, with all checks.</summary>
