@@ -220,7 +220,8 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         Active[][] turns = [.. _active.GroupBy(a => a.Turn).Select(g => g.ToArray())];
         for (int round = 0; round < plan.Rounds; round++)
         {
-            foreach (Active[] turn in Rotated(turns, round))
+            // Each begins with another turn, and with the one that has the drives already: its server, or its virtual machine, need not start again.
+            foreach (Active[] turn in Rotated(turns, (turns.Length - 1) * (round + 1)))
             {
                 foreach (Workload workload in Measured)
                 {

@@ -11,6 +11,9 @@ internal sealed class CompareRun : IDisposable
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(15);
 
+    /// <summary>Options of a comparison that is as short as can be.</summary>
+    public static IReadOnlyList<string> Short { get; } = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "32MiB"];
+
     private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-compare-test-").FullName;
 
     /// <summary>What it printed, both streams.</summary>
@@ -43,8 +46,9 @@ internal sealed class CompareRun : IDisposable
             RedirectStandardError = true,
             WorkingDirectory = _folder,
         };
-        // Under emulation a start takes two thirds of the time without the profile that longer runs profit from.
+        // Under emulation a start takes half the time without the profile and the second compilation that longer runs profit from.
         start.Environment["DOTNET_TieredPGO"] = "0";
+        start.Environment["DOTNET_TC_CallCountThreshold"] = "400";
         if (ProgramFolder is not null)
         {
             start.Environment["PATH"] = $"{ProgramFolder}:{Environment.GetEnvironmentVariable("PATH")}";
@@ -96,6 +100,21 @@ internal sealed class CompareRun : IDisposable
 
     /// <summary>The recorded results, read as any reader would, with all checks.</summary>
     public Task<Comparison> ReadAsync() => ComparisonFile.ReadAsync(PathOf("results.json"));
+
+    /// <summary>Each method has sound figures of every workload.</summary>
+    public void AssertMeasured(Comparison comparison, params string[] ids)
+    {
+        foreach (string id in ids)
+        {
+            MethodFacts method = comparison.Method(id);
+            Assert.True(method is { Available: true, Verification: Verification.Passed }, $"{id}: {method.Reason ?? method.VerificationDetail}\n{Text}");
+            foreach (WorkloadFacts workload in comparison.Workloads)
+            {
+                MeasuredRun measured = Assert.Single(comparison.Runs, r => r.Method == id && r.Workload == workload.Name);
+                Assert.True(measured is { Iops: > 0, Errors: 0 }, $"{id}, {workload.Name}: {measured}");
+            }
+        }
+    }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 }
