@@ -123,7 +123,10 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
     {
         string name = $"pbc{Environment.ProcessId}";
         var server = new PolyblkServer(
-            program, "vduse", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{queues}"])]);
+            program, "vduse", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{queues}"])])
+        {
+            VduseName = name,
+        };
         return new PolyblkMethod(
             KnownFacts.Frontend("vduse", "virtio", $"vduse, virtio_vdpa, {LevelTitle}", Vantage.Host, isMultiQueue: true),
             $"polyblk serving the {LevelTitle} volume through VDUSE, attached to this host by virtio_vdpa",

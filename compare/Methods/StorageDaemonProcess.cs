@@ -23,6 +23,9 @@ internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> ex
 
     public string CommandLine { get; private set; } = string.Empty;
 
+    /// <summary>Told the command before it is started.</summary>
+    public Action<IReadOnlyList<string>>? OnStart { get; init; }
+
     /// <summary>Whether it is installed.</summary>
     public static MethodAvailability CheckHost() => ProgramPath.TryFind(Program) is not null
         ? MethodAvailability.Yes
@@ -35,6 +38,7 @@ internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> ex
         string trouble = string.Empty;
         foreach (string mode in _mode is null ? s_modes : [_mode])
         {
+            OnStart?.Invoke(Command(mode));
             ChildProcess child = ChildProcess.Start(Command(mode), cpus);
             if (await WaitAsync(child, cancellation).ConfigureAwait(false))
             {
