@@ -79,7 +79,7 @@ internal static class WorkloadCharts
         kinds = [.. kinds.Where(k => known.Any(r => k.Of(r) is not null))];
         string what = kinds.Length == 2 ? "Context switches and notifications" : kinds[0].Part.Title == "notifications" ? "Notifications" : "Context switches";
         return new BarChart(
-            $"{id}-interruptions", $"{what} for a request (less is better)", workload.Title, "for a request", [.. kinds.Select(k => k.Part)],
+            $"{id}-interruptions", $"{what} (less is better)", workload.Title, "for a request", [.. kinds.Select(k => k.Part)],
             [.. known.Select(r => new Bar(comparison.TitleOf(r.Method), r.Method.Id, [.. kinds.Select(k => FigureOf(k.Of(r)))]))]);
     }
 

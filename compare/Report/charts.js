@@ -10,10 +10,11 @@
 (() => {
   'use strict';
 
-  const FONT = 'Arial, Liberation Sans, Helvetica, sans-serif';
+  const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, sans-serif'; // the page's, without quotes
   const SIZE = 12.5;
   const LINE = 16;
   const NARROW = 470;
+  const ICON = 12; // of a legend whose names have no lines
   const MARKERS = ['circle', 'rect', 'triangle', 'diamond'];
   const DASHES = ['solid', 'dashed', 'dotted', [8, 3, 2, 3]];
   const PATTERNS = {
@@ -45,7 +46,7 @@
   function withSpread(figure, unit) {
     const median = `${exact(figure.median)}${unit ? ` ${unit}` : ''}`;
     if (figure.rounds < 2) return median;
-    const spread = figure.median > 0 ? `, spread ${Math.round(100 * (figure.highest - figure.lowest) / figure.median)} %` : '';
+    const spread = figure.median > 0 ? `, spread ${Math.round(100 * (figure.highest - figure.lowest) / figure.median)}\u00a0%` : '';
     return `${median} (${exact(figure.lowest)}–${exact(figure.highest)} in ${figure.rounds} rounds${spread})`;
   }
 
@@ -134,9 +135,9 @@
     };
   }
 
-  /** A legend along the bottom that names can be clicked in, and the height that it takes. */
-  function legend(names, titles, width, selected) {
-    const itemWidth = 24, between = 5, gap = 12, most = width - itemWidth - between - 4;
+  /** A legend whose names can be clicked in, and the height that it takes. Its place is set by `top`. */
+  function legend(names, titles, width, selected, itemWidth = 24) {
+    const between = 5, gap = 12, most = width - itemWidth - between - 4;
     const shown = new Map(names.map((name, i) => [name, clip(titles[i], most)]));
     let lines = 1, used = 0;
     for (const title of shown.values()) {
@@ -148,10 +149,10 @@
       used += (used > 0 ? gap : 0) + needed;
     }
     return {
-      height: lines * (LINE + gap) - gap + 4,
+      height: lines * (LINE + gap),
       option: {
-        type: 'plain', orient: 'horizontal', left: 0, bottom: 2, width, padding: 0, itemGap: gap, itemWidth, itemHeight: 11, data: names, selected,
-        formatter: name => shown.get(name) ?? name, textStyle: text(), inactiveColor: ink('line'), inactiveBorderColor: ink('line'),
+        type: 'plain', orient: 'horizontal', left: 0, width, padding: 0, itemGap: gap, itemWidth, itemHeight: 11, data: names, selected,
+        formatter: name => shown.get(name) ?? name, textStyle: { ...text(), lineHeight: LINE }, inactiveColor: ink('line'), inactiveBorderColor: ink('line'),
         lineStyle: { inactiveColor: ink('line') },
       },
     };
@@ -163,14 +164,13 @@
    * Rows with names, figures to the right of a zero line, and a label behind each: the frame of horizontal charts. Where there is room the
    * names are a column at the left; on a narrow screen each stands above its bar.
    */
-  function frame(titles, labels, view, { unit, bottom, barHeight, max }) {
+  function frame(titles, rows, view, { unit, bottom, barHeight, max }) {
     const isNarrow = view.width < NARROW;
-    const right = Math.ceil(Math.max(0, ...labels.map(l => widthOf(l)))) + 14;
-    const column = isNarrow ? 0 : Math.min(Math.ceil(Math.max(0, ...titles.map(t => widthOf(t)))) + 1, Math.floor(view.width * 0.36));
-    const lines = titles.map(t => wrap(t, isNarrow ? view.width - 4 : column));
+    const column = isNarrow ? 0 : Math.min(Math.ceil(Math.max(0, ...titles.map(t => widthOf(t)))) + 1, Math.floor(view.width * 0.4));
+    const lines = titles.map(t => wrap(t, isNarrow ? view.width - 8 : column));
     const most = Math.max(1, ...lines.map(l => l.length));
     const row = isNarrow ? 2 * (most * LINE + 3) + barHeight - (most - 1) * 10 : Math.max(barHeight + 13, most * LINE + 8);
-    const left = isNarrow ? 2 : column + 10;
+    const left = isNarrow ? 6 : column + 10, right = roomForLabels(rows, view.width - left);
     const below = 24 + (unit ? 20 : 0) + bottom;
     const top = view.top + (isNarrow ? 4 : 2) + (max === undefined ? 0 : 18);
     return {
@@ -185,11 +185,21 @@
           },
         },
         xAxis: {
-          type: 'value', min: 0, max: max === undefined ? undefined : extent => Math.max(extent.max, max), splitNumber: Math.max(2, Math.floor((view.width - left - right) / 85)),
+          type: 'value', min: 0, max: max === undefined ? undefined : extent => Math.max(extent.max, max), splitNumber: Math.max(2, Math.floor((view.width - left - right) / 60)),
           name: unit, nameLocation: 'middle', nameGap: 26, nameTextStyle: text('muted', 12), axisLabel: { ...text('muted', 12), formatter: tick, hideOverlap: true }, splitLine: gridLines,
         },
       },
     };
+  }
+
+  /** What must be free at the right so that the label behind each bar has its place; the axis ends at the longest bar or farther out. */
+  function roomForLabels(rows, width) {
+    const longest = Math.max(...rows.map(r => r.end), 0);
+    const needed = rows.map(r => {
+      const share = longest > 0 && !r.isAtEdge ? r.end / longest : 1, label = widthOf(r.label) + 12;
+      return share > 0 ? (label - width * (1 - share)) / share : 0;
+    });
+    return Math.ceil(Math.min(Math.max(16, ...needed), width / 2));
   }
 
   /** What stands on a row besides its bar: the range of the rounds, and the label behind all of it. */
@@ -201,7 +211,7 @@
         const stroke = { stroke: ink('ink'), lineWidth: 1.5, fill: 'none' };
         const line = (x1, y1, x2, y2) => ({ type: 'line', shape: { x1, y1, x2, y2 }, style: stroke });
         const children = [{
-          type: 'text', x: x(row.end) + 8, y, style: { text: row.label, fill: ink('ink'), font: `${SIZE}px ${FONT}`, align: 'left', verticalAlign: 'middle' },
+          type: 'text', x: (row.isAtEdge ? params.coordSys.x + params.coordSys.width : x(row.end)) + 8, y, style: { text: row.label, fill: ink('ink'), font: `${SIZE}px ${FONT}`, align: 'left', verticalAlign: 'middle' },
         }];
         if (row.range) {
           const [from, to] = row.range.map(x);
@@ -232,19 +242,19 @@
       };
     });
     const names = chart.parts.map(p => p.title);
-    const key = isStacked ? legend(names, names, view.width, selection(names, n => view.off.has(n))) : undefined;
+    const key = isStacked ? legend(names, names, view.width, selection(names, n => view.off.has(n)), ICON) : undefined;
     const barHeight = view.width < NARROW ? 13 : 17;
-    const { height, option } = frame(rows.map(b => b.title), annotated.map(a => a.label), view, {
+    const { height, option } = frame(rows.map(b => b.title), annotated, view, {
       unit: chart.unit, barHeight, bottom: key ? key.height + 8 : 0, max: chart.mark?.value,
     });
     Object.assign(option, base(chart, view, `${rows.map((b, i) => `${b.title}: ${annotated[i].label}`).join('; ')}. Unit: ${chart.unit}.`));
-    if (key) option.legend = key.option;
+    if (key) option.legend = { ...key.option, top: height - key.height };
     option.series = chart.parts.map((part, i) => ({
       type: 'bar', name: part.title, stack: isStacked ? 'all' : undefined, barWidth: barHeight, cursor: 'default', emphasis: { disabled: true }, itemStyle: { color: ink(part.ink) },
-      data: rows.map(b => ({ value: b.parts[i]?.median ?? 0, itemStyle: { color: ink(barInk(b, part, isStacked)) } })),
+      data: rows.map(b => ({ value: b.parts[i]?.median || null, itemStyle: { color: ink(barInk(b, part, isStacked)) } })),
       markLine: i > 0 || !chart.mark ? undefined : {
         silent: true, symbol: 'none', data: [{ xAxis: chart.mark.value }], lineStyle: { color: ink('muted'), type: 'dashed', width: 1 },
-        label: { ...text('muted', 12), formatter: () => chart.mark.title, distance: 4 },
+        label: { ...text('muted', 12), formatter: () => chart.mark.title, position: 'start', distance: 4 },
       },
     }));
     option.series.push(annotations(annotated));
@@ -260,6 +270,13 @@
 
   const barInk = (bar, part, isStacked) => bar.ink ?? (isStacked ? part.ink : methods.get(bar.method)?.ink ?? part.ink);
 
+  /** The next number of 1, 2 and 5 times a power of ten above or below a value; undefined when there is none. */
+  function nice(value, direction) {
+    if (!Number.isFinite(value)) return undefined;
+    const power = 10 ** Math.floor(Math.log10(value)), steps = [1, 2, 5, 10].map(s => s * power);
+    return direction > 0 ? steps.find(s => s >= value) : steps.findLast(s => s <= value);
+  }
+
   /** Latency over percentiles, a line for each method. The legend switches methods, in all charts. */
   function latencies(chart, view) {
     const ids = chart.lines.map(l => l.method), isNarrow = view.width < NARROW;
@@ -268,15 +285,15 @@
     const names = lines.map(l => l.method), titles = names.map(n => methods.get(n).title);
     const key = legend(names, titles, view.width, selection(names, n => hidden.has(n)));
     const values = chart.lines.filter(isOn).flatMap(l => l.us).filter(f => f).map(f => f.median);
-    const left = Math.ceil(Math.max(...[...values, 1].map(v => widthOf(tick(10 ** Math.ceil(Math.log10(v))), 12)))) + 26;
-    const top = view.top + 8, plot = isNarrow ? 230 : 270, below = 30 + key.height + 10;
+    const left = Math.ceil(Math.max(...[...values, 1].map(v => widthOf(tick(nice(v, 1)), 12)))) + 30;
+    const top = view.top + 8, plot = isNarrow ? 230 : 270, below = 40 + key.height;
     const option = {
       ...base(chart, view, lines.filter(isOn).map(l => `${methods.get(l.method).title}: ${chart.percentiles.map((p, i) => (l.us[i] ? `${p} ${short(l.us[i].median)}` : '')).filter(s => s).join(', ')}`).join('; ') + '. Unit: µs.'),
-      grid: { left, right: 16, top, bottom: below, outerBoundsMode: 'none' },
-      legend: key.option,
+      grid: { left, right: 26, top, bottom: below, outerBoundsMode: 'none' },
+      legend: { ...key.option, top: top + plot + 40 },
       xAxis: { type: 'category', data: chart.percentiles, boundaryGap: false, axisLine, axisTick: { show: false }, axisLabel: { ...text(), interval: 0, margin: 10 } },
       yAxis: {
-        type: 'log', name: 'latency, µs', nameLocation: 'middle', nameGap: left - 14, nameTextStyle: text('muted', 12), axisLabel: { ...text('muted', 12), formatter: tick },
+        type: 'log', min: nice(Math.min(...values, Infinity), -1), max: nice(Math.max(...values, -Infinity), 1), name: 'latency, µs', nameLocation: 'middle', nameGap: left - 18, nameTextStyle: text('muted', 12), axisLabel: { ...text('muted', 12), formatter: tick, hideOverlap: true },
         splitLine: gridLines, minorTick: { show: false },
       },
       series: lines.map(line => {
@@ -303,24 +320,23 @@
   /** Ratios to the baseline: a bar for the mean over the workloads, a dot for each workload, its marker for the kind of workload. */
   function ratios(chart, view) {
     const rows = chart.rows.filter(r => !hidden.has(r.method)), title = row => methods.get(row.method).title;
-    const patterns = [...new Set(chart.workloads.map(w => w.pattern))], mean = 'geometric mean';
-    const names = [mean, ...patterns], key = legend(names, names, view.width, selection(names, n => view.off.has(n)));
+    const patterns = [...new Set(chart.workloads.map(w => w.pattern))], mean = 'geometric mean, the figure at the right';
+    const names = [mean, ...patterns], key = legend(names, names, view.width, selection(names, n => view.off.has(n)), ICON);
     const color = row => (row.remark ? 'unsound' : methods.get(row.method).ink);
     const annotated = rows.map(row => ({
-      label: row.mean === undefined ? (row.remark ? `(${row.remark})` : '') : row.mean.toFixed(2),
-      end: Math.max(row.mean ?? 0, ...row.ratios.map(f => f?.median ?? 0)),
+      label: row.mean === undefined ? '–' : row.mean.toFixed(2), end: Math.max(row.mean ?? 0, ...row.ratios.map(f => f?.median ?? 0)), isAtEdge: true,
     }));
     const barHeight = view.width < NARROW ? 13 : 17;
-    const { height, option } = frame(rows.map(title), annotated.map(a => a.label), view, { unit: chart.subject, barHeight, bottom: key.height + 8, max: 1 });
-    Object.assign(option, base(chart, view, rows.map((r, i) => `${title(r)}: ${annotated[i].label || 'no mean'}`).join('; ') + '. Geometric means over the workloads.'));
-    option.legend = key.option;
+    const { height, option } = frame(rows.map(r => title(r) + (r.remark ? ` (${r.remark})` : '')), annotated, view, { unit: chart.subject, barHeight, bottom: key.height + 8, max: 1 });
+    Object.assign(option, base(chart, view, rows.map((r, i) => `${title(r)}: ${annotated[i].label}`).join('; ') + '. Geometric means over the workloads.'));
+    option.legend = { ...key.option, top: height - key.height };
     option.series = [
       {
         type: 'bar', name: mean, barWidth: barHeight, cursor: 'default', emphasis: { disabled: true }, itemStyle: { color: ink('muted'), opacity: 0.45 },
-        data: rows.map(r => ({ value: r.mean ?? 0, itemStyle: { color: ink(color(r)), opacity: 0.45 } })),
+        data: rows.map(r => ({ value: r.mean ?? null, itemStyle: { color: ink(color(r)), opacity: 0.45 } })),
         markLine: {
           silent: true, symbol: 'none', data: [{ xAxis: 1 }], lineStyle: { color: ink('muted'), type: 'dashed', width: 1 },
-          label: { ...text('muted', 12), formatter: () => 'baseline', distance: 4 },
+          label: { ...text('muted', 12), formatter: () => 'baseline', position: 'start', distance: 4 },
         },
       },
       ...patterns.map(pattern => ({
@@ -418,7 +434,7 @@
       button.addEventListener('click', () => toggle(method.id));
       switches.append(button);
     }
-    const all = element('button', 'switch all', 'all');
+    const all = element('button', 'switch all', 'all on');
     all.type = 'button';
     all.addEventListener('click', () => {
       hidden.clear();

@@ -218,20 +218,27 @@ public sealed class BrowserTests
     /// <summary>Puts the mouse on a row (or, of lines, in the middle) of a chart and returns what its tooltip says.</summary>
     private static async Task<string> HoverAsync(Chromium browser, string chart, int row = 1)
     {
-        await browser.EvaluateAsync($"document.getElementById('{chart}').scrollIntoView({{ block: 'center', behavior: 'instant' }})");
         string[] at = (await browser.EvaluateAsync($$"""
             (() => {
-              const box = document.getElementById('{{chart}}').getBoundingClientRect();
-              const bars = [...document.querySelectorAll('#{{chart}} path')].filter(p => /^var\(--(m\d|bare|peer|unsound|target|load)\)$/.test(p.getAttribute('fill')) && p.getBoundingClientRect().height > 12);
-              const r = bars[{{row}}]?.getBoundingClientRect() ?? box;
-              return r === box ? (box.left + box.width / 2) + ' ' + (box.top + 100) : (r.left + 3) + ' ' + (r.top + r.height / 2);
+              const box = document.getElementById('{{chart}}');
+              const bars = [...box.querySelectorAll('path')].filter(p => /^var\(--(m\d|bare|peer|unsound|target|load)\)$/.test(p.getAttribute('fill')) && p.getBoundingClientRect().height > 12);
+              const bar = bars[{{row}}];
+              (bar ?? box).scrollIntoView({ block: 'center', behavior: 'instant' });
+              const r = (bar ?? box).getBoundingClientRect();
+              return bar ? (r.left + 3) + ' ' + (r.top + r.height / 2) : (r.left + r.width / 2) + ' ' + (r.top + 100);
             })()
             """)).Split(' ');
         (double x, double y) = (double.Parse(at[0], CultureInfo.InvariantCulture), double.Parse(at[1], CultureInfo.InvariantCulture));
-        await browser.MoveMouseAsync(x, y - 1);
-        await browser.MoveMouseAsync(x, y);
-        await browser.WaitAsync($"document.querySelector('#{chart} .tip')?.innerText.length > 0");
-        return await browser.EvaluateAsync($"document.querySelector('#{chart} .tip').textContent");
+        string tip = string.Empty;
+        for (int i = 0; i < 100 && tip.Length == 0; i++)
+        {
+            // A browser that is still scrolling does not know what is under the mouse.
+            await browser.MoveMouseAsync(x, y - (i % 2));
+            await Task.Delay(50);
+            tip = await browser.EvaluateAsync($"document.querySelector('#{chart} .tip')?.textContent");
+        }
+
+        return tip;
     }
 
     private static async Task CheckAsync(Chromium browser, string name, int width, bool isDark)
