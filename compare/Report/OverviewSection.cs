@@ -23,26 +23,27 @@ internal static class OverviewSection
         return Html.Of($"""
             <p>Requests per second for random patterns, bytes per second for sequential ones; more is better. Ratios are taken within each round and then summarized by their median.</p>
             <div class="switches" id="switches" role="group" aria-label="Methods shown in the charts"></div>
-            <div class="charts">
-            {charts.Add(Chart(comparison, workloads, byKey, baseline))}
-            </div>
+            {(Chart(comparison, workloads, byKey, baseline) is { } chart ? Html.Of($"<div class=\"charts\">{charts.Add(chart)}</div>") : Html.Empty)}
             {table}
             """);
     }
 
-    private static RatioChart Chart(Comparison comparison, WorkloadFacts[] workloads, Dictionary<(string, string), ComparedRow> byKey, string baseline)
+    private static RatioChart? Chart(Comparison comparison, WorkloadFacts[] workloads, Dictionary<(string, string), ComparedRow> byKey, string baseline)
     {
-        IEnumerable<RatioRow> rows = from method in comparison.Methods
-                                     let own = workloads.Select(w => byKey.GetValueOrDefault((method.Id, w.Name))).ToArray()
-                                     where own.Any(r => r?.Ratio is not null)
-                                     select new RatioRow(
-                                         method.Id,
-                                         own.All(r => r is { IsSound: true, Ratio.Median: > 0 }) ? Math.Exp(own.Average(r => Math.Log(r!.Ratio!.Value.Median))) : null,
-                                         [.. own.Select(r => r?.Ratio is { } ratio ? Figure.Of(ratio) : null)],
-                                         own.FirstOrDefault(r => r is { IsSound: false }) is { } unsound ? Parts.Flaw(unsound) : null);
-        return new RatioChart(
+        RatioRow[] rows =
+        [
+            .. from method in comparison.Methods
+               let own = workloads.Select(w => byKey.GetValueOrDefault((method.Id, w.Name))).ToArray()
+               where own.Any(r => r?.Ratio is not null)
+               select new RatioRow(
+                   method.Id,
+                   own.All(r => r is { IsSound: true, Ratio.Median: > 0 }) ? Math.Exp(own.Average(r => Math.Log(r!.Ratio!.Value.Median))) : null,
+                   [.. own.Select(r => r?.Ratio is { } ratio ? Figure.Of(ratio) : null)],
+                   own.FirstOrDefault(r => r is { IsSound: false }) is { } unsound ? Parts.Flaw(unsound) : null),
+        ];
+        return rows.Length == 0 ? null : new RatioChart(
             "overview-chart", "All workloads against the baseline (more is better)", $"ratio to {baseline}", baseline,
-            [.. workloads.Select(w => new RatioWorkload(w.Title, Figures.Pattern(w.Pattern)))], [.. rows]);
+            [.. workloads.Select(w => new RatioWorkload(w.Title, Figures.Pattern(w.Pattern)))], rows);
     }
 
     private static Html Name(Comparison comparison, MethodFacts method, IReadOnlyList<ComparedRow> rows)

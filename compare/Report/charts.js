@@ -20,6 +20,7 @@
   const PATTERNS = {
     'random read': 'circle', 'random write': 'triangle', 'random mixed': 'pin', 'sequential read': 'rect', 'sequential write': 'diamond', custom: 'roundRect',
   };
+  const MOST_LINES_OF_A_NAME = 3;
   const MOST_LINES_OF_A_TIP = 14;
   const SAVED_WIDTH = 720;
   const PRINTED_WIDTH = 640;
@@ -77,6 +78,9 @@
     }
     return [...lines, line];
   }
+
+  /** Not more lines than these; the last one says that there were more. */
+  const atMost = (count, lines) => (lines.length <= count ? lines : [...lines.slice(0, count - 1), `${lines[count - 1].slice(0, -1)}…`]);
 
   /** A text that is no wider than a width. */
   function clip(text, width) {
@@ -167,12 +171,13 @@
   function frame(titles, rows, view, { unit, bottom, barHeight, max }) {
     const isNarrow = view.width < NARROW;
     const column = isNarrow ? 0 : Math.min(Math.ceil(Math.max(0, ...titles.map(t => widthOf(t)))) + 1, Math.floor(view.width * 0.4));
-    const lines = titles.map(t => wrap(t, isNarrow ? view.width - 8 : column));
-    const most = Math.max(1, ...lines.map(l => l.length));
-    const row = isNarrow ? 2 * (most * LINE + 3) + barHeight - (most - 1) * 10 : Math.max(barHeight + 13, most * LINE + 8);
+    const lines = titles.map(t => atMost(MOST_LINES_OF_A_NAME, wrap(t, isNarrow ? view.width - 8 : column)));
+    const most = Math.max(1, ...lines.map(l => l.length)), name = most * LINE;
+    const row = isNarrow ? barHeight + name + 17 : Math.max(barHeight + 13, name + 8);
     const left = isNarrow ? 6 : column + 10, right = roomForLabels(rows, view.width - left);
     const below = 24 + (unit ? 20 : 0) + bottom;
-    const top = view.top + (isNarrow ? 4 : 2) + (max === undefined ? 0 : 18);
+    const aboveFirst = isNarrow ? Math.max(0, barHeight / 2 + 3 + name - row / 2) : 0;
+    const top = view.top + 2 + aboveFirst + (max === undefined ? 0 : 18);
     return {
       height: top + Math.max(1, titles.length) * row + below,
       option: {
@@ -186,7 +191,7 @@
         },
         xAxis: {
           type: 'value', min: 0, max: max === undefined ? undefined : extent => Math.max(extent.max, max), splitNumber: Math.max(2, Math.floor((view.width - left - right) / 60)),
-          name: unit, nameLocation: 'middle', nameGap: 26, nameTextStyle: text('muted', 12), axisLabel: { ...text('muted', 12), formatter: tick, hideOverlap: true }, splitLine: gridLines,
+          name: clip(unit, view.width - left - right), nameLocation: 'middle', nameGap: 26, nameTextStyle: text('muted', 12), axisLabel: { ...text('muted', 12), formatter: tick, hideOverlap: true }, splitLine: gridLines,
         },
       },
     };

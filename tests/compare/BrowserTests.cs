@@ -140,6 +140,12 @@ public sealed class BrowserTests
             """)).Split(' ');
         await browser.ClickAsync(double.Parse(at[0], CultureInfo.InvariantCulture), double.Parse(at[1], CultureInfo.InvariantCulture));
         await browser.WaitAsync($"{Drawn} && ({Bars} + ' ' + {Lines}) === '{before}'");
+
+        // Without any method nothing breaks, and one button brings all back.
+        await browser.EvaluateAsync("document.querySelectorAll('#switches [data-method]').forEach(b => b.click())");
+        await browser.WaitAsync($"{Drawn} && {Bars} === 0 && {Lines} === 0");
+        await browser.EvaluateAsync("document.querySelector('#switches .all').click()");
+        await browser.WaitAsync($"{Drawn} && ({Bars} + ' ' + {Lines}) === '{before}'");
         AssertNoComplaints(browser);
     }
 

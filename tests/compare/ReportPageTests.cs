@@ -15,8 +15,8 @@ public sealed class ReportPageTests
     public void It_asks_the_network_for_nothing_and_runs_only_its_own_scripts()
     {
         string page = HtmlReport.Render(ExampleComparison.Make(), Purpose.Vm);
-        Assert.DoesNotContain("@import", page, StringComparison.Ordinal);
-        Assert.DoesNotContain(" src=", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("@import", WithoutLibrary(page), StringComparison.Ordinal);
+        Assert.DoesNotContain(" src=", WithoutLibrary(page), StringComparison.Ordinal);
 
         string policy = System.Net.WebUtility.HtmlDecode(Between(page, "http-equiv=\"Content-Security-Policy\" content=\"", "\"")[0]);
         Assert.StartsWith("default-src 'none'; script-src 'sha256-", policy, StringComparison.Ordinal);
@@ -53,7 +53,7 @@ public sealed class ReportPageTests
             Notes = [Nasty],
         };
         string page = HtmlReport.Render(nasty, Purpose.Vm);
-        Assert.DoesNotContain("<img", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("<img", WithoutLibrary(page), StringComparison.Ordinal);
         Assert.DoesNotContain("<!--", page, StringComparison.Ordinal);
         Assert.Equal(4, page.Split("</script").Length);
         Assert.Contains("&lt;img src=x onerror=alert(1)&gt;", page, StringComparison.Ordinal);
@@ -138,6 +138,8 @@ public sealed class ReportPageTests
         await Assert.ThrowsAsync<ComparisonFormatException>(() => ReportFiles.WriteAsync(ExampleComparison.Make() with { Baseline = "none" }, folder, Purpose.Vm));
         Assert.Equal(3, Directory.GetFiles(folder).Length);
     }
+
+    private static string WithoutLibrary(string page) => page.Replace(PageResources.Library, string.Empty, StringComparison.Ordinal);
 
     private static JsonObject DataOf(string page) => JsonNode.Parse(Between(page, "<script type=\"application/json\" id=\"chart-data\">", "</script>")[0])!.AsObject();
 
