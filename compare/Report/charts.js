@@ -487,12 +487,19 @@
   slots.forEach(addSaving);
   schedule(slots);
 
-  let width = document.body.clientWidth;
+  let width = document.body.clientWidth, isPrinting = false;
   new ResizeObserver(() => {
-    if (document.body.clientWidth === width) return;
+    if (isPrinting || document.body.clientWidth === width) return;
     width = document.body.clientWidth;
     schedule(slots);
   }).observe(document.body);
-  addEventListener('beforeprint', () => slots.forEach(slot => draw(slot, PRINTED_WIDTH)));
-  addEventListener('afterprint', () => schedule(slots));
+  addEventListener('beforeprint', () => {
+    isPrinting = true; // the page may take another width for the paper: that is no reason to draw again
+    waiting.clear();
+    slots.forEach(slot => draw(slot, PRINTED_WIDTH));
+  });
+  addEventListener('afterprint', () => {
+    isPrinting = false;
+    schedule(slots);
+  });
 })();

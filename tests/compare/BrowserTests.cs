@@ -39,7 +39,37 @@ public sealed class BrowserTests
             }
         }
 
+        AssertNoComplaints(browser);
+    }
+
+    [Fact]
+    public async Task It_prints_in_light_with_charts_as_wide_as_the_paper()
+    {
+        string path = await PageAsync("report-print.html", ExampleComparison.Make());
+        await using Chromium browser = await Chromium.StartAsync();
+        await browser.OpenAsync(path, Laptop, 768, isDark: false);
+        await browser.WaitAsync(Drawn);
+        string light = await browser.EvaluateAsync(PageScripts.Colors);
+
+        await browser.OpenAsync(path, Laptop, 768, isDark: true);
+        await browser.WaitAsync(Drawn);
+        string wide = await browser.EvaluateAsync(PageScripts.Widths);
         await browser.PrintAsync(Path.Combine(TestPaths.Artifacts, "report.pdf"));
+        await browser.WaitAsync($"{Drawn} && {PageScripts.Widths} === '{wide}'");
+
+        // The page as the paper shows it: what the browser tells a page before it prints is told here.
+        await browser.ResizeAsync(718, 1000);
+        await browser.SetDarkAsync(true, isPaper: true);
+        await browser.WaitAsync($"{Drawn} && !{PageScripts.Widths}.includes('{wide.Split(' ')[0]}')");
+        await browser.EvaluateAsync("dispatchEvent(new Event('beforeprint'))");
+        await browser.ScreenshotAsync(Path.Combine(TestPaths.Artifacts, "print-whole.png"), isWholePage: true);
+        Assert.Equal(string.Join(' ', Enumerable.Repeat("640", ChartsOfTheExample)), await browser.EvaluateAsync(PageScripts.Widths));
+        foreach (string script in new[] { PageScripts.Overflow, PageScripts.TooWideForPaper, PageScripts.Undrawn, PageScripts.BadCharts })
+            Assert.Equal(string.Empty, await browser.EvaluateAsync(script));
+        string paper = await browser.EvaluateAsync(PageScripts.Colors);
+        string[] methods = [.. light.Split(';').Where(c => c.StartsWith("var(--m", StringComparison.Ordinal))];
+        Assert.NotEmpty(methods);
+        Assert.All(methods.Where(m => !m.StartsWith("var(--muted", StringComparison.Ordinal)), m => Assert.Contains(m, paper, StringComparison.Ordinal));
         AssertNoComplaints(browser);
     }
 

@@ -61,9 +61,10 @@ internal sealed class Chromium : IAsyncDisposable
         await WaitAsync($"document.readyState === 'complete' && location.href === '{new Uri(path).AbsoluteUri}'");
     }
 
-    /// <summary>Turns the system's setting to dark or light while a page is open.</summary>
-    public Task SetDarkAsync(bool isDark) => CallAsync("Emulation.setEmulatedMedia", new()
+    /// <summary>Turns the system's setting to dark or light while a page is open, and shows it as on a screen or on paper.</summary>
+    public Task SetDarkAsync(bool isDark, bool isPaper = false) => CallAsync("Emulation.setEmulatedMedia", new()
     {
+        ["media"] = isPaper ? "print" : string.Empty,
         ["features"] = new JsonArray(new JsonObject { ["name"] = "prefers-color-scheme", ["value"] = isDark ? "dark" : "light" }),
     });
 

@@ -84,6 +84,15 @@ internal static class PageScripts
         })()
         """;
 
+    /// <summary>The widths of the charts' drawings.</summary>
+    public const string Widths = "[...document.querySelectorAll('.chart svg')].map(s => Math.round(s.getBoundingClientRect().width)).join(' ')";
+
+    /// <summary>What is wider than the paper.</summary>
+    public const string TooWideForPaper = """
+        [...document.querySelectorAll('table, pre, figure')].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+          .map(e => e.tagName + ' ' + (e.caption?.textContent ?? '') + ' ' + e.getBoundingClientRect().right).join('\n')
+        """;
+
     /// <summary>The colours that the charts' shapes and words have now, one for each name of a colour.</summary>
     public const string Colors = """
         (() => {

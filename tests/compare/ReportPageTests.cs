@@ -57,7 +57,7 @@ public sealed class ReportPageTests
         Assert.DoesNotContain("<!--", page, StringComparison.Ordinal);
         Assert.Equal(4, page.Split("</script").Length);
         Assert.Contains("&lt;img src=x onerror=alert(1)&gt;", page, StringComparison.Ordinal);
-        Assert.All(DataOf(page)["methods"]!.AsArray(), m => Assert.EndsWith(Nasty, m!["title"]!.ToString(), StringComparison.Ordinal));
+        Assert.All(DataOf(page)["methods"]!.AsArray(), m => Assert.Contains(Nasty, m!["title"]!.ToString(), StringComparison.Ordinal));
     }
 
     [Fact]
