@@ -190,7 +190,7 @@
           },
         },
         xAxis: {
-          type: 'value', min: 0, max: max === undefined ? undefined : extent => Math.max(extent.max, max), splitNumber: Math.max(2, Math.floor((view.width - left - right) / 60)),
+          type: 'value', min: 0, max: rows.every(r => r.end <= max) ? max : undefined, splitNumber: Math.max(2, Math.floor((view.width - left - right) / 60)),
           name: clip(unit, view.width - left - right), nameLocation: 'middle', nameGap: 26, nameTextStyle: text('muted', 12), axisLabel: { ...text('muted', 12), formatter: tick, hideOverlap: true }, splitLine: gridLines,
         },
       },
