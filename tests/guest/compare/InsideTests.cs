@@ -13,7 +13,7 @@ public sealed class InsideTests
     public async Task Inside_a_machine_every_method_has_figures()
     {
         using var run = new CompareRun();
-        await run.StartAsync(["--inside-guest", "--methods", "vhost-user-2q,vhost-user-1q,nbd@,ublk-user-copy,ublk-zero-copy,vduse,qemu-storage-daemon-drive,loop,mdadm", "--workloads", "randwrite", "--for", "container", .. CompareRun.Short]);
+        await run.StartAsync(["--inside-guest", "--methods", "array,vhost-user-2q,vhost-user-1q,nbd@,ublk,vduse,qemu-storage-daemon-drive,loop,mdadm", "--workloads", "randwrite", "--for", "container", .. CompareRun.Short]);
         Assert.True(run.ExitCode == 0, run.Text);
         Comparison comparison = await run.ReadAsync();
 
@@ -22,7 +22,7 @@ public sealed class InsideTests
         Assert.NotEqual(Virtualization.None, comparison.Environment.Virtualization);
         Assert.StartsWith("7.", comparison.Environment.Kernel, StringComparison.Ordinal);
         run.AssertMeasured(
-            comparison, "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host", "ublk-user-copy@host", "vduse-virtio@host",
+            comparison, "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host", "array@host", "ublk-copy@host", "ublk-user-copy@host", "vduse-virtio@host",
             "qemu-storage-daemon-drive@host", "qemu-storage-daemon-vduse-drive@host");
         Assert.Equal("files in memory are always copied", comparison.Method("ublk-zero-copy@host").Reason);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("loop", StringComparison.Ordinal) && m.Verification == Verification.Passed);
