@@ -43,7 +43,7 @@ public sealed class VduseGuestTests
         "filesystems" =>
         [
             "tree", "fstrim-frees", "stop-mounted-reason", "taken-over", "tree-after-hand-over", "other-shape-reason", "other-volume-reason",
-            "taken-over-1", "taken-over-2", "load-over-kills", "tree-after-kills", "fsck", "discard", "tree-xfs", "resized", "write-beyond",
+            "load-waits", "taken-over-after-kill", "load-over-kill", "tree-after-kill", "fsck", "discard", "tree-xfs", "resized", "write-beyond",
             "taken-over-degraded", "told-degraded", "tree-degraded", "tree-written-degraded", "fstrim-degraded", "repair-xfs", "io-errors",
             "disk-nothing-left",
         ],
