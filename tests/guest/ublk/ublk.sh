@@ -198,7 +198,7 @@ volume() {
 
   # All that is written under the crash is read with a drive missing afterwards: parity is right, too, after requests were served twice.
   written="--name=load --filename=/mnt/a/load --rw=randwrite --bsrange=4k-64k --size=3M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
-  fio $written --fallocate=none --thinktime=25000 >/tmp/fio.out 2>&1 &
+  fio $written --fallocate=none --thinktime=40000 >/tmp/fio.out 2>&1 &
   load=$!
   more ${dev#/dev/} 20
   kill_server
@@ -265,7 +265,7 @@ recovery() {
   check drain tell DRAINED "drain tags"
   fio --name=all --filename=$tags --rw=randwrite --bs=4k --size=1M --ioengine=libaio --iodepth=32 --direct=1 --verify=crc32c --randseed=3 >/tmp/tags.out 2>&1 &
   tagged=$!
-  within 60 sh -c "[ \$(awk '{ print \$1 + \$2 }' /sys/block/${tags#/dev/}/inflight) -ge 8 ]"
+  within 120 sh -c "[ \$(awk '{ print \$1 + \$2 }' /sys/block/${tags#/dev/}/inflight) -ge 8 ]"
   equal all-tags "$(awk '{ print $1 + $2 }' /sys/block/${tags#/dev/}/inflight)" 8
 
   start file:/tmp/disk,size=64M queues=2 reactors=2 && disk=$dev || return
@@ -313,7 +313,7 @@ failing_before() {
 
 failing_meanwhile() {
   [ $fail_io = yes ] || return
-  within 60 sh -c "! dd if=/dev/zero of=$failing bs=4k count=1 oflag=direct"
+  within 120 sh -c "! dd if=/dev/zero of=$failing bs=4k count=1 oflag=direct"
   refuse fail-io-meanwhile timeout 60 dd if=/dev/zero of=$failing bs=4k count=1 oflag=direct
 }
 

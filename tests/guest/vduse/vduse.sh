@@ -157,7 +157,7 @@ filesystems() {
   equal tree-after-hand-over "$(tree /mnt/tree)" "$want"
 
   # Pauses make the load last until the kill.
-  fio --name=load --filename=/mnt/load --size=4m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --thinktime=64000 --thinktime_blocks=32 \
+  fio --name=load --filename=/mnt/load --size=8m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --thinktime=64000 --thinktime_blocks=32 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=9 >/tmp/load 2>&1 &
   load=$!
   more vda 300

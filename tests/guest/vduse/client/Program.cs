@@ -27,7 +27,7 @@ try
             // The load lasts until the target has been killed and has come back. It leaves the processors to those who bring that about.
             bool GoesOn()
             {
-                Thread.Sleep(10);
+                Thread.Sleep(5);
                 return !Volatile.Read(ref isOver);
             }
 
