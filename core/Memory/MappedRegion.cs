@@ -67,6 +67,9 @@ public sealed unsafe class MappedRegion : IDisposable
     /// </summary>
     public bool HasLost => _guard >= 0 && FaultGuard.HasLost(_guard);
 
+    /// <summary>Why an access to memory that its owner takes away would end this process; null when it would not.</summary>
+    public string? WhyUnguarded { get; private set; }
+
     /// <summary>Called once, on a thread of its own, soon after a part of the memory was found to be gone.</summary>
     internal Action? OnLost { get; private init; }
 
@@ -180,6 +183,7 @@ public sealed unsafe class MappedRegion : IDisposable
         if (!cannotShrink && checkLength)
         {
             region._guard = FaultGuard.Add(region, mapping, bytes, page);
+            region.WhyUnguarded = region._guard >= 0 ? null : FaultGuard.Refusal ?? "too many regions are guarded already";
         }
 
         return region;

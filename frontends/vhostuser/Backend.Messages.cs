@@ -75,8 +75,8 @@ internal sealed partial class Backend
             case SET_VRING_BASE: SetVringBase(channel.Read<vhost_vring_state>()); break;
             case GET_VRING_BASE: GetVringBase(channel); break;
             case SET_VRING_KICK: SetVringKick(channel.Read<ulong>(), fds); break;
-            case SET_VRING_CALL: QueueOf(channel.Read<ulong>(), fds, out SafeFileHandle? call).SetCall(Notifiable(call)); break;
-            case SET_VRING_ERR: QueueOf(channel.Read<ulong>(), fds, out SafeFileHandle? error).SetError(Notifiable(error)); break;
+            case SET_VRING_CALL: QueueOf(channel.Read<ulong>(), fds, out SafeFileHandle? call).SetCall(call); break;
+            case SET_VRING_ERR: QueueOf(channel.Read<ulong>(), fds, out SafeFileHandle? error).SetError(error); break;
             case SET_VRING_ENABLE: SetVringEnable(channel.Read<vhost_vring_state>()); break;
             case SET_BACKEND_REQ_FD: SetBackendReqFd(fds); break;
             case GET_CONFIG: GetConfig(channel); break;
@@ -417,36 +417,6 @@ internal sealed partial class Backend
 
         file = hasFd ? new SafeFileHandle(fds.Take(), ownsHandle: true) : null;
         return queue;
-    }
-
-    /// <summary>
-    /// Makes sure that a descriptor can be written to from a reactor: an eventfd, or a pipe or socket, which are made non-blocking. A file
-    /// would be written into.
-    /// </summary>
-    private static unsafe SafeFileHandle? Notifiable(SafeFileHandle? file)
-    {
-        if (file is null)
-        {
-            return null;
-        }
-
-        const uint S_IFIFO = 0x1000;
-        const uint S_IFSOCK = 0xC000;
-        int fd = (int)file.DangerousGetHandle();
-        Libc.stat stat;
-        uint type = Libc.fstat(fd, &stat) < 0 ? uint.MaxValue : stat.st_mode & Libc.S_IFMT;
-        if (type is not 0 and not S_IFIFO and not S_IFSOCK)
-        {
-            file.Dispose();
-            throw new ProtocolException("a call or error descriptor is no eventfd, pipe or socket");
-        }
-
-        if (type != 0)
-        {
-            _ = Libc.fcntl(fd, Libc.F_SETFL, Libc.fcntl(fd, Libc.F_GETFL, 0) | Libc.O_NONBLOCK);
-        }
-
-        return file;
     }
 
     private static VhostUserInflight ReadInflight(VhostUserChannel channel)

@@ -38,16 +38,21 @@ internal sealed partial class Backend : IDisposable
     /// <param name="context">What the sessions share.</param>
     /// <param name="name">For messages.</param>
     /// <param name="paused">Whether queues start without taking requests.</param>
-    /// <param name="onMemoryLost">Told, on another thread, that shared memory has gone: the session has to end.</param>
-    public Backend(SessionContext context, string name, bool paused, Action onMemoryLost)
+    /// <param name="onOffence">Told, on another thread, why the session has to end although no message broke the protocol.</param>
+    public Backend(SessionContext context, string name, bool paused, Action<string> onOffence)
     {
         _context = context;
         _name = name;
         _paused = paused;
-        _memory = new BackendMemory(context.Options.SealedMemory, onMemoryLost);
+        _memory = new BackendMemory(
+            context.Options.SealedMemory,
+            onLost: () => onOffence("the front-end made memory shorter that it shares: it must stay as long as it was"),
+            onUnguarded: (what, why) => context.Log.LogWarning(
+                "{Session}: {Memory} can be made shorter by the front-end, which would end this process ({Why}); --sealed-memory on refuses such memory",
+                name, what, why));
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
-        _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i))];
+        _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i, onOffence))];
     }
 
     /// <summary>Whether a ring runs.</summary>

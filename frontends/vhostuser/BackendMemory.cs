@@ -12,7 +12,8 @@ namespace Polyblk.Frontends.VhostUser;
 /// <summary>The regions of a session. The session's thread only.</summary>
 /// <param name="mustBeSealed">Whether memory is refused that its owner could make shorter.</param>
 /// <param name="onLost">Told when a part of the memory was found to be gone, because its owner made it shorter.</param>
-internal sealed class BackendMemory(bool mustBeSealed, Action onLost) : IDisposable
+/// <param name="onUnguarded">Told of memory whose owner can end this process by making it shorter: what it is, and why.</param>
+internal sealed class BackendMemory(bool mustBeSealed, Action onLost, Action<string, string> onUnguarded) : IDisposable
 {
     /// <summary>
     /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no harm; it is
@@ -58,6 +59,11 @@ internal sealed class BackendMemory(bool mustBeSealed, Action onLost) : IDisposa
             throw new RefusedException(
                 $"{what}: its owner could make it shorter. Share a memfd that is, or can be, sealed with F_SEAL_SHRINK, or serve without --sealed-memory.",
                 fatal: true);
+        }
+
+        if (mapping.WhyUnguarded is string why)
+        {
+            onUnguarded(what, why);
         }
 
         return mapping;

@@ -12,7 +12,9 @@ using Polyblk.Core.Virtio.VhostUser;
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>The control side of a vring. The session's thread only.</summary>
-internal sealed class BackendQueue(int index) : IDisposable
+/// <param name="index">Its index.</param>
+/// <param name="onOffence">Told, on another thread, why the session has to end because of how the front-end treats this queue.</param>
+internal sealed class BackendQueue(int index, Action<string> onOffence) : IDisposable
 {
     /// <summary>Its index.</summary>
     public int Index => index;
@@ -74,7 +76,7 @@ internal sealed class BackendQueue(int index) : IDisposable
     public void SetCall(SafeFileHandle? call)
     {
         EventFdNotifier? old = Call;
-        Call = call is null ? null : new EventFdNotifier(call);
+        Call = NotifierOf(call, "call");
         Live?.SetCallAsync(Call).GetAwaiter().GetResult();
         old?.Dispose();
     }
@@ -83,7 +85,7 @@ internal sealed class BackendQueue(int index) : IDisposable
     public void SetError(SafeFileHandle? error)
     {
         EventFdNotifier? old = Error;
-        Error = error is null ? null : new EventFdNotifier(error);
+        Error = NotifierOf(error, "error");
         Live?.SetErrorAsync(Error).GetAwaiter().GetResult();
         old?.Dispose();
     }
@@ -111,6 +113,24 @@ internal sealed class BackendQueue(int index) : IDisposable
         Address = null;
         Base = null;
         Enabled = null;
+    }
+
+    private EventFdNotifier? NotifierOf(SafeFileHandle? descriptor, string kind)
+    {
+        if (descriptor is null)
+        {
+            return null;
+        }
+
+        try
+        {
+            return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+        }
+        catch (IOException e)
+        {
+            descriptor.Dispose();
+            throw new ProtocolException($"the {kind} descriptor of queue {index} cannot be used: {e.Message}");
+        }
     }
 
     /// <summary>Closes everything. Not while it runs.</summary>

@@ -26,7 +26,7 @@ internal sealed class VhostUserSession
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _closed;
     private bool _channelClosed;
-    private volatile bool _memoryLost;
+    private volatile string? _offence;
 
     /// <summary>Takes a connected descriptor over; <see cref="Run"/> starts.</summary>
     /// <param name="context">What the sessions share.</param>
@@ -40,7 +40,7 @@ internal sealed class VhostUserSession
         _context = context;
         Name = name;
         _channel = new VhostUserChannel(new UnixSocket(fd));
-        _backend = new Backend(context, name, paused, OnMemoryLost);
+        _backend = new Backend(context, name, paused, OnOffence);
     }
 
     /// <summary>For messages.</summary>
@@ -74,9 +74,10 @@ internal sealed class VhostUserSession
     /// <summary>Tells the front-end of a new size. Any thread.</summary>
     public void SendConfigChange() => WithBackend(static backend => backend.SendConfigChange());
 
-    private void OnMemoryLost()
+    /// <summary>The front-end did harm by other means than a message.</summary>
+    private void OnOffence(string offence)
     {
-        _memoryLost = true;
+        _offence ??= offence;
         Close();
     }
 
@@ -127,7 +128,7 @@ internal sealed class VhostUserSession
                 case SocketResult.Closed:
                     return "the front-end closed the connection";
                 case SocketResult.Woken:
-                    return _memoryLost ? "the front-end made memory shorter that it shares: it must stay as long as it was" : "the export stops";
+                    return _offence ?? "the export stops";
                 case SocketResult.TooManyFds:
                     return "a message carries more descriptors than any may";
                 default:

@@ -153,6 +153,32 @@ public sealed class HostileTests : IDisposable
     }
 
     [Fact]
+    public unsafe void A_call_descriptor_that_is_made_to_block_costs_the_session_and_nothing_else()
+    {
+        using var memory = new SharedMemory(1 << 16, 0x1000_0000);
+        using var ring = new RawRing(memory);
+        using RawFrontend f = _fixture.Connect();
+        Describe(f, memory, ring);
+        f.Send(SET_VRING_CALL, 0UL, [ring.CallFd]);
+        f.Send(SET_VRING_KICK, 0UL, [ring.KickFd]);
+        Assert.Equal(0UL, f.Acked(SET_VRING_ENABLE, new vhost_vring_state { num = 1 }));
+
+        // A ring that starts may notify.
+        ulong count;
+        Libc.read(ring.CallFd, &count, 8);
+        ulong full = ulong.MaxValue - 1;
+        Assert.Equal(8, Libc.write(ring.CallFd, &full, 8));
+        Assert.Equal(0, Libc.fcntl(ring.CallFd, Libc.F_SETFL, 0));
+
+        // The only reactor answers, and is held up; the neighbour is on the same one.
+        ring.Read(0);
+        Assert.Equal(0, ring.Wait());
+        Assert.Equal(0, _neighbour.Queues[0].Do(ClientOperation.Read, 0, 4096));
+        Assert.True(f.IsEnded());
+        ExportFixture.Until(() => _fixture.Log.Lines.Any(l => l.Contains("held up by its call descriptor", StringComparison.Ordinal)), "the log says why");
+    }
+
+    [Fact]
     public void A_vring_descriptor_message_must_agree_with_its_payload()
     {
         Ends(f => f.Send(SET_VRING_CALL, 0UL));
@@ -254,10 +280,7 @@ public sealed class HostileTests : IDisposable
         using var memory = new SharedMemory(1 << 16, 0x1000_0000);
         using var ring = new RawRing(memory);
         using RawFrontend f = _fixture.Connect();
-        f.Negotiate();
-        f.Send(SET_MEM_TABLE, RawFrontend.Table(memory.Region), [memory.Fd]);
-        f.Send(SET_VRING_NUM, new vhost_vring_state { num = RawRing.Size });
-        f.Send(SET_VRING_ADDR, ring.Address(0));
+        Describe(f, memory, ring);
         f.Send(SET_VRING_KICK, 0UL, [memory.Fd]);
         Assert.Equal(1UL, f.Acked(SET_VRING_ENABLE, new vhost_vring_state { num = 1 }));
         Assert.Equal(0UL, f.Acked(SET_VRING_KICK, 0UL, [ring.KickFd]));
@@ -321,12 +344,17 @@ public sealed class HostileTests : IDisposable
         four.Get(GET_FEATURES);
     }
 
-    private static void Start(RawFrontend f, SharedMemory memory, RawRing ring)
+    private static void Describe(RawFrontend f, SharedMemory memory, RawRing ring)
     {
         f.Negotiate();
         f.Send(SET_MEM_TABLE, RawFrontend.Table(memory.Region), [memory.Fd]);
         f.Send(SET_VRING_NUM, new vhost_vring_state { num = RawRing.Size });
         f.Send(SET_VRING_ADDR, ring.Address(0));
+    }
+
+    private static void Start(RawFrontend f, SharedMemory memory, RawRing ring)
+    {
+        Describe(f, memory, ring);
         f.Send(SET_VRING_KICK, 0UL, [ring.KickFd]);
         Assert.Equal(0UL, f.Acked(SET_VRING_ENABLE, new vhost_vring_state { num = 1 }));
     }

@@ -179,6 +179,59 @@ public sealed unsafe class EventFdNotifierTests
     }
 
     [Fact]
+    public void A_write_that_is_held_up_on_purpose_is_freed_and_told_of()
+    {
+        int fd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
+        using var told = new ManualResetEventSlim();
+        using var notifier = new EventFdNotifier(new SafeFileHandle(fd, true), told.Set);
+        ulong full = ulong.MaxValue - 1;
+        Assert.Equal(0, Libc.fcntl(fd, Libc.F_SETFL, 0));
+        Assert.Equal(8, Libc.write(fd, &full, 8));
+
+        // Somebody goes on filling it, too.
+        using var over = new ManualResetEventSlim();
+        var filler = new Thread(() =>
+        {
+            while (!over.IsSet)
+            {
+                ulong again = ulong.MaxValue - 1;
+                Libc.write(fd, &again, 8);
+            }
+        })
+        { IsBackground = true };
+        filler.Start();
+
+        var writer = new Thread(notifier.Notify) { IsBackground = true };
+        writer.Start();
+        Assert.True(writer.Join(TimeSpan.FromSeconds(60)), "the write was not freed");
+        Assert.True(told.Wait(TimeSpan.FromSeconds(60)), "nobody was told");
+
+        // It is given up: this would block.
+        notifier.Notify();
+
+        over.Set();
+        ulong count;
+        Assert.Equal(0, Libc.fcntl(fd, Libc.F_SETFL, Libc.O_NONBLOCK));
+        while (!filler.Join(10))
+        {
+            Libc.read(fd, &count, 8);
+        }
+    }
+
+    [Fact]
+    public void A_notification_that_nobody_takes_yet_is_left_alone()
+    {
+        int fd = Libc.eventfd(0, Libc.EFD_CLOEXEC);
+        using var notifier = new EventFdNotifier(new SafeFileHandle(fd, true), () => Assert.Fail("nothing is stuck"));
+        notifier.Notify();
+        Assert.Null(notifier.FreeStuckWrite());
+        Assert.Null(notifier.FreeStuckWrite());
+        ulong count;
+        Assert.Equal(8, Libc.read(fd, &count, 8));
+        Assert.Equal(1UL, count);
+    }
+
+    [Fact]
     public void TakesNothingButAnEventFd()
     {
         using var memfd = new SafeFileHandle(Libc.memfd_create("test", Libc.MFD_CLOEXEC), true);
