@@ -251,7 +251,7 @@ crashes() {
   stock 2
   standby
   client=$standby
-  null_disks 20000000
+  null_disks 40000000
   check create-two polyblk volume create vm --level raid5 --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2
   check serve-two serve_two || return
   equal packed-negotiated "$(cut -c35 /sys/block/vda/device/features)" 1
