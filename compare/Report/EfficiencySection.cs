@@ -5,19 +5,27 @@ namespace Polyblk.Compare.Report;
 /// <summary>The array against what its drives could give.</summary>
 internal static class EfficiencySection
 {
-    public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows)
+    public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
         EfficiencyRow[] known = [.. comparison.Efficiency.Where(r => r.Percent is not null)];
         if (comparison.Efficiency.Count == 0)
             return Html.Of($"<p>It was not measured: it needs the single drive, and the array without a frontend or through one, with the same workloads.</p>");
-        Bar[] bars = [.. known.Select(r => new Bar(Title(comparison, r), [r.Percent!.Value], Ink.Target, 0, 0, $"{r.Percent:0} %"))];
+        Bar[] bars =
+        [
+            .. known.Select(r => new Bar(Title(comparison, r), null, [Figure.Of(r.Percent!.Value)], Facts:
+            [
+                new Fact("measured", Figures.Result(r.IsBandwidth, r.Array)), new Fact("theoretical", Figures.Result(r.IsBandwidth, r.Theoretical)),
+                new Fact("one drive", Figures.Result(r.IsBandwidth, r.SingleDrive)), new Fact("theory", r.Formula), new Fact("array", $"{r.Level}, {r.Members} members"),
+            ])),
+        ];
         return Html.Of($"""
             <p>The theoretical result counts the drive operations of each request and takes the measured single drive for what one costs, with all drives busy all the time. It is an upper bound.</p>
-            <div class="charts">
-            {(bars.Length == 0 ? Html.Empty : Parts.Figure("Array against theory (more is better)", SvgChart.Render(
-                Charts.Bars(bars, "percent of the theoretical result", [("percent", Ink.Target)], full: 100), "efficiency-chart",
-                "RAID efficiency in percent, by pattern", Charts.HeightOfBars(bars.Length, false))))}
-            </div>
+            {(bars.Length == 0 ? Html.Empty : Html.Of($"""
+                <div class="charts">
+                {charts.Add(new BarChart(
+                    "efficiency-chart", "Array against theory (more is better)", "RAID efficiency", "percent of the theoretical result", [new BarPart("efficiency", "target")], bars, new BarMark(100, "theory")))}
+                </div>
+                """))}
             {Parts.Table(
                 "RAID efficiency",
                 ["Pattern", "Array", "One drive", "Theory", "Theoretical", "Measured", "Efficiency"],
@@ -36,14 +44,7 @@ internal static class EfficiencySection
 
     private static string Title(Comparison comparison, EfficiencyRow row)
     {
-        string pattern = row.Pattern switch
-        {
-            AccessPattern.RandomRead => "random read",
-            AccessPattern.RandomWrite => "random write",
-            AccessPattern.SequentialRead => "sequential read",
-            AccessPattern.SequentialWrite => "sequential write",
-            _ => row.Workload,
-        };
+        string pattern = row.Pattern == AccessPattern.Custom ? row.Workload : Figures.Pattern(row.Pattern);
         string workload = comparison.Efficiency.Count(r => r.Pattern == row.Pattern) > 1 && row.Method is string method ? $", {comparison.TitleOf(comparison.Method(method))}" : string.Empty;
         return pattern + workload + (row.Simulated ? ", simulated" : string.Empty);
     }

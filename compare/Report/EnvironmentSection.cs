@@ -26,7 +26,7 @@ internal static class EnvironmentSection
             """);
     }
 
-    public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows)
+    public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
         EnvironmentFacts e = comparison.Environment;
         VolumeFacts v = comparison.Volume;
@@ -49,7 +49,7 @@ internal static class EnvironmentSection
             """);
     }
 
-    public static Html Measurement(Comparison comparison, IReadOnlyList<ComparedRow> rows)
+    public static Html Measurement(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
         MeasurementSettings s = comparison.Settings;
         int made = comparison.Runs.Select(r => r.Round).Distinct().Count();

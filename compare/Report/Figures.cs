@@ -34,11 +34,27 @@ internal static class Figures
         return $"{Number(value / divisor)} {unit}";
     }
 
-    public static string Microseconds(Sample? ns) => ns is { } s ? Number(s.Median / 1000) : None;
-
     public static string Percent(double? fraction) => fraction is double f ? (100 * f).ToString("0", CultureInfo.InvariantCulture) + " %" : None;
 
     public static string Ratio(double value) => value.ToString(value >= 10 ? "0.0" : "0.00", CultureInfo.InvariantCulture);
+
+    /// <summary>The range of a ratio over the rounds; empty when they agree.</summary>
+    public static string RatioRange(Sample ratio) =>
+        ratio.Count < 2 ? "one round" : ratio.Minimum == ratio.Maximum ? string.Empty : $"{Ratio(ratio.Minimum)}\u2013{Ratio(ratio.Maximum)}";
+
+    /// <summary>Both in one: <c>0.62 (0.58–0.66)</c>.</summary>
+    public static string RatioAndRange(Sample ratio) => RatioRange(ratio) is { Length: > 0 } range ? $"{Ratio(ratio.Median)} ({range})" : Ratio(ratio.Median);
+
+    /// <summary>An access pattern in words.</summary>
+    public static string Pattern(AccessPattern pattern) => pattern switch
+    {
+        AccessPattern.RandomRead => "random read",
+        AccessPattern.RandomWrite => "random write",
+        AccessPattern.RandomMixed => "random mixed",
+        AccessPattern.SequentialRead => "sequential read",
+        AccessPattern.SequentialWrite => "sequential write",
+        _ => "custom",
+    };
 
     public static string Bytes(long? bytes) => bytes switch
     {

@@ -1,5 +1,7 @@
-// report.html: one file that holds everything and asks the network for nothing. Charts are static SVG, there is no script; the
-// page's content security policy forbids both, so that a report from elsewhere can be opened without a thought.
+// report.html: one file that holds everything and asks the network for nothing. Three parts of it are kept apart: the data of the charts
+// (ChartData, as JSON in a script element that is never run), the script that draws them (charts.js, with Apache ECharts beside it), and the
+// page around them, whose tables have every figure for those who have no scripts. What may run and what may style is named in the
+// page's content security policy by its hash (PageResources).
 
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Verdict;
@@ -9,7 +11,7 @@ namespace Polyblk.Compare.Report;
 /// <summary>Makes the report.</summary>
 public static class HtmlReport
 {
-    private static readonly (string Id, string Title, string Link, Func<Comparison, IReadOnlyList<ComparedRow>, Html> Body)[] Sections =
+    private static readonly (string Id, string Title, string Link, Func<Comparison, IReadOnlyList<ComparedRow>, PageCharts, Html> Body)[] Sections =
     [
         ("overview", "At a glance", "At a glance", OverviewSection.Render),
         ("workloads", "Workloads", "Workloads", WorkloadSection.Render),
@@ -29,7 +31,8 @@ public static class HtmlReport
     {
         ArgumentNullException.ThrowIfNull(comparison);
         IReadOnlyList<ComparedRow> rows = ComparedRow.From(comparison);
-        var sections = Sections.Select(s => (s.Id, s.Title, s.Link, Body: s.Body(comparison, rows))).Where(s => s.Body.Text.Length > 0).ToArray();
+        var charts = new PageCharts(comparison);
+        var sections = Sections.Select(s => (s.Id, s.Title, s.Link, Body: s.Body(comparison, rows, charts))).Where(s => s.Body.Text.Length > 0).ToArray();
         IEnumerable<(string Id, string Link)> links = sections.Select(s => (s.Id, s.Link)).Prepend(("verdict", "Verdict"));
         string title = $"Delivery of {comparison.Volume.Name} compared";
         return Html.Of($"""
@@ -39,13 +42,11 @@ public static class HtmlReport
             <meta charset="utf-8">
             <meta name="viewport" content="width=device-width, initial-scale=1">
             <meta name="color-scheme" content="light dark">
-            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+            <meta http-equiv="Content-Security-Policy" content="{PageResources.Policy}">
             <meta name="generator" content="polyblk {comparison.Environment.ProgramVersion}">
             <link rel="icon" href="data:,">
             <title>{title}</title>
-            <style>
-            {Style()}
-            </style>
+            <style>{new Html(PageResources.Style)}</style>
             </head>
             <body>
             <a class="skip" href="#verdict">Skip to the verdict</a>
@@ -58,6 +59,7 @@ public static class HtmlReport
             </header>
             <nav aria-label="Sections"><div class="wide links">{links.Select(l => Html.Of($"<a href=\"#{l.Id}\">{l.Link}</a>"))}</div></nav>
             <main class="wide">
+            <noscript><p class="unscripted">This browser runs no scripts, so the charts are not drawn. Every figure is in the tables.</p></noscript>
             <section id="verdict" aria-labelledby="verdict-h">
             <h2 id="verdict-h">Verdict</h2>
             {VerdictSection.Render(comparison, purpose)}
@@ -69,20 +71,16 @@ public static class HtmlReport
                 </section>
                 """))}
             </main>
-            <footer><div class="wide">Made by polyblk {comparison.Environment.ProgramVersion} from results.json, format version {comparison.Version}. Every figure on this page can be computed again from that file.</div></footer>
+            <footer><div class="wide">
+            <p>Made by polyblk {comparison.Environment.ProgramVersion} from results.json, format version {comparison.Version}. Every figure on this page can be computed again from that file.</p>
+            <details class="licences"><summary>Licences of the software in this page</summary><pre>{PageResources.Notices}</pre></details>
+            </div></footer>
+            <script type="application/json" id="chart-data">{new Html(charts.ToJson())}</script>
+            <script>{new Html(PageResources.Library)}</script>
+            <script>{new Html(PageResources.Charts)}</script>
             </body>
             </html>
 
             """).Text;
-    }
-
-    /// <summary>The page's colours, as the declarations at the head of its style sheet: for a chart of its own.</summary>
-    internal static string Colors => Style().Text[..Style().Text.IndexOf("* {", StringComparison.Ordinal)];
-
-    private static Html Style()
-    {
-        using Stream stream = typeof(HtmlReport).Assembly.GetManifestResourceStream("report.css")!;
-        using var reader = new StreamReader(stream);
-        return new Html(reader.ReadToEnd().Trim());
     }
 }

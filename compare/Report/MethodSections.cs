@@ -5,7 +5,7 @@ namespace Polyblk.Compare.Report;
 /// <summary>What is said of methods besides their speed.</summary>
 internal static class MethodSections
 {
-    public static Html Features(Comparison comparison, IReadOnlyList<ComparedRow> rows)
+    public static Html Features(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
         MethodFacts[] methods = [.. comparison.Methods.Where(m => m.Role == MethodRole.Frontend)];
         if (methods.Length == 0)
@@ -26,7 +26,7 @@ internal static class MethodSections
             """);
     }
 
-    public static Html Availability(Comparison comparison, IReadOnlyList<ComparedRow> rows) => Parts.Table(
+    public static Html Availability(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts) => Parts.Table(
         "Every method that was asked for, and whether it could be measured",
         ["Method", "Measured", "From", "Driven by", "Data", "Copy mode", "Why not, and what would make it run"],
         comparison.Methods.Select(m => (IReadOnlyList<Html>)
@@ -42,7 +42,7 @@ internal static class MethodSections
         ]),
         isText: true);
 
-    public static Html Restarts(Comparison comparison, IReadOnlyList<ComparedRow> rows) => comparison.Restarts.Count == 0
+    public static Html Restarts(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts) => comparison.Restarts.Count == 0
         ? Html.Of($"<p>No target was killed in this comparison, so nothing is known about restarts.</p>")
         : Html.Of($"""
             <p>The target was killed with SIGKILL while the load ran, and started again with the same command. The gap is the longest time without a completed request.</p>
@@ -60,7 +60,7 @@ internal static class MethodSections
                 isText: true)}
             """);
 
-    public static Html Commands(Comparison comparison, IReadOnlyList<ComparedRow> rows) => Html.Of($"""
+    public static Html Commands(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts) => Html.Of($"""
         {(comparison.Settings.CommandLine is string typed ? Html.Of($"<p>The comparison itself:</p><div class=\"box\" tabindex=\"0\" role=\"region\" aria-label=\"Command of the comparison\"><pre>{typed}</pre></div>") : Html.Empty)}
         {comparison.Methods.Where(m => m.Commands.Count > 0).Select(m => Html.Of($"""
             <details><summary>{comparison.TitleOf(m)}</summary><div class="box" tabindex="0" role="region" aria-label="Commands of {comparison.TitleOf(m)}"><pre>{string.Join('\n', m.Commands)}</pre></div></details>

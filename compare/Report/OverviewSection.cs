@@ -2,10 +2,10 @@ using Polyblk.Compare.Results;
 
 namespace Polyblk.Compare.Report;
 
-/// <summary>Every method and workload as a ratio to the baseline, in one table.</summary>
+/// <summary>Every method and workload as a ratio to the baseline, in one chart and one table.</summary>
 internal static class OverviewSection
 {
-    public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows)
+    public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
         WorkloadFacts[] workloads = [.. comparison.Workloads.Where(w => rows.Any(r => r.Workload.Name == w.Name))];
         if (workloads.Length == 0)
@@ -22,8 +22,28 @@ internal static class OverviewSection
             ]));
         return Html.Of($"""
             <p>Requests per second for random patterns, bytes per second for sequential ones; more is better. Ratios are taken within each round and then summarized by their median.</p>
+            <div class="switches" id="switches" role="group" aria-label="Methods shown in the charts"></div>
+            {(Chart(comparison, workloads, byKey, baseline) is { } chart ? Html.Of($"<div class=\"charts\">{charts.Add(chart)}</div>") : Html.Empty)}
             {table}
             """);
+    }
+
+    private static RatioChart? Chart(Comparison comparison, WorkloadFacts[] workloads, Dictionary<(string, string), ComparedRow> byKey, string baseline)
+    {
+        RatioRow[] rows =
+        [
+            .. from method in comparison.Methods
+               let own = workloads.Select(w => byKey.GetValueOrDefault((method.Id, w.Name))).ToArray()
+               where own.Any(r => r?.Ratio is not null)
+               select new RatioRow(
+                   method.Id,
+                   own.All(r => r is { IsSound: true, Ratio.Median: > 0 }) ? Math.Exp(own.Average(r => Math.Log(r!.Ratio!.Value.Median))) : null,
+                   [.. own.Select(r => r?.Ratio is { } ratio ? Figure.Of(ratio) : null)],
+                   own.FirstOrDefault(r => r is { IsSound: false }) is { } unsound ? Parts.Flaw(unsound) : null),
+        ];
+        return rows.Length == 0 ? null : new RatioChart(
+            "overview-chart", "All workloads against the baseline (more is better)", $"ratio to {baseline}", baseline,
+            [.. workloads.Select(w => new RatioWorkload(w.Title, Figures.Pattern(w.Pattern)))], rows);
     }
 
     private static Html Name(Comparison comparison, MethodFacts method, IReadOnlyList<ComparedRow> rows)
@@ -40,8 +60,5 @@ internal static class OverviewSection
     private static Html Cell(MethodFacts method, ComparedRow? row) =>
         row is null ? Html.Of($"<span class=\"absent\">{(method.Available ? Figures.None : "not measured")}</span>")
         : row.Ratio is not { } ratio ? Html.Of($"{Figures.Result(row.Workload.IsBandwidth, row.Result.Median)}")
-        : Html.Of($"<b class=\"{(row.IsSound ? "ok" : "struck")}\">{Figures.Ratio(ratio.Median)}</b><small>{Range(ratio)}</small>");
-
-    private static string Range(Sample ratio) =>
-        ratio.Count < 2 ? "one round" : ratio.Minimum == ratio.Maximum ? string.Empty : $"{Figures.Ratio(ratio.Minimum)}\u2013{Figures.Ratio(ratio.Maximum)}";
+        : Html.Of($"<b class=\"{(row.IsSound ? "ok" : "struck")}\">{Figures.Ratio(ratio.Median)}</b><small>{Figures.RatioRange(ratio)}</small>");
 }

@@ -20,11 +20,6 @@ internal static class Parts
 
     public static Html Badge(string kind, string text) => Html.Of($"<span class=\"badge {kind}\">{text}</span>");
 
-    /// <summary>A chart under a heading, in its own scrolling box.</summary>
-    public static Html Figure(string heading, Html chart) => Html.Of($"""
-        <figure><figcaption>{heading}</figcaption><div class="box" tabindex="0" role="group" aria-label="{heading}">{chart}</div></figure>
-        """);
-
     /// <summary>What stands behind a title when figures are not to be used.</summary>
     public static string Flaw(ComparedRow row) =>
         row.Method.Verification == Verification.Failed ? "wrong data" : row.Errors > 0 ? "requests failed" : string.Empty;

@@ -4,13 +4,12 @@ using Polyblk.Compare.Verdict;
 
 namespace Polyblk.Compare.Report;
 
-/// <summary>Writes what a comparison leaves behind: results.json, results.csv, report.html and, where something was measured, chart.svg.</summary>
+/// <summary>Writes what a comparison leaves behind: results.json, results.csv and report.html.</summary>
 public static class ReportFiles
 {
     public const string ResultsJson = "results.json";
     public const string ResultsCsv = "results.csv";
     public const string ReportHtml = "report.html";
-    public const string ChartSvg = "chart.svg";
 
     /// <summary>Writes the files into a folder, which is made if needed. Each appears whole or not at all.</summary>
     /// <returns>The paths.</returns>
@@ -23,7 +22,6 @@ public static class ReportFiles
             (ResultsJson, ComparisonFile.ToJson(comparison)),
             (ResultsCsv, ComparisonCsv.From(comparison)),
             (ReportHtml, HtmlReport.Render(comparison, purpose)),
-            .. OverviewChart.Render(comparison) is string chart ? new[] { (ChartSvg, chart) } : [],
         ];
         Directory.CreateDirectory(directory);
         foreach ((string name, string text) in files)

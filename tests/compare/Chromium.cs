@@ -55,17 +55,48 @@ internal sealed class Chromium : IAsyncDisposable
     /// <summary>Opens a file as a screen of this size would show it.</summary>
     public async Task OpenAsync(string path, int width, int height, bool isDark)
     {
-        await CallAsync("Emulation.setDeviceMetricsOverride", new() { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 1, ["mobile"] = width < 600 });
-        await CallAsync("Emulation.setEmulatedMedia", new()
-        {
-            ["features"] = new JsonArray(new JsonObject { ["name"] = "prefers-color-scheme", ["value"] = isDark ? "dark" : "light" }),
-        });
+        await ResizeAsync(width, height);
+        await SetDarkAsync(isDark);
         await CallAsync("Page.navigate", new() { ["url"] = new Uri(path).AbsoluteUri });
+        await WaitAsync($"document.readyState === 'complete' && location.href === '{new Uri(path).AbsoluteUri}'");
+    }
+
+    /// <summary>Turns the system's setting to dark or light while a page is open, and shows it as on a screen or on paper.</summary>
+    public Task SetDarkAsync(bool isDark, bool isPaper = false) => CallAsync("Emulation.setEmulatedMedia", new()
+    {
+        ["media"] = isPaper ? "print" : string.Empty,
+        ["features"] = new JsonArray(new JsonObject { ["name"] = "prefers-color-scheme", ["value"] = isDark ? "dark" : "light" }),
+    });
+
+    /// <summary>Makes the window another size while a page is open.</summary>
+    public Task ResizeAsync(int width, int height) =>
+        CallAsync("Emulation.setDeviceMetricsOverride", new() { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 1, ["mobile"] = width < 600 });
+
+    /// <summary>Whether pages that are opened from now on may run scripts.</summary>
+    public Task AllowScriptsAsync(bool isAllowed) => CallAsync("Emulation.setScriptExecutionDisabled", new() { ["value"] = !isAllowed });
+
+    /// <summary>Where downloads go.</summary>
+    public Task DownloadToAsync(string folder) => CallAsync("Browser.setDownloadBehavior", new() { ["behavior"] = "allow", ["downloadPath"] = folder });
+
+    /// <summary>Moves the mouse to a place in the window, in CSS pixels.</summary>
+    public Task MoveMouseAsync(double x, double y) => CallAsync("Input.dispatchMouseEvent", new() { ["type"] = "mouseMoved", ["x"] = x, ["y"] = y });
+
+    /// <summary>Clicks with the left button.</summary>
+    public async Task ClickAsync(double x, double y)
+    {
+        await MoveMouseAsync(x, y);
+        foreach (string type in new[] { "mousePressed", "mouseReleased" })
+            await CallAsync("Input.dispatchMouseEvent", new() { ["type"] = type, ["x"] = x, ["y"] = y, ["button"] = "left", ["clickCount"] = 1 });
+    }
+
+    /// <summary>Waits until a JavaScript expression is true.</summary>
+    public async Task WaitAsync(string condition)
+    {
         long start = Stopwatch.GetTimestamp();
-        while (await EvaluateAsync("document.readyState + ' ' + location.protocol") is not "complete file:")
+        while (!bool.TryParse(await EvaluateAsync(condition), out bool isTrue) || !isTrue)
         {
             if (Stopwatch.GetElapsedTime(start) > Limit)
-                throw new TimeoutException($"chromium did not load {path} within {Limit.TotalSeconds} s.");
+                throw new TimeoutException($"In chromium this was not so within {Limit.TotalSeconds} s: {condition}\n{string.Join('\n', Complaints)}");
             await Task.Delay(50);
         }
     }

@@ -1,9 +1,7 @@
 using System.Diagnostics;
-using System.Xml.Linq;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
-using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
@@ -72,17 +70,6 @@ public sealed class MeasurementTests
         Assert.Equal(("vduse@guest", Consumer.Vm), (vduse.Id, Assert.Single(vduse.Reaches)));
         Assert.Contains("vhost_vdpa", vduse.Needs.KernelModules);
         Assert.True(KnownFacts.Frontend("vhost-user", "1q", "vhost-user", Vantage.Host).Needs.SharedMemory);
-    }
-
-    [Fact]
-    public void The_chart_is_a_drawing_of_its_own_in_light_and_dark()
-    {
-        string chart = OverviewChart.Render(ExampleComparison.Make())!;
-        XElement root = XElement.Parse(chart);
-        Assert.Equal("svg", root.Name.LocalName);
-        Assert.Contains("prefers-color-scheme: dark", chart, StringComparison.Ordinal);
-        Assert.Contains("vhost-user", chart, StringComparison.Ordinal);
-        Assert.Null(OverviewChart.Render(ExampleComparison.Make() with { Runs = [] }));
     }
 
     private static RunRecord Run(string method, Workload workload, int round, long requests) => new(
