@@ -20,6 +20,6 @@ internal static class ExitCode
     /// <summary>The host or a device lacks what this needs: a kernel module, a right, memory.</summary>
     public const int HostLacks = 5;
 
-    /// <summary>Ended by Ctrl-C (128 + SIGINT).</summary>
+    /// <summary>Ended in order by Ctrl-C (128 + SIGINT), or by SIGTERM.</summary>
     public const int Interrupted = 130;
 }

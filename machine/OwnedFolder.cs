@@ -1,6 +1,7 @@
 // Temporary folders with an owner that can be seen to live: a file in the folder is locked (flock(2), which is what FileShare.None is on Unix) as long
 // as the process runs. A process id alone may be another program's by now, or one of another container.
 
+using System.Collections.Concurrent;
 using System.Globalization;
 
 namespace Polyblk.Machine;
@@ -10,9 +11,15 @@ public sealed class OwnedFolder : IDisposable
 {
     private const string LockName = "lock";
 
+    private static readonly ConcurrentDictionary<OwnedFolder, bool> s_own = [];
+
     private readonly FileStream _lock;
 
-    private OwnedFolder(string path, FileStream held) => (Path, _lock) = (path, held);
+    private OwnedFolder(string path, FileStream held)
+    {
+        (Path, _lock) = (path, held);
+        s_own[this] = true;
+    }
 
     /// <summary>Where it is.</summary>
     public string Path { get; }
@@ -92,6 +99,22 @@ public sealed class OwnedFolder : IDisposable
             && int.TryParse(name[prefix.Length..].Split('.')[0], NumberStyles.None, CultureInfo.InvariantCulture, out int pid) ? pid : null;
     }
 
+    /// <summary>Removes all folders that this process has, where it ends at once. What cannot be removed is left to the next one that looks for such folders.</summary>
+    public static void RemoveOwn()
+    {
+        foreach (OwnedFolder folder in s_own.Keys)
+        {
+            try
+            {
+                folder.Dispose();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                continue;
+            }
+        }
+    }
+
     public void Dispose()
     {
         if (Directory.Exists(Path))
@@ -100,6 +123,7 @@ public sealed class OwnedFolder : IDisposable
         }
 
         _lock.Dispose();
+        s_own.TryRemove(this, out _);
     }
 
     private static FileStream OpenLock(string path, FileMode mode) =>

@@ -26,6 +26,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private const int MostCpusOfASide = 8;
     private const string ArrayId = "array@host";
 
+    /// <summary>Each start of fio takes half a second, twelve times for a method: these two would take the quick preset beyond its minute.</summary>
+    private static readonly string[] s_tooLongForQuick = ["nbd-drive@host", "qemu-storage-daemon-nbd-drive@host"];
+
     private readonly CompareOptions _options = new();
     private readonly CompareGuestOptions _guestOptions = new();
 
@@ -56,6 +59,8 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
         }
 
+        // From the first device or folder that is made until the last file is written, whatever kind of comparison it is.
+        using var interruption = new Interruption();
         CompareGuestRequest guest = _guestOptions.Read(parsed);
         (string Name, bool DestroyData)? named = _options.VolumeOf(parsed);
         if (named is not null && (guest.IsInside || guest.SshDestination is not null))
@@ -65,7 +70,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
         if (guest.IsInside)
         {
-            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All).ConfigureAwait(false);
+            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All, interruption).ConfigureAwait(false);
         }
 
         if (await new Leftovers(Self()).RemoveAsync(_options.Directory(parsed)).ConfigureAwait(false) is string removed)
@@ -75,14 +80,13 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         using CompareVolume? volume = named is null ? null
-            : await CompareVolume.OpenAsync(CommandSettings.Directories(parsed), named.Value.Name, named.Value.DestroyData, terminal.Warn, cancellation).ConfigureAwait(false);
-        CompareRequest request = await _options.ReadAsync(parsed, volume?.Volume, load.Count, cancellation).ConfigureAwait(false);
+            : await CompareVolume.OpenAsync(CommandSettings.Directories(parsed), named.Value.Name, named.Value.DestroyData, terminal.Warn, interruption.Token).ConfigureAwait(false);
+        CompareRequest request = await _options.ReadAsync(parsed, volume?.Volume, load.Count, interruption.Token).ConfigureAwait(false);
         ComparisonResults results;
         IReadOnlyList<IDeliveryMethod> methods;
         MachineCache.OnProgress = terminal.Note;
         using (ScratchSpace scratch = volume is not null ? ScratchSpace.ForVolume(volume.Volume, target, load) : MakeScratch(request, guest, target, load))
         {
-            using var interruption = new Interruption(onForced: scratch.Dispose);
             methods = Methods(request, guest, volume?.Volume, scratch.IsInMemory, target.Count);
             ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, volume?.Notes ?? [], interruption.Token).ConfigureAwait(false);
             if (!request.IsQuick)
@@ -96,7 +100,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         TableReport.Write(terminal.Ansi, results);
         await WriteReportAsync(terminal, request, volume, results, methods).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
-            : results.Methods.Any(m => m is { Ran: false, Load: not null }) ? ExitCode.Failed
+            : results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) ? ExitCode.Failed
             : ExitCode.Ok;
     }
 
@@ -169,12 +173,19 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         [
             baseline,
             .. all.Where(m => m != baseline && (request.Methods.Count == 0
-                ? !request.IsQuick || m.Facts.Role != MethodRole.Bare || m.Facts.Id == ArrayId
+                ? !request.IsQuick || IsInQuick(m.Facts)
                 : request.Methods.Any(w => m.Facts.Id.Contains(w, StringComparison.OrdinalIgnoreCase)))),
         ];
+        foreach (GuestMethod method in wanted.OfType<GuestMethod>())
+        {
+            method.Join();
+        }
+
         return wanted.Length > 1 ? wanted
             : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
     }
+
+    private static bool IsInQuick(MethodFacts facts) => (facts.Role != MethodRole.Bare || facts.Id == ArrayId) && !s_tooLongForQuick.Contains(facts.Id);
 
     /// <summary>What is measured of a volume of the user's; its drives and its array, from the host, whatever the vantage.</summary>
     private IDeliveryMethod[] OfVolume(CompareGuestRequest guest, ComparedVolume volume, PolyblkProgram program, int targetCpus)

@@ -129,7 +129,10 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     {
         string name = $"pbg{Environment.ProcessId}";
         var server = new PolyblkServer(
-            program, $"{Prefix}-vduse", level, [new ServerExport("vduse", false, ["--attach", "vhost", "--vduse-name", name, "--queues", $"{Queues}"])]);
+            program, $"{Prefix}-vduse", level, [new ServerExport("vduse", false, ["--attach", "vhost", "--vduse-name", name, "--queues", $"{Queues}"])])
+        {
+            VduseName = name,
+        };
         MethodFacts facts = KnownFacts.Frontend("vduse", "vhost-vdpa", $"vduse, vhost_vdpa, {Title}", Vantage.Guest, isMultiQueue: true);
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume through VDUSE and vhost_vdpa", server, 0, () => Availability("vduse"), (path, size) => new BlockEndpoint(path, size))

@@ -40,13 +40,13 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     /// <summary>Runs it and returns the inner program's exit code.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="ownOptions">The options that are about machines: not for the inner program.</param>
-    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions)
+    /// <param name="interruption">Is handed on to the inner program.</param>
+    public async Task<int> RunAsync(ParseResult parsed, IReadOnlyList<Option> ownOptions, Interruption interruption)
     {
         (string? outDirectory, string? jsonFile) = (parsed.GetValue<string?>("--out"), parsed.GetValue<string?>("--json"));
         MachineCache.OnProgress = terminal.Note;
         try
         {
-            using var interruption = new Interruption();
             string command = InnerCommand(parsed, ownOptions, out IReadOnlyList<string> jobFiles);
             using ScratchImage? image = parsed.GetValue<string?>("--dir") is string place ? ScratchImage.Create(place, MembersOfImage * (parsed.GetValue<long?>("--member-size") ?? DefaultMemberBytes)) : null;
             GuestBuilder builder = Describe(command, jobFiles, image);
@@ -227,12 +227,16 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             """);
     }
 
-    /// <summary>What was set here for the .NET runtime's compiler holds in there too.</summary>
+    /// <summary>
+    /// What was set here for the .NET runtime's compiler holds in there too. That memory is never writable and executable at once (W^X) protects nobody in a
+    /// machine that runs this program alone, and takes a part of each start.
+    /// </summary>
     private static IEnumerable<string> RuntimeSettings() =>
+        Enumerable.Repeat("DOTNET_EnableWriteXorExecute=0", 1).Concat(
         from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
         let name = (string)variable.Key
         where name.StartsWith("DOTNET_Tiered", StringComparison.Ordinal) || name.StartsWith("DOTNET_TC_", StringComparison.Ordinal)
-        select $"{name}={Quote((string)variable.Value!)}";
+        select $"{name}={Quote((string)variable.Value!)}");
 
     /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
     private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)

@@ -45,7 +45,7 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
 
     private IEnumerable<IDeliveryMethod> Peers() =>
     [
-        new QemuStorageDaemon(), new QemuStorageDaemonVduse(), .. level == VolumeOpener.NoLevel ? [] : new[] { new MdArray(level) }, new LoopDevice(),
+        new QemuStorageDaemon(), new QemuStorageDaemonNbd(), new QemuStorageDaemonVduse(), .. level == VolumeOpener.NoLevel ? [] : new[] { new MdArray(level) }, new LoopDevice(),
     ];
 
     /// <summary>Every method for a volume of the user's: its drives, its array, this program's frontends, and rows for the peers.</summary>
@@ -66,8 +66,9 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
 
     private IEnumerable<IDeliveryMethod> Sockets()
     {
-        var single = new PolyblkServer(program, "single", "none", [new ServerExport("vhost-user", true, ["--queues", "1"])]);
+        var single = new PolyblkServer(program, "single", "none", [new ServerExport("vhost-user", true, ["--queues", "1"]), new ServerExport("nbd", true, [])]);
         yield return VhostUser("drive", "vhost-user, one file", "polyblk serving one member-sized file, one queue", single, 0, 1, Backing.Drive);
+        yield return Nbd("drive", "nbd, one file", "one member-sized file", single, 1, Backing.Drive);
         foreach (IDeliveryMethod method in OfArray("array"))
         {
             yield return method;
@@ -87,14 +88,16 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
         yield return VhostUser(
             $"{queues}q", $"vhost-user, {LevelTitle}, {queues} queues", $"polyblk serving the {LevelTitle} volume, {queues} queues, a reactor on each processor of the target",
             array, 1, queues, Backing.Volume);
-        yield return new PolyblkMethod(
-            KnownFacts.Frontend("nbd", string.Empty, $"nbd, {LevelTitle}", Vantage.Host),
-            $"polyblk serving the {LevelTitle} volume over a Unix socket, a connection for each job",
-            array,
-            2,
-            () => Availability("nbd", byFio: true),
-            (path, size) => new NbdEndpoint(path, array.Volume, size));
+        yield return Nbd(string.Empty, $"nbd, {LevelTitle}", $"the {LevelTitle} volume", array, 2, Backing.Volume);
     }
+
+    private PolyblkMethod Nbd(string variant, string title, string what, PolyblkServer server, int export, Backing backing) => new(
+        KnownFacts.Frontend("nbd", variant, title, Vantage.Host, backing),
+        $"polyblk serving {what} over a Unix socket, a connection for each job",
+        server,
+        export,
+        () => Availability("nbd", byFio: true),
+        (path, size) => new NbdEndpoint(path, server.Volume, size));
 
     private PolyblkMethod VhostUser(string variant, string title, string description, PolyblkServer server, int export, int count, Backing backing) => new(
         KnownFacts.Frontend("vhost-user", variant, title, Vantage.Host, backing, backing == Backing.Volume ? count > 1 : null),
@@ -120,7 +123,10 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
     {
         string name = $"pbc{Environment.ProcessId}";
         var server = new PolyblkServer(
-            program, "vduse", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{queues}"])]);
+            program, "vduse", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{queues}"])])
+        {
+            VduseName = name,
+        };
         return new PolyblkMethod(
             KnownFacts.Frontend("vduse", "virtio", $"vduse, virtio_vdpa, {LevelTitle}", Vantage.Host, isMultiQueue: true),
             $"polyblk serving the {LevelTitle} volume through VDUSE, attached to this host by virtio_vdpa",

@@ -1,26 +1,30 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Polyblk.Machine;
 
 namespace Polyblk.Cli.Serving;
 
 /// <summary>
-/// SIGINT and SIGTERM ask to end cleanly; the second one ends the process at once, as a crash would. SIGHUP calls a handler.
+/// SIGINT and SIGTERM ask to end cleanly; a second request ends the process at once, as a crash would, only that its temporary folders are
+/// removed. Signals that come together are one request: timeout(1), for one, sends SIGTERM to its child and again to the child's group.
+/// SIGHUP calls a handler.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {
     private const int ForcedExitBase = 128;
+    private static readonly TimeSpan s_together = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _requested = new();
     private readonly PosixSignalRegistration[] _registrations;
-    private int _count;
+    private long _first;
 
-    /// <param name="onForced">Called before the second signal ends the process: the last chance to remove what must not stay.</param>
     /// <param name="onHangup">What SIGHUP does; null ignores it.</param>
-    public Interruption(Action? onForced = null, Action? onHangup = null)
+    public Interruption(Action? onHangup = null)
     {
         _registrations =
         [
-            PosixSignalRegistration.Create(PosixSignal.SIGINT, context => OnSignal(context, 2, onForced)),
-            PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => OnSignal(context, 15, onForced)),
+            PosixSignalRegistration.Create(PosixSignal.SIGINT, context => OnSignal(context, 2)),
+            PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => OnSignal(context, 15)),
             PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
             {
                 context.Cancel = true;
@@ -46,16 +50,19 @@ internal sealed class Interruption : IDisposable
         _requested.Dispose();
     }
 
-    private void OnSignal(PosixSignalContext context, int number, Action? onForced)
+    private void OnSignal(PosixSignalContext context, int number)
     {
         context.Cancel = true;
-        if (Interlocked.Increment(ref _count) == 1)
+        long now = Stopwatch.GetTimestamp();
+        long first = Interlocked.CompareExchange(ref _first, now, 0);
+        if (first == 0)
         {
             _requested.Cancel();
-            return;
         }
-
-        onForced?.Invoke();
-        Environment.Exit(ForcedExitBase + number);
+        else if (Stopwatch.GetElapsedTime(first, now) >= s_together)
+        {
+            OwnedFolder.RemoveOwn();
+            Environment.Exit(ForcedExitBase + number);
+        }
     }
 }

@@ -3,6 +3,8 @@
 // The machine tells of fio's first request; the counted time begins when the warm-up after it is over. Processor times of target and machine
 // are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver and, for QEMU's own block
 // layer, the iothreads.
+//
+// Each script has a limit: what it has to do, at a speed below that of any disk worth measuring, and a margin for an emulated machine on a busy host.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -15,8 +17,12 @@ using Polyblk.Compare.Workloads;
 namespace Polyblk.Compare.Guest;
 
 /// <summary>Drives disks inside machines.</summary>
-public sealed class GuestFioLoad : ILoadGenerator
+/// <param name="margin">What a script may take beyond its own work; null for one that suits emulation.</param>
+public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
 {
+    private const double LeastBytesPerSecond = 2 << 20;
+    private static readonly TimeSpan s_margin = TimeSpan.FromMinutes(2);
+
     private const double WindowStart = 0.15;
     private const double WindowEnd = 0.85;
     private const int PollUs = 10_000;
@@ -39,21 +45,22 @@ public sealed class GuestFioLoad : ILoadGenerator
         var disk = (GuestEndpoint)endpoint;
         if (disk.Kept is KeptContent kept)
         {
-            return await kept.CompareSumsAsync(regions => SumsAsync(disk, regions, cancellation)).ConfigureAwait(false);
+            return await kept.CompareSumsAsync(regions => SumsAsync(disk, regions, LimitOf(regions.Sum(r => (long)r.Length)), cancellation)).ConfigureAwait(false);
         }
 
         string command = Fio(FioJob.VerifyArguments(FioTarget.Device(disk.Path, disk.SizeBytes), seed));
-        GuestCommandResult result = await disk.Machine.RunAsync(command, () => { }, cancellation).ConfigureAwait(false);
+        GuestCommandResult result = await disk.Machine.RunAsync(command, LimitOf(2 * disk.SizeBytes), () => { }, cancellation).ConfigureAwait(false);
         return result.ExitCode == 0 && FioOutput.Errors(result.Output) == 0 ? null : $"fio --verify=crc32c ended with {result.ExitCode}: {result.Errors}";
     }
 
     /// <summary>Sums of ranges of a disk, past the machine's page cache.</summary>
-    private static async Task<IReadOnlyList<string>> SumsAsync(GuestEndpoint disk, IReadOnlyList<(long Offset, int Length)> ranges, CancellationToken cancellation)
+    private static async Task<IReadOnlyList<string>> SumsAsync(
+        GuestEndpoint disk, IReadOnlyList<(long Offset, int Length)> ranges, TimeSpan limit, CancellationToken cancellation)
     {
         const int BlockBytes = 4096;
         IEnumerable<string> lines = ranges.Select(r => string.Create(CultureInfo.InvariantCulture, $"sum {r.Offset / BlockBytes} {r.Length / BlockBytes}"));
         string script = $"sum() {{ dd if={disk.Path} bs={BlockBytes} skip=$1 count=$2 iflag=direct | sha256sum | cut -d' ' -f1; }}\n{string.Join('\n', lines)}\n";
-        GuestCommandResult result = await disk.Machine.RunAsync(script, () => { }, cancellation).ConfigureAwait(false);
+        GuestCommandResult result = await disk.Machine.RunAsync(script, limit, () => { }, cancellation).ConfigureAwait(false);
         return result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
     }
 
@@ -67,7 +74,8 @@ public sealed class GuestFioLoad : ILoadGenerator
         var disk = (GuestEndpoint)endpoint;
         var window = new Window(disk.Machine.ProcessIds, onMeasuring);
         var started = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Task<GuestCommandResult> run = disk.Machine.RunAsync(Script(disk, workload, settings), () => started.TrySetResult(), cancellation);
+        Task<GuestCommandResult> run = disk.Machine.RunAsync(
+            Script(disk, workload, settings), LimitOf(disk, workload, settings), () => started.TrySetResult(), cancellation);
         await Task.WhenAny(started.Task, run).ConfigureAwait(false);
         await WaitAsync(run, settings.WarmUp + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
         window.Begin();
@@ -81,6 +89,15 @@ public sealed class GuestFioLoad : ILoadGenerator
 
         LoadResult load = FioOutput.Parse(result.Output, workload);
         return window.MachineCpuNs(load.Seconds) is long cpu ? load with { LoadCpuNs = cpu } : load;
+    }
+
+    private TimeSpan LimitOf(long bytes) => (margin ?? s_margin) + TimeSpan.FromSeconds(bytes / LeastBytesPerSecond);
+
+    /// <summary>On a file system the files are written first; the sections of a job file may wait for each other.</summary>
+    private TimeSpan LimitOf(GuestEndpoint disk, Workload workload, LoadSettings settings)
+    {
+        int parts = workload.FioJobText?.Split('\n').Count(l => l.TrimStart().StartsWith('[')) ?? 1;
+        return LimitOf(workload.FileSystem is null ? 0 : disk.SizeBytes) + (parts * (settings.WarmUp + settings.Duration));
     }
 
     /// <summary>What is run in the machine.</summary>

@@ -21,7 +21,6 @@ public sealed class GuestMethod : IDeliveryMethod
         ArgumentNullException.ThrowIfNull(session);
         (_session, Facts, Inner, Attach) = (session, facts, inner, attach);
         _check = check ?? inner.Check;
-        session.Add(this);
     }
 
     public MethodFacts Facts { get; }
@@ -40,6 +39,12 @@ public sealed class GuestMethod : IDeliveryMethod
 
     public MethodAvailability Check() => _session.Check() is { CanRun: false } missing ? missing : _check();
 
+    /// <summary>Has a disk of it in the machine. Every method that will be started joins before any is.</summary>
+    public void Join() => _session.Add(this);
+
+    /// <inheritdoc/>
+    public Task AbandonAsync(ScratchSpace scratch) => _session.ForgetAsync(this);
+
     /// <summary>In a comparison of a volume of the user's, the turn of its server; the machine then has the disks of that server's methods alone.</summary>
     public object? TurnIn(ScratchSpace scratch) => Inner.TurnIn(scratch);
 
@@ -49,18 +54,19 @@ public sealed class GuestMethod : IDeliveryMethod
         GuestSession.Target target = await _session.TakeAsync(this, scratch, cancellation).ConfigureAwait(false);
         IRunningMethod running = target.Running!;
         string qemu = string.Join(' ', Attach(running.Endpoint).CommandLine(target.Slot).Select(a => a.Contains('{', StringComparison.Ordinal) ? $"'{a}'" : a));
-        return new Running(_session, running, scratch, IGuestSystem.DeviceOf(target.Slot), qemu);
+        return new Running(this, running, scratch, qemu);
     }
 
-    private sealed class Running(GuestSession session, IRunningMethod target, ScratchSpace scratch, string device, string qemu) : IRunningMethod
+    private sealed class Running(GuestMethod method, IRunningMethod target, ScratchSpace scratch, string qemu) : IRunningMethod
     {
+        private readonly GuestSession _session = method._session;
         private bool _hasLeft;
 
-        public LoadEndpoint Endpoint => new GuestEndpoint(session, device, target.Endpoint.SizeBytes) { Kept = scratch.Volume?.Kept };
+        public LoadEndpoint Endpoint => new GuestEndpoint(_session.SeatOf(method), _session.DeviceOf(method), target.Endpoint.SizeBytes) { Kept = scratch.Volume?.Kept };
 
         public IReadOnlyList<int> ProcessIds => target.ProcessIds;
 
-        public IReadOnlyList<int> LoadProcessIds => session.ProcessIds;
+        public IReadOnlyList<int> LoadProcessIds => _session.ProcessIds;
 
         public IReadOnlyList<string> Commands => [.. target.Commands, $"qemu-system-x86_64 … {qemu}"];
 
@@ -68,14 +74,14 @@ public sealed class GuestMethod : IDeliveryMethod
 
         public async Task SuspendAsync()
         {
-            await session.SuspendAsync().ConfigureAwait(false);
+            await _session.SuspendAsync().ConfigureAwait(false);
             await target.SuspendAsync().ConfigureAwait(false);
         }
 
         public async Task ResumeAsync(CancellationToken cancellation)
         {
             await target.ResumeAsync(cancellation).ConfigureAwait(false);
-            await session.ResumeAsync(cancellation).ConfigureAwait(false);
+            await _session.ResumeAsync(cancellation).ConfigureAwait(false);
         }
 
         public async ValueTask DisposeAsync()
@@ -83,7 +89,7 @@ public sealed class GuestMethod : IDeliveryMethod
             if (!_hasLeft)
             {
                 _hasLeft = true;
-                await session.LeaveAsync().ConfigureAwait(false);
+                await _session.LeaveAsync().ConfigureAwait(false);
             }
         }
     }

@@ -2,11 +2,15 @@
 //
 // One boot instead of one for each method, so that the methods take turns within the same machine, minutes and neighbours, like those of
 // the host. The first method that is asked to start starts the targets of all, then the machine with all their disks; what fails to start
-// becomes that method's reason. The last method that is taken down ends the machine, then the targets. What the machine boots is another
-// question (IGuestSystem).
+// becomes that method's reason. When all have been asked and the last one is taken down, the machine is ended, then the targets. What the machine
+// boots is another question (IGuestSystem).
+//
+// A script that does not end within its limit costs its method alone: in the machine its requests can neither be ended nor taken back, so the
+// others go on in a new machine, which has no disk of that method. A machine that breaks down is booted again with all disks; it is the fault of a
+// method when it happens to it a second time.
 //
 // The drives of a volume of the user's belong to one server at a time. Each server then has a session of its own: its machine ends with the
-// server's turn and boots again, with the same disks in the same places, with the next one.
+// server's turn and boots again with the next one.
 
 using Polyblk.Compare.Methods;
 using Polyblk.Machine;
@@ -15,36 +19,47 @@ namespace Polyblk.Compare.Guest;
 
 /// <summary>See the top of the file.</summary>
 /// <param name="system">What the machine boots.</param>
-public sealed class GuestSession(IGuestSystem system) : IGuestMachine
+public sealed class GuestSession(IGuestSystem system)
 {
     private const int MaxBoots = 3;
 
     private readonly List<GuestMethod> _methods = [];
+    private readonly HashSet<GuestMethod> _toCome = [];
+    private readonly HashSet<GuestMethod> _hasBroken = [];
     private readonly Dictionary<GuestMethod, Target> _targets = [];
     private IReadOnlyList<int> _cpus = [];
     private IBootedGuest? _machine;
     private MethodException? _failure;
     private bool _isStarted;
     private int _users;
-
-    /// <inheritdoc/>
-    public string FioVersion { get; private set; } = "fio";
-
-    /// <inheritdoc/>
-    public IReadOnlyList<int> ProcessIds => _machine?.ProcessIds ?? [];
+    private string _fioVersion = "fio";
 
     /// <summary>What the machine booted; null before one ran.</summary>
     public string? System { get; private set; }
 
+    /// <summary>The processes of this host that are the machine.</summary>
+    internal IReadOnlyList<int> ProcessIds => _machine?.ProcessIds ?? [];
+
     /// <summary>Whether there is what a machine needs.</summary>
     public MethodAvailability Check() => system.Check();
 
-    internal void Add(GuestMethod method) => _methods.Add(method);
+    internal void Add(GuestMethod method)
+    {
+        _methods.Add(method);
+        _toCome.Add(method);
+    }
+
+    /// <summary>The machine as a method uses it.</summary>
+    internal IGuestMachine SeatOf(GuestMethod method) => new Seat(this, method);
+
+    /// <summary>A method's disk in the machine that runs now.</summary>
+    internal string DeviceOf(GuestMethod method) => IGuestSystem.DeviceOf(_targets[method].Slot);
 
     /// <summary>What serves a method in the machine.</summary>
     /// <exception cref="MethodException">It does not.</exception>
     internal async Task<Target> TakeAsync(GuestMethod method, ScratchSpace scratch, CancellationToken cancellation)
     {
+        _toCome.Remove(method);
         if (!_isStarted)
         {
             _isStarted = true;
@@ -69,18 +84,21 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
         return target;
     }
 
-    /// <summary>A method is done; the last one ends everything.</summary>
-    internal async ValueTask LeaveAsync()
+    /// <summary>A method is done.</summary>
+    internal ValueTask LeaveAsync()
     {
-        if (--_users == 0)
-        {
-            await EndAsync().ConfigureAwait(false);
-        }
+        _users--;
+        return EndUnusedAsync();
     }
 
-    /// <inheritdoc/>
-    public Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation) =>
-        (_machine ?? throw new MethodException("the virtual machine has ended")).RunAsync(script, onMark, cancellation);
+    /// <summary>A method that has not been started will not be.</summary>
+    internal async Task ForgetAsync(GuestMethod method)
+    {
+        if (_toCome.Remove(method))
+        {
+            await EndUnusedAsync().ConfigureAwait(false);
+        }
+    }
 
     /// <summary>Ends the machine until <see cref="ResumeAsync"/>; the targets are their methods' business.</summary>
     internal async Task SuspendAsync()
@@ -92,11 +110,11 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
         }
     }
 
-    /// <summary>Boots the machine again with all its disks, unless it runs. All targets serve.</summary>
+    /// <summary>Boots the machine again, unless it runs, with the disks of all methods that still serve.</summary>
     /// <exception cref="MethodException">It does not boot.</exception>
     internal async Task ResumeAsync(CancellationToken cancellation)
     {
-        if (_machine is not null)
+        if (_machine is not null || !_targets.Values.Any(t => t.Serves))
         {
             return;
         }
@@ -105,9 +123,44 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
         {
             await BootAsync(cancellation).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is GuestException or MachineException or IOException)
+        catch (Exception e) when (e is GuestException or MachineException or MethodException or IOException)
         {
             throw new MethodException($"the virtual machine did not start: {e.Message}", e);
+        }
+    }
+
+    private async Task<GuestCommandResult> RunAsync(GuestMethod method, string script, TimeSpan limit, Action onMark, CancellationToken cancellation)
+    {
+        IBootedGuest machine = _machine ?? throw _failure ?? new MethodException("the virtual machine has ended");
+        try
+        {
+            return await machine.RunAsync(script, limit, onMark, cancellation).ConfigureAwait(false);
+        }
+        catch (MethodException e)
+        {
+            bool isFinal = e.IsFinal || !_hasBroken.Add(method);
+            var failure = new MethodException(e.Message, e) { IsFinal = isFinal };
+            if (isFinal)
+            {
+                _targets[method] = _targets[method] with { Failure = failure };
+            }
+
+            await ReplaceMachineAsync(cancellation).ConfigureAwait(false);
+            throw failure;
+        }
+    }
+
+    private async Task ReplaceMachineAsync(CancellationToken cancellation)
+    {
+        try
+        {
+            await SuspendAsync().ConfigureAwait(false);
+            await ResumeAsync(cancellation).ConfigureAwait(false);
+        }
+        catch (MethodException e)
+        {
+            // Every method of this machine learns it when it is asked next.
+            _failure = new MethodException(e.Message, e) { IsFinal = true };
         }
     }
 
@@ -121,25 +174,19 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
         try
         {
             _cpus = scratch.LoadCpus;
-            IBootedGuest machine = await BootAsync(cancellation).ConfigureAwait(false);
-            foreach ((GuestMethod method, Target target) in _targets.Where(t => machine.MissingSlots.Contains(t.Value.Slot)).ToArray())
-            {
-                _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") };
-            }
-
-            (FioVersion, System) = (machine.FioVersion, machine.System);
+            await BootAsync(cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (e is GuestException or MachineException or MethodException or IOException)
         {
-            _failure = new MethodException($"the virtual machine did not start: {e.Message}", e);
+            _failure = new MethodException($"the virtual machine did not start: {e.Message}", e) { IsFinal = true };
         }
     }
 
-    /// <summary>The disks of all targets that serve, always in the same places.</summary>
+    /// <summary>The disks of all targets that serve.</summary>
     private List<GuestDisk> TakeSlots()
     {
         var disks = new List<GuestDisk>();
-        foreach (GuestMethod method in _methods.Where(m => _targets[m].Running is not null))
+        foreach (GuestMethod method in _methods.Where(m => _targets[m].Serves))
         {
             Target target = _targets[method];
             try
@@ -149,7 +196,7 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
             }
             catch (InvalidOperationException e)
             {
-                _targets[method] = target with { Failure = new MethodException(e.Message, e) };
+                _targets[method] = target with { Failure = new MethodException(e.Message, e) { IsFinal = true } };
             }
         }
 
@@ -157,20 +204,26 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
     }
 
     /// <summary>Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>).</summary>
-    private async Task<IBootedGuest> BootAsync(CancellationToken cancellation)
+    private async Task BootAsync(CancellationToken cancellation)
     {
         List<GuestDisk> disks = TakeSlots();
-        for (int attempt = 1; ; attempt++)
+        for (int attempt = 1; _machine is null; attempt++)
         {
             try
             {
-                return _machine = await system.BootAsync(disks, _cpus, cancellation).ConfigureAwait(false);
+                _machine = await system.BootAsync(disks, _cpus, cancellation).ConfigureAwait(false);
             }
             catch (GuestException e) when (e.IsMachineFault && attempt < MaxBoots)
             {
                 // It says nothing about what runs in the machine.
                 continue;
             }
+        }
+
+        (_fioVersion, System) = (_machine.FioVersion, _machine.System);
+        foreach ((GuestMethod method, Target target) in _targets.Where(t => t.Value.Serves && _machine.MissingSlots.Contains(t.Value.Slot)).ToArray())
+        {
+            _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") { IsFinal = true } };
         }
     }
 
@@ -193,14 +246,18 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
         }
     }
 
+    /// <summary>Ends everything when no method uses it and none will.</summary>
+    private async ValueTask EndUnusedAsync()
+    {
+        if (_users == 0 && _toCome.Count == 0)
+        {
+            await EndAsync().ConfigureAwait(false);
+        }
+    }
+
     private async ValueTask EndAsync()
     {
-        if (_machine is not null)
-        {
-            await _machine.DisposeAsync().ConfigureAwait(false);
-            _machine = null;
-        }
-
+        await SuspendAsync().ConfigureAwait(false);
         foreach (Target target in _targets.Values.Where(t => t.Running is not null).Reverse())
         {
             await target.Running!.DisposeAsync().ConfigureAwait(false);
@@ -210,5 +267,18 @@ public sealed class GuestSession(IGuestSystem system) : IGuestMachine
     }
 
     /// <summary>What serves a method: the target on this host and its slot in the machine, or why there is none.</summary>
-    internal sealed record Target(IRunningMethod? Running, string Slot, MethodException? Failure);
+    internal sealed record Target(IRunningMethod? Running, string Slot, MethodException? Failure)
+    {
+        public bool Serves => Running is not null && Failure is null;
+    }
+
+    private sealed class Seat(GuestSession session, GuestMethod method) : IGuestMachine
+    {
+        public string FioVersion => session._fioVersion;
+
+        public IReadOnlyList<int> ProcessIds => session.ProcessIds;
+
+        public Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation) =>
+            session.RunAsync(method, script, limit, onMark, cancellation);
+    }
 }

@@ -72,6 +72,9 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
 
         private static readonly TimeSpan s_attempt = TimeSpan.FromMinutes(1);
 
+        /// <summary>What a disk that does not appear adds.</summary>
+        private static readonly TimeSpan s_patienceOfDisk = TimeSpan.FromMinutes(1);
+
         /// <summary>The image's own programs come first.</summary>
         private const string Prelude = $"PATH=$PATH:/usr/sbin:/sbin:{ProgramsFolder}/bin\n";
 
@@ -95,13 +98,13 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
                     throw await machine.FailureAsync("The machine ended before it answered by ssh.").ConfigureAwait(false);
                 }
 
-                GuestCommandResult? result = await TryAsync(cancellation).ConfigureAwait(false);
-                if (result?.ExitCode == 0)
+                GuestCommandResult result = await TryAsync(cancellation).ConfigureAwait(false);
+                if (result.ExitCode == 0)
                 {
                     return;
                 }
 
-                said = result?.Errors is { Length: > 0 } errors ? errors : said;
+                said = result.Errors.Length > 0 ? result.Errors : said;
                 bool isRefused = said.Contains("Permission denied", StringComparison.Ordinal);
                 await Task.Delay(isRefused ? s_pauseRefused : s_pause, cancellation).ConfigureAwait(false);
             }
@@ -115,7 +118,8 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
         /// <summary>Finds the disks and the programs.</summary>
         public async Task SetUpAsync(string imageName, string[] slots, TimeSpan patience, CancellationToken cancellation)
         {
-            GuestCommandResult result = await RunAsync(SetUp(slots, (int)patience.TotalSeconds), () => { }, cancellation).ConfigureAwait(false);
+            GuestCommandResult result = await RunAsync(
+                SetUp(slots, (int)patience.TotalSeconds), patience + (s_patienceOfDisk * (slots.Length + 2)), () => { }, cancellation).ConfigureAwait(false);
             if (result.ExitCode != 0 || result.Output.Split('\n') is not [string fio, string system, string missing, ..])
             {
                 throw new MethodException($"{imageName}: {(result.Errors.Length > 0 ? result.Errors : $"the first script ended with {result.ExitCode}")}");
@@ -125,31 +129,25 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
             MissingSlots = missing.Split(' ', StringSplitOptions.RemoveEmptyEntries);
         }
 
-        public async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
+        public async Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation)
         {
-            GuestCommandResult result = await ssh.RunAsync(Prelude + script, onMark, cancellation).ConfigureAwait(false);
+            GuestCommandResult result = await ssh.RunAsync(Prelude + script, limit, onMark, cancellation).ConfigureAwait(false);
             return result.ExitCode != SshFailed ? result
                 : throw new MethodException($"the virtual machine failed: {(await machine.FailureAsync($"ssh lost it: {result.Errors}").ConfigureAwait(false)).Message}");
         }
 
         public ValueTask DisposeAsync() => machine.DisposeAsync();
 
-        /// <summary>One attempt; null when it led to no answer of any kind.</summary>
-        private async Task<GuestCommandResult?> TryAsync(CancellationToken cancellation)
+        /// <summary>One attempt.</summary>
+        private async Task<GuestCommandResult> TryAsync(CancellationToken cancellation)
         {
-            using var attempt = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-            attempt.CancelAfter(s_attempt);
             try
             {
-                return await ssh.RunAsync("exit 0", () => { }, attempt.Token).ConfigureAwait(false);
+                return await ssh.RunAsync("exit 0", s_attempt, () => { }, cancellation).ConfigureAwait(false);
             }
             catch (MethodException e)
             {
                 return new GuestCommandResult(SshFailed, "", e.Message);
-            }
-            catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
-            {
-                return null;
             }
         }
 

@@ -79,21 +79,24 @@ public sealed class PreparedSystem(Func<GuestBuilder> builder) : IGuestSystem
         {
             string missing = await machine.WaitForSignalAsync("ready").WaitAsync(cancellation).ConfigureAwait(false);
             MissingSlots = missing.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            GuestCommandResult said = await RunAsync("fio --version; uname -r", () => { }, cancellation).ConfigureAwait(false);
+            GuestCommandResult said = await RunAsync("fio --version; uname -r", s_patience, () => { }, cancellation).ConfigureAwait(false);
             if (said.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries) is [string fio, string release])
             {
                 (FioVersion, System) = (fio, $"Linux {release} with an initramfs of this program");
             }
         }
 
-        public async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
+        public Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation) =>
+            ScriptLimit.RunAsync(limit, within => RunAsync(script, onMark, within), cancellation);
+
+        private async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
         {
             // A mark of an earlier script may come late.
             string mark = string.Create(CultureInfo.InvariantCulture, $"mark{++_scripts}");
             string prelude = $"mark() {{ printf 'SIGNAL {mark}\n' >&3; }}\n";
             try
             {
-                await machine.SendAsync($"run {Convert.ToBase64String(Encoding.UTF8.GetBytes(prelude + script))}").ConfigureAwait(false);
+                await machine.SendAsync($"run {Convert.ToBase64String(Encoding.UTF8.GetBytes(prelude + script))}").WaitAsync(cancellation).ConfigureAwait(false);
                 Task<string> finished = machine.WaitForSignalAsync("done");
                 Task<string> marked = machine.WaitForSignalAsync(mark);
                 if (await Task.WhenAny(finished, marked).WaitAsync(cancellation).ConfigureAwait(false) == marked)

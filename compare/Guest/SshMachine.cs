@@ -19,6 +19,9 @@ public sealed class SshMachine(string destination, string program = "ssh", IRead
     private const string MarkLine = "@polyblk-mark";
     private const int MaxErrorChars = 2000;
 
+    /// <summary>For a look at a disk.</summary>
+    private static readonly TimeSpan s_look = TimeSpan.FromMinutes(2);
+
     /// <summary>A script may send its standard error elsewhere; the mark goes here all the same.</summary>
     private const string Prelude = $"exec 3>&2\nmark() {{ echo {MarkLine} >&3; }}\n";
 
@@ -56,6 +59,7 @@ public sealed class SshMachine(string destination, string program = "ssh", IRead
             fio --version
             echo $(($(cat /sys/class/block/$(basename "$(readlink -f {{quoted}})")/size) * 512))
             """,
+            s_look,
             () => { },
             cancellation).ConfigureAwait(false);
         string[] lines = result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
@@ -69,9 +73,14 @@ public sealed class SshMachine(string destination, string program = "ssh", IRead
     }
 
     /// <inheritdoc/>
-    public async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
+    public Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(onMark);
+        return ScriptLimit.RunAsync(limit, within => RunAsync(script, onMark, within), cancellation);
+    }
+
+    private async Task<GuestCommandResult> RunAsync(string script, Action onMark, CancellationToken cancellation)
+    {
         using Process ssh = Start();
         try
         {

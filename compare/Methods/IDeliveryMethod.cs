@@ -117,4 +117,7 @@ public sealed class MethodException : Exception
         : base(message, innerException)
     {
     }
+
+    /// <summary>Whether the method serves no more, so that it is not asked again.</summary>
+    public bool IsFinal { get; init; }
 }

@@ -18,6 +18,9 @@ public sealed partial class Leftovers(PolyblkProgram program)
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
 
+    /// <summary>For one thing to go. The kernel may wait for ever for a request that nobody answers; the comparison does not.</summary>
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(2);
+
     // What a comparison starts. Another program that happens to look into its directory is left alone.
     private static readonly string[] s_programs = ["dotnet", "polyblk", "fio", "qemu-storage-daemon", "qemu-system-x86_64", "timeout", "taskset", "setpriv"];
 
@@ -71,7 +74,7 @@ public sealed partial class Leftovers(PolyblkProgram program)
         await EachAsync("loop device", loops.Select(l => l.Device), loop => Command.RunAsync(["losetup", "-d", loop], CancellationToken.None)).ConfigureAwait(false);
         await EachAsync("ublk device", await UblkDevicesAsync(folder, pid).ConfigureAwait(false), number => program.RunAsync(
             "ublk", "delete", number, "--force", "--state", Path.Combine(folder, "state"))).ConfigureAwait(false);
-        await EachAsync("VDUSE device", KernelDevices.VduseNames(pid).Where(KernelDevices.HasVduse), KernelDevices.RemoveVduseAsync).ConfigureAwait(false);
+        await EachAsync("VDUSE device", KernelDevices.VduseNames(pid).Where(KernelDevices.HasVduse), name => RemoveVduseAsync(folder, name)).ConfigureAwait(false);
         if (claimed is not null)
         {
             try
@@ -106,6 +109,12 @@ public sealed partial class Leftovers(PolyblkProgram program)
         Count("process", own.Length);
     }
 
+    private static async Task RemoveVduseAsync(string folder, string name)
+    {
+        await WaitingDevice.TakeOffAsync(folder, name).ConfigureAwait(false);
+        await KernelDevices.RemoveVduseAsync(name).ConfigureAwait(false);
+    }
+
     private async Task<IReadOnlyList<string>> UblkDevicesAsync(string folder, string pid)
     {
         string state = Path.Combine(folder, "state");
@@ -138,10 +147,10 @@ public sealed partial class Leftovers(PolyblkProgram program)
         {
             try
             {
-                await remove(thing).ConfigureAwait(false);
+                await remove(thing).WaitAsync(s_limit).ConfigureAwait(false);
                 done++;
             }
-            catch (Exception e) when (e is MethodException or IOException)
+            catch (Exception e) when (e is MethodException or IOException or TimeoutException)
             {
                 _failures.Add($"{what} {thing}: {e.Message}");
             }

@@ -52,6 +52,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     /// <summary>The volume's name.</summary>
     public string Volume => volume;
 
+    /// <summary>The VDUSE device that it serves; null for none.</summary>
+    public string? VduseName { get; init; }
+
     /// <summary>The serving process, or none while it is down.</summary>
     public IReadOnlyList<int> ProcessIds => _child is null ? [] : [_child.Id];
 
@@ -183,12 +186,17 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
 
     private async Task ServeAsync(ScratchSpace scratch, CancellationToken cancellation)
     {
-        ChildProcess child = Run(
-            [
-                .. program.Command, "serve", volume, "--state", scratch.StateDirectory, "--reactors", string.Join(',', scratch.TargetCpus),
-                "--json", "--log-level", "warning", .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
-            ],
-            scratch.TargetCpus);
+        string[] command =
+        [
+            .. program.Command, "serve", volume, "--state", scratch.StateDirectory, "--reactors", string.Join(',', scratch.TargetCpus),
+            "--json", "--log-level", "warning", .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
+        ];
+        if (VduseName is not null)
+        {
+            WaitingDevice.Note(scratch, VduseName, command);
+        }
+
+        ChildProcess child = Run(command, scratch.TargetCpus);
         LastProcessId = child.Id;
         string? line = null;
         try

@@ -24,29 +24,10 @@ public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
         string socket = scratch.PathOf($"{fileName}.sock");
         var daemon = new StorageDaemonProcess(
             file,
-            $"vhost-user-blk,id=export,node-name=drive,addr.type=unix,addr.path={socket},writable=on,num-queues=1,iothread=io",
+            ["--export", $"vhost-user-blk,id=export,node-name=drive,addr.type=unix,addr.path={socket},writable=on,num-queues=1,iothread=io"],
             scratch.TargetCpus,
             () => File.Exists(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
-        return new Running(daemon, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
-    }
-
-    private sealed class Running(StorageDaemonProcess daemon, VhostUserEndpoint endpoint) : IRunningMethod, IRestartable
-    {
-        public LoadEndpoint Endpoint => endpoint;
-
-        public IReadOnlyList<int> ProcessIds => daemon.ProcessIds;
-
-        public IReadOnlyList<string> Commands => [daemon.CommandLine];
-
-        public async Task KillAsync()
-        {
-            await daemon.KillAsync().ConfigureAwait(false);
-            File.Delete(endpoint.SocketPath);
-        }
-
-        public Task StartAgainAsync(CancellationToken cancellation) => daemon.StartAsync(cancellation);
-
-        public ValueTask DisposeAsync() => daemon.DisposeAsync();
+        return new SocketOfStorageDaemon(daemon, socket, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
     }
 }

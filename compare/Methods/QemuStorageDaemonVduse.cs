@@ -35,7 +35,10 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
         string file = scratch.PathOf("qsd-vduse.img");
         await ScratchFile.CreateAsync(file, scratch.MemberBytes, cancellation).ConfigureAwait(false);
         var daemon = new StorageDaemonProcess(
-            file, $"vduse-blk,id=export,node-name=drive,name={_name},writable=on,num-queues=1,iothread=io", scratch.TargetCpus, () => Directory.Exists($"/sys/class/vduse/{_name}"));
+            file, ["--export", $"vduse-blk,id=export,node-name=drive,name={_name},writable=on,num-queues=1,iothread=io"], scratch.TargetCpus, () => Directory.Exists($"/sys/class/vduse/{_name}"))
+        {
+            OnStart = command => WaitingDevice.Note(scratch, _name, command),
+        };
         try
         {
             await daemon.StartAsync(cancellation).ConfigureAwait(false);

@@ -7,9 +7,9 @@ namespace Polyblk.Compare.Methods;
 
 /// <summary>The daemon, started and, for a restart test, killed and started again.</summary>
 /// <param name="file">The file that it serves.</param>
-/// <param name="export">Its export option.</param>
+/// <param name="exports">Its options of what is exported, and how it is reached.</param>
 /// <param name="isReady">Whether it serves.</param>
-internal sealed class StorageDaemonProcess(string file, string export, IReadOnlyList<int> cpus, Func<bool> isReady) : IAsyncDisposable
+internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> exports, IReadOnlyList<int> cpus, Func<bool> isReady) : IAsyncDisposable
 {
     public const string Program = "qemu-storage-daemon";
 
@@ -23,6 +23,9 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
 
     public string CommandLine { get; private set; } = string.Empty;
 
+    /// <summary>Told the command before it is started.</summary>
+    public Action<IReadOnlyList<string>>? OnStart { get; init; }
+
     /// <summary>Whether it is installed.</summary>
     public static MethodAvailability CheckHost() => ProgramPath.TryFind(Program) is not null
         ? MethodAvailability.Yes
@@ -35,6 +38,7 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
         string trouble = string.Empty;
         foreach (string mode in _mode is null ? s_modes : [_mode])
         {
+            OnStart?.Invoke(Command(mode));
             ChildProcess child = ChildProcess.Start(Command(mode), cpus);
             if (await WaitAsync(child, cancellation).ConfigureAwait(false))
             {
@@ -70,7 +74,7 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
 
     private string[] Command(string mode) =>
     [
-        Program, "--object", "iothread,id=io", "--blockdev", $"driver=file,node-name=drive,filename={file},{mode}", "--export", export,
+        Program, "--object", "iothread,id=io", "--blockdev", $"driver=file,node-name=drive,filename={file},{mode}", .. exports,
     ];
 
     private async Task<bool> WaitAsync(ChildProcess child, CancellationToken cancellation)
@@ -96,4 +100,24 @@ internal sealed class StorageDaemonProcess(string file, string export, IReadOnly
             throw;
         }
     }
+}
+
+/// <summary>A daemon that is reached by a socket. What it leaves of the socket when it is killed is removed, so that its next start is seen.</summary>
+internal sealed class SocketOfStorageDaemon(StorageDaemonProcess daemon, string socketPath, LoadEndpoint endpoint) : IRunningMethod, IRestartable
+{
+    public LoadEndpoint Endpoint => endpoint;
+
+    public IReadOnlyList<int> ProcessIds => daemon.ProcessIds;
+
+    public IReadOnlyList<string> Commands => [daemon.CommandLine];
+
+    public async Task KillAsync()
+    {
+        await daemon.KillAsync().ConfigureAwait(false);
+        File.Delete(socketPath);
+    }
+
+    public Task StartAgainAsync(CancellationToken cancellation) => daemon.StartAsync(cancellation);
+
+    public ValueTask DisposeAsync() => daemon.DisposeAsync();
 }

@@ -117,7 +117,7 @@ public static class TableReport
     {
         foreach (MethodRecord method in results.Methods)
         {
-            string state = !method.Ran ? $"not measured: {method.Reason}" : $"{method.Description}; data verified; driven by {method.Load}";
+            string state = !method.Ran ? $"not measured: {method.Reason}" : $"{method.Description}; data verified; driven by {method.Load}{(method.Reason is null ? string.Empty : $"; ended early: {method.Reason}")}";
             console.MarkupLine($"[bold]{Markup.Escape(method.Name)}[/]  {Markup.Escape(state)}");
             foreach (string remedy in method.Remedies)
             {

@@ -58,7 +58,7 @@ public sealed record MethodRecord
     /// <summary>Whether it ran.</summary>
     public required bool Ran { get; init; }
 
-    /// <summary>Why it did not run.</summary>
+    /// <summary>Why it did not run, or, where it ran, why it has no further figures.</summary>
     public string? Reason { get; init; }
 
     /// <summary>What would make it run.</summary>

@@ -30,7 +30,7 @@ public sealed record MethodFacts
     [Description("Whether it could run here.")]
     public required bool Available { get; init; }
 
-    [Description("Why not.")]
+    [Description("Why not; or, where it could, why it ended before the comparison did.")]
     public string? Reason { get; init; }
 
     [Description("What would make it run: one command or sentence each.")]

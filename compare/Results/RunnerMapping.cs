@@ -84,7 +84,7 @@ public static class RunnerMapping
         return facts with
         {
             Available = record.Ran || wasDriven,
-            Reason = record.Ran || wasDriven ? facts.Reason : record.Reason ?? "it did not start",
+            Reason = wasDriven ? facts.Reason : record.Ran ? record.Reason : record.Reason ?? "it did not start",
             Remedies = record.Remedies,
             Load = record.Load,
             Verification = record.Verified ? Verification.Passed : wasDriven ? Verification.Failed : Verification.NotRun,

@@ -2,7 +2,8 @@
 //
 // In each round every workload runs on every method before the next round begins, and each round starts with another method: a machine that
 // becomes slower or faster meanwhile does so for all. Methods that need the same drives take turns (Turns): within a round, all workloads of one
-// turn run before the next turn. What fails becomes a reason in the results; it never ends the others' runs. A
+// turn run before the next turn. What fails becomes a reason in the results; it never ends the others' runs. A method that says that it serves no
+// more (MethodException.IsFinal) keeps the figures that it has, and its row says why there are no more. A
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
 using System.Globalization;
@@ -63,6 +64,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private const long MostVerifiedBytes = 256L << 20;
 
     private readonly List<Active> _active = [];
+    private readonly HashSet<Active> _serveNoMore = [];
     private readonly Turns _turns = new();
     private Task _ahead = Task.CompletedTask;
     private readonly List<MethodRecord> _methods = [];
@@ -186,19 +188,24 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         await _ahead.ConfigureAwait(false);
         foreach (IDeliveryMethod method in plan.Methods)
         {
-            await method.AbandonAsync(scratch).ConfigureAwait(false);
+            await EndAsync(method, () => new ValueTask(method.AbandonAsync(scratch))).ConfigureAwait(false);
         }
 
         foreach (Active active in Enumerable.Reverse(_active))
         {
-            try
-            {
-                await active.Running.DisposeAsync().ConfigureAwait(false);
-            }
-            catch (MethodException e)
-            {
-                _notes.Add($"{active.Method.Name} could not be taken down completely: {e.Message}");
-            }
+            await EndAsync(active.Method, active.Running.DisposeAsync).ConfigureAwait(false);
+        }
+    }
+
+    private async Task EndAsync(IDeliveryMethod method, Func<ValueTask> end)
+    {
+        try
+        {
+            await end().ConfigureAwait(false);
+        }
+        catch (MethodException e)
+        {
+            _notes.Add($"{method.Name} could not be taken down completely: {e.Message}");
         }
     }
 
@@ -213,11 +220,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         Active[][] turns = [.. _active.GroupBy(a => a.Turn).Select(g => g.ToArray())];
         for (int round = 0; round < plan.Rounds; round++)
         {
-            foreach (Active[] turn in Rotated(turns, round))
+            // Each begins with another turn, and with the one that has the drives already: its server, or its virtual machine, need not start again.
+            foreach (Active[] turn in Rotated(turns, (turns.Length - 1) * (round + 1)))
             {
                 foreach (Workload workload in Measured)
                 {
-                    foreach (Active active in Rotated(turn, round))
+                    foreach (Active active in Rotated(turn, round).Where(a => !_serveNoMore.Contains(a)))
                     {
                         onProgress(new ComparisonProgress(done++, total, $"round {round + 1}: {workload.Title} on {active.Method.Name}"));
                         cancellation.ThrowIfCancellationRequested();
@@ -252,7 +260,14 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
         catch (Exception e) when (e is IOException or TimeoutException or MethodException)
         {
-            _notes.Add($"{active.Method.Name}, {workload.Title}, round {round + 1} failed: {e.Message}");
+            string what = $"{workload.Title}, round {round + 1} failed: {e.Message}";
+            _notes.Add($"{active.Method.Name}, {what}");
+            if (e is MethodException { IsFinal: true })
+            {
+                _serveNoMore.Add(active);
+                int index = _methods.FindIndex(m => m.Name == active.Method.Name);
+                _methods[index] = _methods[index] with { Reason = what };
+            }
         }
     }
 
@@ -312,7 +327,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     /// <summary>Last of all: a target that does not come back has its figures already.</summary>
     private async Task RestartAllAsync(CancellationToken cancellation)
     {
-        foreach ((IDeliveryMethod method, IRunningMethod running, _, object? turn) in plan.Restarts ? _active : [])
+        foreach ((IDeliveryMethod method, IRunningMethod running, _, object? turn) in plan.Restarts ? _active.Except(_serveNoMore) : [])
         {
             cancellation.ThrowIfCancellationRequested();
             onProgress(new ComparisonProgress(1, 1, $"killing {method.Name} under load"));

@@ -77,6 +77,7 @@ internal sealed record Field
         {
             Verification.Failed => $"its data verification failed{Sentences.Detail(method.VerificationDetail)}. Speed does not matter then.",
             Verification.NotRun when rows.Any(r => r.Method.Id == method.Id) => "its data was not verified, so its figures are not used.",
+            _ when method.Reason is string reason => $"it ended before the comparison did: {reason.TrimEnd('.')}.",
             _ when errors > 0 => $"{errors} requests failed while it was measured.",
             _ => null,
         };

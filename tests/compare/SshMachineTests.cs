@@ -6,6 +6,8 @@ namespace Polyblk.Compare.Tests;
 /// <summary>The talk with a machine behind ssh; a program that runs the script here stands for ssh.</summary>
 public sealed class SshMachineTests : IDisposable
 {
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(1);
+
     private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-ssh-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
@@ -14,7 +16,7 @@ public sealed class SshMachineTests : IDisposable
     public async Task AScriptsOutputErrorsStatusAndMarkComeBack()
     {
         int marks = 0;
-        GuestCommandResult result = await Machine("exec sh -s").RunAsync("echo out; mark; echo 'it is bad' >&2; exit 3", () => marks++, CancellationToken.None);
+        GuestCommandResult result = await Machine("exec sh -s").RunAsync("echo out; mark; echo 'it is bad' >&2; exit 3", s_limit, () => marks++, CancellationToken.None);
         Assert.Equal((3, "out\n", "it is bad"), (result.ExitCode, result.Output, result.Errors));
         Assert.Equal(1, marks);
     }
@@ -23,7 +25,7 @@ public sealed class SshMachineTests : IDisposable
     public async Task AMarkComesAlsoFromAPartOfTheScriptThatIsSilent()
     {
         int marks = 0;
-        await Machine("exec sh -s").RunAsync("(mark) >/dev/null 2>&1 &\nwait", () => marks++, CancellationToken.None);
+        await Machine("exec sh -s").RunAsync("(mark) >/dev/null 2>&1 &\nwait", s_limit, () => marks++, CancellationToken.None);
         Assert.Equal(1, marks);
     }
 
@@ -31,15 +33,24 @@ public sealed class SshMachineTests : IDisposable
     public async Task OptionsComeBeforeTheMachine()
     {
         string program = Program("echo \"$@\"; exec sh -s");
-        GuestCommandResult result = await new SshMachine("root@vm", program, ["-p", "22"]).RunAsync("", () => { }, CancellationToken.None);
+        GuestCommandResult result = await new SshMachine("root@vm", program, ["-p", "22"]).RunAsync("", s_limit, () => { }, CancellationToken.None);
         Assert.Equal("-p 22 -o BatchMode=yes -T -- root@vm sh -s\n", result.Output);
     }
 
     [Fact]
     public async Task TheScriptIsForTheMachineThatWasNamed()
     {
-        GuestCommandResult result = await Machine("echo \"$@\"; exec sh -s").RunAsync("", () => { }, CancellationToken.None);
+        GuestCommandResult result = await Machine("echo \"$@\"; exec sh -s").RunAsync("", s_limit, () => { }, CancellationToken.None);
         Assert.Equal("-o BatchMode=yes -T -- root@vm sh -s\n", result.Output);
+    }
+
+    [Fact]
+    public async Task AScriptThatStandsStillIsGivenUp()
+    {
+        MethodException error = await Assert.ThrowsAsync<MethodException>(
+            () => Machine("exec sh -s").RunAsync("echo begun; sleep 100", TimeSpan.FromSeconds(0.5), () => { }, CancellationToken.None));
+        Assert.True(error.IsFinal);
+        Assert.Contains("had not ended after 0.5 s", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Text;
 using Polyblk.Compare.Results;
 using Polyblk.GuestRig;
 
@@ -8,6 +10,9 @@ namespace Polyblk.CompareGuest.Tests;
 internal sealed class CompareRun : IDisposable
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(15);
+
+    /// <summary>Options of a comparison that is as short as can be.</summary>
+    public static IReadOnlyList<string> Short { get; } = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "32MiB"];
 
     private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-compare-test-").FullName;
 
@@ -26,6 +31,9 @@ internal sealed class CompareRun : IDisposable
     /// <summary>Where it makes temporary files; null for the usual place.</summary>
     public string? TemporaryFolder { get; init; }
 
+    /// <summary>Words of its output at which it gets SIGTERM, twice at once; null for never.</summary>
+    public string? TerminateAt { get; init; }
+
     /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
     public Task StartAsync(params string[] arguments) => RunAsync(["compare", "--out", _folder, .. arguments]);
 
@@ -38,8 +46,9 @@ internal sealed class CompareRun : IDisposable
             RedirectStandardError = true,
             WorkingDirectory = _folder,
         };
-        // Under emulation a start takes two thirds of the time without the profile that longer runs profit from.
+        // Under emulation a start takes half the time without the profile and the second compilation that longer runs profit from.
         start.Environment["DOTNET_TieredPGO"] = "0";
+        start.Environment["DOTNET_TC_CallCountThreshold"] = "400";
         if (ProgramFolder is not null)
         {
             start.Environment["PATH"] = $"{ProgramFolder}:{Environment.GetEnvironmentVariable("PATH")}";
@@ -51,7 +60,7 @@ internal sealed class CompareRun : IDisposable
         }
 
         using Process process = Process.Start(start)!;
-        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        Task<string> output = ReadAsync(process);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         using var limit = new CancellationTokenSource(s_patience);
         try
@@ -71,8 +80,41 @@ internal sealed class CompareRun : IDisposable
         ExitCode = process.ExitCode;
     }
 
+    private async Task<string> ReadAsync(Process process)
+    {
+        var text = new StringBuilder();
+        bool isTold = TerminateAt is null;
+        while (await process.StandardOutput.ReadLineAsync() is string line)
+        {
+            text.AppendLine(line);
+            if (!isTold && line.Contains(TerminateAt!, StringComparison.Ordinal))
+            {
+                isTold = true;
+                string pid = process.Id.ToString(CultureInfo.InvariantCulture);
+                TestPrograms.Run("sh", "-c", $"kill -TERM {pid}; kill -TERM {pid}");
+            }
+        }
+
+        return text.ToString();
+    }
+
     /// <summary>The recorded results, read as any reader would, with all checks.</summary>
     public Task<Comparison> ReadAsync() => ComparisonFile.ReadAsync(PathOf("results.json"));
+
+    /// <summary>Each method has sound figures of every workload.</summary>
+    public void AssertMeasured(Comparison comparison, params string[] ids)
+    {
+        foreach (string id in ids)
+        {
+            MethodFacts method = comparison.Method(id);
+            Assert.True(method is { Available: true, Verification: Verification.Passed }, $"{id}: {method.Reason ?? method.VerificationDetail}\n{Text}");
+            foreach (WorkloadFacts workload in comparison.Workloads)
+            {
+                MeasuredRun measured = Assert.Single(comparison.Runs, r => r.Method == id && r.Workload == workload.Name);
+                Assert.True(measured is { Iops: > 0, Errors: 0 }, $"{id}, {workload.Name}: {measured}");
+            }
+        }
+    }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 }

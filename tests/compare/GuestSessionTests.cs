@@ -1,0 +1,213 @@
+// The machine of the guest vantage when something in it goes wrong: a machine that is played, behind the real session, load and runner.
+
+using System.Globalization;
+using Polyblk.Compare.Guest;
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Results;
+using Polyblk.Compare.Running;
+using Polyblk.Compare.Workloads;
+using Polyblk.Machine;
+
+namespace Polyblk.Compare.Tests;
+
+public sealed class GuestSessionTests : IDisposable
+{
+    private const int Rounds = 3;
+
+    private readonly string _place = Directory.CreateTempSubdirectory("polyblk-session-").FullName;
+    private readonly PlayedSystem _system = new();
+
+    public void Dispose() => Directory.Delete(_place, recursive: true);
+
+    [Fact]
+    public async Task ADiskThatStandsStillCostsItsMethodAloneAndTheOthersGoOnInANewMachine()
+    {
+        // The first script of each method is its verification.
+        _system.Play("b.img", script: 3, Deed.StandStill);
+        ComparisonResults results = await RunAsync("a", "b", "c");
+        Assert.Equal([Rounds, 1, Rounds], RunsOf(results, "a", "b", "c"));
+        MethodRecord stuck = results.Methods.Single(m => m.Name == "b (VM)");
+        Assert.True(stuck.Ran);
+        Assert.Contains("round 2 failed: it stands still in the virtual machine", stuck.Reason, StringComparison.Ordinal);
+        Assert.Contains(results.Notes, n => n.StartsWith("b (VM), ", StringComparison.Ordinal) && n.EndsWith(stuck.Reason!, StringComparison.Ordinal));
+        Assert.All(results.Methods.Except([stuck]), m => Assert.True(m is { Ran: true, Reason: null }));
+        Assert.Equal(["a.img b.img c.img", "a.img c.img"], _system.Boots);
+        Assert.Equal(0, _system.Running);
+    }
+
+    [Theory]
+    [InlineData("a")]
+    [InlineData("b")]
+    [InlineData("c")]
+    public async Task OneThatStandsStillWhileItIsVerifiedHasARowThatSaysSo(string which)
+    {
+        _system.Play($"{which}.img", script: 1, Deed.StandStill);
+        ComparisonResults results = await RunAsync("a", "b", "c");
+        MethodRecord stuck = results.Methods.Single(m => m.Name == $"{which} (VM)");
+        Assert.False(stuck.Ran);
+        Assert.StartsWith("it stands still in the virtual machine", stuck.Reason, StringComparison.Ordinal);
+        Assert.All(results.Methods.Except([stuck]), m => Assert.True(m is { Ran: true, Reason: null }));
+        Assert.Equal(2 * Rounds, results.Runs.Count);
+        Assert.Equal(2, _system.Boots.Count);
+        Assert.DoesNotContain(which, _system.Boots[1].Replace(".img", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Equal(0, _system.Running);
+    }
+
+    [Fact]
+    public async Task AMachineThatBreaksDownIsBootedAgainAndTheSecondTimeItIsTheMethodsFault()
+    {
+        _system.Play("b.img", script: 2, Deed.BreakDown);
+        Assert.Equal([Rounds, Rounds - 1], RunsOf(await RunAsync("a", "b"), "a", "b"));
+        Assert.Equal(["a.img b.img", "a.img b.img"], _system.Boots);
+
+        _system.Boots.Clear();
+        _system.Play("b.img", script: 3, Deed.BreakDown);
+        ComparisonResults results = await RunAsync("a", "b");
+        Assert.Equal([Rounds, 0], RunsOf(results, "a", "b"));
+        Assert.Equal(["a.img b.img", "a.img b.img", "a.img"], _system.Boots);
+        Assert.Contains("round 2 failed: the virtual machine failed", results.Methods.Single(m => m.Name == "b (VM)").Reason, StringComparison.Ordinal);
+        Assert.Equal(0, _system.Running);
+    }
+
+    [Fact]
+    public async Task WithNobodyLeftNoMachineIsBootedAgain()
+    {
+        _system.Play("a.img", script: 2, Deed.StandStill);
+        ComparisonResults results = await RunAsync("a");
+        Assert.Empty(results.Runs);
+        Assert.Equal(["a.img"], _system.Boots);
+        Assert.Equal(0, _system.Running);
+    }
+
+    [Fact]
+    public async Task WhenNoNewMachineBootsTheOthersSayWhy()
+    {
+        _system.Play("b.img", script: 2, Deed.StandStill);
+        _system.MostBoots = 1;
+        ComparisonResults results = await RunAsync("a", "b");
+        Assert.Equal([1, 0], RunsOf(results, "a", "b"));
+        Assert.Contains("no more machines", results.Methods.Single(m => m.Name == "a (VM)").Reason, StringComparison.Ordinal);
+        Assert.Equal(0, _system.Running);
+    }
+
+    private async Task<ComparisonResults> RunAsync(params string[] names)
+    {
+        var session = new GuestSession(_system);
+        GuestMethod[] methods =
+        [
+            .. names.Select(name => new GuestMethod(
+                session, KnownFacts.Bare(name, name, Backing.Drive) with { Vantage = Vantage.Guest }, new BareFile(fileName: $"{name}.img"), e => new FileDisk(((FileEndpoint)e).Path, 1, 1))),
+        ];
+        Array.ForEach(methods, m => m.Join());
+        using ScratchSpace scratch = ScratchSpace.Create(_place, 17 << 20, 1, names.Length, [0], [0]);
+        var plan = new ComparisonPlan
+        {
+            Methods = methods,
+            Loads = [new GuestFioLoad(TimeSpan.FromMilliseconds(100))],
+            Workloads = [new Workload("w", IsWrite: false, IsRandom: true, 4096, 1)],
+            Baseline = methods[0].Name,
+            Rounds = Rounds,
+            Duration = TimeSpan.FromMilliseconds(20),
+            WarmUp = TimeSpan.FromMilliseconds(5),
+        };
+        return await new ComparisonRunner(plan, scratch, _ => { }).RunAsync(CancellationToken.None);
+    }
+
+    private static IEnumerable<int> RunsOf(ComparisonResults results, params string[] names) => names.Select(n => results.Runs.Count(r => r.Method == $"{n} (VM)"));
+
+    private enum Deed
+    {
+        Work,
+        StandStill,
+        BreakDown,
+    }
+
+    /// <summary>Boots machines that are nothing but answers, as fio would give them.</summary>
+    private sealed class PlayedSystem : IGuestSystem
+    {
+        private readonly Dictionary<(string File, int Script), Deed> _deeds = [];
+        private Dictionary<string, int> _scripts = [];
+
+        /// <summary>The disks of each machine.</summary>
+        public List<string> Boots { get; } = [];
+
+        public int MostBoots { get; set; } = int.MaxValue;
+
+        public int Running { get; set; }
+
+        /// <summary>What the n-th script on a disk does, over all machines of a comparison.</summary>
+        public void Play(string file, int script, Deed deed)
+        {
+            _deeds[(file, script)] = deed;
+            _scripts = [];
+        }
+
+        public Deed Next(string file)
+        {
+            _scripts[file] = _scripts.GetValueOrDefault(file) + 1;
+            return _deeds.GetValueOrDefault((file, _scripts[file]));
+        }
+
+        public MethodAvailability Check() => MethodAvailability.Yes;
+
+        public Task<IBootedGuest> BootAsync(IReadOnlyList<GuestDisk> disks, IReadOnlyList<int> hostCpus, CancellationToken cancellation)
+        {
+            string[] files = [.. disks.Select(d => Path.GetFileName(((FileDisk)d).Path))];
+            Boots.Add(string.Join(' ', files));
+            if (Boots.Count > MostBoots)
+            {
+                throw new MachineException("no more machines");
+            }
+
+            Running++;
+            return Task.FromResult<IBootedGuest>(new PlayedGuest(this, files));
+        }
+    }
+
+    private sealed class PlayedGuest(PlayedSystem system, string[] files) : IBootedGuest
+    {
+        private const string Verified = """{"jobs":[{"error":0}]}""";
+        private const string Measured = """
+            {"jobs":[{"error":0,"usr_cpu":1,"sys_cpu":1,"read":{"runtime":20,"total_ios":100,"io_bytes":409600,"clat_ns":{"mean":1000}}}]}
+            """;
+
+        public string FioVersion => "fio";
+
+        public string System => "a machine that is played";
+
+        public IReadOnlyList<string> MissingSlots => [];
+
+        public IReadOnlyList<int> ProcessIds => [];
+
+        public Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation)
+        {
+            string file = files[int.Parse(script.Split("/dev/slot")[1][..2], NumberStyles.HexNumber, CultureInfo.InvariantCulture) - 0x10];
+            onMark();
+            return ScriptLimit.RunAsync(
+                limit,
+                async within =>
+                {
+                    switch (system.Next(file))
+                    {
+                        case Deed.StandStill:
+                            await Task.Delay(Timeout.Infinite, within);
+                            break;
+                        case Deed.BreakDown:
+                            throw new MethodException("the virtual machine failed: it is played");
+                        default:
+                            break;
+                    }
+
+                    return new GuestCommandResult(0, script.Contains("--verify=", StringComparison.Ordinal) ? Verified : Measured, "");
+                },
+                cancellation);
+        }
+
+        public ValueTask DisposeAsync()
+        {
+            system.Running--;
+            return ValueTask.CompletedTask;
+        }
+    }
+}
