@@ -17,14 +17,13 @@ public static class BlkioVerifier
 
     /// <summary>
     /// Runs <paramref name="requestsPerQueue"/> requests on each queue, and more for as long as <paramref name="goesOn"/> says so (asked by each
-    /// queue's thread before each request), then reads everything back.
+    /// queue's thread before each request), <paramref name="depth"/> of them at once, then reads everything back.
     /// </summary>
     /// <exception cref="InvalidDataException">A block was wrong; the message gives the seed, block and contents.</exception>
     /// <exception cref="IOException">A request failed.</exception>
-    public static BlkioVerified Run(string driver, string path, int queues, long spanBytes, int requestsPerQueue, int maxUnits, int seed, Func<bool>? goesOn = null)
+    public static BlkioVerified Run(string driver, string path, int queues, long spanBytes, int requestsPerQueue, int maxUnits, int seed, Func<bool>? goesOn = null, int depth = 16)
     {
-        const int Depth = 16;
-        using var disk = new BlkioDisk(driver, path, queues, (long)queues * Depth * maxUnits * UnitBytes);
+        using var disk = new BlkioDisk(driver, path, queues, (long)queues * depth * maxUnits * UnitBytes);
         long units = Math.Min(spanBytes, disk.CapacityBytes) / UnitBytes / queues;
         var workers = new Worker[queues];
         var failures = new Exception?[queues];
@@ -32,7 +31,7 @@ public static class BlkioVerifier
         for (int i = 0; i < queues; i++)
         {
             int index = i;
-            workers[i] = new Worker(disk, index, units, maxUnits, Depth, seed);
+            workers[i] = new Worker(disk, index, units, maxUnits, depth, seed);
             threads[i] = new Thread(() =>
             {
                 try

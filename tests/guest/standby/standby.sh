@@ -5,6 +5,9 @@
 export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 DOTNET_TC_CallCountThreshold=400
 # What waits for every processor to pass through the scheduler (devices that come and go) must not wait for an emulator.
 echo 1 >/sys/kernel/rcu_expedited
+# fio starts faster when it does not measure the processors' clocks, which tells nothing in an emulated guest.
+fio() { command fio --clocksource=clock_gettime "$@"; }
+
 standbys=0 spares='' commander='' serving='' server='' state=''
 
 # standby: begins a process, and does not wait for it; sets $standby to its number.

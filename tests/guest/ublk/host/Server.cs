@@ -1,7 +1,6 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends.Ublk;
@@ -9,18 +8,18 @@ using Polyblk.Frontends.Ublk;
 namespace Polyblk.UblkTestHost;
 
 /// <summary>
-/// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves one volume after the other:
-/// <c>serve DRIVE [name=value ...]</c> with id, volume, queues, depth, reactors, read-only, copy-mode, max-io, number, unprivileged, fake
-/// (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, handover, resize, drain and so on.
+/// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:
+/// <c>serve DRIVE [name=value ...]</c> with volume (its name), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
+/// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, handover, resize,
+/// drain and so on, with the volume's name at the end unless it is "data".
 /// </summary>
 internal sealed class Server
 {
     private const string StateDirectory = "/tmp/state";
     private const string RuntimeDirectory = "/run/polyblk";
+    private const string UsualName = "data";
 
-    private Volume? _volume;
-    private IExport? _export;
-    private ReactorGroup? _reactors;
+    private readonly Dictionary<string, Served> _volumes = [];
 
     public async Task<int> RunAsync()
     {
@@ -29,10 +28,15 @@ internal sealed class Server
         {
             try
             {
-                if (await ObeyAsync(line.Split(' ')))
+                string[] words = line.Split(' ');
+                if (words[0] == "handover")
                 {
+                    await Named(words, 1).StopAsync(StopMode.HandOver);
+                    Console.WriteLine("HANDED");
                     return 0;
                 }
+
+                Console.WriteLine(await ObeyAsync(words));
             }
             catch (Exception e) when (e is FrontendException or IOException)
             {
@@ -46,140 +50,120 @@ internal sealed class Server
     private static Dictionary<string, string> Options(IEnumerable<string> words) =>
         words.Select(a => a.Split('=', 2)).ToDictionary(p => p[0], p => p.Length > 1 ? p[1] : string.Empty);
 
-    private async Task<bool> ObeyAsync(string[] words)
+    private Served Named(string[] words, int index) => _volumes[words.ElementAtOrDefault(index) ?? UsualName];
+
+    private async Task<string> ObeyAsync(string[] words)
     {
         switch (words[0])
         {
-            case "serve":
-                await ServeAsync(words[1], Options(words.Skip(2)));
-                return false;
-            case "cycle":
-                await CycleAsync(words[1], int.Parse(words[2], CultureInfo.InvariantCulture), Options(words.Skip(3)));
-                return false;
-            case "nest":
-                await NestAsync();
-                return false;
             case "probe":
-                Probe();
-                return false;
+                return Probe();
             case "list":
-                await ListAsync();
-                return false;
+                return await ListAsync();
             case "delete":
                 await new UblkReaper(StateDirectory).DeleteAsync(uint.Parse(words[1], CultureInfo.InvariantCulture), force: false);
-                Console.WriteLine("DELETED");
-                return false;
+                return "DELETED";
+            case "cycle":
+                return await CycleAsync(words[1], int.Parse(words[2], CultureInfo.InvariantCulture), Options(words.Skip(3)));
+            case "serve":
+                return await ServeAsync(words[1], Options(words.Skip(2)));
+            case "nest":
+                return await NestAsync(Named(words, 1));
             case "stop":
-                await StopAsync(StopMode.IfIdle);
-                return false;
+                await EndAsync(Named(words, 1), StopMode.IfIdle);
+                return "STOPPED";
             case "force":
-                await StopAsync(StopMode.Force);
-                return false;
-            case "handover":
-                await _export!.StopAsync(StopMode.HandOver, CancellationToken.None);
-                Console.WriteLine("HANDED");
-                return true;
+                await EndAsync(Named(words, 1), StopMode.Force);
+                return "STOPPED";
             case "handover-stay":
-                await _export!.StopAsync(StopMode.HandOver, CancellationToken.None);
-                await CloseAsync();
-                Console.WriteLine("HANDED");
-                return false;
-            case "resize":
-                await ((FileDrive)_volume!.Device).RefreshSizeAsync();
-                await _export!.ResizeAsync(CancellationToken.None);
-                Console.WriteLine($"RESIZED {_volume.Device.SizeBytes}");
-                return false;
-            case "drain":
-                await _export!.DrainAsync(CancellationToken.None);
-                Console.WriteLine("DRAINED");
-                return false;
-            case "resume":
-                await _export!.ResumeAsync(CancellationToken.None);
-                Console.WriteLine("RESUMED");
-                return false;
-            case "stats":
-                Console.WriteLine($"STATS {_export!.GetStatistics()}");
-                return false;
-            case "settle":
-                await _volume!.SettleAsync();
-                Console.WriteLine("SETTLED");
-                return false;
-            case "fail":
-                _volume!.Fail(int.Parse(words[1], CultureInfo.InvariantCulture));
-                Console.WriteLine("FAILED");
-                return false;
-            case "health":
-                Console.WriteLine($"HEALTH {_volume!.Health}");
-                return false;
+                await EndAsync(Named(words, 1), StopMode.HandOver);
+                return "HANDED";
             default:
-                Console.WriteLine($"ERROR no command '{words[0]}'");
-                return false;
+                return await ObeyAboutAsync(words);
         }
     }
 
-    private async Task ServeAsync(string drive, Dictionary<string, string> options)
+    /// <summary>What concerns a volume that goes on.</summary>
+    private async Task<string> ObeyAboutAsync(string[] words)
     {
-        _reactors = MakeReactors(options);
+        switch (words[0])
+        {
+            case "resize":
+                await Named(words, 1).ResizeAsync();
+                return $"RESIZED {Named(words, 1).Volume.Device.SizeBytes}";
+            case "drain":
+                await Named(words, 1).Exports[0].DrainAsync(CancellationToken.None);
+                return "DRAINED";
+            case "resume":
+                await Named(words, 1).Exports[0].ResumeAsync(CancellationToken.None);
+                return "RESUMED";
+            case "stats":
+                return $"STATS {Named(words, 1).Exports[0].GetStatistics()}";
+            case "settle":
+                await Named(words, 1).Volume.SettleAsync();
+                return "SETTLED";
+            case "fail":
+                Named(words, 2).Volume.Fail(int.Parse(words[1], CultureInfo.InvariantCulture));
+                return "FAILED";
+            case "health":
+                return $"HEALTH {Named(words, 1).Volume.Health}";
+            default:
+                return $"ERROR no command '{words[0]}'";
+        }
+    }
+
+    private async Task<string> ServeAsync(string drive, Dictionary<string, string> options)
+    {
+        ReactorGroup reactors = MakeReactors(options);
+        Served? served = null;
         try
         {
-            _volume = await Volume.OpenAsync(drive, options, _reactors);
-            _export = await new UblkFrontend().CreateAsync(MakeSpec(_volume.Device, options), MakeContext(_reactors), CancellationToken.None);
+            served = new Served(await Volume.OpenAsync(drive, options, reactors), reactors);
+            string[] queues = options.GetValueOrDefault("queues", "1").Split(',');
+            for (int i = 0; i < queues.Length; i++)
+            {
+                await served.ExportAsync(MakeSpec(served.Volume.Device, options, i, int.Parse(queues[i], CultureInfo.InvariantCulture)), MakeContext(reactors));
+            }
         }
         catch
         {
-            await CloseAsync();
+            await (served?.DisposeAsync() ?? ValueTask.CompletedTask);
+            reactors.Dispose();
             throw;
         }
 
-        foreach (string note in _export.Notes)
+        _volumes.Add(options.GetValueOrDefault("volume", UsualName), served);
+        foreach (string note in served.Exports.SelectMany(export => export.Notes))
         {
             Console.WriteLine($"NOTE {note}");
         }
 
-        Console.WriteLine($"READY {_export.Endpoint.Path} {string.Join(',', _export.GetStatistics().QueueReactors)}");
-        _ = _export.Completion.ContinueWith(
-            t => Console.WriteLine($"ENDED {t.Exception!.InnerException!.Message}"), CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+        return $"READY {string.Join(' ', served.Exports.Select(export => export.Endpoint.Path))}";
     }
 
-    private async Task StopAsync(StopMode mode)
+    private async Task EndAsync(Served served, StopMode mode)
     {
-        await _export!.StopAsync(mode, CancellationToken.None);
-        await CloseAsync();
-        Console.WriteLine("STOPPED");
-    }
-
-    private async Task CloseAsync()
-    {
-        if (_export is not null)
-        {
-            await _export.DisposeAsync();
-        }
-
-        if (_volume is not null)
-        {
-            await _volume.DisposeAsync();
-        }
-
-        _reactors?.Dispose();
-        (_export, _volume, _reactors) = (null, null, null);
+        await served.StopAsync(mode);
+        await served.DisposeAsync();
+        _volumes.Remove(_volumes.First(entry => entry.Value == served).Key);
     }
 
     /// <summary>Serves a volume that lies on the device that this process serves.</summary>
-    private async Task NestAsync()
+    private static async Task<string> NestAsync(Served below)
     {
         var options = new Dictionary<string, string> { ["volume"] = "above" };
-        await using Volume above = await Volume.OpenAsync(_export!.Endpoint.Path, options, _reactors!);
-        await using IExport second = await new UblkFrontend().CreateAsync(MakeSpec(above.Device, options), MakeContext(_reactors!), CancellationToken.None);
-        Console.WriteLine($"NESTED {second.Endpoint.Path}");
+        await using Volume above = await Volume.OpenAsync(below.Exports[0].Endpoint.Path, options, below.Reactors);
+        await using IExport second = await new UblkFrontend().CreateAsync(MakeSpec(above.Device, options, 0, 1), MakeContext(below.Reactors), CancellationToken.None);
+        return $"NESTED {second.Endpoint.Path}";
     }
 
-    private static void Probe()
+    private static string Probe()
     {
         FrontendProbe probe = new UblkFrontend().Probe();
-        Console.WriteLine($"{(probe.Available ? "PROBED" : "ERROR")} {probe.Summary} {string.Join("; ", probe.Facts.Select(f => $"{f.Key}={f.Value}"))} {string.Join("; ", probe.Remedies)}");
+        return $"{(probe.Available ? "PROBED" : "ERROR")} {probe.Summary} {string.Join("; ", probe.Facts.Select(f => $"{f.Key}={f.Value}"))} {string.Join("; ", probe.Remedies)}";
     }
 
-    private static async Task ListAsync()
+    private static async Task<string> ListAsync()
     {
         IReadOnlyList<UblkDeviceInfo> devices = await new UblkReaper(StateDirectory).ListAsync();
         foreach (UblkDeviceInfo device in devices)
@@ -188,37 +172,42 @@ internal sealed class Server
                 + $"export={device.ExportId} size={device.SizeBytes} mode={device.CopyMode} orphan={device.IsOrphan}");
         }
 
-        Console.WriteLine($"LISTED {devices.Count}");
+        return $"LISTED {devices.Count}";
     }
 
-    private static async Task CycleAsync(string drive, int count, Dictionary<string, string> options)
+    /// <summary>Makes and deletes so many devices, two at a time.</summary>
+    private static async Task<string> CycleAsync(string drive, int count, Dictionary<string, string> options)
     {
+        const int AtATime = 2;
         using ReactorGroup reactors = MakeReactors(options);
         await using Volume volume = await Volume.OpenAsync(drive, options, reactors);
         (int Fds, int Threads, long Kib) before = default;
-        for (int i = 0; i < count; i++)
+        for (int round = 0; round < count / AtATime; round++)
         {
             // The first rounds fill pools and caches; what is counted is growth after them.
-            if (i == 5)
+            if (round == 5)
             {
                 before = Measure();
             }
 
-            IExport export = await new UblkFrontend().CreateAsync(MakeSpec(volume.Device, options), MakeContext(reactors), CancellationToken.None);
-
             // Looking for users of the device, as an idle stop does, takes long in an emulated guest.
-            await export.StopAsync(i % 10 == 0 ? StopMode.IfIdle : StopMode.Force, CancellationToken.None);
-            await export.DisposeAsync();
+            StopMode mode = round % 10 == 0 ? StopMode.IfIdle : StopMode.Force;
+            await Task.WhenAll(Enumerable.Range(0, AtATime).Select(async index =>
+            {
+                IExport export = await new UblkFrontend().CreateAsync(MakeSpec(volume.Device, options, index, 2), MakeContext(reactors), CancellationToken.None);
+                await export.StopAsync(mode, CancellationToken.None);
+                await export.DisposeAsync();
+            }));
         }
 
         (int Fds, int Threads, long Kib) after = Measure();
         int devices = (await new UblkReaper(StateDirectory).ListAsync()).Count;
-        string figures = $"{count} rounds: fds {before.Fds} to {after.Fds}, threads {before.Threads} to {after.Threads}, "
-            + $"resident {before.Kib} to {after.Kib} KiB, devices left {devices}";
+        string figures = $"{count} devices: fds {before.Fds} to {after.Fds}, threads {before.Threads} to {after.Threads}, "
+            + $"memory in use {before.Kib} to {after.Kib} KiB, devices left {devices}";
 
-        // Pool threads of the runtime come and go; a leak would be one a round.
-        bool leaks = after.Fds > before.Fds + 3 || after.Threads > before.Threads + 5 || after.Kib > before.Kib + (32 << 10) || devices != 0;
-        Console.WriteLine($"{(leaks ? "ERROR" : "CYCLED")} {figures}");
+        // Pool threads of the runtime come and go; a leak would be one a device.
+        bool leaks = after.Fds > before.Fds + 3 || after.Threads > before.Threads + 5 || after.Kib > before.Kib + (16 << 10) || devices != 0;
+        return $"{(leaks ? "ERROR" : "CYCLED")} {figures}";
     }
 
     private static ReactorGroup MakeReactors(Dictionary<string, string> options)
@@ -234,15 +223,15 @@ internal sealed class Server
         return new ExportContext(reactors, RuntimeDirectory, StateDirectory, NullLoggerFactory.Instance);
     }
 
-    private static ExportSpec MakeSpec(IBlockDevice device, Dictionary<string, string> options)
+    private static ExportSpec MakeSpec(IBlockDevice device, Dictionary<string, string> options, int index, int queues)
     {
-        string volume = options.GetValueOrDefault("volume", "data");
+        string volume = options.GetValueOrDefault("volume", UsualName);
         return new ExportSpec
         {
-            Id = options.GetValueOrDefault("id", $"{volume}/ublk/0"),
+            Id = $"{volume}/ublk/{index}",
             VolumeName = volume,
             Device = device,
-            Queues = Number(options, "queues"),
+            Queues = queues,
             QueueSize = Number(options, "depth"),
             ReadOnly = options.ContainsKey("read-only"),
             Options = options,
@@ -258,8 +247,12 @@ internal sealed class Server
         GC.WaitForPendingFinalizers();
         GC.Collect();
         string resident = File.ReadLines("/proc/self/status").First(l => l.StartsWith("VmRSS:", StringComparison.Ordinal));
+        long residentKib = long.Parse(resident.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
+
+        // What the collector keeps to give out again is no leak; what it could not free counts.
+        GCMemoryInfo managed = GC.GetGCMemoryInfo();
         return (Directory.GetFiles("/proc/self/fd").Length,
             Directory.GetDirectories("/proc/self/task").Length,
-            long.Parse(resident.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture));
+            residentKib + ((managed.HeapSizeBytes - managed.TotalCommittedBytes) >> 10));
     }
 }

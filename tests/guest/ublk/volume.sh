@@ -1,0 +1,105 @@
+# A volume of the real command in a guest, with file systems on it; the rest of the ublk checks is in ublk.sh, which this is a part of.
+
+state='--state /tmp/pb'
+
+# tree DIRECTORY: a checksum of all files in it.
+tree() { (cd $1 && find . -type f -exec sha256sum {} + | sort | sha256sum); }
+
+# serve_data OPTION...: the command line serves the volume "data" by ublk; sets $dev.
+serve_data() {
+  serve data --frontend ublk "$@"
+  served=$?
+  dev=$(readlink -f /tmp/pb/run/data/ublk/data)
+  [ $served = 0 ] && test -b "$dev" && return
+  fail serve "$(tail -n 1 /tmp/data.err)"
+  return 1
+}
+
+orphans() { polyblk ublk list | grep "polyblk ublk recover"; }
+optimal() { polyblk volume show data | grep -q optimal; }
+degraded() { polyblk volume show data | grep -q degraded; }
+
+# drop_caches: what is read now comes from the device.
+drop_caches() { sync; echo 3 >/proc/sys/vm/drop_caches; }
+
+# A RAID-5 array by the real command, with ext4 and then XFS on it: kills while a tree is copied and under load, stops refused and forced,
+# recovery by "serve" and by "ublk recover", a drive that fails, an orphan listed and deleted.
+volume() {
+  stock 2
+  check create-raid5 polyblk volume create data --level raid5 --size 304MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
+  serve_data --queues 2 || return
+  check mkfs-ext4 mkfs.ext4 -q -F $dev
+  check mount-ext4 mount -t ext4 $dev /mnt/a
+  (cp -r /opt/polyblk /mnt/a/host && cp -r /opt/polyblk /mnt/a/ && sync) &
+  copy=$!
+  more ${dev#/dev/} 10
+  kill_server
+  stock 2
+  first=$dev
+  serve_data --queues 2 || return
+  equal serve-same-device "$dev" "$first"
+  check copy-over-crash wait $copy
+  rm -rf /mnt/a/polyblk
+  sync
+  check fstrim-ext4 fstrim -v /mnt/a
+  drop_caches
+  tree=$(tree /opt/polyblk)
+  equal tree-ext4 "$(tree /mnt/a/host)" "$tree"
+  refuse stop-mounted-ext4 polyblk volume stop data
+  grep -q "mounted at /mnt/a" /tmp/.check && pass stop-mounted-reason || fail stop-mounted-reason "$(cat /tmp/.check)"
+  cp /opt/polyblk/polyblk.dll /mnt/a/late
+  check stop-forced polyblk volume stop data --force
+  answer $serving
+  umount /mnt/a
+  equal forced-away "$(ls /dev/ublkb* 2>/dev/null | wc -l)" 0
+  serve_data --queues 2 || return
+  mount -t ext4 $dev /mnt/a
+  check forced-data cmp /opt/polyblk/polyblk.dll /mnt/a/late
+  check umount-ext4 umount /mnt/a
+  check fsck-ext4 e2fsck -fn $dev
+
+  check discard-all blkdiscard $dev
+  check mkfs-xfs mkfs.xfs -q -f $dev
+  check mount-xfs mount -t xfs $dev /mnt/a
+  cp -r /opt/polyblk /mnt/a/host
+  cp -r /opt/polyblk /mnt/a/polyblk
+  sync
+  rm -rf /mnt/a/polyblk
+  check fstrim-xfs fstrim -v /mnt/a
+  refuse stop-mounted-xfs polyblk volume stop data
+  check still-served-xfs touch /mnt/a/file
+
+  # All that is written under the crash is read with a drive missing afterwards: parity is right, too, after requests were served twice.
+  written="--name=load --filename=/mnt/a/load --rw=randwrite --bsrange=4k-64k --size=3M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
+  fio $written --fallocate=none --thinktime=40000 >/tmp/fio.out 2>&1 &
+  load=$!
+  more ${dev#/dev/} 20
+  kill_server
+  test -d /proc/$load && pass raid5-crash-load || fail raid5-crash-load "fio ended before the crash"
+  check list-orphan orphans
+  take_spare
+  order $serving /tmp/data.ready /tmp/data.err polyblk $state ublk recover
+  wait $load
+  equal raid5-crash $? 0
+  for try in $(seq 100); do optimal && break; sleep 1; done
+  check optimal optimal
+
+  echo +0-229375 >/sys/kernel/config/nullb/nullb2/badblocks
+  drop_caches
+  equal tree-xfs-degraded "$(tree /mnt/a/host)" "$tree"
+  check raid5-parity-after-crash fio $written --verify_only=1 --minimal
+  check degraded degraded
+  cp -r /opt/polyblk /mnt/a/late
+  drop_caches
+  equal tree-written-degraded "$(tree /mnt/a/late)" "$tree"
+  rm -rf /mnt/a/host
+  check fstrim-degraded fstrim -v /mnt/a
+  check umount-xfs umount /mnt/a
+  check fsck-xfs-degraded xfs_repair -n $dev
+
+  kill_server
+  check delete polyblk ublk delete ${dev#/dev/ublkb}
+  equal deleted "$(ls /dev/ublk[bc]* 2>/dev/null | wc -l)" 0
+  rm -r /tmp/pb
+  drives
+}
