@@ -5,23 +5,24 @@ pass() { report "$1" ok "$@"; }
 fail() { report "$1" FAIL "$@"; }
 report() { n=$1 outcome=$2; shift 3; read -r up _ </proc/uptime; echo "[$up] CHECK $n $outcome $*"; printf 'CHECK %s %s %s\n' "$n" "$outcome" "$*" >&3; }
 
-# last_line: prints what the last command wrote, and sets $last to the end of it. (A pipe of programs costs more than many a check in an emulated guest.)
+# detail: prints what the last command wrote, and sets $check_detail to the last line. (A pipe of programs costs more than many a check in an
+# emulated guest.)
 return_character=$(printf '\r')
-last_line() {
+detail() {
   cat /tmp/.check
-  last=$(tail -n 1 /tmp/.check)
-  last=${last//"$return_character"/}
-  last=${last:0:300}
+  check_detail=$(tail -n 1 /tmp/.check)
+  check_detail=${check_detail//"$return_character"/}
+  check_detail=${check_detail:0:300}
 }
 
-# check NAME COMMAND...: runs the command; its output goes to the log, its last line is the detail.
+# check NAME COMMAND...: runs the command; its output goes to the log, its last line is the detail (and in $check_detail).
 check() {
   check_name=$1
   shift
   "$@" >/tmp/.check 2>&1 </dev/null
   check_status=$?
-  last_line
-  if [ $check_status = 0 ]; then pass "$check_name" "$last"; else fail "$check_name" "status $check_status: $last"; fi
+  detail
+  if [ $check_status = 0 ]; then pass "$check_name" "$check_detail"; else fail "$check_name" "status $check_status: $check_detail"; fi
   return $check_status
 }
 
@@ -30,8 +31,8 @@ refuse() {
   check_name=$1
   shift
   if "$@" >/tmp/.check 2>&1 </dev/null; then cat /tmp/.check; fail "$check_name" "succeeded but should not"; return 1; fi
-  last_line
-  pass "$check_name" "$last"
+  detail
+  pass "$check_name" "$check_detail"
 }
 
 # equal NAME ACTUAL EXPECTED
