@@ -12,15 +12,17 @@ public static class StandbyExtensions
 
     /// <summary>
     /// Adds the command line, and what runs its commands without a start for each (the test's project refers to eng/precompiled and standby). The
-    /// script begins with <c>. /rig/standby.sh</c>.
+    /// script begins with <c>. /rig/standby.sh</c>; <c>. /rig/filesystem.sh</c> has checks of file systems.
     /// </summary>
     public static GuestBuilder PolyblkStandingBy(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        string scripts = Path.Combine(RigPaths.Repository, "tests", "guest");
         return builder
             .Polyblk()
             .Program("Polyblk.GuestStandby")
-            .File(Path.Combine(RigPaths.Repository, "tests", "guest", "standby", "standby.sh"), "/rig/standby.sh");
+            .File(Path.Combine(scripts, "standby", "standby.sh"), "/rig/standby.sh")
+            .File(Path.Combine(scripts, "filesystem.sh"), "/rig/filesystem.sh");
     }
 
     /// <summary>Adds a program of the tests, and those of its libraries that are named, beside the command line, whose libraries it shares.</summary>

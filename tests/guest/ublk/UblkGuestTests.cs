@@ -43,8 +43,12 @@ public sealed class UblkGuestTests
             "delete-live", "all-tags", "crash-orphans-1", "delete-orphan", "crash-same-device-1", "crash-same-null-1", "crash-orphans-2",
             "crash-same-device-2", "crash-same-null-2", "crash-all-tags", "crash", "no-device",
             "stop-open-reason", "handover-data", "drain-holds", "drain-releases", "null-reads-zeroes",
-            "queues-raid0", "array-raid0", "failed-raid0",
-            .. s_redundant.SelectMany(level => new[] { "queues-" + level, "array-" + level, "reconstruct-" + level, "degraded-" + level, "health-" + level }),
+            "queues-raid0", "ext4-raid0-tree", "ext4-raid0-fsck", "array-raid0", "failed-raid0",
+            .. s_redundant.SelectMany(level => new[]
+            {
+                "queues-" + level, $"ext4-{level}-tree", $"ext4-{level}-fsck", "array-" + level, "reconstruct-" + level, "degraded-" + level, "health-" + level,
+                $"ext4-{level}-degraded-tree", $"ext4-{level}-degraded-fsck",
+            }),
             "cycle-100", "devices-left", "unprivileged", "stop-unprivileged",
             "serve-same-device", "copy-over-crash", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
             "discard-all", "fstrim-xfs", "stop-mounted-xfs", "still-served-xfs", "raid5-crash-load", "list-orphan", "raid5-crash", "optimal",

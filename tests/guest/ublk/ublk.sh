@@ -2,6 +2,7 @@
 # device over that it has, $parts what to do.
 
 . /rig/standby.sh
+. /rig/filesystem.sh
 . /rig/volume.sh
 hosts=0 host='' host_pid='' spare_hosts=''
 
@@ -311,6 +312,7 @@ arrays() {
     grep NOTE $out
     equal queues-$level "$(ls /sys/block/${dev#/dev/}/mq | wc -l) $(ls /sys/block/${dev4#/dev/}/mq | wc -l)" "1 4"
     [ $level != raid5 ] || [ $zero_copy = no ] || check raid5-mode grep -q "zero copy for reads" $out
+    carries_ext4 $level $dev4
     verify_both array-$level --randseed=7
     if [ $level = raid0 ]; then
       tell FAILED "fail 2"
@@ -323,6 +325,7 @@ arrays() {
       verify_both degraded-$level --randseed=8
       tell HEALTH health
       equal health-$level "$(tail -n 1 $out)" "HEALTH Degraded"
+      carries_ext4 $level-degraded $dev4
     fi
     check stop-$level stop
   done

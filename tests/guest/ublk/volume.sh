@@ -2,9 +2,6 @@
 
 state='--state /tmp/pb'
 
-# tree DIRECTORY: a checksum of all files in it.
-tree() { (cd $1 && find . -type f -exec sha256sum {} + | sort | sha256sum); }
-
 # serve_data OPTION...: the command line serves the volume "data" by ublk; sets $dev.
 serve_data() {
   serve data --frontend ublk "$@"
@@ -18,9 +15,6 @@ serve_data() {
 orphans() { polyblk ublk list | grep "polyblk ublk recover"; }
 optimal() { polyblk volume show data | grep -q optimal; }
 degraded() { polyblk volume show data | grep -q degraded; }
-
-# drop_caches: what is read now comes from the device.
-drop_caches() { sync; echo 3 >/proc/sys/vm/drop_caches; }
 
 # A RAID-5 array by the real command, with ext4 and then XFS on it: kills while a tree is copied and under load, stops refused and forced,
 # recovery by "serve" and by "ublk recover", a drive that fails, an orphan listed and deleted.

@@ -29,7 +29,7 @@ public sealed class VduseGuestTests
             .Program("Polyblk.VdpaClient", "Polyblk.Blkio")
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)
-            .Script($". /rig/standby.sh\nlevels='{string.Join(' ', s_levels)}' parts='{string.Join(' ', parts)}'\n"
+            .Script($". /rig/standby.sh\n. /rig/filesystem.sh\nlevels='{string.Join(' ', s_levels)}' parts='{string.Join(' ', parts)}'\n"
                 + await File.ReadAllTextAsync(Path.Combine(s_folder, "vduse.sh")))
             .Timeout(TimeSpan.FromMinutes(25))
             .RunAsync();
@@ -58,5 +58,8 @@ public sealed class VduseGuestTests
     };
 
     private static string[] ExpectedOf(string level) =>
-        ["queues-" + level, "same-" + level, "healthy-" + level, level == "raid0" ? "failed-raid0" : "degraded-" + level, "finish-" + level];
+    [
+        "queues-" + level, $"ext4-{level}-tree", $"ext4-{level}-fsck", "same-" + level, "healthy-" + level, "finish-" + level,
+        .. level == "raid0" ? new[] { "failed-raid0" } : ["degraded-" + level, $"ext4-{level}-degraded-tree", $"ext4-{level}-degraded-fsck"],
+    ];
 }

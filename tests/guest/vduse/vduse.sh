@@ -1,4 +1,4 @@
-# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh and standby.sh). The test sets $levels and $parts.
+# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh, standby.sh and filesystem.sh). The test sets $levels and $parts.
 
 # volume NAME LEVEL COUNT SIZE OPTION...: a volume of sparse files in memory.
 volume() {
@@ -28,10 +28,8 @@ polyblk_says() {
 # taken_over NAME: what the last server says about its predecessor.
 taken_over() { if grep -q 'Taken over' /tmp/$name.ready; then pass $1 "$(grep -o 'Taken over[^"]*' /tmp/$name.ready)"; else fail $1; fi; }
 
-tree() { (cd "$1" && find . -type f | sort | xargs sha256sum | sha256sum | cut -d' ' -f1); }
 io_errors() { dmesg | grep -ciE 'I/O error|EXT4-fs error|XFS.*(error|corrupt)|blk_update_request'; }
 direct_sum() { dd if=$1 bs=1M skip=$2 count=$3 iflag=direct 2>/dev/null | sha256sum | cut -d' ' -f1; }
-fresh() { echo 3 >/proc/sys/vm/drop_caches; }
 
 # nothing_left PREFIX: no disk, no device, nothing on the bus.
 nothing_left() { equal $1-nothing-left "$(ls /dev/vd[a-z] /sys/bus/vdpa/devices /dev/vduse 2>/dev/null | grep -v : | xargs)" control; }
@@ -99,6 +97,7 @@ arrays() {
     check create-$level polyblk volume create $level --level $level --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
     check serve-$level serve $level --frontend vduse --attach virtio --queues 1 --frontend vduse --vduse-name $level-4 --attach virtio --queues 4 || continue
     equal queues-$level "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" '1 4'
+    carries_ext4 $level /dev/vdb
     dd if=/dev/urandom of=/dev/vda bs=1M seek=4 count=2 oflag=direct 2>/dev/null
     before=$(direct_sum /dev/vda 4 2)
     equal same-$level "$(direct_sum /dev/vdb 4 2)" "$before"
@@ -111,6 +110,7 @@ arrays() {
       verify degraded-$level 8
       equal kept-$level "$(direct_sum /dev/vdb 4 2)" "$before"
       check told-$level grep -i fail /tmp/$level.err
+      carries_ext4 $level-degraded /dev/vdb
     fi
     check finish-$level end_serving
   done
@@ -142,7 +142,7 @@ filesystems() {
   cp -a /lib/modules /mnt/tree
   want=$(tree /lib/modules)
   cp -a /lib/modules /mnt/rubbish
-  sync; fresh
+  drop_caches
   equal tree "$(tree /mnt/tree)" "$want"
   rm -r /mnt/rubbish; sync
   full=$(du -k /tmp/data.1 | cut -f1)
@@ -153,7 +153,7 @@ filesystems() {
   check handed-over end_serving
   check serve-again serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
   taken_over taken-over
-  fresh
+  drop_caches
   equal tree-after-hand-over "$(tree /mnt/tree)" "$want"
 
   # Pauses make the load last until the kill.
@@ -173,7 +173,7 @@ filesystems() {
   status=$?
   tail -n 20 /tmp/load
   equal load-over-kill $status 0
-  fresh
+  drop_caches
   equal tree-after-kill "$(tree /mnt/tree)" "$want"
   check umount umount /mnt
   check fsck e2fsck -fn /dev/vda
@@ -181,7 +181,7 @@ filesystems() {
   check discard blkdiscard /dev/vda
   check xfs mkfs.xfs -q -f /dev/vda
   check mount-xfs mount -t xfs /dev/vda /mnt
-  cp -a /lib/modules /mnt/tree; umount /mnt; fresh; mount -t xfs /dev/vda /mnt
+  cp -a /lib/modules /mnt/tree; umount /mnt; drop_caches; mount -t xfs /dev/vda /mnt
   equal tree-xfs "$(tree /mnt/tree)" "$want"
 
   before=$(cat /sys/block/vda/size)
@@ -195,10 +195,10 @@ filesystems() {
   check serve-degraded serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
   taken_over taken-over-degraded
   check told-degraded polyblk_says degraded volume show data
-  fresh
+  drop_caches
   equal tree-degraded "$(tree /mnt/tree)" "$want"
   cp -a /lib/modules /mnt/late
-  sync; fresh
+  drop_caches
   equal tree-written-degraded "$(tree /mnt/late)" "$want"
   rm -r /mnt/tree; sync
   check fstrim-degraded fstrim -v /mnt
