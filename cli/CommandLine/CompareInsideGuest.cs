@@ -232,11 +232,10 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     /// machine that runs this program alone, and takes a part of each start.
     /// </summary>
     private static IEnumerable<string> RuntimeSettings() =>
-        Enumerable.Repeat("DOTNET_EnableWriteXorExecute=0", 1).Concat(
-        from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
+        (from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
         let name = (string)variable.Key
         where name.StartsWith("DOTNET_Tiered", StringComparison.Ordinal) || name.StartsWith("DOTNET_TC_", StringComparison.Ordinal)
-        select $"{name}={Quote((string)variable.Value!)}");
+        select $"{name}={Quote((string)variable.Value!)}").Prepend("DOTNET_EnableWriteXorExecute=0");
 
     /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
     private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)

@@ -27,16 +27,12 @@ internal static class WorkloadCharts
                 comparison.TitleOf(r.Method), r.Method.Id, [Figure.Of(r.Result, divisor)], r.IsSound ? null : "unsound", r.IsSound ? null : Parts.Flaw(r), FactsOf(r, baseline)))]);
     }
 
-    private static Fact[] FactsOf(ComparedRow row, string baseline)
-    {
-        IEnumerable<Fact> known =
-        [
-            .. row.Ratio is { } ratio ? new[] { new Fact($"ratio to {baseline}", Figures.RatioAndRange(ratio)) } : [],
-            .. row.Errors > 0 ? new[] { new Fact("failed requests", Figures.Count(row.Errors)) } : [],
-            .. row.Method.Verification == Verification.Failed ? new[] { new Fact("wrong data", row.Method.VerificationDetail ?? "the method returned it") } : [],
-        ];
-        return [.. known];
-    }
+    private static Fact[] FactsOf(ComparedRow row, string baseline) =>
+    [
+        .. row.Ratio is { } ratio ? new[] { new Fact($"ratio to {baseline}", Figures.RatioAndRange(ratio)) } : [],
+        .. row.Errors > 0 ? new[] { new Fact("failed requests", Figures.Count(row.Errors)) } : [],
+        .. row.Method.Verification == Verification.Failed ? new[] { new Fact("wrong data", row.Method.VerificationDetail ?? "the method returned it") } : [],
+    ];
 
     private static LatencyChart? Latencies(WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, string id)
     {
