@@ -22,6 +22,7 @@ internal static class CompareReport
             CpuCount = results.Host.Processors,
             MemoryBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
             Virtualization = Virtualization.None,
+            HostIsVirtual = results.Host.IsVirtual,
             ProgramVersion = typeof(CompareReport).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown",
             DotnetVersion = Environment.Version.ToString(),
             FioVersion = results.Methods.Select(m => m.Load).FirstOrDefault(l => l?.StartsWith("fio", StringComparison.Ordinal) == true),

@@ -32,7 +32,7 @@ internal static class GuestEnvironment
     /// <param name="guestSystem">What that booted.</param>
     public static EnvironmentFacts Complete(EnvironmentFacts facts, bool hasMachine, string? guestSystem) =>
         Environment.GetEnvironmentVariable(Variable)?.Split('|') is [string accelerator, string host, string qemu]
-            ? facts with { InsideGuest = true, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
+            ? facts with { InsideGuest = true, HostIsVirtual = null, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
         : hasMachine ? facts with { Virtualization = Virtualization(MachineCache.Accelerator()), QemuVersion = QemuVersion(), GuestSystem = guestSystem }
         : facts;
 }

@@ -36,7 +36,7 @@ internal static class EnvironmentSection
             {Facts("Environment", [
                 ("Host", e.Host), ("Distribution", e.Distribution), ("Kernel", e.Kernel), ("Processor", $"{e.Cpu}, {e.CpuCount}"), ("Memory", e.MemoryBytes is null ? null : Figures.Bytes(e.MemoryBytes)),
                 ("Virtual machines", e.Virtualization switch { Virtualization.Kvm => "KVM", Virtualization.Emulation => "emulated (TCG): only ratios count", _ => "none" }),
-                ("In the VM", e.GuestSystem), ("Ran inside a VM", e.InsideGuest ? "yes, the whole comparison" : null),
+                ("In the VM", e.GuestSystem), ("Ran inside a VM", e.InsideGuest ? "yes, the whole comparison" : null), ("The host itself", e.HostIsVirtual == true ? "a virtual machine" : null),
                 ("polyblk", e.ProgramVersion), (".NET", e.DotnetVersion), ("QEMU", e.QemuVersion), ("fio", e.FioVersion), ("Scratch files", e.Scratch)])}
             {Facts("Volume", [
                 ("Name", v.Name), ("Level", v.Level), ("Size", Figures.Bytes(v.SizeBytes)), ("Chunk", v.ChunkBytes is int c ? Figures.Bytes(c) : null),

@@ -42,7 +42,7 @@ public sealed record ComparisonResults
 }
 
 /// <summary>Where it was measured.</summary>
-public sealed record HostFacts(string Processor, int Processors, string Kernel, string Scratch, string ScratchReason);
+public sealed record HostFacts(string Processor, int Processors, bool? IsVirtual, string Kernel, string Scratch, string ScratchReason);
 
 /// <summary>How it was measured.</summary>
 public sealed record RunSettings(

@@ -27,6 +27,9 @@ public sealed record EnvironmentFacts
     [Description("How VMs ran, or the machine itself if the comparison ran inside one. With emulation, only ratios count.")]
     public required Virtualization Virtualization { get; init; }
 
+    [Description("Whether the host is a virtual machine itself, by its processor's hypervisor flag. Absent where that is not known.")]
+    public bool? HostIsVirtual { get; init; }
+
     [Description("Whether the whole comparison ran inside a VM that it started (--inside-guest).")]
     public bool InsideGuest { get; init; }
 

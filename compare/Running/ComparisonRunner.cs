@@ -382,11 +382,13 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
     private HostFacts ReadHost()
     {
-        string? model = File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal));
+        string[] processor = [.. File.ReadLines("/proc/cpuinfo").TakeWhile(l => l.Length > 0)];
+        string? ValueOf(string name) => processor.FirstOrDefault(l => l.StartsWith(name, StringComparison.Ordinal))?.Split(':', 2)[1].Trim();
         return new HostFacts(
-            model?.Split(':')[1].Trim() ?? RuntimeInformation.ProcessArchitecture.ToString(),
+            ValueOf("model name") ?? RuntimeInformation.ProcessArchitecture.ToString(),
             Environment.ProcessorCount,
-            Environment.OSVersion.Version.ToString(),
+            ValueOf("flags")?.Split(' ').Contains("hypervisor"),
+            File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
             scratch.Directory,
             scratch.Reason);
     }

@@ -29,6 +29,8 @@ public static class Cautions
         EnvironmentFacts environment = comparison.Environment;
         if (environment.Virtualization == Virtualization.Emulation)
             yield return "The machine was emulated: only ratios between methods mean something, absolute figures do not, and even ratios may differ on hardware.";
+        if (environment.HostIsVirtual == true)
+            yield return "The host is a virtual machine itself: what shares its processors and drives is not seen from here, and an interrupt costs it more than hardware.";
         foreach (string noise in OfNoise(environment.Noise, rules))
             yield return noise;
         if (comparison.Interrupted)

@@ -161,7 +161,7 @@ public class CompareStatisticsTests
     private static ComparisonResults Results(params RunRecord[] runs) => new()
     {
         StartedUtc = DateTimeOffset.UnixEpoch,
-        Host = new HostFacts("cpu", 2, "6.12", "/tmp/x", "files"),
+        Host = new HostFacts("cpu", 2, false, "6.12", "/tmp/x", "files"),
         Settings = new RunSettings(3, 1, 0, [0], [1], 1 << 20, 3),
         Methods = [.. runs.Select(r => r.Method).Distinct().Select(m => new MethodRecord { Name = m, Description = m, Ran = true, Verified = true })],
         Workloads = [new Workload("w", false, true, 4096, 1)],

@@ -70,7 +70,7 @@ public sealed class RunnerMappingTests
     private static ComparisonResults Results() => new()
     {
         StartedUtc = DateTimeOffset.UtcNow.AddSeconds(-10),
-        Host = new HostFacts("cpu", 2, "6.1", "/tmp", "there was room"),
+        Host = new HostFacts("cpu", 2, true, "6.1", "/tmp", "there was room"),
         Settings = new RunSettings(1, 2, 0.1, [0], [1], 1 << 20, 3),
         Methods =
         [

@@ -183,6 +183,7 @@ public sealed class VerdictTests
         { "Noise was not read", c => c with { Environment = c.Environment with { Noise = new NoiseReadings() } } },
         { "only ratios between methods mean something", c => c with { Environment = c.Environment with { Virtualization = Virtualization.Emulation } } },
         { "broken off", c => c with { Interrupted = true } },
+        { "The host is a virtual machine itself", c => c with { Environment = c.Environment with { HostIsVirtual = true } } },
         { "shared one processor", c => c with { Environment = c.Environment with { CpuCount = 1 } } },
         { "Only 1 round", c => c with { Runs = [.. c.Runs.Where(r => r.Round == 0)] } },
     };
