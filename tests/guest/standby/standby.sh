@@ -97,9 +97,20 @@ end_serving() {
   return $ended
 }
 
-# kill_server: ends the process that serves at once.
+# stall DRIVE...: from here on the drives keep the serving process's writes waiting, but one a second, until kill_server. What is then under way
+# is in flight for certain when the process is killed, in the midst of its updates.
+stall() {
+  stalled=$*
+  [ -d /tmp/stall ] || { mkdir /tmp/stall && mount -t cgroup2 none /tmp/stall && echo +io >/tmp/stall/cgroup.subtree_control && mkdir /tmp/stall/server; }
+  echo $server >/tmp/stall/server/cgroup.procs
+  for drive in $stalled; do echo "$(cat /sys/block/$drive/dev) wiops=1" >/tmp/stall/server/io.max; done
+}
+
+# kill_server: ends the process that serves at once. Its last writes still reach stalled drives: they come late, as a real drive's would.
 kill_server() {
   kill -9 $server
+  for drive in $stalled; do echo "$(cat /sys/block/$drive/dev) wiops=max" >/tmp/stall/server/io.max; done
+  stalled=
   wait $server
   server=
 }
@@ -113,13 +124,5 @@ more() {
     requests $1
     [ $requests -lt $enough ] || return 0
     usleep 100000
-  done
-}
-
-# writing DISK: waits until a write of the disk is in flight; who is killed then has something to do again.
-writing() {
-  for turn in $(seq 100000); do
-    read -r _ writes </sys/block/$1/inflight
-    [ $writes = 0 ] || return 0
   done
 }

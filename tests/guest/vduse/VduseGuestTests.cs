@@ -50,7 +50,7 @@ public sealed class VduseGuestTests
         "by_hand" => ["disk-1", "disk-2", "del", "add-again", "by-hand-nothing-left"],
         "crashes" =>
         [
-            "packed-negotiated", "bounce", "verified", "stop-in-use-reason", "both-redone", "bounce-again", "packed-over-kill", "vhost-redone",
+            "packed-negotiated", "bounce", "verified", "stop-in-use-reason", "both-wait", "both-redone", "bounce-again", "packed-over-kill", "vhost-redone",
             "still-running", "verified-over-kills", "crashes-nothing-left",
         ],
         "leaks" => ["cycle-100", "leaks-nothing-left"],

@@ -18,6 +18,16 @@ redone() {
   check $1 test "$(grep -o '[0-9]* requests in flight were done again' /tmp/$name.ready | grep -vc '^0 ')" -ge $2
 }
 
+# waiting DISK: whether requests of the disk are in flight, and for half a second none has been done: the server has them all.
+waiting() {
+  requests $1
+  before=$requests
+  usleep 500000
+  requests $1
+  read -r _ writes </sys/block/$1/inflight
+  [ $writes -ge 8 ] && [ $requests = $before ]
+}
+
 # polyblk_says WORD ARGUMENT...: whether a command's output has the word.
 polyblk_says() {
   word=$1
@@ -265,10 +275,11 @@ crashes() {
   refuse stop-in-use polyblk volume stop vm
   because stop-in-use-reason 'has it open'
   more nullb0 100
+  stall nullb0 nullb1 nullb2
   fio --name=packed --filename=/dev/vda --offset=16m --size=2m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=11 >/tmp/packed 2>&1 &
   load=$!
-  within 200 sh -c "awk '\$3 == \"vda\" { exit \$12 < 8 }' /proc/diskstats"
+  check both-wait within 200 waiting vda
   kill_server
   stock 1
   check serve-two-1 serve_two
@@ -277,7 +288,8 @@ crashes() {
   wait $load
   equal packed-over-kill $? 0
   more nullb0 100
-  writing nullb0
+  stall nullb0 nullb1 nullb2
+  sleep 1
   kill_server
   check serve-two-2 serve_two
   redone vhost-redone 1
