@@ -10,6 +10,7 @@ internal sealed class GuestInitramfs
     private readonly List<string> _programs = [];
     private readonly List<(string Source, string Path)> _files = [];
     private readonly List<(string Path, string Text)> _texts = [];
+    private readonly SortedDictionary<string, string> _runtimeSettings = new(StringComparer.Ordinal) { ["DOTNET_EnableWriteXorExecute"] = "0" };
     private bool _hasDotNet;
 
     public string Script { get; set; } = "";
@@ -21,6 +22,8 @@ internal sealed class GuestInitramfs
     public void AddText(string guestPath, string text) => _texts.Add((guestPath, text));
 
     public void AddDotNet() => _hasDotNet = true;
+
+    public void SetRuntime(string variable, string value) => _runtimeSettings[variable] = value;
 
     /// <summary>Writes the image's archives and this one.</summary>
     public void Write(BootImage image, string path)
@@ -47,7 +50,7 @@ internal sealed class GuestInitramfs
         if (_hasDotNet) WriteDotNet(own);
     }
 
-    private static void WriteDotNet(CpioArchive archive)
+    private void WriteDotNet(CpioArchive archive)
     {
         string location = typeof(object).Assembly.Location;
         if (location.Length == 0)
@@ -58,7 +61,8 @@ internal sealed class GuestInitramfs
         AddWithLibraries(archive, Path.Combine(root, "dotnet"), DotNetFolder + "/dotnet");
         archive.AddFolder(Path.Combine(root, "host", "fxr", version), $"{DotNetFolder}/host/fxr/{version}");
         archive.AddFolder(runtime, $"{DotNetFolder}/shared/Microsoft.NETCore.App/{version}");
-        archive.AddText("/usr/bin/dotnet", $"#!/bin/sh\nexec {DotNetFolder}/dotnet \"$@\"\n");
+        string settings = string.Join(' ', _runtimeSettings.Select(s => $"{s.Key}='{s.Value.Replace("'", "'\\''", StringComparison.Ordinal)}'"));
+        archive.AddText("/usr/bin/dotnet", $"#!/bin/sh\nexport {settings}\nexec {DotNetFolder}/dotnet \"$@\"\n");
         AddLibraries(archive, Path.Combine(runtime, "libcoreclr.so"));
         // The cryptography library looks OpenSSL up by itself.
         foreach (string library in new[] { "libssl.so.3", "libcrypto.so.3" })

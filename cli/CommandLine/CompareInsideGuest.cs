@@ -201,6 +201,11 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             builder.Programs(program);
         }
 
+        foreach ((string variable, string value) in RuntimeSettings())
+        {
+            builder.Runtime(variable, value);
+        }
+
         foreach (string file in jobFiles)
         {
             builder.File(Path.GetFullPath(file), $"{JobFolder}/{Path.GetFileName(file)}");
@@ -210,7 +215,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         string mount = image is null ? string.Empty
             : $"mkdir {ScratchFolder} && mkfs.ext4 -q -F -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
         return builder.Script($$"""
-            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}} {{string.Join(' ', RuntimeSettings())}}
+            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}}
             for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done
             hostname compare
             {{mount}}
@@ -227,15 +232,12 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             """);
     }
 
-    /// <summary>
-    /// What was set here for the .NET runtime's compiler holds in there too. That memory is never writable and executable at once (W^X) protects nobody in a
-    /// machine that runs this program alone, and takes a part of each start.
-    /// </summary>
-    private static IEnumerable<string> RuntimeSettings() =>
-        (from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
+    /// <summary>What was set here for the .NET runtime's compiler holds in there too.</summary>
+    private static IEnumerable<(string Variable, string Value)> RuntimeSettings() =>
+        from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
         let name = (string)variable.Key
         where name.StartsWith("DOTNET_Tiered", StringComparison.Ordinal) || name.StartsWith("DOTNET_TC_", StringComparison.Ordinal)
-        select $"{name}={Quote((string)variable.Value!)}").Prepend("DOTNET_EnableWriteXorExecute=0");
+        select (name, (string)variable.Value!);
 
     /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
     private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)

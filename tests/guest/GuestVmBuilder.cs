@@ -19,6 +19,11 @@ public static class GuestBuilderExtensions
     public static GuestBuilder Polyblk(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        foreach ((string variable, string value) in EmulatedRuntime.Settings)
+        {
+            builder.Runtime(variable, value);
+        }
+
         return builder.Polyblk(RigPaths.ProgramFolder);
     }
 

@@ -46,9 +46,12 @@ internal sealed class CompareRun : IDisposable
             RedirectStandardError = true,
             WorkingDirectory = _folder,
         };
-        // Under emulation a start takes half the time without the profile and the second compilation that longer runs profit from.
-        start.Environment["DOTNET_TieredPGO"] = "0";
-        start.Environment["DOTNET_TC_CallCountThreshold"] = "400";
+        // They are handed on to machines in which a whole comparison runs.
+        foreach ((string variable, string value) in EmulatedRuntime.Settings)
+        {
+            start.Environment[variable] = value;
+        }
+
         if (ProgramFolder is not null)
         {
             start.Environment["PATH"] = $"{ProgramFolder}:{Environment.GetEnvironmentVariable("PATH")}";

@@ -17,7 +17,6 @@ public sealed class KilledTests
             .Polyblk()
             .Programs("fio", "qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "setpriv")
             .Script("""
-                export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 DOTNET_TC_CallCountThreshold=400
                 for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid456; do modprobe $m; done
                 options="--member-size 32MiB --simulated 0 --restarts false --workloads randwrite --progress-lines"
                 left() { ls -d /sys/block/md* /sys/block/loop*/loop /sys/block/ublkb* /sys/bus/vdpa/devices/pb* /sys/class/vduse/pb* /dev/shm/polyblk-compare-* 2>/dev/null; }

@@ -1,8 +1,5 @@
 # Processes that stand by to run commands (busybox sh, after lib.sh): see Program.cs beside this. Sourced by guest scripts.
 
-# What the runtime does for programs that run longer is not worth its price in an emulated guest: profiles of what is compiled, protection of
-# what was compiled, and compiling it again after few (now 1024, hexadecimal) calls.
-export DOTNET_TieredPGO=0 DOTNET_EnableWriteXorExecute=0 DOTNET_TC_CallCountThreshold=400
 # What waits for every processor to pass through the scheduler (devices that come and go) must not wait for an emulator.
 echo 1 >/sys/kernel/rcu_expedited
 # fio starts faster when it does not measure the processors' clocks, which tells nothing in an emulated guest.
