@@ -26,7 +26,8 @@ public sealed class PollQueueTests
                 equal polled-before "$(polled)" 0
                 check create polyblk --state /tmp/state volume create data --level none /dev/nullb0
                 polyblk --state /tmp/state serve data --frontend nbd --socket /tmp/data.sock >/tmp/serve.log 2>&1 & server=$!
-                within 60 test -S /tmp/data.sock || { cat /tmp/serve.log; fail serve "no socket"; exit 1; }
+                within 400 sh -c "test -S /tmp/data.sock || ! test -d /proc/$server"
+                test -S /tmp/data.sock || { cat /tmp/serve.log; fail serve "no socket"; exit 1; }
                 uri='nbd+unix:///data?socket=/tmp/data.sock'
                 check write qemu-io -f raw -c 'write -P 0x5a 0 8M' -c 'write -P 0xa5 1M 4k' -c flush "$uri"
                 check read qemu-io -f raw -c 'read -P 0x5a 0 1M' -c 'read -P 0xa5 1M 4k' -c 'read -P 0x5a 2M 6M' "$uri"
@@ -36,7 +37,7 @@ public sealed class PollQueueTests
                 equal stopped $? 0
                 exit 0
                 """)
-            .Timeout(TimeSpan.FromMinutes(5))
+            .Timeout(TimeSpan.FromMinutes(10))
             .RunAsync();
         result.RequireSuccess("io_poll", "polled-before", "create", "write", "read", "polled", "stopped");
     }
