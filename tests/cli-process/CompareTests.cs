@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Polyblk.Compare.Results;
 
@@ -9,6 +10,7 @@ public sealed class CompareTests : IDisposable
     private const int SigTerm = 15;
     private const int SigCont = 18;
     private const int SigStop = 19;
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(4);
 
     private readonly PolyblkSandbox _sandbox = new();
 
@@ -73,13 +75,12 @@ public sealed class CompareTests : IDisposable
         string file = _sandbox.PathOf("results.json");
         string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
         using System.Diagnostics.Process compare = _sandbox.Start(
-            ["compare", "--rounds", "500", "--seconds", "0.1", "--member-size", "32MiB", "--dir", scratch, "--json", file]);
+            ["compare", "--methods", "vhost-user-1q,nbd,loop", "--rounds", "500", "--seconds", "0.1", "--member-size", "32MiB", "--dir", scratch, "--json", file, "--progress-lines"]);
+        await ReadUntilAsync(compare, " round 1: ");
+        Assert.NotEmpty(Directory.EnumerateFiles(scratch, "*.sock", SearchOption.AllDirectories));
         Task<string> output = compare.StandardOutput.ReadToEndAsync();
-        Assert.True(
-            SpinWait.SpinUntil(() => Directory.EnumerateFiles(scratch, "*.sock", SearchOption.AllDirectories).Any(), TimeSpan.FromSeconds(60)),
-            "no target was started");
         Assert.All(signals, signal => Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, signal)));
-        Assert.True(compare.WaitForExit(TimeSpan.FromSeconds(60)), "compare did not end");
+        Assert.True(compare.WaitForExit(s_patience), "compare did not end");
         Assert.Equal(130, compare.ExitCode);
         Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
         Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
@@ -88,24 +89,51 @@ public sealed class CompareTests : IDisposable
         Assert.Empty(UsersOf(scratch));
     }
 
-    /// <summary>A target that stands still keeps the orderly end waiting.</summary>
+    /// <summary>
+    /// A target that stands still keeps the orderly end waiting: ten seconds, then it is killed. A machine that stood still for so long itself did not
+    /// let the second request come in time, and is asked again.
+    /// </summary>
     [Fact]
     public async Task AskedASecondTimeItEndsAtOnceAndItsFilesAreRemovedAllTheSame()
     {
+        const int attempts = 5;
         string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
+        var asked = new Stopwatch();
+        int exitCode = 130;
+        for (int i = 0; i < attempts && exitCode == 130; i++)
+        {
+            exitCode = await AskTwiceAsync(scratch, asked);
+            Assert.True(exitCode != 130 || asked.Elapsed > TimeSpan.FromSeconds(8), "the second request ended nothing");
+        }
+
+        Assert.Equal(128 + SigTerm, exitCode);
+    }
+
+    /// <summary>Stops a comparison's target, and asks the comparison to end, twice. Returns its exit status.</summary>
+    private async Task<int> AskTwiceAsync(string scratch, Stopwatch asked)
+    {
         using System.Diagnostics.Process compare = _sandbox.Start(
-            ["compare", "--methods", "qemu-storage-daemon-drive", "--rounds", "500", "--runtime", "0.1", "--member-size", "32MiB", "--dir", scratch]);
-        int daemon = 0;
-        Assert.True(SpinWait.SpinUntil(() => (daemon = UsersOf(scratch).FirstOrDefault()) != 0, TimeSpan.FromSeconds(60)), "no target was started");
+            ["compare", "--methods", "qemu-storage-daemon-drive", "--rounds", "500", "--runtime", "0.1", "--member-size", "32MiB", "--dir", scratch, "--progress-lines"]);
+        await ReadUntilAsync(compare, " round 1: ");
+        Task<string> rest = compare.StandardOutput.ReadToEndAsync();
+        int daemon = Assert.Single(UsersOf(scratch, "qemu-storage-daemon", "--blockdev"));
         try
         {
             Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(daemon, SigStop));
+            WaitUntil(() => StateOf(daemon) == 'T', "the target stands still");
             Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
-            await Task.Delay(TimeSpan.FromSeconds(2));
-            Assert.False(compare.HasExited);
-            Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
-            Assert.True(compare.WaitForExit(TimeSpan.FromSeconds(5)), "compare did not end");
-            Assert.Equal(128 + SigTerm, compare.ExitCode);
+            WaitUntil(() => compare.HasExited || IsPending(daemon, SigTerm), "the target is asked to end: the first request was heard");
+            asked.Restart();
+
+            // Requests less than a second apart are one.
+            await Task.Delay(TimeSpan.FromSeconds(1.2));
+            if (!compare.HasExited)
+            {
+                Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
+            }
+
+            Assert.True(compare.WaitForExit(s_patience), "compare did not end");
+            asked.Stop();
             Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
         }
         finally
@@ -113,7 +141,9 @@ public sealed class CompareTests : IDisposable
             Polyblk.Cli.Interop.Native.Kill(daemon, SigCont);
         }
 
-        Assert.True(SpinWait.SpinUntil(() => !UsersOf(scratch).Any(), TimeSpan.FromSeconds(20)), "its target did not end with it");
+        WaitUntil(() => !UsersOf(scratch).Any(), "its target ends with it");
+        await rest;
+        return compare.ExitCode;
     }
 
     [Fact]
@@ -196,11 +226,48 @@ public sealed class CompareTests : IDisposable
         Assert.True(test is { GapMs: > 0, IoErrors: 0, Verification: Verification.Passed }, $"{id}: {test.Detail}");
     }
 
-    /// <summary>Processes that were given a path in a folder, other than the comparison itself.</summary>
-    private static IEnumerable<int> UsersOf(string folder) =>
+    private static void WaitUntil(Func<bool> condition, string what) => Assert.True(SpinWait.SpinUntil(condition, s_patience), $"waited in vain: {what}");
+
+    /// <summary>Reads what a comparison says until a line has these words.</summary>
+    private static async Task ReadUntilAsync(System.Diagnostics.Process compare, string words)
+    {
+        var said = new System.Text.StringBuilder();
+        using var patience = new CancellationTokenSource(s_patience);
+        while (await compare.StandardOutput.ReadLineAsync(patience.Token) is string line)
+        {
+            if (line.Contains(words, StringComparison.Ordinal))
+            {
+                return;
+            }
+
+            said.AppendLine(line);
+        }
+
+        Assert.Fail($"compare ended before '{words}': {said}{await compare.StandardError.ReadToEndAsync()}");
+    }
+
+    /// <summary>Processes that were given a path in a folder, and have all the words in their command line.</summary>
+    private static IEnumerable<int> UsersOf(string folder, params string[] words) =>
         from process in Directory.EnumerateDirectories("/proc")
-        where CommandLineOf(process).Contains(folder + "/", StringComparison.Ordinal)
+        let line = CommandLineOf(process)
+        where line.Contains(folder + "/", StringComparison.Ordinal) && words.All(word => line.Contains(word, StringComparison.Ordinal))
         select int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture);
+
+    /// <summary>The state of a process as in /proc/PID/stat, after its name in parentheses.</summary>
+    private static char StateOf(int process)
+    {
+        string stat = File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/stat"));
+        return stat[stat.LastIndexOf(')') + 2];
+    }
+
+    /// <summary>Whether a signal waits for a process that stands still.</summary>
+    private static bool IsPending(int process, int signal)
+    {
+        const string field = "ShdPnd:";
+        string line = File.ReadLines(string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/status")).Single(l => l.StartsWith(field, StringComparison.Ordinal));
+        ulong pending = ulong.Parse(line.AsSpan(field.Length).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+        return (pending & (1UL << (signal - 1))) != 0;
+    }
 
     private static string CommandLineOf(string process)
     {
