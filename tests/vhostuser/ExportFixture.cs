@@ -69,6 +69,15 @@ internal sealed class ExportFixture : IDisposable
         }
     }
 
+    /// <summary>Lets every reactor take a whole turn: what was there to do has been done, kicks that came before have been seen.</summary>
+    public async Task SettleAsync()
+    {
+        for (int turn = 0; turn < 2; turn++)
+        {
+            await Task.WhenAll(_reactors.Reactors.Select(r => r.InvokeAsync(() => { })));
+        }
+    }
+
     /// <summary>Attaches the built-in client.</summary>
     public VhostUserClient Attach(Func<VhostUserClientOptions, VhostUserClientOptions>? change = null)
     {

@@ -27,6 +27,13 @@ internal sealed class RawFrontend : IDisposable
     public void Send<T>(VhostUserRequest request, in T payload, ReadOnlySpan<int> fds = default, uint flags = 0)
         where T : unmanaged => Assert.Equal(SocketResult.Done, _channel.Send((uint)request, flags, payload, fds, TimeoutMs));
 
+    /// <summary>Whether a message comes within a time; it is lost then.</summary>
+    public bool HasReply(int withinMs)
+    {
+        using var fds = new FdList();
+        return _channel.Receive(fds, withinMs) != SocketResult.TimedOut;
+    }
+
     /// <summary>Reads a reply to a request.</summary>
     public ReadOnlySpan<byte> Reply(VhostUserRequest request)
     {

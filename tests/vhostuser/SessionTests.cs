@@ -88,7 +88,7 @@ public sealed class SessionTests
         queue.Publish();
         ExportFixture.Until(() => fixture.Gated.Held == 1, "a request is in flight");
         Task drained = fixture.Export.DrainAsync(CancellationToken.None);
-        Thread.Sleep(20);
+        await fixture.SettleAsync();
         Assert.False(drained.IsCompleted, "drained although a request is in flight");
         fixture.Gated.Release();
         await drained;
@@ -100,7 +100,7 @@ public sealed class SessionTests
         {
             late.Queues[0].Submit(0, ClientOperation.Write, 8192, 4096);
             late.Queues[0].Publish();
-            Thread.Sleep(50);
+            await fixture.SettleAsync();
             Assert.False(queue.HasUsed || late.Queues[0].HasUsed, "served while drained");
             Assert.Equal(0, fixture.Gated.WritesAt(4096) + fixture.Gated.WritesAt(8192));
             await fixture.Export.ResumeAsync(CancellationToken.None);
@@ -137,7 +137,7 @@ public sealed class SessionTests
         client.Queues[0].Publish();
         ExportFixture.Until(() => fixture.Gated.Held == 1, "a request is in flight");
         Task stopped = fixture.Export.StopAsync(StopMode.Force, CancellationToken.None);
-        Thread.Sleep(20);
+        await fixture.SettleAsync();
         Assert.False(stopped.IsCompleted, "stopped although a request is in flight");
         fixture.Gated.Release();
         await stopped;
@@ -165,7 +165,7 @@ public sealed class SessionTests
         using var more = new SharedMemory(1 << 16, 0x3000_0000);
         Assert.Equal(0UL, f.Acked(ADD_MEM_REG, more.Slot, [more.Fd]));
         f.Send(REM_MEM_REG, data.Slot, flags: VhostUserAbi.NEED_REPLY);
-        Thread.Sleep(50);
+        Assert.False(f.HasReply(withinMs: 50), "answered although a request is in flight");
         unsafe
         {
             Assert.Equal(0, *data.Address);
@@ -183,7 +183,7 @@ public sealed class SessionTests
     }
 
     [Fact]
-    public void A_memory_table_may_be_exchanged_while_rings_run()
+    public async Task A_memory_table_may_be_exchanged_while_rings_run()
     {
         using var fixture = new ExportFixture();
         using var memory = new SharedMemory(1 << 16, 0x1000_0000);
@@ -206,7 +206,7 @@ public sealed class SessionTests
         // A table without the ring stops it; with it the ring goes on where it was.
         Assert.Equal(0UL, f.Acked(SET_MEM_TABLE, RawFrontend.Table(other.Region), [other.Fd]));
         ring.Read(1);
-        Thread.Sleep(20);
+        await fixture.SettleAsync();
         Assert.NotEqual(21, ring.UsedIndex);
         Assert.Equal(0UL, f.Acked(SET_MEM_TABLE, RawFrontend.Table(memory.Region), [memory.Fd]));
         Assert.Equal(0, ring.Wait());
