@@ -43,15 +43,15 @@ public sealed class VduseGuestTests
         "filesystems" =>
         [
             "tree", "fstrim-frees", "stop-mounted-reason", "taken-over", "tree-after-hand-over", "other-shape-reason", "other-volume-reason",
-            "load-waits", "taken-over-after-kill", "load-over-kill", "tree-after-kill", "fsck", "discard", "tree-xfs", "resized", "write-beyond",
+            "caught", "load-waits", "taken-over-after-kill", "load-over-kill", "tree-after-kill", "fsck", "discard", "tree-xfs", "resized", "write-beyond",
             "taken-over-degraded", "told-degraded", "tree-degraded", "tree-written-degraded", "fstrim-degraded", "repair-xfs", "io-errors",
             "disk-nothing-left",
         ],
         "by_hand" => ["disk-1", "disk-2", "del", "add-again", "by-hand-nothing-left"],
         "crashes" =>
         [
-            "packed-negotiated", "bounce", "verified", "stop-in-use-reason", "both-wait", "both-redone", "bounce-again", "packed-over-kill", "vhost-redone",
-            "still-running", "verified-over-kills", "crashes-nothing-left",
+            "packed-negotiated", "bounce", "verified", "stop-in-use-reason", "both-wait", "both-redone", "bounce-again", "packed-over-kill", "vhost-waits",
+            "vhost-redone", "still-running", "verified-over-kills", "crashes-nothing-left",
         ],
         "leaks" => ["cycle-100", "leaks-nothing-left"],
         _ => throw new ArgumentException($"There is no part '{part}'.", nameof(part)),

@@ -18,16 +18,6 @@ redone() {
   check $1 test "$(grep -o '[0-9]* requests in flight were done again' /tmp/$name.ready | grep -vc '^0 ')" -ge $2
 }
 
-# waiting DISK: whether requests of the disk are in flight, and for half a second none has been done: the server has them all.
-waiting() {
-  requests $1
-  before=$requests
-  usleep 500000
-  requests $1
-  read -r _ writes </sys/block/$1/inflight
-  [ $writes -ge 8 ] && [ $requests = $before ]
-}
-
 # polyblk_says WORD ARGUMENT...: whether a command's output has the word.
 polyblk_says() {
   word=$1
@@ -166,23 +156,20 @@ filesystems() {
   drop_caches
   equal tree-after-hand-over "$(tree /mnt/tree)" "$want"
 
-  # Pauses make the load last until the kill.
-  fio --name=load --filename=/mnt/load --size=8m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --thinktime=64000 --thinktime_blocks=32 \
-    --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=9 >/tmp/load 2>&1 &
-  load=$!
+  begin_load load --filename=/mnt/load --size=2m --rw=randwrite --bs=4k --iodepth=32
   more vda 300
+  check caught catch vda
   kill_server
-  check load-waits kill -0 $load
+  touch /tmp/load.over
+  inflight vda
+  check load-waits test $writes -gt 0
   refuse other-shape polyblk serve data --frontend vduse --attach virtio --queues 4
   because other-shape-reason 'with the same options as before'
   refuse other-volume polyblk serve other --frontend vduse --vduse-name data --queues 2 --queue-size 128
   because other-volume-reason 'is taken by an attached VDUSE device'
   check serve-after-kill serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
   taken_over taken-over-after-kill
-  wait $load
-  status=$?
-  tail -n 20 /tmp/load
-  equal load-over-kill $status 0
+  check load-over-kill end_load load
   drop_caches
   equal tree-after-kill "$(tree /mnt/tree)" "$want"
   check umount umount /mnt
@@ -279,7 +266,7 @@ crashes() {
   fio --name=packed --filename=/dev/vda --offset=16m --size=2m --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 \
     --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=11 >/tmp/packed 2>&1 &
   load=$!
-  check both-wait within 200 waiting vda
+  check both-wait within 400 in_flight 8 2
   kill_server
   stock 1
   check serve-two-1 serve_two
@@ -289,7 +276,7 @@ crashes() {
   equal packed-over-kill $? 0
   more nullb0 100
   stall nullb0 nullb1 nullb2
-  sleep 1
+  check vhost-waits within 400 in_flight 8 1
   kill_server
   check serve-two-2 serve_two
   redone vhost-redone 1
