@@ -67,13 +67,34 @@ public sealed class CompareTests : IDisposable
         Assert.Equal(["qemu-storage-daemon"], results.Method(ids[1]).Needs.Programs);
     }
 
+    /// <summary>
+    /// Two requests at once are what timeout(1) makes: to its child, then to the child's group. A machine that stood still for a second between them
+    /// has them heard as two, and is asked again.
+    /// </summary>
     [Theory]
     [InlineData(SigInt)]
-    [InlineData(SigTerm, SigTerm)] // what timeout(1) does: its child, then the child's group
+    [InlineData(SigTerm, SigTerm)]
     public async Task BrokenOffItLeavesNothingBehindAndKeepsWhatItMeasured(params int[] signals)
     {
+        const int attempts = 5;
         string file = _sandbox.PathOf("results.json");
         string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
+        int exitCode = 128 + SigTerm;
+        string said = string.Empty;
+        for (int i = 0; i < attempts && exitCode == 128 + SigTerm; i++)
+        {
+            (exitCode, said) = await BreakOffAsync(signals, scratch, file);
+        }
+
+        Assert.Equal(130, exitCode);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Assert.True(results.Interrupted);
+        Assert.Contains("Broken off", said, StringComparison.Ordinal);
+    }
+
+    /// <summary>Sends signals to a comparison in its first round. Returns its exit status and what it said after that.</summary>
+    private async Task<(int ExitCode, string Said)> BreakOffAsync(int[] signals, string scratch, string file)
+    {
         using System.Diagnostics.Process compare = _sandbox.Start(
             ["compare", "--methods", "vhost-user-1q,nbd,loop", "--rounds", "500", "--seconds", "0.1", "--member-size", "32MiB", "--dir", scratch, "--json", file, "--progress-lines"]);
         await ReadUntilAsync(compare, " round 1: ");
@@ -81,12 +102,10 @@ public sealed class CompareTests : IDisposable
         Task<string> output = compare.StandardOutput.ReadToEndAsync();
         Assert.All(signals, signal => Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, signal)));
         Assert.True(compare.WaitForExit(s_patience), "compare did not end");
-        Assert.Equal(130, compare.ExitCode);
         Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
-        Assert.True(results.Interrupted);
-        Assert.Contains("Broken off", await output, StringComparison.Ordinal);
+        WaitUntil(() => compare.ExitCode == 130 || !UsersOf(scratch).Any(), "its children end with it");
         Assert.Empty(UsersOf(scratch));
+        return (compare.ExitCode, await output);
     }
 
     /// <summary>
