@@ -73,15 +73,25 @@ public sealed class KillTests
                   while [ ! -e /tmp/stop ]; do
                     dd if=/tmp/data of=/mnt/file$((i % 8)) bs=64k conv=fsync 2>/dev/null || echo $i >> /tmp/errors
                     i=$((i + 1))
+                    echo $i > /tmp/round && mv /tmp/round /tmp/rounds
                   done
                 ) &
+                load=$!
+                written() { [ "$(cat /tmp/rounds)" -gt $1 ]; }
+                in_flight() { read -r reads writes < /sys/block/vda/inflight; [ $((reads + writes)) -gt 0 ]; }
+                rounds=0
                 for round in 1 2 3; do
+                  within 120 written $rounds
                   signal load
+                  await stopped
+                  check in-flight-$round within 120 in_flight
+                  rounds=$(cat /tmp/rounds)
+                  signal waits
                   await killed
-                  sleep 1
                 done
+                check written-after-kills within 120 written $rounds
                 touch /tmp/stop
-                wait
+                wait $load
                 equal errors "$(cat /tmp/errors 2>/dev/null)" ""
                 equal kernel "$(dmesg | grep -ciE 'i/o error|ext4-fs error|blocked for more')" 0
                 umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt
@@ -96,15 +106,18 @@ public sealed class KillTests
             {
                 for (int round = 0; round < 3; round++)
                 {
+                    // A target that stands still finishes nothing of what is in flight before it is killed.
                     await guest.WaitForSignalAsync("load");
-                    await Task.Delay(700);
+                    target.Freeze();
+                    await guest.SendAsync("stopped");
+                    await guest.WaitForSignalAsync("waits");
                     target.Kill();
-                    await Task.Delay(300);
                     target.StartAgain();
                     await guest.SendAsync("killed");
                 }
             });
-        result.RequireSuccess("queues", "serial", "discard", "mkfs", "mount", "errors", "kernel", "content", "fsck");
+        result.RequireSuccess(
+            "queues", "serial", "discard", "mkfs", "mount", "in-flight-1", "in-flight-2", "in-flight-3", "written-after-kills", "errors", "kernel", "content", "fsck");
     }
 
     private static unsafe void Step(VhostUserClient client, ulong[] generations, bool submit)
