@@ -49,10 +49,19 @@ public sealed class GuestTests
                         cp /tmp/piece /mnt/piece.$((i % 8)) && sync /mnt/piece.$((i % 8)) || echo write >> /tmp/failed
                         echo 1 > /proc/sys/vm/drop_caches
                         cmp -s /tmp/piece /mnt/piece.$((i % 8)) || echo compare >> /tmp/failed
-                        echo $i > /tmp/rounds
+                        echo $i > /tmp/round && mv /tmp/round /tmp/rounds
                       done ) & load=$!
-                    within 30 test -s /tmp/rounds
-                    signal loaded; await killed-enough
+                    written() { [ "$(cat /tmp/rounds)" -gt $1 ]; }
+                    in_flight() { read -r reads writes < /sys/block/vda/inflight; [ $((reads + writes)) -gt 0 ]; }
+                    rounds=0
+                    for kill in 1 2 3; do
+                      within 120 written $rounds
+                      signal loaded; await stopped
+                      check in-flight-$kill within 120 in_flight
+                      rounds=$(cat /tmp/rounds)
+                      signal waits; await served
+                    done
+                    check written-after-kills within 120 written $rounds
                     touch /tmp/enough; wait $load
                     echo "rounds: $(cat /tmp/rounds)"
                     equal load-without-error "$(cat /tmp/failed 2>/dev/null)" ""
@@ -87,17 +96,18 @@ public sealed class GuestTests
             Assert.Equal(0, volume.Stop());
             volume.Serve();
             await guest.SendAsync("started");
-            await guest.WaitForSignalAsync("loaded");
             for (int i = 0; i < 3; i++)
             {
-                // Long enough for requests to be in flight; the moment itself is meant to be any.
-                await Task.Delay(1500);
+                // A server that stands still finishes nothing of what is in flight before it is killed.
+                await guest.WaitForSignalAsync("loaded");
+                volume.FreezeServer();
+                await guest.SendAsync("stopped");
+                await guest.WaitForSignalAsync("waits");
                 volume.KillServer();
                 volume.Serve();
+                await guest.SendAsync("served");
             }
 
-            await Task.Delay(1500);
-            await guest.SendAsync("killed-enough");
             await guest.WaitForSignalAsync("lose-a-drive");
             Assert.Equal(0, volume.Stop());
             File.Delete(volume.Members[1]);
@@ -105,7 +115,8 @@ public sealed class GuestTests
             await guest.SendAsync("lost");
             GuestResult result = await guest.CompletionAsync();
             result.RequireSuccess(
-                "queues", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "load-without-error", "tree-after-kills",
+                "queues", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "in-flight-1", "in-flight-2", "in-flight-3",
+                "written-after-kills", "load-without-error", "tree-after-kills",
                 "fsck-after-kills", "tree-degraded", "write-degraded", "second-degraded", "fsck-degraded", "discard", "xfs", "mount-xfs", "copy-xfs", "tree-xfs",
                 "repair-xfs", "io-errors");
         });

@@ -81,6 +81,9 @@ internal sealed class TestVolume : IDisposable
         return _server.ExitCode;
     }
 
+    /// <summary>The server stands still from now on: what is asked of it stays in flight until it is killed.</summary>
+    public void FreezeServer() => Process.Start("kill", ["-STOP", $"{_server!.Id}"]).WaitForExit();
+
     /// <summary>Kills the server without warning.</summary>
     public void KillServer()
     {
