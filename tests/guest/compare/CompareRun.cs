@@ -31,7 +31,7 @@ internal sealed class CompareRun : IDisposable
     /// <summary>Where it makes temporary files; null for the usual place.</summary>
     public string? TemporaryFolder { get; init; }
 
-    /// <summary>Words of its output at which it gets SIGTERM, twice at once; null for never.</summary>
+    /// <summary>Words of its output at which it gets SIGTERM; null for never.</summary>
     public string? TerminateAt { get; init; }
 
     /// <summary>Runs <c>polyblk compare</c> with these arguments.</summary>
@@ -94,7 +94,7 @@ internal sealed class CompareRun : IDisposable
             {
                 isTold = true;
                 string pid = process.Id.ToString(CultureInfo.InvariantCulture);
-                TestPrograms.Run("sh", "-c", $"kill -TERM {pid}; kill -TERM {pid}");
+                TestPrograms.Run("kill", "-TERM", pid);
             }
         }
 
