@@ -157,7 +157,7 @@ kill_server() {
 
 # requests DISK: sets $requests to how many the disk has done; more DISK COUNT: waits until it has done so many more than when this was called: for
 # loads that go on until they are told to end.
-requests() { read -r requests _ _ _ written _ </sys/block/$1/stat; requests=$((requests + written)); }
+requests() { read -r requests _ _ _ requests_write _ </sys/block/$1/stat; requests=$((requests + requests_write)); }
 more() {
   requests $1
   enough=$((requests + $2))

@@ -40,9 +40,9 @@ public sealed class UblkGuestTests
         [
             "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
             "own-device-reason", "stop-idle",
-            "delete-live", "all-tags", "crash-orphans-1", "delete-orphan", "crash-same-device-1", "crash-same-null-1", "crash-orphans-2",
+            "delete-live", "all-tags", "caught-1", "crash-orphans-1", "delete-orphan", "crash-same-device-1", "crash-same-null-1", "caught-2", "crash-orphans-2",
             "crash-same-device-2", "crash-same-null-2", "crash-all-tags", "crash", "no-device",
-            "stop-open-reason", "handover-data", "drain-holds", "drain-releases", "null-reads-zeroes",
+            "stop-open-reason", "handover-waits", "handover-data", "drain-reaches", "drain-holds", "drain-releases", "null-reads-zeroes",
             "queues-raid0", "ext4-raid0-tree", "ext4-raid0-fsck", "array-raid0", "failed-raid0",
             .. s_redundant.SelectMany(level => new[]
             {
@@ -50,7 +50,7 @@ public sealed class UblkGuestTests
                 $"ext4-{level}-degraded-tree", $"ext4-{level}-degraded-fsck",
             }),
             "cycle-100", "devices-left", "unprivileged", "stop-unprivileged",
-            "serve-same-device", "copy-over-crash", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
+            "copy-waits", "serve-same-device", "copy-over-crash", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
             "discard-all", "fstrim-xfs", "stop-mounted-xfs", "still-served-xfs", "raid5-crash-load", "list-orphan", "raid5-crash", "optimal",
             "tree-xfs-degraded", "raid5-parity-after-crash", "degraded", "tree-written-degraded", "fstrim-degraded", "fsck-xfs-degraded", "delete", "deleted",
             "done",

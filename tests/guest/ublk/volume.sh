@@ -24,10 +24,14 @@ volume() {
   serve_data --queues 2 || return
   check mkfs-ext4 mkfs.ext4 -q -F $dev
   check mount-ext4 mount -t ext4 $dev /mnt/a
-  (cp -r /opt/polyblk /mnt/a/host && cp -r /opt/polyblk /mnt/a/ && sync) &
+  rm -f /tmp/copied
+  (cp -r /opt/polyblk /mnt/a/host && sync && until [ -e /tmp/copied ]; do cp -r /opt/polyblk /mnt/a/ && sync || exit; done) &
   copy=$!
   more ${dev#/dev/} 10
+  stall nullb0 nullb1 nullb2 nullb3
+  check copy-waits within 400 waiting ${dev#/dev/} 1
   kill_server
+  touch /tmp/copied
   stock 2
   first=$dev
   serve_data --queues 2 || return
@@ -64,24 +68,24 @@ volume() {
   check still-served-xfs touch /mnt/a/file
 
   # All that is written under the crash is read with a drive missing afterwards: parity is right, too, after requests were served twice.
-  written="--name=load --filename=/mnt/a/load --rw=randwrite --bsrange=4k-64k --size=3M --verify=crc32c --verify_fatal=1 --randseed=13 --ioengine=libaio --iodepth=16 --direct=1"
-  fio $written --fallocate=none --thinktime=40000 >/tmp/fio.out 2>&1 &
-  load=$!
+  written="--filename=/mnt/a/load --rw=randwrite --bsrange=4k-64k --size=3M --iodepth=16"
+  begin_load load $written --fallocate=none
   more ${dev#/dev/} 20
+  stall nullb0 nullb1 nullb2 nullb3
+  check raid5-crash-load within 400 in_flight 8 1
   kill_server
-  test -d /proc/$load && pass raid5-crash-load || fail raid5-crash-load "fio ended before the crash"
+  touch /tmp/load.over
   check list-orphan orphans
   take_spare
   order $serving /tmp/data.ready /tmp/data.err polyblk $state ublk recover
-  wait $load
-  equal raid5-crash $? 0
+  check raid5-crash end_load load
   for try in $(seq 100); do optimal && break; sleep 1; done
   check optimal optimal
 
   echo +0-229375 >/sys/kernel/config/nullb/nullb2/badblocks
   drop_caches
   equal tree-xfs-degraded "$(tree /mnt/a/host)" "$tree"
-  check raid5-parity-after-crash fio $written --verify_only=1 --minimal
+  check raid5-parity-after-crash load_again load $written --verify_only=1 --minimal
   check degraded degraded
   cp -r /opt/polyblk /mnt/a/late
   drop_caches
