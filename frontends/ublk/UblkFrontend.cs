@@ -49,15 +49,23 @@ public sealed class UblkFrontend : IFrontend
     {
         ILogger log = context.Logging.CreateLogger<UblkFrontend>();
         var store = new UblkStateStore(context.StateDirectory);
+        var finder = new UblkDeviceFinder(control, _host, store);
         var notes = new List<string>();
         await RefuseOwnDevicesAsync(spec, control).ConfigureAwait(false);
 
         UblkDevice? device = options.Unprivileged
             ? null
-            : await TryRecoverAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
+            : await TryRecoverAsync(spec, options, context, control, finder, notes, cancellation).ConfigureAwait(false);
         device ??= await MakeAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
-        store.Save(new UblkState(spec.Id, spec.VolumeName, device.Number));
-        string link = MakeLink(context.RuntimeDirectory, spec, device.Number, notes);
+        store.Save(new UblkState(spec.Id, spec.VolumeName, spec.VolumeUuid, device.Number));
+        string link = LinkOf(context.RuntimeDirectory, spec);
+        if (await finder.FindOrphanBehindAsync(new FileInfo(link).LinkTarget, device.Info).ConfigureAwait(false) is uint orphan)
+        {
+            notes.Add($"{UblkHost.BlockPath(orphan)}, where {link} led until now, is of another volume that was named {spec.VolumeName}: its users wait for that one. "
+                + $"polyblk ublk delete {orphan} gives it up.");
+        }
+
+        link = MakeLink(link, device.Number, notes);
         AddHostNotes(device, notes);
         log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
         var parts = new UblkExportParts(
@@ -79,11 +87,10 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private async Task<UblkDevice?> TryRecoverAsync(
-        ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkStateStore store, List<string> notes, CancellationToken cancellation)
+    private static async Task<UblkDevice?> TryRecoverAsync(
+        ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkDeviceFinder finder, List<string> notes, CancellationToken cancellation)
     {
-        var finder = new UblkDeviceFinder(control, _host, store);
-        if (await finder.FindAsync(spec.Id).ConfigureAwait(false) is not { } found)
+        if (await finder.FindAsync(spec.Id, spec.VolumeUuid).ConfigureAwait(false) is not { } found)
         {
             return null;
         }
@@ -160,7 +167,7 @@ public sealed class UblkFrontend : IFrontend
             max_io_buf_bytes = (uint)maxIoBytes,
             dev_id = options.Number ?? store.Load(spec.Id)?.Device ?? AnyDevice,
             flags = (ulong)wantedFlags,
-            ublksrv_flags = UblkStateStore.MarkOf(spec.Id),
+            ublksrv_flags = UblkStateStore.MarkOf(spec.Id, spec.VolumeUuid),
         };
         UblkDevice device = await MakeWithFreeNumberAsync(wanted, parameters, plan, spec, options, context, control, notes, cancellation).ConfigureAwait(false);
         AddDeviceNotes(device, options, limits, wantedFlags, notes);
@@ -260,14 +267,17 @@ public sealed class UblkFrontend : IFrontend
     }
 
     /// <summary>The link RUNTIME/ublk/VOLUME; further devices of the same volume get the last part of their export's id as well.</summary>
-    private static string MakeLink(string runtimeDirectory, ExportSpec spec, uint number, List<string> notes)
+    private static string LinkOf(string runtimeDirectory, ExportSpec spec)
     {
-        string directory = Path.Combine(runtimeDirectory, "ublk");
         string last = spec.Id[(spec.Id.LastIndexOf('/') + 1)..];
-        string link = Path.Combine(directory, last is "0" ? spec.VolumeName : $"{spec.VolumeName}-{last}");
+        return Path.Combine(runtimeDirectory, "ublk", last is "0" ? spec.VolumeName : $"{spec.VolumeName}-{last}");
+    }
+
+    private static string MakeLink(string link, uint number, List<string> notes)
+    {
         try
         {
-            Directory.CreateDirectory(directory);
+            Directory.CreateDirectory(Path.GetDirectoryName(link)!);
             File.Delete(link);
             File.CreateSymbolicLink(link, UblkHost.BlockPath(number));
             return link;

@@ -149,6 +149,14 @@ serve_loaded() {
   equal crash-same-device-$1 "$dev" "$disk"
 }
 
+# Another volume that happens to have the name of one that waits for its server: it gets a device of its own, and says where the link led.
+another_of_that_name() {
+  start ram:8M volume=null uuid=2 || return
+  check other-volume test "$dev" != "$null"
+  grep -q "NOTE $null, where .* led until now" $out && pass other-volume-note || fail other-volume-note "$(grep NOTE $out)"
+  check other-volume-stops stop null
+}
+
 # One server, killed twice: two volumes under load (copied; and on a block device, where zero copy is used by kernels that have it), one whose
 # requests are all held by the server that dies, one whose requests fail while there is none, one that is given up.
 recovery() {
@@ -177,6 +185,7 @@ recovery() {
 
   crash_under_load 1
   check delete-orphan tell DELETED "delete $gone"
+  another_of_that_name
   failing_meanwhile
   serve_loaded 1 || return
   crash_under_load 2

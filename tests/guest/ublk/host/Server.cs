@@ -9,7 +9,7 @@ namespace Polyblk.UblkTestHost;
 
 /// <summary>
 /// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:
-/// <c>serve DRIVE [name=value ...]</c> with volume (its name), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
+/// <c>serve DRIVE [name=value ...]</c> with volume (its name), uuid (a small number; 1 unless said), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
 /// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, handover, resize,
 /// drain and so on, with the volume's name at the end unless it is "data".
 /// </summary>
@@ -230,6 +230,7 @@ internal sealed class Server
         {
             Id = $"{volume}/ublk/{index}",
             VolumeName = volume,
+            VolumeUuid = new Guid(Number(options, "uuid") ?? 1, 0, 0, new byte[8]),
             Device = device,
             Queues = queues,
             QueueSize = Number(options, "depth"),
