@@ -51,7 +51,7 @@ internal sealed class UblkDevice
     /// <summary>Makes a new device and starts it.</summary>
     /// <exception cref="FrontendException">It cannot be made; nothing is left behind.</exception>
     public static async Task<UblkDevice> CreateAsync(
-        IUblkControl control, ublksrv_ctrl_dev_info wanted, ublk_params parameters, UblkPlan plan, IBlockDevice volume, ReactorGroup reactors, CancellationToken cancellation)
+        IUblkControl control, ublksrv_ctrl_dev_info wanted, ublk_params parameters, UblkPlan plan, UblkVolume volume, ReactorGroup reactors, CancellationToken cancellation)
     {
         (int result, ublksrv_ctrl_dev_info info) = await control.AddDeviceAsync(wanted).ConfigureAwait(false);
         if (result < 0)
@@ -84,7 +84,7 @@ internal sealed class UblkDevice
     /// <summary>Takes over a device for which START_USER_RECOVERY succeeded.</summary>
     /// <exception cref="FrontendException">It cannot be taken over; it is left to the next successor.</exception>
     public static async Task<UblkDevice> RecoverAsync(
-        IUblkControl control, ublksrv_ctrl_dev_info info, UblkPlan plan, IBlockDevice volume, ReactorGroup reactors, CancellationToken cancellation)
+        IUblkControl control, ublksrv_ctrl_dev_info info, UblkPlan plan, UblkVolume volume, ReactorGroup reactors, CancellationToken cancellation)
     {
         var device = new UblkDevice(control, info, plan, new UblkQueueSet(reactors)) { WasRecovered = true };
         try
@@ -171,7 +171,7 @@ internal sealed class UblkDevice
         return ended.IsCompleted;
     }
 
-    private async Task RunQueuesAsync(IBlockDevice volume, CancellationToken cancellation)
+    private async Task RunQueuesAsync(UblkVolume volume, CancellationToken cancellation)
     {
         CharDevice = await UblkCharDevice.OpenAsync(Number, Info.nr_hw_queues, Info.queue_depth, cancellation).ConfigureAwait(false);
         await Queues.StartAsync(volume, CharDevice, Info, Plan).ConfigureAwait(false);

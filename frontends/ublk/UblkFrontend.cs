@@ -104,9 +104,10 @@ public sealed class UblkFrontend : IFrontend
             return null;
         }
 
-        CheckSameVolume(found.dev_id, parameters, spec.Device);
+        var volume = new UblkVolume(spec);
+        CheckSameVolume(found.dev_id, parameters, volume);
         UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
-        UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+        UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, volume, context.Reactors, cancellation).ConfigureAwait(false);
         notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
         if (found.nr_hw_queues != options.Queues || found.queue_depth != UblkDepth.For(options, (UblkFeatures)found.flags).Tags)
         {
@@ -126,13 +127,23 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private static void CheckSameVolume(uint number, ublk_params parameters, IBlockDevice volume)
+    /// <summary>What the kernel was told of the device when it was made cannot be changed: it has to be right for the volume as it is to be served now.</summary>
+    /// <exception cref="FrontendException">It is not.</exception>
+    internal static void CheckSameVolume(uint number, ublk_params parameters, UblkVolume wanted)
     {
+        IBlockDevice volume = wanted.Device;
         long oldBytes = (long)parameters.basic.dev_sectors << 9;
         if (1 << parameters.basic.logical_bs_shift != volume.Limits.LogicalBlockSize || oldBytes > volume.SizeBytes)
         {
             throw new FrontendException($"{UblkHost.BlockPath(number)} was left behind with {oldBytes} bytes in blocks of {1 << parameters.basic.logical_bs_shift}, but the volume "
                 + $"now has {volume.SizeBytes} in blocks of {volume.Limits.LogicalBlockSize}: delete the device with polyblk ublk delete {number}.");
+        }
+
+        bool wasReadOnly = (parameters.basic.attrs & UBLK_ATTR_READ_ONLY) != 0;
+        if (wasReadOnly != wanted.ReadOnly)
+        {
+            throw new FrontendException($"{UblkHost.BlockPath(number)} was left behind {(wasReadOnly ? "read-only" : "writable")}, and a device stays what it was made: serve the volume "
+                + $"{(wasReadOnly ? "with" : "writable, without")} --read-only to take it over, or delete it with polyblk ublk delete {number}.");
         }
     }
 
@@ -186,13 +197,13 @@ public sealed class UblkFrontend : IFrontend
     {
         try
         {
-            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, new UblkVolume(spec), context.Reactors, cancellation).ConfigureAwait(false);
         }
         catch (FrontendException e) when (options.Number is null && wanted.dev_id != AnyDevice && e.Data["errno"] is Errno.EEXIST)
         {
             notes.Add($"{UblkHost.BlockPath(wanted.dev_id)}, its name of the last time, is taken.");
             wanted.dev_id = AnyDevice;
-            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, new UblkVolume(spec), context.Reactors, cancellation).ConfigureAwait(false);
         }
     }
 

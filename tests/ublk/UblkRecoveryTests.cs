@@ -1,6 +1,7 @@
 // What an earlier process left behind: found by its mark, waited for, refused, listed, deleted.
 
 using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
 using Polyblk.Core.Frontend;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
@@ -138,6 +139,29 @@ public sealed class UblkRecoveryTests : IDisposable
         FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
         Assert.Contains("process 80", e.Message, StringComparison.Ordinal);
         Assert.DoesNotContain(_control.Sent, s => s.Command == UBLK_U_CMD_START_USER_RECOVERY);
+    }
+
+    [Theory]
+    [InlineData(false, false, null)]
+    [InlineData(true, true, null)]
+    [InlineData(false, true, "left behind writable")]
+    [InlineData(true, false, "left behind read-only")]
+    public async Task What_a_device_was_made_for_is_not_changed_by_its_successor(bool was, bool wanted, string? refusal)
+    {
+        await using var drive = new RamDrive(1 << 20);
+        ublk_params parameters = UblkParameters.Build(
+            drive.Limits, drive.SizeBytes, was, 64 << 10, UblkPlan.Choose("copy", UblkFeatures.None, drive.Limits, unprivileged: false));
+        Exception? e = Record.Exception(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, wanted)));
+        Assert.Equal(refusal is null, e is null);
+        Assert.Contains(refusal ?? string.Empty, e?.Message ?? string.Empty, StringComparison.Ordinal);
+
+        // A smaller volume, or one of other blocks, is no better.
+        parameters.basic.dev_sectors++;
+        Assert.Throws<FrontendException>(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, was)));
+        parameters.basic.dev_sectors -= 2;
+        UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, was));
+        parameters.basic.logical_bs_shift = 12;
+        Assert.Throws<FrontendException>(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, was)));
     }
 
     [Fact]

@@ -186,6 +186,8 @@ recovery() {
   crash_under_load 1
   check delete-orphan tell DELETED "delete $gone"
   another_of_that_name
+  refuse other-mode tell READY "serve /dev/nullb0 volume=null queues=2 reactors=2 read-only"
+  grep -q "left behind writable" $out && pass other-mode-reason || fail other-mode-reason "$(tail -n 1 $out)"
   failing_meanwhile
   serve_loaded 1 || return
   crash_under_load 2
