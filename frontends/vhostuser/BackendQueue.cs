@@ -4,6 +4,7 @@
 // message starts a queue by itself: after each message the session asks whether the queue should run, and starts or stops it.
 
 using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Virtio;
@@ -65,6 +66,11 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     /// <summary>Takes a new kick descriptor over (or none).</summary>
     public void SetKick(SafeFileHandle? kick)
     {
+        if (kick is not null)
+        {
+            Check(kick, "kick");
+        }
+
         SafeFileHandle? old = Kick;
         Kick = kick;
         HasKick = true;
@@ -122,9 +128,16 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
             return null;
         }
 
+        Check(descriptor, kind);
+        return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+    }
+
+    /// <summary>Closes a descriptor that is no eventfd, and refuses it.</summary>
+    private void Check(SafeFileHandle descriptor, string kind)
+    {
         try
         {
-            return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+            EventFd.Require(descriptor);
         }
         catch (IOException e)
         {
