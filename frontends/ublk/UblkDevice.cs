@@ -74,9 +74,7 @@ internal sealed class UblkDevice
         }
         catch
         {
-            await device.StopAsync(safely: false).ConfigureAwait(false);
-            await device.CloseAsync().ConfigureAwait(false);
-            await control.DeleteAsync(info.dev_id).ConfigureAwait(false);
+            await device.UndoAsync().ConfigureAwait(false);
             throw;
         }
     }
@@ -100,6 +98,23 @@ internal sealed class UblkDevice
             device.CharDevice?.Dispose();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Takes back a start of which nobody was told: a new device is removed, whoever looks at it (udev does, for a moment); one that was taken
+    /// over waits for the next successor.
+    /// </summary>
+    public async Task UndoAsync()
+    {
+        if (WasRecovered)
+        {
+            await HandOverAsync().ConfigureAwait(false);
+            return;
+        }
+
+        await StopAsync(safely: false).ConfigureAwait(false);
+        await CloseAsync().ConfigureAwait(false);
+        await _control.DeleteAsync(Number).ConfigureAwait(false);
     }
 
     /// <summary>Takes /dev/ublkbN away; the queues serve what is in flight meanwhile.</summary>

@@ -129,8 +129,15 @@ internal sealed class UblkExport : IExport
     {
         if (!_stopped)
         {
-            bool busy = _parts.Host.UsersOf(_device.Number).Count != 0;
-            await StopAsync(busy ? StopMode.HandOver : StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+            try
+            {
+                await StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (FrontendException e)
+            {
+                _parts.Log.LogWarning("{Reason} The device is left to the next process that serves the volume.", e.Message);
+                await StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+            }
         }
 
         _gate.Dispose();

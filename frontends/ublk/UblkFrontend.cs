@@ -57,7 +57,25 @@ public sealed class UblkFrontend : IFrontend
             ? null
             : await TryRecoverAsync(spec, options, context, control, finder, notes, cancellation).ConfigureAwait(false);
         device ??= await MakeAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
-        store.Save(new UblkState(spec.Id, spec.VolumeName, spec.VolumeUuid, device.Number));
+        try
+        {
+            store.Save(new UblkState(spec.Id, spec.VolumeName, spec.VolumeUuid, device.Number));
+            string link = await LinkToAsync(spec, context, finder, device, notes).ConfigureAwait(false);
+            AddHostNotes(device, notes);
+            log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
+            var parts = new UblkExportParts(
+                spec, device, control, _host, new ReactorNames(device.Queues.ReactorNames), link, [device.Plan.Reason, .. notes], log);
+            return new UblkExport(parts);
+        }
+        catch
+        {
+            await device.UndoAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private static async Task<string> LinkToAsync(ExportSpec spec, ExportContext context, UblkDeviceFinder finder, UblkDevice device, List<string> notes)
+    {
         string link = LinkOf(context.RuntimeDirectory, spec);
         if (await finder.FindOrphanBehindAsync(new FileInfo(link).LinkTarget, device.Info).ConfigureAwait(false) is uint orphan)
         {
@@ -65,12 +83,7 @@ public sealed class UblkFrontend : IFrontend
                 + $"polyblk ublk delete {orphan} gives it up.");
         }
 
-        link = MakeLink(link, device.Number, notes);
-        AddHostNotes(device, notes);
-        log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
-        var parts = new UblkExportParts(
-            spec, device, control, _host, new ReactorNames(device.Queues.ReactorNames), link, [device.Plan.Reason, .. notes], log);
-        return new UblkExport(parts);
+        return MakeLink(link, device.Number, notes);
     }
 
     /// <summary>A volume on a device that this very process serves would wait for itself.</summary>

@@ -38,11 +38,11 @@ public sealed class UblkGuestTests
     {
         string[] both =
         [
-            "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
+            "probe", "no-state-leaves-nothing", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
             "own-device-reason", "stop-idle",
             "delete-live", "all-tags", "crash-orphans-1", "delete-orphan", "other-volume", "other-volume-note", "other-mode-reason", "crash-same-device-1", "crash-same-null-1", "crash-orphans-2",
             "crash-same-device-2", "crash-same-null-2", "crash-all-tags", "crash", "no-device",
-            "stop-open-reason", "handover-data", "drain-holds", "drain-releases", "null-reads-zeroes",
+            "stop-open-reason", "handover-data", "drain-holds", "drain-releases", "null-reads-zeroes", "give-up-leaves-nothing",
             "queues-raid0", "ext4-raid0-tree", "ext4-raid0-fsck", "array-raid0", "failed-raid0",
             .. s_redundant.SelectMany(level => new[]
             {

@@ -82,6 +82,7 @@ crash() {
   host_pid=
 }
 
+ublk_nodes() { ls /dev/ublk[bc]* 2>/dev/null | wc -l; }
 queue() { cat /sys/block/${dev#/dev/}/queue/$1; }
 
 # random NAME FIO-OPTION...: random writes of mixed sizes, all of them read back and checked.
@@ -97,6 +98,12 @@ verify() { check $1 random "$@"; }
 basics() {
   check probe tell PROBED probe
   spares 2
+  # A start that fails after the device was made.
+  mkdir /tmp/state
+  : >/tmp/state/ublk
+  refuse no-state tell READY "serve ram:8M"
+  equal no-state-leaves-nothing "$(ublk_nodes)" 0
+  rm /tmp/state/ublk
   start ram:64M queues=1 copy-mode=copy && {
     verify copy-1-queue
     equal link "$(readlink /run/polyblk/ublk/data)" "$dev"
@@ -290,6 +297,15 @@ stopping() {
     check null-reads-zeroes cmp -n 1048576 $dev /dev/zero
     stop
   }
+
+  # A start that failed at another door: whoever looks at the new device for a moment, as udev does, does not make it stay without a server.
+  start ram:8M volume=looked-at && {
+    exec 7<$dev
+    usleep 700000 &
+    exec 7<&-
+    check give-up tell STOPPED "give-up looked-at"
+    equal give-up-leaves-nothing "$(ublk_nodes)" 0
+  }
 }
 
 zero_copies() {
@@ -376,7 +392,7 @@ unprivileged() {
 leaks() {
   begin_user
   check cycle-100 tell CYCLED "cycle ram:16M 100 queues=2 reactors=2"
-  equal devices-left "$(ls /dev/ublk[bc]* 2>/dev/null | wc -l)" 0
+  equal devices-left "$(ublk_nodes)" 0
 }
 
 # drives: four empty drives in the kernel's memory, /dev/nullb0 to 3.
