@@ -6,6 +6,7 @@
 // Order of the end: STOP_DEV (the driver finishes what is in flight and takes all tags back), free the queues, unmap and close
 // /dev/ublkcN, DEL_DEV, which waits for ever for a character device that is still mapped.
 
+using System.Diagnostics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
@@ -67,7 +68,7 @@ internal sealed class UblkDevice
                 throw new FrontendException($"The driver did not grant {plan.Flags & ~(UblkFeatures)info.flags}: use --copy-mode copy.");
             }
 
-            Check(await control.SetParametersAsync(info.dev_id, parameters).ConfigureAwait(false), "takes the parameters of the volume");
+            await device.SetParametersAsync(parameters, cancellation).ConfigureAwait(false);
             await device.RunQueuesAsync(volume, cancellation).ConfigureAwait(false);
             await device.WaitForStartAsync(control.StartAsync(info.dev_id, Environment.ProcessId)).ConfigureAwait(false);
             return device;
@@ -184,6 +185,27 @@ internal sealed class UblkDevice
         }
 
         return ended.IsCompleted;
+    }
+
+    /// <summary>
+    /// The first command that the driver allows by the permissions of an ordinary user's node: udev gives it to him a moment after it is made.
+    /// </summary>
+    private async Task SetParametersAsync(ublk_params parameters, CancellationToken cancellation)
+    {
+        bool isByNode = (Flags & UblkFeatures.UnprivilegedDev) != 0;
+        long start = Stopwatch.GetTimestamp();
+        int result;
+        while ((result = await _control.SetParametersAsync(Number, parameters).ConfigureAwait(false)) is -Errno.EACCES or -Errno.ENOENT && isByNode)
+        {
+            if (Stopwatch.GetElapsedTime(start) > UblkCharDevice.NodeTimeout)
+            {
+                throw new FrontendException(UblkCharDevice.ExplainOpenFailure(UblkCharDevice.PathOf(Number), -result));
+            }
+
+            await Task.Delay(10, cancellation).ConfigureAwait(false);
+        }
+
+        Check(result, "takes the parameters of the volume");
     }
 
     private async Task RunQueuesAsync(UblkVolume volume, CancellationToken cancellation)

@@ -3,6 +3,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;
@@ -233,6 +234,27 @@ public sealed class UblkRecoveryTests : IDisposable
         _control.DeleteResult = -Errno.ETIMEDOUT;
         FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => Reaper().DeleteAsync(3, force: true));
         Assert.Contains("fio (process 81)", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(true, 3, "errno 22")]
+    [InlineData(false, 1, "errno 13")]
+    public async Task A_start_waits_for_udev_to_give_a_user_his_node_and_leaves_nothing_when_it_fails(bool unprivileged, int attempts, string refusal)
+    {
+        foreach (int errno in (int[])[Errno.EACCES, Errno.ENOENT, Errno.EINVAL])
+        {
+            _control.ParameterResults.Enqueue(-errno);
+        }
+
+        await using var drive = new RamDrive(1 << 20);
+        using var reactors = new ReactorGroup([new ReactorOptions { Name = "test" }]);
+        var wanted = new ublksrv_ctrl_dev_info { dev_id = 6, nr_hw_queues = 1, queue_depth = 4, flags = (ulong)(unprivileged ? UblkFeatures.UnprivilegedDev : UblkFeatures.None) };
+        UblkPlan plan = UblkPlan.Choose("copy", UblkFeatures.None, drive.Limits, unprivileged);
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(
+            () => UblkDevice.CreateAsync(_control, wanted, default, plan, new UblkVolume(drive, ReadOnly: false), reactors, CancellationToken.None));
+        Assert.Contains(refusal, e.Message, StringComparison.Ordinal);
+        Assert.Equal(attempts, _control.Sent.Count(s => s.Command == UBLK_U_CMD_SET_PARAMS));
+        Assert.Empty(_control.Devices);
     }
 
     private UblkReaper Reaper() => new(() => Task.FromResult<IUblkControl>(_control), _fake.Host, [_store]);
