@@ -49,7 +49,7 @@ public sealed class UblkGuestTests
                 "queues-" + level, $"ext4-{level}-tree", $"ext4-{level}-fsck", "array-" + level, "reconstruct-" + level, "degraded-" + level, "health-" + level,
                 $"ext4-{level}-degraded-tree", $"ext4-{level}-degraded-fsck",
             }),
-            "cycle-100", "devices-left", "unprivileged", "stop-unprivileged",
+            "cycle-100", "devices-left", "unprivileged", "stop-unprivileged", "end-unprivileged", "end-unprivileged-away",
             "serve-same-device", "copy-over-crash", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
             "discard-all", "fstrim-xfs", "stop-mounted-xfs", "still-served-xfs", "raid5-crash-load", "list-orphan", "raid5-crash", "optimal",
             "tree-xfs-degraded", "raid5-parity-after-crash", "degraded", "tree-written-degraded", "fstrim-degraded", "fsck-xfs-degraded", "delete", "deleted",

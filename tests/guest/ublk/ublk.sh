@@ -382,6 +382,14 @@ unprivileged() {
     verify unprivileged
     check stop-unprivileged stop
   }
+  # In use at its server's end, it cannot wait for another one.
+  start ram:16M unprivileged queues=1 && {
+    /usr/bin/setpriv --reuid=1000 --regid=1000 --clear-groups sleep 1000 <$dev &
+    user_of_device=$!
+    check end-unprivileged tell HANDED handover-stay
+    kill $user_of_device
+    check end-unprivileged-away within 60 sh -c "! ls $dev"
+  }
   kill -9 $host_pid
   host_pid=
   kill $helper
