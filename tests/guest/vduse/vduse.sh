@@ -74,8 +74,8 @@ refusals() {
   cat /tmp/alone.out
   nothing_left interrupted
   modules
-  refuse other-frontend polyblk serve alone --frontend vduse --attach virtio --frontend nbd --socket /nowhere/nbd
-  because other-frontend-reason /nowhere
+  refuse other-frontend polyblk serve alone --frontend vduse --attach virtio --frontend nbd --socket /tmp/alone.out
+  because other-frontend-reason 'is no socket'
   nothing_left other-frontend
   refuse not-root wait $not_root
   mv /tmp/not-root /tmp/.check
