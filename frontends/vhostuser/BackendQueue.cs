@@ -50,6 +50,9 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     /// <summary>The reactor it was given; kept until the session ends.</summary>
     public Reactor? Reactor { get; set; }
 
+    /// <summary>Whether it was stopped with requests of a predecessor left to do.</summary>
+    public bool HasUndone { get; set; }
+
     /// <summary>The running queue.</summary>
     public VirtioBlkQueue? Live { get; set; }
 
