@@ -12,7 +12,8 @@ namespace Polyblk.Frontends.Ublk;
 /// <summary>The open character device with the mapped request descriptors of its queues.</summary>
 internal sealed class UblkCharDevice : IDisposable
 {
-    private static readonly TimeSpan NodeTimeout = TimeSpan.FromSeconds(5);
+    /// <summary>How long udev may take to make a node and to give it to its owner.</summary>
+    public static readonly TimeSpan NodeTimeout = TimeSpan.FromSeconds(5);
 
     private readonly nint[] _areas;
     private readonly nuint _areaBytes;
@@ -99,7 +100,8 @@ internal sealed class UblkCharDevice : IDisposable
         }
     }
 
-    private static string ExplainOpenFailure(string path, int errno) => errno switch
+    /// <summary>Why the node cannot be opened, and what to do.</summary>
+    public static string ExplainOpenFailure(string path, int errno) => errno switch
     {
         Errno.EBUSY => $"{path} is open in another process: it serves the device already.",
         Errno.ENOENT => $"{path} did not appear: /dev must be a devtmpfs or be kept by udev; in a container pass the host's /dev.",

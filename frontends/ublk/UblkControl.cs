@@ -5,7 +5,8 @@
 //     (START_DEV reads the partition table, so it needs the queues served meanwhile; DEL_DEV waits for the last user of the device);
 //     the kernel runs such commands on workers, so several are under way at once and each has its own time limit.
 //   * A command that exceeds its limit answers -ETIMEDOUT to the caller and goes on in the kernel. Its payload is freed when it ends.
-//   * For the devices of ordinary users the driver checks the permissions of /dev/ublkcN, whose path then precedes each payload.
+//   * For the devices of ordinary users the driver checks the permissions of /dev/ublkcN, whose path then precedes each payload: but
+//     for ADD_DEV, before which there is no such node, whatever the number that is asked for.
 
 using System.Runtime.InteropServices;
 using System.Text;
@@ -81,7 +82,7 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
     /// <inheritdoc/>
     public async Task<int> SendAsync(uint command, uint device, ulong data, byte[] payload, TimeSpan timeout)
     {
-        Pending pending = MakePending(device, payload);
+        Pending pending = MakePending(command, device, payload);
         var header = new ublksrv_ctrl_cmd
         {
             dev_id = device,
@@ -166,9 +167,9 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
         _pending.Add(tag, pending);
     }
 
-    private unsafe Pending MakePending(uint device, byte[] payload)
+    private unsafe Pending MakePending(uint command, uint device, byte[] payload)
     {
-        byte[] path = _unprivileged && device != AnyDevice ? Encoding.ASCII.GetBytes($"/dev/ublkc{device}\0") : [];
+        byte[] path = _unprivileged && device != AnyDevice && command != UBLK_U_CMD_ADD_DEV ? Encoding.ASCII.GetBytes($"/dev/ublkc{device}\0") : [];
         int bytes = path.Length + payload.Length;
         byte* buffer = (byte*)NativeMemory.AllocZeroed((nuint)Math.Max(bytes, 1));
         path.CopyTo(new Span<byte>(buffer, bytes));

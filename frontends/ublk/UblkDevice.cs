@@ -6,6 +6,7 @@
 // Order of the end: STOP_DEV (the driver finishes what is in flight and takes all tags back), free the queues, unmap and close
 // /dev/ublkcN, DEL_DEV, which waits for ever for a character device that is still mapped.
 
+using System.Diagnostics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
@@ -51,7 +52,7 @@ internal sealed class UblkDevice
     /// <summary>Makes a new device and starts it.</summary>
     /// <exception cref="FrontendException">It cannot be made; nothing is left behind.</exception>
     public static async Task<UblkDevice> CreateAsync(
-        IUblkControl control, ublksrv_ctrl_dev_info wanted, ublk_params parameters, UblkPlan plan, IBlockDevice volume, ReactorGroup reactors, CancellationToken cancellation)
+        IUblkControl control, ublksrv_ctrl_dev_info wanted, ublk_params parameters, UblkPlan plan, UblkVolume volume, ReactorGroup reactors, CancellationToken cancellation)
     {
         (int result, ublksrv_ctrl_dev_info info) = await control.AddDeviceAsync(wanted).ConfigureAwait(false);
         if (result < 0)
@@ -67,16 +68,14 @@ internal sealed class UblkDevice
                 throw new FrontendException($"The driver did not grant {plan.Flags & ~(UblkFeatures)info.flags}: use --copy-mode copy.");
             }
 
-            Check(await control.SetParametersAsync(info.dev_id, parameters).ConfigureAwait(false), "takes the parameters of the volume");
+            await device.SetParametersAsync(parameters, cancellation).ConfigureAwait(false);
             await device.RunQueuesAsync(volume, cancellation).ConfigureAwait(false);
             await device.WaitForStartAsync(control.StartAsync(info.dev_id, Environment.ProcessId)).ConfigureAwait(false);
             return device;
         }
         catch
         {
-            await device.StopAsync(safely: false).ConfigureAwait(false);
-            await device.CloseAsync().ConfigureAwait(false);
-            await control.DeleteAsync(info.dev_id).ConfigureAwait(false);
+            await device.UndoAsync().ConfigureAwait(false);
             throw;
         }
     }
@@ -84,7 +83,7 @@ internal sealed class UblkDevice
     /// <summary>Takes over a device for which START_USER_RECOVERY succeeded.</summary>
     /// <exception cref="FrontendException">It cannot be taken over; it is left to the next successor.</exception>
     public static async Task<UblkDevice> RecoverAsync(
-        IUblkControl control, ublksrv_ctrl_dev_info info, UblkPlan plan, IBlockDevice volume, ReactorGroup reactors, CancellationToken cancellation)
+        IUblkControl control, ublksrv_ctrl_dev_info info, UblkPlan plan, UblkVolume volume, ReactorGroup reactors, CancellationToken cancellation)
     {
         var device = new UblkDevice(control, info, plan, new UblkQueueSet(reactors)) { WasRecovered = true };
         try
@@ -100,6 +99,23 @@ internal sealed class UblkDevice
             device.CharDevice?.Dispose();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Takes back a start of which nobody was told: a new device is removed, whoever looks at it (udev does, for a moment); one that was taken
+    /// over waits for the next successor.
+    /// </summary>
+    public async Task UndoAsync()
+    {
+        if (WasRecovered)
+        {
+            await HandOverAsync().ConfigureAwait(false);
+            return;
+        }
+
+        await StopAsync(safely: false).ConfigureAwait(false);
+        await CloseAsync().ConfigureAwait(false);
+        await _control.DeleteAsync(Number).ConfigureAwait(false);
     }
 
     /// <summary>Takes /dev/ublkbN away; the queues serve what is in flight meanwhile.</summary>
@@ -171,7 +187,28 @@ internal sealed class UblkDevice
         return ended.IsCompleted;
     }
 
-    private async Task RunQueuesAsync(IBlockDevice volume, CancellationToken cancellation)
+    /// <summary>
+    /// The first command that the driver allows by the permissions of an ordinary user's node: udev gives it to him a moment after it is made.
+    /// </summary>
+    private async Task SetParametersAsync(ublk_params parameters, CancellationToken cancellation)
+    {
+        bool isByNode = (Flags & UblkFeatures.UnprivilegedDev) != 0;
+        long start = Stopwatch.GetTimestamp();
+        int result;
+        while ((result = await _control.SetParametersAsync(Number, parameters).ConfigureAwait(false)) is -Errno.EACCES or -Errno.ENOENT && isByNode)
+        {
+            if (Stopwatch.GetElapsedTime(start) > UblkCharDevice.NodeTimeout)
+            {
+                throw new FrontendException(UblkCharDevice.ExplainOpenFailure(UblkCharDevice.PathOf(Number), -result));
+            }
+
+            await Task.Delay(10, cancellation).ConfigureAwait(false);
+        }
+
+        Check(result, "takes the parameters of the volume");
+    }
+
+    private async Task RunQueuesAsync(UblkVolume volume, CancellationToken cancellation)
     {
         CharDevice = await UblkCharDevice.OpenAsync(Number, Info.nr_hw_queues, Info.queue_depth, cancellation).ConfigureAwait(false);
         await Queues.StartAsync(volume, CharDevice, Info, Plan).ConfigureAwait(false);

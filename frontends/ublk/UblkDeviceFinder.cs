@@ -7,20 +7,22 @@ using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk;
 
-/// <summary>Finds what an earlier process left behind under the same export id.</summary>
+/// <summary>Finds what an earlier process left behind of the same export of the same volume.</summary>
 internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, UblkStateStore store)
 {
     /// <summary>How long the driver may take to clean up after a dead server.</summary>
     private static readonly TimeSpan CleanupTimeout = TimeSpan.FromSeconds(20);
 
     /// <summary>
-    /// The device that carries the export's mark, looked for at its recorded number first and then everywhere, or null.
+    /// The device that carries the mark of the export and its volume, looked for at its recorded number first and then everywhere, or null.
     /// </summary>
-    public async Task<ublksrv_ctrl_dev_info?> FindAsync(string exportId)
+    public async Task<ublksrv_ctrl_dev_info?> FindAsync(string exportId, Guid volumeUuid)
     {
-        ulong mark = UblkStateStore.MarkOf(exportId);
-        IEnumerable<uint> numbers = host.Devices();
-        if (store.Load(exportId) is UblkState state)
+        ulong mark = UblkStateStore.MarkOf(exportId, volumeUuid);
+
+        // Volumes of one name that have no UUID carry the same mark: then the device is the one that this state directory knows, or none.
+        IEnumerable<uint> numbers = volumeUuid == Guid.Empty ? [] : host.Devices();
+        if (store.Load(exportId) is UblkState state && state.Mark == mark)
         {
             numbers = numbers.Prepend(state.Device).Distinct();
         }
@@ -35,6 +37,24 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
         }
 
         return null;
+    }
+
+    /// <summary>
+    /// The device to which an export's link has led until now, where that is an orphan: of another volume of that name, since an orphan of
+    /// the export's own would have been taken over. Null when there is none.
+    /// </summary>
+    /// <param name="linkTarget">What the link says, or null when there is none.</param>
+    /// <param name="own">The export's device.</param>
+    public async Task<uint?> FindOrphanBehindAsync(string? linkTarget, ublksrv_ctrl_dev_info own)
+    {
+        if (UblkHost.NumberOfPath(linkTarget) is not uint number)
+        {
+            return null;
+        }
+
+        (int result, ublksrv_ctrl_dev_info info) = await control.GetInfoAsync(number).ConfigureAwait(false);
+        bool isStranger = result >= 0 && UblkStateStore.IsMark(info.ublksrv_flags) && info.ublksrv_flags != own.ublksrv_flags;
+        return isStranger && info.state != UBLK_S_DEV_DEAD && !host.IsServing(info.ublksrv_pid, number) ? number : null;
     }
 
     /// <summary>

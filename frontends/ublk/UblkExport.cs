@@ -58,6 +58,10 @@ internal sealed class UblkExport : IExport
     /// <inheritdoc/>
     public Task Completion => _completion.Task;
 
+    /// <summary>Whether requests can wait for a successor: the driver allows it, and nobody has taken the device away.</summary>
+    private bool OutlivesProcess =>
+        (_device.Flags & UblkFeatures.UserRecovery) != 0 && (!_completion.Task.IsFaulted || _device.Queues.Failure != 0);
+
     /// <inheritdoc/>
     public ExportStatistics GetStatistics()
     {
@@ -111,26 +115,41 @@ internal sealed class UblkExport : IExport
     public Task StopAsync(StopMode mode, CancellationToken cancellation) => ExclusivelyAsync(
         async () =>
         {
-            if (mode == StopMode.HandOver && (_device.Flags & UblkFeatures.UserRecovery) != 0 && !_completion.Task.IsFaulted)
+            switch (mode)
             {
-                await HandOverAsync().ConfigureAwait(false);
-            }
-            else
-            {
-                await RemoveAsync(mode == StopMode.Force).ConfigureAwait(false);
+                case StopMode.HandOver when OutlivesProcess:
+                    await HandOverAsync().ConfigureAwait(false);
+                    break;
+                case StopMode.HandOver:
+                    _parts.Log.LogWarning("{Device} cannot be left to a successor: what its users ask of it from now on fails.", Endpoint.Path);
+                    await RemoveAsync(force: true).ConfigureAwait(false);
+                    break;
+                default:
+                    await RemoveAsync(mode == StopMode.Force).ConfigureAwait(false);
+                    break;
             }
 
             await _parts.Control.DisposeAsync().ConfigureAwait(false);
         },
         cancellation);
 
-    /// <summary>Ends the export as <see cref="StopMode.IfIdle"/> does; a device in use is left to a successor instead.</summary>
+    /// <summary>
+    /// Ends the export as <see cref="StopMode.IfIdle"/> does; a device in use is left to a successor instead, or taken away where it cannot
+    /// outlive this process.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (!_stopped)
         {
-            bool busy = _parts.Host.UsersOf(_device.Number).Count != 0;
-            await StopAsync(busy ? StopMode.HandOver : StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+            try
+            {
+                await StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (FrontendException e)
+            {
+                _parts.Log.LogWarning("It is given up all the same: {Reason}", e.Message);
+                await StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+            }
         }
 
         _gate.Dispose();

@@ -49,20 +49,41 @@ public sealed class UblkFrontend : IFrontend
     {
         ILogger log = context.Logging.CreateLogger<UblkFrontend>();
         var store = new UblkStateStore(context.StateDirectory);
+        var finder = new UblkDeviceFinder(control, _host, store);
         var notes = new List<string>();
         await RefuseOwnDevicesAsync(spec, control).ConfigureAwait(false);
 
         UblkDevice? device = options.Unprivileged
             ? null
-            : await TryRecoverAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
+            : await TryRecoverAsync(spec, options, context, control, finder, notes, cancellation).ConfigureAwait(false);
         device ??= await MakeAsync(spec, options, context, control, store, notes, cancellation).ConfigureAwait(false);
-        store.Save(new UblkState(spec.Id, spec.VolumeName, device.Number));
-        string link = MakeLink(context.RuntimeDirectory, spec, device.Number, notes);
-        AddHostNotes(device, notes);
-        log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
-        var parts = new UblkExportParts(
-            spec, device, control, _host, new ReactorNames(device.Queues.ReactorNames), link, [device.Plan.Reason, .. notes], log);
-        return new UblkExport(parts);
+        try
+        {
+            store.Save(new UblkState(spec.Id, spec.VolumeName, spec.VolumeUuid, device.Number));
+            string link = await LinkToAsync(spec, context, finder, device, notes).ConfigureAwait(false);
+            AddHostNotes(device, notes);
+            log.LogInformation("{Device} serves {Volume}: {Plan}", UblkHost.BlockPath(device.Number), spec.VolumeName, device.Plan.Reason);
+            var parts = new UblkExportParts(
+                spec, device, control, _host, new ReactorNames(device.Queues.ReactorNames), link, [device.Plan.Reason, .. notes], log);
+            return new UblkExport(parts);
+        }
+        catch
+        {
+            await device.UndoAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private static async Task<string> LinkToAsync(ExportSpec spec, ExportContext context, UblkDeviceFinder finder, UblkDevice device, List<string> notes)
+    {
+        string link = LinkOf(context.RuntimeDirectory, spec);
+        if (await finder.FindOrphanBehindAsync(new FileInfo(link).LinkTarget, device.Info).ConfigureAwait(false) is uint orphan)
+        {
+            notes.Add($"{UblkHost.BlockPath(orphan)}, where {link} led until now, is of another volume that was named {spec.VolumeName}: its users wait for that one. "
+                + $"polyblk ublk delete {orphan} gives it up.");
+        }
+
+        return MakeLink(link, device.Number, notes);
     }
 
     /// <summary>A volume on a device that this very process serves would wait for itself.</summary>
@@ -79,11 +100,10 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private async Task<UblkDevice?> TryRecoverAsync(
-        ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkStateStore store, List<string> notes, CancellationToken cancellation)
+    private static async Task<UblkDevice?> TryRecoverAsync(
+        ExportSpec spec, UblkSpec options, ExportContext context, IUblkControl control, UblkDeviceFinder finder, List<string> notes, CancellationToken cancellation)
     {
-        var finder = new UblkDeviceFinder(control, _host, store);
-        if (await finder.FindAsync(spec.Id).ConfigureAwait(false) is not { } found)
+        if (await finder.FindAsync(spec.Id, spec.VolumeUuid).ConfigureAwait(false) is not { } found)
         {
             return null;
         }
@@ -97,9 +117,10 @@ public sealed class UblkFrontend : IFrontend
             return null;
         }
 
-        CheckSameVolume(found.dev_id, parameters, spec.Device);
+        var volume = new UblkVolume(spec);
+        CheckSameVolume(found.dev_id, parameters, volume);
         UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
-        UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+        UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, volume, context.Reactors, cancellation).ConfigureAwait(false);
         notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
         if (found.nr_hw_queues != options.Queues || found.queue_depth != UblkDepth.For(options, (UblkFeatures)found.flags).Tags)
         {
@@ -119,13 +140,23 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    private static void CheckSameVolume(uint number, ublk_params parameters, IBlockDevice volume)
+    /// <summary>What the kernel was told of the device when it was made cannot be changed: it has to be right for the volume as it is to be served now.</summary>
+    /// <exception cref="FrontendException">It is not.</exception>
+    internal static void CheckSameVolume(uint number, ublk_params parameters, UblkVolume wanted)
     {
+        IBlockDevice volume = wanted.Device;
         long oldBytes = (long)parameters.basic.dev_sectors << 9;
         if (1 << parameters.basic.logical_bs_shift != volume.Limits.LogicalBlockSize || oldBytes > volume.SizeBytes)
         {
             throw new FrontendException($"{UblkHost.BlockPath(number)} was left behind with {oldBytes} bytes in blocks of {1 << parameters.basic.logical_bs_shift}, but the volume "
                 + $"now has {volume.SizeBytes} in blocks of {volume.Limits.LogicalBlockSize}: delete the device with polyblk ublk delete {number}.");
+        }
+
+        bool wasReadOnly = (parameters.basic.attrs & UBLK_ATTR_READ_ONLY) != 0;
+        if (wasReadOnly != wanted.ReadOnly)
+        {
+            throw new FrontendException($"{UblkHost.BlockPath(number)} was left behind {(wasReadOnly ? "read-only" : "writable")}, and a device stays what it was made: serve the volume "
+                + $"{(wasReadOnly ? "with" : "writable, without")} --read-only to take it over, or delete it with polyblk ublk delete {number}.");
         }
     }
 
@@ -160,7 +191,7 @@ public sealed class UblkFrontend : IFrontend
             max_io_buf_bytes = (uint)maxIoBytes,
             dev_id = options.Number ?? store.Load(spec.Id)?.Device ?? AnyDevice,
             flags = (ulong)wantedFlags,
-            ublksrv_flags = UblkStateStore.MarkOf(spec.Id),
+            ublksrv_flags = UblkStateStore.MarkOf(spec.Id, spec.VolumeUuid),
         };
         UblkDevice device = await MakeWithFreeNumberAsync(wanted, parameters, plan, spec, options, context, control, notes, cancellation).ConfigureAwait(false);
         AddDeviceNotes(device, options, limits, wantedFlags, notes);
@@ -179,13 +210,13 @@ public sealed class UblkFrontend : IFrontend
     {
         try
         {
-            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, new UblkVolume(spec), context.Reactors, cancellation).ConfigureAwait(false);
         }
         catch (FrontendException e) when (options.Number is null && wanted.dev_id != AnyDevice && e.Data["errno"] is Errno.EEXIST)
         {
             notes.Add($"{UblkHost.BlockPath(wanted.dev_id)}, its name of the last time, is taken.");
             wanted.dev_id = AnyDevice;
-            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, spec.Device, context.Reactors, cancellation).ConfigureAwait(false);
+            return await UblkDevice.CreateAsync(control, wanted, parameters, plan, new UblkVolume(spec), context.Reactors, cancellation).ConfigureAwait(false);
         }
     }
 
@@ -260,14 +291,17 @@ public sealed class UblkFrontend : IFrontend
     }
 
     /// <summary>The link RUNTIME/ublk/VOLUME; further devices of the same volume get the last part of their export's id as well.</summary>
-    private static string MakeLink(string runtimeDirectory, ExportSpec spec, uint number, List<string> notes)
+    private static string LinkOf(string runtimeDirectory, ExportSpec spec)
     {
-        string directory = Path.Combine(runtimeDirectory, "ublk");
         string last = spec.Id[(spec.Id.LastIndexOf('/') + 1)..];
-        string link = Path.Combine(directory, last is "0" ? spec.VolumeName : $"{spec.VolumeName}-{last}");
+        return Path.Combine(runtimeDirectory, "ublk", last is "0" ? spec.VolumeName : $"{spec.VolumeName}-{last}");
+    }
+
+    private static string MakeLink(string link, uint number, List<string> notes)
+    {
         try
         {
-            Directory.CreateDirectory(directory);
+            Directory.CreateDirectory(Path.GetDirectoryName(link)!);
             File.Delete(link);
             File.CreateSymbolicLink(link, UblkHost.BlockPath(number));
             return link;

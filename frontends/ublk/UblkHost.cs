@@ -10,6 +10,7 @@ namespace Polyblk.Frontends.Ublk;
 internal sealed class UblkHost(string root = "/")
 {
     private const int NamesInMessage = 3;
+    private const string BlockPrefix = "/dev/ublkb";
 
     /// <summary>This host.</summary>
     public static UblkHost Local { get; } = new();
@@ -19,6 +20,9 @@ internal sealed class UblkHost(string root = "/")
 
     /// <summary>Path of a device's block device.</summary>
     public static string BlockPath(uint device) => $"/dev/{BlockName(device)}";
+
+    /// <summary>The number of a device by the path of its block device; null when it is no such path.</summary>
+    public static uint? NumberOfPath(string? path) => path is null ? null : ParseNumber(path, BlockPrefix);
 
     /// <summary>Numbers of all ublk devices on this host, started or not.</summary>
     public IReadOnlyList<uint> Devices() =>

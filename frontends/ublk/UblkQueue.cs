@@ -30,8 +30,9 @@ namespace Polyblk.Frontends.Ublk;
 /// <param name="MaxIoBytes">Largest read or write in bytes.</param>
 /// <param name="BufferAlignment">The volume's <see cref="BlockLimits.BufferAlignment"/>.</param>
 /// <param name="FirstBuffer">First entry of the ring's buffer table that belongs to the queue, or -1.</param>
+/// <param name="ReadOnly">Whether to fail whatever would change the volume: the kernel sends none of that to a device that it knows to be so.</param>
 internal sealed record UblkQueueSettings(
-    int QueueId, int Depth, int CharFd, UblkPlan Plan, int MaxIoBytes, int BufferAlignment, int FirstBuffer);
+    int QueueId, int Depth, int CharFd, UblkPlan Plan, int MaxIoBytes, int BufferAlignment, int FirstBuffer, bool ReadOnly = false);
 
 /// <summary>The tags of a queue. All members are for the reactor's thread, but for the counters and <see cref="Ended"/>.</summary>
 internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPoller, IDisposable
@@ -53,6 +54,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     private readonly bool _addressInCommand;
     private readonly bool _registers;
     private readonly bool _copies;
+    private readonly bool _readOnly;
     private readonly TaskCompletionSource _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<int> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -71,6 +73,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
         _addressInCommand = settings.Plan.Mode == UblkCopyMode.Copy;
         _registers = settings.Plan.Mode == UblkCopyMode.ZeroCopy;
         _copies = !_addressInCommand;
+        _readOnly = settings.ReadOnly;
 
         // With zero copy there are buffers too, for requests that turn out to need the CPU; untouched they cost address space only.
         _buffers = new UblkBuffers(settings.Depth, settings.MaxIoBytes);
@@ -259,7 +262,15 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
         long offset = (long)(descriptor.start_sector << SectorShift);
         long length = (long)descriptor.nr_sectors << SectorShift;
         BlockRequest request = _requests[tag];
-        switch ((byte)descriptor.op_flags)
+        byte operation = (byte)descriptor.op_flags;
+        if (_readOnly && operation is (UBLK_IO_OP_WRITE or UBLK_IO_OP_DISCARD or UBLK_IO_OP_WRITE_ZEROES))
+        {
+            _errors++;
+            Finish(tag, -Errno.EROFS);
+            return;
+        }
+
+        switch (operation)
         {
             case UBLK_IO_OP_READ:
                 StartData(tag, request, BlockOperation.Read, offset, length, BlockFlags.None);

@@ -7,6 +7,18 @@ using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk;
 
+/// <summary>What the queues serve.</summary>
+/// <param name="Device">The volume.</param>
+/// <param name="ReadOnly">Whether nothing may change it: asked for, or the volume is so.</param>
+internal sealed record UblkVolume(IBlockDevice Device, bool ReadOnly)
+{
+    /// <summary>That of an export.</summary>
+    public UblkVolume(ExportSpec spec)
+        : this(spec.Device, spec.ReadOnly || spec.Device.Limits.ReadOnly)
+    {
+    }
+}
+
 /// <summary>The running queues of an export.</summary>
 internal sealed class UblkQueueSet(ReactorGroup reactors)
 {
@@ -20,7 +32,7 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
 
     /// <summary>Opens the volume on a reactor for each queue and fetches every tag.</summary>
     /// <exception cref="FrontendException">A reactor cannot do it. The device must then be stopped, and this be closed.</exception>
-    public async Task StartAsync(IBlockDevice device, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
+    public async Task StartAsync(UblkVolume volume, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
     {
         for (int i = 0; i < info.nr_hw_queues; i++)
         {
@@ -29,7 +41,7 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
             _members.Add(member);
             try
             {
-                await member.Reactor.InvokeAsync(() => StartQueue(member, queueId, device, charDevice, info, plan)).ConfigureAwait(false);
+                await member.Reactor.InvokeAsync(() => StartQueue(member, queueId, volume, charDevice, info, plan)).ConfigureAwait(false);
             }
             catch (IOException e)
             {
@@ -92,7 +104,7 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
     }
 
     private unsafe void StartQueue(
-        Member member, int queueId, IBlockDevice device, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
+        Member member, int queueId, UblkVolume volume, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
     {
         Reactor reactor = member.Reactor;
         if (reactor.Ring is null)
@@ -110,9 +122,9 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
             }
         }
 
-        member.Device = device.OpenQueue(reactor);
+        member.Device = volume.Device.OpenQueue(reactor);
         var settings = new UblkQueueSettings(
-            queueId, info.queue_depth, charDevice.Fd, plan, (int)info.max_io_buf_bytes, device.Limits.BufferAlignment, member.FirstBuffer);
+            queueId, info.queue_depth, charDevice.Fd, plan, (int)info.max_io_buf_bytes, volume.Device.Limits.BufferAlignment, member.FirstBuffer, volume.ReadOnly);
         member.Depth = info.queue_depth;
         member.Queue = new UblkQueue(settings, reactor.Ring, member.Device, charDevice.Descriptors(queueId));
         reactor.Add(member.Queue);

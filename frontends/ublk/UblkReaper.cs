@@ -73,7 +73,7 @@ public sealed class UblkReaper
             Dictionary<ulong, UblkState> byMark = [];
             foreach (UblkState state in _stores.SelectMany(s => s.LoadAll()))
             {
-                byMark[UblkStateStore.MarkOf(state.ExportId)] = state;
+                byMark[state.Mark] = state;
             }
 
             var found = new List<UblkDeviceInfo>();

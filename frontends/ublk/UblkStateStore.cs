@@ -2,7 +2,8 @@
 //
 // One small JSON file an export in STATE/ublk, written by rename, so that it is whole or absent. It stays after a clean stop: the next
 // start under the same id asks for the same number, and /dev/ublkbN keeps its name. The kernel's own record of a device carries a mark
-// of the export too (ublksrv_flags), so a number that somebody else took meanwhile is never mistaken for ours.
+// of the export and its volume too (ublksrv_flags), so a number that somebody else took meanwhile is never mistaken for ours, nor the device of
+// another volume of the same name: one of another state directory, or one that was deleted. Requests that wait in that one are that volume's.
 
 using System.Security.Cryptography;
 using System.Text;
@@ -15,8 +16,13 @@ namespace Polyblk.Frontends.Ublk;
 /// <summary>The record of an export.</summary>
 /// <param name="ExportId">The export's id.</param>
 /// <param name="VolumeName">The volume's name.</param>
+/// <param name="VolumeUuid">The volume's UUID; empty when it has none.</param>
 /// <param name="Device">The device's number.</param>
-internal sealed record UblkState(string ExportId, string VolumeName, uint Device);
+internal sealed record UblkState(string ExportId, string VolumeName, Guid VolumeUuid, uint Device)
+{
+    /// <summary>The mark that the device carries.</summary>
+    public ulong Mark => UblkStateStore.MarkOf(ExportId, VolumeUuid);
+}
 
 [JsonSourceGenerationOptions(WriteIndented = true)]
 [JsonSerializable(typeof(UblkState))]
@@ -29,12 +35,11 @@ internal sealed class UblkStateStore(string stateDirectory)
 
     private readonly string _directory = Path.Combine(stateDirectory, "ublk");
 
-    /// <summary>A number that tells an export's device from all others: 16 bits say polyblk, 48 are a hash of the id.</summary>
-    public static ulong MarkOf(string exportId)
-    {
-        byte[] hash = SHA256.HashData(Encoding.UTF8.GetBytes(exportId));
-        return MarkMagic | (BitConverter.ToUInt64(hash) >> 16);
-    }
+    /// <summary>
+    /// A number that tells an export's device from all others: 16 bits say polyblk, 48 are a hash of the id and the volume's UUID. Volumes
+    /// without a UUID (<see cref="Guid.Empty"/>) cannot be told apart by it.
+    /// </summary>
+    public static ulong MarkOf(string exportId, Guid volumeUuid) => MarkMagic | (Hash($"{volumeUuid:N} {exportId}") >> 16);
 
     /// <summary>Whether a mark was made by <see cref="MarkOf"/>.</summary>
     public static bool IsMark(ulong mark) => mark >> 48 == MarkMagic >> 48;
@@ -72,6 +77,8 @@ internal sealed class UblkStateStore(string stateDirectory)
     /// <summary>Deletes a record, if there is one.</summary>
     public void Delete(string exportId) => File.Delete(PathOf(exportId));
 
+    private static ulong Hash(string text) => BitConverter.ToUInt64(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+
     private static UblkState? Read(string path)
     {
         try
@@ -88,6 +95,6 @@ internal sealed class UblkStateStore(string stateDirectory)
     private string PathOf(string exportId)
     {
         string readable = string.Concat(exportId.Select(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.' ? c : '_'));
-        return Path.Combine(_directory, $"{readable}-{MarkOf(exportId) & 0xffffffff:x8}.json");
+        return Path.Combine(_directory, $"{readable}-{(uint)Hash(exportId):x8}.json");
     }
 }

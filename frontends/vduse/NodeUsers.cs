@@ -10,8 +10,9 @@ using Polyblk.Core.Interop;
 namespace Polyblk.Frontends.Vduse;
 
 /// <summary>Finds the users of a device node.</summary>
-internal static unsafe class NodeUsers
+internal static class NodeUsers
 {
+    private const string Claimed = "it is mounted, or part of something that is (an array, a device mapper table, swap)";
     private const int O_PATH = 0x200000;
     private const uint S_IFBLK = 0x6000;
     private const uint S_IFCHR = 0x2000;
@@ -29,7 +30,7 @@ internal static unsafe class NodeUsers
 
         if (device.Kind == S_IFBLK && IsClaimed(node))
         {
-            return "it is mounted, or part of something that is (an array, a device mapper table, swap)";
+            return Claimed;
         }
 
         HashSet<Device> devices = [device, .. PartitionsOf(node)];
@@ -42,6 +43,20 @@ internal static unsafe class NodeUsers
         }
 
         return null;
+    }
+
+    /// <summary>As <see cref="Find"/>, after a moment for those who only look at the device: udev probes each new disk.</summary>
+    public static async Task<string?> FindLastingAsync(string node, CancellationToken cancellation)
+    {
+        const int looks = 10;
+        string? user = Find(node);
+        for (int i = 1; i < looks && user is not null && user != Claimed; i++)
+        {
+            await Task.Delay(100, cancellation).ConfigureAwait(false);
+            user = Find(node);
+        }
+
+        return user;
     }
 
     private static bool IsClaimed(string node)
@@ -80,7 +95,7 @@ internal static unsafe class NodeUsers
     }
 
     /// <summary>The device behind a path, without opening it.</summary>
-    private static Device? DeviceOf(string path)
+    private static unsafe Device? DeviceOf(string path)
     {
         int fd = Libc.open(path, O_PATH | Libc.O_CLOEXEC);
         if (fd < 0)

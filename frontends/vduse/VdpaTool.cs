@@ -72,11 +72,11 @@ internal static class VdpaTool
     /// <exception cref="FrontendException">It does not work; the message says what to do.</exception>
     public static async Task<string> AttachAsync(string name, VdpaAttachment kind, CancellationToken cancellation)
     {
-        await RequireDriverAsync(kind, cancellation).ConfigureAwait(false);
+        await RequireDriverAsync(kind).ConfigureAwait(false);
         if (!IsAttached(name))
         {
             string tool = Find() ?? throw new FrontendException("The 'vdpa' tool is missing: install iproute2 (apt install iproute2).");
-            (int status, string output) = await RunAsync(tool, ["dev", "add", "name", name, "mgmtdev", "vduse"], cancellation).ConfigureAwait(false);
+            (int status, string output) = await RunAsync(tool, "dev", "add", "name", name, "mgmtdev", "vduse").ConfigureAwait(false);
             if (status != 0)
             {
                 throw new FrontendException(
@@ -90,7 +90,7 @@ internal static class VdpaTool
 
     /// <summary>Takes the device off the bus. Its daemon must answer messages meanwhile.</summary>
     /// <exception cref="FrontendException">It does not work.</exception>
-    public static async Task DetachAsync(string name, CancellationToken cancellation)
+    public static async Task DetachAsync(string name)
     {
         if (!IsAttached(name))
         {
@@ -98,14 +98,14 @@ internal static class VdpaTool
         }
 
         string tool = Find() ?? throw new FrontendException("The 'vdpa' tool is missing: install iproute2, then run 'vdpa dev del " + name + "'.");
-        (int status, string output) = await RunAsync(tool, ["dev", "del", name], cancellation).ConfigureAwait(false);
+        (int status, string output) = await RunAsync(tool, "dev", "del", name).ConfigureAwait(false);
         if (status != 0 && IsAttached(name))
         {
             throw new FrontendException($"'vdpa dev del {name}' failed: {output}");
         }
     }
 
-    private static async Task RequireDriverAsync(VdpaAttachment kind, CancellationToken cancellation)
+    private static async Task RequireDriverAsync(VdpaAttachment kind)
     {
         if (HasDriver(kind))
         {
@@ -116,7 +116,7 @@ internal static class VdpaTool
         string output = "modprobe is missing";
         if (ProgramPath.TryFind("modprobe") is { } modprobe)
         {
-            (_, output) = await RunAsync(modprobe, [module], cancellation).ConfigureAwait(false);
+            (_, output) = await RunAsync(modprobe, module).ConfigureAwait(false);
         }
 
         if (!HasDriver(kind))
@@ -178,15 +178,16 @@ internal static class VdpaTool
 
     private static string ModuleOf(VdpaAttachment kind) => kind == VdpaAttachment.Vhost ? "vhost_vdpa" : "virtio_vdpa";
 
-    private static async Task<(int Status, string Output)> RunAsync(string program, string[] arguments, CancellationToken cancellation)
+    /// <summary>Runs a program to its end. It is not interrupted: what it had done by then could not be told, and not be taken back.</summary>
+    private static async Task<(int Status, string Output)> RunAsync(string program, params string[] arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         try
         {
             using Process process = Process.Start(start)!;
-            Task<string> output = process.StandardOutput.ReadToEndAsync(cancellation);
-            Task<string> errors = process.StandardError.ReadToEndAsync(cancellation);
-            await process.WaitForExitAsync(cancellation).ConfigureAwait(false);
+            Task<string> output = process.StandardOutput.ReadToEndAsync();
+            Task<string> errors = process.StandardError.ReadToEndAsync();
+            await process.WaitForExitAsync().ConfigureAwait(false);
             return (process.ExitCode, $"{(await output.ConfigureAwait(false)).Trim()} {(await errors.ConfigureAwait(false)).Trim()}".Trim());
         }
         catch (Win32Exception e)

@@ -16,9 +16,11 @@ internal static class VduseDeviceSetup
     private const int OpenAttempts = 100;
     private const int OpenIntervalMs = 20;
 
+    /// <summary>Makes the device, or opens one that is attached and has lost its daemon.</summary>
+    /// <param name="isNew">Whether it was made, also when opening it then fails: the caller is to destroy it when it gives up.</param>
     /// <exception cref="FrontendException">The name is taken, or the kernel refuses.</exception>
     public static VduseDeviceFile MakeOrTakeOver(
-        VduseControl control, VduseOptions options, VirtioBlkDevice virtio, VduseStateFile state, bool isKnown, ILogger log)
+        VduseControl control, VduseOptions options, VirtioBlkDevice virtio, VduseStateFile state, bool isKnown, ILogger log, out bool isNew)
     {
         int rc = control.Create(options.Name, virtio, options.Queues);
         if (rc == -Errno.EEXIST && control.Destroy(options.Name) == 0)
@@ -27,6 +29,7 @@ internal static class VduseDeviceSetup
             rc = control.Create(options.Name, virtio, options.Queues);
         }
 
+        isNew = rc == 0;
         return rc switch
         {
             0 => OpenNew(options, state),
@@ -40,12 +43,20 @@ internal static class VduseDeviceSetup
     {
         state.Renew();
         VduseDeviceFile kernel = Open(options.Name);
-        for (int i = 0; i < options.Queues; i++)
+        try
         {
-            kernel.SetupQueue(i, options.QueueSize);
-        }
+            for (int i = 0; i < options.Queues; i++)
+            {
+                kernel.SetupQueue(i, options.QueueSize);
+            }
 
-        return kernel;
+            return kernel;
+        }
+        catch
+        {
+            kernel.Dispose();
+            throw;
+        }
     }
 
     private static VduseDeviceFile TakeOver(VduseOptions options, bool isKnown, ILogger log)

@@ -13,11 +13,14 @@ internal sealed class VduseExport : IExport
     private readonly ExportSpec _spec;
     private readonly VduseOptions _options;
     private readonly VduseSession _session;
+    private readonly bool _isNew;
     private readonly ILogger _log;
     private bool _stopped;
 
-    private VduseExport(ExportSpec spec, VduseOptions options, VduseSession session, string node, ILogger log, IReadOnlyList<string> notes)
+    private VduseExport(
+        ExportSpec spec, VduseOptions options, VduseSession session, bool isNew, string node, ILogger log, IReadOnlyList<string> notes)
     {
+        _isNew = isNew;
         _spec = spec;
         _options = options;
         _session = session;
@@ -65,9 +68,11 @@ internal sealed class VduseExport : IExport
         using VduseControl control = VduseControl.Open();
         VduseStateFile state = OpenState(context.StateDirectory, options, new VduseShape(options.Queues, options.QueueSize, virtio.OfferedFeatures, spec.VolumeUuid), out bool isKnown);
         VduseSession? session = null;
+        VduseDeviceFile? kernel = null;
+        bool isNew = false;
         try
         {
-            VduseDeviceFile kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log);
+            kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log, out isNew);
             if (options.PinMemory)
             {
                 kernel.OwnBouncePages = errno => ThreadPool.QueueUserWorkItem(_ => ReportBouncePages(log, options.Name, errno));
@@ -83,11 +88,11 @@ internal sealed class VduseExport : IExport
             string node = options.Attachment != VdpaAttachment.None
                 ? await VdpaTool.AttachAsync(options.Name, options.Attachment, cancellation).ConfigureAwait(false)
                 : VdpaTool.FindNode(options.Name) ?? $"/dev/vduse/{options.Name}";
-            return new VduseExport(spec, options, session, node, log, MakeNotes(session, control, options));
+            return new VduseExport(spec, options, session, isNew, node, log, MakeNotes(session, control, options));
         }
         catch (Exception e)
         {
-            await AbandonAsync(options.Name, session, state, control).ConfigureAwait(false);
+            await AbandonAsync(options.Name, session, kernel, isNew, state, control, log).ConfigureAwait(false);
             if (e is IOException or UnauthorizedAccessException)
             {
                 throw new FrontendException(e.Message, e);
@@ -136,13 +141,13 @@ internal sealed class VduseExport : IExport
 
         if (mode != StopMode.HandOver)
         {
-            string? node = VdpaTool.FindNode(_options.Name);
-            if (mode == StopMode.IfIdle && node is not null && NodeUsers.Find(node) is { } user)
+            if (mode == StopMode.IfIdle && VdpaTool.FindNode(_options.Name) is { } node
+                && await NodeUsers.FindLastingAsync(node, cancellation).ConfigureAwait(false) is { } user)
             {
                 throw new FrontendException($"{node} is in use: {user}. Unmount it or end that process first, or stop with force.");
             }
 
-            await VdpaTool.DetachAsync(_options.Name, cancellation).ConfigureAwait(false);
+            await VdpaTool.DetachAsync(_options.Name).ConfigureAwait(false);
         }
 
         _stopped = true;
@@ -160,8 +165,26 @@ internal sealed class VduseExport : IExport
         }
     }
 
-    /// <summary>Ends like a daemon that is restarted: a consumer waits instead of failing.</summary>
-    public async ValueTask DisposeAsync() => await StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+    /// <summary>
+    /// Ends like a daemon that is restarted: a consumer waits instead of failing. A device that this export made and that nobody uses is taken
+    /// away: after a start that failed at another frontend, nobody else would.
+    /// </summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_isNew && !_stopped)
+        {
+            try
+            {
+                await StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (FrontendException e)
+            {
+                _log.LogWarning("{Reason} It is left to the next process that serves the volume.", e.Message);
+            }
+        }
+
+        await StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+    }
 
     private static VirtioBlkDevice Describe(ExportSpec spec, VduseOptions options)
     {
@@ -197,18 +220,42 @@ internal sealed class VduseExport : IExport
         }
     }
 
-    private static async Task AbandonAsync(string name, VduseSession? session, VduseStateFile state, VduseControl control)
+    /// <summary>Takes back a start that failed. A device that was there before stays for the next attempt.</summary>
+    private static async Task AbandonAsync(
+        string name, VduseSession? session, VduseDeviceFile? kernel, bool isNew, VduseStateFile state, VduseControl control, ILogger log)
     {
         if (session is null)
         {
+            kernel?.Dispose();
             state.Dispose();
-            return;
+        }
+        else
+        {
+            if (isNew)
+            {
+                await DetachAgainAsync(name, log).ConfigureAwait(false);
+            }
+
+            await session.DisposeAsync().ConfigureAwait(false);
         }
 
-        await session.DisposeAsync().ConfigureAwait(false);
+        if (isNew && control.Destroy(name) is < 0 and int rc)
+        {
+            log.LogWarning("{Name} was left behind after a start that failed (errno {Errno}): remove it with 'vdpa dev del', and serve it once more", name, -rc);
+        }
+    }
 
-        // Refused while it is attached: then it was there before, and stays for the next attempt.
-        _ = control.Destroy(name);
+    /// <summary>While the session answers: the driver resets the device on its way. Nobody was told of it, so nobody is asked who uses it.</summary>
+    private static async Task DetachAgainAsync(string name, ILogger log)
+    {
+        try
+        {
+            await VdpaTool.DetachAsync(name).ConfigureAwait(false);
+        }
+        catch (FrontendException e)
+        {
+            log.LogWarning("{Name} stays on the bus after a start that failed: {Reason}", name, e.Message);
+        }
     }
 
     private static List<string> MakeNotes(VduseSession session, VduseControl control, VduseOptions options)

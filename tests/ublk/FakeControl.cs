@@ -18,6 +18,9 @@ internal sealed class FakeControl : IUblkControl
     /// <summary>Results for the next START_USER_RECOVERY commands; then 0.</summary>
     public Queue<int> RecoveryResults { get; } = new();
 
+    /// <summary>Results for the next SET_PARAMS commands; then 0.</summary>
+    public Queue<int> ParameterResults { get; } = new();
+
     /// <summary>Result of STOP_DEV and DEL_DEV.</summary>
     public int StopResult { get; set; }
 
@@ -47,6 +50,12 @@ internal sealed class FakeControl : IUblkControl
             return 0;
         }
 
+        if (command == UBLK_U_CMD_ADD_DEV)
+        {
+            Devices[device] = MemoryMarshal.Read<ublksrv_ctrl_dev_info>(payload);
+            return 0;
+        }
+
         if (!Devices.TryGetValue(device, out ublksrv_ctrl_dev_info info))
         {
             return -Errno.ENODEV;
@@ -62,6 +71,8 @@ internal sealed class FakeControl : IUblkControl
                 Assert.Equal((uint)payload.Length, MemoryMarshal.Read<ublk_params>(payload).len);
                 MemoryMarshal.Write(payload, Parameters.GetValueOrDefault(device));
                 return 0;
+            case UBLK_U_CMD_SET_PARAMS:
+                return ParameterResults.TryDequeue(out int taken) ? taken : 0;
             case UBLK_U_CMD_START_USER_RECOVERY:
                 return RecoveryResults.TryDequeue(out int result) ? result : 0;
             case UBLK_U_CMD_STOP_DEV:

@@ -95,6 +95,24 @@ public sealed unsafe class UblkQueueTests : IDisposable
     }
 
     [Fact]
+    public void A_read_only_queue_changes_nothing()
+    {
+        UblkQueue queue = Start(Copying(), readOnly: true);
+        _device.Answer = _ => 0;
+        _driver.Deliver(0, UBLK_IO_OP_WRITE, 0, 4096);
+        _driver.Deliver(1, UBLK_IO_OP_DISCARD, 0, 4096);
+        _driver.Deliver(2, UBLK_IO_OP_WRITE_ZEROES, 0, 4096);
+        _driver.Deliver(3, UBLK_IO_OP_READ, 0, 4096);
+        _driver.Deliver(4, UBLK_IO_OP_FLUSH, 0, 0);
+        _driver.Turn(queue);
+        Assert.Equal([(0, -Errno.EROFS), (1, -Errno.EROFS), (2, -Errno.EROFS), (3, 4096), (4, 0)], _driver.Commits);
+        QueueTotals totals = default;
+        queue.AddTo(ref totals);
+        Assert.Equal((3, 1, 1, 0, 0), (totals.Errors, totals.Reads, totals.Flushes, totals.Writes, totals.Discards));
+        Finish(queue);
+    }
+
+    [Fact]
     public void A_full_ring_keeps_commits_until_there_is_room()
     {
         UblkQueue queue = Start(Copying());
@@ -282,9 +300,9 @@ public sealed unsafe class UblkQueueTests : IDisposable
 
     private UblkQueueSettings Settings(UblkPlan plan) => new(QueueId, Depth, _charFd, plan, MaxIoBytes, 4096, plan.Mode == UblkCopyMode.ZeroCopy ? FirstBuffer : -1);
 
-    private UblkQueue Start(UblkPlan plan)
+    private UblkQueue Start(UblkPlan plan, bool readOnly = false)
     {
-        var queue = new UblkQueue(Settings(plan), _driver.Ring, _device, _driver.Descriptors);
+        var queue = new UblkQueue(Settings(plan) with { ReadOnly = readOnly }, _driver.Ring, _device, _driver.Descriptors);
         Assert.Equal(0, queue.FetchAll());
         _driver.Ring.Submit();
         Assert.Equal(Depth, _driver.Commands.Count);

@@ -1,7 +1,9 @@
 // What an earlier process left behind: found by its mark, waited for, refused, listed, deleted.
 
 using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;
@@ -9,6 +11,8 @@ namespace Polyblk.Frontends.Ublk.Tests;
 public sealed class UblkRecoveryTests : IDisposable
 {
     private const string Id = "data/ublk/0";
+    private static readonly Guid s_volume = Guid.Parse("5f0d6c1e-0000-4000-8000-000000000001");
+    private static readonly Guid s_otherVolume = Guid.Parse("5f0d6c1e-0000-4000-8000-000000000002");
 
     private readonly FakeHost _fake = new();
     private readonly FakeControl _control = new();
@@ -32,10 +36,10 @@ public sealed class UblkRecoveryTests : IDisposable
     public void State_is_kept_replaced_and_read_back()
     {
         Assert.Null(_store.Load(Id));
-        _store.Save(new UblkState(Id, "data", 3));
-        _store.Save(new UblkState(Id, "data", 4));
-        _store.Save(new UblkState("data/ublk/0 ", "other", 5)); // the same letters in its file's name, but another export
-        Assert.Equal(new UblkState(Id, "data", 4), _store.Load(Id));
+        _store.Save(new UblkState(Id, "data", s_volume, 3));
+        _store.Save(new UblkState(Id, "data", s_volume, 4));
+        _store.Save(new UblkState("data/ublk/0 ", "other", s_volume, 5)); // the same letters in its file's name, but another export
+        Assert.Equal(new UblkState(Id, "data", s_volume, 4), _store.Load(Id));
         Assert.Equal([4u, 5u], _store.LoadAll().Select(s => s.Device).Order());
         _store.Delete(Id);
         Assert.Null(_store.Load(Id));
@@ -44,7 +48,7 @@ public sealed class UblkRecoveryTests : IDisposable
     [Fact]
     public void A_torn_record_counts_as_none()
     {
-        _store.Save(new UblkState(Id, "data", 3));
+        _store.Save(new UblkState(Id, "data", s_volume, 3));
         string file = Directory.GetFiles(Path.Combine(_state, "ublk")).Single();
         File.WriteAllText(file, "{\"ExportId\": \"da");
         Assert.Null(_store.Load(Id));
@@ -52,11 +56,12 @@ public sealed class UblkRecoveryTests : IDisposable
     }
 
     [Fact]
-    public void Marks_tell_exports_apart()
+    public void Marks_tell_exports_and_volumes_apart()
     {
-        Assert.NotEqual(UblkStateStore.MarkOf("a"), UblkStateStore.MarkOf("b"));
-        Assert.Equal(UblkStateStore.MarkOf("a"), UblkStateStore.MarkOf("a"));
-        Assert.True(UblkStateStore.IsMark(UblkStateStore.MarkOf("a")));
+        Assert.NotEqual(UblkStateStore.MarkOf("a", s_volume), UblkStateStore.MarkOf("b", s_volume));
+        Assert.NotEqual(UblkStateStore.MarkOf("a", s_volume), UblkStateStore.MarkOf("a", s_otherVolume));
+        Assert.Equal(UblkStateStore.MarkOf("a", s_volume), UblkStateStore.MarkOf("a", s_volume));
+        Assert.True(UblkStateStore.IsMark(UblkStateStore.MarkOf("a", s_volume)));
         Assert.False(UblkStateStore.IsMark(0));
     }
 
@@ -66,19 +71,61 @@ public sealed class UblkRecoveryTests : IDisposable
         _fake.AddDevice(1);
         _fake.AddDevice(6);
         _control.Add(1, UBLK_S_DEV_LIVE, 9, mark: 0);
-        _control.Add(6, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf(Id));
-        Assert.Equal(6u, (await _finder.FindAsync(Id))!.Value.dev_id);
-        Assert.Null(await _finder.FindAsync("another"));
+        _control.Add(6, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf(Id, s_volume));
+        Assert.Equal(6u, (await _finder.FindAsync(Id, s_volume))!.Value.dev_id);
+        Assert.Null(await _finder.FindAsync("another", s_volume));
 
         // A record that points at somebody else's device is not believed.
-        _store.Save(new UblkState(Id, "data", 1));
-        Assert.Equal(6u, (await _finder.FindAsync(Id))!.Value.dev_id);
+        _store.Save(new UblkState(Id, "data", s_volume, 1));
+        Assert.Equal(6u, (await _finder.FindAsync(Id, s_volume))!.Value.dev_id);
+    }
+
+    [Fact]
+    public async Task Never_takes_over_the_device_of_another_volume_of_that_name()
+    {
+        _fake.AddDevice(6);
+        _control.Add(6, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf(Id, s_otherVolume));
+        Assert.Null(await _finder.FindAsync(Id, s_volume));
+
+        // Nor when the record is of that volume: it was deleted, and made anew under its name.
+        _store.Save(new UblkState(Id, "data", s_otherVolume, 6));
+        Assert.Null(await _finder.FindAsync(Id, s_volume));
+        Assert.Equal(6u, (await _finder.FindAsync(Id, s_otherVolume))!.Value.dev_id);
+    }
+
+    [Fact]
+    public async Task An_orphan_behind_the_link_is_told()
+    {
+        _control.Add(6, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf(Id, s_otherVolume));
+        var own = new ublksrv_ctrl_dev_info { dev_id = 0, ublksrv_flags = UblkStateStore.MarkOf(Id, s_volume) };
+        Assert.Equal(6u, await _finder.FindOrphanBehindAsync("/dev/ublkb6", own));
+        foreach (string? target in (string?[])["/dev/ublkb7", "/dev/sda", null])
+        {
+            Assert.Null(await _finder.FindOrphanBehindAsync(target, own));
+        }
+
+        Assert.Null(await _finder.FindOrphanBehindAsync("/dev/ublkb6", _control.Devices[6]));
+
+        // The number is another server's by now: the link was stale.
+        _fake.AddProcess(80, "polyblk", "/dev/ublkc6");
+        _control.Add(6, UBLK_S_DEV_LIVE, 80, UblkStateStore.MarkOf("other/ublk/0", s_otherVolume));
+        Assert.Null(await _finder.FindOrphanBehindAsync("/dev/ublkb6", own));
+    }
+
+    [Fact]
+    public async Task Without_a_UUID_only_the_recorded_device_is_the_exports()
+    {
+        _fake.AddDevice(6);
+        _control.Add(6, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf(Id, Guid.Empty));
+        Assert.Null(await _finder.FindAsync(Id, Guid.Empty));
+        _store.Save(new UblkState(Id, "data", Guid.Empty, 6));
+        Assert.Equal(6u, (await _finder.FindAsync(Id, Guid.Empty))!.Value.dev_id);
     }
 
     [Fact]
     public async Task Waits_until_the_driver_has_cleaned_up()
     {
-        _control.Add(6, UBLK_S_DEV_LIVE, pid: 9, UblkStateStore.MarkOf(Id));
+        _control.Add(6, UBLK_S_DEV_LIVE, pid: 9, UblkStateStore.MarkOf(Id, s_volume));
         _control.RecoveryResults.Enqueue(-Errno.EBUSY);
         _control.RecoveryResults.Enqueue(-Errno.EBUSY);
         Assert.True(await _finder.PrepareRecoveryAsync(6));
@@ -89,19 +136,42 @@ public sealed class UblkRecoveryTests : IDisposable
     public async Task Never_takes_over_from_a_living_server()
     {
         _fake.AddProcess(80, "polyblk", "/dev/ublkc6");
-        _control.Add(6, UBLK_S_DEV_LIVE, pid: 80, UblkStateStore.MarkOf(Id));
+        _control.Add(6, UBLK_S_DEV_LIVE, pid: 80, UblkStateStore.MarkOf(Id, s_volume));
         FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
         Assert.Contains("process 80", e.Message, StringComparison.Ordinal);
         Assert.DoesNotContain(_control.Sent, s => s.Command == UBLK_U_CMD_START_USER_RECOVERY);
     }
 
+    [Theory]
+    [InlineData(false, false, null)]
+    [InlineData(true, true, null)]
+    [InlineData(false, true, "left behind writable")]
+    [InlineData(true, false, "left behind read-only")]
+    public async Task What_a_device_was_made_for_is_not_changed_by_its_successor(bool was, bool wanted, string? refusal)
+    {
+        await using var drive = new RamDrive(1 << 20);
+        ublk_params parameters = UblkParameters.Build(
+            drive.Limits, drive.SizeBytes, was, 64 << 10, UblkPlan.Choose("copy", UblkFeatures.None, drive.Limits, unprivileged: false));
+        Exception? e = Record.Exception(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, wanted)));
+        Assert.Equal(refusal is null, e is null);
+        Assert.Contains(refusal ?? string.Empty, e?.Message ?? string.Empty, StringComparison.Ordinal);
+
+        // A smaller volume, or one of other blocks, is no better.
+        parameters.basic.dev_sectors++;
+        Assert.Throws<FrontendException>(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, was)));
+        parameters.basic.dev_sectors -= 2;
+        UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, was));
+        parameters.basic.logical_bs_shift = 12;
+        Assert.Throws<FrontendException>(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, was)));
+    }
+
     [Fact]
     public async Task A_dead_device_is_not_recovered_and_a_refusal_says_what_to_do()
     {
-        _control.Add(6, UBLK_S_DEV_DEAD, pid: -1, UblkStateStore.MarkOf(Id));
+        _control.Add(6, UBLK_S_DEV_DEAD, pid: -1, UblkStateStore.MarkOf(Id, s_volume));
         Assert.False(await _finder.PrepareRecoveryAsync(6));
         Assert.False(await _finder.PrepareRecoveryAsync(7));
-        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id));
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume));
         _control.RecoveryResults.Enqueue(-Errno.EINVAL);
         FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
         Assert.Contains("polyblk ublk delete 6", e.Message, StringComparison.Ordinal);
@@ -110,11 +180,11 @@ public sealed class UblkRecoveryTests : IDisposable
     [Fact]
     public async Task Lists_devices_with_their_exports_and_orphans()
     {
-        _store.Save(new UblkState(Id, "data", 6));
+        _store.Save(new UblkState(Id, "data", s_volume, 6));
         _fake.AddDevice(6);
         _fake.AddDevice(7);
         _fake.AddProcess(80, "other", "/dev/ublkc7");
-        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id), UblkFeatures.UserCopy | UblkFeatures.AutoBufReg);
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume), UblkFeatures.UserCopy | UblkFeatures.AutoBufReg);
         _control.Parameters[6] = new ublk_params { basic = new ublk_param_basic { dev_sectors = 2048 } };
         _control.Add(7, UBLK_S_DEV_LIVE, pid: 80, mark: 0);
         UblkReaper reaper = Reaper();
@@ -138,9 +208,9 @@ public sealed class UblkRecoveryTests : IDisposable
         _fake.AddProcess(80, "polyblk", "/dev/ublkc2");
         _fake.AddProcess(81, "fio", "/dev/ublkb3");
         _control.Add(1, UBLK_S_DEV_QUIESCED, 9, mark: 0);
-        _control.Add(2, UBLK_S_DEV_LIVE, 80, UblkStateStore.MarkOf("live"));
-        _control.Add(3, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("used"));
-        _control.Add(4, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("orphan"));
+        _control.Add(2, UBLK_S_DEV_LIVE, 80, UblkStateStore.MarkOf("live", s_volume));
+        _control.Add(3, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("used", s_volume));
+        _control.Add(4, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("orphan", s_volume));
         UblkReaper reaper = Reaper();
         (uint Number, string Reason)[] refused = [(1, "not made by polyblk"), (2, "process 80"), (3, "opened by fio"), (5, "no ublk device 5")];
         foreach ((uint number, string reason) in refused)
@@ -160,10 +230,31 @@ public sealed class UblkRecoveryTests : IDisposable
     {
         _fake.AddDevice(3);
         _fake.AddProcess(81, "fio", "/dev/ublkb3");
-        _control.Add(3, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("used"));
+        _control.Add(3, UBLK_S_DEV_QUIESCED, 9, UblkStateStore.MarkOf("used", s_volume));
         _control.DeleteResult = -Errno.ETIMEDOUT;
         FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => Reaper().DeleteAsync(3, force: true));
         Assert.Contains("fio (process 81)", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(true, 3, "errno 22")]
+    [InlineData(false, 1, "errno 13")]
+    public async Task A_start_waits_for_udev_to_give_a_user_his_node_and_leaves_nothing_when_it_fails(bool unprivileged, int attempts, string refusal)
+    {
+        foreach (int errno in (int[])[Errno.EACCES, Errno.ENOENT, Errno.EINVAL])
+        {
+            _control.ParameterResults.Enqueue(-errno);
+        }
+
+        await using var drive = new RamDrive(1 << 20);
+        using var reactors = new ReactorGroup([new ReactorOptions { Name = "test" }]);
+        var wanted = new ublksrv_ctrl_dev_info { dev_id = 6, nr_hw_queues = 1, queue_depth = 4, flags = (ulong)(unprivileged ? UblkFeatures.UnprivilegedDev : UblkFeatures.None) };
+        UblkPlan plan = UblkPlan.Choose("copy", UblkFeatures.None, drive.Limits, unprivileged);
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(
+            () => UblkDevice.CreateAsync(_control, wanted, default, plan, new UblkVolume(drive, ReadOnly: false), reactors, CancellationToken.None));
+        Assert.Contains(refusal, e.Message, StringComparison.Ordinal);
+        Assert.Equal(attempts, _control.Sent.Count(s => s.Command == UBLK_U_CMD_SET_PARAMS));
+        Assert.Empty(_control.Devices);
     }
 
     private UblkReaper Reaper() => new(() => Task.FromResult<IUblkControl>(_control), _fake.Host, [_store]);

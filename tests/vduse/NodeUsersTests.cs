@@ -20,6 +20,25 @@ public sealed class NodeUsersTests
         Assert.Null(NodeUsers.Find("/dev/full"));
     }
 
+    /// <summary>As udev opens each new disk for a moment.</summary>
+    [Fact]
+    public async Task WhoOnlyLooksAtANodeIsWaitedFor()
+    {
+        using (File.OpenHandle("/dev/full"))
+        {
+            Assert.NotNull(await NodeUsers.FindLastingAsync("/dev/full", CancellationToken.None));
+        }
+
+        Task<string?> lasting;
+        using (File.OpenHandle("/dev/full"))
+        {
+            lasting = NodeUsers.FindLastingAsync("/dev/full", CancellationToken.None);
+            Assert.False(lasting.IsCompleted);
+        }
+
+        Assert.Null(await lasting);
+    }
+
     [Fact]
     public void WhatIsNoDeviceHasNoUsers()
     {

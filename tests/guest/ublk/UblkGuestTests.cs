@@ -38,18 +38,19 @@ public sealed class UblkGuestTests
     {
         string[] both =
         [
-            "probe", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
+            "probe", "no-state-leaves-nothing", "copy-1-queue", "user-copy-4-queues", "copy-4-queues", "block-4096", "unaligned", "read-only", "write-read-only", "discard", "zeroes",
             "own-device-reason", "stop-idle",
-            "delete-live", "all-tags", "caught-1", "crash-orphans-1", "delete-orphan", "crash-same-device-1", "crash-same-null-1", "caught-2", "crash-orphans-2",
-            "crash-same-device-2", "crash-same-null-2", "crash-all-tags", "crash", "no-device",
-            "stop-open-reason", "handover-waits", "handover-data", "drain-reaches", "drain-holds", "drain-releases", "null-reads-zeroes",
+            "delete-live", "all-tags", "caught-1", "crash-orphans-1", "delete-orphan", "other-volume", "other-volume-note", "other-mode-reason",
+            "crash-same-device-1", "crash-same-null-1", "caught-2", "crash-orphans-2", "crash-same-device-2", "crash-same-null-2", "crash-all-tags", "crash",
+            "no-device", "stop-open-reason", "handover-waits", "handover-data", "drain-reaches", "drain-holds", "drain-releases", "null-reads-zeroes",
+            "give-up-leaves-nothing",
             "queues-raid0", "ext4-raid0-tree", "ext4-raid0-fsck", "array-raid0", "failed-raid0",
             .. s_redundant.SelectMany(level => new[]
             {
                 "queues-" + level, $"ext4-{level}-tree", $"ext4-{level}-fsck", "array-" + level, "reconstruct-" + level, "degraded-" + level, "health-" + level,
                 $"ext4-{level}-degraded-tree", $"ext4-{level}-degraded-fsck",
             }),
-            "cycle-100", "devices-left", "unprivileged", "stop-unprivileged",
+            "cycle-100", "devices-left", "unprivileged", "stop-unprivileged", "end-unprivileged", "end-unprivileged-away",
             "copy-waits", "serve-same-device", "copy-over-crash", "fstrim-ext4", "tree-ext4", "stop-mounted-reason", "stop-forced", "forced-data", "fsck-ext4",
             "discard-all", "fstrim-xfs", "stop-mounted-xfs", "still-served-xfs", "raid5-crash-load", "list-orphan", "raid5-crash", "optimal",
             "tree-xfs-degraded", "raid5-parity-after-crash", "degraded", "tree-written-degraded", "fstrim-degraded", "fsck-xfs-degraded", "delete", "deleted",

@@ -82,6 +82,7 @@ crash() {
   host_pid=
 }
 
+ublk_nodes() { ls /dev/ublk[bc]* 2>/dev/null | wc -l; }
 queue() { cat /sys/block/${dev#/dev/}/queue/$1; }
 
 # random NAME FIO-OPTION...: random writes of mixed sizes, all of them read back and checked.
@@ -97,6 +98,12 @@ verify() { check $1 random "$@"; }
 basics() {
   check probe tell PROBED probe
   spares 2
+  # A start that fails after the device was made.
+  mkdir /tmp/state
+  : >/tmp/state/ublk
+  refuse no-state tell READY "serve ram:8M"
+  equal no-state-leaves-nothing "$(ublk_nodes)" 0
+  rm /tmp/state/ublk
   start ram:64M queues=1 copy-mode=copy && {
     verify copy-1-queue
     equal link "$(readlink /run/polyblk/ublk/data)" "$dev"
@@ -149,6 +156,14 @@ serve_loaded() {
   equal crash-same-device-$1 "$dev" "$disk"
 }
 
+# Another volume that happens to have the name of one that waits for its server: it gets a device of its own, and says where the link led.
+another_of_that_name() {
+  start ram:8M volume=null uuid=2 || return
+  check other-volume test "$dev" != "$null"
+  grep -q "NOTE $null, where .* led until now" $out && pass other-volume-note || fail other-volume-note "$(grep NOTE $out)"
+  check other-volume-stops stop null
+}
+
 # One server, killed twice: two volumes under load (copied; and on a block device, where zero copy is used by kernels that have it), one whose
 # requests are all held by the server that dies, one whose requests fail while there is none, one that is given up.
 recovery() {
@@ -176,6 +191,9 @@ recovery() {
 
   crash_under_load 1
   check delete-orphan tell DELETED "delete $gone"
+  another_of_that_name
+  refuse other-mode tell READY "serve /dev/nullb0 volume=null queues=2 reactors=2 read-only"
+  grep -q "left behind writable" $out && pass other-mode-reason || fail other-mode-reason "$(tail -n 1 $out)"
   failing_meanwhile
   serve_loaded 1 || return
   crash_under_load 2
@@ -289,6 +307,15 @@ stopping() {
     check null-reads-zeroes cmp -n 1048576 $dev /dev/zero
     stop
   }
+
+  # A start that failed at another door: whoever looks at the new device for a moment, as udev does, does not make it stay without a server.
+  start ram:8M volume=looked-at && {
+    exec 7<$dev
+    usleep 700000 &
+    exec 7<&-
+    check give-up tell STOPPED "give-up looked-at"
+    equal give-up-leaves-nothing "$(ublk_nodes)" 0
+  }
 }
 
 zero_copies() {
@@ -365,6 +392,14 @@ unprivileged() {
     verify unprivileged
     check stop-unprivileged stop
   }
+  # In use at its server's end, it cannot wait for another one.
+  start ram:16M unprivileged queues=1 && {
+    /usr/bin/setpriv --reuid=1000 --regid=1000 --clear-groups sleep 1000 <$dev &
+    user_of_device=$!
+    check end-unprivileged tell HANDED handover-stay
+    kill $user_of_device
+    check end-unprivileged-away within 60 sh -c "! ls $dev"
+  }
   kill -9 $host_pid
   host_pid=
   kill $helper
@@ -375,7 +410,7 @@ unprivileged() {
 leaks() {
   begin_user
   check cycle-100 tell CYCLED "cycle ram:16M 100 queues=2 reactors=2"
-  equal devices-left "$(ls /dev/ublk[bc]* 2>/dev/null | wc -l)" 0
+  equal devices-left "$(ublk_nodes)" 0
 }
 
 # drives: four empty drives in the kernel's memory, /dev/nullb0 to 3.

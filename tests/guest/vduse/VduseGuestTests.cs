@@ -38,7 +38,7 @@ public sealed class VduseGuestTests
 
     private static IEnumerable<string> Expected(string part) => part switch
     {
-        "refusals" => ["no-module-remedy", "no-driver-remedy", "not-root-remedy", "refused-leaves-nothing"],
+        "refusals" => ["no-module-remedy", "no-driver-remedy", "not-root-remedy", "refused-leaves-nothing", "interrupted-nothing-left", "other-frontend-nothing-left"],
         "arrays" => [.. s_levels.SelectMany(ExpectedOf), "arrays-nothing-left"],
         "filesystems" =>
         [

@@ -54,6 +54,19 @@ refusals() {
   because no-driver-remedy 'modprobe virtio_vdpa'
   mv /tmp/virtio_vdpa.away $module
   equal refused-leaves-nothing "$(ls /dev/vduse)" control
+
+  # Ended while it waits for its disk, whose driver is not there yet; and failed at another frontend when the disk was there.
+  take_spare
+  order $serving /tmp/alone.out /tmp/alone.out polyblk serve alone --frontend vduse --attach virtio
+  within 120 test -e /sys/bus/vdpa/devices/alone
+  kill -TERM $server
+  answer $serving
+  cat /tmp/alone.out
+  nothing_left interrupted
+  modules
+  refuse other-frontend polyblk serve alone --frontend vduse --attach virtio --frontend nbd --socket /tmp/alone.out
+  because other-frontend-reason 'is no socket'
+  nothing_left other-frontend
   refuse not-root wait $not_root
   mv /tmp/not-root /tmp/.check
   because not-root-remedy 'run as root'

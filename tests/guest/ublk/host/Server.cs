@@ -9,9 +9,9 @@ namespace Polyblk.UblkTestHost;
 
 /// <summary>
 /// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:
-/// <c>serve DRIVE [name=value ...]</c> with volume (its name), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
-/// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, handover, resize,
-/// drain and so on, with the volume's name at the end unless it is "data".
+/// <c>serve DRIVE [name=value ...]</c> with volume (its name), uuid (a small number; 1 unless said), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
+/// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, give-up, handover,
+/// resize, drain and so on, with the volume's name at the end unless it is "data".
 /// </summary>
 internal sealed class Server
 {
@@ -74,6 +74,9 @@ internal sealed class Server
                 return "STOPPED";
             case "force":
                 await EndAsync(Named(words, 1), StopMode.Force);
+                return "STOPPED";
+            case "give-up":
+                await EndAsync(Named(words, 1), null);
                 return "STOPPED";
             case "handover-stay":
                 await EndAsync(Named(words, 1), StopMode.HandOver);
@@ -141,9 +144,14 @@ internal sealed class Server
         return $"READY {string.Join(' ', served.Exports.Select(export => export.Endpoint.Path))}";
     }
 
-    private async Task EndAsync(Served served, StopMode mode)
+    /// <summary>Stops a volume and disposes it; without a mode it is disposed as it is, as after a start that failed elsewhere.</summary>
+    private async Task EndAsync(Served served, StopMode? mode)
     {
-        await served.StopAsync(mode);
+        if (mode is StopMode stop)
+        {
+            await served.StopAsync(stop);
+        }
+
         await served.DisposeAsync();
         _volumes.Remove(_volumes.First(entry => entry.Value == served).Key);
     }
@@ -230,6 +238,7 @@ internal sealed class Server
         {
             Id = $"{volume}/ublk/{index}",
             VolumeName = volume,
+            VolumeUuid = new Guid(Number(options, "uuid") ?? 1, 0, 0, new byte[8]),
             Device = device,
             Queues = queues,
             QueueSize = Number(options, "depth"),
