@@ -58,7 +58,7 @@ public sealed class UblkGuestTests
         ];
         string[] newest =
         [
-            "fail-io-meanwhile", "fail-io-after", "null-mode", "resized", "write-beyond", "handover-stay-data", "crash-zero-copy",
+            "fail-io-meanwhile", "fail-io-after", "null-mode", "resized", "write-beyond", "handover-stay-waits", "handover-stay-data", "crash-zero-copy",
             "zero-copy-zero", "zero-copy-hybrid", "zero-copy-late", "raid5-mode",
         ];
         string[] oldest = ["fail-io-reason", "resize-reason", "zero-copy-reason"];
