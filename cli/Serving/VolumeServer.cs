@@ -177,7 +177,7 @@ internal sealed class VolumeServer : IAsyncDisposable
                     }
                     catch (FrontendException e)
                     {
-                        notes.Add($"{e.Message} Who uses it waits until the volume is served again by the same command.");
+                        notes.Add($"{e.Message} Who uses it waits until the volume is served again by the same command; an unprivileged ublk device cannot wait, its requests fail.");
                         await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
                     }
                 }).ConfigureAwait(false);
