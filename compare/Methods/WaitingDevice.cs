@@ -10,7 +10,8 @@ namespace Polyblk.Compare.Methods;
 /// <summary>Devices of the vdpa bus that wait for their server.</summary>
 internal static class WaitingDevice
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(1);
+    // A server's start alone takes most of a minute in an emulated machine; one that ends is not waited for.
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(4);
     private static readonly TimeSpan s_step = TimeSpan.FromMilliseconds(50);
 
     /// <summary>Notes by what command a device is served.</summary>
