@@ -100,9 +100,13 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         TableReport.Write(terminal.Ansi, results);
         await WriteReportAsync(terminal, request, volume, results, methods).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
-            : results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) ? ExitCode.Failed
+            : HasFailures(results) ? ExitCode.Failed
             : ExitCode.Ok;
     }
+
+    /// <summary>Whether a method that was started did not keep its data, ended early, or had runs or requests that failed.</summary>
+    private static bool HasFailures(ComparisonResults results) =>
+        results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) || results.FailedRuns.Count > 0 || results.Runs.Any(r => r.Load.Errors > 0);
 
     private async Task WriteReportAsync(Terminal terminal, CompareRequest request, CompareVolume? volume, ComparisonResults results, IReadOnlyList<IDeliveryMethod> methods)
     {

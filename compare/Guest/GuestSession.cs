@@ -139,7 +139,7 @@ public sealed class GuestSession(IGuestSystem system)
         catch (MethodException e)
         {
             bool isFinal = e.IsFinal || !_hasBroken.Add(method);
-            var failure = new MethodException(e.Message, e) { IsFinal = isFinal };
+            var failure = new MethodException(e.Message, e) { IsFinal = isFinal, IsOfTheLoad = !isFinal };
             if (isFinal)
             {
                 _targets[method] = _targets[method] with { Failure = failure };

@@ -29,6 +29,10 @@ public sealed class ChildProcess : IAsyncDisposable
 
     public int ExitCode => _process.ExitCode;
 
+    /// <summary>How it ended by itself; null while it runs.</summary>
+    public string? WhyEnded => !HasExited ? null
+        : $"its server has ended with exit code {ExitCode}{(LastErrors is { Length: > 0 } words ? $": {words}" : string.Empty)}";
+
     public StreamReader Output => _process.StandardOutput;
 
     /// <summary>What it last wrote to standard error.</summary>

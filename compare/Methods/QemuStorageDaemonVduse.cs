@@ -79,6 +79,8 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
 
         public IReadOnlyList<string> Commands => commands;
 
+        public string? WhyEnded => daemon.WhyEnded;
+
         public async ValueTask DisposeAsync()
         {
             await KernelDevices.RemoveVdpaAsync(name).ConfigureAwait(false);

@@ -1,4 +1,5 @@
 using Polyblk.Compare.Results;
+using Polyblk.Compare.Verdict;
 
 namespace Polyblk.Compare.Report;
 
@@ -37,7 +38,7 @@ internal static class MethodSections
             Parts.Text(m.Load ?? Figures.None),
             Data(m),
             Parts.Text(m.CopyMode ?? Figures.None),
-            m.Available ? Parts.Text(m.Reason ?? Figures.None)
+            m.Available ? Parts.Text(m.Reason ?? (comparison.FailedRuns.Any(r => r.Method == m.Id) ? Sentences.FailedRuns(comparison, [.. comparison.FailedRuns.Where(r => r.Method == m.Id)]) : Figures.None))
                 : Html.Of($"{m.Reason}{(m.Remedies.Count == 0 ? Html.Empty : Html.Of($"<ul class=\"remedies\">{m.Remedies.Select(r => Html.Of($"<li><code>{r}</code></li>"))}</ul>"))}"),
         ]),
         isText: true);

@@ -48,6 +48,22 @@ public sealed record MeasuredRun
     public double? StealPercent { get; init; }
 }
 
+[Description("A run that gave no figures because it failed.")]
+public sealed record FailedRun
+{
+    [Description("Id of the method.")]
+    public required string Method { get; init; }
+
+    [Description("Name of the workload.")]
+    public required string Workload { get; init; }
+
+    [Description("The round, from 0.")]
+    public required int Round { get; init; }
+
+    [Description("What happened, in the load's words.")]
+    public required string Reason { get; init; }
+}
+
 [Description("Latencies in nanoseconds; what the load does not report is absent.")]
 public sealed record LatencyNs
 {

@@ -3,7 +3,7 @@
 // In each round every workload runs on every method before the next round begins, and each round starts with another method: a machine that
 // becomes slower or faster meanwhile does so for all. Methods that need the same drives take turns (Turns): within a round, all workloads of one
 // turn run before the next turn. What fails becomes a reason in the results; it never ends the others' runs. A method that says that it serves no
-// more (MethodException.IsFinal) keeps the figures that it has, and its row says why there are no more. A
+// more (MethodException.IsFinal), or whose server has ended, keeps the figures that it has, and its row says why there are no more. A
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
 using System.Globalization;
@@ -69,6 +69,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private Task _ahead = Task.CompletedTask;
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
+    private readonly List<FailedRun> _failedRuns = [];
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
     private readonly List<(string Method, string Workload, string Reason)> _missing = [];
@@ -106,6 +107,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             Methods = _methods,
             Workloads = plan.Workloads,
             Runs = _runs,
+            FailedRuns = _failedRuns,
             Baseline = plan.Baseline,
             Notes = _notes,
             Restarts = _restarts,
@@ -235,6 +237,14 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             }
         }
 
+        foreach (Active active in _active.Where(a => !_serveNoMore.Contains(a)))
+        {
+            if (active.Running.WhyEnded is string ended)
+            {
+                ServesNoMore(active, $"after the last round {ended}");
+            }
+        }
+
         onProgress(new ComparisonProgress(total, total, "done"));
     }
 
@@ -256,19 +266,37 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
                 return;
             }
 
+            if (active.Running.WhyEnded is string ended)
+            {
+                throw new MethodException(ended) { IsFinal = true };
+            }
+
             await RunAsync(active, endpoint, workload, round, cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or TimeoutException or MethodException)
         {
-            string what = $"{workload.Title}, round {round + 1} failed: {e.Message}";
+            // Ctrl-C reaches the load's programs too: that they end then is no failure.
+            cancellation.ThrowIfCancellationRequested();
+            string why = e is not MethodException { IsFinal: true } && active.Running.WhyEnded is string ended ? $"{e.Message}; {ended}" : e.Message;
+            string what = $"{workload.Title}, round {round + 1} failed: {why}";
             _notes.Add($"{active.Method.Name}, {what}");
-            if (e is MethodException { IsFinal: true })
+            if (e is not MethodException { IsOfTheLoad: true })
             {
-                _serveNoMore.Add(active);
-                int index = _methods.FindIndex(m => m.Name == active.Method.Name);
-                _methods[index] = _methods[index] with { Reason = what };
+                _failedRuns.Add(new FailedRun { Method = active.Method.Name, Workload = workload.Name, Round = round, Reason = why });
+            }
+
+            if (e is MethodException { IsFinal: true } || active.Running.WhyEnded is not null)
+            {
+                ServesNoMore(active, what);
             }
         }
+    }
+
+    private void ServesNoMore(Active active, string why)
+    {
+        _serveNoMore.Add(active);
+        int index = _methods.FindIndex(m => m.Name == active.Method.Name);
+        _methods[index] = _methods[index] with { Reason = why };
     }
 
     private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)
