@@ -57,6 +57,8 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
     private const double NoticeableShare = 0.05;
+    private static readonly TimeSpan s_endLimit = TimeSpan.FromMinutes(6);
+
     /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
     private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(500);
 
@@ -203,9 +205,14 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     {
         try
         {
-            await end().ConfigureAwait(false);
+            // Whatever a device of the kernel waits for: the results are written.
+            await Task.Run(async () => await end().ConfigureAwait(false)).WaitAsync(s_endLimit).ConfigureAwait(false);
         }
-        catch (MethodException e)
+        catch (TimeoutException)
+        {
+            _notes.Add($"{method.Name} could not be taken down in {s_endLimit.TotalMinutes} minutes. The next comparison tries again.");
+        }
+        catch (Exception e) when (e is MethodException or IOException)
         {
             _notes.Add($"{method.Name} could not be taken down completely: {e.Message}");
         }
