@@ -53,8 +53,8 @@ internal static class MethodSections
                 comparison.Restarts.Select(r => (IReadOnlyList<Html>)
                 [
                     Parts.Text(comparison.TitleOf(comparison.Method(r.Method))),
-                    Parts.Text(r.GapMs is double gap ? $"{Figures.Number(gap)} ms" : "not measured"),
-                    r.GapMs is null ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Count(r.IoErrors)),
+                    r.DidNotComeBack ? Parts.Badge("bad", "did not come back") : Parts.Text(r.GapMs is double gap ? $"{Figures.Number(gap)} ms" : "not measured"),
+                    r.GapMs is null && r.IoErrors == 0 ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Count(r.IoErrors)),
                     r.Verification switch { Verification.Passed => Parts.Badge("good", "right"), Verification.Failed => Parts.Badge("bad", "wrong"), _ => Parts.Text("not checked") },
                     Parts.Text(r.Detail ?? Figures.None),
                 ]),

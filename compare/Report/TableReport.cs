@@ -72,7 +72,7 @@ public static class TableReport
         foreach (RestartTest test in results.Restarts)
         {
             string data = test.Verification switch { Verification.Passed => "right", Verification.Failed => "[red]wrong[/]", _ => Markup.Escape(test.Detail ?? "not checked") };
-            table.AddRow(Markup.Escape(test.Method), test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
+            table.AddRow(Markup.Escape(test.Method), test.DidNotComeBack ? "[red]did not come back[/]" : test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
         }
 
         console.Write(table);

@@ -12,6 +12,9 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(20);
 
+    /// <summary>Shorter than what the test waits for the load to end (RestartTester).</summary>
+    private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(10);
+
     private readonly VhostUserClient _client;
     private readonly string _socketPath;
 
@@ -32,8 +35,15 @@ internal sealed class EnduringVhostUser : IEnduringLoad
         int[] blocks = new int[Depth];
         Span<ClientCompletion> done = stackalloc ClientCompletion[Depth];
         var silence = Stopwatch.StartNew();
+        Stopwatch? drain = null;
         while (!mustStop() || queue.InFlight > 0)
         {
+            drain ??= mustStop() ? Stopwatch.StartNew() : null;
+            if (drain?.Elapsed > s_drainPatience)
+            {
+                throw new IOException($"{queue.InFlight} requests are still waiting for an answer.");
+            }
+
             for (int slot = 0; slot < Depth && !mustStop(); slot++)
             {
                 if (!queue.IsBusy(slot))

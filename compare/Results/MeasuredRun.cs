@@ -95,12 +95,15 @@ public sealed record RestartTest
     [Description("Longest time without a completion, in milliseconds.")]
     public double? GapMs { get; init; }
 
+    [Description("Whether the target did not start again, or what was waiting for it was never answered.")]
+    public bool DidNotComeBack { get; init; }
+
     [Description("Requests that ended with an error.")]
     public required long IoErrors { get; init; }
 
     [Description("Whether the data was right afterwards.")]
     public Verification Verification { get; init; }
 
-    [Description("What was done, or why it could not be measured.")]
+    [Description("What was done, or why it could not be measured, or how it failed.")]
     public string? Detail { get; init; }
 }

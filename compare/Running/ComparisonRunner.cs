@@ -369,7 +369,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             try
             {
                 await _turns.TakeAsync(turn, cancellation).ConfigureAwait(false);
-                if (await RestartTester.RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
+                if (await new RestartTester().RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
                 {
                     _restarts.Add(test);
                 }

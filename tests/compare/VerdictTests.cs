@@ -163,6 +163,14 @@ public sealed class VerdictTests
         Assert.Equal("b", Assert.Single(survived.Methods));
         Assert.Contains("Its target was killed under load: no request failed, after 900 ms it served again.", survived.Reasons);
 
+        Comparison gone = tie with
+        {
+            Restarts = [new RestartTest { Method = "a", DidNotComeBack = true, IoErrors = 0, Detail = "requests are still waiting" }, new RestartTest { Method = "b", GapMs = 900, IoErrors = 0 }],
+        };
+        Assert.Equal("b", Assert.Single(Advisor.Advise(gone, Purpose.Container).Methods));
+        Comparison alone = Make([90, 90, 90], [40, 40, 40]) with { Restarts = gone.Restarts };
+        Assert.Contains("Its target was killed under load and did not come back (requests are still waiting).", Advisor.Advise(alone, Purpose.Container).Reasons);
+
         Comparison cheap = tie with { Runs = [.. tie.Runs.Select(r => r with { TargetCpuUsPerRequest = r.Method == "a" ? 4 : 2, LoadCpuUsPerRequest = 1 })] };
         Recommendation cheaper = Advisor.Advise(cheap, Purpose.Container);
         Assert.Equal("b", Assert.Single(cheaper.Methods));
