@@ -68,8 +68,11 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             throw CliException.Usage("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
         }
 
+        (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         if (guest.IsInside)
         {
+            // What the inner program would refuse is refused before a machine is booted.
+            _ = await _options.ReadAsync(parsed, null, load.Count, interruption.Token).ConfigureAwait(false);
             return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All, interruption).ConfigureAwait(false);
         }
 
@@ -78,7 +81,6 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             terminal.Note(removed);
         }
 
-        (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         using CompareVolume? volume = named is null ? null
             : await CompareVolume.OpenAsync(CommandSettings.Directories(parsed), named.Value.Name, named.Value.DestroyData, terminal.Warn, interruption.Token).ConfigureAwait(false);
         CompareRequest request = await _options.ReadAsync(parsed, volume?.Volume, load.Count, interruption.Token).ConfigureAwait(false);

@@ -137,6 +137,8 @@ internal sealed class CompareOptions
         Check(jobs is >= 1 and <= 256, "--jobs takes a number from 1 to 256.");
         Workload[] custom = await ReadJobFilesAsync(parsed.GetValue(_fio) ?? [], cancellation).ConfigureAwait(false);
         Workload[] all = [.. preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), .. custom];
+        string? twice = all.GroupBy(w => w.Name).FirstOrDefault(g => g.Count() > 1)?.Key;
+        Check(twice is null, $"Two workloads would be called '{twice}': a fio job file is called by its name without the folder and the ending, and results refer to it by that. Rename the file.");
         string[] words = Words(parsed.GetValue(_workloads));
         Workload[] wanted = [.. all.Where(w => words.Length == 0 || words.Any(word => w.Name.Contains(word, StringComparison.OrdinalIgnoreCase)))];
         Check(wanted.Length > 0, $"No workload has one of these words in its name: {string.Join(", ", words)}. There are {string.Join(", ", all.Select(w => w.Name))}.");
@@ -215,6 +217,10 @@ internal sealed class CompareOptions
             try
             {
                 workloads.Add(FioJobFile.Read(Path.GetFileNameWithoutExtension(file), await File.ReadAllTextAsync(file, cancellation).ConfigureAwait(false)));
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                throw CliException.NotFound($"There is no fio job file {file}.");
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
             {

@@ -87,6 +87,8 @@ public sealed class WorkloadTests
     [InlineData("[global]\nbs=4k\n", "no job section")]
     [InlineData("[a]\nexec_prerun=rm -rf /\n", "exec_prerun")]
     [InlineData("[a]\ninclude other.fio\n", "include")]
+    [InlineData("[a]\nrw=read\n[b]\n stonewall\nrw=write\n", "'stonewall' lets jobs run one after the other")]
+    [InlineData("[a]\n[b]\nwait_for = a\n", "'wait_for = a' lets jobs")]
     public void A_job_file_that_must_not_run_is_refused(string text, string why) =>
         Assert.Contains(why, Assert.Throws<FormatException>(() => FioJobFile.Read("x", text)).Message, StringComparison.Ordinal);
 

@@ -14,10 +14,7 @@ internal static class FioLimit
     /// <summary>For so many bytes.</summary>
     public static TimeSpan Of(long bytes, TimeSpan? margin = null) => (margin ?? s_margin) + TimeSpan.FromSeconds(bytes / LeastBytesPerSecond);
 
-    /// <summary>For a run. On a file system the files are written first; the sections of a job file may wait for each other.</summary>
-    public static TimeSpan Of(LoadEndpoint endpoint, Workload workload, LoadSettings settings, TimeSpan? margin = null)
-    {
-        int parts = workload.FioJobText?.Split('\n').Count(l => l.TrimStart().StartsWith('[')) ?? 1;
-        return Of(workload.FileSystem is null ? 0 : endpoint.SizeBytes, margin) + (parts * (settings.WarmUp + settings.Duration));
-    }
+    /// <summary>For a run. On a file system the files are written first.</summary>
+    public static TimeSpan Of(LoadEndpoint endpoint, Workload workload, LoadSettings settings, TimeSpan? margin = null) =>
+        Of(workload.FileSystem is null ? 0 : endpoint.SizeBytes, margin) + settings.WarmUp + settings.Duration;
 }
