@@ -97,8 +97,31 @@ public sealed class WorkloadTests
     {
         const int kib = 1 << 10;
         var workload = new Workload("w", false, false, kib, 1) { Jobs = 3, OffsetIncrementPercent = 10 };
-        var offsets = new JobOffsets(1, 1000 * kib, workload);
+        var offsets = new JobOffsets(1000 * kib, workload);
         Assert.Equal([0, 100 * kib, 200 * kib, kib, 101 * kib], new[] { 0, 1, 2, 0, 1 }.Select(offsets.Next));
+    }
+
+    [Fact]
+    public async Task Threads_that_share_a_sequential_job_ask_for_each_block_once()
+    {
+        const int block = 1 << 10;
+        const int blocks = 20_000;
+        var offsets = new JobOffsets((long)blocks * block, new Workload("w", false, false, block, 32));
+        long[][] taken = await Task.WhenAll(Enumerable.Range(0, 4).Select(t => Task.Run(() => Enumerable.Range(0, blocks / 4).Select(i => offsets.Next((t * 8) + (i % 8))).ToArray())));
+        Assert.Equal(Enumerable.Range(0, blocks).Select(i => (long)i * block), taken.SelectMany(t => t).Order());
+        Assert.Equal(0, offsets.Next(0));
+    }
+
+    [Fact]
+    public void Jobs_that_fio_makes_of_queues_begin_apart_where_they_are_sequential()
+    {
+        var socket = new VhostUserEndpoint("/s", 2, 1 << 20);
+        Workload one = FioLoad.ForQueues(socket, new Workload("w", false, false, 4096, 8));
+        Assert.Equal((2, 4, 50), (one.Jobs, one.Depth, one.OffsetIncrementPercent));
+        Workload apart = FioLoad.ForQueues(socket, new Workload("w", false, false, 4096, 8) { Jobs = 4, OffsetIncrementPercent = 10 });
+        Assert.Equal((2, 16, 10), (apart.Jobs, apart.Depth, apart.OffsetIncrementPercent));
+        Assert.Equal(0, FioLoad.ForQueues(socket, new Workload("w", false, true, 4096, 8)).OffsetIncrementPercent);
+        Assert.Equal(1, FioLoad.ForQueues(new BlockEndpoint("/dev/x", 1 << 20), new Workload("w", false, false, 4096, 8)).Jobs);
     }
 
     [Fact]

@@ -93,11 +93,16 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
             : $"{pinned}fio {string.Join(' ', FioJob.Arguments(ForQueues(endpoint, workload), target, settings))}";
     }
 
-    /// <summary>With libblkio a job drives one queue.</summary>
-    private static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
+    /// <summary>With libblkio a job drives one queue. Sequential jobs begin apart: each would read the same blocks otherwise.</summary>
+    internal static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
     {
         int queues = endpoint is VhostUserEndpoint socket ? Math.Min(socket.Queues, workload.TotalDepth) : 0;
-        return queues == 0 ? workload : workload with { Jobs = queues, Depth = (workload.TotalDepth + queues - 1) / queues };
+        return queues == 0 ? workload : workload with
+        {
+            Jobs = queues,
+            Depth = (workload.TotalDepth + queues - 1) / queues,
+            OffsetIncrementPercent = workload.IsRandom || workload.OffsetIncrementPercent > 0 ? workload.OffsetIncrementPercent : 100 / queues,
+        };
     }
 
     private async Task<LoadResult> RunAsync(
