@@ -331,6 +331,19 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         });
     }
 
+    /// <summary>The array runs on the host, so the drive that it is held against is that of the host, driven by the same load; whatever ratios refer to.</summary>
+    private void AddEfficiencyOf(IDeliveryMethod array, string level)
+    {
+        if (_active.Find(a => a.Method is BareFile { IsByFio: false } or VolumeMember { IsByFio: false }) is Active bare)
+        {
+            _efficiency.AddRange(EfficiencyMeter.FromRuns(_runs, plan.Workloads, bare.Method.Name, array.Name, level, scratch.Members));
+        }
+        else if (_runs.Any(r => r.Method == array.Name))
+        {
+            _notes.Add("RAID efficiency has no rows from the runs: the bare drive was not measured on the host beside the array. --methods bare-drive,array,... measures both.");
+        }
+    }
+
     private async Task MeasureEfficiencyAsync(CancellationToken cancellation)
     {
         if (plan.Efficiency is not EfficiencyPlan efficiency)
@@ -341,9 +354,9 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         // The simulated drives share nothing with the volume; its servers rest meanwhile.
         await _turns.EndAsync().ConfigureAwait(false);
         onProgress(new ComparisonProgress(1, 1, "RAID efficiency"));
-        if (plan.Methods.FirstOrDefault(m => m is ArrayInProcess) is IDeliveryMethod array)
+        if (_active.Find(a => a.Method is ArrayInProcess) is Active array)
         {
-            _efficiency.AddRange(EfficiencyMeter.FromRuns(_runs, plan.Workloads, plan.Baseline, array.Name, efficiency.Level, scratch.Members));
+            AddEfficiencyOf(array.Method, efficiency.Level);
         }
 
         try
