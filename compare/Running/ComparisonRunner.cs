@@ -99,6 +99,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             await EndAllAsync().ConfigureAwait(false);
         }
 
+        AddUnreached();
         AddNotes();
         return new ComparisonResults
         {
@@ -403,6 +404,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, command] };
         }
     }
+
+    /// <summary>Every method has a record, also those that a comparison that was broken off did not come to.</summary>
+    private void AddUnreached() => _methods.AddRange(plan.Methods.Skip(_methods.Count).Select(m => new MethodRecord
+    {
+        Name = m.Name, Description = m.Description, Ran = false, Reason = "the comparison was broken off before it was started",
+    }));
 
     private void AddNotes()
     {

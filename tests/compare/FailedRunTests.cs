@@ -90,6 +90,45 @@ public sealed class FailedRunTests : IDisposable
         Assert.Empty(results.FailedRuns);
     }
 
+    [Fact]
+    public async Task WhatABrokenOffComparisonDidNotReachHasARowThatSaysSo()
+    {
+        ComparisonResults results = await RunAsync(new Played("a"), new Played("b") { OnStart = _interruption.Cancel }, new Played("c"));
+        Assert.True(results.Interrupted);
+        Assert.Equal(["a", "b", "c"], results.Methods.Select(m => m.Name));
+        Assert.Equal([true, false, false], results.Methods.Select(m => m.Ran));
+        Assert.All(results.Methods.Skip(1), m => Assert.Equal("the comparison was broken off before it was started", m.Reason));
+    }
+
+    [Fact]
+    public async Task BrokenOffBeforeTheBaselineServesTheResultsStillFitTogether()
+    {
+        var a = new Played("a") { OnStart = _interruption.Cancel };
+        ComparisonResults results = await RunAsync(a);
+        EnvironmentFacts environment = SmallComparison.Of([SmallComparison.Method("x")], []).Environment;
+        Comparison comparison = results.ToComparison(new Dictionary<string, MethodFacts> { ["a"] = a.Facts }, environment, SmallComparison.Of([SmallComparison.Method("x")], []).Volume, null);
+        Assert.True(ComparisonFile.Parse(ComparisonFile.ToJson(comparison)).Interrupted);
+        Assert.Equal(comparison.Baseline, Assert.Single(comparison.Methods).Id);
+    }
+
+    [Fact]
+    public async Task ABuiltInRunThatIsBrokenOffIsNone()
+    {
+        string path = Path.Combine(_place, "drive.img");
+        await ScratchFile.CreateAsync(path, 1 << 20, CancellationToken.None);
+        var settings = new LoadSettings(TimeSpan.Zero, TimeSpan.FromMinutes(5), [], 1);
+        void BreakOff(bool begins)
+        {
+            if (begins)
+            {
+                _interruption.CancelAfter(TimeSpan.FromMilliseconds(20));
+            }
+        }
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() =>
+            new DriveLoad().RunAsync(new FileEndpoint(path, 1 << 20), Presets.Quick[0], settings, BreakOff, _interruption.Token));
+    }
+
     private async Task<ComparisonResults> RunAsync(params Played[] methods)
     {
         using ScratchSpace scratch = ScratchSpace.Create(_place, 17 << 20, 1, 1, [0], [0]);
@@ -125,7 +164,14 @@ public sealed class FailedRunTests : IDisposable
 
         public MethodAvailability Check() => MethodAvailability.Yes;
 
-        public Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation) => Task.FromResult<IRunningMethod>(this);
+        public Action OnStart { get; init; } = () => { };
+
+        public Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)
+        {
+            OnStart();
+            cancellation.ThrowIfCancellationRequested();
+            return Task.FromResult<IRunningMethod>(this);
+        }
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
