@@ -59,6 +59,8 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
         }
 
+        _options.CheckResultPlaces(parsed);
+
         // From the first device or folder that is made until the last file is written, whatever kind of comparison it is.
         using var interruption = new Interruption();
         CompareGuestRequest guest = _guestOptions.Read(parsed);
@@ -137,6 +139,10 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             Comparison b = await ComparisonFile.ReadAsync(after, cancellation).ConfigureAwait(false);
             terminal.WriteLine(ComparisonDiff.Of(a, b).ToText());
             return ExitCode.Ok;
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new CliException(ExitCode.NotFound, e.Message, e);
         }
         catch (Exception e) when (e is ComparisonFormatException or IOException or UnauthorizedAccessException)
         {

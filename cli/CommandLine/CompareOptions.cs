@@ -107,6 +107,52 @@ internal sealed class CompareOptions
     /// <summary>Where scratch files shall go; null for the usual places.</summary>
     public string? Directory(ParseResult parsed) => parsed.GetValue(_directory);
 
+    /// <summary>Sees to it that the result files can be written, before hours of measuring.</summary>
+    /// <exception cref="CliException">They cannot.</exception>
+    public void CheckResultPlaces(ParseResult parsed)
+    {
+        if (parsed.GetValue(_out) is string directory)
+        {
+            CheckPlace("--out", directory, () =>
+            {
+                System.IO.Directory.CreateDirectory(directory);
+                CheckFile(Path.Combine(directory, $"results.json.{Environment.ProcessId}.tmp"));
+            });
+        }
+
+        if (parsed.GetValue(_json) is string file)
+        {
+            CheckPlace("--json", file, () => CheckFile(file));
+        }
+    }
+
+    /// <summary>Opens a file for writing; what is in it stays, and one that was not there goes.</summary>
+    private static void CheckFile(string path)
+    {
+        bool isNew = !File.Exists(path);
+        File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite).Dispose();
+        if (isNew)
+        {
+            File.Delete(path);
+        }
+    }
+
+    private static void CheckPlace(string option, string path, Action check)
+    {
+        try
+        {
+            check();
+        }
+        catch (DirectoryNotFoundException e)
+        {
+            throw new CliException(ExitCode.NotFound, $"{option} {path} cannot be written: {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new CliException(ExitCode.HostLacks, $"{option} {path} cannot be written: {e.Message}", e);
+        }
+    }
+
     /// <summary>The volume that is named, and whether its data may be destroyed; null without one.</summary>
     /// <exception cref="CliException">Options do not go together.</exception>
     public (string Name, bool DestroyData)? VolumeOf(ParseResult parsed)

@@ -59,7 +59,35 @@ public sealed class CompareOptionsTests : IDisposable
         Assert.DoesNotContain("'here'", command, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void WhereResultsCannotBeWrittenIsSaidBeforeAnythingIsMeasured()
+    {
+        string kept = JobFile("kept.json");
+        string before = File.ReadAllText(kept);
+        (CompareOptions options, ParseResult parsed) = Parse("--json", kept, "--out", Path.Combine(_folder, "new", "results"));
+        options.CheckResultPlaces(parsed);
+        Assert.Equal(before, File.ReadAllText(kept));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(_folder, "new", "results")));
+        AssertRefused(ExitCode.NotFound, "--json", Path.Combine(_folder, "none", "results.json"));
+        AssertRefused(ExitCode.HostLacks, "--json", _folder);
+        AssertRefused(ExitCode.HostLacks, "--out", kept);
+    }
+
+    private static void AssertRefused(int code, string option, string path)
+    {
+        (CompareOptions options, ParseResult parsed) = Parse(option, path);
+        CliException e = Assert.Throws<CliException>(() => options.CheckResultPlaces(parsed));
+        Assert.Equal(code, e.Code);
+        Assert.StartsWith($"{option} {path} cannot be written: ", e.Message, StringComparison.Ordinal);
+    }
+
     private static async Task<CompareRequest> ReadAsync(params string[] words)
+    {
+        (CompareOptions options, ParseResult parsed) = Parse(words);
+        return await options.ReadAsync(parsed, null, 1, CancellationToken.None);
+    }
+
+    private static (CompareOptions Options, ParseResult Parsed) Parse(params string[] words)
     {
         var options = new CompareOptions();
         var command = new Command("compare");
@@ -70,7 +98,7 @@ public sealed class CompareOptionsTests : IDisposable
 
         ParseResult parsed = command.Parse(words);
         Assert.Empty(parsed.Errors);
-        return await options.ReadAsync(parsed, null, 1, CancellationToken.None);
+        return (options, parsed);
     }
 
     private string JobFile(string name)
