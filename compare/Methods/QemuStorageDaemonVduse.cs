@@ -43,7 +43,8 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
         {
             await daemon.StartAsync(cancellation).ConfigureAwait(false);
             string[] add = ["vdpa", "dev", "add", "name", _name, "mgmtdev", "vduse"];
-            await Command.RunAsync(add, cancellation).ConfigureAwait(false);
+            cancellation.ThrowIfCancellationRequested();
+            await Command.RunAsync(add, CancellationToken.None).ConfigureAwait(false);
             string device = await FindDeviceAsync(cancellation).ConfigureAwait(false);
             return new Running(daemon, scratch.Directory, _name, new BlockEndpoint(device, scratch.SpanBytes), [daemon.CommandLine, string.Join(' ', add)]);
         }
