@@ -227,7 +227,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         {
             Methods = methods,
             Loads = [.. fio is null ? [] : new ILoadGenerator[] { new FioLoad(fio, scratch) }, new VhostUserLoad(), new DriveLoad(), new GuestFioLoad()],
-            Workloads = request.Workloads,
+            Workloads = [.. request.Workloads.Select(w => w.FittedTo(scratch.SpanBytes))],
             Baseline = methods[0].Name,
             Rounds = request.Rounds,
             Duration = duration,

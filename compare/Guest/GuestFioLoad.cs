@@ -93,7 +93,7 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
     {
         FioTarget target = workload.FileSystem is null
             ? FioTarget.Device(disk.Path, disk.SizeBytes) with { IsReadOnly = disk.Kept is not null }
-            : FioTarget.Folder(MountPoint, Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, disk.SizeBytes / 2 / workload.Jobs)));
+            : FioTarget.Folder(MountPoint, workload.FileBytesOn(disk.SizeBytes));
         string fio = Fio(FioJob.Arguments(workload, target, settings));
         if (workload.FioJobText is not null)
         {

@@ -35,6 +35,17 @@ public sealed class WorkloadTests
     }
 
     [Fact]
+    public void Files_that_do_not_fit_are_made_smaller_and_that_is_said()
+    {
+        Workload workload = Presets.Get("filesystem", 2)[0];
+        Workload small = workload.FittedTo(112L << 20);
+        Assert.Equal((28L << 20, "jobs 16 → 2, files 64MiB → 28MiB"), (small.FileBytes, small.Scaling));
+        Assert.Equal(small.FileBytes, small.FileBytesOn(112L << 20));
+        Assert.Same(workload, workload.FittedTo(1L << 30));
+        Assert.Same(Presets.Quick[0], Presets.Quick[0].FittedTo(4096));
+    }
+
+    [Fact]
     public void A_workload_becomes_fio_options()
     {
         Workload sequential = Presets.Get("sequential", 8).Single(w => w.Name == "1472k-write-qd32-j8");

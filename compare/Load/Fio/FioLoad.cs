@@ -73,7 +73,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
         {
             await using MountedFileSystem mounted = await MountedFileSystem.MakeAsync(
                 ((BlockEndpoint)endpoint).Path, workload.FileSystem, scratch.PathOf("mnt"), cancellation).ConfigureAwait(false);
-            FioTarget folder = FioTarget.Folder(mounted.Folder, FileBytes(endpoint, workload));
+            FioTarget folder = FioTarget.Folder(mounted.Folder, workload.FileBytesOn(endpoint.SizeBytes));
             return await RunAsync(folder, workload, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
         }
 
@@ -86,7 +86,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
         ArgumentNullException.ThrowIfNull(endpoint);
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(settings);
-        FioTarget target = workload.FileSystem is null ? TargetOf(endpoint) : FioTarget.Folder(scratch.PathOf("mnt"), FileBytes(endpoint, workload));
+        FioTarget target = workload.FileSystem is null ? TargetOf(endpoint) : FioTarget.Folder(scratch.PathOf("mnt"), workload.FileBytesOn(endpoint.SizeBytes));
         string pinned = settings.Cpus.Count > 0 ? $"taskset -c {string.Join(',', settings.Cpus)} " : string.Empty;
         return workload.FioJobText is not null
             ? $"{pinned}fio --output-format=json FILE, which is:\n{FioJob.JobFile(workload.FioJobText, target, settings)}"
@@ -119,10 +119,6 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
         string output = await fio.RunAsync(arguments, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
         return FioOutput.Parse(output, workload);
     }
-
-    /// <summary>A file for each job, all of them in half of the device: the file system needs room too.</summary>
-    private static long FileBytes(LoadEndpoint endpoint, Workload workload) =>
-        Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, endpoint.SizeBytes / 2 / workload.Jobs) / workload.BlockBytes * workload.BlockBytes);
 
     private static FioTarget TargetOf(LoadEndpoint endpoint) => Place(endpoint) with { IsReadOnly = endpoint.Kept is not null };
 
