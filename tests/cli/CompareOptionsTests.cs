@@ -44,6 +44,23 @@ public sealed class CompareOptionsTests : IDisposable
         Assert.Equal(ExitCode.NotFound, (await Assert.ThrowsAsync<CliException>(() => ReadAsync("--fio", Path.Combine(_folder, "none", "a.fio")))).Code);
     }
 
+    [Theory]
+    [InlineData("--vantage", "guest", "--guest-image", "/none/image")]
+    [InlineData("--guest-kernel", "/none/vmlinuz", "--guest-initrd", "/none/initrd")]
+    public void AFileForTheMachineThatIsNotThereIsSaidByItsExitCode(params string[] words)
+    {
+        var options = new CompareGuestOptions();
+        var command = new Command("compare");
+        foreach (Option option in options.All)
+        {
+            command.Options.Add(option);
+        }
+
+        CliException e = Assert.Throws<CliException>(() => options.Read(command.Parse(words)));
+        Assert.Equal(ExitCode.NotFound, e.Code);
+        Assert.Contains("/none/", e.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void TheComparisonInAMachineGetsEachValueWithItsOption()
     {
