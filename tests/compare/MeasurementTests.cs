@@ -80,7 +80,8 @@ public sealed class MeasurementTests
         MethodFacts vduse = KnownFacts.Frontend("vduse", string.Empty, "vduse", Vantage.Guest);
         Assert.Equal(("vduse@guest", Consumer.Vm), (vduse.Id, Assert.Single(vduse.Reaches)));
         Assert.Contains("vhost_vdpa", vduse.Needs.KernelModules);
-        Assert.True(KnownFacts.Frontend("vhost-user", "1q", "vhost-user", Vantage.Host).Needs.SharedMemory);
+        Assert.True(KnownFacts.Frontend("vhost-user", "1q", "vhost-user", Vantage.Host) is { Needs.SharedMemory: true, Features.LiveMigration: true });
+        Assert.False(vduse.Features.LiveMigration);
     }
 
     private static ComparisonResults Results(RunRecord[] runs) => new()
