@@ -69,6 +69,12 @@ public sealed record ArrayRunOptions
     /// <summary>Upper bound of the resync's speed in bytes a second of every member; 0 sets none.</summary>
     public long ResyncMaxBytesPerSecond { get; init; }
 
+    /// <summary>
+    /// When ranges that a resync could not read from enough members are tried for the first time again; each time that does not help, the wait
+    /// doubles, up to an hour.
+    /// </summary>
+    public TimeSpan ResyncRetryAfter { get; init; } = TimeSpan.FromMinutes(1);
+
     /// <summary>Told about failures, repairs and the resync, on control threads: one sentence each.</summary>
     public Action<ArrayEvent>? OnEvent { get; init; }
 }

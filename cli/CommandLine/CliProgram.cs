@@ -15,7 +15,7 @@ internal static class CliProgram
     {
         await using ServiceProvider services = Composition.Build();
         ParseResult parsed = BuildRoot(services).Parse(args);
-        bool isWrong = parsed.Errors.Count > 0 || UsageErrors.OptionsTakenForArguments(parsed).Any();
+        bool isWrong = parsed.Errors.Count > 0 || UsageErrors.OptionsTakenForArguments(parsed).Any() || UsageErrors.HasEmptyWord(parsed);
         if (isWrong && parsed.Action is not HelpWithExamples)
         {
             return UsageErrors.Report(parsed, error);
@@ -75,6 +75,7 @@ internal static class CliProgram
         {
             CliException cli => (cli.Code, cli.Message),
             OperationCanceledException => (ExitCode.Interrupted, "Interrupted."),
+            FrontendOptionException => (ExitCode.Usage, e.Message),
             FrontendException => (ExitCode.HostLacks, e.Message),
             FormatException => (ExitCode.Usage, e.Message),
             UnauthorizedAccessException => (ExitCode.HostLacks, $"{e.Message} Run as root, or give this user the right."),

@@ -39,8 +39,7 @@ internal sealed class CompareVolume : IDisposable
     /// <exception cref="CliException">There is no such volume, it is in use, or it cannot start; the message says what to do.</exception>
     public static async Task<CompareVolume> OpenAsync(StateDirectories directories, string name, bool destroyData, Action<string> warn, CancellationToken cancellation)
     {
-        VolumeRecord record = new VolumeStore(directories).Get(name);
-        VolumeLock held = VolumeLock.Take(directories, record.Name, "compared");
+        VolumeLock held = VolumeLock.TakeRecorded(directories, name, "compared", out VolumeRecord record);
         try
         {
             RecordedVolume volume = await LookAsync(record, destroyData, warn, cancellation).ConfigureAwait(false);

@@ -109,8 +109,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
         IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
-        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_volume));
-        using VolumeLock held = VolumeLock.Take(directories, record.Name, "served");
+        using VolumeLock held = VolumeLock.TakeRecorded(directories, parsed.GetRequiredValue(_volume), "served", out VolumeRecord record);
         await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
         using var logging = new SerilogLoggerFactory(log);
         int? queues = groups.All(g => g.Queues is not null) ? groups.Sum(g => g.Queues) : null;
@@ -118,7 +117,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, parsed.GetValue(_force));
 
         VolumeServer? running = null;
-        using var interruption = new Interruption(onHangup: () => _ = RereadSizesAsync(running, logging));
+        using var interruption = new Interruption(onHangup: () => _ = FollowDriveAsync(running, logging));
         await using VolumeServer server = await VolumeServer.StartAsync(
             record, groups, _frontends, options, directories, logging, interruption.Token).ConfigureAwait(false);
         running = server;
@@ -134,10 +133,18 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             ServeReport.Write(terminal, record, server.GetLive(), server.VolumeNotes);
         }
 
-        SystemdNotifier.Notify("READY=1");
+        Tell("READY=1");
         await Task.WhenAny(interruption.Requested, server.Ended).ConfigureAwait(false);
-        SystemdNotifier.Notify("STOPPING=1");
+        Tell("STOPPING=1");
         return await EndAsync(server, terminal).ConfigureAwait(false);
+
+        void Tell(string state)
+        {
+            if (SystemdNotifier.Notify(state) is string trouble)
+            {
+                logging.CreateLogger("polyblk.serve").LogWarning("systemd is not told: {Trouble}", trouble);
+            }
+        }
     }
 
     private static async Task<int> EndAsync(VolumeServer server, Terminal terminal)
@@ -152,7 +159,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             terminal.Note(note);
         }
 
-        return ExitCode.Ok;
+        return server.EndedCleanly ? ExitCode.Ok : ExitCode.Failed;
     }
 
     private static async Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation)
@@ -177,13 +184,15 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
     }
 
-    private static async Task RereadSizesAsync(VolumeServer? server, ILoggerFactory logging)
+    private static async Task FollowDriveAsync(VolumeServer? server, ILoggerFactory logging)
     {
         try
         {
-            await (server?.ResizeAsync(null, mayShrink: false, CancellationToken.None) ?? Task.CompletedTask).ConfigureAwait(false);
+            await (server?.FollowDriveAsync() ?? Task.CompletedTask).ConfigureAwait(false);
         }
-        catch (CliException e)
+#pragma warning disable CA1031 // Nobody waits for a signal's handler: what goes wrong is said in the log, and the volume is served on.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
             logging.CreateLogger("polyblk.serve").LogWarning("SIGHUP: {Reason}", e.Message);
         }

@@ -34,9 +34,17 @@ internal static class UsageErrors
             }
         }
 
+        if (reported.Count == 0 && HasEmptyWord(parsed))
+        {
+            error.WriteLine("error: A word of the command line is empty: perhaps a variable that is not set.");
+        }
+
         error.WriteLine($"See: {CommandPath(command)} --help");
         return ExitCode.Usage;
     }
+
+    /// <summary>Whether a value is empty, which none may be.</summary>
+    public static bool HasEmptyWord(ParseResult parsed) => parsed.Tokens.Any(t => t.Value.Length == 0);
 
     /// <summary>Words that begin with a dash and were taken for arguments; what follows <c>--</c> is meant so.</summary>
     public static IEnumerable<string> OptionsTakenForArguments(ParseResult parsed)

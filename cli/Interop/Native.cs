@@ -8,6 +8,7 @@ namespace Polyblk.Cli.Interop;
 /// <summary>flock, kill and fsync of directories. Results, or negative errnos.</summary>
 internal static partial class Native
 {
+    public const int LOCK_SH = 1;
     public const int LOCK_EX = 2;
     public const int LOCK_NB = 4;
     public const int SIGINT = 2;

@@ -15,6 +15,7 @@ internal sealed class ControlServer : IAsyncDisposable
 {
     private const int MaxLineChars = 64 << 10;
     private const int Backlog = 16;
+    private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(5);
 
     private readonly Socket _listener;
     private readonly string _path;
@@ -99,12 +100,14 @@ internal sealed class ControlServer : IAsyncDisposable
         {
             await using var stream = new NetworkStream(client, ownsSocket: true);
             using var reader = new StreamReader(stream);
-            await using var writer = new StreamWriter(stream) { NewLine = "\n" };
             while (await ReadLineAsync(reader).ConfigureAwait(false) is string line)
             {
                 ControlResponse response = await AnswerAsync(line).ConfigureAwait(false);
-                await writer.WriteLineAsync(JsonSerializer.Serialize(response, LineJson.Default.ControlResponse)).ConfigureAwait(false);
-                await writer.FlushAsync().ConfigureAwait(false);
+
+                // Who does not read his answers must not hold up the end, which waits for all clients.
+                using var limit = new CancellationTokenSource(s_answerLimit);
+                byte[] answer = [.. JsonSerializer.SerializeToUtf8Bytes(response, LineJson.Default.ControlResponse), (byte)'\n'];
+                await stream.WriteAsync(answer, limit.Token).ConfigureAwait(false);
             }
         }
         catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException or OperationCanceledException)

@@ -59,6 +59,9 @@ internal sealed class VolumeServer : IAsyncDisposable
     /// <summary>Whether an export ended by a failure.</summary>
     public bool AnyFailed => _exports.Any(e => e.Failure is not null);
 
+    /// <summary>Whether every export that was to end has ended.</summary>
+    public bool EndedCleanly { get; private set; } = true;
+
     public IReadOnlyList<string> VolumeNotes => _volume!.Notes;
 
     /// <summary>Opens the volume and makes its exports.</summary>
@@ -131,11 +134,16 @@ internal sealed class VolumeServer : IAsyncDisposable
                     await served.Export.StopAsync(mode, cancellation).ConfigureAwait(false);
                     stopped.Add(served);
                 }
-                catch (FrontendException e)
+                catch (Exception e)
                 {
                     served.Replace(served.Export);
                     await RestoreAsync(stopped).ConfigureAwait(false);
-                    throw new CliException(ExitCode.Refused, e.Message, e);
+                    if (e is FrontendException)
+                    {
+                        throw new CliException(ExitCode.Refused, e.Message, e);
+                    }
+
+                    throw;
                 }
             }
 
@@ -161,15 +169,18 @@ internal sealed class VolumeServer : IAsyncDisposable
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
                 served.MarkStopped();
-                try
+                await EndOneAsync(served, async () =>
                 {
-                    await served.Export.StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
-                }
-                catch (FrontendException e)
-                {
-                    notes.Add($"{e.Message} Who uses it waits until the volume is served again by the same command.");
-                    await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
-                }
+                    try
+                    {
+                        await served.Export.StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
+                    }
+                    catch (FrontendException e)
+                    {
+                        notes.Add($"{e.Message} Who uses it waits until the volume is served again by the same command.");
+                        await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+                    }
+                }).ConfigureAwait(false);
             }
 
             return notes;
@@ -180,8 +191,12 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Takes the size that the volume's drive has now, where the volume is as large as its drive, and tells every consumer.</summary>
+    /// <exception cref="CliException">The size is not possible, or a consumer could not be told.</exception>
+    public Task FollowDriveAsync() => _volume!.HasSizeOfDrive ? ResizeAsync(null, mayShrink: false, CancellationToken.None) : Task.CompletedTask;
+
     /// <summary>Takes a new size (null: all that the drives give) and tells every consumer.</summary>
-    /// <exception cref="CliException">The size is not possible, or is smaller and must not be.</exception>
+    /// <exception cref="CliException">The size is not possible, is smaller and must not be, or a consumer could not be told.</exception>
     public async Task ResizeAsync(long? sizeBytes, bool mayShrink, CancellationToken cancellation)
     {
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
@@ -195,17 +210,30 @@ internal sealed class VolumeServer : IAsyncDisposable
             }
 
             await _volume.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
+            string size = ByteSize.FormatRounded(_volume.Device.SizeBytes);
+            _log.LogInformation("{Volume} has {Size} now", _record.Name, size);
+            var untold = new List<string>();
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
-                await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);
+                try
+                {
+                    await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);
+                }
+                catch (Exception e) when (e is FrontendException or IOException)
+                {
+                    untold.Add($"{served.Export.Id} could not be told: {e.Message}");
+                }
+            }
+
+            if (untold.Count > 0)
+            {
+                throw new CliException(ExitCode.Failed, $"Volume '{_record.Name}' has {size} now, but {string.Join(' ', untold)}");
             }
         }
         finally
         {
             _changing.Release();
         }
-
-        _log.LogInformation("{Volume} has {Size} now", _record.Name, ByteSize.FormatRounded(_volume.Device.SizeBytes));
     }
 
     public async ValueTask DisposeAsync()
@@ -219,7 +247,7 @@ internal sealed class VolumeServer : IAsyncDisposable
 
             // No forced stop: after a start that failed, a device that was taken over may still be mounted. Disposing an export leaves
             // what is in use to a successor.
-            await served.Export.DisposeAsync().ConfigureAwait(false);
+            await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
         }
 
         if (_volume is not null)
@@ -270,6 +298,23 @@ internal sealed class VolumeServer : IAsyncDisposable
         StateDirectories.Ensure(runtime);
         StateDirectories.Ensure(state);
         return new ExportContext(_reactors, runtime, state, _logging);
+    }
+
+    /// <summary>Ends an export. One that fails to end must not keep the others from ending, nor the array from being marked clean if it can be.</summary>
+    private async Task EndOneAsync(ServedExport served, Func<Task> end)
+    {
+        try
+        {
+            await end().ConfigureAwait(false);
+        }
+#pragma warning disable CA1031 // Whatever it is: it is logged, the export counts as failed, and the rest is taken down.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            EndedCleanly = false;
+            served.MarkFailed(e.Message);
+            _log.LogError(e, "{Export} could not be ended", served.Export.Id);
+        }
     }
 
     private async Task RestoreAsync(List<ServedExport> stopped)

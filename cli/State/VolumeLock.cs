@@ -6,6 +6,7 @@ using System.Globalization;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Cli.Interop;
+using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Cli.State;
@@ -24,7 +25,7 @@ internal sealed class VolumeLock : IDisposable
     /// <exception cref="CliException">Another process has it.</exception>
     public static VolumeLock Take(StateDirectories directories, string volume, string purpose)
     {
-        // 'volume list' takes a free lock for an instant to see whether it is free: a second look tells it from an owner.
+        // 'volume list' shares a free lock for an instant to see whether it is free: a second look tells it from an owner.
         VolumeLock? taken = null;
         int holder = 0;
         for (int attempt = 0; attempt < Attempts && taken is null; attempt++)
@@ -39,6 +40,25 @@ internal sealed class VolumeLock : IDisposable
 
         return taken ?? throw CliException.Refused(
             $"Volume '{volume}' cannot be {purpose}: process {Describe(holder)} is working on it. End it first with 'polyblk volume stop {volume}'.");
+    }
+
+    /// <summary>Takes the lock of a volume that is recorded, and reads the record under it: another process may just have removed or made it.</summary>
+    /// <exception cref="CliException">There is no such volume, or another process has it.</exception>
+    public static VolumeLock TakeRecorded(StateDirectories directories, string volume, string purpose, out VolumeRecord record)
+    {
+        var store = new VolumeStore(directories);
+        _ = store.Get(volume); // a wrong name leaves no lock file behind
+        VolumeLock held = Take(directories, volume, purpose);
+        try
+        {
+            record = store.Get(volume);
+            return held;
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Takes the lock, or returns null and the holder's pid (0 when it is not known).</summary>
@@ -72,13 +92,15 @@ internal sealed class VolumeLock : IDisposable
     /// <summary>The pid of the process that holds the lock now, or null when it is free. Takes nothing and makes nothing.</summary>
     public static int? Holder(StateDirectories directories, string volume)
     {
-        if (!File.Exists(PathOf(directories, volume)))
+        int fd = Libc.open(PathOf(directories, volume), Libc.O_RDONLY | Libc.O_CLOEXEC, 0);
+        if (fd < 0)
         {
-            return null;
+            return fd == -Errno.ENOENT ? null : throw CliException.HostLacks($"The lock file {PathOf(directories, volume)} cannot be opened (errno {-fd}).");
         }
 
-        using VolumeLock? taken = TryTake(directories, volume, out int holder);
-        return taken is null ? holder : null;
+        // Shared, so that two who look at once do not take each other for an owner.
+        using var handle = new SafeFileHandle(fd, ownsHandle: true);
+        return Native.Flock(fd, Native.LOCK_SH | Native.LOCK_NB) == 0 ? null : ReadHolder(handle);
     }
 
     public void Dispose() => _handle.Dispose();

@@ -15,6 +15,11 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <summary>Health of the array; null for a single drive.</summary>
     public abstract ArrayJson? GetArray();
 
+    /// <summary>
+    /// Whether the volume is as large as its drive, and follows it. An array's size stands in its superblocks and changes on request only.
+    /// </summary>
+    public virtual bool HasSizeOfDrive => false;
+
     /// <summary>Takes a new size, or with null reads the drives' sizes again.</summary>
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public abstract Task ResizeAsync(long? sizeBytes, CancellationToken cancellation);

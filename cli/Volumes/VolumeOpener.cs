@@ -38,6 +38,8 @@ internal sealed class SingleDriveVolume(IBlockDevice drive, bool isVolatile) : O
 
     public override IReadOnlyList<string> Notes => isVolatile ? [VolumeOpener.VolatileNote([drive.Name])] : [];
 
+    public override bool HasSizeOfDrive => drive is FileDrive;
+
     public override Output.ArrayJson? GetArray() => null;
 
     public override async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)

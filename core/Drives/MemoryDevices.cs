@@ -1,14 +1,15 @@
-// Block devices that are memory: RAM disks (brd), compressed memory (zram), persistent memory (pmem).
+// Block devices that are memory: RAM disks (brd), compressed memory (zram).
 //
 // Their drivers do the whole request inside the system call. Where such a driver cannot promise the kernel not to wait, io_uring hands
-// every request to a worker thread: two context switches for a copy. So they are served like files in memory, inside Submit.
+// every request to a worker thread: two context switches for a copy. So they are served like files in memory, inside Submit. Their content
+// dies with the machine, so a flush has nothing to do. Persistent memory (pmem) is not among them: it outlives the machine and needs its flush.
 
 namespace Polyblk.Core.Drives;
 
 /// <summary>Knows the block devices whose requests never wait for hardware.</summary>
 internal static class MemoryDevices
 {
-    private static readonly string[] s_prefixes = ["ram", "zram", "pmem"];
+    private static readonly string[] s_prefixes = ["ram", "zram"];
 
     /// <summary>Whether a device is one of them.</summary>
     /// <param name="sysfsQueue">The <c>queue</c> directory of its disk in sysfs; the parent is named after the disk.</param>

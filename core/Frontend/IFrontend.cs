@@ -84,7 +84,7 @@ public enum StopMode
 }
 
 /// <summary>Something about an export failed; the message is for the user and says what to do.</summary>
-public sealed class FrontendException : Exception
+public class FrontendException : Exception
 {
     /// <summary>Makes one.</summary>
     public FrontendException(string message)
@@ -94,6 +94,22 @@ public sealed class FrontendException : Exception
 
     /// <summary>Makes one with its cause.</summary>
     public FrontendException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+}
+
+/// <summary>An option of a frontend has a value that is not possible; the message says which are.</summary>
+public sealed class FrontendOptionException : FrontendException
+{
+    /// <summary>Makes one.</summary>
+    public FrontendOptionException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Makes one with its cause.</summary>
+    public FrontendOptionException(string message, Exception inner)
         : base(message, inner)
     {
     }

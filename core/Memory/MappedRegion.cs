@@ -33,6 +33,8 @@ public enum MapAccess : byte
 public sealed unsafe class MappedRegion : IDisposable
 {
     private const nuint PageBytes = 4096;
+    private const long HUGETLBFS_MAGIC = 0x958458f6;
+    private const long FUSE_SUPER_MAGIC = 0x65735546;
     private const long HugePageMinimumBytes = 64 << 10;
 
     private readonly void* _mapping;
@@ -85,7 +87,7 @@ public sealed unsafe class MappedRegion : IDisposable
     /// Whether the file's length is checked; false only for a kernel object that has no length (the IOTLB descriptors of VDUSE).
     /// </param>
     /// <param name="onLost">Told once, on a thread of its own, when a part of the memory was found to be gone (<see cref="HasLost"/>).</param>
-    /// <exception cref="IOException">The file is too short, or cannot be mapped.</exception>
+    /// <exception cref="IOException">The file is too short, lies on FUSE, or cannot be mapped.</exception>
     public static MappedRegion Map(
         SafeFileHandle file, ulong offsetBytes, ulong sizeBytes, MapAccess access = MapAccess.ReadWrite, bool checkLength = true, Action? onLost = null)
     {
@@ -165,8 +167,14 @@ public sealed unsafe class MappedRegion : IDisposable
                 $"The memory's file has {stat.st_size} bytes, too few for a region of {sizeBytes} bytes at offset {offsetBytes}.");
         }
 
+        if (checkLength && FileSystemOf(fd) == FUSE_SUPER_MAGIC)
+        {
+            throw new IOException("The memory's file lies on a file system in user space (FUSE), which may keep every access waiting for ever: use a memfd, hugetlbfs or a local file.");
+        }
+
         // hugetlbfs states its page size as the block size; offset and length of a mapping are multiples of it.
-        nuint page = checkLength && stat.st_blksize >= HugePageMinimumBytes && IsPowerOfTwo(stat.st_blksize) && IsHugeTlb(fd)
+        nuint page = checkLength && stat.st_blksize >= HugePageMinimumBytes && IsPowerOfTwo(stat.st_blksize)
+            && FileSystemOf(fd) == HUGETLBFS_MAGIC // a large block size alone says little: some file systems prefer large I/O
             ? (nuint)stat.st_blksize : PageBytes;
         nuint skip = (nuint)offsetBytes & (page - 1);
         nuint bytes = RoundUp((nuint)sizeBytes + skip, page);
@@ -201,12 +209,11 @@ public sealed unsafe class MappedRegion : IDisposable
         return seals >= 0 && (seals & Libc.F_SEAL_SHRINK) != 0;
     }
 
-    /// <summary>Whether the file is on hugetlbfs: a large block size alone says little (some file systems prefer large I/O).</summary>
-    private static bool IsHugeTlb(int fd)
+    /// <summary>The magic number of the file system that a file is on (linux/magic.h); 0 where it cannot be told.</summary>
+    private static long FileSystemOf(int fd)
     {
-        const long HUGETLBFS_MAGIC = 0x958458f6;
         Libc.statfs info;
-        return Libc.fstatfs(fd, &info) == 0 && info.f_type == HUGETLBFS_MAGIC;
+        return Libc.fstatfs(fd, &info) == 0 ? info.f_type : 0;
     }
 
     private static bool IsPowerOfTwo(long value) => (value & (value - 1)) == 0;

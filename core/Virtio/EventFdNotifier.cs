@@ -38,13 +38,8 @@ public sealed unsafe class EventFdNotifier : IVirtqueueNotifier, IDisposable
     public EventFdNotifier(SafeFileHandle eventFd, Action? onStuck = null)
     {
         ArgumentNullException.ThrowIfNull(eventFd);
+        EventFd.Require(eventFd);
         _fd = (int)eventFd.DangerousGetHandle();
-        string? kind = new FileInfo($"/proc/self/fd/{_fd}").LinkTarget;
-        if (kind is null || !kind.Contains("[eventfd", StringComparison.Ordinal))
-        {
-            throw new IOException($"A descriptor for notifications must be an eventfd; this one is {kind ?? "closed"}.");
-        }
-
         _eventFd = eventFd;
         _onStuck = onStuck;
         _mayBlock = (Libc.fcntl(_fd, Libc.F_GETFL, 0) & Libc.O_NONBLOCK) == 0;

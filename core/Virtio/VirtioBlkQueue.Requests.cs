@@ -27,12 +27,18 @@ public sealed unsafe partial class VirtioBlkQueue
     private ulong _lossesSeen;
     private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors, _notifications, _recovered;
 
-    private bool IsDrained => _inFlight == 0 && _ring.Pushed == 0;
+    private bool IsDrained => _inFlight == 0 && _ring.Pushed == 0 && !MustFinishRecovered;
+
+    /// <summary>
+    /// Whether requests that a predecessor had taken are still to be done before the queue counts as drained: its position in the ring is behind
+    /// them already. A queue that was paused before keeps them for its successor.
+    /// </summary>
+    private bool MustFinishRecovered => _finishesRecovered && _fault is null && _ring.RecoveredLeft > 0;
 
     /// <inheritdoc/>
     public int Poll()
     {
-        int taken = _fetching ? Fetch() : 0;
+        int taken = _fetching || MustFinishRecovered ? Fetch() : 0;
         if (_setup.PinMemory && !ReferenceEquals(_pinned, _ring.Memory))
         {
             // A resolver found more memory.
@@ -60,7 +66,7 @@ public sealed unsafe partial class VirtioBlkQueue
             return false;
         }
 
-        if (!_fetching || _freeCount == 0)
+        if (_freeCount == 0 || (!_fetching && !MustFinishRecovered))
         {
             // Nothing to take, or nowhere to put it: what wakes the reactor is a completion or a call from a control thread.
             return true;
@@ -105,7 +111,7 @@ public sealed unsafe partial class VirtioBlkQueue
         Virtqueue ring = _ring;
         int count = 0;
         ulong bytes = 0;
-        while (count < _batchSize && _freeCount != 0 && bytes < TurnBytes)
+        while (count < _batchSize && _freeCount != 0 && bytes < TurnBytes && (_fetching || MustFinishRecovered))
         {
             if (!ring.TryPop())
             {

@@ -46,6 +46,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private TaskCompletionSource? _drained;
     private uint _base;
     private bool _fetching;
+    private bool _finishesRecovered;
+    private int _undoneRecovered;
     private bool _stopped;
 
     /// <summary>Starts a queue.</summary>
@@ -73,14 +75,21 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     /// </summary>
     public uint Base => Volatile.Read(ref _base);
 
+    /// <summary>Recovered requests that were not done: the inflight log must be kept for a successor. Meaningful like <see cref="Base"/>.</summary>
+    public int UndoneRecovered => Volatile.Read(ref _undoneRecovered);
+
     /// <summary>Whether a queue of this size and kind is possible.</summary>
     public static bool IsValidSize(int size, bool packed) => size is >= 1 and <= 32768 && (packed || (size & (size - 1)) == 0);
 
-    /// <summary>Stops taking requests and returns when none is in flight and all answers are published.</summary>
+    /// <summary>
+    /// Stops taking requests and returns when none is in flight and all answers are published. Requests that a predecessor left in the inflight
+    /// log are in flight, too, unless the queue was paused before it came to them (<see cref="UndoneRecovered"/>).
+    /// </summary>
     public async Task PauseAsync()
     {
         await OnReactor(() =>
         {
+            _finishesRecovered |= _fetching;
             _fetching = false;
             return WhenDrained();
         }).ConfigureAwait(false);
@@ -91,6 +100,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     public Task ResumeAsync() => OnReactor(() =>
     {
         _fetching = !_stopped && _fault is null;
+        _finishesRecovered = false;
         return Task.CompletedTask;
     });
 
@@ -266,6 +276,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         if (!_stopped)
         {
             Volatile.Write(ref _base, _ring.Base);
+            Volatile.Write(ref _undoneRecovered, _fault is null ? _ring.RecoveredLeft : 0);
         }
     }
 

@@ -29,6 +29,7 @@ internal sealed class NbdExport : IExport
     private readonly UnixListener _listener;
     private readonly CancellationTokenSource _stop = new();
     private readonly ConcurrentDictionary<int, Session> _sessions = new();
+    private readonly ConcurrentDictionary<int, Task> _clients = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _pauseLock = new();
     private readonly Task _accepting;
@@ -144,13 +145,13 @@ internal sealed class NbdExport : IExport
         _listener.Wake();
         await _accepting.ConfigureAwait(false);
         _listener.Dispose();
-        Task[] ends = [.. _sessions.Values.Select(s => s.Ended)];
         foreach (Session session in _sessions.Values)
         {
             await session.Reactor.InvokeAsync(session.Connection.Close).ConfigureAwait(false);
         }
 
-        await Task.WhenAll(ends).WaitAsync(cancellation).ConfigureAwait(false);
+        // Those, too, that are between the handshake and their session: they see the stop, and end.
+        await Task.WhenAll(_clients.Values).WaitAsync(cancellation).ConfigureAwait(false);
         _completion.TrySetResult();
     }
 
@@ -169,7 +170,10 @@ internal sealed class NbdExport : IExport
             int fd = _listener.Accept();
             if (fd >= 0)
             {
-                _ = ServeAsync(new Socket(new SafeSocketHandle(fd, ownsHandle: true)), ++_lastSession);
+                int number = ++_lastSession;
+                Task serving = ServeAsync(new Socket(new SafeSocketHandle(fd, ownsHandle: true)), number);
+                _clients[number] = serving;
+                _ = serving.ContinueWith(_ => _clients.TryRemove(number, out Task? ended), TaskScheduler.Default);
             }
             else if (fd == -Errno.ECANCELED)
             {
@@ -200,6 +204,12 @@ internal sealed class NbdExport : IExport
             {
                 _log.LogWarning("NBD client {Number} on {Path} is dropped: {Reason}", number, Endpoint.Path, e.Message);
             }
+#pragma warning disable CA1031 // What fails for one client must be said, and must not keep the export from stopping.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                _log.LogError(e, "NBD client {Number} on {Path} is dropped", number, Endpoint.Path);
+            }
         }
     }
 
@@ -218,8 +228,12 @@ internal sealed class NbdExport : IExport
         {
             var counters = new NbdCounters();
             int fd = (int)client.SafeHandle.DangerousGetHandle();
-            NbdConnection connection = await reactor.InvokeAsync(
-                () => new NbdConnection(reactor, _spec.Device, fd, options, ReadOnly, counters)).ConfigureAwait(false);
+            NbdConnection connection = await reactor.InvokeAsync(() =>
+            {
+                // Once the export stops, nobody may open the device any more.
+                _stop.Token.ThrowIfCancellationRequested();
+                return new NbdConnection(reactor, _spec.Device, fd, options, ReadOnly, counters);
+            }).ConfigureAwait(false);
             var session = new Session(reactor, connection, counters);
             Register(number, session);
             _log.LogInformation("NBD client {Number} on {Path}: {Options}, on {Reactor}", number, Endpoint.Path, options, reactor.Name);
@@ -262,7 +276,6 @@ internal sealed class NbdExport : IExport
             _sessions.TryRemove(number, out _);
         }
 
-        session.MarkEnded();
     }
 
     private NbdExportInfo Describe()
@@ -288,17 +301,10 @@ internal sealed class NbdExport : IExport
     /// <summary>A client in its transmission phase.</summary>
     private sealed class Session(Reactor reactor, NbdConnection connection, NbdCounters counters)
     {
-        private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
         public Reactor Reactor { get; } = reactor;
 
         public NbdConnection Connection { get; } = connection;
 
         public NbdCounters Counters { get; } = counters;
-
-        /// <summary>Completes when everything of it is freed.</summary>
-        public Task Ended => _ended.Task;
-
-        public void MarkEnded() => _ended.TrySetResult();
     }
 }

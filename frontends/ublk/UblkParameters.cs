@@ -28,7 +28,7 @@ internal static class UblkParameters
         int page = Environment.SystemPageSize;
         if (wanted is int asked && (asked < MinMaxIoBytes || asked > MaxIoBytesAllowed || asked % page != 0))
         {
-            throw new FrontendException($"The largest request must be {MinMaxIoBytes >> 10} KiB to {MaxIoBytesAllowed >> 20} MiB and whole pages, not {asked} bytes.");
+            throw new FrontendOptionException($"The largest request must be {MinMaxIoBytes >> 10} KiB to {MaxIoBytesAllowed >> 20} MiB and whole pages, not {asked} bytes.");
         }
 
         if (limits.MaxTransferBytes < page)

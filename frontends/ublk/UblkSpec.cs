@@ -36,12 +36,12 @@ internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, 
         int depth = spec.QueueSize ?? DefaultDepth;
         if (queues is < 1 or > MaxQueues)
         {
-            throw new FrontendException($"A ublk device has 1 to {MaxQueues} queues, not {queues}.");
+            throw new FrontendOptionException($"A ublk device has 1 to {MaxQueues} queues, not {queues}.");
         }
 
         if (depth is < 1 or > UblkAbi.UBLK_MAX_QUEUE_DEPTH)
         {
-            throw new FrontendException($"A ublk queue has 1 to {UblkAbi.UBLK_MAX_QUEUE_DEPTH} entries, not {depth}.");
+            throw new FrontendOptionException($"A ublk queue has 1 to {UblkAbi.UBLK_MAX_QUEUE_DEPTH} entries, not {depth}.");
         }
 
         return new UblkSpec(
@@ -57,7 +57,7 @@ internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, 
     private static uint ParseNumber(string text) =>
         uint.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out uint number) && number < 1u << 20
             ? number
-            : throw new FrontendException($"'{text}' is no device number: use 0 to {(1 << 20) - 1}.");
+            : throw new FrontendOptionException($"'{text}' is no device number: use 0 to {(1 << 20) - 1}.");
 
     private static int ParseSize(string text)
     {
@@ -72,6 +72,6 @@ internal sealed record UblkSpec(string CopyMode, bool Unprivileged, int Queues, 
             }
         }
 
-        throw new FrontendException($"'{text}' is no request size: write it like 512KiB or 1MiB, at most 32MiB.");
+        throw new FrontendOptionException($"'{text}' is no request size: write it like 512KiB or 1MiB, at most 32MiB.");
     }
 }

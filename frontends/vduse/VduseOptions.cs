@@ -26,20 +26,20 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
         string name = spec.Options.GetValueOrDefault("vduse-name", spec.VolumeName);
         if (name.Length is 0 or > MaxNameLength || name is "control" or "." or ".." || !name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.'))
         {
-            throw new FrontendException(
+            throw new FrontendOptionException(
                 $"'{name}' is no name for a VDUSE device: use 1 to {MaxNameLength} letters, digits, '-', '_' or '.' (--vduse-name).");
         }
 
         int queues = spec.Queues ?? Math.Clamp(reactors, 1, 16);
         if (queues is < 1 or > MaxQueues)
         {
-            throw new FrontendException($"{queues} queues are not possible: use 1 to {MaxQueues}.");
+            throw new FrontendOptionException($"{queues} queues are not possible: use 1 to {MaxQueues}.");
         }
 
         int size = spec.QueueSize ?? DefaultQueueSize;
         if (size is < 2 or > MaxQueueSize || (size & (size - 1)) != 0)
         {
-            throw new FrontendException($"A queue size of {size} is not possible: use a power of two from 2 to {MaxQueueSize}.");
+            throw new FrontendOptionException($"A queue size of {size} is not possible: use a power of two from 2 to {MaxQueueSize}.");
         }
 
         return new VduseOptions(name, ParseAttachment(spec.Options.GetValueOrDefault("attach", "none")), queues, size, IsOn(spec, "packed"), IsOn(spec, "pin-memory"));
@@ -49,7 +49,7 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
     {
         "on" => true,
         "off" => false,
-        string other => throw new FrontendException($"--{option} {other} is not possible: use on or off."),
+        string other => throw new FrontendOptionException($"--{option} {other} is not possible: use on or off."),
     };
 
     private static VdpaAttachment ParseAttachment(string text) => text switch
@@ -57,6 +57,6 @@ internal sealed record VduseOptions(string Name, VdpaAttachment Attachment, int 
         "none" => VdpaAttachment.None,
         "virtio" => VdpaAttachment.Virtio,
         "vhost" => VdpaAttachment.Vhost,
-        _ => throw new FrontendException($"--attach {text} is not possible: use virtio, vhost or none."),
+        _ => throw new FrontendOptionException($"--attach {text} is not possible: use virtio, vhost or none."),
     };
 }

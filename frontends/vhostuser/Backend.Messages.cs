@@ -19,6 +19,9 @@ internal sealed partial class Backend
         | VhostUserProtocolFeatures.BACKEND_REQ | VhostUserProtocolFeatures.CONFIG | VhostUserProtocolFeatures.INFLIGHT_SHMFD
         | VhostUserProtocolFeatures.RESET_DEVICE | VhostUserProtocolFeatures.CONFIGURE_MEM_SLOTS | VhostUserProtocolFeatures.STATUS;
 
+    /// <summary>How long a front-end may leave a reply unread: others (a resize, a stop) wait for the message to be handled.</summary>
+    private const int ReplyTimeoutMs = 5000;
+
     /// <summary>DEVICE_NEEDS_RESET of the device status (VIRTIO 1.3, section 2.1).</summary>
     private const ulong DeviceNeedsReset = 64;
 
@@ -330,7 +333,7 @@ internal sealed partial class Backend
                 _inflight = buffer;
                 description.mmap_size = bytes;
                 description.mmap_offset = 0;
-                CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, description, [(int)file.DangerousGetHandle()]));
+                Reply(channel, description, [(int)file.DangerousGetHandle()]);
             }
         }
         catch (RefusedException e)
@@ -338,7 +341,7 @@ internal sealed partial class Backend
             // A reply without a buffer says no.
             _context.Log.LogWarning("{Session}: GET_INFLIGHT_FD refused: {Reason}", _name, e.Message);
             description.mmap_size = 0;
-            CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, description));
+            Reply(channel, description);
         }
     }
 
@@ -429,11 +432,11 @@ internal sealed partial class Backend
 
     private static void ReplyNumber(VhostUserChannel channel, ulong value) => Reply(channel, value);
 
-    private static void Reply<T>(VhostUserChannel channel, in T value)
-        where T : unmanaged => CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, value));
+    private static void Reply<T>(VhostUserChannel channel, in T value, ReadOnlySpan<int> fds = default)
+        where T : unmanaged => CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, value, fds, ReplyTimeoutMs));
 
     private static void Send(VhostUserChannel channel, ReadOnlySpan<byte> payload) =>
-        CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, payload));
+        CheckSent(channel.Send(channel.Header.request, VhostUserAbi.REPLY, payload, timeoutMs: ReplyTimeoutMs));
 
     private static void CheckSent(SocketResult result)
     {

@@ -192,6 +192,7 @@ internal sealed partial class Backend : IDisposable
     private async Task StopLiveAsync(BackendQueue queue, VirtioBlkQueue live)
     {
         queue.Base = await live.StopAsync().ConfigureAwait(false);
+        queue.HasUndone = live.UndoneRecovered > 0;
         live.Broken -= OnBroken;
         _context.Totals.Ended(live);
         queue.Live = null;
@@ -199,12 +200,18 @@ internal sealed partial class Backend : IDisposable
 
     /// <summary>
     /// Stops a ring for good (GET_VRING_BASE, reset). Nothing is in flight then, so its inflight region is made as new: the driver may set up
-    /// another ring in its place, to which the old record would not belong.
+    /// another ring in its place, to which the old record would not belong. Only what a drained export did not come to do stays recorded, for the
+    /// session in which the front-end hands the region over again.
     /// </summary>
     private void StopAndForget(BackendQueue queue)
     {
         Stop(queue);
-        queue.Inflight?.Clear();
+        if (!queue.HasUndone)
+        {
+            queue.Inflight?.Clear();
+        }
+
+        queue.HasUndone = false;
         queue.UseInflight(null);
         queue.DropKick();
     }

@@ -4,6 +4,7 @@
 // message starts a queue by itself: after each message the session asks whether the queue should run, and starts or stops it.
 
 using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Virtio;
@@ -49,6 +50,9 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     /// <summary>The reactor it was given; kept until the session ends.</summary>
     public Reactor? Reactor { get; set; }
 
+    /// <summary>Whether it was stopped with requests of a predecessor left to do.</summary>
+    public bool HasUndone { get; set; }
+
     /// <summary>The running queue.</summary>
     public VirtioBlkQueue? Live { get; set; }
 
@@ -65,6 +69,11 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     /// <summary>Takes a new kick descriptor over (or none).</summary>
     public void SetKick(SafeFileHandle? kick)
     {
+        if (kick is not null)
+        {
+            Check(kick, "kick");
+        }
+
         SafeFileHandle? old = Kick;
         Kick = kick;
         HasKick = true;
@@ -122,9 +131,16 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
             return null;
         }
 
+        Check(descriptor, kind);
+        return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+    }
+
+    /// <summary>Closes a descriptor that is no eventfd, and refuses it.</summary>
+    private void Check(SafeFileHandle descriptor, string kind)
+    {
         try
         {
-            return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+            EventFd.Require(descriptor);
         }
         catch (IOException e)
         {

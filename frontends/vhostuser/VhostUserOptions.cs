@@ -90,7 +90,7 @@ internal sealed record VhostUserOptions
         }
         catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
         {
-            throw new FrontendException($"--socket-mode {text} is no mode: use an octal number such as 0660.", e);
+            throw new FrontendOptionException($"--socket-mode {text} is no mode: use an octal number such as 0660.", e);
         }
     }
 
@@ -118,7 +118,7 @@ internal sealed record VhostUserOptions
     {
         if (!condition)
         {
-            throw new FrontendException(message);
+            throw new FrontendOptionException(message);
         }
     }
 }

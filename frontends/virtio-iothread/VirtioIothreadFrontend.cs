@@ -71,13 +71,13 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
         int iothreads = ReadNumber(spec, "iothreads", Math.Clamp(vcpus / 2, 1, Math.Min(queues, Environment.ProcessorCount)), 1, 256);
         if (iothreads > queues)
         {
-            throw new FrontendException($"{iothreads} iothreads for {queues} queues: some would have nothing to do. Use at most {queues}, or more --vcpus or --queues.");
+            throw new FrontendOptionException($"{iothreads} iothreads for {queues} queues: some would have nothing to do. Use at most {queues}, or more --vcpus or --queues.");
         }
 
         int size = spec.QueueSize ?? 256;
         if (!int.IsPow2(size) || size is < 4 or > 1024)
         {
-            throw new FrontendException($"Queue size {size}: QEMU wants a power of two from 4 to 1024.");
+            throw new FrontendOptionException($"Queue size {size}: QEMU wants a power of two from 4 to 1024.");
         }
 
         IReadOnlyList<int> cpus = [];
@@ -89,7 +89,7 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
             }
             catch (FormatException e)
             {
-                throw new FrontendException(e.Message, e);
+                throw new FrontendOptionException(e.Message, e);
             }
         }
 
@@ -105,7 +105,7 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
 
         return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value >= least && value <= most
             ? value
-            : throw new FrontendException($"--{option} {text}: it wants a number from {least} to {most}.");
+            : throw new FrontendOptionException($"--{option} {text}: it wants a number from {least} to {most}.");
     }
 
     private static void CheckQemu(ExportSpec spec, IothreadPlan plan, List<string> notes)
@@ -133,7 +133,7 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
         string wanted = spec.Options.GetValueOrDefault("carrier", "auto");
         if (wanted != "auto")
         {
-            return catalog.Find(wanted) ?? throw new FrontendException($"There is no carrier '{wanted}': use {string.Join(" or ", CarriersByPreference)}.");
+            return catalog.Find(wanted) ?? throw new FrontendOptionException($"There is no carrier '{wanted}': use {string.Join(" or ", CarriersByPreference)}.");
         }
 
         foreach (string name in CarriersByPreference)

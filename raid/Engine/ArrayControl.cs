@@ -6,7 +6,8 @@
 //   an array is called clean only when every queue has been closed while idle and every member has been flushed (TryMarkCleanAsync).
 //
 // Each update raises the event count by one and goes to every member that is not failed. A member that does not take it is failed by
-// the next update, until all that are left have the same.
+// the next update, until all that are left have the same. So a member that is not recorded as failed is one event behind at most: a start first
+// brings it up, and an array that lost too many members writes no superblocks at all.
 
 using System.Collections.Immutable;
 using Polyblk.Core.Block;
@@ -20,6 +21,7 @@ namespace Polyblk.Raid.Engine;
 internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 {
     private const int TickMs = 200;
+    private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
 
     private readonly RaidArray _array;
     private readonly ArrayRunOptions _options;
@@ -40,6 +42,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private long _idleSinceMs;
     private long _checkpointMs;
     private long _flushedCheckpoint;
+    private long _unsynced;
+    private TimeSpan _retryAfter;
+    private long? _retryAtMs;
 
     public ArrayControl(RaidArray array, ArraySuperblock superblock, Reactor home, ArrayRunOptions options)
     {
@@ -67,6 +72,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         await _writer.OpenAsync().ConfigureAwait(false);
         try
         {
+            // First a member that missed the last update gets it, as it is: a start that fails, however often, must leave no member further behind.
+            Refuse(await _writer.WriteAsync(_current, _array.State.FailedMask).ConfigureAwait(false));
             await UpdateAsync(_current).ConfigureAwait(false);
             if (_array.State.IsBroken)
             {
@@ -225,6 +232,11 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             }
         }
 
+        if (Volatile.Read(ref _unsynced) is long unsynced and > 0)
+        {
+            yield return $"The resync could not read {unsynced} ranges from enough members; it tries them again. Check the drives and their cables.";
+        }
+
         if (_writeHoleWarning)
         {
             yield return "A member was lost while parity was not known to be right: what was being written when the array was last cut off may be "
@@ -250,8 +262,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 #pragma warning restore CA1031
             {
                 _array.State.Break();
+                await ForEachQueueAsync(queue =>
+                {
+                    queue.OpenWrites();
+                    queue.ReleaseHeld();
+                }).ConfigureAwait(false);
                 Report(ArrayEventLevel.Error, $"its control task failed, writes are refused from now on: {e}");
-                await ReleaseAllAsync().ConfigureAwait(false);
             }
             finally
             {
@@ -265,7 +281,6 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         if (_array.State.MetadataPending)
         {
             await UpdateAsync(_current).ConfigureAwait(false);
-            await ReleaseAllAsync().ConfigureAwait(false);
         }
 
         ReportFailures();
@@ -278,6 +293,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         {
             await FinishResyncAsync(unsynced).ConfigureAwait(false);
         }
+
+        await RetryResyncAsync().ConfigureAwait(false);
 
         await TryMarkCleanAsync().ConfigureAwait(false);
         await CheckpointAsync().ConfigureAwait(false);
@@ -321,7 +338,6 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         await FinishAsync().ConfigureAwait(false);
-        await ReleaseAllAsync().ConfigureAwait(false);
     }
 
     /// <summary>No write is in flight and none can start: flushes the members and marks them clean.</summary>
@@ -338,26 +354,51 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private async Task FinishResyncAsync(long unsynced)
     {
-        if (unsynced == 0)
+        if (unsynced > 0)
         {
-            Report(ArrayEventLevel.Information, "the resync is complete");
-        }
-        else
-        {
-            Report(ArrayEventLevel.Error, $"the resync is complete, but {unsynced} ranges could not be read from any member");
+            await PostponeResyncAsync(unsynced).ConfigureAwait(false);
+            return;
         }
 
+        Report(ArrayEventLevel.Information, "the resync is complete");
+        _unsynced = 0;
         await FlushMembersAsync().ConfigureAwait(false);
         _array.State.SyncedUnits = long.MaxValue;
         await UpdateAsync(_current).ConfigureAwait(false);
-        await ReleaseAllAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Ranges could not be read from enough members. The array is not called in sync: where it is not, writes go on making their parity from data,
+    /// and the ranges are tried again, less and less often.
+    /// </summary>
+    private async Task PostponeResyncAsync(long unsynced)
+    {
+        if (unsynced != _unsynced)
+        {
+            Report(ArrayEventLevel.Error, $"{unsynced} ranges could not be read from enough members to make them agree; they are tried again");
+        }
+
+        _retryAfter = _unsynced == 0 ? _options.ResyncRetryAfter : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2 : s_longestRetry;
+        _unsynced = unsynced;
+        _retryAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
+        await FlushMembersAsync().ConfigureAwait(false);
+        await UpdateAsync(_current).ConfigureAwait(false);
+    }
+
+    private async Task RetryResyncAsync()
+    {
+        if (_retryAtMs is long due && Environment.TickCount64 >= due && !_array.State.IsBroken)
+        {
+            _retryAtMs = null;
+            await _resync.StartAsync(Kick).ConfigureAwait(false);
+        }
     }
 
     /// <summary>While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash.</summary>
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        if (_dirty || _array.State.SyncedUnits == long.MaxValue || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        if (_dirty || _array.State.SyncedUnits == long.MaxValue || _retryAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
@@ -365,7 +406,6 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         _checkpointMs = now;
         await FlushMembersAsync().ConfigureAwait(false);
         await UpdateAsync(_current).ConfigureAwait(false);
-        await ReleaseAllAsync().ConfigureAwait(false);
     }
 
     /// <summary>Flushes the members: what the resync had done before is then durable and may be called so.</summary>
@@ -376,27 +416,46 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         _flushedCheckpoint = checkpoint;
     }
 
-    /// <summary>Writes superblocks until every member that is left has the same.</summary>
+    /// <summary>
+    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that. A broken array's are left as they
+    /// are: the drives that do not answer may be sound, and must not fall behind those that do.
+    /// </summary>
     private async Task UpdateAsync(ArraySuperblock like)
     {
-        ulong failed;
-        do
+        ulong failed = _array.State.FailedMask;
+        while (!_array.State.IsBroken)
         {
-            failed = _array.State.FailedMask;
             ArraySuperblock next = Describe(like with { EventCount = _current.EventCount + 1 }, failed);
             ulong refused = await _writer.WriteAsync(next, failed).ConfigureAwait(false);
             Volatile.Write(ref _current, next);
-            for (int role = 0; role < _array.Members.Length; role++)
+            Refuse(refused);
+            ulong known = failed;
+            failed = _array.State.FailedMask;
+            if (failed == known)
             {
-                if (((refused >> role) & 1) != 0)
-                {
-                    _array.Members[role].CountWriteError();
-                    _array.State.TryFail(role);
-                }
+                break;
             }
         }
-        while (_array.State.FailedMask != failed && !_array.State.IsBroken);
-        _array.State.PersistedMask = _array.State.IsBroken ? _array.State.FailedMask : failed;
+
+        ulong persisted = _array.State.IsBroken ? _array.State.FailedMask : failed;
+        if (_array.State.PersistedMask != persisted)
+        {
+            _array.State.PersistedMask = persisted;
+            await ForEachQueueAsync(queue => queue.ReleaseHeld()).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Gives up the members that did not take a superblock.</summary>
+    private void Refuse(ulong refused)
+    {
+        for (int role = 0; role < _array.Members.Length; role++)
+        {
+            if (((refused >> role) & 1) != 0)
+            {
+                _array.Members[role].CountWriteError();
+                _array.State.TryFail(role);
+            }
+        }
     }
 
     private ArraySuperblock Describe(ArraySuperblock like, ulong failed)
@@ -435,6 +494,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             ulong bit = 1UL << member.Role;
             if ((failed & bit & ~_reportedFailures) != 0)
             {
+                _reportedFailures |= bit;
                 bool exposed = _array.Geometry.HasParity && _array.State.SyncedUnits != long.MaxValue;
                 _writeHoleWarning |= exposed;
                 Report(
@@ -444,7 +504,6 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             }
         }
 
-        _reportedFailures |= failed;
         if (_array.State.IsBroken && !_brokenReported)
         {
             _brokenReported = true;
@@ -453,8 +512,6 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     private void Report(ArrayEventLevel level, string what) => _options.OnEvent?.Invoke(new ArrayEvent(level, $"Array {_array.Name}: {what}."));
-
-    private Task ReleaseAllAsync() => ForEachQueueAsync(queue => queue.ReleaseHeld());
 
     private async Task ForEachQueueAsync(Action<RaidQueue> action)
     {

@@ -60,9 +60,10 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>Takes an operation for a request, or returns null when all are in use.</summary>
     protected TransferOp? RentOperation(BlockRequest request)
     {
-        TransferOp? operation = _freeOperations;
+        TransferOp? operation = _freeOperationCount > (IsOfChild(request) ? 0 : ReservedOperations) ? _freeOperations : null;
         if (operation is not null)
         {
+            _freeOperationCount--;
             _freeOperations = operation.NextOp;
             operation.NextOp = null;
             operation.Parent = request;
@@ -235,5 +236,6 @@ internal abstract unsafe partial class RaidQueue
         operation.Parent = null!;
         operation.NextOp = _freeOperations;
         _freeOperations = operation;
+        _freeOperationCount++;
     }
 }

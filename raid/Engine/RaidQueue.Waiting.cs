@@ -1,5 +1,9 @@
 // What waits: operations for children, requests for operations or for the superblocks to say dirty, and finished writes for the superblocks
-// to know of every failure. The pump serves the first two lists; the control task opens the gates.
+// to know of every failure. The pump serves the first two kinds; the control task opens the gates.
+//
+// A child that came back with an error may need an operation of its own (ParityQueue), while its parent holds one and other parents hold all
+// the children. So such children, and their operations, have lists of their own that go first, and a few operations that only they may take;
+// what they need besides (rows) is never held by somebody who waits for them.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -9,7 +13,10 @@ namespace Polyblk.Raid.Engine;
 internal abstract unsafe partial class RaidQueue
 {
     /// <summary>Whether anything waits for room, so that new requests must line up.</summary>
-    protected bool HasBacklog => !_waiting.IsEmpty || _stalledFirst is not null;
+    protected bool HasBacklog => !_waiting.IsEmpty || !_stalled.IsEmpty || HasReturnedWork;
+
+    /// <summary>Whether children that came back wait for an operation of their own, or such operations for room.</summary>
+    private bool HasReturnedWork => !_returned.IsEmpty || !_stalledReturned.IsEmpty;
 
     /// <summary>The control task: the superblocks say dirty, writes may start.</summary>
     internal void OpenWrites()
@@ -33,6 +40,12 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>The control task: the superblocks changed; acknowledge what was held back.</summary>
     internal void ReleaseHeld()
     {
+        if (State.MetadataPending && !State.IsBroken)
+        {
+            // Another member has failed since, and the superblocks do not know: the update for it releases.
+            return;
+        }
+
         // What is held back meanwhile waits for the next time.
         RequestList held = _held;
         _held = default;
@@ -76,19 +89,31 @@ internal abstract unsafe partial class RaidQueue
         request.Complete(status == 0 && State.IsBroken ? -Errno.EIO : status);
     }
 
+    /// <summary>
+    /// A child of this queue came back and needs an operation of its own. It goes before everything else that waits, for what waits may wait for
+    /// what it holds; operations are kept for it.
+    /// </summary>
+    protected void ContinueWithOperation(BlockRequest child)
+    {
+        if (!_returned.IsEmpty || !StartChild(child))
+        {
+            _returned.Append(child);
+            SchedulePump();
+        }
+    }
+
+    private bool IsOfChild(BlockRequest request) => ReferenceEquals(request.Completion, this);
+
     private void Stall(TransferOp operation)
     {
-        operation.NextOp = null;
-        if (_stalledFirst is null)
+        if (IsOfChild(operation.Parent))
         {
-            _stalledFirst = operation;
+            _stalledReturned.Append(operation);
         }
         else
         {
-            _stalledLast!.NextOp = operation;
+            _stalled.Append(operation);
         }
-
-        _stalledLast = operation;
     }
 
     private void Pump()
@@ -96,32 +121,57 @@ internal abstract unsafe partial class RaidQueue
         _pumpScheduled = false;
         for (int i = 0; i < PumpBatch; i++)
         {
-            if (_stalledFirst is { } operation)
-            {
-                if (!HasRoom)
-                {
-                    return;
-                }
-
-                _stalledFirst = operation.NextOp;
-                operation.NextOp = null;
-                Continue(operation);
-            }
-            else if (_waiting.TakeFirst() is { } request)
-            {
-                if (!Start(request))
-                {
-                    _waiting.PutBack(request);
-                    return;
-                }
-            }
-            else
+            if (!PumpOne())
             {
                 return;
             }
         }
 
         SchedulePump();
+    }
+
+    /// <summary>Goes on with the first that has room, in the order of who waits for whom. Returns false when there is none.</summary>
+    private bool PumpOne()
+    {
+        if (!_stalledReturned.IsEmpty && HasRoomForReturned)
+        {
+            Continue(_stalledReturned.TakeFirst());
+            return true;
+        }
+
+        if (_stalledReturned.IsEmpty && _returned.TakeFirst() is { } child)
+        {
+            if (StartChild(child))
+            {
+                return true;
+            }
+
+            _returned.PutBack(child);
+        }
+
+        if (!_stalled.IsEmpty)
+        {
+            if (!HasRoom)
+            {
+                return false;
+            }
+
+            Continue(_stalled.TakeFirst());
+            return true;
+        }
+
+        if (_waiting.TakeFirst() is not { } request)
+        {
+            return false;
+        }
+
+        if (!Start(request))
+        {
+            _waiting.PutBack(request);
+            return false;
+        }
+
+        return true;
     }
 
     private sealed class PumpWork(RaidQueue queue) : ReactorWork

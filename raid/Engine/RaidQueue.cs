@@ -21,7 +21,10 @@ namespace Polyblk.Raid.Engine;
 internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 {
     private const int ChildCount = 512;
-    private const int OperationCount = 256;
+
+    /// <summary>Operations that only children which came back may take.</summary>
+    private const int ReservedOperations = 16;
+    private const int OperationCount = 256 + ReservedOperations;
     private const int PumpBatch = 256;
 
     /// <summary>Ranges of mirrored writes that are locked at once; a longer request goes in segments.</summary>
@@ -31,8 +34,10 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly int _maxSegments;
     private TransferOp? _freeOperations;
-    private TransferOp? _stalledFirst, _stalledLast;
+    private int _freeOperationCount;
+    private OperationList _stalled, _stalledReturned;
     private RequestList _waiting;
+    private RequestList _returned;
     private RequestList _held;
     private bool _pumpScheduled;
     private bool _writesOpen;
@@ -235,6 +240,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>Whether a stalled operation has a chance now.</summary>
     protected virtual bool HasRoom => Children.Available >= Geometry.CopyCount;
 
+    /// <summary>Whether a stalled operation of a child that came back has a chance now.</summary>
+    protected virtual bool HasRoomForReturned => true;
+
     /// <summary>Whether the level does something of its own accord, which outlives the request that gave the reason (a repair).</summary>
     protected virtual bool HasOwnWork => false;
 
@@ -312,11 +320,6 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 
     private bool Start(BlockRequest request)
     {
-        if (ReferenceEquals(request.Completion, this))
-        {
-            return StartChild(request);
-        }
-
         if (request.Operation == BlockOperation.Read)
         {
             return StartRead(request);

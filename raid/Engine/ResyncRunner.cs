@@ -3,7 +3,9 @@
 // Theory of operation. It runs on the home reactor, over a queue of its own. A few rows are in flight at once; each locks its range, so
 // writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets
 // its turn in between. While consumers are busy only one row is in flight. A row may end before the one in front of it;
-// ArrayState.SyncedUnits only moves over rows that are all done.
+// ArrayState.SyncedUnits only moves over rows that are all done, and never over one that could not be made right (too many members did not
+// answer a read). Those are remembered, as many as there is room for: the next run does them alone, or walks on from the first where they
+// were more.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Levels;
@@ -30,6 +32,7 @@ internal interface IResyncQueue
 internal sealed class ResyncRunner : ReactorWork, IRowCompletion
 {
     private const int MaxDepth = 16;
+    private const int MaxRemembered = 1024;
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
@@ -40,11 +43,16 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     private readonly RateTimer _timer;
     private readonly long _total;
     private readonly double _bytesPerUnit;
+    private readonly long[] _failedUnits = new long[MaxRemembered];
+    private readonly long[] _todo = new long[MaxRemembered];
+    private int _todoCount, _todoNext;
+    private long _firstFailed = long.MaxValue;
+    private long _unitsStarted;
     private RaidQueue? _queue;
     private Action? _finished;
     private TaskCompletionSource? _stopped;
     private long _next;
-    private long _started, _startUnit;
+    private long _started;
     private long _activity;
     private long _failedRows;
     private int _inFlight;
@@ -70,7 +78,10 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     /// <summary>The speed of late in bytes a second of every member.</summary>
     public long BytesPerSecond => Volatile.Read(ref _bytesPerSecond);
 
-    /// <summary>Starts at <see cref="ArrayState.SyncedUnits"/>. <paramref name="finished"/> is called on the home reactor.</summary>
+    /// <summary>
+    /// Starts at <see cref="ArrayState.SyncedUnits"/>, or with the rows that the run before could not do. <paramref name="finished"/> is called on the
+    /// home reactor.
+    /// </summary>
     public Task StartAsync(Action finished) => _home.InvokeAsync(() =>
     {
         _finished = finished;
@@ -80,7 +91,14 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             _rows[i] = ((IResyncQueue)_queue).CreateRow();
         }
 
-        _next = _startUnit = _array.State.SyncedUnits;
+        _todoCount = (int)(_failedRows <= MaxRemembered ? _failedRows : 0);
+        _failedUnits.AsSpan(0, _todoCount).CopyTo(_todo);
+        Array.Sort(_todo, 0, _todoCount);
+        _todoNext = 0;
+        _next = _todoCount > 0 ? _todo[0] : _array.State.SyncedUnits;
+        _firstFailed = long.MaxValue;
+        _unitsStarted = 0;
+        Volatile.Write(ref _failedRows, 0);
         _started = Reactor.ReadClockNs();
         Volatile.Write(ref _state, 1);
         Schedule();
@@ -123,6 +141,13 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             return;
         }
 
+        if (_array.State.IsBroken)
+        {
+            // No row can be done any more; what was not reached is not in sync.
+            NoteFailed(_next);
+            _next = _total;
+        }
+
         int depth = Depth();
         for (int i = 0; i < _rows.Length && _inFlight < depth && !_stopping && _next < _total; i++)
         {
@@ -144,7 +169,11 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
         int index = Array.IndexOf(_rows, row);
         _busy[index] = false;
         _inFlight--;
-        _failedRows += status < 0 ? 1 : 0;
+        if (status < 0)
+        {
+            NoteFailed(_rowUnits[index]);
+        }
+
         Advance();
         long wait = ThrottleNs();
         if (wait > 0 && !_stopping)
@@ -165,13 +194,31 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
         long unit = _next;
 
         // Moved first: the row may be done inside the call.
-        _next += ((IResyncQueue)_queue!).UnitsAt(unit);
+        int units = ((IResyncQueue)_queue!).UnitsAt(unit);
+        _unitsStarted += units;
+        _next = _todoCount == 0 ? unit + units : ++_todoNext < _todoCount ? _todo[_todoNext] : _total;
         ((IResyncQueue)_queue).StartRow(_rows[index], unit, this);
+    }
+
+    private void NoteFailed(long unit)
+    {
+        if (unit >= _total)
+        {
+            return;
+        }
+
+        if (_failedRows < MaxRemembered)
+        {
+            _failedUnits[_failedRows] = unit;
+        }
+
+        Volatile.Write(ref _failedRows, _failedRows + 1);
+        _firstFailed = Math.Min(_firstFailed, unit);
     }
 
     private void Advance()
     {
-        long synced = _next;
+        long synced = Math.Min(_next, _firstFailed);
         for (int i = 0; i < _rows.Length; i++)
         {
             synced = _busy[i] ? Math.Min(synced, _rowUnits[i]) : synced;
@@ -181,7 +228,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
         long elapsed = Reactor.ReadClockNs() - _started;
         if (elapsed > 0)
         {
-            Volatile.Write(ref _bytesPerSecond, (long)((synced - _startUnit) * _bytesPerUnit / elapsed * 1e9));
+            Volatile.Write(ref _bytesPerSecond, (long)(_unitsStarted * _bytesPerUnit / elapsed * 1e9));
         }
     }
 
@@ -207,7 +254,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             return 0;
         }
 
-        double dueNs = (_next - _startUnit) * _bytesPerUnit / limit * 1e9;
+        double dueNs = _unitsStarted * _bytesPerUnit / limit * 1e9;
         return (long)dueNs - (Reactor.ReadClockNs() - _started);
     }
 

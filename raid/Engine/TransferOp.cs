@@ -54,3 +54,37 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <inheritdoc/>
     protected override void OnLocked() => queue.Continue(this);
 }
+
+/// <summary>A list of operations that wait, first come first served.</summary>
+internal struct OperationList
+{
+    private TransferOp? _first, _last;
+
+    /// <summary>Whether nothing waits.</summary>
+    public readonly bool IsEmpty => _first is null;
+
+    /// <summary>Puts an operation at the end.</summary>
+    public void Append(TransferOp operation)
+    {
+        operation.NextOp = null;
+        if (_first is null)
+        {
+            _first = operation;
+        }
+        else
+        {
+            _last!.NextOp = operation;
+        }
+
+        _last = operation;
+    }
+
+    /// <summary>Takes the first; there is one.</summary>
+    public TransferOp TakeFirst()
+    {
+        TransferOp operation = _first!;
+        _first = operation.NextOp;
+        operation.NextOp = null;
+        return operation;
+    }
+}

@@ -61,6 +61,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
 
     protected override bool HasRoom => base.HasRoom && _freeRows is not null;
 
+    protected override bool HasRoomForReturned => _freeRows is not null;
+
     protected override bool IsIdle => base.IsIdle && _freeCount == _allRows.Length;
 
     /// <inheritdoc/>
@@ -145,11 +147,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         child.Tag = (long)(uint)member | Rebuilt;
         child.OffsetBytes = Geometry.Unmap(member, child.OffsetBytes);
         child.Status = 0;
-        if (HasBacklog || !StartChild(child))
-        {
-            Enqueue(child);
-        }
-
+        ContinueWithOperation(child);
         return false;
     }
 

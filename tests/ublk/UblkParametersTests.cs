@@ -86,7 +86,7 @@ public sealed class UblkParametersTests
         Assert.Equal(4 << 20, UblkParameters.MaxIoBytes(limits with { OptimalIoSize = 16 << 20 }, null));
         Assert.Equal(128 << 10, UblkParameters.MaxIoBytes(limits with { MaxTransferBytes = 130 << 10 }, null));
         Assert.Equal(256 << 10, UblkParameters.MaxIoBytes(limits, 256 << 10));
-        Assert.Throws<FrontendException>(() => UblkParameters.MaxIoBytes(limits, 5000));
+        Assert.Throws<FrontendOptionException>(() => UblkParameters.MaxIoBytes(limits, 5000));
         Assert.Throws<FrontendException>(() => UblkParameters.MaxIoBytes(limits with { MaxTransferBytes = 512 }, null));
     }
 

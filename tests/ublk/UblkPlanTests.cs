@@ -78,7 +78,7 @@ public sealed class UblkPlanTests
     public async Task Refuses_bad_options(string name, string value)
     {
         await using var drive = new RamDrive(1 << 20);
-        Assert.Throws<FrontendException>(() => UblkSpec.Read(Spec(drive, (name, value)), 2));
+        Assert.Throws<FrontendOptionException>(() => UblkSpec.Read(Spec(drive, (name, value)), 2));
     }
 
     [Fact]
@@ -87,8 +87,8 @@ public sealed class UblkPlanTests
         await using var drive = new RamDrive(1 << 20);
         UblkSpec spec = UblkSpec.Read(Spec(drive, ("unprivileged", "")), 3);
         Assert.Equal((3, 128, true, "auto", null), (spec.Queues, spec.Depth, spec.Unprivileged, spec.CopyMode, spec.Number));
-        Assert.Throws<FrontendException>(() => UblkSpec.Read(Spec(drive) with { Queues = 0 }, 1));
-        Assert.Throws<FrontendException>(() => UblkSpec.Read(Spec(drive) with { QueueSize = 4097 }, 1));
+        Assert.Throws<FrontendOptionException>(() => UblkSpec.Read(Spec(drive) with { Queues = 0 }, 1));
+        Assert.Throws<FrontendOptionException>(() => UblkSpec.Read(Spec(drive) with { QueueSize = 4097 }, 1));
     }
 
     private static ExportSpec Spec(IBlockDevice device, params (string Name, string Value)[] options) => new()

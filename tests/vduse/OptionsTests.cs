@@ -20,7 +20,7 @@ public sealed class OptionsTests
     [InlineData("packed", "yes", "use on or off")]
     public void WhatIsNotPossibleIsSaid(string name, string value, string message)
     {
-        FrontendException error = Assert.Throws<FrontendException>(() => VduseOptions.From(Spec(new() { [name] = value }), 1));
+        FrontendOptionException error = Assert.Throws<FrontendOptionException>(() => VduseOptions.From(Spec(new() { [name] = value }), 1));
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
     }
 
@@ -30,7 +30,7 @@ public sealed class OptionsTests
     [InlineData(1, 100)]
     [InlineData(1, 2048)]
     public void QueuesHaveLimits(int queues, int size) =>
-        Assert.Throws<FrontendException>(() => VduseOptions.From(Spec([]) with { Queues = queues, QueueSize = size }, 1));
+        Assert.Throws<FrontendOptionException>(() => VduseOptions.From(Spec([]) with { Queues = queues, QueueSize = size }, 1));
 
     [Fact]
     public void CommandsFitTheAttachment()

@@ -55,7 +55,7 @@ public sealed class ArgumentTests
     [InlineData("carrier", "telepathy", "no carrier")]
     public async Task Senseless_options_are_refused_with_what_to_do(string option, string value, string expected)
     {
-        FrontendException refusal = await Assert.ThrowsAsync<FrontendException>(() => IothreadTestExport.StartAsync((option, value)));
+        FrontendOptionException refusal = await Assert.ThrowsAsync<FrontendOptionException>(() => IothreadTestExport.StartAsync((option, value)));
         Assert.Contains(expected, refusal.Message, StringComparison.Ordinal);
     }
 

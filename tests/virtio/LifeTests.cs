@@ -132,6 +132,49 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
         await _stepped.Run(_ => h.Dispose());
     }
 
+    /// <summary>
+    /// A driver that stops its ring right after the successor of a killed target came: what that one had taken lies behind the ring's position, so
+    /// it is answered before the stop, unless the queue has not been let run.
+    /// </summary>
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    public async Task StoppingFirstDoesWhatAPredecessorHadTaken(bool packed, bool paused)
+    {
+        QueueHarness h = null!;
+        Task<uint> stop = null!;
+        await _stepped.Run(reactor =>
+        {
+            h = new QueueHarness(reactor, HarnessOptions.For(packed) with { WithLog = true, BatchSize = 2 });
+            for (int i = 0; i < 6; i++)
+            {
+                h.Blk.Submit(VIRTIO_BLK_T_IN, (ulong)i, [], 512);
+                h.Queue.Poll();
+            }
+
+            h.Restart(h.Setup with { StartPaused = paused });
+            stop = h.Queue.StopAsync();
+        });
+        for (int turn = 0; turn < 10 && !stop.IsCompleted; turn++)
+        {
+            await _stepped.Run(_ => h.Settle());
+        }
+
+        await stop;
+        Assert.Equal(paused ? 6 : 0, h.Queue.UndoneRecovered);
+        await _stepped.Run(_ =>
+        {
+            for (int i = 0; i < 6; i++)
+            {
+                Assert.Equal(paused, h.Blk.TryGetAnswer() is null);
+            }
+
+            h.Dispose();
+        });
+    }
+
     [Fact]
     public async Task StoppingLetsGoOfEverything()
     {

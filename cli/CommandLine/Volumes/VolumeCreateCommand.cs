@@ -59,15 +59,12 @@ internal sealed class VolumeCreateCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         var store = new VolumeStore(directories);
         string name = parsed.GetRequiredValue(_name);
-        if (store.TryGet(name) is not null)
-        {
-            throw CliException.Refused($"There is a volume '{name}' already. Choose another name, or remove it first with 'polyblk volume delete {name}'.");
-        }
-
+        RequireNew(store, name);
         IReadOnlyList<DriveSpec> drives = DriveList.Parse(parsed.GetRequiredValue(_drives));
         RaidLevel? level = ParseLevel(parsed.GetRequiredValue(_level), drives.Count);
         int chunk = ParseChunk(parsed.GetValue(_chunk), level);
         using VolumeLock held = VolumeLock.Take(directories, name, "made");
+        RequireNew(store, name); // another process may have made it meanwhile
 
         NewVolume made = await VolumeMaker.MakeAsync(
             new VolumeRequest(name, level, chunk, parsed.GetValue(_size), parsed.GetValue(_force), drives), terminal.Note, cancellation)
@@ -86,6 +83,14 @@ internal sealed class VolumeCreateCommand : ICliCommand
         store.Put(record);
         Report(terminal, record, parsed.GetValue(_json));
         return ExitCode.Ok;
+    }
+
+    private static void RequireNew(VolumeStore store, string name)
+    {
+        if (store.TryGet(name) is not null)
+        {
+            throw CliException.Refused($"There is a volume '{name}' already. Choose another name, or remove it first with 'polyblk volume delete {name}'.");
+        }
     }
 
     private static void Report(Terminal terminal, VolumeRecord record, bool json)

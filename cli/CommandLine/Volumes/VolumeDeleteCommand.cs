@@ -28,8 +28,7 @@ internal sealed class VolumeDeleteCommand : ICliCommand
         Terminal terminal = CommandSettings.Terminal(parsed);
         StateDirectories directories = CommandSettings.Directories(parsed);
         var store = new VolumeStore(directories);
-        VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
-        using VolumeLock held = VolumeLock.Take(directories, record.Name, "deleted");
+        using VolumeLock held = VolumeLock.TakeRecorded(directories, parsed.GetRequiredValue(_name), "deleted", out VolumeRecord record);
         bool isArray = record.Level != VolumeOpener.NoLevel && !record.Volatile;
         if (parsed.GetValue(_wipe) && isArray)
         {

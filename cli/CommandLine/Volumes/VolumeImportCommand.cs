@@ -43,6 +43,7 @@ internal sealed class VolumeImportCommand : ICliCommand
 
         string name = parsed.GetValue(_name) ?? found[0].Name;
         VolumeName.Check(name);
+        using VolumeLock held = VolumeLock.Take(directories, name, "imported");
         VolumeRecord? known = store.List(terminal.Warn).FirstOrDefault(r => r.Uuid == found[0].Uuid || r.Name == name);
         if (known is not null)
         {
@@ -51,7 +52,6 @@ internal sealed class VolumeImportCommand : ICliCommand
                 : $"There is another volume '{name}' here: choose a name with --name.");
         }
 
-        using VolumeLock held = VolumeLock.Take(directories, name, "imported");
         store.Put(new VolumeRecord
         {
             Name = name,

@@ -94,13 +94,13 @@ end_serving() {
   return $ended
 }
 
-# stall DRIVE...: from here on the drives keep the serving process's writes waiting, but one a second, until kill_server. What is then under way
+# stall DRIVE...: from here on the drives keep the serving process's writes waiting, but two a second, until kill_server. What is then under way
 # is in flight for certain when the process is killed, in the midst of its updates.
 stall() {
   stalled=$*
   [ -d /tmp/stall ] || { mkdir /tmp/stall && mount -t cgroup2 none /tmp/stall && echo +io >/tmp/stall/cgroup.subtree_control && mkdir /tmp/stall/server; }
   echo $server >/tmp/stall/server/cgroup.procs
-  for drive in $stalled; do echo "$(cat /sys/block/$drive/dev) wiops=1" >/tmp/stall/server/io.max; done
+  for drive in $stalled; do echo "$(cat /sys/block/$drive/dev) wiops=2" >/tmp/stall/server/io.max; done
 }
 
 # kill_server: ends the process that serves at once. Its last writes still reach stalled drives: they come late, as a real drive's would.
