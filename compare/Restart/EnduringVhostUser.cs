@@ -15,11 +15,16 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     /// <summary>Shorter than what the test waits for the load to end (RestartTester).</summary>
     private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(10);
 
+    private readonly TimeSpan _drainPatience;
+
     private readonly VhostUserClient _client;
     private readonly string _socketPath;
 
-    public EnduringVhostUser(VhostUserEndpoint endpoint)
+    /// <param name="endpoint">The target.</param>
+    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for ten seconds.</param>
+    public EnduringVhostUser(VhostUserEndpoint endpoint, TimeSpan? drainPatience = null)
     {
+        _drainPatience = drainPatience ?? s_drainPatience;
         _socketPath = endpoint.SocketPath;
         _client = new VhostUserClient(new VhostUserClientOptions
         {
@@ -39,7 +44,7 @@ internal sealed class EnduringVhostUser : IEnduringLoad
         while (!mustStop() || queue.InFlight > 0)
         {
             drain ??= mustStop() ? Stopwatch.StartNew() : null;
-            if (drain?.Elapsed > s_drainPatience)
+            if (drain?.Elapsed > _drainPatience)
             {
                 throw new IOException($"{queue.InFlight} requests are still waiting for an answer.");
             }

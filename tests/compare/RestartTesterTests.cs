@@ -1,3 +1,4 @@
+using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Restart;
 using Polyblk.Compare.Results;
@@ -64,6 +65,33 @@ public sealed class RestartTesterTests
         Assert.False(target.WasKilled);
     }
 
+    /// <summary>A real target that stands still with requests in its rings: the driver's thread polls them until it gives up.</summary>
+    [Fact]
+    public async Task A_driver_whose_requests_are_never_answered_gives_up()
+    {
+        string place = Directory.CreateTempSubdirectory("polyblk-restart-").FullName;
+        try
+        {
+            using ScratchSpace scratch = ScratchSpace.Create(place, 32 << 20, 1, 1, [], []);
+            await using IRunningMethod daemon = await new QemuStorageDaemon().StartAsync(scratch, CancellationToken.None);
+            var target = new StoppedTarget(Assert.Single(daemon.ProcessIds));
+            try
+            {
+                RestartTest test = await new RestartTester(TimeSpan.FromSeconds(3)).RunAsync(
+                    "m", target, new EnduringVhostUser((VhostUserEndpoint)daemon.Endpoint, TimeSpan.FromMilliseconds(200)), CancellationToken.None);
+                Assert.True(test is { DidNotComeBack: true, GapMs: null }, test.Detail);
+            }
+            finally
+            {
+                target.Signal("CONT");
+            }
+        }
+        finally
+        {
+            Directory.Delete(place, recursive: true);
+        }
+    }
+
     private static Task<RestartTest> RunAsync(PlayedLoad load, Action startAgain) =>
         new RestartTester(Patience).RunAsync("m", new PlayedTarget(load, startAgain), load, CancellationToken.None);
 
@@ -81,6 +109,25 @@ public sealed class RestartTesterTests
         {
             startAgain();
             return Task.CompletedTask;
+        }
+    }
+
+    /// <summary>A process that is stopped (SIGSTOP) instead of killed, and not started again.</summary>
+    private sealed class StoppedTarget(int processId) : IRestartable
+    {
+        public Task KillAsync()
+        {
+            Signal("STOP");
+            return Task.CompletedTask;
+        }
+
+        public Task StartAgainAsync(CancellationToken cancellation) => Task.CompletedTask;
+
+        public void Signal(string name)
+        {
+            using var kill = System.Diagnostics.Process.Start("kill", [$"-{name}", $"{processId}"]);
+            kill.WaitForExit();
+            Assert.Equal(0, kill.ExitCode);
         }
     }
 
