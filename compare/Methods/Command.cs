@@ -17,7 +17,7 @@ internal static class Command
         }
         catch (TimeoutException e)
         {
-            throw new MethodException($"{child.CommandLine}: {e.Message}", e);
+            throw new MethodException($"{child.CommandLine}: {e.Message}", e) { IsFinal = true };
         }
     }
 }
