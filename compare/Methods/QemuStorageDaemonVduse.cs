@@ -65,6 +65,9 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
         {
             await daemon.DisposeAsync().ConfigureAwait(false);
         }
+
+        // The daemon does not always destroy its device when it ends.
+        await WaitingDevice.RemoveAsync(folder, name, isServed: false).ConfigureAwait(false);
     }
 
     private async Task<string> FindDeviceAsync(CancellationToken cancellation)

@@ -17,7 +17,10 @@ internal static class WaitingDevice
     /// <summary>Notes by what command a device is served.</summary>
     public static void Note(ScratchSpace scratch, string name, IEnumerable<string> command) => File.WriteAllLines(scratch.PathOf(FileOf(name)), command);
 
-    /// <summary>Takes a device of this comparison off the bus, if it is still there; where its server has gone, with the help of another one.</summary>
+    /// <summary>
+    /// Takes a device of this comparison off the bus, if it is still there; where its server has gone, with the help of another one, and what
+    /// the server has not destroyed itself is destroyed.
+    /// </summary>
     /// <param name="folder">The comparison's folder, where the server's command was noted.</param>
     /// <param name="name">The device.</param>
     /// <param name="isServed">Whether its server lives.</param>
@@ -31,7 +34,8 @@ internal static class WaitingDevice
                 await TakeOffAsync(folder, name).WaitAsync(s_limit).ConfigureAwait(false);
             }
 
-            await KernelDevices.RemoveVdpaAsync(name).WaitAsync(s_limit).ConfigureAwait(false);
+            Task removal = !KernelDevices.HasVduse(name) ? Task.CompletedTask : isServed ? KernelDevices.RemoveVdpaAsync(name) : KernelDevices.RemoveVduseAsync(name);
+            await removal.WaitAsync(s_limit).ConfigureAwait(false);
         }
         catch (TimeoutException e)
         {
