@@ -23,6 +23,8 @@ public sealed class CommandTests : IDisposable
     [InlineData(3, "There is no volume 'x'", "serve", "x", "--frontend", "vhost-user")]
     [InlineData(3, "no such file or device", "volume", "create", "x", "--level", "raid1", "/nowhere/a", "/nowhere/b")]
     [InlineData(2, "is no idle policy", "serve", "x", "--frontend", "vhost-user", "--idle", "lazy")]
+    [InlineData(2, "A word of the command line is empty", "serve", "x", "--frontend", "nbd", "--socket", "")]
+    [InlineData(2, "A word of the command line is empty", "volume", "import", "")]
     [InlineData(2, "is no processor list", "serve", "x", "--frontend", "vhost-user", "--reactors", "a-b")]
     public void ErrorsSayWhatToDoAndHaveTheirExitCode(int code, string message, params string[] arguments)
     {

@@ -13,6 +13,7 @@ public sealed class ServeTests : IDisposable
     private const int SigInt = 2;
     private const int SigKill = 9;
     private const int SigTerm = 15;
+    private const int SigHup = 1;
     private const int BlockBytes = 64 << 10;
 
     private readonly PolyblkSandbox _sandbox = new();
@@ -254,6 +255,68 @@ public sealed class ServeTests : IDisposable
         Assert.Equal("READY=1", Receive(socket));
         Assert.Equal(0, serve.End(SigTerm));
         Assert.Equal("STOPPING=1", Receive(socket));
+    }
+
+    [Fact]
+    public void ASystemdThatCannotBeReachedEndsNothing()
+    {
+        _sandbox.Must("volume", "create", "n", "--level", "none", "null:1GiB");
+        using var serve = new ServeProcess(_sandbox.Start(
+            ["serve", "n", "--frontend", "vhost-user", "--json"], start => start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("nobody")));
+        serve.WaitUntilReady();
+        Assert.Equal(0, serve.End(SigTerm));
+        Assert.Contains("does not take 'READY=1'", serve.Errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ATerminalThatIsGoneLeavesTheSizeOfAnArrayAsItIs()
+    {
+        string[] drives = [.. Enumerable.Range(0, 3).Select(i => $"file:{_sandbox.PathOf($"m{i}")},size=33MiB")];
+        _sandbox.Must(["volume", "create", "data", "--level", "raid5", "--size", "16MiB", .. drives]);
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(serve.Id, SigHup));
+
+        // The answer comes after the signal was handled: resizing takes turns with it.
+        _sandbox.Must("volume", "resize", "data", "--size", "17MiB");
+        Assert.Equal(17 << 20, Size());
+        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(serve.Id, SigHup));
+        Thread.Sleep(300);
+        Assert.Equal(17 << 20, Size());
+        Assert.Equal(0, serve.End(SigTerm));
+
+        long Size() => _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("sizeBytes").GetInt64();
+    }
+
+    [Fact]
+    public void AWrongValueOfAFrontendsOptionIsWrongUsage()
+    {
+        _sandbox.Must("volume", "create", "n", "--level", "none", "null:1GiB");
+        RunOutput run = _sandbox.Run("serve", "n", "--frontend", "vhost-user", "--max-sessions", "0");
+        Assert.Equal((2, true), (run.ExitCode, run.Errors.Contains("1 to 1024", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void AControlClientThatReadsNothingDoesNotHoldUpTheEnd()
+    {
+        Create("data", "raid5", 3);
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using var client = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { SendTimeout = 500 };
+        client.Connect(new UnixDomainSocketEndPoint(Path.Combine(_sandbox.State, "run", "data", "control.sock")));
+        byte[] questions = Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat("{\"command\":\"show\"}\n", 1000)));
+        try
+        {
+            while (true)
+            {
+                client.Send(questions);
+            }
+        }
+        catch (SocketException e)
+        {
+            Assert.True(e.SocketErrorCode is SocketError.TimedOut or SocketError.WouldBlock or SocketError.ConnectionReset or SocketError.Shutdown, $"{e.SocketErrorCode}");
+        }
+
+        Assert.Equal(0, serve.End(SigTerm));
+        Assert.Equal("clean", ArrayState("data"));
     }
 
     [Fact]
