@@ -258,12 +258,25 @@ public sealed class GuestSession(IGuestSystem system)
     private async ValueTask EndAsync()
     {
         await SuspendAsync().ConfigureAwait(false);
+        MethodException? failure = null;
         foreach (Target target in _targets.Values.Where(t => t.Running is not null).Reverse())
         {
-            await target.Running!.DisposeAsync().ConfigureAwait(false);
+            try
+            {
+                await target.Running!.DisposeAsync().ConfigureAwait(false);
+            }
+            catch (MethodException e)
+            {
+                // One device that the kernel keeps does not keep the other targets up.
+                failure ??= e;
+            }
         }
 
         _targets.Clear();
+        if (failure is not null)
+        {
+            throw failure;
+        }
     }
 
     /// <summary>What serves a method: the target on this host and its slot in the machine, or why there is none.</summary>
