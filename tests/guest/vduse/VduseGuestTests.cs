@@ -7,9 +7,10 @@ namespace Polyblk.GuestRig.Tests;
 
 public sealed class VduseGuestTests
 {
+    private const string Firmware = "/usr/share/seabios/bios-256k.bin";
     private const string LibBlkio = "/usr/lib/x86_64-linux-gnu/libblkio.so.1";
     private static readonly string[] s_levels = ["raid0", "raid1", "raid5", "raid6"];
-    private static readonly string[] s_parts = ["refusals", "arrays", "by_hand", "filesystems", "crashes", "leaks"];
+    private static readonly string[] s_parts = ["refusals", "arrays", "by_hand", "filesystems", "crashes", "machine", "leaks"];
     private static readonly string s_folder = Path.Combine(RigPaths.Repository, "tests", "guest", "vduse");
 
     [Fact]
@@ -29,6 +30,8 @@ public sealed class VduseGuestTests
             .Program("Polyblk.VdpaClient", "Polyblk.Blkio")
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)
+            .Programs("qemu-system-x86_64")
+            .File(Firmware, Firmware)
             .Script($". /rig/standby.sh\n. /rig/filesystem.sh\nlevels='{string.Join(' ', s_levels)}' parts='{string.Join(' ', parts)}'\n"
                 + await File.ReadAllTextAsync(Path.Combine(s_folder, "vduse.sh")))
             .Timeout(TimeSpan.FromMinutes(25))
@@ -53,6 +56,7 @@ public sealed class VduseGuestTests
             "packed-negotiated", "bounce", "verified", "stop-in-use-reason", "both-wait", "both-redone", "bounce-again", "packed-over-kill", "vhost-redone",
             "still-running", "verified-over-kills", "crashes-nothing-left",
         ],
+        "machine" => ["machine-boots", "machine-writes", "machine-nothing-left"],
         "leaks" => ["cycle-100", "leaks-nothing-left"],
         _ => throw new ArgumentException($"There is no part '{part}'.", nameof(part)),
     };

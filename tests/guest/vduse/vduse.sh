@@ -302,6 +302,37 @@ crashes() {
   nothing_left crashes
 }
 
+# boot_sector: a program for a processor as it starts up. It writes its own sector (at 0x7c00) to sector 1 of the disk that it came from, by the
+# firmware's INT 13h, function 43h; says so on the serial port; and ends QEMU with status 33 by the debug port, with 255 where it could not write.
+boot_sector() {
+  printf '\x31\xc0\x8e\xd8\xbe\x29\x7c'                     # ds = 0; si = the disk address packet at 0x29
+  printf '\xb8\x00\x43\xcd\x13\xb3\x7f\x72\x10'             # ax = 0x4300; int 0x13; bl = 0x7f; if carry: out
+  printf '\xbe\x39\x7c\xba\xf8\x03'                         # si = the text at 0x39; dx = 0x3f8
+  printf '\xac\x84\xc0\x74\x03\xee\xeb\xf8\xb3\x10'         # until its end: out dx; then bl = 0x10
+  printf '\x88\xd8\xba\x01\x05\xee\xf4\xeb\xfd'             # out: to port 0x501; halt
+  printf '\x10\x00\x01\x00\x00\x7c\x00\x00\x01\0\0\0\0\0\0\0' # the packet: 1 sector, from 0:0x7c00, to sector 1
+  printf 'booted\n'
+  head -c 446 /dev/zero
+  printf '\x55\xaa'
+}
+
+# A virtual machine in this one, whose disk is the volume through vhost_vdpa: its firmware starts what it finds there, which writes to it.
+machine() {
+  modules
+  modprobe vhost_vdpa
+  check create-boot volume boot raid5 3 16MiB
+  check serve-boot serve boot --frontend vduse --attach vhost --frontend vduse --vduse-name side --attach virtio || return
+  boot_sector >/tmp/boot
+  check install-boot dd if=/tmp/boot of=/dev/vda bs=512 count=1 oflag=direct
+  timeout 400 qemu-system-x86_64 -M q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=64M,share=on -m 64M -accel tcg -nodefaults \
+    -no-user-config -display none -serial file:/tmp/serial -device isa-debug-exit -device vhost-vdpa-device-pci,vhostdev=/dev/vhost-vdpa-0
+  equal machine-boots "$? $(cat /tmp/serial)" '33 booted'
+  dd if=/dev/vda of=/tmp/written bs=512 skip=1 count=1 iflag=direct
+  check machine-writes cmp /tmp/boot /tmp/written
+  check finish-boot end_serving
+  nothing_left machine
+}
+
 # A hundred times made, attached, read and deleted, in one process, which must not hold more afterwards.
 leaks() {
   modules
