@@ -81,9 +81,9 @@ public sealed class KilledTests
                 equal status $? 130
                 equal gone "$(left)" ""
                 check results grep -q '"interrupted": true' /tmp/results.json
-                grep 'taken down' /tmp/said
+                equal clean "$(grep 'taken down' /tmp/said)" ""
                 """)
             .RunAsync();
-        result.RequireSuccess("waiting", "served", "status", "gone", "results");
+        result.RequireSuccess("waiting", "served", "status", "gone", "results", "clean");
     }
 }
