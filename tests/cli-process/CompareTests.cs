@@ -6,6 +6,7 @@ namespace Polyblk.Cli.Process.Tests;
 public sealed class CompareTests : IDisposable
 {
     private const int SigInt = 2;
+    private const int SigKill = 9;
     private const int SigTerm = 15;
     private const int SigCont = 18;
     private const int SigStop = 19;
@@ -86,6 +87,26 @@ public sealed class CompareTests : IDisposable
         Assert.True(results.Interrupted);
         Assert.Contains("Broken off", await output, StringComparison.Ordinal);
         Assert.Empty(UsersOf(scratch));
+    }
+
+    [Fact]
+    public void ATargetThatEndsWhileItIsMeasuredIsOutAndTheExitCodeSaysSo()
+    {
+        string file = _sandbox.PathOf("results.json");
+        string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
+        using System.Diagnostics.Process compare = _sandbox.Start(
+            ["compare", "--methods", "nbd@", "--workloads", "randread-qd32", "--rounds", "6", "--runtime", "1", "--member-size", "32MiB", "--dir", scratch, "--restarts", "false", "--simulated", "0", "--json", file]);
+        _ = compare.StandardOutput.ReadToEndAsync();
+        Assert.True(SpinWait.SpinUntil(() => UsersOf(scratch).Any(p => IsOf(p, "--runtime=1000ms")), TimeSpan.FromSeconds(60)), "fio was not started");
+        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(UsersOf(scratch).Single(p => IsOf(p, "serve")), SigKill));
+        Assert.True(compare.WaitForExit(TimeSpan.FromSeconds(60)), "compare did not end");
+        Assert.Equal(1, compare.ExitCode);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        MethodFacts nbd = results.Method("nbd@host");
+        Assert.Contains("its server has ended with exit code 137", nbd.Reason, StringComparison.Ordinal);
+        Assert.Equal("nbd@host", Assert.Single(results.FailedRuns).Method);
+        Assert.Equal(6, results.Runs.Count(r => r.Method == "bare-drive@host"));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
     }
 
     /// <summary>A target that stands still keeps the orderly end waiting.</summary>
@@ -201,6 +222,8 @@ public sealed class CompareTests : IDisposable
         from process in Directory.EnumerateDirectories("/proc")
         where CommandLineOf(process).Contains(folder + "/", StringComparison.Ordinal)
         select int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture);
+
+    private static bool IsOf(int process, string word) => CommandLineOf($"/proc/{process}").Split('\0').Contains(word);
 
     private static string CommandLineOf(string process)
     {
