@@ -59,6 +59,8 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             return await ShowDifferenceAsync(terminal, before, after, cancellation).ConfigureAwait(false);
         }
 
+        _options.CheckResultPlaces(parsed);
+
         // From the first device or folder that is made until the last file is written, whatever kind of comparison it is.
         using var interruption = new Interruption();
         CompareGuestRequest guest = _guestOptions.Read(parsed);
@@ -68,8 +70,11 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             throw CliException.Usage("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
         }
 
+        (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         if (guest.IsInside)
         {
+            // What the inner program would refuse is refused before a machine is booted.
+            _ = await _options.ReadAsync(parsed, null, load.Count, interruption.Token).ConfigureAwait(false);
             return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All, interruption).ConfigureAwait(false);
         }
 
@@ -78,7 +83,6 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             terminal.Note(removed);
         }
 
-        (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
         using CompareVolume? volume = named is null ? null
             : await CompareVolume.OpenAsync(CommandSettings.Directories(parsed), named.Value.Name, named.Value.DestroyData, terminal.Warn, interruption.Token).ConfigureAwait(false);
         CompareRequest request = await _options.ReadAsync(parsed, volume?.Volume, load.Count, interruption.Token).ConfigureAwait(false);
@@ -100,9 +104,13 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         TableReport.Write(terminal.Ansi, results);
         await WriteReportAsync(terminal, request, volume, results, methods).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
-            : results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) ? ExitCode.Failed
+            : HasFailures(results) ? ExitCode.Failed
             : ExitCode.Ok;
     }
+
+    /// <summary>Whether a method that was started did not keep its data, ended early, or had runs or requests that failed.</summary>
+    private static bool HasFailures(ComparisonResults results) =>
+        results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) || results.FailedRuns.Count > 0 || results.Runs.Any(r => r.Load.Errors > 0);
 
     private async Task WriteReportAsync(Terminal terminal, CompareRequest request, CompareVolume? volume, ComparisonResults results, IReadOnlyList<IDeliveryMethod> methods)
     {
@@ -131,6 +139,10 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             Comparison b = await ComparisonFile.ReadAsync(after, cancellation).ConfigureAwait(false);
             terminal.WriteLine(ComparisonDiff.Of(a, b).ToText());
             return ExitCode.Ok;
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new CliException(ExitCode.NotFound, e.Message, e);
         }
         catch (Exception e) when (e is ComparisonFormatException or IOException or UnauthorizedAccessException)
         {
@@ -215,7 +227,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         {
             Methods = methods,
             Loads = [.. fio is null ? [] : new ILoadGenerator[] { new FioLoad(fio, scratch) }, new VhostUserLoad(), new DriveLoad(), new GuestFioLoad()],
-            Workloads = request.Workloads,
+            Workloads = [.. request.Workloads.Select(w => w.FittedTo(scratch.SpanBytes))],
             Baseline = methods[0].Name,
             Rounds = request.Rounds,
             Duration = duration,

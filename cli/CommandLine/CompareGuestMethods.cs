@@ -137,7 +137,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume through VDUSE and vhost_vdpa", server, 0, () => Availability("vduse"), (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
+            CleanUp = scratch => KernelDevices.RemoveVduseAsync(scratch, name),
         };
         return new GuestMethod(session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
     }

@@ -79,6 +79,11 @@ internal sealed class CompareGuestOptions
         string? image = parsed.GetValue(_image);
         Check(image is null || vantages.Contains("guest"), "--guest-image is for --vantage guest.");
         Check(image is null || kernel is null, "--guest-image and --guest-kernel exclude each other: an image has a kernel of its own.");
+        foreach (string file in new[] { kernel, initrd, image }.OfType<string>().Where(f => !File.Exists(f) && !Directory.Exists(f)))
+        {
+            throw CliException.NotFound($"There is no file {file}.");
+        }
+
         Check(image is null || parsed.GetResult(_linux) is not { Implicit: false }, "--guest-image and --guest-linux exclude each other: an image has a kernel of its own.");
         long memoryMib = (parsed.GetValue(_memory) ?? (isInside ? 4L << 30 : 1L << 30)) >> 20;
         Check(memoryMib >= LeastMemoryMib && memoryMib <= int.MaxValue, "--guest-memory takes 1GiB or more.");

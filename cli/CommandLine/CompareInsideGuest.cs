@@ -208,7 +208,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
         foreach (string file in jobFiles)
         {
-            builder.File(Path.GetFullPath(file), $"{JobFolder}/{Path.GetFileName(file)}");
+            builder.File(Path.GetFullPath(file), PlaceOf(file));
         }
 
         string host = GuestEnvironment.Describe(MachineCache.Accelerator());
@@ -240,7 +240,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         select (name, (string)variable.Value!);
 
     /// <summary>The command of the inner comparison: this one's options, except where its machine and its files are.</summary>
-    private static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)
+    internal static string InnerCommand(ParseResult parsed, IReadOnlyList<Option> ownOptions, out IReadOnlyList<string> jobFiles)
     {
         var words = new List<string> { "polyblk", "compare", CompareGuestOptions.ProgressLinesName, "--out", Folder };
         var files = new List<string>();
@@ -253,20 +253,25 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             }
 
             isSized |= option.Name == "--member-size";
-            words.Add(option.Name);
-            foreach (string value in given.Tokens.Select(t => t.Value))
+            string[] values = [.. given.Tokens.Select(t => t.Value)];
+            if (option.Name == "--fio")
             {
-                words.Add(option.Name switch { "--fio" => $"{JobFolder}/{Path.GetFileName(value)}", "--dir" => ScratchFolder, _ => value });
-                if (option.Name == "--fio")
-                {
-                    files.Add(value);
-                }
+                files.AddRange(values);
             }
+
+            // An option takes one value; several are given by several options.
+            words.AddRange(values.Length == 0 ? [option.Name] : values.SelectMany(value => new[]
+            {
+                option.Name, option.Name switch { "--fio" => PlaceOf(value), "--dir" => ScratchFolder, _ => value },
+            }));
         }
 
         jobFiles = files;
         return string.Join(' ', [.. words.Select(Quote), .. isSized ? [] : new[] { "--member-size", DefaultMemberSize }]);
     }
+
+    /// <summary>Where a job file is in the machine. Names are unique: results refer to job files by them.</summary>
+    private static string PlaceOf(string jobFile) => $"{JobFolder}/{Path.GetFileName(jobFile)}";
 
     private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 }

@@ -135,7 +135,7 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
             () => Availability("vduse", byFio: true),
             (path, size) => new BlockEndpoint(path, size))
         {
-            CleanUp = _ => KernelDevices.RemoveVdpaAsync(name),
+            CleanUp = scratch => KernelDevices.RemoveVduseAsync(scratch, name),
         };
     }
 

@@ -107,6 +107,52 @@ internal sealed class CompareOptions
     /// <summary>Where scratch files shall go; null for the usual places.</summary>
     public string? Directory(ParseResult parsed) => parsed.GetValue(_directory);
 
+    /// <summary>Sees to it that the result files can be written, before hours of measuring.</summary>
+    /// <exception cref="CliException">They cannot.</exception>
+    public void CheckResultPlaces(ParseResult parsed)
+    {
+        if (parsed.GetValue(_out) is string directory)
+        {
+            CheckPlace("--out", directory, () =>
+            {
+                System.IO.Directory.CreateDirectory(directory);
+                CheckFile(Path.Combine(directory, $"results.json.{Environment.ProcessId}.tmp"));
+            });
+        }
+
+        if (parsed.GetValue(_json) is string file)
+        {
+            CheckPlace("--json", file, () => CheckFile(file));
+        }
+    }
+
+    /// <summary>Opens a file for writing; what is in it stays, and one that was not there goes.</summary>
+    private static void CheckFile(string path)
+    {
+        bool isNew = !File.Exists(path);
+        File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite).Dispose();
+        if (isNew)
+        {
+            File.Delete(path);
+        }
+    }
+
+    private static void CheckPlace(string option, string path, Action check)
+    {
+        try
+        {
+            check();
+        }
+        catch (DirectoryNotFoundException e)
+        {
+            throw new CliException(ExitCode.NotFound, $"{option} {path} cannot be written: {e.Message}", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new CliException(ExitCode.HostLacks, $"{option} {path} cannot be written: {e.Message}", e);
+        }
+    }
+
     /// <summary>The volume that is named, and whether its data may be destroyed; null without one.</summary>
     /// <exception cref="CliException">Options do not go together.</exception>
     public (string Name, bool DestroyData)? VolumeOf(ParseResult parsed)
@@ -137,6 +183,8 @@ internal sealed class CompareOptions
         Check(jobs is >= 1 and <= 256, "--jobs takes a number from 1 to 256.");
         Workload[] custom = await ReadJobFilesAsync(parsed.GetValue(_fio) ?? [], cancellation).ConfigureAwait(false);
         Workload[] all = [.. preset is null && custom.Length > 0 ? [] : Presets.Get(preset ?? "quick", jobs), .. custom];
+        string? twice = all.GroupBy(w => w.Name).FirstOrDefault(g => g.Count() > 1)?.Key;
+        Check(twice is null, $"Two workloads would be called '{twice}': a fio job file is called by its name without the folder and the ending, and results refer to it by that. Rename the file.");
         string[] words = Words(parsed.GetValue(_workloads));
         Workload[] wanted = [.. all.Where(w => words.Length == 0 || words.Any(word => w.Name.Contains(word, StringComparison.OrdinalIgnoreCase)))];
         Check(wanted.Length > 0, $"No workload has one of these words in its name: {string.Join(", ", words)}. There are {string.Join(", ", all.Select(w => w.Name))}.");
@@ -215,6 +263,10 @@ internal sealed class CompareOptions
             try
             {
                 workloads.Add(FioJobFile.Read(Path.GetFileNameWithoutExtension(file), await File.ReadAllTextAsync(file, cancellation).ConfigureAwait(false)));
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                throw CliException.NotFound($"There is no fio job file {file}.");
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
             {

@@ -4,7 +4,7 @@
 // are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver and, for QEMU's own block
 // layer, the iothreads.
 //
-// Each script has a limit: what it has to do, at a speed below that of any disk worth measuring, and a margin for an emulated machine on a busy host.
+// Each script has a limit (FioLimit).
 
 using System.Diagnostics;
 using System.Globalization;
@@ -20,9 +20,6 @@ namespace Polyblk.Compare.Guest;
 /// <param name="margin">What a script may take beyond its own work; null for one that suits emulation.</param>
 public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
 {
-    private const double LeastBytesPerSecond = 2 << 20;
-    private static readonly TimeSpan s_margin = TimeSpan.FromMinutes(2);
-
     private const double WindowStart = 0.15;
     private const double WindowEnd = 0.85;
     private const int PollUs = 10_000;
@@ -45,11 +42,11 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         var disk = (GuestEndpoint)endpoint;
         if (disk.Kept is KeptContent kept)
         {
-            return await kept.CompareSumsAsync(regions => SumsAsync(disk, regions, LimitOf(regions.Sum(r => (long)r.Length)), cancellation)).ConfigureAwait(false);
+            return await kept.CompareSumsAsync(regions => SumsAsync(disk, regions, FioLimit.Of(regions.Sum(r => (long)r.Length), margin), cancellation)).ConfigureAwait(false);
         }
 
         string command = Fio(FioJob.VerifyArguments(FioTarget.Device(disk.Path, disk.SizeBytes), seed));
-        GuestCommandResult result = await disk.Machine.RunAsync(command, LimitOf(2 * disk.SizeBytes), () => { }, cancellation).ConfigureAwait(false);
+        GuestCommandResult result = await disk.Machine.RunAsync(command, FioLimit.Of(2 * disk.SizeBytes, margin), () => { }, cancellation).ConfigureAwait(false);
         return result.ExitCode == 0 && FioOutput.Errors(result.Output) == 0 ? null : $"fio --verify=crc32c ended with {result.ExitCode}: {result.Errors}";
     }
 
@@ -75,7 +72,7 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         var window = new Window(disk.Machine.ProcessIds, onMeasuring);
         var started = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Task<GuestCommandResult> run = disk.Machine.RunAsync(
-            Script(disk, workload, settings), LimitOf(disk, workload, settings), () => started.TrySetResult(), cancellation);
+            Script(disk, workload, settings), FioLimit.Of(disk, workload, settings, margin), () => started.TrySetResult(), cancellation);
         await Task.WhenAny(started.Task, run).ConfigureAwait(false);
         await WaitAsync(run, settings.WarmUp + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
         window.Begin();
@@ -91,21 +88,12 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         return window.MachineCpuNs(load.Seconds) is long cpu ? load with { LoadCpuNs = cpu } : load;
     }
 
-    private TimeSpan LimitOf(long bytes) => (margin ?? s_margin) + TimeSpan.FromSeconds(bytes / LeastBytesPerSecond);
-
-    /// <summary>On a file system the files are written first; the sections of a job file may wait for each other.</summary>
-    private TimeSpan LimitOf(GuestEndpoint disk, Workload workload, LoadSettings settings)
-    {
-        int parts = workload.FioJobText?.Split('\n').Count(l => l.TrimStart().StartsWith('[')) ?? 1;
-        return LimitOf(workload.FileSystem is null ? 0 : disk.SizeBytes) + (parts * (settings.WarmUp + settings.Duration));
-    }
-
     /// <summary>What is run in the machine.</summary>
     private static string Script(GuestEndpoint disk, Workload workload, LoadSettings settings)
     {
         FioTarget target = workload.FileSystem is null
             ? FioTarget.Device(disk.Path, disk.SizeBytes) with { IsReadOnly = disk.Kept is not null }
-            : FioTarget.Folder(MountPoint, Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, disk.SizeBytes / 2 / workload.Jobs)));
+            : FioTarget.Folder(MountPoint, workload.FileBytesOn(disk.SizeBytes));
         string fio = Fio(FioJob.Arguments(workload, target, settings));
         if (workload.FioJobText is not null)
         {

@@ -70,6 +70,8 @@ public sealed class GuestMethod : IDeliveryMethod
 
         public IReadOnlyList<string> Commands => [.. target.Commands, $"qemu-system-x86_64 … {qemu}"];
 
+        public string? WhyEnded => target.WhyEnded;
+
         public long? ReadNotifications() => target.ReadNotifications();
 
         public async Task SuspendAsync()

@@ -139,7 +139,7 @@ public sealed class GuestSession(IGuestSystem system)
         catch (MethodException e)
         {
             bool isFinal = e.IsFinal || !_hasBroken.Add(method);
-            var failure = new MethodException(e.Message, e) { IsFinal = isFinal };
+            var failure = new MethodException(e.Message, e) { IsFinal = isFinal, IsOfTheLoad = !isFinal };
             if (isFinal)
             {
                 _targets[method] = _targets[method] with { Failure = failure };
@@ -258,12 +258,25 @@ public sealed class GuestSession(IGuestSystem system)
     private async ValueTask EndAsync()
     {
         await SuspendAsync().ConfigureAwait(false);
+        MethodException? failure = null;
         foreach (Target target in _targets.Values.Where(t => t.Running is not null).Reverse())
         {
-            await target.Running!.DisposeAsync().ConfigureAwait(false);
+            try
+            {
+                await target.Running!.DisposeAsync().ConfigureAwait(false);
+            }
+            catch (MethodException e)
+            {
+                // One device that the kernel keeps does not keep the other targets up.
+                failure ??= e;
+            }
         }
 
         _targets.Clear();
+        if (failure is not null)
+        {
+            throw failure;
+        }
     }
 
     /// <summary>What serves a method: the target on this host and its slot in the machine, or why there is none.</summary>

@@ -29,6 +29,9 @@ internal sealed class LoadPhase
             await Task.WhenAny(Task.Delay(settings.Duration, cancellation), anyFailed).ConfigureAwait(false);
             double seconds = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;
             onMeasuring(false);
+
+            // A run that was broken off is none: it would count as much as a whole one.
+            cancellation.ThrowIfCancellationRequested();
             return seconds;
         }
         finally

@@ -30,29 +30,35 @@ internal struct OffsetStream(ulong seed, long sizeBytes, int blockBytes, bool ra
     }
 }
 
-/// <summary>The offsets of all jobs of a workload in one loop: a request's slot tells its job. Sequential jobs begin apart from each other.</summary>
+/// <summary>
+/// The offsets of all jobs of a sequential workload, for any number of threads: a request's slot, counted over all queues, tells its job. Jobs
+/// begin apart from each other; the threads that share a job take its blocks in turn, so that none is asked for twice before the end is reached.
+/// </summary>
 internal sealed class JobOffsets
 {
-    private readonly OffsetStream[] _jobs;
+    private readonly long _blocks;
+    private readonly int _blockBytes;
 
-    public JobOffsets(ulong seed, long sizeBytes, Workload workload)
+    /// <summary>Of each job, the number of its next block.</summary>
+    private readonly long[] _next;
+
+    public JobOffsets(long sizeBytes, Workload workload)
     {
         ArgumentNullException.ThrowIfNull(workload);
-        // Random jobs draw from one stream: apart, they would have the same distribution.
-        _jobs = new OffsetStream[workload.IsRandom ? 1 : workload.Jobs];
-        for (int job = 0; job < _jobs.Length; job++)
-        {
-            _jobs[job] = OfJob(seed, sizeBytes, workload, job);
-        }
+        (_blocks, _blockBytes) = (sizeBytes / workload.BlockBytes, workload.BlockBytes);
+        _next = [.. Enumerable.Range(0, workload.Jobs).Select(job => StartOf(sizeBytes, workload, job) / workload.BlockBytes)];
     }
 
     /// <summary>The offsets of one job.</summary>
     public static OffsetStream OfJob(ulong seed, long sizeBytes, Workload workload, int job)
     {
         var stream = new OffsetStream(seed + (ulong)job, sizeBytes, workload.BlockBytes, workload.IsRandom);
-        stream.StartAt(sizeBytes / 100 * (job * workload.OffsetIncrementPercent));
+        stream.StartAt(StartOf(sizeBytes, workload, job));
         return stream;
     }
 
-    public long Next(int slot) => _jobs[slot % _jobs.Length].Next();
+    /// <summary>The next offset of the job of a slot. Any thread.</summary>
+    public long Next(int slot) => (Interlocked.Increment(ref _next[slot % _next.Length]) - 1) % _blocks * _blockBytes;
+
+    private static long StartOf(long sizeBytes, Workload workload, int job) => sizeBytes / 100 * (job * workload.OffsetIncrementPercent);
 }

@@ -43,11 +43,13 @@ public sealed class VhostUserLoad : ILoadGenerator
         });
         long size = Math.Min(target.SizeBytes, client.CapacityBytes);
         var phase = new LoadPhase();
+        var jobs = new JobOffsets(size, workload);
+        int[] depths = Depths(depth, queues);
         int threads = Math.Min(queues, Math.Max(1, settings.Cpus.Count));
         Worker[] workers =
         [
             .. Enumerable.Range(0, threads).Select(t => new Worker(
-                [.. client.Queues.Where((_, q) => q % threads == t)], Depths(depth, queues, threads, t), workload, size,
+                [.. Enumerable.Range(0, queues).Where(q => q % threads == t).Select(q => new DrivenQueue(client.Queues[q], depths[q], depths[..q].Sum()))], workload, jobs, size,
                 settings.Cpus.Count > 0 ? settings.Cpus[t] : null, settings.Seed + (ulong)t, phase)),
         ];
         (ProcessCpu.Reading Own, long Notifications) before = default;
@@ -80,12 +82,16 @@ public sealed class VhostUserLoad : ILoadGenerator
         };
     }
 
-    /// <summary>How deep each queue of a thread is driven: the depth is spread evenly, the first queues get what is left over.</summary>
-    private static int[] Depths(int depth, int queues, int threads, int thread) =>
-        [.. Enumerable.Range(0, queues).Where(q => q % threads == thread).Select(q => (depth / queues) + (q < depth % queues ? 1 : 0))];
+    /// <summary>How deep each queue is driven: the depth is spread evenly, the first queues get what is left over.</summary>
+    private static int[] Depths(int depth, int queues) => [.. Enumerable.Range(0, queues).Select(q => (depth / queues) + (q < depth % queues ? 1 : 0))];
+
+    /// <param name="Queue">The queue.</param>
+    /// <param name="Depth">How deep it is driven.</param>
+    /// <param name="FirstSlot">The number of its first slot, counted over all queues: by it a request belongs to a job.</param>
+    private readonly record struct DrivenQueue(ClientQueue Queue, int Depth, int FirstSlot);
 
     private sealed class Worker(
-        ClientQueue[] queues, int[] depths, Workload workload, long sizeBytes, int? cpu, ulong seed, LoadPhase phase)
+        DrivenQueue[] queues, Workload workload, JobOffsets jobs, long sizeBytes, int? cpu, ulong seed, LoadPhase phase)
     {
         private const int Batch = 64;
         private const int EmptyPollsBeforeYield = 20_000;
@@ -93,7 +99,9 @@ public sealed class VhostUserLoad : ILoadGenerator
 
         private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private readonly long[][] _submitted = [.. queues.Select(q => new long[q.Depth])];
-        private readonly JobOffsets _offsets = new(seed, sizeBytes, workload);
+
+        // Random jobs draw from one stream a thread: apart, they would have the same distribution.
+        private OffsetStream _random = new(seed, sizeBytes, workload.BlockBytes, random: true);
 
         public LatencyHistogram Latencies { get; } = new();
 
@@ -130,13 +138,13 @@ public sealed class VhostUserLoad : ILoadGenerator
             var operation = workload.IsWrite ? ClientOperation.Write : ClientOperation.Read;
             for (int q = 0; q < queues.Length; q++)
             {
-                for (int slot = 0; slot < depths[q]; slot++)
+                for (int slot = 0; slot < queues[q].Depth; slot++)
                 {
-                    new Random((int)seed + slot).NextBytes(queues[q].Buffer(slot)[..workload.BlockBytes]);
+                    new Random((int)seed + slot).NextBytes(queues[q].Queue.Buffer(slot)[..workload.BlockBytes]);
                     Submit(q, slot, operation);
                 }
 
-                queues[q].Publish();
+                queues[q].Queue.Publish();
             }
 
             Span<ClientCompletion> completions = stackalloc ClientCompletion[Batch];
@@ -146,7 +154,7 @@ public sealed class VhostUserLoad : ILoadGenerator
                 int found = 0;
                 for (int q = 0; q < queues.Length; q++)
                 {
-                    int count = queues[q].Poll(completions);
+                    int count = queues[q].Queue.Poll(completions);
                     if (count != 0)
                     {
                         Count(q, completions[..count]);
@@ -155,7 +163,7 @@ public sealed class VhostUserLoad : ILoadGenerator
                             Submit(q, completions[i].Slot, operation);
                         }
 
-                        queues[q].Publish();
+                        queues[q].Queue.Publish();
                         found += count;
                     }
                 }
@@ -175,7 +183,8 @@ public sealed class VhostUserLoad : ILoadGenerator
         private void Submit(int queue, int slot, ClientOperation operation)
         {
             _submitted[queue][slot] = Stopwatch.GetTimestamp();
-            queues[queue].Submit(slot, operation, _offsets.Next(slot), workload.BlockBytes);
+            long offset = workload.IsRandom ? _random.Next() : jobs.Next(queues[queue].FirstSlot + slot);
+            queues[queue].Queue.Submit(slot, operation, offset, workload.BlockBytes);
         }
 
         private void Count(int queue, ReadOnlySpan<ClientCompletion> completions)
@@ -195,7 +204,7 @@ public sealed class VhostUserLoad : ILoadGenerator
         private void Drain(Span<ClientCompletion> completions)
         {
             long start = Stopwatch.GetTimestamp();
-            foreach (ClientQueue queue in queues)
+            foreach ((ClientQueue queue, _, _) in queues)
             {
                 while (queue.InFlight > 0)
                 {

@@ -11,6 +11,9 @@ public sealed class BareFile(bool byFio = false, string? fileName = null) : IDel
     /// <summary>Id of the one that fio drives.</summary>
     public const string FioId = "bare-drive-fio@host";
 
+    /// <summary>Whether fio drives it.</summary>
+    public bool IsByFio => byFio;
+
     public MethodFacts Facts { get; } = byFio
         ? KnownFacts.Bare("bare-drive-fio", "bare drive, fio", Backing.Drive)
         : KnownFacts.Bare("bare-drive", "bare drive", Backing.Drive);

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text;
 using Polyblk.Core.Interop;
 using Polyblk.Machine;
@@ -12,11 +13,13 @@ public sealed class ChildProcess : IAsyncDisposable
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
 
     private readonly Process _process;
+    private readonly string _name;
     private readonly StringBuilder _errors = new();
 
-    private ChildProcess(Process process, string command)
+    private ChildProcess(Process process, string name, string command)
     {
         _process = process;
+        _name = name;
         CommandLine = command;
     }
 
@@ -28,6 +31,10 @@ public sealed class ChildProcess : IAsyncDisposable
     public bool HasExited => _process.HasExited;
 
     public int ExitCode => _process.ExitCode;
+
+    /// <summary>How it ended by itself; null while it runs.</summary>
+    public string? WhyEnded => !HasExited ? null
+        : $"its server has ended with exit code {ExitCode}{(LastErrors is { Length: > 0 } words ? $": {words}" : string.Empty)}";
 
     public StreamReader Output => _process.StandardOutput;
 
@@ -57,7 +64,7 @@ public sealed class ChildProcess : IAsyncDisposable
         try
         {
             Process process = BoundProcess.Start(start);
-            var child = new ChildProcess(process, string.Join(' ', [.. pinning, .. command]));
+            var child = new ChildProcess(process, command[0], string.Join(' ', [.. pinning, .. command]));
             process.ErrorDataReceived += (_, line) => child.Keep(line.Data);
             process.BeginErrorReadLine();
             return child;
@@ -76,34 +83,75 @@ public sealed class ChildProcess : IAsyncDisposable
         return (_process.ExitCode, output);
     }
 
-    /// <summary>Kills it (SIGKILL), with what it started, and waits until it is gone.</summary>
-    public async Task KillAsync()
+    /// <summary>Waits as <see cref="FinishAsync(CancellationToken)"/>, but no longer than the limit.</summary>
+    /// <exception cref="TimeoutException">It has not ended; it runs on.</exception>
+    public async Task<(int ExitCode, string Output)> FinishAsync(TimeSpan limit, CancellationToken cancellation)
     {
-        if (!_process.HasExited)
+        using var limited = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limited.CancelAfter(limit);
+        try
         {
-            _process.Kill(entireProcessTree: true);
-            await _process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+            return await FinishAsync(limited.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException e) when (!cancellation.IsCancellationRequested)
+        {
+            throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"{_name} did not end within {limit.TotalSeconds:0.#} s"), e);
         }
     }
 
-    /// <summary>Asks it to end (SIGTERM) and ends it by force when it does not.</summary>
+    /// <summary>Kills it as <see cref="TryKillAsync"/> does.</summary>
+    /// <exception cref="MethodException">It does not go.</exception>
+    public async Task KillAsync()
+    {
+        if (!await TryKillAsync().ConfigureAwait(false))
+        {
+            throw new MethodException($"{_name} (process {Id}) does not even end by SIGKILL: it waits in the kernel");
+        }
+    }
+
+    /// <summary>
+    /// Asks it to end (SIGTERM) and ends it by force when it does not. One that waits in the kernel is left behind: it ends when the device that
+    /// it waits for answers or is taken away, for which nobody may wait for it.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (!_process.HasExited)
         {
             _ = Signals.Terminate(_process.Id);
-            using var patience = new CancellationTokenSource(s_patience);
-            try
+            if (!await HasEndedAsync().ConfigureAwait(false))
             {
-                await _process.WaitForExitAsync(patience.Token).ConfigureAwait(false);
-            }
-            catch (OperationCanceledException)
-            {
-                await KillAsync().ConfigureAwait(false);
+                _ = await TryKillAsync().ConfigureAwait(false);
             }
         }
 
         _process.Dispose();
+    }
+
+    /// <summary>Kills it (SIGKILL), with what it started, and waits until it is gone.</summary>
+    /// <returns>False when it is not: a request of it waits in the kernel for an answer.</returns>
+    public async Task<bool> TryKillAsync()
+    {
+        if (_process.HasExited)
+        {
+            return true;
+        }
+
+        _process.Kill(entireProcessTree: true);
+        return await HasEndedAsync().ConfigureAwait(false);
+    }
+
+    private async Task<bool> HasEndedAsync()
+    {
+        using var patience = new CancellationTokenSource(s_patience);
+        try
+        {
+            await _process.WaitForExitAsync(patience.Token).ConfigureAwait(false);
+            return true;
+        }
+        catch (OperationCanceledException)
+        {
+            return _process.HasExited;
+        }
     }
 
     private void Keep(string? line)

@@ -82,6 +82,9 @@ public interface IRunningMethod : IAsyncDisposable
     /// <summary>Notifications that the target has sent since its start; null where it does not tell.</summary>
     long? ReadNotifications() => null;
 
+    /// <summary>Why the process that serves has ended by itself; null while it lives, rests, or where there is none.</summary>
+    string? WhyEnded => null;
+
     /// <summary>Gives the drives free for another turn.</summary>
     Task SuspendAsync() => Task.CompletedTask;
 
@@ -120,4 +123,7 @@ public sealed class MethodException : Exception
 
     /// <summary>Whether the method serves no more, so that it is not asked again.</summary>
     public bool IsFinal { get; init; }
+
+    /// <summary>Whether what measures failed, such as the emulator of a virtual machine: it says nothing about the method.</summary>
+    public bool IsOfTheLoad { get; init; }
 }

@@ -71,8 +71,16 @@ public static class KernelDevices
         return result < 0 ? -result : 0;
     }
 
-    /// <summary>Takes a VDUSE device of ours off the vdpa bus, if it is still there.</summary>
-    public static async Task RemoveVdpaAsync(string name)
+    /// <summary>Takes a VDUSE device of a server of this program off the vdpa bus, if it has outlived its server.</summary>
+    /// <exception cref="MethodException">The kernel does not give it back.</exception>
+    public static Task RemoveVduseAsync(ScratchSpace scratch, string name)
+    {
+        ArgumentNullException.ThrowIfNull(scratch);
+        return WaitingDevice.RemoveAsync(scratch.Directory, name, isServed: false);
+    }
+
+    /// <summary>Takes a VDUSE device of ours off the vdpa bus, if it is still there. It may have no requests in flight that nobody answers.</summary>
+    internal static async Task RemoveVdpaAsync(string name)
     {
         if (Directory.Exists($"/sys/bus/vdpa/devices/{name}"))
         {

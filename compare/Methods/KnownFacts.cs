@@ -63,7 +63,8 @@ public static class KnownFacts
 
     private static MethodFeatures Features(string frontend) => frontend switch
     {
-        "vhost-user" or "vduse" => new MethodFeatures { Discard = true, Flush = true, Resize = true, ReadOnly = true },
+        "vhost-user" => new MethodFeatures { Discard = true, Flush = true, Resize = true, ReadOnly = true, LiveMigration = true },
+        "vduse" => new MethodFeatures { Discard = true, Flush = true, Resize = true, ReadOnly = true, LiveMigration = false },
         "nbd" => new MethodFeatures { Discard = true, Flush = true, Resize = false, ReadOnly = true },
         "ublk" => new MethodFeatures { Discard = true, Flush = true, ReadOnly = true, LiveMigration = false },
         _ => new MethodFeatures { Discard = true, Flush = true, ReadOnly = true },

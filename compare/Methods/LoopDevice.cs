@@ -36,13 +36,15 @@ public sealed class LoopDevice : IDeliveryMethod
     /// <summary>Makes a loop device over a file, with direct I/O where the file system has it.</summary>
     internal static async Task<(string Device, string Command)> AttachAsync(string file, CancellationToken cancellation)
     {
+        // Not cancelled half-way: the device would be there, and nobody would know its name.
+        cancellation.ThrowIfCancellationRequested();
         // util-linux with direct I/O; without, since tmpfs has none before Linux 6.6; and what every losetup knows.
         string[][] ways = [["losetup", "--find", "--show", "--direct-io=on", file], ["losetup", "--find", "--show", file]];
         foreach (string[] way in ways)
         {
             try
             {
-                return ((await Command.RunAsync(way, cancellation).ConfigureAwait(false)).Trim(), string.Join(' ', way));
+                return ((await Command.RunAsync(way, CancellationToken.None).ConfigureAwait(false)).Trim(), string.Join(' ', way));
             }
             catch (MethodException)
             {
@@ -50,8 +52,8 @@ public sealed class LoopDevice : IDeliveryMethod
             }
         }
 
-        string device = (await Command.RunAsync(["losetup", "-f"], cancellation).ConfigureAwait(false)).Trim();
-        await Command.RunAsync(["losetup", device, file], cancellation).ConfigureAwait(false);
+        string device = (await Command.RunAsync(["losetup", "-f"], CancellationToken.None).ConfigureAwait(false)).Trim();
+        await Command.RunAsync(["losetup", device, file], CancellationToken.None).ConfigureAwait(false);
         return (device, $"losetup {device} {file}");
     }
 

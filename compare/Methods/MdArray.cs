@@ -75,8 +75,11 @@ public sealed class MdArray(string level) : IDeliveryMethod
                 $"--raid-devices={scratch.Members}", .. _loops,
             ];
             _commands.Add(string.Join(' ', level == "raid1" ? create.Where(a => !a.StartsWith("--chunk", StringComparison.Ordinal)) : create));
-            await Command.RunAsync(_commands[^1].Split(' '), cancellation).ConfigureAwait(false);
-            _node = (await Command.RunAsync(["readlink", "-f", _device], cancellation).ConfigureAwait(false)).Trim();
+
+            // Not cancelled half-way, as loop devices are not.
+            cancellation.ThrowIfCancellationRequested();
+            await Command.RunAsync(_commands[^1].Split(' '), CancellationToken.None).ConfigureAwait(false);
+            _node = (await Command.RunAsync(["readlink", "-f", _device], CancellationToken.None).ConfigureAwait(false)).Trim();
             ProcessIds = KernelThreads($"{Path.GetFileName(_node)}_{level}");
         }
 

@@ -61,6 +61,8 @@ public sealed class PolyblkMethod(
 
         public IReadOnlyList<string> Commands => server.Commands;
 
+        public string? WhyEnded => server.WhyEnded;
+
         public long? ReadNotifications() => server.ReadNotifications(export);
 
         public Task KillAsync() => server.KillAsync();

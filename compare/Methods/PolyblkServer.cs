@@ -58,6 +58,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
     /// <summary>The serving process, or none while it is down.</summary>
     public IReadOnlyList<int> ProcessIds => _child is null ? [] : [_child.Id];
 
+    /// <inheritdoc cref="IRunningMethod.WhyEnded"/>
+    public string? WhyEnded => _child?.WhyEnded;
+
     /// <summary>The process that served last, whether or not it lives; 0 before the first.</summary>
     public int LastProcessId { get; private set; }
 

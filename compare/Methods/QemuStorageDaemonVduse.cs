@@ -43,16 +43,31 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
         {
             await daemon.StartAsync(cancellation).ConfigureAwait(false);
             string[] add = ["vdpa", "dev", "add", "name", _name, "mgmtdev", "vduse"];
-            await Command.RunAsync(add, cancellation).ConfigureAwait(false);
+            cancellation.ThrowIfCancellationRequested();
+            await Command.RunAsync(add, CancellationToken.None).ConfigureAwait(false);
             string device = await FindDeviceAsync(cancellation).ConfigureAwait(false);
-            return new Running(daemon, _name, new BlockEndpoint(device, scratch.SpanBytes), [daemon.CommandLine, string.Join(' ', add)]);
+            return new Running(daemon, scratch.Directory, _name, new BlockEndpoint(device, scratch.SpanBytes), [daemon.CommandLine, string.Join(' ', add)]);
         }
         catch
         {
-            await KernelDevices.RemoveVdpaAsync(_name).ConfigureAwait(false);
-            await daemon.DisposeAsync().ConfigureAwait(false);
+            await EndAsync(daemon, scratch.Directory, _name).ConfigureAwait(false);
             throw;
         }
+    }
+
+    private static async Task EndAsync(StorageDaemonProcess daemon, string folder, string name)
+    {
+        try
+        {
+            await WaitingDevice.RemoveAsync(folder, name, isServed: daemon.WhyEnded is null).ConfigureAwait(false);
+        }
+        finally
+        {
+            await daemon.DisposeAsync().ConfigureAwait(false);
+        }
+
+        // The daemon does not always destroy its device when it ends.
+        await WaitingDevice.RemoveAsync(folder, name, isServed: false).ConfigureAwait(false);
     }
 
     private async Task<string> FindDeviceAsync(CancellationToken cancellation)
@@ -71,7 +86,7 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
         throw new MethodException($"The vdpa device {_name} did not become a disk: another bus driver than virtio_vdpa may have taken it (vdpa dev show).");
     }
 
-    private sealed class Running(StorageDaemonProcess daemon, string name, BlockEndpoint endpoint, IReadOnlyList<string> commands) : IRunningMethod
+    private sealed class Running(StorageDaemonProcess daemon, string folder, string name, BlockEndpoint endpoint, IReadOnlyList<string> commands) : IRunningMethod
     {
         public LoadEndpoint Endpoint => endpoint;
 
@@ -79,10 +94,8 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
 
         public IReadOnlyList<string> Commands => commands;
 
-        public async ValueTask DisposeAsync()
-        {
-            await KernelDevices.RemoveVdpaAsync(name).ConfigureAwait(false);
-            await daemon.DisposeAsync().ConfigureAwait(false);
-        }
+        public string? WhyEnded => daemon.WhyEnded;
+
+        public ValueTask DisposeAsync() => new(EndAsync(daemon, folder, name));
     }
 }

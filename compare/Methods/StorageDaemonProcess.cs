@@ -21,6 +21,9 @@ internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> ex
 
     public IReadOnlyList<int> ProcessIds => _child is null ? [] : [_child.Id];
 
+    /// <inheritdoc cref="IRunningMethod.WhyEnded"/>
+    public string? WhyEnded => _child?.WhyEnded;
+
     public string CommandLine { get; private set; } = string.Empty;
 
     /// <summary>Told the command before it is started.</summary>
@@ -110,6 +113,8 @@ internal sealed class SocketOfStorageDaemon(StorageDaemonProcess daemon, string 
     public IReadOnlyList<int> ProcessIds => daemon.ProcessIds;
 
     public IReadOnlyList<string> Commands => [daemon.CommandLine];
+
+    public string? WhyEnded => daemon.WhyEnded;
 
     public async Task KillAsync()
     {

@@ -13,6 +13,9 @@ public sealed class VolumeMember(string drive, int number, bool byFio = false) :
 {
     private const string WhyNoWrites = "a drive of the volume is only read, because a write to it would break the array";
 
+    /// <summary>Whether fio drives it.</summary>
+    public bool IsByFio => byFio;
+
     public MethodFacts Facts { get; } = KnownFacts.Bare(
         byFio ? "bare-drive-fio" : number == 1 ? "bare-drive" : $"bare-drive-{number}", byFio ? "bare drive, fio" : number == 1 ? "bare drive" : $"bare drive {number}", Backing.Drive);
 

@@ -12,10 +12,37 @@ internal static class WaitingDevice
 {
     // A server's start alone takes most of a minute in an emulated machine; one that ends is not waited for.
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(4);
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(6);
     private static readonly TimeSpan s_step = TimeSpan.FromMilliseconds(50);
 
     /// <summary>Notes by what command a device is served.</summary>
     public static void Note(ScratchSpace scratch, string name, IEnumerable<string> command) => File.WriteAllLines(scratch.PathOf(FileOf(name)), command);
+
+    /// <summary>
+    /// Takes a device of this comparison off the bus, if it is still there; where its server has gone, with the help of another one, and what
+    /// the server has not destroyed itself is destroyed.
+    /// </summary>
+    /// <param name="folder">The comparison's folder, where the server's command was noted.</param>
+    /// <param name="name">The device.</param>
+    /// <param name="isServed">Whether its server lives.</param>
+    /// <exception cref="MethodException">The kernel does not give it back.</exception>
+    public static async Task RemoveAsync(string folder, string name, bool isServed)
+    {
+        try
+        {
+            if (!isServed)
+            {
+                await TakeOffAsync(folder, name).WaitAsync(s_limit).ConfigureAwait(false);
+            }
+
+            Task removal = !KernelDevices.HasVduse(name) ? Task.CompletedTask : isServed ? KernelDevices.RemoveVdpaAsync(name) : KernelDevices.RemoveVduseAsync(name);
+            await removal.WaitAsync(s_limit).ConfigureAwait(false);
+        }
+        catch (TimeoutException e)
+        {
+            throw new MethodException($"the kernel has not given the VDUSE device {name} back in {s_limit.TotalMinutes} minutes", e);
+        }
+    }
 
     /// <summary>Takes a device off the bus with the help of a server, where it is on the bus and a command was noted.</summary>
     /// <exception cref="MethodException">Its requests were not answered: it cannot be taken away.</exception>

@@ -42,10 +42,13 @@ internal static class EfficiencySection
             """);
     }
 
-    private static string Title(Comparison comparison, EfficiencyRow row)
+    /// <summary>The pattern; the workload where several have the same.</summary>
+    internal static string Title(Comparison comparison, EfficiencyRow row)
     {
-        string pattern = row.Pattern == AccessPattern.Custom ? row.Workload : Figures.Pattern(row.Pattern);
-        string workload = comparison.Efficiency.Count(r => r.Pattern == row.Pattern) > 1 && row.Method is string method ? $", {comparison.TitleOf(comparison.Method(method))}" : string.Empty;
-        return pattern + workload + (row.Simulated ? ", simulated" : string.Empty);
+        EfficiencyRow[] alike = [.. comparison.Efficiency.Where(r => (r.Pattern, r.Simulated) == (row.Pattern, row.Simulated))];
+        bool isOneOfSeveral = alike.Select(r => r.Workload).Distinct().Count() > 1;
+        string pattern = row.Pattern == AccessPattern.Custom || isOneOfSeveral ? row.Workload.Split(';')[0] : Figures.Pattern(row.Pattern);
+        string through = alike.Count(r => r.Workload == row.Workload) > 1 && row.Method is string method ? $", {comparison.TitleOf(comparison.Method(method))}" : string.Empty;
+        return pattern + through + (row.Simulated ? ", simulated" : string.Empty);
     }
 }

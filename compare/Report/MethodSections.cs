@@ -1,4 +1,5 @@
 using Polyblk.Compare.Results;
+using Polyblk.Compare.Verdict;
 
 namespace Polyblk.Compare.Report;
 
@@ -37,7 +38,7 @@ internal static class MethodSections
             Parts.Text(m.Load ?? Figures.None),
             Data(m),
             Parts.Text(m.CopyMode ?? Figures.None),
-            m.Available ? Parts.Text(m.Reason ?? Figures.None)
+            m.Available ? Parts.Text(m.Reason ?? (comparison.FailedRuns.Any(r => r.Method == m.Id) ? Sentences.FailedRuns(comparison, [.. comparison.FailedRuns.Where(r => r.Method == m.Id)]) : Figures.None))
                 : Html.Of($"{m.Reason}{(m.Remedies.Count == 0 ? Html.Empty : Html.Of($"<ul class=\"remedies\">{m.Remedies.Select(r => Html.Of($"<li><code>{r}</code></li>"))}</ul>"))}"),
         ]),
         isText: true);
@@ -52,8 +53,8 @@ internal static class MethodSections
                 comparison.Restarts.Select(r => (IReadOnlyList<Html>)
                 [
                     Parts.Text(comparison.TitleOf(comparison.Method(r.Method))),
-                    Parts.Text(r.GapMs is double gap ? $"{Figures.Number(gap)} ms" : "not measured"),
-                    r.GapMs is null ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Count(r.IoErrors)),
+                    r.DidNotComeBack ? Parts.Badge("bad", "did not come back") : Parts.Text(r.GapMs is double gap ? $"{Figures.Number(gap)} ms" : "not measured"),
+                    r.GapMs is null && r.IoErrors == 0 ? Parts.Text(Figures.None) : Parts.Badge(r.IoErrors == 0 ? "good" : "bad", Figures.Count(r.IoErrors)),
                     r.Verification switch { Verification.Passed => Parts.Badge("good", "right"), Verification.Failed => Parts.Badge("bad", "wrong"), _ => Parts.Text("not checked") },
                     Parts.Text(r.Detail ?? Figures.None),
                 ]),

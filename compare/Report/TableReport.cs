@@ -72,7 +72,7 @@ public static class TableReport
         foreach (RestartTest test in results.Restarts)
         {
             string data = test.Verification switch { Verification.Passed => "right", Verification.Failed => "[red]wrong[/]", _ => Markup.Escape(test.Detail ?? "not checked") };
-            table.AddRow(Markup.Escape(test.Method), test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
+            table.AddRow(Markup.Escape(test.Method), test.DidNotComeBack ? "[red]did not come back[/]" : test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
         }
 
         console.Write(table);
@@ -117,7 +117,7 @@ public static class TableReport
     {
         foreach (MethodRecord method in results.Methods)
         {
-            string state = !method.Ran ? $"not measured: {method.Reason}" : $"{method.Description}; data verified; driven by {method.Load}{(method.Reason is null ? string.Empty : $"; ended early: {method.Reason}")}";
+            string state = !method.Ran ? $"not measured: {method.Reason}" : $"{method.Description}; data verified; driven by {method.Load}{(method.Reason is null ? string.Empty : $"; ended early: {method.Reason}")}{FailedRuns(results, method)}";
             console.MarkupLine($"[bold]{Markup.Escape(method.Name)}[/]  {Markup.Escape(state)}");
             foreach (string remedy in method.Remedies)
             {
@@ -146,6 +146,9 @@ public static class TableReport
             console.MarkupLine("Broken off: the figures are those of the rounds that were made.");
         }
     }
+
+    private static string FailedRuns(ComparisonResults results, MethodRecord method) =>
+        results.FailedRuns.Count(r => r.Method == method.Name) is int count and > 0 ? $"; {count} run{(count == 1 ? string.Empty : "s")} failed" : string.Empty;
 
     private static string Number(double value) => double.IsNaN(value) ? "-"
         : value.ToString(Math.Abs(value) >= 100 ? "0" : Math.Abs(value) >= 10 ? "0.0" : "0.00", CultureInfo.InvariantCulture);

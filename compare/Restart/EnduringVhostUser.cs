@@ -12,11 +12,19 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(20);
 
+    /// <summary>Shorter than what the test waits for the load to end (RestartTester).</summary>
+    private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(10);
+
+    private readonly TimeSpan _drainPatience;
+
     private readonly VhostUserClient _client;
     private readonly string _socketPath;
 
-    public EnduringVhostUser(VhostUserEndpoint endpoint)
+    /// <param name="endpoint">The target.</param>
+    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for ten seconds.</param>
+    public EnduringVhostUser(VhostUserEndpoint endpoint, TimeSpan? drainPatience = null)
     {
+        _drainPatience = drainPatience ?? s_drainPatience;
         _socketPath = endpoint.SocketPath;
         _client = new VhostUserClient(new VhostUserClientOptions
         {
@@ -32,8 +40,15 @@ internal sealed class EnduringVhostUser : IEnduringLoad
         int[] blocks = new int[Depth];
         Span<ClientCompletion> done = stackalloc ClientCompletion[Depth];
         var silence = Stopwatch.StartNew();
+        Stopwatch? drain = null;
         while (!mustStop() || queue.InFlight > 0)
         {
+            drain ??= mustStop() ? Stopwatch.StartNew() : null;
+            if (drain?.Elapsed > _drainPatience)
+            {
+                throw new IOException($"{queue.InFlight} requests are still waiting for an answer.");
+            }
+
             for (int slot = 0; slot < Depth && !mustStop(); slot++)
             {
                 if (!queue.IsBusy(slot))

@@ -8,7 +8,8 @@ internal interface IEnduringLoad : IDisposable
     /// <summary>What it does when the target dies, for the report.</summary>
     string Description { get; }
 
-    /// <summary>Writes until it is told to stop and nothing is in flight.</summary>
+    /// <summary>Writes until it is told to stop and nothing is in flight. It may wait for ever for what nobody answers; as long as it does, nobody disposes the load.</summary>
+    /// <exception cref="IOException">The target was away too long, or did not answer what was in flight.</exception>
     void Run(RestartJournal journal, Func<bool> mustStop);
 
     /// <summary>Reads a block.</summary>

@@ -38,11 +38,14 @@ public sealed record ComparedRow
     /// <summary>Failed requests of all rounds.</summary>
     public required long Errors { get; init; }
 
+    /// <summary>Runs that failed and gave no figures.</summary>
+    public int FailedRuns { get; init; }
+
     /// <summary>The figure that the workload is about: bytes per second for sequential, requests per second for other patterns.</summary>
     public Sample Result => Workload.IsBandwidth ? BytesPerSecond : Iops;
 
-    /// <summary>Whether its figures may be used: no request failed, and the method's data was not found wrong.</summary>
-    public bool IsSound => Errors == 0 && Method.Verification != Verification.Failed;
+    /// <summary>Whether its figures may be used: no request and no run failed, and the method's data was not found wrong.</summary>
+    public bool IsSound => Errors == 0 && FailedRuns == 0 && Method.Verification != Verification.Failed;
 
     /// <summary>Processor time of both sides for a request in microseconds; null when neither side was read.</summary>
     public double? CpuUs => TargetCpuUs is null && LoadCpuUs is null ? null : (TargetCpuUs?.Median ?? 0) + (LoadCpuUs?.Median ?? 0);
@@ -58,6 +61,7 @@ public sealed record ComparedRow
     public static IReadOnlyList<ComparedRow> From(Comparison comparison)
     {
         ArgumentNullException.ThrowIfNull(comparison);
+        ILookup<(string, string), FailedRun> failed = comparison.FailedRuns.ToLookup(r => (r.Method, r.Workload));
         ILookup<(string, string), MeasuredRun> runs = comparison.Runs.ToLookup(r => (r.Method, r.Workload));
         return
         [
@@ -65,7 +69,7 @@ public sealed record ComparedRow
                from method in comparison.Methods
                let own = runs[(method.Id, workload.Name)].ToArray()
                where own.Length > 0
-               select Make(method, workload, own, runs[(comparison.Baseline, workload.Name)]),
+               select Make(method, workload, own, runs[(comparison.Baseline, workload.Name)]) with { FailedRuns = failed[(method.Id, workload.Name)].Count() },
         ];
     }
 

@@ -53,8 +53,11 @@ public sealed record Comparison
     [Description("Every workload that was asked for.")]
     public required IReadOnlyList<WorkloadFacts> Workloads { get; init; }
 
-    [Description("Every run of every round, in the order in which they were made. None is left out.")]
+    [Description("Every run of every round that gave figures, in the order in which they were made. None is left out.")]
     public required IReadOnlyList<MeasuredRun> Runs { get; init; }
+
+    [Description("Every run that failed. Any of them disqualifies its method.")]
+    public IReadOnlyList<FailedRun> FailedRuns { get; init; } = [];
 
     [Description("What happened when the target was killed under load.")]
     public IReadOnlyList<RestartTest> Restarts { get; init; } = [];

@@ -25,6 +25,8 @@ public static class ComparisonCheck
                 $"{what}: a figure is negative or not a number");
         }
 
+        foreach (FailedRun run in comparison.FailedRuns)
+            Require(methods.Contains(run.Method) && workloads.Contains(run.Workload), $"failed run of '{run.Method}', '{run.Workload}': there is no such method or workload");
         foreach (MethodFacts method in comparison.Methods)
         {
             Require(method.Available || method.Reason is { Length: > 0 }, $"the method '{method.Id}' did not run, and no reason is given");

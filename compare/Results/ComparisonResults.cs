@@ -22,6 +22,9 @@ public sealed record ComparisonResults
     /// <summary>Every run, in the order in which they were made.</summary>
     public required IReadOnlyList<RunRecord> Runs { get; init; }
 
+    /// <summary>Every run that failed, by the names of method and workload.</summary>
+    public IReadOnlyList<FailedRun> FailedRuns { get; init; } = [];
+
     /// <summary>The name of the method that ratios refer to.</summary>
     public required string Baseline { get; init; }
 

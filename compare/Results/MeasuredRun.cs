@@ -48,6 +48,22 @@ public sealed record MeasuredRun
     public double? StealPercent { get; init; }
 }
 
+[Description("A run that gave no figures because it failed.")]
+public sealed record FailedRun
+{
+    [Description("Id of the method.")]
+    public required string Method { get; init; }
+
+    [Description("Name of the workload.")]
+    public required string Workload { get; init; }
+
+    [Description("The round, from 0.")]
+    public required int Round { get; init; }
+
+    [Description("What happened, in the load's words.")]
+    public required string Reason { get; init; }
+}
+
 [Description("Latencies in nanoseconds; what the load does not report is absent.")]
 public sealed record LatencyNs
 {
@@ -79,12 +95,15 @@ public sealed record RestartTest
     [Description("Longest time without a completion, in milliseconds.")]
     public double? GapMs { get; init; }
 
+    [Description("Whether the target did not start again, or what was waiting for it was never answered.")]
+    public bool DidNotComeBack { get; init; }
+
     [Description("Requests that ended with an error.")]
     public required long IoErrors { get; init; }
 
     [Description("Whether the data was right afterwards.")]
     public Verification Verification { get; init; }
 
-    [Description("What was done, or why it could not be measured.")]
+    [Description("What was done, or why it could not be measured, or how it failed.")]
     public string? Detail { get; init; }
 }

@@ -17,8 +17,10 @@ public sealed record ResultRow
 
     public required double MeanNs { get; init; }
 
+    /// <summary>NaN when the load does not tell it.</summary>
     public required double P99Ns { get; init; }
 
+    /// <inheritdoc cref="P99Ns"/>
     public required double P999Ns { get; init; }
 
     /// <summary>NaN when the method has no process of its own.</summary>
@@ -64,8 +66,8 @@ public sealed record ResultRow
             Iops = Statistic.Median(runs.Select(r => r.Iops)),
             BytesPerSecond = Statistic.Median(runs.Select(r => r.BytesPerSecond)),
             MeanNs = MedianOfAnswered(runs, r => r.Load.MeanNs),
-            P99Ns = MedianOfAnswered(runs, r => r.Load.P99Ns),
-            P999Ns = MedianOfAnswered(runs, r => r.Load.P999Ns),
+            P99Ns = MedianOfTold(runs, r => r.Load.P99Ns),
+            P999Ns = MedianOfTold(runs, r => r.Load.P999Ns),
             TargetCpuPerRequestNs = hasProcess ? MedianOfAnswered(runs, r => r.TargetCpuPerRequestNs) : double.NaN,
             LoadCpuPerRequestNs = MedianOfAnswered(runs, r => r.LoadCpuPerRequestNs),
             Spread = Statistic.Spread([.. runs.Select(r => r.Iops)]),
@@ -73,6 +75,9 @@ public sealed record ResultRow
             Errors = runs.Sum(r => r.Load.Errors),
         };
     }
+
+    /// <summary>A load that does not tell a percentile leaves it at 0.</summary>
+    private static double MedianOfTold(List<RunRecord> runs, Func<RunRecord, double> value) => Statistic.Median(runs.Select(value).Where(v => v > 0));
 
     /// <summary>A run in which no request was answered has no latency; it counts in IOPS only.</summary>
     private static double MedianOfAnswered(List<RunRecord> runs, Func<RunRecord, double> value) =>

@@ -50,6 +50,7 @@ public static class RunnerMapping
             Methods = [.. results.Methods.Select(m => MapMethod(m, Known(known, m.Name)))],
             Workloads = [.. results.Workloads.Select(MapWorkload)],
             Runs = runs,
+            FailedRuns = [.. results.FailedRuns.Select(r => r with { Method = Known(known, r.Method).Id })],
             Restarts = [.. results.Restarts.Select(r => r with { Method = Known(known, r.Method).Id })],
             Efficiency = [.. results.Efficiency.Select(r => r with { Method = r.Method is null ? null : Known(known, r.Method).Id })],
             Notes = results.Notes,

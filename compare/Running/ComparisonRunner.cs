@@ -3,7 +3,7 @@
 // In each round every workload runs on every method before the next round begins, and each round starts with another method: a machine that
 // becomes slower or faster meanwhile does so for all. Methods that need the same drives take turns (Turns): within a round, all workloads of one
 // turn run before the next turn. What fails becomes a reason in the results; it never ends the others' runs. A method that says that it serves no
-// more (MethodException.IsFinal) keeps the figures that it has, and its row says why there are no more. A
+// more (MethodException.IsFinal), or whose server has ended, keeps the figures that it has, and its row says why there are no more. A
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
 using System.Globalization;
@@ -57,6 +57,8 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
     private const double NoticeableShare = 0.05;
+    private static readonly TimeSpan s_endLimit = TimeSpan.FromMinutes(6);
+
     /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
     private static readonly TimeSpan s_simulatedRun = TimeSpan.FromMilliseconds(500);
 
@@ -69,6 +71,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private Task _ahead = Task.CompletedTask;
     private readonly List<MethodRecord> _methods = [];
     private readonly List<RunRecord> _runs = [];
+    private readonly List<FailedRun> _failedRuns = [];
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
     private readonly List<(string Method, string Workload, string Reason)> _missing = [];
@@ -96,6 +99,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             await EndAllAsync().ConfigureAwait(false);
         }
 
+        AddUnreached();
         AddNotes();
         return new ComparisonResults
         {
@@ -106,6 +110,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             Methods = _methods,
             Workloads = plan.Workloads,
             Runs = _runs,
+            FailedRuns = _failedRuns,
             Baseline = plan.Baseline,
             Notes = _notes,
             Restarts = _restarts,
@@ -201,9 +206,14 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     {
         try
         {
-            await end().ConfigureAwait(false);
+            // Whatever a device of the kernel waits for: the results are written.
+            await Task.Run(async () => await end().ConfigureAwait(false)).WaitAsync(s_endLimit).ConfigureAwait(false);
         }
-        catch (MethodException e)
+        catch (TimeoutException)
+        {
+            _notes.Add($"{method.Name} could not be taken down in {s_endLimit.TotalMinutes} minutes. The next comparison tries again.");
+        }
+        catch (Exception e) when (e is MethodException or IOException)
         {
             _notes.Add($"{method.Name} could not be taken down completely: {e.Message}");
         }
@@ -235,6 +245,14 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             }
         }
 
+        foreach (Active active in _active.Where(a => !_serveNoMore.Contains(a)))
+        {
+            if (active.Running.WhyEnded is string ended)
+            {
+                ServesNoMore(active, $"after the last round {ended}");
+            }
+        }
+
         onProgress(new ComparisonProgress(total, total, "done"));
     }
 
@@ -256,19 +274,37 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
                 return;
             }
 
+            if (active.Running.WhyEnded is string ended)
+            {
+                throw new MethodException(ended) { IsFinal = true };
+            }
+
             await RunAsync(active, endpoint, workload, round, cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or TimeoutException or MethodException)
         {
-            string what = $"{workload.Title}, round {round + 1} failed: {e.Message}";
+            // Ctrl-C reaches the load's programs too: that they end then is no failure.
+            cancellation.ThrowIfCancellationRequested();
+            string why = e is not MethodException { IsFinal: true } && active.Running.WhyEnded is string ended ? $"{e.Message}; {ended}" : e.Message;
+            string what = $"{workload.Title}, round {round + 1} failed: {why}";
             _notes.Add($"{active.Method.Name}, {what}");
-            if (e is MethodException { IsFinal: true })
+            if (e is not MethodException { IsOfTheLoad: true })
             {
-                _serveNoMore.Add(active);
-                int index = _methods.FindIndex(m => m.Name == active.Method.Name);
-                _methods[index] = _methods[index] with { Reason = what };
+                _failedRuns.Add(new FailedRun { Method = active.Method.Name, Workload = workload.Name, Round = round, Reason = why });
+            }
+
+            if (e is MethodException { IsFinal: true } || active.Running.WhyEnded is not null)
+            {
+                ServesNoMore(active, what);
             }
         }
+    }
+
+    private void ServesNoMore(Active active, string why)
+    {
+        _serveNoMore.Add(active);
+        int index = _methods.FindIndex(m => m.Name == active.Method.Name);
+        _methods[index] = _methods[index] with { Reason = why };
     }
 
     private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)
@@ -296,6 +332,19 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         });
     }
 
+    /// <summary>The array runs on the host, so the drive that it is held against is that of the host, driven by the same load; whatever ratios refer to.</summary>
+    private void AddEfficiencyOf(IDeliveryMethod array, string level)
+    {
+        if (_active.Find(a => a.Method is BareFile { IsByFio: false } or VolumeMember { IsByFio: false }) is Active bare)
+        {
+            _efficiency.AddRange(EfficiencyMeter.FromRuns(_runs, plan.Workloads, bare.Method.Name, array.Name, level, scratch.Members));
+        }
+        else if (_runs.Any(r => r.Method == array.Name))
+        {
+            _notes.Add("RAID efficiency has no rows from the runs: the bare drive was not measured on the host beside the array. --methods bare-drive,array,... measures both.");
+        }
+    }
+
     private async Task MeasureEfficiencyAsync(CancellationToken cancellation)
     {
         if (plan.Efficiency is not EfficiencyPlan efficiency)
@@ -306,9 +355,9 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         // The simulated drives share nothing with the volume; its servers rest meanwhile.
         await _turns.EndAsync().ConfigureAwait(false);
         onProgress(new ComparisonProgress(1, 1, "RAID efficiency"));
-        if (plan.Methods.FirstOrDefault(m => m is ArrayInProcess) is IDeliveryMethod array)
+        if (_active.Find(a => a.Method is ArrayInProcess) is Active array)
         {
-            _efficiency.AddRange(EfficiencyMeter.FromRuns(_runs, plan.Workloads, plan.Baseline, array.Name, efficiency.Level, scratch.Members));
+            AddEfficiencyOf(array.Method, efficiency.Level);
         }
 
         try
@@ -334,7 +383,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             try
             {
                 await _turns.TakeAsync(turn, cancellation).ConfigureAwait(false);
-                if (await RestartTester.RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
+                if (await new RestartTester().RunAsync(method, running, cancellation).ConfigureAwait(false) is RestartTest test)
                 {
                     _restarts.Add(test);
                 }
@@ -355,6 +404,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, command] };
         }
     }
+
+    /// <summary>Every method has a record, also those that a comparison that was broken off did not come to.</summary>
+    private void AddUnreached() => _methods.AddRange(plan.Methods.Skip(_methods.Count).Select(m => new MethodRecord
+    {
+        Name = m.Name, Description = m.Description, Ran = false, Reason = "the comparison was broken off before it was started",
+    }));
 
     private void AddNotes()
     {

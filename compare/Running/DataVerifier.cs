@@ -5,6 +5,7 @@
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Compare.Load;
+using Polyblk.Compare.Load.Fio;
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
@@ -17,6 +18,7 @@ public static class DataVerifier
     private const int BlockBytes = 128 << 10;
     private const int Depth = 8;
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan s_endPatience = TimeSpan.FromSeconds(10);
 
     /// <summary>Verifies the span of an endpoint.</summary>
     /// <returns>Null when every byte came back, or what is wrong.</returns>
@@ -25,7 +27,7 @@ public static class DataVerifier
         { Kept: KeptContent kept } => await KeptReader.CompareAsync(endpoint, kept, cancellation).ConfigureAwait(false),
         VhostUserEndpoint socket => await Task.Run(() => VerifySocket(socket, seed, cancellation), cancellation).ConfigureAwait(false),
         FileEndpoint file => await VerifyPathAsync(file.Path, file.SizeBytes, seed, cancellation).ConfigureAwait(false),
-        BlockEndpoint device => await VerifyPathAsync(device.Path, device.SizeBytes, seed, cancellation).ConfigureAwait(false),
+        BlockEndpoint device => await VerifyBlockDeviceAsync(device, seed, cancellation).ConfigureAwait(false),
         DeviceEndpoint open => await VerifyDeviceAsync(open.Device, open.SizeBytes, seed, cancellation).ConfigureAwait(false),
         _ => $"{endpoint.GetType().Name} cannot be verified",
     };
@@ -150,6 +152,23 @@ public static class DataVerifier
         }
 
         return completion[0].Status == 0 ? null : $"a flush ended with status {completion[0].Status}";
+    }
+
+    /// <summary>A block device without its server answers nothing; its requests cannot be taken back, and are left behind then.</summary>
+    private static async Task<string?> VerifyBlockDeviceAsync(BlockEndpoint device, ulong seed, CancellationToken cancellation)
+    {
+        TimeSpan limit = FioLimit.Of(2 * device.SizeBytes);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Task<string?> verification = VerifyPathAsync(device.Path, device.SizeBytes, seed, ending.Token);
+        if (await Task.WhenAny(verification, Task.Delay(limit, cancellation)).ConfigureAwait(false) == verification)
+        {
+            return await verification.ConfigureAwait(false);
+        }
+
+        await ending.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAny(verification, Task.Delay(s_endPatience, CancellationToken.None)).ConfigureAwait(false);
+        cancellation.ThrowIfCancellationRequested();
+        return $"its requests were not answered in {limit.TotalSeconds:0} s";
     }
 
     private static async Task<string?> VerifyPathAsync(string path, long sizeBytes, ulong seed, CancellationToken cancellation)

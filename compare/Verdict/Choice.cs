@@ -83,7 +83,10 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
     public static double? CpuOf(MeasuredRun run) => run.TargetCpuUsPerRequest + run.LoadCpuUsPerRequest;
 
     /// <summary>Whether it survived the restart test; null when that was not made.</summary>
-    public static bool? RestartSurvived(Comparison comparison, MethodFacts method) =>
-        comparison.Restarts.FirstOrDefault(r => r.Method == method.Id) is not { GapMs: not null } test ? null
-            : test is { IoErrors: 0, Verification: not Verification.Failed };
+    public static bool? RestartSurvived(Comparison comparison, MethodFacts method) => comparison.Restarts.FirstOrDefault(r => r.Method == method.Id) switch
+    {
+        { DidNotComeBack: true } => false,
+        { GapMs: not null } test => test is { IoErrors: 0, Verification: not Verification.Failed },
+        _ => null,
+    };
 }

@@ -33,7 +33,7 @@ internal sealed record Field
             string title = comparison.TitleOf(method);
             if (!method.Available)
                 notMeasured.Add(Unavailable(title, method));
-            else if (WhyUnsound(method, rows) is string why)
+            else if (WhyUnsound(comparison, method, rows) is string why)
                 disqualified.Add($"{title}: {why}");
             else if (!rows.Any(r => r.Method.Id == method.Id))
                 notMeasured.Add($"{title}: it has no run.");
@@ -70,8 +70,9 @@ internal sealed record Field
     private static Vantage PreferredVantage(Comparison comparison, MethodFacts[] methods, Consumer consumer) =>
         consumer == Consumer.Vm && methods.Any(m => m.Vantage == Vantage.Guest && comparison.Runs.Any(r => r.Method == m.Id)) ? Vantage.Guest : Vantage.Host;
 
-    private static string? WhyUnsound(MethodFacts method, IReadOnlyList<ComparedRow> rows)
+    private static string? WhyUnsound(Comparison comparison, MethodFacts method, IReadOnlyList<ComparedRow> rows)
     {
+        FailedRun[] failed = [.. comparison.FailedRuns.Where(r => r.Method == method.Id)];
         long errors = rows.Where(r => r.Method.Id == method.Id).Sum(r => r.Errors);
         return method.Verification switch
         {
@@ -79,6 +80,7 @@ internal sealed record Field
             Verification.NotRun when rows.Any(r => r.Method.Id == method.Id) => "its data was not verified, so its figures are not used.",
             _ when method.Reason is string reason => $"it ended before the comparison did: {reason.TrimEnd('.')}.",
             _ when errors > 0 => $"{errors} requests failed while it was measured.",
+            _ when failed.Length > 0 => $"{Sentences.FailedRuns(comparison, failed)}.",
             _ => null,
         };
     }

@@ -116,6 +116,7 @@ internal static class Reasons
         return test switch
         {
             null => null,
+            { DidNotComeBack: true } => $"Its target was killed under load and did not come back{Sentences.Detail(test.Detail)}.",
             { GapMs: null } => $"What a kill of its target does could not be measured{Sentences.Detail(test.Detail)}.",
             { IoErrors: > 0 } => $"Its target was killed under load: {test.IoErrors} requests failed, after {test.GapMs:0} ms it served again.",
             { Verification: Verification.Failed } => $"Its target was killed under load: after {test.GapMs:0} ms it served again, but with wrong data.",

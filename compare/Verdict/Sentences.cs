@@ -18,6 +18,14 @@ internal static class Sentences
 
     public static string Rounds(int count) => count == 1 ? "1 round" : $"{count} rounds";
 
+    /// <summary>How many runs of a method failed, and what happened in the first.</summary>
+    public static string FailedRuns(Comparison comparison, IReadOnlyList<FailedRun> failed)
+    {
+        string title = comparison.Workloads.First(w => w.Name == failed[0].Workload).Title;
+        string first = $"{title}, round {failed[0].Round + 1}: {failed[0].Reason.TrimEnd('.')}";
+        return failed.Count == 1 ? $"1 run failed: {first}" : $"{failed.Count} runs failed, the first of them {first}";
+    }
+
     public static string Workloads(int count) => count == 1 ? "the workload" : $"the {count} workloads";
 
     /// <summary>1.42 (1.31 to 1.55 over 5 rounds).</summary>

@@ -1,3 +1,5 @@
+using Polyblk.Core.Block;
+
 namespace Polyblk.Compare.Workloads;
 
 /// <summary>What the load does.</summary>
@@ -40,6 +42,16 @@ public sealed record Workload(string Name, bool IsWrite, bool IsRandom, int Bloc
 
     /// <summary>Requests in flight in all.</summary>
     public int TotalDepth => Depth * Jobs;
+
+    /// <summary>Size of the file of each job on a device in bytes: all of them take half of it at most, because the file system needs room too.</summary>
+    public long FileBytesOn(long deviceBytes) => Math.Max(BlockBytes, Math.Min(FileBytes, deviceBytes / 2 / Jobs) / BlockBytes * BlockBytes);
+
+    /// <summary>What becomes of it on a device of a size: where its files are made smaller, it says so.</summary>
+    public Workload FittedTo(long deviceBytes) => FileSystem is null || FileBytesOn(deviceBytes) == FileBytes ? this : this with
+    {
+        FileBytes = FileBytesOn(deviceBytes),
+        Scaling = string.Join(", ", new[] { Scaling, $"files {ByteSize.FormatRounded(FileBytes)} → {ByteSize.FormatRounded(FileBytesOn(deviceBytes))}" }.Where(s => s is not null)),
+    };
 
     /// <summary>For headings: <c>4 KiB random read, QD 32</c>.</summary>
     public string Title => FioJobText is not null ? $"fio job {Name}"

@@ -7,6 +7,7 @@ namespace Polyblk.Cli.Process.Tests;
 public sealed class CompareTests : IDisposable
 {
     private const int SigInt = 2;
+    private const int SigKill = 9;
     private const int SigTerm = 15;
     private const int SigCont = 18;
     private const int SigStop = 19;
@@ -106,6 +107,26 @@ public sealed class CompareTests : IDisposable
         WaitUntil(() => compare.ExitCode == 130 || !UsersOf(scratch).Any(), "its children end with it");
         Assert.Empty(UsersOf(scratch));
         return (compare.ExitCode, await output);
+    }
+
+    [Fact]
+    public void ATargetThatEndsWhileItIsMeasuredIsOutAndTheExitCodeSaysSo()
+    {
+        string file = _sandbox.PathOf("results.json");
+        string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
+        using System.Diagnostics.Process compare = _sandbox.Start(
+            ["compare", "--methods", "nbd@", "--workloads", "randread-qd32", "--rounds", "6", "--runtime", "1", "--member-size", "32MiB", "--dir", scratch, "--restarts", "false", "--simulated", "0", "--json", file]);
+        _ = compare.StandardOutput.ReadToEndAsync();
+        Assert.True(SpinWait.SpinUntil(() => UsersOf(scratch).Any(p => IsOf(p, "--runtime=1000ms")), s_patience), "fio was not started");
+        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(UsersOf(scratch).Single(p => IsOf(p, "serve")), SigKill));
+        Assert.True(compare.WaitForExit(s_patience), "compare did not end");
+        Assert.Equal(1, compare.ExitCode);
+        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        MethodFacts nbd = results.Method("nbd@host");
+        Assert.Contains("its server has ended with exit code 137", nbd.Reason, StringComparison.Ordinal);
+        Assert.Equal("nbd@host", Assert.Single(results.FailedRuns).Method);
+        Assert.Equal(6, results.Runs.Count(r => r.Method == "bare-drive@host"));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
     }
 
     /// <summary>
@@ -287,6 +308,8 @@ public sealed class CompareTests : IDisposable
         ulong pending = ulong.Parse(line.AsSpan(field.Length).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
         return (pending & (1UL << (signal - 1))) != 0;
     }
+
+    private static bool IsOf(int process, string word) => CommandLineOf($"/proc/{process}").Split('\0').Contains(word);
 
     private static string CommandLineOf(string process)
     {

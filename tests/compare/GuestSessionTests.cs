@@ -91,13 +91,29 @@ public sealed class GuestSessionTests : IDisposable
         Assert.Equal(0, _system.Running);
     }
 
-    private async Task<ComparisonResults> RunAsync(params string[] names)
+    [Fact]
+    public async Task ATargetThatCannotBeTakenDownDoesNotKeepTheOthersUp()
+    {
+        var first = new Clinging("a") { IsGivenBack = true };
+        var last = new Clinging("b");
+        ComparisonResults results = await RunAsync(first, last);
+        Assert.Equal([Rounds, Rounds], RunsOf(results, "a", "b"));
+        Assert.Equal((1, 1), (first.Ends, last.Ends));
+        Assert.Contains(results.Notes, n => n.Contains("could not be taken down completely: the kernel keeps it", StringComparison.Ordinal));
+        Assert.Equal(0, _system.Running);
+    }
+
+    private Task<ComparisonResults> RunAsync(params string[] names) => RunAsync([.. names.Select(name => (IDeliveryMethod)new BareFile(fileName: $"{name}.img"))], names);
+
+    private Task<ComparisonResults> RunAsync(params Clinging[] targets) => RunAsync(targets, [.. targets.Select(t => t.Name)]);
+
+    private async Task<ComparisonResults> RunAsync(IDeliveryMethod[] targets, string[] names)
     {
         var session = new GuestSession(_system);
         GuestMethod[] methods =
         [
-            .. names.Select(name => new GuestMethod(
-                session, KnownFacts.Bare(name, name, Backing.Drive) with { Vantage = Vantage.Guest }, new BareFile(fileName: $"{name}.img"), e => new FileDisk(((FileEndpoint)e).Path, 1, 1))),
+            .. names.Select((name, i) => new GuestMethod(
+                session, KnownFacts.Bare(name, name, Backing.Drive) with { Vantage = Vantage.Guest }, targets[i], e => new FileDisk(((FileEndpoint)e).Path, 1, 1))),
         ];
         Array.ForEach(methods, m => m.Join());
         using ScratchSpace scratch = ScratchSpace.Create(_place, 17 << 20, 1, names.Length, [0], [0]);
@@ -115,6 +131,36 @@ public sealed class GuestSessionTests : IDisposable
     }
 
     private static IEnumerable<int> RunsOf(ComparisonResults results, params string[] names) => names.Select(n => results.Runs.Count(r => r.Method == $"{n} (VM)"));
+
+    /// <summary>A target that is ended when the machine has ended, and that the kernel may not give back.</summary>
+    private sealed class Clinging(string name) : IDeliveryMethod, IRunningMethod
+    {
+        public string Name => name;
+
+        public bool IsGivenBack { get; init; }
+
+        public int Ends { get; private set; }
+
+        public MethodFacts Facts { get; } = KnownFacts.Bare(name, name, Backing.Drive);
+
+        public string Description => name;
+
+        public LoadEndpoint Endpoint => new FileEndpoint($"{name}.img", 1 << 20);
+
+        public IReadOnlyList<int> ProcessIds => [];
+
+        public IReadOnlyList<string> Commands => [];
+
+        public MethodAvailability Check() => MethodAvailability.Yes;
+
+        public Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation) => Task.FromResult<IRunningMethod>(this);
+
+        public ValueTask DisposeAsync()
+        {
+            Ends++;
+            return IsGivenBack ? ValueTask.CompletedTask : throw new MethodException("the kernel keeps it");
+        }
+    }
 
     private enum Deed
     {

@@ -69,6 +69,7 @@ public sealed class ResultsFileTests
         { "there twice", c => c with { Methods = [.. c.Methods, c.Methods[0]] } },
         { "no reason", c => c with { Methods = [.. c.Methods, Method("x") with { Available = false }] } },
         { "yet it has runs", c => c with { Methods = [c.Methods[0] with { Available = false, Reason = "r" }, .. c.Methods.Skip(1)] } },
+        { "failed run", c => c with { FailedRuns = [new FailedRun { Method = "none", Workload = c.Workloads[0].Name, Round = 0, Reason = "r" }] } },
         { "restart test", c => c with { Restarts = [new RestartTest { Method = "none", IoErrors = 0 }] } },
     };
 

@@ -114,6 +114,22 @@ public sealed class VerdictTests
     }
 
     [Fact]
+    public void A_run_that_failed_disqualifies_its_method_as_a_failed_request_does()
+    {
+        Comparison comparison = Make([90, 90, 90], [40, 40, 40]);
+        Assert.Equal("a", Assert.Single(Advisor.Advise(comparison, Purpose.Container).Methods));
+        var failed = new FailedRun { Method = "a", Workload = comparison.Workloads[0].Name, Round = 1, Reason = "fio ended with 1: Input/output error." };
+        Comparison once = comparison with { FailedRuns = [failed] };
+        Recommendation verdict = Advisor.Advise(once, Purpose.Container);
+        Assert.Equal("b", Assert.Single(verdict.Methods));
+        Assert.Equal($"a: 1 run failed: {comparison.Workloads[0].Title}, round 2: fio ended with 1: Input/output error.", Assert.Single(verdict.Disqualified));
+        Assert.False(ComparedRow.From(once).First(r => r.Method.Id == "a").IsSound);
+        Assert.True(ComparedRow.From(once).First(r => r.Method.Id == "b").IsSound);
+        Recommendation twice = Advisor.Advise(comparison with { FailedRuns = [failed, failed with { Round = 2 }] }, Purpose.Container);
+        Assert.StartsWith("a: 2 runs failed, the first of them ", Assert.Single(twice.Disqualified), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Nothing_measured_gives_no_recommendation()
     {
         Recommendation verdict = Advisor.Advise(Of([Base], [Workload()]), Purpose.Vm);
@@ -146,6 +162,14 @@ public sealed class VerdictTests
         Recommendation survived = Advisor.Advise(restart, Purpose.Container);
         Assert.Equal("b", Assert.Single(survived.Methods));
         Assert.Contains("Its target was killed under load: no request failed, after 900 ms it served again.", survived.Reasons);
+
+        Comparison gone = tie with
+        {
+            Restarts = [new RestartTest { Method = "a", DidNotComeBack = true, IoErrors = 0, Detail = "requests are still waiting" }, new RestartTest { Method = "b", GapMs = 900, IoErrors = 0 }],
+        };
+        Assert.Equal("b", Assert.Single(Advisor.Advise(gone, Purpose.Container).Methods));
+        Comparison alone = Make([90, 90, 90], [40, 40, 40]) with { Restarts = gone.Restarts };
+        Assert.Contains("Its target was killed under load and did not come back (requests are still waiting).", Advisor.Advise(alone, Purpose.Container).Reasons);
 
         Comparison cheap = tie with { Runs = [.. tie.Runs.Select(r => r with { TargetCpuUsPerRequest = r.Method == "a" ? 4 : 2, LoadCpuUsPerRequest = 1 })] };
         Recommendation cheaper = Advisor.Advise(cheap, Purpose.Container);

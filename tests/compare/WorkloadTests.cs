@@ -35,6 +35,17 @@ public sealed class WorkloadTests
     }
 
     [Fact]
+    public void Files_that_do_not_fit_are_made_smaller_and_that_is_said()
+    {
+        Workload workload = Presets.Get("filesystem", 2)[0];
+        Workload small = workload.FittedTo(112L << 20);
+        Assert.Equal((28L << 20, "jobs 16 → 2, files 64MiB → 28MiB"), (small.FileBytes, small.Scaling));
+        Assert.Equal(small.FileBytes, small.FileBytesOn(112L << 20));
+        Assert.Same(workload, workload.FittedTo(1L << 30));
+        Assert.Same(Presets.Quick[0], Presets.Quick[0].FittedTo(4096));
+    }
+
+    [Fact]
     public void A_workload_becomes_fio_options()
     {
         Workload sequential = Presets.Get("sequential", 8).Single(w => w.Name == "1472k-write-qd32-j8");
@@ -87,6 +98,8 @@ public sealed class WorkloadTests
     [InlineData("[global]\nbs=4k\n", "no job section")]
     [InlineData("[a]\nexec_prerun=rm -rf /\n", "exec_prerun")]
     [InlineData("[a]\ninclude other.fio\n", "include")]
+    [InlineData("[a]\nrw=read\n[b]\n stonewall\nrw=write\n", "'stonewall' lets jobs run one after the other")]
+    [InlineData("[a]\n[b]\nwait_for = a\n", "'wait_for = a' lets jobs")]
     public void A_job_file_that_must_not_run_is_refused(string text, string why) =>
         Assert.Contains(why, Assert.Throws<FormatException>(() => FioJobFile.Read("x", text)).Message, StringComparison.Ordinal);
 
@@ -95,8 +108,31 @@ public sealed class WorkloadTests
     {
         const int kib = 1 << 10;
         var workload = new Workload("w", false, false, kib, 1) { Jobs = 3, OffsetIncrementPercent = 10 };
-        var offsets = new JobOffsets(1, 1000 * kib, workload);
+        var offsets = new JobOffsets(1000 * kib, workload);
         Assert.Equal([0, 100 * kib, 200 * kib, kib, 101 * kib], new[] { 0, 1, 2, 0, 1 }.Select(offsets.Next));
+    }
+
+    [Fact]
+    public async Task Threads_that_share_a_sequential_job_ask_for_each_block_once()
+    {
+        const int block = 1 << 10;
+        const int blocks = 20_000;
+        var offsets = new JobOffsets((long)blocks * block, new Workload("w", false, false, block, 32));
+        long[][] taken = await Task.WhenAll(Enumerable.Range(0, 4).Select(t => Task.Run(() => Enumerable.Range(0, blocks / 4).Select(i => offsets.Next((t * 8) + (i % 8))).ToArray())));
+        Assert.Equal(Enumerable.Range(0, blocks).Select(i => (long)i * block), taken.SelectMany(t => t).Order());
+        Assert.Equal(0, offsets.Next(0));
+    }
+
+    [Fact]
+    public void Jobs_that_fio_makes_of_queues_begin_apart_where_they_are_sequential()
+    {
+        var socket = new VhostUserEndpoint("/s", 2, 1 << 20);
+        Workload one = FioLoad.ForQueues(socket, new Workload("w", false, false, 4096, 8));
+        Assert.Equal((2, 4, 50), (one.Jobs, one.Depth, one.OffsetIncrementPercent));
+        Workload apart = FioLoad.ForQueues(socket, new Workload("w", false, false, 4096, 8) { Jobs = 4, OffsetIncrementPercent = 10 });
+        Assert.Equal((2, 16, 10), (apart.Jobs, apart.Depth, apart.OffsetIncrementPercent));
+        Assert.Equal(0, FioLoad.ForQueues(socket, new Workload("w", false, true, 4096, 8)).OffsetIncrementPercent);
+        Assert.Equal(1, FioLoad.ForQueues(new BlockEndpoint("/dev/x", 1 << 20), new Workload("w", false, false, 4096, 8)).Jobs);
     }
 
     [Fact]

@@ -9,6 +9,8 @@ public static class FioJobFile
     // Of rw=: write, randwrite, rw, readwrite, randrw, trim, trimwrite, randtrim. A job may be any section of the file.
     private static readonly string[] s_overwriting = ["write", "rw", "trim"];
 
+    private static readonly string[] s_waiting = ["stonewall", "wait_for_previous", "wait_for"];
+
     /// <summary>Reads it. What it says of block size, depth and jobs is taken for the report; fio itself reads the rest.</summary>
     /// <exception cref="FormatException">It has no job, or does something that a comparison must not do.</exception>
     public static Workload Read(string name, string text)
@@ -23,6 +25,11 @@ public static class FioJobFile
         if (lines.FirstOrDefault(l => l.StartsWith("exec_", StringComparison.Ordinal) || l.StartsWith("include", StringComparison.Ordinal)) is string forbidden)
         {
             throw new FormatException($"'{forbidden}' is not taken in a comparison; write it out.");
+        }
+
+        if (lines.FirstOrDefault(l => s_waiting.Contains(l.Split('=')[0].Trim())) is string waiting)
+        {
+            throw new FormatException($"'{waiting}' lets jobs run one after the other, and their results cannot be one. Make a file of each and give them all: --fio FILE --fio FILE.");
         }
 
         string[] patterns = [.. Values(lines, "rw"), .. Values(lines, "readwrite")];

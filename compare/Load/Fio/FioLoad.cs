@@ -11,7 +11,8 @@ namespace Polyblk.Compare.Load.Fio;
 /// <summary>Drives endpoints of this host with fio.</summary>
 /// <param name="fio">The program.</param>
 /// <param name="scratch">For job files and mount points.</param>
-public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerator
+/// <param name="margin">What fio may take beyond its own work; null for one that suits an emulated machine.</param>
+public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? margin = null) : ILoadGenerator
 {
     private const string Blkio = "libblkio";
     private const string Nbd = "nbd";
@@ -49,8 +50,16 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
         }
 
         await using ChildProcess child = ChildProcess.Start(["fio", .. FioJob.VerifyArguments(TargetOf(endpoint), seed)], []);
-        (int exitCode, string output) = await child.FinishAsync(cancellation).ConfigureAwait(false);
-        return exitCode == 0 && FioOutput.Errors(output) == 0 ? null : $"fio --verify=crc32c ended with {exitCode}: {child.LastErrors}";
+        try
+        {
+            (int exitCode, string output) = await child.FinishAsync(FioLimit.Of(2 * endpoint.SizeBytes, margin), cancellation).ConfigureAwait(false);
+            return exitCode == 0 && FioOutput.Errors(output) == 0 ? null : $"fio --verify=crc32c ended with {exitCode}: {child.LastErrors}";
+        }
+        catch (TimeoutException e)
+        {
+            _ = await child.TryKillAsync().ConfigureAwait(false);
+            return e.Message;
+        }
     }
 
     /// <inheritdoc/>
@@ -59,15 +68,16 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         ArgumentNullException.ThrowIfNull(workload);
+        TimeSpan limit = FioLimit.Of(endpoint, workload, settings, margin);
         if (workload.FileSystem is not null)
         {
             await using MountedFileSystem mounted = await MountedFileSystem.MakeAsync(
                 ((BlockEndpoint)endpoint).Path, workload.FileSystem, scratch.PathOf("mnt"), cancellation).ConfigureAwait(false);
-            FioTarget folder = FioTarget.Folder(mounted.Folder, FileBytes(endpoint, workload));
-            return await RunAsync(folder, workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+            FioTarget folder = FioTarget.Folder(mounted.Folder, workload.FileBytesOn(endpoint.SizeBytes));
+            return await RunAsync(folder, workload, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
         }
 
-        return await RunAsync(TargetOf(endpoint), ForQueues(endpoint, workload), settings, onMeasuring, cancellation).ConfigureAwait(false);
+        return await RunAsync(TargetOf(endpoint), ForQueues(endpoint, workload), settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
@@ -76,22 +86,27 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
         ArgumentNullException.ThrowIfNull(endpoint);
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(settings);
-        FioTarget target = workload.FileSystem is null ? TargetOf(endpoint) : FioTarget.Folder(scratch.PathOf("mnt"), FileBytes(endpoint, workload));
+        FioTarget target = workload.FileSystem is null ? TargetOf(endpoint) : FioTarget.Folder(scratch.PathOf("mnt"), workload.FileBytesOn(endpoint.SizeBytes));
         string pinned = settings.Cpus.Count > 0 ? $"taskset -c {string.Join(',', settings.Cpus)} " : string.Empty;
         return workload.FioJobText is not null
             ? $"{pinned}fio --output-format=json FILE, which is:\n{FioJob.JobFile(workload.FioJobText, target, settings)}"
             : $"{pinned}fio {string.Join(' ', FioJob.Arguments(ForQueues(endpoint, workload), target, settings))}";
     }
 
-    /// <summary>With libblkio a job drives one queue.</summary>
-    private static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
+    /// <summary>With libblkio a job drives one queue. Sequential jobs begin apart: each would read the same blocks otherwise.</summary>
+    internal static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
     {
         int queues = endpoint is VhostUserEndpoint socket ? Math.Min(socket.Queues, workload.TotalDepth) : 0;
-        return queues == 0 ? workload : workload with { Jobs = queues, Depth = (workload.TotalDepth + queues - 1) / queues };
+        return queues == 0 ? workload : workload with
+        {
+            Jobs = queues,
+            Depth = (workload.TotalDepth + queues - 1) / queues,
+            OffsetIncrementPercent = workload.IsRandom || workload.OffsetIncrementPercent > 0 ? workload.OffsetIncrementPercent : 100 / queues,
+        };
     }
 
     private async Task<LoadResult> RunAsync(
-        FioTarget target, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+        FioTarget target, Workload workload, LoadSettings settings, TimeSpan limit, Action<bool> onMeasuring, CancellationToken cancellation)
     {
         IReadOnlyList<string> arguments = FioJob.Arguments(workload, target, settings);
         if (workload.FioJobText is not null)
@@ -101,13 +116,9 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch) : ILoadGenerat
             arguments = ["--output-format=json", .. target.IsReadOnly ? new[] { "--readonly" } : [], file];
         }
 
-        string output = await fio.RunAsync(arguments, settings, onMeasuring, cancellation).ConfigureAwait(false);
+        string output = await fio.RunAsync(arguments, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
         return FioOutput.Parse(output, workload);
     }
-
-    /// <summary>A file for each job, all of them in half of the device: the file system needs room too.</summary>
-    private static long FileBytes(LoadEndpoint endpoint, Workload workload) =>
-        Math.Max(workload.BlockBytes, Math.Min(workload.FileBytes, endpoint.SizeBytes / 2 / workload.Jobs) / workload.BlockBytes * workload.BlockBytes);
 
     private static FioTarget TargetOf(LoadEndpoint endpoint) => Place(endpoint) with { IsReadOnly = endpoint.Kept is not null };
 

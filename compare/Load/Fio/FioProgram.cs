@@ -49,20 +49,29 @@ public sealed class FioProgram
     }
 
     /// <summary>Runs it and returns its output.</summary>
-    /// <exception cref="MethodException">It failed; with its own words.</exception>
+    /// <exception cref="MethodException">It failed; with its own words. Or it did not end within the limit: what it drives answers no more then.</exception>
     public async Task<string> RunAsync(
-        IReadOnlyList<string> arguments, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+        IReadOnlyList<string> arguments, LoadSettings settings, TimeSpan limit, Action<bool> onMeasuring, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(settings);
         ArgumentNullException.ThrowIfNull(onMeasuring);
         long started = Stopwatch.GetTimestamp();
         await using ChildProcess fio = ChildProcess.Start(["fio", .. arguments], settings.Cpus);
-        Task<(int ExitCode, string Output)> run = fio.FinishAsync(cancellation);
+        Task<(int ExitCode, string Output)> run = fio.FinishAsync(limit, cancellation);
         TimeSpan counted = _start + settings.WarmUp;
         await CallAtAsync(run, started, counted + (settings.Duration * WindowStart), () => onMeasuring(true), cancellation).ConfigureAwait(false);
         await CallAtAsync(run, started, counted + (settings.Duration * WindowEnd), () => onMeasuring(false), cancellation).ConfigureAwait(false);
-        (int exitCode, string output) = await run.ConfigureAwait(false);
-        return exitCode == 0 ? output : throw new MethodException($"fio ended with {exitCode}: {fio.LastErrors}{Tail(output)}");
+        try
+        {
+            (int exitCode, string output) = await run.ConfigureAwait(false);
+            return exitCode == 0 ? output : throw new MethodException($"fio ended with {exitCode}: {fio.LastErrors}{Tail(output)}");
+        }
+        catch (TimeoutException e)
+        {
+            // SIGTERM would let it wait for its requests.
+            _ = await fio.TryKillAsync().ConfigureAwait(false);
+            throw new MethodException($"it stands still: {e.Message}", e) { IsFinal = true };
+        }
     }
 
     private async Task LearnStartAsync(string scratchFile, CancellationToken cancellation)

@@ -15,7 +15,8 @@ internal sealed class MountedFileSystem : IAsyncDisposable
     {
         await Command.RunAsync([$"mkfs.{type}", "-q", "-F", device], cancellation).ConfigureAwait(false);
         Directory.CreateDirectory(folder);
-        await Command.RunAsync(["mount", "-t", type, device, folder], cancellation).ConfigureAwait(false);
+        cancellation.ThrowIfCancellationRequested();
+        await Command.RunAsync(["mount", "-t", type, device, folder], CancellationToken.None).ConfigureAwait(false);
         return new MountedFileSystem(folder);
     }
 
