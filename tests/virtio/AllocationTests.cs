@@ -2,6 +2,7 @@
 
 using Polyblk.Core.Drives;
 using Polyblk.Core.Virtio;
+using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
 using static Polyblk.Core.Virtio.VirtioBlkProtocol;
 using static Polyblk.Core.Virtio.VirtioFeatures;
@@ -51,9 +52,7 @@ public sealed class AllocationTests : IClassFixture<SteppedReactor>
             Features = features, Base = driver.StartBase, Call = new CountingNotifier(),
         });
         Run(queue, guest, 2_000);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Run(queue, guest, 100_000);
-        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        long allocated = SteadyAllocation.Measure(() => Run(queue, guest, 100_000));
         Assert.Null(queue.Fault);
         VirtioBlkQueueStatistics statistics = queue.GetStatistics();
         queue.End();

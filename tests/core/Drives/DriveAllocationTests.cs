@@ -40,7 +40,7 @@ public sealed class DriveAllocationTests
             int count = operation <= BlockOperation.Write ? transfers : others;
             await using var load = new Load(fixture.Reactor, driver.Queue, operation, misalignment);
             await load.RunAsync(Math.Min(count, 2000));
-            long allocated = await load.RunAsync(count);
+            long allocated = await SteadyAllocation.MeasureAsync(() => load.RunAsync(count));
             Assert.Equal(0, load.Errors);
             Assert.True(allocated == 0, $"{count} times {operation} on {spec}: {allocated} bytes were allocated");
         }
