@@ -20,6 +20,9 @@ internal static class UblkCommands
     /// <summary>For DEL_DEV, which waits until the last user has closed the device.</summary>
     public static readonly TimeSpan DeleteTimeout = TimeSpan.FromSeconds(10);
 
+    /// <summary>For a deletion that need not be waited for.</summary>
+    public static readonly TimeSpan HeldTimeout = TimeSpan.FromSeconds(1);
+
     /// <summary>What the driver can do (Linux 6.5).</summary>
     public static async Task<(int Result, UblkFeatures Features)> GetFeaturesAsync(this IUblkControl control)
     {
@@ -80,9 +83,15 @@ internal static class UblkCommands
         return result == -Errno.ENODEV ? 0 : result;
     }
 
-    /// <summary>Deletes a device without waiting for those who hold it.</summary>
-    public static Task<int> DeleteInBackgroundAsync(this IUblkControl control, uint device) =>
-        control.SendAsync(UBLK_U_CMD_DEL_DEV_ASYNC, device, 0, [], QuickTimeout);
+    /// <summary>
+    /// Deletes a device without waiting for those who hold it; -ETIMEDOUT when they keep its number. The driver does not know the command for that
+    /// where the device is an unprivileged one: there the ordinary command is given up after a moment, and the deletion goes on when they let go.
+    /// </summary>
+    public static async Task<int> DeleteInBackgroundAsync(this IUblkControl control, uint device)
+    {
+        int result = await control.SendAsync(UBLK_U_CMD_DEL_DEV_ASYNC, device, 0, [], QuickTimeout).ConfigureAwait(false);
+        return result == -Errno.EINVAL ? await control.SendAsync(UBLK_U_CMD_DEL_DEV, device, 0, [], HeldTimeout).ConfigureAwait(false) : result;
+    }
 
     /// <summary>Begins to take over a device whose server is gone; -EBUSY while the driver still cleans up after it.</summary>
     public static Task<int> StartRecoveryAsync(this IUblkControl control, uint device) =>

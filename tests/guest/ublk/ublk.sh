@@ -83,6 +83,7 @@ crash() {
 }
 
 ublk_nodes() { ls /dev/ublk[bc]* 2>/dev/null | wc -l; }
+no_nodes() { [ $(ublk_nodes) = 0 ]; }
 queue() { cat /sys/block/${dev#/dev/}/queue/$1; }
 
 # random NAME FIO-OPTION...: random writes of mixed sizes, all of them read back and checked.
@@ -398,7 +399,7 @@ unprivileged() {
     user_of_device=$!
     check end-unprivileged tell HANDED handover-stay
     kill $user_of_device
-    check end-unprivileged-away within 60 sh -c "! ls $dev"
+    check end-unprivileged-away within 60 no_nodes
   }
   kill -9 $host_pid
   host_pid=
