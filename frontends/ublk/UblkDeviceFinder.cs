@@ -57,6 +57,9 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
         return isStranger && info.state != UBLK_S_DEV_DEAD && !host.IsServing(info.ublksrv_pid, number) ? number : null;
     }
 
+    /// <summary>Whether a living process serves a device.</summary>
+    public bool IsServed(ublksrv_ctrl_dev_info info) => info.state == UBLK_S_DEV_LIVE && host.IsServing(info.ublksrv_pid, info.dev_id);
+
     /// <summary>
     /// Makes sure that nobody serves the device and the driver is ready for a successor: waits for its clean-up after a dead server.
     /// Returns false when the device is no longer there to be recovered (it is dead: never started, or stopped).
@@ -73,7 +76,7 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
                 return false;
             }
 
-            if (info.state == UBLK_S_DEV_LIVE && host.IsServing(info.ublksrv_pid, device))
+            if (IsServed(info))
             {
                 throw new FrontendException($"{UblkHost.BlockPath(device)} is served by process {info.ublksrv_pid}: stop that one first.");
             }

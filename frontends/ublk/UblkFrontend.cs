@@ -110,6 +110,13 @@ public sealed class UblkFrontend : IFrontend
 
         BlockLimits limits = spec.Device.Limits;
         (_, ublk_params parameters) = await control.GetParametersAsync(found.dev_id).ConfigureAwait(false);
+        var volume = new UblkVolume(spec);
+        if (found.state != UBLK_S_DEV_DEAD && !finder.IsServed(found))
+        {
+            // Before the take-over begins: where it is refused, older kernels (6.12) would not let it begin a second time.
+            CheckSameVolume(found.dev_id, parameters, volume);
+        }
+
         bool mayRecover = found.state != UBLK_S_DEV_DEAD && await finder.PrepareRecoveryAsync(found.dev_id).ConfigureAwait(false);
         if (!mayRecover)
         {
@@ -117,8 +124,6 @@ public sealed class UblkFrontend : IFrontend
             return null;
         }
 
-        var volume = new UblkVolume(spec);
-        CheckSameVolume(found.dev_id, parameters, volume);
         UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
         UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, volume, context.Reactors, cancellation).ConfigureAwait(false);
         notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
