@@ -10,6 +10,9 @@ namespace Polyblk.Frontends.Vduse;
 /// <summary>An export with its device in the kernel.</summary>
 internal sealed class VduseExport : IExport
 {
+    private const int DestroyAttempts = 100;
+    private const int DestroyIntervalMs = 20;
+
     private readonly ExportSpec _spec;
     private readonly VduseOptions _options;
     private readonly VduseSession _session;
@@ -156,7 +159,7 @@ internal sealed class VduseExport : IExport
         if (mode != StopMode.HandOver)
         {
             using VduseControl control = VduseControl.Open();
-            int rc = control.Destroy(_options.Name);
+            int rc = await DestroyAsync(control, _options.Name).ConfigureAwait(false);
             if (rc < 0 && rc != -Errno.EINVAL)
             {
                 throw new FrontendException(
@@ -239,10 +242,26 @@ internal sealed class VduseExport : IExport
             await session.DisposeAsync().ConfigureAwait(false);
         }
 
-        if (isNew && control.Destroy(name) is < 0 and int rc)
+        if (isNew && await DestroyAsync(control, name).ConfigureAwait(false) is < 0 and int rc)
         {
             log.LogWarning("{Name} was left behind after a start that failed (errno {Errno}): remove it with 'vdpa dev del', and serve it once more", name, -rc);
         }
+    }
+
+    /// <summary>
+    /// Destroys a device that was closed. For a moment the kernel may still count it as open: a child that is being started has a copy of every
+    /// descriptor until it runs its program.
+    /// </summary>
+    private static async Task<int> DestroyAsync(VduseControl control, string name)
+    {
+        int rc = control.Destroy(name);
+        for (int attempt = 0; rc == -Errno.EBUSY && attempt < DestroyAttempts; attempt++)
+        {
+            await Task.Delay(DestroyIntervalMs).ConfigureAwait(false);
+            rc = control.Destroy(name);
+        }
+
+        return rc;
     }
 
     /// <summary>While the session answers: the driver resets the device on its way. Nobody was told of it, so nobody is asked who uses it.</summary>
