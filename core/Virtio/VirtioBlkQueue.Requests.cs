@@ -35,10 +35,12 @@ public sealed unsafe partial class VirtioBlkQueue
     /// </summary>
     private bool MustFinishRecovered => _finishesRecovered && _fault is null && _ring.RecoveredLeft > 0;
 
+    private bool TakesRequests => _fetching || MustFinishRecovered;
+
     /// <inheritdoc/>
     public int Poll()
     {
-        int taken = _fetching || MustFinishRecovered ? Fetch() : 0;
+        int taken = Fetch();
         if (_setup.PinMemory && !ReferenceEquals(_pinned, _ring.Memory))
         {
             // A resolver found more memory.
@@ -66,7 +68,7 @@ public sealed unsafe partial class VirtioBlkQueue
             return false;
         }
 
-        if (_freeCount == 0 || (!_fetching && !MustFinishRecovered))
+        if (_freeCount == 0 || !TakesRequests)
         {
             // Nothing to take, or nowhere to put it: what wakes the reactor is a completion or a call from a control thread.
             return true;
@@ -111,7 +113,7 @@ public sealed unsafe partial class VirtioBlkQueue
         Virtqueue ring = _ring;
         int count = 0;
         ulong bytes = 0;
-        while (count < _batchSize && _freeCount != 0 && bytes < TurnBytes && (_fetching || MustFinishRecovered))
+        while (count < _batchSize && _freeCount != 0 && bytes < TurnBytes && TakesRequests)
         {
             if (!ring.TryPop())
             {
