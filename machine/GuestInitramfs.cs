@@ -61,7 +61,7 @@ internal sealed class GuestInitramfs
         AddWithLibraries(archive, Path.Combine(root, "dotnet"), DotNetFolder + "/dotnet");
         archive.AddFolder(Path.Combine(root, "host", "fxr", version), $"{DotNetFolder}/host/fxr/{version}");
         archive.AddFolder(runtime, $"{DotNetFolder}/shared/Microsoft.NETCore.App/{version}");
-        string settings = string.Join(' ', _runtimeSettings.Select(s => $"{s.Key}='{s.Value.Replace("'", "'\\''", StringComparison.Ordinal)}'"));
+        string settings = string.Join(' ', _runtimeSettings.Select(s => $"{s.Key}={ShellWord.Quote(s.Value)}"));
         archive.AddText("/usr/bin/dotnet", $"#!/bin/sh\nexport {settings}\nexec {DotNetFolder}/dotnet \"$@\"\n");
         AddLibraries(archive, Path.Combine(runtime, "libcoreclr.so"));
         // The cryptography library looks OpenSSL up by itself.

@@ -215,7 +215,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         string mount = image is null ? string.Empty
             : $"mkdir {ScratchFolder} && mkfs.ext4 -q -F -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
         return builder.Script($$"""
-            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{Quote(host)}}
+            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{ShellWord.Quote(host)}}
             for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done
             hostname compare
             {{mount}}
@@ -267,13 +267,11 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         }
 
         jobFiles = files;
-        return string.Join(' ', [.. words.Select(Quote), .. isSized ? [] : new[] { "--member-size", DefaultMemberSize }]);
+        return string.Join(' ', [.. words.Select(ShellWord.Quote), .. isSized ? [] : new[] { "--member-size", DefaultMemberSize }]);
     }
 
     /// <summary>Where a job file is in the machine. Names are unique: results refer to job files by them.</summary>
     private static string PlaceOf(string jobFile) => $"{JobFolder}/{Path.GetFileName(jobFile)}";
-
-    private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 }
 
 /// <summary>How far a comparison is, as a line that another program reads.</summary>

@@ -13,6 +13,7 @@ using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Workloads;
+using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
@@ -116,9 +117,7 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
             """;
     }
 
-    private static string Fio(IEnumerable<string> arguments) => "fio " + string.Join(' ', arguments.Select(Quote));
-
-    private static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+    private static string Fio(IEnumerable<string> arguments) => "fio " + string.Join(' ', arguments.Select(ShellWord.Quote));
 
     private static async Task WaitAsync(Task run, TimeSpan time, CancellationToken cancellation)
     {

@@ -43,7 +43,7 @@ public sealed class SshMachine(string destination, string program = "ssh", IRead
     /// <exception cref="MethodException">It is in use or holds something, or the machine lacks a program.</exception>
     public async Task<long> InspectAsync(string device, CancellationToken cancellation)
     {
-        string quoted = $"'{device.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+        string quoted = ShellWord.Quote(device);
         GuestCommandResult result = await RunAsync(
             $$"""
             command -v fio >/dev/null || { echo "fio is not installed there: apt-get install fio" >&2; exit 1; }
