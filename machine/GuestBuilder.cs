@@ -119,6 +119,18 @@ public class GuestBuilder
     public GuestBuilder Polyblk(string folder) =>
         DotNet().File(folder, "/opt/polyblk").Text("/usr/bin/polyblk", "#!/bin/sh\nexec dotnet /opt/polyblk/polyblk.dll \"$@\"\n");
 
+    /// <summary>
+    /// Adds what the guest needs to start machines by this program's own means: QEMU, and this guest's kernel. Give it a gigabyte for each. Where its
+    /// processor has virtualisation, also an emulated one, they run by KVM.
+    /// </summary>
+    /// <exception cref="MachineException">QEMU is not installed.</exception>
+    public GuestBuilder Machines()
+    {
+        NestedMachine.AddTo(_initramfs, Image);
+        _initramfs.Prelude += NestedMachine.Prelude;
+        return this;
+    }
+
     /// <summary>Adds words to the kernel's command line.</summary>
     public GuestBuilder KernelArgument(string words)
     {

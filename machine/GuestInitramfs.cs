@@ -1,4 +1,4 @@
-// The part of an initramfs that belongs to one guest: programs of the host with every library that ldd names, files, texts, the .NET
+// The part of an initramfs that belongs to one guest: programs of the host with every library that their loader names, files, texts, the .NET
 // runtime that this process runs on, and the script.
 
 namespace Polyblk.Machine;
@@ -14,6 +14,9 @@ internal sealed class GuestInitramfs
     private bool _hasDotNet;
 
     public string Script { get; set; } = "";
+
+    /// <summary>Comes before the script.</summary>
+    public string Prelude { get; set; } = "";
 
     public void AddProgram(string path) => _programs.Add(path);
 
@@ -38,7 +41,7 @@ internal sealed class GuestInitramfs
         }
 
         using var own = new CpioArchive(output);
-        own.AddText("/rig/run", ". /rig/lib.sh\n" + Script);
+        own.AddText("/rig/run", ". /rig/lib.sh\n" + Prelude + Script);
         foreach ((string guestPath, string text) in _texts) own.AddText(guestPath, text);
         foreach ((string source, string guestPath) in _files)
         {

@@ -7,6 +7,9 @@ namespace Polyblk.Machine;
 /// <summary>Programs of the host, which run beside a machine or are put into it.</summary>
 public static partial class HostProgram
 {
+    // Of x86-64 (System V psABI).
+    private const string Loader = "/lib64/ld-linux-x86-64.so.2";
+
     // Debian's packages of the programs that machines are made of.
     private static readonly Dictionary<string, string> s_packages = new(StringComparer.Ordinal)
     {
@@ -15,7 +18,6 @@ public static partial class HostProgram
         ["fio"] = "fio",
         ["vdpa"] = "iproute2",
         ["mdadm"] = "mdadm",
-        ["ldd"] = "libc-bin",
         ["qemu-img"] = "qemu-utils",
         ["ssh"] = "openssh-client",
         ["ssh-keygen"] = "openssh-client",
@@ -41,9 +43,10 @@ public static partial class HostProgram
     /// <exception cref="MachineException">One is missing.</exception>
     internal static IReadOnlyList<string> Libraries(string binary)
     {
-        // Its status says nothing: it fails for a static program.
-        (_, string listing, string errors) = Execute("ldd", [binary]);
-        // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)"; a static program has none.
+        // What ldd does, without the shell that it is written in. Its statuses 0 and 2 say that the binary is linked to libraries; others make the loader crash.
+        if (Execute(Loader, ["--verify", binary]).Status is not (0 or 2)) return [];
+        (_, string listing, string errors) = Execute(Loader, ["--list", binary]);
+        // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)".
         return !listing.Contains("not found", StringComparison.Ordinal)
             ? [.. LibraryPath().Matches(listing).Select(match => match.Groups[1].Value)]
             : throw new MachineException($"{binary} lacks a library and cannot be put into a machine:\n{listing}{errors}");

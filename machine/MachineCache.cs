@@ -1,12 +1,21 @@
 // The cache that machine/prepare fills once: kernels, first initramfs archives, and which accelerator works on this host.
+//
+// In a machine that shall start machines itself the cache is sealed: its folder holds what the inner machine boots, whichever kernel is asked for,
+// and nothing is prepared.
 
 using System.Diagnostics;
+using System.Globalization;
 
 namespace Polyblk.Machine;
 
 /// <summary>Kernels and what else all machines share, in <c>${XDG_CACHE_HOME:-~/.cache}/polyblk/machine</c>.</summary>
 public static class MachineCache
 {
+    // Of a sealed cache: the kernel, and its archives, whose names go on with their number.
+    private const string SealedKernel = "sealed-kernel";
+    private const string SealedInitramfs = "sealed-initramfs-";
+    private const string FolderInMachine = "/root/.cache/polyblk/machine";
+
     private static readonly Lock s_gate = new();
     private static readonly HashSet<GuestKernel> s_prepared = [];
     private static string? s_recipe;
@@ -24,6 +33,8 @@ public static class MachineCache
     /// <exception cref="MachineException">Preparing failed; the message says why.</exception>
     public static BootImage Image(GuestKernel kernel)
     {
+        if (IsSealed)
+            return new BootImage(NameOf(kernel), Path.Combine(Folder, SealedKernel), [.. Directory.GetFiles(Folder, SealedInitramfs + "*").Order(StringComparer.Ordinal)]);
         string recipe = Prepare(kernel);
         string folder = Path.Combine(Folder, NameOf(kernel));
         return new BootImage(NameOf(kernel), Path.Combine(folder, "vmlinuz"), [Path.Combine(folder, $"base-{recipe}.cpio")]);
@@ -42,6 +53,7 @@ public static class MachineCache
     public static string Accelerator()
     {
         if (Environment.GetEnvironmentVariable("POLYBLK_GUEST_ACCEL") is string chosen) return chosen;
+        if (IsSealed) return MayOpenKvm() ? "kvm" : "tcg";
         try
         {
             _ = Prepare(s_prepared.FirstOrDefault(GuestKernel.Linux73));
@@ -55,6 +67,15 @@ public static class MachineCache
 
     /// <summary>Busybox, init and the script's functions, without modules.</summary>
     internal static string PlainInitramfs() => Path.Combine(Folder, $"plain-{Prepare(GuestKernel.Linux73)}.cpio");
+
+    /// <summary>The files of a sealed cache from which this image is booted, and where they are in the machine.</summary>
+    internal static IEnumerable<(string Source, string GuestPath)> Seal(BootImage image) =>
+    [
+        (image.KernelPath, Path.Combine(FolderInMachine, SealedKernel)),
+        .. image.InitramfsPaths.Select((path, i) => (path, Path.Combine(FolderInMachine, SealedInitramfs + i.ToString(CultureInfo.InvariantCulture)))),
+    ];
+
+    private static bool IsSealed => File.Exists(Path.Combine(Folder, SealedKernel));
 
     private static bool MayOpenKvm()
     {

@@ -75,7 +75,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         {
             // What the inner program would refuse is refused before a machine is booted.
             _ = await _options.ReadAsync(parsed, null, load.Count, interruption.Token).ConfigureAwait(false);
-            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.All, interruption).ConfigureAwait(false);
+            return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.OfTheMachine, interruption).ConfigureAwait(false);
         }
 
         if (await new Leftovers(Self()).RemoveAsync(_options.Directory(parsed)).ConfigureAwait(false) is string removed)
@@ -92,7 +92,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         using (ScratchSpace scratch = volume is not null ? ScratchSpace.ForVolume(volume.Volume, target, load) : MakeScratch(request, guest, target, load))
         {
             methods = Methods(request, guest, volume?.Volume, scratch.IsInMemory, target.Count);
-            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, volume?.Notes ?? [], interruption.Token).ConfigureAwait(false);
+            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, [.. volume?.Notes ?? [], .. GuestEnvironment.NotesOf(methods)], interruption.Token).ConfigureAwait(false);
             if (!request.IsQuick)
             {
                 terminal.WriteLine(Estimate(plan));

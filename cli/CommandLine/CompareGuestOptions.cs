@@ -43,7 +43,7 @@ internal sealed class CompareGuestOptions
         HelpName = "FILE", Description = "A disk image of your own instead, with cloud-init and sshd, such as a distribution's cloud image; with --vantage guest. It is not written.",
     };
 
-    private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 4GiB with --inside-guest, else 1GiB]");
+    private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 4GiB with --inside-guest, 6GiB where it starts another one, else 1GiB]");
     private readonly Option<int> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16.", DefaultValueFactory = _ => 2 };
 
     private readonly Option<string?> _ssh = new("--guest-ssh")
@@ -58,6 +58,9 @@ internal sealed class CompareGuestOptions
         Arity = ArgumentArity.ZeroOrMore,
     };
 
+    /// <summary>The options that say what the comparison does; the others are about the machine itself.</summary>
+    public IReadOnlyList<Option> OfTheMachine => [.. All.Except([_vantage])];
+
     /// <summary>All of them.</summary>
     public IReadOnlyList<Option> All => [_vantage, _inside, _linux, _kernel, _initrd, _image, _memory, _cpus, _ssh, _disks, _progressLines];
 
@@ -71,13 +74,12 @@ internal sealed class CompareGuestOptions
         string[] vantages = parsed.GetValue(_vantage)!.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         Check(vantages.Length > 0 && vantages.All(v => v is "host" or "guest"), "--vantage takes host, guest or host,guest.");
         bool isInside = parsed.GetValue(_inside);
-        Check(!isInside || !vantages.Contains("guest"), "--inside-guest and --vantage guest exclude each other: a machine in a machine would measure the nesting.");
         string linux = parsed.GetValue(_linux)!;
         Check(linux is "7.3" or "6.12", "--guest-linux takes 7.3 or 6.12.");
         (string? kernel, string? initrd) = (parsed.GetValue(_kernel), parsed.GetValue(_initrd));
         Check(kernel is null == initrd is null, "--guest-kernel and --guest-initrd belong together.");
         string? image = parsed.GetValue(_image);
-        Check(image is null || vantages.Contains("guest"), "--guest-image is for --vantage guest.");
+        Check(image is null || (vantages.Contains("guest") && !isInside), "--guest-image is for --vantage guest, without --inside-guest.");
         Check(image is null || kernel is null, "--guest-image and --guest-kernel exclude each other: an image has a kernel of its own.");
         foreach (string file in new[] { kernel, initrd, image }.OfType<string>().Where(f => !File.Exists(f) && !Directory.Exists(f)))
         {
@@ -85,7 +87,7 @@ internal sealed class CompareGuestOptions
         }
 
         Check(image is null || parsed.GetResult(_linux) is not { Implicit: false }, "--guest-image and --guest-linux exclude each other: an image has a kernel of its own.");
-        long memoryMib = (parsed.GetValue(_memory) ?? (isInside ? 4L << 30 : 1L << 30)) >> 20;
+        long memoryMib = (parsed.GetValue(_memory) ?? DefaultMemory(isInside, vantages.Contains("guest"))) >> 20;
         Check(memoryMib >= LeastMemoryMib && memoryMib <= int.MaxValue, "--guest-memory takes 1GiB or more.");
         int cpus = parsed.GetValue(_cpus);
         Check(cpus is >= 1 and <= 16, "--guest-cpus takes a number from 1 to 16.");
@@ -109,6 +111,9 @@ internal sealed class CompareGuestOptions
             Cpus = cpus,
         };
     }
+
+    /// <summary>Where everything runs inside, the scratch files lie in it, and perhaps a machine in the machine.</summary>
+    private static long DefaultMemory(bool isInside, bool isNested) => !isInside ? 1L << 30 : isNested ? 6L << 30 : 4L << 30;
 
     private static DiskImage Open(string path)
     {

@@ -10,6 +10,7 @@ using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Compare.Results;
 using Polyblk.Core.Interop;
 using Polyblk.Machine;
 using Spectre.Console;
@@ -199,6 +200,11 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         foreach (string program in s_programs.Where(p => ProgramPath.TryFind(p) is not null))
         {
             builder.Programs(program);
+        }
+
+        if (guest.Vantages.Contains(Vantage.Guest))
+        {
+            builder.Machines();
         }
 
         foreach ((string variable, string value) in RuntimeSettings())

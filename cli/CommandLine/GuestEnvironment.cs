@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using Polyblk.Compare.Guest;
+using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
 using Polyblk.Machine;
 
@@ -26,13 +28,19 @@ internal static class GuestEnvironment
     public static Virtualization Virtualization(string accelerator) =>
         accelerator == "kvm" ? Compare.Results.Virtualization.Kvm : Compare.Results.Virtualization.Emulation;
 
+    /// <summary>What a reader has to know of methods whose machine runs in a machine.</summary>
+    public static IEnumerable<string> NotesOf(IEnumerable<IDeliveryMethod> methods) =>
+        Environment.GetEnvironmentVariable(Variable) is not null && methods.OfType<GuestMethod>().Any()
+            ? [$"The methods of a virtual machine were measured in one that ran inside the machine of --inside-guest, by {(MachineCache.Accelerator() == "kvm" ? "nested KVM" : "nested emulation")}: compare them with one another only."]
+            : [];
+
     /// <summary>Completes the facts if this program runs inside a machine that a comparison started, or started one itself.</summary>
     /// <param name="facts">What is known without machines.</param>
     /// <param name="hasMachine">Whether it started one.</param>
     /// <param name="guestSystem">What that booted.</param>
     public static EnvironmentFacts Complete(EnvironmentFacts facts, bool hasMachine, string? guestSystem) =>
         Environment.GetEnvironmentVariable(Variable)?.Split('|') is [string accelerator, string host, string qemu]
-            ? facts with { InsideGuest = true, HostIsVirtual = null, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu }
+            ? facts with { InsideGuest = true, HostIsVirtual = null, Virtualization = Virtualization(accelerator), Host = host, QemuVersion = qemu, GuestSystem = hasMachine ? guestSystem : null }
         : hasMachine ? facts with { Virtualization = Virtualization(MachineCache.Accelerator()), QemuVersion = QemuVersion(), GuestSystem = guestSystem }
         : facts;
 }

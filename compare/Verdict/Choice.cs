@@ -13,7 +13,7 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
     /// <summary>
     /// Chooses. Throughput decides where it differs measurably. Among those that are not measurably behind the fastest or one of its equals, the order is:
     /// survives a restart of the target without a failed request, costs measurably less processor time for a request, has a measurably
-    /// lower p99, asks for less of the host, and last the one that was listed first.
+    /// lower p99, asks for less of the host, and last the one with the highest figures, which then decide nothing else.
     /// </summary>
     public static Choice Make(Comparison comparison, Consumer consumer, Rules rules)
     {
@@ -21,9 +21,9 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
         if (field.Candidates.Count == 0)
             return new Choice(field, null, [], [], null);
 
-        MethodFacts fastest = Fastest(comparison, field, rules);
+        MethodFacts fastest = Fastest(comparison, field.Candidates, field, rules);
         MethodFacts[] level = Level(comparison, field, fastest, rules);
-        (MethodFacts best, string? tieBreak) = level.Length == 1 ? (fastest, null) : BreakTie(comparison, field, level, fastest, rules);
+        (MethodFacts best, string? tieBreak) = level.Length == 1 ? (fastest, null) : BreakTie(comparison, field, level, rules);
 
         RankedMethod[] ranking =
         [
@@ -37,10 +37,10 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
         return new Choice(field, best, ranking, [.. level.Where(m => m != best)], tieBreak);
     }
 
-    private static MethodFacts Fastest(Comparison comparison, Field field, Rules rules)
+    private static MethodFacts Fastest(Comparison comparison, IReadOnlyList<MethodFacts> among, Field field, Rules rules)
     {
-        MethodFacts reference = field.Candidates[0];
-        return field.Candidates.MaxBy(m => m == reference ? 1 : Duel.OfResults(comparison, m.Id, reference.Id, field.Workloads, rules).Ratio?.Median ?? 0)!;
+        MethodFacts reference = among[0];
+        return among.MaxBy(m => m == reference ? 1 : Duel.OfResults(comparison, m.Id, reference.Id, field.Workloads, rules).Ratio?.Median ?? 0)!;
     }
 
     /// <summary>
@@ -53,7 +53,7 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
         return [.. tied.Where(m => m == fastest || !tied.Any(o => Duel.OfResults(comparison, o.Id, m.Id, field.Workloads, rules).FirstIsGreater))];
     }
 
-    private static (MethodFacts Best, string Reason) BreakTie(Comparison comparison, Field field, MethodFacts[] level, MethodFacts fastest, Rules rules)
+    private static (MethodFacts Best, string Reason) BreakTie(Comparison comparison, Field field, MethodFacts[] level, Rules rules)
     {
         MethodFacts[] remaining = [.. level.Where(m => RestartSurvived(comparison, m) == true)];
         if (remaining.Length == 0 || remaining.Length == level.Length)
@@ -74,9 +74,10 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
 
         int least = remaining.Min(m => m.Needs.All().Count());
         MethodFacts[] modest = [.. remaining.Where(m => m.Needs.All().Count() == least)];
-        return modest.Length < remaining.Length && modest.Length == 1
-            ? (modest[0], "it asks for less of the host")
-            : (modest.Contains(fastest) ? fastest : modest[0], "nothing that was measured tells them apart, and it is named only because one has to be");
+        return modest.Length == 1 && remaining.Length > 1 ? (modest[0], "it asks for less of the host")
+            : (Fastest(comparison, modest, field, rules), modest.Length < remaining.Length
+                ? "it is one of those that ask for least of the host, and nothing else that was measured tells these apart"
+                : "nothing that was measured tells them apart, and it is named only because one has to be");
     }
 
     /// <summary>Processor time of both sides; null unless both were read, for half a sum compares with nothing.</summary>

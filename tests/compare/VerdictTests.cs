@@ -181,6 +181,20 @@ public sealed class VerdictTests
     }
 
     [Fact]
+    public void Of_those_that_ask_least_of_the_host_the_one_with_the_highest_figures_is_named_wherever_it_was_listed()
+    {
+        MethodFacts needy = Method("needy") with { Needs = new MethodNeeds { KernelModules = ["x"] } };
+        IEnumerable<MeasuredRun>[] runs = [Runs("base", "w", 100, 100, 100), Runs("needy", "w", 50, 50, 50), Runs("low", "w", 45, 45, 45), Runs("high", "w", 48, 48, 48)];
+        foreach (MethodFacts[] order in new[] { new[] { needy, Method("low"), Method("high") }, [Method("high"), Method("low"), needy] })
+        {
+            Recommendation verdict = Advisor.Advise(Of([Base, .. order], [Workload()], runs), Purpose.Container);
+            Assert.Equal(Outcome.Tie, verdict.Outcome);
+            Assert.Equal("high", Assert.Single(verdict.Methods));
+            Assert.Contains(verdict.Reasons, r => r.Contains("one of those that ask for least of the host", StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
     public void Processor_time_of_one_side_alone_breaks_no_tie()
     {
         Comparison tie = Make([50, 50, 50], [49, 49, 49]);
