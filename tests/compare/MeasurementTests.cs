@@ -23,6 +23,16 @@ public sealed class MeasurementTests
         Assert.Equal(0, before.Since(before, 2).CpuNs);
     }
 
+    /// <summary>NBD and ublk have no driver that is notified: a 0 would be a figure, and the best one.</summary>
+    [Fact]
+    public void What_a_server_does_not_count_is_absent_and_not_zero()
+    {
+        Assert.Null(new ExportStatistics().Notifications);
+        const string answer = """{"live":{"exports":[{"statistics":{"reads":5}},{"statistics":{"reads":5,"notifications":0}},{"statistics":{"notifications":7}}]}}""";
+        Assert.Equal([null, 0, 7], new[] { 0, 1, 2 }.Select(i => ServerCounters.Notifications(answer, i)));
+        Assert.Null(ServerCounters.Notifications("{}", 0));
+    }
+
     [Fact]
     public void The_program_reads_its_own_processor_time()
     {
