@@ -147,6 +147,7 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
     /// <summary>Reads the machine's processor time with the target's.</summary>
     private sealed class Window(IReadOnlyList<int> machine, Action<bool> onMeasuring)
     {
+        private ThreadReading _threads = ThreadReading.Empty;
         private long _cpuNs;
         private long _timestamp;
         private double _seconds;
@@ -154,19 +155,17 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         public void Begin()
         {
             onMeasuring(true);
-            (_cpuNs, _timestamp) = (ReadNs(), Stopwatch.GetTimestamp());
+            (_threads, _timestamp) = (ProcessCpu.Read(machine), Stopwatch.GetTimestamp());
         }
 
         public void End()
         {
-            _cpuNs = ReadNs() - _cpuNs;
+            _cpuNs = ProcessCpu.Read(machine).Since(_threads).CpuNs;
             _seconds = Stopwatch.GetElapsedTime(_timestamp).TotalSeconds;
             onMeasuring(false);
         }
 
         /// <summary>Brought to the counted time; null where the machine is not one of this host.</summary>
         public long? MachineCpuNs(double countedSeconds) => machine.Count == 0 || _seconds <= 0 ? null : (long)(_cpuNs * countedSeconds / _seconds);
-
-        private long ReadNs() => machine.Sum(p => ProcessCpu.Read(p).CpuNs);
     }
 }

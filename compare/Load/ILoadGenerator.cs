@@ -80,6 +80,9 @@ public interface ILoadGenerator
     /// <summary>For the report.</summary>
     string Name { get; }
 
+    /// <summary>Whether its results have notifications, so that the target need not be asked.</summary>
+    bool CountsNotifications => false;
+
     /// <summary>Whether it can drive such an endpoint.</summary>
     bool CanDrive(LoadEndpoint endpoint);
 

@@ -312,12 +312,18 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)
     {
         (IDeliveryMethod method, IRunningMethod running, ILoadGenerator load, _) = active;
-        TargetReading before = default;
-        TargetReading after = default;
+        TargetReading? before = null;
+        TargetReading? after = null;
         void OnMeasuring(bool begins)
         {
-            TargetReading now = TargetReading.Of(running);
-            (before, after) = begins ? (now, now) : (before, now);
+            if (begins)
+            {
+                before = TargetReading.AtBegin(running, asks: !load.CountsNotifications);
+            }
+            else
+            {
+                after = TargetReading.AtEnd(running, asks: !load.CountsNotifications);
+            }
         }
 
         var noise = new NoiseMeter([.. running.ProcessIds, .. running.LoadProcessIds]);
@@ -329,7 +335,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
         LoadResult result = await load.RunAsync(endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
         (double foreign, double steal) = noise.Shares();
-        TargetReading target = after.Since(before, result.Seconds);
+        TargetUse target = before is { } begin && after is { } end ? end.Since(begin, result.Seconds) : default;
         _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
         {
             ForeignCpuShare = foreign,
