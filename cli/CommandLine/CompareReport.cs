@@ -39,7 +39,7 @@ internal static class CompareReport
             Members = [.. Enumerable.Range(0, members).Select(i => $"scratch file {i}, {request.MemberBytes >> 20} MiB")],
         };
         Comparison comparison = results.ToComparison(
-            methods.ToDictionary(m => m.Name, m => m.Facts), environment, volume, string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Prepend("polyblk")));
+            methods.ToDictionary(m => m.Name, m => m.Facts), environment, volume, GuestEnvironment.CommandLine());
         return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends, methods)] };
     }
 

@@ -19,6 +19,9 @@ public sealed class VhostUserLoad : ILoadGenerator
     public string Name => "the built-in virtio driver";
 
     /// <inheritdoc/>
+    public bool CountsNotifications => true;
+
+    /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is VhostUserEndpoint;
 
     /// <inheritdoc/>
@@ -52,8 +55,8 @@ public sealed class VhostUserLoad : ILoadGenerator
                 [.. Enumerable.Range(0, queues).Where(q => q % threads == t).Select(q => new DrivenQueue(client.Queues[q], depths[q], depths[..q].Sum()))], workload, jobs, size,
                 settings.Cpus.Count > 0 ? settings.Cpus[t] : null, settings.Seed + (ulong)t, phase)),
         ];
-        (ProcessCpu.Reading Own, long Notifications) before = default;
-        (ProcessCpu.Reading Own, long Notifications) after = default;
+        (ThreadReading Own, long Notifications) before = (ThreadReading.Empty, 0);
+        (ThreadReading Own, long Notifications) after = before;
         void OnMeasuring(bool begins)
         {
             var now = (ProcessCpu.Read(Environment.ProcessId), client.Queues.Sum(q => q.Kicks + q.ReadCalls()));
@@ -75,9 +78,10 @@ public sealed class VhostUserLoad : ILoadGenerator
 
         await all.ConfigureAwait(false);
         client.Detach();
-        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), after.Own.CpuNs - before.Own.CpuNs) with
+        ThreadUse used = after.Own.Since(before.Own);
+        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), used.CpuNs) with
         {
-            LoadContextSwitches = after.Own.ContextSwitches - before.Own.ContextSwitches,
+            LoadContextSwitches = used.ContextSwitches,
             Notifications = after.Notifications - before.Notifications,
         };
     }

@@ -23,7 +23,7 @@ public sealed class LoopDevice : IDeliveryMethod
         string file = scratch.PathOf("loop.img");
         await ScratchFile.CreateAsync(file, scratch.MemberBytes, cancellation).ConfigureAwait(false);
         (string device, string command) = await AttachAsync(file, cancellation).ConfigureAwait(false);
-        return new RunningEndpoint(new BlockEndpoint(device, scratch.SpanBytes)) { Commands = [command], End = () => DetachAsync(device) };
+        return new RunningEndpoint(new BlockEndpoint(device, scratch.SpanBytes)) { Commands = [ScratchFile.Command(file, scratch.MemberBytes), command], End = () => DetachAsync(device) };
     }
 
     /// <summary>Whether loop devices can be made here.</summary>

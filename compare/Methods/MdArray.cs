@@ -64,6 +64,7 @@ public sealed class MdArray(string level) : IDeliveryMethod
             {
                 string file = scratch.PathOf($"md-member{i}.img");
                 await ScratchFile.CreateAsync(file, scratch.MemberBytes, cancellation).ConfigureAwait(false);
+                _commands.Add(ScratchFile.Command(file, scratch.MemberBytes));
                 (string loop, string command) = await LoopDevice.AttachAsync(file, cancellation).ConfigureAwait(false);
                 _loops.Add(loop);
                 _commands.Add(command);

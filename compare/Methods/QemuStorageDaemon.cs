@@ -28,6 +28,6 @@ public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
             scratch.TargetCpus,
             () => File.Exists(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
-        return new SocketOfStorageDaemon(daemon, socket, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
+        return new SocketOfStorageDaemon(daemon, ScratchFile.Command(file, scratch.MemberBytes), socket, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
     }
 }

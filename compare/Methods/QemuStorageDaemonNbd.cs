@@ -29,6 +29,6 @@ public sealed class QemuStorageDaemonNbd : IDeliveryMethod
             scratch.TargetCpus,
             () => File.Exists(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
-        return new SocketOfStorageDaemon(daemon, socket, new NbdEndpoint(socket, ExportName, scratch.SpanBytes));
+        return new SocketOfStorageDaemon(daemon, ScratchFile.Command(file, scratch.MemberBytes), socket, new NbdEndpoint(socket, ExportName, scratch.SpanBytes));
     }
 }

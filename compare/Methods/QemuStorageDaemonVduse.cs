@@ -46,7 +46,7 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
             cancellation.ThrowIfCancellationRequested();
             await Command.RunAsync(add, CancellationToken.None).ConfigureAwait(false);
             string device = await FindDeviceAsync(cancellation).ConfigureAwait(false);
-            return new Running(daemon, scratch.Directory, _name, new BlockEndpoint(device, scratch.SpanBytes), [daemon.CommandLine, string.Join(' ', add)]);
+            return new Running(daemon, scratch.Directory, _name, new BlockEndpoint(device, scratch.SpanBytes), [ScratchFile.Command(file, scratch.MemberBytes), daemon.CommandLine, string.Join(' ', add)]);
         }
         catch
         {

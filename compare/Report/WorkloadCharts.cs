@@ -24,7 +24,7 @@ internal static class WorkloadCharts
             $"{id}-result", workload.IsBandwidth ? "Bandwidth (more is better)" : "Requests per second (more is better)", workload.Title, unit,
             [new BarPart(workload.IsBandwidth ? "bandwidth" : "requests", "target")],
             [.. rows.Select(r => new Bar(
-                comparison.TitleOf(r.Method), r.Method.Id, [Figure.Of(r.Result, divisor)], r.IsSound ? null : "unsound", r.IsSound ? null : Parts.Flaw(r), FactsOf(r, baseline)))]);
+                comparison.TitleOf(r.Method), r.Method.Id, [Figure.Of(r.Result, divisor)], r.IsSound ? null : "unsound", r.Flaw, FactsOf(r, baseline)))]);
     }
 
     private static Fact[] FactsOf(ComparedRow row, string baseline) =>

@@ -45,7 +45,7 @@ internal static class WorkloadSection
         ["Method", "kIOPS", "MB/s", "spread", "ratio", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "target CPU", "load CPU", "switches", "notifications", "rounds", "errors"],
         rows.Select(r => (IReadOnlyList<Html>)
         [
-            Html.Of($"{comparison.TitleOf(r.Method)} {(r.IsSound ? Html.Empty : Parts.Badge("bad", Parts.Flaw(r)))}"),
+            Html.Of($"{comparison.TitleOf(r.Method)} {(r.Flaw is string flaw ? Parts.Badge("bad", flaw) : Html.Empty)}"),
             Cell(r.Iops, 1e3),
             Cell(r.BytesPerSecond, 1e6),
             Parts.Text(Figures.Percent(r.Result.Spread)),

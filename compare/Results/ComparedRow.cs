@@ -45,7 +45,10 @@ public sealed record ComparedRow
     public Sample Result => Workload.IsBandwidth ? BytesPerSecond : Iops;
 
     /// <summary>Whether its figures may be used: no request and no run failed, and the method's data was not found wrong.</summary>
-    public bool IsSound => Errors == 0 && FailedRuns == 0 && Method.Verification != Verification.Failed;
+    public bool IsSound => Flaw is null;
+
+    /// <summary>Why they may not be, shortest; null when they may.</summary>
+    public string? Flaw => Method.Verification == Verification.Failed ? "wrong data" : Errors > 0 ? "requests failed" : FailedRuns > 0 ? "runs failed" : null;
 
     /// <summary>Processor time of both sides for a request in microseconds; null when neither side was read.</summary>
     public double? CpuUs => TargetCpuUs is null && LoadCpuUs is null ? null : (TargetCpuUs?.Median ?? 0) + (LoadCpuUs?.Median ?? 0);

@@ -75,6 +75,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
     private readonly List<(string Method, string Workload, string Reason)> _missing = [];
+    private readonly HashSet<(string Method, string Workload)> _noted = [];
     private readonly List<string> _notes = [.. plan.Notes];
 
     /// <summary>Runs it. Returns what was measured, also when it is cancelled.</summary>
@@ -156,11 +157,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             running = await method.StartAsync(scratch, cancellation).ConfigureAwait(false);
             ILoadGenerator load = plan.Loads.FirstOrDefault(l => l.CanDrive(running.Endpoint))
                 ?? throw new MethodException("no load that is installed here can drive it");
-            record = record with { Load = load.Name, Commands = running.Commands };
             LoadEndpoint endpoint = running.Endpoint;
             LoadEndpoint verified = scratch.Volume is null ? endpoint : endpoint with { SizeBytes = Math.Min(endpoint.SizeBytes, MostVerifiedBytes) };
             onProgress(new ComparisonProgress(0, TotalRuns, $"verifying {method.Name}"));
-            string? problem = await load.VerifyAsync(verified, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
+            ulong seed = plan.Seed + (ulong)_methods.Count;
+            record = record with { Load = load.Name, Commands = [.. running.Commands, load.VerifyCommands(verified, seed)] };
+            string? problem = await load.VerifyAsync(verified, seed, cancellation).ConfigureAwait(false);
             if (problem is not null)
             {
                 return record with { Reason = endpoint.Kept is null ? $"the data was not kept: {problem}" : $"it reads something else: {problem}" };
@@ -310,20 +312,30 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)
     {
         (IDeliveryMethod method, IRunningMethod running, ILoadGenerator load, _) = active;
-        TargetReading before = default;
-        TargetReading after = default;
+        TargetReading? before = null;
+        TargetReading? after = null;
         void OnMeasuring(bool begins)
         {
-            TargetReading now = TargetReading.Of(running);
-            (before, after) = begins ? (now, now) : (before, now);
+            if (begins)
+            {
+                before = TargetReading.AtBegin(running, asks: !load.CountsNotifications);
+            }
+            else
+            {
+                after = TargetReading.AtEnd(running, asks: !load.CountsNotifications);
+            }
         }
 
         var noise = new NoiseMeter([.. running.ProcessIds, .. running.LoadProcessIds]);
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
-        NoteCommand(method.Name, load.CommandLine(endpoint, workload, settings));
+        if (_noted.Add((method.Name, workload.Name)))
+        {
+            NoteCommands(method.Name, load.Commands(endpoint, workload, settings));
+        }
+
         LoadResult result = await load.RunAsync(endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
         (double foreign, double steal) = noise.Shares();
-        TargetReading target = after.Since(before, result.Seconds);
+        TargetUse target = before is { } begin && after is { } end ? end.Since(begin, result.Seconds) : default;
         _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
         {
             ForeignCpuShare = foreign,
@@ -395,14 +407,11 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    /// <summary>The load's commands join those of the method; they differ between rounds in the seed alone, so the first round's are kept.</summary>
-    private void NoteCommand(string method, string? command)
+    /// <summary>The load's commands join those of the method; they differ between rounds in the seed alone, so those of the first are kept.</summary>
+    private void NoteCommands(string method, string commands)
     {
         int index = _methods.FindIndex(m => m.Name == method);
-        if (command is not null && _runs.All(r => r.Round == 0) && !_methods[index].Commands.Contains(command))
-        {
-            _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, command] };
-        }
+        _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, commands] };
     }
 
     /// <summary>Every method has a record, also those that a comparison that was broken off did not come to.</summary>

@@ -103,6 +103,23 @@ public sealed class GuestSessionTests : IDisposable
         Assert.Equal(0, _system.Running);
     }
 
+    /// <summary>The machine's process is played by this one: its arguments are those of the kernel's record.</summary>
+    [Fact]
+    public async Task TheReportHasTheMachinesWholeCommandAndEveryCommandInIt()
+    {
+        _system.ProcessIds = [Environment.ProcessId];
+        IReadOnlyList<string> commands = (await RunAsync("a", "b")).Methods.Single(m => m.Name == "b (VM)").Commands;
+        Assert.StartsWith("# no command: this program fills", commands[0], StringComparison.Ordinal);
+        string[] argv = File.ReadAllText("/proc/self/cmdline").TrimEnd('\0').Split('\0');
+        Assert.Equal(ShellLine.Of(["taskset", "-c", "0", .. argv]), commands[1]);
+        Assert.Equal("# in the virtual machine, where /dev/slot11 is the disk with addr=11:", commands[2]);
+        Assert.Equal(_system.Scripts.First(x => x.Contains("/dev/slot11", StringComparison.Ordinal)), commands[3]);
+        Assert.StartsWith("fio --output-format=json --name=verify --filename=/dev/slot11", commands[3], StringComparison.Ordinal);
+        Assert.StartsWith("fio --output-format=json --name=compare --filename=/dev/slot11", commands[4], StringComparison.Ordinal);
+        Assert.Contains(_system.Scripts, x => x.Contains(commands[4], StringComparison.Ordinal));
+        Assert.Equal(5, commands.Count);
+    }
+
     private Task<ComparisonResults> RunAsync(params string[] names) => RunAsync([.. names.Select(name => (IDeliveryMethod)new BareFile(fileName: $"{name}.img"))], names);
 
     private Task<ComparisonResults> RunAsync(params Clinging[] targets) => RunAsync(targets, [.. targets.Select(t => t.Name)]);
@@ -182,6 +199,12 @@ public sealed class GuestSessionTests : IDisposable
 
         public int Running { get; set; }
 
+        /// <summary>What was run in the machines.</summary>
+        public List<string> Scripts { get; } = [];
+
+        /// <summary>The processes that the machines are said to be.</summary>
+        public IReadOnlyList<int> ProcessIds { get; set; } = [];
+
         /// <summary>What the n-th script on a disk does, over all machines of a comparison.</summary>
         public void Play(string file, int script, Deed deed)
         {
@@ -224,10 +247,11 @@ public sealed class GuestSessionTests : IDisposable
 
         public IReadOnlyList<string> MissingSlots => [];
 
-        public IReadOnlyList<int> ProcessIds => [];
+        public IReadOnlyList<int> ProcessIds => system.ProcessIds;
 
         public Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation)
         {
+            system.Scripts.Add(script);
             string file = files[int.Parse(script.Split("/dev/slot")[1][..2], NumberStyles.HexNumber, CultureInfo.InvariantCulture) - 0x10];
             onMark();
             return ScriptLimit.RunAsync(

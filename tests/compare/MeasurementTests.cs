@@ -15,12 +15,99 @@ public sealed class MeasurementTests
     [Fact]
     public void A_reading_in_a_part_of_the_counted_time_is_scaled_to_all_of_it()
     {
-        var before = new TargetReading(0, 1000, 10, 5);
-        var after = new TargetReading(Stopwatch.Frequency / 2, 3000, 20, null);
-        TargetReading target = after.Since(before, countedSeconds: 2);
+        var before = new TargetReading(0, Threads((1, 1000, 10)), 0, 5);
+        var after = new TargetReading(Stopwatch.Frequency / 2, Threads((1, 3000, 20)), Stopwatch.Frequency, null);
+        TargetUse target = after.Since(before, countedSeconds: 2);
         Assert.Equal((8000, 40, null), (target.CpuNs, target.ContextSwitches, target.Notifications));
-        Assert.Equal(20, (after with { Notifications = 10 }).Since(before, 2).Notifications);
+
+        // Its notifications were asked for in a longer time: one second.
+        Assert.Equal(10, (after with { Notifications = 10 }).Since(before, 2).Notifications);
+        Assert.Null((after with { Notifications = 4 }).Since(before, 2).Notifications);
         Assert.Equal(0, before.Since(before, 2).CpuNs);
+    }
+
+    [Fact]
+    public void Threads_that_begin_or_end_meanwhile_make_no_figure_negative()
+    {
+        ThreadReading before = Threads((1, 1000, 10), (2, 900_000, 5000), (3, 700, 70));
+
+        // 1 goes on, 2 has ended, 3 is a new thread with an old id, 4 is new.
+        ThreadReading after = Threads((1, 1500, 12), (3, 40, 4), (4, 200, 20));
+        Assert.Equal(new ThreadUse(500 + 40 + 200, 2 + 4 + 20), after.Since(before));
+        Assert.Equal(default, ThreadReading.Empty.Since(before));
+    }
+
+    [Fact]
+    public void A_thread_that_ends_between_two_readings_of_a_process_takes_nothing_away()
+    {
+        using var goOn = new ManualResetEventSlim();
+        using var hasWorked = new ManualResetEventSlim();
+        var worker = new Thread(() =>
+        {
+            SpinWait.SpinUntil(() => false, TimeSpan.FromMilliseconds(30));
+            hasWorked.Set();
+            goOn.Wait();
+        });
+        worker.Start();
+        hasWorked.Wait();
+        ThreadReading before = ProcessCpu.Read(Environment.ProcessId);
+        goOn.Set();
+        worker.Join();
+        Assert.True(before.Threads.Count > 1);
+        ThreadUse used = ProcessCpu.Read(Environment.ProcessId).Since(before);
+        Assert.True(used is { CpuNs: >= 0, ContextSwitches: >= 0 }, $"{used}");
+        Assert.Empty(ProcessCpu.Read(int.MaxValue).Threads);
+    }
+
+    /// <summary>The server's own work for the answer does not belong to the counted time.</summary>
+    [Theory]
+    [InlineData(true, "notifications cpu cpu notifications")]
+    [InlineData(false, "cpu cpu")]
+    public void The_server_is_asked_outside_of_the_time_in_which_its_processor_time_is_read(bool asks, string order)
+    {
+        var method = new Logging();
+        TargetReading begin = TargetReading.AtBegin(method, asks);
+        TargetReading end = TargetReading.AtEnd(method, asks);
+        Assert.Equal(order, string.Join(' ', method.Log));
+        Assert.Equal(asks ? 0 : null, end.Since(begin, 1).Notifications);
+    }
+
+    private static ThreadReading Threads(params (int Id, long CpuNs, long ContextSwitches)[] threads) => new(threads.ToDictionary(t => t.Id, t => new ThreadUse(t.CpuNs, t.ContextSwitches)));
+
+    private sealed class Logging : IRunningMethod
+    {
+        public List<string> Log { get; } = [];
+
+        public LoadEndpoint Endpoint => new FileEndpoint("f", 1);
+
+        public IReadOnlyList<int> ProcessIds
+        {
+            get
+            {
+                Log.Add("cpu");
+                return [Environment.ProcessId];
+            }
+        }
+
+        public IReadOnlyList<string> Commands => [];
+
+        public long? ReadNotifications()
+        {
+            Log.Add("notifications");
+            return 3;
+        }
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+
+    /// <summary>NBD and ublk have no driver that is notified: a 0 would be a figure, and the best one.</summary>
+    [Fact]
+    public void What_a_server_does_not_count_is_absent_and_not_zero()
+    {
+        Assert.Null(new ExportStatistics().Notifications);
+        const string answer = """{"live":{"exports":[{"statistics":{"reads":5}},{"statistics":{"reads":5,"notifications":0}},{"statistics":{"notifications":7}}]}}""";
+        Assert.Equal([null, 0, 7], new[] { 0, 1, 2 }.Select(i => ServerCounters.Notifications(answer, i)));
+        Assert.Null(ServerCounters.Notifications("{}", 0));
     }
 
     [Fact]

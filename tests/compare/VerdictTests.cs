@@ -32,6 +32,17 @@ public sealed class VerdictTests
     }
 
     [Fact]
+    public void Methods_that_different_loads_drove_are_ranked_with_a_caution_that_says_so()
+    {
+        const string Words = "a was driven by the built-in virtio driver; b was driven by fio-3.33: a part of the difference between these is the drivers'.";
+        Comparison alike = Make([80, 82, 84], [40, 41, 42]);
+        Comparison apart = alike with { Methods = [.. alike.Methods.Select(m => m with { Load = m.Id == "b" ? "fio-3.33" : "the built-in virtio driver" })] };
+        Assert.Contains(Words, Advisor.Advise(apart, Purpose.Container).Cautions);
+        foreach (Comparison one in new[] { alike, alike with { Methods = [.. alike.Methods.Select(m => m with { Load = "fio-3.33" })] } })
+            Assert.DoesNotContain(Advisor.Advise(one, Purpose.Container).Cautions, c => c.Contains("driven by", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void The_lead_is_the_same_from_either_side()
     {
         // From b's side the ratio is 0.4, 0.5, 0.625: a spread of 45 %. From a's side 1.6 to 2.5, also 45 %, against a lead of 100 %.
