@@ -8,6 +8,9 @@ namespace Polyblk.Compare.Clients.Blkio;
 /// <summary>Attaches with libblkio.</summary>
 public sealed class BlkioDriver : IVirtioDriver
 {
+    /// <summary>Where Debian's package has it.</summary>
+    public const string DebianPath = "/usr/lib/x86_64-linux-gnu/" + LibBlkio.Library;
+
     private static readonly Lazy<bool> s_isInstalled = new(() => NativeLibrary.TryLoad(LibBlkio.Library, out _));
 
     /// <summary>Whether the library is there (Debian: libblkio1).</summary>
