@@ -159,7 +159,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
     private ScratchSpace MakeScratch(CompareRequest request, CompareGuestRequest guest, IReadOnlyList<int> target, IReadOnlyList<int> load)
     {
-        int files = Methods(request, guest, null, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
+        int files = Methods(request, guest, null, isInMemory: false, target.Count).Where(m => m.Check().CanRun).DistinctBy(m => m.Drives).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
         try
         {
             return ScratchSpace.Create(request.Directory, request.MemberBytes, request.Members, files, target, load);
