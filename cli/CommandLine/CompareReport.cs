@@ -9,6 +9,9 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary>What <c>polyblk compare</c> makes of its results: the recorded form, the verdict, the files.</summary>
 internal static class CompareReport
 {
+    /// <summary>The frontend that has nothing to measure on the host.</summary>
+    private const string SeenFromVms = "virtio-iothread";
+
     /// <summary>The recorded form of what the runner collected, on its scratch volume or on one of the user's.</summary>
     public static Comparison Record(
         ComparisonResults results, CompareRequest request, CompareVolume? theirs, IReadOnlyList<IDeliveryMethod> methods, IEnumerable<IFrontend> frontends)
@@ -40,7 +43,7 @@ internal static class CompareReport
         };
         Comparison comparison = results.ToComparison(
             methods.ToDictionary(m => m.Name, m => m.Facts), environment, volume, GuestEnvironment.CommandLine());
-        return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends, methods)] };
+        return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends, methods, GuestEnvironment.IsInside)] };
     }
 
     private static VolumeFacts Facts(CompareVolume volume) => new()
@@ -62,17 +65,24 @@ internal static class CompareReport
         _ => members,
     };
 
-    /// <summary>Frontends that none of the methods is of: what keeps them from being measured here.</summary>
-    public static IEnumerable<MethodFacts> Unmeasured(IEnumerable<IFrontend> frontends, IReadOnlyList<IDeliveryMethod> methods)
+    /// <summary>Frontends that none of the methods is of: what keeps them from being measured here, and what would make it possible.</summary>
+    /// <param name="frontends">All.</param>
+    /// <param name="methods">What was asked for.</param>
+    /// <param name="isInside">Whether this runs in a machine that a comparison started.</param>
+    public static IEnumerable<MethodFacts> Unmeasured(IEnumerable<IFrontend> frontends, IReadOnlyList<IDeliveryMethod> methods, bool isInside)
     {
+        bool hasGuests = methods.Any(m => m.Facts.Vantage == Vantage.Guest);
         foreach (IFrontend frontend in frontends.Where(f => !methods.Any(m => m.Facts.Frontend == f.Name)))
         {
             FrontendProbe probe = frontend.Probe();
             yield return KnownFacts.Frontend(frontend.Name, string.Empty, frontend.Name, Vantage.Host) with
             {
                 Available = false,
-                Reason = probe.Available ? "it was not asked for, or is seen only from inside a VM" : probe.Summary,
-                Remedies = probe.Available ? [] : [.. probe.Remedies],
+                Reason = !probe.Available ? probe.Summary
+                    : frontend.Name == SeenFromVms && !hasGuests ? "QEMU's own disk is seen only from inside a VM"
+                    : "it was not asked for",
+                Remedies = !probe.Available ? [.. probe.Remedies]
+                    : [$"polyblk compare{(isInside ? " --inside-guest" : string.Empty)} {(frontend.Name == SeenFromVms ? "--vantage host,guest" : $"--methods {frontend.Name}")}"],
             };
         }
     }

@@ -84,6 +84,7 @@ public static class RunnerMapping
         bool wasDriven = record is { Ran: false, Load: not null };
         return facts with
         {
+            Description = record.Description,
             Available = record.Ran || wasDriven,
             Reason = wasDriven ? facts.Reason : record.Ran ? record.Reason : record.Reason ?? "it did not start",
             Remedies = record.Remedies,

@@ -427,8 +427,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             _notes.Add($"{key.Method} has no figures of {(workloads.Length == 1 ? workloads[0] : $"{workloads.Length} workloads")}: {key.Reason}.");
         }
 
-        double foreign = _runs.Count == 0 ? 0 : Statistic.Median(_runs.Select(r => r.ForeignCpuShare));
-        if (foreign > NoticeableShare)
+        if (Sample.Of(_runs.Select(r => (double?)r.ForeignCpuShare)) is { Median: > NoticeableShare and var foreign })
         {
             _notes.Add($"Other programs and the hypervisor took {foreign:P0} of the processor time during the runs: only ratios count, and those with care.");
         }

@@ -47,6 +47,20 @@ public sealed class RunnerMappingTests
         Assert.Equal(["modprobe it"], missing.Remedies);
     }
 
+    /// <summary>A run in which nothing was answered counts in requests per second and not in latency; a load that does not tell a percentile leaves it out.</summary>
+    [Fact]
+    public void Runs_without_answers_or_percentiles_leave_out_what_they_lack()
+    {
+        ComparisonResults results = Results();
+        RunRecord good = results.Runs[1];
+        RunRecord silent = good with { Round = 1, Load = good.Load with { Requests = 0, Bytes = 0, MeanNs = 0 } };
+        RunRecord untold = good with { Round = 2, Load = good.Load with { P99Ns = 0, P999Ns = 0 } };
+        ComparedRow row = ComparedRow.From((results with { Runs = [results.Runs[0], good, silent, untold] }).ToComparison(Known, Environment(), Volume(), null)).Single(r => r.Method.Id == "good@host");
+        Assert.Equal((3, 2000, 0, 2000), (row.Iops.Count, row.Iops.Median, row.Iops.Minimum, row.Iops.Maximum));
+        Assert.Equal((2, 100), (row.MeanNs!.Value.Count, row.MeanNs.Value.Median));
+        Assert.Equal((1, 300), (row.P99Ns!.Value.Count, row.P99Ns.Value.Median));
+    }
+
     [Fact]
     public void The_drift_is_that_of_the_baseline_over_the_rounds()
     {
