@@ -1,4 +1,5 @@
 using System.Reflection;
+using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
@@ -28,7 +29,7 @@ internal static class CompareReport
             HostIsVirtual = results.Host.IsVirtual,
             ProgramVersion = typeof(CompareReport).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown",
             DotnetVersion = Environment.Version.ToString(),
-            FioVersion = results.Methods.Select(m => m.Load).FirstOrDefault(l => l?.StartsWith("fio", StringComparison.Ordinal) == true),
+            FioVersion = FioVersion(results.Methods.Select(m => m.Load)),
             Scratch = theirs is null ? $"{results.Host.Scratch}: {results.Host.ScratchReason}" : null,
         },
         hasMachine: methods.Any(m => m.Facts.Vantage == Vantage.Guest && results.Methods.Any(r => r.Name == m.Name && r.Ran)),
@@ -39,6 +40,7 @@ internal static class CompareReport
             Name = "a scratch volume",
             Level = request.Level,
             SizeBytes = DataMembers(request.Level, members) * request.MemberBytes,
+            ChunkBytes = ChunkBytes(request.Level),
             Members = [.. Enumerable.Range(0, members).Select(i => $"scratch file {i}, {request.MemberBytes >> 20} MiB")],
         };
         Comparison comparison = results.ToComparison(
@@ -55,6 +57,13 @@ internal static class CompareReport
         Members = volume.Record.Drives,
         Degraded = volume.Volume.IsDegraded,
     };
+
+    /// <summary>fio's version among what drove the methods, the host's before a VM's; null where fio drove none.</summary>
+    internal static string? FioVersion(IEnumerable<string?> loads) => loads
+        .Where(l => l?.StartsWith("fio-", StringComparison.Ordinal) == true).OrderBy(l => l!.Contains(' ', StringComparison.Ordinal)).FirstOrDefault()?.Split(' ')[0];
+
+    /// <summary>The chunk of a scratch volume; null where the level has none.</summary>
+    internal static int? ChunkBytes(string level) => level is "raid1" or VolumeOpener.NoLevel ? null : VolumeMaker.CreateOptions("compare", level, chunkBytes: 0).ChunkBytes;
 
     private static int DataMembers(string level, int members) => level switch
     {
