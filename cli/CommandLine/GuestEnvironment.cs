@@ -13,6 +13,9 @@ internal static class GuestEnvironment
     /// <summary>The environment variable that carries it: accelerator, host's name, QEMU's version, and the command that was typed there, with bars between.</summary>
     public const string Variable = "POLYBLK_INSIDE_GUEST";
 
+    /// <summary>Whether this program runs inside a machine that a comparison started.</summary>
+    public static bool IsInside => Environment.GetEnvironmentVariable(Variable) is not null;
+
     /// <summary>Its value for a machine of this host.</summary>
     public static string Describe(string accelerator) => Describe(accelerator, Environment.MachineName, QemuVersion(), OwnCommandLine());
 
@@ -43,7 +46,7 @@ internal static class GuestEnvironment
 
     /// <summary>What a reader has to know of methods whose machine runs in a machine.</summary>
     public static IEnumerable<string> NotesOf(IEnumerable<IDeliveryMethod> methods) =>
-        Environment.GetEnvironmentVariable(Variable) is not null && methods.OfType<GuestMethod>().Any()
+        IsInside && methods.OfType<GuestMethod>().Any()
             ? [$"The methods of a virtual machine were measured in one that ran inside the machine of --inside-guest, by {(MachineCache.Accelerator() == "kvm" ? "nested KVM" : "nested emulation")}: compare them with one another only."]
             : [];
 

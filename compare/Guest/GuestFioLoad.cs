@@ -30,6 +30,9 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
     public string Name => "fio in the VM";
 
     /// <inheritdoc/>
+    public string NameFor(LoadEndpoint endpoint) => $"{((GuestEndpoint)endpoint).Machine.FioVersion} in the VM";
+
+    /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is GuestEndpoint;
 
     /// <inheritdoc/>

@@ -30,6 +30,9 @@ public sealed class GuestMethod : IDeliveryMethod
 
     public string Description { get => field ?? $"{Inner.Description}; a disk of the virtual machine"; init; }
 
+    /// <inheritdoc/>
+    public object Drives => Inner.Drives;
+
     internal IDeliveryMethod Inner { get; }
 
     internal Func<LoadEndpoint, GuestDisk> Attach { get; }

@@ -80,6 +80,9 @@ public interface ILoadGenerator
     /// <summary>For the report.</summary>
     string Name { get; }
 
+    /// <summary>The same with what an endpoint adds: its own version of the program.</summary>
+    string NameFor(LoadEndpoint endpoint) => Name;
+
     /// <summary>Whether its results have notifications, so that the target need not be asked.</summary>
     bool CountsNotifications => false;
 

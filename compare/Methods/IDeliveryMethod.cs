@@ -43,6 +43,9 @@ public interface IDeliveryMethod
     /// <summary>What is measured, in one line.</summary>
     string Description { get; }
 
+    /// <summary>What the drives belong to that it makes: methods of one server have the same.</summary>
+    object Drives => this;
+
     /// <summary>Looks, without changing anything.</summary>
     MethodAvailability Check();
 

@@ -119,6 +119,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
         return isUnused;
     }
 
+    /// <summary>Whether a method uses it.</summary>
+    public bool IsUsed => _users > 0;
+
     /// <summary>Ends the child with its last user.</summary>
     public async ValueTask RemoveUserAsync()
     {

@@ -32,7 +32,7 @@ internal static class MethodSections
         ["Method", "Measured", "From", "Driven by", "Data", "Copy mode", "Why not, and what would make it run"],
         comparison.Methods.Select(m => (IReadOnlyList<Html>)
         [
-            Html.Of($"{comparison.TitleOf(m)}<small class=\"id\">{m.Id}</small>"),
+            Html.Of($"{comparison.TitleOf(m)}<small class=\"id\">{m.Id}</small>{(m.Description is string what ? Html.Of($"<small>{what}</small>") : Html.Empty)}"),
             Measured(m, rows),
             Parts.Text(m.Vantage == Vantage.Guest ? "inside the VM" : "the host"),
             Parts.Text(m.Load ?? Figures.None),

@@ -65,15 +65,18 @@ internal static class WorkloadCharts
 
     private static BarChart? Interruptions(Comparison comparison, WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, string id)
     {
-        ComparedRow[] known = [.. rows.Where(r => r.ContextSwitches is not null || r.Notifications is not null)];
+        ComparedRow[] known = [.. rows.Where(r => r.ContextSwitches is not null || r.LoadContextSwitches is not null || r.Notifications is not null)];
         if (known.Length == 0)
             return null;
 
         // What no method has is left out, not drawn as nothing.
         (BarPart Part, Func<ComparedRow, Sample?> Of)[] kinds =
-            [(new BarPart("context switches", "target"), r => r.ContextSwitches), (new BarPart("notifications", "load"), r => r.Notifications)];
+        [
+            (new BarPart("context switches of the target", "target"), r => r.ContextSwitches), (new BarPart("context switches of the load", "load"), r => r.LoadContextSwitches),
+            (new BarPart("notifications", "peer"), r => r.Notifications),
+        ];
         kinds = [.. kinds.Where(k => known.Any(r => k.Of(r) is not null))];
-        string what = kinds.Length == 2 ? "Context switches and notifications" : kinds[0].Part.Title == "notifications" ? "Notifications" : "Context switches";
+        string what = kinds[^1].Part.Title != "notifications" ? "Context switches" : kinds.Length == 1 ? "Notifications" : "Context switches and notifications";
         return new BarChart(
             $"{id}-interruptions", $"{what} (less is better)", workload.Title, "for a request", [.. kinds.Select(k => k.Part)],
             [.. known.Select(r => new Bar(comparison.TitleOf(r.Method), r.Method.Id, [.. kinds.Select(k => FigureOf(k.Of(r)))]))]);

@@ -42,7 +42,7 @@ internal static class WorkloadSection
 
     private static Html AllFigures(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows) => Parts.Table(
         $"{workload.Title}: medians over the rounds, the range from the lowest to the highest round below; times in µs",
-        ["Method", "kIOPS", "MB/s", "spread", "ratio", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "target CPU", "load CPU", "switches", "notifications", "rounds", "errors"],
+        ["Method", "kIOPS", "MB/s", "spread", "ratio", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "target CPU", "load CPU", "target switches", "load switches", "notifications", "rounds", "errors"],
         rows.Select(r => (IReadOnlyList<Html>)
         [
             Html.Of($"{comparison.TitleOf(r.Method)} {(r.Flaw is string flaw ? Parts.Badge("bad", flaw) : Html.Empty)}"),
@@ -51,7 +51,7 @@ internal static class WorkloadSection
             Parts.Text(Figures.Percent(r.Result.Spread)),
             r.Ratio is { } ratio ? Html.Of($"{Figures.Ratio(ratio.Median)}<small>{Figures.RatioRange(ratio)}</small>") : Parts.Text(Figures.None),
             .. new[] { r.MeanNs, r.P50Ns, r.P90Ns, r.P99Ns, r.P999Ns, r.P9999Ns }.Select(s => Cell(s, 1e3)),
-            .. new[] { r.TargetCpuUs, r.LoadCpuUs, r.ContextSwitches, r.Notifications }.Select(s => Cell(s, 1)),
+            .. new[] { r.TargetCpuUs, r.LoadCpuUs, r.ContextSwitches, r.LoadContextSwitches, r.Notifications }.Select(s => Cell(s, 1)),
             Html.Of($"{r.Result.Count}"),
             Parts.Text(Figures.Count(r.Errors)),
         ]));

@@ -30,6 +30,8 @@ public sealed record ComparedRow
 
     public Sample? ContextSwitches { get; init; }
 
+    public Sample? LoadContextSwitches { get; init; }
+
     public Sample? Notifications { get; init; }
 
     /// <summary>Result (requests or bytes per second) against the baseline's, from the ratios within the rounds; null without pairs.</summary>
@@ -91,6 +93,7 @@ public sealed record ComparedRow
         TargetCpuUs = Sample.Of(runs.Select(r => r.TargetCpuUsPerRequest)),
         LoadCpuUs = Sample.Of(runs.Select(r => r.LoadCpuUsPerRequest)),
         ContextSwitches = Sample.Of(runs.Select(r => r.ContextSwitchesPerRequest)),
+        LoadContextSwitches = Sample.Of(runs.Select(r => r.LoadContextSwitchesPerRequest)),
         Notifications = Sample.Of(runs.Select(r => r.NotificationsPerRequest)),
         Ratio = Sample.OfRatios(runs.Select(r => (r.Round, workload.ResultOf(r))), baseline.Select(r => (r.Round, workload.ResultOf(r)))),
         Errors = runs.Sum(r => r.Errors),

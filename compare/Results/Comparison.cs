@@ -103,7 +103,7 @@ public sealed record MeasurementSettings
     [Description("Bytes of the volume that the load covers.")]
     public long? SpanBytes { get; init; }
 
-    [Description("Seed of the order of the methods and of random offsets.")]
+    [Description("Seed of the random offsets in the first round (each further round takes the next number) and of the pattern by which the first method is verified (each further method takes the next).")]
     public ulong? Seed { get; init; }
 
     [Description("The command that was typed.")]

@@ -40,7 +40,7 @@ public static class ComparisonCheck
     private static IEnumerable<double?> FiguresOf(MeasuredRun run) =>
     [
         run.Seconds, run.Iops, run.BytesPerSecond, run.Errors, run.Latency.Mean, run.Latency.P50, run.Latency.P90, run.Latency.P99, run.Latency.P999, run.Latency.P9999,
-        run.TargetCpuUsPerRequest, run.LoadCpuUsPerRequest, run.ContextSwitchesPerRequest, run.LoadContextSwitchesPerRequest, run.NotificationsPerRequest, run.StealPercent,
+        run.TargetCpuUsPerRequest, run.LoadCpuUsPerRequest, run.ContextSwitchesPerRequest, run.LoadContextSwitchesPerRequest, run.NotificationsPerRequest, run.StealPercent, run.OtherLoadPercent,
     ];
 
     private static HashSet<string> Unique(IEnumerable<string> names, string kind)

@@ -49,7 +49,11 @@ public sealed record HostFacts(string Processor, int Processors, bool? IsVirtual
 
 /// <summary>How it was measured.</summary>
 public sealed record RunSettings(
-    int Rounds, double SecondsPerRun, double WarmUpSeconds, IReadOnlyList<int> TargetCpus, IReadOnlyList<int> LoadCpus, long SpanBytes, int Members);
+    int Rounds, double SecondsPerRun, double WarmUpSeconds, IReadOnlyList<int> TargetCpus, IReadOnlyList<int> LoadCpus, long SpanBytes, int Members)
+{
+    /// <summary>Of the random offsets in the first round.</summary>
+    public ulong Seed { get; init; }
+}
 
 /// <summary>A method, and why it has no figures when it has none.</summary>
 public sealed record MethodRecord

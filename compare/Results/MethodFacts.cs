@@ -12,6 +12,9 @@ public sealed record MethodFacts
     [Description("What people call it, such as 'vhost-user, 2 queues'.")]
     public required string Title { get; init; }
 
+    [Description("What was measured, in one line.")]
+    public string? Description { get; init; }
+
     [Description("The frontend: vhost-user, vduse, ublk, virtio-iothread, nbd; for others, the program. The same for all variants of one.")]
     public required string Frontend { get; init; }
 

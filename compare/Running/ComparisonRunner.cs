@@ -56,7 +56,6 @@ public sealed record ComparisonProgress(int Done, int Total, string What);
 /// <summary>See the top of the file.</summary>
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
-    private const double NoticeableShare = 0.05;
     private static readonly TimeSpan s_endLimit = TimeSpan.FromMinutes(6);
 
     /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
@@ -107,7 +106,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             StartedUtc = started,
             Host = ReadHost(),
             Settings = new RunSettings(
-                plan.Rounds, plan.Duration.TotalSeconds, plan.WarmUp.TotalSeconds, scratch.TargetCpus, scratch.LoadCpus, scratch.SpanBytes, scratch.Members),
+                plan.Rounds, plan.Duration.TotalSeconds, plan.WarmUp.TotalSeconds, scratch.TargetCpus, scratch.LoadCpus, scratch.SpanBytes, scratch.Members) { Seed = plan.Seed },
             Methods = _methods,
             Workloads = plan.Workloads,
             Runs = _runs,
@@ -161,7 +160,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             LoadEndpoint verified = scratch.Volume is null ? endpoint : endpoint with { SizeBytes = Math.Min(endpoint.SizeBytes, MostVerifiedBytes) };
             onProgress(new ComparisonProgress(0, TotalRuns, $"verifying {method.Name}"));
             ulong seed = plan.Seed + (ulong)_methods.Count;
-            record = record with { Load = load.Name, Commands = [.. running.Commands, load.VerifyCommands(verified, seed)] };
+            record = record with { Load = load.NameFor(endpoint), Commands = [.. running.Commands, load.VerifyCommands(verified, seed)] };
             string? problem = await load.VerifyAsync(verified, seed, cancellation).ConfigureAwait(false);
             if (problem is not null)
             {
@@ -425,12 +424,6 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         foreach (var (key, workloads) in _missing.GroupBy(m => (m.Method, m.Reason), m => m.Workload).Select(g => (g.Key, g.ToArray())))
         {
             _notes.Add($"{key.Method} has no figures of {(workloads.Length == 1 ? workloads[0] : $"{workloads.Length} workloads")}: {key.Reason}.");
-        }
-
-        double foreign = _runs.Count == 0 ? 0 : Statistic.Median(_runs.Select(r => r.ForeignCpuShare));
-        if (foreign > NoticeableShare)
-        {
-            _notes.Add($"Other programs and the hypervisor took {foreign:P0} of the processor time during the runs: only ratios count, and those with care.");
         }
 
         if (scratch.TargetCpus.Intersect(scratch.LoadCpus).Any())

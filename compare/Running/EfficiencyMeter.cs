@@ -117,5 +117,5 @@ internal static class EfficiencyMeter
     private static double ResultOf(Workload workload, LoadResult result) => (workload.IsRandom ? result.Requests : result.Bytes) / result.Seconds;
 
     private static double Median(IReadOnlyList<RunRecord> runs, string method, Workload workload) =>
-        Statistic.Median(runs.Where(r => r.Method == method && r.Workload == workload.Name).Select(r => workload.IsRandom ? r.Iops : r.BytesPerSecond));
+        Sample.Of(runs.Where(r => r.Method == method && r.Workload == workload.Name).Select(r => (double?)(workload.IsRandom ? r.Iops : r.BytesPerSecond)))?.Median ?? double.NaN;
 }

@@ -44,6 +44,8 @@ public static class Cautions
             yield return "The host is a virtual machine itself: what shares its processors and drives is not seen from here, and an interrupt costs it more than hardware.";
         foreach (string noise in OfNoise(environment.Noise, rules))
             yield return noise;
+        if (Disturbances.In(comparison, rules) is string disturbed)
+            yield return disturbed;
         if (comparison.Interrupted)
             yield return "The comparison was broken off: fewer rounds were made than planned.";
         if (environment.CpuCount < 2)

@@ -205,6 +205,8 @@ internal static class ExampleComparison
             TargetCpuUsPerRequest = method.TargetCpu > 0 ? Math.Round(method.TargetCpu * cpuScale / luck, 3) : null,
             LoadCpuUsPerRequest = Math.Round(method.LoadCpu * cpuScale / luck, 3),
             ContextSwitchesPerRequest = Math.Round(method.Switches * luck, 3),
+            LoadContextSwitchesPerRequest = Math.Round(method.Switches * luck * 0.8, 3),
+            OtherLoadPercent = round == 1 && load == 2 && method.Facts.Id == "vduse@host" ? 27 : 1.4,
             NotificationsPerRequest = Loads[load].Depth == 1 ? 1.0 : 0.12,
             StealPercent = 0.1,
         };

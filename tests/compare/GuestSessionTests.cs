@@ -120,6 +120,13 @@ public sealed class GuestSessionTests : IDisposable
         Assert.Equal(5, commands.Count);
     }
 
+    [Fact]
+    public async Task WhatDroveADiskIsTheMachinesOwnFioWithItsVersion()
+    {
+        ComparisonResults results = await RunAsync("a");
+        Assert.Equal("fio-3.39 in the VM", Assert.Single(results.Methods).Load);
+    }
+
     private Task<ComparisonResults> RunAsync(params string[] names) => RunAsync([.. names.Select(name => (IDeliveryMethod)new BareFile(fileName: $"{name}.img"))], names);
 
     private Task<ComparisonResults> RunAsync(params Clinging[] targets) => RunAsync(targets, [.. targets.Select(t => t.Name)]);
@@ -241,7 +248,7 @@ public sealed class GuestSessionTests : IDisposable
             {"jobs":[{"error":0,"usr_cpu":1,"sys_cpu":1,"read":{"runtime":20,"total_ios":100,"io_bytes":409600,"clat_ns":{"mean":1000}}}]}
             """;
 
-        public string FioVersion => "fio";
+        public string FioVersion => "fio-3.39";
 
         public string System => "a machine that is played";
 

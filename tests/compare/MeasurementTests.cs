@@ -139,17 +139,6 @@ public sealed class MeasurementTests
     }
 
     [Fact]
-    public void A_percentile_that_the_load_does_not_tell_is_none()
-    {
-        RunRecord untold = Run("a", Presets.Quick[0], 0, 100);
-        untold = untold with { Load = untold.Load with { P99Ns = 0, P999Ns = 0 } };
-        ResultRow row = Assert.Single(ResultRow.From(Results([untold])));
-        Assert.True(double.IsNaN(row.P99Ns) && double.IsNaN(row.P999Ns));
-        Assert.Equal(1, row.MeanNs);
-        Assert.Equal(1, Assert.Single(ResultRow.From(Results([untold, Run("a", Presets.Quick[0], 1, 100)]))).P99Ns);
-    }
-
-    [Fact]
     public void A_method_without_its_frontend_or_its_load_says_what_is_missing()
     {
         var missing = new FrontendProbe(false, "no module", ["modprobe it"], new Dictionary<string, string>());
@@ -170,18 +159,6 @@ public sealed class MeasurementTests
         Assert.True(KnownFacts.Frontend("vhost-user", "1q", "vhost-user", Vantage.Host) is { Needs.SharedMemory: true, Features.LiveMigration: true });
         Assert.False(vduse.Features.LiveMigration);
     }
-
-    private static ComparisonResults Results(RunRecord[] runs) => new()
-    {
-        StartedUtc = DateTimeOffset.UnixEpoch,
-        Host = new HostFacts("cpu", 2, true, "6.1", "/tmp", "there was room"),
-        Settings = new RunSettings(1, 2, 0.1, [0], [1], 1 << 20, 3),
-        Methods = [new MethodRecord { Name = "a", Description = "d", Ran = true }],
-        Workloads = Presets.Quick,
-        Runs = runs,
-        Baseline = "a",
-        Notes = [],
-    };
 
     private static RunRecord Run(string method, Workload workload, int round, long requests) => new(
         method,

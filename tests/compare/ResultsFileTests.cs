@@ -165,7 +165,7 @@ public sealed class ResultsFileTests
         Comparison comparison = Of([Method("a") with { Title = "say \"hi\",\nyou" }], [Workload()], Runs("a", "w", 1.5));
         string csv = ComparisonCsv.From(comparison);
         Assert.Contains("a,\"say \"\"hi\"\",\nyou\",a,", csv, StringComparison.Ordinal);
-        Assert.EndsWith(",0,1,1.5,6144,,,,,,,,,,,0,\r\n", csv, StringComparison.Ordinal);
+        Assert.EndsWith(",0,1,1.5,6144,,,,,,,,,,,,0,,\r\n", csv, StringComparison.Ordinal);
     }
 
     private static JsonNode Example() => JsonNode.Parse(ComparisonFile.ToJson(ExampleComparison.Make()))!;
