@@ -125,7 +125,6 @@ killed() {
       # Nothing but what waits was being written, as the load writes whole stripes: that alone makes it safe to start such an array at all.
       refuse unforced-$what serve_level $level
       because unforced-$what-reason 'was not stopped in order'
-      server=
       force=--force-assembly
       ;;
   esac
