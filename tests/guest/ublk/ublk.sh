@@ -404,6 +404,8 @@ arrays() {
     [ $level != raid5 ] || [ $zero_copy = no ] || check raid5-mode grep -q "zero copy for reads" $out
     carries_both $level $dev4
     killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8
+    # The next successor starts beside the checks that follow.
+    spares 1
     check discard-$level blkdiscard $dev
     verify_both array-$level --randseed=7
     grows $level 28
