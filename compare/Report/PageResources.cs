@@ -11,7 +11,7 @@ internal static class PageResources
 {
     private static readonly Lazy<string> s_style = new(() => Read("report.css").Trim());
     private static readonly Lazy<string> s_library = new(() => InScript(Read("echarts.js")));
-    private static readonly Lazy<string> s_charts = new(() => InScript(Read("charts.js")));
+    private static readonly Lazy<string> s_charts = new(() => InScript(Read("chart-tools.js") + Read("chart-kinds.js") + Read("charts.js")));
 
     /// <summary>The page's style sheet.</summary>
     public static string Style => s_style.Value;
