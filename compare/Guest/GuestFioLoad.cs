@@ -119,7 +119,10 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
             ? FioJob.HereDocument(JobFile, FioJob.JobFile(workload.FioJobText, target, settings)) + ShellLine.Of("fio", "--output-format=json", JobFile)
             : ShellLine.Of(["fio", .. FioJob.Arguments(workload, target, settings)]);
         (string before, string after) = workload.FileSystem is not string type ? ("", "")
-            : ($"mkfs.{type} -q {disk.Path} >&2 && mount -t {type} {disk.Path} {MountPoint} || exit 1", $"umount {MountPoint}");
+            : ($$"""
+                mkfs.{{type}} -q {{disk.Path}} >&2 && mount -t {{type}} {{disk.Path}} {{MountPoint}} || exit 1
+                {{ShellLine.Of(["fio", .. FioJob.LayoutArguments(workload, target, settings)])}} >&2 || { umount {{MountPoint}}; exit 1; }
+                """, $"umount {MountPoint}");
         return (before, fio, after);
     }
 
