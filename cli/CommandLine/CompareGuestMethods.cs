@@ -170,7 +170,5 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, 1));
     }
 
-    private MethodAvailability Availability(string frontend) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
-        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
-        : MethodAvailability.OfFrontend(probe, byFio: false);
+    private MethodAvailability Availability(string frontend) => MethodAvailability.OfFrontend(_probes, frontend, byFio: false);
 }

@@ -153,7 +153,5 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
             : MethodAvailability.Yes;
     }
 
-    private MethodAvailability Availability(string frontend, bool byFio) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
-        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
-        : MethodAvailability.OfFrontend(probe, byFio);
+    private MethodAvailability Availability(string frontend, bool byFio) => MethodAvailability.OfFrontend(_probes, frontend, byFio);
 }

@@ -33,9 +33,6 @@ public sealed record WorkloadFacts
     [Description("The file system that it ran on; absent for the bare device.")]
     public string? FileSystem { get; init; }
 
-    [Description("Counted time in seconds, if it is not that of the settings.")]
-    public double? RuntimeSeconds { get; init; }
-
     [Description("How it was scaled from the published form to this machine, such as 'jobs 32 → 2'.")]
     public string? Scaling { get; init; }
 
@@ -62,8 +59,6 @@ public enum AccessPattern
     RandomRead,
     [JsonStringEnumMemberName("random-write")]
     RandomWrite,
-    [JsonStringEnumMemberName("random-mixed")]
-    RandomMixed,
     [JsonStringEnumMemberName("sequential-read")]
     SequentialRead,
     [JsonStringEnumMemberName("sequential-write")]
