@@ -43,7 +43,7 @@ public sealed class MdArray(string level) : IDeliveryMethod
 
     private sealed class Running(long spanBytes) : IRunningMethod
     {
-        // Chunk and superblock as this program's arrays have them.
+        // The chunk that this program's arrays have by default. The superblock is md's own.
         private const int ChunkKib = 64;
 
         private readonly string _device = $"/dev/md/polyblk-compare-{Environment.ProcessId}";

@@ -12,7 +12,7 @@ public sealed record WorkloadFacts
     [Description("What people call it, such as '4 KiB random read, QD 32'.")]
     public required string Title { get; init; }
 
-    [Description("The set that it comes from: quick, full, custom.")]
+    [Description("The set that it comes from: quick, random, io_uring, sequential, filesystem, or custom for a fio job file. (full is random, io_uring and sequential.)")]
     public string? Preset { get; init; }
 
     [Description("Order and direction of the requests.")]

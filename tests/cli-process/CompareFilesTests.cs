@@ -36,6 +36,26 @@ public sealed class CompareFilesTests : IDisposable
         Assert.DoesNotContain(Directory.EnumerateFileSystemEntries("/sys/block").Select(d => Path.Combine(d, "loop", "backing_file")).Where(File.Exists), f => File.ReadAllText(f).StartsWith(scratch, StringComparison.Ordinal));
     }
 
+    /// <summary>The example of docs/compare.md is what a sceptic would run: it has to run.</summary>
+    [Fact]
+    public async Task TheDocumentedWayByHandGivesARatioForEachRound()
+    {
+        string page = await File.ReadAllTextAsync(Path.Combine(ResultFiles.Root, "docs", "compare.md"));
+        string script = page.Split("**By hand**")[1].Split("```sh\n")[1].Split("```")[0];
+        Assert.Contains("--runtime=2 --ramp_time=0.5", script, StringComparison.Ordinal);
+        script = script.Replace("--runtime=2 --ramp_time=0.5", "--runtime=100ms --ramp_time=10ms", StringComparison.Ordinal);
+        string program = Path.Combine(_sandbox.Directory, "polyblk");
+        await File.WriteAllTextAsync(program, $"#!/bin/sh\nexec dotnet exec '{typeof(CliException).Assembly.Location}' \"$@\"\n");
+        File.SetUnixFileMode(program, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        var start = new System.Diagnostics.ProcessStartInfo("bash", ["-c", script]) { RedirectStandardOutput = true, WorkingDirectory = _sandbox.Directory };
+        start.Environment["PATH"] = $"{_sandbox.Directory}:{Environment.GetEnvironmentVariable("PATH")}";
+        using System.Diagnostics.Process bash = System.Diagnostics.Process.Start(start)!;
+        string said = await bash.StandardOutput.ReadToEndAsync();
+        Assert.True(bash.WaitForExit(s_patience), "it did not end");
+        Assert.Equal(3, System.Text.RegularExpressions.Regex.Count(said, "(?m)^round [123]: nbd [1-9][0-9]*, bare [1-9][0-9]*, ratio [0-9]+[.][0-9]{2}$"));
+        Assert.Empty(Directory.EnumerateFileSystemEntries("/dev/shm", "byhand-*"));
+    }
+
     private static void Check(Comparison results, string csv, string output)
     {
         Dictionary<(string Method, string Workload), double> ratios = ResultFiles.RatiosOf(csv, "bare-drive@host");

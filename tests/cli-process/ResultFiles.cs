@@ -10,7 +10,10 @@ namespace Polyblk.Cli.Process.Tests;
 
 internal static partial class ResultFiles
 {
-    private static readonly Lazy<JsonSchema> s_schema = new(() => JsonSchema.FromFileAsync(Path.Combine(FindRoot(), "docs", "compare-results.schema.json")).GetAwaiter().GetResult());
+    /// <summary>The repository's top folder.</summary>
+    public static string Root { get; } = FindRoot();
+
+    private static readonly Lazy<JsonSchema> s_schema = new(() => JsonSchema.FromFileAsync(Path.Combine(Root, "docs", "compare-results.schema.json")).GetAwaiter().GetResult());
 
     /// <summary>Reads results.json after it was found valid by the schema in docs, and says of each method that was measured by which commands.</summary>
     public static Comparison ReadValid(string file)

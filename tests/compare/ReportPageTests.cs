@@ -35,6 +35,7 @@ public sealed class ReportPageTests
     {
         string page = HtmlReport.Render(ExampleComparison.Make(), Purpose.Vm);
         Assert.Contains("version=\"6.0.0\"", PageResources.Library, StringComparison.Ordinal);
+        Assert.Equal(PageResources.LibrarySha512, Convert.ToHexStringLower(SHA512.HashData(Encoding.UTF8.GetBytes(PageResources.Library))));
         foreach (string words in new[] { "Copyright 2017-2025 The Apache Software Foundation", "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION", "Copyright (c) 2017, Baidu Inc.", "Mike Bostock" })
             Assert.Contains(words, page, StringComparison.Ordinal);
     }
