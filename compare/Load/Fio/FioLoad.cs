@@ -86,7 +86,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
     /// <inheritdoc/>
     public string VerifyCommands(LoadEndpoint endpoint, ulong seed) => endpoint is NbdEndpoint { Kept: null }
         ? ShellLine.Of(VerifyCommand(endpoint, seed))
-        : ((ILoadGenerator)new DriveLoad()).VerifyCommands(endpoint, seed);
+        : ILoadGenerator.OwnVerification(endpoint, seed);
 
     /// <inheritdoc/>
     public string Commands(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
