@@ -316,7 +316,7 @@ public static class ArrayBuilder
 
         IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
             drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer)).ConfigureAwait(false);
-        return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]);
+        return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
     }
 
     private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)

@@ -121,4 +121,8 @@ public sealed class ArrayException : IOException
 /// <param name="Problem">Why a superblock that is there cannot be used, or what foreign thing is there; null when all is well.</param>
 /// <param name="ForeignSignatures">Names of the foreign things found, such as <c>ext4 file system</c>.</param>
 public sealed record DriveInspection(
-    IBlockDevice Drive, ArraySuperblock? Superblock, string? Problem, IReadOnlyList<string> ForeignSignatures);
+    IBlockDevice Drive, ArraySuperblock? Superblock, string? Problem, IReadOnlyList<string> ForeignSignatures)
+{
+    /// <summary>The one among the foreign things of which the drive is only a part (<c>LVM physical volume</c>), or null.</summary>
+    public string? PartOf { get; init; }
+}

@@ -126,7 +126,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [.. variants.Select(_ => new ServerExport("ublk", false, ["--queues", $"{Queues}"]))]);
         foreach ((int export, (string frontend, string variant, string title, int iothreads)) in variants.Index())
         {
-            MethodFacts facts = KnownFacts.Frontend(frontend, variant, $"{title}, {Title}", Vantage.Guest, isMultiQueue: iothreads > 1) with
+            MethodFacts facts = KnownFacts.Frontend(frontend, variant, $"{title}, {Title}", Vantage.Guest, isMultiQueue: iothreads > 1).OnKernel(_probes.GetValueOrDefault("ublk")?.Facts) with
             {
                 CopyMode = "through /dev/ublkbN, which QEMU opens with io_uring and without a cache",
                 Needs = KnownFacts.Frontend("ublk", variant, title, Vantage.Guest).Needs with { Programs = ["QEMU from 9.0 on"] },
@@ -170,7 +170,5 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, 1));
     }
 
-    private MethodAvailability Availability(string frontend) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
-        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
-        : MethodAvailability.OfFrontend(probe, byFio: false);
+    private MethodAvailability Availability(string frontend) => MethodAvailability.OfFrontend(_probes, frontend, byFio: false);
 }

@@ -39,7 +39,7 @@ internal static class CompareReport
         {
             Name = "a scratch volume",
             Level = request.Level,
-            SizeBytes = DataMembers(request.Level, members) * request.MemberBytes,
+            SizeBytes = RaidTheory.DataMembers(request.Level, members) * request.MemberBytes,
             ChunkBytes = ChunkBytes(request.Level),
             Members = [.. Enumerable.Range(0, members).Select(i => $"scratch file {i}, {request.MemberBytes >> 20} MiB")],
         };
@@ -64,15 +64,6 @@ internal static class CompareReport
 
     /// <summary>The chunk of a scratch volume; null where the level has none.</summary>
     internal static int? ChunkBytes(string level) => level is "raid1" or VolumeOpener.NoLevel ? null : VolumeMaker.CreateOptions("compare", level, chunkBytes: 0).ChunkBytes;
-
-    private static int DataMembers(string level, int members) => level switch
-    {
-        "raid1" => 1,
-        "raid10" => members / 2,
-        "raid5" => members - 1,
-        "raid6" => members - 2,
-        _ => members,
-    };
 
     /// <summary>Frontends that none of the methods is of: what keeps them from being measured here, and what would make it possible.</summary>
     /// <param name="frontends">All.</param>

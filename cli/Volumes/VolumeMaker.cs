@@ -119,6 +119,13 @@ internal static class VolumeMaker
                 $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}); serving it alone would damage that. --force serves it all the same.");
         }
 
+        // A file system on it is what this level is for; a part of something that others put together is not.
+        if (found[0].PartOf is string part && !request.Force)
+        {
+            throw CliException.Refused(
+                $"{drive.Name} is in use by something else ({part}); serving it alone would damage that. --force serves it all the same.");
+        }
+
         return request.SizeBytes is null || request.SizeBytes == drive.SizeBytes
             ? new NewVolume(Guid.NewGuid(), drive.SizeBytes)
             : throw CliException.Usage("--size is for arrays: a volume of level none has the size of its drive.");

@@ -20,8 +20,6 @@ namespace Polyblk.Compare.Guest;
 /// <param name="margin">What a script may take beyond its own work; null for one that suits emulation.</param>
 public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
 {
-    private const double WindowStart = 0.15;
-    private const double WindowEnd = 0.85;
     private const int PollUs = 10_000;
     private const string MountPoint = "/mnt";
     private const string JobFile = "/tmp/custom.fio";
@@ -95,9 +93,9 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         Task<GuestCommandResult> run = disk.Machine.RunAsync(
             Script(disk, workload, settings), FioLimit.Of(disk, workload, settings, margin), () => started.TrySetResult(), cancellation);
         await Task.WhenAny(started.Task, run).ConfigureAwait(false);
-        await WaitAsync(run, settings.WarmUp + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
+        await WaitAsync(run, settings.WarmUp + (settings.Duration * CountedWindow.Start), cancellation).ConfigureAwait(false);
         window.Begin();
-        await WaitAsync(run, settings.Duration * (WindowEnd - WindowStart), cancellation).ConfigureAwait(false);
+        await WaitAsync(run, settings.Duration * (CountedWindow.End - CountedWindow.Start), cancellation).ConfigureAwait(false);
         window.End();
         GuestCommandResult result = await run.ConfigureAwait(false);
         if (result.ExitCode != 0)
@@ -119,7 +117,10 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
             ? FioJob.HereDocument(JobFile, FioJob.JobFile(workload.FioJobText, target, settings)) + ShellLine.Of("fio", "--output-format=json", JobFile)
             : ShellLine.Of(["fio", .. FioJob.Arguments(workload, target, settings)]);
         (string before, string after) = workload.FileSystem is not string type ? ("", "")
-            : ($"mkfs.{type} -q {disk.Path} >&2 && mount -t {type} {disk.Path} {MountPoint} || exit 1", $"umount {MountPoint}");
+            : ($$"""
+                mkfs.{{type}} -q {{disk.Path}} >&2 && mount -t {{type}} {{disk.Path}} {{MountPoint}} || exit 1
+                {{ShellLine.Of(["fio", .. FioJob.LayoutArguments(workload, target, settings)])}} >&2 || { umount {{MountPoint}}; exit 1; }
+                """, $"umount {MountPoint}");
         return (before, fio, after);
     }
 

@@ -113,7 +113,10 @@ public interface ILoadGenerator
     Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation);
 
     /// <summary>The commands that the verification is, a line each, as they can be typed; a comment that says what is done instead where there is none.</summary>
-    string VerifyCommands(LoadEndpoint endpoint, ulong seed)
+    string VerifyCommands(LoadEndpoint endpoint, ulong seed) => OwnVerification(endpoint, seed);
+
+    /// <summary>The comment for a verification by this program itself.</summary>
+    static string OwnVerification(LoadEndpoint endpoint, ulong seed)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         return ShellLine.NoCommand(endpoint.Kept is null

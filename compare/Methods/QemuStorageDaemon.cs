@@ -10,7 +10,7 @@ public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
     private static readonly MethodNeeds s_needs = new() { SharedMemory = true, Programs = [StorageDaemonProcess.Program, "QEMU"] };
 
     public MethodFacts Facts { get; } =
-        KnownFacts.Peer(StorageDaemonProcess.Program, "drive", StorageDaemonProcess.Program, Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Vm] };
+        KnownFacts.Peer(StorageDaemonProcess.Program, "drive", StorageDaemonProcess.Program, Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Vm], Features = KnownFacts.PeerFeatures("vhost-user-blk") };
 
     public string Description => "its vhost-user-blk export of one member-sized file, one iothread, one queue";
 

@@ -17,7 +17,7 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
     private readonly string _name = $"pbqsd{Environment.ProcessId}";
 
     public MethodFacts Facts { get; } = KnownFacts.Peer(
-        StorageDaemonProcess.Program, "vduse-drive", $"{StorageDaemonProcess.Program}, vduse", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Container] };
+        StorageDaemonProcess.Program, "vduse-drive", $"{StorageDaemonProcess.Program}, vduse", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Container], Features = KnownFacts.PeerFeatures("vduse-blk") };
 
     public string Description => "its vduse-blk export of one member-sized file, one iothread, one queue, attached by virtio_vdpa";
 

@@ -40,7 +40,7 @@ internal static class EnvironmentSection
                 ("polyblk", e.ProgramVersion), (".NET", e.DotnetVersion), ("QEMU", e.QemuVersion), ("fio", e.FioVersion), ("Scratch files", e.Scratch)])}
             {Facts("Volume", [
                 ("Name", v.Name), ("Level", v.Level), ("Size", Figures.Bytes(v.SizeBytes)), ("Chunk", v.ChunkBytes is int c ? Figures.Bytes(c) : null),
-                ("Logical block", v.BlockBytes is int b ? Figures.Bytes(b) : null), ("Members", string.Join("; ", v.Members)), ("State", v.Degraded ? "degraded" : "healthy")])}
+                ("Members", string.Join("; ", v.Members)), ("State", v.Degraded ? "degraded" : "healthy")])}
             {Facts("Noise", [
                 ("Steal", OfPercent(n.StealPercent)), ("Other load", OfPercent(n.OtherLoadPercent)), ("Load average at the start", n.LoadAverageAtStart?.ToString("0.0", CultureInfo.InvariantCulture) ?? "not read"),
                 ("Drift of the reference run", OfPercent(n.ReferenceDriftPercent))])}

@@ -11,9 +11,10 @@ internal static class WorkloadCharts
     /// <param name="comparison">The recorded results.</param>
     /// <param name="workload">The workload.</param>
     /// <param name="rows">Its rows; at least one.</param>
+    /// <param name="all">The rows of all workloads.</param>
     /// <param name="id">What the charts' ids begin with.</param>
-    public static IEnumerable<ChartData> Of(Comparison comparison, WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, string id) =>
-        new ChartData?[] { Results(comparison, workload, rows, id), Latencies(workload, rows, id), Cpu(comparison, workload, rows, id), Interruptions(comparison, workload, rows, id) }
+    public static IEnumerable<ChartData> Of(Comparison comparison, WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, IReadOnlyList<ComparedRow> all, string id) =>
+        new ChartData?[] { Results(comparison, workload, rows, id), Latencies(workload, rows, id), Depths(workload, all, id), Cpu(comparison, workload, rows, id), Interruptions(comparison, workload, rows, id) }
             .OfType<ChartData>();
 
     private static BarChart Results(Comparison comparison, WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, string id)
@@ -36,20 +37,43 @@ internal static class WorkloadCharts
 
     private static LatencyChart? Latencies(WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, string id)
     {
-        LatencyLine[] lines =
+        ChartLine[] lines =
         [
             .. from row in rows
                where row.IsSound
                let known = row.Percentiles().Where(p => p.Ns.Median > 0).ToDictionary(p => p.Name, p => Figure.Of(p.Ns, 1000))
                where known.Count > 1
-               select new LatencyLine(row.Method.Id, [.. Percentiles.Select(known.GetValueOrDefault)]),
+               select new ChartLine(row.Method.Id, [.. Percentiles.Select(known.GetValueOrDefault)]),
         ];
         if (lines.Length == 0)
             return null;
-        int last = lines.Max(l => l.Us.Index().Last(f => f.Item is not null).Index);
+        int last = lines.Max(l => l.Figures.Index().Last(f => f.Item is not null).Index);
         return new LatencyChart(
-            $"{id}-latency", "Latency by percentile (less is better)", workload.Title, Percentiles[..(last + 1)], [.. lines.Select(l => l with { Us = [.. l.Us.Take(last + 1)] })]);
+            $"{id}-latency", "Latency by percentile (less is better)", workload.Title, Percentiles[..(last + 1)], [.. lines.Select(l => l with { Figures = [.. l.Figures.Take(last + 1)] })]);
     }
+
+    /// <summary>The results over the depths of the workloads that differ in nothing else; with the deepest of them.</summary>
+    private static DepthChart? Depths(WorkloadFacts workload, IReadOnlyList<ComparedRow> all, string id)
+    {
+        ComparedRow[] rows = [.. all.Where(r => r.IsSound && FamilyOf(r.Workload) == FamilyOf(workload))];
+        int[] depths = [.. rows.Select(r => r.Workload.QueueDepth).Distinct().Order()];
+        if (workload.Pattern == AccessPattern.Custom || depths.Length < 2 || workload.QueueDepth != depths[^1])
+            return null;
+        (double divisor, string unit) = Figures.Scale(workload.IsBandwidth, rows.Max(r => r.Result.Median));
+        ChartLine[] lines =
+        [
+            .. from method in rows.GroupBy(r => r.Method.Id)
+               let byDepth = method.GroupBy(r => r.Workload.QueueDepth).ToDictionary(g => g.Key, g => Figure.Of(g.First().Result, divisor))
+               where byDepth.Count > 1
+               select new ChartLine(method.Key, [.. depths.Select(byDepth.GetValueOrDefault)]),
+        ];
+        return lines.Length == 0 ? null : new DepthChart(
+            $"{id}-depth", $"{(workload.IsBandwidth ? "Bandwidth" : "Requests per second")} by queue depth (more is better)", TitleOfFamily(workload), unit, depths, lines);
+    }
+
+    private static (AccessPattern, int, int, string?, string?) FamilyOf(WorkloadFacts w) => (w.Pattern, w.BlockBytes, w.Jobs, w.Engine, w.FileSystem);
+
+    private static string TitleOfFamily(WorkloadFacts w) => w.Title.Replace($", QD {w.QueueDepth}", string.Empty, StringComparison.Ordinal);
 
     private static BarChart? Cpu(Comparison comparison, WorkloadFacts workload, IReadOnlyList<ComparedRow> rows, string id)
     {

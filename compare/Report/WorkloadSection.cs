@@ -7,14 +7,14 @@ internal static class WorkloadSection
 {
     public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
-        Html[] parts = [.. comparison.Workloads.Select((w, i) => One(comparison, w, [.. rows.Where(r => r.Workload.Name == w.Name)], charts, $"w{i}"))];
+        Html[] parts = [.. comparison.Workloads.Select((w, i) => One(comparison, w, [.. rows.Where(r => r.Workload.Name == w.Name)], rows, charts, $"w{i}"))];
         return parts.Length == 0 || rows.Count == 0 ? Html.Empty : Html.Of($"""
             <p>Bars are medians over the rounds, the thin line on a bar is the range from the lowest to the highest round. A remark in brackets behind a figure says why it must not be used.</p>
             {parts}
             """);
     }
 
-    private static Html One(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, PageCharts charts, string id)
+    private static Html One(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, IReadOnlyList<ComparedRow> all, PageCharts charts, string id)
     {
         if (rows.Length == 0)
             return Html.Of($"<article><h3>{workload.Title}</h3><p>{(workload.LeftOut is string why ? $"Left out: {why}." : "No run of it was made.")}</p></article>");
@@ -23,7 +23,7 @@ internal static class WorkloadSection
             <h3>{workload.Title}</h3>
             <p class="note">{Describe(workload)}</p>
             <div class="charts">
-            {WorkloadCharts.Of(comparison, workload, rows, id).Select(charts.Add)}
+            {WorkloadCharts.Of(comparison, workload, rows, all, id).Select(charts.Add)}
             </div>
             <details><summary>All figures of {workload.Title}</summary>{AllFigures(comparison, workload, rows)}</details>
             </article>

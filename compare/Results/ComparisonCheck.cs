@@ -33,8 +33,6 @@ public static class ComparisonCheck
 
         foreach (RestartTest restart in comparison.Restarts)
             Require(methods.Contains(restart.Method), $"restart test of '{restart.Method}': there is no such method");
-        foreach (EfficiencyRow row in comparison.Efficiency)
-            Require(row.Method is null || methods.Contains(row.Method), $"efficiency of '{row.Method}': there is no such method");
     }
 
     private static IEnumerable<double?> FiguresOf(MeasuredRun run) =>

@@ -61,7 +61,7 @@ public sealed record MethodFacts
     public MethodNeeds Needs { get; init; } = new();
 }
 
-[Description("true: seen to work; false: does not; absent: not tried.")]
+[Description("Of this program's frontends, by their tests: true: seen to work; false: does not; absent: not tried. Of peers, by their documentation. What depends on the kernel is said for the one that was measured on.")]
 public sealed record MethodFeatures
 {
     [Description("Discard (TRIM, UNMAP).")]

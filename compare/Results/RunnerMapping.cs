@@ -53,7 +53,7 @@ public static class RunnerMapping
             Runs = runs,
             FailedRuns = [.. results.FailedRuns.Select(r => r with { Method = Known(known, r.Method).Id })],
             Restarts = [.. results.Restarts.Select(r => r with { Method = Known(known, r.Method).Id })],
-            Efficiency = [.. results.Efficiency.Select(r => r with { Method = r.Method is null ? null : Known(known, r.Method).Id })],
+            Efficiency = results.Efficiency,
             Notes = results.Notes,
         };
     }

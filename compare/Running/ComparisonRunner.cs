@@ -7,7 +7,6 @@
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
@@ -16,42 +15,6 @@ using Polyblk.Compare.Results;
 using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Running;
-
-/// <summary>How a comparison is to be made.</summary>
-public sealed record ComparisonPlan
-{
-    public required IReadOnlyList<IDeliveryMethod> Methods { get; init; }
-
-    public required IReadOnlyList<ILoadGenerator> Loads { get; init; }
-
-    public required IReadOnlyList<Workload> Workloads { get; init; }
-
-    /// <summary>Name of the method that ratios refer to.</summary>
-    public required string Baseline { get; init; }
-
-    public int Rounds { get; init; } = 3;
-
-    public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(0.5);
-
-    public TimeSpan WarmUp { get; init; } = TimeSpan.FromSeconds(0.15);
-
-    public ulong Seed { get; init; } = 1;
-
-    /// <summary>Whether targets are killed under load, after everything is measured.</summary>
-    public bool Restarts { get; init; }
-
-    /// <summary>How RAID efficiency is measured; null leaves that out.</summary>
-    public EfficiencyPlan? Efficiency { get; init; }
-
-    /// <summary>What is known beforehand and belongs into the report.</summary>
-    public IReadOnlyList<string> Notes { get; init; } = [];
-}
-
-/// <summary>Told how far a comparison is.</summary>
-/// <param name="Done">Runs that are done.</param>
-/// <param name="Total">Runs in all.</param>
-/// <param name="What">What happens now.</param>
-public sealed record ComparisonProgress(int Done, int Total, string What);
 
 /// <summary>See the top of the file.</summary>
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
@@ -73,7 +36,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private readonly List<FailedRun> _failedRuns = [];
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
-    private readonly List<(string Method, string Workload, string Reason)> _missing = [];
+    private readonly List<MissingRun> _missing = [];
     private readonly HashSet<(string Method, string Workload)> _noted = [];
     private readonly List<string> _notes = [.. plan.Notes];
 
@@ -100,11 +63,11 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
 
         AddUnreached();
-        AddNotes();
+        _notes.AddRange(RunNotes.Of(_missing, _runs, scratch));
         return new ComparisonResults
         {
             StartedUtc = started,
-            Host = ReadHost(),
+            Host = HostReader.Read(scratch),
             Settings = new RunSettings(
                 plan.Rounds, plan.Duration.TotalSeconds, plan.WarmUp.TotalSeconds, scratch.TargetCpus, scratch.LoadCpus, scratch.SpanBytes, scratch.Members) { Seed = plan.Seed },
             Methods = _methods,
@@ -269,7 +232,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             {
                 if (!_missing.Any(m => m.Method == active.Method.Name && m.Workload == workload.Title))
                 {
-                    _missing.Add((active.Method.Name, workload.Title, reason));
+                    _missing.Add(new MissingRun(active.Method.Name, workload.Title, reason));
                 }
 
                 return;
@@ -418,37 +381,6 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     {
         Name = m.Name, Description = m.Description, Ran = false, Reason = "the comparison was broken off before it was started",
     }));
-
-    private void AddNotes()
-    {
-        foreach (var (key, workloads) in _missing.GroupBy(m => (m.Method, m.Reason), m => m.Workload).Select(g => (g.Key, g.ToArray())))
-        {
-            _notes.Add($"{key.Method} has no figures of {(workloads.Length == 1 ? workloads[0] : $"{workloads.Length} workloads")}: {key.Reason}.");
-        }
-
-        if (scratch.TargetCpus.Intersect(scratch.LoadCpus).Any())
-        {
-            _notes.Add("Target and load share a processor, because there is only one: latencies are those of two programs taking turns.");
-        }
-
-        if (_runs.Any(r => r.Load.Errors > 0))
-        {
-            _notes.Add("Some requests ended with an error: the rows concerned are worth nothing. See errors in the JSON results.");
-        }
-    }
-
-    private HostFacts ReadHost()
-    {
-        string[] processor = [.. File.ReadLines("/proc/cpuinfo").TakeWhile(l => l.Length > 0)];
-        string? ValueOf(string name) => processor.FirstOrDefault(l => l.StartsWith(name, StringComparison.Ordinal))?.Split(':', 2)[1].Trim();
-        return new HostFacts(
-            ValueOf("model name") ?? RuntimeInformation.ProcessArchitecture.ToString(),
-            Environment.ProcessorCount,
-            ValueOf("flags")?.Split(' ').Contains("hypervisor"),
-            File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
-            scratch.Directory,
-            scratch.Reason);
-    }
 
     /// <summary>A method that serves, or has its turn again.</summary>
     private sealed record Active(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load, object? Turn);

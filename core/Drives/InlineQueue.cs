@@ -14,7 +14,7 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
     /// <summary>Largest read or write done inside Submit, and the size of the pieces of larger ones: some tens of microseconds.</summary>
     public const long DataPieceBytes = 256 << 10;
 
-    /// <summary>The same for discards and zeroing, which move no data.</summary>
+    /// <summary>The same for what gives memory back: discards, and zeroing with leave to deallocate.</summary>
     public const long RangePieceBytes = 4 << 20;
 
     private readonly Reactor _reactor;
@@ -82,5 +82,7 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
         _waiting.Append(request);
     }
 
-    protected static long PieceBytes(BlockRequest request) => request.HasData ? DataPieceBytes : RangePieceBytes;
+    /// <summary>Zeroing that keeps its memory writes every byte of it, as a write does.</summary>
+    protected static long PieceBytes(BlockRequest request) =>
+        request.HasData || (request.Operation == BlockOperation.WriteZeroes && (request.Flags & BlockFlags.Unmap) == 0) ? DataPieceBytes : RangePieceBytes;
 }

@@ -18,7 +18,7 @@ public sealed class SimulatedDrive : IBlockDevice
     private readonly Lock _lock = new();
     private readonly List<SimulatedQueue> _queues = [];
     private ImmutableArray<DriveFault> _faults = [];
-    private long _requests;
+    private long _requests, _reads, _readBytes;
     private long _freeAtNs;
     private int _goneErrno;
     private bool _handedOver;
@@ -74,6 +74,12 @@ public sealed class SimulatedDrive : IBlockDevice
 
     /// <summary>Valid requests taken so far.</summary>
     public long Requests => Interlocked.Read(ref _requests);
+
+    /// <summary>Valid reads taken so far.</summary>
+    public long Reads => Interlocked.Read(ref _reads);
+
+    /// <summary>Bytes of these reads.</summary>
+    public long ReadBytes => Interlocked.Read(ref _readBytes);
 
     /// <summary>Whether it has vanished or crashed.</summary>
     public bool IsGone => GoneErrno != 0;
@@ -159,6 +165,16 @@ public sealed class SimulatedDrive : IBlockDevice
         lock (_lock)
         {
             _queues.Remove(queue);
+        }
+    }
+
+    /// <summary>Counts a valid request.</summary>
+    internal void Count(BlockRequest request)
+    {
+        if (request.Operation == BlockOperation.Read)
+        {
+            Interlocked.Increment(ref _reads);
+            Interlocked.Add(ref _readBytes, request.LengthBytes);
         }
     }
 

@@ -47,6 +47,7 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
             return;
         }
 
+        _drive.Count(request);
         SeededRandom random = _drive.NextRandom();
         DriveFault? fault = _drive.FindFault(request, ref random);
         if (fault is { Stuck: true })

@@ -17,6 +17,12 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <summary>A turn takes no further request once it took this many bytes: other queues of the reactor wait.</summary>
     private const ulong TurnBytes = 2 << 20;
 
+    /// <summary>
+    /// What a descriptor counts for in that sum. An indirect table of 32768 entries takes a turn of its own, whatever its entries are; of ordinary
+    /// requests the largest (a segment for each page) count for a little more than their data.
+    /// </summary>
+    private const ulong DescriptorTurnBytes = 64;
+
     /// <summary>Sectors beyond this one cannot be expressed in bytes.</summary>
     private const ulong LastSector = long.MaxValue / VirtioBlkDevice.SectorBytes / 2;
 
@@ -126,7 +132,7 @@ public sealed unsafe partial class VirtioBlkQueue
             }
 
             count++;
-            bytes += ring.ReadableBytes + ring.WritableBytes;
+            bytes += ring.ReadableBytes + ring.WritableBytes + ((ulong)(ring.SegmentCount + ring.EmptyCount) * DescriptorTurnBytes);
             if (!Accept())
             {
                 OnBroken(VirtqueueFault.BadRequest, "A request has no header of 16 bytes, or no byte for its status.");

@@ -28,6 +28,9 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>Segments that the device reads.</summary>
     public int ReadableCount;
 
+    /// <summary>Descriptors of length 0: they make no segments, but each was read.</summary>
+    public int EmptyCount;
+
     /// <summary>Bytes that the device reads; readable and writable ones together are less than 4 GiB.</summary>
     public ulong ReadableBytes;
 
@@ -181,6 +184,7 @@ internal abstract unsafe class Virtqueue : IDisposable
     {
         SegmentCount = 0;
         ReadableCount = 0;
+        EmptyCount = 0;
         ReadableBytes = 0;
         WritableBytes = 0;
         _seenWritable = false;
@@ -290,6 +294,7 @@ internal abstract unsafe class Virtqueue : IDisposable
         if (count == 0)
         {
             // A descriptor of length 0 adds nothing.
+            EmptyCount++;
             return true;
         }
 

@@ -43,6 +43,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private long _checkpointMs;
     private long _flushedCheckpoint;
     private long _unsynced;
+    private int _reportedTenths;
     private TimeSpan _retryAfter;
     private long? _retryAtMs;
 
@@ -60,6 +61,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private long SyncedBytes => _array.State.SyncedUnits == long.MaxValue
         ? 0
         : RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.SyncedUnits);
+
+    /// <summary>How much of the array is in sync, in tenths.</summary>
+    private int ResyncTenths => (int)(10 * SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
 
     /// <summary>The reactor that carries the control I/O.</summary>
     public Reactor Home { get; }
@@ -82,6 +86,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
             if (_options.Resync && _array.State.SyncedUnits != long.MaxValue)
             {
+                _reportedTenths = ResyncTenths;
                 Report(ArrayEventLevel.Information, "a resync has started");
                 await _resync.StartAsync(Kick).ConfigureAwait(false);
             }
@@ -294,6 +299,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             await FinishResyncAsync(unsynced).ConfigureAwait(false);
         }
 
+        ReportProgress();
         await RetryResyncAsync().ConfigureAwait(false);
 
         await TryMarkCleanAsync().ConfigureAwait(false);
@@ -508,6 +514,16 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         {
             _brokenReported = true;
             Report(ArrayEventLevel.Error, "more drives failed than the level can lose: writes are refused, reads are answered where they can be");
+        }
+    }
+
+    /// <summary>Says each tenth of a resync that is reached; the last one is its end.</summary>
+    private void ReportProgress()
+    {
+        if (_array.State.SyncedUnits != long.MaxValue && ResyncTenths is int tenths and < 10 && tenths > _reportedTenths)
+        {
+            _reportedTenths = tenths;
+            Report(ArrayEventLevel.Information, $"{tenths * 10} % of the resync are done");
         }
     }
 

@@ -12,7 +12,8 @@ namespace Polyblk.Raid.Superblock;
 /// <summary>Something found on a drive.</summary>
 /// <param name="Name">What it is, for people: "ext4 file system".</param>
 /// <param name="Offset">Where its signature is, in bytes.</param>
-public readonly record struct ForeignSignature(string Name, long Offset);
+/// <param name="IsPart">Whether the drive is a part of something that others put together: an array, a volume group, an encrypted volume.</param>
+public readonly record struct ForeignSignature(string Name, long Offset, bool IsPart = false);
 
 /// <summary>Reads <paramref name="buffer"/> in full from a drive; throws an <see cref="IOException"/> when it cannot.</summary>
 /// <param name="offset">The byte offset, a multiple of 4096 unless it is near the end of the drive.</param>
@@ -107,13 +108,13 @@ public static class ForeignSignatures
         for (int sector = 0; sector < 4; sector++)
         {
             if (view.Has(sector * 512, "LABELONE"u8) && view.Has(sector * 512 + 24, "LVM2 001"u8))
-                found.Add(new("LVM physical volume", sector * 512));
+                found.Add(new("LVM physical volume", sector * 512, IsPart: true));
         }
-        Magic(view, found, 0, Luks, "LUKS encrypted volume");
+        Magic(view, found, 0, Luks, "LUKS encrypted volume", isPart: true);
         for (int offset = 0x4000; offset < HeadBytes; offset *= 2)
-            Magic(view, found, offset, LuksSecondary, "LUKS2 secondary header");
+            Magic(view, found, offset, LuksSecondary, "LUKS2 secondary header", isPart: true);
         DetectZfs(view, found);
-        Magic(view, found, 4096 + 24, BcacheMagic, "bcache device");
+        Magic(view, found, 4096 + 24, BcacheMagic, "bcache device", isPart: true);
         Magic(view, found, 0, Qcow, "QCOW2 disk image");
         Magic(view, found, 0, "KDMV"u8, "VMDK disk image");
         Magic(view, found, 0, "vhdxfile"u8, "VHDX disk image");
@@ -132,7 +133,7 @@ public static class ForeignSignatures
             {
                 ulong value = view.U64(offset);
                 if (value != magic && BinaryPrimitives.ReverseEndianness(value) != magic) continue;
-                found.Add(new("ZFS pool member", offset));
+                found.Add(new("ZFS pool member", offset, IsPart: true));
                 return;
             }
         }
@@ -140,23 +141,23 @@ public static class ForeignSignatures
 
     private static void DetectArrays(DriveView view, List<ForeignSignature> found)
     {
-        Magic(view, found, 0, SuperblockFormat.Magic[..7], "polyblk array member");
-        Magic(view, found, SuperblockFormat.SecondSlotOffset, SuperblockFormat.Magic[..7], "polyblk array member");
+        Magic(view, found, 0, SuperblockFormat.Magic[..7], "polyblk array member", isPart: true);
+        Magic(view, found, SuperblockFormat.SecondSlotOffset, SuperblockFormat.Magic[..7], "polyblk array member", isPart: true);
         // md: 1.1 at the start, 1.2 after 4 KiB, 1.0 8 KiB before the end (rounded to 4 KiB), 0.90 64 KiB before the end (rounded).
         const uint md = 0xA92B4EFC;
-        if (view.U32(0) == md) found.Add(new("md RAID member (metadata 1.1)", 0));
-        if (view.U32(4096) == md) found.Add(new("md RAID member (metadata 1.2)", 4096));
+        if (view.U32(0) == md) found.Add(new("md RAID member (metadata 1.1)", 0, IsPart: true));
+        if (view.U32(4096) == md) found.Add(new("md RAID member (metadata 1.2)", 4096, IsPart: true));
         long version10 = ((view.Size / 512 - 16) & ~7L) * 512;
-        if (view.U32(version10) == md) found.Add(new("md RAID member (metadata 1.0)", version10));
+        if (view.U32(version10) == md) found.Add(new("md RAID member (metadata 1.0)", version10, IsPart: true));
         long version090 = (view.Size & ~65535L) - 65536;
         uint old = view.U32(version090);
         if (old == md || BinaryPrimitives.ReverseEndianness(old) == md)
-            found.Add(new("md RAID member (metadata 0.90)", version090));
+            found.Add(new("md RAID member (metadata 0.90)", version090, IsPart: true));
         foreach (long block in new[] { 512L, 4096L })
         {
-            Magic(view, found, view.Size - 2 * block, "Intel Raid ISM Cfg Sig. "u8, "Intel firmware RAID member");
+            Magic(view, found, view.Size - 2 * block, "Intel Raid ISM Cfg Sig. "u8, "Intel firmware RAID member", isPart: true);
             if (BinaryPrimitives.ReverseEndianness(view.U32(view.Size - block)) == 0xDE11DE11)
-                found.Add(new("DDF firmware RAID member", view.Size - block));
+                found.Add(new("DDF firmware RAID member", view.Size - block, IsPart: true));
         }
     }
 
@@ -185,9 +186,9 @@ public static class ForeignSignatures
     }
 
     private static void Magic(
-        DriveView view, List<ForeignSignature> found, long offset, ReadOnlySpan<byte> magic, string name)
+        DriveView view, List<ForeignSignature> found, long offset, ReadOnlySpan<byte> magic, string name, bool isPart = false)
     {
-        if (view.Has(offset, magic)) found.Add(new ForeignSignature(name, offset));
+        if (view.Has(offset, magic)) found.Add(new ForeignSignature(name, offset, isPart));
     }
 
     /// <summary>The head and the tail of a drive; what lies between or outside reads as zeroes.</summary>

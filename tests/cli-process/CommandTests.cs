@@ -115,6 +115,34 @@ public sealed class CommandTests : IDisposable
         _sandbox.Must("volume", "create", "newer", "--level", "raid0", Path("a"), Path("b"), "--force");
     }
 
+    [Theory]
+    [InlineData("md RAID member", 4096, "FC4E2BA9")]
+    [InlineData("LUKS encrypted volume", 0, "4C554B53BABE")]
+    [InlineData("LVM physical volume", 512, "4C4142454C4F4E4500000000000000000000000000000000" + "4C564D3220303031")]
+    [InlineData(null, 1024 + 0x38, "53EF")]
+    public void ADriveThatIsAPartOfSomethingElseIsNotServedAlone(string? part, int offset, string magic)
+    {
+        using (FileStream file = File.Create(Path("a")))
+        {
+            file.SetLength(64 << 20);
+            file.Position = offset;
+            file.Write(Convert.FromHexString(magic));
+        }
+
+        string[] command = ["volume", "create", "alone", "--level", "none", Path("a")];
+        if (part is not null)
+        {
+            RunOutput refused = _sandbox.Run(command);
+            Assert.Equal(4, refused.ExitCode);
+            Assert.Contains(part, refused.Errors, StringComparison.Ordinal);
+            Assert.Contains("--force", refused.Errors, StringComparison.Ordinal);
+            command = [.. command, "--force"];
+        }
+
+        // A file system is no hindrance: serving one is what this level is for.
+        _sandbox.Must(command);
+    }
+
     [Fact]
     public void AFileSystemOnADriveIsNotOverwritten()
     {

@@ -49,7 +49,6 @@ internal static class ExampleComparison
             Level = "raid5",
             SizeBytes = 12L << 30,
             ChunkBytes = 64 << 10,
-            BlockBytes = 512,
             Members = ["/dev/nvme0n1", "/dev/nvme1n1", "/dev/nvme2n1", "/dev/nvme3n1"],
         },
         Settings = new MeasurementSettings
@@ -226,7 +225,7 @@ internal static class ExampleComparison
             (double theoretical, string formula) = RaidTheory.Theoretical(p.Pattern, "raid5", 4, p.Read, p.Write);
             yield return new EfficiencyRow
             {
-                Pattern = p.Pattern, Workload = p.Workload, Level = "raid5", Members = 4, Method = null, SingleDrive = p.Pattern is AccessPattern.RandomRead or AccessPattern.SequentialRead ? p.Read : p.Write,
+                Pattern = p.Pattern, Workload = p.Workload, Level = "raid5", Members = 4, SingleDrive = p.Pattern is AccessPattern.RandomRead or AccessPattern.SequentialRead ? p.Read : p.Write,
                 Theoretical = theoretical, Formula = formula, Array = p.Measured,
             };
         }

@@ -39,6 +39,8 @@ public sealed class LoadCommandsTests : IDisposable
         string folder = scratch.PathOf("mnt");
         string[] lines = load.Commands(device, OnFiles, Settings).Split('\n');
         Assert.Equal(["mkfs.ext4 -q -F /dev/a", $"mount -t ext4 /dev/a {folder}"], lines[..2]);
+        Assert.Equal(5, lines.Length);
+        Assert.Equal(lines[3] + " --create_only=1", lines[2]); // the files are made before, outside of the time that is measured
         Assert.All(lines[2..^1], l => Assert.StartsWith($"taskset -c 2,3 fio --output-format=json --name=compare --directory={folder}", l, StringComparison.Ordinal));
         Assert.Equal($"umount {folder}", lines[^1]);
         Assert.StartsWith("# no command: this program writes", load.VerifyCommands(device, 1), StringComparison.Ordinal);
@@ -59,6 +61,8 @@ public sealed class LoadCommandsTests : IDisposable
         var disk = new GuestEndpoint(new SshMachine("somewhere"), "/dev/vdb", 1 << 20);
         string[] lines = load.Commands(disk, OnFiles, Settings).Split('\n');
         Assert.StartsWith("mkfs.ext4 -q /dev/vdb >&2 && mount -t ext4 /dev/vdb /mnt", lines[0], StringComparison.Ordinal);
+        Assert.Equal(4, lines.Length);
+        Assert.Equal(lines[2] + " --create_only=1 >&2 || { umount /mnt; exit 1; }", lines[1]);
         Assert.All(lines[1..^1], l => Assert.StartsWith("fio --output-format=json --name=compare --directory=/mnt", l, StringComparison.Ordinal));
         Assert.Equal("umount /mnt", lines[^1]);
         Assert.Contains("--verify=crc32c", load.VerifyCommands(disk, 1), StringComparison.Ordinal);

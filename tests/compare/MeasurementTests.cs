@@ -147,6 +147,29 @@ public sealed class MeasurementTests
         Assert.True(MethodAvailability.OfFrontend(missing with { Available = true }, byFio: false).CanRun);
     }
 
+    /// <summary>The driver takes a new size from Linux 6.16 on: the probe knows, not the version.</summary>
+    [Theory]
+    [InlineData("yes", true)]
+    [InlineData("no", false)]
+    [InlineData(null, null)]
+    public void Whether_ublk_resizes_is_what_this_kernels_driver_says(string? probed, bool? resizes)
+    {
+        Dictionary<string, string> facts = probed is null ? [] : new() { ["resize"] = probed };
+        MethodFacts ublk = KnownFacts.Frontend("ublk", "copy", "ublk", Vantage.Host, isMultiQueue: true);
+        MethodFeatures features = ublk.OnKernel(facts).Features;
+        Assert.Equal((resizes, true, true), (features.Resize, features.Discard, features.MultiQueue));
+    }
+
+    [Fact]
+    public void Every_peer_has_a_row_of_features()
+    {
+        IDeliveryMethod[] peers = [new LoopDevice(), new MdArray("raid5"), new QemuStorageDaemon(), new QemuStorageDaemonNbd(), new QemuStorageDaemonVduse()];
+        Assert.All(peers, p => Assert.Contains(p.Facts.Features.All(), f => f.State == true));
+        string page = Report.HtmlReport.Render(SmallComparison.Of([.. peers.Select(p => p.Facts)], []), Polyblk.Compare.Verdict.Purpose.Vm);
+        string table = page.Split("Features by method")[2].Split("</table>")[0];
+        Assert.All(peers, p => Assert.Contains($"{p.Facts.Title} <span", table, StringComparison.Ordinal));
+    }
+
     [Fact]
     public void Every_frontend_is_known_with_whom_it_reaches_and_what_it_needs()
     {

@@ -14,10 +14,15 @@ public sealed class ReactorFixture : IDisposable
     /// <summary>Starts reactors.</summary>
     /// <param name="count">How many.</param>
     /// <param name="ringEntries">Entries of each one's io_uring; 0 makes none.</param>
-    public ReactorFixture(int count = 1, uint ringEntries = 256)
+    /// <param name="maxSleep">
+    /// The longest sleep, or null for the usual second. A test of a wake-up wants an hour: a reactor that looks by itself now and then hides a
+    /// wake-up that was lost.
+    /// </param>
+    public ReactorFixture(int count = 1, uint ringEntries = 256, TimeSpan? maxSleep = null)
     {
-        Group = new ReactorGroup(
-            [.. Enumerable.Range(0, count).Select(i => new ReactorOptions { Name = $"test/{i}", RingEntries = ringEntries, Idle = new IdlePolicy(20_000) })]);
+        var options = new ReactorOptions { RingEntries = ringEntries, Idle = new IdlePolicy(20_000) };
+        options = maxSleep is { } sleep ? options with { MaxSleepNs = sleep.Ticks * TimeSpan.NanosecondsPerTick } : options;
+        Group = new ReactorGroup([.. Enumerable.Range(0, count).Select(i => options with { Name = $"test/{i}" })]);
         foreach (Reactor reactor in Group.Reactors)
         {
             reactor.Faulted += (_, _, e) => _faults.Enqueue(e);

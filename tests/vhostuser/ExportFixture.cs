@@ -19,11 +19,11 @@ internal sealed class ExportFixture : IDisposable
 
     public ExportFixture(
         IBlockDevice? device = null, int reactors = 1, int? queues = null, bool readOnly = false, string serial = "serial-1",
-        IReadOnlyDictionary<string, string>? options = null)
+        IReadOnlyDictionary<string, string>? options = null, TimeSpan? maxSleep = null)
     {
         Directory = System.IO.Directory.CreateTempSubdirectory("pbvu").FullName;
         Device = device ?? new GatedDevice(1 << 20);
-        _reactors = new ReactorFixture(reactors, ringEntries: 0);
+        _reactors = new ReactorFixture(reactors, ringEntries: 0, maxSleep);
         Log = new LogCollector();
         Spec = new ExportSpec
         {

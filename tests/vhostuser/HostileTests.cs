@@ -348,7 +348,7 @@ public sealed class HostileTests : IDisposable
         four.Get(GET_FEATURES);
     }
 
-    private static void Describe(RawFrontend f, SharedMemory memory, RawRing ring)
+    internal static void Describe(RawFrontend f, SharedMemory memory, RawRing ring)
     {
         f.Negotiate();
         f.Send(SET_MEM_TABLE, RawFrontend.Table(memory.Region), [memory.Fd]);
@@ -356,7 +356,7 @@ public sealed class HostileTests : IDisposable
         f.Send(SET_VRING_ADDR, ring.Address(0));
     }
 
-    private static void Start(RawFrontend f, SharedMemory memory, RawRing ring)
+    internal static void Start(RawFrontend f, SharedMemory memory, RawRing ring)
     {
         Describe(f, memory, ring);
         f.Send(SET_VRING_KICK, 0UL, [ring.KickFd]);
@@ -364,7 +364,7 @@ public sealed class HostileTests : IDisposable
     }
 
     /// <summary>Does something twice: what the process opens once and keeps is opened by the first time.</summary>
-    private static void LeavesNoDescriptor(string what, Action action)
+    internal static void LeavesNoDescriptor(string what, Action action)
     {
         action();
         int before = OpenFds();

@@ -47,32 +47,44 @@ public sealed unsafe class FuzzTests : IClassFixture<SteppedReactor>
     public Task SpoiledInflightLogs(bool packed) => _stepped.Run(reactor =>
     {
         int rounds = Number("POLYBLK_FUZZ_ROUNDS", 300) / 3;
-        for (int seed = 1; seed <= rounds; seed++)
+        int first = Number("POLYBLK_FUZZ_SEED", 1);
+        for (int seed = first; seed < first + rounds; seed++)
         {
-            var random = new Random(seed);
-            using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { WithLog = true, Size = 16 });
-            h.Blk.Submit(VirtioBlkProtocol.VIRTIO_BLK_T_IN, 0, [], 512);
-            h.Queue.Poll();
-            long bytes = InflightLog.RegionBytes(16, packed);
-            for (int i = random.Next(1, 12); i > 0; i--)
-            {
-                h.Log!.Address[random.NextInt64(bytes)] = (byte)random.Next(random.Next(2) == 0 ? 3 : 256);
-            }
-
             try
             {
-                h.Restart();
-                h.Queue.Poll();
-                h.Drive.LoseAll();
+                LogRound(reactor, packed, new Random(seed));
             }
-            catch (IOException e)
+            catch (Exception e)
             {
-                Assert.Contains("inflight log", e.Message, StringComparison.Ordinal);
+                throw new InvalidOperationException($"packed {packed}, seed {seed}: {e.Message}", e);
             }
-
-            h.Log!.Clear();
         }
     });
+
+    private static void LogRound(Reactor reactor, bool packed, Random random)
+    {
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { WithLog = true, Size = 16 });
+        h.Blk.Submit(VirtioBlkProtocol.VIRTIO_BLK_T_IN, 0, [], 512);
+        h.Queue.Poll();
+        long bytes = InflightLog.RegionBytes(16, packed);
+        for (int i = random.Next(1, 12); i > 0; i--)
+        {
+            h.Log!.Address[random.NextInt64(bytes)] = (byte)random.Next(random.Next(2) == 0 ? 3 : 256);
+        }
+
+        try
+        {
+            h.Restart();
+            h.Queue.Poll();
+            h.Drive.LoseAll();
+        }
+        catch (IOException e)
+        {
+            Assert.Contains("inflight log", e.Message, StringComparison.Ordinal);
+        }
+
+        h.Log!.Clear();
+    }
 
     private static bool Round(Reactor reactor, bool packed, Random random)
     {

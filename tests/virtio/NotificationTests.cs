@@ -3,6 +3,7 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
+using Polyblk.Core.Reactors;
 using Polyblk.Core.Virtio;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
@@ -20,14 +21,15 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
     public static TheoryData<ulong> Kinds => [0, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_PACKED, VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX];
 
     /// <summary>
-    /// Both sides sleep whenever they may, over and over: a lost kick or call would stop this for ever (and is reported after a long time).
+    /// Both sides sleep whenever they may, over and over: a lost kick or call would stop this for ever (and is reported after a long time). The
+    /// reactor must not wake up by itself: it would find what was lost.
     /// </summary>
     [Theory]
     [MemberData(nameof(Kinds))]
     public async Task NoKickAndNoCallIsLost(ulong features)
     {
         const int Requests = 8_000;
-        using var reactors = new ReactorFixture(1, 0);
+        using var reactors = new ReactorFixture(1, 0, maxSleep: TimeSpan.FromHours(1));
         await using var drive = new NullDrive(1 << 20);
         using var space = new GuestSpace((QueueHarness.RingAddress, 1 << 20), (QueueHarness.ArenaAddress, 1 << 20));
         features |= VIRTIO_F_VERSION_1 | VIRTIO_BLK_F_FLUSH;
@@ -42,6 +44,49 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
         await Task.Factory.StartNew(() => Drive(driver, kick, called, Requests), TaskCreationOptions.LongRunning);
         await queue.StopAsync();
         Assert.Equal(Requests, queue.GetStatistics().Reads);
+    }
+
+    /// <summary>A request that is made available while the reactor is on its way to sleep: just before the queue asks for kicks, or just after.</summary>
+    [Theory]
+    [InlineData(0, true)]
+    [InlineData(0, false)]
+    [InlineData(VIRTIO_F_EVENT_IDX, true)]
+    [InlineData(VIRTIO_F_EVENT_IDX, false)]
+    [InlineData(VIRTIO_F_RING_PACKED, true)]
+    [InlineData(VIRTIO_F_RING_PACKED, false)]
+    [InlineData(VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX, true)]
+    [InlineData(VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX, false)]
+    public async Task ARequestOnTheWayToSleepIsServed(ulong features, bool before)
+    {
+        using var reactors = new ReactorFixture(1, 0, maxSleep: TimeSpan.FromHours(1));
+        await using var drive = new NullDrive(1 << 20);
+        using var space = new GuestSpace((QueueHarness.RingAddress, 1 << 20), (QueueHarness.ArenaAddress, 1 << 20));
+        features |= VIRTIO_F_VERSION_1;
+        GuestDriver driver = GuestDriver.Create(space, 16, features, QueueHarness.RingAddress);
+        using var kick = new SafeFileHandle(Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK), true);
+        var late = new LateDriver(driver, kick);
+        if (before)
+        {
+            // Pollers are armed in the order in which they came.
+            await reactors.Reactor.InvokeAsync(() => reactors.Reactor.Add(late));
+        }
+
+        VirtioBlkQueue queue = await VirtioBlkQueue.StartAsync(new VirtqueueSetup
+        {
+            Reactor = reactors.Reactor, Device = drive, Virtio = new VirtioBlkDevice(drive, new VirtioBlkDeviceOptions()), Memory = space.Memory,
+            Addresses = driver.Addresses, Size = 16, Features = features, Base = driver.StartBase, Kick = kick,
+        });
+        if (!before)
+        {
+            await reactors.Reactor.InvokeAsync(() => reactors.Reactor.Add(late));
+        }
+
+        await reactors.Reactor.InvokeAsync(() => late.IsStarted = true);
+        bool answered = await Task.WhenAny(late.Done, Task.Delay(TimeSpan.FromSeconds(60))) == late.Done;
+        await reactors.Reactor.InvokeAsync(() => reactors.Reactor.Remove(late));
+        await queue.StopAsync();
+        Assert.True(answered, $"the reactor sleeps although a request is there, after {late.Answered} that it saw");
+        Assert.Equal(before ? 0 : LateDriver.Requests, late.Kicks);
     }
 
     [Theory]
@@ -146,6 +191,56 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
             {
                 throw new TimeoutException($"No answer and no call after {answered} of {submitted} requests.");
             }
+        }
+    }
+
+    /// <summary>A driver that makes a request available whenever its reactor arms its pollers: one that comes from another processor at that moment.</summary>
+    private sealed class LateDriver(GuestDriver driver, SafeFileHandle kick) : IPoller
+    {
+        public const int Requests = 50;
+
+        private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private int _submitted;
+
+        public Task Done => _done.Task;
+
+        public bool IsStarted { get; set; }
+
+        public int Answered { get; private set; }
+
+        public int Kicks { get; private set; }
+
+        public int Poll()
+        {
+            while (driver.TryGetUsed(out int _, out uint _))
+            {
+                if (++Answered == Requests)
+                {
+                    _done.SetResult();
+                }
+            }
+
+            return 0;
+        }
+
+        public bool TryArm()
+        {
+            if (IsStarted && _submitted == Answered && _submitted < Requests)
+            {
+                _submitted++;
+                driver.Add([new(QueueHarness.ArenaAddress, 16, false), new(QueueHarness.ArenaAddress + 4096, 512, true), new(QueueHarness.ArenaAddress + 64, 1, true)]);
+                if (driver.Publish())
+                {
+                    Kicks++;
+                    Libc.SignalEventFd((int)kick.DangerousGetHandle());
+                }
+            }
+
+            return true;
+        }
+
+        public void Disarm()
+        {
         }
     }
 

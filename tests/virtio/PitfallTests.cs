@@ -331,17 +331,22 @@ public sealed unsafe class PitfallTests : IClassFixture<SteppedReactor>
     [InlineData(true)]
     public Task FieldsThatChangeWhileTheyAreRead(bool packed) => _stepped.Run(reactor =>
     {
+        const int LeastChanged = 200;
         var options = HarnessOptions.For(packed) with { Drive = new HeldDrive(1 << 20) { Inline = true } };
         bool stop = false;
         int broken = 0;
         int answered = 0;
-        for (int round = 0; round < 40; round++)
+        int changed = 0;
+
+        // Until everything was seen, however the threads are scheduled: the bound only ends a test that will never see it.
+        for (int round = 0; round < 2000 && (broken == 0 || answered == 0 || changed < LeastChanged); round++)
         {
             using var h = new QueueHarness(reactor, options);
             h.Driver.AddAndPublish([Header, Data(512), Status], Arena + 0x4000);
             byte* desc = h.Space.At(Arena + 0x4000, 48) + 16;
             byte* header = h.Space.At(Arena, 16);
             stop = false;
+            int flips = 0;
             var flip = new Thread(() =>
             {
                 for (uint i = 0; !Volatile.Read(ref stop); i++)
@@ -350,25 +355,36 @@ public sealed unsafe class PitfallTests : IClassFixture<SteppedReactor>
                     Volatile.Write(ref *(uint*)(desc + 8), (i & 1) == 0 ? 512u : 0xFFFF_FE00u);
                     Volatile.Write(ref *(ulong*)desc, (i & 2) == 0 ? Arena + 0x100 : ulong.MaxValue - 4096);
                     Volatile.Write(ref *(uint*)header, (i & 4) == 0 ? VIRTIO_BLK_T_IN : 77);
+                    Volatile.Write(ref flips, flips + 1);
                 }
             });
             flip.Start();
-            for (int i = 0; i < 20 && h.Queue.Fault is null; i++)
+            try
             {
-                h.Queue.Poll();
-                if (h.Driver.TryGetUsed(out _, out _))
+                for (int i = 0; i < 20 && h.Queue.Fault is null; i++)
                 {
-                    h.Driver.AddAndPublish([Header, Data(512), Status], Arena + 0x4000);
+                    int before = Volatile.Read(ref flips);
+                    Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref flips) != before, TimeSpan.FromSeconds(20)), "nobody changes the fields");
+                    changed++;
+                    h.Queue.Poll();
+                    if (h.Driver.TryGetUsed(out _, out _))
+                    {
+                        h.Driver.AddAndPublish([Header, Data(512), Status], Arena + 0x4000);
+                    }
                 }
             }
+            finally
+            {
+                Volatile.Write(ref stop, true);
+                flip.Join();
+            }
 
-            Volatile.Write(ref stop, true);
-            flip.Join();
             broken += h.Queue.Fault is null ? 0 : 1;
             answered += (int)h.Queue.GetStatistics().Reads;
         }
 
-        Assert.True(broken + answered > 0);
+        Assert.True(changed >= LeastChanged, $"the fields changed before {changed} polls only");
+        Assert.True(broken > 0 && answered > 0, $"{broken} rings broken, {answered} requests answered");
     });
 
     [Fact]

@@ -243,9 +243,8 @@ public sealed class RequestTests : IClassFixture<SteppedReactor>
         Assert.Equal([BlockOperation.WriteZeroes, BlockOperation.WriteZeroes, BlockOperation.Flush], h.Drive.Log.Select(l => l.Operation));
     });
 
-    /// <summary>A turn takes a bounded number of requests and of bytes.</summary>
     [Fact]
-    public Task ATurnIsBounded() => _stepped.Run(reactor =>
+    public Task ATurnTakesABoundedNumberOfRequests() => _stepped.Run(reactor =>
     {
         using var h = new QueueHarness(reactor, HarnessOptions.For(false) with { BatchSize = 5, Size = 256 });
         for (int i = 0; i < 20; i++)
@@ -255,6 +254,55 @@ public sealed class RequestTests : IClassFixture<SteppedReactor>
 
         Assert.Equal(5, h.Queue.Poll());
         Assert.Equal(5, h.Drive.HeldCount);
+    });
+
+    [Theory]
+    [MemberData(nameof(BothKinds))]
+    public Task ATurnTakesABoundedNumberOfBytes(bool packed) => _stepped.Run(reactor =>
+    {
+        const ulong Large = 0x10_0000_0000;
+        const uint Bytes = 512 << 10;
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { MoreRegions = [(Large, Bytes)] });
+        for (int i = 0; i < 10; i++)
+        {
+            h.Driver.AddAndPublish([new(QueueHarness.ArenaAddress, 16, false), new(Large, Bytes, true), new(QueueHarness.ArenaAddress + 4096, 1, true)]);
+        }
+
+        // 2 MiB are four of them: what they need besides their data counts as well.
+        Assert.Equal([4, 4, 2, 0], new[] { h.Queue.Poll(), h.Queue.Poll(), h.Queue.Poll(), h.Queue.Poll() });
+        h.Settle();
+        Assert.Null(h.Queue.Fault);
+        Assert.Equal(10, h.Queue.GetStatistics().Reads);
+    });
+
+    /// <summary>A guest's thousands of descriptors without length are no data, but reading them takes the reactor's time.</summary>
+    [Theory]
+    [InlineData(false, 32760, 1)]
+    [InlineData(true, 32760, 1)]
+    [InlineData(false, 8000, 5)]
+    [InlineData(true, 8000, 5)]
+    [InlineData(false, 1000, 10)]
+    [InlineData(true, 1000, 10)]
+    public unsafe Task ATurnTakesABoundedNumberOfDescriptors(bool packed, int empty, int inFirstTurn) => _stepped.Run(reactor =>
+    {
+        const ulong Tables = 0x10_0000_0000;
+        const int Requests = 10;
+        ulong tableBytes = ((ulong)empty + 3) * 16;
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { MoreRegions = [(Tables, ((Requests * tableBytes) + 4095) & ~4095UL)] });
+        GuestBuffer[] chain =
+        [
+            new(QueueHarness.ArenaAddress, 16, false), .. Enumerable.Repeat(new GuestBuffer(QueueHarness.ArenaAddress, 0, false), empty),
+            new(QueueHarness.ArenaAddress + 4096, 512, true), new(QueueHarness.ArenaAddress + 8192, 1, true),
+        ];
+        for (ulong i = 0; i < Requests; i++)
+        {
+            h.Driver.AddAndPublish(chain, Tables + (i * tableBytes));
+        }
+
+        Assert.Equal(inFirstTurn, h.Queue.Poll());
+        h.Settle();
+        Assert.Null(h.Queue.Fault);
+        Assert.Equal(Requests, h.Queue.GetStatistics().Reads);
     });
 
     /// <summary>A request that takes several turns of the reactor, which run between the calls.</summary>

@@ -52,6 +52,12 @@ public static class FioJob
         ];
     }
 
+    /// <summary>
+    /// The arguments of a run that makes the files and no more. fio would make them before its warm-up, in a time that nobody outside of it knows, and
+    /// the target's processor time would be read too early.
+    /// </summary>
+    public static IReadOnlyList<string> LayoutArguments(Workload workload, FioTarget folder, LoadSettings settings) => [.. Arguments(workload, folder, settings), "--create_only=1"];
+
     /// <summary>The arguments of a verification: everything is written with checksums that name its place, flushed, read back and compared.</summary>
     public static IReadOnlyList<string> VerifyArguments(FioTarget target, ulong seed)
     {

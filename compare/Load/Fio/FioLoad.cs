@@ -76,6 +76,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
             await using MountedFileSystem mounted = await MountedFileSystem.MakeAsync(
                 ((BlockEndpoint)endpoint).Path, workload.FileSystem, scratch.PathOf(MountFolder), cancellation).ConfigureAwait(false);
             FioTarget folder = FioTarget.Folder(mounted.Folder, workload.FileBytesOn(endpoint.SizeBytes));
+            _ = await fio.RunAsync(FioJob.LayoutArguments(workload, folder, settings), settings, limit, _ => { }, cancellation).ConfigureAwait(false);
             return await RunAsync(folder, workload, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
         }
 
@@ -85,7 +86,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
     /// <inheritdoc/>
     public string VerifyCommands(LoadEndpoint endpoint, ulong seed) => endpoint is NbdEndpoint { Kept: null }
         ? ShellLine.Of(VerifyCommand(endpoint, seed))
-        : ((ILoadGenerator)new DriveLoad()).VerifyCommands(endpoint, seed);
+        : ILoadGenerator.OwnVerification(endpoint, seed);
 
     /// <inheritdoc/>
     public string Commands(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
@@ -98,10 +99,12 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
         {
             string folder = scratch.PathOf(MountFolder);
             string device = ((BlockEndpoint)endpoint).Path;
+            FioTarget files = FioTarget.Folder(folder, workload.FileBytesOn(endpoint.SizeBytes));
             return string.Join('\n',
             [
                 .. MountedFileSystem.Commands(device, type, folder).Select(c => ShellLine.Of(c)),
-                ShellLine.Of([.. pinned, "fio", .. FioJob.Arguments(workload, FioTarget.Folder(folder, workload.FileBytesOn(endpoint.SizeBytes)), settings)]),
+                ShellLine.Of([.. pinned, "fio", .. FioJob.LayoutArguments(workload, files, settings)]),
+                ShellLine.Of([.. pinned, "fio", .. FioJob.Arguments(workload, files, settings)]),
                 ShellLine.Of(MountedFileSystem.EndCommand(folder)),
             ]);
         }

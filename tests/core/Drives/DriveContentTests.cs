@@ -41,36 +41,6 @@ public sealed class DriveContentTests
     }
 
     [Theory]
-    [InlineData(512, 256u, 10)]
-    [InlineData(4096, 256u, 11)]
-    [InlineData(4096, 0u, 12)]
-    public async Task BlockDeviceKeepsContent(int sectorSize, uint ringEntries, int seed)
-    {
-        using LoopDevice loop = LoopDevice.Create(8 << 20, sectorSize);
-        using var fixture = new ReactorFixture(ringEntries: ringEntries);
-        await using IBlockDevice drive = DriveFactory.Open(DriveSpec.Parse(loop.Path));
-        Assert.Equal(sectorSize, drive.Limits.LogicalBlockSize);
-        Assert.True(((FileDrive)drive).IsDirect);
-        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
-        await new DriveModel(driver, seed).RunAsync(rounds: 40, depth: 8);
-    }
-
-    [Theory]
-    [InlineData(512, 14)]
-    [InlineData(4096, 15)]
-    public async Task BlockDeviceServedInsideSubmitKeepsContent(int sectorSize, int seed)
-    {
-        using LoopDevice loop = LoopDevice.Create(8 << 20, sectorSize);
-        using var fixture = new ReactorFixture();
-        await using var drive = (FileDrive)DriveFactory.Open(DriveSpec.Parse(loop.Path));
-        Assert.False(drive.IsServedInline);
-        drive.IsServedInline = true;
-        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
-        Assert.IsType<InlineFileQueue>(driver.Queue);
-        await new DriveModel(driver, seed).RunAsync(rounds: 40, depth: 8);
-    }
-
-    [Theory]
     [InlineData("zram0", true)]
     [InlineData("ram12", true)]
     [InlineData("pmem1", false)]
@@ -79,18 +49,4 @@ public sealed class DriveContentTests
     [InlineData("nvme0n1", false)]
     [InlineData("pmem0s", false)]
     public void DevicesThatAreMemoryAreKnownByName(string disk, bool isMemory) => Assert.Equal(isMemory, MemoryDevices.IsMemory(disk));
-
-    [Fact]
-    public async Task PolledCompletionsFallBackWhereTheDeviceHasNone()
-    {
-        using LoopDevice loop = LoopDevice.Create(8 << 20, 4096);
-        using var fixture = new ReactorFixture();
-        await using var drive = (FileDrive)DriveFactory.Open(DriveSpec.Parse(loop.Path));
-        Assert.False(drive.PollsCompletions);
-        drive.PollsCompletions = true;
-        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
-        Assert.True(((UringQueue)driver.Queue).IsPolling);
-        await new DriveModel(driver, seed: 13).RunAsync(rounds: 10, depth: 8);
-        Assert.False(((UringQueue)driver.Queue).IsPolling);
-    }
 }

@@ -59,17 +59,6 @@ public sealed class FileDriveTests
         Refuses(path, "another process uses it");
     }
 
-    [Fact]
-    public async Task AMountedOrUsedDeviceIsRefused()
-    {
-        using LoopDevice loop = LoopDevice.Create(4 << 20, 512);
-        await using IBlockDevice first = Open(loop.Path);
-        Refuses(loop.Path, "in use");
-        await using IBlockDevice reader = DriveFactory.Open(DriveSpec.Parse(loop.Path), readOnly: true);
-        Assert.Equal(4 << 20, reader.SizeBytes);
-        Refuses($"file:{loop.Path},block-size=512,size=8MiB", "in use");
-    }
-
     [Theory]
     [InlineData("ram:1MiB")]
     [InlineData("null:1MiB")]
@@ -127,14 +116,7 @@ public sealed class FileDriveTests
     {
         using var files = new TemporaryFiles();
         string path = files.NewPath();
-        await CheckGrowthAsync($"file:{path},size=1MiB", bytes => Truncate(path, bytes));
-    }
-
-    [Fact]
-    public async Task AGrownDeviceIsNoticedAndUsable()
-    {
-        using LoopDevice loop = LoopDevice.Create(1 << 20, 512);
-        await CheckGrowthAsync(loop.Path, loop.Grow);
+        await DriveGrowth.CheckAsync($"file:{path},size=1MiB", bytes => Truncate(path, bytes));
     }
 
     [Theory]
@@ -174,21 +156,6 @@ public sealed class FileDriveTests
         BlockIoException e = await Assert.ThrowsAsync<BlockIoException>(() => BlockIo.ReadAsync(drive, fixture.Reactor, 4096, found));
         Assert.Equal(Errno.EREMOTEIO, e.Errno);
         Assert.Contains("sim:8MiB", e.Message, StringComparison.Ordinal);
-    }
-
-    private static async Task CheckGrowthAsync(string text, Action<long> grow)
-    {
-        using var fixture = new ReactorFixture();
-        await using var drive = (FileDrive)Open(text);
-        await using RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
-        var sizes = new List<long>();
-        drive.Resized += d => sizes.Add(d.SizeBytes);
-        Assert.False(await drive.RefreshSizeAsync());
-        Assert.Equal(-Errno.EINVAL, await driver.WriteAsync(1 << 20, new byte[512]));
-        grow(2 << 20);
-        Assert.True(await drive.RefreshSizeAsync());
-        Assert.Equal([2 << 20], sizes);
-        Assert.Equal(0, await driver.WriteAsync((2 << 20) - 512, new byte[512]));
     }
 
     /// <summary>Changes the size by system call: a FileStream would first ask for the lock that the drive holds.</summary>

@@ -1,5 +1,7 @@
+using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
+using Polyblk.Core.Reactors;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;
@@ -161,21 +163,28 @@ internal sealed class ArrayRig : IAsyncDisposable
     }
 
     /// <summary>The data area of a member, as it is on the drive.</summary>
-    public async Task<byte[]> ReadMemberAsync(int member)
-    {
-        var data = new byte[Array.Geometry.MemberDataSize];
-        await BlockIo.ReadAsync(Drives[member], Reactors.Reactor, DataOffset, data);
-        return data;
-    }
+    public Task<byte[]> ReadMemberAsync(int member) => ReadMemberAsync(Array.Geometry, Drives[member], Reactors.Reactor);
 
     /// <summary>Asserts that parities match the data, or that copies are equal, over the whole array.</summary>
-    public async Task AssertConsistentAsync(string because, ulong without = 0)
+    public Task AssertConsistentAsync(string because, ulong without = 0) =>
+        AssertConsistentAsync(Array.Geometry, Drives, Reactors.Reactor, because, without);
+
+    /// <summary>
+    /// The same for an array over other drives, by role. A member of <paramref name="without"/> is not looked at: of copies the others must be
+    /// equal, and with parities its block is what P makes of the others.
+    /// </summary>
+    public static async Task AssertConsistentAsync(
+        RaidGeometry geometry, IReadOnlyList<IBlockDevice> drives, Reactor reactor, string because, ulong without = 0)
     {
-        RaidGeometry geometry = Array.Geometry;
         var members = new byte[geometry.MemberCount][];
         for (int i = 0; i < members.Length; i++)
         {
-            members[i] = ((without >> i) & 1) != 0 ? [] : await ReadMemberAsync(i);
+            members[i] = ((without >> i) & 1) != 0 ? [] : await ReadMemberAsync(geometry, drives[i], reactor);
+        }
+
+        if (geometry.HasParity && without != 0)
+        {
+            MakeLost(geometry, members, BitOperations.TrailingZeroCount(without));
         }
 
         if (geometry.HasParity)
@@ -185,6 +194,39 @@ internal sealed class ArrayRig : IAsyncDisposable
         else if (geometry.CopyCount > 1)
         {
             AssertCopies(geometry, members, because);
+        }
+    }
+
+    private static async Task<byte[]> ReadMemberAsync(RaidGeometry geometry, IBlockDevice drive, Reactor reactor)
+    {
+        var data = new byte[geometry.MemberDataSize];
+        await BlockIo.ReadAsync(drive, reactor, DataOffset, data);
+        return data;
+    }
+
+    /// <summary>Makes one member's blocks from the others: data and P by exclusive or, Q anew (so that nothing is known of it).</summary>
+    private static void MakeLost(RaidGeometry geometry, byte[][] members, int lost)
+    {
+        members[lost] = new byte[geometry.MemberDataSize];
+        for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
+        {
+            int at = (int)(stripe * geometry.ChunkSize);
+            Span<byte> made = members[lost].AsSpan(at, geometry.ChunkSize);
+            bool isQ = geometry.BlockIndex(stripe, lost) == geometry.DataCount + 1;
+            for (int i = geometry.DataCount - (isQ ? 1 : 0); i >= 0; i--)
+            {
+                int member = geometry.BlockMember(stripe, i);
+                if (member == lost)
+                {
+                    continue;
+                }
+
+                ReadOnlySpan<byte> block = members[member].AsSpan(at, geometry.ChunkSize);
+                for (int b = 0; b < block.Length; b++)
+                {
+                    made[b] = (byte)((isQ ? GaloisField.Double(made[b]) : made[b]) ^ block[b]);
+                }
+            }
         }
     }
 

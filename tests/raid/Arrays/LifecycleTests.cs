@@ -42,6 +42,55 @@ public sealed class LifecycleTests
     }
 
     [Fact]
+    public async Task A_resync_tells_how_far_it_is()
+    {
+        const long MemberBytes = 1 << 20;
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, 4 << 10, MemberBytes, zeroed: false, run: new ArrayRunOptions { Resync = false });
+        await rig.StopAsync();
+
+        // A row at 55 % gets no answer before the progress was told.
+        foreach (SimulatedDrive drive in rig.Drives)
+        {
+            drive.AddFault(new DriveFault
+            {
+                Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset + (MemberBytes * 55 / 100 / 4096 * 4096), LengthBytes = 4096, Stuck = true,
+            });
+        }
+
+        rig.Run = rig.Run with { Resync = true };
+        await rig.AssembleAsync();
+        bool Told(string what)
+        {
+            lock (rig.Events)
+            {
+                return rig.Events.Any(e => e.Message.Contains(what, StringComparison.Ordinal));
+            }
+        }
+
+        try
+        {
+            await ArrayRig.WaitAsync(() => Told("50 % of the resync are done"), "half of the resync");
+            Assert.False(Told("60 %"));
+        }
+        finally
+        {
+            foreach (SimulatedDrive drive in rig.Drives)
+            {
+                drive.ClearFaults();
+                await drive.ReleaseStuckAsync();
+            }
+        }
+
+        await rig.WaitForResyncAsync();
+        Assert.True(Told("the resync is complete"));
+        int[] tenths = [.. rig.Events.Where(e => e.Message.Contains(" % of the resync", StringComparison.Ordinal)).Select(e => int.Parse(e.Message.Split(' ')[2]))];
+        Assert.Equal(tenths.Distinct().Order(), tenths);
+        Assert.All(tenths, t => Assert.InRange(t, 10, 90));
+        await rig.StopAsync();
+    }
+
+    [Fact]
     public async Task A_resync_that_was_stopped_goes_on_where_it_was()
     {
         // At this speed the whole takes a minute.

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace Polyblk.Core.Tests.Drives;
+namespace Polyblk.Drives.Tests;
 
 /// <summary>A loop device over a sparse file, where the host lets us make one.</summary>
 internal sealed class LoopDevice : IDisposable

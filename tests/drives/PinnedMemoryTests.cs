@@ -8,7 +8,7 @@ using Polyblk.Core.Tests.Drives;
 using Polyblk.Core.Uring;
 using Polyblk.Fakes;
 
-namespace Polyblk.Core.Tests.Uring;
+namespace Polyblk.Drives.Tests;
 
 public sealed class PinnedMemoryTests : IDisposable
 {
