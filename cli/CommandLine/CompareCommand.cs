@@ -101,8 +101,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             results = await RunWithProgressAsync(terminal, plan, scratch, _guestOptions.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
         }
 
-        TableReport.Write(terminal.Ansi, results);
-        await WriteReportAsync(terminal, request, volume, results, methods).ConfigureAwait(false);
+        await WriteReportAsync(terminal, request, CompareReport.Record(results, request, volume, methods, frontends)).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
             : HasFailures(results) ? ExitCode.Failed
             : ExitCode.Ok;
@@ -112,9 +111,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private static bool HasFailures(ComparisonResults results) =>
         results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) || results.FailedRuns.Count > 0 || results.Runs.Any(r => r.Load.Errors > 0);
 
-    private async Task WriteReportAsync(Terminal terminal, CompareRequest request, CompareVolume? volume, ComparisonResults results, IReadOnlyList<IDeliveryMethod> methods)
+    private static async Task WriteReportAsync(Terminal terminal, CompareRequest request, Comparison comparison)
     {
-        Comparison comparison = CompareReport.Record(results, request, volume, methods, frontends);
+        TableReport.Write(terminal.Ansi, comparison);
         terminal.WriteLine(Advisor.Advise(comparison, request.Purpose).ToText());
 
         // Also what was measured until an interruption: no cancellation here.
@@ -159,7 +158,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
     private ScratchSpace MakeScratch(CompareRequest request, CompareGuestRequest guest, IReadOnlyList<int> target, IReadOnlyList<int> load)
     {
-        int files = Methods(request, guest, null, isInMemory: false, target.Count).Where(m => m.Check().CanRun).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
+        int files = Methods(request, guest, null, isInMemory: false, target.Count).Where(m => m.Check().CanRun).DistinctBy(m => m.Drives).Sum(m => m.Facts.Backing == Backing.Volume ? request.Members : 1);
         try
         {
             return ScratchSpace.Create(request.Directory, request.MemberBytes, request.Members, files, target, load);

@@ -21,6 +21,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     private const string Prefix = "guest";
 
     private readonly Dictionary<string, FrontendProbe> _probes = frontends.ToDictionary(f => f.Name, f => f.Probe());
+
     /// <summary>The machine's processors, which bound the queues that its driver uses.</summary>
     private int Queues => Math.Max(2, guest.Cpus);
 
@@ -59,10 +60,10 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         [
             VhostUser(session, array, 0, 1),
             VhostUser(session, array, 1, Queues),
-            ByNbd(session, isReadOnly, array, "virtio-iothread", "1t", $"virtio-iothread, 1 iothread, {Title}", 1),
-            ByNbd(session, isReadOnly, array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread, {iothreads} iothreads, {Title}", iothreads),
+            ByNbd(session, isReadOnly, array, "virtio-iothread", "1t", $"virtio-iothread over NBD, 1 iothread, {Title}", 1),
+            ByNbd(session, isReadOnly, array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread over NBD, {iothreads} iothreads, {Title}", iothreads),
             ByNbd(session, isReadOnly, array, "nbd", string.Empty, $"nbd, QEMU's main thread, {Title}", 0),
-            Ublk(sessionOf(), isReadOnly),
+            .. ByUblk(sessionOf(), isReadOnly),
             Vduse(sessionOf()),
         ];
     }
@@ -107,23 +108,40 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     private GuestMethod ByNbd(GuestSession session, bool isReadOnly, PolyblkServer server, string frontend, string variant, string title, int iothreads)
     {
         MethodFacts facts = KnownFacts.Frontend(frontend, variant, title, Vantage.Guest, isMultiQueue: iothreads > 1);
-        string threads = iothreads == 0 ? "its main thread" : $"{iothreads} iothread{(iothreads == 1 ? "" : "s")}";
         var inner = new PolyblkMethod(
-            facts, $"polyblk serving the {Title} volume by NBD to QEMU's virtio-blk with {threads}", server, 2, () => Availability(frontend), (path, size) => new NbdEndpoint(path, server.Volume, size));
+            facts, $"polyblk serving the {Title} volume by NBD to QEMU's virtio-blk with {ThreadsOf(iothreads)}", server, 2, () => Availability(frontend), (path, size) => new NbdEndpoint(path, server.Volume, size));
         return new GuestMethod(session, facts, inner, e => new NbdDisk(((NbdEndpoint)e).SocketPath, ((NbdEndpoint)e).ExportName, Queues, iothreads, isReadOnly));
     }
 
-    private GuestMethod Ublk(GuestSession session, bool isReadOnly)
+    /// <summary>What `serve --frontend virtio-iothread` chooses where the host has ublk: QEMU opens the block device. One server, a device for each method.</summary>
+    private IEnumerable<GuestMethod> ByUblk(GuestSession session, bool isReadOnly)
     {
-        var server = new PolyblkServer(program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--queues", $"{Queues}"])]);
-        MethodFacts facts = KnownFacts.Frontend("ublk", "host-device", $"ublk, host_device, {Title}", Vantage.Guest, isMultiQueue: true);
-        var inner = new PolyblkMethod(
-            facts, $"polyblk serving the {Title} volume as /dev/ublkbN, opened by QEMU's virtio-blk with one iothread", server, 0, () => Availability("ublk"), (path, size) => new BlockEndpoint(path, size))
+        (string Frontend, string Variant, string Title, int Iothreads)[] variants =
+        [
+            ("virtio-iothread", "ublk-1t", "virtio-iothread over ublk, 1 iothread", 1),
+            ("virtio-iothread", $"ublk-{Queues}t", $"virtio-iothread over ublk, {Queues} iothreads", Queues),
+            ("ublk", "host-device", "ublk, QEMU's main thread", 0),
+        ];
+        var server = new PolyblkServer(
+            program, $"{Prefix}-ublk-{Environment.ProcessId}", level, [.. variants.Select(_ => new ServerExport("ublk", false, ["--queues", $"{Queues}"]))]);
+        foreach ((int export, (string frontend, string variant, string title, int iothreads)) in variants.Index())
         {
-            CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
-        };
-        return new GuestMethod(session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, 1, isReadOnly));
+            MethodFacts facts = KnownFacts.Frontend(frontend, variant, $"{title}, {Title}", Vantage.Guest, isMultiQueue: iothreads > 1).OnKernel(_probes.GetValueOrDefault("ublk")?.Facts) with
+            {
+                CopyMode = "through /dev/ublkbN, which QEMU opens with io_uring and without a cache",
+                Needs = KnownFacts.Frontend("ublk", variant, title, Vantage.Guest).Needs with { Programs = ["QEMU from 9.0 on"] },
+            };
+            var inner = new PolyblkMethod(
+                facts, $"polyblk serving the {Title} volume as /dev/ublkbN to QEMU's virtio-blk with {ThreadsOf(iothreads)}", server, export,
+                () => Availability(frontend) is { CanRun: false } missing ? missing : Availability("ublk"), (path, size) => new BlockEndpoint(path, size))
+            {
+                CleanUp = scratch => KernelDevices.RemoveUblkAsync(server, scratch),
+            };
+            yield return new GuestMethod(session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, iothreads, isReadOnly));
+        }
     }
+
+    private static string ThreadsOf(int iothreads) => iothreads == 0 ? "its main thread" : $"{iothreads} iothread{(iothreads == 1 ? "" : "s")}";
 
     private GuestMethod Vduse(GuestSession session)
     {
@@ -152,7 +170,5 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             e => new VhostUserDisk(((VhostUserEndpoint)e).SocketPath, 1));
     }
 
-    private MethodAvailability Availability(string frontend) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
-        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
-        : MethodAvailability.OfFrontend(probe, byFio: false);
+    private MethodAvailability Availability(string frontend) => MethodAvailability.OfFrontend(_probes, frontend, byFio: false);
 }

@@ -10,6 +10,7 @@ using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
+using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Results;
 using Polyblk.Core.Interop;
 using Polyblk.Machine;
@@ -200,6 +201,11 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         foreach (string program in s_programs.Where(p => ProgramPath.TryFind(p) is not null))
         {
             builder.Programs(program);
+        }
+
+        if (File.Exists(BlkioDriver.DebianPath))
+        {
+            builder.Programs(BlkioDriver.DebianPath);
         }
 
         if (guest.Vantages.Contains(Vantage.Guest))

@@ -111,7 +111,7 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
     private PolyblkMethod Ublk(string mode, bool isInMemory)
     {
         var server = new PolyblkServer(program, $"ublk-{mode}-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--copy-mode", mode, "--queues", $"{queues}"])]);
-        MethodFacts facts = KnownFacts.Frontend("ublk", mode, $"ublk, {mode}, {LevelTitle}", Vantage.Host, isMultiQueue: true) with { CopyMode = mode };
+        MethodFacts facts = KnownFacts.Frontend("ublk", mode, $"ublk, {mode}, {LevelTitle}", Vantage.Host, isMultiQueue: true).OnKernel(_probes.GetValueOrDefault("ublk")?.Facts) with { CopyMode = mode };
         return new PolyblkMethod(
             facts, $"polyblk serving the {LevelTitle} volume as /dev/ublkbN, {mode}", server, 0, () => UblkAvailability(mode, isInMemory), (path, size) => new BlockEndpoint(path, size))
         {
@@ -153,7 +153,5 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
             : MethodAvailability.Yes;
     }
 
-    private MethodAvailability Availability(string frontend, bool byFio) => !_probes.TryGetValue(frontend, out FrontendProbe? probe)
-        ? new MethodAvailability(false, $"this program was built without {frontend}", [])
-        : MethodAvailability.OfFrontend(probe, byFio);
+    private MethodAvailability Availability(string frontend, bool byFio) => MethodAvailability.OfFrontend(_probes, frontend, byFio);
 }

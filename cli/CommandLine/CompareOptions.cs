@@ -15,7 +15,7 @@ internal sealed class CompareOptions
 {
     private const int DefaultRounds = 3;
     private const long DefaultMemberBytes = 128L << 20;
-    private const long SmallestMemberBytes = 32L << 20;
+    private const long SmallestMemberBytes = 16L << 20;
 
     private readonly Option<string?> _preset = new("--preset")
     {
@@ -229,7 +229,7 @@ internal sealed class CompareOptions
 
         Check(request.Level is "raid0" or "raid1" or "raid10" or "raid5" or "raid6", "--level takes raid0, raid1, raid10, raid5 or raid6.");
         Check(request.Members >= least && request.Members <= 64, $"--members takes a number from {least} to 64 with {request.Level}.");
-        Check(request.MemberBytes >= SmallestMemberBytes && request.MemberBytes % (1 << 20) == 0, "--member-size takes a multiple of 1MiB from 32MiB.");
+        Check(request.MemberBytes >= SmallestMemberBytes && request.MemberBytes % (1 << 20) == 0, "--member-size takes a multiple of 1MiB from 16MiB.");
     }
 
     private static string[] Words(string? list) => list?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [];

@@ -1,4 +1,5 @@
 using System.Reflection;
+using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
@@ -9,6 +10,9 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary>What <c>polyblk compare</c> makes of its results: the recorded form, the verdict, the files.</summary>
 internal static class CompareReport
 {
+    /// <summary>The frontend that has nothing to measure on the host.</summary>
+    private const string SeenFromVms = "virtio-iothread";
+
     /// <summary>The recorded form of what the runner collected, on its scratch volume or on one of the user's.</summary>
     public static Comparison Record(
         ComparisonResults results, CompareRequest request, CompareVolume? theirs, IReadOnlyList<IDeliveryMethod> methods, IEnumerable<IFrontend> frontends)
@@ -25,7 +29,7 @@ internal static class CompareReport
             HostIsVirtual = results.Host.IsVirtual,
             ProgramVersion = typeof(CompareReport).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown",
             DotnetVersion = Environment.Version.ToString(),
-            FioVersion = results.Methods.Select(m => m.Load).FirstOrDefault(l => l?.StartsWith("fio", StringComparison.Ordinal) == true),
+            FioVersion = FioVersion(results.Methods.Select(m => m.Load)),
             Scratch = theirs is null ? $"{results.Host.Scratch}: {results.Host.ScratchReason}" : null,
         },
         hasMachine: methods.Any(m => m.Facts.Vantage == Vantage.Guest && results.Methods.Any(r => r.Name == m.Name && r.Ran)),
@@ -35,12 +39,13 @@ internal static class CompareReport
         {
             Name = "a scratch volume",
             Level = request.Level,
-            SizeBytes = DataMembers(request.Level, members) * request.MemberBytes,
+            SizeBytes = RaidTheory.DataMembers(request.Level, members) * request.MemberBytes,
+            ChunkBytes = ChunkBytes(request.Level),
             Members = [.. Enumerable.Range(0, members).Select(i => $"scratch file {i}, {request.MemberBytes >> 20} MiB")],
         };
         Comparison comparison = results.ToComparison(
-            methods.ToDictionary(m => m.Name, m => m.Facts), environment, volume, string.Join(' ', Environment.GetCommandLineArgs().Skip(1).Prepend("polyblk")));
-        return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends, methods)] };
+            methods.ToDictionary(m => m.Name, m => m.Facts), environment, volume, GuestEnvironment.CommandLine());
+        return comparison with { Methods = [.. comparison.Methods, .. Unmeasured(frontends, methods, GuestEnvironment.IsInside)] };
     }
 
     private static VolumeFacts Facts(CompareVolume volume) => new()
@@ -53,26 +58,31 @@ internal static class CompareReport
         Degraded = volume.Volume.IsDegraded,
     };
 
-    private static int DataMembers(string level, int members) => level switch
-    {
-        "raid1" => 1,
-        "raid10" => members / 2,
-        "raid5" => members - 1,
-        "raid6" => members - 2,
-        _ => members,
-    };
+    /// <summary>fio's version among what drove the methods, the host's before a VM's; null where fio drove none.</summary>
+    internal static string? FioVersion(IEnumerable<string?> loads) => loads
+        .Where(l => l?.StartsWith("fio-", StringComparison.Ordinal) == true).OrderBy(l => l!.Contains(' ', StringComparison.Ordinal)).FirstOrDefault()?.Split(' ')[0];
 
-    /// <summary>Frontends that none of the methods is of: what keeps them from being measured here.</summary>
-    public static IEnumerable<MethodFacts> Unmeasured(IEnumerable<IFrontend> frontends, IReadOnlyList<IDeliveryMethod> methods)
+    /// <summary>The chunk of a scratch volume; null where the level has none.</summary>
+    internal static int? ChunkBytes(string level) => level is "raid1" or VolumeOpener.NoLevel ? null : VolumeMaker.CreateOptions("compare", level, chunkBytes: 0).ChunkBytes;
+
+    /// <summary>Frontends that none of the methods is of: what keeps them from being measured here, and what would make it possible.</summary>
+    /// <param name="frontends">All.</param>
+    /// <param name="methods">What was asked for.</param>
+    /// <param name="isInside">Whether this runs in a machine that a comparison started.</param>
+    public static IEnumerable<MethodFacts> Unmeasured(IEnumerable<IFrontend> frontends, IReadOnlyList<IDeliveryMethod> methods, bool isInside)
     {
+        bool hasGuests = methods.Any(m => m.Facts.Vantage == Vantage.Guest);
         foreach (IFrontend frontend in frontends.Where(f => !methods.Any(m => m.Facts.Frontend == f.Name)))
         {
             FrontendProbe probe = frontend.Probe();
             yield return KnownFacts.Frontend(frontend.Name, string.Empty, frontend.Name, Vantage.Host) with
             {
                 Available = false,
-                Reason = probe.Available ? "it was not asked for, or is seen only from inside a VM" : probe.Summary,
-                Remedies = probe.Available ? [] : [.. probe.Remedies],
+                Reason = !probe.Available ? probe.Summary
+                    : frontend.Name == SeenFromVms && !hasGuests ? "QEMU's own disk is seen only from inside a VM"
+                    : "it was not asked for",
+                Remedies = !probe.Available ? [.. probe.Remedies]
+                    : [$"polyblk compare{(isInside ? " --inside-guest" : string.Empty)} {(frontend.Name == SeenFromVms ? "--vantage host,guest" : $"--methods {frontend.Name}")}"],
             };
         }
     }

@@ -8,7 +8,11 @@ namespace Polyblk.Compare.Guest;
 /// <param name="Machine">Who runs commands in it.</param>
 /// <param name="Path">The device in there.</param>
 /// <param name="SizeBytes">How much of it is used.</param>
-public sealed record GuestEndpoint(IGuestMachine Machine, string Path, long SizeBytes) : LoadEndpoint(SizeBytes);
+public sealed record GuestEndpoint(IGuestMachine Machine, string Path, long SizeBytes) : LoadEndpoint(SizeBytes)
+{
+    /// <inheritdoc/>
+    public override string Place => Path;
+}
 
 /// <summary>A machine with disks to measure: one that a comparison started, or one of the user's.</summary>
 public interface IGuestMachine

@@ -13,7 +13,6 @@ using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Workloads;
-using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
@@ -21,15 +20,15 @@ namespace Polyblk.Compare.Guest;
 /// <param name="margin">What a script may take beyond its own work; null for one that suits emulation.</param>
 public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
 {
-    private const double WindowStart = 0.15;
-    private const double WindowEnd = 0.85;
     private const int PollUs = 10_000;
     private const string MountPoint = "/mnt";
     private const string JobFile = "/tmp/custom.fio";
-    private const string EndOfFile = "END-OF-JOB-FILE";
 
     /// <inheritdoc/>
     public string Name => "fio in the VM";
+
+    /// <inheritdoc/>
+    public string NameFor(LoadEndpoint endpoint) => $"{((GuestEndpoint)endpoint).Machine.FioVersion} in the VM";
 
     /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is GuestEndpoint;
@@ -41,23 +40,42 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
     public async Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation)
     {
         var disk = (GuestEndpoint)endpoint;
+        string commands = VerifyCommands(endpoint, seed);
         if (disk.Kept is KeptContent kept)
         {
-            return await kept.CompareSumsAsync(regions => SumsAsync(disk, regions, FioLimit.Of(regions.Sum(r => (long)r.Length), margin), cancellation)).ConfigureAwait(false);
+            return await kept.CompareSumsAsync(regions => SumsAsync(disk, commands, FioLimit.Of(regions.Sum(r => (long)r.Length), margin), cancellation)).ConfigureAwait(false);
         }
 
-        string command = Fio(FioJob.VerifyArguments(FioTarget.Device(disk.Path, disk.SizeBytes), seed));
-        GuestCommandResult result = await disk.Machine.RunAsync(command, FioLimit.Of(2 * disk.SizeBytes, margin), () => { }, cancellation).ConfigureAwait(false);
+        GuestCommandResult result = await disk.Machine.RunAsync(commands, FioLimit.Of(2 * disk.SizeBytes, margin), () => { }, cancellation).ConfigureAwait(false);
         return result.ExitCode == 0 && FioOutput.Errors(result.Output) == 0 ? null : $"fio --verify=crc32c ended with {result.ExitCode}: {result.Errors}";
     }
 
+    /// <inheritdoc/>
+    public string VerifyCommands(LoadEndpoint endpoint, ulong seed)
+    {
+        ArgumentNullException.ThrowIfNull(endpoint);
+        var disk = (GuestEndpoint)endpoint;
+        return disk.Kept is KeptContent kept ? SumsScript(disk, kept.Regions) : ShellLine.Of(["fio", .. FioJob.VerifyArguments(FioTarget.Device(disk.Path, disk.SizeBytes), seed)]);
+    }
+
+    /// <inheritdoc/>
+    public string Commands(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(workload);
+        (string before, string fio, string after) = Parts((GuestEndpoint)endpoint, workload, settings);
+        return string.Join('\n', new[] { before, fio, after }.Where(p => p.Length > 0));
+    }
+
     /// <summary>Sums of ranges of a disk, past the machine's page cache.</summary>
-    private static async Task<IReadOnlyList<string>> SumsAsync(
-        GuestEndpoint disk, IReadOnlyList<(long Offset, int Length)> ranges, TimeSpan limit, CancellationToken cancellation)
+    private static string SumsScript(GuestEndpoint disk, IEnumerable<(long Offset, int Length)> ranges)
     {
         const int BlockBytes = 4096;
         IEnumerable<string> lines = ranges.Select(r => string.Create(CultureInfo.InvariantCulture, $"sum {r.Offset / BlockBytes} {r.Length / BlockBytes}"));
-        string script = $"sum() {{ dd if={disk.Path} bs={BlockBytes} skip=$1 count=$2 iflag=direct | sha256sum | cut -d' ' -f1; }}\n{string.Join('\n', lines)}\n";
+        return $"sum() {{ dd if={disk.Path} bs={BlockBytes} skip=$1 count=$2 iflag=direct | sha256sum | cut -d' ' -f1; }}\n{string.Join('\n', lines)}";
+    }
+
+    private static async Task<IReadOnlyList<string>> SumsAsync(GuestEndpoint disk, string script, TimeSpan limit, CancellationToken cancellation)
+    {
         GuestCommandResult result = await disk.Machine.RunAsync(script, limit, () => { }, cancellation).ConfigureAwait(false);
         return result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
     }
@@ -75,9 +93,9 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         Task<GuestCommandResult> run = disk.Machine.RunAsync(
             Script(disk, workload, settings), FioLimit.Of(disk, workload, settings, margin), () => started.TrySetResult(), cancellation);
         await Task.WhenAny(started.Task, run).ConfigureAwait(false);
-        await WaitAsync(run, settings.WarmUp + (settings.Duration * WindowStart), cancellation).ConfigureAwait(false);
+        await WaitAsync(run, settings.WarmUp + (settings.Duration * CountedWindow.Start), cancellation).ConfigureAwait(false);
         window.Begin();
-        await WaitAsync(run, settings.Duration * (WindowEnd - WindowStart), cancellation).ConfigureAwait(false);
+        await WaitAsync(run, settings.Duration * (CountedWindow.End - CountedWindow.Start), cancellation).ConfigureAwait(false);
         window.End();
         GuestCommandResult result = await run.ConfigureAwait(false);
         if (result.ExitCode != 0)
@@ -89,20 +107,27 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         return window.MachineCpuNs(load.Seconds) is long cpu ? load with { LoadCpuNs = cpu } : load;
     }
 
-    /// <summary>What is run in the machine.</summary>
-    private static string Script(GuestEndpoint disk, Workload workload, LoadSettings settings)
+    /// <summary>The commands of a run: what prepares it, fio, what cleans up.</summary>
+    private static (string Before, string Fio, string After) Parts(GuestEndpoint disk, Workload workload, LoadSettings settings)
     {
         FioTarget target = workload.FileSystem is null
             ? FioTarget.Device(disk.Path, disk.SizeBytes) with { IsReadOnly = disk.Kept is not null }
             : FioTarget.Folder(MountPoint, workload.FileBytesOn(disk.SizeBytes));
-        string fio = Fio(FioJob.Arguments(workload, target, settings));
-        if (workload.FioJobText is not null)
-        {
-            fio = $"cat >{JobFile} <<'{EndOfFile}'\n{FioJob.JobFile(workload.FioJobText, target, settings)}{EndOfFile}\n{Fio(["--output-format=json", JobFile])}";
-        }
-
+        string fio = workload.FioJobText is not null
+            ? FioJob.HereDocument(JobFile, FioJob.JobFile(workload.FioJobText, target, settings)) + ShellLine.Of("fio", "--output-format=json", JobFile)
+            : ShellLine.Of(["fio", .. FioJob.Arguments(workload, target, settings)]);
         (string before, string after) = workload.FileSystem is not string type ? ("", "")
-            : ($"mkfs.{type} -q {disk.Path} >&2 && mount -t {type} {disk.Path} {MountPoint} || exit 1", $"umount {MountPoint}");
+            : ($$"""
+                mkfs.{{type}} -q {{disk.Path}} >&2 && mount -t {{type}} {{disk.Path}} {{MountPoint}} || exit 1
+                {{ShellLine.Of(["fio", .. FioJob.LayoutArguments(workload, target, settings)])}} >&2 || { umount {{MountPoint}}; exit 1; }
+                """, $"umount {MountPoint}");
+        return (before, fio, after);
+    }
+
+    /// <summary>What is run in the machine.</summary>
+    private static string Script(GuestEndpoint disk, Workload workload, LoadSettings settings)
+    {
+        (string before, string fio, string after) = Parts(disk, workload, settings);
         return $$"""
             {{before}}
             statistics=/sys/class/block/$(basename "$(readlink -f {{disk.Path}})")/stat
@@ -117,8 +142,6 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
             """;
     }
 
-    private static string Fio(IEnumerable<string> arguments) => "fio " + string.Join(' ', arguments.Select(ShellWord.Quote));
-
     private static async Task WaitAsync(Task run, TimeSpan time, CancellationToken cancellation)
     {
         await Task.WhenAny(run, Task.Delay(time, cancellation)).ConfigureAwait(false);
@@ -128,6 +151,7 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
     /// <summary>Reads the machine's processor time with the target's.</summary>
     private sealed class Window(IReadOnlyList<int> machine, Action<bool> onMeasuring)
     {
+        private ThreadReading _threads = ThreadReading.Empty;
         private long _cpuNs;
         private long _timestamp;
         private double _seconds;
@@ -135,19 +159,17 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         public void Begin()
         {
             onMeasuring(true);
-            (_cpuNs, _timestamp) = (ReadNs(), Stopwatch.GetTimestamp());
+            (_threads, _timestamp) = (ProcessCpu.Read(machine), Stopwatch.GetTimestamp());
         }
 
         public void End()
         {
-            _cpuNs = ReadNs() - _cpuNs;
+            _cpuNs = ProcessCpu.Read(machine).Since(_threads).CpuNs;
             _seconds = Stopwatch.GetElapsedTime(_timestamp).TotalSeconds;
             onMeasuring(false);
         }
 
         /// <summary>Brought to the counted time; null where the machine is not one of this host.</summary>
         public long? MachineCpuNs(double countedSeconds) => machine.Count == 0 || _seconds <= 0 ? null : (long)(_cpuNs * countedSeconds / _seconds);
-
-        private long ReadNs() => machine.Sum(p => ProcessCpu.Read(p).CpuNs);
     }
 }

@@ -30,6 +30,9 @@ public sealed class GuestMethod : IDeliveryMethod
 
     public string Description { get => field ?? $"{Inner.Description}; a disk of the virtual machine"; init; }
 
+    /// <inheritdoc/>
+    public object Drives => Inner.Drives;
+
     internal IDeliveryMethod Inner { get; }
 
     internal Func<LoadEndpoint, GuestDisk> Attach { get; }
@@ -53,11 +56,11 @@ public sealed class GuestMethod : IDeliveryMethod
         ArgumentNullException.ThrowIfNull(scratch);
         GuestSession.Target target = await _session.TakeAsync(this, scratch, cancellation).ConfigureAwait(false);
         IRunningMethod running = target.Running!;
-        string qemu = string.Join(' ', Attach(running.Endpoint).CommandLine(target.Slot).Select(a => a.Contains('{', StringComparison.Ordinal) ? $"'{a}'" : a));
-        return new Running(this, running, scratch, qemu);
+        string[] commands = [.. running.Commands, .. _session.BootCommands, $"# in the virtual machine, where {_session.DeviceOf(this)} is the disk with addr={target.Slot}:"];
+        return new Running(this, running, scratch, commands);
     }
 
-    private sealed class Running(GuestMethod method, IRunningMethod target, ScratchSpace scratch, string qemu) : IRunningMethod
+    private sealed class Running(GuestMethod method, IRunningMethod target, ScratchSpace scratch, IReadOnlyList<string> commands) : IRunningMethod
     {
         private readonly GuestSession _session = method._session;
         private bool _hasLeft;
@@ -68,7 +71,7 @@ public sealed class GuestMethod : IDeliveryMethod
 
         public IReadOnlyList<int> LoadProcessIds => _session.ProcessIds;
 
-        public IReadOnlyList<string> Commands => [.. target.Commands, $"qemu-system-x86_64 … {qemu}"];
+        public IReadOnlyList<string> Commands => commands;
 
         public string? WhyEnded => target.WhyEnded;
 

@@ -12,6 +12,7 @@
 // The drives of a volume of the user's belong to one server at a time. Each server then has a session of its own: its machine ends with the
 // server's turn and boots again with the next one.
 
+using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Machine;
 
@@ -39,6 +40,9 @@ public sealed class GuestSession(IGuestSystem system)
 
     /// <summary>The processes of this host that are the machine.</summary>
     internal IReadOnlyList<int> ProcessIds => _machine?.ProcessIds ?? [];
+
+    /// <summary>What the machine was started with: the arguments that its processes have, read while they run.</summary>
+    internal IReadOnlyList<string> BootCommands { get; private set; } = [];
 
     /// <summary>Whether there is what a machine needs.</summary>
     public MethodAvailability Check() => system.Check();
@@ -221,10 +225,18 @@ public sealed class GuestSession(IGuestSystem system)
         }
 
         (_fioVersion, System) = (_machine.FioVersion, _machine.System);
+        BootCommands = [.. _machine.ProcessIds.Select(pid => CommandOf(pid, _cpus))];
         foreach ((GuestMethod method, Target target) in _targets.Where(t => t.Value.Serves && _machine.MissingSlots.Contains(t.Value.Slot)).ToArray())
         {
             _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") { IsFinal = true } };
         }
+    }
+
+    /// <summary>The command of a process (proc(5), /proc/pid/cmdline), pinned as it is.</summary>
+    private static string CommandOf(int pid, IReadOnlyList<int> cpus)
+    {
+        string[] words = File.ReadAllText($"/proc/{pid}/cmdline").TrimEnd('\0').Split('\0');
+        return ShellLine.Of([.. cpus.Count > 0 ? new[] { "taskset", "-c", string.Join(',', cpus) } : [], .. words]);
     }
 
     private static async Task<Target> StartTargetAsync(GuestMethod method, ScratchSpace scratch, CancellationToken cancellation)

@@ -22,6 +22,6 @@ public sealed class SshDisk(SshMachine machine, MethodFacts facts, string device
         long sizeBytes = await machine.InspectAsync(device, cancellation).ConfigureAwait(false);
         return sizeBytes < scratch.SpanBytes
             ? throw new MethodException($"{device} has {sizeBytes} bytes, {scratch.SpanBytes} are to be used; a smaller --member-size makes that less")
-            : new RunningEndpoint(new GuestEndpoint(machine, device, scratch.SpanBytes)) { Commands = [$"ssh {machine.Destination}"] };
+            : new RunningEndpoint(new GuestEndpoint(machine, device, scratch.SpanBytes)) { Commands = [ShellLine.Of("ssh", machine.Destination), "# in the virtual machine:"] };
     }
 }

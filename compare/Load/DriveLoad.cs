@@ -61,20 +61,21 @@ public sealed class DriveLoad : ILoadGenerator
         Task drained = Task.WhenAll(loops.Select(l => l.Drained));
         try
         {
-            ProcessCpu.Reading before = default;
-            ProcessCpu.Reading after = default;
+            ThreadReading before = ThreadReading.Empty;
+            ThreadReading after = ThreadReading.Empty;
             void OnMeasuring(bool begins)
             {
-                ProcessCpu.Reading now = ProcessCpu.Read(Environment.ProcessId);
+                ThreadReading now = ProcessCpu.Read(Environment.ProcessId);
                 (before, after) = begins ? (now, now) : (before, now);
                 onMeasuring(begins);
             }
 
             double seconds = await phase.LeadAsync(settings, OnMeasuring, drained, cancellation).ConfigureAwait(false);
             await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
-            return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), after.CpuNs - before.CpuNs) with
+            ThreadUse used = after.Since(before);
+            return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), used.CpuNs) with
             {
-                LoadContextSwitches = after.ContextSwitches - before.ContextSwitches,
+                LoadContextSwitches = used.ContextSwitches,
             };
         }
         finally

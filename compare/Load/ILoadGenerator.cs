@@ -1,3 +1,4 @@
+using System.Globalization;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Workloads;
 
@@ -79,6 +80,12 @@ public interface ILoadGenerator
     /// <summary>For the report.</summary>
     string Name { get; }
 
+    /// <summary>The same with what an endpoint adds: its own version of the program.</summary>
+    string NameFor(LoadEndpoint endpoint) => Name;
+
+    /// <summary>Whether its results have notifications, so that the target need not be asked.</summary>
+    bool CountsNotifications => false;
+
     /// <summary>Whether it can drive such an endpoint.</summary>
     bool CanDrive(LoadEndpoint endpoint);
 
@@ -105,8 +112,29 @@ public interface ILoadGenerator
     /// <returns>Null when every byte came back, or what is wrong.</returns>
     Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation);
 
-    /// <summary>The command that a run is, as it can be typed; null for a load that is part of this program.</summary>
-    string? CommandLine(LoadEndpoint endpoint, Workload workload, LoadSettings settings) => null;
+    /// <summary>The commands that the verification is, a line each, as they can be typed; a comment that says what is done instead where there is none.</summary>
+    string VerifyCommands(LoadEndpoint endpoint, ulong seed) => OwnVerification(endpoint, seed);
+
+    /// <summary>The comment for a verification by this program itself.</summary>
+    static string OwnVerification(LoadEndpoint endpoint, ulong seed)
+    {
+        ArgumentNullException.ThrowIfNull(endpoint);
+        return ShellLine.NoCommand(endpoint.Kept is null
+            ? $"this program writes {endpoint.SizeBytes} bytes to {endpoint.Place}, flushes, reads them back and compares (seed {seed})"
+            : $"this program reads a sample of {endpoint.Place} and compares it with what the drives hold");
+    }
+
+    /// <summary>The same for a run: from what it prepares for itself to what it cleans up.</summary>
+    string Commands(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(endpoint);
+        ArgumentNullException.ThrowIfNull(workload);
+        ArgumentNullException.ThrowIfNull(settings);
+        return ShellLine.NoCommand(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Name} drives {endpoint.Place}: {workload.Title}, {workload.TotalDepth} requests in flight on CPU {string.Join(',', settings.Cpus)}, "
+            + $"{settings.WarmUp.TotalSeconds:0.###} s not counted and {settings.Duration.TotalSeconds:0.###} s counted, seed {settings.Seed}"));
+    }
 
     /// <summary>Runs a workload.</summary>
     /// <param name="onMeasuring">

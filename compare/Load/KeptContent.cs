@@ -27,6 +27,9 @@ public sealed class KeptContent
         WhyNoWrites = whyNoWrites;
     }
 
+    /// <summary>The regions, in their order.</summary>
+    public IEnumerable<(long Offset, int Length)> Regions => _regions.Select(r => (r.Offset, r.Length));
+
     /// <summary>Why nothing writes, and what would change that.</summary>
     public string WhyNoWrites { get; }
 

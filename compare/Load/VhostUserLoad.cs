@@ -1,9 +1,11 @@
-// The built-in load for vhost-user-blk sockets: a closed loop over the driver in Clients/VhostUser, polling.
+// The load for vhost-user-blk sockets: a closed loop over a virtio driver in user space (Clients), polling.
 //
 // One thread for each queue, as far as there are processors; a thread that has several queues goes round them. A completed request is
 // replaced at once, so that the depth stays constant. Nothing in the loop allocates.
 
 using System.Diagnostics;
+using Polyblk.Compare.Clients;
+using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Running;
@@ -12,11 +14,20 @@ using Polyblk.Core.Reactors;
 
 namespace Polyblk.Compare.Load;
 
-/// <summary>Drives vhost-user-blk with the built-in driver.</summary>
-public sealed class VhostUserLoad : ILoadGenerator
+/// <summary>Drives vhost-user-blk with a driver in user space.</summary>
+public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
 {
+    /// <summary>With the driver that is not this program's where it is installed, so that target and load have different makers.</summary>
+    public VhostUserLoad()
+        : this(BlkioDriver.IsInstalled ? new BlkioDriver() : new BuiltInDriver())
+    {
+    }
+
     /// <inheritdoc/>
-    public string Name => "the built-in virtio driver";
+    public string Name => driver.Name;
+
+    /// <inheritdoc/>
+    public bool CountsNotifications => driver.CountsNotifications;
 
     /// <inheritdoc/>
     public bool CanDrive(LoadEndpoint endpoint) => endpoint is VhostUserEndpoint;
@@ -34,13 +45,7 @@ public sealed class VhostUserLoad : ILoadGenerator
         var target = (VhostUserEndpoint)endpoint;
         int depth = workload.TotalDepth;
         int queues = Math.Min(target.Queues, depth);
-        using var client = new VhostUserClient(new VhostUserClientOptions
-        {
-            SocketPath = target.SocketPath,
-            Queues = queues,
-            Depth = (depth + queues - 1) / queues,
-            BufferBytes = Math.Max(4096, workload.BlockBytes),
-        });
+        using IVirtioDisk client = driver.Attach(target.SocketPath, queues, (depth + queues - 1) / queues, Math.Max(4096, workload.BlockBytes));
         long size = Math.Min(target.SizeBytes, client.CapacityBytes);
         var phase = new LoadPhase();
         var jobs = new JobOffsets(size, workload);
@@ -52,11 +57,11 @@ public sealed class VhostUserLoad : ILoadGenerator
                 [.. Enumerable.Range(0, queues).Where(q => q % threads == t).Select(q => new DrivenQueue(client.Queues[q], depths[q], depths[..q].Sum()))], workload, jobs, size,
                 settings.Cpus.Count > 0 ? settings.Cpus[t] : null, settings.Seed + (ulong)t, phase)),
         ];
-        (ProcessCpu.Reading Own, long Notifications) before = default;
-        (ProcessCpu.Reading Own, long Notifications) after = default;
+        (ThreadReading Own, long Notifications) before = (ThreadReading.Empty, 0);
+        (ThreadReading Own, long Notifications) after = before;
         void OnMeasuring(bool begins)
         {
-            var now = (ProcessCpu.Read(Environment.ProcessId), client.Queues.Sum(q => q.Kicks + q.ReadCalls()));
+            var now = (ProcessCpu.Read(Environment.ProcessId), client.Queues.Sum(q => q.Notifications));
             (before, after) = begins ? (now, now) : (before, now);
             onMeasuring(begins);
         }
@@ -75,10 +80,11 @@ public sealed class VhostUserLoad : ILoadGenerator
 
         await all.ConfigureAwait(false);
         client.Detach();
-        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), after.Own.CpuNs - before.Own.CpuNs) with
+        ThreadUse used = after.Own.Since(before.Own);
+        return LoadPhase.Result(workers.Select(w => w.Latencies), workload, seconds, workers.Sum(w => w.Errors), used.CpuNs) with
         {
-            LoadContextSwitches = after.Own.ContextSwitches - before.Own.ContextSwitches,
-            Notifications = after.Notifications - before.Notifications,
+            LoadContextSwitches = used.ContextSwitches,
+            Notifications = driver.CountsNotifications ? after.Notifications - before.Notifications : null,
         };
     }
 
@@ -88,7 +94,7 @@ public sealed class VhostUserLoad : ILoadGenerator
     /// <param name="Queue">The queue.</param>
     /// <param name="Depth">How deep it is driven.</param>
     /// <param name="FirstSlot">The number of its first slot, counted over all queues: by it a request belongs to a job.</param>
-    private readonly record struct DrivenQueue(ClientQueue Queue, int Depth, int FirstSlot);
+    private readonly record struct DrivenQueue(IVirtioQueue Queue, int Depth, int FirstSlot);
 
     private sealed class Worker(
         DrivenQueue[] queues, Workload workload, JobOffsets jobs, long sizeBytes, int? cpu, ulong seed, LoadPhase phase)
@@ -204,7 +210,7 @@ public sealed class VhostUserLoad : ILoadGenerator
         private void Drain(Span<ClientCompletion> completions)
         {
             long start = Stopwatch.GetTimestamp();
-            foreach ((ClientQueue queue, _, _) in queues)
+            foreach ((IVirtioQueue queue, _, _) in queues)
             {
                 while (queue.InFlight > 0)
                 {

@@ -2,46 +2,88 @@ using System.Globalization;
 
 namespace Polyblk.Compare.Measurement;
 
+/// <summary>What a thread has used since its start, or in a time.</summary>
+/// <param name="CpuNs">Nanoseconds on a processor, user and system.</param>
+/// <param name="ContextSwitches">Voluntary and involuntary ones.</param>
+public readonly record struct ThreadUse(long CpuNs, long ContextSwitches);
+
+/// <summary>The threads that live at a moment, by their ids.</summary>
+public sealed record ThreadReading(IReadOnlyDictionary<int, ThreadUse> Threads)
+{
+    /// <summary>Nothing: what is read of no process.</summary>
+    public static ThreadReading Empty { get; } = new(new Dictionary<int, ThreadUse>());
+
+    /// <summary>
+    /// What was used since an earlier reading, thread by thread; never negative. Of a thread that has begun since then all counts. Of one that has
+    /// ended nothing is known and nothing counts: taken from a sum, it would take its whole life away. One that has less than before is a new one
+    /// with an old id.
+    /// </summary>
+    public ThreadUse Since(ThreadReading before)
+    {
+        ArgumentNullException.ThrowIfNull(before);
+        long cpu = 0;
+        long switches = 0;
+        foreach ((int id, ThreadUse now) in Threads)
+        {
+            ThreadUse then = before.Threads.TryGetValue(id, out ThreadUse known) && known.CpuNs <= now.CpuNs && known.ContextSwitches <= now.ContextSwitches ? known : default;
+            cpu += now.CpuNs - then.CpuNs;
+            switches += now.ContextSwitches - then.ContextSwitches;
+        }
+
+        return new ThreadUse(cpu, switches);
+    }
+}
+
 /// <summary>Processor time and context switches of processes, from /proc.</summary>
 public static class ProcessCpu
 {
     // USER_HZ is 100 on every architecture that .NET runs on (proc(5)).
     internal const long NsPerTick = 10_000_000;
 
-    /// <summary>A reading.</summary>
-    /// <param name="CpuNs">Nanoseconds on a processor, user and system, of all threads that live.</param>
-    /// <param name="ContextSwitches">Voluntary and involuntary switches of all threads that live.</param>
-    public readonly record struct Reading(long CpuNs, long ContextSwitches);
-
-    /// <summary>Reads a process and, for threads of the kernel that work for it, nothing more. A process that is gone reads as zero.</summary>
-    public static Reading Read(int pid)
+    /// <summary>Reads every thread of processes. A process that is gone has none, and neither has a thread that ends while it is read.</summary>
+    public static ThreadReading Read(params IEnumerable<int> pids)
     {
-        long cpu = 0;
-        long switches = 0;
-        string tasks = $"/proc/{pid}/task";
-        if (!Directory.Exists(tasks))
+        ArgumentNullException.ThrowIfNull(pids);
+        var threads = new Dictionary<int, ThreadUse>();
+        foreach (string task in pids.Select(pid => $"/proc/{pid}/task").Where(Directory.Exists).SelectMany(TasksIn))
         {
-            return default;
-        }
-
-        foreach (string task in Directory.EnumerateDirectories(tasks))
-        {
-            try
+            if (TryRead(task) is ThreadUse use)
             {
-                // proc(5), /proc/pid/schedstat: time spent on the cpu in ns, time waiting, timeslices.
-                cpu += long.Parse(File.ReadAllText(Path.Combine(task, "schedstat")).Split(' ')[0], CultureInfo.InvariantCulture);
-                switches += File.ReadLines(Path.Combine(task, "status"))
-                    .Where(line => line.Contains("ctxt_switches", StringComparison.Ordinal))
-                    .Sum(line => long.Parse(line.Split(':')[1].Trim(), CultureInfo.InvariantCulture));
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // The thread ended between the listing and the reading: it is not counted.
-                continue;
+                threads[int.Parse(Path.GetFileName(task), CultureInfo.InvariantCulture)] = use;
             }
         }
 
-        return new Reading(cpu, switches);
+        return new ThreadReading(threads);
+    }
+
+    private static string[] TasksIn(string folder)
+    {
+        try
+        {
+            return Directory.GetDirectories(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The process ended meanwhile.
+            return [];
+        }
+    }
+
+    private static ThreadUse? TryRead(string task)
+    {
+        try
+        {
+            // proc(5), /proc/pid/schedstat: time spent on the cpu in ns, time waiting, timeslices.
+            long cpu = long.Parse(File.ReadAllText(Path.Combine(task, "schedstat")).Split(' ')[0], CultureInfo.InvariantCulture);
+            long switches = File.ReadLines(Path.Combine(task, "status"))
+                .Where(line => line.Contains("ctxt_switches", StringComparison.Ordinal))
+                .Sum(line => long.Parse(line.Split(':')[1].Trim(), CultureInfo.InvariantCulture));
+            return new ThreadUse(cpu, switches);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 
     /// <summary>

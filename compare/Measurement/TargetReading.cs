@@ -1,41 +1,66 @@
+// What a method's target uses between two moments. The server is asked for its notifications outside of the time in which its processor time is
+// read (before the first reading, after the second), because answering costs it processor time and context switches of its own.
+
 using System.Diagnostics;
 using Polyblk.Compare.Methods;
 
 namespace Polyblk.Compare.Measurement;
 
-/// <summary>What a method's target has used until a moment.</summary>
-/// <param name="Timestamp">The moment (<see cref="Stopwatch"/>).</param>
+/// <summary>What a target used in the counted time.</summary>
 /// <param name="CpuNs">Nanoseconds on a processor.</param>
 /// <param name="ContextSwitches">Voluntary and involuntary ones.</param>
 /// <param name="Notifications">That it sent; null where it does not tell.</param>
-internal readonly record struct TargetReading(long Timestamp, long CpuNs, long ContextSwitches, long? Notifications)
-{
-    /// <summary>Now.</summary>
-    public static TargetReading Of(IRunningMethod method)
-    {
-        long cpu = 0;
-        long switches = 0;
-        foreach (int pid in method.ProcessIds)
-        {
-            ProcessCpu.Reading reading = ProcessCpu.Read(pid);
-            cpu += reading.CpuNs;
-            switches += reading.ContextSwitches;
-        }
+internal readonly record struct TargetUse(long CpuNs, long ContextSwitches, long? Notifications);
 
-        return new TargetReading(Stopwatch.GetTimestamp(), cpu, switches, method.ReadNotifications());
+/// <summary>What a method's target has used until a moment. See the top of the file.</summary>
+/// <param name="Timestamp">The moment (<see cref="Stopwatch"/>).</param>
+/// <param name="Threads">Its threads then.</param>
+/// <param name="NotifiedAt">The moment at which it was asked for its notifications.</param>
+/// <param name="Notifications">That it had sent then; null where it does not tell or was not asked.</param>
+internal readonly record struct TargetReading(long Timestamp, ThreadReading Threads, long NotifiedAt, long? Notifications)
+{
+    /// <summary>At the beginning of the counted time.</summary>
+    /// <param name="method">Whose target.</param>
+    /// <param name="asks">Whether it is asked for its notifications; not where the load counts them.</param>
+    public static TargetReading AtBegin(IRunningMethod method, bool asks)
+    {
+        (long notifiedAt, long? notifications) = Ask(method, asks);
+        ThreadReading threads = ProcessCpu.Read(method.ProcessIds);
+        return new TargetReading(Stopwatch.GetTimestamp(), threads, notifiedAt, notifications);
+    }
+
+    /// <summary>At its end.</summary>
+    /// <inheritdoc cref="AtBegin"/>
+    public static TargetReading AtEnd(IRunningMethod method, bool asks)
+    {
+        long timestamp = Stopwatch.GetTimestamp();
+        ThreadReading threads = ProcessCpu.Read(method.ProcessIds);
+        (long notifiedAt, long? notifications) = Ask(method, asks);
+        return new TargetReading(timestamp, threads, notifiedAt, notifications);
     }
 
     /// <summary>
     /// What was used since an earlier reading, brought to the length of the counted time: a load that is another program is read in a part of it.
     /// </summary>
-    public TargetReading Since(TargetReading before, double countedSeconds)
+    public TargetUse Since(TargetReading before, double countedSeconds)
     {
-        double seconds = Stopwatch.GetElapsedTime(before.Timestamp, Timestamp).TotalSeconds;
-        double scale = seconds > 0 ? countedSeconds / seconds : 0;
-        return new TargetReading(
-            Timestamp,
-            (long)((CpuNs - before.CpuNs) * scale),
-            (long)((ContextSwitches - before.ContextSwitches) * scale),
-            (long?)((Notifications - before.Notifications) * scale));
+        ThreadUse used = Threads.Since(before.Threads);
+        double scale = Scale(before.Timestamp, Timestamp, countedSeconds);
+
+        // Fewer than before: the server was started again meanwhile, and counts from zero.
+        long? sent = Notifications >= before.Notifications ? Notifications - before.Notifications : null;
+        return new TargetUse((long)(used.CpuNs * scale), (long)(used.ContextSwitches * scale), (long?)(sent * Scale(before.NotifiedAt, NotifiedAt, countedSeconds)));
+    }
+
+    private static (long At, long? Count) Ask(IRunningMethod method, bool asks)
+    {
+        long? count = asks ? method.ReadNotifications() : null;
+        return (Stopwatch.GetTimestamp(), count);
+    }
+
+    private static double Scale(long from, long to, double countedSeconds)
+    {
+        double seconds = Stopwatch.GetElapsedTime(from, to).TotalSeconds;
+        return seconds > 0 ? countedSeconds / seconds : 0;
     }
 }

@@ -40,7 +40,10 @@ public sealed class ArrayInProcess(IArrayFactory arrays, string level) : IDelive
 
         string[] drives = [.. Enumerable.Range(0, scratch.Members).Select(i => $"file:{scratch.PathOf($"inproc-member{i}.img")},size={scratch.MemberBytes}")];
         IOpenArray array = await arrays.CreateAsync(level, drives, cancellation).ConfigureAwait(false);
-        return new RunningEndpoint(new DeviceEndpoint(array.Device, scratch.SpanBytes)) { End = array.DisposeAsync };
+        return new RunningEndpoint(new DeviceEndpoint(array.Device, scratch.SpanBytes)) 
+        {
+            Commands = [ShellLine.NoCommand($"this program makes a {level} array in its own process, of {string.Join(' ', drives)}")], End = array.DisposeAsync,
+        };
     }
 
     /// <summary>The user's volume, open while it has its turn.</summary>
@@ -52,7 +55,7 @@ public sealed class ArrayInProcess(IArrayFactory arrays, string level) : IDelive
 
         public IReadOnlyList<int> ProcessIds => [];
 
-        public IReadOnlyList<string> Commands => [];
+        public IReadOnlyList<string> Commands => [ShellLine.NoCommand($"this program opens the volume '{volume.Name}' in its own process")];
 
         public async Task SuspendAsync()
         {

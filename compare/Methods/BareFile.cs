@@ -29,7 +29,7 @@ public sealed class BareFile(bool byFio = false, string? fileName = null) : IDel
         ArgumentNullException.ThrowIfNull(scratch);
         string path = scratch.PathOf(fileName ?? (byFio ? "bare-fio.img" : "bare.img"));
         await ScratchFile.CreateAsync(path, scratch.MemberBytes, cancellation).ConfigureAwait(false);
-        return new RunningEndpoint(byFio ? new BlockEndpoint(path, scratch.SpanBytes) : new FileEndpoint(path, scratch.SpanBytes));
+        return new RunningEndpoint(byFio ? new BlockEndpoint(path, scratch.SpanBytes) : new FileEndpoint(path, scratch.SpanBytes)) { Commands = [ScratchFile.Command(path, scratch.MemberBytes)] };
     }
 }
 
@@ -53,6 +53,9 @@ internal sealed class RunningEndpoint(LoadEndpoint endpoint) : IRunningMethod
 internal static class ScratchFile
 {
     private const int PieceBytes = 4 << 20;
+
+    /// <summary>What it is made with, for the report.</summary>
+    public static string Command(string path, long bytes) => ShellLine.NoCommand($"this program fills {path} with random bytes, as would: head -c {bytes} /dev/urandom > {path}");
 
     /// <summary>Makes a file and fills it: a hole would be read without touching any memory or disk.</summary>
     public static async Task CreateAsync(string path, long bytes, CancellationToken cancellation)

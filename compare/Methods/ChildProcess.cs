@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Polyblk.Compare.Load;
 using Polyblk.Core.Interop;
 using Polyblk.Machine;
 
@@ -64,7 +65,7 @@ public sealed class ChildProcess : IAsyncDisposable
         try
         {
             Process process = BoundProcess.Start(start);
-            var child = new ChildProcess(process, command[0], string.Join(' ', [.. pinning, .. command]));
+            var child = new ChildProcess(process, command[0], ShellLine.Of([.. pinning, .. command]));
             process.ErrorDataReceived += (_, line) => child.Keep(line.Data);
             process.BeginErrorReadLine();
             return child;

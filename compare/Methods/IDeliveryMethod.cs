@@ -19,6 +19,13 @@ public sealed record MethodAvailability(bool CanRun, string Reason, IReadOnlyLis
     /// <summary>Whether fio is installed.</summary>
     public static MethodAvailability OfFio() => ProgramPath.TryFind("fio") is null ? NeedsFio : Yes;
 
+    /// <summary>The same of one among those that were probed.</summary>
+    public static MethodAvailability OfFrontend(IReadOnlyDictionary<string, FrontendProbe> probes, string frontend, bool byFio)
+    {
+        ArgumentNullException.ThrowIfNull(probes);
+        return probes.TryGetValue(frontend, out FrontendProbe? probe) ? OfFrontend(probe, byFio) : new MethodAvailability(false, $"this program was built without {frontend}", []);
+    }
+
     /// <summary>Whether a frontend of this program can be served here, and fio is there to drive it.</summary>
     public static MethodAvailability OfFrontend(FrontendProbe probe, bool byFio)
     {
@@ -42,6 +49,9 @@ public interface IDeliveryMethod
 
     /// <summary>What is measured, in one line.</summary>
     string Description { get; }
+
+    /// <summary>What the drives belong to that it makes: methods of one server have the same.</summary>
+    object Drives => this;
 
     /// <summary>Looks, without changing anything.</summary>
     MethodAvailability Check();

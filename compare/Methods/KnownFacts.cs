@@ -1,5 +1,9 @@
 // What is known of the ways to deliver a volume without running them: whom they reach, what they can do, what they need. The sources are the
-// pages of docs/frontends and their tests; a feature that has no test is absent, not promised.
+// pages of docs/frontends and their tests; a feature that has no test is absent, not promised. What a kernel's version decides (ublk's resize,
+// from Linux 6.16 on) is the probe's answer for the kernel that is measured on.
+//
+// Of peers it is what their own documentation says: losetup(8) and the loop driver; md(4) and mdadm(8); qemu-storage-daemon(1) and QEMU's QMP
+// reference (block_resize, block-export-add).
 
 using Polyblk.Compare.Results;
 
@@ -30,6 +34,28 @@ public static class KnownFacts
     /// <summary>Facts of another program that does the same.</summary>
     public static MethodFacts Peer(string program, string variant, string title, Vantage vantage, Backing backing, MethodNeeds needs) =>
         Make(program, variant, title, program, MethodRole.Peer, vantage, backing) with { Needs = needs };
+
+    /// <summary>The features of a method of ublk on this kernel.</summary>
+    /// <param name="facts">Its facts.</param>
+    /// <param name="probed">What the frontend's probe found in the kernel's driver; null or empty where there is none.</param>
+    public static MethodFacts OnKernel(this MethodFacts facts, IReadOnlyDictionary<string, string>? probed)
+    {
+        ArgumentNullException.ThrowIfNull(facts);
+        bool? resize = probed?.GetValueOrDefault("resize") switch { "yes" => true, "no" => false, _ => null };
+        return facts with { Features = facts.Features with { Resize = resize } };
+    }
+
+    /// <summary>What a peer can do, by its documentation.</summary>
+    /// <param name="peer">Which: loop, mdadm, or an export of qemu-storage-daemon by its driver.</param>
+    public static MethodFeatures PeerFeatures(string peer) => peer switch
+    {
+        "loop" => new MethodFeatures { Discard = true, Flush = true, Resize = true, MultiQueue = false, ReadOnly = true, LiveMigration = false },
+        "mdadm" => new MethodFeatures { Flush = true, Resize = true, ReadOnly = true, LiveMigration = false },
+        "vhost-user-blk" => new MethodFeatures { Discard = true, Flush = true, Resize = true, MultiQueue = true, ReadOnly = true },
+        "vduse-blk" => new MethodFeatures { Discard = true, Flush = true, Resize = true, MultiQueue = true, ReadOnly = true, LiveMigration = false },
+        "nbd" => new MethodFeatures { Discard = true, Flush = true, Resize = false, ReadOnly = true },
+        _ => new MethodFeatures(),
+    };
 
     /// <summary>Facts of a drive or an array without a frontend.</summary>
     public static MethodFacts Bare(string id, string title, Backing backing) =>
@@ -66,7 +92,7 @@ public static class KnownFacts
         "vhost-user" => new MethodFeatures { Discard = true, Flush = true, Resize = true, ReadOnly = true, LiveMigration = true },
         "vduse" => new MethodFeatures { Discard = true, Flush = true, Resize = true, ReadOnly = true, LiveMigration = false },
         "nbd" => new MethodFeatures { Discard = true, Flush = true, Resize = false, ReadOnly = true },
-        "ublk" => new MethodFeatures { Discard = true, Flush = true, ReadOnly = true, LiveMigration = false },
+        "ublk" => new MethodFeatures { Discard = true, Flush = true, ReadOnly = true, LiveMigration = false }, // resize: OnKernel
         _ => new MethodFeatures { Discard = true, Flush = true, ReadOnly = true },
     };
 

@@ -11,7 +11,7 @@ public sealed class LoopDevice : IDeliveryMethod
 {
     private static readonly MethodNeeds s_needs = new() { KernelModules = ["loop"], Privileges = ["root"], Programs = ["losetup"] };
 
-    public MethodFacts Facts { get; } = KnownFacts.Peer("loop", string.Empty, "loop driver, one file", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Container] };
+    public MethodFacts Facts { get; } = KnownFacts.Peer("loop", string.Empty, "loop driver, one file", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Container], Features = KnownFacts.PeerFeatures("loop") };
 
     public string Description => "the kernel's loop driver over one member-sized file; its work is done by kernel threads, which cannot be told apart from others";
 
@@ -23,7 +23,7 @@ public sealed class LoopDevice : IDeliveryMethod
         string file = scratch.PathOf("loop.img");
         await ScratchFile.CreateAsync(file, scratch.MemberBytes, cancellation).ConfigureAwait(false);
         (string device, string command) = await AttachAsync(file, cancellation).ConfigureAwait(false);
-        return new RunningEndpoint(new BlockEndpoint(device, scratch.SpanBytes)) { Commands = [command], End = () => DetachAsync(device) };
+        return new RunningEndpoint(new BlockEndpoint(device, scratch.SpanBytes)) { Commands = [ScratchFile.Command(file, scratch.MemberBytes), command], End = () => DetachAsync(device) };
     }
 
     /// <summary>Whether loop devices can be made here.</summary>

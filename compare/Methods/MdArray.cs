@@ -13,7 +13,7 @@ public sealed class MdArray(string level) : IDeliveryMethod
 {
     private static readonly MethodNeeds s_needs = new() { KernelModules = ["md_mod", "loop"], Privileges = ["root"], Programs = ["mdadm", "losetup"] };
 
-    public MethodFacts Facts { get; } = KnownFacts.Peer("mdadm", string.Empty, $"mdadm, {level}", Vantage.Host, Backing.Volume, s_needs) with { Reaches = [Consumer.Container] };
+    public MethodFacts Facts { get; } = KnownFacts.Peer("mdadm", string.Empty, $"mdadm, {level}", Vantage.Host, Backing.Volume, s_needs) with { Reaches = [Consumer.Container], Features = KnownFacts.PeerFeatures("mdadm") };
 
     public string Description => $"the kernel's {level} over loop devices on member-sized files; its own thread is counted, the loop driver's cannot be";
 
@@ -43,7 +43,7 @@ public sealed class MdArray(string level) : IDeliveryMethod
 
     private sealed class Running(long spanBytes) : IRunningMethod
     {
-        // Chunk and superblock as this program's arrays have them.
+        // The chunk that this program's arrays have by default. The superblock is md's own.
         private const int ChunkKib = 64;
 
         private readonly string _device = $"/dev/md/polyblk-compare-{Environment.ProcessId}";
@@ -64,6 +64,7 @@ public sealed class MdArray(string level) : IDeliveryMethod
             {
                 string file = scratch.PathOf($"md-member{i}.img");
                 await ScratchFile.CreateAsync(file, scratch.MemberBytes, cancellation).ConfigureAwait(false);
+                _commands.Add(ScratchFile.Command(file, scratch.MemberBytes));
                 (string loop, string command) = await LoopDevice.AttachAsync(file, cancellation).ConfigureAwait(false);
                 _loops.Add(loop);
                 _commands.Add(command);

@@ -23,6 +23,8 @@ public sealed class PolyblkMethod(
 
     public MethodAvailability Check() => check();
 
+    public object Drives => server;
+
     public object? TurnIn(ScratchSpace scratch) => scratch?.Volume is null ? null : server;
 
     public Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation) => server.StartAheadAsync(scratch, cancellation);
@@ -76,7 +78,7 @@ public sealed class PolyblkMethod(
         public async ValueTask DisposeAsync()
         {
             await server.RemoveUserAsync().ConfigureAwait(false);
-            if (cleanUp is not null)
+            if (cleanUp is not null && !server.IsUsed)
             {
                 await cleanUp(scratch).ConfigureAwait(false);
             }

@@ -3,6 +3,7 @@
 // server may begin ahead, on another thread.
 
 using System.Text.Json;
+using Polyblk.Compare.Load;
 
 namespace Polyblk.Compare.Methods;
 
@@ -118,6 +119,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
         return isUnused;
     }
 
+    /// <summary>Whether a method uses it.</summary>
+    public bool IsUsed => _users > 0;
+
     /// <summary>Ends the child with its last user.</summary>
     public async ValueTask RemoveUserAsync()
     {
@@ -177,13 +181,14 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
         if (scratch.Volume is ComparedVolume theirs)
         {
             theirs.Record(scratch.StateDirectory, volume);
+            _commands.Add(ShellLine.NoCommand($"this program puts a record of the volume '{theirs.Name}' into {scratch.StateDirectory}, under the name {volume}"));
             return;
         }
 
         int members = level == "none" ? 1 : scratch.Members;
         string[] drives = [.. Enumerable.Range(0, members).Select(i => $"file:{scratch.PathOf($"{volume}-member{i}.img")},size={scratch.MemberBytes}")];
         string[] arguments = ["volume", "create", volume, "--level", level, "--state", scratch.StateDirectory, .. drives];
-        _commands.Add(string.Join(' ', [.. program.Command, .. arguments]));
+        _commands.Add(ShellLine.Of([.. program.Command, .. arguments]));
         await program.RunAsync(arguments).ConfigureAwait(false);
     }
 

@@ -10,7 +10,7 @@ public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
     private static readonly MethodNeeds s_needs = new() { SharedMemory = true, Programs = [StorageDaemonProcess.Program, "QEMU"] };
 
     public MethodFacts Facts { get; } =
-        KnownFacts.Peer(StorageDaemonProcess.Program, "drive", StorageDaemonProcess.Program, Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Vm] };
+        KnownFacts.Peer(StorageDaemonProcess.Program, "drive", StorageDaemonProcess.Program, Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Vm], Features = KnownFacts.PeerFeatures("vhost-user-blk") };
 
     public string Description => "its vhost-user-blk export of one member-sized file, one iothread, one queue";
 
@@ -28,6 +28,6 @@ public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
             scratch.TargetCpus,
             () => File.Exists(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
-        return new SocketOfStorageDaemon(daemon, socket, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
+        return new SocketOfStorageDaemon(daemon, ScratchFile.Command(file, scratch.MemberBytes), socket, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
     }
 }

@@ -11,7 +11,7 @@ public sealed class QemuStorageDaemonNbd : IDeliveryMethod
     private static readonly MethodNeeds s_needs = new() { Programs = [StorageDaemonProcess.Program] };
 
     public MethodFacts Facts { get; } = KnownFacts.Peer(
-        StorageDaemonProcess.Program, "nbd-drive", $"{StorageDaemonProcess.Program}, nbd", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Vm] };
+        StorageDaemonProcess.Program, "nbd-drive", $"{StorageDaemonProcess.Program}, nbd", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Vm], Features = KnownFacts.PeerFeatures("nbd") };
 
     public string Description => "its NBD export of one member-sized file over a Unix socket, one iothread, a connection for each job";
 
@@ -29,6 +29,6 @@ public sealed class QemuStorageDaemonNbd : IDeliveryMethod
             scratch.TargetCpus,
             () => File.Exists(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
-        return new SocketOfStorageDaemon(daemon, socket, new NbdEndpoint(socket, ExportName, scratch.SpanBytes));
+        return new SocketOfStorageDaemon(daemon, ScratchFile.Command(file, scratch.MemberBytes), socket, new NbdEndpoint(socket, ExportName, scratch.SpanBytes));
     }
 }

@@ -17,7 +17,7 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
     private readonly string _name = $"pbqsd{Environment.ProcessId}";
 
     public MethodFacts Facts { get; } = KnownFacts.Peer(
-        StorageDaemonProcess.Program, "vduse-drive", $"{StorageDaemonProcess.Program}, vduse", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Container] };
+        StorageDaemonProcess.Program, "vduse-drive", $"{StorageDaemonProcess.Program}, vduse", Vantage.Host, Backing.Drive, s_needs) with { Reaches = [Consumer.Container], Features = KnownFacts.PeerFeatures("vduse-blk") };
 
     public string Description => "its vduse-blk export of one member-sized file, one iothread, one queue, attached by virtio_vdpa";
 
@@ -46,7 +46,7 @@ public sealed class QemuStorageDaemonVduse : IDeliveryMethod
             cancellation.ThrowIfCancellationRequested();
             await Command.RunAsync(add, CancellationToken.None).ConfigureAwait(false);
             string device = await FindDeviceAsync(cancellation).ConfigureAwait(false);
-            return new Running(daemon, scratch.Directory, _name, new BlockEndpoint(device, scratch.SpanBytes), [daemon.CommandLine, string.Join(' ', add)]);
+            return new Running(daemon, scratch.Directory, _name, new BlockEndpoint(device, scratch.SpanBytes), [ScratchFile.Command(file, scratch.MemberBytes), daemon.CommandLine, string.Join(' ', add)]);
         }
         catch
         {

@@ -41,7 +41,7 @@ public sealed class ScratchSpace : IDisposable
     /// <summary>Bytes of each member file.</summary>
     public required long MemberBytes { get; init; }
 
-    /// <summary>Member files of the RAID-5 volume.</summary>
+    /// <summary>Members of the volume, whatever its level.</summary>
     public required int Members { get; init; }
 
     /// <summary>The volume of the user that is measured; null where scratch volumes are made here.</summary>
@@ -105,4 +105,5 @@ public sealed class ScratchSpace : IDisposable
     {
         string? line = File.ReadLines("/proc/meminfo").FirstOrDefault(l => l.StartsWith("MemAvailable:", StringComparison.Ordinal));
         return line is null ? 0 : long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) << 10;
-    }}
+    }
+}

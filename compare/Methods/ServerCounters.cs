@@ -20,15 +20,20 @@ internal sealed class ServerCounters(string socketPath)
             socket.Connect(new UnixDomainSocketEndPoint(socketPath));
             _ = socket.Send(s_request);
             using var reader = new StreamReader(new NetworkStream(socket));
-            using JsonDocument answer = JsonDocument.Parse(reader.ReadLine() ?? "{}");
-            return answer.RootElement.TryGetProperty("live", out JsonElement live)
-                ? live.GetProperty("exports")[export].GetProperty("statistics").GetProperty("notifications").GetInt64()
-                : null;
+            return Notifications(reader.ReadLine() ?? "{}", export);
         }
         catch (Exception e) when (e is SocketException or IOException or JsonException or KeyNotFoundException)
         {
             // A counter that cannot be read is absent in the results; the measurement does not depend on it.
             return null;
         }
+    }
+
+    /// <summary>What a server's answer says; null where it does not count them.</summary>
+    internal static long? Notifications(string answer, int export)
+    {
+        using JsonDocument document = JsonDocument.Parse(answer);
+        return document.RootElement.TryGetProperty("live", out JsonElement live)
+            && live.GetProperty("exports")[export].GetProperty("statistics").TryGetProperty("notifications", out JsonElement count) ? count.GetInt64() : null;
     }
 }

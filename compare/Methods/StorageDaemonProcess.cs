@@ -106,13 +106,13 @@ internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> ex
 }
 
 /// <summary>A daemon that is reached by a socket. What it leaves of the socket when it is killed is removed, so that its next start is seen.</summary>
-internal sealed class SocketOfStorageDaemon(StorageDaemonProcess daemon, string socketPath, LoadEndpoint endpoint) : IRunningMethod, IRestartable
+internal sealed class SocketOfStorageDaemon(StorageDaemonProcess daemon, string preparation, string socketPath, LoadEndpoint endpoint) : IRunningMethod, IRestartable
 {
     public LoadEndpoint Endpoint => endpoint;
 
     public IReadOnlyList<int> ProcessIds => daemon.ProcessIds;
 
-    public IReadOnlyList<string> Commands => [daemon.CommandLine];
+    public IReadOnlyList<string> Commands => [preparation, daemon.CommandLine];
 
     public string? WhyEnded => daemon.WhyEnded;
 

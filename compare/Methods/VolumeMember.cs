@@ -44,7 +44,7 @@ public sealed class VolumeMember(string drive, int number, bool byFio = false) :
 
         if (spec.IsVolatile)
         {
-            return new RunningEndpoint(new FileEndpoint(drive, sizeBytes));
+            return new RunningEndpoint(new FileEndpoint(drive, sizeBytes)) { Commands = [ShellLine.NoCommand($"this program makes {drive} afresh")] };
         }
 
         // FileShare.ReadWrite: the framework takes no lock then.
@@ -60,7 +60,10 @@ public sealed class VolumeMember(string drive, int number, bool byFio = false) :
                 }
             },
             cancellation).ConfigureAwait(false);
-        return new RunningEndpoint(byFio ? new BlockEndpoint(spec.Path, sizeBytes) { Kept = kept } : new FileEndpoint(drive, sizeBytes) { Kept = kept });
+        return new RunningEndpoint(byFio ? new BlockEndpoint(spec.Path, sizeBytes) { Kept = kept } : new FileEndpoint(drive, sizeBytes) { Kept = kept })
+        {
+            Commands = [ShellLine.NoCommand($"{spec.Path} is there, and is only read")],
+        };
     }
 }
 

@@ -1,5 +1,5 @@
 // What a chart shows, without a word on how: figures, names, and which colour of the page stands for what. It goes into the page as JSON;
-// charts.js makes the drawing of it. A name here is a name there.
+// chart-kinds.js makes the drawing of it. A name here is a name there.
 
 using System.Text.Json.Serialization;
 using Polyblk.Compare.Results;
@@ -42,6 +42,7 @@ internal sealed record Figure(double Median, double Lowest, double Highest, int 
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "kind")]
 [JsonDerivedType(typeof(BarChart), "bars")]
 [JsonDerivedType(typeof(LatencyChart), "latencies")]
+[JsonDerivedType(typeof(DepthChart), "depths")]
 [JsonDerivedType(typeof(RatioChart), "ratios")]
 internal abstract record ChartData(string Id, string Heading, string Subject);
 
@@ -71,11 +72,17 @@ internal sealed record Bar(string Title, string? Method, IReadOnlyList<Figure?> 
 internal sealed record Fact(string Name, string Value);
 
 /// <summary>Latency by percentile, a line for each method, on a logarithmic scale.</summary>
-internal sealed record LatencyChart(string Id, string Heading, string Subject, IReadOnlyList<string> Percentiles, IReadOnlyList<LatencyLine> Lines)
+internal sealed record LatencyChart(string Id, string Heading, string Subject, IReadOnlyList<string> Percentiles, IReadOnlyList<ChartLine> Lines)
     : ChartData(Id, Heading, Subject);
 
-/// <summary>Latencies of one method in microseconds, one for each percentile; null where there is none.</summary>
-internal sealed record LatencyLine(string Method, IReadOnlyList<Figure?> Us);
+/// <summary>The result over the depth of the queue, a line for each method, from zero.</summary>
+/// <param name="Unit">Of all figures.</param>
+/// <param name="Depths">Requests in flight of each job, ascending.</param>
+internal sealed record DepthChart(string Id, string Heading, string Subject, string Unit, IReadOnlyList<int> Depths, IReadOnlyList<ChartLine> Lines)
+    : ChartData(Id, Heading, Subject);
+
+/// <summary>Figures of one method, one for each percentile (in microseconds) or depth; null where there is none.</summary>
+internal sealed record ChartLine(string Method, IReadOnlyList<Figure?> Figures);
 
 /// <summary>Results of all workloads as ratios to the baseline: a bar for the mean of each method, a dot for each workload.</summary>
 internal sealed record RatioChart(string Id, string Heading, string Subject, string Baseline, IReadOnlyList<RatioWorkload> Workloads, IReadOnlyList<RatioRow> Rows)

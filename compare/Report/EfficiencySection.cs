@@ -9,7 +9,7 @@ internal static class EfficiencySection
     {
         EfficiencyRow[] known = [.. comparison.Efficiency.Where(r => r.Percent is not null)];
         if (comparison.Efficiency.Count == 0)
-            return Html.Of($"<p>It was not measured: it needs the single drive, and the array without a frontend or through one, with the same workloads.</p>");
+            return Html.Of($"<p>It was not measured: it needs the single drive, and the array without a frontend, with the same workloads.</p>");
         Bar[] bars =
         [
             .. known.Select(r => new Bar(Title(comparison, r), null, [Figure.Of(r.Percent!.Value)], Facts:
@@ -48,7 +48,6 @@ internal static class EfficiencySection
         EfficiencyRow[] alike = [.. comparison.Efficiency.Where(r => (r.Pattern, r.Simulated) == (row.Pattern, row.Simulated))];
         bool isOneOfSeveral = alike.Select(r => r.Workload).Distinct().Count() > 1;
         string pattern = row.Pattern == AccessPattern.Custom || isOneOfSeveral ? row.Workload.Split(';')[0] : Figures.Pattern(row.Pattern);
-        string through = alike.Count(r => r.Workload == row.Workload) > 1 && row.Method is string method ? $", {comparison.TitleOf(comparison.Method(method))}" : string.Empty;
-        return pattern + through + (row.Simulated ? ", simulated" : string.Empty);
+        return pattern + (row.Simulated ? ", simulated" : string.Empty);
     }
 }

@@ -31,7 +31,7 @@ internal static class EnvironmentSection
         EnvironmentFacts e = comparison.Environment;
         VolumeFacts v = comparison.Volume;
         NoiseReadings n = e.Noise;
-        string[] warnings = [.. Cautions.OfNoise(n)];
+        string[] warnings = [.. Cautions.OfNoise(n), .. new[] { Disturbances.In(comparison) }.OfType<string>()];
         return Html.Of($"""
             {Facts("Environment", [
                 ("Host", e.Host), ("Distribution", e.Distribution), ("Kernel", e.Kernel), ("Processor", $"{e.Cpu}, {e.CpuCount}"), ("Memory", e.MemoryBytes is null ? null : Figures.Bytes(e.MemoryBytes)),
@@ -40,7 +40,7 @@ internal static class EnvironmentSection
                 ("polyblk", e.ProgramVersion), (".NET", e.DotnetVersion), ("QEMU", e.QemuVersion), ("fio", e.FioVersion), ("Scratch files", e.Scratch)])}
             {Facts("Volume", [
                 ("Name", v.Name), ("Level", v.Level), ("Size", Figures.Bytes(v.SizeBytes)), ("Chunk", v.ChunkBytes is int c ? Figures.Bytes(c) : null),
-                ("Logical block", v.BlockBytes is int b ? Figures.Bytes(b) : null), ("Members", string.Join("; ", v.Members)), ("State", v.Degraded ? "degraded" : "healthy")])}
+                ("Members", string.Join("; ", v.Members)), ("State", v.Degraded ? "degraded" : "healthy")])}
             {Facts("Noise", [
                 ("Steal", OfPercent(n.StealPercent)), ("Other load", OfPercent(n.OtherLoadPercent)), ("Load average at the start", n.LoadAverageAtStart?.ToString("0.0", CultureInfo.InvariantCulture) ?? "not read"),
                 ("Drift of the reference run", OfPercent(n.ReferenceDriftPercent))])}
@@ -61,6 +61,7 @@ internal static class EnvironmentSection
             $"Methods took turns: in each round every method ran every workload once. {made} of {s.Rounds} rounds were made, {comparison.Runs.Count} runs in {Figures.Duration(comparison.ElapsedSeconds)}.",
             $"A run counts {Figures.Duration(s.RuntimeSeconds)} after a warm-up of {Figures.Duration(s.WarmUpSeconds)} that does not count.",
             pinning + (s.SpanBytes is long span ? $" The load covered {Figures.Bytes(span)} of the volume." : string.Empty) + (s.Seed is ulong seed ? $" The seed was {seed}." : string.Empty),
+            $"A percentile of the latency is given where at least {LatencyNs.LeastBeyond} requests of a run took longer (p99.9 takes 10,000 requests, p99.99 takes 100,000); otherwise it would be the time of a single request.",
             "Figures are medians over the rounds; the spread is the range from the lowest to the highest round, divided by the median.",
             $"Ratios to {comparison.TitleOf(comparison.Method(comparison.Baseline))} are taken within each round, and their median is shown: what changes slowly on the machine then cancels out.",
             $"A difference counts as a lead when it is at least {100 * Rules.Default.LeastLead:0} %, larger than its own spread over the rounds, and seen over at least {Rules.Default.LeastRounds} rounds; everything else is called a tie.",

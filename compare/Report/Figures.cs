@@ -50,7 +50,6 @@ internal static class Figures
     {
         AccessPattern.RandomRead => "random read",
         AccessPattern.RandomWrite => "random write",
-        AccessPattern.RandomMixed => "random mixed",
         AccessPattern.SequentialRead => "sequential read",
         AccessPattern.SequentialWrite => "sequential write",
         _ => "custom",

@@ -8,18 +8,18 @@ internal static class MethodSections
 {
     public static Html Features(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
-        MethodFacts[] methods = [.. comparison.Methods.Where(m => m.Role == MethodRole.Frontend)];
+        MethodFacts[] methods = [.. comparison.Methods.Where(m => m.Role == MethodRole.Frontend), .. comparison.Methods.Where(m => m.Role == MethodRole.Peer)];
         if (methods.Length == 0)
             return Html.Empty;
         string[] titles = [.. methods[0].Features.All().Select(f => f.Title)];
         return Html.Of($"""
-            <p>Yes and no were tried; {Figures.None} was not.</p>
+            <p>Of this program's frontends, yes and no were tried by its tests; {Figures.None} was not. Of peers they are what their documentation says. What depends on the kernel is said for Linux {comparison.Environment.Kernel}.</p>
             {Parts.Table(
                 "Features by method, and what each needs of the host",
                 ["Method", .. titles, "needs"],
                 methods.Select(m => (IReadOnlyList<Html>)
                 [
-                    Parts.Text(comparison.TitleOf(m)),
+                    Html.Of($"{comparison.TitleOf(m)} {(m.Role == MethodRole.Peer ? Parts.Badge("plain", "peer") : Html.Empty)}"),
                     .. m.Features.All().Select(f => f.State switch { true => Parts.Badge("good", "yes"), false => Parts.Badge("bad", "no"), null => Parts.Text(Figures.None) }),
                     Parts.Text(m.Needs.All().Any() ? string.Join(", ", m.Needs.All()) : "nothing"),
                 ]),
@@ -32,7 +32,7 @@ internal static class MethodSections
         ["Method", "Measured", "From", "Driven by", "Data", "Copy mode", "Why not, and what would make it run"],
         comparison.Methods.Select(m => (IReadOnlyList<Html>)
         [
-            Html.Of($"{comparison.TitleOf(m)}<small class=\"id\">{m.Id}</small>"),
+            Html.Of($"{comparison.TitleOf(m)}<small class=\"id\">{m.Id}</small>{(m.Description is string what ? Html.Of($"<small>{what}</small>") : Html.Empty)}"),
             Measured(m, rows),
             Parts.Text(m.Vantage == Vantage.Guest ? "inside the VM" : "the host"),
             Parts.Text(m.Load ?? Figures.None),

@@ -39,7 +39,7 @@ internal static class OverviewSection
                    method.Id,
                    own.All(r => r is { IsSound: true, Ratio.Median: > 0 }) ? Math.Exp(own.Average(r => Math.Log(r!.Ratio!.Value.Median))) : null,
                    [.. own.Select(r => r?.Ratio is { } ratio ? Figure.Of(ratio) : null)],
-                   own.FirstOrDefault(r => r is { IsSound: false }) is { } unsound ? Parts.Flaw(unsound) : null),
+                   own.FirstOrDefault(r => r is { IsSound: false })?.Flaw),
         ];
         return rows.Length == 0 ? null : new RatioChart(
             "overview-chart", "All workloads against the baseline (more is better)", $"ratio to {baseline}", baseline,
@@ -49,7 +49,7 @@ internal static class OverviewSection
     private static Html Name(Comparison comparison, MethodFacts method, IReadOnlyList<ComparedRow> rows)
     {
         ComparedRow? unsound = rows.FirstOrDefault(r => r.Method.Id == method.Id && !r.IsSound);
-        Html badge = unsound is not null ? Parts.Badge("bad", Parts.Flaw(unsound))
+        Html badge = unsound is not null ? Parts.Badge("bad", unsound.Flaw!)
             : method.Id == comparison.Baseline ? Parts.Badge("plain", "baseline")
             : method.Role == MethodRole.Peer ? Parts.Badge("plain", "peer")
             : method.Role == MethodRole.Bare ? Parts.Badge("plain", "bare")

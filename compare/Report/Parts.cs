@@ -20,10 +20,6 @@ internal static class Parts
 
     public static Html Badge(string kind, string text) => Html.Of($"<span class=\"badge {kind}\">{text}</span>");
 
-    /// <summary>What stands behind a title when figures are not to be used.</summary>
-    public static string Flaw(ComparedRow row) =>
-        row.Method.Verification == Verification.Failed ? "wrong data" : row.Errors > 0 ? "requests failed" : row.FailedRuns > 0 ? "runs failed" : string.Empty;
-
     private static Html Row(IReadOnlyList<Html> cells) =>
         Html.Of($"<tr><th scope=\"row\">{cells[0]}</th>{cells.Skip(1).Select(c => Html.Of($"<td>{c}</td>"))}</tr>\n");
 }

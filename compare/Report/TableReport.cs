@@ -1,27 +1,26 @@
 using System.Globalization;
 using Polyblk.Compare.Results;
-using Polyblk.Compare.Workloads;
 using Spectre.Console;
 
 namespace Polyblk.Compare.Report;
 
-/// <summary>The results as tables for the terminal: one table a workload, one row a method.</summary>
+/// <summary>The results as tables for the terminal: one table a workload, one row a method; then what every method was, and what the reader should know.</summary>
 public static class TableReport
 {
     private const double NoisySpread = 0.25;
 
-    public static void Write(IAnsiConsole console, ComparisonResults results)
+    public static void Write(IAnsiConsole console, Comparison comparison)
     {
         ArgumentNullException.ThrowIfNull(console);
-        ArgumentNullException.ThrowIfNull(results);
-        IReadOnlyList<ResultRow> rows = ResultRow.From(results);
-        foreach (Workload workload in results.Workloads)
+        ArgumentNullException.ThrowIfNull(comparison);
+        IReadOnlyList<ComparedRow> rows = ComparedRow.From(comparison);
+        foreach (WorkloadFacts workload in comparison.Workloads)
         {
-            ResultRow[] own = [.. rows.Where(r => r.Workload == workload.Name)];
+            ComparedRow[] own = [.. rows.Where(r => r.Workload.Name == workload.Name)];
             if (own.Length > 0)
             {
                 console.MarkupLine($"[bold]{Markup.Escape(workload.Title)}[/]");
-                console.Write(MakeTable(results, own));
+                console.Write(MakeTable(comparison, own));
                 console.WriteLine();
             }
             else if (workload.LeftOut is string why)
@@ -32,21 +31,21 @@ public static class TableReport
             }
         }
 
-        WriteEfficiency(console, results);
-        WriteRestarts(console, results);
-        WriteWords(console, results, rows);
+        WriteEfficiency(console, comparison);
+        WriteRestarts(console, comparison);
+        WriteWords(console, comparison, rows);
     }
 
-    private static void WriteEfficiency(IAnsiConsole console, ComparisonResults results)
+    private static void WriteEfficiency(IAnsiConsole console, Comparison comparison)
     {
-        if (results.Efficiency.Count == 0)
+        if (comparison.Efficiency.Count == 0)
         {
             return;
         }
 
         console.MarkupLine("[bold]RAID efficiency: the array without a frontend against theory[/]");
         Table table = NewTable(["pattern", "drives", "one drive", "theory", "array", "percent"]);
-        foreach (EfficiencyRow row in results.Efficiency)
+        foreach (EfficiencyRow row in comparison.Efficiency)
         {
             string[] cells =
             [
@@ -60,46 +59,49 @@ public static class TableReport
         console.WriteLine();
     }
 
-    private static void WriteRestarts(IAnsiConsole console, ComparisonResults results)
+    private static void WriteRestarts(IAnsiConsole console, Comparison comparison)
     {
-        if (results.Restarts.Count == 0)
+        if (comparison.Restarts.Count == 0)
         {
             return;
         }
 
         console.MarkupLine("[bold]Killed under load (SIGKILL) and started again[/]");
         Table table = NewTable(["method", "ms without an answer", "failed requests", "data"]);
-        foreach (RestartTest test in results.Restarts)
+        foreach (RestartTest test in comparison.Restarts)
         {
             string data = test.Verification switch { Verification.Passed => "right", Verification.Failed => "[red]wrong[/]", _ => Markup.Escape(test.Detail ?? "not checked") };
-            table.AddRow(Markup.Escape(test.Method), test.DidNotComeBack ? "[red]did not come back[/]" : test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
+            table.AddRow(Markup.Escape(comparison.TitleOf(comparison.Method(test.Method))), test.DidNotComeBack ? "[red]did not come back[/]" : test.GapMs is double gap ? Number(gap) : "-", $"{test.IoErrors}", data);
         }
 
         console.Write(table);
         console.WriteLine();
     }
 
-    private static Table MakeTable(ComparisonResults results, ResultRow[] rows)
+    private static Table MakeTable(Comparison comparison, ComparedRow[] rows)
     {
-        Table table = NewTable(["method", "kIOPS", "MB/s", "mean us", "p99 us", "p99.9 us", "CPU us/req", "load us/req", "spread", $"x {results.Baseline}"]);
-        foreach (ResultRow row in rows)
+        string baseline = comparison.TitleOf(comparison.Method(comparison.Baseline));
+        Table table = NewTable(["method", "kIOPS", "MB/s", "mean us", "p99 us", "p99.9 us", "CPU us/req", "load us/req", "spread", $"x {baseline}"]);
+        foreach (ComparedRow row in rows)
         {
-            string spread = row.Rounds < 2 ? "-" : row.Spread.ToString("P0", CultureInfo.InvariantCulture);
+            string spread = Spread(row) is double s ? s.ToString("P0", CultureInfo.InvariantCulture) : "-";
             table.AddRow(
-                Markup.Escape(row.Method + (row.Errors > 0 ? " (errors!)" : string.Empty)),
-                Number(row.Iops / 1000),
-                Number(row.BytesPerSecond / 1e6),
-                Number(row.MeanNs / 1000),
-                Number(row.P99Ns / 1000),
-                Number(row.P999Ns / 1000),
-                Number(row.TargetCpuPerRequestNs / 1000),
-                Number(row.LoadCpuPerRequestNs / 1000),
-                row.Spread > NoisySpread ? $"[yellow]{spread}[/]" : spread,
-                double.IsNaN(row.Ratio) ? "-" : row.Ratio.ToString("0.00", CultureInfo.InvariantCulture));
+                Markup.Escape(comparison.TitleOf(row.Method) + (row.Errors > 0 ? " (errors!)" : string.Empty)),
+                Number(row.Iops.Median / 1000),
+                Number(row.BytesPerSecond.Median / 1e6),
+                Number(row.MeanNs?.Median / 1000),
+                Number(row.P99Ns?.Median / 1000),
+                Number(row.P999Ns?.Median / 1000),
+                Number(row.TargetCpuUs?.Median),
+                Number(row.LoadCpuUs?.Median),
+                Spread(row) > NoisySpread ? $"[yellow]{spread}[/]" : spread,
+                row.Ratio is { } ratio ? ratio.Median.ToString("0.00", CultureInfo.InvariantCulture) : "-");
         }
 
         return table;
     }
+
+    private static double? Spread(ComparedRow row) => row.Result.Spread;
 
     private static Table NewTable(string[] headings)
     {
@@ -113,12 +115,11 @@ public static class TableReport
         return table;
     }
 
-    private static void WriteWords(IAnsiConsole console, ComparisonResults results, IReadOnlyList<ResultRow> rows)
+    private static void WriteWords(IAnsiConsole console, Comparison comparison, IReadOnlyList<ComparedRow> rows)
     {
-        foreach (MethodRecord method in results.Methods)
+        foreach (MethodFacts method in comparison.Methods)
         {
-            string state = !method.Ran ? $"not measured: {method.Reason}" : $"{method.Description}; data verified; driven by {method.Load}{(method.Reason is null ? string.Empty : $"; ended early: {method.Reason}")}{FailedRuns(results, method)}";
-            console.MarkupLine($"[bold]{Markup.Escape(method.Name)}[/]  {Markup.Escape(state)}");
+            console.MarkupLine($"[bold]{Markup.Escape(comparison.TitleOf(method))}[/]  {Markup.Escape(StateOf(comparison, method))}");
             foreach (string remedy in method.Remedies)
             {
                 console.MarkupLine($"    {Markup.Escape(remedy)}");
@@ -126,30 +127,52 @@ public static class TableReport
         }
 
         console.WriteLine();
-        RunSettings s = results.Settings;
+        EnvironmentFacts e = comparison.Environment;
+        MeasurementSettings s = comparison.Settings;
         console.MarkupLine(Markup.Escape(string.Create(
             CultureInfo.InvariantCulture,
-            $"{results.Host.Processor}, {results.Host.Processors} CPUs, Linux {results.Host.Kernel}; target on CPU {string.Join(',', s.TargetCpus)}, "
-            + $"load on CPU {string.Join(',', s.LoadCpus)}; medians of {s.Rounds} interleaved rounds of {s.SecondsPerRun:0.##} s; {results.Host.ScratchReason}.")));
-        if (rows.Any(r => r.Spread > NoisySpread))
+            $"{e.Cpu}, {e.CpuCount} CPUs, Linux {e.Kernel}; target on CPU {string.Join(',', s.TargetCpus)}, load on CPU {string.Join(',', s.LoadCpus)}; "
+            + $"medians of {s.Rounds} interleaved rounds of {s.RuntimeSeconds:0.##} s; {e.Scratch ?? $"the drives of the volume '{comparison.Volume.Name}'"}.")));
+        if (rows.Any(r => Spread(r) > NoisySpread))
         {
             console.MarkupLine("Spreads above 25 % mark rows in which a difference of that size means nothing; more --rounds help.");
         }
 
-        foreach (string note in results.Notes)
+        foreach (string note in comparison.Notes)
         {
             console.MarkupLine(Markup.Escape(note));
         }
 
-        if (results.Interrupted)
+        if (comparison.Interrupted)
         {
             console.MarkupLine("Broken off: the figures are those of the rounds that were made.");
         }
     }
 
-    private static string FailedRuns(ComparisonResults results, MethodRecord method) =>
-        results.FailedRuns.Count(r => r.Method == method.Name) is int count and > 0 ? $"; {count} run{(count == 1 ? string.Empty : "s")} failed" : string.Empty;
+    private static string StateOf(Comparison comparison, MethodFacts method)
+    {
+        if (!method.Available)
+        {
+            return $"not measured: {method.Reason}";
+        }
 
-    private static string Number(double value) => double.IsNaN(value) ? "-"
-        : value.ToString(Math.Abs(value) >= 100 ? "0" : Math.Abs(value) >= 10 ? "0.0" : "0.00", CultureInfo.InvariantCulture);
+        if (method.Verification == Verification.Failed)
+        {
+            return $"not measured: {method.VerificationDetail}";
+        }
+
+        int failed = comparison.FailedRuns.Count(r => r.Method == method.Id);
+        string[] parts =
+        [
+            .. method.Description is string what ? new[] { what } : [],
+            "data verified",
+            $"driven by {method.Load}",
+            .. method.Reason is string ended ? new[] { $"ended early: {ended}" } : [],
+            .. failed > 0 ? new[] { $"{failed} run{(failed == 1 ? string.Empty : "s")} failed" } : [],
+        ];
+        return string.Join("; ", parts);
+    }
+
+    private static string Number(double? value) => value is not double v ? "-"
+        : v.ToString(Math.Abs(v) >= 100 ? "0" : Math.Abs(v) >= 10 ? "0.0" : "0.00", CultureInfo.InvariantCulture);
 }

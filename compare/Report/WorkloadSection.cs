@@ -7,14 +7,14 @@ internal static class WorkloadSection
 {
     public static Html Render(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts)
     {
-        Html[] parts = [.. comparison.Workloads.Select((w, i) => One(comparison, w, [.. rows.Where(r => r.Workload.Name == w.Name)], charts, $"w{i}"))];
+        Html[] parts = [.. comparison.Workloads.Select((w, i) => One(comparison, w, [.. rows.Where(r => r.Workload.Name == w.Name)], rows, charts, $"w{i}"))];
         return parts.Length == 0 || rows.Count == 0 ? Html.Empty : Html.Of($"""
             <p>Bars are medians over the rounds, the thin line on a bar is the range from the lowest to the highest round. A remark in brackets behind a figure says why it must not be used.</p>
             {parts}
             """);
     }
 
-    private static Html One(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, PageCharts charts, string id)
+    private static Html One(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows, IReadOnlyList<ComparedRow> all, PageCharts charts, string id)
     {
         if (rows.Length == 0)
             return Html.Of($"<article><h3>{workload.Title}</h3><p>{(workload.LeftOut is string why ? $"Left out: {why}." : "No run of it was made.")}</p></article>");
@@ -23,7 +23,7 @@ internal static class WorkloadSection
             <h3>{workload.Title}</h3>
             <p class="note">{Describe(workload)}</p>
             <div class="charts">
-            {WorkloadCharts.Of(comparison, workload, rows, id).Select(charts.Add)}
+            {WorkloadCharts.Of(comparison, workload, rows, all, id).Select(charts.Add)}
             </div>
             <details><summary>All figures of {workload.Title}</summary>{AllFigures(comparison, workload, rows)}</details>
             </article>
@@ -42,16 +42,16 @@ internal static class WorkloadSection
 
     private static Html AllFigures(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows) => Parts.Table(
         $"{workload.Title}: medians over the rounds, the range from the lowest to the highest round below; times in µs",
-        ["Method", "kIOPS", "MB/s", "spread", "ratio", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "target CPU", "load CPU", "switches", "notifications", "rounds", "errors"],
+        ["Method", "kIOPS", "MB/s", "spread", "ratio", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "target CPU", "load CPU", "target switches", "load switches", "notifications", "rounds", "errors"],
         rows.Select(r => (IReadOnlyList<Html>)
         [
-            Html.Of($"{comparison.TitleOf(r.Method)} {(r.IsSound ? Html.Empty : Parts.Badge("bad", Parts.Flaw(r)))}"),
+            Html.Of($"{comparison.TitleOf(r.Method)} {(r.Flaw is string flaw ? Parts.Badge("bad", flaw) : Html.Empty)}"),
             Cell(r.Iops, 1e3),
             Cell(r.BytesPerSecond, 1e6),
             Parts.Text(Figures.Percent(r.Result.Spread)),
             r.Ratio is { } ratio ? Html.Of($"{Figures.Ratio(ratio.Median)}<small>{Figures.RatioRange(ratio)}</small>") : Parts.Text(Figures.None),
             .. new[] { r.MeanNs, r.P50Ns, r.P90Ns, r.P99Ns, r.P999Ns, r.P9999Ns }.Select(s => Cell(s, 1e3)),
-            .. new[] { r.TargetCpuUs, r.LoadCpuUs, r.ContextSwitches, r.Notifications }.Select(s => Cell(s, 1)),
+            .. new[] { r.TargetCpuUs, r.LoadCpuUs, r.ContextSwitches, r.LoadContextSwitches, r.Notifications }.Select(s => Cell(s, 1)),
             Html.Of($"{r.Result.Count}"),
             Parts.Text(Figures.Count(r.Errors)),
         ]));

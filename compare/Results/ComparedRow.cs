@@ -30,6 +30,8 @@ public sealed record ComparedRow
 
     public Sample? ContextSwitches { get; init; }
 
+    public Sample? LoadContextSwitches { get; init; }
+
     public Sample? Notifications { get; init; }
 
     /// <summary>Result (requests or bytes per second) against the baseline's, from the ratios within the rounds; null without pairs.</summary>
@@ -45,7 +47,10 @@ public sealed record ComparedRow
     public Sample Result => Workload.IsBandwidth ? BytesPerSecond : Iops;
 
     /// <summary>Whether its figures may be used: no request and no run failed, and the method's data was not found wrong.</summary>
-    public bool IsSound => Errors == 0 && FailedRuns == 0 && Method.Verification != Verification.Failed;
+    public bool IsSound => Flaw is null;
+
+    /// <summary>Why they may not be, shortest; null when they may.</summary>
+    public string? Flaw => Method.Verification == Verification.Failed ? "wrong data" : Errors > 0 ? "requests failed" : FailedRuns > 0 ? "runs failed" : null;
 
     /// <summary>Processor time of both sides for a request in microseconds; null when neither side was read.</summary>
     public double? CpuUs => TargetCpuUs is null && LoadCpuUs is null ? null : (TargetCpuUs?.Median ?? 0) + (LoadCpuUs?.Median ?? 0);
@@ -88,6 +93,7 @@ public sealed record ComparedRow
         TargetCpuUs = Sample.Of(runs.Select(r => r.TargetCpuUsPerRequest)),
         LoadCpuUs = Sample.Of(runs.Select(r => r.LoadCpuUsPerRequest)),
         ContextSwitches = Sample.Of(runs.Select(r => r.ContextSwitchesPerRequest)),
+        LoadContextSwitches = Sample.Of(runs.Select(r => r.LoadContextSwitchesPerRequest)),
         Notifications = Sample.Of(runs.Select(r => r.NotificationsPerRequest)),
         Ratio = Sample.OfRatios(runs.Select(r => (r.Round, workload.ResultOf(r))), baseline.Select(r => (r.Round, workload.ResultOf(r)))),
         Errors = runs.Sum(r => r.Errors),

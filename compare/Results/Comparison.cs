@@ -1,7 +1,8 @@
 // The recorded outcome of a comparison: the root of results.json.
 //
-// Only what was observed is recorded here. Medians, spreads, ratios, the report and the verdict are computed from it (ComparedRow,
-// ComparisonDiff, Report, Verdict), so that whoever has the file can compute them again. The descriptions below are the documentation
+// Every run is recorded here by itself. Medians, spreads, ratios, the report and the verdict are computed from them (ComparedRow,
+// ComparisonDiff, Report, Verdict), so that whoever has the file can compute them again. Computed before it is written are the noise over all runs
+// (NoiseReadings) and the theory of RAID efficiency (EfficiencyRow). The descriptions below are the documentation
 // of the format: docs/compare-results.schema.json is made from these types, and a test holds the two together.
 //
 // Times carry their unit in the name. A figure that was not taken is absent, never zero and never NaN.
@@ -103,7 +104,7 @@ public sealed record MeasurementSettings
     [Description("Bytes of the volume that the load covers.")]
     public long? SpanBytes { get; init; }
 
-    [Description("Seed of the order of the methods and of random offsets.")]
+    [Description("Seed of the random offsets in the first round (each further round takes the next number) and of the pattern by which the first method is verified (each further method takes the next).")]
     public ulong? Seed { get; init; }
 
     [Description("The command that was typed.")]

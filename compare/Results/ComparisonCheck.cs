@@ -20,9 +20,7 @@ public static class ComparisonCheck
             Require(workloads.Contains(run.Workload), $"{what}: there is no such workload");
             Require(run.Round >= 0, $"{what}: rounds count from 0");
             Require(seen.Add((run.Method, run.Workload, run.Round)), $"{what} is recorded twice");
-            Require(
-                double.IsFinite(run.Iops) && run.Iops >= 0 && double.IsFinite(run.BytesPerSecond) && run.BytesPerSecond >= 0 && run.Errors >= 0,
-                $"{what}: a figure is negative or not a number");
+            Require(FiguresOf(run).All(f => f is null or >= 0 && double.IsFinite(f ?? 0)), $"{what}: a figure is negative or not a number");
         }
 
         foreach (FailedRun run in comparison.FailedRuns)
@@ -35,9 +33,13 @@ public static class ComparisonCheck
 
         foreach (RestartTest restart in comparison.Restarts)
             Require(methods.Contains(restart.Method), $"restart test of '{restart.Method}': there is no such method");
-        foreach (EfficiencyRow row in comparison.Efficiency)
-            Require(row.Method is null || methods.Contains(row.Method), $"efficiency of '{row.Method}': there is no such method");
     }
+
+    private static IEnumerable<double?> FiguresOf(MeasuredRun run) =>
+    [
+        run.Seconds, run.Iops, run.BytesPerSecond, run.Errors, run.Latency.Mean, run.Latency.P50, run.Latency.P90, run.Latency.P99, run.Latency.P999, run.Latency.P9999,
+        run.TargetCpuUsPerRequest, run.LoadCpuUsPerRequest, run.ContextSwitchesPerRequest, run.LoadContextSwitchesPerRequest, run.NotificationsPerRequest, run.StealPercent, run.OtherLoadPercent,
+    ];
 
     private static HashSet<string> Unique(IEnumerable<string> names, string kind)
     {

@@ -31,9 +31,11 @@ public static class ComparisonCsv
         ("target_cpu_us_per_request", (_, _, r) => r.TargetCpuUsPerRequest),
         ("load_cpu_us_per_request", (_, _, r) => r.LoadCpuUsPerRequest),
         ("context_switches_per_request", (_, _, r) => r.ContextSwitchesPerRequest),
+        ("load_context_switches_per_request", (_, _, r) => r.LoadContextSwitchesPerRequest),
         ("notifications_per_request", (_, _, r) => r.NotificationsPerRequest),
         ("errors", (_, _, r) => r.Errors),
         ("steal_percent", (_, _, r) => r.StealPercent),
+        ("other_load_percent", (_, _, r) => r.OtherLoadPercent),
     ];
 
     /// <summary>The results as CSV text, in the order of the runs.</summary>

@@ -116,7 +116,7 @@ public sealed record ComparisonDiff
         foreach ((Comparison comparison, string when) in new[] { (before, "before"), (after, "after") })
         {
             foreach (ComparedRow row in ComparedRow.From(comparison).Where(r => !r.IsSound))
-                yield return $"Left out ({when}): {row.Method.Id}, {row.Workload.Name}: {(row.Errors > 0 ? "requests failed" : "its data was wrong")}.";
+                yield return $"Left out ({when}): {row.Method.Id}, {row.Workload.Name}: {row.Flaw}.";
         }
     }
 

@@ -1,6 +1,6 @@
-// The recorded outcome of a comparison. Everything that is shown is computed from these records; the names are documented in docs/cli.md.
+// What a runner collects, by the names of methods and in the units in which it was measured. RunnerMapping makes the recorded form of it
+// (Comparison), which is what is written, shown and judged.
 
-using System.Text.Json.Serialization;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Workloads;
 
@@ -49,7 +49,11 @@ public sealed record HostFacts(string Processor, int Processors, bool? IsVirtual
 
 /// <summary>How it was measured.</summary>
 public sealed record RunSettings(
-    int Rounds, double SecondsPerRun, double WarmUpSeconds, IReadOnlyList<int> TargetCpus, IReadOnlyList<int> LoadCpus, long SpanBytes, int Members);
+    int Rounds, double SecondsPerRun, double WarmUpSeconds, IReadOnlyList<int> TargetCpus, IReadOnlyList<int> LoadCpus, long SpanBytes, int Members)
+{
+    /// <summary>Of the random offsets in the first round.</summary>
+    public ulong Seed { get; init; }
+}
 
 /// <summary>A method, and why it has no figures when it has none.</summary>
 public sealed record MethodRecord
@@ -100,17 +104,13 @@ public sealed record RunRecord(string Method, string Workload, int Round, LoadRe
     /// <summary>Notifications of both sides in the counted time; null where neither tells.</summary>
     public long? Notifications { get; init; }
 
-    [JsonIgnore]
     public double Iops => Load.Requests / Load.Seconds;
 
-    [JsonIgnore]
     public double BytesPerSecond => Load.Bytes / Load.Seconds;
 
     /// <summary>Processor time of the target for a request in nanoseconds; NaN without requests.</summary>
-    [JsonIgnore]
     public double TargetCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)TargetCpuNs / Load.Requests;
 
     /// <inheritdoc cref="TargetCpuPerRequestNs"/>
-    [JsonIgnore]
     public double LoadCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)Load.LoadCpuNs / Load.Requests;
 }

@@ -35,9 +35,6 @@ public sealed record EfficiencyRow
     [Description("Whether the members were simulated drives of a given speed.")]
     public bool Simulated { get; init; }
 
-    [Description("Id of the method that the array was measured through; absent for the array without a frontend.")]
-    public string? Method { get; init; }
-
     [Description("Result of one drive: requests per second for random, bytes per second for sequential patterns.")]
     public required double SingleDrive { get; init; }
 
@@ -62,6 +59,16 @@ public sealed record EfficiencyRow
 /// <summary>The theoretical result of an array. See the head of this file.</summary>
 public static class RaidTheory
 {
+    /// <summary>Members' worth of data that an array holds.</summary>
+    public static int DataMembers(string level, int members) => level switch
+    {
+        "raid1" => 1,
+        "raid10" => members / 2,
+        "raid5" => members - 1,
+        "raid6" => members - 2,
+        _ => members,
+    };
+
     /// <summary>Computes it.</summary>
     /// <param name="pattern">Random or sequential, read or write.</param>
     /// <param name="level">raid0, raid1, raid10, raid5 or raid6.</param>

@@ -46,6 +46,9 @@ public sealed record MeasuredRun
 
     [Description("Share of processor time that the hypervisor took during this run, in percent.")]
     public double? StealPercent { get; init; }
+
+    [Description("Share of processor time that neither the target nor the load nor the hypervisor used during this run, in percent.")]
+    public double? OtherLoadPercent { get; init; }
 }
 
 [Description("A run that gave no figures because it failed.")]
@@ -64,9 +67,12 @@ public sealed record FailedRun
     public required string Reason { get; init; }
 }
 
-[Description("Latencies in nanoseconds; what the load does not report is absent.")]
+[Description("Latencies in nanoseconds. What the load does not report is absent, and so is a percentile beyond which fewer than 10 requests lie (p99.9 takes 10,000 requests).")]
 public sealed record LatencyNs
 {
+    /// <summary>Requests beyond a percentile without which it is not recorded.</summary>
+    public const int LeastBeyond = 10;
+
     [Description("Mean.")]
     public double? Mean { get; init; }
 

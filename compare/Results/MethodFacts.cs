@@ -12,6 +12,9 @@ public sealed record MethodFacts
     [Description("What people call it, such as 'vhost-user, 2 queues'.")]
     public required string Title { get; init; }
 
+    [Description("What was measured, in one line.")]
+    public string? Description { get; init; }
+
     [Description("The frontend: vhost-user, vduse, ublk, virtio-iothread, nbd; for others, the program. The same for all variants of one.")]
     public required string Frontend { get; init; }
 
@@ -58,7 +61,7 @@ public sealed record MethodFacts
     public MethodNeeds Needs { get; init; } = new();
 }
 
-[Description("true: seen to work; false: does not; absent: not tried.")]
+[Description("Of this program's frontends, by their tests: true: seen to work; false: does not; absent: not tried. Of peers, by their documentation. What depends on the kernel is said for the one that was measured on.")]
 public sealed record MethodFeatures
 {
     [Description("Discard (TRIM, UNMAP).")]

@@ -44,6 +44,7 @@ public static class RunnerMapping
                 TargetCpus = settings.TargetCpus,
                 LoadCpus = settings.LoadCpus,
                 SpanBytes = settings.SpanBytes,
+                Seed = settings.Seed,
                 CommandLine = commandLine,
             },
             Baseline = baseline,
@@ -52,7 +53,7 @@ public static class RunnerMapping
             Runs = runs,
             FailedRuns = [.. results.FailedRuns.Select(r => r with { Method = Known(known, r.Method).Id })],
             Restarts = [.. results.Restarts.Select(r => r with { Method = Known(known, r.Method).Id })],
-            Efficiency = [.. results.Efficiency.Select(r => r with { Method = r.Method is null ? null : Known(known, r.Method).Id })],
+            Efficiency = results.Efficiency,
             Notes = results.Notes,
         };
     }
@@ -73,10 +74,12 @@ public static class RunnerMapping
     private static NoiseReadings Noise(ComparisonResults results, IReadOnlyList<MeasuredRun> runs, string baseline) => new()
     {
         StealPercent = Sample.Of(results.Runs.Select(r => (double?)(100 * r.StealShare)))?.Median,
-        OtherLoadPercent = Sample.Of(results.Runs.Select(r => (double?)(100 * (r.ForeignCpuShare - r.StealShare))))?.Median,
+        OtherLoadPercent = Sample.Of(results.Runs.Select(r => (double?)OtherLoad(r)))?.Median,
         LoadAverageAtStart = results.LoadAverageAtStart,
         ReferenceDriftPercent = Drift(runs, baseline),
     };
+
+    private static double OtherLoad(RunRecord run) => 100 * Math.Max(0, run.ForeignCpuShare - run.StealShare);
 
     private static MethodFacts MapMethod(MethodRecord record, MethodFacts facts)
     {
@@ -84,6 +87,7 @@ public static class RunnerMapping
         bool wasDriven = record is { Ran: false, Load: not null };
         return facts with
         {
+            Description = record.Description,
             Available = record.Ran || wasDriven,
             Reason = wasDriven ? facts.Reason : record.Ran ? record.Reason : record.Reason ?? "it did not start",
             Remedies = record.Remedies,
@@ -143,19 +147,23 @@ public static class RunnerMapping
             NotificationsPerRequest = requests > 0 ? run.Notifications / requests : null,
             Errors = run.Load.Errors,
             StealPercent = 100 * run.StealShare,
+            OtherLoadPercent = OtherLoad(run),
         };
     }
 
     private static LatencyNs MapLatency(LoadResult load) => new()
     {
         Mean = load.MeanNs,
-        P50 = Known(load.P50Ns),
-        P90 = Known(load.P90Ns),
-        P99 = Known(load.P99Ns),
-        P999 = Known(load.P999Ns),
-        P9999 = Known(load.P9999Ns),
+        P50 = Known(load, load.P50Ns, 2),
+        P90 = Known(load, load.P90Ns, 10),
+        P99 = Known(load, load.P99Ns, 100),
+        P999 = Known(load, load.P999Ns, 1000),
+        P9999 = Known(load, load.P9999Ns, 10_000),
     };
 
-    /// <summary>A load that does not tell a percentile leaves it at 0.</summary>
-    private static double? Known(double ns) => ns > 0 ? ns : null;
+    /// <summary>
+    /// A percentile beyond which one in so many requests lies. A load that does not tell it leaves it at 0; and where too few requests lie beyond it,
+    /// it would be the time of one of them, not a property of the method.
+    /// </summary>
+    private static double? Known(LoadResult load, double ns, long oneIn) => ns > 0 && load.Requests >= LatencyNs.LeastBeyond * oneIn ? ns : null;
 }

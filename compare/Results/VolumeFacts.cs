@@ -17,9 +17,6 @@ public sealed record VolumeFacts
     [Description("Chunk in bytes; absent where the level has none.")]
     public int? ChunkBytes { get; init; }
 
-    [Description("Logical block in bytes.")]
-    public int? BlockBytes { get; init; }
-
     [Description("The members, as given to 'volume create'.")]
     public required IReadOnlyList<string> Members { get; init; }
 

@@ -12,7 +12,7 @@ public sealed record WorkloadFacts
     [Description("What people call it, such as '4 KiB random read, QD 32'.")]
     public required string Title { get; init; }
 
-    [Description("The set that it comes from: quick, full, custom.")]
+    [Description("The set that it comes from: quick, random, io_uring, sequential, filesystem, or custom for a fio job file. (full is random, io_uring and sequential.)")]
     public string? Preset { get; init; }
 
     [Description("Order and direction of the requests.")]
@@ -32,9 +32,6 @@ public sealed record WorkloadFacts
 
     [Description("The file system that it ran on; absent for the bare device.")]
     public string? FileSystem { get; init; }
-
-    [Description("Counted time in seconds, if it is not that of the settings.")]
-    public double? RuntimeSeconds { get; init; }
 
     [Description("How it was scaled from the published form to this machine, such as 'jobs 32 → 2'.")]
     public string? Scaling { get; init; }
@@ -62,8 +59,6 @@ public enum AccessPattern
     RandomRead,
     [JsonStringEnumMemberName("random-write")]
     RandomWrite,
-    [JsonStringEnumMemberName("random-mixed")]
-    RandomMixed,
     [JsonStringEnumMemberName("sequential-read")]
     SequentialRead,
     [JsonStringEnumMemberName("sequential-write")]

@@ -7,7 +7,6 @@
 // cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
 
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
@@ -17,46 +16,9 @@ using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Running;
 
-/// <summary>How a comparison is to be made.</summary>
-public sealed record ComparisonPlan
-{
-    public required IReadOnlyList<IDeliveryMethod> Methods { get; init; }
-
-    public required IReadOnlyList<ILoadGenerator> Loads { get; init; }
-
-    public required IReadOnlyList<Workload> Workloads { get; init; }
-
-    /// <summary>Name of the method that ratios refer to.</summary>
-    public required string Baseline { get; init; }
-
-    public int Rounds { get; init; } = 3;
-
-    public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(0.5);
-
-    public TimeSpan WarmUp { get; init; } = TimeSpan.FromSeconds(0.15);
-
-    public ulong Seed { get; init; } = 1;
-
-    /// <summary>Whether targets are killed under load, after everything is measured.</summary>
-    public bool Restarts { get; init; }
-
-    /// <summary>How RAID efficiency is measured; null leaves that out.</summary>
-    public EfficiencyPlan? Efficiency { get; init; }
-
-    /// <summary>What is known beforehand and belongs into the report.</summary>
-    public IReadOnlyList<string> Notes { get; init; } = [];
-}
-
-/// <summary>Told how far a comparison is.</summary>
-/// <param name="Done">Runs that are done.</param>
-/// <param name="Total">Runs in all.</param>
-/// <param name="What">What happens now.</param>
-public sealed record ComparisonProgress(int Done, int Total, string What);
-
 /// <summary>See the top of the file.</summary>
 public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, Action<ComparisonProgress> onProgress)
 {
-    private const double NoticeableShare = 0.05;
     private static readonly TimeSpan s_endLimit = TimeSpan.FromMinutes(6);
 
     /// <summary>Shortest run with simulated drives: their queues are deep, and it takes time until they are full.</summary>
@@ -74,7 +36,8 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private readonly List<FailedRun> _failedRuns = [];
     private readonly List<RestartTest> _restarts = [];
     private readonly List<EfficiencyRow> _efficiency = [];
-    private readonly List<(string Method, string Workload, string Reason)> _missing = [];
+    private readonly List<MissingRun> _missing = [];
+    private readonly HashSet<(string Method, string Workload)> _noted = [];
     private readonly List<string> _notes = [.. plan.Notes];
 
     /// <summary>Runs it. Returns what was measured, also when it is cancelled.</summary>
@@ -100,13 +63,13 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
 
         AddUnreached();
-        AddNotes();
+        _notes.AddRange(RunNotes.Of(_missing, _runs, scratch));
         return new ComparisonResults
         {
             StartedUtc = started,
-            Host = ReadHost(),
+            Host = HostReader.Read(scratch),
             Settings = new RunSettings(
-                plan.Rounds, plan.Duration.TotalSeconds, plan.WarmUp.TotalSeconds, scratch.TargetCpus, scratch.LoadCpus, scratch.SpanBytes, scratch.Members),
+                plan.Rounds, plan.Duration.TotalSeconds, plan.WarmUp.TotalSeconds, scratch.TargetCpus, scratch.LoadCpus, scratch.SpanBytes, scratch.Members) { Seed = plan.Seed },
             Methods = _methods,
             Workloads = plan.Workloads,
             Runs = _runs,
@@ -156,11 +119,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             running = await method.StartAsync(scratch, cancellation).ConfigureAwait(false);
             ILoadGenerator load = plan.Loads.FirstOrDefault(l => l.CanDrive(running.Endpoint))
                 ?? throw new MethodException("no load that is installed here can drive it");
-            record = record with { Load = load.Name, Commands = running.Commands };
             LoadEndpoint endpoint = running.Endpoint;
             LoadEndpoint verified = scratch.Volume is null ? endpoint : endpoint with { SizeBytes = Math.Min(endpoint.SizeBytes, MostVerifiedBytes) };
             onProgress(new ComparisonProgress(0, TotalRuns, $"verifying {method.Name}"));
-            string? problem = await load.VerifyAsync(verified, plan.Seed + (ulong)_methods.Count, cancellation).ConfigureAwait(false);
+            ulong seed = plan.Seed + (ulong)_methods.Count;
+            record = record with { Load = load.NameFor(endpoint), Commands = [.. running.Commands, load.VerifyCommands(verified, seed)] };
+            string? problem = await load.VerifyAsync(verified, seed, cancellation).ConfigureAwait(false);
             if (problem is not null)
             {
                 return record with { Reason = endpoint.Kept is null ? $"the data was not kept: {problem}" : $"it reads something else: {problem}" };
@@ -268,7 +232,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             {
                 if (!_missing.Any(m => m.Method == active.Method.Name && m.Workload == workload.Title))
                 {
-                    _missing.Add((active.Method.Name, workload.Title, reason));
+                    _missing.Add(new MissingRun(active.Method.Name, workload.Title, reason));
                 }
 
                 return;
@@ -310,20 +274,30 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)
     {
         (IDeliveryMethod method, IRunningMethod running, ILoadGenerator load, _) = active;
-        TargetReading before = default;
-        TargetReading after = default;
+        TargetReading? before = null;
+        TargetReading? after = null;
         void OnMeasuring(bool begins)
         {
-            TargetReading now = TargetReading.Of(running);
-            (before, after) = begins ? (now, now) : (before, now);
+            if (begins)
+            {
+                before = TargetReading.AtBegin(running, asks: !load.CountsNotifications);
+            }
+            else
+            {
+                after = TargetReading.AtEnd(running, asks: !load.CountsNotifications);
+            }
         }
 
         var noise = new NoiseMeter([.. running.ProcessIds, .. running.LoadProcessIds]);
         var settings = new LoadSettings(plan.WarmUp, plan.Duration, scratch.LoadCpus, plan.Seed + (ulong)round);
-        NoteCommand(method.Name, load.CommandLine(endpoint, workload, settings));
+        if (_noted.Add((method.Name, workload.Name)))
+        {
+            NoteCommands(method.Name, load.Commands(endpoint, workload, settings));
+        }
+
         LoadResult result = await load.RunAsync(endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
         (double foreign, double steal) = noise.Shares();
-        TargetReading target = after.Since(before, result.Seconds);
+        TargetUse target = before is { } begin && after is { } end ? end.Since(begin, result.Seconds) : default;
         _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
         {
             ForeignCpuShare = foreign,
@@ -395,14 +369,11 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    /// <summary>The load's commands join those of the method; they differ between rounds in the seed alone, so the first round's are kept.</summary>
-    private void NoteCommand(string method, string? command)
+    /// <summary>The load's commands join those of the method; they differ between rounds in the seed alone, so those of the first are kept.</summary>
+    private void NoteCommands(string method, string commands)
     {
         int index = _methods.FindIndex(m => m.Name == method);
-        if (command is not null && _runs.All(r => r.Round == 0) && !_methods[index].Commands.Contains(command))
-        {
-            _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, command] };
-        }
+        _methods[index] = _methods[index] with { Commands = [.. _methods[index].Commands, commands] };
     }
 
     /// <summary>Every method has a record, also those that a comparison that was broken off did not come to.</summary>
@@ -410,43 +381,6 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     {
         Name = m.Name, Description = m.Description, Ran = false, Reason = "the comparison was broken off before it was started",
     }));
-
-    private void AddNotes()
-    {
-        foreach (var (key, workloads) in _missing.GroupBy(m => (m.Method, m.Reason), m => m.Workload).Select(g => (g.Key, g.ToArray())))
-        {
-            _notes.Add($"{key.Method} has no figures of {(workloads.Length == 1 ? workloads[0] : $"{workloads.Length} workloads")}: {key.Reason}.");
-        }
-
-        double foreign = _runs.Count == 0 ? 0 : Statistic.Median(_runs.Select(r => r.ForeignCpuShare));
-        if (foreign > NoticeableShare)
-        {
-            _notes.Add($"Other programs and the hypervisor took {foreign:P0} of the processor time during the runs: only ratios count, and those with care.");
-        }
-
-        if (scratch.TargetCpus.Intersect(scratch.LoadCpus).Any())
-        {
-            _notes.Add("Target and load share a processor, because there is only one: latencies are those of two programs taking turns.");
-        }
-
-        if (_runs.Any(r => r.Load.Errors > 0))
-        {
-            _notes.Add("Some requests ended with an error: the rows concerned are worth nothing. See errors in the JSON results.");
-        }
-    }
-
-    private HostFacts ReadHost()
-    {
-        string[] processor = [.. File.ReadLines("/proc/cpuinfo").TakeWhile(l => l.Length > 0)];
-        string? ValueOf(string name) => processor.FirstOrDefault(l => l.StartsWith(name, StringComparison.Ordinal))?.Split(':', 2)[1].Trim();
-        return new HostFacts(
-            ValueOf("model name") ?? RuntimeInformation.ProcessArchitecture.ToString(),
-            Environment.ProcessorCount,
-            ValueOf("flags")?.Split(' ').Contains("hypervisor"),
-            File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
-            scratch.Directory,
-            scratch.Reason);
-    }
 
     /// <summary>A method that serves, or has its turn again.</summary>
     private sealed record Active(IDeliveryMethod Method, IRunningMethod Running, ILoadGenerator Load, object? Turn);

@@ -84,8 +84,7 @@ internal static class EfficiencyMeter
     /// <summary>What one drive and what the array is given: as much for each drive; sequentially, whole stripes.</summary>
     private static IEnumerable<(Workload One, Workload All, string Title)> Patterns(EfficiencyPlan plan)
     {
-        int data = plan.Level switch { "raid5" => plan.Drives - 1, "raid6" => plan.Drives - 2, "raid10" => plan.Drives / 2, "raid1" => 1, _ => plan.Drives };
-        int stripe = data * ChunkBytes;
+        int stripe = RaidTheory.DataMembers(plan.Level, plan.Drives) * ChunkBytes;
         foreach (bool isWrite in new[] { false, true })
         {
             string verb = isWrite ? "write" : "read";
@@ -117,5 +116,5 @@ internal static class EfficiencyMeter
     private static double ResultOf(Workload workload, LoadResult result) => (workload.IsRandom ? result.Requests : result.Bytes) / result.Seconds;
 
     private static double Median(IReadOnlyList<RunRecord> runs, string method, Workload workload) =>
-        Statistic.Median(runs.Where(r => r.Method == method && r.Workload == workload.Name).Select(r => workload.IsRandom ? r.Iops : r.BytesPerSecond));
+        Sample.Of(runs.Where(r => r.Method == method && r.Workload == workload.Name).Select(r => (double?)(workload.IsRandom ? r.Iops : r.BytesPerSecond)))?.Median ?? double.NaN;
 }

@@ -1,6 +1,6 @@
 // The fourth door: QEMU's own virtio-blk device, with one iothread or with many (iothread-vq-mapping).
 //
-// QEMU must be able to open the volume. The carrier is another frontend, found by name: a block device of this host (ublk) where
+// QEMU must be able to open the volume. The carrier is another frontend, found by name: a block device of this host (ublk, VDUSE) where
 // that is to be had, else an NBD export on a Unix socket, which always is. The choice is made when the export is made and told in its notes.
 
 using System.Globalization;
@@ -15,8 +15,6 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
 {
     internal const string FrontendName = "virtio-iothread";
 
-    private static readonly string[] CarriersByPreference = ["ublk", "nbd"];
-
     /// <inheritdoc/>
     public string Name => FrontendName;
 
@@ -29,7 +27,7 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
         new("vcpus", "N", "vCPUs of the guest; the number of queues follows it. Default 4.", []),
         new("iothreads", "N", "Iothreads; 1 is the single-iothread method. Default: half the vCPUs, at most this host's processors.", []),
         new("iothread-cpus", "CPUSET", "Processors to pin the iothreads to, one each in turn, for example 4-11. Default: no pinning.", []),
-        new("carrier", "NAME", "How QEMU opens the volume. Default auto: ublk where this host has it, else nbd.", ["auto", .. CarriersByPreference]),
+        new("carrier", "NAME", "How QEMU opens the volume. Default auto: ublk where this host has it, else vduse where it is ready, else nbd.", ["auto", .. Carrier.Names]),
         new("qemu", "PROGRAM", $"The QEMU whose version is checked. Default {QemuProgram.DefaultName}.", []),
     ];
 
@@ -37,7 +35,7 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
     public FrontendProbe Probe()
     {
         Version? version = QemuProgram.FindVersion(QemuProgram.DefaultName);
-        string carriers = string.Join(", ", CarriersByPreference.Where(c => catalog.Find(c)?.Probe().Available == true));
+        string carriers = string.Join(", ", Carrier.ByPreference.Where(c => catalog.Find(c.Name)?.Probe() is { } probe && c.WhyNot(probe) is null).Select(c => c.Name));
         var facts = new Dictionary<string, string> { ["qemu"] = version?.ToString() ?? "not installed", ["carriers"] = carriers };
         if (version is null)
         {
@@ -56,8 +54,8 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
         IothreadPlan plan = MakePlan(spec);
         var notes = new List<string>();
         CheckQemu(spec, plan, notes);
-        IFrontend carrier = ChooseCarrier(spec, notes);
-        IExport inner = await carrier.CreateAsync(spec with { Options = new Dictionary<string, string>(), Queues = null, QueueSize = null }, context, cancellation)
+        Carrier carrier = ChooseCarrier(spec, notes);
+        IExport inner = await catalog.Find(carrier.Name)!.CreateAsync(spec with { Options = carrier.OptionsFor(spec.VolumeName), Queues = null, QueueSize = null }, context, cancellation)
             .ConfigureAwait(false);
         return new VirtioIothreadExport(spec, inner, plan, notes);
     }
@@ -128,29 +126,29 @@ public sealed class VirtioIothreadFrontend(IFrontendCatalog catalog) : IFrontend
         }
     }
 
-    private IFrontend ChooseCarrier(ExportSpec spec, List<string> notes)
+    private Carrier ChooseCarrier(ExportSpec spec, List<string> notes)
     {
         string wanted = spec.Options.GetValueOrDefault("carrier", "auto");
         if (wanted != "auto")
         {
-            return catalog.Find(wanted) ?? throw new FrontendOptionException($"There is no carrier '{wanted}': use {string.Join(" or ", CarriersByPreference)}.");
+            return Carrier.ByPreference.FirstOrDefault(c => c.Name == wanted && catalog.Find(wanted) is not null)
+                ?? throw new FrontendOptionException($"There is no carrier '{wanted}': use {string.Join(", ", Carrier.Names)} or auto.");
         }
 
-        foreach (string name in CarriersByPreference)
+        foreach (Carrier carrier in Carrier.ByPreference)
         {
-            if (catalog.Find(name) is not IFrontend frontend)
+            if (catalog.Find(carrier.Name) is not IFrontend frontend)
             {
                 continue;
             }
 
-            FrontendProbe probe = frontend.Probe();
-            if (probe.Available)
+            if (carrier.WhyNot(frontend.Probe()) is not string reason)
             {
-                notes.Add($"QEMU opens the volume by {name}.");
-                return frontend;
+                notes.Add($"QEMU opens the volume by {carrier.Name}.");
+                return carrier;
             }
 
-            notes.Add($"Not by {name}: {probe.Summary}");
+            notes.Add($"Not by {carrier.Name}: {reason}");
         }
 
         throw new FrontendException("No frontend that QEMU could open is available on this host.");

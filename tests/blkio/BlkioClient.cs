@@ -1,3 +1,5 @@
+using Polyblk.Compare.Clients.Blkio;
+
 namespace Polyblk.Blkio;
 
 /// <summary>One request at a time on any queue: for tests that look at single results.</summary>

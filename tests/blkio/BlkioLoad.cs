@@ -1,6 +1,7 @@
 // A polling load on one or several queues of a libblkio device: the driver half is libblkio's, the loop is ours.
 
 using System.Diagnostics;
+using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Measurement;
 
 namespace Polyblk.Blkio;

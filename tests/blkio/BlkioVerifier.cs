@@ -1,6 +1,8 @@
 // Verified random I/O: every block that was written says which block it is and which write it came from, and every read is held against
 // what was written last. Each queue has its share of the blocks and a thread of its own, so expectations need no locks.
 
+using Polyblk.Compare.Clients.Blkio;
+
 namespace Polyblk.Blkio;
 
 /// <summary>What a verified run did.</summary>

@@ -23,7 +23,7 @@ public sealed class CompareTests : IDisposable
         string file = _sandbox.PathOf("results.json");
         string scratch = Directory.CreateDirectory(_sandbox.PathOf("scratch")).FullName;
         RunOutput run = _sandbox.Must("compare", "--rounds", "1", "--seconds", "0.1", "--member-size", "32MiB", "--dir", scratch, "--simulated", "4", "--json", file);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         Assert.False(results.Interrupted);
         Assert.All(results.Methods, m => Assert.True((m.Available && m.Verification == Verification.Passed) || m.Reason is not null, m.Id));
         foreach (string id in (string[])["bare-drive@host", "array@host", "vhost-user-drive@host", "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host"])
@@ -55,7 +55,7 @@ public sealed class CompareTests : IDisposable
         string file = _sandbox.PathOf("results.json");
         _sandbox.Must(
             "compare", "--methods", "nbd-drive", "--workloads", "randread-qd32,randwrite", "--rounds", "1", "--runtime", "0.3", "--member-size", "32MiB", "--simulated", "0", "--json", file);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         Assert.Equal(["bare-drive@host", .. ids], results.Methods.Where(m => m.Available).Select(m => m.Id));
         Assert.All(ids, id =>
         {
@@ -88,7 +88,7 @@ public sealed class CompareTests : IDisposable
         }
 
         Assert.Equal(130, exitCode);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         Assert.True(results.Interrupted);
         Assert.Contains("Broken off", said, StringComparison.Ordinal);
     }
@@ -121,7 +121,7 @@ public sealed class CompareTests : IDisposable
         Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(UsersOf(scratch).Single(p => IsOf(p, "serve")), SigKill));
         Assert.True(compare.WaitForExit(s_patience), "compare did not end");
         Assert.Equal(1, compare.ExitCode);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         MethodFacts nbd = results.Method("nbd@host");
         Assert.Contains("its server has ended with exit code 137", nbd.Reason, StringComparison.Ordinal);
         Assert.Equal("nbd@host", Assert.Single(results.FailedRuns).Method);
@@ -194,7 +194,7 @@ public sealed class CompareTests : IDisposable
         File.WriteAllText(job, "[global]\nfilename=/dev/null\nbs=8k\n[mixed]\nrw=randrw\niodepth=4\n");
         RunOutput run = _sandbox.Must(
             "compare", "--fio", job, "--methods", "nbd@,array", "--rounds", "1", "--runtime", "0.2", "--member-size", "32MiB", "--restarts", "false", "--simulated", "0", "--json", file);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         Assert.Equal("bare-drive-fio@host", results.Baseline);
         Assert.Equal(["bare-drive-fio@host", "nbd@host"], results.Runs.Select(r => r.Method));
         MeasuredRun only = results.Runs[1];
@@ -213,7 +213,7 @@ public sealed class CompareTests : IDisposable
         RunOutput run = _sandbox.Must(
             "compare", "--full", "--methods", "vhost-user-2q,nbd@", "--rounds", "1", "--runtime", "0.05", "--jobs", "2", "--member-size", "32MiB", "--restarts", "false", "--simulated", "0",
             "--json", file);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         Assert.Equal(40, results.Workloads.Count);
         Assert.Contains("jobs 32 → 2; jobs 8 → 2", run.Output, StringComparison.Ordinal);
         foreach (string id in (string[])["bare-drive@host", "vhost-user-2q@host", "nbd@host"])
@@ -231,7 +231,7 @@ public sealed class CompareTests : IDisposable
         _sandbox.Must(
             "compare", "--preset", "filesystem", "--workloads", "qd8-", "--methods", "loop,nbd@", "--rounds", "1", "--runtime", "0.1", "--member-size", "64MiB", "--restarts", "false",
             "--simulated", "0", "--json", file);
-        Comparison results = ComparisonFile.Parse(File.ReadAllText(file));
+        Comparison results = ResultFiles.ReadValid(file);
         Assert.Equal(["fs-4k-randread-qd8-j16", "fs-4k-randwrite-qd8-j16"], results.Workloads.Select(w => w.Name));
         Assert.Contains("nbd, RAID 5 has no figures of 2 workloads: a file system needs a block device.", results.Notes);
         Assert.DoesNotContain(results.Runs, r => r.Method == "nbd@host");

@@ -1,7 +1,6 @@
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Measurement;
-using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
 
@@ -9,25 +8,6 @@ namespace Polyblk.Cli.Tests;
 
 public class CompareStatisticsTests
 {
-    [Fact]
-    public void MedianAndSpread()
-    {
-        Assert.Equal(3, Statistic.Median([5, 1, 3]));
-        Assert.Equal(2.5, Statistic.Median([4, 1, 3, 2]));
-        Assert.True(double.IsNaN(Statistic.Median([])));
-        Assert.Equal(2.0 / 3, Statistic.Spread([2, 3, 4]), 12);
-        Assert.Equal(0, Statistic.Spread([7]));
-    }
-
-    [Fact]
-    public void RatiosArePairedSoThatASlowRoundCancelsOut()
-    {
-        // The machine was ten times slower in the second round; the method is always twice as fast as the baseline.
-        Assert.Equal(2, Statistic.PairedRatio([200, 20, 180], [100, 10, 90]));
-        Assert.Equal(2, Statistic.PairedRatio([200, 20], [100, 10, 90]));
-        Assert.True(double.IsNaN(Statistic.PairedRatio([1], [])));
-    }
-
     [Fact]
     public void PercentilesAreWithinOnePercentOfTheSortedValues()
     {
@@ -67,31 +47,6 @@ public class CompareStatisticsTests
         Assert.Equal(all.MeanNs, a.MeanNs);
         a.Add(long.MaxValue);
         Assert.Equal(long.MaxValue, a.MaxNs);
-    }
-
-    [Fact]
-    public void RowsAreMediansOfTheRunsAndRatiosAreByRound()
-    {
-        ComparisonResults results = Results(
-            Run("base", 0, 1000), Run("base", 1, 100), Run("base", 2, 1000),
-            Run("fast", 0, 3000), Run("fast", 1, 300));
-        IReadOnlyList<ResultRow> rows = ResultRow.From(results);
-        Assert.Equal(["base", "fast"], rows.Select(r => r.Method));
-        Assert.Equal(1000, rows[0].Iops);
-        Assert.Equal(1, rows[0].Ratio);
-        Assert.Equal(1650, rows[1].Iops);
-        Assert.Equal(3, rows[1].Ratio);
-        Assert.Equal(2, rows[1].Rounds);
-        Assert.Equal(2000, rows[1].TargetCpuPerRequestNs);
-    }
-
-    [Fact]
-    public void ARunWithoutAnswersCountsInIopsAndNotInLatency()
-    {
-        RunRecord silent = Run("base", 1, 0);
-        ResultRow row = Assert.Single(ResultRow.From(Results(Run("base", 0, 1000), silent with { TargetCpuNs = 5 })));
-        Assert.Equal(500, row.Iops);
-        Assert.Equal(5, row.MeanNs);
     }
 
     [Fact]
@@ -145,28 +100,4 @@ public class CompareStatisticsTests
         Assert.Equal(400_000_000, result.LoadCpuNs);
         Assert.Equal(0, FioOutput.Parse(output, new Workload("w", true, true, 4096, 1)).Requests);
     }
-
-    private static RunRecord Run(string method, int round, long requests) => new(
-        method,
-        "w",
-        round,
-        new LoadResult
-        {
-            Requests = requests, Bytes = requests * 4096, Seconds = 1, Errors = 0,
-            MeanNs = requests == 0 ? 0 : 5, P50Ns = 4, P99Ns = 9, P999Ns = 10, LoadCpuNs = requests * 1000,
-        },
-        requests * 2000,
-        0);
-
-    private static ComparisonResults Results(params RunRecord[] runs) => new()
-    {
-        StartedUtc = DateTimeOffset.UnixEpoch,
-        Host = new HostFacts("cpu", 2, false, "6.12", "/tmp/x", "files"),
-        Settings = new RunSettings(3, 1, 0, [0], [1], 1 << 20, 3),
-        Methods = [.. runs.Select(r => r.Method).Distinct().Select(m => new MethodRecord { Name = m, Description = m, Ran = true, Verified = true })],
-        Workloads = [new Workload("w", false, true, 4096, 1)],
-        Runs = runs,
-        Baseline = "base",
-        Notes = [],
-    };
 }

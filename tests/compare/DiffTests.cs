@@ -52,7 +52,25 @@ public sealed class DiffTests
         Assert.Equal([("new", "w")], diff.OnlyAfter);
         Assert.Contains("The RAID level differs: raid5 before, raid6 after.", diff.Cautions);
         Assert.Contains("The workload 'w' is not the same in both.", diff.Cautions);
-        Assert.Contains("Left out (after): m, w: its data was wrong.", diff.Cautions);
+        Assert.Contains("Left out (after): m, w: wrong data.", diff.Cautions);
+    }
+
+    [Fact]
+    public void A_row_that_is_left_out_says_which_of_the_three_reasons_it_has()
+    {
+        Comparison sound = Make([50, 51, 52]);
+        (Comparison Damaged, string Words)[] cases =
+        [
+            (sound with { Methods = [sound.Methods[0], sound.Methods[1] with { Verification = Verification.Failed }] }, "wrong data"),
+            (sound with { Runs = [.. sound.Runs.Select(r => r.Method == "m" ? r with { Errors = 1 } : r)] }, "requests failed"),
+            (sound with { FailedRuns = [new FailedRun { Method = "m", Workload = "w", Round = 3, Reason = "it hung" }] }, "runs failed"),
+        ];
+        foreach ((Comparison damaged, string words) in cases)
+        {
+            ComparisonDiff diff = ComparisonDiff.Of(sound, damaged);
+            Assert.Empty(diff.Rows);
+            Assert.Equal([$"Left out (after): m, w: {words}."], diff.Cautions);
+        }
     }
 
     [Fact]

@@ -16,6 +16,15 @@ public sealed class EfficiencyTests : IDisposable
 
     public void Dispose() => Directory.Delete(_place, recursive: true);
 
+    [Theory]
+    [InlineData("none", 1, 1)]
+    [InlineData("raid0", 4, 4)]
+    [InlineData("raid1", 3, 1)]
+    [InlineData("raid10", 4, 2)]
+    [InlineData("raid5", 24, 23)]
+    [InlineData("raid6", 24, 22)]
+    public void An_array_holds_the_data_of_so_many_of_its_members(string level, int members, int data) => Assert.Equal(data, RaidTheory.DataMembers(level, members));
+
     [Fact]
     public async Task The_array_is_held_against_the_hosts_drive_whatever_ratios_refer_to()
     {

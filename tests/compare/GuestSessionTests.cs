@@ -103,6 +103,30 @@ public sealed class GuestSessionTests : IDisposable
         Assert.Equal(0, _system.Running);
     }
 
+    /// <summary>The machine's process is played by this one: its arguments are those of the kernel's record.</summary>
+    [Fact]
+    public async Task TheReportHasTheMachinesWholeCommandAndEveryCommandInIt()
+    {
+        _system.ProcessIds = [Environment.ProcessId];
+        IReadOnlyList<string> commands = (await RunAsync("a", "b")).Methods.Single(m => m.Name == "b (VM)").Commands;
+        Assert.StartsWith("# no command: this program fills", commands[0], StringComparison.Ordinal);
+        string[] argv = File.ReadAllText("/proc/self/cmdline").TrimEnd('\0').Split('\0');
+        Assert.Equal(ShellLine.Of(["taskset", "-c", "0", .. argv]), commands[1]);
+        Assert.Equal("# in the virtual machine, where /dev/slot11 is the disk with addr=11:", commands[2]);
+        Assert.Equal(_system.Scripts.First(x => x.Contains("/dev/slot11", StringComparison.Ordinal)), commands[3]);
+        Assert.StartsWith("fio --output-format=json --name=verify --filename=/dev/slot11", commands[3], StringComparison.Ordinal);
+        Assert.StartsWith("fio --output-format=json --name=compare --filename=/dev/slot11", commands[4], StringComparison.Ordinal);
+        Assert.Contains(_system.Scripts, x => x.Contains(commands[4], StringComparison.Ordinal));
+        Assert.Equal(5, commands.Count);
+    }
+
+    [Fact]
+    public async Task WhatDroveADiskIsTheMachinesOwnFioWithItsVersion()
+    {
+        ComparisonResults results = await RunAsync("a");
+        Assert.Equal("fio-3.39 in the VM", Assert.Single(results.Methods).Load);
+    }
+
     private Task<ComparisonResults> RunAsync(params string[] names) => RunAsync([.. names.Select(name => (IDeliveryMethod)new BareFile(fileName: $"{name}.img"))], names);
 
     private Task<ComparisonResults> RunAsync(params Clinging[] targets) => RunAsync(targets, [.. targets.Select(t => t.Name)]);
@@ -182,6 +206,12 @@ public sealed class GuestSessionTests : IDisposable
 
         public int Running { get; set; }
 
+        /// <summary>What was run in the machines.</summary>
+        public List<string> Scripts { get; } = [];
+
+        /// <summary>The processes that the machines are said to be.</summary>
+        public IReadOnlyList<int> ProcessIds { get; set; } = [];
+
         /// <summary>What the n-th script on a disk does, over all machines of a comparison.</summary>
         public void Play(string file, int script, Deed deed)
         {
@@ -218,16 +248,17 @@ public sealed class GuestSessionTests : IDisposable
             {"jobs":[{"error":0,"usr_cpu":1,"sys_cpu":1,"read":{"runtime":20,"total_ios":100,"io_bytes":409600,"clat_ns":{"mean":1000}}}]}
             """;
 
-        public string FioVersion => "fio";
+        public string FioVersion => "fio-3.39";
 
         public string System => "a machine that is played";
 
         public IReadOnlyList<string> MissingSlots => [];
 
-        public IReadOnlyList<int> ProcessIds => [];
+        public IReadOnlyList<int> ProcessIds => system.ProcessIds;
 
         public Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation)
         {
+            system.Scripts.Add(script);
             string file = files[int.Parse(script.Split("/dev/slot")[1][..2], NumberStyles.HexNumber, CultureInfo.InvariantCulture) - 0x10];
             onMark();
             return ScriptLimit.RunAsync(

@@ -15,12 +15,99 @@ public sealed class MeasurementTests
     [Fact]
     public void A_reading_in_a_part_of_the_counted_time_is_scaled_to_all_of_it()
     {
-        var before = new TargetReading(0, 1000, 10, 5);
-        var after = new TargetReading(Stopwatch.Frequency / 2, 3000, 20, null);
-        TargetReading target = after.Since(before, countedSeconds: 2);
+        var before = new TargetReading(0, Threads((1, 1000, 10)), 0, 5);
+        var after = new TargetReading(Stopwatch.Frequency / 2, Threads((1, 3000, 20)), Stopwatch.Frequency, null);
+        TargetUse target = after.Since(before, countedSeconds: 2);
         Assert.Equal((8000, 40, null), (target.CpuNs, target.ContextSwitches, target.Notifications));
-        Assert.Equal(20, (after with { Notifications = 10 }).Since(before, 2).Notifications);
+
+        // Its notifications were asked for in a longer time: one second.
+        Assert.Equal(10, (after with { Notifications = 10 }).Since(before, 2).Notifications);
+        Assert.Null((after with { Notifications = 4 }).Since(before, 2).Notifications);
         Assert.Equal(0, before.Since(before, 2).CpuNs);
+    }
+
+    [Fact]
+    public void Threads_that_begin_or_end_meanwhile_make_no_figure_negative()
+    {
+        ThreadReading before = Threads((1, 1000, 10), (2, 900_000, 5000), (3, 700, 70));
+
+        // 1 goes on, 2 has ended, 3 is a new thread with an old id, 4 is new.
+        ThreadReading after = Threads((1, 1500, 12), (3, 40, 4), (4, 200, 20));
+        Assert.Equal(new ThreadUse(500 + 40 + 200, 2 + 4 + 20), after.Since(before));
+        Assert.Equal(default, ThreadReading.Empty.Since(before));
+    }
+
+    [Fact]
+    public void A_thread_that_ends_between_two_readings_of_a_process_takes_nothing_away()
+    {
+        using var goOn = new ManualResetEventSlim();
+        using var hasWorked = new ManualResetEventSlim();
+        var worker = new Thread(() =>
+        {
+            SpinWait.SpinUntil(() => false, TimeSpan.FromMilliseconds(30));
+            hasWorked.Set();
+            goOn.Wait();
+        });
+        worker.Start();
+        hasWorked.Wait();
+        ThreadReading before = ProcessCpu.Read(Environment.ProcessId);
+        goOn.Set();
+        worker.Join();
+        Assert.True(before.Threads.Count > 1);
+        ThreadUse used = ProcessCpu.Read(Environment.ProcessId).Since(before);
+        Assert.True(used is { CpuNs: >= 0, ContextSwitches: >= 0 }, $"{used}");
+        Assert.Empty(ProcessCpu.Read(int.MaxValue).Threads);
+    }
+
+    /// <summary>The server's own work for the answer does not belong to the counted time.</summary>
+    [Theory]
+    [InlineData(true, "notifications cpu cpu notifications")]
+    [InlineData(false, "cpu cpu")]
+    public void The_server_is_asked_outside_of_the_time_in_which_its_processor_time_is_read(bool asks, string order)
+    {
+        var method = new Logging();
+        TargetReading begin = TargetReading.AtBegin(method, asks);
+        TargetReading end = TargetReading.AtEnd(method, asks);
+        Assert.Equal(order, string.Join(' ', method.Log));
+        Assert.Equal(asks ? 0 : null, end.Since(begin, 1).Notifications);
+    }
+
+    private static ThreadReading Threads(params (int Id, long CpuNs, long ContextSwitches)[] threads) => new(threads.ToDictionary(t => t.Id, t => new ThreadUse(t.CpuNs, t.ContextSwitches)));
+
+    private sealed class Logging : IRunningMethod
+    {
+        public List<string> Log { get; } = [];
+
+        public LoadEndpoint Endpoint => new FileEndpoint("f", 1);
+
+        public IReadOnlyList<int> ProcessIds
+        {
+            get
+            {
+                Log.Add("cpu");
+                return [Environment.ProcessId];
+            }
+        }
+
+        public IReadOnlyList<string> Commands => [];
+
+        public long? ReadNotifications()
+        {
+            Log.Add("notifications");
+            return 3;
+        }
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+
+    /// <summary>NBD and ublk have no driver that is notified: a 0 would be a figure, and the best one.</summary>
+    [Fact]
+    public void What_a_server_does_not_count_is_absent_and_not_zero()
+    {
+        Assert.Null(new ExportStatistics().Notifications);
+        const string answer = """{"live":{"exports":[{"statistics":{"reads":5}},{"statistics":{"reads":5,"notifications":0}},{"statistics":{"notifications":7}}]}}""";
+        Assert.Equal([null, 0, 7], new[] { 0, 1, 2 }.Select(i => ServerCounters.Notifications(answer, i)));
+        Assert.Null(ServerCounters.Notifications("{}", 0));
     }
 
     [Fact]
@@ -52,23 +139,35 @@ public sealed class MeasurementTests
     }
 
     [Fact]
-    public void A_percentile_that_the_load_does_not_tell_is_none()
-    {
-        RunRecord untold = Run("a", Presets.Quick[0], 0, 100);
-        untold = untold with { Load = untold.Load with { P99Ns = 0, P999Ns = 0 } };
-        ResultRow row = Assert.Single(ResultRow.From(Results([untold])));
-        Assert.True(double.IsNaN(row.P99Ns) && double.IsNaN(row.P999Ns));
-        Assert.Equal(1, row.MeanNs);
-        Assert.Equal(1, Assert.Single(ResultRow.From(Results([untold, Run("a", Presets.Quick[0], 1, 100)]))).P99Ns);
-    }
-
-    [Fact]
     public void A_method_without_its_frontend_or_its_load_says_what_is_missing()
     {
         var missing = new FrontendProbe(false, "no module", ["modprobe it"], new Dictionary<string, string>());
         MethodAvailability no = MethodAvailability.OfFrontend(missing, byFio: true);
         Assert.Equal((false, "no module", "modprobe it"), (no.CanRun, no.Reason, Assert.Single(no.Remedies)));
         Assert.True(MethodAvailability.OfFrontend(missing with { Available = true }, byFio: false).CanRun);
+    }
+
+    /// <summary>The driver takes a new size from Linux 6.16 on: the probe knows, not the version.</summary>
+    [Theory]
+    [InlineData("yes", true)]
+    [InlineData("no", false)]
+    [InlineData(null, null)]
+    public void Whether_ublk_resizes_is_what_this_kernels_driver_says(string? probed, bool? resizes)
+    {
+        Dictionary<string, string> facts = probed is null ? [] : new() { ["resize"] = probed };
+        MethodFacts ublk = KnownFacts.Frontend("ublk", "copy", "ublk", Vantage.Host, isMultiQueue: true);
+        MethodFeatures features = ublk.OnKernel(facts).Features;
+        Assert.Equal((resizes, true, true), (features.Resize, features.Discard, features.MultiQueue));
+    }
+
+    [Fact]
+    public void Every_peer_has_a_row_of_features()
+    {
+        IDeliveryMethod[] peers = [new LoopDevice(), new MdArray("raid5"), new QemuStorageDaemon(), new QemuStorageDaemonNbd(), new QemuStorageDaemonVduse()];
+        Assert.All(peers, p => Assert.Contains(p.Facts.Features.All(), f => f.State == true));
+        string page = Report.HtmlReport.Render(SmallComparison.Of([.. peers.Select(p => p.Facts)], []), Polyblk.Compare.Verdict.Purpose.Vm);
+        string table = page.Split("Features by method")[2].Split("</table>")[0];
+        Assert.All(peers, p => Assert.Contains($"{p.Facts.Title} <span", table, StringComparison.Ordinal));
     }
 
     [Fact]
@@ -83,18 +182,6 @@ public sealed class MeasurementTests
         Assert.True(KnownFacts.Frontend("vhost-user", "1q", "vhost-user", Vantage.Host) is { Needs.SharedMemory: true, Features.LiveMigration: true });
         Assert.False(vduse.Features.LiveMigration);
     }
-
-    private static ComparisonResults Results(RunRecord[] runs) => new()
-    {
-        StartedUtc = DateTimeOffset.UnixEpoch,
-        Host = new HostFacts("cpu", 2, true, "6.1", "/tmp", "there was room"),
-        Settings = new RunSettings(1, 2, 0.1, [0], [1], 1 << 20, 3),
-        Methods = [new MethodRecord { Name = "a", Description = "d", Ran = true }],
-        Workloads = Presets.Quick,
-        Runs = runs,
-        Baseline = "a",
-        Notes = [],
-    };
 
     private static RunRecord Run(string method, Workload workload, int round, long requests) => new(
         method,

@@ -32,7 +32,7 @@ internal static class PageScripts
               values.forEach((v, i) => { if (Math.abs(v * most - v * scale[i]) > 2) out.push(chart.id + ': bar ' + i + ' has a wrong length'); });
               const ranges = chart.parts.length > 1 ? [] : chart.bars.filter(b => b.parts[0].highest > b.parts[0].lowest);
               expect('strokes of ranges', paths.filter(p => p.getAttribute('stroke') === 'var(--ink)').length, 3 * ranges.length);
-            } else if (chart.kind === 'latencies') {
+            } else if (chart.kind === 'latencies' || chart.kind === 'depths') {
               expect('lines', paths.filter(p => p.getAttribute('fill') === 'none' && colored.test(p.getAttribute('stroke')) && p.getBoundingClientRect().width > 100).length, chart.lines.length);
             } else {
               expect('means', bars.length, chart.rows.filter(r => r.mean).length);

@@ -35,6 +35,7 @@ public sealed class ReportPageTests
     {
         string page = HtmlReport.Render(ExampleComparison.Make(), Purpose.Vm);
         Assert.Contains("version=\"6.0.0\"", PageResources.Library, StringComparison.Ordinal);
+        Assert.Equal(PageResources.LibrarySha512, Convert.ToHexStringLower(SHA512.HashData(Encoding.UTF8.GetBytes(PageResources.Library))));
         foreach (string words in new[] { "Copyright 2017-2025 The Apache Software Foundation", "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION", "Copyright (c) 2017, Baidu Inc.", "Mike Bostock" })
             Assert.Contains(words, page, StringComparison.Ordinal);
     }
@@ -81,7 +82,7 @@ public sealed class ReportPageTests
         string page = HtmlReport.Render(example, Purpose.Vm);
         JsonObject data = DataOf(page);
         JsonArray charts = data["charts"]!.AsArray();
-        Assert.Equal((6 * 4) + 2, charts.Count);
+        Assert.Equal((6 * 4) + 2 + 2, charts.Count);
         Assert.Equal(charts.Count, charts.Select(c => c!["id"]!.ToString()).Distinct().Count());
         Assert.All(charts, c => Assert.Contains($"<div class=\"chart\" id=\"{c!["id"]}\"></div>", page, StringComparison.Ordinal));
 
@@ -90,7 +91,22 @@ public sealed class ReportPageTests
         JsonNode figure = bar["parts"]![0]!;
         Assert.Equal([row.Iops.Median / 1e3, row.Iops.Minimum / 1e3, row.Iops.Maximum / 1e3, row.Iops.Count], new[] { "median", "lowest", "highest", "rounds" }.Select(n => Math.Round(figure[n]!.GetValue<double>(), 3)));
         JsonNode line = charts.First(c => c!["id"]!.ToString() == "w1-latency")!["lines"]!.AsArray().First(l => l!["method"]!.ToString() == "nbd@host")!;
-        Assert.Equal(row.P99Ns!.Value.Median / 1e3, line["us"]![2]!["median"]!.GetValue<double>(), 1);
+        Assert.Equal(row.P99Ns!.Value.Median / 1e3, line["figures"]![2]!["median"]!.GetValue<double>(), 1);
+    }
+
+    [Fact]
+    public void Workloads_that_differ_in_depth_alone_have_a_chart_by_depth_with_the_deepest_of_them()
+    {
+        Comparison example = ExampleComparison.Make();
+        JsonArray charts = DataOf(HtmlReport.Render(example, Purpose.Vm))["charts"]!.AsArray();
+        Assert.Equal(["w1-depth", "w3-depth"], charts.Where(c => c!["kind"]!.ToString() == "depths").Select(c => c!["id"]!.ToString()));
+        JsonNode chart = charts.First(c => c!["id"]!.ToString() == "w1-depth")!;
+        Assert.Equal("4 KiB random read", chart["subject"]!.ToString());
+        Assert.Equal([1, 32], chart["depths"]!.AsArray().Select(d => d!.GetValue<int>()));
+        JsonNode line = chart["lines"]!.AsArray().First(l => l!["method"]!.ToString() == "nbd@host")!;
+        double[] expected = [.. ComparedRow.From(example).Where(r => r.Method.Id == "nbd@host" && r.Workload.Pattern == AccessPattern.RandomRead).Select(r => r.Iops.Median / 1e3)];
+        Assert.Equal(expected, line["figures"]!.AsArray().Select(f => f!["median"]!.GetValue<double>()));
+        Assert.DoesNotContain(chart["lines"]!.AsArray(), l => l!["method"]!.ToString() == "loop@host"); // its data was wrong
     }
 
     [Fact]

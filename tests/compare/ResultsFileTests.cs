@@ -65,6 +65,9 @@ public sealed class ResultsFileTests
         { "no such workload", c => c with { Runs = [.. c.Runs, c.Runs[0] with { Workload = "none" }] } },
         { "recorded twice", c => c with { Runs = [.. c.Runs, c.Runs[0]] } },
         { "negative", c => c with { Runs = [c.Runs[0] with { Iops = -1 }] } },
+        { "negative", c => c with { Runs = [c.Runs[0] with { ContextSwitchesPerRequest = -0.1 }] } },
+        { "negative", c => c with { Runs = [c.Runs[0] with { LoadCpuUsPerRequest = -1 }] } },
+        { "negative", c => c with { Runs = [c.Runs[0] with { Latency = new LatencyNs { P99 = -1 } }] } },
         { "not a number", c => c with { Runs = [c.Runs[0] with { BytesPerSecond = double.NaN }] } },
         { "there twice", c => c with { Methods = [.. c.Methods, c.Methods[0]] } },
         { "no reason", c => c with { Methods = [.. c.Methods, Method("x") with { Available = false }] } },
@@ -162,7 +165,7 @@ public sealed class ResultsFileTests
         Comparison comparison = Of([Method("a") with { Title = "say \"hi\",\nyou" }], [Workload()], Runs("a", "w", 1.5));
         string csv = ComparisonCsv.From(comparison);
         Assert.Contains("a,\"say \"\"hi\"\",\nyou\",a,", csv, StringComparison.Ordinal);
-        Assert.EndsWith(",0,1,1.5,6144,,,,,,,,,,,0,\r\n", csv, StringComparison.Ordinal);
+        Assert.EndsWith(",0,1,1.5,6144,,,,,,,,,,,,0,,\r\n", csv, StringComparison.Ordinal);
     }
 
     private static JsonNode Example() => JsonNode.Parse(ComparisonFile.ToJson(ExampleComparison.Make()))!;

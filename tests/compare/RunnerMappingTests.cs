@@ -21,14 +21,16 @@ public sealed class RunnerMappingTests
     {
         Comparison comparison = Map();
         MeasuredRun good = comparison.Runs.First(r => r.Method == "good@host");
+        MeasuredRun bare = comparison.Runs.First(r => r.Method == "bare@host");
         Assert.Equal((2000, 8_192_000, 2), (good.Iops, good.BytesPerSecond, good.Seconds)); // 4000 requests of 4 KiB in 2 s
         Assert.Equal((5, 2.5, 0.25), (good.TargetCpuUsPerRequest!.Value, good.LoadCpuUsPerRequest!.Value, good.ContextSwitchesPerRequest!.Value));
-        Assert.Equal((100, 90, 300, 700), (good.Latency.Mean, good.Latency.P50, good.Latency.P99, good.Latency.P999));
-        Assert.Null(good.Latency.P9999);
-        MeasuredRun bare = comparison.Runs.First(r => r.Method == "bare@host");
+        Assert.Equal((100, 90, 300), (good.Latency.Mean, good.Latency.P50, good.Latency.P99));
         Assert.Null(bare.TargetCpuUsPerRequest);
         Assert.Null(bare.ContextSwitchesPerRequest);
         Assert.Equal(40, comparison.Environment.Noise.OtherLoadPercent!.Value, 9);
+        Assert.Equal((30.0, 10.0), (Math.Round(good.OtherLoadPercent!.Value, 9), good.StealPercent));
+        Assert.Equal(50, bare.OtherLoadPercent!.Value, 9);
+        Assert.Equal(77ul, comparison.Settings.Seed);
         Assert.Equal("bare@host", comparison.Baseline);
     }
 
@@ -45,6 +47,37 @@ public sealed class RunnerMappingTests
         MethodFacts missing = comparison.Method("missing@host");
         Assert.Equal((false, Verification.NotRun, "no module"), (missing.Available, missing.Verification, missing.Reason));
         Assert.Equal(["modprobe it"], missing.Remedies);
+    }
+
+    /// <summary>A run in which nothing was answered counts in requests per second and not in latency; a load that does not tell a percentile leaves it out.</summary>
+    [Fact]
+    public void Runs_without_answers_or_percentiles_leave_out_what_they_lack()
+    {
+        ComparisonResults results = Results();
+        RunRecord good = results.Runs[1];
+        RunRecord silent = good with { Round = 1, Load = good.Load with { Requests = 0, Bytes = 0, MeanNs = 0 } };
+        RunRecord untold = good with { Round = 2, Load = good.Load with { P99Ns = 0, P999Ns = 0 } };
+        ComparedRow row = ComparedRow.From((results with { Runs = [results.Runs[0], good, silent, untold] }).ToComparison(Known, Environment(), Volume(), null)).Single(r => r.Method.Id == "good@host");
+        Assert.Equal((3, 2000, 0, 2000), (row.Iops.Count, row.Iops.Median, row.Iops.Minimum, row.Iops.Maximum));
+        Assert.Equal((2, 100), (row.MeanNs!.Value.Count, row.MeanNs.Value.Median));
+        Assert.Equal((1, 300), (row.P99Ns!.Value.Count, row.P99Ns.Value.Median));
+    }
+
+    [Theory]
+    [InlineData(19, "")]
+    [InlineData(20, "p50")]
+    [InlineData(999, "p50 p90")]
+    [InlineData(1000, "p50 p90 p99")]
+    [InlineData(9_999, "p50 p90 p99")]
+    [InlineData(10_000, "p50 p90 p99 p99.9")]
+    [InlineData(99_999, "p50 p90 p99 p99.9")]
+    [InlineData(100_000, "p50 p90 p99 p99.9 p99.99")]
+    public void A_percentile_is_recorded_from_ten_requests_beyond_it_on(long requests, string recorded)
+    {
+        ComparisonResults results = Results();
+        RunRecord run = results.Runs[1] with { Load = results.Runs[1].Load with { Requests = requests, P90Ns = 200, P9999Ns = 900 } };
+        ComparedRow row = Assert.Single(ComparedRow.From((results with { Runs = [run] }).ToComparison(Known, Environment(), Volume(), null)));
+        Assert.Equal(recorded, string.Join(' ', row.Percentiles().Select(p => p.Name)));
     }
 
     [Fact]
@@ -71,7 +104,7 @@ public sealed class RunnerMappingTests
     {
         StartedUtc = DateTimeOffset.UtcNow.AddSeconds(-10),
         Host = new HostFacts("cpu", 2, true, "6.1", "/tmp", "there was room"),
-        Settings = new RunSettings(1, 2, 0.1, [0], [1], 1 << 20, 3),
+        Settings = new RunSettings(1, 2, 0.1, [0], [1], 1 << 20, 3) { Seed = 77 },
         Methods =
         [
             new MethodRecord { Name = "bare drive", Description = "d", Ran = true, Verified = true, Load = "built-in" },
@@ -80,7 +113,7 @@ public sealed class RunnerMappingTests
             new MethodRecord { Name = "missing", Description = "d", Ran = false, Reason = "no module", Remedies = ["modprobe it"] },
         ],
         Workloads = [new Workload("w", false, true, 4096, 1)],
-        Runs = [Run("bare drive", 0), Run("good", 20_000_000)],
+        Runs = [Run("bare drive", 0) with { ForeignCpuShare = 0.5 }, Run("good", 20_000_000) with { StealShare = 0.1 }],
         Baseline = "bare drive",
         Notes = [],
     };

@@ -32,6 +32,33 @@ public sealed class VerdictTests
     }
 
     [Fact]
+    public void Methods_that_different_loads_drove_are_ranked_with_a_caution_that_says_so()
+    {
+        const string Words = "a was driven by the built-in virtio driver; b was driven by fio-3.33: a part of the difference between these is the drivers'.";
+        Comparison alike = Make([80, 82, 84], [40, 41, 42]);
+        Comparison apart = alike with { Methods = [.. alike.Methods.Select(m => m with { Load = m.Id == "b" ? "fio-3.33" : "the built-in virtio driver" })] };
+        Assert.Contains(Words, Advisor.Advise(apart, Purpose.Container).Cautions);
+        foreach (Comparison one in new[] { alike, alike with { Methods = [.. alike.Methods.Select(m => m with { Load = "fio-3.33" })] } })
+            Assert.DoesNotContain(Advisor.Advise(one, Purpose.Container).Cautions, c => c.Contains("driven by", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_run_that_others_disturbed_is_pointed_out_with_its_round()
+    {
+        Comparison quiet = Make([80, 82, 84], [40, 41, 42]);
+        Comparison With(double ofB2, double ofOthers) => quiet with { Runs = [.. quiet.Runs.Select(r => r with { OtherLoadPercent = r is { Method: "b", Round: 1 } ? ofB2 : ofOthers, StealPercent = 0 })] };
+        const string Words = "1 run was disturbed: b, w, round 2 (others took 35 %).";
+        Assert.Contains(Words, Advisor.Advise(With(35, 3), Purpose.Container).Cautions);
+
+        // What is the same in every run is a matter of the median, and little more than usual is nothing.
+        Assert.Null(Disturbances.In(With(35, 35)));
+        Assert.Null(Disturbances.In(With(12, 3)));
+        Assert.Null(Disturbances.In(quiet));
+        string many = Disturbances.In(quiet with { Runs = [.. quiet.Runs.Select(r => r with { StealPercent = r.Round == 0 ? 20 : 0 })] })!;
+        Assert.StartsWith("3 runs were disturbed: ", many, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_lead_is_the_same_from_either_side()
     {
         // From b's side the ratio is 0.4, 0.5, 0.625: a spread of 45 %. From a's side 1.6 to 2.5, also 45 %, against a lead of 100 %.

@@ -62,6 +62,35 @@ public sealed class RealClientTests
         Assert.Equal(0, server.Export.GetStatistics().Errors);
     }
 
+    /// <summary>NBD has no message for it: who is connected goes on with the size it knows, who connects again has the new one.</summary>
+    [Fact]
+    public async Task A_grown_volume_has_its_new_size_for_who_connects_again_and_goes_on_for_who_is_connected()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            Run("truncate", "--size=64M", path);
+            var drive = FileDrive.Open(DriveSpec.Parse(path), readOnly: false);
+            await using NbdTestServer server = await NbdTestServer.StartAsync(drive);
+            using var connected = RawClient.Transmitting(server.Socket);
+            Run("truncate", "--size=128M", path);
+            Assert.True(await drive.RefreshSizeAsync());
+            await server.Export.ResizeAsync(CancellationToken.None);
+            Assert.Equal("134217728", Run("nbdinfo", "--size", server.Uri).Trim());
+            string text = Run("qemu-io", "-f", "raw", server.Uri, "-c", "write -P 0x33 100M 1M", "-c", "read -P 0x33 100M 1M", "-c", "length");
+            Assert.DoesNotContain("verification failed", text, StringComparison.Ordinal);
+            Assert.Contains("128 MiB", text, StringComparison.Ordinal);
+
+            const ushort Write = 1;
+            connected.SendRequest(Write, 7, (64 * Mib) - 4096, 4096, payload: new byte[4096]);
+            Assert.Equal(0u, connected.ReadSimpleReply(7));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
     private static string Run(string program, params string[] arguments)
     {
         string[] all = ["60", program, .. arguments];

@@ -11,7 +11,7 @@ using Polyblk.Core.Interop;
 namespace Polyblk.Compare.Clients.VhostUser;
 
 /// <summary>A queue of a <see cref="VhostUserClient"/>. One thread at a time.</summary>
-public abstract unsafe class ClientQueue : IDisposable
+public abstract unsafe class ClientQueue : IVirtioQueue, IDisposable
 {
     /// <summary>VIRTIO_BLK_S_*: what the status byte holds until the device writes it.</summary>
     public const byte NoStatus = 0xFF;
@@ -86,6 +86,9 @@ public abstract unsafe class ClientQueue : IDisposable
 
     /// <summary>Whether the slot is in flight.</summary>
     public bool IsBusy(int slot) => _busy[slot];
+
+    /// <inheritdoc/>
+    public long Notifications => Kicks + ReadCalls();
 
     /// <summary>Puts a request into the ring. The device sees it at <see cref="Publish"/> at the latest.</summary>
     /// <param name="slot">A slot that is not in flight.</param>

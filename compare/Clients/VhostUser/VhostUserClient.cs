@@ -13,7 +13,7 @@ using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
 namespace Polyblk.Compare.Clients.VhostUser;
 
 /// <summary>A connection to a vhost-user-blk back-end with running queues.</summary>
-public sealed unsafe class VhostUserClient : IDisposable
+public sealed unsafe class VhostUserClient : IVirtioDisk
 {
     private const ulong PageBytes = 4096;
     private const int SlotBytes = 64;
@@ -73,6 +73,8 @@ public sealed unsafe class VhostUserClient : IDisposable
 
     /// <summary>The queues.</summary>
     public IReadOnlyList<ClientQueue> Queues => _queues;
+
+    IReadOnlyList<IVirtioQueue> IVirtioDisk.Queues => _queues;
 
     /// <summary>Reads the configuration again.</summary>
     public void ReadConfig() => Config = _link.GetConfig();

@@ -32,6 +32,8 @@ public static class FioJob
     /// <summary>The percentiles that are asked for.</summary>
     public const string Percentiles = "50:90:99:99.9:99.99";
 
+    private const string EndOfFile = "END-OF-JOB-FILE";
+
     private static readonly string[] s_placeOptions =
         ["filename", "directory", "size", "output", "output-format", "uri", "runtime", "time_based", "ramp_time", "group_reporting", "percentile_list", "unified_rw_reporting"];
 
@@ -49,6 +51,12 @@ public static class FioJob
             .. workload is { OffsetIncrementPercent: > 0, Jobs: > 1 } ? new[] { $"--offset_increment={workload.OffsetIncrementPercent}%" } : [],
         ];
     }
+
+    /// <summary>
+    /// The arguments of a run that makes the files and no more. fio would make them before its warm-up, in a time that nobody outside of it knows, and
+    /// the target's processor time would be read too early.
+    /// </summary>
+    public static IReadOnlyList<string> LayoutArguments(Workload workload, FioTarget folder, LoadSettings settings) => [.. Arguments(workload, folder, settings), "--create_only=1"];
 
     /// <summary>The arguments of a verification: everything is written with checksums that name its place, flushed, read back and compared.</summary>
     public static IReadOnlyList<string> VerifyArguments(FioTarget target, ulong seed)
@@ -73,6 +81,9 @@ public static class FioJob
         IEnumerable<string> users = text.Split('\n').Where(line => !IsOurs(line, target));
         return string.Join('\n', ["[global]", .. target.IsBlockDevice ? new[] { "ioengine=io_uring", "direct=1" } : [], .. own, .. users]) + "\n";
     }
+
+    /// <summary>Lines of a shell that write a job file.</summary>
+    public static string HereDocument(string path, string text) => $"cat >{path} <<'{EndOfFile}'\n{text}{EndOfFile}\n";
 
     private static bool IsOurs(string line, FioTarget target)
     {

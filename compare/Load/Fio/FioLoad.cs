@@ -16,6 +16,8 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
 {
     private const string Blkio = "libblkio";
     private const string Nbd = "nbd";
+    private const string MountFolder = "mnt";
+    private const string JobFile = "custom.fio";
 
     /// <inheritdoc/>
     public string Name => fio.Version;
@@ -49,7 +51,7 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
             return await DataVerifier.VerifyAsync(endpoint, seed, cancellation).ConfigureAwait(false);
         }
 
-        await using ChildProcess child = ChildProcess.Start(["fio", .. FioJob.VerifyArguments(TargetOf(endpoint), seed)], []);
+        await using ChildProcess child = ChildProcess.Start(VerifyCommand(endpoint, seed), []);
         try
         {
             (int exitCode, string output) = await child.FinishAsync(FioLimit.Of(2 * endpoint.SizeBytes, margin), cancellation).ConfigureAwait(false);
@@ -72,8 +74,9 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
         if (workload.FileSystem is not null)
         {
             await using MountedFileSystem mounted = await MountedFileSystem.MakeAsync(
-                ((BlockEndpoint)endpoint).Path, workload.FileSystem, scratch.PathOf("mnt"), cancellation).ConfigureAwait(false);
+                ((BlockEndpoint)endpoint).Path, workload.FileSystem, scratch.PathOf(MountFolder), cancellation).ConfigureAwait(false);
             FioTarget folder = FioTarget.Folder(mounted.Folder, workload.FileBytesOn(endpoint.SizeBytes));
+            _ = await fio.RunAsync(FioJob.LayoutArguments(workload, folder, settings), settings, limit, _ => { }, cancellation).ConfigureAwait(false);
             return await RunAsync(folder, workload, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);
         }
 
@@ -81,17 +84,40 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
     }
 
     /// <inheritdoc/>
-    public string? CommandLine(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
+    public string VerifyCommands(LoadEndpoint endpoint, ulong seed) => endpoint is NbdEndpoint { Kept: null }
+        ? ShellLine.Of(VerifyCommand(endpoint, seed))
+        : ILoadGenerator.OwnVerification(endpoint, seed);
+
+    /// <inheritdoc/>
+    public string Commands(LoadEndpoint endpoint, Workload workload, LoadSettings settings)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(settings);
-        FioTarget target = workload.FileSystem is null ? TargetOf(endpoint) : FioTarget.Folder(scratch.PathOf("mnt"), workload.FileBytesOn(endpoint.SizeBytes));
-        string pinned = settings.Cpus.Count > 0 ? $"taskset -c {string.Join(',', settings.Cpus)} " : string.Empty;
+        string[] pinned = settings.Cpus.Count > 0 ? ["taskset", "-c", string.Join(',', settings.Cpus)] : [];
+        if (workload.FileSystem is string type)
+        {
+            string folder = scratch.PathOf(MountFolder);
+            string device = ((BlockEndpoint)endpoint).Path;
+            FioTarget files = FioTarget.Folder(folder, workload.FileBytesOn(endpoint.SizeBytes));
+            return string.Join('\n',
+            [
+                .. MountedFileSystem.Commands(device, type, folder).Select(c => ShellLine.Of(c)),
+                ShellLine.Of([.. pinned, "fio", .. FioJob.LayoutArguments(workload, files, settings)]),
+                ShellLine.Of([.. pinned, "fio", .. FioJob.Arguments(workload, files, settings)]),
+                ShellLine.Of(MountedFileSystem.EndCommand(folder)),
+            ]);
+        }
+
+        FioTarget target = TargetOf(endpoint);
         return workload.FioJobText is not null
-            ? $"{pinned}fio --output-format=json FILE, which is:\n{FioJob.JobFile(workload.FioJobText, target, settings)}"
-            : $"{pinned}fio {string.Join(' ', FioJob.Arguments(ForQueues(endpoint, workload), target, settings))}";
+            ? FioJob.HereDocument(scratch.PathOf(JobFile), FioJob.JobFile(workload.FioJobText, target, settings)) + ShellLine.Of([.. pinned, "fio", .. JobFileArguments(target)])
+            : ShellLine.Of([.. pinned, "fio", .. FioJob.Arguments(ForQueues(endpoint, workload), target, settings)]);
     }
+
+    private static IReadOnlyList<string> VerifyCommand(LoadEndpoint endpoint, ulong seed) => ["fio", .. FioJob.VerifyArguments(TargetOf(endpoint), seed)];
+
+    private string[] JobFileArguments(FioTarget target) => ["--output-format=json", .. target.IsReadOnly ? new[] { "--readonly" } : [], scratch.PathOf(JobFile)];
 
     /// <summary>With libblkio a job drives one queue. Sequential jobs begin apart: each would read the same blocks otherwise.</summary>
     internal static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
@@ -111,9 +137,8 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
         IReadOnlyList<string> arguments = FioJob.Arguments(workload, target, settings);
         if (workload.FioJobText is not null)
         {
-            string file = scratch.PathOf("custom.fio");
-            await File.WriteAllTextAsync(file, FioJob.JobFile(workload.FioJobText, target, settings), cancellation).ConfigureAwait(false);
-            arguments = ["--output-format=json", .. target.IsReadOnly ? new[] { "--readonly" } : [], file];
+            await File.WriteAllTextAsync(scratch.PathOf(JobFile), FioJob.JobFile(workload.FioJobText, target, settings), cancellation).ConfigureAwait(false);
+            arguments = JobFileArguments(target);
         }
 
         string output = await fio.RunAsync(arguments, settings, limit, onMeasuring, cancellation).ConfigureAwait(false);

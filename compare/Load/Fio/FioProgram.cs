@@ -12,9 +12,6 @@ namespace Polyblk.Compare.Load.Fio;
 /// <summary>The fio of this host.</summary>
 public sealed class FioProgram
 {
-    private const double WindowStart = 0.15;
-    private const double WindowEnd = 0.85;
-
     private const int StepMs = 5;
 
     private TimeSpan _start;
@@ -59,8 +56,8 @@ public sealed class FioProgram
         await using ChildProcess fio = ChildProcess.Start(["fio", .. arguments], settings.Cpus);
         Task<(int ExitCode, string Output)> run = fio.FinishAsync(limit, cancellation);
         TimeSpan counted = _start + settings.WarmUp;
-        await CallAtAsync(run, started, counted + (settings.Duration * WindowStart), () => onMeasuring(true), cancellation).ConfigureAwait(false);
-        await CallAtAsync(run, started, counted + (settings.Duration * WindowEnd), () => onMeasuring(false), cancellation).ConfigureAwait(false);
+        await CallAtAsync(run, started, counted + (settings.Duration * CountedWindow.Start), () => onMeasuring(true), cancellation).ConfigureAwait(false);
+        await CallAtAsync(run, started, counted + (settings.Duration * CountedWindow.End), () => onMeasuring(false), cancellation).ConfigureAwait(false);
         try
         {
             (int exitCode, string output) = await run.ConfigureAwait(false);

@@ -10,15 +10,22 @@ internal sealed class MountedFileSystem : IAsyncDisposable
     /// <summary>Where it is mounted.</summary>
     public string Folder { get; }
 
+    /// <summary>What makes and mounts it.</summary>
+    public static IReadOnlyList<string>[] Commands(string device, string type, string folder) => [[$"mkfs.{type}", "-q", "-F", device], ["mount", "-t", type, device, folder]];
+
+    /// <summary>What unmounts it.</summary>
+    public static IReadOnlyList<string> EndCommand(string folder) => ["umount", folder];
+
     /// <exception cref="MethodException">It cannot be made or mounted.</exception>
     public static async Task<MountedFileSystem> MakeAsync(string device, string type, string folder, CancellationToken cancellation)
     {
-        await Command.RunAsync([$"mkfs.{type}", "-q", "-F", device], cancellation).ConfigureAwait(false);
+        IReadOnlyList<string>[] commands = Commands(device, type, folder);
+        await Command.RunAsync(commands[0], cancellation).ConfigureAwait(false);
         Directory.CreateDirectory(folder);
         cancellation.ThrowIfCancellationRequested();
-        await Command.RunAsync(["mount", "-t", type, device, folder], CancellationToken.None).ConfigureAwait(false);
+        await Command.RunAsync(commands[1], CancellationToken.None).ConfigureAwait(false);
         return new MountedFileSystem(folder);
     }
 
-    public async ValueTask DisposeAsync() => await Command.RunAsync(["umount", Folder], CancellationToken.None).ConfigureAwait(false);
+    public async ValueTask DisposeAsync() => await Command.RunAsync(EndCommand(Folder), CancellationToken.None).ConfigureAwait(false);
 }

@@ -12,7 +12,7 @@ internal sealed class CompareRun : IDisposable
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(15);
 
     /// <summary>Options of a comparison that is as short as can be.</summary>
-    public static IReadOnlyList<string> Short { get; } = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "32MiB"];
+    public static IReadOnlyList<string> Short { get; } = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "16MiB"];
 
     private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-compare-test-").FullName;
 

@@ -18,7 +18,7 @@ public sealed class KilledTests
             .Programs("fio", "qemu-storage-daemon", "vdpa", "mdadm", "losetup", "taskset", "setpriv")
             .Script("""
                 for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid456; do modprobe $m; done
-                options="--member-size 32MiB --simulated 0 --restarts false --workloads randwrite --progress-lines"
+                options="--member-size 16MiB --simulated 0 --restarts false --workloads randwrite --progress-lines"
                 left() { ls -d /sys/block/md* /sys/block/loop*/loop /sys/block/ublkb* /sys/bus/vdpa/devices/pb* /sys/class/vduse/pb* /dev/shm/polyblk-compare-* 2>/dev/null; }
                 kinds() { left | sed -E 's/[0-9]+//; s/[0-9]+.*//' | sort | uniq -c | while read -r count kind; do echo "$count $kind"; done; }
                 waiting() { cat /sys/bus/vdpa/devices/pbc*/virtio*/block/*/inflight | grep '[1-9]'; }

@@ -1,4 +1,4 @@
-namespace Polyblk.Blkio;
+namespace Polyblk.Compare.Clients.Blkio;
 
 /// <summary>A connected libblkio device with memory for its requests.</summary>
 public sealed unsafe class BlkioDisk : IDisposable

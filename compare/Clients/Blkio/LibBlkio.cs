@@ -1,8 +1,8 @@
-// libblkio, a block I/O library with virtio drivers in user space, as a client that is not ours. Source of the names: <blkio.h> 1.5.
+// libblkio, a block I/O library with virtio drivers in user space, which is driven here by its C interface. Source of the names: <blkio.h> 1.5.
 
 using System.Runtime.InteropServices;
 
-namespace Polyblk.Blkio;
+namespace Polyblk.Compare.Clients.Blkio;
 
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct blkio_mem_region
@@ -27,7 +27,7 @@ internal unsafe struct blkio_completion
 /// <summary>The functions that are used here. The calls of the polling loop skip the runtime's transition: they do not block.</summary>
 internal static unsafe partial class LibBlkio
 {
-    private const string Library = "libblkio.so.1";
+    public const string Library = "libblkio.so.1";
 
     /// <summary>The last error's message of this thread.</summary>
     public static string ErrorMessage => Marshal.PtrToStringUTF8(blkio_get_error_msg()) ?? string.Empty;

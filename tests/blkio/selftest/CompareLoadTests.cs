@@ -1,0 +1,100 @@
+// The load that a comparison drives vhost-user with, by libblkio and by the built-in driver, on a backend that is known to be good.
+
+using Polyblk.Compare.Clients;
+using Polyblk.Compare.Clients.Blkio;
+using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Compare.Load;
+using Polyblk.Compare.Workloads;
+using Polyblk.GuestRig;
+
+namespace Polyblk.Blkio.Tests;
+
+public sealed class CompareLoadTests : IDisposable
+{
+    private const int DiskBytes = 16 << 20;
+    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-blkio-").FullName;
+    private readonly string _disk;
+    private readonly string _socket;
+    private readonly StorageDaemon _daemon;
+
+    public CompareLoadTests()
+    {
+        _disk = Path.Combine(_folder, "disk");
+        _socket = Path.Combine(_folder, "disk.sock");
+        File.WriteAllBytes(_disk, new byte[DiskBytes]);
+        _daemon = new StorageDaemon(_disk, _socket, queues: 2);
+    }
+
+    public void Dispose()
+    {
+        _daemon.Dispose();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public void Where_libblkio_is_installed_it_is_taken() => Assert.Equal("libblkio's virtio driver", new VhostUserLoad().Name);
+
+    [Fact]
+    public void Its_slots_carry_data_to_the_disk_and_back()
+    {
+        using IVirtioDisk disk = new BlkioDriver().Attach(_socket, queues: 2, depth: 4, bufferBytes: 8192);
+        Assert.Equal(DiskBytes, disk.CapacityBytes);
+        for (int slot = 0; slot < 4; slot++)
+        {
+            disk.Queues[0].Buffer(slot).Fill((byte)(slot + 1));
+            disk.Queues[0].Submit(slot, ClientOperation.Write, slot * 8192L, 8192);
+        }
+
+        Finish(disk.Queues[0], 4);
+        for (int slot = 0; slot < 4; slot++)
+        {
+            disk.Queues[1].Submit(slot, ClientOperation.Read, slot * 8192L, 8192);
+        }
+
+        Finish(disk.Queues[1], 4);
+        for (int slot = 0; slot < 4; slot++)
+        {
+            Assert.True(disk.Queues[1].Buffer(slot).IndexOfAnyExcept((byte)(slot + 1)) < 0, $"slot {slot}");
+            Assert.All(File.ReadAllBytes(_disk)[(slot * 8192)..((slot + 1) * 8192)], b => Assert.Equal(slot + 1, b));
+        }
+
+        disk.Queues[0].Submit(3, ClientOperation.Read, DiskBytes, 4096);
+        Assert.NotEqual(0, Finish(disk.Queues[0], 1));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_run_counts_requests_without_errors_and_its_writes_reach_the_disk(bool libblkio)
+    {
+        var load = new VhostUserLoad(libblkio ? new BlkioDriver() : new BuiltInDriver());
+        var endpoint = new VhostUserEndpoint(_socket, 2, DiskBytes);
+        var settings = new LoadSettings(TimeSpan.FromMilliseconds(50), TimeSpan.FromMilliseconds(300), [], 5);
+        int told = 0;
+        Workload write = Presets.Quick.First(w => w.IsWrite);
+        LoadResult result = await load.RunAsync(endpoint, write, settings, _ => told++, CancellationToken.None);
+        Assert.True(result is { Requests: > 0, Errors: 0, MeanNs: > 0, LoadCpuNs: > 0 }, $"{result}");
+        Assert.Equal(result.Requests * write.BlockBytes, result.Bytes);
+        Assert.Equal(!libblkio, result.Notifications is not null);
+        Assert.Equal(2, told);
+        Assert.Contains(File.ReadAllBytes(_disk), b => b != 0);
+    }
+
+    /// <summary>Polls until all are answered; returns the last status that was not success, or 0.</summary>
+    private static int Finish(IVirtioQueue queue, int requests)
+    {
+        queue.Publish();
+        var done = new ClientCompletion[8];
+        int status = 0;
+        for (long deadline = Environment.TickCount64 + 60_000; requests > 0;)
+        {
+            int count = queue.Poll(done);
+            requests -= count;
+            status = done[..count].Select(c => (int)c.Status).LastOrDefault(s => s != 0, status);
+            Assert.True(Environment.TickCount64 < deadline, "no completion within a minute");
+        }
+
+        Assert.Equal(0, queue.InFlight);
+        return status;
+    }
+}

@@ -1,0 +1,25 @@
+using Moq;
+using Polyblk.Cli.CommandLine;
+using Polyblk.Compare.Methods;
+using Polyblk.Compare.Results;
+using Polyblk.Core.Frontend;
+
+namespace Polyblk.Cli.Tests;
+
+/// <summary>Frontends that no method of a comparison is of have rows that say what would give them figures.</summary>
+public class CompareUnmeasuredTests
+{
+    [Theory]
+    [InlineData("virtio-iothread", true, Vantage.Host, false, "QEMU's own disk is seen only from inside a VM", "polyblk compare --vantage host,guest")]
+    [InlineData("virtio-iothread", true, Vantage.Host, true, "QEMU's own disk is seen only from inside a VM", "polyblk compare --inside-guest --vantage host,guest")]
+    [InlineData("virtio-iothread", true, Vantage.Guest, false, "it was not asked for", "polyblk compare --vantage host,guest")]
+    [InlineData("vduse", true, Vantage.Host, false, "it was not asked for", "polyblk compare --methods vduse")]
+    [InlineData("virtio-iothread", false, Vantage.Host, false, "no QEMU", "apt-get install it")]
+    public void ReasonAndRemedy(string name, bool available, Vantage vantage, bool isInside, string reason, string remedy)
+    {
+        IFrontend frontend = Mock.Of<IFrontend>(f => f.Name == name && f.Probe() == new FrontendProbe(available, "no QEMU", new[] { "apt-get install it" }, new Dictionary<string, string>()));
+        IDeliveryMethod other = Mock.Of<IDeliveryMethod>(m => m.Facts == KnownFacts.Frontend("nbd", string.Empty, "nbd", vantage, Backing.Volume, null));
+        MethodFacts row = Assert.Single(CompareReport.Unmeasured([frontend], [other], isInside));
+        Assert.Equal((false, reason, remedy), (row.Available, row.Reason, Assert.Single(row.Remedies)));
+    }
+}
