@@ -13,6 +13,12 @@ internal static class QemuProgram
     private const int Abort = 6;
     private const int SegmentationFault = 11;
 
+    /// <summary>
+    /// Without the flags for fast string instructions: the emulator does REP STOSB and REP MOVSB byte by byte, and a kernel that takes them for fast
+    /// clears and copies every page with them. Without them it uses wide moves, and programs start in three quarters of the time.
+    /// </summary>
+    private const string EmulatedCpu = "max,erms=off,fsrm=off";
+
     /// <summary>How long the supervisor waits after the limit, in which a machine is ended and its end explained.</summary>
     private const int GraceSeconds = 30;
 
@@ -44,7 +50,7 @@ internal static class QemuProgram
         return
         [
             "-M", "q35,memory-backend=mem", "-object", $"{memoryBackend},id=mem,size={memoryMib}M,share=on",
-            "-m", $"{memoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", "max",
+            "-m", $"{memoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", accelerator == "tcg" ? EmulatedCpu : "max",
             "-smp", cpus.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
         ];
