@@ -54,10 +54,16 @@ internal sealed class UblkCommand : ICliCommand
     private static string Describe(UblkDeviceInfo device) => device switch
     {
         { ServerAlive: true } => $"served by process {device.ServerPid}",
-        { IsOurs: true, State: not "dead" } => $"orphan: polyblk ublk recover {device.Number}",
+        { IsOurs: true, State: not "dead" } when IsWholeVolume(device) => $"orphan: polyblk ublk recover {device.Number}",
+        { IsOurs: true, State: not "dead" } =>
+            $"orphan without a record that tells how to serve it: run its 'polyblk serve' command again, or polyblk ublk delete {device.Number}",
         { IsOurs: true } => $"left over: polyblk ublk delete {device.Number}",
         _ => "no server; not made by polyblk",
     };
+
+    /// <summary>Whether its record says all that 'serve' has to know: it was its volume's only export.</summary>
+    private static bool IsWholeVolume(UblkDeviceInfo device) =>
+        device.VolumeName is string volume && device.ExportId == $"{volume}/{UblkFrontend.FrontendName}/0";
 
     private static UblkDeviceInfo Choose(IReadOnlyList<UblkDeviceInfo> orphans, uint? number)
     {
@@ -126,12 +132,12 @@ internal sealed class UblkCommand : ICliCommand
     {
         IReadOnlyList<UblkDeviceInfo> orphans = await MakeReaper(parsed).RecoverableAsync().ConfigureAwait(false);
         UblkDeviceInfo device = Choose(orphans, parsed.GetValue(_optionalNumber));
-        if (device.VolumeName is null || device.ExportId != $"{device.VolumeName}/{UblkFrontend.FrontendName}/0")
+        if (!IsWholeVolume(device))
         {
             throw CliException.Usage($"{device.Path} was one of several doors or has no record here: run the 'polyblk serve' command that made it again.");
         }
 
-        List<string> args = ["serve", device.VolumeName, FrontendGroupParser.FrontendOptionName, UblkFrontend.FrontendName];
+        List<string> args = ["serve", device.VolumeName!, FrontendGroupParser.FrontendOptionName, UblkFrontend.FrontendName];
         if (parsed.GetValue(CommandSettings.State) is string state)
         {
             args.AddRange(["--state", state]);

@@ -186,12 +186,15 @@ begin_load() {
   eval load_pid_$loading=$!
 }
 
-# load_again NAME FIO-OPTION...: its last round once more.
+# load_again NAME FIO-OPTION...: its last round once more. Further jobs may follow (--name=...).
 load_again() {
   again=$1
   shift
-  fio --name=$again --randseed=$(cat /tmp/$again.seed) --ioengine=libaio --direct=1 --verify=crc32c --do_verify=1 --verify_fatal=1 "$@"
+  fio --randseed=$(cat /tmp/$again.seed) --ioengine=libaio --direct=1 --verify=crc32c --do_verify=1 --verify_fatal=1 --name=$again "$@"
 }
+
+# stripe_of LEVEL: sets $stripe to what a write of a whole stripe has, for an array of four drives with chunks of 64 KiB.
+stripe_of() { case $1 in raid5) stripe=192k ;; raid6) stripe=128k ;; *) stripe=4k ;; esac; }
 
 # end_load NAME: ends it after the round that it is in, and returns fio's status.
 end_load() {

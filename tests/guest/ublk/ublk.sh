@@ -1,5 +1,5 @@
 # The ublk checks, run in a guest. $zero_copy, $resize and $fail_io say whether this kernel has these features, $handovers the ways to hand a
-# device over that it has, $parts what to do.
+# device over that it has, $levels those whose arrays go through everything here and $others the rest, $parts what to do.
 
 . /rig/standby.sh
 . /rig/filesystem.sh
@@ -258,7 +258,7 @@ stopping() {
   exec 7<&-
 
   # A successor: the consumer waits meanwhile. A process that stays must let go, too, where the kernel can do that; it is the next one's successor.
-  dd if=/dev/urandom of=/tmp/pattern bs=1M count=4 2>/dev/null
+  dd if=/dev/urandom of=/tmp/pattern bs=64k count=4 2>/dev/null
   stays=
   for way in $handovers; do
     rm -f /tmp/enough
@@ -280,7 +280,7 @@ stopping() {
     start file:/tmp/disk || return
     wait $writer
     equal $way-status "$(tail -n 1 /tmp/dd.out)" "status=0"
-    equal $way-data "$(sum $dev 4194304)" "$(sum /tmp/pattern 4194304)"
+    equal $way-data "$(sum $dev 262144)" "$(sum /tmp/pattern 262144)"
   done
 
   check drain-idle tell DRAINED drain
@@ -343,28 +343,97 @@ verify_both() {
     --name=one --filename=$dev --name=four --filename=$dev4 --numjobs=4 --offset=4M --offset_increment=4M
 }
 
-# Arrays over real block devices, each with a device of one queue and one of four, healthy and while they lose members.
+# serve_level LEVEL OPTION...: an array over real block devices, with a device of one queue ($dev) and one of four ($dev4).
+array_drives='/dev/nullb0;/dev/nullb1;/dev/nullb2;/dev/nullb3' array_options='queues=1,4 reactors=2'
+serve_level() {
+  served_level=$1
+  shift
+  start "$served_level=$array_drives" $array_options "$@"
+}
+
+# killed NAME LEVEL FIO-OPTION...: kill -9 while writes of both devices are in flight. They only wait; their data is what was written.
+killed() {
+  spares 1
+  name=$1 level=$2
+  shift 2
+  begin_load load --filename=$dev --size=1M $* --name=more --filename=$dev4 --offset=4M --offset_increment=4M --numjobs=4 --size=1M $*
+  more ${dev4#/dev/} 10
+  catching=$host_pid
+  check caught-$name catch ${dev#/dev/} ${dev4#/dev/}
+  was="$dev $dev4"
+  crash
+  touch /tmp/load.over
+  option=
+  case $name in
+    raid[56]-degraded)
+      # Nothing but what waits was being written, as the load writes whole stripes: that alone makes it safe to start such an array at all.
+      refuse unforced-$name tell READY "serve $level=$array_drives $array_options"
+      option=force
+      ;;
+  esac
+  serve_level $level $option || return
+  equal same-devices-$name "$dev $dev4" "$was"
+  check killed-$name end_load load
+}
+
+# grows NAME SIZE-MIB: the array grows under both devices, and what is written to the new room by one is read by the other.
+grows() {
+  [ $resize = yes ] || return 0
+  tell RESIZED "resize $2"
+  equal resized-$1 "$(blockdev --getsize64 $dev) $(blockdev --getsize64 $dev4)" "$(($2 << 20)) $(($2 << 20))"
+  dd if=/tmp/sample/Polyblk.Frontends.Ublk.dll of=$dev4 bs=64k seek=$((($2 - 2) * 16)) count=4 oflag=direct 2>/dev/null
+  equal beyond-$1 "$(dd if=$dev bs=64k skip=$((($2 - 2) * 16)) count=4 iflag=direct 2>/dev/null | sha256sum)" "$(head -c 262144 /tmp/sample/Polyblk.Frontends.Ublk.dll | sha256sum)"
+}
+
+# loses LEVEL: the array loses as many members as it can.
+loses() {
+  tell FAILED "fail 2"
+  [ $1 != raid6 ] || tell FAILED "fail 0"
+}
+
+# Arrays, healthy and when they have lost what they can lose.
 arrays() {
-  for level in raid0 raid1 raid5 raid6; do
-    start "$level=/dev/nullb0;/dev/nullb1;/dev/nullb2;/dev/nullb3" new queues=1,4 reactors=2 || continue
+  begin_samples
+  for level in $levels; do
+    spares 1
+    drives
+    stripe_of $level
+    serve_level $level new || continue
     grep NOTE $out
     equal queues-$level "$(ls /sys/block/${dev#/dev/}/mq | wc -l) $(ls /sys/block/${dev4#/dev/}/mq | wc -l)" "1 4"
     [ $level != raid5 ] || [ $zero_copy = no ] || check raid5-mode grep -q "zero copy for reads" $out
-    carries_ext4 $level $dev4
+    carries_both $level $dev4
+    killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8
+    # The next successor starts beside the checks that follow.
+    spares 1
+    check discard-$level blkdiscard $dev
     verify_both array-$level --randseed=7
+    grows $level 28
     if [ $level = raid0 ]; then
       tell FAILED "fail 2"
       refuse failed-$level dd if=$dev of=/dev/null bs=1M count=16 iflag=direct
     else
       check settle-$level tell SETTLED settle
-      tell FAILED "fail 2"
-      [ $level != raid6 ] || tell FAILED "fail 0"
+      loses $level
       verify_both reconstruct-$level --randseed=7 --verify_only=1
       verify_both degraded-$level --randseed=8
       tell HEALTH health
       equal health-$level "$(tail -n 1 $out)" "HEALTH Degraded"
-      carries_ext4 $level-degraded $dev4
+      killed $level-degraded $level --rw=randwrite --bs=$stripe --iodepth=4
+      tell HEALTH health
+      equal health-$level-killed "$(tail -n 1 $out)" "HEALTH Degraded"
+      check discard-$level-degraded blkdiscard $dev
+      carries_both $level-degraded $dev4
+      grows $level-degraded 32
     fi
+    check stop-$level stop
+  done
+  [ $resize = yes ] || return 0
+  # The other kernel, where they go through the rest, cannot resize.
+  for level in $others; do
+    serve_level $level new || continue
+    grows $level 28
+    [ $level = raid0 ] || { loses $level && grows $level-degraded 32; }
     check stop-$level stop
   done
 }
@@ -415,15 +484,16 @@ leaks() {
 }
 
 # drives: four empty drives in the kernel's memory, /dev/nullb0 to 3.
+drive_mib=40 last_sector=$((40 * 2048 - 1))
 drives() {
   for i in 0 1 2 3; do
     drive=/sys/kernel/config/nullb/nullb$i
     if [ -d $drive ]; then
       echo 0 >$drive/power
-      echo -0-229375 >$drive/badblocks
+      echo -0-$last_sector >$drive/badblocks
     else
       mkdir $drive
-      for setting in size=112 memory_backed=1 discard=1 blocksize=512; do echo ${setting#*=} >$drive/${setting%=*}; done
+      for setting in size=$drive_mib memory_backed=1 discard=1 blocksize=512; do echo ${setting#*=} >$drive/${setting%=*}; done
     fi
     echo 1 >$drive/power
   done

@@ -16,16 +16,20 @@ orphans() { polyblk ublk list | grep "polyblk ublk recover"; }
 optimal() { polyblk volume show data | grep -q optimal; }
 degraded() { polyblk volume show data | grep -q degraded; }
 
+# copies: the sample and the command's own assembly, which is larger.
+copies() { mkdir -p $1 && cp $sample/* /opt/polyblk/polyblk.dll $1; }
+
 # A RAID-5 array by the real command, with ext4 and then XFS on it: kills while a tree is copied and under load, stops refused and forced,
 # recovery by "serve" and by "ublk recover", a drive that fails, an orphan listed and deleted.
 volume() {
   stock 2
-  check create-raid5 polyblk volume create data --level raid5 --size 304MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
+  begin_samples
+  check create-raid5 polyblk volume create data --level raid5 --size 64MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
   serve_data --queues 2 || return
-  check mkfs-ext4 mkfs.ext4 -q -F $dev
+  check mkfs-ext4 mkfs_ext4 $dev
   check mount-ext4 mount -t ext4 $dev /mnt/a
   rm -f /tmp/copied
-  (cp -r /opt/polyblk /mnt/a/host && sync && until [ -e /tmp/copied ]; do cp -r /opt/polyblk /mnt/a/ && sync || exit; done) &
+  (copies /mnt/a/host && sync && until [ -e /tmp/copied ]; do copies /mnt/a/more && sync || exit; done) &
   copy=$!
   more ${dev#/dev/} 10
   stall nullb0 nullb1 nullb2 nullb3
@@ -37,11 +41,12 @@ volume() {
   serve_data --queues 2 || return
   equal serve-same-device "$dev" "$first"
   check copy-over-crash wait $copy
-  rm -rf /mnt/a/polyblk
+  rm -rf /mnt/a/more
   sync
   check fstrim-ext4 fstrim -v /mnt/a
   drop_caches
-  tree=$(tree /opt/polyblk)
+  copies /tmp/copies
+  tree=$(tree /tmp/copies)
   equal tree-ext4 "$(tree /mnt/a/host)" "$tree"
   refuse stop-mounted-ext4 polyblk volume stop data
   grep -q "mounted at /mnt/a" /tmp/.check && pass stop-mounted-reason || fail stop-mounted-reason "$(cat /tmp/.check)"
@@ -57,12 +62,12 @@ volume() {
   check fsck-ext4 e2fsck -fn $dev
 
   check discard-all blkdiscard $dev
-  check mkfs-xfs mkfs.xfs -q -f $dev
+  check mkfs-xfs mkfs_xfs $dev
   check mount-xfs mount -t xfs $dev /mnt/a
-  cp -r /opt/polyblk /mnt/a/host
-  cp -r /opt/polyblk /mnt/a/polyblk
+  copies /mnt/a/host
+  copies /mnt/a/more
   sync
-  rm -rf /mnt/a/polyblk
+  rm -rf /mnt/a/more
   check fstrim-xfs fstrim -v /mnt/a
   refuse stop-mounted-xfs polyblk volume stop data
   check still-served-xfs touch /mnt/a/file
@@ -82,18 +87,18 @@ volume() {
   for try in $(seq 100); do optimal && break; sleep 1; done
   check optimal optimal
 
-  echo +0-229375 >/sys/kernel/config/nullb/nullb2/badblocks
+  echo +0-$last_sector >/sys/kernel/config/nullb/nullb2/badblocks
   drop_caches
   equal tree-xfs-degraded "$(tree /mnt/a/host)" "$tree"
   check raid5-parity-after-crash load_again load $written --verify_only=1 --minimal
   check degraded degraded
-  cp -r /opt/polyblk /mnt/a/late
+  copies /mnt/a/late
   drop_caches
   equal tree-written-degraded "$(tree /mnt/a/late)" "$tree"
   rm -rf /mnt/a/host
   check fstrim-degraded fstrim -v /mnt/a
   check umount-xfs umount /mnt/a
-  check fsck-xfs-degraded xfs_repair -n $dev
+  check fsck-xfs-degraded fsck_xfs $dev
 
   kill_server
   check delete polyblk ublk delete ${dev#/dev/ublkb}

@@ -75,7 +75,7 @@ refusals() {
 # modules: what the other parts need.
 modules() { for m in vduse virtio_vdpa virtio_blk ext4 xfs; do modprobe $m; done; }
 
-# null_disks LATENCY_NS: four fresh drives of 64 MiB that can be made to fail. Slow ones keep requests in flight for a crash.
+# null_disks LATENCY_NS: four fresh drives of 48 MiB that can be made to fail. Slow ones keep requests in flight for a crash.
 null_disks() {
   modprobe null_blk nr_devices=0
   [ -d /sys/kernel/config/nullb ] || mount -t configfs none /sys/kernel/config
@@ -85,9 +85,9 @@ null_disks() {
       echo 0 >$d/power
     else
       mkdir $d
-      for setting in size=64 memory_backed=1 discard=1 blocksize=512 hw_queue_mode=2; do [ -f $d/${setting%=*} ] && echo ${setting#*=} >$d/${setting%=*}; done
+      for setting in size=48 memory_backed=1 discard=1 blocksize=512 hw_queue_mode=2; do [ -f $d/${setting%=*} ] && echo ${setting#*=} >$d/${setting%=*}; done
     fi
-    echo -0-131071 >$d/badblocks
+    echo -0-98303 >$d/badblocks
     echo $(($1 > 0 ? 2 : 1)) >$d/irqmode
     echo $1 >$d/completion_nsec
     echo 1 >$d/power
@@ -102,28 +102,79 @@ verify() {
     --name=one --filename=/dev/vda --name=four --filename=/dev/vdb --offset=8M --offset_increment=4M --numjobs=4
 }
 
-# Each level, with a disk of one queue and one of four for the same volume; then a drive fails under it.
+# serve_level LEVEL OPTION...: with a disk of one queue (/dev/vda) and one of four (/dev/vdb) for the same volume.
+serve_level() {
+  served_level=$1
+  shift
+  serve $served_level "$@" --frontend vduse --attach virtio --queues 1 --frontend vduse --vduse-name $served_level-4 --attach virtio --queues 4
+}
+
+# killed NAME LEVEL FIO-OPTION...: kill -9 while writes of both disks are in flight. They only wait; their data is what was written.
+killed() {
+  stock 1
+  what=$1 level=$2
+  shift 2
+  begin_load load --filename=/dev/vda --size=1M $* --name=more --filename=/dev/vdb --offset=4M --offset_increment=4M --numjobs=4 --size=1M $*
+  more vdb 10
+  check caught-$what catch vda vdb
+  kill_server
+  touch /tmp/load.over
+  force=
+  case $what in
+    raid[56]-degraded)
+      # Nothing but what waits was being written, as the load writes whole stripes: that alone makes it safe to start such an array at all.
+      refuse unforced-$what serve_level $level
+      because unforced-$what-reason 'was not stopped in order'
+      force=--force-assembly
+      ;;
+  esac
+  check serve-$what-killed serve_level $level $force || return
+  taken_over taken-over-$what
+  check killed-$what end_load load
+}
+
+# grows NAME SIZE-MIB: the volume grows under both disks, and what is written to the new room by one is read by the other.
+grows() {
+  check resize-$1 polyblk volume resize $level --size $2MiB
+  equal resized-$1 "$(within 120 sh -c "test \$(cat /sys/block/vda/size) = $(($2 * 2048)) && test \$(cat /sys/block/vdb/size) = $(($2 * 2048))" && echo both)" both
+  dd if=/tmp/sample/Polyblk.Frontends.Ublk.dll of=/dev/vdb bs=64k seek=$((($2 - 2) * 16)) count=4 oflag=direct 2>/dev/null
+  equal beyond-$1 "$(dd if=/dev/vda bs=64k skip=$((($2 - 2) * 16)) count=4 iflag=direct 2>/dev/null | sha256sum)" "$(head -c 262144 /tmp/sample/Polyblk.Frontends.Ublk.dll | sha256sum)"
+}
+
+# Each level, healthy; then a drive fails under it.
 arrays() {
   modules
+  begin_samples
   for level in $levels; do
+    stock 1
     null_disks 0
+    stripe_of $level
     check create-$level polyblk volume create $level --level $level --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
-    check serve-$level serve $level --frontend vduse --attach virtio --queues 1 --frontend vduse --vduse-name $level-4 --attach virtio --queues 4 || continue
+    check serve-$level serve_level $level || continue
     equal queues-$level "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" '1 4'
-    carries_ext4 $level /dev/vdb
+    carries_both $level /dev/vdb
+    killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8 || return
+    # The next successor starts beside the checks that follow.
+    stock 1
+    check discard-$level blkdiscard /dev/vda
     dd if=/dev/urandom of=/dev/vda bs=1M seek=4 count=2 oflag=direct 2>/dev/null
     before=$(direct_sum /dev/vda 4 2)
     equal same-$level "$(direct_sum /dev/vdb 4 2)" "$before"
     verify healthy-$level 7
+    grows $level 28
     [ $level = raid0 ] || check synced-$level within 400 grep 'resync is complete' /tmp/$level.err
-    echo +0-131071 >/sys/kernel/config/nullb/nullb1/badblocks
+    echo +0-98303 >/sys/kernel/config/nullb/nullb1/badblocks
     if [ $level = raid0 ]; then
       refuse failed-$level dd if=/dev/vda of=/dev/null bs=1M count=24 iflag=direct
     else
       verify degraded-$level 8
       equal kept-$level "$(direct_sum /dev/vdb 4 2)" "$before"
       check told-$level grep -i fail /tmp/$level.err
-      carries_ext4 $level-degraded /dev/vdb
+      killed $level-degraded $level --rw=randwrite --bs=$stripe --iodepth=4 || return
+      check still-degraded-$level polyblk_says degraded volume show $level
+      check discard-$level-degraded blkdiscard /dev/vda
+      carries_both $level-degraded /dev/vdb
+      grows $level-degraded 32
     fi
     check finish-$level end_serving
   done
@@ -135,11 +186,12 @@ filesystems() {
   modules
   stock 1
   errors=$(io_errors)
-  check create volume data raid5 3 160MiB --size 304MiB
+  begin_samples
+  check create volume data raid5 3 40MiB --size 64MiB
   check create-other polyblk volume create other --level none ram:16MiB
   check serve serve data --frontend vduse --attach virtio --queues 2 --queue-size 128 || return
   equal optimal "$(cat /sys/block/vda/queue/optimal_io_size)" 131072
-  check ext4 mkfs.ext4 -q -F /dev/vda
+  check ext4 mkfs_ext4 /dev/vda
 
   # A container has a mount namespace of its own, and another name for the node.
   mknod /dev/xvda b $(tr : ' ' </sys/block/vda/dev)
@@ -152,9 +204,9 @@ filesystems() {
   wait $container
 
   check mount mount -t ext4 /dev/vda /mnt
-  cp -a /lib/modules /mnt/tree
-  want=$(tree /lib/modules)
-  cp -a /lib/modules /mnt/rubbish
+  cp -a $sample /mnt/tree
+  want=$sample_sum
+  cp -a /opt/polyblk /mnt/rubbish
   drop_caches
   equal tree "$(tree /mnt/tree)" "$want"
   rm -r /mnt/rubbish; sync
@@ -189,15 +241,15 @@ filesystems() {
   check fsck e2fsck -fn /dev/vda
 
   check discard blkdiscard /dev/vda
-  check xfs mkfs.xfs -q -f /dev/vda
+  check xfs mkfs_xfs /dev/vda
   check mount-xfs mount -t xfs /dev/vda /mnt
-  cp -a /lib/modules /mnt/tree; umount /mnt; drop_caches; mount -t xfs /dev/vda /mnt
+  cp -a $sample /mnt/tree; umount /mnt; drop_caches; mount -t xfs /dev/vda /mnt
   equal tree-xfs "$(tree /mnt/tree)" "$want"
 
   before=$(cat /sys/block/vda/size)
   check resize polyblk volume resize data
   equal resized "$(within 120 sh -c "test \$(cat /sys/block/vda/size) -gt $before" && echo grown)" grown
-  check write-beyond dd if=/dev/urandom of=/dev/vda bs=1M seek=308 count=4 oflag=direct
+  check write-beyond dd if=/dev/urandom of=/dev/vda bs=1M seek=66 count=4 oflag=direct
 
   # While nobody serves the mounted disk, a drive is lost.
   check handed-over-again end_serving
@@ -207,13 +259,13 @@ filesystems() {
   check told-degraded polyblk_says degraded volume show data
   drop_caches
   equal tree-degraded "$(tree /mnt/tree)" "$want"
-  cp -a /lib/modules /mnt/late
+  cp -a $sample /mnt/late
   drop_caches
   equal tree-written-degraded "$(tree /mnt/late)" "$want"
   rm -r /mnt/tree; sync
   check fstrim-degraded fstrim -v /mnt
   check umount-degraded umount /mnt
-  check repair-xfs xfs_repair -n /dev/vda
+  check repair-xfs fsck_xfs /dev/vda
   equal io-errors "$(io_errors)" $errors
   check finish end_serving
   nothing_left disk

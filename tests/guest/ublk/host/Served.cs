@@ -1,5 +1,4 @@
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends.Ublk;
@@ -34,10 +33,10 @@ internal sealed class Served(Volume volume, ReactorGroup reactors) : IAsyncDispo
         }
     }
 
-    /// <summary>Takes over the size that the drive has now.</summary>
-    public async Task ResizeAsync()
+    /// <summary>Gives an array so many MiB; a drive's volume takes over the size that the drive has now.</summary>
+    public async Task ResizeAsync(int? sizeMib)
     {
-        await ((FileDrive)Volume.Device).RefreshSizeAsync();
+        await Volume.ResizeAsync(sizeMib);
         foreach (IExport export in _exports)
         {
             await export.ResizeAsync(CancellationToken.None);

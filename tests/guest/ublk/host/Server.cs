@@ -11,7 +11,7 @@ namespace Polyblk.UblkTestHost;
 /// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:
 /// <c>serve DRIVE [name=value ...]</c> with volume (its name), uuid (a small number; 1 unless said), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
 /// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, give-up, handover,
-/// resize, drain and so on, with the volume's name at the end unless it is "data".
+/// resize (an array: with its new size in MiB), drain and so on, with the volume's name at the end unless it is "data".
 /// </summary>
 internal sealed class Server
 {
@@ -92,8 +92,9 @@ internal sealed class Server
         switch (words[0])
         {
             case "resize":
-                await Named(words, 1).ResizeAsync();
-                return $"RESIZED {Named(words, 1).Volume.Device.SizeBytes}";
+                int? sizeMib = words.Length > 1 ? int.Parse(words[1], CultureInfo.InvariantCulture) : null;
+                await Named(words, 2).ResizeAsync(sizeMib);
+                return $"RESIZED {Named(words, 2).Volume.Device.SizeBytes}";
             case "drain":
                 await Named(words, 1).Exports[0].DrainAsync(CancellationToken.None);
                 return "DRAINED";

@@ -20,7 +20,8 @@ internal sealed class Volume : IAsyncDisposable
     private RaidArray Array => (RaidArray)Device;
 
     /// <summary>
-    /// Opens a drive, or with <c>raid5=DRIVE;DRIVE;...</c> and the like an array: a new one with the option <c>new</c>, else one that exists.
+    /// Opens a drive, or with <c>raid5=DRIVE;DRIVE;...</c> and the like an array: a new one with the option <c>new</c>, else one that exists,
+    /// with <c>force</c> also when it is dirty and lacks a member.
     /// </summary>
     public static async Task<Volume> OpenAsync(string text, Dictionary<string, string> options, ReactorGroup reactors)
     {
@@ -38,7 +39,7 @@ internal sealed class Volume : IAsyncDisposable
             Reactor home = reactors.Reactors[0];
             RaidArray array = options.ContainsKey("new")
                 ? await ArrayBuilder.CreateAsync(new ArrayCreateOptions { Name = "data", Level = level, SizeBytes = 24 << 20, Force = true }, drives, home)
-                : await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "data" }, drives, home);
+                : await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "data", Force = options.ContainsKey("force") }, drives, home);
             return new Volume(array, drives);
         }
         catch
@@ -46,6 +47,18 @@ internal sealed class Volume : IAsyncDisposable
             drives.ForEach(drive => drive.DisposeAsync().AsTask().Wait());
             throw;
         }
+    }
+
+    /// <summary>Gives an array so many MiB; a drive takes over the size that its file has now.</summary>
+    public async Task ResizeAsync(int? sizeMib)
+    {
+        if (sizeMib is int mib)
+        {
+            await Array.ResizeAsync((long)mib << 20);
+            return;
+        }
+
+        await ((FileDrive)Device).RefreshSizeAsync();
     }
 
     /// <summary>Waits for the end of the resync.</summary>
