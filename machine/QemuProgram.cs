@@ -56,11 +56,30 @@ internal static class QemuProgram
         ];
     }
 
-    /// <summary>QEMU's own process id (proc(5), /proc/pid/task/tid/children), or null when it has ended.</summary>
-    public static int? ProcessIdBelow(Process supervisor)
+    /// <summary>
+    /// QEMU's own process id, or null when it has ended: the supervisor's child (proc(5), /proc/pid/task/tid/children), or the supervisor itself.
+    /// Busybox's timeout, which machines have, becomes the program that it starts, and watches it from a process of its own.
+    /// </summary>
+    public static int? ProcessIdBelow(Process supervisor) => ProcessIdBelow(supervisor.Id, "/proc");
+
+    internal static int? ProcessIdBelow(int supervisor, string proc)
     {
-        string children = $"/proc/{supervisor.Id}/task/{supervisor.Id}/children";
-        return File.Exists(children) && int.TryParse(File.ReadAllText(children).Trim(), out int pid) ? pid : null;
+        string own = Path.Combine(proc, supervisor.ToString(CultureInfo.InvariantCulture));
+        return int.TryParse(TryRead($"{own}/task/{supervisor}/children").Split(' ')[0], out int child) ? child
+            : TryRead($"{own}/comm").StartsWith("qemu-system", StringComparison.Ordinal) ? supervisor
+            : null;
+    }
+
+    private static string TryRead(string file)
+    {
+        try
+        {
+            return File.Exists(file) ? File.ReadAllText(file).Trim() : "";
+        }
+        catch (IOException)
+        {
+            return ""; // the process ended meanwhile
+        }
     }
 
     /// <summary>Whether this status is that of a QEMU that broke down by itself.</summary>

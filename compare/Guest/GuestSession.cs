@@ -225,7 +225,7 @@ public sealed class GuestSession(IGuestSystem system)
         }
 
         (_fioVersion, System) = (_machine.FioVersion, _machine.System);
-        BootCommands = [.. _machine.ProcessIds.Select(pid => CommandOf(pid, _cpus))];
+        BootCommands = _machine.ProcessIds is { Count: > 0 } pids ? [.. pids.Select(pid => CommandOf(pid, _cpus))] : ["# QEMU's command line could not be read"];
         foreach ((GuestMethod method, Target target) in _targets.Where(t => t.Value.Serves && _machine.MissingSlots.Contains(t.Value.Slot)).ToArray())
         {
             _targets[method] = target with { Failure = new MethodException("the virtual machine does not see the disk") { IsFinal = true } };

@@ -26,7 +26,7 @@ internal static partial class ResultFiles
         Assert.StartsWith("polyblk compare ", results.Settings.CommandLine, StringComparison.Ordinal);
         Assert.All(results.Methods.Where(m => m.Load is not null), m => Assert.True(m.Commands.Count >= 2, $"{m.Id}: {string.Join('\n', m.Commands)}"));
 
-        // What a frontend does not count is absent; the built-in driver counts its own kicks and interrupts.
+        // What a frontend does not count is absent; for vhost-user the driver or the server counts.
         Assert.All(results.Runs.Where(r => r.Method.StartsWith("nbd", StringComparison.Ordinal)), r => Assert.Null(r.NotificationsPerRequest));
         Assert.All(results.Runs.Where(r => r.Method.StartsWith("vhost-user", StringComparison.Ordinal) && r.Iops > 0), r => Assert.NotNull(r.NotificationsPerRequest));
         return results;

@@ -1,12 +1,19 @@
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Drives;
 using Polyblk.Fakes;
+using Polyblk.Raid;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.VhostUser.Tests;
 
 /// <summary>Requests of every kind through a real socket, with every kind of ring.</summary>
 public sealed class IoTests
 {
+    private static readonly ClientOperation[] s_kinds =
+    [
+        ClientOperation.Read, ClientOperation.Write, ClientOperation.Flush, ClientOperation.Discard, ClientOperation.WriteZeroes, ClientOperation.GetId,
+    ];
+
     public static TheoryData<bool, bool, bool> Rings()
     {
         var data = new TheoryData<bool, bool, bool>();
@@ -109,25 +116,53 @@ public sealed class IoTests
         await using var ram = new RamDrive(1 << 20);
         using var fixture = new ExportFixture(ram, reactors: 2);
         using VhostUserClient client = fixture.Attach(o => o with { Queues = 2, Depth = 32 });
-        Run(client, 20_000); // warm: the first turns of a ring and tiered compilation may allocate
-        Assert.Equal(0, await SteadyAllocation.MeasureAsync(() =>
+        await AllocatesNothingAsync(fixture, client, s_kinds, 100_000);
+    }
+
+    /// <summary>The whole way: a socket, two queues on two reactors, an array with parity, its members.</summary>
+    [Fact]
+    public async Task Reactors_allocate_nothing_for_100_000_requests_of_each_kind_to_an_array()
+    {
+        using var home = new ReactorFixture(1, ringEntries: 0);
+        RamDrive[] drives = [.. Enumerable.Range(0, 3).Select(_ => new RamDrive(2 << 20))];
+        var options = new ArrayCreateOptions
+        {
+            Name = "alloc", Level = RaidLevel.Raid5, ChunkBytes = 4096, AssumeZeroed = true, Run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) },
+        };
+        await using (RaidArray array = await ArrayBuilder.CreateAsync(options, drives, home.Reactor))
+        {
+            using var fixture = new ExportFixture(array, reactors: 2);
+            using VhostUserClient client = fixture.Attach(o => o with { Queues = 2, Depth = 32 });
+            foreach (ClientOperation kind in s_kinds)
+            {
+                await AllocatesNothingAsync(fixture, client, [kind], 100_000);
+            }
+        }
+
+        foreach (RamDrive drive in drives)
+        {
+            await drive.DisposeAsync();
+        }
+    }
+
+    private static async Task AllocatesNothingAsync(ExportFixture fixture, VhostUserClient client, ClientOperation[] kinds, int requests)
+    {
+        Run(client, kinds, requests / 5); // warm: the first turns of a ring and tiered compilation may allocate
+        long bytes = await SteadyAllocation.MeasureAsync(() =>
         {
             long before = Allocated(fixture);
-            Run(client, 100_000);
+            Run(client, kinds, requests);
             return Task.FromResult(Allocated(fixture) - before);
-        }));
+        });
+        Assert.True(bytes == 0, $"{requests} requests ({string.Join(", ", kinds)}) allocated {bytes} bytes");
     }
 
     // The result is awaited by blocking: a continuation would be queued, and so allocated, by the reactor.
     private static long Allocated(ExportFixture fixture) =>
         fixture.Reactors.Reactors.Sum(r => r.InvokeAsync(GC.GetAllocatedBytesForCurrentThread).GetAwaiter().GetResult());
 
-    private static void Run(VhostUserClient client, int requests)
+    private static void Run(VhostUserClient client, ClientOperation[] kinds, int requests)
     {
-        ClientOperation[] kinds =
-        [
-            ClientOperation.Read, ClientOperation.Write, ClientOperation.Flush, ClientOperation.Discard, ClientOperation.WriteZeroes, ClientOperation.GetId,
-        ];
         var done = new ClientCompletion[32];
         int submitted = 0;
         int finished = 0;

@@ -214,7 +214,7 @@ public sealed class OrderTests : IDisposable
         Works(_ring);
 
         // Many more turns than the reactor spins without work: it must not have gone to sleep.
-        Assert.Single(_fixture.Export.GetStatistics().QueueReactors);
+        ExportFixture.Until(() => _fixture.Export.GetStatistics().QueueReactors.Count == 1, "the export knows the queue, which serves already");
         Core.Reactors.Reactor reactor = _fixture.Reactors.Reactors.Single(
             r => _fixture.Export.GetStatistics().QueueReactors[0].EndsWith(r.Name, StringComparison.Ordinal));
         long spunNs = reactor.GetStatistics().SpinNs;

@@ -21,13 +21,21 @@ public sealed class GuestTests
     public Task File_systems_survive_restarts_crashes_of_the_target_and_a_lost_drive() =>
         Guests.RunAsync(async attempt =>
         {
-            using var volume = new TestVolume("raid5", 4, MemberBytes);
+            using var volume = new TestVolume("raid5", 4, MemberBytes, size: "256MiB");
             volume.Serve();
+
+            // As a user would attach it, with what serve prints: packed rings, which so meet the kernel's driver, its restarts and its crashes.
             GuestVm guest = attempt.Start(new GuestVmBuilder("volume-life", GuestKernel.Linux612)
-                .VhostUserBlk(volume.Socket, queues: 2, reconnectMs: 100)
+                .Memory(1024)
+                .Qemu(volume.QemuArguments)
                 .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim")
                 .Script(Functions + """
                     equal queues $(ls /sys/block/vda/mq | wc -l) 2
+                    equal packed "$(cut -c 35 /sys/block/vda/device/features)" 1
+                    equal size-before $(cat /sys/block/vda/size) $((256 * 2048))
+                    signal grow; await grown
+                    larger() { [ "$(cat /sys/block/vda/size)" = $((384 * 2048)) ]; }
+                    check resized within 60 larger
                     equal optimal $(cat /sys/block/vda/queue/optimal_io_size) 196608
                     check ext4 mkfs.ext4 -q -F /dev/vda
                     check mount mount -t ext4 /dev/vda /mnt
@@ -92,6 +100,9 @@ public sealed class GuestTests
                     """)
                 .Timeout(TimeSpan.FromMinutes(12)));
 
+            await guest.WaitForSignalAsync("grow");
+            volume.Run(["volume", "resize", TestVolume.Name, "--size", "384MiB"]);
+            await guest.SendAsync("grown");
             await guest.WaitForSignalAsync("stop-and-start");
             Assert.Equal(0, volume.Stop());
             volume.Serve();
@@ -115,7 +126,7 @@ public sealed class GuestTests
             await guest.SendAsync("lost");
             GuestResult result = await guest.CompletionAsync();
             result.RequireSuccess(
-                "queues", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "in-flight-1", "in-flight-2", "in-flight-3",
+                "queues", "packed", "size-before", "resized", "optimal", "ext4", "mount", "copy", "tree", "fstrim", "umount", "fsck", "tree-after-restart", "in-flight-1", "in-flight-2", "in-flight-3",
                 "written-after-kills", "load-without-error", "tree-after-kills",
                 "fsck-after-kills", "tree-degraded", "write-degraded", "second-degraded", "fsck-degraded", "discard", "xfs", "mount-xfs", "copy-xfs", "tree-xfs",
                 "repair-xfs", "io-errors");

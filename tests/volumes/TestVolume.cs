@@ -1,6 +1,7 @@
 // A volume on scratch files, made and served by the real program, as a user would from a shell.
 
 using System.Diagnostics;
+using System.Text.Json;
 using Polyblk.GuestRig;
 
 namespace Polyblk.Volumes.Tests;
@@ -26,13 +27,15 @@ internal sealed class TestVolume : IDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-volume-").FullName;
     private readonly List<Process> _servers = [];
     private Process? _server;
+    private string? _ready;
 
-    /// <summary>Makes a volume of sparse files.</summary>
-    public TestVolume(string level, int members, long memberBytes, string chunk = "64KiB")
+    /// <summary>Makes a volume of sparse files; <paramref name="size"/> is what it shows, if that is less than the files give.</summary>
+    public TestVolume(string level, int members, long memberBytes, string chunk = "64KiB", string? size = null)
     {
         Members = [.. Enumerable.Range(0, members).Select(i => Path.Combine(_folder, $"member{i}"))];
         string[] striping = level == "raid1" ? [] : ["--chunk", chunk];
-        Run(["volume", "create", Name, "--level", level, .. striping, .. Members.Select(m => $"file:{m},size={memberBytes}B")]);
+        string[] less = size is null ? [] : ["--size", size];
+        Run(["volume", "create", Name, "--level", level, .. striping, .. less, .. Members.Select(m => $"file:{m},size={memberBytes}B")]);
     }
 
     /// <summary>Paths of the members, by role.</summary>
@@ -43,6 +46,13 @@ internal sealed class TestVolume : IDisposable
 
     /// <summary>A second vhost-user socket of the same volume.</summary>
     public string SecondSocket => Path.Combine(_folder, "second.sock");
+
+    /// <summary>The arguments by which QEMU attaches the first socket, as <c>serve</c> prints them.</summary>
+    public string[] QemuArguments =>
+    [
+        .. JsonDocument.Parse(_ready!).RootElement.GetProperty("exports")[0].GetProperty("attach").EnumerateArray()
+            .First(a => a.GetProperty("consumer").GetString() == "qemu").GetProperty("arguments").EnumerateArray().Select(a => a.GetString()!),
+    ];
 
     /// <summary>Serves the volume over vhost-user and returns when a client can connect.</summary>
     public void Serve(int queues = 2, Second second = Second.None)
@@ -60,9 +70,11 @@ internal sealed class TestVolume : IDisposable
             arguments.Add("--read-only");
         }
 
+        arguments.Add("--json");
+        _ready = null;
         _server = Start(arguments);
         _servers.Add(_server);
-        bool IsServed() => File.Exists(Socket) && (second == Second.None || File.Exists(SecondSocket));
+        bool IsServed() => Volatile.Read(ref _ready) is not null && File.Exists(Socket) && (second == Second.None || File.Exists(SecondSocket));
         if (!SpinWait.SpinUntil(() => IsServed() || _server.HasExited, Patience) || _server.HasExited)
         {
             throw new InvalidOperationException($"The volume is not served: {File.ReadAllText(LogPath)}");
@@ -134,7 +146,11 @@ internal sealed class TestVolume : IDisposable
     private Process Start(IEnumerable<string> arguments)
     {
         Process process = Process.Start(StartInfo(arguments))!;
-        process.OutputDataReceived += (_, e) => Log(e.Data);
+        process.OutputDataReceived += (_, e) =>
+        {
+            Log(e.Data);
+            Interlocked.CompareExchange(ref _ready, e.Data, null);
+        };
         process.ErrorDataReceived += (_, e) => Log(e.Data);
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
