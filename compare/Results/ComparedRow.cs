@@ -86,10 +86,10 @@ public sealed record ComparedRow
         BytesPerSecond = Sample.Of(runs.Select(r => (double?)r.BytesPerSecond))!.Value,
         MeanNs = Sample.Of(runs.Select(r => r.Latency.Mean)),
         P50Ns = Sample.Of(runs.Select(r => r.Latency.P50)),
-        P90Ns = Sample.Of(runs.Select(r => r.Latency.P90)),
-        P99Ns = Sample.Of(runs.Select(r => r.Latency.P99)),
-        P999Ns = Sample.Of(runs.Select(r => r.Latency.P999)),
-        P9999Ns = Sample.Of(runs.Select(r => r.Latency.P9999)),
+        P90Ns = OfEvery(runs.Select(r => r.Latency.P90)),
+        P99Ns = OfEvery(runs.Select(r => r.Latency.P99)),
+        P999Ns = OfEvery(runs.Select(r => r.Latency.P999)),
+        P9999Ns = OfEvery(runs.Select(r => r.Latency.P9999)),
         TargetCpuUs = Sample.Of(runs.Select(r => r.TargetCpuUsPerRequest)),
         LoadCpuUs = Sample.Of(runs.Select(r => r.LoadCpuUsPerRequest)),
         ContextSwitches = Sample.Of(runs.Select(r => r.ContextSwitchesPerRequest)),
@@ -98,4 +98,7 @@ public sealed record ComparedRow
         Ratio = Sample.OfRatios(runs.Select(r => (r.Round, workload.ResultOf(r))), baseline.Select(r => (r.Round, workload.ResultOf(r)))),
         Errors = runs.Sum(r => r.Errors),
     };
+
+    /// <summary>Null unless every run has it: slow rounds are those with too few requests for a high percentile, and a median of the others would be better than all.</summary>
+    private static Sample? OfEvery(IEnumerable<double?> values) => values.All(v => v is not null) ? Sample.Of(values) : null;
 }
