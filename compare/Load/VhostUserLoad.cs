@@ -45,7 +45,7 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         var target = (VhostUserEndpoint)endpoint;
         int depth = workload.TotalDepth;
         int queues = Math.Min(target.Queues, depth);
-        using IVirtioDisk client = driver.Attach(target.SocketPath, queues, (depth + queues - 1) / queues, Math.Max(4096, workload.BlockBytes));
+        using IVirtioDisk client = driver.Attach(target.SocketPath, queues, (depth + queues - 1) / queues, Math.Max(4096, workload.BlockBytes), target.Kept is not null);
         long size = Math.Min(target.SizeBytes, client.CapacityBytes);
         var phase = new LoadPhase();
         var jobs = new JobOffsets(size, workload);

@@ -12,15 +12,15 @@ public sealed class StorageDaemon : IDisposable
 
     /// <summary>Starts serving; returns when a client can connect.</summary>
     /// <exception cref="InvalidOperationException">The daemon ended, or was not ready within a minute.</exception>
-    public StorageDaemon(string file, string socket, int queues)
+    public StorageDaemon(string file, string socket, int queues, bool writable = true)
     {
         string pidFile = socket + ".pid";
         // The pid file is written when the exports listen; there is no other sign to wait for than this file.
         _process = Process.Start(new ProcessStartInfo("timeout",
         [
             "600", RigPaths.Program("qemu-storage-daemon"),
-            "--blockdev", $"driver=file,filename={file},node-name=disk",
-            "--export", $"type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket},num-queues={queues},writable=on",
+            "--blockdev", $"driver=file,filename={file},node-name=disk,read-only={(writable ? "off" : "on")}",
+            "--export", $"type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket},num-queues={queues},writable={(writable ? "on" : "off")}",
             "--pidfile", pidFile,
         ]))!;
         if (!SpinWait.SpinUntil(() => File.Exists(pidFile) || _process.HasExited, TimeSpan.FromSeconds(60)) || _process.HasExited)

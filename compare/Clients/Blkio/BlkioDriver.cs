@@ -23,9 +23,9 @@ public sealed class BlkioDriver : IVirtioDriver
     public bool CountsNotifications => false;
 
     /// <inheritdoc/>
-    public IVirtioDisk Attach(string socketPath, int queues, int depth, int bufferBytes)
+    public IVirtioDisk Attach(string socketPath, int queues, int depth, int bufferBytes, bool readOnly = false)
     {
-        var disk = new BlkioDisk("virtio-blk-vhost-user", socketPath, queues, (long)queues * depth * bufferBytes);
+        var disk = new BlkioDisk("virtio-blk-vhost-user", socketPath, queues, (long)queues * depth * bufferBytes, readOnly);
         return new Disk(disk, queues, depth, bufferBytes);
     }
 

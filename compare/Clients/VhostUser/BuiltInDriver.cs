@@ -10,6 +10,6 @@ public sealed class BuiltInDriver : IVirtioDriver
     public bool CountsNotifications => true;
 
     /// <inheritdoc/>
-    public IVirtioDisk Attach(string socketPath, int queues, int depth, int bufferBytes) =>
+    public IVirtioDisk Attach(string socketPath, int queues, int depth, int bufferBytes, bool readOnly = false) =>
         new VhostUserClient(new VhostUserClientOptions { SocketPath = socketPath, Queues = queues, Depth = depth, BufferBytes = bufferBytes });
 }

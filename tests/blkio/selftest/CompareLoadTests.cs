@@ -80,6 +80,22 @@ public sealed class CompareLoadTests : IDisposable
         Assert.Contains(File.ReadAllBytes(_disk), b => b != 0);
     }
 
+    /// <summary>The disk of a volume that is only read: the library wants to know that beforehand.</summary>
+    [Fact]
+    public async Task A_read_only_disk_is_driven_by_reads()
+    {
+        string socket = Path.Combine(_folder, "read-only.sock");
+        string disk = Path.Combine(_folder, "read-only");
+        File.Copy(_disk, disk);
+        using var daemon = new StorageDaemon(disk, socket, queues: 1, writable: false);
+        Assert.Throws<IOException>(() => new BlkioDriver().Attach(socket, 1, 1, 4096));
+        KeptContent kept = await KeptContent.TakeAsync(DiskBytes, "It has data.", (_, _) => Task.CompletedTask, CancellationToken.None);
+        Workload read = Presets.Quick.First(w => !w.IsWrite);
+        LoadResult result = await new VhostUserLoad(new BlkioDriver()).RunAsync(
+            new VhostUserEndpoint(socket, 1, DiskBytes) { Kept = kept }, read, new LoadSettings(TimeSpan.Zero, TimeSpan.FromMilliseconds(100), [], 5), _ => { }, CancellationToken.None);
+        Assert.True(result is { Requests: > 0, Errors: 0 }, $"{result}");
+    }
+
     /// <summary>Polls until all are answered; returns the last status that was not success, or 0.</summary>
     private static int Finish(IVirtioQueue queue, int requests)
     {

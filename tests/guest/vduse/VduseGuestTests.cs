@@ -55,7 +55,7 @@ public sealed class VduseGuestTests
             "packed-negotiated", "bounce", "verified", "stop-in-use-reason", "both-wait", "both-redone", "bounce-again", "packed-over-kill", "vhost-waits",
             "vhost-redone", "still-running", "verified-over-kills", "crashes-nothing-left",
         ],
-        "machine" => ["machine-boots", "machine-writes", "machine-nothing-left"],
+        "machine" => ["machine-boots", "machine-writes", "iothread-boots", "iothread-writes", "machine-nothing-left"],
         "leaks" => ["cycle-100", "leaks-nothing-left"],
         _ => throw new ArgumentException($"There is no part '{part}'.", nameof(part)),
     };

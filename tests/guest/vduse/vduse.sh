@@ -368,21 +368,34 @@ boot_sector() {
   printf '\x55\xaa'
 }
 
-# A virtual machine in this one, whose disk is the volume through vhost_vdpa: its firmware starts what it finds there, which writes to it.
+# A virtual machine in this one, whose disk is the volume: its firmware starts what it finds there, which writes to it. The disk is there through
+# vhost_vdpa, and then by QEMU's own virtio-blk on a block device of the same volume, with exactly the arguments that serve prints.
 machine() {
   modules
   modprobe vhost_vdpa
   check create-boot volume boot raid5 3 16MiB
-  check serve-boot serve boot --frontend vduse --attach vhost --frontend vduse --vduse-name side --attach virtio || return
+  check serve-boot serve boot --frontend vduse --attach vhost --frontend vduse --vduse-name side --attach virtio \
+    --frontend virtio-iothread --carrier vduse --vcpus 2 --iothreads 2 || return
   boot_sector >/tmp/boot
   check install-boot dd if=/tmp/boot of=/dev/vda bs=512 count=1 oflag=direct
-  timeout 400 qemu-system-x86_64 -M q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=64M,share=on -m 64M -accel tcg -nodefaults \
-    -no-user-config -display none -serial file:/tmp/serial -device isa-debug-exit -device vhost-vdpa-device-pci,vhostdev=/dev/vhost-vdpa-0
-  equal machine-boots "$? $(cat /tmp/serial)" '33 booted'
-  dd if=/dev/vda of=/tmp/written bs=512 skip=1 count=1 iflag=direct
-  check machine-writes cmp /tmp/boot /tmp/written
+  boot_machine machine -device vhost-vdpa-device-pci,vhostdev=/dev/vhost-vdpa-0
+  printed=$(sed -n 's/.*"text":"\(-object iothread.*\)","arguments":\["-object",.*/\1/p' /tmp/boot.ready | sed "s/\\\\u0027/'/g; s/\\\\u0022/\"/g; s/\\\\\"/\"/g")
+  echo "serve says: $printed"
+  eval "boot_machine iothread $printed"
   check finish-boot end_serving
   nothing_left machine
+}
+
+# boot_machine NAME QEMU-ARGUMENT...
+boot_machine() {
+  machine=$1
+  shift
+  dd if=/dev/zero of=/dev/vda bs=512 seek=1 count=1 oflag=direct
+  timeout 400 qemu-system-x86_64 -M q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=64M,share=on -m 64M -accel tcg -nodefaults \
+    -no-user-config -display none -serial file:/tmp/serial -device isa-debug-exit "$@"
+  equal $machine-boots "$? $(cat /tmp/serial)" '33 booted'
+  dd if=/dev/vda of=/tmp/written bs=512 skip=1 count=1 iflag=direct
+  check $machine-writes cmp /tmp/boot /tmp/written
 }
 
 # A hundred times made, attached, read and deleted, in one process, which must not hold more afterwards.
