@@ -9,7 +9,7 @@ namespace Polyblk.CompareGuest.Tests;
 /// <summary>One run of the real command, as a user would type it, with its files.</summary>
 internal sealed class CompareRun : IDisposable
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(15);
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(25);
 
     /// <summary>Options of a comparison that is as short as can be.</summary>
     public static IReadOnlyList<string> Short { get; } = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "16MiB"];

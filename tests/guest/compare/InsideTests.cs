@@ -9,19 +9,11 @@ namespace Polyblk.CompareGuest.Tests;
 [Collection("drivers in a machine")]
 public sealed class InsideTests
 {
-    /// <summary>
-    /// The methods of a host, and those of a machine that need its drivers, measured in a machine that runs in it by KVM on the emulated processor's
-    /// virtualisation (the others have CompareGuestTests). The scratch files are on a disk, so that ublk copies nothing.
-    /// </summary>
     [Fact]
     public async Task Inside_a_machine_every_method_has_figures()
     {
         using var run = new CompareRun();
-        await run.StartAsync(
-        [
-            "--inside-guest", "--vantage", "host,guest", "--dir", run.PathOf("."), "--workloads", "randwrite", "--for", "vm",
-            "--methods", "array,vhost-user-1q@host,vhost-user-2q@host,nbd@host,ublk,vduse,qemu-storage-daemon-drive@host,loop,mdadm", .. CompareRun.Short,
-        ]);
+        await run.StartAsync(["--inside-guest", "--methods", "array,vhost-user-2q,vhost-user-1q,nbd@,ublk,vduse,qemu-storage-daemon-drive,loop,mdadm", "--workloads", "randwrite", "--for", "container", .. CompareRun.Short]);
         Assert.True(run.ExitCode == 0, run.Text);
         Comparison comparison = await run.ReadAsync();
 
@@ -29,17 +21,15 @@ public sealed class InsideTests
         Assert.Equal(Environment.MachineName, comparison.Environment.Host);
         Assert.NotEqual(Virtualization.None, comparison.Environment.Virtualization);
         Assert.StartsWith("7.", comparison.Environment.Kernel, StringComparison.Ordinal);
-        Assert.Contains("initramfs of this program", comparison.Environment.GuestSystem, StringComparison.Ordinal);
-        Assert.Contains(comparison.Notes, n => n.Contains("nested KVM", StringComparison.Ordinal));
         run.AssertMeasured(
-            comparison, "array@host", "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host", "ublk-copy@host", "ublk-user-copy@host", "ublk-zero-copy@host", "vduse-virtio@host",
-            "qemu-storage-daemon-drive@host", "qemu-storage-daemon-vduse-drive@host", "mdadm@host", "loop@host",
-            "virtio-iothread-ublk-1t@guest", "virtio-iothread-ublk-2t@guest", "ublk-host-device@guest", "vduse-vhost-vdpa@guest");
-        Assert.All(comparison.Methods, m => Assert.True(m.Verification == Verification.Passed || m.Reason is { Length: > 0 }, m.Id));
+            comparison, "vhost-user-1q@host", "vhost-user-2q@host", "nbd@host", "array@host", "ublk-copy@host", "ublk-user-copy@host", "vduse-virtio@host",
+            "qemu-storage-daemon-drive@host", "qemu-storage-daemon-vduse-drive@host");
+        Assert.Equal("files in memory are always copied", comparison.Method("ublk-zero-copy@host").Reason);
+        Assert.Contains(comparison.Methods, m => m.Id.StartsWith("loop", StringComparison.Ordinal) && m.Verification == Verification.Passed);
+        Assert.Contains(comparison.Methods, m => m.Id.StartsWith("mdadm", StringComparison.Ordinal) && m.Verification == Verification.Passed);
         Assert.True(new FileInfo(run.PathOf("report.html")).Length > 10_000);
-        Assert.Contains("For a VM", run.Text, StringComparison.Ordinal);
+        Assert.Contains("For containers", run.Text, StringComparison.Ordinal);
         Assert.DoesNotContain("@progress", run.Text, StringComparison.Ordinal);
-        Assert.Empty(Directory.GetDirectories(run.PathOf(".")));
     }
 
     [Fact]
