@@ -15,7 +15,7 @@ internal static class NestedMachine
     // What QEMU loads to boot a kernel on q35 without graphics and network, besides kernel and initramfs.
     private static readonly string[] s_firmware = ["bios-256k.bin", "kvmvapic.bin", "linuxboot.bin", "linuxboot_dma.bin", "pvh.bin"];
 
-    /// <summary>Of the outer machine's script: KVM's modules, and the name of its device. Only one of the two fits the processor.</summary>
+    /// <summary>Comes before the outer machine's script: loads KVM. Only one of the two modules fits the processor.</summary>
     public const string Prelude = "modprobe kvm_amd 2>/dev/null || modprobe kvm_intel 2>/dev/null\n";
 
     /// <summary>Adds everything.</summary>

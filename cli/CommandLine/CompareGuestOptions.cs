@@ -58,7 +58,7 @@ internal sealed class CompareGuestOptions
         Arity = ArgumentArity.ZeroOrMore,
     };
 
-    /// <summary>The options that say what the comparison does; the others are about the machine itself.</summary>
+    /// <summary>Those about the machine itself, without the one that says what a comparison in it does too.</summary>
     public IReadOnlyList<Option> OfTheMachine => [.. All.Except([_vantage])];
 
     /// <summary>All of them.</summary>

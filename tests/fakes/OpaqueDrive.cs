@@ -5,7 +5,8 @@ namespace Polyblk.Fakes;
 
 /// <summary>A drive of which nobody sees more than <see cref="IBlockDevice"/> shows: hides that it is memory.</summary>
 /// <param name="inner">The drive; disposed with this one.</param>
-public sealed class OpaqueDrive(IBlockDevice inner) : IBlockDevice
+/// <param name="onSubmit">Called before each request is handed on, on the thread that submits it; null for nothing.</param>
+public sealed class OpaqueDrive(IBlockDevice inner, Action? onSubmit = null) : IBlockDevice
 {
     /// <inheritdoc/>
     public event Action<IBlockDevice>? Resized
@@ -24,14 +25,18 @@ public sealed class OpaqueDrive(IBlockDevice inner) : IBlockDevice
     public BlockLimits Limits => inner.Limits;
 
     /// <inheritdoc/>
-    public IBlockQueue OpenQueue(Reactor reactor) => new Queue(inner.OpenQueue(reactor));
+    public IBlockQueue OpenQueue(Reactor reactor) => new Queue(inner.OpenQueue(reactor), onSubmit);
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => inner.DisposeAsync();
 
-    private sealed class Queue(IBlockQueue inner) : IBlockQueue
+    private sealed class Queue(IBlockQueue inner, Action? onSubmit) : IBlockQueue
     {
-        public void Submit(BlockRequest request) => inner.Submit(request);
+        public void Submit(BlockRequest request)
+        {
+            onSubmit?.Invoke();
+            inner.Submit(request);
+        }
 
         public void Dispose() => inner.Dispose();
     }

@@ -4,32 +4,12 @@ using Polyblk.GuestRig;
 
 namespace Polyblk.Blkio.Tests;
 
-public sealed class BlkioClientTests : IDisposable
+public sealed class BlkioClientTests : KnownGoodBackend
 {
-    private const int DiskBytes = 16 << 20;
-    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-blkio-").FullName;
-    private readonly string _disk;
-    private readonly string _socket;
-    private readonly StorageDaemon _daemon;
-
-    public BlkioClientTests()
-    {
-        _disk = Path.Combine(_folder, "disk");
-        _socket = Path.Combine(_folder, "disk.sock");
-        File.WriteAllBytes(_disk, new byte[DiskBytes]);
-        _daemon = new StorageDaemon(_disk, _socket, queues: 2);
-    }
-
-    public void Dispose()
-    {
-        _daemon.Dispose();
-        Directory.Delete(_folder, recursive: true);
-    }
-
     [Fact]
-    public void Every_operation_reaches_the_disk()
+    public void Every_operation_reaches_theDisk()
     {
-        using var client = new BlkioClient(_socket, queues: 2);
+        using var client = new BlkioClient(Socket, queues: 2);
         Assert.Equal(DiskBytes, client.CapacityBytes);
         byte[] data = new byte[64 << 10], back = new byte[64 << 10];
         new Random(1).NextBytes(data);
@@ -38,7 +18,7 @@ public sealed class BlkioClientTests : IDisposable
         Assert.Equal(0, client.Flush());
         Assert.Equal(0, client.Read(1 << 20, back, queue: 1));
         Assert.Equal(data, back);
-        Assert.Equal(data, File.ReadAllBytes(_disk)[(1 << 20)..((1 << 20) + data.Length)]);
+        Assert.Equal(data, File.ReadAllBytes(Disk)[(1 << 20)..((1 << 20) + data.Length)]);
 
         Assert.Equal(0, client.WriteZeroes(1 << 20, 4096));
         Assert.Equal(0, client.Discard(2 << 20, 4096));
@@ -50,7 +30,7 @@ public sealed class BlkioClientTests : IDisposable
     [Fact]
     public void A_read_beyond_the_end_is_an_error()
     {
-        using var client = new BlkioClient(_socket);
+        using var client = new BlkioClient(Socket);
         Assert.True(client.Read(DiskBytes, new byte[4096]) < 0);
         Assert.Equal(0, client.Read(0, new byte[4096]));
     }
@@ -61,16 +41,16 @@ public sealed class BlkioClientTests : IDisposable
     public void A_load_completes_requests(bool write)
     {
         var pattern = new BlkioPattern(write, Sequential: false, 4096, QueueDepth: 16, Queues: 2, DiskBytes, Seconds: 0.3, WarmupSeconds: 0.05);
-        BlkioResult result = BlkioLoad.Run("virtio-blk-vhost-user", _socket, pattern);
+        BlkioResult result = BlkioLoad.Run("virtio-blk-vhost-user", Socket, pattern);
         Assert.True(result.Requests > 16, $"{result.Requests} requests");
         Assert.Equal(0, result.Errors);
         Assert.InRange(result.P99Ns, result.P50Ns, double.MaxValue);
     }
 
     [Fact]
-    public void Verified_random_io_finds_a_good_disk_good()
+    public void Verified_random_io_finds_a_goodDisk_good()
     {
-        BlkioVerified done = BlkioVerifier.Run("virtio-blk-vhost-user", _socket, queues: 2, DiskBytes, requestsPerQueue: 500, maxUnits: 8, seed: 7);
+        BlkioVerified done = BlkioVerifier.Run("virtio-blk-vhost-user", Socket, queues: 2, DiskBytes, requestsPerQueue: 500, maxUnits: 8, seed: 7);
         Assert.True(done.Reads > 0 && done.Writes > 0 && done.Others > 0);
     }
 
@@ -81,7 +61,7 @@ public sealed class BlkioClientTests : IDisposable
         bool isChanged = false;
         bool ChangeIt()
         {
-            using FileStream disk = File.OpenWrite(_disk);
+            using FileStream disk = File.OpenWrite(Disk);
             byte[] noise = new byte[4096];
             Array.Fill(noise, (byte)0xEE);
             for (long at = 0; at < DiskBytes && !isChanged; at += 64 << 10)
@@ -95,13 +75,13 @@ public sealed class BlkioClientTests : IDisposable
         }
 
         Assert.Throws<InvalidDataException>(
-            () => BlkioVerifier.Run("virtio-blk-vhost-user", _socket, queues: 1, DiskBytes, requestsPerQueue: 4_000, maxUnits: 8, seed: 7, ChangeIt));
+            () => BlkioVerifier.Run("virtio-blk-vhost-user", Socket, queues: 1, DiskBytes, requestsPerQueue: 4_000, maxUnits: 8, seed: 7, ChangeIt));
         Assert.True(isChanged, "it found an error before there was one");
     }
 
     [Fact]
-    public void A_socket_that_is_not_there_is_an_error()
+    public void ASocket_that_is_not_there_is_an_error()
     {
-        Assert.Throws<IOException>(() => new BlkioClient(Path.Combine(_folder, "nothing")));
+        Assert.Throws<IOException>(() => new BlkioClient(PathOf("nothing")));
     }
 }

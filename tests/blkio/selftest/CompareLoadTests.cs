@@ -9,35 +9,15 @@ using Polyblk.GuestRig;
 
 namespace Polyblk.Blkio.Tests;
 
-public sealed class CompareLoadTests : IDisposable
+public sealed class CompareLoadTests : KnownGoodBackend
 {
-    private const int DiskBytes = 16 << 20;
-    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-blkio-").FullName;
-    private readonly string _disk;
-    private readonly string _socket;
-    private readonly StorageDaemon _daemon;
-
-    public CompareLoadTests()
-    {
-        _disk = Path.Combine(_folder, "disk");
-        _socket = Path.Combine(_folder, "disk.sock");
-        File.WriteAllBytes(_disk, new byte[DiskBytes]);
-        _daemon = new StorageDaemon(_disk, _socket, queues: 2);
-    }
-
-    public void Dispose()
-    {
-        _daemon.Dispose();
-        Directory.Delete(_folder, recursive: true);
-    }
-
     [Fact]
     public void Where_libblkio_is_installed_it_is_taken() => Assert.Equal("libblkio's virtio driver", new VhostUserLoad().Name);
 
     [Fact]
-    public void Its_slots_carry_data_to_the_disk_and_back()
+    public void Its_slots_carry_data_to_theDisk_and_back()
     {
-        using IVirtioDisk disk = new BlkioDriver().Attach(_socket, queues: 2, depth: 4, bufferBytes: 8192);
+        using IVirtioDisk disk = new BlkioDriver().Attach(Socket, queues: 2, depth: 4, bufferBytes: 8192);
         Assert.Equal(DiskBytes, disk.CapacityBytes);
         for (int slot = 0; slot < 4; slot++)
         {
@@ -55,7 +35,7 @@ public sealed class CompareLoadTests : IDisposable
         for (int slot = 0; slot < 4; slot++)
         {
             Assert.True(disk.Queues[1].Buffer(slot).IndexOfAnyExcept((byte)(slot + 1)) < 0, $"slot {slot}");
-            Assert.All(File.ReadAllBytes(_disk)[(slot * 8192)..((slot + 1) * 8192)], b => Assert.Equal(slot + 1, b));
+            Assert.All(File.ReadAllBytes(Disk)[(slot * 8192)..((slot + 1) * 8192)], b => Assert.Equal(slot + 1, b));
         }
 
         disk.Queues[0].Submit(3, ClientOperation.Read, DiskBytes, 4096);
@@ -65,10 +45,10 @@ public sealed class CompareLoadTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_run_counts_requests_without_errors_and_its_writes_reach_the_disk(bool libblkio)
+    public async Task A_run_counts_requests_without_errors_and_its_writes_reach_theDisk(bool libblkio)
     {
         var load = new VhostUserLoad(libblkio ? new BlkioDriver() : new BuiltInDriver());
-        var endpoint = new VhostUserEndpoint(_socket, 2, DiskBytes);
+        var endpoint = new VhostUserEndpoint(Socket, 2, DiskBytes);
         var settings = new LoadSettings(TimeSpan.FromMilliseconds(50), TimeSpan.FromMilliseconds(300), [], 5);
         int told = 0;
         Workload write = Presets.Quick.First(w => w.IsWrite);
@@ -77,16 +57,16 @@ public sealed class CompareLoadTests : IDisposable
         Assert.Equal(result.Requests * write.BlockBytes, result.Bytes);
         Assert.Equal(!libblkio, result.Notifications is not null);
         Assert.Equal(2, told);
-        Assert.Contains(File.ReadAllBytes(_disk), b => b != 0);
+        Assert.Contains(File.ReadAllBytes(Disk), b => b != 0);
     }
 
     /// <summary>The disk of a volume that is only read: the library wants to know that beforehand.</summary>
     [Fact]
-    public async Task A_read_only_disk_is_driven_by_reads()
+    public async Task A_read_onlyDisk_is_driven_by_reads()
     {
-        string socket = Path.Combine(_folder, "read-only.sock");
-        string disk = Path.Combine(_folder, "read-only");
-        File.Copy(_disk, disk);
+        string socket = PathOf("read-only.sock");
+        string disk = PathOf("read-only");
+        File.Copy(Disk, disk);
         using var daemon = new StorageDaemon(disk, socket, queues: 1, writable: false);
         Assert.Throws<IOException>(() => new BlkioDriver().Attach(socket, 1, 1, 4096));
         KeptContent kept = await KeptContent.TakeAsync(DiskBytes, "It has data.", (_, _) => Task.CompletedTask, CancellationToken.None);

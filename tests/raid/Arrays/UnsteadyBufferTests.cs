@@ -120,7 +120,7 @@ public sealed class UnsteadyBufferTests
     };
 
     private static IBlockDevice Make(Members members, int index, Shaker shaker) =>
-        members == Members.Memory || (members == Members.Mixed && index % 2 == 0) ? new RamDrive(MemberBytes) : new ShakingDrive(new RamDrive(MemberBytes), shaker);
+        members == Members.Memory || (members == Members.Mixed && index % 2 == 0) ? new RamDrive(MemberBytes) : new OpaqueDrive(new RamDrive(MemberBytes), shaker.Shake);
 
     /// <summary>Writes from a buffer that changes meanwhile: a segment for each chunk of the array.</summary>
     private static async Task WriteAsync(RequestDriver driver, Reactor reactor, Shaker? shaker, RamDrive? alias, long aliasOffset, int offset, int length)
@@ -184,37 +184,6 @@ public sealed class UnsteadyBufferTests
                     b += 37;
                 }
             }
-        }
-    }
-
-    /// <summary>A drive that shakes whenever it is asked for anything, and hides that it is memory.</summary>
-    private sealed class ShakingDrive(RamDrive inner, Shaker shaker) : IBlockDevice
-    {
-        public event Action<IBlockDevice>? Resized
-        {
-            add { }
-            remove { }
-        }
-
-        public string Name => inner.Name;
-
-        public long SizeBytes => inner.SizeBytes;
-
-        public BlockLimits Limits => inner.Limits;
-
-        public IBlockQueue OpenQueue(Reactor reactor) => new Queue(inner.OpenQueue(reactor), shaker);
-
-        public ValueTask DisposeAsync() => inner.DisposeAsync();
-
-        private sealed class Queue(IBlockQueue inner, Shaker shaker) : IBlockQueue
-        {
-            public void Submit(BlockRequest request)
-            {
-                shaker.Shake();
-                inner.Submit(request);
-            }
-
-            public void Dispose() => inner.Dispose();
         }
     }
 }
