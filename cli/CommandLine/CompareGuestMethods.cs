@@ -64,6 +64,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             ByNbd(session, isReadOnly, array, "virtio-iothread", $"{iothreads}t", $"virtio-iothread over NBD, {iothreads} iothreads, {Title}", iothreads),
             ByNbd(session, isReadOnly, array, "nbd", string.Empty, $"nbd, QEMU's main thread, {Title}", 0),
             .. ByUblk(sessionOf(), isReadOnly),
+            ByVduse(sessionOf(), isReadOnly),
             Vduse(sessionOf()),
         ];
     }
@@ -139,6 +140,30 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
             };
             yield return new GuestMethod(session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, iothreads, isReadOnly));
         }
+    }
+
+    /// <summary>What `serve --frontend virtio-iothread` chooses where the host has VDUSE and no ublk.</summary>
+    private GuestMethod ByVduse(GuestSession session, bool isReadOnly)
+    {
+        string name = $"pbv{Environment.ProcessId}";
+        var server = new PolyblkServer(
+            program, $"{Prefix}-vduse-qemu", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{Queues}"])])
+        {
+            VduseName = name,
+        };
+        MethodFacts facts = KnownFacts.Frontend(
+            "virtio-iothread", $"vduse-{Queues}t", $"virtio-iothread over VDUSE, {Queues} iothreads, {Title}", Vantage.Guest, isMultiQueue: true).OnKernel(_probes.GetValueOrDefault("vduse")?.Facts) with
+        {
+            CopyMode = "through VDUSE's block device, which QEMU opens with io_uring and without a cache",
+            Needs = KnownFacts.Frontend("vduse", "virtio", string.Empty, Vantage.Host).Needs with { Programs = ["QEMU from 9.0 on", "vdpa"] },
+        };
+        var inner = new PolyblkMethod(
+            facts, $"polyblk serving the {Title} volume as VDUSE's block device to QEMU's virtio-blk with {ThreadsOf(Queues)}", server, 0,
+            () => Availability("virtio-iothread") is { CanRun: false } missing ? missing : Availability("vduse"), (path, size) => new BlockEndpoint(path, size))
+        {
+            CleanUp = scratch => KernelDevices.RemoveVduseAsync(scratch, name),
+        };
+        return new GuestMethod(session, facts, inner, e => new HostBlockDisk(((BlockEndpoint)e).Path, Queues, Queues, isReadOnly));
     }
 
     private static string ThreadsOf(int iothreads) => iothreads == 0 ? "its main thread" : $"{iothreads} iothread{(iothreads == 1 ? "" : "s")}";

@@ -35,8 +35,8 @@ public static class KernelDevices
         }
     }
 
-    /// <summary>Names of the VDUSE devices that a comparison with this process id makes: for the host, for a VM, and the peer's.</summary>
-    public static IEnumerable<string> VduseNames(string processId) => [$"pbc{processId}", $"pbg{processId}", $"pbqsd{processId}"];
+    /// <summary>Names of the VDUSE devices that a comparison with this process id makes: for the host, for a VM, for a VM's QEMU, and the peer's.</summary>
+    public static IEnumerable<string> VduseNames(string processId) => [$"pbc{processId}", $"pbg{processId}", $"pbv{processId}", $"pbqsd{processId}"];
 
     /// <summary>Whether the kernel has a VDUSE device of that name, on the bus or not.</summary>
     public static bool HasVduse(string name) => Directory.Exists($"/sys/class/vduse/{name}") || Directory.Exists($"/sys/bus/vdpa/devices/{name}");

@@ -81,14 +81,16 @@ internal sealed class UblkDevice
     }
 
     /// <summary>Takes over a device for which START_USER_RECOVERY succeeded.</summary>
+    /// <param name="onFetched">Called when the driver has the tags of every queue.</param>
     /// <exception cref="FrontendException">It cannot be taken over; it is left to the next successor.</exception>
     public static async Task<UblkDevice> RecoverAsync(
-        IUblkControl control, ublksrv_ctrl_dev_info info, UblkPlan plan, UblkVolume volume, ReactorGroup reactors, CancellationToken cancellation)
+        IUblkControl control, ublksrv_ctrl_dev_info info, UblkPlan plan, UblkVolume volume, ReactorGroup reactors, Action onFetched, CancellationToken cancellation)
     {
         var device = new UblkDevice(control, info, plan, new UblkQueueSet(reactors)) { WasRecovered = true };
         try
         {
             await device.RunQueuesAsync(volume, cancellation).ConfigureAwait(false);
+            onFetched();
             await device.WaitForStartAsync(control.EndRecoveryAsync(info.dev_id, Environment.ProcessId)).ConfigureAwait(false);
             return device;
         }
@@ -211,7 +213,8 @@ internal sealed class UblkDevice
     private async Task RunQueuesAsync(UblkVolume volume, CancellationToken cancellation)
     {
         CharDevice = await UblkCharDevice.OpenAsync(Number, Info.nr_hw_queues, Info.queue_depth, cancellation).ConfigureAwait(false);
-        await Queues.StartAsync(volume, CharDevice, Info, Plan).ConfigureAwait(false);
+        await Queues.OpenAsync(volume, CharDevice, Info, Plan).ConfigureAwait(false);
+        await Queues.FetchAsync().ConfigureAwait(false);
     }
 
     private async Task WaitForStartAsync(Task<int> start)

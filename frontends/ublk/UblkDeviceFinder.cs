@@ -61,12 +61,24 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
     public bool IsServed(ublksrv_ctrl_dev_info info) => info.state == UBLK_S_DEV_LIVE && host.IsServing(info.ublksrv_pid, info.dev_id);
 
     /// <summary>
-    /// Makes sure that nobody serves the device and the driver is ready for a successor: waits for its clean-up after a dead server.
-    /// Returns false when the device is no longer there to be recovered (it is dead: never started, or stopped).
+    /// Whether a process died in the midst of taking the device over, where the driver may not be asked to begin anew: before Linux 6.16
+    /// START_USER_RECOVERY expects every queue to have had a server, and on a queue that nobody came to serve it follows a null pointer (ublk_queue_reinit).
+    /// A device of one queue is safe: the driver looks whether any has had one.
     /// </summary>
-    /// <exception cref="FrontendException">Another process serves it, or the driver does not let go of it.</exception>
-    public async Task<bool> PrepareRecoveryAsync(uint device)
+    public bool WasLeftHalfTakenOver(UblkState record, ublksrv_ctrl_dev_info info) =>
+        IsTakenOverOnce(info) && info.nr_hw_queues > 1
+            && store.Load(record.ExportId) is { TakeOverBegun: true } left && left.Device == info.dev_id && left.Mark == record.Mark;
+
+    /// <summary>
+    /// Makes sure that nobody serves the device and the driver is ready for a successor: waits for its clean-up after a dead server. What
+    /// follows is recorded as a take-over that has begun, until <see cref="EndTakeOver"/>.
+    /// </summary>
+    /// <param name="record">The export's record, which names the device.</param>
+    /// <returns>False when the device is no longer there to be recovered (it is dead: never started, or stopped).</returns>
+    /// <exception cref="FrontendException">Another process serves it, the driver does not let go of it, or the record cannot be written.</exception>
+    public async Task<bool> PrepareRecoveryAsync(UblkState record)
     {
+        uint device = record.Device;
         long start = Stopwatch.GetTimestamp();
         while (true)
         {
@@ -81,10 +93,22 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
                 throw new FrontendException($"{UblkHost.BlockPath(device)} is served by process {info.ublksrv_pid}: stop that one first.");
             }
 
-            // -EBUSY: the dead process's last references are being dropped, or its requests are being collected.
-            result = await control.StartRecoveryAsync(device).ConfigureAwait(false);
-            if (result >= 0)
+            if (WasLeftHalfTakenOver(record, info))
             {
+                // Its predecessor's START_USER_RECOVERY holds. What it did after that decides whether the driver takes this process's queues.
+                return true;
+            }
+
+            // -EBUSY: the dead process's last references are being dropped, or its requests are being collected. -EINVAL, before Linux 6.16: no queue
+            // is served since the last START_USER_RECOVERY, whose sender died before the record of it was written.
+            result = await control.StartRecoveryAsync(device).ConfigureAwait(false);
+            if (result >= 0 || (result == -Errno.EINVAL && IsTakenOverOnce(info)))
+            {
+                if (IsTakenOverOnce(info))
+                {
+                    store.Save(record with { TakeOverBegun = true });
+                }
+
                 return true;
             }
 
@@ -97,4 +121,21 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
             await Task.Delay(20).ConfigureAwait(false);
         }
     }
+
+    /// <summary>Records that the driver has every queue of this process: from now on it may be asked for the next take-over.</summary>
+    /// <exception cref="FrontendException">The record cannot be written.</exception>
+    public void EndTakeOver(UblkState record, ublksrv_ctrl_dev_info info)
+    {
+        if (IsTakenOverOnce(info))
+        {
+            store.Save(record);
+        }
+    }
+
+    /// <summary>
+    /// Whether the driver cannot repeat a take-over that was begun. Linux 6.16, where devices can be quiesced (a feature that is always asked for),
+    /// forgets a server when it closes the device, however far that one came.
+    /// </summary>
+    private static bool IsTakenOverOnce(ublksrv_ctrl_dev_info info) =>
+        ((UblkFeatures)info.flags & (UblkFeatures.UserRecovery | UblkFeatures.Quiesce)) == UblkFeatures.UserRecovery;
 }

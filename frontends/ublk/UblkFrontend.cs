@@ -117,7 +117,9 @@ public sealed class UblkFrontend : IFrontend
             CheckSameVolume(found.dev_id, parameters, volume);
         }
 
-        bool mayRecover = found.state != UBLK_S_DEV_DEAD && await finder.PrepareRecoveryAsync(found.dev_id).ConfigureAwait(false);
+        var record = new UblkState(spec.Id, spec.VolumeName, spec.VolumeUuid, found.dev_id);
+        bool wasLeftHalf = finder.WasLeftHalfTakenOver(record, found);
+        bool mayRecover = found.state != UBLK_S_DEV_DEAD && await finder.PrepareRecoveryAsync(record).ConfigureAwait(false);
         if (!mayRecover)
         {
             await DeleteDeadAsync(control, found.dev_id).ConfigureAwait(false);
@@ -125,7 +127,18 @@ public sealed class UblkFrontend : IFrontend
         }
 
         UblkPlan plan = UblkPlan.ForRecovered((UblkFeatures)found.flags, limits);
-        UblkDevice device = await UblkDevice.RecoverAsync(control, found, plan, volume, context.Reactors, cancellation).ConfigureAwait(false);
+        UblkDevice device;
+        try
+        {
+            device = await UblkDevice.RecoverAsync(
+                control, found, plan, volume, context.Reactors, () => finder.EndTakeOver(record, found), cancellation).ConfigureAwait(false);
+        }
+        catch (FrontendException e) when (wasLeftHalf)
+        {
+            throw new FrontendException($"{UblkHost.BlockPath(found.dev_id)} was left behind by a process that died while it took the device over, which Linux before "
+                + $"6.16 lets nobody do again ({e.Message}) Give it up with polyblk ublk delete {found.dev_id} --force: its users then see I/O errors.", e);
+        }
+
         notes.Add($"{UblkHost.BlockPath(found.dev_id)} was left behind and is taken over; requests that waited go on.");
         if (found.nr_hw_queues != options.Queues || found.queue_depth != UblkDepth.For(options, (UblkFeatures)found.flags).Tags)
         {

@@ -97,6 +97,9 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     /// </summary>
     public Task<int> Ended => _ended.Task;
 
+    /// <summary>Whether the driver has or had tags of this queue; only then <see cref="Ended"/> finishes.</summary>
+    public bool HasFetched => Volatile.Read(ref _fetched) != 0;
+
     /// <summary>The first error of a command other than the ordinary end, or 0.</summary>
     public int Failure { get; private set; }
 
@@ -114,11 +117,6 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
             io_uring_sqe* sqe = _ring.TryGetSqe(_handler, (uint)_fetched);
             if (sqe is null)
             {
-                if (_fetched == 0)
-                {
-                    _ended.TrySetResult(-Errno.EBUSY);
-                }
-
                 return -Errno.EBUSY;
             }
 

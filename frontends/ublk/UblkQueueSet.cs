@@ -30,9 +30,12 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
     /// <summary>Whether the kernel let us mark the reactors' threads: see <see cref="UblkInterop.MarkThreadAsIoFlusher"/>.</summary>
     public bool ThreadsAreIoFlushers { get; private set; } = true;
 
-    /// <summary>Opens the volume on a reactor for each queue and fetches every tag.</summary>
+    /// <summary>
+    /// Opens the volume on a reactor for each queue. Nothing of it reaches the driver, so that what may fail has failed before the driver has
+    /// got some queues and lacks others.
+    /// </summary>
     /// <exception cref="FrontendException">A reactor cannot do it. The device must then be stopped, and this be closed.</exception>
-    public async Task StartAsync(UblkVolume volume, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
+    public async Task OpenAsync(UblkVolume volume, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
     {
         for (int i = 0; i < info.nr_hw_queues; i++)
         {
@@ -41,7 +44,7 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
             _members.Add(member);
             try
             {
-                await member.Reactor.InvokeAsync(() => StartQueue(member, queueId, volume, charDevice, info, plan)).ConfigureAwait(false);
+                await member.Reactor.InvokeAsync(() => OpenQueue(member, queueId, volume, charDevice, info, plan)).ConfigureAwait(false);
             }
             catch (IOException e)
             {
@@ -50,8 +53,22 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
         }
     }
 
+    /// <summary>Hands every tag of every queue to the driver; finishes when it has them (or has refused them: see <see cref="WhenFailedAsync"/>).</summary>
+    /// <exception cref="FrontendException">A ring takes no more commands. The device must then be stopped, and this be closed.</exception>
+    public async Task FetchAsync()
+    {
+        bool[] taken = await Task.WhenAll(_members.Select(m => m.Reactor.InvokeAsync(() => m.Queue!.FetchAll() >= 0))).ConfigureAwait(false);
+        if (!taken.All(t => t))
+        {
+            throw new FrontendException("A reactor's ring takes no more commands: use a smaller --queue-size.");
+        }
+
+        // The commands of a turn are submitted at its end, before the next one looks into the mailbox.
+        await Task.WhenAll(_members.Select(m => m.Reactor.InvokeAsync(() => { }))).ConfigureAwait(false);
+    }
+
     /// <summary>Finishes when the driver has taken every tag of every queue back.</summary>
-    public Task WhenEndedAsync() => Task.WhenAll(_members.Select(m => m.Queue).OfType<UblkQueue>().Select(q => q.Ended));
+    public Task WhenEndedAsync() => Task.WhenAll(_members.Select(m => m.Queue).OfType<UblkQueue>().Where(q => q.HasFetched).Select(q => q.Ended));
 
     /// <summary>Finishes when the driver has refused a command of some queue.</summary>
     public Task WhenFailedAsync() => Task.WhenAny(_members.Select(m => m.Queue).OfType<UblkQueue>().Select(q => q.Failed));
@@ -103,7 +120,7 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
         _members.Clear();
     }
 
-    private unsafe void StartQueue(
+    private unsafe void OpenQueue(
         Member member, int queueId, UblkVolume volume, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
     {
         Reactor reactor = member.Reactor;
@@ -128,10 +145,6 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
         member.Depth = info.queue_depth;
         member.Queue = new UblkQueue(settings, reactor.Ring, member.Device, charDevice.Descriptors(queueId));
         reactor.Add(member.Queue);
-        if (member.Queue.FetchAll() < 0)
-        {
-            throw new IOException("its ring takes no more commands.");
-        }
     }
 
     private static void AbandonQueue(Member member)

@@ -18,7 +18,10 @@ namespace Polyblk.Frontends.Ublk;
 /// <param name="VolumeName">The volume's name.</param>
 /// <param name="VolumeUuid">The volume's UUID; empty when it has none.</param>
 /// <param name="Device">The device's number.</param>
-internal sealed record UblkState(string ExportId, string VolumeName, Guid VolumeUuid, uint Device)
+/// <param name="TakeOverBegun">
+/// Whether a successor was handing its queues to the driver when this was written: see <see cref="UblkDeviceFinder.PrepareRecoveryAsync"/>.
+/// </param>
+internal sealed record UblkState(string ExportId, string VolumeName, Guid VolumeUuid, uint Device, bool TakeOverBegun = false)
 {
     /// <summary>The mark that the device carries.</summary>
     public ulong Mark => UblkStateStore.MarkOf(ExportId, VolumeUuid);

@@ -32,6 +32,10 @@ public sealed class UblkRecoveryTests : IDisposable
         Directory.Delete(_state, recursive: true);
     }
 
+    private static UblkState Record(uint device) => new(Id, "data", s_volume, device);
+
+    private int Starts() => _control.Sent.Count(s => s.Command == UBLK_U_CMD_START_USER_RECOVERY);
+
     [Fact]
     public void State_is_kept_replaced_and_read_back()
     {
@@ -128,8 +132,8 @@ public sealed class UblkRecoveryTests : IDisposable
         _control.Add(6, UBLK_S_DEV_LIVE, pid: 9, UblkStateStore.MarkOf(Id, s_volume));
         _control.RecoveryResults.Enqueue(-Errno.EBUSY);
         _control.RecoveryResults.Enqueue(-Errno.EBUSY);
-        Assert.True(await _finder.PrepareRecoveryAsync(6));
-        Assert.Equal(3, _control.Sent.Count(s => s.Command == UBLK_U_CMD_START_USER_RECOVERY));
+        Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.Equal(3, Starts());
     }
 
     [Fact]
@@ -137,9 +141,64 @@ public sealed class UblkRecoveryTests : IDisposable
     {
         _fake.AddProcess(80, "polyblk", "/dev/ublkc6");
         _control.Add(6, UBLK_S_DEV_LIVE, pid: 80, UblkStateStore.MarkOf(Id, s_volume));
-        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(Record(6)));
         Assert.Contains("process 80", e.Message, StringComparison.Ordinal);
         Assert.DoesNotContain(_control.Sent, s => s.Command == UBLK_U_CMD_START_USER_RECOVERY);
+    }
+
+    /// <summary>Before Linux 6.16 a second START_USER_RECOVERY would follow a null pointer where some queues were fetched and others not.</summary>
+    [Fact]
+    public async Task A_take_over_that_was_broken_off_is_not_begun_again_where_the_driver_could_not_bear_it()
+    {
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume), UblkFeatures.UserRecovery);
+        Assert.False(_finder.WasLeftHalfTakenOver(Record(6), _control.Devices[6]));
+        Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.Equal(1, Starts());
+
+        // Here the successor dies; so does the next one.
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.True(_finder.WasLeftHalfTakenOver(Record(6), _control.Devices[6]));
+            Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
+            Assert.Equal(1, Starts());
+        }
+
+        // This one comes to the end of it, and dies later.
+        _finder.EndTakeOver(Record(6), _control.Devices[6]);
+        Assert.Equal(Record(6), _store.Load(Id));
+        Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.Equal(2, Starts());
+    }
+
+    [Theory]
+    [InlineData(UblkFeatures.UserRecovery, 1)]
+    [InlineData(UblkFeatures.UserRecovery | UblkFeatures.Quiesce, 4)]
+    public async Task A_take_over_that_was_broken_off_is_begun_again_where_the_driver_can(UblkFeatures flags, ushort queues)
+    {
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume), flags);
+        _control.Devices[6] = _control.Devices[6] with { nr_hw_queues = queues };
+        Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.False(_finder.WasLeftHalfTakenOver(Record(6), _control.Devices[6]));
+        Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.Equal(2, Starts());
+    }
+
+    [Fact]
+    public async Task A_record_of_another_device_says_nothing_of_this_ones_take_over()
+    {
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume), UblkFeatures.UserRecovery);
+        _store.Save(new UblkState(Id, "data", s_otherVolume, 6, TakeOverBegun: true));
+        Assert.False(_finder.WasLeftHalfTakenOver(Record(6), _control.Devices[6]));
+        _store.Save(new UblkState(Id, "data", s_volume, 5, TakeOverBegun: true));
+        Assert.False(_finder.WasLeftHalfTakenOver(Record(6), _control.Devices[6]));
+    }
+
+    [Fact]
+    public async Task A_driver_that_nobody_serves_since_the_last_take_over_began_takes_the_next_successor()
+    {
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume), UblkFeatures.UserRecovery);
+        _control.RecoveryResults.Enqueue(-Errno.EINVAL);
+        Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
     }
 
     [Theory]
@@ -152,7 +211,7 @@ public sealed class UblkRecoveryTests : IDisposable
         await using var drive = new RamDrive(1 << 20);
         ublk_params parameters = UblkParameters.Build(
             drive.Limits, drive.SizeBytes, was, 64 << 10, UblkPlan.Choose("copy", UblkFeatures.None, drive.Limits, unprivileged: false));
-        Exception? e = Record.Exception(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, wanted)));
+        Exception? e = Xunit.Record.Exception(() => UblkFrontend.CheckSameVolume(6, parameters, new UblkVolume(drive, wanted)));
         Assert.Equal(refusal is null, e is null);
         Assert.Contains(refusal ?? string.Empty, e?.Message ?? string.Empty, StringComparison.Ordinal);
 
@@ -169,11 +228,11 @@ public sealed class UblkRecoveryTests : IDisposable
     public async Task A_dead_device_is_not_recovered_and_a_refusal_says_what_to_do()
     {
         _control.Add(6, UBLK_S_DEV_DEAD, pid: -1, UblkStateStore.MarkOf(Id, s_volume));
-        Assert.False(await _finder.PrepareRecoveryAsync(6));
-        Assert.False(await _finder.PrepareRecoveryAsync(7));
-        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume));
+        Assert.False(await _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.False(await _finder.PrepareRecoveryAsync(Record(7)));
+        _control.Add(6, UBLK_S_DEV_QUIESCED, pid: 9, UblkStateStore.MarkOf(Id, s_volume), UblkFeatures.UserRecovery | UblkFeatures.Quiesce);
         _control.RecoveryResults.Enqueue(-Errno.EINVAL);
-        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(6));
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(Record(6)));
         Assert.Contains("polyblk ublk delete 6", e.Message, StringComparison.Ordinal);
     }
 

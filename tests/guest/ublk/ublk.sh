@@ -165,14 +165,41 @@ another_of_that_name() {
   check other-volume-stops stop null
 }
 
+# broken_off STEP DRIVE OPTION...: a successor dies while it takes the device over.
+broken_off() {
+  [ -n "$host_pid" ] || launch
+  : >$out
+  echo "break-off $*" >$in
+  check dead-$1 within 120 test ! -e /proc/$host_pid/fd/0
+  [ ! -s $out ] || fail broken-off-$1 "$(tail -n 1 $out)"
+  host_pid=
+}
+
+# A successor that died when the driver had all its queues. Before Linux 6.16 nobody may try again: asked to begin anew, the driver would read
+# what is not there where only some queues had come. The device can be given up.
+half_taken_over() {
+  broken_off fetched ram:8M volume=half queues=2
+  if [ $fail_io = yes ]; then
+    start ram:8M volume=half queues=2 || return
+    equal half-same-device "$dev" "$half"
+    check half-works dd if=/dev/zero of=$half bs=64k count=4 oflag=direct
+    check half-stops stop half
+    return
+  fi
+  refuse half-too-old tell READY "serve ram:8M volume=half queues=2"
+  grep -q "died while it took the device over.*ublk delete ${half#/dev/ublkb}" $out && pass half-reason || fail half-reason "$(tail -n 1 $out)"
+  check half-deleted tell DELETED "delete ${half#/dev/ublkb}"
+}
+
 # One server, killed twice: two volumes under load (copied; and on a block device, where zero copy is used by kernels that have it), one whose
-# requests are all held by the server that dies, one whose requests fail while there is none, one that is given up.
+# requests are all held by the server that dies, one whose requests fail while there is none, one that is given up, one whose successor dies too.
 recovery() {
   spares 2
   rm -f /tmp/disk /tmp/tags /tmp/fail
   start ram:8M volume=gone && gone=${dev#/dev/ublkb} || return
   refuse delete-live tell DELETED "delete $gone"
   failing_before
+  start ram:8M volume=half queues=2 && half=$dev || return
 
   # Nothing of this queue is idle.
   start file:/tmp/tags,size=16M volume=tags depth=8 copy-mode=copy || return
@@ -192,6 +219,7 @@ recovery() {
 
   crash_under_load 1
   check delete-orphan tell DELETED "delete $gone"
+  half_taken_over
   another_of_that_name
   refuse other-mode tell READY "serve /dev/nullb0 volume=null queues=2 reactors=2 read-only"
   grep -q "left behind writable" $out && pass other-mode-reason || fail other-mode-reason "$(tail -n 1 $out)"
@@ -199,6 +227,7 @@ recovery() {
   serve_loaded 1 || return
   crash_under_load 2
   touch /tmp/disk.over /tmp/null.over
+  broken_off begun /dev/nullb0 volume=null queues=2 reactors=2
   serve_loaded 2 || return
 
   start file:/tmp/tags volume=tags depth=8 && {

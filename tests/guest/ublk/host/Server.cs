@@ -10,8 +10,8 @@ namespace Polyblk.UblkTestHost;
 /// <summary>
 /// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:
 /// <c>serve DRIVE [name=value ...]</c> with volume (its name), uuid (a small number; 1 unless said), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
-/// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); then stop, force, give-up, handover,
-/// resize (an array: with its new size in MiB), drain and so on, with the volume's name at the end unless it is "data".
+/// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); <c>break-off STEP DRIVE [name=value ...]</c> dies while
+/// it takes a device over (see <see cref="TakeOver"/>); then stop, force, give-up, handover, (an array: with its new size in MiB), drain and so on, with the volume's name at the end unless it is "data".
 /// </summary>
 internal sealed class Server
 {
@@ -67,6 +67,12 @@ internal sealed class Server
                 return await CycleAsync(words[1], int.Parse(words[2], CultureInfo.InvariantCulture), Options(words.Skip(3)));
             case "serve":
                 return await ServeAsync(words[1], Options(words.Skip(2)));
+            case "break-off":
+                Dictionary<string, string> options = Options(words.Skip(3));
+                ReactorGroup reactors = MakeReactors(options);
+                Volume volume = await Volume.OpenAsync(words[2], options, reactors);
+                await TakeOver.BreakOffAsync(words[1], MakeSpec(volume.Device, options, 0, 2), reactors, StateDirectory);
+                return "ERROR still here";
             case "nest":
                 return await NestAsync(Named(words, 1));
             case "stop":
