@@ -16,7 +16,7 @@ public sealed class NestedTests
         using var run = new CompareRun();
         await run.StartAsync(
             [
-                "--inside-guest", "--vantage", "guest", "--guest-cpus", "4", "--methods", "vhost-vdpa,virtio-iothread-ublk-4t,virtio-iothread-vduse-4t",
+                "--inside-guest", "--vantage", "guest", "--guest-cpus", "4", "--methods", "vhost-vdpa,virtio-iothread-ublk-2t,virtio-iothread-vduse-2t",
                 "--workloads", "randwrite", "--for", "vm", .. CompareRun.Short,
             ]);
         Assert.True(run.ExitCode == 0, run.Text);
@@ -25,7 +25,7 @@ public sealed class NestedTests
         Assert.True(comparison.Environment.InsideGuest);
         Assert.Contains("initramfs of this program", comparison.Environment.GuestSystem, StringComparison.Ordinal);
         Assert.Contains(comparison.Notes, n => n.Contains("nested KVM", StringComparison.Ordinal));
-        run.AssertMeasured(comparison, "qemu-file@guest", "vduse-vhost-vdpa@guest", "virtio-iothread-ublk-4t@guest", "virtio-iothread-vduse-4t@guest");
+        run.AssertMeasured(comparison, "qemu-file@guest", "vduse-vhost-vdpa@guest", "virtio-iothread-ublk-2t@guest", "virtio-iothread-vduse-2t@guest");
         Assert.Contains("For a VM", run.Text, StringComparison.Ordinal);
     }
 }
