@@ -35,12 +35,13 @@ internal static class Composition
         services.AddVirtioIothread();
     }
 
+    /// <summary>Each by its name, so that a command line makes the one that it names; the order is that of help.</summary>
     private static void AddCommands(IServiceCollection services)
     {
-        services.AddSingleton<ICliCommand, VolumeCommand>();
-        services.AddSingleton<ICliCommand, ServeCommand>();
-        services.AddSingleton<ICliCommand, ProbeCommand>();
-        services.AddSingleton<ICliCommand, CompareCommand>();
-        services.AddSingleton<ICliCommand, UblkCommand>();
+        services.AddKeyedSingleton<ICliCommand, VolumeCommand>("volume");
+        services.AddKeyedSingleton<ICliCommand, ServeCommand>("serve");
+        services.AddKeyedSingleton<ICliCommand, ProbeCommand>("probe");
+        services.AddKeyedSingleton<ICliCommand, CompareCommand>("compare");
+        services.AddKeyedSingleton<ICliCommand, UblkCommand>("ublk");
     }
 }

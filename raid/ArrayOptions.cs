@@ -63,6 +63,12 @@ public sealed record ArrayRunOptions
     /// <summary>Whether a needed resync starts by itself.</summary>
     public bool Resync { get; init; } = true;
 
+    /// <summary>
+    /// How long after the array was opened a needed resync starts. It takes processor time and the drives, while a target that was started again after a
+    /// crash has consumers that wait for it.
+    /// </summary>
+    public TimeSpan ResyncAfter { get; init; }
+
     /// <summary>Rows of stripes (up to 64 KiB of every member) that the resync has in flight, 1 to 16.</summary>
     public int ResyncDepth { get; init; } = 4;
 

@@ -26,12 +26,34 @@ internal static class LogSetup
                 outputTemplate: verbose ? ConsoleTemplateWithErrors : ConsoleTemplate,
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 theme: theme)
-            .WriteTo.File(
-                Path.Combine(directories.Logs, volume + ".log"),
-                outputTemplate: FileTemplate,
-                fileSizeLimitBytes: MaxFileBytes,
-                rollOnFileSizeLimit: true,
-                retainedFileCountLimit: MaxFiles)
+            .WriteTo.Sink(new FirstUseSink(() => new LoggerConfiguration()
+                .MinimumLevel.Is(LogEventLevel.Verbose)
+                .WriteTo.File(
+                    Path.Combine(directories.Logs, volume + ".log"),
+                    outputTemplate: FileTemplate,
+                    fileSizeLimitBytes: MaxFileBytes,
+                    rollOnFileSizeLimit: true,
+                    retainedFileCountLimit: MaxFiles)
+                .CreateLogger()))
             .CreateLogger();
+    }
+
+    /// <summary>
+    /// Makes the file's sink when the first line comes. It compiles a regular expression, and the first line of a server says that it serves: whoever
+    /// waits for one that is started again need not wait for that.
+    /// </summary>
+    private sealed class FirstUseSink(Func<Logger> make) : ILogEventSink, IDisposable
+    {
+        private readonly Lazy<Logger> _sink = new(make);
+
+        public void Emit(LogEvent logEvent) => _sink.Value.Write(logEvent);
+
+        public void Dispose()
+        {
+            if (_sink.IsValueCreated)
+            {
+                _sink.Value.Dispose();
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@ namespace Polyblk.Cli.Volumes;
 /// <summary>An array on its drives.</summary>
 internal sealed class ArrayVolume : OpenVolume
 {
+    /// <summary>Longer than consumers of a target that was killed take to connect again and to have their requests answered.</summary>
+    private static readonly TimeSpan s_resyncAfter = TimeSpan.FromSeconds(2);
+
     private readonly List<IBlockDevice> _drives;
     private readonly RaidArray _array;
 
@@ -33,7 +36,7 @@ internal sealed class ArrayVolume : OpenVolume
         VolumeRecord record, ReactorGroup reactors, bool force, ILoggerFactory logging, CancellationToken cancellation)
     {
         ILogger log = logging.CreateLogger("polyblk.raid");
-        var run = new ArrayRunOptions { OnEvent = e => log.Log(LevelOf(e.Level), "{Event}", e.Message) };
+        var run = new ArrayRunOptions { ResyncAfter = s_resyncAfter, OnEvent = e => log.Log(LevelOf(e.Level), "{Event}", e.Message) };
         Reactor home = reactors.Reactors[0];
         IReadOnlyList<DriveSpec> specs = DriveList.Parse(record.Drives);
         var notes = new List<string>();

@@ -45,7 +45,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private long _unsynced;
     private int _reportedTenths;
     private TimeSpan _retryAfter;
-    private long? _retryAtMs;
+    private long? _resyncAtMs;
 
     public ArrayControl(RaidArray array, ArraySuperblock superblock, Reactor home, ArrayRunOptions options)
     {
@@ -87,8 +87,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             if (_options.Resync && _array.State.SyncedUnits != long.MaxValue)
             {
                 _reportedTenths = ResyncTenths;
-                Report(ArrayEventLevel.Information, "a resync has started");
-                await _resync.StartAsync(Kick).ConfigureAwait(false);
+                _resyncAtMs = Environment.TickCount64 + (long)_options.ResyncAfter.TotalMilliseconds;
+                await StartDueResyncAsync().ConfigureAwait(false);
             }
         }
         catch
@@ -300,7 +300,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         ReportProgress();
-        await RetryResyncAsync().ConfigureAwait(false);
+        await StartDueResyncAsync().ConfigureAwait(false);
 
         await TryMarkCleanAsync().ConfigureAwait(false);
         await CheckpointAsync().ConfigureAwait(false);
@@ -386,25 +386,33 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
         _retryAfter = _unsynced == 0 ? _options.ResyncRetryAfter : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2 : s_longestRetry;
         _unsynced = unsynced;
-        _retryAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
+        _resyncAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
         await FlushMembersAsync().ConfigureAwait(false);
         await UpdateAsync(_current).ConfigureAwait(false);
     }
 
-    private async Task RetryResyncAsync()
+    /// <summary>Starts the resync when its time has come: the first after <see cref="ArrayRunOptions.ResyncAfter"/>, then what it could not do.</summary>
+    private async Task StartDueResyncAsync()
     {
-        if (_retryAtMs is long due && Environment.TickCount64 >= due && !_array.State.IsBroken)
+        if (_resyncAtMs is not long due || Environment.TickCount64 < due || _array.State.IsBroken)
         {
-            _retryAtMs = null;
-            await _resync.StartAsync(Kick).ConfigureAwait(false);
+            return;
         }
+
+        _resyncAtMs = null;
+        if (_unsynced == 0)
+        {
+            Report(ArrayEventLevel.Information, "a resync has started");
+        }
+
+        await _resync.StartAsync(Kick).ConfigureAwait(false);
     }
 
     /// <summary>While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash.</summary>
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        if (_dirty || _array.State.SyncedUnits == long.MaxValue || _retryAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        if (_dirty || _array.State.SyncedUnits == long.MaxValue || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }

@@ -91,6 +91,30 @@ public sealed class LifecycleTests
     }
 
     [Fact]
+    public async Task A_resync_comes_when_its_time_has_come()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, 4 << 10, 256 << 10, zeroed: false, run: new ArrayRunOptions { ResyncAfter = TimeSpan.FromHours(1) });
+        Assert.Equal(ArrayHealth.Resyncing, rig.Array.GetStatus().Health);
+        Assert.DoesNotContain(rig.Events, e => e.Message.Contains("resync", StringComparison.Ordinal));
+
+        // Until then a write makes its parity of the data.
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = [.. Enumerable.Repeat((byte)7, 512)];
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        Assert.Equal(0, rig.Array.GetStatus().Resync!.Percent);
+        await rig.StopAsync();
+
+        rig.Run = rig.Run with { ResyncAfter = TimeSpan.FromMilliseconds(200) };
+        await rig.AssembleAsync();
+        await rig.WaitForResyncAsync();
+        Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);
+        Assert.Single(rig.Events, e => e.Message.Contains("a resync has started", StringComparison.Ordinal));
+        await rig.AssertConsistentAsync("after the resync");
+        await rig.StopAsync();
+    }
+
+    [Fact]
     public async Task A_resync_that_was_stopped_goes_on_where_it_was()
     {
         // At this speed the whole takes a minute.
