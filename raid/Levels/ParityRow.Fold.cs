@@ -170,6 +170,11 @@ internal sealed unsafe partial class ParityRow
     private void FoldAll()
     {
         int length = _hi - _lo;
+
+        // A block of a failed member is in the parities and goes nowhere. The members' own memory is not looked at again, unlike staging, which
+        // drives read from and the next row takes.
+        ulong targets = (_written & ~_failed) | (AllBlocks & ~_dataMask);
+        bool nonTemporal = (targets & ~_inPlace) == 0;
         for (int i = 0; i < _dataCount; i++)
         {
             _runs[i] = default;
@@ -181,11 +186,11 @@ internal sealed unsafe partial class ParityRow
             byte* p = _blocks[_dataCount] + _lo + done;
             if (_parityCount == 1)
             {
-                _kernels.CopyXor(_sources, _copies, _dataCount, p, step);
+                _kernels.CopyXor(_sources, _copies, _dataCount, p, step, nonTemporal);
             }
             else
             {
-                _kernels.CopyPq(_sources, _copies, _dataCount, p, _blocks[_dataCount + 1] + _lo + done, step);
+                _kernels.CopyPq(_sources, _copies, _dataCount, p, _blocks[_dataCount + 1] + _lo + done, step, nonTemporal);
             }
 
             for (int i = 0; i < _dataCount; i++)
@@ -220,7 +225,7 @@ internal sealed unsafe partial class ParityRow
 
             step = Math.Min(step, _runs[i].Length);
             _sources[i] = _runs[i].Base;
-            _copies[i] = staging;
+            _copies[i] = ((_failed >> i) & 1) == 0 ? staging : null;
         }
 
         return step;
