@@ -120,6 +120,7 @@ public sealed class GuestTests
             }
 
             await guest.WaitForSignalAsync("lose-a-drive");
+            volume.WaitForResync();
             Assert.Equal(0, volume.Stop());
             File.Delete(volume.Members[1]);
             volume.Serve();

@@ -93,6 +93,16 @@ internal sealed class TestVolume : IDisposable
         return _server.ExitCode;
     }
 
+    /// <summary>Waits until the array is in sync again after a server was killed: only then may it lose a drive without a doubt about what was being written.</summary>
+    public void WaitForResync()
+    {
+        bool IsOptimal() => JsonDocument.Parse(Run(["volume", "show", Name, "--json"])).RootElement.GetProperty("array").GetProperty("state").GetString() == "optimal";
+        if (!SpinWait.SpinUntil(IsOptimal, Patience))
+        {
+            throw new InvalidOperationException($"The resync does not end: {File.ReadAllText(LogPath)}");
+        }
+    }
+
     /// <summary>The server stands still from now on: what is asked of it stays in flight until it is killed.</summary>
     public void FreezeServer() => Process.Start("kill", ["-STOP", $"{_server!.Id}"]).WaitForExit();
 
