@@ -43,7 +43,7 @@ internal sealed class CompareGuestOptions
         HelpName = "FILE", Description = "A disk image of your own instead, with cloud-init and sshd, such as a distribution's cloud image; with --vantage guest. It is not written.",
     };
 
-    private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 4GiB with --inside-guest, 6GiB where it starts another one, else 1GiB]");
+    private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 6GiB with --inside-guest, else 1GiB]");
     private readonly Option<int> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16.", DefaultValueFactory = _ => 2 };
 
     private readonly Option<string?> _ssh = new("--guest-ssh")
@@ -87,7 +87,7 @@ internal sealed class CompareGuestOptions
         }
 
         Check(image is null || parsed.GetResult(_linux) is not { Implicit: false }, "--guest-image and --guest-linux exclude each other: an image has a kernel of its own.");
-        long memoryMib = (parsed.GetValue(_memory) ?? DefaultMemory(isInside, vantages.Contains("guest"))) >> 20;
+        long memoryMib = (parsed.GetValue(_memory) ?? DefaultMemory(isInside)) >> 20;
         Check(memoryMib >= LeastMemoryMib && memoryMib <= int.MaxValue, "--guest-memory takes 1GiB or more.");
         int cpus = parsed.GetValue(_cpus);
         Check(cpus is >= 1 and <= 16, "--guest-cpus takes a number from 1 to 16.");
@@ -113,7 +113,8 @@ internal sealed class CompareGuestOptions
     }
 
     /// <summary>Where everything runs inside, the scratch files lie in it, and perhaps a machine in the machine.</summary>
-    private static long DefaultMemory(bool isInside, bool isNested) => !isInside ? 1L << 30 : isNested ? 6L << 30 : 4L << 30;
+    /// <summary>Inside, scratch files and simulated drives are memory too. What the machine does not touch costs the host nothing.</summary>
+    private static long DefaultMemory(bool isInside) => isInside ? 6L << 30 : 1L << 30;
 
     private static DiskImage Open(string path)
     {

@@ -36,6 +36,9 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
     private const string DefaultMemberSize = "48MiB";
     private const long DefaultMemberBytes = 48L << 20;
 
+    /// <summary>What a shell says of a program that SIGKILL ended.</summary>
+    private const int KilledStatus = 137;
+
     private readonly List<string> _kept = [];
     private string _phase = "";
 
@@ -64,7 +67,10 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             }
 
             PrintKept();
-            return result.ExitStatus;
+            return result.ExitStatus != KilledStatus
+                ? result.ExitStatus
+                : throw new CliException(ExitCode.Failed, "The comparison was killed inside the virtual machine, which most likely ran out of memory: use a larger --guest-memory, "
+                    + "fewer --methods, a smaller --member-size, or --simulated 0.");
         }
         catch (MachineException e)
         {

@@ -54,31 +54,37 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         }
     }
 
-    /// <summary>Does a request that is complete now.</summary>
+    /// <summary>
+    /// Does a request that is complete now. One at a time, as a real drive never mixes two writes within a block: two reactors' copies to the same
+    /// place would be mixed, and the log's order be another than that in which readers saw them.
+    /// </summary>
     /// <param name="request">A valid request whose buffers the CPU may use.</param>
     /// <param name="flushMark">For a flush: <see cref="FlushMark"/> when it was submitted.</param>
     public void Apply(BlockRequest request, long flushMark)
     {
         byte* current = _current + request.OffsetBytes;
-        switch (request.Operation)
+        lock (_lock)
         {
-            case BlockOperation.Read:
-                _ = BouncePool.Copy(request, 0, current, request.LengthBytes, toRequest: true);
-                return;
-            case BlockOperation.Flush:
-                MakeDurable(flushMark);
-                return;
-            case BlockOperation.Write:
-                _ = BouncePool.Copy(request, 0, current, request.LengthBytes, toRequest: false);
-                break;
-            default:
-                NativeMemory.Clear(current, (nuint)request.LengthBytes);
-                break;
-        }
+            switch (request.Operation)
+            {
+                case BlockOperation.Read:
+                    _ = BouncePool.Copy(request, 0, current, request.LengthBytes, toRequest: true);
+                    return;
+                case BlockOperation.Flush:
+                    MakeDurable(flushMark);
+                    return;
+                case BlockOperation.Write:
+                    _ = BouncePool.Copy(request, 0, current, request.LengthBytes, toRequest: false);
+                    break;
+                default:
+                    NativeMemory.Clear(current, (nuint)request.LengthBytes);
+                    break;
+            }
 
-        if (CanCrash)
-        {
-            Log(request, isComplete: true);
+            if (CanCrash)
+            {
+                Log(request, isComplete: true);
+            }
         }
     }
 
