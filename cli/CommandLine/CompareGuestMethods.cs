@@ -146,11 +146,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     private GuestMethod ByVduse(GuestSession session, bool isReadOnly)
     {
         string name = $"pbv{Environment.ProcessId}";
-        var server = new PolyblkServer(
-            program, $"{Prefix}-vduse-qemu", level, [new ServerExport("vduse", false, ["--attach", "virtio", "--vduse-name", name, "--queues", $"{Queues}"])])
-        {
-            VduseName = name,
-        };
+        PolyblkServer server = VduseServer("vduse-qemu", name, "virtio");
         MethodFacts facts = KnownFacts.Frontend(
             "virtio-iothread", $"vduse-{Queues}t", $"virtio-iothread over VDUSE, {Queues} iothreads, {Title}", Vantage.Guest, isMultiQueue: true).OnKernel(_probes.GetValueOrDefault("vduse")?.Facts) with
         {
@@ -171,11 +167,7 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     private GuestMethod Vduse(GuestSession session)
     {
         string name = $"pbg{Environment.ProcessId}";
-        var server = new PolyblkServer(
-            program, $"{Prefix}-vduse", level, [new ServerExport("vduse", false, ["--attach", "vhost", "--vduse-name", name, "--queues", $"{Queues}"])])
-        {
-            VduseName = name,
-        };
+        PolyblkServer server = VduseServer("vduse", name, "vhost");
         MethodFacts facts = KnownFacts.Frontend("vduse", "vhost-vdpa", $"vduse, vhost_vdpa, {Title}", Vantage.Guest, isMultiQueue: true);
         var inner = new PolyblkMethod(
             facts, $"polyblk serving the {Title} volume through VDUSE and vhost_vdpa", server, 0, () => Availability("vduse"), (path, size) => new BlockEndpoint(path, size))
@@ -184,6 +176,13 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         };
         return new GuestMethod(session, facts, inner, e => new VhostVdpaDisk(((BlockEndpoint)e).Path));
     }
+
+    /// <summary>A server with one device on the vdpa bus, attached to a bus driver.</summary>
+    private PolyblkServer VduseServer(string volume, string name, string attach) => new(
+        program, $"{Prefix}-{volume}", level, [new ServerExport("vduse", false, ["--attach", attach, "--vduse-name", name, "--queues", $"{Queues}"])])
+    {
+        VduseName = name,
+    };
 
     private static GuestMethod StorageDaemon(GuestSession session)
     {

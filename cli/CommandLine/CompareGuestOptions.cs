@@ -112,8 +112,7 @@ internal sealed class CompareGuestOptions
         };
     }
 
-    /// <summary>Where everything runs inside, the scratch files lie in it, and perhaps a machine in the machine.</summary>
-    /// <summary>Inside, scratch files and simulated drives are memory too. What the machine does not touch costs the host nothing.</summary>
+    /// <summary>Where everything runs inside, scratch files, simulated drives and perhaps another machine lie in it. What it does not touch costs the host nothing.</summary>
     private static long DefaultMemory(bool isInside) => isInside ? 6L << 30 : 1L << 30;
 
     private static DiskImage Open(string path)
