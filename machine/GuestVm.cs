@@ -190,7 +190,7 @@ public sealed class GuestVm : IAsyncDisposable
         "-chardev", $"socket,id=output,path={OutputPath}", "-device", "virtserialport,chardev=output,name=rig.output",
         "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
         "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
-        "-append", $"console=ttyS0 quiet panic=-1{_builder.KernelArguments}", .. _builder.QemuArguments,
+        "-append", $"console=ttyS0 quiet panic=-1{QemuProgram.OneProcessorAtBoot()}{_builder.KernelArguments}", .. _builder.QemuArguments,
     ]);
 
     private static Socket Listen(string path)
@@ -260,7 +260,9 @@ public sealed class GuestVm : IAsyncDisposable
         if (_neverBooted) throw Failure($"The guest's kernel had not come to init after {_builder.BootLimit.TotalSeconds:F0} s.", isMachineFault: true);
         if (_limit.IsCancellationRequested) throw Failure($"The guest was not done after {_builder.Limit.TotalSeconds:F0} s.");
         string what = $"The guest ended before its script did (QEMU's status {_qemu.ExitCode}).";
-        throw Failure(what, isMachineFault: QemuProgram.IsBreakdown(_qemu.ExitCode));
+        string console;
+        lock (_gate) console = _log.ToString();
+        throw Failure(what, isMachineFault: QemuProgram.IsBreakdown(_qemu.ExitCode, console));
     }
 
     private async Task<int?> ReadControlAsync()

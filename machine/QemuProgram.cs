@@ -13,6 +13,12 @@ internal static class QemuProgram
     private const int Abort = 6;
     private const int SegmentationFault = 11;
 
+    /// <summary>QEMU's name of the accelerator that emulates.</summary>
+    private const string Emulator = "tcg";
+
+    /// <summary>How a kernel's last words begin that came to a breakpoint of nobody (x86).</summary>
+    private const string Breakpoint = "Oops: int3";
+
     /// <summary>
     /// Without the flags for fast string instructions: the emulator does REP STOSB and REP MOVSB byte by byte, and a kernel that takes them for fast
     /// clears and copies every page with them. Without them it uses wide moves, and programs start in three quarters of the time.
@@ -50,7 +56,7 @@ internal static class QemuProgram
         return
         [
             "-M", "q35,memory-backend=mem", "-object", $"{memoryBackend},id=mem,size={memoryMib}M,share=on",
-            "-m", $"{memoryMib}M", "-accel", accelerator == "tcg" ? "tcg,thread=multi" : accelerator, "-cpu", accelerator == "tcg" ? EmulatedCpu : "max",
+            "-m", $"{memoryMib}M", "-accel", accelerator == Emulator ? "tcg,thread=multi" : accelerator, "-cpu", accelerator == Emulator ? EmulatedCpu : "max",
             "-smp", cpus.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
         ];
@@ -82,6 +88,19 @@ internal static class QemuProgram
         }
     }
 
-    /// <summary>Whether this status is that of a QEMU that broke down by itself.</summary>
-    public static bool IsBreakdown(int exitCode) => exitCode is SignalStatus + Abort or SignalStatus + SegmentationFault;
+    /// <summary>
+    /// The kernel's argument, after a space, that lets it boot on one processor where processors are emulated; init switches on the others. A kernel
+    /// patches its own code, mostly while it boots, and the emulator with several threads can lose such a patch: another processor that comes to the code
+    /// between the emulator's discarding what it had translated and the store translates the old bytes again, and keeps them.
+    /// </summary>
+    public static string OneProcessorAtBoot() => MachineCache.Accelerator() == Emulator ? " maxcpus=1" : "";
+
+    /// <summary>
+    /// Whether a machine that ended has broken down by itself: QEMU ended by a signal, or the kernel died of a breakpoint. Nobody sets one but the kernel
+    /// while it patches its code, and it is gone before a processor can come to it, other than in an emulator that lost the patch.
+    /// </summary>
+    /// <param name="exitCode">That of QEMU's supervisor.</param>
+    /// <param name="console">All that the kernel said.</param>
+    public static bool IsBreakdown(int exitCode, string console) =>
+        exitCode is SignalStatus + Abort or SignalStatus + SegmentationFault || console.Contains(Breakpoint, StringComparison.Ordinal);
 }

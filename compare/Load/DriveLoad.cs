@@ -70,7 +70,7 @@ public sealed class DriveLoad : ILoadGenerator
                 onMeasuring(begins);
             }
 
-            double seconds = await phase.LeadAsync(settings, OnMeasuring, drained, cancellation).ConfigureAwait(false);
+            double seconds = await phase.LeadAsync(settings, loops.Select(l => l.Latencies), OnMeasuring, drained, cancellation).ConfigureAwait(false);
             await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
             ThreadUse used = after.Since(before);
             return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), used.CpuNs) with

@@ -70,7 +70,7 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         double seconds;
         try
         {
-            seconds = await phase.LeadAsync(settings, OnMeasuring, all, cancellation).ConfigureAwait(false);
+            seconds = await phase.LeadAsync(settings, workers.Select(w => w.Latencies), OnMeasuring, all, cancellation).ConfigureAwait(false);
         }
         finally
         {

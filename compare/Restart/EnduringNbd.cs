@@ -9,7 +9,7 @@ internal sealed class EnduringNbd : IEnduringLoad
 {
     private const int Connections = 4;
     private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(5);
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
 
     private readonly NbdEndpoint _endpoint;
     private readonly NbdClient[] _clients;

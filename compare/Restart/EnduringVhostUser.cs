@@ -10,10 +10,10 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     private const int Depth = 8;
     private static readonly TimeSpan s_silence = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(5);
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
 
     /// <summary>Shorter than what the test waits for the load to end (RestartTester).</summary>
-    private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(30);
 
     private readonly TimeSpan _drainPatience;
 
@@ -21,7 +21,7 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     private readonly string _socketPath;
 
     /// <param name="endpoint">The target.</param>
-    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for ten seconds.</param>
+    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for half a minute.</param>
     public EnduringVhostUser(VhostUserEndpoint endpoint, TimeSpan? drainPatience = null)
     {
         _drainPatience = drainPatience ?? s_drainPatience;

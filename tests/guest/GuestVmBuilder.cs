@@ -9,7 +9,13 @@ public sealed class GuestVmBuilder : GuestBuilder
 {
     /// <summary>A guest named for its log file.</summary>
     public GuestVmBuilder(string name, GuestKernel kernel)
-        : base(name, kernel) => LogTo(Path.Combine(RigPaths.Repository, "artifacts", "test-logs", "guests"));
+        : base(name, kernel)
+    {
+        LogTo(Path.Combine(RigPaths.Repository, "artifacts", "test-logs", "guests"));
+
+        // Ten seconds are usual.
+        BootWithin(TimeSpan.FromSeconds(90));
+    }
 }
 
 /// <summary>What only tests can do.</summary>

@@ -99,6 +99,29 @@ public sealed class GuestRigTests : IDisposable
     }
 
     [Fact]
+    public async Task A_machine_whose_kernel_died_of_a_breakpoint_is_booted_again()
+    {
+        int boots = 0;
+        GuestResult result = await new GuestVmBuilder("rig-breakpoint", GuestKernel.Linux612)
+            .Cpus(2)
+            .Script("""
+                signal up
+                await go
+                [ "$said" = live ] || { echo "Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"; echo c >/proc/sysrq-trigger; }
+                equal processors "$(nproc)" 2
+                exit 0
+                """)
+            .RunAsync(async guest =>
+            {
+                await guest.WaitForSignalAsync("up");
+                await guest.SendAsync(++boots == 1 ? "go die" : "go live");
+            });
+
+        result.RequireSuccess("processors");
+        Assert.Equal(2, boots);
+    }
+
+    [Fact]
     public async Task A_machine_that_never_comes_to_init_is_ended_as_broken_down()
     {
         // -S: its processors are not started.
