@@ -1,4 +1,4 @@
-# Sourced by ./polyblk and ./test: the check that a usable .NET SDK is there, and the settings for building.
+# Sourced by ./polyblk and ./test: the check that a usable .NET SDK is there, and how they build.
 # The caller sets $root (the repository's folder).
 
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
@@ -21,4 +21,15 @@ require_dotnet_sdk() {
     echo "$1: the .NET SDK is $have; this needs 10.0.100 or later." >&2
     exit 1
   fi
+}
+
+# dotnet_build ARGUMENT...: builds (Release) with one compiler process for all projects, which halves the time, whatever the environment says of such
+# servers: it is this build's own, and ends with it.
+dotnet_build() {
+  local server=polyblk-$$ status=0 process
+  dotnet build "$@" -c Release --nologo -v quiet -p:UseSharedCompilation=true -p:SharedCompilationId="$server" || status=$?
+  for process in /proc/[0-9]*; do
+    ! grep -qsaF -- "-pipename:$server" "$process/cmdline" || kill "${process#/proc/}" 2>/dev/null || true
+  done
+  return $status
 }

@@ -12,9 +12,13 @@ internal sealed class CompareRun : IDisposable
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(25);
 
     /// <summary>Options of a comparison that is as short as can be.</summary>
-    public static IReadOnlyList<string> Short { get; } = ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", "0", "--member-size", "16MiB"];
+    public static IReadOnlyList<string> Short { get; } = ShortWith(simulatedDrives: 0);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-compare-test-").FullName;
+
+    /// <summary>The same, with RAID efficiency on so many simulated drives.</summary>
+    public static IReadOnlyList<string> ShortWith(int simulatedDrives) =>
+        ["--rounds", "1", "--runtime", "0.3", "--restarts", "false", "--simulated", simulatedDrives.ToString(CultureInfo.InvariantCulture), "--member-size", "16MiB"];
 
     /// <summary>What it printed, both streams.</summary>
     public string Text { get; private set; } = "";

@@ -13,7 +13,7 @@ public sealed class InsideTests
     public async Task Inside_a_machine_every_method_has_figures()
     {
         using var run = new CompareRun();
-        await run.StartAsync(["--inside-guest", "--methods", "array,vhost-user-2q,vhost-user-1q,nbd@,ublk,vduse,qemu-storage-daemon-drive,loop,mdadm", "--workloads", "randwrite", "--for", "container", .. CompareRun.Short]);
+        await run.StartAsync(["--inside-guest", "--methods", "array,vhost-user-2q,vhost-user-1q,nbd@,ublk,vduse,qemu-storage-daemon-drive,loop,mdadm", "--workloads", "randwrite", "--for", "container", .. CompareRun.ShortWith(simulatedDrives: 4)]);
         Assert.True(run.ExitCode == 0, run.Text);
         Comparison comparison = await run.ReadAsync();
 
@@ -27,6 +27,9 @@ public sealed class InsideTests
         Assert.Equal("files in memory are always copied", comparison.Method("ublk-zero-copy@host").Reason);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("loop", StringComparison.Ordinal) && m.Verification == Verification.Passed);
         Assert.Contains(comparison.Methods, m => m.Id.StartsWith("mdadm", StringComparison.Ordinal) && m.Verification == Verification.Passed);
+        Assert.Equal(
+            [AccessPattern.RandomRead, AccessPattern.RandomWrite, AccessPattern.SequentialRead, AccessPattern.SequentialWrite],
+            comparison.Efficiency.Where(e => e is { Simulated: true, Members: 4, Array: > 0 }).Select(e => e.Pattern).Order());
         Assert.True(new FileInfo(run.PathOf("report.html")).Length > 10_000);
         Assert.Contains("For containers", run.Text, StringComparison.Ordinal);
         Assert.DoesNotContain("@progress", run.Text, StringComparison.Ordinal);
