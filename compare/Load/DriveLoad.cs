@@ -70,7 +70,7 @@ public sealed class DriveLoad : ILoadGenerator
                 onMeasuring(begins);
             }
 
-            double seconds = await phase.LeadAsync(settings, loops.Select(l => l.Latencies), OnMeasuring, drained, cancellation).ConfigureAwait(false);
+            double seconds = await phase.LeadAsync(settings, workload.TotalDepth, () => loops.Sum(l => l.Answered), OnMeasuring, drained, cancellation).ConfigureAwait(false);
             await drained.WaitAsync(TimeSpan.FromSeconds(20), CancellationToken.None).ConfigureAwait(false);
             ThreadUse used = after.Since(before);
             return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), used.CpuNs) with
@@ -130,6 +130,9 @@ public sealed class DriveLoad : ILoadGenerator
 
         public long Errors { get; private set; }
 
+        /// <summary>Requests that were answered, in whatever phase.</summary>
+        public long Answered { get; private set; }
+
         /// <summary>Finishes when the load has ended and nothing is in flight.</summary>
         public Task Drained => _drained.Task;
 
@@ -170,6 +173,7 @@ public sealed class DriveLoad : ILoadGenerator
 
         public void OnCompleted(BlockRequest request)
         {
+            Answered++;
             Errors += request.Status < 0 ? 1 : 0;
             if (_phase.IsCounting)
             {

@@ -12,12 +12,12 @@ internal sealed class LoadPhase
     private const int Counting = 1;
     private const int Ending = 2;
 
-    /// <summary>How often it looks for a first answer that did not come in time.</summary>
+    /// <summary>How often it looks for answers that did not come in time.</summary>
     private static readonly TimeSpan s_step = TimeSpan.FromMilliseconds(20);
 
     private int _phase = WarmingUp;
 
-    /// <summary>How long the counted time may become until something is answered in it.</summary>
+    /// <summary>How long a phase may become until enough is answered in it.</summary>
     internal TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(20);
 
     public bool IsCounting => Volatile.Read(ref _phase) == Counting;
@@ -25,50 +25,61 @@ internal sealed class LoadPhase
     public bool IsEnding => Volatile.Read(ref _phase) == Ending;
 
     /// <summary>
-    /// Leads the threads through the phases and returns the length of the counted time. That goes on until something was answered in it: a short one may
-    /// pass while the host lets this program or the target rest, and would say "0 a second" of a target that answers.
+    /// Leads the threads through the phases and returns the length of the counted time. Neither ends before as many requests were answered in it as are
+    /// in flight at once: until then a target may only be beginning, and a short counted time in which the host let it rest would say "0 a second" of a
+    /// target that answers.
     /// </summary>
-    /// <param name="settings">How long the phases are.</param>
-    /// <param name="parts">What the threads count.</param>
+    /// <param name="settings">How long the phases are otherwise.</param>
+    /// <param name="inFlight">Requests in flight at once.</param>
+    /// <param name="answered">Requests that were answered until now.</param>
     /// <param name="onMeasuring">Told when the counted time begins (true) and ends (false).</param>
     /// <param name="anyFailed">Ends when no thread runs any more.</param>
     /// <param name="cancellation">Breaks the run off.</param>
-    /// <exception cref="TimeoutException">Nothing was answered in <see cref="Patience"/>.</exception>
+    /// <exception cref="TimeoutException">Nothing was answered in a phase within <see cref="Patience"/>.</exception>
     public async Task<double> LeadAsync(
-        LoadSettings settings, IEnumerable<LatencyHistogram> parts, Action<bool> onMeasuring, Task anyFailed, CancellationToken cancellation)
+        LoadSettings settings, int inFlight, Func<long> answered, Action<bool> onMeasuring, Task anyFailed, CancellationToken cancellation)
     {
         try
         {
-            await Task.WhenAny(Task.Delay(settings.WarmUp, cancellation), anyFailed).ConfigureAwait(false);
-            cancellation.ThrowIfCancellationRequested();
+            await LastAsync(settings.WarmUp).ConfigureAwait(false);
             onMeasuring(true);
             long start = Stopwatch.GetTimestamp();
             Volatile.Write(ref _phase, Counting);
-            TimeSpan wait = settings.Duration;
-            bool isAnswered;
-            TimeSpan counted;
-            do
+            try
             {
-                await Task.WhenAny(Task.Delay(wait, cancellation), anyFailed).ConfigureAwait(false);
-                isAnswered = parts.Any(p => p.Count > 0);
-                counted = Stopwatch.GetElapsedTime(start);
-                wait = s_step;
+                await LastAsync(settings.Duration).ConfigureAwait(false);
+                return Stopwatch.GetElapsedTime(start).TotalSeconds;
             }
-            while (!isAnswered && counted < Patience && !anyFailed.IsCompleted && !cancellation.IsCancellationRequested);
-            onMeasuring(false);
-
-            // A run that was broken off is none: it would count as much as a whole one.
-            cancellation.ThrowIfCancellationRequested();
-            if (!isAnswered && !anyFailed.IsCompleted)
+            finally
             {
-                throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"Nothing was answered in {counted.TotalSeconds:0.#} s."));
+                onMeasuring(false);
             }
-
-            return counted.TotalSeconds;
         }
         finally
         {
             Volatile.Write(ref _phase, Ending);
+        }
+
+        // Returns at the end of a phase. A run that was broken off is none: it would count as much as a whole one.
+        async Task LastAsync(TimeSpan least)
+        {
+            long before = answered();
+            var phase = Stopwatch.StartNew();
+            for (TimeSpan wait = least; ; wait = s_step)
+            {
+                await Task.WhenAny(Task.Delay(wait, cancellation), anyFailed).ConfigureAwait(false);
+                cancellation.ThrowIfCancellationRequested();
+                long count = answered() - before;
+                if (count >= inFlight || anyFailed.IsCompleted || (count > 0 && phase.Elapsed >= Patience))
+                {
+                    return;
+                }
+
+                if (phase.Elapsed >= Patience)
+                {
+                    throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"Nothing was answered in {phase.Elapsed.TotalSeconds:0.#} s."));
+                }
+            }
         }
     }
 

@@ -70,7 +70,7 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         double seconds;
         try
         {
-            seconds = await phase.LeadAsync(settings, workers.Select(w => w.Latencies), OnMeasuring, all, cancellation).ConfigureAwait(false);
+            seconds = await phase.LeadAsync(settings, depth, () => workers.Sum(w => w.Answered), OnMeasuring, all, cancellation).ConfigureAwait(false);
         }
         finally
         {
@@ -112,6 +112,9 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         public LatencyHistogram Latencies { get; } = new();
 
         public long Errors { get; private set; }
+
+        /// <summary>Requests that were answered, in whatever phase.</summary>
+        public long Answered { get; private set; }
 
         public Task Start()
         {
@@ -195,6 +198,7 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
 
         private void Count(int queue, ReadOnlySpan<ClientCompletion> completions)
         {
+            Answered += completions.Length;
             bool counting = phase.IsCounting;
             long now = Stopwatch.GetTimestamp();
             foreach (ref readonly ClientCompletion completion in completions)
