@@ -8,7 +8,7 @@ namespace Polyblk.Core.Drives;
 internal static unsafe partial class DriveCalls
 {
     public const int LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
-    public const int MADV_DONTNEED = 4, MADV_HUGEPAGE = 14;
+    public const int MADV_DONTNEED = 4, MADV_HUGEPAGE = 14, MADV_NOHUGEPAGE = 15;
     public const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458f6, HUGETLBFS_MAGIC = 0x958458f6;
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 0x10;
     public const nuint BLKGETSIZE64 = 0x80081272, BLKSSZGET = 0x1268, BLKPBSZGET = 0x127b, BLKIOOPT = 0x1279, BLKDISCARD = 0x1277;
