@@ -29,7 +29,7 @@ dotnet_build() {
   local server=polyblk-$$ status=0 process
   dotnet build "$@" -c Release --nologo -v quiet -p:UseSharedCompilation=true -p:SharedCompilationId="$server" || status=$?
   for process in /proc/[0-9]*; do
-    ! grep -qsaF -- "-pipename:$server" "$process/cmdline" || kill "${process#/proc/}" 2>/dev/null || true
+    ! grep -qszxF -- "-pipename:$server" "$process/cmdline" || kill "${process#/proc/}" 2>/dev/null || true
   done
   return $status
 }

@@ -16,6 +16,10 @@ public static class MachineCache
     private const string SealedInitramfs = "sealed-initramfs-";
     private const string FolderInMachine = "/root/.cache/polyblk/machine";
 
+    // QEMU's names of accelerators.
+    private const string Kvm = "kvm";
+    private const string Emulator = "tcg";
+
     private static readonly Lock s_gate = new();
     private static readonly HashSet<GuestKernel> s_prepared = [];
     private static string? s_recipe;
@@ -47,13 +51,14 @@ public static class MachineCache
         return File.ReadAllText(Path.Combine(Folder, NameOf(kernel), "release")).Trim();
     }
 
-    /// <summary>The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation). Where nothing can be
-    /// prepared to find that out, it is "kvm" where the device may be opened.
-    /// The environment variable POLYBLK_GUEST_ACCEL overrides it.</summary>
+    /// <summary>
+    /// The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation). Where nothing can be prepared to find
+    /// that out, it is "kvm" where the device may be opened. The environment variable POLYBLK_GUEST_ACCEL overrides it.
+    /// </summary>
     public static string Accelerator()
     {
         if (Environment.GetEnvironmentVariable("POLYBLK_GUEST_ACCEL") is string chosen) return chosen;
-        if (IsSealed) return MayOpenKvm() ? "kvm" : "tcg";
+        if (IsSealed) return MayOpenKvm() ? Kvm : Emulator;
         try
         {
             _ = Prepare(s_prepared.FirstOrDefault(GuestKernel.Linux73));
@@ -61,9 +66,12 @@ public static class MachineCache
         }
         catch (MachineException)
         {
-            return MayOpenKvm() ? "kvm" : "tcg"; // an image of the user's own needs nothing that is prepared
+            return MayOpenKvm() ? Kvm : Emulator; // an image of the user's own needs nothing that is prepared
         }
     }
+
+    /// <summary>Whether machines are emulated: no accelerator runs their processors.</summary>
+    public static bool IsEmulated() => Accelerator() == Emulator;
 
     /// <summary>Busybox, init and the script's functions, without modules.</summary>
     internal static string PlainInitramfs() => Path.Combine(Folder, $"plain-{Prepare(GuestKernel.Linux73)}.cpio");

@@ -13,9 +13,6 @@ internal static class QemuProgram
     private const int Abort = 6;
     private const int SegmentationFault = 11;
 
-    /// <summary>QEMU's name of the accelerator that emulates.</summary>
-    private const string Emulator = "tcg";
-
     /// <summary>How a kernel's last words begin that came to a breakpoint of nobody (x86).</summary>
     private const string Breakpoint = "Oops: int3";
 
@@ -52,11 +49,11 @@ internal static class QemuProgram
     /// <param name="cpus">Virtual processors.</param>
     public static IEnumerable<string> Machine(string memoryBackend, int memoryMib, int cpus)
     {
-        string accelerator = MachineCache.Accelerator();
+        (string accelerator, string processor) = MachineCache.IsEmulated() ? ("tcg,thread=multi", EmulatedCpu) : (MachineCache.Accelerator(), "max");
         return
         [
             "-M", "q35,memory-backend=mem", "-object", $"{memoryBackend},id=mem,size={memoryMib}M,share=on",
-            "-m", $"{memoryMib}M", "-accel", accelerator == Emulator ? "tcg,thread=multi" : accelerator, "-cpu", accelerator == Emulator ? EmulatedCpu : "max",
+            "-m", $"{memoryMib}M", "-accel", accelerator, "-cpu", processor,
             "-smp", cpus.ToString(CultureInfo.InvariantCulture), "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio",
         ];
@@ -93,7 +90,7 @@ internal static class QemuProgram
     /// patches its own code, mostly while it boots, and the emulator with several threads can lose such a patch: another processor that comes to the code
     /// between the emulator's discarding what it had translated and the store translates the old bytes again, and keeps them.
     /// </summary>
-    public static string OneProcessorAtBoot() => MachineCache.Accelerator() == Emulator ? " maxcpus=1" : "";
+    public static string OneProcessorAtBoot() => MachineCache.IsEmulated() ? " maxcpus=1" : "";
 
     /// <summary>
     /// Whether a machine that ended has broken down by itself: QEMU ended by a signal, or the kernel died of a breakpoint. Nobody sets one but the kernel

@@ -47,7 +47,7 @@ internal static class GuestEnvironment
     /// <summary>What a reader has to know of methods whose machine runs in a machine.</summary>
     public static IEnumerable<string> NotesOf(IEnumerable<IDeliveryMethod> methods) =>
         IsInside && methods.OfType<GuestMethod>().Any()
-            ? [$"The methods of a virtual machine were measured in one that ran inside the machine of --inside-guest, by {(MachineCache.Accelerator() == "kvm" ? "nested KVM" : "nested emulation")}: compare them with one another only."]
+            ? [$"The methods of a virtual machine were measured in one that ran inside the machine of --inside-guest, by {(MachineCache.IsEmulated() ? "nested emulation" : "nested KVM")}: compare them with one another only."]
             : [];
 
     /// <summary>Completes the facts if this program runs inside a machine that a comparison started, or started one itself.</summary>

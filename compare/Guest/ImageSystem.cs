@@ -36,7 +36,7 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
     /// <inheritdoc/>
     public async Task<IBootedGuest> BootAsync(IReadOnlyList<GuestDisk> disks, IReadOnlyList<int> hostCpus, CancellationToken cancellation)
     {
-        bool isEmulated = MachineCache.Accelerator() == "tcg";
+        bool isEmulated = MachineCache.IsEmulated();
         MachineCache.OnProgress($"booting {Path.GetFileName(image.Path)} as the virtual machine{(isEmulated ? "; emulated, that takes minutes" : "")}");
         ImageVm machine = ImageVm.Start(new ImageVmSettings(image, memoryMib, cpus, hostCpus, limit, disks, s_programs));
         var guest = new Guest(machine, new SshMachine("root@127.0.0.1", options: machine.SshOptions));

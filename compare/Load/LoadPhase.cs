@@ -17,8 +17,11 @@ internal sealed class LoadPhase
 
     private int _phase = WarmingUp;
 
-    /// <summary>How long a phase may become until enough is answered in it.</summary>
-    internal TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(20);
+    /// <summary>How long a phase may become until enough is answered in it, and how long what is in flight at its end is waited for.</summary>
+    public TimeSpan Patience { get; init; } = DefaultPatience;
+
+    /// <summary>A target that answers nothing for so long stands still.</summary>
+    public static TimeSpan DefaultPatience { get; } = TimeSpan.FromSeconds(20);
 
     public bool IsCounting => Volatile.Read(ref _phase) == Counting;
 
@@ -43,12 +46,10 @@ internal sealed class LoadPhase
         {
             await LastAsync(settings.WarmUp).ConfigureAwait(false);
             onMeasuring(true);
-            long start = Stopwatch.GetTimestamp();
             Volatile.Write(ref _phase, Counting);
             try
             {
-                await LastAsync(settings.Duration).ConfigureAwait(false);
-                return Stopwatch.GetElapsedTime(start).TotalSeconds;
+                return (await LastAsync(settings.Duration).ConfigureAwait(false)).TotalSeconds;
             }
             finally
             {
@@ -60,11 +61,11 @@ internal sealed class LoadPhase
             Volatile.Write(ref _phase, Ending);
         }
 
-        // Returns at the end of a phase. A run that was broken off is none: it would count as much as a whole one.
-        async Task LastAsync(TimeSpan least)
+        // Returns at the end of a phase how long it was. A run that was broken off is none: it would count as much as a whole one.
+        async Task<TimeSpan> LastAsync(TimeSpan least)
         {
-            long before = answered();
             var phase = Stopwatch.StartNew();
+            long before = answered();
             for (TimeSpan wait = least; ; wait = s_step)
             {
                 await Task.WhenAny(Task.Delay(wait, cancellation), anyFailed).ConfigureAwait(false);
@@ -72,7 +73,7 @@ internal sealed class LoadPhase
                 long count = answered() - before;
                 if (count >= inFlight || anyFailed.IsCompleted || (count > 0 && phase.Elapsed >= Patience))
                 {
-                    return;
+                    return phase.Elapsed;
                 }
 
                 if (phase.Elapsed >= Patience)

@@ -4,10 +4,12 @@
 // replaced at once, so that the depth stays constant. Nothing in the loop allocates.
 
 using System.Diagnostics;
+using System.Globalization;
 using Polyblk.Compare.Clients;
 using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Compare.Measurement;
+using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Reactors;
@@ -22,6 +24,9 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         : this(BlkioDriver.IsInstalled ? new BlkioDriver() : new BuiltInDriver())
     {
     }
+
+    /// <summary>How long a target may take to answer, and to let go, before it is taken to stand still.</summary>
+    public TimeSpan Patience { get; init; } = LoadPhase.DefaultPatience;
 
     /// <inheritdoc/>
     public string Name => driver.Name;
@@ -45,9 +50,39 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         var target = (VhostUserEndpoint)endpoint;
         int depth = workload.TotalDepth;
         int queues = Math.Min(target.Queues, depth);
-        using IVirtioDisk client = driver.Attach(target.SocketPath, queues, (depth + queues - 1) / queues, Math.Max(4096, workload.BlockBytes), target.Kept is not null);
-        long size = Math.Min(target.SizeBytes, client.CapacityBytes);
-        var phase = new LoadPhase();
+        IVirtioDisk client = await AttachAsync(target, queues, (depth + queues - 1) / queues, workload, cancellation).ConfigureAwait(false);
+        try
+        {
+            return await RunAsync(client, Math.Min(target.SizeBytes, client.CapacityBytes), workload, settings, onMeasuring, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            await BlockingCall.EndAsync(client.Dispose, Patience).ConfigureAwait(false);
+        }
+    }
+
+    /// <exception cref="MethodException">The target does not answer, which is final.</exception>
+    private async Task<IVirtioDisk> AttachAsync(VhostUserEndpoint target, int queues, int depth, Workload workload, CancellationToken cancellation)
+    {
+        try
+        {
+            return await BlockingCall.RunAsync(
+                () => driver.Attach(target.SocketPath, queues, depth, Math.Max(4096, workload.BlockBytes), target.Kept is not null),
+                late => late.Dispose(), Patience, cancellation).ConfigureAwait(false);
+        }
+        catch (TimeoutException e)
+        {
+            throw new MethodException(
+                string.Create(CultureInfo.InvariantCulture, $"it stands still: its attachment was not answered in {Patience.TotalSeconds:0.#} s"), e) { IsFinal = true };
+        }
+    }
+
+    private async Task<LoadResult> RunAsync(
+        IVirtioDisk client, long size, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation)
+    {
+        int depth = workload.TotalDepth;
+        int queues = client.Queues.Count;
+        var phase = new LoadPhase { Patience = Patience };
         var jobs = new JobOffsets(size, workload);
         int[] depths = Depths(depth, queues);
         int threads = Math.Min(queues, Math.Max(1, settings.Cpus.Count));
@@ -101,8 +136,6 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
     {
         private const int Batch = 64;
         private const int EmptyPollsBeforeYield = 20_000;
-        private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(20);
-
         private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private readonly long[][] _submitted = [.. queues.Select(q => new long[q.Depth])];
 
@@ -219,9 +252,10 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
                 while (queue.InFlight > 0)
                 {
                     queue.Poll(completions);
-                    if (Stopwatch.GetElapsedTime(start) > s_drainPatience)
+                    if (Stopwatch.GetElapsedTime(start) > phase.Patience)
                     {
-                        throw new TimeoutException($"{queue.InFlight} requests were not answered in {s_drainPatience.TotalSeconds} s.");
+                        throw new TimeoutException(string.Create(
+                            CultureInfo.InvariantCulture, $"{queue.InFlight} requests were not answered in {phase.Patience.TotalSeconds:0.#} s."));
                     }
                 }
             }

@@ -9,7 +9,6 @@ internal sealed class EnduringNbd : IEnduringLoad
 {
     private const int Connections = 4;
     private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(5);
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
 
     private readonly NbdEndpoint _endpoint;
     private readonly NbdClient[] _clients;
@@ -50,7 +49,7 @@ internal sealed class EnduringNbd : IEnduringLoad
 
                 return request(_clients[thread]);
             }
-            catch (IOException) when (wait.Elapsed < s_patience)
+            catch (IOException) when (wait.Elapsed < RestartPatience.Consumer)
             {
                 // The target is away.
                 continue;

@@ -10,21 +10,16 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     private const int Depth = 8;
     private static readonly TimeSpan s_silence = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(5);
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
-
-    /// <summary>Shorter than what the test waits for the load to end (RestartTester).</summary>
-    private static readonly TimeSpan s_drainPatience = TimeSpan.FromSeconds(30);
 
     private readonly TimeSpan _drainPatience;
-
     private readonly VhostUserClient _client;
     private readonly string _socketPath;
 
     /// <param name="endpoint">The target.</param>
-    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for half a minute.</param>
+    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for the usual.</param>
     public EnduringVhostUser(VhostUserEndpoint endpoint, TimeSpan? drainPatience = null)
     {
-        _drainPatience = drainPatience ?? s_drainPatience;
+        _drainPatience = drainPatience ?? RestartPatience.Drain;
         _socketPath = endpoint.SocketPath;
         _client = new VhostUserClient(new VhostUserClientOptions
         {
@@ -85,7 +80,7 @@ internal sealed class EnduringVhostUser : IEnduringLoad
         queue.Publish();
         for (var wait = Stopwatch.StartNew(); queue.Poll(done) == 0;)
         {
-            if (wait.Elapsed > s_patience)
+            if (wait.Elapsed > RestartPatience.Consumer)
             {
                 throw new IOException($"{_socketPath} did not answer after its restart.");
             }
@@ -112,7 +107,7 @@ internal sealed class EnduringVhostUser : IEnduringLoad
                 _client.Reconnect();
                 return;
             }
-            catch (IOException) when (wait.Elapsed < s_patience)
+            catch (IOException) when (wait.Elapsed < RestartPatience.Consumer)
             {
                 // Nobody listens yet.
                 continue;

@@ -12,7 +12,7 @@ using Polyblk.Compare.Results;
 namespace Polyblk.Compare.Restart;
 
 /// <summary>Does the restart test of a running method.</summary>
-/// <param name="patience">How long the target may answer nothing after its restart, and the load may take to end. A busy emulated machine needs half a minute.</param>
+/// <param name="patience">How long the target may answer nothing after its restart, and the load may take to end.</param>
 internal sealed class RestartTester(TimeSpan patience)
 {
     private const int EnoughCompletions = 200;
@@ -21,7 +21,7 @@ internal sealed class RestartTester(TimeSpan patience)
     private static readonly TimeSpan s_after = TimeSpan.FromMilliseconds(200);
 
     public RestartTester()
-        : this(TimeSpan.FromSeconds(90))
+        : this(RestartPatience.Whole)
     {
     }
 

@@ -93,7 +93,10 @@ internal sealed unsafe class SimulatedMedium : IDisposable
     {
         if (CanCrash && request.Operation is not (BlockOperation.Read or BlockOperation.Flush))
         {
-            Log(request, isComplete: false);
+            lock (_lock)
+            {
+                Log(request, isComplete: false);
+            }
         }
     }
 
@@ -126,6 +129,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         }
     }
 
+    /// <summary>Under the lock.</summary>
     private void Log(BlockRequest request, bool isComplete)
     {
         long length = request.LengthBytes;
@@ -138,37 +142,27 @@ internal sealed unsafe class SimulatedMedium : IDisposable
 
         bool survives = isComplete && (!_volatileCache || (request.Flags & BlockFlags.Fua) != 0);
         var entry = new Entry(request.OffsetBytes, length, data, survives);
-        lock (_lock)
+        if (survives)
         {
-            if (survives)
+            CopyToDurable(entry, 0, length);
+            if (_log.Count == 0)
             {
-                CopyToDurable(entry, 0, length);
-                if (_log.Count == 0)
-                {
-                    NativeMemory.Free(data);
-                    return;
-                }
+                NativeMemory.Free(data);
+                return;
             }
-
-            _lastEntry++;
-            _log.Enqueue(entry);
         }
+
+        _lastEntry++;
+        _log.Enqueue(entry);
     }
 
+    /// <summary>Under the lock. Without crashes the log is empty.</summary>
     private void MakeDurable(long mark)
     {
-        if (!CanCrash)
+        while (_lastEntry - _log.Count < mark && _log.TryDequeue(out Entry entry))
         {
-            return;
-        }
-
-        lock (_lock)
-        {
-            while (_lastEntry - _log.Count < mark && _log.TryDequeue(out Entry entry))
-            {
-                CopyToDurable(entry, 0, entry.Length);
-                NativeMemory.Free(entry.Data);
-            }
+            CopyToDurable(entry, 0, entry.Length);
+            NativeMemory.Free(entry.Data);
         }
     }
 

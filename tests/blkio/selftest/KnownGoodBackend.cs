@@ -32,6 +32,9 @@ public abstract class KnownGoodBackend : IDisposable
         GC.SuppressFinalize(this);
     }
 
+    /// <summary>From now on it answers nothing.</summary>
+    protected void StopDaemon() => _daemon.Stop();
+
     /// <summary>A file in the folder that goes with the backend.</summary>
     protected string PathOf(string name) => Path.Combine(Folder, name);
 }
