@@ -104,7 +104,7 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         }
 
         LoadResult load = FioOutput.Parse(result.Output, workload);
-        return window.MachineCpuNs(load.Seconds) is long cpu ? load with { LoadCpuNs = cpu } : load;
+        return window.HasMachine ? load with { LoadCpuNs = window.MachineCpuNs(load.Seconds) } : load;
     }
 
     /// <summary>The commands of a run: what prepares it, fio, what cleans up.</summary>
@@ -154,7 +154,10 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         private ThreadReading _threads = ThreadReading.Empty;
         private long _cpuNs;
         private long _timestamp;
-        private double _seconds;
+        private TimeSpan _part;
+
+        /// <summary>Whether the machine is one of this host.</summary>
+        public bool HasMachine => machine.Count > 0;
 
         public void Begin()
         {
@@ -165,11 +168,11 @@ public sealed class GuestFioLoad(TimeSpan? margin = null) : ILoadGenerator
         public void End()
         {
             _cpuNs = ProcessCpu.Read(machine).Since(_threads).CpuNs;
-            _seconds = Stopwatch.GetElapsedTime(_timestamp).TotalSeconds;
+            _part = Stopwatch.GetElapsedTime(_timestamp);
             onMeasuring(false);
         }
 
-        /// <summary>Brought to the counted time; null where the machine is not one of this host.</summary>
-        public long? MachineCpuNs(double countedSeconds) => machine.Count == 0 || _seconds <= 0 ? null : (long)(_cpuNs * countedSeconds / _seconds);
+        /// <summary>Brought to the counted time; null where too little of it was read.</summary>
+        public long? MachineCpuNs(double countedSeconds) => (long?)(_cpuNs * PartOfTime.Scale(_part, countedSeconds));
     }
 }

@@ -71,7 +71,7 @@ public sealed class DriveLoad : ILoadGenerator
             }
 
             double seconds = await phase.LeadAsync(settings, workload.TotalDepth, () => loops.Sum(l => l.Answered), OnMeasuring, drained, cancellation).ConfigureAwait(false);
-            await drained.WaitAsync(phase.Patience, CancellationToken.None).ConfigureAwait(false);
+            await drained.WaitAsync(phase.DrainPatience, CancellationToken.None).ConfigureAwait(false);
             ThreadUse used = after.Since(before);
             return LoadPhase.Result(loops.Select(l => l.Latencies), workload, seconds, loops.Sum(l => l.Errors), used.CpuNs) with
             {
@@ -80,7 +80,7 @@ public sealed class DriveLoad : ILoadGenerator
         }
         finally
         {
-            await drained.WaitAsync(phase.Patience, CancellationToken.None).ConfigureAwait(false);
+            await drained.WaitAsync(phase.DrainPatience, CancellationToken.None).ConfigureAwait(false);
             await reactor.InvokeAsync(() =>
             {
                 foreach (Loop loop in loops)

@@ -44,8 +44,8 @@ public sealed record LoadResult
     /// <inheritdoc cref="MeanNs"/>
     public double P9999Ns { get; init; }
 
-    /// <summary>Processor time of the load itself in the counted time, in nanoseconds.</summary>
-    public required long LoadCpuNs { get; init; }
+    /// <summary>Processor time of the load itself in the counted time, in nanoseconds; null where it was not read.</summary>
+    public required long? LoadCpuNs { get; init; }
 
     /// <summary>Context switches of the load in the counted time; null where it does not tell.</summary>
     public long? LoadContextSwitches { get; init; }

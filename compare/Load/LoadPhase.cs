@@ -17,11 +17,19 @@ internal sealed class LoadPhase
 
     private int _phase = WarmingUp;
 
-    /// <summary>How long a phase may become until enough is answered in it, and how long what is in flight at its end is waited for.</summary>
+    /// <summary>What is in flight when a run is broken off is waited for no longer: whoever broke it off waits as well.</summary>
+    private static readonly TimeSpan s_brokenOff = TimeSpan.FromSeconds(2);
+
+    private CancellationToken _cancellation;
+
+    /// <summary>How long a phase may become until enough is answered in it.</summary>
     public TimeSpan Patience { get; init; } = DefaultPatience;
 
     /// <summary>A target that answers nothing for so long stands still.</summary>
     public static TimeSpan DefaultPatience { get; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>How long what is in flight at the end is waited for.</summary>
+    public TimeSpan DrainPatience => AtEnd(Patience, _cancellation);
 
     public bool IsCounting => Volatile.Read(ref _phase) == Counting;
 
@@ -42,6 +50,7 @@ internal sealed class LoadPhase
     public async Task<double> LeadAsync(
         LoadSettings settings, int inFlight, Func<long> answered, Action<bool> onMeasuring, Task anyFailed, CancellationToken cancellation)
     {
+        _cancellation = cancellation;
         try
         {
             await LastAsync(settings.WarmUp).ConfigureAwait(false);
@@ -83,6 +92,10 @@ internal sealed class LoadPhase
             }
         }
     }
+
+    /// <summary>How long a target is waited for at the end of a run: not so long when it is broken off.</summary>
+    public static TimeSpan AtEnd(TimeSpan patience, CancellationToken cancellation) =>
+        cancellation.IsCancellationRequested && patience > s_brokenOff ? s_brokenOff : patience;
 
     /// <summary>The result of a run in this process.</summary>
     public static LoadResult Result(IEnumerable<LatencyHistogram> parts, Workload workload, double seconds, long errors, long loadCpuNs)

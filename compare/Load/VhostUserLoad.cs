@@ -57,7 +57,7 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
         }
         finally
         {
-            await BlockingCall.EndAsync(client.Dispose, Patience).ConfigureAwait(false);
+            await BlockingCall.EndAsync(client.Dispose, LoadPhase.AtEnd(Patience, cancellation)).ConfigureAwait(false);
         }
     }
 
@@ -252,10 +252,10 @@ public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
                 while (queue.InFlight > 0)
                 {
                     queue.Poll(completions);
-                    if (Stopwatch.GetElapsedTime(start) > phase.Patience)
+                    if (Stopwatch.GetElapsedTime(start) > phase.DrainPatience)
                     {
                         throw new TimeoutException(string.Create(
-                            CultureInfo.InvariantCulture, $"{queue.InFlight} requests were not answered in {phase.Patience.TotalSeconds:0.#} s."));
+                            CultureInfo.InvariantCulture, $"{queue.InFlight} requests were not answered in {phase.DrainPatience.TotalSeconds:0.#} s."));
                     }
                 }
             }

@@ -41,26 +41,25 @@ internal readonly record struct TargetReading(long Timestamp, ThreadReading Thre
 
     /// <summary>
     /// What was used since an earlier reading, brought to the length of the counted time: a load that is another program is read in a part of it.
+    /// Null where that part is too small.
     /// </summary>
-    public TargetUse Since(TargetReading before, double countedSeconds)
+    public TargetUse? Since(TargetReading before, double countedSeconds)
     {
+        if (PartOfTime.Scale(Stopwatch.GetElapsedTime(before.Timestamp, Timestamp), countedSeconds) is not double scale)
+        {
+            return null;
+        }
+
         ThreadUse used = Threads.Since(before.Threads);
-        double scale = Scale(before.Timestamp, Timestamp, countedSeconds);
 
         // Fewer than before: the server was started again meanwhile, and counts from zero.
         long? sent = Notifications >= before.Notifications ? Notifications - before.Notifications : null;
-        return new TargetUse((long)(used.CpuNs * scale), (long)(used.ContextSwitches * scale), (long?)(sent * Scale(before.NotifiedAt, NotifiedAt, countedSeconds)));
+        return new TargetUse((long)(used.CpuNs * scale), (long)(used.ContextSwitches * scale), (long?)(sent * PartOfTime.Scale(Stopwatch.GetElapsedTime(before.NotifiedAt, NotifiedAt), countedSeconds)));
     }
 
     private static (long At, long? Count) Ask(IRunningMethod method, bool asks)
     {
         long? count = asks ? method.ReadNotifications() : null;
         return (Stopwatch.GetTimestamp(), count);
-    }
-
-    private static double Scale(long from, long to, double countedSeconds)
-    {
-        double seconds = Stopwatch.GetElapsedTime(from, to).TotalSeconds;
-        return seconds > 0 ? countedSeconds / seconds : 0;
     }
 }

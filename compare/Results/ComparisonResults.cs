@@ -89,9 +89,9 @@ public sealed record MethodRecord
 /// <param name="Workload">The workload's name.</param>
 /// <param name="Round">The round, from 0.</param>
 /// <param name="Load">What the load saw.</param>
-/// <param name="TargetCpuNs">Processor time of the target's processes in the counted time, in nanoseconds.</param>
+/// <param name="TargetCpuNs">Processor time of the target's processes in the counted time, in nanoseconds: 0 where it has none, null where it was not read.</param>
 /// <param name="TargetContextSwitches">Their context switches.</param>
-public sealed record RunRecord(string Method, string Workload, int Round, LoadResult Load, long TargetCpuNs, long TargetContextSwitches)
+public sealed record RunRecord(string Method, string Workload, int Round, LoadResult Load, long? TargetCpuNs, long? TargetContextSwitches)
 {
     /// <summary>
     /// Share of all processors' time in the run, its warm-up included, that went to other programs or to the hypervisor, 0 to 1.
@@ -107,10 +107,4 @@ public sealed record RunRecord(string Method, string Workload, int Round, LoadRe
     public double Iops => Load.Requests / Load.Seconds;
 
     public double BytesPerSecond => Load.Bytes / Load.Seconds;
-
-    /// <summary>Processor time of the target for a request in nanoseconds; NaN without requests.</summary>
-    public double TargetCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)TargetCpuNs / Load.Requests;
-
-    /// <inheritdoc cref="TargetCpuPerRequestNs"/>
-    public double LoadCpuPerRequestNs => Load.Requests == 0 ? double.NaN : (double)Load.LoadCpuNs / Load.Requests;
 }

@@ -297,12 +297,12 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
 
         LoadResult result = await load.RunAsync(endpoint, workload, settings, OnMeasuring, cancellation).ConfigureAwait(false);
         (double foreign, double steal) = noise.Shares();
-        TargetUse target = before is { } begin && after is { } end ? end.Since(begin, result.Seconds) : default;
-        _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target.CpuNs, target.ContextSwitches)
+        TargetUse? target = before is { } begin && after is { } end ? end.Since(begin, result.Seconds) : null;
+        _runs.Add(new RunRecord(method.Name, workload.Name, round, result, target?.CpuNs, target?.ContextSwitches)
         {
             ForeignCpuShare = foreign,
             StealShare = steal,
-            Notifications = result.Notifications ?? target.Notifications,
+            Notifications = result.Notifications ?? target?.Notifications,
         });
     }
 

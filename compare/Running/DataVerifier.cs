@@ -63,7 +63,7 @@ public static class DataVerifier
 
         byte[] expected = new byte[BlockBytes];
         string? problem = RunPass(client, ClientOperation.Write, endpoint.SizeBytes, seed, expected, cancellation);
-        problem ??= RunFlush(client.Queues[0]);
+        problem ??= RunFlush(client.Queues[0], cancellation);
         problem ??= RunPass(client, ClientOperation.Read, endpoint.SizeBytes, seed, expected, cancellation);
         client.Detach();
         return problem;
@@ -137,7 +137,7 @@ public static class DataVerifier
         }
     }
 
-    private static string? RunFlush(ClientQueue queue)
+    private static string? RunFlush(ClientQueue queue, CancellationToken cancellation)
     {
         var completion = new ClientCompletion[1];
         queue.Submit(0, ClientOperation.Flush, 0, 0);
@@ -145,6 +145,7 @@ public static class DataVerifier
         DateTime deadline = DateTime.UtcNow + s_patience;
         while (queue.Poll(completion) == 0)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (DateTime.UtcNow > deadline)
             {
                 return "a flush was not answered";

@@ -25,6 +25,13 @@ internal static class RunNotes
             yield return "Target and load share a processor, because there is only one: latencies are those of two programs taking turns.";
         }
 
+        int unread = runs.Count(r => r.TargetCpuNs is null || r.Load.LoadCpuNs is null);
+        if (unread > 0)
+        {
+            yield return $"{unread} of {runs.Count} runs have no processor times or context switches of one side: they were over before both readings could be made apart from each other. "
+                + "Longer runs (--runtime) have them.";
+        }
+
         if (runs.Any(r => r.Load.Errors > 0))
         {
             yield return "Some requests ended with an error: the rows concerned are worth nothing. See errors in the JSON results.";

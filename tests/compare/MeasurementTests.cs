@@ -17,13 +17,24 @@ public sealed class MeasurementTests
     {
         var before = new TargetReading(0, Threads((1, 1000, 10)), 0, 5);
         var after = new TargetReading(Stopwatch.Frequency / 2, Threads((1, 3000, 20)), Stopwatch.Frequency, null);
-        TargetUse target = after.Since(before, countedSeconds: 2);
-        Assert.Equal((8000, 40, null), (target.CpuNs, target.ContextSwitches, target.Notifications));
+        TargetUse target = after.Since(before, countedSeconds: 1.5)!.Value;
+        Assert.Equal((6000, 30, null), (target.CpuNs, target.ContextSwitches, target.Notifications));
 
         // Its notifications were asked for in a longer time: one second.
-        Assert.Equal(10, (after with { Notifications = 10 }).Since(before, 2).Notifications);
-        Assert.Null((after with { Notifications = 4 }).Since(before, 2).Notifications);
-        Assert.Equal(0, before.Since(before, 2).CpuNs);
+        Assert.Equal(7, (after with { Notifications = 10 }).Since(before, 1.5)?.Notifications);
+        Assert.Null((after with { Notifications = 4 }).Since(before, 1.5)!.Value.Notifications);
+    }
+
+    /// <summary>A busy host reads beginning and end at nearly the same moment: ten milliseconds of a tick would become seconds.</summary>
+    [Fact]
+    public void A_reading_in_too_small_a_part_is_none()
+    {
+        var before = new TargetReading(0, Threads((1, 0, 0)), 0, null);
+        TargetReading At(double seconds) => new((long)(Stopwatch.Frequency * seconds), Threads((1, 10_000_000, 10)), (long)(Stopwatch.Frequency * seconds), null);
+        Assert.Null(At(0.000_1).Since(before, countedSeconds: 0.3));
+        Assert.Null(At(0.09).Since(before, 0.3));
+        Assert.Equal(20_000_000, At(0.15).Since(before, 0.3)?.CpuNs);
+        Assert.Null(before.Since(before, 0.3));
     }
 
     [Fact]
@@ -69,7 +80,7 @@ public sealed class MeasurementTests
         TargetReading begin = TargetReading.AtBegin(method, asks);
         TargetReading end = TargetReading.AtEnd(method, asks);
         Assert.Equal(order, string.Join(' ', method.Log));
-        Assert.Equal(asks ? 0 : null, end.Since(begin, 1).Notifications);
+        Assert.Equal(asks ? 0 : null, end.Since(begin, 1e-9)?.Notifications);
     }
 
     private static ThreadReading Threads(params (int Id, long CpuNs, long ContextSwitches)[] threads) => new(threads.ToDictionary(t => t.Id, t => new ThreadUse(t.CpuNs, t.ContextSwitches)));

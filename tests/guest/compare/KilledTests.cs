@@ -4,7 +4,7 @@ using Polyblk.GuestRig;
 
 namespace Polyblk.CompareGuest.Tests;
 
-[Collection("drivers in a machine")]
+[Collection("one machine at a time")]
 public sealed class KilledTests
 {
     /// <summary>The worst moment for VDUSE: its disk has requests in flight, for which the kernel would wait for ever.</summary>
