@@ -44,7 +44,7 @@ internal sealed class CompareGuestOptions
     };
 
     private readonly Option<long?> _memory = CommandSettings.Size("--guest-memory", "Memory of the virtual machine. [default: 6GiB with --inside-guest, else 1GiB]");
-    private readonly Option<int> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16.", DefaultValueFactory = _ => 2 };
+    private readonly Option<int?> _cpus = new("--guest-cpus") { HelpName = "N", Description = "Its processors, 1 to 16. [default: 4 with --inside-guest and another machine in it, else 2]" };
 
     private readonly Option<string?> _ssh = new("--guest-ssh")
     {
@@ -89,7 +89,7 @@ internal sealed class CompareGuestOptions
         Check(image is null || parsed.GetResult(_linux) is not { Implicit: false }, "--guest-image and --guest-linux exclude each other: an image has a kernel of its own.");
         long memoryMib = (parsed.GetValue(_memory) ?? DefaultMemory(isInside)) >> 20;
         Check(memoryMib >= LeastMemoryMib && memoryMib <= int.MaxValue, "--guest-memory takes 1GiB or more.");
-        int cpus = parsed.GetValue(_cpus);
+        int cpus = parsed.GetValue(_cpus) ?? DefaultCpus(hasInner: isInside && vantages.Contains("guest"));
         Check(cpus is >= 1 and <= 16, "--guest-cpus takes a number from 1 to 16.");
         string[][] disks = [.. (parsed.GetValue(_disks) ?? []).Select(d => d.Split('=', 2))];
         Check(disks.All(d => d is [{ Length: > 0 }, ['/', ..]]), "--guest-disk takes NAME=DEVICE, such as vhost-user=/dev/vdb.");
@@ -114,6 +114,9 @@ internal sealed class CompareGuestOptions
 
     /// <summary>Where everything runs inside, scratch files, simulated drives and perhaps another machine lie in it. What it does not touch costs the host nothing.</summary>
     private static long DefaultMemory(bool isInside) => isInside ? 6L << 30 : 1L << 30;
+
+    /// <summary>A machine that holds another one has a processor for each of target and load, and two for the inner one; with two in all it is far slower.</summary>
+    private static int DefaultCpus(bool hasInner) => hasInner ? 4 : 2;
 
     private static DiskImage Open(string path)
     {

@@ -49,17 +49,18 @@ public sealed class CompareOptionsTests : IDisposable
     [InlineData("--guest-kernel", "/none/vmlinuz", "--guest-initrd", "/none/initrd")]
     public void AFileForTheMachineThatIsNotThereIsSaidByItsExitCode(params string[] words)
     {
-        var options = new CompareGuestOptions();
-        var command = new Command("compare");
-        foreach (Option option in options.All)
-        {
-            command.Options.Add(option);
-        }
-
-        CliException e = Assert.Throws<CliException>(() => options.Read(command.Parse(words)));
+        CliException e = Assert.Throws<CliException>(() => ReadGuest(words));
         Assert.Equal(ExitCode.NotFound, e.Code);
         Assert.Contains("/none/", e.Message, StringComparison.Ordinal);
     }
+
+    /// <summary>A machine that has another one in it needs more processors.</summary>
+    [Theory]
+    [InlineData(2, "--vantage", "guest")]
+    [InlineData(2, "--inside-guest")]
+    [InlineData(4, "--inside-guest", "--vantage", "host,guest")]
+    [InlineData(3, "--inside-guest", "--vantage", "guest", "--guest-cpus", "3")]
+    public void TheMachineHasAsManyProcessorsAsItNeedsUnlessTold(int expected, params string[] words) => Assert.Equal(expected, ReadGuest(words).Cpus);
 
     [Fact]
     public void TheComparisonInAMachineGetsEachValueWithItsOption()
@@ -88,6 +89,18 @@ public sealed class CompareOptionsTests : IDisposable
         AssertRefused(ExitCode.NotFound, "--json", Path.Combine(_folder, "none", "results.json"));
         AssertRefused(ExitCode.HostLacks, "--json", _folder);
         AssertRefused(ExitCode.HostLacks, "--out", kept);
+    }
+
+    private static CompareGuestRequest ReadGuest(string[] words)
+    {
+        var options = new CompareGuestOptions();
+        var command = new Command("compare");
+        foreach (Option option in options.All)
+        {
+            command.Options.Add(option);
+        }
+
+        return options.Read(command.Parse(words));
     }
 
     private static void AssertRefused(int code, string option, string path)

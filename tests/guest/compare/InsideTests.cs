@@ -30,7 +30,7 @@ public sealed class InsideTests
         string disk = Directory.CreateDirectory(run.PathOf("disk")).FullName;
         await run.StartAsync(
             [
-                "--inside-guest", "--dir", disk, "--vantage", "host,guest", "--guest-cpus", "4", "--level", "raid5", "--workloads", "randwrite", "--for", "container",
+                "--inside-guest", "--dir", disk, "--vantage", "host,guest", "--level", "raid5", "--workloads", "randwrite", "--for", "container",
                 .. CompareRun.ShortWith(simulatedDrives: 4),
             ]);
         Assert.True(run.ExitCode == 0, run.Text);
