@@ -4,6 +4,9 @@ using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
 using Polyblk.Frontends.Nbd;
 
+// A test counts the descriptors of the process: one at a time.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
 namespace Polyblk.Nbd.Tests;
 
 /// <summary>An NBD export of a device on two reactors.</summary>
