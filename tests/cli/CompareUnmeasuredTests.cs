@@ -22,4 +22,18 @@ public class CompareUnmeasuredTests
         MethodFacts row = Assert.Single(CompareReport.Unmeasured([frontend], [other], isInside));
         Assert.Equal((false, reason, remedy), (row.Available, row.Reason, Assert.Single(row.Remedies)));
     }
+
+    /// <summary>What a kernel has and files in memory cannot use.</summary>
+    [Theory]
+    [InlineData(true, "files in memory are always copied")]
+    [InlineData(false, null)]
+    public void ZeroCopyNeedsAPlaceThatIsNotMemory(bool isInMemory, string? reason)
+    {
+        var probe = new FrontendProbe(true, string.Empty, [], new Dictionary<string, string> { ["copy modes"] = "copy, user-copy, zero-copy" });
+        IFrontend ublk = Mock.Of<IFrontend>(f => f.Name == "ublk" && f.Probe() == probe);
+        var methods = new CompareMethods([ublk], new PolyblkProgram(["polyblk"], _ => throw new InvalidOperationException()), "raid5", 2);
+        MethodAvailability availability = methods.Host(isInMemory).Single(m => m.Facts.Id == "ublk-zero-copy@host").Check();
+        Assert.Equal(reason, availability.CanRun ? null : availability.Reason);
+        Assert.Equal(isInMemory ? ["polyblk compare --dir DIR, on a disk"] : [], availability.Remedies);
+    }
 }
