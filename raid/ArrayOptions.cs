@@ -81,6 +81,19 @@ public sealed record ArrayRunOptions
     /// </summary>
     public TimeSpan ResyncRetryAfter { get; init; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>
+    /// How long a request may be at a member before the member counts as hanging: a warning says so, and reads take other ways where there are any.
+    /// </summary>
+    public TimeSpan SlowAfter { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// A member that fails this many reads in a row, and not one succeeds in between, is given up where redundancy makes up for it; 0 never gives up.
+    /// </summary>
+    public int MaxReadErrorsInARow { get; init; } = 256;
+
+    /// <summary>The clock by which requests grow old.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+
     /// <summary>Told about failures, repairs and the resync, on control threads: one sentence each.</summary>
     public Action<ArrayEvent>? OnEvent { get; init; }
 }

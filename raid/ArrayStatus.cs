@@ -26,7 +26,14 @@ public enum ArrayHealth
 /// <param name="ReadErrors">Reads that it failed, since the start.</param>
 /// <param name="WriteErrors">Writes and flushes that it failed.</param>
 /// <param name="Repairs">Bad blocks that were rewritten from redundancy.</param>
-public sealed record MemberStatus(int Role, string Name, MemberState State, long ReadErrors, long WriteErrors, long Repairs);
+public sealed record MemberStatus(int Role, string Name, MemberState State, long ReadErrors, long WriteErrors, long Repairs)
+{
+    /// <summary>How long its oldest request in flight has been there, in seconds; 0 when none has been there for one.</summary>
+    public int OldestRequestSeconds { get; init; }
+
+    /// <summary>Whether that is so long that the member counts as hanging: <see cref="ArrayRunOptions.SlowAfter"/>.</summary>
+    public bool IsHanging { get; init; }
+}
 
 /// <summary>A resync that is under way or needed.</summary>
 /// <param name="DoneBytes">Bytes of every member that are done.</param>
@@ -73,6 +80,13 @@ public sealed record ArrayStatus
 
     /// <summary>The resync, or null when none is needed.</summary>
     public ResyncStatus? Resync { get; init; }
+
+    /// <summary>
+    /// Ranges (rows of a stripe, up to 64 KiB of a member) in which copies differ or parity does not fit the data, after writes that some members
+    /// took and others refused, or because a resync could not read them. What would have to be made from redundancy there ends with an error until it
+    /// is written or resynced.
+    /// </summary>
+    public int RangesInDoubt { get; init; }
 
     /// <summary>What needs the attention of a human, in sentences; empty when all is well.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];

@@ -30,7 +30,9 @@ public static class Errno
     public const int EBADMSG = 74;
     public const int EOPNOTSUPP = 95;
     public const int ENOBUFS = 105;
+    public const int ESHUTDOWN = 108;
     public const int ETIMEDOUT = 110;
     public const int ECANCELED = 125;
     public const int EREMOTEIO = 121;
+    public const int EDQUOT = 122;
 }

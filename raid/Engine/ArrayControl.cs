@@ -10,6 +10,7 @@
 // brings it up, and an array that lost too many members writes no superblocks at all.
 
 using System.Collections.Immutable;
+using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Layout;
@@ -29,6 +30,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private readonly SemaphoreSlim _metadata = new(1, 1);
     private readonly SuperblockWriter _writer;
     private readonly ResyncRunner _resync;
+    private readonly MemberWatch _watch;
     private Task _loop = Task.CompletedTask;
     private ArraySuperblock _current;
     private ulong _reportedFailures;
@@ -42,7 +44,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private long _idleSinceMs;
     private long _checkpointMs;
     private long _flushedCheckpoint;
-    private long _unsynced;
+    private int _inDoubt;
     private int _reportedTenths;
     private TimeSpan _retryAfter;
     private long? _resyncAtMs;
@@ -56,11 +58,13 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         Home = home;
         _writer = new SuperblockWriter(array, home);
         _resync = new ResyncRunner(array, home, options);
+        _watch = new MemberWatch(array, options, Report);
     }
 
-    private long SyncedBytes => _array.State.SyncedUnits == long.MaxValue
-        ? 0
-        : RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.SyncedUnits);
+    private long SyncedBytes => _array.State.NeedsResync ? RaidUnits.ToSyncedBytes(_array.Geometry, FirstUnsynced) : 0;
+
+    /// <summary>The first unit that is not in sync, or in doubt.</summary>
+    private long FirstUnsynced => Math.Min(_array.State.SyncedUnits, _array.State.Doubts.First);
 
     /// <summary>How much of the array is in sync, in tenths.</summary>
     private int ResyncTenths => (int)(10 * SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
@@ -84,7 +88,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
                 throw new ArrayException($"Array {_array.Name} cannot start: the superblocks could not be written to enough of its drives.");
             }
 
-            if (_options.Resync && _array.State.SyncedUnits != long.MaxValue)
+            if (_options.Resync && _array.State.NeedsResync)
             {
                 _reportedTenths = ResyncTenths;
                 _resyncAtMs = Environment.TickCount64 + (long)_options.ResyncAfter.TotalMilliseconds;
@@ -190,10 +194,11 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         ArraySuperblock current = Volatile.Read(ref _current);
         ulong failed = _array.State.FailedMask;
-        ResyncStatus? resync = _array.State.SyncedUnits == long.MaxValue
+        ResyncStatus? resync = !_array.State.NeedsResync
             ? null
             : new ResyncStatus(
-                RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.SyncedUnits), _array.Geometry.MemberDataSize, _resync.BytesPerSecond);
+                RaidUnits.ToSyncedBytes(_array.Geometry, FirstUnsynced), _array.Geometry.MemberDataSize, _resync.BytesPerSecond);
+        ulong hanging = _watch.HangingMask;
         return new ArrayStatus
         {
             Name = _array.Name,
@@ -214,7 +219,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
                 m.Drive is null ? MemberState.Missing : ((failed >> m.Role) & 1) != 0 ? MemberState.Failed : MemberState.Present,
                 m.ReadErrors,
                 m.WriteErrors,
-                m.Repairs))],
+                m.Repairs)
+            {
+                OldestRequestSeconds = _watch.AgeSeconds(m),
+                IsHanging = ((hanging >> m.Role) & 1) != 0,
+            })],
+            RangesInDoubt = _array.State.Doubts.Count,
             Resync = resync,
             Warnings = [.. DescribeProblems(failed)],
         };
@@ -237,9 +247,21 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             }
         }
 
-        if (Volatile.Read(ref _unsynced) is long unsynced and > 0)
+        ulong hanging = _watch.HangingMask & ~failed;
+        foreach (RaidMember member in _array.Members)
         {
-            yield return $"The resync could not read {unsynced} ranges from enough members; it tries them again. Check the drives and their cables.";
+            if (((hanging >> member.Role) & 1) != 0)
+            {
+                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for {_watch.AgeSeconds(member)} s: check the drive and its cable.";
+            }
+        }
+
+        if (_array.State.Doubts.Count is int inDoubt and > 0)
+        {
+            yield return _array.Geometry.HasParity && failed != 0
+                ? $"{inDoubt} ranges are unknown where the lost member's blocks lie: reading them ends with an error until they are written."
+                : $"{inDoubt} ranges could not be read from enough members, or were refused by some, so that members do not agree there; they are tried again. "
+                    + "Check the drives, their cables and the space they have.";
         }
 
         if (_writeHoleWarning)
@@ -288,16 +310,19 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             await UpdateAsync(_current).ConfigureAwait(false);
         }
 
+        _watch.Look();
         ReportFailures();
         if (Interlocked.Exchange(ref _writesWanted, 0) != 0)
         {
             await OpenWritesAsync().ConfigureAwait(false);
         }
 
-        if (_resync.TakeFinished(out long unsynced))
+        if (_resync.TakeFinished())
         {
-            await FinishResyncAsync(unsynced).ConfigureAwait(false);
+            await FinishResyncAsync().ConfigureAwait(false);
         }
+
+        ScheduleResync();
 
         ReportProgress();
         await StartDueResyncAsync().ConfigureAwait(false);
@@ -352,43 +377,60 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         await FlushMembersAsync().ConfigureAwait(false);
         bool wasDirty = _dirty;
         _dirty = false;
-        if (wasDirty || _array.State.MetadataPending || _array.State.SyncedUnits != long.MaxValue)
+        if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync)
         {
             await UpdateAsync(_current).ConfigureAwait(false);
         }
     }
 
-    private async Task FinishResyncAsync(long unsynced)
+    /// <summary>A resync has come to its end. What it could not do is in doubt, or has lowered what counts as in sync.</summary>
+    private async Task FinishResyncAsync()
     {
-        if (unsynced > 0)
+        await FlushMembersAsync().ConfigureAwait(false);
+        if (!_array.State.IsUnsyncedDistrusted || CanResync)
         {
-            await PostponeResyncAsync(unsynced).ConfigureAwait(false);
-            return;
+            if (_array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
+            {
+                _array.State.IsUnsyncedDistrusted = false;
+            }
         }
 
-        Report(ArrayEventLevel.Information, "the resync is complete");
-        _unsynced = 0;
-        await FlushMembersAsync().ConfigureAwait(false);
-        _array.State.SyncedUnits = long.MaxValue;
+        if (!_array.State.NeedsResync)
+        {
+            Report(ArrayEventLevel.Information, "the resync is complete");
+            _inDoubt = 0;
+            _retryAfter = default;
+        }
+
         await UpdateAsync(_current).ConfigureAwait(false);
     }
 
+    /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
+    private bool CanResync => !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.FailedMask) < _array.Geometry.ParityCount;
+
     /// <summary>
-    /// Ranges could not be read from enough members. The array is not called in sync: where it is not, writes go on making their parity from data,
-    /// and the ranges are tried again, less and less often.
+    /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go on making their parity
+    /// from data.
     /// </summary>
-    private async Task PostponeResyncAsync(long unsynced)
+    private void ScheduleResync()
     {
-        if (unsynced != _unsynced)
+        int inDoubt = _array.State.Doubts.Count;
+        if (inDoubt > _inDoubt)
         {
-            Report(ArrayEventLevel.Error, $"{unsynced} ranges could not be read from enough members to make them agree; they are tried again");
+            Report(
+                ArrayEventLevel.Error,
+                $"members do not agree in {inDoubt} ranges: they were refused by some, or could not be read from enough; "
+                    + (CanResync ? "they are tried again" : "what would have to be made for the lost member there is an error until it is written"));
         }
 
-        _retryAfter = _unsynced == 0 ? _options.ResyncRetryAfter : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2 : s_longestRetry;
-        _unsynced = unsynced;
+        _inDoubt = inDoubt;
+        if (!_options.Resync || !_array.State.NeedsResync || _resyncAtMs is not null || _resync.IsBusy || !CanResync)
+        {
+            return;
+        }
+
+        _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2 : s_longestRetry;
         _resyncAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
-        await FlushMembersAsync().ConfigureAwait(false);
-        await UpdateAsync(_current).ConfigureAwait(false);
     }
 
     /// <summary>Starts the resync when its time has come: the first after <see cref="ArrayRunOptions.ResyncAfter"/>, then what it could not do.</summary>
@@ -400,7 +442,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         _resyncAtMs = null;
-        if (_unsynced == 0)
+        if (_retryAfter == default)
         {
             Report(ArrayEventLevel.Information, "a resync has started");
         }
@@ -412,7 +454,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        if (_dirty || _array.State.SyncedUnits == long.MaxValue || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        if (_dirty || !_array.State.NeedsResync || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
@@ -495,7 +537,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             DirtySince = _dirty ? like.DirtySince ?? now : null,
 
             // After a crash that interrupts writes nothing counts as done: they may have been anywhere.
-            ResyncCheckpoint = _array.State.SyncedUnits == long.MaxValue ? ArraySuperblock.NoResync : _dirty ? 0 : _flushedCheckpoint,
+            ResyncCheckpoint = !_array.State.NeedsResync ? ArraySuperblock.NoResync : _dirty ? 0 : Math.Min(_flushedCheckpoint, SyncedBytes),
             Members = entries.MoveToImmutable(),
         };
     }

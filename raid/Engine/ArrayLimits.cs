@@ -28,7 +28,8 @@ internal static class ArrayLimits
             VolatileCache = all.Any(l => l.VolatileCache),
 
             // A parity array zeroes what is discarded, stripe by stripe: parity stays right whatever the members make of a discard.
-            Discard = geometry.HasParity || all.Any(l => l.Discard),
+            // Copies must read the same afterwards: a mirror discards only when all its members do.
+            Discard = geometry.HasParity || (geometry.CopyCount > 1 ? all.All(l => l.Discard) : all.Any(l => l.Discard)),
             DiscardGranularity = geometry.HasParity ? (int)geometry.StripeDataSize : all.Max(l => l.DiscardGranularity),
             MaxDiscardBytes = MaxRangeBytes,
             MaxWriteZeroesBytes = MaxRangeBytes,

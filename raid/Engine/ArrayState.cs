@@ -5,6 +5,11 @@
 // what the failed member holds. The acknowledgement of that write, and of every other write and flush from then on, is held back until
 // the superblocks of the survivors say so too (FailedMask == PersistedMask): after a crash the failed member must not come back as if
 // nothing had happened. Bits are only ever set while the array runs.
+//
+// When more members refuse a write than can be given up, none of them is: what they hold is readable, only the redundancy of that place is
+// not right. The place is put in doubt (DoubtSet) and the request fails. The array breaks, and takes no writes any more, only when a member that it
+// cannot do without is gone, refuses a superblock, or may have lost writes at an unknown place. What such a member still answers is read directly, but
+// nothing is made from it (DistrustedMask).
 
 using System.Runtime.InteropServices;
 using Polyblk.Raid.Layout;
@@ -26,6 +31,18 @@ internal struct SharedWords
 
     [FieldOffset(88)]
     public int Broken;
+
+    [FieldOffset(92)]
+    public int UnsyncedDistrusted;
+
+    [FieldOffset(96)]
+    public ulong DistrustedMask;
+
+    [FieldOffset(104)]
+    public ulong SlowMask;
+
+    [FieldOffset(112)]
+    public int Seconds;
 }
 
 /// <summary>See the top of the file.</summary>
@@ -47,12 +64,38 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public bool MetadataPending => Volatile.Read(ref _words.FailedMask) != Volatile.Read(ref _words.PersistedMask);
 
     /// <summary>
-    /// Lock units below this are in sync: mirrors are equal, parity is right. <see cref="long.MaxValue"/> when all are.
+    /// Lock units below this are in sync: mirrors are equal, parity is right, but for <see cref="Doubts"/>. <see cref="long.MaxValue"/> when all are.
     /// </summary>
-    public long SyncedUnits
+    public long SyncedUnits => Volatile.Read(ref _words.SyncedUnits);
+
+    /// <summary>Ranges below <see cref="SyncedUnits"/> whose redundancy does not match the data.</summary>
+    public DoubtSet Doubts { get; } = new();
+
+    /// <summary>Whether something is not in sync.</summary>
+    public bool NeedsResync => SyncedUnits != long.MaxValue || Doubts.Count != 0;
+
+    /// <summary>Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.</summary>
+    public bool IsUnsyncedDistrusted
     {
-        get => Volatile.Read(ref _words.SyncedUnits);
-        set => Volatile.Write(ref _words.SyncedUnits, value);
+        get => Volatile.Read(ref _words.UnsyncedDistrusted) != 0;
+        set => Volatile.Write(ref _words.UnsyncedDistrusted, value ? 1 : 0);
+    }
+
+    /// <summary>Members that may hold old content at an unknown place: read directly, but nothing is made from them.</summary>
+    public ulong DistrustedMask => Volatile.Read(ref _words.DistrustedMask);
+
+    /// <summary>Members that have left a request unanswered for long: others are read in their place where that is possible.</summary>
+    public ulong SlowMask
+    {
+        get => Volatile.Read(ref _words.SlowMask);
+        set => Volatile.Write(ref _words.SlowMask, value);
+    }
+
+    /// <summary>Seconds that the array has run, of the control task's clock: how reactors tell the age of requests without reading a clock.</summary>
+    public int Seconds
+    {
+        get => Volatile.Read(ref _words.Seconds);
+        set => Volatile.Write(ref _words.Seconds, value);
     }
 
     /// <summary>Whether more failed than the redundancy makes up for: every write ends with -EIO from then on.</summary>
@@ -62,22 +105,32 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public void Break() => Volatile.Write(ref _words.Broken, 1);
 
     /// <summary>
-    /// A write, a flush or a repair of a member failed. Returns true when the array goes on without it (also when it had been given up
-    /// before), false when that would lose data: the array is broken then and the member keeps its state.
+    /// The array cannot do without what a member refused: it goes on without the member (true, also when it had been given up before), or, where that
+    /// would lose data, it is broken and the member distrusted (false).
     /// </summary>
     public bool TryFail(int member)
     {
-        ulong bit = 1UL << member;
-        ulong seen = FailedMask;
-        while ((seen & bit) == 0)
+        if (TryFailAll(1UL << member))
         {
-            if (!geometry.SurvivesWithout(seen | bit))
+            return true;
+        }
+
+        Distrust(1UL << member);
+        return false;
+    }
+
+    /// <summary>Gives up all of these members, or none of them when that would lose data: false then.</summary>
+    public bool TryFailAll(ulong members)
+    {
+        ulong seen = FailedMask;
+        while ((seen & members) != members)
+        {
+            if (!geometry.SurvivesWithout(seen | members))
             {
-                Break();
                 return false;
             }
 
-            ulong found = Interlocked.CompareExchange(ref _words.FailedMask, seen | bit, seen);
+            ulong found = Interlocked.CompareExchange(ref _words.FailedMask, seen | members, seen);
             if (found == seen)
             {
                 return true;
@@ -88,4 +141,53 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
 
         return true;
     }
+
+    /// <summary>These members may have lost writes at an unknown place, and the array cannot do without them: it is broken.</summary>
+    public void Distrust(ulong members)
+    {
+        Interlocked.Or(ref _words.DistrustedMask, members);
+        Break();
+    }
+
+    /// <summary>
+    /// The redundancy of columns [from, to), in bytes, of the range at a unit does not match the data. The range is locked by the caller.
+    /// </summary>
+    public void PutInDoubt(long unit, int from, int to)
+    {
+        if (!Doubts.Add(unit, from, to))
+        {
+            IsUnsyncedDistrusted = true;
+            LowerSynced(unit);
+        }
+    }
+
+    /// <summary>A resync could not do the range at a unit, of that many bytes. The range is locked by the caller.</summary>
+    public void NoteNotSynced(long unit, int bytes)
+    {
+        if (!Doubts.Add(unit, 0, bytes))
+        {
+            LowerSynced(unit);
+        }
+    }
+
+    /// <summary>Nothing from a unit on counts as in sync any more.</summary>
+    public void LowerSynced(long unit)
+    {
+        long seen = SyncedUnits;
+        while (unit < seen)
+        {
+            long found = Interlocked.CompareExchange(ref _words.SyncedUnits, unit, seen);
+            if (found == seen)
+            {
+                return;
+            }
+
+            seen = found;
+        }
+    }
+
+    /// <summary>
+    /// The resync has come from one unit to another. Returns false, with nothing changed, when somebody lowered it meanwhile.
+    /// </summary>
+    public bool TryAdvanceSynced(long from, long to) => Interlocked.CompareExchange(ref _words.SyncedUnits, to, from) == from;
 }

@@ -6,6 +6,8 @@ namespace Polyblk.Raid.Engine;
 internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 {
     private long _readErrors, _writeErrors, _repairs;
+    private int _readErrorsInARow;
+    private MemberPort[] _ports = [];
 
     /// <summary>The role, from 0.</summary>
     public int Role { get; } = role;
@@ -31,9 +33,61 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 
     public long Repairs => Interlocked.Read(ref _repairs);
 
-    public void CountReadError() => Interlocked.Increment(ref _readErrors);
+    /// <summary>Reads that failed, and none has succeeded since, as its reactors have seen it.</summary>
+    public int ReadErrorsInARow => Volatile.Read(ref _readErrorsInARow);
+
+    public void CountReadError()
+    {
+        Interlocked.Increment(ref _readErrors);
+        Interlocked.Increment(ref _readErrorsInARow);
+    }
+
+    /// <summary>A read succeeded.</summary>
+    public void CountRead()
+    {
+        if (_readErrorsInARow != 0)
+        {
+            Volatile.Write(ref _readErrorsInARow, 0);
+        }
+    }
 
     public void CountWriteError() => Interlocked.Increment(ref _writeErrors);
 
     public void CountRepair() => Interlocked.Increment(ref _repairs);
+
+    /// <summary>A way to it was opened.</summary>
+    public void Add(MemberPort? port)
+    {
+        if (port is not null)
+        {
+            Change(ports => [.. ports, port]);
+        }
+    }
+
+    /// <summary>A way to it is being closed.</summary>
+    public void Remove(MemberPort port) => Change(ports => [.. ports.Where(p => !ReferenceEquals(p, port))]);
+
+    /// <summary>Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.</summary>
+    public int OldestSeconds()
+    {
+        int oldest = int.MaxValue;
+        foreach (MemberPort port in Volatile.Read(ref _ports))
+        {
+            oldest = Math.Min(oldest, port.OldestSeconds());
+        }
+
+        return oldest;
+    }
+
+    /// <summary>Ways are opened and closed rarely, by several reactors: whoever comes second tries again.</summary>
+    private void Change(Func<MemberPort[], MemberPort[]> change)
+    {
+        MemberPort[] seen, found = Volatile.Read(ref _ports);
+        do
+        {
+            seen = found;
+            found = Interlocked.CompareExchange(ref _ports, change(seen), seen);
+        }
+        while (!ReferenceEquals(found, seen));
+    }
 }

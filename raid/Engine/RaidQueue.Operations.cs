@@ -70,6 +70,8 @@ internal abstract unsafe partial class RaidQueue
             operation.Status = 0;
             operation.Unreadable = 0;
             operation.InDoubt = false;
+            operation.DoubtSource = TransferOp.NoSource;
+            operation.Refused = operation.NoSpace = operation.Gone = 0;
             operation.RowInStripe = 0;
         }
 
@@ -187,17 +189,23 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>The segment is done. Returns true when the next one is locked and can go on.</summary>
     private bool FinishSegment(TransferOp operation)
     {
+        if ((operation.Refused | operation.NoSpace) != 0)
+        {
+            JudgeRefusals(operation);
+        }
+
         if (operation.Locked)
         {
             operation.Locked = false;
             Locks.Unlock(operation.FirstUnit, operation.UnitCount);
         }
 
-        if (operation.Next < operation.End && operation.Status == 0)
+        if (operation.Next < operation.End && operation.Status == 0 && !operation.InDoubt)
         {
             return LockSegment(operation);
         }
 
+        // A discard that was refused may end here: it is advice.
         if (operation.InDoubt)
         {
             MakeAgree(operation);

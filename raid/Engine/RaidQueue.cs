@@ -58,6 +58,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         _pump = new PumpWork(this);
         _writesOpen = !array.TracksDirt;
         MemberQueues = OpenMembers(array, reactor);
+        MakeRetryLists();
         Children = MakeChildren();
         for (int i = 0; i < OperationCount; i++)
         {
@@ -71,8 +72,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>The array's locks.</summary>
     internal RangeLocks Locks { get; }
 
-    /// <summary>The members' queues by role; null for a member that was missing when this queue was opened.</summary>
-    internal IBlockQueue?[] MemberQueues { get; }
+    /// <summary>The ways to the members by role; null for a member that was missing when this queue was opened.</summary>
+    internal MemberPort?[] MemberQueues { get; }
 
     /// <summary>Completes when the queue is disposed and its own work is done.</summary>
     internal Task Closed => _closed.Task;
@@ -118,6 +119,11 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>A child of the pool is done.</summary>
     public void OnCompleted(BlockRequest request)
     {
+        if (ComesAgain(MemberQueues[(int)(request.Tag & MemberMask)]!, request))
+        {
+            return;
+        }
+
         if (request.Status == -Errno.EFAULT)
         {
             SettleLostMemory(request);
@@ -193,9 +199,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     {
         DisposeCore();
         Children.Dispose();
-        foreach (IBlockQueue? queue in MemberQueues)
+        foreach (MemberPort? port in MemberQueues)
         {
-            queue?.Dispose();
+            ClosePort(port);
         }
 
         _closed.SetResult();
@@ -280,18 +286,6 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         MemberQueues[member]!.Submit(child);
     }
 
-    /// <summary>
-    /// A member failed a write, flush or repair. Returns true when the array goes on without it; the caller then treats the write as
-    /// done there, and its acknowledgement waits for the superblocks.
-    /// </summary>
-    protected internal bool FailMember(int member)
-    {
-        Array.Members[member].CountWriteError();
-        bool survives = State.TryFail(member);
-        Array.Control.Kick();
-        return survives;
-    }
-
     /// <summary>Starts a child of this queue that came back and needs an operation of its own; levels override it.</summary>
     protected virtual bool StartChild(BlockRequest child) => throw new InvalidOperationException("This level sends no child on.");
 
@@ -369,27 +363,38 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         return pool;
     }
 
-    private static IBlockQueue?[] OpenMembers(RaidArray array, Reactor reactor)
+    private static MemberPort?[] OpenMembers(RaidArray array, Reactor reactor)
     {
-        var queues = new IBlockQueue?[array.Members.Length];
+        var ports = new MemberPort?[array.Members.Length];
         try
         {
-            for (int i = 0; i < queues.Length; i++)
+            for (int i = 0; i < ports.Length; i++)
             {
-                queues[i] = array.IsUsable(i) ? array.Members[i].Drive!.OpenQueue(reactor) : null;
+                RaidMember member = array.Members[i];
+                ports[i] = array.IsUsable(i) ? new MemberPort(member, array.State, member.Drive!.OpenQueue(reactor)) : null;
+                member.Add(ports[i]);
             }
         }
         catch
         {
-            foreach (IBlockQueue? queue in queues)
+            foreach (MemberPort? port in ports)
             {
-                queue?.Dispose();
+                ClosePort(port);
             }
 
             throw;
         }
 
-        return queues;
+        return ports;
+    }
+
+    private static void ClosePort(MemberPort? port)
+    {
+        if (port is not null)
+        {
+            port.Member.Remove(port);
+            port.Queue.Dispose();
+        }
     }
 
     private sealed class CloseWork(RaidQueue queue) : ReactorWork

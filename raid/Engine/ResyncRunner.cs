@@ -2,10 +2,12 @@
 //
 // Theory of operation. It runs on the home reactor, over a queue of its own. A few rows are in flight at once; each locks its range, so
 // writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets
-// its turn in between. While consumers are busy only one row is in flight. A row may end before the one in front of it;
-// ArrayState.SyncedUnits only moves over rows that are all done, and never over one that could not be made right (too many members did not
-// answer a read). Those are remembered, as many as there is room for: the next run does them alone, or walks on from the first where they
-// were more.
+// its turn in between. While consumers are busy only one row is in flight.
+//
+// First it does the ranges that are in doubt below ArrayState.SyncedUnits, then it walks on from there to the end. A row may end before the one in
+// front of it; SyncedUnits only moves over rows that are all done. A row that could not be made right (too many members did not answer a read, or a
+// block that cannot be read and whose parity is not known to fit) puts itself in doubt, and the walk goes on: the next run tries it again. Where there is
+// no room to remember it, the row lowers SyncedUnits, and the walk moves it no more.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Levels;
@@ -32,7 +34,6 @@ internal interface IResyncQueue
 internal sealed class ResyncRunner : ReactorWork, IRowCompletion
 {
     private const int MaxDepth = 16;
-    private const int MaxRemembered = 1024;
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
@@ -43,10 +44,11 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     private readonly RateTimer _timer;
     private readonly long _total;
     private readonly double _bytesPerUnit;
-    private readonly long[] _failedUnits = new long[MaxRemembered];
-    private readonly long[] _todo = new long[MaxRemembered];
+    private readonly long[] _todo = new long[DoubtSet.Capacity];
     private int _todoCount, _todoNext;
-    private long _firstFailed = long.MaxValue;
+    private long _walkedFrom;
+    private long _synced;
+    private bool _movesSynced;
     private long _unitsStarted;
     private RaidQueue? _queue;
     private Action? _finished;
@@ -54,7 +56,6 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     private long _next;
     private long _started;
     private long _activity;
-    private long _failedRows;
     private int _inFlight;
     private int _state; // 0 not running, 1 running, 2 finished and not yet taken
     private bool _scheduled;
@@ -79,8 +80,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     public long BytesPerSecond => Volatile.Read(ref _bytesPerSecond);
 
     /// <summary>
-    /// Starts at <see cref="ArrayState.SyncedUnits"/>, or with the rows that the run before could not do. <paramref name="finished"/> is called on the
-    /// home reactor.
+    /// Starts with what is in doubt, then from <see cref="ArrayState.SyncedUnits"/> on. <paramref name="finished"/> is called on the home reactor.
     /// </summary>
     public Task StartAsync(Action finished) => _home.InvokeAsync(() =>
     {
@@ -91,26 +91,28 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             _rows[i] = ((IResyncQueue)_queue).CreateRow();
         }
 
-        _todoCount = (int)(_failedRows <= MaxRemembered ? _failedRows : 0);
-        _failedUnits.AsSpan(0, _todoCount).CopyTo(_todo);
+        _synced = _array.State.SyncedUnits;
+        _movesSynced = _synced != long.MaxValue;
+        _walkedFrom = _next = Math.Min(_synced, _total);
+        _todoCount = _array.State.Doubts.CopyTo(_todo);
         Array.Sort(_todo, 0, _todoCount);
+        while (_todoCount > 0 && _todo[_todoCount - 1] >= _walkedFrom)
+        {
+            _todoCount--;
+        }
+
         _todoNext = 0;
-        _next = _todoCount > 0 ? _todo[0] : _array.State.SyncedUnits;
-        _firstFailed = long.MaxValue;
         _unitsStarted = 0;
-        Volatile.Write(ref _failedRows, 0);
         _started = Reactor.ReadClockNs();
         Volatile.Write(ref _state, 1);
         Schedule();
     });
 
+    /// <summary>Whether it is under way, or has come to its end and nobody has taken note yet.</summary>
+    public bool IsBusy => Volatile.Read(ref _state) != 0;
+
     /// <summary>Whether the resync has come to its end since the last call.</summary>
-    /// <param name="failedRows">Rows that could not be made to agree.</param>
-    public bool TakeFinished(out long failedRows)
-    {
-        failedRows = Volatile.Read(ref _failedRows);
-        return Interlocked.CompareExchange(ref _state, 0, 2) == 2;
-    }
+    public bool TakeFinished() => Interlocked.CompareExchange(ref _state, 0, 2) == 2;
 
     /// <summary>Ends it, finished or not, when the rows in flight are done.</summary>
     public async Task StopAsync()
@@ -144,12 +146,13 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
         if (_array.State.IsBroken)
         {
             // No row can be done any more; what was not reached is not in sync.
-            NoteFailed(_next);
+            _movesSynced = false;
             _next = _total;
+            _todoNext = _todoCount;
         }
 
         int depth = Depth();
-        for (int i = 0; i < _rows.Length && _inFlight < depth && !_stopping && _next < _total; i++)
+        for (int i = 0; i < _rows.Length && _inFlight < depth && !_stopping && HasNext; i++)
         {
             if (!_busy[i])
             {
@@ -157,7 +160,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             }
         }
 
-        if (_inFlight == 0 && (_stopping || _next >= _total))
+        if (_inFlight == 0 && (_stopping || !HasNext))
         {
             Close();
         }
@@ -166,14 +169,10 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     /// <inheritdoc/>
     public void OnRowDone(RangeWaiter row, int status)
     {
+        // What it could not do has put itself in doubt.
         int index = Array.IndexOf(_rows, row);
         _busy[index] = false;
         _inFlight--;
-        if (status < 0)
-        {
-            NoteFailed(_rowUnits[index]);
-        }
-
         Advance();
         long wait = ThrottleNs();
         if (wait > 0 && !_stopping)
@@ -186,45 +185,36 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
         }
     }
 
+    private bool HasNext => _todoNext < _todoCount || _next < _total;
+
     private void StartRow(int index)
     {
         _busy[index] = true;
         _inFlight++;
-        _rowUnits[index] = _next;
-        long unit = _next;
+        long unit = _todoNext < _todoCount ? _todo[_todoNext++] : _next;
+        _rowUnits[index] = unit;
 
         // Moved first: the row may be done inside the call.
         int units = ((IResyncQueue)_queue!).UnitsAt(unit);
         _unitsStarted += units;
-        _next = _todoCount == 0 ? unit + units : ++_todoNext < _todoCount ? _todo[_todoNext] : _total;
+        _next = unit >= _walkedFrom ? unit + units : _next;
         ((IResyncQueue)_queue).StartRow(_rows[index], unit, this);
-    }
-
-    private void NoteFailed(long unit)
-    {
-        if (unit >= _total)
-        {
-            return;
-        }
-
-        if (_failedRows < MaxRemembered)
-        {
-            _failedUnits[_failedRows] = unit;
-        }
-
-        Volatile.Write(ref _failedRows, _failedRows + 1);
-        _firstFailed = Math.Min(_firstFailed, unit);
     }
 
     private void Advance()
     {
-        long synced = Math.Min(_next, _firstFailed);
+        long synced = Math.Min(_next, _total);
         for (int i = 0; i < _rows.Length; i++)
         {
-            synced = _busy[i] ? Math.Min(synced, _rowUnits[i]) : synced;
+            synced = _busy[i] && _rowUnits[i] >= _walkedFrom ? Math.Min(synced, _rowUnits[i]) : synced;
         }
 
-        _array.State.SyncedUnits = Math.Min(synced, _total);
+        if (_movesSynced && synced > _synced)
+        {
+            _movesSynced = _array.State.TryAdvanceSynced(_synced, synced);
+            _synced = synced;
+        }
+
         long elapsed = Reactor.ReadClockNs() - _started;
         if (elapsed > 0)
         {
@@ -276,7 +266,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
 
         _queue!.Dispose();
         _queue = null;
-        bool complete = _next >= _total;
+        bool complete = !HasNext;
         Volatile.Write(ref _state, complete ? 2 : 0);
         _stopped?.SetResult();
         if (complete)

@@ -1,5 +1,7 @@
 // Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block that could
-// not be read (the good copy is written over it), the resync (the first copy is written to all others), and a write that lost its memory.
+// not be read (the good copy is written over it), the resync (the first copy is written to all others), and the agreement after a write or discard
+// that some copies have and others do not. An agreement compares first and writes what differs only: on a file system that is full, writing what
+// is there already may need room that is not there. It costs no member: what it cannot do stays in doubt.
 //
 // The data goes through a buffer of its own, never through a guest's: a guest could change it between the read and the write.
 
@@ -27,6 +29,14 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     public const int MaxBytes = 64 << 10;
 
     private const int LockShift = 12;
+    private const int NoMember = -1;
+
+    private enum Job : byte
+    {
+        Repair,
+        Resync,
+        Agreement,
+    }
 
     private readonly MirrorQueue _queue;
     private readonly RaidArray _array;
@@ -35,6 +45,12 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     private readonly BlockRequest[] _requests;
     private readonly byte* _buffer;
     private IRowCompletion? _completion;
+    private Job _job;
+    private bool _compares;
+    private bool _comparing;
+    private bool _isPreferred;
+    private int _target;
+    private int _sourceMember;
     private long _offset, _length, _end;
     private int _badMember;
     private int _source;
@@ -54,7 +70,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             _requests[i] = _children.TryRent()!;
         }
 
-        _buffer = (byte*)NativeMemory.AlignedAlloc(MaxBytes, 4096);
+        _buffer = (byte*)NativeMemory.AlignedAlloc(2 * MaxBytes, 4096);
     }
 
     /// <summary>Whether it is under way.</summary>
@@ -74,10 +90,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
 
         IsBusy = true;
         _completion = null;
-        _badMember = badMember;
-        _offset = offset;
-        _end = offset + length;
-        Begin();
+        Begin(Job.Repair, offset, length, badMember, TransferOp.NoSource);
     }
 
     /// <summary>Copies the first usable copy of a range to all others, in pieces of <see cref="MaxBytes"/> at most, each locked on its own.</summary>
@@ -85,10 +98,21 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     {
         IsBusy = true;
         _completion = completion;
-        _badMember = -1;
-        _offset = offset;
-        _end = offset + length;
-        Begin();
+        Begin(Job.Resync, offset, length, NoMember, TransferOp.NoSource);
+    }
+
+    /// <summary>
+    /// Makes all copies of a range like one of them, in pieces, each locked on its own. Pieces with which that does not succeed are put in doubt.
+    /// </summary>
+    /// <param name="offset">First byte of the volume.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="source">The member to be like, or <see cref="TransferOp.NoSource"/> for the first that works.</param>
+    /// <param name="completion">Told at the end, with status 0.</param>
+    public void StartAgreement(long offset, long length, int source, IRowCompletion completion)
+    {
+        IsBusy = true;
+        _completion = completion;
+        Begin(Job.Agreement, offset, length, NoMember, source);
     }
 
     public void Dispose()
@@ -105,38 +129,48 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     /// <summary>A read or a write of the copy is done.</summary>
     public void OnCompleted(BlockRequest request)
     {
-        if (request.Operation == BlockOperation.Read)
+        int member = (int)request.Tag;
+        if (_queue.ComesAgain(_queue.MemberQueues[member]!, request))
         {
-            if (request.Status == 0)
-            {
-                WriteOthers();
-            }
-            else
-            {
-                _array.Members[(int)request.Tag].CountReadError();
-                ReadFrom(_source + 1);
-            }
-
             return;
         }
 
-        if (request.Status != 0)
+        if (request.Operation == BlockOperation.Write)
         {
-            _queue.FailMember((int)request.Tag);
+            OnWritten(member, request.Status);
         }
-        else if (_badMember >= 0)
+        else if (_comparing)
         {
-            _array.Members[_badMember].CountRepair();
+            OnCompared(member, request.Status);
         }
-
-        PartDone();
+        else if (request.Status == 0)
+        {
+            WriteOthers();
+        }
+        else
+        {
+            _array.Members[member].CountReadError();
+            int next = _isPreferred ? 0 : _source + 1;
+            _isPreferred = false;
+            ReadFrom(next);
+        }
     }
 
-    protected override void OnLocked() => ReadFrom(0);
+    protected override void OnLocked() => ReadPiece();
 
-    private void Begin()
+    private void Begin(Job job, long offset, long length, int badMember, int sourceMember)
     {
+        _job = job;
+        _badMember = badMember;
+        _sourceMember = sourceMember;
+        _offset = offset;
+        _end = offset + length;
         _status = 0;
+        BeginPiece();
+    }
+
+    private void BeginPiece()
+    {
         _length = Math.Min(_end - _offset, MaxBytes);
         if (_geometry.Level == RaidLevel.Raid10)
         {
@@ -147,8 +181,29 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         UnitCount = (int)(((_offset + _length - 1) >> LockShift) - FirstUnit + 1);
         if (Locks.LockOrWait(this))
         {
-            ReadFrom(0);
+            ReadPiece();
         }
+    }
+
+    /// <summary>The piece is locked: reads the copy that the others shall be like.</summary>
+    private void ReadPiece()
+    {
+        _comparing = _isPreferred = false;
+        _compares = _job == Job.Agreement || (_job == Job.Resync && _queue.IsInDoubt(_offset, _length));
+        for (int copy = 0; _sourceMember >= 0 && copy < _geometry.CopyCount; copy++)
+        {
+            MemberPlace place = _geometry.Copy(_offset, copy);
+            if (place.Member == _sourceMember && IsUsable(place.Member))
+            {
+                // When it cannot be read, the first one that can is as good: the write has failed, and may have happened or not.
+                _source = copy;
+                _isPreferred = true;
+                Read(copy, place);
+                return;
+            }
+        }
+
+        ReadFrom(0);
     }
 
     /// <summary>Reads the first usable copy from the given one on.</summary>
@@ -160,7 +215,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             if (IsUsable(place.Member) && place.Member != _badMember)
             {
                 _source = copy;
-                Send(_requests[0], BlockOperation.Read, place);
+                Read(copy, place);
                 return;
             }
         }
@@ -168,9 +223,18 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         Finish(-Errno.EIO);
     }
 
+    private void Read(int copy, MemberPlace place) => Send(_requests[copy], BlockOperation.Read, place, _buffer);
+
     private void WriteOthers()
     {
         _pending = 1;
+        if (_compares)
+        {
+            _target = -1;
+            CompareNext();
+            return;
+        }
+
         for (int copy = 0; copy < _geometry.CopyCount; copy++)
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
@@ -178,24 +242,96 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             if (wanted && IsUsable(place.Member))
             {
                 _pending++;
-                Send(_requests[copy], BlockOperation.Write, place);
+                Send(_requests[copy], BlockOperation.Write, place, _buffer);
             }
         }
 
         PartDone();
     }
 
+    /// <summary>Reads the next of the other copies, to write it only where it differs.</summary>
+    private void CompareNext()
+    {
+        while (++_target < _geometry.CopyCount)
+        {
+            MemberPlace place = _geometry.Copy(_offset, _target);
+            if (_target != _source && IsUsable(place.Member))
+            {
+                _comparing = true;
+                Send(_requests[_target], BlockOperation.Read, place, _buffer + MaxBytes);
+                return;
+            }
+        }
+
+        PartDone();
+    }
+
+    private void OnCompared(int member, int status)
+    {
+        if (status != 0)
+        {
+            _array.Members[member].CountReadError();
+        }
+
+        int length = (int)_length;
+        if (status == 0 && new ReadOnlySpan<byte>(_buffer, length).SequenceEqual(new ReadOnlySpan<byte>(_buffer + MaxBytes, length)))
+        {
+            CompareNext();
+            return;
+        }
+
+        Send(_requests[_target], BlockOperation.Write, _geometry.Copy(_offset, _target), _buffer);
+    }
+
+    private void OnWritten(int member, int status)
+    {
+        if (status == 0)
+        {
+            if (_badMember >= 0)
+            {
+                _array.Members[_badMember].CountRepair();
+            }
+        }
+        else
+        {
+            _array.Members[member].CountWriteError();
+            Refuse(member, BlockErrors.KindOf(status));
+        }
+
+        if (_compares)
+        {
+            CompareNext();
+        }
+        else
+        {
+            PartDone();
+        }
+    }
+
+    /// <summary>A copy could not be written.</summary>
+    private void Refuse(int member, BlockErrorKind kind)
+    {
+        ulong bit = 1UL << member;
+        bool isGone = kind == BlockErrorKind.Gone;
+        bool isCostly = isGone || (kind != BlockErrorKind.NoSpace && _job != Job.Agreement);
+        bool isOut = isCostly && _queue.GiveUp(bit, isGone ? bit : 0);
+        if (!isOut)
+        {
+            _status = kind == BlockErrorKind.NoSpace ? -Errno.ENOSPC : -Errno.EIO;
+        }
+    }
+
     private void PartDone()
     {
         if (--_pending == 0)
         {
-            Finish(0);
+            Finish(_status);
         }
     }
 
-    private void Send(BlockRequest request, BlockOperation operation, MemberPlace place)
+    private void Send(BlockRequest request, BlockOperation operation, MemberPlace place, byte* buffer)
     {
-        *request.OwnVectors = new IoVec(_buffer, (nuint)_length);
+        *request.OwnVectors = new IoVec(buffer, (nuint)_length);
         request.Prepare(operation, place.Offset, _length, request.OwnVectors, 1, this);
         request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable;
         request.Tag = place.Member;
@@ -206,12 +342,27 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
 
     private void Finish(int status)
     {
+        if (_job == Job.Agreement && status != 0)
+        {
+            _queue.SetDoubt(_offset, _length, inDoubt: true);
+            _array.Control.Kick();
+            status = 0;
+        }
+        else if (_job == Job.Resync && status == 0)
+        {
+            _queue.SetDoubt(_offset, _length, inDoubt: false);
+        }
+        else if (_job == Job.Resync)
+        {
+            _array.State.NoteNotSynced(FirstUnit, (int)_length);
+        }
+
         Locks.Unlock(FirstUnit, UnitCount);
         _status = status;
         _offset += _length;
         if (_offset < _end && status == 0)
         {
-            Begin();
+            BeginPiece();
             return;
         }
 

@@ -6,8 +6,10 @@
 //
 // A write goes to all copies at once, from the submitter's own memory. Its range is locked: two writes to the same blocks in flight
 // together could reach the copies in different orders, and the copies would differ for good. A write whose memory vanishes on the way (a
-// front-end took it away) may have reached some copies and not others while all members work: before it is answered with its error, the
-// first copy of its range is written to the others.
+// front-end took it away), or that found no room on one member, may have reached some copies and not others while all members work: before it
+// is answered with its error, the copies of its range are made to agree: with the first one, or with the one that had no room, because the others
+// have room for what it holds. A discard that a member refuses is settled likewise. Where that does not succeed the range is in doubt
+// (DoubtSet): its first copy is read until the resync has come by.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -23,12 +25,12 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
 {
     private const int SpreadShift = 17;
     private const int TriesShift = 8;
-    private const long MemberMask = (1 << TriesShift) - 1;
 
     private readonly int _copies;
     private readonly bool _striped;
     private readonly long _chunkMask;
     private readonly long _maxPieceBytes;
+    private readonly int _rangeBytes;
     private readonly MirrorCopyOp _repair;
     private readonly MirrorCopyOp _agreement;
     private TransferOp? _inDoubtFirst, _inDoubtLast;
@@ -40,6 +42,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
         _striped = Geometry.Level == RaidLevel.Raid10;
         _chunkMask = Geometry.ChunkSize - 1;
         _maxPieceBytes = array.MaxPieceBytes(BlockOperation.Read);
+        _rangeBytes = Math.Min(MirrorCopyOp.MaxBytes, Geometry.ChunkSize);
         _repair = new MirrorCopyOp(this, array);
         _agreement = new MirrorCopyOp(this, array);
     }
@@ -50,7 +53,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
     /// <inheritdoc/>
     public int UnitsAt(long unit)
     {
-        long bytes = Math.Min(Math.Min(MirrorCopyOp.MaxBytes, Geometry.ChunkSize), Geometry.Capacity - (unit << LockShift));
+        long bytes = Math.Min(_rangeBytes, Geometry.Capacity - (unit << LockShift));
         return (int)(bytes >> LockShift);
     }
 
@@ -167,17 +170,28 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
             return SettleRead(child, member);
         }
 
-        if (child.Operation == BlockOperation.Discard && child.Status == -Errno.EOPNOTSUPP)
+        if (child.Operation == BlockOperation.Discard)
         {
+            // Advice: whoever does not take it costs nothing. The others may have taken it, and must read the same.
+            var operation = Unsafe.As<TransferOp>(child.Context!);
+            bool canBeSource = BlockErrors.KindOf(child.Status) != BlockErrorKind.Gone && operation.DoubtSource == TransferOp.NoSource;
+            operation.DoubtSource = canBeSource ? member : operation.DoubtSource;
+            operation.InDoubt = true;
             child.Status = 0;
         }
         else
         {
-            // The other copies carry the write; if there is none left, the array is broken and the write fails.
-            child.Status = FailMember(member) ? 0 : -Errno.EIO;
+            NoteRefusal(child, member);
         }
 
         return true;
+    }
+
+    /// <inheritdoc/>
+    protected override void PutInDoubt(TransferOp operation, ulong refused)
+    {
+        operation.InDoubt = true;
+        operation.DoubtSource = BitOperations.TrailingZeroCount(refused);
     }
 
     /// <inheritdoc/>
@@ -219,29 +233,67 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
     }
 
     private void StartAgreement(TransferOp operation) =>
-        _agreement.StartResync(operation.FirstUnit << LockShift, (long)operation.UnitCount << LockShift, this);
+        _agreement.StartAgreement(operation.FirstUnit << LockShift, (long)operation.UnitCount << LockShift, operation.DoubtSource, this);
+
+    /// <summary>The copies of a range could not be made to agree, or now do. It is locked.</summary>
+    internal void SetDoubt(long offset, long length, bool inDoubt)
+    {
+        for (long at = offset / _rangeBytes * _rangeBytes; at < offset + length; at += _rangeBytes)
+        {
+            if (inDoubt)
+            {
+                State.PutInDoubt(at >> LockShift, 0, _rangeBytes);
+            }
+            else
+            {
+                State.Doubts.Remove(at >> LockShift, 0, _rangeBytes);
+            }
+        }
+    }
+
+    /// <summary>Whether copies in a range may differ.</summary>
+    internal bool IsInDoubt(long offset, long length)
+    {
+        for (long at = offset / _rangeBytes * _rangeBytes; State.Doubts.Count != 0 && at < offset + length; at += _rangeBytes)
+        {
+            if (State.Doubts.Touches(at >> LockShift, 0, _rangeBytes))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     /// <summary>The copy that a read of this range should use; some failed member's when none is left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private MemberPlace ChooseCopy(long offset, long length)
     {
-        int copy = 0;
-        if (((offset + length - 1) >> LockShift) < State.SyncedUnits)
+        if (((offset + length - 1) >> LockShift) >= State.SyncedUnits || (State.Doubts.Count != 0 && IsInDoubt(offset, length)))
         {
-            copy = (int)((uint)(offset >> SpreadShift) % (uint)_copies);
+            MemberPlace first = Geometry.Copy(offset, 0);
+            return !IsFailed(first.Member) ? first : FindCopy(offset, 0, State.FailedMask, first);
         }
 
+        int copy = (int)((uint)(offset >> SpreadShift) % (uint)_copies);
         MemberPlace place = Geometry.Copy(offset, copy);
-        return !IsFailed(place.Member) ? place : FindCopy(offset, copy, place);
+        ulong avoid = State.FailedMask | State.SlowMask;
+        if (((avoid >> place.Member) & 1) == 0)
+        {
+            return place;
+        }
+
+        // Rather one that is slow than none.
+        return FindCopy(offset, copy, avoid, IsFailed(place.Member) ? FindCopy(offset, copy, State.FailedMask, place) : place);
     }
 
-    /// <summary>The next usable copy after the given one, in cyclic order.</summary>
-    private MemberPlace FindCopy(long offset, int copy, MemberPlace fallback)
+    /// <summary>The next copy after the given one, in cyclic order, on no member of a mask.</summary>
+    private MemberPlace FindCopy(long offset, int copy, ulong without, MemberPlace fallback)
     {
         for (int i = 1; i < _copies; i++)
         {
             MemberPlace place = Geometry.Copy(offset, (copy + i) % _copies);
-            if (!IsFailed(place.Member))
+            if (((without >> place.Member) & 1) == 0)
             {
                 return place;
             }

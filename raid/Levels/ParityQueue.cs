@@ -23,7 +23,6 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     private const int MinRows = 4;
     private const int MaxRows = 128;
     private const int MaxZeroRows = 256;
-    private const long MemberMask = 0xFF;
     private const long Rebuilt = 0x100;
 
     private readonly ParityRow[] _allRows;
@@ -37,7 +36,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     {
         _rowBytes = RaidUnits.RowBytes(Geometry);
         _rowsPerChunk = Geometry.ChunkSize / _rowBytes;
-        MemberMemory = [.. MemberQueues.Select(queue => (nint)((queue as IMemoryQueue)?.Memory))];
+        MemberMemory = [.. MemberQueues.Select(queue => (nint)((queue?.Queue as IMemoryQueue)?.Memory))];
         HasMemoryMembers = MemberMemory.Any(memory => memory != 0);
         Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
@@ -133,7 +132,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         if (child.Operation != BlockOperation.Read)
         {
             // A flush: the only other thing that goes to members as a child of the pool.
-            child.Status = FailMember(member) ? 0 : -Errno.EIO;
+            NoteRefusal(child, member);
             return true;
         }
 
@@ -180,7 +179,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         long offset = operation.Next;
         Locate(offset, out long stripe, out int dataIndex);
         int member = Geometry.DataMember(stripe, dataIndex);
-        if ((((State.FailedMask | operation.Unreadable) >> member) & 1) == 0)
+        if ((((State.FailedMask | State.SlowMask | operation.Unreadable) >> member) & 1) == 0)
         {
             return SendPieceTo(operation, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
         }

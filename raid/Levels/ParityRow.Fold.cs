@@ -18,6 +18,12 @@ internal sealed unsafe partial class ParityRow
 
     private void Compute()
     {
+        if (_job == Job.Read && ((_reading >> _target) & 1) != 0)
+        {
+            CopyOut();
+            return;
+        }
+
         if (_job == Job.Read)
         {
             byte* destination = DirectDestination();

@@ -21,7 +21,10 @@
 // with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the lock is taken
 // and set before it is given back, so rows of other reactors never trust a block whose write failed.
 //
-// ParityRow.Fold.cs holds the arithmetic.
+// Nothing is made from a parity that may not fit: of columns in doubt (DoubtSet), of a row that a resync has yet to come to (a block that cannot be
+// read there is unknown; only for a lost member it is made all the same, with the array's warning), from a distrusted member.
+//
+// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Refusals.cs what follows when members refuse a write.
 
 using System.Diagnostics;
 using System.Numerics;
@@ -46,6 +49,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         Write,
         Zero,
         Resync,
+        Settle,
     }
 
     private enum Plan : byte
@@ -83,6 +87,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private Plan _plan;
     private BlockFlags _flags;
     private long _stripe;
+    private long _row;              // its number: the unit of locks, of the resync and of doubts
     private long _memberOffset;
     private int _target;            // Read: the block that is wanted
     private int _lo, _hi;           // columns that the row touches
@@ -121,7 +126,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             _requests[i].Tag = i;
         }
 
-        _staging = (byte*)NativeMemory.AlignedAlloc((nuint)_stagingStride * (nuint)_blockCount, 4096);
+        // Behind the blocks there is room for parities to be compared.
+        _staging = (byte*)NativeMemory.AlignedAlloc((nuint)_stagingStride * (nuint)(_blockCount + _parityCount), 4096);
         _blocks = (byte**)NativeMemory.Alloc((nuint)_blockCount, (nuint)sizeof(byte*));
         for (int i = 0; i < _blockCount; i++)
         {
@@ -186,7 +192,10 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     public void StartZero(int rows)
     {
         _job = Job.Zero;
-        _flags = _operation!.Parent.Operation == BlockOperation.Discard ? BlockFlags.Unmap : _operation.Parent.Flags;
+        _isAdvice = _operation!.Parent.Operation == BlockOperation.Discard;
+        _flags = _isAdvice ? BlockFlags.Unmap : _operation.Parent.Flags;
+        _lo = 0;
+        _hi = _rowBytes;
         Lock(rows);
     }
 
@@ -208,22 +217,27 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     public void OnCompleted(BlockRequest request)
     {
         int block = (int)request.Tag;
+        int member = _geometry.BlockMember(_stripe, block);
+        if (_queue.ComesAgain(_queue.MemberQueues[member]!, request))
+        {
+            return;
+        }
+
         if (request.Status != 0)
         {
-            int member = _geometry.BlockMember(_stripe, block);
             if (_isReading)
             {
                 _array.Members[member].CountReadError();
                 _unreadable |= 1UL << block;
             }
-            else if (!_queue.FailMember(member))
+            else
             {
-                _status = -Errno.EIO;
+                NoteRefusal(member, request.Status);
             }
         }
         else if (!_isReading && (_unreadable & (1UL << block)) != 0)
         {
-            _array.Members[_geometry.BlockMember(_stripe, block)].CountRepair();
+            _array.Members[member].CountRepair();
         }
 
         PartDone();
@@ -249,10 +263,12 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     {
         _stripe = stripe;
         _memberOffset = _geometry.StripeOffset(stripe) + ((long)rowInChunk * _rowBytes);
-        FirstUnit = (stripe * _rowsPerChunk) + rowInChunk;
+        _row = FirstUnit = (stripe * _rowsPerChunk) + rowInChunk;
         _written = 0;
         _unreadable = 0;
         _status = 0;
+        _refused = _noSpace = _gone = 0;
+        _isAdvice = false;
     }
 
     private void Lock(int rows)
@@ -280,42 +296,6 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         {
             ReadForPlan();
         }
-    }
-
-    /// <summary>Makes the plan and reads what it needs; comes back here when one of the reads fails.</summary>
-    private void ReadForPlan()
-    {
-        _failed = BlocksOf(_array.State.FailedMask);
-        _lost = _failed | _unreadable;
-        if (BitOperations.PopCount(_lost) > _parityCount)
-        {
-            Finish(-Errno.EIO);
-            return;
-        }
-
-        _reading = _job switch
-        {
-            Job.Write => PlanWrite(),
-            Job.Resync => PlanResync(),
-            _ => BlocksForRecovery(),
-        };
-        if (_queue.HasMemoryMembers)
-        {
-            PlaceBlocks(_job == Job.Read ? _reading : AllBlocks & ~_failed);
-        }
-
-        _isReading = true;
-        _pending = 1;
-        for (ulong left = _reading & ~_inPlace; left != 0; left &= left - 1)
-        {
-            int block = BitOperations.TrailingZeroCount(left);
-            bool underWrite = _job == Job.Write && _plan == Plan.Modify && block < _dataCount;
-            int from = underWrite ? _pieces[block].From : _lo;
-            int to = underWrite ? _pieces[block].To : _hi;
-            Send(BlockOperation.Read, block, from, to);
-        }
-
-        PartDone();
     }
 
     /// <summary>Chooses for each block whether it lies in staging or, as far as it is among the given, in its member's memory.</summary>
@@ -346,7 +326,11 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         if (!_isReading)
         {
-            Finish(_status);
+            AfterWrites();
+        }
+        else if (_job == Job.Settle)
+        {
+            AfterSettleReads();
         }
         else if ((_unreadable & _reading) != 0)
         {
@@ -359,85 +343,23 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         }
     }
 
-    /// <summary>Chooses the plan of a write. Returns the blocks to read.</summary>
-    private ulong PlanWrite()
-    {
-        int width = _hi - _lo;
-        ulong covered = 0;
-        int modifyBytes = 0, coveredBlocks = 0;
-        for (ulong left = _written; left != 0; left &= left - 1)
-        {
-            int block = BitOperations.TrailingZeroCount(left);
-            int length = _pieces[block].To - _pieces[block].From;
-            modifyBytes += length;
-            if (length == width)
-            {
-                covered |= 1UL << block;
-                coveredBlocks++;
-            }
-        }
-
-        ulong uncovered = _dataMask & ~covered;
-        if (uncovered == 0)
-        {
-            _plan = Plan.Full;
-            return 0;
-        }
-
-        ulong liveParities = ~_dataMask & AllBlocks & ~_lost;
-
-        // A parity that could not be read is made anew and so repaired: no difference can be added to it.
-        bool canModify = (_written & _lost) == 0 && (_unreadable & ~_failed & ~_dataMask) == 0;
-        bool canReconstruct = (uncovered & _lost) == 0;
-        bool synced = FirstUnit < _array.State.SyncedUnits;
-        modifyBytes += BitOperations.PopCount(liveParities) * width;
-        int reconstructBytes = (_dataCount - coveredBlocks) * width;
-        if (canModify && (!canReconstruct || (synced && modifyBytes < reconstructBytes)))
-        {
-            _plan = Plan.Modify;
-
-            // With every parity lost there is no difference to take: the data is written as it is.
-            return liveParities == 0 ? 0 : _written | liveParities;
-        }
-
-        if (canReconstruct)
-        {
-            _plan = Plan.Reconstruct;
-            return uncovered;
-        }
-
-        _plan = Plan.Recover;
-        return BlocksForRecovery();
-    }
-
-    /// <summary>All data, and as many parities as data is lost. Nothing when no parity would be left to write.</summary>
-    private ulong PlanResync()
-    {
-        _plan = Plan.Recover;
-        ulong parities = AllBlocks & ~_dataMask & ~_failed;
-        if (BitOperations.PopCount(_failed) >= _parityCount || parities == 0)
-        {
-            _lo = _hi = 0;
-            return 0;
-        }
-
-        return (_lost & _dataMask) == 0 ? _dataMask : BlocksForRecovery();
-    }
-
-    /// <summary>Everything there is, but no Q where P is enough.</summary>
-    private ulong BlocksForRecovery()
-    {
-        ulong live = AllBlocks & ~_lost;
-        ulong p = 1UL << _dataCount;
-        bool onlyOneData = BitOperations.PopCount(_lost & _dataMask) == 1 && (_lost & p) == 0;
-        return onlyOneData ? live & (_dataMask | p) : live;
-    }
-
     /// <summary>Writes what changed, and what was repaired, to every member that has not failed.</summary>
     private void WriteBack()
     {
         _isReading = false;
         _pending = 1;
+
+        if (_job == Job.Write && _array.State.IsBroken)
+        {
+            // Nothing more is written; what lies in members' own memory has been changed already.
+            if (_inPlace != 0)
+            {
+                PutInDoubt();
+            }
+
+            Finish(-Errno.EIO);
+            return;
+        }
 
         // Whoever failed since the plan was made is not written to: it is in the mask for good.
         ulong failed = BlocksOf(_array.State.FailedMask);
@@ -467,6 +389,12 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     private void SendZeroes()
     {
+        if (_array.State.IsBroken)
+        {
+            Finish(-Errno.EIO);
+            return;
+        }
+
         _isReading = false;
         _pending = 1;
         for (ulong left = AllBlocks & ~BlocksOf(_array.State.FailedMask); left != 0; left &= left - 1)
@@ -512,6 +440,11 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     private void Finish(int status)
     {
+        if (_job == Job.Resync && status < 0)
+        {
+            _array.State.NoteNotSynced(_row, _rowBytes);
+        }
+
         Locks.Unlock(FirstUnit, UnitCount);
         TransferOp? operation = _operation;
         if (operation is null)

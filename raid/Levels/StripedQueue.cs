@@ -64,15 +64,21 @@ internal unsafe class StripedQueue : RaidQueue
 
     protected override bool SettleFailure(BlockRequest child)
     {
-        int member = (int)child.Tag;
+        int member = (int)(child.Tag & MemberMask);
         if (child.Operation == BlockOperation.Read)
         {
             Array.Members[member].CountReadError();
         }
         else if (child.Operation != BlockOperation.Discard)
         {
-            FailMember(member);
-            child.Status = -Errno.EIO;
+            // As of a single drive: the request fails and the next one is tried. Only a drive that is not there any more breaks the array.
+            Array.Members[member].CountWriteError();
+            if (BlockErrors.KindOf(child.Status) == BlockErrorKind.Gone)
+            {
+                GiveUp(1UL << member, 1UL << member);
+            }
+
+            child.Status = BlockErrors.ForConsumer(child.Status);
         }
 
         return true;
@@ -108,7 +114,7 @@ internal unsafe class StripedQueue : RaidQueue
 
         Locate(offset, out long stripe, out int dataIndex);
         int member = Geometry.DataMember(stripe, dataIndex);
-        if (Geometry.HasParity && IsFailed(member))
+        if (Geometry.HasParity && (((State.FailedMask | State.SlowMask) >> member) & 1) != 0)
         {
             return StartOperation(request);
         }

@@ -1,0 +1,91 @@
+// One reactor's way to one member: everything that a queue of an array sends to a drive goes through here.
+//
+// Theory of operation. A port counts what is in flight by periods of a second (ArrayState.Seconds, which the control task moves on), so the age of
+// the oldest request is known without a clock and without a list: a request is counted in the period that was current when it was sent, and a
+// period is used again when nothing of it is in flight. When all but the current one hold requests that do not come back, the current one
+// simply goes on; the age is then too old by what it lasted, of a drive that hangs anyway.
+
+using Polyblk.Core.Block;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>See the top of the file. One reactor's; <see cref="OldestSeconds"/> may be read by any thread.</summary>
+internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueue queue)
+{
+    private const int Periods = 8;
+
+    private readonly int[] _inFlight = new int[Periods + 1];
+    private readonly int[] _began = new int[Periods + 1];
+    private int _current = 1;
+
+    /// <summary>The member.</summary>
+    public RaidMember Member { get; } = member;
+
+    /// <summary>The drive's queue.</summary>
+    public IBlockQueue Queue { get; } = queue;
+
+    /// <summary>Sends a request to the drive.</summary>
+    public void Submit(BlockRequest request)
+    {
+        int period = _current;
+        int now = state.Seconds;
+        if (_began[period] != now)
+        {
+            period = NextPeriod(period, now);
+        }
+
+        _inFlight[period]++;
+        request.SentPeriod = (byte)period;
+        Queue.Submit(request);
+    }
+
+    /// <summary>A request is back. Returns false when it had not been at the drive.</summary>
+    public bool TakeBack(BlockRequest request)
+    {
+        int period = request.SentPeriod;
+        if (period == 0)
+        {
+            return false;
+        }
+
+        request.SentPeriod = 0;
+        _inFlight[period]--;
+        if (request.Status == 0 && request.Operation == BlockOperation.Read)
+        {
+            Member.CountRead();
+        }
+
+        return true;
+    }
+
+    /// <summary>Since which second the oldest request in flight has been there; <see cref="int.MaxValue"/> without one. Any thread.</summary>
+    public int OldestSeconds()
+    {
+        int oldest = int.MaxValue;
+        for (int i = 1; i <= Periods; i++)
+        {
+            if (Volatile.Read(ref _inFlight[i]) > 0)
+            {
+                oldest = Math.Min(oldest, Volatile.Read(ref _began[i]));
+            }
+        }
+
+        return oldest;
+    }
+
+    private int NextPeriod(int current, int now)
+    {
+        for (int i = 0; i < Periods; i++)
+        {
+            int period = (current - 1 + i) % Periods + 1;
+            if (_inFlight[period] == 0)
+            {
+                _began[period] = now;
+                _current = period;
+                return period;
+            }
+        }
+
+        return current;
+    }
+}

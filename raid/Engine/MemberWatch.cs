@@ -1,0 +1,80 @@
+// What the control task looks at in every turn to tell members that hang and members that cannot be read: ages, counts, and what follows.
+
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>See the top of the file. The control task's, but for <see cref="AgeSeconds"/>.</summary>
+internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEventLevel, string> report)
+{
+    private readonly long _started = options.Clock.GetTimestamp();
+    private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
+    private ulong _hanging;
+
+    /// <summary>Members that hang. Any thread.</summary>
+    public ulong HangingMask => Volatile.Read(ref _hanging);
+
+    /// <summary>How long a member's oldest request has been in flight. Any thread.</summary>
+    public int AgeSeconds(RaidMember member)
+    {
+        int oldest = member.OldestSeconds();
+        return oldest == int.MaxValue ? 0 : Math.Max(0, array.State.Seconds - oldest);
+    }
+
+    /// <summary>Looks at all members.</summary>
+    public void Look()
+    {
+        // One second beyond, so that 0 is before the start and the first period of a port is a new one.
+        array.State.Seconds = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
+        ulong hanging = 0;
+        foreach (RaidMember member in array.Members)
+        {
+            LookAtReads(member);
+            bool hangs = AgeSeconds(member) >= options.SlowAfter.TotalSeconds;
+            hanging |= hangs ? 1UL << member.Role : 0;
+            ReportHanging(member, hangs);
+        }
+
+        Volatile.Write(ref _hanging, hanging);
+        ulong failed = array.State.FailedMask;
+        array.State.SlowMask = array.Geometry.SurvivesWithout(failed | hanging) ? hanging & ~failed : 0;
+    }
+
+    private void ReportHanging(RaidMember member, bool hangs)
+    {
+        bool did = ((_hanging >> member.Role) & 1) != 0;
+        if (hangs && !did)
+        {
+            report(
+                ArrayEventLevel.Warning,
+                $"member {member.Role} ({member.Drive?.Name}) has not answered a request for {AgeSeconds(member)} s; reads take other ways where there are "
+                    + "any, writes wait for it: check the drive and its cable");
+        }
+        else if (did && !hangs)
+        {
+            report(ArrayEventLevel.Information, $"member {member.Role} ({member.Drive?.Name}) answers again");
+        }
+    }
+
+    /// <summary>Says the first read error, then each time that there are ten times as many; gives a member up that cannot be read at all.</summary>
+    private void LookAtReads(RaidMember member)
+    {
+        if (member.ReadErrors >= _reportFrom[member.Role])
+        {
+            long errors = member.ReadErrors;
+            while (_reportFrom[member.Role] <= errors)
+            {
+                _reportFrom[member.Role] *= 10;
+            }
+
+            report(ArrayEventLevel.Warning, $"member {member.Role} ({member.Drive?.Name}) has failed {errors} reads since the start: check the drive");
+        }
+
+        int most = options.MaxReadErrorsInARow;
+        if (most > 0 && member.ReadErrorsInARow >= most && array.TracksDirt && array.IsUsable(member.Role) && !array.State.NeedsResync
+            && array.State.TryFailAll(1UL << member.Role))
+        {
+            report(ArrayEventLevel.Warning, $"member {member.Role} ({member.Drive?.Name}) has failed {most} reads and more in a row, and not one has succeeded");
+        }
+    }
+}

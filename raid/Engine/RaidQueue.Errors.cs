@@ -1,0 +1,152 @@
+// What becomes of a child that a member answered with an error: it is sent again, or the members that refused a write are given up, or the
+// request fails and the place is in doubt.
+//
+// A write that several members carry is judged when all of them have answered, still under its lock: the members that refused it are given up
+// together, or, when that would lose data, not one of them. A path that fails for all drives at once so costs requests, and no drive.
+
+using System.Runtime.CompilerServices;
+using Polyblk.Core.Block;
+
+namespace Polyblk.Raid.Engine;
+
+internal abstract unsafe partial class RaidQueue
+{
+    /// <summary>How long to wait before each time that a request is sent again. Together about 2.5 s, far below what guests wait for a disk.</summary>
+    private static readonly long[] s_retryDelaysNs = [1_000_000, 4_000_000, 16_000_000, 64_000_000, 256_000_000, 1_000_000_000, 1_000_000_000];
+
+    /// <summary>Reads try less often where there is another way to the data.</summary>
+    private const int ReadTries = 4;
+
+    /// <summary>The bits of a child's tag that name its member.</summary>
+    protected const long MemberMask = 0xFF;
+
+    private readonly RetryList?[] _retries = new RetryList?[s_retryDelaysNs.Length];
+
+    /// <summary>
+    /// A request is back from a member. Returns true when it goes there again, because the error may pass: it is not done then.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool ComesAgain(MemberPort port, BlockRequest request) =>
+        port.TakeBack(request) && (request.Status | request.Tries) != 0 && TryAgain(port, request);
+
+    /// <summary>A request has waited long enough.</summary>
+    internal void SendAgain(BlockRequest request) => MemberQueues[request.RetryMember]!.Submit(request);
+
+    private bool TryAgain(MemberPort port, BlockRequest request)
+    {
+        int most = request.Operation == BlockOperation.Read && Array.TracksDirt ? ReadTries : s_retryDelaysNs.Length;
+        if (request.Status == 0 || BlockErrors.KindOf(request.Status) != BlockErrorKind.Passing || request.Tries >= most || IsFailed(port.Member.Role)
+            || State.IsBroken)
+        {
+            request.Tries = 0;
+            return false;
+        }
+
+        request.RetryMember = (byte)port.Member.Role;
+        (_retries[request.Tries++] ?? throw new InvalidOperationException("The retry lists are made with the queue.")).Add(request);
+        return true;
+    }
+
+    private void MakeRetryLists()
+    {
+        for (int i = 0; i < _retries.Length; i++)
+        {
+            _retries[i] = new RetryList(this, s_retryDelaysNs[i]);
+        }
+    }
+
+    /// <summary>
+    /// Notes that a member refused a part of an operation that other members carry, too: judged when all of them have answered. The part counts as done.
+    /// </summary>
+    protected void NoteRefusal(BlockRequest child, int member)
+    {
+        var operation = Unsafe.As<TransferOp>(child.Context!);
+        Array.Members[member].CountWriteError();
+        ulong bit = 1UL << member;
+        BlockErrorKind kind = BlockErrors.KindOf(child.Status);
+        operation.NoSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
+        operation.Refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
+        operation.Gone |= kind == BlockErrorKind.Gone ? bit : 0;
+        child.Status = 0;
+    }
+
+    /// <summary>All members have answered a segment, and some refused it. The lock is still held.</summary>
+    private void JudgeRefusals(TransferOp operation)
+    {
+        ulong inDoubt = operation.NoSpace;
+        int status = inDoubt != 0 ? -Errno.ENOSPC : 0;
+        if (operation.Refused != 0 && !GiveUp(operation.Refused, operation.Gone))
+        {
+            inDoubt |= operation.Refused & ~State.FailedMask;
+            status = -Errno.EIO;
+        }
+
+        operation.NoSpace = operation.Refused = operation.Gone = 0;
+        if (inDoubt == 0)
+        {
+            return;
+        }
+
+        operation.Status = operation.Status == 0 ? status : operation.Status;
+        if (State.IsBroken)
+        {
+            return;
+        }
+
+        if (operation.Parent.Operation == BlockOperation.Flush)
+        {
+            FlushLost(inDoubt);
+        }
+        else
+        {
+            PutInDoubt(operation, inDoubt);
+        }
+    }
+
+    /// <summary>
+    /// Gives up the members that refused a write or flush. Returns false when that would lose data: then only those are given up that are gone, and
+    /// the array breaks when it cannot do without one of them.
+    /// </summary>
+    internal bool GiveUp(ulong refused, ulong gone)
+    {
+        bool all = State.TryFailAll(refused);
+        for (ulong left = all ? 0 : gone; left != 0; left &= left - 1)
+        {
+            State.TryFail(System.Numerics.BitOperations.TrailingZeroCount(left));
+        }
+
+        Array.Control.Kick();
+        return all;
+    }
+
+    /// <summary>
+    /// Members that the array cannot do without could not flush: what they had taken may be lost anywhere, and the others have it.
+    /// </summary>
+    private void FlushLost(ulong members)
+    {
+        if (!Array.TracksDirt)
+        {
+            // No redundancy that could disagree: the error says it all.
+            return;
+        }
+
+        if (Geometry.HasParity && State.FailedMask != 0)
+        {
+            // What is made for the lost member needs what may be lost.
+            State.Distrust(members);
+        }
+        else
+        {
+            State.LowerSynced(0);
+        }
+
+        Array.Control.Kick();
+    }
+
+    /// <summary>Some members have a segment and others refused it, and all stay: levels with copies make them agree.</summary>
+    /// <param name="operation">The operation; its range is locked.</param>
+    /// <param name="refused">The members that refused it.</param>
+    protected virtual void PutInDoubt(TransferOp operation, ulong refused)
+    {
+    }
+}

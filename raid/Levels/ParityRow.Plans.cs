@@ -1,0 +1,218 @@
+// The plan of a row: what is read, what may be made from it, and what cannot be done.
+
+using System.Numerics;
+using Polyblk.Core.Block;
+using Polyblk.Raid.Engine;
+
+namespace Polyblk.Raid.Levels;
+
+internal sealed unsafe partial class ParityRow
+{
+    private bool _doubtful;         // some of the columns are in doubt
+    private bool _synced;           // the parities fit the data in all columns
+
+    /// <summary>Makes the plan and reads what it needs; comes back here when one of the reads fails.</summary>
+    private void ReadForPlan()
+    {
+        ArrayState state = _array.State;
+        _failed = BlocksOf(state.FailedMask);
+        _lost = _failed | _unreadable;
+        _doubtful = state.Doubts.Touches(_row, _lo, _hi);
+        _synced = _row < state.SyncedUnits && !_doubtful;
+        if (BitOperations.PopCount(_lost) > _parityCount || (_job == Job.Write && state.IsBroken))
+        {
+            Finish(-Errno.EIO);
+            return;
+        }
+
+        _reading = _job switch
+        {
+            Job.Write => PlanWrite(),
+            Job.Resync => PlanResync(),
+            _ => PlanRead(),
+        };
+        if (!IsPlanSound())
+        {
+            Finish(-Errno.EIO);
+            return;
+        }
+
+        SendReads(_job == Job.Read ? _reading : AllBlocks & ~_failed);
+    }
+
+    /// <summary>Reads the blocks of the plan that do not lie in members' memory.</summary>
+    private void SendReads(ulong usable)
+    {
+        if (_queue.HasMemoryMembers)
+        {
+            PlaceBlocks(usable);
+        }
+
+        _isReading = true;
+        _pending = 1;
+        for (ulong left = _reading & ~_inPlace; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            bool underWrite = _job == Job.Write && _plan == Plan.Modify && block < _dataCount;
+            int from = underWrite ? _pieces[block].From : _lo;
+            int to = underWrite ? _pieces[block].To : _hi;
+            Send(BlockOperation.Read, block, from, to);
+        }
+
+        PartDone();
+    }
+
+    /// <summary>Whether nothing is made that may be wrong.</summary>
+    private bool IsPlanSound() => _job switch
+    {
+        Job.Read => ((_lost >> _target) & 1) == 0 || FitsParity(),
+        Job.Resync => (_lost & _dataMask) == 0 || _lo == _hi || FitsParity(),
+
+        // A block that cannot be read is not to be written back from a parity that may not fit.
+        _ => (_plan != Plan.Recover || (_lost & ~_failed & _dataMask) == 0 || _synced) && CanReadBack(),
+    };
+
+    /// <summary>Whether lost blocks may be made from the parities: they fit, as far as is known.</summary>
+    private bool FitsParity()
+    {
+        ArrayState state = _array.State;
+        bool isSynced = _row < state.SyncedUnits;
+        bool fits = !_doubtful && (isSynced || (!state.IsUnsyncedDistrusted && (_unreadable & ~_failed & _dataMask) == 0));
+        return fits && (state.DistrustedMask == 0 || BitOperations.PopCount(_lost | BlocksOf(state.DistrustedMask)) <= _parityCount);
+    }
+
+    /// <summary>Whether what a write puts into blocks of failed members, which only the parities keep, can be read again.</summary>
+    private bool CanReadBack()
+    {
+        ulong lost = _failed & _dataMask;
+        bool isUnsyncedDistrusted = _row >= _array.State.SyncedUnits && _array.State.IsUnsyncedDistrusted;
+        return (_written & lost) == 0 || (!_doubtful && !isUnsyncedDistrusted) || (!isUnsyncedDistrusted && CoversAlike(lost));
+    }
+
+    /// <summary>Whether all of some blocks are written over the same columns.</summary>
+    private bool CoversAlike(ulong blocks)
+    {
+        ref Piece first = ref _pieces[BitOperations.TrailingZeroCount(blocks)];
+        bool alike = (_written & blocks) == blocks;
+        for (ulong left = blocks; alike && left != 0; left &= left - 1)
+        {
+            ref Piece piece = ref _pieces[BitOperations.TrailingZeroCount(left)];
+            alike = piece.From == first.From && piece.To == first.To;
+        }
+
+        return alike;
+    }
+
+    /// <summary>What the wanted block is made from; or itself, where it is only slow and cannot be made.</summary>
+    private ulong PlanRead()
+    {
+        ulong slow = BlocksOf(_array.State.SlowMask) & ~_lost;
+        if (slow != 0 && BitOperations.PopCount(_lost | slow) <= _parityCount && FitsParity())
+        {
+            _lost |= slow;
+        }
+
+        return ((_lost >> _target) & 1) == 0 ? 1UL << _target : BlocksForRecovery();
+    }
+
+    /// <summary>The row is written: columns whose parities were made from all data are in doubt no more.</summary>
+    private void Heal()
+    {
+        DoubtSet doubts = _array.State.Doubts;
+        if (doubts.Count == 0)
+        {
+            return;
+        }
+
+        ulong lost = _job == Job.Write ? _failed & _dataMask : 0;
+        if (_job == Job.Zero || (_job == Job.Resync && _lo != _hi))
+        {
+            for (int i = 0; i < UnitCount; i++)
+            {
+                doubts.Remove(FirstUnit + i, 0, _rowBytes);
+            }
+        }
+        else if (_job == Job.Write && _plan != Plan.Modify && lost == 0)
+        {
+            doubts.Remove(_row, _lo, _hi);
+        }
+        else if (_job == Job.Write && _plan != Plan.Modify && CoversAlike(lost))
+        {
+            ref Piece piece = ref _pieces[BitOperations.TrailingZeroCount(lost)];
+            doubts.Remove(_row, piece.From, piece.To);
+        }
+    }
+
+    /// <summary>Chooses the plan of a write. Returns the blocks to read.</summary>
+    private ulong PlanWrite()
+    {
+        int width = _hi - _lo;
+        ulong covered = 0;
+        int modifyBytes = 0, coveredBlocks = 0;
+        for (ulong left = _written; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            int length = _pieces[block].To - _pieces[block].From;
+            modifyBytes += length;
+            if (length == width)
+            {
+                covered |= 1UL << block;
+                coveredBlocks++;
+            }
+        }
+
+        ulong uncovered = _dataMask & ~covered;
+        if (uncovered == 0)
+        {
+            _plan = Plan.Full;
+            return 0;
+        }
+
+        ulong liveParities = ~_dataMask & AllBlocks & ~_lost;
+
+        // A parity that could not be read is made anew and so repaired: no difference can be added to it.
+        bool canModify = (_written & _lost) == 0 && (_unreadable & ~_failed & ~_dataMask) == 0;
+        bool canReconstruct = (uncovered & _lost) == 0;
+        modifyBytes += BitOperations.PopCount(liveParities) * width;
+        int reconstructBytes = (_dataCount - coveredBlocks) * width;
+        if (canModify && (!canReconstruct || (_synced && modifyBytes < reconstructBytes)))
+        {
+            _plan = Plan.Modify;
+
+            // With every parity lost there is no difference to take: the data is written as it is.
+            return liveParities == 0 ? 0 : _written | liveParities;
+        }
+
+        if (canReconstruct)
+        {
+            _plan = Plan.Reconstruct;
+            return uncovered;
+        }
+
+        _plan = Plan.Recover;
+        return BlocksForRecovery();
+    }
+
+    /// <summary>All data, and as many parities as data is lost. Nothing when no parity would be left to write.</summary>
+    private ulong PlanResync()
+    {
+        _plan = Plan.Recover;
+        ulong parities = AllBlocks & ~_dataMask & ~_failed;
+        if (BitOperations.PopCount(_failed) >= _parityCount || parities == 0)
+        {
+            _lo = _hi = 0;
+            return 0;
+        }
+
+        return (_lost & _dataMask) == 0 ? _dataMask : BlocksForRecovery();
+    }
+
+    /// <summary>Everything there is, but no Q where P is enough.</summary>
+    private ulong BlocksForRecovery()
+    {
+        ulong live = AllBlocks & ~_lost;
+        ulong p = 1UL << _dataCount;
+        bool onlyOneData = BitOperations.PopCount(_lost & _dataMask) == 1 && (_lost & p) == 0;
+        return onlyOneData ? live & (_dataMask | p) : live;
+    }
+}
