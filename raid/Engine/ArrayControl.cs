@@ -56,15 +56,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         _options = options;
         _flushedCheckpoint = SyncedBytes;
         Home = home;
-        _writer = new SuperblockWriter(array, home);
+        _writer = new SuperblockWriter(array, home, options, Kick);
         _resync = new ResyncRunner(array, home, options);
         _watch = new MemberWatch(array, options, Report);
     }
 
-    private long SyncedBytes => _array.State.NeedsResync ? RaidUnits.ToSyncedBytes(_array.Geometry, FirstUnsynced) : 0;
-
-    /// <summary>The first unit that is not in sync, or in doubt.</summary>
-    private long FirstUnsynced => Math.Min(_array.State.SyncedUnits, _array.State.Doubts.First);
+    private long SyncedBytes => _array.State.NeedsResync ? RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced) : 0;
 
     /// <summary>How much of the array is in sync, in tenths.</summary>
     private int ResyncTenths => (int)(10 * SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
@@ -112,6 +109,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
         }
     }
+
+    /// <summary>Looks at the members' ages while the control task waits for one of them. Its own.</summary>
+    public void LookAtMembers() => _watch.Look();
 
     /// <summary>A queue has a write and its gate is closed: <see cref="RaidQueue.OpenWrites"/> will come. Any thread.</summary>
     public void RequestWrites()
@@ -180,7 +180,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             await _writer.CloseAsync().ConfigureAwait(false);
         }
 
-        return markClean && !_array.State.IsBroken;
+        return markClean && !_array.State.IsBroken && !_dirty;
     }
 
     public void Dispose()
@@ -197,7 +197,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         ResyncStatus? resync = !_array.State.NeedsResync
             ? null
             : new ResyncStatus(
-                RaidUnits.ToSyncedBytes(_array.Geometry, FirstUnsynced), _array.Geometry.MemberDataSize, _resync.BytesPerSecond);
+                RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced), _array.Geometry.MemberDataSize, _resync.BytesPerSecond);
         ulong hanging = _watch.HangingMask;
         return new ArrayStatus
         {
@@ -305,7 +305,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private async Task TurnAsync()
     {
-        if (_array.State.MetadataPending)
+        if (_array.State.MetadataPending || _writer.TakeCaughtUp())
         {
             await UpdateAsync(_current).ConfigureAwait(false);
         }
@@ -347,7 +347,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         long writes = _array.Queues.Sum(q => q.WritesStarted);
         long now = Environment.TickCount64;
-        if (!_dirty || writes != _writesSeen || _array.State.IsBroken)
+        if (!_dirty || writes != _writesSeen || _array.State.IsBroken || _writer.LateMask != 0)
         {
             _writesSeen = writes;
             _idleSinceMs = now;
@@ -375,6 +375,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task FinishAsync()
     {
         await FlushMembersAsync().ConfigureAwait(false);
+        if (_writer.LateMask != 0)
+        {
+            // What a member that hangs has taken is not known to be on it: nothing is called clean.
+            return;
+        }
+
         bool wasDirty = _dirty;
         _dirty = false;
         if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync)

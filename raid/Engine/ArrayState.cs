@@ -74,6 +74,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Whether something is not in sync.</summary>
     public bool NeedsResync => SyncedUnits != long.MaxValue || Doubts.Count != 0;
 
+    /// <summary>The first unit that is not in sync or in doubt; <see cref="long.MaxValue"/> when there is none.</summary>
+    public long FirstUnsynced => Math.Min(SyncedUnits, Doubts.First);
+
     /// <summary>Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.</summary>
     public bool IsUnsyncedDistrusted
     {

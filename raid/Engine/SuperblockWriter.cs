@@ -5,9 +5,38 @@ using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Engine;
 
-/// <summary>Writes superblocks to the members of a running array, over queues of its own on the home reactor.</summary>
-internal sealed class SuperblockWriter(RaidArray array, Reactor home)
+/// <summary>
+/// Writes superblocks to the members of a running array, over queues of its own on the home reactor. A passing error is tried again. A member that does
+/// not answer for <see cref="ArrayRunOptions.SlowAfter"/> is late: the others are not kept waiting. It gets nothing more until it has answered, and then
+/// what is newest. So an acknowledgement may rely on what every member that answers has; no write is acknowledged meanwhile that the late member has a
+/// part in, for it does not answer that either; and nothing is called clean.
+/// </summary>
+internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOptions options, Action kick)
 {
+    private const int MaxTries = 8;
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(100);
+
+    private readonly Task<bool>?[] _late = new Task<bool>?[array.Members.Length];
+    private ulong _caughtUp;
+
+    /// <summary>Members whose answer to something earlier is outstanding.</summary>
+    public ulong LateMask
+    {
+        get
+        {
+            ulong late = 0;
+            for (int role = 0; role < _late.Length; role++)
+            {
+                late |= _late[role] is { IsCompleted: false } ? 1UL << role : 0;
+            }
+
+            return late;
+        }
+    }
+
+    /// <summary>Whether a member that was late has answered since the last call: it lacks what the others got meanwhile.</summary>
+    public bool TakeCaughtUp() => Interlocked.Exchange(ref _caughtUp, 0) != 0;
+
     private readonly IBlockQueue?[] _queues = new IBlockQueue?[array.Members.Length];
 
     /// <summary>Opens the queues.</summary>
@@ -24,7 +53,12 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home)
     {
         for (int i = 0; i < _queues.Length; i++)
         {
-            _queues[i]?.Dispose();
+            if (_late[i] is not { IsCompleted: false })
+            {
+                _queues[i]?.Dispose();
+            }
+
+            // A queue with a request that never comes back cannot be closed; it goes with the process.
             _queues[i] = null;
         }
     });
@@ -59,17 +93,36 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home)
         var tasks = new Task<bool>?[_queues.Length];
         for (int role = 0; role < tasks.Length; role++)
         {
-            if (((failed >> role) & 1) == 0)
+            if (((failed >> role) & 1) == 0 && _late[role] is not { IsCompleted: false })
             {
-                Debug.Assert(_queues[role] is not null, "a member without a drive is failed");
-                tasks[role] = TryAsync(action(array.Members[role], _queues[role]!));
+                RaidMember member = array.Members[role];
+                IBlockQueue? queue = _queues[role];
+                Debug.Assert(queue is not null, "a member without a drive is failed");
+                _late[role] = null;
+                tasks[role] = TryAsync(member, () => action(member, queue!));
             }
         }
 
         ulong refused = 0;
+        long started = options.Clock.GetTimestamp();
         for (int role = 0; role < tasks.Length; role++)
         {
-            if (tasks[role] is { } task && !await task.ConfigureAwait(false))
+            if (tasks[role] is not { } task)
+            {
+                continue;
+            }
+
+            while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter)
+            {
+                await Task.WhenAny(task, Task.Delay(s_look)).ConfigureAwait(false);
+                array.Control.LookAtMembers();
+            }
+
+            if (!task.IsCompleted)
+            {
+                LeaveLate(role, task);
+            }
+            else if (!await task.ConfigureAwait(false))
             {
                 refused |= 1UL << role;
             }
@@ -78,17 +131,46 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home)
         return refused;
     }
 
-    private static async Task<bool> TryAsync(Task task)
+    private void LeaveLate(int role, Task<bool> task)
     {
+        _late[role] = task;
+        task.ContinueWith(
+            _ =>
+            {
+                Interlocked.Or(ref _caughtUp, 1UL << role);
+                kick();
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+    }
+
+    private async Task<bool> TryAsync(RaidMember member, Func<Task> action)
+    {
+        member.ControlSince = array.State.Seconds;
         try
         {
-            await task.ConfigureAwait(false);
-            return true;
+            for (int tries = 1; ; tries++)
+            {
+                try
+                {
+                    await action().ConfigureAwait(false);
+                    return true;
+                }
+                catch (BlockIoException e) when (BlockErrors.KindOf(-e.Errno) == BlockErrorKind.Passing && tries < MaxTries)
+                {
+                    await Task.Delay(1 << tries).ConfigureAwait(false);
+                }
+                catch (BlockIoException)
+                {
+                    // The drive's answer; the caller counts it and gives the member up.
+                    return false;
+                }
+            }
         }
-        catch (BlockIoException)
+        finally
         {
-            // The drive's answer; the caller counts it and gives the member up.
-            return false;
+            member.ControlSince = int.MaxValue;
         }
     }
 }

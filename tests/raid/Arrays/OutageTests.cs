@@ -21,7 +21,7 @@ public sealed class OutageTests
         Silence(rig, silent);
         rig.Run = rig.Run with { Resync = true, ResyncRetryAfter = TimeSpan.FromMilliseconds(50) };
         await rig.AssembleAsync();
-        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Warnings.Any(w => w.Contains("could not read", StringComparison.Ordinal)), "the warning");
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Warnings.Any(w => w.Contains("could not be read", StringComparison.Ordinal)), "the warning");
         Assert.NotNull(rig.Array.GetStatus().Resync);
 
         // A part of them answers again, then all.

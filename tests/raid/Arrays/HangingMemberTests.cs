@@ -1,0 +1,117 @@
+// Members that take requests and never answer. Nothing that can be done without them waits for them.
+
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Fakes;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Tests.Arrays;
+
+public sealed class HangingMemberTests
+{
+    private const int Chunk = 16 << 10;
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2, BlockOperation.Write)]
+    [InlineData(RaidLevel.Raid1, 3, BlockOperation.Read)]
+    [InlineData(RaidLevel.Raid10, 4, BlockOperation.Write)]
+    [InlineData(RaidLevel.Raid5, 4, BlockOperation.Write)]
+    [InlineData(RaidLevel.Raid5, 4, BlockOperation.Read)]
+    [InlineData(RaidLevel.Raid6, 5, BlockOperation.Write)]
+    public async Task It_is_reported_and_reads_take_another_way_until_it_answers(RaidLevel level, int drives, BlockOperation hangs)
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            level, drives, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        int member = rig.Array.Geometry.Map(0).Member;
+        SimulatedDrive drive = rig.Drives[member];
+
+        // Everything but one request of the first row hangs from now on.
+        drive.AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Stuck = true });
+        Task<int> write = hangs == BlockOperation.Write ? driver.WriteAsync(0, data.AsMemory(0, 4096)) : Task.FromResult(0);
+        Task<(int Status, byte[] Data)> read = hangs == BlockOperation.Read ? driver.ReadAsync(0, 4096) : Task.FromResult((0, data[..4096]));
+        await rig.Reactors.Reactor.InvokeAsync(() => { });
+        Assert.False(write.IsCompleted && read.IsCompleted);
+        Assert.DoesNotContain(rig.Array.GetStatus().Members, m => m.IsHanging);
+
+        clock.Advance(TimeSpan.FromSeconds(11));
+        rig.Array.Control.Kick();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[member].IsHanging, "the member to count as hanging");
+        ArrayStatus status = rig.Array.GetStatus();
+        Assert.InRange(status.Members[member].OldestRequestSeconds, 10, 12);
+        Assert.Contains(status.Warnings, w => w.Contains("has not answered", StringComparison.Ordinal));
+        Assert.Single(rig.Events, e => e.Level == ArrayEventLevel.Warning && e.Message.Contains("has not answered", StringComparison.Ordinal));
+
+        // All rows but the one that the write holds.
+        for (long at = Chunk * drives; at < data.Length; at += Chunk)
+        {
+            Assert.True((await driver.ReadOrThrowAsync(at, Chunk)).AsSpan().SequenceEqual(data.AsSpan((int)at, Chunk)));
+        }
+
+        drive.ClearFaults();
+        await drive.ReleaseStuckAsync();
+        Assert.Equal(0, await write);
+        Assert.Equal(data[..4096], (await read).Data);
+        rig.Array.Control.Kick();
+        await ArrayRig.WaitAsync(() => !rig.Array.GetStatus().Members[member].IsHanging, "the member to answer again");
+        Assert.Equal((ArrayHealth.Optimal, 0UL), (rig.Array.GetStatus().Health, rig.Array.State.FailedMask));
+        Assert.Empty(rig.Array.GetStatus().Warnings);
+        await rig.AssertConsistentAsync("afterwards");
+    }
+
+    [Fact]
+    public async Task The_superblocks_of_the_others_do_not_wait_for_it_and_it_gets_the_newest_when_it_answers()
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid10, 6, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 2);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        rig.Drives[4].AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true });
+        await rig.Drives[0].VanishAsync();
+        Task<int> write = driver.WriteAsync(0, data.AsMemory(0, 4096));
+        await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the failure to be seen");
+        Assert.False(write.IsCompleted);
+        clock.Advance(TimeSpan.FromSeconds(11));
+        Assert.Equal(0, await write.WaitAsync(TimeSpan.FromSeconds(60)));
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[4].IsHanging, "the member to count as hanging");
+
+        rig.Drives[4].ClearFaults();
+        await rig.Drives[4].ReleaseStuckAsync();
+        await ArrayRig.WaitAsync(() => !rig.Array.GetStatus().Members[4].IsHanging, "the member to answer again");
+        await rig.StopAsync();
+        await rig.AssembleAsync(rig.Drives[1..]);
+        Assert.Equal(1UL, rig.Array.State.FailedMask);
+        Assert.True((await (await rig.OpenAsync()).ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
+    [Fact]
+    public async Task A_stop_ends_and_calls_nothing_clean()
+    {
+        var clock = new ManualClock();
+        ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid1, 2, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
+        await rig.CloseDriversAsync();
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Flush, Stuck = true });
+        Task stop = rig.Array.StopAsync();
+        while (!stop.IsCompleted)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.WhenAny(stop, Task.Delay(10));
+        }
+
+        await Assert.ThrowsAsync<ArrayException>(() => stop);
+        rig.Drives[1].ClearFaults();
+        await rig.Drives[1].ReleaseStuckAsync();
+        await rig.AssembleAsync();
+        Assert.Equal(0UL, rig.Array.State.FailedMask);
+        await rig.WaitForResyncAsync();
+        await rig.DisposeAsync();
+    }
+}

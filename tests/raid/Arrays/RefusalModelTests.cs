@@ -1,0 +1,198 @@
+// Random writes on two reactors to the same few rows while members refuse writes and vanish, against a model of what each sector may hold: what was
+// last acknowledged, or what a failed write since then wanted. An error is an answer only where the sector's own member is lost.
+
+using System.Buffers.Binary;
+using Polyblk.Core.Block;
+using Polyblk.Core.Drives;
+using Polyblk.Fakes;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Tests.Arrays;
+
+public sealed class RefusalModelTests
+{
+    private const int Sector = 512;
+    private const int Writers = 4;
+
+    public static TheoryData<RaidLevel, int, int, int> Shapes
+    {
+        get
+        {
+            var data = new TheoryData<RaidLevel, int, int, int>();
+            for (int seed = 0; seed < 6; seed++)
+            {
+                // level, drives, lost before, seed
+                data.Add(RaidLevel.Raid1, 2, 0, seed);
+                data.Add(RaidLevel.Raid1, 3, 1, seed);
+                data.Add(RaidLevel.Raid10, 5, 1, seed);
+                data.Add(RaidLevel.Raid5, 3, 0, seed);
+                data.Add(RaidLevel.Raid5, 3, 1, seed);
+                data.Add(RaidLevel.Raid5, 4, 1, seed);
+                data.Add(RaidLevel.Raid6, 5, 0, seed);
+                data.Add(RaidLevel.Raid6, 5, 1, seed);
+                data.Add(RaidLevel.Raid6, 5, 2, seed);
+            }
+
+            return data;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public async Task What_is_read_was_written_whoever_refuses(RaidLevel level, int drives, int lost, int seed)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            level, drives, 4 << 10, 16 << 10, reactors: 2,
+            simulation: o => o with { Seed = o.Seed + (ulong)(seed * 7_000), MinimumLatencyNs = 1_000, MaximumLatencyNs = 50_000 },
+            run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ResyncRetryAfter = TimeSpan.FromMilliseconds(20) });
+        var random = new Random((seed * 1_000) + drives + (lost * 100) + ((int)level * 10_000));
+        var model = new SectorModel((int)(rig.Array.SizeBytes / Sector));
+        RequestDriver[] writers = [.. await Task.WhenAll(Enumerable.Range(0, Writers).Select(i => rig.OpenAsync(i % 2)))];
+        Assert.True(await model.WriteAsync(writers[0], 0, model.Count) == 0);
+        for (int i = 0; i < lost; i++)
+        {
+            await rig.Drives[i].VanishAsync();
+        }
+
+        Assert.Equal(0, await writers[0].FlushAsync());
+        for (int round = 0; round < 12; round++)
+        {
+            AddFaults(rig, random, lost);
+            int[] seeds = [.. Enumerable.Range(0, Writers).Select(_ => random.Next())];
+            await Task.WhenAll(Enumerable.Range(0, Writers).Select(w => RunWriterAsync(rig, model, writers[w], w, new Random(seeds[w]))));
+            Array.ForEach(rig.Drives, d => d.ClearFaults());
+            if (round == 8 && random.Next(2) == 0)
+            {
+                // The next one goes for good, whether the level bears it or not.
+                await rig.Drives[lost].VanishAsync();
+            }
+
+            await CheckAllAsync(rig, model, writers[round % Writers], $"seed {seed}, round {round}");
+        }
+
+        Assert.True(rig.Array.Locks.IsIdle);
+        if (rig.Array.State is { IsBroken: false, FailedMask: 0 })
+        {
+            await rig.WaitForResyncAsync();
+            await rig.AssertConsistentAsync($"seed {seed}");
+        }
+    }
+
+    private static void AddFaults(ArrayRig rig, Random random, int lost)
+    {
+        for (int i = lost; i < rig.Drives.Length; i++)
+        {
+            if (random.Next(2) == 0)
+            {
+                rig.Drives[i].AddFault(new DriveFault
+                {
+                    Operation = BlockOperation.Write,
+                    OffsetBytes = ArrayRig.DataOffset,
+                    Probability = random.Next(1, 4) * 0.2,
+                    Errno = random.Next(4) == 0 ? Errno.EIO : Errno.ENOSPC,
+                });
+            }
+        }
+    }
+
+    /// <summary>Writes of its own sectors, a quarter of every 4 KiB, in rows that all share; reads of them in between.</summary>
+    private static async Task RunWriterAsync(ArrayRig rig, SectorModel model, RequestDriver driver, int writer, Random random)
+    {
+        for (int i = 0; i < 12; i++)
+        {
+            int block = random.Next(model.Count / 8);
+            int first = (block * 8) + (writer * 2);
+            int count = random.Next(1, 3);
+            await model.WriteAsync(driver, first, count);
+            (int status, byte[] read) = await driver.ReadAsync(first * Sector, count * Sector);
+            if (status == 0)
+            {
+                model.Check(first, read, $"writer {writer}, step {i}");
+            }
+            else
+            {
+                AssertMayFail(rig, first, $"writer {writer}, step {i}");
+            }
+        }
+    }
+
+    private static async Task CheckAllAsync(ArrayRig rig, SectorModel model, RequestDriver driver, string what)
+    {
+        for (int sector = 0; sector < model.Count; sector++)
+        {
+            (int status, byte[] read) = await driver.ReadAsync(sector * Sector, Sector);
+            if (status == 0)
+            {
+                model.Check(sector, read, what);
+            }
+            else
+            {
+                AssertMayFail(rig, sector, what);
+            }
+        }
+    }
+
+    private static void AssertMayFail(ArrayRig rig, int sector, string what)
+    {
+        bool isLost = true;
+        for (int copy = 0; copy < rig.Array.Geometry.CopyCount; copy++)
+        {
+            int member = rig.Array.Geometry.CopyCount > 1
+                ? rig.Array.Geometry.Copy(sector * Sector, copy).Member
+                : rig.Array.Geometry.Map(sector * Sector).Member;
+            isLost &= rig.Drives[member].IsGone || !rig.Array.IsUsable(member);
+        }
+
+        Assert.True(isLost, $"{what}: sector {sector} lies on a member that works, and was answered with an error");
+    }
+
+    /// <summary>What each sector may hold.</summary>
+    private sealed class SectorModel(int count)
+    {
+        private readonly HashSet<int>[] _allowed = [.. Enumerable.Range(0, count).Select(_ => new HashSet<int> { 0 })];
+        private int _lastId;
+
+        public int Count => count;
+
+        /// <summary>Writes sectors that nobody else writes. What fails may have happened or not.</summary>
+        public async Task<int> WriteAsync(RequestDriver driver, int first, int sectors)
+        {
+            int id = Interlocked.Increment(ref _lastId);
+            var data = new byte[sectors * Sector];
+            for (int i = 0; i < sectors; i++)
+            {
+                Fill(data.AsSpan(i * Sector, Sector), id, first + i);
+                _allowed[first + i].Add(id);
+            }
+
+            int status = await driver.WriteAsync(first * Sector, data);
+            for (int i = 0; status == 0 && i < sectors; i++)
+            {
+                _allowed[first + i].Clear();
+                _allowed[first + i].Add(id);
+            }
+
+            return status;
+        }
+
+        public void Check(int first, ReadOnlySpan<byte> data, string what)
+        {
+            Span<byte> expected = stackalloc byte[Sector];
+            for (int at = 0; at < data.Length; at += Sector)
+            {
+                int sector = first + (at / Sector);
+                int id = BinaryPrimitives.ReadInt32LittleEndian(data[at..]);
+                Fill(expected, id, sector);
+                Assert.True(data.Slice(at, Sector).SequenceEqual(expected), $"{what}: sector {sector} is torn or foreign");
+                Assert.True(_allowed[sector].Contains(id), $"{what}: sector {sector} holds write {id}, allowed {string.Join(", ", _allowed[sector])}");
+            }
+        }
+
+        private static void Fill(Span<byte> sector, int id, int number)
+        {
+            sector.Fill((byte)(id * 31));
+            BinaryPrimitives.WriteInt32LittleEndian(sector, id);
+            BinaryPrimitives.WriteInt32LittleEndian(sector[4..], id == 0 ? 0 : number);
+        }
+    }
+}
