@@ -15,6 +15,9 @@ namespace Polyblk.Raid;
 /// <summary>Makes, finds, starts and erases arrays. Drives are always the caller's to dispose.</summary>
 public static class ArrayBuilder
 {
+    /// <summary>How long a drive may take to show its superblock: longer than one needs to spin up.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+
     /// <summary>
     /// Makes an array over the drives, in their order, and starts it. A new array whose drives are not known to be zero begins with
     /// a resync, in the background.
@@ -80,7 +83,7 @@ public static class ArrayBuilder
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(candidates);
         ArgumentNullException.ThrowIfNull(home);
-        IReadOnlyList<DriveInspection> inspections = await InspectAsync(candidates, home).ConfigureAwait(false);
+        IReadOnlyList<DriveInspection> inspections = await InspectAsync(candidates, home, options.Run.Clock).ConfigureAwait(false);
         List<DriveInspection> wanted = Choose(options, inspections);
         var byCandidate = new Dictionary<AssemblyCandidate, IBlockDevice>(ReferenceEqualityComparer.Instance);
         foreach (DriveInspection inspection in wanted)
@@ -129,11 +132,14 @@ public static class ArrayBuilder
     }
 
     /// <summary>Reads what drives hold. Changes nothing. A drive that cannot be read has a problem that says so.</summary>
-    public static async Task<IReadOnlyList<DriveInspection>> InspectAsync(IReadOnlyList<IBlockDevice> drives, Reactor reactor)
+    /// <param name="drives">The drives.</param>
+    /// <param name="reactor">Carries the I/O.</param>
+    /// <param name="clock">By which a drive that does not answer for half a minute is given up; null is the system's.</param>
+    public static async Task<IReadOnlyList<DriveInspection>> InspectAsync(IReadOnlyList<IBlockDevice> drives, Reactor reactor, TimeProvider? clock = null)
     {
         ArgumentNullException.ThrowIfNull(drives);
         ArgumentNullException.ThrowIfNull(reactor);
-        DriveInspection[] found = await Task.WhenAll(drives.Select(d => InspectAsync(d, reactor))).ConfigureAwait(false);
+        DriveInspection[] found = await Task.WhenAll(drives.Select(d => InspectAsync(d, reactor, clock ?? TimeProvider.System))).ConfigureAwait(false);
         return found;
     }
 
@@ -209,7 +215,7 @@ public static class ArrayBuilder
             return;
         }
 
-        foreach (DriveInspection inspection in await InspectAsync(drives, home).ConfigureAwait(false))
+        foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock).ConfigureAwait(false))
         {
             string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
                 : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures)}"
@@ -276,7 +282,7 @@ public static class ArrayBuilder
         return string.Concat(problems);
     }
 
-    private static async Task<DriveInspection> InspectAsync(IBlockDevice drive, Reactor reactor)
+    private static async Task<DriveInspection> InspectAsync(IBlockDevice drive, Reactor reactor, TimeProvider clock)
     {
         if (drive is NullDrive)
         {
@@ -286,7 +292,12 @@ public static class ArrayBuilder
 
         try
         {
-            return await ReadInspectionAsync(drive, reactor).ConfigureAwait(false);
+            return await ReadInspectionAsync(drive, reactor).WaitAsync(s_patience, clock).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // What was asked of it stays with it; nothing waits for that.
+            return new DriveInspection(drive, null, $"it has not answered a read for {s_patience.TotalSeconds} s: check the drive and its cable", []);
         }
         catch (BlockIoException e)
         {

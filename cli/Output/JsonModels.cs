@@ -57,6 +57,9 @@ internal sealed record ArrayJson
     /// <summary>Resync progress, 0 to 1; null when none runs.</summary>
     public double? ResyncProgress { get; init; }
 
+    /// <summary>Ranges in which members do not agree, or cannot be read, until they are written or resynced.</summary>
+    public int RangesInDoubt { get; init; }
+
     public IReadOnlyList<MemberJson> Members { get; init; } = [];
 }
 
@@ -71,6 +74,9 @@ internal sealed record MemberJson(int Role, string? Drive, string State)
     public long WriteErrors { get; init; }
 
     public long Repairs { get; init; }
+
+    /// <summary>How long its oldest request in flight has been there, in seconds.</summary>
+    public int OldestRequestSeconds { get; init; }
 }
 
 /// <summary>A served volume, as the process that serves it sees it.</summary>

@@ -5,6 +5,7 @@
 //
 // An export that fails by itself is logged and shown as failed; the others are served on. When the last one is gone the server ends.
 
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
@@ -21,6 +22,10 @@ internal sealed class VolumeServer : IAsyncDisposable
     // virtio-blk, VIRTIO_BLK_ID_BYTES.
     private const int MaxSerialBytes = 20;
 
+    /// <summary>How long the end of an export waits for a drive that hangs already; supervisors wait 90 s before they kill (systemd's default).</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(500);
+
     private readonly VolumeRecord _record;
     private readonly ReactorPlan _plan;
     private readonly ReactorGroup _reactors;
@@ -32,6 +37,7 @@ internal sealed class VolumeServer : IAsyncDisposable
     private readonly List<ServedExport> _exports = [];
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private OpenVolume? _volume;
+    private bool _isAbandoned;
 
     private VolumeServer(VolumeRecord record, ServeOptions options, StateDirectories directories, ILoggerFactory logging)
     {
@@ -250,6 +256,12 @@ internal sealed class VolumeServer : IAsyncDisposable
             await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
         }
 
+        if (_isAbandoned)
+        {
+            // Its queues have requests that do not come back: nothing below can be closed, and all goes with the process.
+            return;
+        }
+
         if (_volume is not null)
         {
             await _volume.DisposeAsync().ConfigureAwait(false);
@@ -305,7 +317,7 @@ internal sealed class VolumeServer : IAsyncDisposable
     {
         try
         {
-            await end().ConfigureAwait(false);
+            await PatientlyAsync(end()).ConfigureAwait(false);
         }
 #pragma warning disable CA1031 // Whatever it is: it is logged, the export counts as failed, and the rest is taken down.
         catch (Exception e)
@@ -315,6 +327,23 @@ internal sealed class VolumeServer : IAsyncDisposable
             served.MarkFailed(e.Message);
             _log.LogError(e, "{Export} could not be ended", served.Export.Id);
         }
+    }
+
+    /// <summary>Waits for the end of an export; not for ever where a drive holds its requests and does not answer.</summary>
+    private async Task PatientlyAsync(Task ending)
+    {
+        long started = Stopwatch.GetTimestamp();
+        while (!ending.IsCompleted)
+        {
+            await Task.WhenAny(ending, Task.Delay(s_look)).ConfigureAwait(false);
+            if (!ending.IsCompleted && _volume is { HasHangingDrive: true } && Stopwatch.GetElapsedTime(started) > s_patience)
+            {
+                _isAbandoned = true;
+                throw new TimeoutException("A drive holds requests and does not answer: the volume ends without them, and is not marked clean.");
+            }
+        }
+
+        await ending.ConfigureAwait(false);
     }
 
     private async Task RestoreAsync(List<ServedExport> stopped)

@@ -70,6 +70,8 @@ internal sealed class ArrayVolume : OpenVolume
         }
     }
 
+    public override bool HasHangingDrive => _array.GetStatus().Members.Any(m => m.IsHanging);
+
     public override ArrayJson? GetArray() => ToJson(_array.GetStatus());
 
     public override async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)
@@ -112,6 +114,7 @@ internal sealed class ArrayVolume : OpenVolume
             _ => "failed",
         },
         ResyncProgress = status.Resync?.Percent / 100,
+        RangesInDoubt = status.RangesInDoubt,
         Warnings = status.Warnings,
         Members =
         [
@@ -120,6 +123,7 @@ internal sealed class ArrayVolume : OpenVolume
                 ReadErrors = m.ReadErrors,
                 WriteErrors = m.WriteErrors,
                 Repairs = m.Repairs,
+                OldestRequestSeconds = m.OldestRequestSeconds,
             }),
         ],
     };

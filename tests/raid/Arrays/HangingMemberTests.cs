@@ -114,4 +114,28 @@ public sealed class HangingMemberTests
         await rig.WaitForResyncAsync();
         await rig.DisposeAsync();
     }
+
+    [Fact]
+    public async Task A_start_is_not_held_by_a_drive_that_does_not_answer()
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 4, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, data));
+        await rig.StopAsync();
+        rig.Drives[2].AddFault(new DriveFault { Operation = BlockOperation.Read, Stuck = true });
+        Task start = rig.AssembleAsync(allowDegraded: true);
+        while (!start.IsCompleted)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.WhenAny(start, Task.Delay(10));
+        }
+
+        await start;
+        Assert.Equal(0b0100UL, rig.Array.State.FailedMask);
+        Assert.True((await (await rig.OpenAsync()).ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+        rig.Drives[2].ClearFaults();
+        await rig.Drives[2].ReleaseStuckAsync();
+    }
 }
