@@ -56,8 +56,11 @@ public static class ArrayBuilder
             CreatedAt = now,
             UpdatedAt = now,
             ResyncCheckpoint = redundant && !zeroed ? 0 : ArraySuperblock.NoResync,
+            LogicalBlockSize = drives.Max(d => d.Limits.LogicalBlockSize),
             Members = [.. uuids.Select(u => new MemberEntry(u, MemberState.Present))],
         };
+
+        // All of them before the first is written: no member of an older array is left beside those of the new one.
         foreach (IBlockDevice drive in drives)
         {
             await EraseSlotsAsync(drive, home).ConfigureAwait(false);
@@ -69,15 +72,18 @@ public static class ArrayBuilder
             members[i] = new RaidMember(i, drives[i], uuids[i]);
         }
 
-        var array = new RaidArray(superblock, geometry, members, home, options.Run, redundant && !zeroed ? 0 : long.MaxValue);
-        return await StartAsync(array, writeHole: false).ConfigureAwait(false);
+        var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false);
+        return await StartAsync(new RaidArray(superblock, geometry, members, home, options.Run, start), isNew: true, mayBeDamaged: false).ConfigureAwait(false);
     }
 
-    /// <summary>Starts an array from the drives that belong to it; other drives may be among them.</summary>
+    /// <summary>
+    /// Starts an array from the drives that belong to it; other drives may be among them. Writes nothing: the superblocks stay what they are until a
+    /// consumer writes, a resync begins or a member fails.
+    /// </summary>
     /// <param name="options">Which array, and what is allowed.</param>
     /// <param name="candidates">Drives to look at.</param>
     /// <param name="home">Carries the superblock writes and the resync; must outlive the array.</param>
-    /// <exception cref="ArrayException">It cannot be started; nothing was written.</exception>
+    /// <exception cref="ArrayException">It cannot be started, or not without more leave (<see cref="ArrayAssembleOptions"/>).</exception>
     public static async Task<RaidArray> AssembleAsync(ArrayAssembleOptions options, IReadOnlyList<IBlockDevice> candidates, Reactor home)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -92,19 +98,21 @@ public static class ArrayBuilder
         }
 
         AssemblyResult result = ArrayAssembly.Assemble([.. byCandidate.Keys]);
-        if (result.Outcome == AssemblyOutcome.Refused)
+        string problems = DescribeProblems(inspections, wanted);
+        if (result.Outcome == AssemblyOutcome.Refused && !result.IsTooFew)
         {
-            throw new ArrayException(result.Error! + DescribeProblems(inspections));
+            throw new ArrayException(result.Error! + problems);
         }
 
+        AssemblyPermit.Check(options, result, problems);
         ArraySuperblock newest = result.Newest!;
-        bool writeHole = CheckDegraded(options, result);
-        RaidGeometry geometry = result.Geometry!;
         var members = new RaidMember[newest.MemberCount];
         for (int role = 0; role < members.Length; role++)
         {
             AssemblyCandidate? candidate = result.Members[role];
-            members[role] = new RaidMember(role, candidate is null ? null : byCandidate[candidate], newest.Members[role].Uuid)
+            IBlockDevice? drive = candidate is not null ? byCandidate[candidate]
+                : result.IsTooFew ? new AbsentDrive(newest.MemberDataOffset + newest.MemberDataSize) : null;
+            members[role] = new RaidMember(role, drive, newest.Members[role].Uuid)
             {
                 Sequence = candidate?.Superblock.Sequence ?? 0,
                 OutSinceEvent = newest.Members[role].EventCount,
@@ -112,23 +120,35 @@ public static class ArrayBuilder
         }
 
         bool canResync = result.NeedsResync
-            && (geometry.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy);
-        long synced = canResync ? (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom : long.MaxValue;
-        ArraySuperblock start = newest with { State = ArrayStateFlags.Clean, DirtySince = null };
-        var array = new RaidArray(start, geometry, members, home, options.Run, synced);
+            && (result.Geometry!.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < result.Geometry.Redundancy);
+        var start = new RaidStart(
+            !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
+            AssemblyPermit.BlockSize(options, result, members.Where(m => !m.IsAbsent).Select(m => m.Drive!)),
+            options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true }));
+        var array = new RaidArray(newest, result.Geometry!, members, home, options.Run, start);
+        Tell(options.Run, array, result, problems);
+        bool mayBeDamaged = result.MissingRoles != 0 && result.Geometry!.HasParity && newest.NeedsResync;
+        return await StartAsync(array, isNew: false, mayBeDamaged).ConfigureAwait(false);
+    }
+
+    private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems)
+    {
+        void Warn(string what) => run.OnEvent?.Invoke(new ArrayEvent(ArrayEventLevel.Warning, $"Array {array.Name}{what}"));
+
         foreach (LeftOutMember left in result.LeftOut)
         {
-            options.Run.OnEvent?.Invoke(new ArrayEvent(ArrayEventLevel.Warning, $"Array {array.Name}: {left.Reason}"));
+            Warn($": {left.Reason}");
+        }
+
+        if (problems.Length != 0)
+        {
+            Warn($":{problems}");
         }
 
         if (result.MissingRoles != 0)
         {
-            options.Run.OnEvent?.Invoke(new ArrayEvent(
-                ArrayEventLevel.Warning,
-                $"Array {array.Name} starts without {BitOperations.PopCount(result.MissingRoles)} of {newest.MemberCount} members: replace what is missing."));
+            Warn($" starts without {BitOperations.PopCount(result.MissingRoles)} of {array.Members.Length} members: replace what is missing.");
         }
-
-        return await StartAsync(array, writeHole).ConfigureAwait(false);
     }
 
     /// <summary>Reads what drives hold. Changes nothing. A drive that cannot be read has a problem that says so.</summary>
@@ -164,11 +184,11 @@ public static class ArrayBuilder
         return erased;
     }
 
-    private static async Task<RaidArray> StartAsync(RaidArray array, bool writeHole)
+    private static async Task<RaidArray> StartAsync(RaidArray array, bool isNew, bool mayBeDamaged)
     {
         try
         {
-            await array.Control.StartAsync(writeHole).ConfigureAwait(false);
+            await array.Control.StartAsync(isNew, mayBeDamaged).ConfigureAwait(false);
             return array;
         }
         catch
@@ -241,44 +261,21 @@ public static class ArrayBuilder
         string others = string.Join(", ", inspections.Where(i => i.Superblock is not null).Select(i => $"'{i.Superblock!.Name}'").Distinct());
         throw new ArrayException(
             $"None of the {inspections.Count} drives belongs to {which}{(others.Length != 0 ? $" (found: {others})" : string.Empty)}: check the paths."
-            + DescribeProblems(inspections));
+            + DescribeProblems(inspections, []));
     }
 
-    /// <summary>Refuses what needs a decision. Returns whether data may be damaged all the same.</summary>
-    private static bool CheckDegraded(ArrayAssembleOptions options, AssemblyResult result)
+    /// <summary>What is wrong with drives, and which are none of the wanted: a sentence each, with a blank before it.</summary>
+    private static string DescribeProblems(IReadOnlyList<DriveInspection> inspections, IReadOnlyList<DriveInspection> wanted)
     {
-        ArraySuperblock newest = result.Newest!;
-        if (result.MissingRoles == 0)
-        {
-            return false;
-        }
-
-        int missing = BitOperations.PopCount(result.MissingRoles);
-        if (!options.AllowDegraded)
-        {
-            throw new ArrayException(
-                $"Array '{newest.Name}' lacks {missing} of {newest.MemberCount} members, and a degraded start was not allowed: connect what is missing.");
-        }
-
-        if (!result.Geometry!.HasParity || !newest.NeedsResync)
-        {
-            return false;
-        }
-
-        if (!options.Force)
-        {
-            throw new ArrayException(
-                $"Array '{newest.Name}' was not stopped in order and lacks {missing} of {newest.MemberCount} members. Blocks of the missing "
-                + "members that were being written when it stopped would be made from parity that may not match them. Connect the missing drives; "
-                + "or use --force to start without them, and check the file systems afterwards.");
-        }
-
-        return true;
-    }
-
-    private static string DescribeProblems(IReadOnlyList<DriveInspection> inspections)
-    {
-        string[] problems = [.. inspections.Where(i => i.Superblock is null && i.Problem is not null).Select(i => $" {i.Drive.Name}: {i.Problem}.")];
+        IEnumerable<string> problems =
+            from inspection in inspections
+            let what = inspection.Problem
+                ?? (wanted.Contains(inspection) ? null
+                    : inspection.Superblock is { } other ? $"it is a member of array '{other.Name}' ({other.ArrayUuid})"
+                    : wanted.Count == 0 && inspection.ForeignSignatures.Count == 0 ? null
+                    : $"it is no member of an array{string.Concat(inspection.ForeignSignatures.Select(f => $"; it holds {f}"))}")
+            where what is not null
+            select $" {inspection.Drive.Name}: {what}.";
         return string.Concat(problems);
     }
 
@@ -313,14 +310,24 @@ public static class ArrayBuilder
             return new DriveInspection(drive, null, "it is too small for an array", []);
         }
 
-        var slot0 = new byte[SuperblockFormat.SizeBytes];
-        var slot1 = new byte[SuperblockFormat.SizeBytes];
-        await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SlotOffset(0), slot0).ConfigureAwait(false);
-        await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SlotOffset(1), slot1).ConfigureAwait(false);
+        byte[]? slot0 = await TryReadSlotAsync(drive, reactor, 0).ConfigureAwait(false);
+        byte[]? slot1 = await TryReadSlotAsync(drive, reactor, 1).ConfigureAwait(false);
         SuperblockResult parsed = SuperblockFormat.ParseSlots(slot0, slot1);
+        string? unreadable = (slot0, slot1) switch
+        {
+            (null, null) => "its superblocks cannot be read",
+            (null, _) => "its first superblock cannot be read",
+            (_, null) => "its second superblock cannot be read",
+            _ => null,
+        };
         if (parsed.Superblock is not null)
         {
-            return new DriveInspection(drive, parsed.Superblock, null, []);
+            return new DriveInspection(drive, parsed.Superblock, unreadable is null ? null : $"{unreadable}; the next update writes it anew", []);
+        }
+
+        if (unreadable is not null)
+        {
+            return new DriveInspection(drive, null, unreadable, []);
         }
 
         string? problem = parsed.Status == SuperblockStatus.Absent ? null : parsed.Error;
@@ -330,14 +337,37 @@ public static class ArrayBuilder
         return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
     }
 
+    /// <summary>The bytes of a slot, or null when the drive does not give them: the other one may be sound.</summary>
+    private static async Task<byte[]?> TryReadSlotAsync(IBlockDevice drive, Reactor reactor, ulong slot)
+    {
+        var block = new byte[SuperblockFormat.SizeBytes];
+        try
+        {
+            await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), block).ConfigureAwait(false);
+            return block;
+        }
+        catch (BlockIoException)
+        {
+            // The caller says that it is unreadable.
+            return null;
+        }
+    }
+
+    /// <summary>
+    /// Clears both slots, the older superblock first: whenever the power goes out, what is left is the newest. The older one may call a member
+    /// present that has failed since.
+    /// </summary>
     private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)
     {
         try
         {
+            ulong newest = (await InspectAsync(drive, reactor).ConfigureAwait(false)).Superblock?.Sequence ?? 0;
             var zeroes = new byte[SuperblockFormat.SizeBytes];
-            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(0), zeroes).ConfigureAwait(false);
-            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(1), zeroes).ConfigureAwait(false);
-            await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
+            foreach (ulong slot in (ulong[])[newest + 1, newest])
+            {
+                await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), zeroes).ConfigureAwait(false);
+                await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
+            }
         }
         catch (BlockIoException e)
         {

@@ -41,11 +41,33 @@ public sealed record ArrayAssembleOptions
     /// <summary>The array that is wanted, by its UUID; null takes any.</summary>
     public Guid? Uuid { get; init; }
 
-    /// <summary>Start although data may be damaged: a parity array that lacks a member and was not stopped in order.</summary>
+    /// <summary>
+    /// Start although data may be damaged: a parity array that lacks a member and was not stopped in order. Includes <see cref="AllowDegraded"/>.
+    /// </summary>
     public bool Force { get; init; }
 
-    /// <summary>Whether an array that lacks members, but no data, starts.</summary>
-    public bool AllowDegraded { get; init; } = true;
+    /// <summary>
+    /// Whether an array may start without members that its superblocks call present. Once something is written without them they are stale; and of a
+    /// mirror those that are here may be the stale ones. An array that is recorded as degraded needs no leave.
+    /// </summary>
+    public bool AllowDegraded { get; init; }
+
+    /// <summary>
+    /// Whether the array is only read. Nothing is written to any member, superblocks, resync and repairs included. An array that lacks more members
+    /// than its level can lose starts, too: what lies on those that are here can be read.
+    /// </summary>
+    public bool ReadOnly { get; init; }
+
+    /// <summary>
+    /// The unit in bytes, 512 or 4096, in which consumers have addressed the volume, for an array that was made by a program that did not record
+    /// it and of which members are absent; null asks for it where it is not certain. Where it is recorded, that counts.
+    /// </summary>
+    public int? LogicalBlockSize { get; init; }
+
+    /// <summary>
+    /// Says how the user knows the drive of a role, of so many, for messages about members that are absent; null where it is not known.
+    /// </summary>
+    public Func<int, int, string?> DescribeRole { get; init; } = (_, _) => null;
 
     /// <summary>How the array behaves while it runs.</summary>
     public ArrayRunOptions Run { get; init; } = new();

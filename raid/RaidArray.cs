@@ -24,7 +24,7 @@ public sealed class RaidArray : IBlockDevice
     private long _sizeBytes;
     private bool _stopped;
 
-    internal RaidArray(ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, long syncedBytes)
+    internal RaidArray(ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, RaidStart start)
     {
         Uuid = superblock.ArrayUuid;
         Name = superblock.Name;
@@ -37,8 +37,18 @@ public sealed class RaidArray : IBlockDevice
             missing |= member.Drive is null ? 1UL << member.Role : 0;
         }
 
-        State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, syncedBytes));
-        Limits = ArrayLimits.Of(geometry, members, superblock.ExportedSize);
+        State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, start.SyncedBytes));
+        if (members.Any(m => m is { IsAbsent: true, Drive: not null }))
+        {
+            State.Break();
+        }
+
+        Limits = ArrayLimits.Of(geometry, members, superblock.ExportedSize) with { LogicalBlockSize = start.LogicalBlockSize };
+        if (start.ReadOnly)
+        {
+            Limits = Limits with { ReadOnly = true };
+        }
+
         _maxPieceBytes = ArrayLimits.MaxPieceBytes(members);
         Control = new ArrayControl(this, superblock, home, options);
     }
@@ -132,6 +142,13 @@ public sealed class RaidArray : IBlockDevice
     }
 
     /// <summary>
+    /// Lets the warning go that blocks may be damaged (<see cref="ArrayStatus.Warnings"/>): somebody has checked what is on the volume. Does nothing
+    /// when there is none.
+    /// </summary>
+    /// <exception cref="ArrayException">The superblocks cannot be changed.</exception>
+    public Task AcknowledgeDamageAsync() => Control.AcknowledgeDamageAsync();
+
+    /// <summary>
     /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must be closed.
     /// </summary>
     /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
@@ -185,6 +202,23 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Whether a member is there and was not given up.</summary>
     internal bool IsUsable(int role) => ((State.FailedMask >> role) & 1) == 0;
 
+    /// <summary>Does something on every open queue, on its reactor, one after the other.</summary>
+    internal async Task ForEachQueueAsync(Action<RaidQueue> action)
+    {
+        foreach (RaidQueue queue in Queues)
+        {
+            // A queue may close meanwhile and its reactor end with it.
+            Task done = queue.Reactor.InvokeAsync(() =>
+            {
+                if (!queue.Closed.IsCompleted)
+                {
+                    action(queue);
+                }
+            });
+            await (await Task.WhenAny(done, queue.Closed).ConfigureAwait(false)).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>The longest piece of an operation that every member takes as one request.</summary>
     internal long MaxPieceBytes(BlockOperation operation) => _maxPieceBytes[(int)operation];
 
@@ -210,3 +244,9 @@ public sealed class RaidArray : IBlockDevice
         }
     }
 }
+
+/// <summary>How an array is when it starts.</summary>
+/// <param name="SyncedBytes">The bytes of every member that are in sync; <see cref="long.MaxValue"/> when all are.</param>
+/// <param name="LogicalBlockSize">The unit in bytes in which consumers address it.</param>
+/// <param name="ReadOnly">Whether it is only read: no member is written, superblocks and repairs included.</param>
+internal readonly record struct RaidStart(long SyncedBytes, int LogicalBlockSize, bool ReadOnly);

@@ -179,9 +179,12 @@ internal sealed class CompareVolume : IDisposable
         public override async Task<IOpenArray> OpenAsync(CancellationToken cancellation)
         {
             var reactors = new ReactorGroup([new ReactorOptions { Name = "array-home", Idle = IdlePolicy.Frugal }]);
+
+            // A comparison that was not told to destroy data reads, and nothing else; then nobody is harmed when a member is absent.
+            var start = new VolumeStart { ReadOnly = !MayBeOverwritten, AllowDegraded = IsDegraded };
             try
             {
-                return new Open(await VolumeOpener.OpenAsync(record, reactors, force: false, NullLoggerFactory.Instance, cancellation).ConfigureAwait(false), reactors);
+                return new Open(await VolumeOpener.OpenAsync(record, reactors, start, NullLoggerFactory.Instance, cancellation).ConfigureAwait(false), reactors);
             }
             catch (Exception e)
             {

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Serilog.Extensions.Logging;
@@ -37,9 +38,21 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         CustomParser = result => ParseOrReport(result, IdlePolicy.Parse),
     };
 
+    private readonly Option<bool> _degraded = new("--allow-degraded")
+    {
+        Description = "Start an array without a member that it had when it was last used. Once something is written, that member is stale for good.",
+    };
+
     private readonly Option<bool> _force = new("--force-assembly")
     {
-        Description = "Start an array that lacks a member and was not stopped cleanly: what was being written then may be damaged.",
+        Description = "Start an array that lacks a member and was not stopped cleanly: what was being written then may be damaged. "
+            + "Or serve a drive that is a member of an array alone.",
+    };
+
+    private readonly Option<int?> _blockSize = new("--block-size")
+    {
+        HelpName = "BYTES",
+        Description = "512 or 4096: what its users saw, for an array made by an older polyblk that lacks a member. Others know their own.",
     };
 
     public Command Build()
@@ -59,8 +72,11 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
 
         command.Options.Add(_reactors);
         command.Options.Add(_idle);
+        command.Options.Add(_degraded);
         command.Options.Add(_force);
+        command.Options.Add(_blockSize);
         command.Options.Add(_json);
+        _blockSize.AcceptOnlyFromAmong("512", "4096");
         command.SetAction(RunAsync);
         HelpWithExamples.Add(
             command,
@@ -114,7 +130,15 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         using var logging = new SerilogLoggerFactory(log);
         int? queues = groups.All(g => g.Queues is not null) ? groups.Sum(g => g.Queues) : null;
         ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), queues);
-        var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, parsed.GetValue(_force));
+        var start = new VolumeStart
+        {
+            // Where nobody may write, nothing at all is written.
+            ReadOnly = groups.All(g => g.ReadOnly),
+            AllowDegraded = parsed.GetValue(_degraded),
+            Force = parsed.GetValue(_force),
+            BlockSize = parsed.GetValue(_blockSize),
+        };
+        var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, start);
 
         VolumeServer? running = null;
         using var interruption = new Interruption(onHangup: () => _ = FollowDriveAsync(running, logging));

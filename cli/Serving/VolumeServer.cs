@@ -85,7 +85,7 @@ internal sealed class VolumeServer : IAsyncDisposable
         try
         {
             server._volume = await VolumeOpener.OpenAsync(
-                record, server._reactors, options.ForceAssembly, logging, cancellation).ConfigureAwait(false);
+                record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
             return server;
         }

@@ -33,7 +33,7 @@ internal sealed class ArrayVolume : OpenVolume
     /// <summary>Assembles the array; a volatile one is made afresh.</summary>
     /// <exception cref="CliException">It cannot start; the message says why and what to do.</exception>
     public static async Task<OpenVolume> OpenAsync(
-        VolumeRecord record, ReactorGroup reactors, bool force, ILoggerFactory logging, CancellationToken cancellation)
+        VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
         ILogger log = logging.CreateLogger("polyblk.raid");
         var run = new ArrayRunOptions { ResyncAfter = s_resyncAfter, OnEvent = e => log.Log(LevelOf(e.Level), "{Event}", e.Message) };
@@ -42,17 +42,21 @@ internal sealed class ArrayVolume : OpenVolume
         var notes = new List<string>();
         List<IBlockDevice> drives = record.Volatile
             ? await DriveList.OpenAllAsync(specs, readOnly: false).ConfigureAwait(false)
-            : await DriveList.OpenMembersAsync(specs, e => notes.Add($"A drive is left out: {e.Message}")).ConfigureAwait(false);
+            : await DriveList.OpenMembersAsync(specs, start.ReadOnly, e => notes.Add($"A drive is left out: {e.Message}")).ConfigureAwait(false);
         try
         {
             cancellation.ThrowIfCancellationRequested();
             RaidArray array = record.Volatile
                 ? await CreateVolatileAsync(record, drives, home, run).ConfigureAwait(false)
-                : await ArrayBuilder.AssembleAsync(
-                    new ArrayAssembleOptions { Uuid = record.Uuid, Force = force, Run = run }, drives, home).ConfigureAwait(false);
+                : await ArrayBuilder.AssembleAsync(Options(record, start, run), drives, home).ConfigureAwait(false);
             if (record.Volatile)
             {
                 notes.Add(VolumeOpener.VolatileNote(record.Drives));
+            }
+
+            if (array.Geometry.Level.Name() != record.Level)
+            {
+                notes.Add($"The record says {record.Level}, the superblocks say {array.Geometry.Level.Name()}, which counts.");
             }
 
             notes.AddRange(array.GetStatus().Warnings);
@@ -92,12 +96,24 @@ internal sealed class ArrayVolume : OpenVolume
         await DriveList.CloseAllAsync(_drives).ConfigureAwait(false);
     }
 
+    private static ArrayAssembleOptions Options(VolumeRecord record, VolumeStart start, ArrayRunOptions run) => new()
+    {
+        Uuid = record.Uuid,
+        ReadOnly = start.ReadOnly,
+        AllowDegraded = start.AllowDegraded,
+        Force = start.Force,
+        LogicalBlockSize = start.BlockSize,
+        Run = run,
+
+        // The drives of a record are in the order of their roles; of an array that was imported while some were missing they are fewer.
+        DescribeRole = (role, count) => record.Drives.Count == count ? record.Drives[role] : null,
+    };
+
     private static Task<RaidArray> CreateVolatileAsync(VolumeRecord record, List<IBlockDevice> drives, Reactor home, ArrayRunOptions run) =>
         ArrayBuilder.CreateAsync(
             VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes) with
             {
                 SizeBytes = record.SizeBytes,
-                Force = true,
                 AssumeZeroed = true,
                 Run = run,
             },

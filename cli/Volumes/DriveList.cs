@@ -86,17 +86,17 @@ internal static class DriveList
 
     /// <summary>
     /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there but cannot be
-    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale.
+    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale. None is made.
     /// </summary>
     /// <exception cref="CliException">A member is there but cannot be opened.</exception>
-    public static async Task<List<IBlockDevice>> OpenMembersAsync(IReadOnlyList<DriveSpec> specs, Action<DriveException> onLeftOut)
+    public static async Task<List<IBlockDevice>> OpenMembersAsync(IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onLeftOut)
     {
         var drives = new List<IBlockDevice>();
         foreach (DriveSpec spec in specs)
         {
             try
             {
-                drives.Add(DriveFactory.Open(spec));
+                drives.Add(DriveFactory.Open(spec.IsVolatile ? spec : spec with { SizeBytes = null }, readOnly));
             }
             catch (DriveException e) when (!Path.Exists(spec.Path) || e.Errno is Errno.EIO or Errno.ENXIO or Errno.ENODEV)
             {

@@ -2,14 +2,12 @@
 //
 // What it promises, in the order that makes it true:
 //   a write starts         only after superblocks that say dirty are flushed to every member (RequestWrites, then OpenWrites);
-//   a write is acknowledged without a member only after the others' superblocks call that member failed (PersistFailuresAsync);
-//   an array is called clean only when every queue has been closed while idle and every member has been flushed (TryMarkCleanAsync).
+//   a write is acknowledged without a member only after the others' superblocks call that member failed (ArrayMetadata.UpdateAsync);
+//   an array is called clean only when every queue has been closed while idle and every member has been flushed (TryMarkCleanAsync);
+//   a resync starts        only after superblocks that call the members failed that it does without.
 //
-// Each update raises the event count by one and goes to every member that is not failed. A member that does not take it is failed by
-// the next update, until all that are left have the same. So a member that is not recorded as failed is one event behind at most: a start first
-// brings it up, and an array that lost too many members writes no superblocks at all.
+// What a superblock says, and that it is true, is ArrayMetadata's part. Until one of the above needs an update, a run leaves them as they are.
 
-using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -28,22 +26,19 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private readonly ArrayRunOptions _options;
     private readonly SemaphoreSlim _signal = new(0, 1);
     private readonly SemaphoreSlim _metadata = new(1, 1);
-    private readonly SuperblockWriter _writer;
+    private readonly ArrayMetadata _superblocks;
     private readonly ResyncRunner _resync;
     private readonly MemberWatch _watch;
     private Task _loop = Task.CompletedTask;
-    private ArraySuperblock _current;
     private ulong _reportedFailures;
     private int _kicked;
     private int _writesWanted;
     private bool _stopping;
-    private bool _dirty;
+    private bool _ended;
     private bool _brokenReported;
-    private bool _writeHoleWarning;
     private long _writesSeen = -1;
     private long _idleSinceMs;
     private long _checkpointMs;
-    private long _flushedCheckpoint;
     private int _inDoubt;
     private int _reportedTenths;
     private TimeSpan _retryAfter;
@@ -52,40 +47,37 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     public ArrayControl(RaidArray array, ArraySuperblock superblock, Reactor home, ArrayRunOptions options)
     {
         _array = array;
-        _current = superblock;
         _options = options;
-        _flushedCheckpoint = SyncedBytes;
         Home = home;
-        _writer = new SuperblockWriter(array, home, options, Kick);
+        _superblocks = new ArrayMetadata(array, superblock, home, options, Kick);
         _resync = new ResyncRunner(array, home, options);
         _watch = new MemberWatch(array, options, Report);
     }
 
-    private long SyncedBytes => _array.State.NeedsResync ? RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced) : 0;
-
     /// <summary>How much of the array is in sync, in tenths.</summary>
-    private int ResyncTenths => (int)(10 * SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
+    private int ResyncTenths => (int)(10 * _superblocks.SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
 
     /// <summary>The reactor that carries the control I/O.</summary>
     public Reactor Home { get; }
 
-    /// <summary>Opens what the control task needs, writes the first superblocks of this run, and starts the task.</summary>
-    public async Task StartAsync(bool writeHoleWarning)
+    /// <summary>Opens what the control task needs, writes the superblocks of a new array, and starts the task.</summary>
+    /// <param name="isNew">Whether the array is being made. One that was found keeps its superblocks until something changes.</param>
+    /// <param name="mayBeDamaged">Whether it starts although blocks may be damaged: that is kept and shown until somebody says that he knows.</param>
+    /// <exception cref="ArrayException">The superblocks of a new array could not be written.</exception>
+    public async Task StartAsync(bool isNew, bool mayBeDamaged)
     {
-        _writeHoleWarning = writeHoleWarning;
+        _superblocks.MayBeDamaged |= mayBeDamaged;
         _reportedFailures = _array.State.FailedMask;
-        await _writer.OpenAsync().ConfigureAwait(false);
+        _brokenReported = _array.State.IsBroken;
+        await _superblocks.OpenAsync().ConfigureAwait(false);
         try
         {
-            // First a member that missed the last update gets it, as it is: a start that fails, however often, must leave no member further behind.
-            Refuse(await _writer.WriteAsync(_current, _array.State.FailedMask).ConfigureAwait(false));
-            await UpdateAsync(_current).ConfigureAwait(false);
-            if (_array.State.IsBroken)
+            if (isNew)
             {
-                throw new ArrayException($"Array {_array.Name} cannot start: the superblocks could not be written to enough of its drives.");
+                await _superblocks.CreateAsync().ConfigureAwait(false);
             }
 
-            if (_options.Resync && _array.State.NeedsResync)
+            if (_options.Resync && _array.State.NeedsResync && !_array.Limits.ReadOnly)
             {
                 _reportedTenths = ResyncTenths;
                 _resyncAtMs = Environment.TickCount64 + (long)_options.ResyncAfter.TotalMilliseconds;
@@ -94,7 +86,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
         catch
         {
-            await _writer.CloseAsync().ConfigureAwait(false);
+            await _superblocks.CloseAsync().ConfigureAwait(false);
             throw;
         }
 
@@ -140,27 +132,40 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     /// <summary>Changes the exported size.</summary>
-    public async Task ResizeAsync(long newSizeBytes, Action applied)
-    {
-        await _metadata.WaitAsync().ConfigureAwait(false);
-        try
+    /// <exception cref="ArrayException">It cannot be changed: the array has failed, is only read, or is being stopped.</exception>
+    public Task ResizeAsync(long newSizeBytes, Action applied) => ChangeAsync(
+        async () =>
         {
-            await UpdateAsync(_current with { ExportedSize = newSizeBytes }).ConfigureAwait(false);
+            await _superblocks.UpdateAsync(s => s with { ExportedSize = newSizeBytes }).ConfigureAwait(false);
             if (_array.State.IsBroken)
             {
                 throw new ArrayException($"Array {_array.Name} has failed; its size stays.");
             }
 
             applied();
-        }
-        finally
+        });
+
+    /// <summary>Somebody knows that blocks may be damaged: forgets it.</summary>
+    /// <exception cref="ArrayException">The superblocks cannot be changed: the array has failed, is only read, or is being stopped.</exception>
+    public Task AcknowledgeDamageAsync() => ChangeAsync(
+        async () =>
         {
-            _metadata.Release();
-        }
-    }
+            if (!_superblocks.MayBeDamaged)
+            {
+                return;
+            }
+
+            _superblocks.MayBeDamaged = false;
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            if (_array.State.IsBroken)
+            {
+                throw new ArrayException($"Array {_array.Name} has failed; its superblocks stay.");
+            }
+        });
 
     /// <summary>
-    /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say clean.
+    /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say what is so: false
+    /// when the array has failed, or a member that hangs was written to.
     /// </summary>
     public async Task<bool> StopAsync(bool markClean)
     {
@@ -168,31 +173,34 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         Kick();
         await _loop.ConfigureAwait(false);
         await _resync.StopAsync().ConfigureAwait(false);
+
+        // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once would write two
+        // superblocks of one event.
+        await _metadata.WaitAsync().ConfigureAwait(false);
+        _ended = true;
+        bool isInOrder = true;
         try
         {
             if (markClean && !_array.State.IsBroken)
             {
-                await FinishAsync().ConfigureAwait(false);
+                isInOrder = await FinishAsync().ConfigureAwait(false);
             }
         }
         finally
         {
-            await _writer.CloseAsync().ConfigureAwait(false);
+            await _superblocks.CloseAsync().ConfigureAwait(false);
+            _metadata.Release();
         }
 
-        return markClean && !_array.State.IsBroken && !_dirty;
+        return isInOrder && (!_array.State.IsBroken || _array.Limits.ReadOnly);
     }
 
-    public void Dispose()
-    {
-        _signal.Dispose();
-        _metadata.Dispose();
-    }
+    public void Dispose() => _signal.Dispose();
 
     /// <summary>A snapshot of the array.</summary>
     public ArrayStatus GetStatus()
     {
-        ArraySuperblock current = Volatile.Read(ref _current);
+        ArraySuperblock current = _superblocks.Current;
         ulong failed = _array.State.FailedMask;
         ResyncStatus? resync = !_array.State.NeedsResync
             ? null
@@ -211,12 +219,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
                 : failed != 0 ? ArrayHealth.Degraded
                 : resync is not null ? ArrayHealth.Resyncing
                 : ArrayHealth.Optimal,
-            Dirty = _dirty,
+            Dirty = _superblocks.IsDirty,
             EventCount = current.EventCount,
             Members = [.. _array.Members.Select(m => new MemberStatus(
                 m.Role,
-                m.Drive?.Name ?? string.Empty,
-                m.Drive is null ? MemberState.Missing : ((failed >> m.Role) & 1) != 0 ? MemberState.Failed : MemberState.Present,
+                m.IsAbsent ? string.Empty : m.Drive!.Name,
+                m.IsAbsent ? MemberState.Missing : ((failed >> m.Role) & 1) != 0 ? MemberState.Failed : MemberState.Present,
                 m.ReadErrors,
                 m.WriteErrors,
                 m.Repairs)
@@ -234,7 +242,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         if (_array.State.IsBroken)
         {
-            yield return "More drives failed than the level can lose: writes are refused. Stop the array, mend the drives, and start it again.";
+            yield return _array.Members.Any(m => m is { IsAbsent: true, Drive: not null })
+                ? "More members are missing than the level can lose: what lies on those that are here can be read, the rest ends with errors."
+                : "More drives failed than the level can lose: writes are refused. Stop the array, mend the drives, and start it again.";
         }
 
         foreach (RaidMember member in _array.Members)
@@ -264,10 +274,10 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
                     + "Check the drives, their cables and the space they have.";
         }
 
-        if (_writeHoleWarning)
+        if (_superblocks.MayBeDamaged)
         {
             yield return "A member was lost while parity was not known to be right: what was being written when the array was last cut off may be "
-                + "damaged. Check the file systems.";
+                + $"damaged. Check the file systems, then let this warning go with 'polyblk volume acknowledge {_array.Name}'.";
         }
     }
 
@@ -289,7 +299,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 #pragma warning restore CA1031
             {
                 _array.State.Break();
-                await ForEachQueueAsync(queue =>
+                await _array.ForEachQueueAsync(queue =>
                 {
                     queue.OpenWrites();
                     queue.ReleaseHeld();
@@ -305,9 +315,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private async Task TurnAsync()
     {
-        if (_array.State.MetadataPending || _writer.TakeCaughtUp())
+        if (_array.State.MetadataPending || _superblocks.TakeCaughtUp())
         {
-            await UpdateAsync(_current).ConfigureAwait(false);
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
         }
 
         _watch.Look();
@@ -333,21 +343,22 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private async Task OpenWritesAsync()
     {
-        if (!_dirty && !_array.State.IsBroken)
+        // Also those that say dirty already must know who is absent before anything is written without him.
+        if (!_array.State.IsBroken && (!_superblocks.IsDirty || !_superblocks.HasWritten))
         {
-            _dirty = true;
-            await UpdateAsync(_current).ConfigureAwait(false);
+            _superblocks.IsDirty = true;
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
         }
 
         _idleSinceMs = Environment.TickCount64;
-        await ForEachQueueAsync(queue => queue.OpenWrites()).ConfigureAwait(false);
+        await _array.ForEachQueueAsync(queue => queue.OpenWrites()).ConfigureAwait(false);
     }
 
     private async Task TryMarkCleanAsync()
     {
         long writes = _array.Queues.Sum(q => q.WritesStarted);
         long now = Environment.TickCount64;
-        if (!_dirty || writes != _writesSeen || _array.State.IsBroken || _writer.LateMask != 0)
+        if (!_superblocks.IsDirty || !_superblocks.HasWritten || writes != _writesSeen || _array.State.IsBroken || _superblocks.LateMask != 0)
         {
             _writesSeen = writes;
             _idleSinceMs = now;
@@ -360,10 +371,10 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         bool idle = true;
-        await ForEachQueueAsync(queue => idle &= queue.TryCloseWrites()).ConfigureAwait(false);
+        await _array.ForEachQueueAsync(queue => idle &= queue.TryCloseWrites()).ConfigureAwait(false);
         if (!idle || _array.State.MetadataPending)
         {
-            await ForEachQueueAsync(queue => queue.OpenWrites()).ConfigureAwait(false);
+            await _array.ForEachQueueAsync(queue => queue.OpenWrites()).ConfigureAwait(false);
             _idleSinceMs = now;
             return;
         }
@@ -371,28 +382,44 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         await FinishAsync().ConfigureAwait(false);
     }
 
-    /// <summary>No write is in flight and none can start: flushes the members and marks them clean.</summary>
-    private async Task FinishAsync()
+    /// <summary>
+    /// No write is in flight and none can start: flushes the members and marks them clean. Returns false when a member hangs that may have been
+    /// written to: the array stays dirty.
+    /// </summary>
+    private async Task<bool> FinishAsync()
     {
-        await FlushMembersAsync().ConfigureAwait(false);
-        if (_writer.LateMask != 0)
+        if (_array.Limits.ReadOnly)
         {
-            // What a member that hangs has taken is not known to be on it: nothing is called clean.
-            return;
+            return true;
         }
 
-        bool wasDirty = _dirty;
-        _dirty = false;
+        await _superblocks.FlushAsync().ConfigureAwait(false);
+        if (!_superblocks.HasWritten && !_array.State.MetadataPending)
+        {
+            // Nothing was written that the superblocks need to know of: what they say is still so.
+            return true;
+        }
+
+        if (_superblocks.LateMask != 0)
+        {
+            // What a member that hangs has taken is not known to be on it: nothing is called clean.
+            return false;
+        }
+
+        bool wasDirty = _superblocks.IsDirty;
+        _superblocks.IsDirty = false;
         if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync)
         {
-            await UpdateAsync(_current).ConfigureAwait(false);
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
         }
+
+        return true;
     }
 
     /// <summary>A resync has come to its end. What it could not do is in doubt, or has lowered what counts as in sync.</summary>
     private async Task FinishResyncAsync()
     {
-        await FlushMembersAsync().ConfigureAwait(false);
+        await _superblocks.FlushAsync().ConfigureAwait(false);
         if (!_array.State.IsUnsyncedDistrusted || CanResync)
         {
             if (_array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
@@ -408,7 +435,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             _retryAfter = default;
         }
 
-        await UpdateAsync(_current).ConfigureAwait(false);
+        await _superblocks.UpdateAsync().ConfigureAwait(false);
     }
 
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
@@ -448,6 +475,15 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         _resyncAtMs = null;
+        if (!_superblocks.HasWritten)
+        {
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            if (_array.State.IsBroken)
+            {
+                return;
+            }
+        }
+
         if (_retryAfter == default)
         {
             Report(ArrayEventLevel.Information, "a resync has started");
@@ -460,92 +496,15 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        if (_dirty || !_array.State.NeedsResync || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        if (_superblocks.IsDirty || !_superblocks.HasWritten || !_array.State.NeedsResync || _resyncAtMs is not null
+            || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
 
         _checkpointMs = now;
-        await FlushMembersAsync().ConfigureAwait(false);
-        await UpdateAsync(_current).ConfigureAwait(false);
-    }
-
-    /// <summary>Flushes the members: what the resync had done before is then durable and may be called so.</summary>
-    private async Task FlushMembersAsync()
-    {
-        long checkpoint = SyncedBytes;
-        await _writer.FlushAsync().ConfigureAwait(false);
-        _flushedCheckpoint = checkpoint;
-    }
-
-    /// <summary>
-    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that. A broken array's are left as they
-    /// are: the drives that do not answer may be sound, and must not fall behind those that do.
-    /// </summary>
-    private async Task UpdateAsync(ArraySuperblock like)
-    {
-        ulong failed = _array.State.FailedMask;
-        while (!_array.State.IsBroken)
-        {
-            ArraySuperblock next = Describe(like with { EventCount = _current.EventCount + 1 }, failed);
-            ulong refused = await _writer.WriteAsync(next, failed).ConfigureAwait(false);
-            Volatile.Write(ref _current, next);
-            Refuse(refused);
-            ulong known = failed;
-            failed = _array.State.FailedMask;
-            if (failed == known)
-            {
-                break;
-            }
-        }
-
-        ulong persisted = _array.State.IsBroken ? _array.State.FailedMask : failed;
-        if (_array.State.PersistedMask != persisted)
-        {
-            _array.State.PersistedMask = persisted;
-            await ForEachQueueAsync(queue => queue.ReleaseHeld()).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>Gives up the members that did not take a superblock.</summary>
-    private void Refuse(ulong refused)
-    {
-        for (int role = 0; role < _array.Members.Length; role++)
-        {
-            if (((refused >> role) & 1) != 0)
-            {
-                _array.Members[role].CountWriteError();
-                _array.State.TryFail(role);
-            }
-        }
-    }
-
-    private ArraySuperblock Describe(ArraySuperblock like, ulong failed)
-    {
-        DateTimeOffset now = DateTimeOffset.UtcNow;
-        var entries = ImmutableArray.CreateBuilder<MemberEntry>(_array.Members.Length);
-        foreach (RaidMember member in _array.Members)
-        {
-            bool isOut = ((failed >> member.Role) & 1) != 0;
-            if (isOut && member.OutSinceEvent == 0)
-            {
-                member.OutSinceEvent = like.EventCount;
-            }
-
-            MemberState state = !isOut ? MemberState.Present : member.Uuid == Guid.Empty ? MemberState.Missing : MemberState.Failed;
-            entries.Add(new MemberEntry(member.Uuid, state, isOut ? member.OutSinceEvent : 0));
-        }
-
-        return like with
-        {
-            UpdatedAt = now,
-            State = _dirty ? ArrayStateFlags.Dirty : ArrayStateFlags.Clean,
-            DirtySince = _dirty ? like.DirtySince ?? now : null,
-
-            // After a crash that interrupts writes nothing counts as done: they may have been anywhere.
-            ResyncCheckpoint = !_array.State.NeedsResync ? ArraySuperblock.NoResync : _dirty ? 0 : Math.Min(_flushedCheckpoint, SyncedBytes),
-            Members = entries.MoveToImmutable(),
-        };
+        await _superblocks.FlushAsync().ConfigureAwait(false);
+        await _superblocks.UpdateAsync().ConfigureAwait(false);
     }
 
     private void ReportFailures()
@@ -557,8 +516,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             if ((failed & bit & ~_reportedFailures) != 0)
             {
                 _reportedFailures |= bit;
-                bool exposed = _array.Geometry.HasParity && _array.State.SyncedUnits != long.MaxValue;
-                _writeHoleWarning |= exposed;
+                bool exposed = _superblocks.IsExposed;
                 Report(
                     ArrayEventLevel.Warning,
                     $"member {member.Role} ({member.Drive?.Name}) has failed and is out: replace the drive"
@@ -585,19 +543,27 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private void Report(ArrayEventLevel level, string what) => _options.OnEvent?.Invoke(new ArrayEvent(level, $"Array {_array.Name}: {what}."));
 
-    private async Task ForEachQueueAsync(Action<RaidQueue> action)
+    /// <summary>Does what a user asked for, while nothing else changes superblocks.</summary>
+    private async Task ChangeAsync(Func<Task> change)
     {
-        foreach (RaidQueue queue in _array.Queues)
+        await _metadata.WaitAsync().ConfigureAwait(false);
+        try
         {
-            // A queue may close meanwhile and its reactor end with it.
-            Task done = queue.Reactor.InvokeAsync(() =>
+            if (_ended)
             {
-                if (!queue.Closed.IsCompleted)
-                {
-                    action(queue);
-                }
-            });
-            await (await Task.WhenAny(done, queue.Closed).ConfigureAwait(false)).ConfigureAwait(false);
+                throw new ArrayException($"Array {_array.Name} has been stopped: start it again.");
+            }
+
+            if (_array.Limits.ReadOnly)
+            {
+                throw new ArrayException($"Array {_array.Name} is only read: start it for writing to change it.");
+            }
+
+            await change().ConfigureAwait(false);
+        }
+        finally
+        {
+            _metadata.Release();
         }
     }
 }

@@ -12,7 +12,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>The role, from 0.</summary>
     public int Role { get; } = role;
 
-    /// <summary>The drive; null when the member is missing.</summary>
+    /// <summary>
+    /// The drive; null when the array does without the member. Where it cannot, and is read all the same, one that answers every request with an error.
+    /// </summary>
     public IBlockDevice? Drive { get; } = drive;
 
     /// <summary>The member's UUID; empty when the role never had a drive that is known.</summary>
@@ -24,8 +26,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>For a member that is out: the event count at which the superblocks first said so; otherwise 0. The control task's.</summary>
     public ulong OutSinceEvent { get; set; }
 
-    /// <summary>Whether the role lost its drive before this start: what it held is somewhere else, if anywhere.</summary>
-    public bool WasMissing { get; init; }
+    /// <summary>Whether no drive with this role is here.</summary>
+    public bool IsAbsent => Drive is null or AbsentDrive;
 
     /// <summary>Since which second of the array a superblock or a flush of the control task is on its way to it; <see cref="int.MaxValue"/> when none is.</summary>
     public int ControlSince { get; set; } = int.MaxValue;

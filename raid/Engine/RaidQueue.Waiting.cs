@@ -1,5 +1,5 @@
-// What waits: operations for children, requests for operations or for the superblocks to say dirty, and finished writes for the superblocks
-// to know of every failure. The pump serves the first two kinds; the control task opens the gates.
+// What waits: operations for children, requests for operations, writes for the superblocks to say dirty, and finished writes for the superblocks
+// to know of every failure. The pump serves the first two kinds; the control task opens the gates of the others.
 //
 // A child that came back with an error may need an operation of its own (ParityQueue), while its parent holds one and other parents hold all
 // the children. So such children, and their operations, have lists of their own that go first, and a few operations that only they may take;
@@ -22,13 +22,18 @@ internal abstract unsafe partial class RaidQueue
     internal void OpenWrites()
     {
         _writesOpen = true;
+        while (_gated.TakeFirst() is { } request)
+        {
+            _waiting.Append(request);
+        }
+
         SchedulePump();
     }
 
     /// <summary>The control task wants to mark the array clean. Returns whether this queue is idle; its writes are then closed.</summary>
     internal bool TryCloseWrites()
     {
-        if (WritesInFlight != 0 || !_waiting.IsEmpty)
+        if (WritesInFlight != 0 || !_waiting.IsEmpty || !_gated.IsEmpty)
         {
             return false;
         }

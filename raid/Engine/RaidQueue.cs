@@ -7,8 +7,9 @@
 // a pump that is deferred, so that completions inside Submit never nest.
 //
 // Writes pass two gates. They start only while the superblocks say dirty: _writesOpen is this queue's own flag, opened and
-// closed by the control task on this reactor's thread, so that it costs no fence. And they, like flushes, are acknowledged only
-// while the superblocks know of every failed member; until then they are held in a third list.
+// closed by the control task on this reactor's thread, so that it costs no fence; what comes before waits in a list of its own, past which
+// reads go. And they, like flushes, are acknowledged only
+// while the superblocks know of every failed member; until then they are held in a further list.
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
@@ -39,6 +40,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private RequestList _waiting;
     private RequestList _returned;
     private RequestList _held;
+    private RequestList _gated;
     private bool _pumpScheduled;
     private bool _writesOpen;
     private bool _closing;
@@ -173,7 +175,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             return;
         }
 
-        if (WritesInFlight != 0 || HasBacklog || !IsIdle)
+        if (WritesInFlight != 0 || HasBacklog || !_gated.IsEmpty || !IsIdle)
         {
             throw new InvalidOperationException($"Requests of {Array.Name} are still in flight on {Reactor.Name}.");
         }
@@ -294,7 +296,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     {
         if (request.Operation == BlockOperation.Flush)
         {
-            return 0;
+            // Where nothing is written there is nothing to make durable.
+            return Array.Limits.ReadOnly ? 1 : 0;
         }
 
         long size = Array.SizeBytes;
@@ -327,8 +330,10 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 
         if (!_writesOpen && request.Operation != BlockOperation.Flush)
         {
+            // Set apart: reads behind it need not wait for superblocks.
+            _gated.Append(request);
             Array.Control.RequestWrites();
-            return false;
+            return true;
         }
 
         // Counted first: it may complete inside.

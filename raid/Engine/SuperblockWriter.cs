@@ -64,29 +64,24 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     });
 
     /// <summary>Writes a superblock to every member that is not failed, and flushes it. Returns the members that did not take it.</summary>
-    public Task<ulong> WriteAsync(ArraySuperblock superblock, ulong failed) => ForEachAsync(failed, async (member, queue) =>
+    /// <param name="superblock">What all are to hold; role, UUID and sequence number become each member's own.</param>
+    /// <param name="failed">Members that get none.</param>
+    /// <param name="everySlot">Whether it goes to both slots of a member, one after the other, so that no older one is left.</param>
+    public Task<ulong> WriteAsync(ArraySuperblock superblock, ulong failed, bool everySlot) => ForEachAsync(failed, async (member, queue) =>
     {
-        ArraySuperblock own = superblock with { Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1 };
         var block = new byte[SuperblockFormat.SizeBytes];
-        SuperblockFormat.Write(own, block);
-        await BlockIo.WriteAsync(member.Drive!, queue, home, SuperblockFormat.SlotOffset(own.Sequence), block).ConfigureAwait(false);
-        await BlockIo.FlushAsync(member.Drive!, queue, home).ConfigureAwait(false);
-        member.Sequence = own.Sequence;
+        for (int copies = everySlot ? 2 : 1; copies > 0; copies--)
+        {
+            ArraySuperblock own = superblock with { Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1 };
+            SuperblockFormat.Write(own, block);
+            await BlockIo.WriteAsync(member.Drive!, queue, home, SuperblockFormat.SlotOffset(own.Sequence), block).ConfigureAwait(false);
+            await BlockIo.FlushAsync(member.Drive!, queue, home).ConfigureAwait(false);
+            member.Sequence = own.Sequence;
+        }
     });
 
-    /// <summary>Flushes every member that is not failed. A member that cannot flush is given up.</summary>
-    public async Task FlushAsync()
-    {
-        ulong refused = await ForEachAsync(array.State.FailedMask, (member, queue) => BlockIo.FlushAsync(member.Drive!, queue, home)).ConfigureAwait(false);
-        for (int role = 0; role < _queues.Length; role++)
-        {
-            if (((refused >> role) & 1) != 0)
-            {
-                array.Members[role].CountWriteError();
-                array.State.TryFail(role);
-            }
-        }
-    }
+    /// <summary>Flushes every member that is not failed. Returns the members that did not.</summary>
+    public Task<ulong> FlushAsync(ulong failed) => ForEachAsync(failed, (member, queue) => BlockIo.FlushAsync(member.Drive!, queue, home));
 
     private async Task<ulong> ForEachAsync(ulong failed, Func<RaidMember, IBlockQueue, Task> action)
     {

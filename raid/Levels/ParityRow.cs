@@ -363,7 +363,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         // Whoever failed since the plan was made is not written to: it is in the mask for good.
         ulong failed = BlocksOf(_array.State.FailedMask);
-        ulong wide = _job == Job.Read ? _unreadable & (1UL << _target) : _unreadable;
+        ulong wide = _job != Job.Read ? _unreadable : _array.Limits.ReadOnly ? 0 : _unreadable & (1UL << _target);
         if (_job != Job.Read)
         {
             wide |= AllBlocks & ~_dataMask;

@@ -49,7 +49,10 @@ public sealed record AssemblyResult
     /// <summary>The superblock that speaks for the array; null when refused before one was found.</summary>
     public ArraySuperblock? Newest { get; init; }
 
-    /// <summary>The geometry, unless refused.</summary>
+    /// <summary>Refused only because more members are missing than the level can lose: the rest can be read.</summary>
+    public bool IsTooFew { get; init; }
+
+    /// <summary>The geometry, unless refused for another reason than <see cref="IsTooFew"/>.</summary>
     public RaidGeometry? Geometry { get; init; }
 
     /// <summary>The drives by role; null where the member is missing.</summary>
@@ -60,6 +63,21 @@ public sealed record AssemblyResult
 
     /// <summary>One bit for each role without a usable member.</summary>
     public ulong MissingRoles { get; init; }
+
+    /// <summary>Those of <see cref="MissingRoles"/> that the superblocks call present: nobody knows yet that the array does without them.</summary>
+    public ulong AbsentRoles
+    {
+        get
+        {
+            ulong absent = 0;
+            for (int role = 0; Newest is not null && role < Newest.MemberCount; role++)
+            {
+                absent |= Newest.Members[role].State == MemberState.Present ? MissingRoles & (1UL << role) : 0;
+            }
+
+            return absent;
+        }
+    }
 
     /// <summary>True when parity or copies must be resynced; always false without redundancy.</summary>
     public bool NeedsResync { get; init; }
@@ -108,8 +126,9 @@ public static class ArrayAssembly
         {
             Outcome = !survives ? AssemblyOutcome.Refused : missing == 0 ? AssemblyOutcome.Complete : AssemblyOutcome.Degraded,
             Error = survives ? null : TooFew(newest, geometry, missing, leftOut),
+            IsTooFew = !survives,
             Newest = newest,
-            Geometry = survives ? geometry : null,
+            Geometry = geometry,
             Members = [.. members],
             LeftOut = leftOut,
             MissingRoles = missing,

@@ -5,6 +5,9 @@
 // did not take it; and no write is acknowledged without a member before an update that marks it failed is on the others. So a
 // member that the newest superblock calls present and that is at most one event behind only missed the update that a crash cut
 // short: it is in step. Whatever is further behind, or called failed by the newest, is stale.
+//
+// A superblock is true when it becomes durable, whatever comes after. So a start writes none: the newest stays what it is until a
+// consumer's write, a resync or a failure changes something. Who writes one is named in Engine/ArrayMetadata.cs.
 
 using System.Collections.Immutable;
 using Polyblk.Raid.Layout;
@@ -49,6 +52,17 @@ public enum IncompatibleFeatures : ulong
 {
     /// <summary>None.</summary>
     None = 0,
+}
+
+/// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>
+[Flags]
+public enum ArrayNotices : uint
+{
+    /// <summary>Nothing.</summary>
+    None = 0,
+
+    /// <summary>A member was lost while parity was not known to be right: what was being written at the time may be damaged.</summary>
+    MayBeDamaged = 1,
 }
 
 /// <summary>A row of the member table.</summary>
@@ -128,6 +142,15 @@ public sealed record ArraySuperblock
     /// </summary>
     public long ResyncCheckpoint { get; init; } = NoResync;
 
+    /// <summary>
+    /// The unit in bytes in which consumers address the volume, 512 or 4096; 0 when it was made by a program that did not record it. It is the
+    /// array's own, whatever drives are there: a partition table is found by it.
+    /// </summary>
+    public int LogicalBlockSize { get; init; }
+
+    /// <summary>What a human should know.</summary>
+    public ArrayNotices Notices { get; init; }
+
     /// <summary>Features that may be ignored.</summary>
     public CompatibleFeatures Compatible { get; init; }
 
@@ -171,5 +194,6 @@ public sealed record ArraySuperblock
                 other.EventCount, other.Sequence)
         && (CreatedAt, UpdatedAt, State, DirtySince, ResyncCheckpoint, Compatible, Incompatible)
             == (other.CreatedAt, other.UpdatedAt, other.State, other.DirtySince, other.ResyncCheckpoint,
-                other.Compatible, other.Incompatible);
+                other.Compatible, other.Incompatible)
+        && (LogicalBlockSize, Notices) == (other.LogicalBlockSize, other.Notices);
 }

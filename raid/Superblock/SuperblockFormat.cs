@@ -2,9 +2,12 @@
 //
 // Theory of operation. Slot 0 is at byte 0, slot 1 at 64 KiB. Each write of a superblock takes the next sequence number and goes
 // to the slot of its lowest bit, which is never the slot of the last valid one; so a torn write destroys only what was being
-// written. A reader takes the valid superblock with the higher sequence number. (Creating an array therefore writes both slots,
-// so that none of an earlier array is left.) A checksum guards the whole block; a superblock
+// written. A reader takes the valid superblock with the higher sequence number. (Creating an array therefore clears both slots
+// first, so that none of an earlier array is left.) A checksum guards the whole block; a superblock
 // with a good checksum is checked for sense all the same, for it may come from anywhere. Parsing never throws.
+//
+// A slot that cannot be read may have held the newer superblock: what the other says is one update behind at most. That a member has
+// failed is therefore written to both slots before anything is acknowledged without it.
 //
 //   0 magic[8]          8 version u32          12 crc32c u32 (of the block with this field 0)
 //  16 sequence u64     24 event count u64      32 array UUID[16]        48 member UUID[16]
@@ -12,7 +15,8 @@
 //  88 chunk size u32   92 member count u32     96 role u32             100 state flags u32
 // 104 data offset i64 112 member data size i64 120 array size i64      128 exported size i64
 // 136 created i64     144 updated i64          152 dirty since i64 (times: Unix milliseconds; 0: clean)
-// 160 resync checkpoint i64 (-1: none)         168 zero[24]             192 name[64], zero-padded UTF-8
+// 160 resync checkpoint i64 (-1: none)         168 logical block size u32 (512, 4096; 0: made before it was recorded)
+// 172 notices u32 (bit 0: may be damaged)      176 zero[16]             192 name[64], zero-padded UTF-8
 // 256 member table: 64 rows of { UUID[16], state u8, zero[7], event count u64 }        2304 zero[1792]
 
 using System.Buffers.Binary;
@@ -60,6 +64,7 @@ public static class SuperblockFormat
     public const uint Version = 1;
 
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32;
+    private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
     private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.None;
 
@@ -106,7 +111,7 @@ public static class SuperblockFormat
         return error == null ? new SuperblockResult(SuperblockStatus.Valid, superblock, null) : Damaged(error);
     }
 
-    /// <summary>The superblock that counts of the two slots of a member.</summary>
+    /// <summary>The superblock that counts of the two slots of a member. One that could not be read is given as empty.</summary>
     public static SuperblockResult ParseSlots(ReadOnlySpan<byte> slot0, ReadOnlySpan<byte> slot1)
     {
         SuperblockResult first = Parse(slot0), second = Parse(slot1);
@@ -135,8 +140,10 @@ public static class SuperblockFormat
         if (superblock.MemberDataSize != geometry!.MemberDataSize) return "the member data size is not a multiple of the chunk";
         if (superblock.ArraySize != geometry.Capacity)
             return $"the array size {superblock.ArraySize} does not fit its geometry, which gives {geometry.Capacity}";
-        if (superblock.ExportedSize <= 0 || superblock.ExportedSize > superblock.ArraySize || superblock.ExportedSize % 512 != 0)
-            return $"the exported size {superblock.ExportedSize} is not a multiple of 512 up to {superblock.ArraySize}";
+        if (superblock.LogicalBlockSize is not (0 or 512 or 4096)) return $"the logical block size {superblock.LogicalBlockSize} is neither 512 nor 4096";
+        int block = Math.Max(512, superblock.LogicalBlockSize);
+        if (superblock.ExportedSize <= 0 || superblock.ExportedSize > superblock.ArraySize || superblock.ExportedSize % block != 0)
+            return $"the exported size {superblock.ExportedSize} is not a multiple of {block} up to {superblock.ArraySize}";
         if (superblock.ResyncCheckpoint < ArraySuperblock.NoResync || superblock.ResyncCheckpoint > superblock.MemberDataSize)
             return $"the resync checkpoint {superblock.ResyncCheckpoint} is outside of the members";
         if ((superblock.State & ~ArrayStateFlags.Dirty) != 0) return $"unknown state flags 0x{(uint)superblock.State:x}";
@@ -210,6 +217,8 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteInt64LittleEndian(block[144..], superblock.UpdatedAt.ToUnixTimeMilliseconds());
         BinaryPrimitives.WriteInt64LittleEndian(block[152..], superblock.DirtySince?.ToUnixTimeMilliseconds() ?? 0);
         BinaryPrimitives.WriteInt64LittleEndian(block[160..], superblock.ResyncCheckpoint);
+        BinaryPrimitives.WriteInt32LittleEndian(block[168..], superblock.LogicalBlockSize);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[172..], (uint)superblock.Notices);
     }
 
     private static void WriteRow(MemberEntry member, Span<byte> row)
@@ -249,6 +258,8 @@ public static class SuperblockFormat
             UpdatedAt = updated,
             DirtySince = (state & ArrayStateFlags.Dirty) != 0 ? dirtySince : null,
             ResyncCheckpoint = BinaryPrimitives.ReadInt64LittleEndian(block[160..]),
+            LogicalBlockSize = BinaryPrimitives.ReadInt32LittleEndian(block[168..]),
+            Notices = (ArrayNotices)BinaryPrimitives.ReadUInt32LittleEndian(block[172..]) & KnownNotices,
             Name = ReadName(block.Slice(NameAt, NameBytes)),
             Members = ReadMembers(block, memberCount),
         };

@@ -47,7 +47,7 @@ public sealed class AllocationTests
         if (lost > 0)
         {
             await array.DisposeAsync();
-            array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "alloc", Run = run }, drives[lost..], reactors.Reactor);
+            array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "alloc", AllowDegraded = true, Run = run }, drives[lost..], reactors.Reactor);
         }
 
         // The array stays open, so that its buffers and its write gate do.

@@ -139,9 +139,15 @@ internal sealed class ArrayRig : IAsyncDisposable
     }
 
     /// <summary>Starts the array again from some of the drives.</summary>
-    public async Task AssembleAsync(IReadOnlyList<IBlockDevice>? candidates = null, bool force = false, bool allowDegraded = true) =>
-        Array = await ArrayBuilder.AssembleAsync(
-            new ArrayAssembleOptions { Name = "test", Force = force, AllowDegraded = allowDegraded, Run = Watched() }, candidates ?? Drives, Reactors.Reactor);
+    public async Task AssembleAsync(
+        IReadOnlyList<IBlockDevice>? candidates = null, bool force = false, bool allowDegraded = true, bool readOnly = false, int? blockSize = null)
+    {
+        var options = new ArrayAssembleOptions
+        {
+            Name = "test", Force = force, AllowDegraded = allowDegraded, ReadOnly = readOnly, LogicalBlockSize = blockSize, Run = Watched(),
+        };
+        Array = await ArrayBuilder.AssembleAsync(options, candidates ?? Drives, Reactors.Reactor);
+    }
 
     /// <summary>Waits until the resync is over.</summary>
     public async Task WaitForResyncAsync() => await WaitAsync(() => Array.GetStatus().Resync is null, "the resync to end");

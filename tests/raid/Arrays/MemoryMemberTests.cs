@@ -38,7 +38,7 @@ public sealed class MemoryMemberTests
 
             // Neighbours, so that P, Q and data are lost in all combinations over the stripes.
             IBlockDevice[] left = [.. drives.Where((_, i) => (i - first + count) % count >= lost)];
-            array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "memory", Run = run }, left, reactors.Reactor);
+            array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "memory", AllowDegraded = true, Run = run }, left, reactors.Reactor);
             driver = await RequestDriver.OpenAsync(array, reactors.Reactor);
             model.Reopen(driver);
             await model.CheckAllAsync();

@@ -83,7 +83,7 @@ public sealed class UnsteadyBufferTests
             await driver.DisposeAsync();
             await array.DisposeAsync();
             array = await ArrayBuilder.AssembleAsync(
-                new ArrayAssembleOptions { Name = "unsteady", Run = run }, [.. drives.Where((_, i) => i != lost)], reactors.Reactor);
+                new ArrayAssembleOptions { Name = "unsteady", AllowDegraded = true, Run = run }, [.. drives.Where((_, i) => i != lost)], reactors.Reactor);
             driver = await RequestDriver.OpenAsync(array, reactors.Reactor);
         }
 

@@ -90,7 +90,7 @@ public class ArrayAssemblyTests
         candidates[1] = Samples.Member(role: 1, events: 3).Candidate();
         AssemblyResult result = ArrayAssembly.Assemble(candidates);
         Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
-        Assert.Null(result.Geometry);
+        Assert.True(result.IsTooFew);
         Assert.Contains("/drive0", result.Error, StringComparison.Ordinal);
         Assert.Contains("event 3", result.Error, StringComparison.Ordinal);
     }

@@ -36,6 +36,8 @@ public class SuperblockFormatTests
                     DirtySince = DateTimeOffset.FromUnixTimeMilliseconds(1_700_000_222_789),
                     ResyncCheckpoint = 1 << 20,
                     Sequence = ulong.MaxValue,
+                    LogicalBlockSize = 512,
+                    Notices = ArrayNotices.MayBeDamaged,
                 };
                 superblock = superblock.WithState(0, MemberState.Failed, 9).WithState(1, MemberState.Missing);
                 SuperblockResult result = SuperblockFormat.Parse(Bytes(superblock));
@@ -49,7 +51,9 @@ public class SuperblockFormatTests
     public void TheFormatOnDiskStaysTheSame()
     {
         // The fields at their documented offsets: a change here breaks every array in use.
-        byte[] block = Bytes(Samples.Member(role: 2));
+        byte[] block = Bytes(Samples.Member(role: 2) with { LogicalBlockSize = 512, Notices = ArrayNotices.MayBeDamaged });
+        Assert.Equal(512u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(168)));
+        Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(172)));
         Assert.Equal("POLYBLK\x01"u8, block.AsSpan(0, 8));
         Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(8)));
         Assert.Equal(110ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(16)));
@@ -191,6 +195,8 @@ public class SuperblockFormatTests
             good with { ArraySize = good.ArraySize + 512 },
             good with { ExportedSize = good.ArraySize + 512 },
             good with { ExportedSize = 100 },
+            good with { LogicalBlockSize = 4096 },
+            good with { LogicalBlockSize = 1024 },
             good with { ResyncCheckpoint = -2 },
             good with { State = ArrayStateFlags.Dirty },
             good with { Members = good.Members.RemoveAt(3) },

@@ -1,0 +1,179 @@
+// The only writer of an array's superblocks. Called by the control task (Engine/ArrayControl.cs) and by the creation, one call at a time.
+//
+// What is written must be true when it becomes durable, whatever comes after. Who writes, and why it is true then:
+//
+//   creation        every slot of every drive is cleared and flushed before; parity and copies are called in sync only when the drives are zero
+//   catching up     the newest superblock as it was found: the first thing of a run, for members that missed it. Then each update may follow
+//   dirty mark      says less than before: no write has started
+//   a failure       the member is in the mask of all reactors before; goes to both slots, for whoever is acknowledged without that member relies
+//                   on it even when one slot cannot be read later
+//   clean mark      every queue was closed while idle, then every member was flushed
+//   checkpoint      says what was in sync before the last flush, never what the resync has reached since (FlushAsync)
+//   end of resync   every member was flushed after the last row
+//   new size        changes nothing else
+//
+// A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is recorded as failed by
+// the first update, which is the first that a write, a resync or a failure needs.
+//
+// Each update raises the event count by one and goes to every member that is not failed. A member that does not take it is failed by the next
+// update, until all that are left have the same. So a member that is not recorded as failed is one event behind at most. A broken array's
+// superblocks are left as they are: the drives that do not answer may be sound, and must not fall behind those that do.
+
+using System.Collections.Immutable;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>See the top of the file.</summary>
+internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Reactor home, ArrayRunOptions options, Action kick)
+{
+    private readonly SuperblockWriter _writer = new(array, home, options, kick);
+    private ArraySuperblock _current = newest;
+    private long _flushedCheckpoint = SyncedBytesOf(array);
+
+    /// <summary>The newest superblock that was written, or found. Any thread.</summary>
+    public ArraySuperblock Current => Volatile.Read(ref _current);
+
+    /// <summary>Whether the superblocks say dirty, or will with the next update.</summary>
+    public bool IsDirty { get; set; } = (newest.State & ArrayStateFlags.Dirty) != 0;
+
+    /// <summary>Whether a human should know that blocks may be damaged: <see cref="ArrayNotices.MayBeDamaged"/>.</summary>
+    public bool MayBeDamaged { get; set; } = (newest.Notices & ArrayNotices.MayBeDamaged) != 0;
+
+    /// <summary>Whether this run has written superblocks: then they know of every member that was absent at its start.</summary>
+    public bool HasWritten { get; private set; }
+
+    /// <summary>Bytes of every member that are in sync; 0 when all is.</summary>
+    public long SyncedBytes => SyncedBytesOf(array);
+
+    /// <inheritdoc cref="SuperblockWriter.LateMask"/>
+    public ulong LateMask => _writer.LateMask;
+
+    /// <inheritdoc cref="SuperblockWriter.TakeCaughtUp"/>
+    public bool TakeCaughtUp() => _writer.TakeCaughtUp();
+
+    /// <summary>Opens the queues.</summary>
+    public Task OpenAsync() => _writer.OpenAsync();
+
+    /// <summary>Closes the queues.</summary>
+    public Task CloseAsync() => _writer.CloseAsync();
+
+    /// <summary>Writes the first superblock of a new array to all members, to both slots: each of them can be read without the other.</summary>
+    /// <exception cref="ArrayException">A member did not take it.</exception>
+    public async Task CreateAsync()
+    {
+        ulong refused = await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: true).ConfigureAwait(false);
+        if (refused != 0)
+        {
+            string drives = string.Join(", ", array.Members.Where(m => ((refused >> m.Role) & 1) != 0).Select(m => m.Drive!.Name));
+            throw new ArrayException($"Array {array.Name} could not be made: the superblock could not be written to {drives}.");
+        }
+
+        HasWritten = true;
+    }
+
+    /// <summary>Flushes the members: what the resync had done before is then durable and may be called so. A member that cannot is given up.</summary>
+    public async Task FlushAsync()
+    {
+        long checkpoint = SyncedBytes;
+        Refuse(await _writer.FlushAsync(array.State.FailedMask).ConfigureAwait(false));
+        _flushedCheckpoint = checkpoint;
+    }
+
+    /// <summary>
+    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that. An array that is broken or only
+    /// read keeps its own.
+    /// </summary>
+    /// <param name="change">What else is different from now on; null changes nothing.</param>
+    public async Task UpdateAsync(Func<ArraySuperblock, ArraySuperblock>? change = null)
+    {
+        if (!HasWritten && CanWrite)
+        {
+            // Before the event count is raised: a run that cannot write, however often it is tried, must leave no member further behind.
+            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false).ConfigureAwait(false));
+        }
+
+        ulong failed = array.State.FailedMask;
+        while (CanWrite)
+        {
+            NoteLosses(failed);
+            ArraySuperblock next = Describe(change is null ? _current : change(_current), failed);
+            ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed)).ConfigureAwait(false);
+            Volatile.Write(ref _current, next);
+            HasWritten = true;
+            Refuse(refused);
+            ulong known = failed;
+            failed = array.State.FailedMask;
+            if (failed == known)
+            {
+                break;
+            }
+        }
+
+        ulong persisted = CanWrite ? failed : array.State.FailedMask;
+        if (array.State.PersistedMask != persisted)
+        {
+            array.State.PersistedMask = persisted;
+            await array.ForEachQueueAsync(queue => queue.ReleaseHeld()).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Whether losing a member now leaves parity that nobody knows to be right.</summary>
+    public bool IsExposed => array.Geometry.HasParity && array.State.NeedsResync;
+
+    private bool CanWrite => !array.State.IsBroken && !array.Limits.ReadOnly;
+
+    private static long SyncedBytesOf(RaidArray array) =>
+        array.State.NeedsResync ? RaidUnits.ToSyncedBytes(array.Geometry, array.State.FirstUnsynced) : 0;
+
+    /// <summary>Whether the superblocks call a member present that is not.</summary>
+    private bool KnowsLess(ulong failed) => array.Members.Any(m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present);
+
+    private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && KnowsLess(failed);
+
+    /// <summary>Gives up the members that did not take a superblock or a flush.</summary>
+    private void Refuse(ulong refused)
+    {
+        for (int role = 0; role < array.Members.Length; role++)
+        {
+            if (((refused >> role) & 1) != 0)
+            {
+                array.Members[role].CountWriteError();
+                array.State.TryFail(role);
+            }
+        }
+    }
+
+    private ArraySuperblock Describe(ArraySuperblock like, ulong failed)
+    {
+        DateTimeOffset now = DateTimeOffset.UtcNow;
+        ulong eventCount = _current.EventCount + 1;
+        var entries = ImmutableArray.CreateBuilder<MemberEntry>(array.Members.Length);
+        foreach (RaidMember member in array.Members)
+        {
+            bool isOut = ((failed >> member.Role) & 1) != 0;
+            if (isOut && member.OutSinceEvent == 0)
+            {
+                member.OutSinceEvent = eventCount;
+            }
+
+            MemberState state = !isOut ? MemberState.Present : member.Uuid == Guid.Empty ? MemberState.Missing : MemberState.Failed;
+            entries.Add(new MemberEntry(member.Uuid, state, isOut ? member.OutSinceEvent : 0));
+        }
+
+        return like with
+        {
+            EventCount = eventCount,
+            UpdatedAt = now,
+            State = IsDirty ? ArrayStateFlags.Dirty : ArrayStateFlags.Clean,
+            DirtySince = IsDirty ? like.DirtySince ?? now : null,
+
+            // After a crash that interrupts writes nothing counts as done: they may have been anywhere.
+            ResyncCheckpoint = !array.State.NeedsResync ? ArraySuperblock.NoResync : IsDirty ? 0 : Math.Min(_flushedCheckpoint, SyncedBytes),
+            LogicalBlockSize = array.Limits.LogicalBlockSize,
+            Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
+            Members = entries.MoveToImmutable(),
+        };
+    }
+}
