@@ -110,7 +110,26 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Looks at the members' ages while the control task waits for one of them. Its own.</summary>
+    /// <summary>
+    /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs: it may never come.
+    /// </summary>
+    public async Task<bool> WaitUnlessHangingAsync(Task task)
+    {
+        while (!task.IsCompleted && _watch.HangingMask == 0)
+        {
+            await Task.WhenAny(task, Task.Delay(TickMs)).ConfigureAwait(false);
+            _watch.Look();
+        }
+
+        if (task.IsCompleted)
+        {
+            await task.ConfigureAwait(false);
+        }
+
+        return task.IsCompleted;
+    }
+
+    /// <summary>Looks at the members' ages while the control task waits for one of them.</summary>
     public void LookAtMembers() => _watch.Look();
 
     /// <summary>A queue has a write and its gate is closed: <see cref="RaidQueue.OpenWrites"/> will come. Any thread.</summary>
@@ -167,7 +186,11 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         Volatile.Write(ref _stopping, true);
         Kick();
         await _loop.ConfigureAwait(false);
-        await _resync.StopAsync().ConfigureAwait(false);
+        if (!await WaitUnlessHangingAsync(_resync.StopAsync()).ConfigureAwait(false))
+        {
+            markClean = false;
+        }
+
         try
         {
             if (markClean && !_array.State.IsBroken)

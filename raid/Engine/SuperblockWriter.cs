@@ -83,7 +83,11 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             if (((refused >> role) & 1) != 0)
             {
                 array.Members[role].CountWriteError();
-                array.State.TryFail(role);
+                if (!array.State.TryFail(role))
+                {
+                    // What it had taken and not flushed may be missing anywhere.
+                    array.State.Distrust(1UL << role);
+                }
             }
         }
     }
