@@ -23,6 +23,7 @@ public sealed class RaidArray : IBlockDevice
     private Task[] _closing = [];
     private long _sizeBytes;
     private bool _stopped;
+    private bool _leavesWork;
 
     internal RaidArray(ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, RaidStart start)
     {
@@ -154,9 +155,9 @@ public sealed class RaidArray : IBlockDevice
     /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
     public async Task StopAsync()
     {
-        if (await BeginStopAsync().ConfigureAwait(false) && !await Control.StopAsync(markClean: true).ConfigureAwait(false))
+        if (await BeginStopAsync().ConfigureAwait(false) && !await Control.StopAsync(markClean: !_leavesWork).ConfigureAwait(false))
         {
-            throw new ArrayException($"Array {Name} has failed and was not stopped in order: it needs a resync when it is started again.");
+            throw new ArrayException($"Array {Name} has failed, or a drive does not answer, and was not stopped in order: it needs a resync when it is started again.");
         }
     }
 
@@ -165,7 +166,7 @@ public sealed class RaidArray : IBlockDevice
     {
         if (await BeginStopAsync().ConfigureAwait(false))
         {
-            await Control.StopAsync(markClean: true).ConfigureAwait(false);
+            await Control.StopAsync(markClean: !_leavesWork).ConfigureAwait(false);
         }
 
         Control.Dispose();
@@ -225,7 +226,7 @@ public sealed class RaidArray : IBlockDevice
     private async Task<bool> BeginStopAsync()
     {
         bool first = BeginStop();
-        await Task.WhenAll(Volatile.Read(ref _closing)).ConfigureAwait(false);
+        _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(Volatile.Read(ref _closing))).ConfigureAwait(false);
         return first;
     }
 

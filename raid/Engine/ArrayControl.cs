@@ -102,7 +102,26 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Looks at the members' ages while the control task waits for one of them. Its own.</summary>
+    /// <summary>
+    /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs: it may never come.
+    /// </summary>
+    public async Task<bool> WaitUnlessHangingAsync(Task task)
+    {
+        while (!task.IsCompleted && _watch.HangingMask == 0)
+        {
+            await Task.WhenAny(task, Task.Delay(TickMs)).ConfigureAwait(false);
+            _watch.Look();
+        }
+
+        if (task.IsCompleted)
+        {
+            await task.ConfigureAwait(false);
+        }
+
+        return task.IsCompleted;
+    }
+
+    /// <summary>Looks at the members' ages while the control task waits for one of them.</summary>
     public void LookAtMembers() => _watch.Look();
 
     /// <summary>A queue has a write and its gate is closed: <see cref="RaidQueue.OpenWrites"/> will come. Any thread.</summary>
@@ -172,16 +191,15 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         Volatile.Write(ref _stopping, true);
         Kick();
         await _loop.ConfigureAwait(false);
-        await _resync.StopAsync().ConfigureAwait(false);
+        bool isInOrder = await WaitUnlessHangingAsync(_resync.StopAsync()).ConfigureAwait(false);
 
         // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once would write two
         // superblocks of one event.
         await _metadata.WaitAsync().ConfigureAwait(false);
         _ended = true;
-        bool isInOrder = true;
         try
         {
-            if (markClean && !_array.State.IsBroken)
+            if (markClean && isInOrder && !_array.State.IsBroken)
             {
                 isInOrder = await FinishAsync().ConfigureAwait(false);
             }
@@ -192,7 +210,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             _metadata.Release();
         }
 
-        return isInOrder && (!_array.State.IsBroken || _array.Limits.ReadOnly);
+        return markClean && isInOrder && (!_array.State.IsBroken || _array.Limits.ReadOnly);
     }
 
     public void Dispose() => _signal.Dispose();

@@ -77,7 +77,7 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
     public async Task FlushAsync()
     {
         long checkpoint = SyncedBytes;
-        Refuse(await _writer.FlushAsync(array.State.FailedMask).ConfigureAwait(false));
+        Refuse(await _writer.FlushAsync(array.State.FailedMask).ConfigureAwait(false), mayHaveLost: true);
         _flushedCheckpoint = checkpoint;
     }
 
@@ -91,7 +91,7 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
         if (!HasWritten && CanWrite)
         {
             // Before the event count is raised: a run that cannot write, however often it is tried, must leave no member further behind.
-            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false).ConfigureAwait(false));
+            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false).ConfigureAwait(false), mayHaveLost: false);
         }
 
         ulong failed = array.State.FailedMask;
@@ -102,7 +102,7 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
             ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed)).ConfigureAwait(false);
             Volatile.Write(ref _current, next);
             HasWritten = true;
-            Refuse(refused);
+            Refuse(refused, mayHaveLost: false);
             ulong known = failed;
             failed = array.State.FailedMask;
             if (failed == known)
@@ -133,14 +133,19 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
     private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && KnowsLess(failed);
 
     /// <summary>Gives up the members that did not take a superblock or a flush.</summary>
-    private void Refuse(ulong refused)
+    /// <param name="refused">Members, one bit each, by role.</param>
+    /// <param name="mayHaveLost">Whether what they had taken before may be missing, anywhere: nothing is made from one that has to stay.</param>
+    private void Refuse(ulong refused, bool mayHaveLost)
     {
         for (int role = 0; role < array.Members.Length; role++)
         {
             if (((refused >> role) & 1) != 0)
             {
                 array.Members[role].CountWriteError();
-                array.State.TryFail(role);
+                if (!array.State.TryFail(role) && mayHaveLost)
+                {
+                    array.State.Distrust(1UL << role);
+                }
             }
         }
     }

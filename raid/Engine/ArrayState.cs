@@ -108,8 +108,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public void Break() => Volatile.Write(ref _words.Broken, 1);
 
     /// <summary>
-    /// The array cannot do without what a member refused: it goes on without the member (true, also when it had been given up before), or, where that
-    /// would lose data, it is broken and the member distrusted (false).
+    /// A member cannot be used any more. Returns true when the array goes on without it (also when it had been given up before), false when that would
+    /// lose data: the array is broken then and the member keeps its state.
     /// </summary>
     public bool TryFail(int member)
     {
@@ -118,7 +118,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
             return true;
         }
 
-        Distrust(1UL << member);
+        Break();
         return false;
     }
 

@@ -80,7 +80,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
             int period = (current - 1 + i) % Periods + 1;
             if (_inFlight[period] == 0)
             {
-                _began[period] = now;
+                Volatile.Write(ref _began[period], now);
                 _current = period;
                 return period;
             }

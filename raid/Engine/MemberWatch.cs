@@ -4,11 +4,12 @@ using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Engine;
 
-/// <summary>See the top of the file. The control task's, but for <see cref="AgeSeconds"/>.</summary>
+/// <summary>See the top of the file. Any thread; the control task looks in each of its turns, and whoever waits for the end of the array.</summary>
 internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEventLevel, string> report)
 {
     private readonly long _started = options.Clock.GetTimestamp();
     private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
+    private readonly Lock _lock = new();
     private ulong _hanging;
 
     /// <summary>Members that hang. Any thread.</summary>
@@ -23,6 +24,14 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 
     /// <summary>Looks at all members.</summary>
     public void Look()
+    {
+        lock (_lock)
+        {
+            LookAtAll();
+        }
+    }
+
+    private void LookAtAll()
     {
         // One second beyond, so that 0 is before the start and the first period of a port is a new one.
         array.State.Seconds = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;

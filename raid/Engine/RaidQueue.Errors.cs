@@ -4,6 +4,7 @@
 // A write that several members carry is judged when all of them have answered, still under its lock: the members that refused it are given up
 // together, or, when that would lose data, not one of them. A path that fails for all drives at once so costs requests, and no drive.
 
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 
@@ -88,16 +89,11 @@ internal abstract unsafe partial class RaidQueue
         }
 
         operation.Status = operation.Status == 0 ? status : operation.Status;
-        if (State.IsBroken)
-        {
-            return;
-        }
-
         if (operation.Parent.Operation == BlockOperation.Flush)
         {
             FlushLost(inDoubt);
         }
-        else
+        else if (!State.IsBroken)
         {
             PutInDoubt(operation, inDoubt);
         }
@@ -112,7 +108,12 @@ internal abstract unsafe partial class RaidQueue
         bool all = State.TryFailAll(refused);
         for (ulong left = all ? 0 : gone; left != 0; left &= left - 1)
         {
-            State.TryFail(System.Numerics.BitOperations.TrailingZeroCount(left));
+            int member = BitOperations.TrailingZeroCount(left);
+            if (!State.TryFail(member))
+            {
+                // Should it come back, what was in its cache may be missing.
+                State.Distrust(1UL << member);
+            }
         }
 
         Array.Control.Kick();

@@ -138,4 +138,32 @@ public sealed class HangingMemberTests
         rig.Drives[2].ClearFaults();
         await rig.Drives[2].ReleaseStuckAsync();
     }
+
+    [Fact]
+    public async Task A_resync_that_waits_for_it_does_not_hold_a_stop()
+    {
+        var clock = new ManualClock();
+        ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 4, Chunk, 256 << 10, zeroed: false,
+            run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock, ResyncAfter = TimeSpan.FromHours(1) });
+        await rig.StopAsync();
+        rig.Drives[2].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, Stuck = true });
+        rig.Run = rig.Run with { ResyncAfter = TimeSpan.Zero };
+        await rig.AssembleAsync();
+        await ArrayRig.WaitAsync(() => rig.Events.Any(e => e.Message.Contains("resync has started", StringComparison.Ordinal)), "the resync to start");
+        Task stop = rig.Array.StopAsync();
+        while (!stop.IsCompleted)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.WhenAny(stop, Task.Delay(10));
+        }
+
+        await Assert.ThrowsAsync<ArrayException>(() => stop);
+        rig.Drives[2].ClearFaults();
+        await rig.Drives[2].ReleaseStuckAsync();
+        await rig.AssembleAsync();
+        await rig.WaitForResyncAsync();
+        await rig.AssertConsistentAsync("after the next start");
+        await rig.DisposeAsync();
+    }
 }

@@ -146,4 +146,40 @@ public sealed class UnknownBlockTests
         Assert.Equal(next, await driver.ReadOrThrowAsync(4096, 4096));
         Assert.Equal(0, rig.Array.GetStatus().RangesInDoubt);
     }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4, 1)]
+    [InlineData(RaidLevel.Raid6, 5, 2)]
+    public async Task A_failed_array_answers_what_can_be_read_directly_and_makes_nothing_else(RaidLevel level, int drives, int lost)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 10);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        RaidGeometry geometry = rig.Array.Geometry;
+        for (int i = 0; i < lost; i++)
+        {
+            await rig.Drives[geometry.DataMember(0, i)].VanishAsync();
+        }
+
+        Assert.Equal(0, await driver.FlushAsync());
+        SimulatedDrive victim = rig.Drives[geometry.DataMember(0, geometry.DataCount - 1)];
+        victim.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.ENODEV, Count = 1 });
+        byte[] next = RefusedWriteTests.Noise(4096, 11);
+        long at = (geometry.DataCount - 1) * Chunk;
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(at, next));
+        Assert.Equal(ArrayHealth.Failed, rig.Array.GetStatus().Health);
+        next.CopyTo(data, at);
+        for (int chunk = 0; chunk < data.Length / Chunk; chunk++)
+        {
+            (int status, byte[] read) = await driver.ReadAsync(chunk * Chunk, Chunk);
+            bool isLost = rig.Drives[geometry.Map(chunk * Chunk).Member].IsGone;
+            Assert.Equal(isLost ? -Errno.EIO : 0, status);
+            Assert.True(isLost || chunk == geometry.DataCount - 1 || read.AsSpan().SequenceEqual(data.AsSpan(chunk * Chunk, Chunk)), $"chunk {chunk}");
+        }
+
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, next));
+        await rig.StopAsync();
+        Assert.Contains("--force", (await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync())).Message, StringComparison.Ordinal);
+    }
 }
