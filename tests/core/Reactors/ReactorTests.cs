@@ -158,6 +158,27 @@ public sealed class ReactorTests
         Assert.Equal(1, reactor.GetStatistics().Faults);
     }
 
+    /// <summary>Wherever it throws, a poller that is dropped is told, so that those who wait for it can be.</summary>
+    [Theory]
+    [InlineData("poll")]
+    [InlineData("arm")]
+    [InlineData("disarm")]
+    [InlineData("drop")]
+    public async Task ADroppedPollerIsTold(string where)
+    {
+        using var reactor = new Reactor(new ReactorOptions { Idle = IdlePolicy.Frugal });
+        var bad = new CountingPoller(work: 0)
+        {
+            Breaks = where is "poll" or "drop", BreaksWhenArmed = where == "arm", BreaksWhenDisarmed = where == "disarm", BreaksWhenDropped = where == "drop",
+        };
+        var faulted = new TaskCompletionSource<object?>(TaskCreationOptions.RunContinuationsAsynchronously);
+        reactor.Faulted += (_, source, _) => faulted.TrySetResult(source);
+        await reactor.InvokeAsync(() => reactor.Add(bad));
+        Assert.IsType<InvalidOperationException>(await bad.Dropped.Task);
+        Assert.Same(bad, await faulted.Task);
+        await reactor.InvokeAsync(() => { });
+    }
+
     [Fact]
     public async Task CountsTheRequestsOfItsPollersAndItsTime()
     {
@@ -243,6 +264,12 @@ public sealed class ReactorTests
 
         public bool BreaksWhenArmed { get; init; }
 
+        public bool BreaksWhenDisarmed { get; init; }
+
+        public bool BreaksWhenDropped { get; init; }
+
+        public TaskCompletionSource<Exception> Dropped { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
         public bool IsDisarmedAfterArm { get; private set; }
 
         public int Poll()
@@ -261,6 +288,19 @@ public sealed class ReactorTests
         {
             IsDisarmedAfterArm |= _armed;
             _armed = false;
+            if (BreaksWhenDisarmed)
+            {
+                throw new InvalidOperationException("A broken poller.");
+            }
+        }
+
+        public void OnDropped(Exception error)
+        {
+            Dropped.TrySetResult(error);
+            if (BreaksWhenDropped)
+            {
+                throw new InvalidOperationException("A poller that breaks again.");
+            }
         }
     }
 }
