@@ -1,7 +1,8 @@
 // A queue whose requests are done by the reactor's own thread, inside Submit: memory, and files that are memory (tmpfs).
 //
 // What fits a turn is done at once. A large request would hold up everything else on the reactor, so it waits in a list and is done a
-// piece after the other, as bulk work of the reactor; pieces of different requests do not mix. Order among requests in flight is nobody's right.
+// piece after the other, as bulk work of the reactor; pieces of different requests do not mix. Order among requests in flight is
+// nobody's right.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;

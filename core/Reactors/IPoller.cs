@@ -18,9 +18,9 @@ public interface IPoller
     void Disarm();
 
     /// <summary>
-    /// The reactor has taken this poller out because it threw, or because something that it started did (<see cref="Reactor.Drop"/>): it is not polled
-    /// any more. It tells whoever waits for it, so that no drain and no stop waits for ever, and touches nothing that may be half done. May be called
-    /// again; must not throw.
+    /// The reactor has taken this poller out because it threw, or because something that it started did (<see
+    /// cref="Reactor.Drop"/>): it is not polled any more. It tells whoever waits for it, so that no drain and no stop waits for
+    /// ever, and touches nothing that may be half done. May be called again; must not throw.
     /// </summary>
     /// <param name="error">What was thrown: a bug of ours.</param>
     void OnDropped(Exception error);

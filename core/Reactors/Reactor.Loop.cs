@@ -47,11 +47,12 @@ public sealed unsafe partial class Reactor
     private void Finish()
     {
         Interlocked.Exchange(ref _stopped, 1);
-        for (int rounds = 0; rounds < LastRounds && (!_mailbox.IsEmpty || _deferredFirst is not null || _bulkFirst is not null); rounds++)
+        bool more = true;
+        for (int rounds = 0; rounds < LastRounds && more; rounds++)
         {
             try
             {
-                _ = RunMail() + RunDeferred() + RunBulk();
+                more = RunMail() + RunDeferred() + RunBulk() != 0;
             }
 #pragma warning disable CA1031 // As in the loop.
             catch (Exception e)

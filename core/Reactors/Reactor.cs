@@ -161,8 +161,8 @@ public sealed unsafe partial class Reactor : IDisposable
     }
 
     /// <summary>
-    /// Runs a piece of long work (copying or zeroing many pages) in a later turn. All bulk work of a reactor takes turns, a few pieces in each turn of
-    /// the loop, so that what is short does not wait for it. On the reactor's thread only.
+    /// Runs a piece of long work (copying or zeroing many pages) in a later turn. All bulk work of a reactor takes turns, a few
+    /// pieces in each turn of the loop, so that what is short does not wait for it. On the reactor's thread only.
     /// </summary>
     public void DeferBulk(ReactorWork work)
     {
@@ -180,7 +180,9 @@ public sealed unsafe partial class Reactor : IDisposable
         _bulkLast = work;
     }
 
-    /// <summary>A poller of an owner (a session) takes part in the turns. On the reactor's thread; <see cref="LeaveTurns"/> ends it.</summary>
+    /// <summary>
+    /// A poller of an owner (a session) takes part in the turns. On the reactor's thread; <see cref="LeaveTurns"/> ends it.
+    /// </summary>
     public TurnShare JoinTurns(object owner)
     {
         AssertCurrent();
@@ -272,9 +274,9 @@ public sealed unsafe partial class Reactor : IDisposable
     }
 
     /// <summary>
-    /// Takes a poller out that cannot go on, tells it (<see cref="IPoller.OnDropped"/>) and raises <see cref="Faulted"/>. The loop does this with a
-    /// poller that throws; a poller does it by itself when it throws elsewhere (in a completion), where the exception would unwind through a
-    /// drive. On the reactor's thread; it may be polled once more in this turn.
+    /// Takes a poller out that cannot go on, tells it (<see cref="IPoller.OnDropped"/>) and raises <see cref="Faulted"/>. The
+    /// loop does this with a poller that throws; a poller does it by itself when it throws elsewhere (in a completion), where the
+    /// exception would unwind through a drive. On the reactor's thread; it may be polled once more in this turn.
     /// </summary>
     public void Drop(IPoller poller, Exception error)
     {

@@ -86,7 +86,9 @@ internal sealed unsafe class PackedInflight
         return error.Length == 0;
     }
 
-    /// <summary>A chain is being taken. False when every entry is in use: more was taken than the queue has and was published.</summary>
+    /// <summary>
+    /// A chain is being taken. False when every entry is in use: more was taken than the queue has and was published.
+    /// </summary>
     /// <param name="head">Its head entry.</param>
     public bool TryBeginTake(out ushort head)
     {

@@ -197,8 +197,8 @@ public sealed unsafe class VirtioBlkDevice
 
         if ((OfferedFeatures & VIRTIO_BLK_F_WRITE_ZEROES) != 0)
         {
-            // Less than is taken: a driver that keeps to it has little outstanding when its ring is stopped. More is taken of drivers that read
-            // what earlier versions announced.
+            // Less than is taken: a driver that keeps to it has little outstanding when its ring is stopped. More is taken of
+            // drivers that read what earlier versions announced.
             long zero = Math.Min(limits.MaxWriteZeroesBytes, AnnouncedZeroBytes);
             bool isCut = zero < limits.MaxWriteZeroesBytes && limits.OptimalIoSize > 0 && limits.OptimalIoSize <= zero;
             zero -= isCut ? zero % limits.OptimalIoSize : 0;

@@ -1,9 +1,9 @@
 // One virtqueue of a virtio-blk device on one reactor: requests that go to the device in several parts.
 //
 // A transfer that is larger than the device takes at once, and the ranges of a discard or write-zeroes request, are sent one part after
-// the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by recursion. A part for which
-// the queue's share of the turn does not suffice waits, prepared, in a list; the next turn goes on with the oldest. Waiting parts
-// and new requests have half a turn each when there are both.
+// the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by recursion. A
+// part for which the queue's share of the turn does not suffice waits, prepared, in a list; the next turn goes on with the first.
+// Waiting parts and new requests have half a turn each when there are both.
 
 using Polyblk.Core.Block;
 using static Polyblk.Core.Virtio.VirtioBlkProtocol;
@@ -19,12 +19,19 @@ public sealed unsafe partial class VirtioBlkQueue
     private WaitingSlots _waitingRanges;
 
     /// <summary>Whether a part waits for nothing but its turn.</summary>
-    private bool HasRunnable => !_waitingTransfers.IsEmpty || (_waitingRanges.First is { } slot && (MayStartRange(slot) || IsCut(slot)));
+    private bool HasRunnable =>
+        !_waitingTransfers.IsEmpty || (_waitingRanges.First is { } slot && (MayStartRange(slot) || IsCut(slot)));
 
     private void BeginParts(VirtioBlkSlot slot)
     {
         slot.InParts = true;
         slot.Error = 0;
+        if (slot.HasRanges && !_waitingRanges.IsEmpty && TryPreparePart(slot))
+        {
+            _waitingRanges.Append(slot);
+            return;
+        }
+
         RunParts(slot);
     }
 
@@ -32,9 +39,16 @@ public sealed unsafe partial class VirtioBlkQueue
     {
         while (TryPreparePart(slot))
         {
-            if (!MaySubmitNow(slot))
+            if (slot.HasRanges && !(_turnLeft > 0 && MayStartRange(slot)))
             {
-                (slot.HasRanges ? ref _waitingRanges : ref _waitingTransfers).Append(slot);
+                // What was begun is finished first: when the queue pauses, few requests are half done.
+                _waitingRanges.Prepend(slot);
+                return;
+            }
+
+            if (!slot.HasRanges && !(_turnLeft > 0 && _waitingTransfers.IsEmpty))
+            {
+                _waitingTransfers.Append(slot);
                 return;
             }
 
@@ -61,10 +75,6 @@ public sealed unsafe partial class VirtioBlkQueue
         Finish(slot, slot.Error);
     }
 
-    /// <summary>Nobody is overtaken: with others waiting, a part waits as well.</summary>
-    private bool MaySubmitNow(VirtioBlkSlot slot) =>
-        _turnLeft > 0 && (slot.HasRanges ? _waitingRanges.IsEmpty && MayStartRange(slot) : _waitingTransfers.IsEmpty);
-
     /// <summary>Goes on with waiting parts, for at most half the turn. Returns how many.</summary>
     private int RunWaiting()
     {
@@ -90,6 +100,7 @@ public sealed unsafe partial class VirtioBlkQueue
             count += found ? 1 : 0;
         }
 
+        _turnLeft = Math.Max(_turnLeft, rest);
         return count;
     }
 
@@ -205,7 +216,10 @@ public sealed unsafe partial class VirtioBlkQueue
         return true;
     }
 
-    /// <summary>Bytes of a transfer's next part. Parts of writes end with a stripe where they can: a part of a stripe costs reading the rest.</summary>
+    /// <summary>
+    /// Bytes of a transfer's next part. Parts of writes end with a stripe where they can: a part of a stripe costs reading the
+    /// rest.
+    /// </summary>
     private long PartBytes(VirtioBlkSlot slot)
     {
         long most = _maxTransferBytes;

@@ -1,12 +1,12 @@
 // One virtqueue of a virtio-blk device on one reactor: discards and write-zeroes.
 //
-// A few bytes in the ring ask for gigabytes of work here. So ranges go to the device in pieces, of which only so many bytes are there at a time
-// for each queue, and a queue that is to come to rest does not wait for all of them:
+// A few bytes in the ring ask for gigabytes of work here. So ranges go to the device in pieces, of which only so many bytes are
+// there at a time for each queue, and a queue that is to come to rest does not wait for all of them:
 //   - a discard is advice: once the queue pauses, it ends with the piece that is at the device, and succeeds;
-//   - zeroing is finished while a queue pauses, but only so much of it (a ring of 256 entries with ranges of the announced length has no more);
-//     what is left then fails, as the driver must not take it for done;
-//   - when the session ends or the driver resets the device nobody waits for zeroing either: it stays in the inflight log for the successor, or
-//     fails where there is none.
+//   - zeroing is finished while a queue pauses, but only so much of it (a ring of 256 entries with ranges of the announced length
+//     has no more); what is left then fails, as the driver must not take it for done;
+//   - when the session ends or the driver resets the device nobody waits for zeroing either: it stays in the inflight log for the
+//     successor, or fails where there is none.
 
 using Polyblk.Core.Block;
 using static Polyblk.Core.Virtio.VirtioBlkProtocol;
@@ -20,7 +20,8 @@ public enum VirtqueueStop
     Finish = 0,
 
     /// <summary>
-    /// The session ends, or the driver reset the device: discards and write-zeroes that are not done are left in the inflight log, or fail.
+    /// The session ends, or the driver reset the device: discards and write-zeroes that are not done are left in the inflight
+    /// log, or fail.
     /// </summary>
     Abandon,
 }
@@ -74,9 +75,12 @@ public sealed unsafe partial class VirtioBlkQueue
     private bool IsCut(VirtioBlkSlot slot) =>
         _abandonsRanges || (slot.Type == VIRTIO_BLK_T_DISCARD ? _cutsDiscards : _zeroBytesLeft <= 0);
 
-    private void Cut(VirtioBlkSlot slot) => slot.Error = slot.Type == VIRTIO_BLK_T_DISCARD && !_abandonsRanges ? 0 : -Errno.ECANCELED;
+    private void Cut(VirtioBlkSlot slot) =>
+        slot.Error = slot.Type == VIRTIO_BLK_T_DISCARD && !_abandonsRanges ? 0 : -Errno.ECANCELED;
 
-    /// <summary>The length of a piece: at least a stripe, and whole ones, so that none is zeroed in part at each border.</summary>
+    /// <summary>
+    /// The length of a piece: at least a stripe, and whole ones, so that none is zeroed in part at each border.
+    /// </summary>
     private long RangePieceBytes(long wanted, long limit)
     {
         long most = Math.Min(Math.Max(wanted, _stripeBytes), Math.Max(_blockMask + 1, limit & ~_blockMask));
@@ -107,7 +111,8 @@ public sealed unsafe partial class VirtioBlkQueue
         bool unmap = (slot.Ranges[slot.NextRange - 1].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
         long most = discard ? _discardPiece : _zeroPiece;
         long bytes = slot.BytesLeft <= most ? slot.BytesLeft : EndWithStripe(slot.NextOffset, most);
-        slot.Request.Prepare(discard ? BlockOperation.Discard : BlockOperation.WriteZeroes, slot.NextOffset, bytes, null, 0, this);
+        BlockOperation operation = discard ? BlockOperation.Discard : BlockOperation.WriteZeroes;
+        slot.Request.Prepare(operation, slot.NextOffset, bytes, null, 0, this);
         slot.Request.Flags = unmap ? BlockFlags.Unmap : BlockFlags.None;
         slot.NextOffset += bytes;
         slot.BytesLeft -= bytes;
@@ -159,7 +164,8 @@ public sealed unsafe partial class VirtioBlkQueue
                 return -Errno.EOPNOTSUPP;
             }
 
-            if (range.num_sectors > mostSectors || range.sector > deviceSectors || range.num_sectors > deviceSectors - range.sector
+            if (range.num_sectors > mostSectors || range.sector > deviceSectors
+                || range.num_sectors > deviceSectors - range.sector
                 || ((range.sector | range.num_sectors) & blockMask) != 0)
             {
                 return -Errno.EIO;

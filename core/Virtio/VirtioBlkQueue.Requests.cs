@@ -16,14 +16,14 @@ namespace Polyblk.Core.Virtio;
 public sealed unsafe partial class VirtioBlkQueue
 {
     /// <summary>
-    /// What a descriptor counts for in the bytes of a turn (<see cref="TurnShare"/>): whoever makes us read tables without data pays for it. Of ordinary
-    /// requests the largest (a segment for each page) count for a little more than their data.
+    /// What a descriptor counts for in the bytes of a turn (<see cref="TurnShare"/>): whoever makes us read tables without data
+    /// pays for it. Of ordinary requests the largest (a segment for each page) count for a little more than their data.
     /// </summary>
     private const int DescriptorTurnBytes = 64;
 
     /// <summary>
-    /// A device that does its work inside Submit (memory) holds up the turn for as long as a request is large: what is larger than this, and than the
-    /// queue's part of a turn, goes to it in parts.
+    /// A device that does its work inside Submit (memory) holds up the turn for as long as a request is large: what is larger
+    /// than this, and than the queue's part of a turn, goes to it in parts.
     /// </summary>
     private const long InlineBytes = 64 << 10;
 
@@ -154,7 +154,8 @@ public sealed unsafe partial class VirtioBlkQueue
             }
 
             count++;
-            _turnLeft -= (long)(ring.ReadableBytes + ring.WritableBytes) + ((ring.SegmentCount + ring.EmptyCount) * DescriptorTurnBytes);
+            _turnLeft -= (long)(ring.ReadableBytes + ring.WritableBytes);
+            _turnLeft -= (ring.SegmentCount + ring.EmptyCount) * DescriptorTurnBytes;
             if (!Accept())
             {
                 OnBroken(VirtqueueFault.BadRequest, "A request has no header of 16 bytes, or no byte for its status.");
@@ -227,8 +228,8 @@ public sealed unsafe partial class VirtioBlkQueue
     }
 
     /// <summary>
-    /// Answers a request of which a buffer is not in the memory that is shared with us (a DIMM that was plugged in and is not shared): its driver gets
-    /// an error, and the queue goes on.
+    /// Answers a request of which a buffer is not in the memory that is shared with us (a DIMM that was plugged in and is not
+    /// shared): its driver gets an error, and the queue goes on.
     /// </summary>
     private void RefuseUnreachable(VirtioBlkSlot slot)
     {
@@ -315,6 +316,8 @@ public sealed unsafe partial class VirtioBlkQueue
             return;
         }
 
+        // Its parts are charged to the turns in which they go.
+        _turnLeft += bytes;
         slot.FlushAtEnd = false;
         slot.Cursor = new IoVecCursor(data, count);
         slot.NextOffset = offset;

@@ -5,7 +5,8 @@
 // locked. Pausing stops fetching and waits until nothing is in flight; only then are memory or rings exchanged, and only then does a queue
 // end. What was taken is answered; only discards and zeroing, which can be gigabytes, are cut short (VirtioBlkQueue.Ranges.cs).
 //
-// The way of a request is in VirtioBlkQueue.Requests.cs, that of a queue that fails by an error of ours in VirtioBlkQueue.Dropped.cs.
+// The way of a request is in VirtioBlkQueue.Requests.cs, that of a queue that fails by an error of ours in
+// VirtioBlkQueue.Dropped.cs.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
@@ -67,8 +68,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     public event Action<VirtioBlkQueue, VirtqueueFaultReport>? Broken;
 
     /// <summary>
-    /// Raised on the reactor's thread, once in the queue's life, when a request was refused because a buffer of it is not in the memory that is shared
-    /// with us; the argument says which. Hand it to a thread of your own.
+    /// Raised on the reactor's thread, once in the queue's life, when a request was refused because a buffer of it is not in the
+    /// memory that is shared with us; the argument says which. Hand it to a thread of your own.
     /// </summary>
     public event Action<VirtioBlkQueue, string>? Unreachable;
 
@@ -91,8 +92,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
 
     /// <summary>
     /// Stops taking requests and returns when none is in flight and all answers are published. Discards end early, and at most
-    /// <see cref="ZeroBytesWhilePausing"/> are zeroed; what zeroing is left then fails. Requests that a predecessor left in the inflight
-    /// log are in flight, too, unless the queue was paused before it came to them (<see cref="UndoneRecovered"/>).
+    /// <see cref="ZeroBytesWhilePausing"/> are zeroed; what zeroing is left then fails. Requests that a predecessor left in the
+    /// inflight log are in flight, too, unless the queue was paused before it came to them (<see cref="UndoneRecovered"/>).
     /// </summary>
     public async Task PauseAsync()
     {

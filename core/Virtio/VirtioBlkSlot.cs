@@ -114,6 +114,13 @@ internal struct WaitingSlots
         _last = slot;
     }
 
+    public void Prepend(VirtioBlkSlot slot)
+    {
+        slot.NextWaiting = _first;
+        _first = slot;
+        _last ??= slot;
+    }
+
     public VirtioBlkSlot TakeFirst()
     {
         VirtioBlkSlot slot = _first!;

@@ -4,12 +4,13 @@
 // notified. TryPop leaves the chain that it found in this object (segments translated, readable ones first) and does not keep it: the
 // caller takes what it needs. Nothing that the driver wrote is read twice: descriptors are copied, checked and only then used.
 //
-// A driver that breaks the rules breaks its queue: TryPop returns false, Fault says why, and the owner stops using the queue. A buffer
-// that is not in the memory shared with us is no breach (a hot-plugged DIMM that is not shared): the chain is complete, IsReachable says it.
+// A driver that breaks the rules breaks its queue: TryPop returns false, Fault says why, and the owner stops using the queue. A
+// buffer that is not in the memory shared with us is no breach (a hot-plugged DIMM that is not shared): the chain is complete,
+// IsReachable says it.
 //
-// Nothing is released before it is published: until Publish has shown an answer to the driver, its head or id is in use, its ring entries
-// are taken, and its entries of the inflight log are occupied. So the three agree at every moment, and no driver, whatever it writes
-// meanwhile, can have more pushed than the queue is long. Publish is the one place of release.
+// Nothing is released before it is published: until Publish has shown an answer to the driver, its head or id is in use, its ring
+// entries are taken, and its entries of the inflight log are occupied. So the three agree at every moment, and no driver,
+// whatever it writes meanwhile, can have more pushed than the queue is long. Publish is the one place of release.
 //
 // Requests that an inflight log still holds are popped first, in the order in which the crashed predecessor took them.
 
@@ -36,7 +37,9 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>Descriptors that make no segments (of length 0, or not in the guest's memory), but each was read.</summary>
     public int EmptyCount;
 
-    /// <summary>Whether all buffers are in the guest's memory. Otherwise the segments have gaps, and the chain can only be refused.</summary>
+    /// <summary>
+    /// Whether all buffers are in the guest's memory. Otherwise the segments have gaps, and the chain can only be refused.
+    /// </summary>
     public bool IsReachable;
 
     /// <summary>Bytes that the device reads; readable and writable ones together are less than 4 GiB.</summary>
@@ -46,8 +49,9 @@ internal abstract unsafe class Virtqueue : IDisposable
     public ulong WritableBytes;
 
     /// <summary>
-    /// Most descriptors of a chain, and most entries of an indirect table: one for each segment that a request may have. A ring may be shorter (Linux
-    /// builds tables of seg_max + 2 entries whatever the ring's size); a table or chain beyond it is of no use to anybody.
+    /// Most descriptors of a chain, and most entries of an indirect table: one for each segment that a request may have. A ring
+    /// may be shorter (Linux builds tables of seg_max + 2 entries whatever the ring's size); a table or chain beyond it is of no
+    /// use to anybody.
     /// </summary>
     public const int MaxDescriptors = VirtioBlkQueue.MaxSegments;
 
@@ -63,11 +67,14 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>Of a chain that is not reachable: whether its last writable byte, the status, is.</summary>
     public bool HasLastWritable => SegmentCount > ReadableCount && (!_writableIsMissing || SegmentCount > _segmentsBeforeMissing);
 
-    /// <summary>Of a chain that is not reachable: what an answer may call written, which is a prefix of the writable bytes.</summary>
+    /// <summary>
+    /// Of a chain that is not reachable: what an answer may call written, which is a prefix of the writable bytes.
+    /// </summary>
     public uint WritablePrefix => _writableIsMissing ? 0 : (uint)WritableBytes;
 
     /// <summary>Which buffer of a chain that is not reachable is missing, as a sentence.</summary>
-    public string MissingText => $"A buffer at {_missingAddress:x} with {_missingLength} bytes is not in the guest's memory that is shared with us.";
+    public string MissingText =>
+        $"A buffer at {_missingAddress:x} with {_missingLength} bytes is not in the guest's memory that is shared with us.";
 
     protected readonly int Size;
     protected readonly bool EventIdx;
@@ -242,7 +249,8 @@ internal abstract unsafe class Virtqueue : IDisposable
     }
 
     protected bool FailLength() => Fail(
-        VirtqueueFault.ChainTooLong, $"A chain has more than {Math.Min(Size, MaxDescriptors)} descriptors: it is a circle, or beyond any use.");
+        VirtqueueFault.ChainTooLong,
+        $"A chain has more than {Math.Min(Size, MaxDescriptors)} descriptors: it is a circle, or beyond any use.");
 
     /// <summary>Adds the buffer of one descriptor to the chain.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -273,8 +281,9 @@ internal abstract unsafe class Virtqueue : IDisposable
         || Fail(VirtqueueFault.ChainTooLarge, "The buffers of a chain have 4 GiB or more together.");
 
     /// <summary>
-    /// Whether an indirect descriptor is acceptable; gives the number of entries of its table. The feature is always offered, so such descriptors
-    /// are taken whether or not the driver acknowledged it: old Windows drivers use them without (spdk issue 650).
+    /// Whether an indirect descriptor is acceptable; gives the number of entries of its table. The feature is always offered, so
+    /// such descriptors are taken whether or not the driver acknowledged it: old Windows drivers use them without (spdk issue
+    /// 650).
     /// </summary>
     protected bool CheckIndirect(uint length, ushort flags, out int entries)
     {
@@ -285,7 +294,9 @@ internal abstract unsafe class Virtqueue : IDisposable
         }
 
         return (length != 0 && length % DescriptorBytes == 0 && entries <= MaxDescriptors)
-            || Fail(VirtqueueFault.BadIndirectTable, $"An indirect table has {length} bytes: it must have 16 for each of 1 to {MaxDescriptors} entries.");
+            || Fail(
+                VirtqueueFault.BadIndirectTable,
+                $"An indirect table has {length} bytes: it must have 16 for each of 1 to {MaxDescriptors} entries.");
     }
 
     /// <summary>The table's memory when it lies in one piece, or null.</summary>

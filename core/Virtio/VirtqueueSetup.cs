@@ -97,7 +97,9 @@ public interface IVirtqueueNotifier
     void Notify();
 }
 
-/// <summary>Why a ring is broken. The driver, or memory that went away, is to blame, but for one; the queue stops until it is set up anew.</summary>
+/// <summary>
+/// Why a ring is broken. The driver, or memory that went away, is to blame, but for one; the queue stops until it is set up anew.
+/// </summary>
 public enum VirtqueueFault
 {
     /// <summary>It is not.</summary>
@@ -125,8 +127,9 @@ public enum VirtqueueFault
     ReadableAfterWritable,
 
     /// <summary>
-    /// The buffer in which a request's status would go is not in the guest's memory. (Where only others are not, the request fails and the queue
-    /// goes on.) To give the request back without a status would not do: drivers then read a stale one, which may say that all is well.
+    /// The buffer in which a request's status would go is not in the guest's memory. (Where only others are not, the request
+    /// fails and the queue goes on.) To give the request back without a status would not do: drivers then read a stale one, which
+    /// may say that all is well.
     /// </summary>
     BufferNotMapped,
 
@@ -146,7 +149,8 @@ public enum VirtqueueFault
     MemoryLost,
 
     /// <summary>
-    /// Not the driver's doing: an error of ours. The reactor has dropped the queue; the session should end. What was in flight is not answered.
+    /// Not the driver's doing: an error of ours. The reactor has dropped the queue; the session should end. What was in flight is
+    /// not answered.
     /// </summary>
     InternalError,
 }

@@ -10,7 +10,8 @@ internal sealed unsafe partial class NbdConnection
         Break($"an error of ours ended the connection ({error.GetType().Name}: {error.Message})");
         _drained?.TrySetResult();
 
-        // What the device still holds points into memory that goes with the connection: with requests there, it is kept until they are back.
+        // What the device still holds points into memory that goes with the connection: with requests there, it is kept until
+        // they are back.
         if (_atDevice == 0)
         {
             _closed.TrySetResult();

@@ -418,7 +418,8 @@ internal sealed class VduseSession : IAsyncDisposable
         _log.LogWarning("{Reason} The queue takes no requests until the driver resets the device.", report.Text);
     });
 
-    private void OnUnreachable(VirtioBlkQueue queue, string text) => ThreadPool.QueueUserWorkItem(_ => _log.LogWarning("{Reason}", text));
+    private void OnUnreachable(VirtioBlkQueue queue, string text) =>
+        ThreadPool.QueueUserWorkItem(_ => _log.LogWarning("{Reason}", text));
 
     private sealed class Interrupt(IVduseKernel kernel, int index) : IVirtqueueNotifier
     {

@@ -191,7 +191,8 @@ internal sealed partial class Backend : IDisposable
     /// <summary>Stops all queues without waiting for gigabytes of zeroing: the session ends, or the device is reset.</summary>
     private void AbandonAll() => WaitAll(_queues, q => q.Live is null ? null : StopLiveAsync(q, q.Live, VirtqueueStop.Abandon));
 
-    private Task? StopAsync(BackendQueue queue) => queue.Live is null ? null : StopLiveAsync(queue, queue.Live, VirtqueueStop.Finish);
+    private Task? StopAsync(BackendQueue queue) =>
+        queue.Live is null ? null : StopLiveAsync(queue, queue.Live, VirtqueueStop.Finish);
 
     private async Task StopLiveAsync(BackendQueue queue, VirtioBlkQueue live, VirtqueueStop how)
     {
@@ -269,7 +270,8 @@ internal sealed partial class Backend : IDisposable
         if (report.Fault == VirtqueueFault.InternalError)
         {
             // What was in flight will not be answered: only a new session, with the record of it, helps the front-end.
-            ThreadPool.QueueUserWorkItem(static state => state.OnOffence(state.Text), (OnOffence: _onOffence, report.Text), preferLocal: false);
+            ThreadPool.QueueUserWorkItem(
+                static state => state.OnOffence(state.Text), (OnOffence: _onOffence, report.Text), preferLocal: false);
             return;
         }
 

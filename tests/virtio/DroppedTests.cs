@@ -65,7 +65,8 @@ public sealed class DroppedTests : IClassFixture<SteppedReactor>
         QueueHarness h = null!;
         await _stepped.Run(reactor =>
         {
-            h = new QueueHarness(reactor, HarnessOptions.For(false) with { Drive = new HeldDrive(1 << 20, new BlockLimits { MaxTransferBytes = 512 }) });
+            var drive = new HeldDrive(1 << 20, new BlockLimits { MaxTransferBytes = 512 });
+            h = new QueueHarness(reactor, HarnessOptions.For(false) with { Drive = drive });
             h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 1024);
             h.Queue.Poll();
             h.Drive.OnSubmit = _ => throw new InvalidDataException("a bug");
@@ -85,7 +86,8 @@ public sealed class DroppedTests : IClassFixture<SteppedReactor>
         QueueHarness h = null!;
         await _stepped.Run(reactor =>
         {
-            h = new QueueHarness(reactor, HarnessOptions.For(packed) with { WithLog = true, Drive = new HeldDrive(1 << 20) { Inline = true } });
+            var drive = new HeldDrive(1 << 20) { Inline = true };
+            h = new QueueHarness(reactor, HarnessOptions.For(packed) with { WithLog = true, Drive = drive });
             int submitted = 0;
             h.Drive.OnSubmit = _ =>
             {
@@ -119,7 +121,9 @@ public sealed class DroppedTests : IClassFixture<SteppedReactor>
         });
     }
 
-    /// <summary>The request in whose submission the drive threw never comes back, so what it points to is kept: that is the point.</summary>
+    /// <summary>
+    /// The request in whose submission the drive threw never comes back, so what it points to is kept: that is the point.
+    /// </summary>
     private static void AbandonLeaks(QueueHarness h)
     {
         h.Queue.End();

@@ -68,7 +68,8 @@ public sealed unsafe class PitfallTests : IClassFixture<SteppedReactor>
         packed,
         VirtqueueFault.TooManySegments,
         h => h.Driver.AddAndPublish(
-            [Header, .. Enumerable.Repeat(new GuestBuffer(Arena + QueueHarness.ArenaRegionBytes - 1, 2, true), 600), Status], Arena + 0x2_0000),
+            [Header, .. Enumerable.Repeat(new GuestBuffer(Arena + QueueHarness.ArenaRegionBytes - 1, 2, true), 600), Status],
+            Arena + 0x2_0000),
         HarnessOptions.For(packed) with { Size = 2048 });
 
     /// <summary>A long ring does not allow longer chains: descriptors without a byte cost as much to read as others.</summary>
@@ -81,7 +82,9 @@ public sealed unsafe class PitfallTests : IClassFixture<SteppedReactor>
         h => h.Driver.AddAndPublish([Header, .. Enumerable.Repeat(Data(0), 1100), Status]),
         HarnessOptions.For(packed) with { Size = 2048 });
 
-    /// <summary>Linux builds tables of seg_max + 2 entries whatever the ring's size is, and fills a page-sized request with segments.</summary>
+    /// <summary>
+    /// Linux builds tables of seg_max + 2 entries whatever the ring's size is, and fills a page-sized request with segments.
+    /// </summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -365,7 +368,8 @@ public sealed unsafe class PitfallTests : IClassFixture<SteppedReactor>
             {
                 for (uint i = 0; !Volatile.Read(ref stop); i++)
                 {
-                    // A good length and one that is too much with the others; an address inside and outside; a read and a nonsense.
+                    // A good length and one that is too much with the others; an address inside and outside; a read and a
+                    // nonsense.
                     Volatile.Write(ref *(uint*)(desc + 8), (i & 1) == 0 ? 512u : uint.MaxValue);
                     Volatile.Write(ref *(ulong*)desc, (i & 2) == 0 ? Arena + 0x100 : ulong.MaxValue - 4096);
                     Volatile.Write(ref *(uint*)header, (i & 4) == 0 ? VIRTIO_BLK_T_IN : 77);

@@ -1,5 +1,5 @@
-// Nothing is released before it is published. A driver that makes more available within one turn than its ring holds, while the device
-// answers at once, breaks its queue: neither the inflight log nor the list of answers overflows.
+// Nothing is released before it is published. A driver that makes more available within one turn than its ring holds, while the
+// device answers at once, breaks its queue: neither the inflight log nor the list of answers overflows.
 
 using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
@@ -17,8 +17,8 @@ public sealed unsafe class ReleaseTests : IClassFixture<SteppedReactor>
     public ReleaseTests(SteppedReactor stepped) => _stepped = stepped;
 
     /// <summary>
-    /// 31 chains of two fill a ring of 63 but for one entry, in which a further chain starts. All are answered inside the turn that takes them; the
-    /// log has 63 entries, and what lies behind it belongs to somebody else.
+    /// 31 chains of two fill a ring of 63 but for one entry, in which a further chain starts. All are answered inside the turn
+    /// that takes them; the log has 63 entries, and what lies behind it belongs to somebody else.
     /// </summary>
     [Theory]
     [InlineData(false)]
@@ -44,12 +44,15 @@ public sealed unsafe class ReleaseTests : IClassFixture<SteppedReactor>
         Assert.Equal(31, h.Queue.GetStatistics().Errors);
         if (withLog)
         {
-            var behind = new ReadOnlySpan<byte>(h.Log!.Address + PackedInflight.HeaderBytes + (Size * sizeof(DescStatePacked)), sizeof(DescStatePacked));
+            byte* end = h.Log!.Address + PackedInflight.HeaderBytes + (Size * sizeof(DescStatePacked));
+            var behind = new ReadOnlySpan<byte>(end, sizeof(DescStatePacked));
             Assert.True(behind.IndexOfAnyExcept((byte)0) < 0, "the device wrote behind the inflight log");
         }
     });
 
-    /// <summary>While the device works on the second of two requests, the first is made available again although its answer was not shown.</summary>
+    /// <summary>
+    /// While the device works on the second of two requests, the first is made available again although its answer was not shown.
+    /// </summary>
     [Theory]
     [InlineData(false, false)]
     [InlineData(true, false)]
@@ -71,7 +74,8 @@ public sealed unsafe class ReleaseTests : IClassFixture<SteppedReactor>
         {
             ulong at = Arena + (i * 0x1000);
             *(virtio_blk_outhdr*)h.Space.At(at, 16) = default;
-            h.Driver.Add([new(at, 16, false), new(at + 0x200, 512, true), new(at + 0x100, 1, true)], Arena + 0x4000 + (i * 0x100));
+            ulong table = Arena + 0x4000 + (i * 0x100);
+            h.Driver.Add([new(at, 16, false), new(at + 0x200, 512, true), new(at + 0x100, 1, true)], table);
         }
 
         h.Driver.Publish();
@@ -88,8 +92,8 @@ public sealed unsafe class ReleaseTests : IClassFixture<SteppedReactor>
     [InlineData(true, true)]
     public Task WhatIsPublishedMayBeUsedAgain(bool packed, bool withLog) => _stepped.Run(reactor =>
     {
-        using var h = new QueueHarness(
-            reactor, HarnessOptions.For(packed) with { Size = 4, WithLog = withLog, Drive = new HeldDrive(1 << 20) { Inline = true } });
+        var drive = new HeldDrive(1 << 20) { Inline = true };
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { Size = 4, WithLog = withLog, Drive = drive });
         for (int i = 0; i < 100; i++)
         {
             Assert.Equal(VIRTIO_BLK_S_OK, h.Do(VIRTIO_BLK_T_IN, 0, [], 512).Status);
@@ -100,7 +104,8 @@ public sealed unsafe class ReleaseTests : IClassFixture<SteppedReactor>
     {
         if (h.Packed)
         {
-            h.PackedRing.Ring[0] = new pvirtq_desc { addr = Arena + 0x4000, len = 48, id = 0, flags = VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_USED };
+            const ushort Flags = VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_USED;
+            h.PackedRing.Ring[0] = new pvirtq_desc { addr = Arena + 0x4000, len = 48, id = 0, flags = Flags };
         }
         else
         {

@@ -286,7 +286,8 @@ public sealed class RequestTests : IClassFixture<SteppedReactor>
         const ulong Tables = 0x10_0000_0000;
         const int Requests = 40;
         ulong tableBytes = ((ulong)empty + 3) * 16;
-        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { BatchSize = 64, MoreRegions = [(Tables, ((Requests * tableBytes) + 4095) & ~4095UL)] });
+        (ulong, ulong) tables = (Tables, ((Requests * tableBytes) + 4095) & ~4095UL);
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { BatchSize = 64, MoreRegions = [tables] });
         GuestBuffer[] chain =
         [
             new(QueueHarness.ArenaAddress, 16, false), .. Enumerable.Repeat(new GuestBuffer(QueueHarness.ArenaAddress, 0, false), empty),

@@ -1,6 +1,8 @@
-// Buffers that are not in the memory shared with us: a DIMM that was plugged in and is not shared, an address that wraps, a hole. The
-// request fails, the queue goes on; only where the status itself cannot be written the queue is broken.
+// Buffers that are not in the memory shared with us: a DIMM that was plugged in and is not shared, an address that wraps, a hole.
+// The request fails, the queue goes on; only where the status itself cannot be written the queue is broken.
 
+using Polyblk.Core.Memory;
+using Polyblk.Core.Reactors;
 using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
 using static Polyblk.Core.Virtio.VirtioBlkProtocol;
@@ -54,7 +56,8 @@ public sealed unsafe class UnreachableTests : IClassFixture<SteppedReactor>
     [Theory]
     [MemberData(nameof(Buffers))]
     public Task AHeaderInItFails(bool packed, bool indirect, bool withLog, ulong address) =>
-        Fails(packed, indirect, withLog, VIRTIO_BLK_T_IN, [new(address, 512, false), new(Arena + 0x200, 512, true), Status], written: 513);
+        Fails(
+            packed, indirect, withLog, VIRTIO_BLK_T_IN, [new(address, 512, false), new(Arena + 0x200, 512, true), Status], written: 513);
 
     [Theory]
     [MemberData(nameof(Buffers))]
@@ -64,7 +67,7 @@ public sealed unsafe class UnreachableTests : IClassFixture<SteppedReactor>
         h.Driver.AddAndPublish([Header, new(Arena + 0x200, 512, true), new(address, 512, true)], indirect ? Table : 0);
         Assert.Equal(VirtqueueFault.BufferNotMapped, h.PollFault());
         Assert.Equal(1, h.Error.Count);
-        Assert.False(h.Driver.TryGetUsed(out _, out _), "A request without a status was given back: its driver reads whatever lies there.");
+        Assert.False(h.Driver.TryGetUsed(out _, out _), "A request was given back without a status: drivers read a stale one.");
     });
 
     /// <summary>A successor meets such a request in the inflight log.</summary>
@@ -78,7 +81,7 @@ public sealed unsafe class UnreachableTests : IClassFixture<SteppedReactor>
         h.Driver.AddAndPublish([Header, new(more.Item1, 512, true), Status]);
         h.Queue.Poll();
         Assert.Equal(1, h.Drive.HeldCount);
-        using var less = new Polyblk.Core.Memory.GuestMemory([.. h.Space.Memory.Regions.Where(r => r.GuestAddress != more.Item1)]);
+        using var less = new GuestMemory([.. h.Space.Memory.Regions.Where(r => r.GuestAddress != more.Item1)]);
         h.Restart(h.Setup with { Memory = less });
         h.Settle();
         Assert.Null(h.Queue.Fault);
@@ -87,9 +90,13 @@ public sealed unsafe class UnreachableTests : IClassFixture<SteppedReactor>
         Assert.Equal(VIRTIO_BLK_S_OK, h.Do(VIRTIO_BLK_T_IN, 0, [], 512).Status);
     });
 
-    private Task Fails(bool packed, bool indirect, bool withLog, uint type, GuestBuffer[] buffers, uint written) => _stepped.Run(reactor =>
+    private Task Fails(bool packed, bool indirect, bool withLog, uint type, GuestBuffer[] buffers, uint written) =>
+        _stepped.Run(reactor => Fails(reactor, HarnessOptions.For(packed) with { WithLog = withLog }, indirect, type, buffers, written));
+
+    private static void Fails(
+        Reactor reactor, HarnessOptions options, bool indirect, uint type, GuestBuffer[] buffers, uint written)
     {
-        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { WithLog = withLog });
+        using var h = new QueueHarness(reactor, options);
         var told = new List<string>();
         h.Queue.Unreachable += (_, text) => told.Add(text);
         for (int i = 0; i < 3; i++)
@@ -111,5 +118,5 @@ public sealed unsafe class UnreachableTests : IClassFixture<SteppedReactor>
         Assert.Equal(3, h.Drive.Log.Count);
         Assert.Equal(3, h.Queue.GetStatistics().Errors);
         Assert.Contains("is not in the guest's memory", Assert.Single(told), StringComparison.Ordinal);
-    });
+    }
 }

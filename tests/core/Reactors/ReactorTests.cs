@@ -73,6 +73,45 @@ public sealed class ReactorTests
         Assert.True(polls >= 400, $"only {polls} turns for 1000 deferrals: two are the most in a turn");
     }
 
+    /// <summary>However much bulk work there is, a turn does a few pieces of it; and all of it is done in its order.</summary>
+    [Fact]
+    public async Task BulkWorkTakesALittleOfEachTurn()
+    {
+        const int Works = 40;
+        const int Rounds = 5;
+        using var fixture = new ReactorFixture();
+        var poller = new CountingPoller(work: 0);
+        var order = new List<int>();
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await fixture.Reactor.InvokeAsync(() =>
+        {
+            fixture.Reactor.Add(poller);
+            for (int i = 0; i < Works; i++)
+            {
+                int number = i;
+                int left = Rounds;
+                Action? piece = null;
+                piece = new Action(() =>
+                {
+                    order.Add(number);
+                    if (--left != 0)
+                    {
+                        fixture.Reactor.DeferBulk(piece!);
+                    }
+                    else if (number == Works - 1)
+                    {
+                        done.SetResult();
+                    }
+                });
+                fixture.Reactor.DeferBulk(piece);
+            }
+        });
+        await done.Task;
+        int polls = await fixture.Reactor.InvokeAsync(() => poller.Polls);
+        Assert.True(polls >= Works * Rounds / 4, $"only {polls} turns for {Works * Rounds} pieces");
+        Assert.Equal(Enumerable.Range(0, Rounds).SelectMany(_ => Enumerable.Range(0, Works)), order);
+    }
+
     [Fact]
     public async Task FiresTimersInOrderAlsoFromSleep()
     {
@@ -169,7 +208,10 @@ public sealed class ReactorTests
         using var reactor = new Reactor(new ReactorOptions { Idle = IdlePolicy.Frugal });
         var bad = new CountingPoller(work: 0)
         {
-            Breaks = where is "poll" or "drop", BreaksWhenArmed = where == "arm", BreaksWhenDisarmed = where == "disarm", BreaksWhenDropped = where == "drop",
+            Breaks = where is "poll" or "drop",
+            BreaksWhenArmed = where == "arm",
+            BreaksWhenDisarmed = where == "disarm",
+            BreaksWhenDropped = where == "drop",
         };
         var faulted = new TaskCompletionSource<object?>(TaskCreationOptions.RunContinuationsAsynchronously);
         reactor.Faulted += (_, source, _) => faulted.TrySetResult(source);
