@@ -171,6 +171,8 @@ public sealed class DriveLoad : ILoadGenerator
         {
         }
 
+        public void OnDropped(Exception error) => _drained.TrySetException(error);
+
         public void OnCompleted(BlockRequest request)
         {
             Answered++;

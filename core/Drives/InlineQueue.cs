@@ -1,7 +1,8 @@
 // A queue whose requests are done by the reactor's own thread, inside Submit: memory, and files that are memory (tmpfs).
 //
 // What fits a turn is done at once. A large request would hold up everything else on the reactor, so it waits in a list and is done a
-// piece a turn, as deferred work; pieces of different requests do not mix. Order among requests in flight is nobody's right.
+// piece after the other, as bulk work of the reactor; pieces of different requests do not mix. Order among requests in flight is
+// nobody's right.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -49,7 +50,7 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
 
         if (!_waiting.IsEmpty)
         {
-            _reactor.Defer(this);
+            _reactor.DeferBulk(this);
         }
 
         // Last: a completion may submit here again.
@@ -76,7 +77,7 @@ internal abstract class InlineQueue : ReactorWork, IBlockQueue
         if (_waiting.IsEmpty)
         {
             _done = 0;
-            _reactor.Defer(this);
+            _reactor.DeferBulk(this);
         }
 
         _waiting.Append(request);

@@ -16,6 +16,14 @@ public interface IPoller
 
     /// <summary>The reactor is awake: turn notifications off again. Follows every <see cref="TryArm"/>, also one that returned false; may be called without it.</summary>
     void Disarm();
+
+    /// <summary>
+    /// The reactor has taken this poller out because it threw, or because something that it started did (<see
+    /// cref="Reactor.Drop"/>): it is not polled any more. It tells whoever waits for it, so that no drain and no stop waits for
+    /// ever, and touches nothing that may be half done. May be called again; must not throw.
+    /// </summary>
+    /// <param name="error">What was thrown: a bug of ours.</param>
+    void OnDropped(Exception error);
 }
 
 /// <summary>Told by the reactor that a watched descriptor became readable. See <see cref="Reactor.Watch"/>.</summary>

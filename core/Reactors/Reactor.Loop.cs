@@ -47,11 +47,12 @@ public sealed unsafe partial class Reactor
     private void Finish()
     {
         Interlocked.Exchange(ref _stopped, 1);
-        for (int rounds = 0; rounds < LastRounds && (!_mailbox.IsEmpty || _deferredFirst is not null); rounds++)
+        bool more = true;
+        for (int rounds = 0; rounds < LastRounds && more; rounds++)
         {
             try
             {
-                _ = RunMail() + RunDeferred();
+                more = RunMail() + RunDeferred() + RunBulk() != 0;
             }
 #pragma warning disable CA1031 // As in the loop.
             catch (Exception e)
@@ -134,7 +135,7 @@ public sealed unsafe partial class Reactor
 
         _running = null;
         _requests += polled;
-        work += polled + RunDeferred();
+        work += polled + RunDeferred() + RunBulk();
         foreach (IoUring ring in _rings)
         {
             ring.Submit();
@@ -184,26 +185,43 @@ public sealed unsafe partial class Reactor
         return count;
     }
 
+    private int RunBulk()
+    {
+        // Nothing that was deferred meanwhile: a piece that goes on is at the end of the list.
+        ReactorWork? last = _bulkLast;
+        int count = 0;
+        bool isLast = false;
+        while (_bulkFirst is { } work && count < BulkPieces && !isLast)
+        {
+            isLast = ReferenceEquals(work, last);
+            _bulkFirst = work.NextWork;
+            if (_bulkFirst is null)
+            {
+                _bulkLast = null;
+            }
+
+            _running = work;
+            work.Run();
+            count++;
+        }
+
+        _running = null;
+        return count;
+    }
+
     private void OnFault(Exception e)
     {
-        _faults++;
         object? source = _running;
         _running = null;
         _gate.Leave();
         if (source is IPoller poller)
         {
-            Remove(poller);
+            Drop(poller, e);
         }
-
-        try
-        {
-            Faulted?.Invoke(this, source, e);
-        }
-#pragma warning disable CA1031 // A handler that fails while it tells of a failure must not end the process.
-        catch (Exception)
-#pragma warning restore CA1031
+        else
         {
             _faults++;
+            Tell(source, e);
         }
 
         // The fault may have come between arming and sleeping. What is disarmed already does not mind being told again.
@@ -218,6 +236,20 @@ public sealed unsafe partial class Reactor
         }
     }
 
+    private void Tell(object? source, Exception e)
+    {
+        try
+        {
+            Faulted?.Invoke(this, source, e);
+        }
+#pragma warning disable CA1031 // A handler that fails while it tells of a failure must not end the process.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            _faults++;
+        }
+    }
+
     private void DisarmAfterFault(IPoller poller)
     {
         try
@@ -225,11 +257,10 @@ public sealed unsafe partial class Reactor
             poller.Disarm();
         }
 #pragma warning disable CA1031 // This one is broken as well.
-        catch (Exception)
+        catch (Exception e)
 #pragma warning restore CA1031
         {
-            _faults++;
-            Remove(poller);
+            Drop(poller, e);
         }
     }
 }

@@ -109,7 +109,7 @@ public sealed unsafe partial class Reactor
             ring.ArmDoorbell();
         }
 
-        if (quiet && _mailbox.IsEmpty && _deferredFirst is null && RingsAreQuiet())
+        if (quiet && _mailbox.IsEmpty && _deferredFirst is null && _bulkFirst is null && RingsAreQuiet())
         {
             long before = ReadClockNs();
             long timeout = Math.Clamp(_timers.NextDueNs - before, 0, _options.MaxSleepNs);

@@ -4,7 +4,7 @@
 //   1. the mailbox (other threads) and the run queue (this thread),
 //   2. completions that the rings hold,
 //   3. every poller: it takes a batch of requests and publishes what was completed,
-//   4. the run queue again, and timers that are due,
+//   4. the run queue again, a little of the bulk queue, and timers that are due,
 //   5. one io_uring_enter for each ring that has something to tell the kernel.
 // So a request that arrives in step 3 reaches the drive in step 5, and its completion is published by step 3 of a later turn.
 //
@@ -28,6 +28,9 @@ public sealed unsafe partial class Reactor : IDisposable
     private const int MaxEvents = 64;
     private const int LastRounds = 1000;
 
+    /// <summary>Pieces of bulk work in a turn; each takes some tens of microseconds.</summary>
+    private const int BulkPieces = 4;
+
     [ThreadStatic]
     private static Reactor? t_current;
 
@@ -36,6 +39,7 @@ public sealed unsafe partial class Reactor : IDisposable
     private readonly Mailbox _mailbox = new();
     private readonly SleepGate _gate = new();
     private readonly TimerHeap _timers = new();
+    private readonly TurnShares _shares = new();
     private readonly ReactorPins _pins;
     private readonly ManualResetEventSlim _started = new();
     private readonly int _epollFd;
@@ -48,6 +52,8 @@ public sealed unsafe partial class Reactor : IDisposable
     private int _watchedCallbacks;
     private ReactorWork? _deferredFirst;
     private ReactorWork? _deferredLast;
+    private ReactorWork? _bulkFirst;
+    private ReactorWork? _bulkLast;
     private object? _running;
     private bool _stopping;
     private int _stopped;
@@ -155,6 +161,43 @@ public sealed unsafe partial class Reactor : IDisposable
     }
 
     /// <summary>
+    /// Runs a piece of long work (copying or zeroing many pages) in a later turn. All bulk work of a reactor takes turns, a few
+    /// pieces in each turn of the loop, so that what is short does not wait for it. On the reactor's thread only.
+    /// </summary>
+    public void DeferBulk(ReactorWork work)
+    {
+        ArgumentNullException.ThrowIfNull(work);
+        work.NextWork = null;
+        if (_bulkLast is null)
+        {
+            _bulkFirst = work;
+        }
+        else
+        {
+            _bulkLast.NextWork = work;
+        }
+
+        _bulkLast = work;
+    }
+
+    /// <summary>
+    /// A poller of an owner (a session) takes part in the turns. On the reactor's thread; <see cref="LeaveTurns"/> ends it.
+    /// </summary>
+    public TurnShare JoinTurns(object owner)
+    {
+        AssertCurrent();
+        return _shares.Join(owner);
+    }
+
+    /// <summary>A poller takes no more part. On the reactor's thread.</summary>
+    public void LeaveTurns(TurnShare share)
+    {
+        ArgumentNullException.ThrowIfNull(share);
+        AssertCurrent();
+        _shares.Leave(share);
+    }
+
+    /// <summary>
     /// Runs a function on the reactor's thread. For control paths. Called there already, it runs at once. Fails with
     /// <see cref="ObjectDisposedException"/> when the reactor has ended.
     /// </summary>
@@ -228,6 +271,31 @@ public sealed unsafe partial class Reactor : IDisposable
         _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
         _pins.RemoveRing(ring);
         _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.DoorbellFd, null);
+    }
+
+    /// <summary>
+    /// Takes a poller out that cannot go on, tells it (<see cref="IPoller.OnDropped"/>) and raises <see cref="Faulted"/>. The
+    /// loop does this with a poller that throws; a poller does it by itself when it throws elsewhere (in a completion), where the
+    /// exception would unwind through a drive. On the reactor's thread; it may be polled once more in this turn.
+    /// </summary>
+    public void Drop(IPoller poller, Exception error)
+    {
+        ArgumentNullException.ThrowIfNull(poller);
+        AssertCurrent();
+        _faults++;
+        Remove(poller);
+        try
+        {
+            poller.OnDropped(error);
+        }
+#pragma warning disable CA1031 // It is broken, and out already.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            _faults++;
+        }
+
+        Tell(poller, error);
     }
 
     /// <summary>

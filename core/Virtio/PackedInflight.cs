@@ -86,11 +86,18 @@ internal sealed unsafe class PackedInflight
         return error.Length == 0;
     }
 
-    /// <summary>A chain is being taken. At most as many descriptors as the queue has are taken and not given back.</summary>
-    /// <returns>Its head entry.</returns>
-    public ushort BeginTake()
+    /// <summary>
+    /// A chain is being taken. False when every entry is in use: more was taken than the queue has and was published.
+    /// </summary>
+    /// <param name="head">Its head entry.</param>
+    public bool TryBeginTake(out ushort head)
     {
-        _head = _state.free_head;
+        head = _head = _state.free_head;
+        if (head >= _size)
+        {
+            return false;
+        }
+
         _own[_head].num = 0;
         _desc[_head].num = 0;
         _afterStore?.Invoke();
@@ -98,13 +105,18 @@ internal sealed unsafe class PackedInflight
         _afterStore?.Invoke();
         Volatile.Write(ref _desc[_head].inflight, 1);
         _afterStore?.Invoke();
-        return _head;
+        return true;
     }
 
-    /// <summary>A descriptor of the chain that is being taken.</summary>
-    public void Take(in pvirtq_desc desc)
+    /// <summary>A descriptor of the chain that is being taken. False when every entry is in use.</summary>
+    public bool TryTake(in pvirtq_desc desc)
     {
         ushort free = _state.free_head;
+        if (free >= _size)
+        {
+            return false;
+        }
+
         DescStatePacked* entry = _desc + free;
         entry->addr = desc.addr;
         entry->len = desc.len;
@@ -119,6 +131,7 @@ internal sealed unsafe class PackedInflight
         _state.free_head = _own[free].next;
         Volatile.Write(ref _region->free_head, _state.free_head);
         _afterStore?.Invoke();
+        return true;
     }
 
     /// <summary>The chain is complete: from now on it is in flight.</summary>

@@ -23,6 +23,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
 
     private readonly InflightLog? _log;
     private readonly ushort[] _batch;
+    private readonly ushort[] _batchEntries;
     private readonly ushort[] _entryOfId;
     private readonly uint _startBase;
     private readonly Action? _afterStore;
@@ -50,6 +51,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         _log = setup.Inflight;
         _afterStore = setup.AfterStore;
         _batch = new ushort[Size];
+        _batchEntries = new ushort[Size];
         _entryOfId = new ushort[Size];
         _startBase = setup.Base;
     }
@@ -98,19 +100,20 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             DirtyLog.Mark(UsedLogAddress + ((ulong)_nextUsed * DescriptorBytes), DescriptorBytes);
         }
 
-        InUse[id] = 0;
-        _taken -= descriptorCount;
-        _batch[Pushed++] = _inflight is null ? id : _entryOfId[id];
+        _batchEntries[Pushed] = _entryOfId[id];
+        _batch[Pushed++] = id;
         _batchDescriptors += descriptorCount;
         Advance(ref _nextUsed, ref _usedWrap, descriptorCount);
     }
 
     public override bool Publish()
     {
-        var batch = new ReadOnlySpan<ushort>(_batch, 0, Pushed);
-        _inflight?.FreeBatch(batch, Encode(_nextUsed, _usedWrap));
+        var entries = new ReadOnlySpan<ushort>(_batchEntries, 0, Pushed);
+        _inflight?.FreeBatch(entries, Encode(_nextUsed, _usedWrap));
         Volatile.Write(ref _firstUsed->flags, _firstUsedFlags); // K2
-        _inflight?.UnmarkBatch(batch);
+        _inflight?.UnmarkBatch(entries);
+        Release(new ReadOnlySpan<ushort>(_batch, 0, Pushed));
+        _taken -= _batchDescriptors;
         if (DirtyLog is not null)
         {
             DirtyLog.Mark(UsedLogAddress + ((ulong)(_firstUsed - _ring) * DescriptorBytes), DescriptorBytes);
@@ -228,7 +231,12 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             return FailTaken();
         }
 
-        ushort entry = _inflight is null ? (ushort)0 : _inflight.BeginTake();
+        ushort entry = 0;
+        if (_inflight is not null && !_inflight.TryBeginTake(out entry))
+        {
+            return FailTaken();
+        }
+
         int next = _nextAvail;
         bool wrap = _availWrap;
         int count = 0;
@@ -240,7 +248,11 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             }
 
             Advance(ref next, ref wrap, 1);
-            _inflight?.Take(desc);
+            if (_inflight is not null && !_inflight.TryTake(desc))
+            {
+                return FailTaken();
+            }
+
             if (!TryAdd(desc))
             {
                 return false;
@@ -251,9 +263,9 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
                 break;
             }
 
-            if (count == Size)
+            if (count == Math.Min(Size, MaxDescriptors))
             {
-                return Fail(VirtqueueFault.ChainTooLong, $"A chain has more than {Size} descriptors.");
+                return FailLength();
             }
 
             // The one read of this descriptor; K1 covers it.
@@ -310,12 +322,11 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             return Fail(VirtqueueFault.BadDescriptorIndex, $"The buffer id {id} is not below the queue's size, {Size}.");
         }
 
-        if (InUse[id] != 0)
+        if (!TryOccupy(id, "buffer id"))
         {
-            return Fail(VirtqueueFault.DescriptorInUse, $"The buffer id {id} was made available again before it was used.");
+            return false;
         }
 
-        InUse[id] = 1;
         Id = id;
         DescriptorCount = (ushort)count;
         _taken += count;

@@ -101,7 +101,6 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
         _usedRing[slot].id = id;
         _usedRing[slot].len = written;
         _nextUsed++;
-        InUse[id] = 0;
         _batch[Pushed++] = id;
     }
 
@@ -113,6 +112,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
         _inflight?.LinkBatch(batch);
         Volatile.Write(ref *_usedIdx, current); // P2
         _inflight?.UnmarkBatch(batch, current);
+        Release(batch);
         _publishedUsed = current;
         Pushed = 0;
         if (DirtyLog is not null)
@@ -236,13 +236,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
             return Fail(VirtqueueFault.BadDescriptorIndex, $"The head {head} is not in a table of {Size}.");
         }
 
-        if (InUse[head] != 0)
-        {
-            return Fail(VirtqueueFault.DescriptorInUse, $"The head {head} was made available again before it was used.");
-        }
-
-        InUse[head] = 1;
-        return true;
+        return TryOccupy(head, "head");
     }
 
     private bool TryPopRecovered()
@@ -257,7 +251,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
         Id = head;
         DescriptorCount = 1;
         int index = head;
-        int left = Size;
+        int left = Math.Min(Size, MaxDescriptors);
         while (true)
         {
             // The one read of this descriptor.
@@ -285,7 +279,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
 
             if (--left == 0)
             {
-                return Fail(VirtqueueFault.ChainTooLong, $"A chain has more than {Size} descriptors: it is a circle.");
+                return FailLength();
             }
         }
     }

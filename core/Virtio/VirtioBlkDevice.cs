@@ -47,6 +47,9 @@ public sealed unsafe class VirtioBlkDevice
     /// <summary>Most ranges of one discard or write-zeroes request.</summary>
     public const int MaxRanges = 32;
 
+    /// <summary>Largest range of a write-zeroes that is announced, in bytes.</summary>
+    private const long AnnouncedZeroBytes = 4 << 20;
+
     private readonly IBlockDevice _device;
     private readonly byte[] _serial = new byte[SerialBytes];
     private virtio_blk_config _config;
@@ -87,8 +90,8 @@ public sealed unsafe class VirtioBlkDevice
     /// <summary>Largest range of a discard, in sectors.</summary>
     public uint MaxDiscardSectors => _config.max_discard_sectors;
 
-    /// <summary>Largest range of a write-zeroes, in sectors.</summary>
-    public uint MaxWriteZeroesSectors => _config.max_write_zeroes_sectors;
+    /// <summary>Largest range of a write-zeroes that is taken, in sectors; less is announced.</summary>
+    public uint MaxWriteZeroesSectors => ToSectors(_device.Limits.MaxWriteZeroesBytes);
 
     /// <summary>Whether a feature is offered.</summary>
     public bool Offers(ulong feature) => (OfferedFeatures & feature) != 0;
@@ -194,8 +197,13 @@ public sealed unsafe class VirtioBlkDevice
 
         if ((OfferedFeatures & VIRTIO_BLK_F_WRITE_ZEROES) != 0)
         {
-            config.max_write_zeroes_sectors = ToSectors(limits.MaxWriteZeroesBytes);
-            config.max_write_zeroes_seg = MaxRanges;
+            // Less than is taken: a driver that keeps to it has little outstanding when its ring is stopped. More is taken of
+            // drivers that read what earlier versions announced.
+            long zero = Math.Min(limits.MaxWriteZeroesBytes, AnnouncedZeroBytes);
+            bool isCut = zero < limits.MaxWriteZeroesBytes && limits.OptimalIoSize > 0 && limits.OptimalIoSize <= zero;
+            zero -= isCut ? zero % limits.OptimalIoSize : 0;
+            config.max_write_zeroes_sectors = ToSectors(zero);
+            config.max_write_zeroes_seg = 1;
             config.write_zeroes_may_unmap = (byte)(limits.Discard ? 1 : 0);
         }
 

@@ -1,8 +1,9 @@
 // One virtqueue of a virtio-blk device on one reactor: requests that go to the device in several parts.
 //
 // A transfer that is larger than the device takes at once, and the ranges of a discard or write-zeroes request, are sent one part after
-// the other with the slot's only request. Drivers that keep to the announced limits hardly ever cause this. A device that completes
-// inside Submit is driven by a loop instead of by recursion, and after some parts the rest waits for the next turn.
+// the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by recursion. A
+// part for which the queue's share of the turn does not suffice waits, prepared, in a list; the next turn goes on with the first.
+// Waiting parts and new requests have half a turn each when there are both.
 
 using Polyblk.Core.Block;
 using static Polyblk.Core.Virtio.VirtioBlkProtocol;
@@ -11,24 +12,43 @@ namespace Polyblk.Core.Virtio;
 
 public sealed unsafe partial class VirtioBlkQueue
 {
-    private const int PartsInOneTurn = 8;
+    /// <summary>What a part counts for at least, in bytes of the turn.</summary>
+    private const long LeastPartBytes = 4 << 10;
+
+    private WaitingSlots _waitingTransfers;
+    private WaitingSlots _waitingRanges;
+
+    /// <summary>Whether a part waits for nothing but its turn.</summary>
+    private bool HasRunnable =>
+        !_waitingTransfers.IsEmpty || (_waitingRanges.First is { } slot && (MayStartRange(slot) || IsCut(slot)));
 
     private void BeginParts(VirtioBlkSlot slot)
     {
         slot.InParts = true;
         slot.Error = 0;
+        if (slot.HasRanges && !_waitingRanges.IsEmpty && TryPreparePart(slot))
+        {
+            _waitingRanges.Append(slot);
+            return;
+        }
+
         RunParts(slot);
     }
 
     private void RunParts(VirtioBlkSlot slot)
     {
-        for (int i = 0; TryPreparePart(slot); i++)
+        while (TryPreparePart(slot))
         {
-            if (i == PartsInOneTurn)
+            if (slot.HasRanges && !(_turnLeft > 0 && MayStartRange(slot)))
             {
-                // The part is prepared; it is submitted when the reactor comes back to this request.
-                slot.Deferred = true;
-                _reactor.Defer(slot.Request);
+                // What was begun is finished first: when the queue pauses, few requests are half done.
+                _waitingRanges.Prepend(slot);
+                return;
+            }
+
+            if (!slot.HasRanges && !(_turnLeft > 0 && _waitingTransfers.IsEmpty))
+            {
+                _waitingTransfers.Append(slot);
                 return;
             }
 
@@ -38,32 +58,91 @@ public sealed unsafe partial class VirtioBlkQueue
             }
         }
 
+        EndParts(slot);
+    }
+
+    private void EndParts(VirtioBlkSlot slot)
+    {
         slot.InParts = false;
+        if (slot.HasRanges && slot.Error == -Errno.ECANCELED && _abandonsRanges && _setup.Inflight is not null)
+        {
+            // It stays in the inflight log, and a successor does it.
+            _free[_freeCount++] = slot;
+            _inFlight--;
+            return;
+        }
+
         Finish(slot, slot.Error);
+    }
+
+    /// <summary>Goes on with waiting parts, for at most half the turn. Returns how many.</summary>
+    private int RunWaiting()
+    {
+        int count = 0;
+        long rest = _turnLeft / 2;
+        bool found = true;
+        while (found && _turnLeft > rest)
+        {
+            found = false;
+            if (!_waitingTransfers.IsEmpty)
+            {
+                found = true;
+                Continue(_waitingTransfers.TakeFirst());
+            }
+
+            if (_waitingRanges.First is { } range && _turnLeft > rest && (MayStartRange(range) || IsCut(range)))
+            {
+                found = true;
+                _ = _waitingRanges.TakeFirst();
+                Continue(range);
+            }
+
+            count += found ? 1 : 0;
+        }
+
+        _turnLeft = Math.Max(_turnLeft, rest);
+        return count;
+    }
+
+    /// <summary>Submits the part that was prepared and waited, or ends the request when it is cut meanwhile.</summary>
+    private void Continue(VirtioBlkSlot slot)
+    {
+        if (slot.HasRanges && IsCut(slot))
+        {
+            Cut(slot);
+            _turnLeft -= LeastPartBytes;
+            EndParts(slot);
+        }
+        else if (SubmitPart(slot))
+        {
+            RunParts(slot);
+        }
     }
 
     /// <summary>Submits the prepared part. True when it completed already.</summary>
     private bool SubmitPart(VirtioBlkSlot slot)
     {
+        BlockRequest request = slot.Request;
+        bool isRange = slot.HasRanges;
+        _turnLeft -= Math.Max(LeastPartBytes, isRange ? LeastPartBytes : request.LengthBytes);
+        if (isRange)
+        {
+            StartRange(request);
+        }
+
         slot.Submitting = true;
         slot.CompletedMeanwhile = false;
-        _blockQueue.Submit(slot.Request);
+        _blockQueue.Submit(request);
         slot.Submitting = false;
+        _isInline = isRange ? _isInline : slot.CompletedMeanwhile;
         return slot.CompletedMeanwhile;
     }
 
     private void OnPartCompleted(VirtioBlkSlot slot)
     {
-        if (slot.Deferred)
+        if (slot.HasRanges)
         {
-            // Not a completion: the turn for which the prepared part waited.
-            slot.Deferred = false;
-            if (SubmitPart(slot))
-            {
-                RunParts(slot);
-            }
-
-            return;
+            EndRange(slot.Request);
         }
 
         if (slot.Error == 0)
@@ -89,8 +168,7 @@ public sealed unsafe partial class VirtioBlkQueue
             return false;
         }
 
-        bool ranges = slot.Type is VIRTIO_BLK_T_DISCARD or VIRTIO_BLK_T_WRITE_ZEROES;
-        if (ranges ? TryPrepareRange(slot) : TryPrepareTransfer(slot))
+        if (slot.HasRanges ? TryPrepareRange(slot) : TryPrepareTransfer(slot))
         {
             return true;
         }
@@ -114,7 +192,7 @@ public sealed unsafe partial class VirtioBlkQueue
 
         IoVec* vectors = slot.PartVectors;
         IoVecCursor start = slot.Cursor;
-        long wanted = Math.Min(slot.BytesLeft, _maxTransferBytes);
+        long wanted = PartBytes(slot);
         long bytes = slot.Cursor.Take(wanted, vectors, _maxSegments, out int count);
         if ((bytes & _blockMask) != 0)
         {
@@ -138,85 +216,26 @@ public sealed unsafe partial class VirtioBlkQueue
         return true;
     }
 
-    private bool TryPrepareRange(VirtioBlkSlot slot)
+    /// <summary>
+    /// Bytes of a transfer's next part. Parts of writes end with a stripe where they can: a part of a stripe costs reading the
+    /// rest.
+    /// </summary>
+    private long PartBytes(VirtioBlkSlot slot)
     {
-        while (slot.BytesLeft == 0)
+        long most = _maxTransferBytes;
+        if (_isInline)
         {
-            if (slot.NextRange == slot.RangeCount)
-            {
-                return false;
-            }
-
-            virtio_blk_discard_write_zeroes next = slot.Ranges[slot.NextRange++];
-            slot.NextOffset = (long)next.sector * VirtioBlkDevice.SectorBytes;
-            slot.BytesLeft = (long)next.num_sectors * VirtioBlkDevice.SectorBytes;
+            long share = Math.Max(InlineBytes, _share.PollerBytes & ~_blockMask);
+            most = Math.Min(most, slot.Type == VIRTIO_BLK_T_OUT ? Math.Max(share, _stripeBytes) : share);
         }
 
-        bool discard = slot.Type == VIRTIO_BLK_T_DISCARD;
-        long bytes = Math.Min(slot.BytesLeft, discard ? _maxDiscardBytes : _maxWriteZeroesBytes);
-        slot.Request.Prepare(discard ? BlockOperation.Discard : BlockOperation.WriteZeroes, slot.NextOffset, bytes, null, 0, this);
-        if ((slot.Ranges[slot.NextRange - 1].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0)
-        {
-            slot.Request.Flags = BlockFlags.Unmap;
-        }
-
-        slot.NextOffset += bytes;
-        slot.BytesLeft -= bytes;
-        return true;
+        return slot.BytesLeft <= most ? slot.BytesLeft : EndWithStripe(slot.NextOffset, most);
     }
 
-    /// <summary>A discard or write-zeroes request: every range is checked before the first is touched.</summary>
-    private void ChangeRanges(VirtioBlkSlot slot, IoVec* segments, int count, long bytes)
+    /// <summary>The length of a part of at most so many bytes that ends with a stripe, where one ends within it.</summary>
+    private long EndWithStripe(long offset, long most)
     {
-        slot.DataCount = 0;
-        bool discard = slot.Type == VIRTIO_BLK_T_DISCARD;
-        int status = CheckAndCopyRanges(slot, discard, segments, bytes);
-        if (status != 0 || count == 0)
-        {
-            Finish(slot, count == 0 ? -Errno.EIO : status);
-            return;
-        }
-
-        slot.NextRange = 0;
-        slot.BytesLeft = 0;
-        slot.FlushAtEnd = !discard && _virtio.WriteThrough;
-        BeginParts(slot);
-    }
-
-    private int CheckAndCopyRanges(VirtioBlkSlot slot, bool discard, IoVec* segments, long bytes)
-    {
-        if (!_virtio.Offers(discard ? VirtioFeatures.VIRTIO_BLK_F_DISCARD : VirtioFeatures.VIRTIO_BLK_F_WRITE_ZEROES))
-        {
-            return _virtio.ReadOnly ? -Errno.EIO : -Errno.EOPNOTSUPP;
-        }
-
-        if (bytes == 0 || bytes % sizeof(virtio_blk_discard_write_zeroes) != 0
-            || bytes > VirtioBlkDevice.MaxRanges * sizeof(virtio_blk_discard_write_zeroes))
-        {
-            return -Errno.EIO;
-        }
-
-        CopyFrom(segments, (byte*)slot.Ranges, (int)bytes);
-        slot.RangeCount = (int)(bytes / sizeof(virtio_blk_discard_write_zeroes));
-        uint allowedFlags = discard ? 0 : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-        uint mostSectors = discard ? _virtio.MaxDiscardSectors : _virtio.MaxWriteZeroesSectors;
-        ulong deviceSectors = (ulong)_setup.Device.SizeBytes / VirtioBlkDevice.SectorBytes;
-        ulong blockMask = (ulong)_blockMask / VirtioBlkDevice.SectorBytes;
-        for (int i = 0; i < slot.RangeCount; i++)
-        {
-            virtio_blk_discard_write_zeroes range = slot.Ranges[i];
-            if ((range.flags & ~allowedFlags) != 0)
-            {
-                return -Errno.EOPNOTSUPP;
-            }
-
-            if (range.num_sectors > mostSectors || range.sector > deviceSectors || range.num_sectors > deviceSectors - range.sector
-                || ((range.sector | range.num_sectors) & blockMask) != 0)
-            {
-                return -Errno.EIO;
-            }
-        }
-
-        return 0;
+        long beyond = (offset + most) % _stripeBytes;
+        return beyond < most ? most - beyond : most;
     }
 }

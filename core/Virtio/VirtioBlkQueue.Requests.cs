@@ -8,20 +8,24 @@
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Memory;
+using Polyblk.Core.Reactors;
 using static Polyblk.Core.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Core.Virtio;
 
 public sealed unsafe partial class VirtioBlkQueue
 {
-    /// <summary>A turn takes no further request once it took this many bytes: other queues of the reactor wait.</summary>
-    private const ulong TurnBytes = 2 << 20;
+    /// <summary>
+    /// What a descriptor counts for in the bytes of a turn (<see cref="TurnShare"/>): whoever makes us read tables without data
+    /// pays for it. Of ordinary requests the largest (a segment for each page) count for a little more than their data.
+    /// </summary>
+    private const int DescriptorTurnBytes = 64;
 
     /// <summary>
-    /// What a descriptor counts for in that sum. An indirect table of 32768 entries takes a turn of its own, whatever its entries are; of ordinary
-    /// requests the largest (a segment for each page) count for a little more than their data.
+    /// A device that does its work inside Submit (memory) holds up the turn for as long as a request is large: what is larger
+    /// than this, and than the queue's part of a turn, goes to it in parts.
     /// </summary>
-    private const ulong DescriptorTurnBytes = 64;
+    private const long InlineBytes = 64 << 10;
 
     /// <summary>Sectors beyond this one cannot be expressed in bytes.</summary>
     private const ulong LastSector = long.MaxValue / VirtioBlkDevice.SectorBytes / 2;
@@ -30,6 +34,9 @@ public sealed unsafe partial class VirtioBlkQueue
     private int _freeCount;
     private int _inFlight;
     private bool _kicksEnabled;
+    private bool _toldUnreachable;
+    private bool _isInline;
+    private long _turnLeft;
     private ulong _lossesSeen;
     private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors, _notifications, _recovered;
 
@@ -46,7 +53,9 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <inheritdoc/>
     public int Poll()
     {
-        int taken = Fetch();
+        _turnLeft = _share.PollerBytes;
+        int taken = _waitingTransfers.IsEmpty && _waitingRanges.IsEmpty ? 0 : RunWaiting();
+        taken += Fetch();
         if (_setup.PinMemory && !ReferenceEquals(_pinned, _ring.Memory))
         {
             // A resolver found more memory.
@@ -69,7 +78,7 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <inheritdoc/>
     public bool TryArm()
     {
-        if (_ring.Pushed != 0)
+        if (_ring.Pushed != 0 || HasRunnable)
         {
             return false;
         }
@@ -103,14 +112,28 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <inheritdoc/>
     public void OnCompleted(BlockRequest request)
     {
-        var slot = Unsafe.As<VirtioBlkSlot>(request.Context!);
-        if (slot.InParts)
+        // An exception of ours ends here: what called us is a drive or an array, which serves others as well.
+        try
         {
-            OnPartCompleted(slot);
+            var slot = Unsafe.As<VirtioBlkSlot>(request.Context!);
+            if (_isDropped)
+            {
+                OnCompletedAfterDrop();
+            }
+            else if (slot.InParts)
+            {
+                OnPartCompleted(slot);
+            }
+            else
+            {
+                Finish(slot, request.Status);
+            }
         }
-        else
+#pragma warning disable CA1031 // Whatever it is, it is a bug, and it ends this queue.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
-            Finish(slot, request.Status);
+            _reactor.Drop(this, e);
         }
     }
 
@@ -118,8 +141,7 @@ public sealed unsafe partial class VirtioBlkQueue
     {
         Virtqueue ring = _ring;
         int count = 0;
-        ulong bytes = 0;
-        while (count < _batchSize && _freeCount != 0 && bytes < TurnBytes && TakesRequests)
+        while (count < _batchSize && _freeCount != 0 && _turnLeft > 0 && TakesRequests)
         {
             if (!ring.TryPop())
             {
@@ -132,7 +154,8 @@ public sealed unsafe partial class VirtioBlkQueue
             }
 
             count++;
-            bytes += ring.ReadableBytes + ring.WritableBytes + ((ulong)(ring.SegmentCount + ring.EmptyCount) * DescriptorTurnBytes);
+            _turnLeft -= (long)(ring.ReadableBytes + ring.WritableBytes);
+            _turnLeft -= (ring.SegmentCount + ring.EmptyCount) * DescriptorTurnBytes;
             if (!Accept())
             {
                 OnBroken(VirtqueueFault.BadRequest, "A request has no header of 16 bytes, or no byte for its status.");
@@ -152,6 +175,12 @@ public sealed unsafe partial class VirtioBlkQueue
             return false;
         }
 
+        if (!ring.IsReachable && !ring.HasLastWritable)
+        {
+            OnBroken(VirtqueueFault.BufferNotMapped, $"{ring.MissingText} The request's status cannot be written.");
+            return true;
+        }
+
         VirtioBlkSlot slot = _free[--_freeCount];
         _inFlight++;
         slot.Id = ring.Id;
@@ -163,6 +192,11 @@ public sealed unsafe partial class VirtioBlkQueue
         IoVec* last = segments + count - 1;
         slot.Status = last->Base + --last->Length;
         count -= last->Length == 0 ? 1 : 0;
+        if (!ring.IsReachable)
+        {
+            RefuseUnreachable(slot);
+            return true;
+        }
 
         int first = TakeHeader(segments, out virtio_blk_outhdr header);
         int readable = ring.ReadableCount;
@@ -191,6 +225,22 @@ public sealed unsafe partial class VirtioBlkQueue
         }
 
         return true;
+    }
+
+    /// <summary>
+    /// Answers a request of which a buffer is not in the memory that is shared with us (a DIMM that was plugged in and is not
+    /// shared): its driver gets an error, and the queue goes on.
+    /// </summary>
+    private void RefuseUnreachable(VirtioBlkSlot slot)
+    {
+        slot.Type = VIRTIO_BLK_T_GET_ID;
+        slot.Written = _ring.WritablePrefix;
+        FinishWithoutData(slot, -Errno.EFAULT);
+        if (!_toldUnreachable)
+        {
+            _toldUnreachable = true;
+            Unreachable?.Invoke(this, $"{_setup.Name}: {_ring.MissingText} Such requests fail.");
+        }
     }
 
     /// <summary>Copies the header, once, and takes it off the segments; returns the index of the first that is left.</summary>
@@ -255,14 +305,19 @@ public sealed unsafe partial class VirtioBlkQueue
         }
 
         BlockRequest request = slot.Request;
-        if (bytes <= _maxTransferBytes && count <= _maxSegments)
+        bool isLarge = bytes > InlineBytes;
+        if (bytes <= _maxTransferBytes && count <= _maxSegments && !(isLarge && _isInline && bytes > _share.PollerBytes))
         {
             request.Prepare(operation, offset, bytes, data, count, this);
             request.Flags = operation == BlockOperation.Write && _virtio.WriteThrough ? BlockFlags.Fua : BlockFlags.None;
+            int inFlight = _inFlight;
             _blockQueue.Submit(request);
+            _isInline = isLarge ? _inFlight < inFlight : _isInline;
             return;
         }
 
+        // Its parts are charged to the turns in which they go.
+        _turnLeft += bytes;
         slot.FlushAtEnd = false;
         slot.Cursor = new IoVecCursor(data, count);
         slot.NextOffset = offset;

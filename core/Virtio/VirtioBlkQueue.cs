@@ -3,9 +3,10 @@
 // Started, it translates the ring's addresses, opens the device on the reactor, takes over what an inflight log says, and joins the
 // reactor's pollers. Everything else that a transport wants is a call that hops to the reactor and returns a task; nothing of a queue is
 // locked. Pausing stops fetching and waits until nothing is in flight; only then are memory or rings exchanged, and only then does a queue
-// end. Requests are never cancelled: what was taken is answered.
+// end. What was taken is answered; only discards and zeroing, which can be gigabytes, are cut short (VirtioBlkQueue.Ranges.cs).
 //
-// The way of a request is in VirtioBlkQueue.Requests.cs.
+// The way of a request is in VirtioBlkQueue.Requests.cs, that of a queue that fails by an error of ours in
+// VirtioBlkQueue.Dropped.cs.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
@@ -32,10 +33,12 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly long _blockMask;
     private readonly long _maxTransferBytes;
     private readonly int _maxSegments;
-    private readonly long _maxDiscardBytes;
-    private readonly long _maxWriteZeroesBytes;
+    private readonly long _stripeBytes;
+    private readonly long _discardPiece;
+    private readonly long _zeroPiece;
     private readonly MappedRegion _slotMemory;
     private readonly unsafe ulong* _losses = FaultGuard.Losses;
+    private readonly TurnShare _share;
     private GuestMemory? _pinned;
 
     private SafeFileHandle? _kick;
@@ -64,6 +67,12 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     /// <summary>Raised on the reactor's thread, once, when the driver broke the ring. Hand it to a thread of your own.</summary>
     public event Action<VirtioBlkQueue, VirtqueueFaultReport>? Broken;
 
+    /// <summary>
+    /// Raised on the reactor's thread, once in the queue's life, when a request was refused because a buffer of it is not in the
+    /// memory that is shared with us; the argument says which. Hand it to a thread of your own.
+    /// </summary>
+    public event Action<VirtioBlkQueue, string>? Unreachable;
+
     /// <summary>What it was started with.</summary>
     public VirtqueueSetup Setup => _setup;
 
@@ -82,8 +91,9 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     public static bool IsValidSize(int size, bool packed) => size is >= 1 and <= 32768 && (packed || (size & (size - 1)) == 0);
 
     /// <summary>
-    /// Stops taking requests and returns when none is in flight and all answers are published. Requests that a predecessor left in the inflight
-    /// log are in flight, too, unless the queue was paused before it came to them (<see cref="UndoneRecovered"/>).
+    /// Stops taking requests and returns when none is in flight and all answers are published. Discards end early, and at most
+    /// <see cref="ZeroBytesWhilePausing"/> are zeroed; what zeroing is left then fails. Requests that a predecessor left in the
+    /// inflight log are in flight, too, unless the queue was paused before it came to them (<see cref="UndoneRecovered"/>).
     /// </summary>
     public async Task PauseAsync()
     {
@@ -91,6 +101,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         {
             _finishesRecovered |= _fetching;
             _fetching = false;
+            BeginCutting();
             return WhenDrained();
         }).ConfigureAwait(false);
         await _reactor.InvokeAsync(SaveBase).ConfigureAwait(false);
@@ -101,6 +112,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     {
         _fetching = !_stopped && _fault is null;
         _finishesRecovered = false;
+        EndCutting();
         return Task.CompletedTask;
     });
 
@@ -108,8 +120,14 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     /// Ends the queue: pauses it, leaves the reactor, and lets go of memory, descriptors and device. Returns the base at which a successor
     /// goes on (encoded as <see cref="VirtqueueSetup.Base"/>).
     /// </summary>
-    public async Task<uint> StopAsync()
+    /// <param name="how">What becomes of long requests.</param>
+    public async Task<uint> StopAsync(VirtqueueStop how = VirtqueueStop.Finish)
     {
+        if (how == VirtqueueStop.Abandon)
+        {
+            await _reactor.InvokeAsync(() => { _abandonsRanges = true; }).ConfigureAwait(false);
+        }
+
         await PauseAsync().ConfigureAwait(false);
         return await _reactor.InvokeAsync(End).ConfigureAwait(false);
     }
@@ -172,10 +190,11 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         Recovered = Volatile.Read(ref _recovered),
     };
 
-    private VirtioBlkQueue(VirtqueueSetup setup, Virtqueue ring, IBlockQueue blockQueue)
+    private VirtioBlkQueue(VirtqueueSetup setup, Virtqueue ring, IBlockQueue blockQueue, TurnShare share)
     {
         BlockLimits limits = setup.Device.Limits;
         _setup = setup;
+        _share = share;
         _reactor = setup.Reactor;
         _virtio = setup.Virtio;
         _ring = ring;
@@ -184,8 +203,9 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         _blockMask = limits.LogicalBlockSize - 1;
         _maxTransferBytes = Math.Max(limits.LogicalBlockSize, limits.MaxTransferBytes & ~_blockMask);
         _maxSegments = Math.Clamp(limits.MaxSegments, 1, MaxSegments);
-        _maxDiscardBytes = Math.Max(limits.LogicalBlockSize, limits.MaxDiscardBytes & ~_blockMask);
-        _maxWriteZeroesBytes = Math.Max(limits.LogicalBlockSize, limits.MaxWriteZeroesBytes & ~_blockMask);
+        _stripeBytes = Math.Max(limits.LogicalBlockSize, limits.OptimalIoSize);
+        _discardPiece = RangePieceBytes(DiscardPieceBytes, limits.MaxDiscardBytes);
+        _zeroPiece = RangePieceBytes(ZeroPieceBytes, limits.MaxWriteZeroesBytes);
         _call = setup.Call;
         _error = setup.Error;
         _fetching = !setup.StartPaused;
@@ -211,14 +231,21 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         Virtqueue ring = Virtqueue.Create(setup);
         IBlockQueue? blockQueue = null;
         VirtioBlkQueue? queue = null;
+        TurnShare? share = null;
         try
         {
             blockQueue = setup.Device.OpenQueue(setup.Reactor);
-            queue = new VirtioBlkQueue(setup, ring, blockQueue);
+            share = setup.Reactor.JoinTurns(setup.Virtio);
+            queue = new VirtioBlkQueue(setup, ring, blockQueue, share);
             queue.ReplaceKick(setup.Kick);
         }
         catch
         {
+            if (share is not null)
+            {
+                setup.Reactor.LeaveTurns(share);
+            }
+
             queue?._slotMemory.Dispose();
             blockQueue?.Dispose();
             ring.Dispose();
@@ -262,13 +289,22 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
             _fetching = false;
             ReplaceKick(null);
             _reactor.Remove(this);
-            _blockQueue.Dispose();
-            PinMemory(null);
-            _ring.Dispose();
-            _slotMemory.Dispose();
+            _reactor.LeaveTurns(_share);
+            if (!_isDropped || _inFlight == 0)
+            {
+                LetGo();
+            }
         }
 
         return _base;
+    }
+
+    private void LetGo()
+    {
+        _blockQueue.Dispose();
+        PinMemory(null);
+        _ring.Dispose();
+        _slotMemory.Dispose();
     }
 
     private void SaveBase()
@@ -282,7 +318,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
 
     private void ExchangeMemory(GuestMemory memory, VirtqueueAddresses addresses, bool fetch)
     {
-        if (_stopped)
+        if (_stopped || _isDropped)
         {
             return;
         }
@@ -295,6 +331,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         }
 
         _fetching = fetch && _fault is null;
+        EndCutting();
     }
 
     private void ReplaceKick(SafeFileHandle? kick)
@@ -334,7 +371,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
 
     private void ExtendMemory(GuestMemory memory)
     {
-        if (!_stopped)
+        if (!_stopped && !_isDropped)
         {
             PinMemory(memory);
             _ring.ExtendMemory(memory);
@@ -372,7 +409,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
 
     private Task WhenDrained()
     {
-        if (_stopped || IsDrained)
+        if (_stopped || _isDropped || IsDrained)
         {
             return Task.CompletedTask;
         }

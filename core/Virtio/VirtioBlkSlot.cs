@@ -53,8 +53,8 @@ internal sealed unsafe class VirtioBlkSlot
     /// <summary>Parts: it completed meanwhile.</summary>
     public bool CompletedMeanwhile;
 
-    /// <summary>Parts: the prepared part waits for the reactor's next turn.</summary>
-    public bool Deferred;
+    /// <summary>Parts: the prepared part waits for its turn, and this one after it.</summary>
+    public VirtioBlkSlot? NextWaiting;
 
     /// <summary>Parts: flush after the last one.</summary>
     public bool FlushAtEnd;
@@ -79,9 +79,53 @@ internal sealed unsafe class VirtioBlkSlot
 
     public VirtioBlkSlot() => Request.Context = this;
 
+    /// <summary>Whether it is a discard or a write-zeroes request.</summary>
+    public bool HasRanges => Type is VirtioBlkProtocol.VIRTIO_BLK_T_DISCARD or VirtioBlkProtocol.VIRTIO_BLK_T_WRITE_ZEROES;
+
     /// <summary>The ranges of a discard or write-zeroes request.</summary>
     public virtio_blk_discard_write_zeroes* Ranges => (virtio_blk_discard_write_zeroes*)Many;
 
     /// <summary>Room for the segments of a part.</summary>
     public IoVec* PartVectors => Many + VirtioBlkQueue.MaxSegments;
+}
+
+/// <summary>Slots whose next part waits, oldest first.</summary>
+internal struct WaitingSlots
+{
+    private VirtioBlkSlot? _first;
+    private VirtioBlkSlot? _last;
+
+    public readonly bool IsEmpty => _first is null;
+
+    public readonly VirtioBlkSlot? First => _first;
+
+    public void Append(VirtioBlkSlot slot)
+    {
+        slot.NextWaiting = null;
+        if (_last is null)
+        {
+            _first = slot;
+        }
+        else
+        {
+            _last.NextWaiting = slot;
+        }
+
+        _last = slot;
+    }
+
+    public void Prepend(VirtioBlkSlot slot)
+    {
+        slot.NextWaiting = _first;
+        _first = slot;
+        _last ??= slot;
+    }
+
+    public VirtioBlkSlot TakeFirst()
+    {
+        VirtioBlkSlot slot = _first!;
+        _first = slot.NextWaiting;
+        _last = _first is null ? null : _last;
+        return slot;
+    }
 }

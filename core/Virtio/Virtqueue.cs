@@ -4,7 +4,13 @@
 // notified. TryPop leaves the chain that it found in this object (segments translated, readable ones first) and does not keep it: the
 // caller takes what it needs. Nothing that the driver wrote is read twice: descriptors are copied, checked and only then used.
 //
-// A driver that breaks the rules breaks its queue: TryPop returns false, Fault says why, and the owner stops using the queue.
+// A driver that breaks the rules breaks its queue: TryPop returns false, Fault says why, and the owner stops using the queue. A
+// buffer that is not in the memory shared with us is no breach (a hot-plugged DIMM that is not shared): the chain is complete,
+// IsReachable says it.
+//
+// Nothing is released before it is published: until Publish has shown an answer to the driver, its head or id is in use, its ring
+// entries are taken, and its entries of the inflight log are occupied. So the three agree at every moment, and no driver,
+// whatever it writes meanwhile, can have more pushed than the queue is long. Publish is the one place of release.
 //
 // Requests that an inflight log still holds are popped first, in the order in which the crashed predecessor took them.
 
@@ -28,14 +34,26 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>Segments that the device reads.</summary>
     public int ReadableCount;
 
-    /// <summary>Descriptors of length 0: they make no segments, but each was read.</summary>
+    /// <summary>Descriptors that make no segments (of length 0, or not in the guest's memory), but each was read.</summary>
     public int EmptyCount;
+
+    /// <summary>
+    /// Whether all buffers are in the guest's memory. Otherwise the segments have gaps, and the chain can only be refused.
+    /// </summary>
+    public bool IsReachable;
 
     /// <summary>Bytes that the device reads; readable and writable ones together are less than 4 GiB.</summary>
     public ulong ReadableBytes;
 
     /// <summary>Bytes that the device may write.</summary>
     public ulong WritableBytes;
+
+    /// <summary>
+    /// Most descriptors of a chain, and most entries of an indirect table: one for each segment that a request may have. A ring
+    /// may be shorter (Linux builds tables of seg_max + 2 entries whatever the ring's size); a table or chain beyond it is of no
+    /// use to anybody.
+    /// </summary>
+    public const int MaxDescriptors = VirtioBlkQueue.MaxSegments;
 
     /// <summary>What names the chain when it is given back: its head, or its buffer id.</summary>
     public ushort Id;
@@ -46,24 +64,38 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>Answers pushed and not yet published.</summary>
     public int Pushed;
 
+    /// <summary>Of a chain that is not reachable: whether its last writable byte, the status, is.</summary>
+    public bool HasLastWritable => SegmentCount > ReadableCount && (!_writableIsMissing || SegmentCount > _segmentsBeforeMissing);
+
+    /// <summary>
+    /// Of a chain that is not reachable: what an answer may call written, which is a prefix of the writable bytes.
+    /// </summary>
+    public uint WritablePrefix => _writableIsMissing ? 0 : (uint)WritableBytes;
+
+    /// <summary>Which buffer of a chain that is not reachable is missing, as a sentence.</summary>
+    public string MissingText =>
+        $"A buffer at {_missingAddress:x} with {_missingLength} bytes is not in the guest's memory that is shared with us.";
+
     protected readonly int Size;
     protected readonly bool EventIdx;
-    protected readonly byte* InUse;
-    private readonly bool _indirect;
+    private readonly byte* _inUse;
     private readonly IoVec* _segmentEnd;
     private MemoryWindow _window;
     private bool _seenWritable;
+    private bool _writableIsMissing;
+    private int _segmentsBeforeMissing;
+    private ulong _missingAddress;
+    private uint _missingLength;
 
     protected Virtqueue(VirtqueueSetup setup)
     {
         Size = setup.Size;
         EventIdx = (setup.Features & VirtioFeatures.VIRTIO_F_EVENT_IDX) != 0;
-        _indirect = (setup.Features & VirtioFeatures.VIRTIO_F_INDIRECT_DESC) != 0;
         Memory = setup.Memory;
         Memory.AddReference();
         Segments = (IoVec*)NativeMemory.AlignedAlloc((nuint)(VirtioBlkQueue.MaxSegments * sizeof(IoVec)), 64);
         _segmentEnd = Segments + VirtioBlkQueue.MaxSegments;
-        InUse = (byte*)NativeMemory.AllocZeroed((nuint)Size);
+        _inUse = (byte*)NativeMemory.AllocZeroed((nuint)Size);
     }
 
     /// <summary>Makes the queue that the features call for and looks up its ring.</summary>
@@ -160,7 +192,7 @@ internal abstract unsafe class Virtqueue : IDisposable
     {
         Memory.Release();
         NativeMemory.AlignedFree(Segments);
-        NativeMemory.Free(InUse);
+        NativeMemory.Free(_inUse);
     }
 
     /// <summary>Whether an index that moved from <paramref name="previous"/> to <paramref name="current"/> passed the event index.</summary>
@@ -187,8 +219,38 @@ internal abstract unsafe class Virtqueue : IDisposable
         EmptyCount = 0;
         ReadableBytes = 0;
         WritableBytes = 0;
+        IsReachable = true;
         _seenWritable = false;
     }
+
+    /// <summary>Marks a head or an id as taken; false, and the queue is broken, when it is still in use.</summary>
+    /// <param name="id">Below <see cref="Size"/>.</param>
+    /// <param name="kind">What it is, for the message.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    protected bool TryOccupy(ushort id, string kind)
+    {
+        if (_inUse[id] != 0)
+        {
+            return Fail(VirtqueueFault.DescriptorInUse, $"The {kind} {id} was made available again before it was used.");
+        }
+
+        _inUse[id] = 1;
+        return true;
+    }
+
+    /// <summary>The heads or ids of a batch may be used again: the driver has been shown their answers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    protected void Release(ReadOnlySpan<ushort> batch)
+    {
+        foreach (ushort id in batch)
+        {
+            _inUse[id] = 0;
+        }
+    }
+
+    protected bool FailLength() => Fail(
+        VirtqueueFault.ChainTooLong,
+        $"A chain has more than {Math.Min(Size, MaxDescriptors)} descriptors: it is a circle, or beyond any use.");
 
     /// <summary>Adds the buffer of one descriptor to the chain.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -218,22 +280,23 @@ internal abstract unsafe class Virtqueue : IDisposable
     protected bool EndChain() => ReadableBytes + WritableBytes <= uint.MaxValue
         || Fail(VirtqueueFault.ChainTooLarge, "The buffers of a chain have 4 GiB or more together.");
 
-    /// <summary>Whether an indirect descriptor is acceptable; gives the number of entries of its table.</summary>
+    /// <summary>
+    /// Whether an indirect descriptor is acceptable; gives the number of entries of its table. The feature is always offered, so
+    /// such descriptors are taken whether or not the driver acknowledged it: old Windows drivers use them without (spdk issue
+    /// 650).
+    /// </summary>
     protected bool CheckIndirect(uint length, ushort flags, out int entries)
     {
         entries = (int)(length / DescriptorBytes);
-        if (!_indirect)
-        {
-            return Fail(VirtqueueFault.BadIndirectTable, "An indirect descriptor came although the feature is not negotiated.");
-        }
-
         if ((flags & VIRTQ_DESC_F_NEXT) != 0)
         {
             return Fail(VirtqueueFault.BadIndirectTable, "An indirect descriptor has a successor.");
         }
 
-        return (length != 0 && length % DescriptorBytes == 0 && entries <= 32768)
-            || Fail(VirtqueueFault.BadIndirectTable, $"An indirect table has {length} bytes: it must have 16 for each of 1 to 32768 entries.");
+        return (length != 0 && length % DescriptorBytes == 0 && entries <= MaxDescriptors)
+            || Fail(
+                VirtqueueFault.BadIndirectTable,
+                $"An indirect table has {length} bytes: it must have 16 for each of 1 to {MaxDescriptors} entries.");
     }
 
     /// <summary>The table's memory when it lies in one piece, or null.</summary>
@@ -303,14 +366,36 @@ internal abstract unsafe class Virtqueue : IDisposable
         count = TranslateOrResolve(address, length, access, Segments + SegmentCount, (int)(_segmentEnd - (Segments + SegmentCount)));
         if (count < 0)
         {
-            return count == -Errno.ENOBUFS
-                ? Fail(VirtqueueFault.TooManySegments, $"A chain has more than {VirtioBlkQueue.MaxSegments} segments.")
-                : Fail(VirtqueueFault.BufferNotMapped, $"A buffer at {address:x} with {length} bytes is not in the guest's memory.");
+            if (count == -Errno.ENOBUFS)
+            {
+                return Fail(VirtqueueFault.TooManySegments, $"A chain has more than {VirtioBlkQueue.MaxSegments} segments.");
+            }
+
+            NoteMissing(address, length, access == MapAccess.Write);
+            return true;
         }
 
         SegmentCount += count;
         ReadableCount = access == MapAccess.Read ? SegmentCount : ReadableCount;
         return true;
+    }
+
+    private void NoteMissing(ulong address, uint length, bool isWritable)
+    {
+        if (IsReachable)
+        {
+            IsReachable = false;
+            _writableIsMissing = false;
+            _missingAddress = address;
+            _missingLength = length;
+        }
+
+        EmptyCount++;
+        if (isWritable)
+        {
+            _writableIsMissing = true;
+            _segmentsBeforeMissing = SegmentCount;
+        }
     }
 
     private int TranslateOrResolve(ulong address, uint length, MapAccess access, IoVec* destination, int capacity)

@@ -97,7 +97,9 @@ public interface IVirtqueueNotifier
     void Notify();
 }
 
-/// <summary>Why a ring is broken. The driver, or memory that went away, is to blame; the queue stops until it is set up anew.</summary>
+/// <summary>
+/// Why a ring is broken. The driver, or memory that went away, is to blame, but for one; the queue stops until it is set up anew.
+/// </summary>
 public enum VirtqueueFault
 {
     /// <summary>It is not.</summary>
@@ -118,13 +120,17 @@ public enum VirtqueueFault
     /// <summary>A chain has more segments than a request can carry.</summary>
     TooManySegments,
 
-    /// <summary>An indirect table is nested, of a bad length, in an unmapped place, or comes without the feature.</summary>
+    /// <summary>An indirect table is nested, of a bad length, or in an unmapped place.</summary>
     BadIndirectTable,
 
     /// <summary>A readable descriptor follows a writable one.</summary>
     ReadableAfterWritable,
 
-    /// <summary>A buffer is not in the guest's memory.</summary>
+    /// <summary>
+    /// The buffer in which a request's status would go is not in the guest's memory. (Where only others are not, the request
+    /// fails and the queue goes on.) To give the request back without a status would not do: drivers then read a stale one, which
+    /// may say that all is well.
+    /// </summary>
     BufferNotMapped,
 
     /// <summary>A buffer's total length is 4 GiB or more.</summary>
@@ -141,6 +147,12 @@ public enum VirtqueueFault
 
     /// <summary>A part of the guest's memory has gone: its owner made the file shorter.</summary>
     MemoryLost,
+
+    /// <summary>
+    /// Not the driver's doing: an error of ours. The reactor has dropped the queue; the session should end. What was in flight is
+    /// not answered.
+    /// </summary>
+    InternalError,
 }
 
 /// <summary>What happened to a broken queue.</summary>

@@ -59,6 +59,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     private readonly TaskCompletionSource<int> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private int _parkedCount, _uncommittedCount, _fetched, _endedCount, _begun;
+    private bool _isDropped;
     private bool _draining, _abandoned;
     private TaskCompletionSource? _drained;
     private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors, _inFlight;
@@ -198,11 +199,21 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     {
     }
 
+    /// <inheritdoc/>
+    public void OnDropped(Exception error)
+    {
+        _isDropped = true;
+        Failure = Failure == 0 ? -Errno.EIO : Failure;
+        _failed.TrySetResult();
+        _drained?.TrySetResult();
+        _drained = null;
+    }
+
     /// <summary>Parks requests from now on; the task finishes when the volume holds none.</summary>
     public Task Drain()
     {
         _draining = true;
-        if (_inFlight == 0)
+        if (_inFlight == 0 || _isDropped)
         {
             return Task.CompletedTask;
         }

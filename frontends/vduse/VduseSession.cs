@@ -332,6 +332,7 @@ internal sealed class VduseSession : IAsyncDisposable
                 PinRefused = OnPinRefused,
             }).ConfigureAwait(false);
             running.Broken += OnBroken;
+            running.Unreachable += OnUnreachable;
             RecoveredRequests += running.GetStatistics().Recovered;
             lock (queue)
             {
@@ -360,7 +361,8 @@ internal sealed class VduseSession : IAsyncDisposable
             return;
         }
 
-        queue.Base = await running.StopAsync().ConfigureAwait(false);
+        // The inflight log is kept, but for a reset: whoever goes on with the ring does what was long and is not done.
+        queue.Base = await running.StopAsync(VirtqueueStop.Abandon).ConfigureAwait(false);
         lock (queue)
         {
             queue.Past = queue.Past.Plus(running.GetStatistics());
@@ -403,8 +405,21 @@ internal sealed class VduseSession : IAsyncDisposable
     private void OnPinRefused(int errno) =>
         ThreadPool.QueueUserWorkItem(_ => _log.LogWarning("{Name}: memory is not registered with io_uring (errno {Errno}), I/O goes the ordinary way", _name, errno));
 
-    private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report) =>
-        ThreadPool.QueueUserWorkItem(_ => _log.LogWarning("{Reason} The queue takes no requests until the driver resets the device.", report.Text));
+    private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report) => ThreadPool.QueueUserWorkItem(_ =>
+    {
+        if (report.Fault == VirtqueueFault.InternalError)
+        {
+            // What was in flight will not be answered by this process; its successor finds it in the inflight log.
+            _log.LogError("{Reason} The device is not served any more.", report.Text);
+            _ended.TrySetException(new IOException(report.Text));
+            return;
+        }
+
+        _log.LogWarning("{Reason} The queue takes no requests until the driver resets the device.", report.Text);
+    });
+
+    private void OnUnreachable(VirtioBlkQueue queue, string text) =>
+        ThreadPool.QueueUserWorkItem(_ => _log.LogWarning("{Reason}", text));
 
     private sealed class Interrupt(IVduseKernel kernel, int index) : IVirtqueueNotifier
     {

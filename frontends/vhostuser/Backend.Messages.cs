@@ -385,7 +385,7 @@ internal sealed partial class Backend
 
     private void ResetQueues()
     {
-        StopAll();
+        AbandonAll();
         foreach (BackendQueue queue in _queues)
         {
             StopAndForget(queue);

@@ -24,6 +24,7 @@ internal sealed partial class Backend : IDisposable
     private readonly VirtioBlkDevice _virtio;
     private readonly BackendMemory _memory;
     private readonly BackendQueue[] _queues;
+    private readonly Action<string> _onOffence;
     private readonly ulong _offered;
 
     private ulong _features;
@@ -44,6 +45,7 @@ internal sealed partial class Backend : IDisposable
         _context = context;
         _name = name;
         _paused = paused;
+        _onOffence = onOffence;
         _memory = new BackendMemory(
             context.Options.SealedMemory,
             onLost: () => onOffence("the front-end made memory shorter that it shares: it must stay as long as it was"),
@@ -86,7 +88,7 @@ internal sealed partial class Backend : IDisposable
     /// <summary>Ends all queues after draining them, and lets go of everything.</summary>
     public void Dispose()
     {
-        StopAll();
+        AbandonAll();
         foreach (BackendQueue queue in _queues)
         {
             if (queue.Reactor is not null)
@@ -174,6 +176,7 @@ internal sealed partial class Backend : IDisposable
         }
 
         queue.Live.Broken += OnBroken;
+        queue.Live.Unreachable += OnUnreachable;
         if (queue.Live.Fault is { } fault)
         {
             OnBroken(queue.Live, fault); // It broke before it could be watched.
@@ -185,15 +188,18 @@ internal sealed partial class Backend : IDisposable
 
     private void Stop(BackendQueue queue) => WaitAll([queue], StopAsync);
 
-    private void StopAll() => WaitAll(_queues, StopAsync);
+    /// <summary>Stops all queues without waiting for gigabytes of zeroing: the session ends, or the device is reset.</summary>
+    private void AbandonAll() => WaitAll(_queues, q => q.Live is null ? null : StopLiveAsync(q, q.Live, VirtqueueStop.Abandon));
 
-    private Task? StopAsync(BackendQueue queue) => queue.Live is null ? null : StopLiveAsync(queue, queue.Live);
+    private Task? StopAsync(BackendQueue queue) =>
+        queue.Live is null ? null : StopLiveAsync(queue, queue.Live, VirtqueueStop.Finish);
 
-    private async Task StopLiveAsync(BackendQueue queue, VirtioBlkQueue live)
+    private async Task StopLiveAsync(BackendQueue queue, VirtioBlkQueue live, VirtqueueStop how)
     {
-        queue.Base = await live.StopAsync().ConfigureAwait(false);
+        queue.Base = await live.StopAsync(how).ConfigureAwait(false);
         queue.HasUndone = live.UndoneRecovered > 0;
         live.Broken -= OnBroken;
+        live.Unreachable -= OnUnreachable;
         _context.Totals.Ended(live);
         queue.Live = null;
     }
@@ -259,11 +265,28 @@ internal sealed partial class Backend : IDisposable
             preferLocal: false);
     }
 
-    private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report) =>
+    private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report)
+    {
+        if (report.Fault == VirtqueueFault.InternalError)
+        {
+            // What was in flight will not be answered: only a new session, with the record of it, helps the front-end.
+            ThreadPool.QueueUserWorkItem(
+                static state => state.OnOffence(state.Text), (OnOffence: _onOffence, report.Text), preferLocal: false);
+            return;
+        }
+
         ThreadPool.QueueUserWorkItem(
             static state => state.Log.LogWarning(
                 "{Queue}: broken by its driver, and stopped until it is set up anew: {Fault}", state.Name, state.Text),
             (_context.Log, queue.Setup.Name, report.Text),
+            preferLocal: false);
+    }
+
+    private void OnUnreachable(VirtioBlkQueue queue, string text) =>
+        ThreadPool.QueueUserWorkItem(
+            static state => state.Log.LogWarning(
+                "{Text} Is all of the guest's memory shared, also what was plugged in later (share=on)?", state.Text),
+            (_context.Log, Text: text),
             preferLocal: false);
 
     /// <summary>Does something to all queues at once and waits for all.</summary>

@@ -41,6 +41,9 @@ public sealed class ReactorFixture : IDisposable
     /// <summary>Exceptions that reached a loop so far.</summary>
     public IReadOnlyCollection<Exception> Faults => _faults;
 
+    /// <summary>Forgets the exceptions so far: the test caused them.</summary>
+    public void ForgetFaults() => _faults.Clear();
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -12,6 +12,7 @@ internal sealed unsafe class GatedDevice : IBlockDevice
     private readonly int[] _writes;
     private readonly List<Queue> _queues = [];
     private volatile bool _holding;
+    private bool _throws;
     private int _held;
     private int _size;
 
@@ -30,6 +31,13 @@ internal sealed unsafe class GatedDevice : IBlockDevice
     public long SizeBytes => Volatile.Read(ref _size);
 
     public BlockLimits Limits { get; }
+
+    /// <summary>Whether its code has a bug.</summary>
+    public bool Throws
+    {
+        get => Volatile.Read(ref _throws);
+        set => Volatile.Write(ref _throws, value);
+    }
 
     /// <summary>Requests that are held now.</summary>
     public int Held => Volatile.Read(ref _held);
@@ -147,6 +155,11 @@ internal sealed unsafe class GatedDevice : IBlockDevice
 
         public void Submit(BlockRequest request)
         {
+            if (device.Throws)
+            {
+                throw new InvalidDataException("a bug");
+            }
+
             if (device._holding)
             {
                 _waiting.Enqueue(request);

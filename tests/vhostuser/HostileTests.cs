@@ -311,13 +311,13 @@ public sealed class HostileTests : IDisposable
             f.Send(SET_VRING_ENABLE, new vhost_vring_state { index = i, num = 1 });
         }
 
-        bad.Read(0, dataAddress: 0xDEAD_0000);
+        bad.JumpAvailable();
         ExportFixture.Until(() => f.Get(GET_STATUS) == 64, "the status says that a reset is needed");
         Assert.True(IsSignalled(bad.CallFd), "the error descriptor is signalled");
         good.Read(0);
         Assert.Equal(0, good.Wait());
         ExportFixture.Until(
-            () => _fixture.Log.Lines.Any(l => l.Contains("dead0000", StringComparison.Ordinal)),
+            () => _fixture.Log.Lines.Any(l => l.Contains("The available index went from", StringComparison.Ordinal)),
             "the log says why: " + string.Join("\n", _fixture.Log.Lines), 3000);
 
         f.Send(GET_VRING_BASE, new vhost_vring_state());
@@ -328,6 +328,33 @@ public sealed class HostileTests : IDisposable
         f.Send(SET_VRING_KICK, 0UL, [bad.KickFd]);
         bad.Read(0);
         Assert.Equal(0, bad.Wait());
+    }
+
+    /// <summary>Memory that was plugged into the guest and is not shared: its requests fail, the disk stays.</summary>
+    [Fact]
+    public void A_buffer_outside_the_shared_memory_fails_its_request_and_nothing_else()
+    {
+        using var memory = new SharedMemory(1 << 16, 0x1000_0000);
+        using var ring = new RawRing(memory);
+        using RawFrontend f = _fixture.Connect();
+        f.Negotiate();
+        f.Send(SET_MEM_TABLE, RawFrontend.Table(memory.Region), [memory.Fd]);
+        f.Send(SET_VRING_NUM, new vhost_vring_state { num = RawRing.Size });
+        f.Send(SET_VRING_ADDR, ring.Address(0));
+        f.Send(SET_VRING_KICK, 0UL, [ring.KickFd]);
+        f.Send(SET_VRING_ENABLE, new vhost_vring_state { num = 1 });
+        for (int i = 0; i < 3; i++)
+        {
+            ring.Read(0, dataAddress: 0xDEAD_0000);
+            Assert.Equal(1, ring.Wait());
+            ring.Read(0);
+            Assert.Equal(0, ring.Wait());
+        }
+
+        Assert.Equal(0UL, f.Get(GET_STATUS));
+        ExportFixture.Until(
+            () => _fixture.Log.Lines.Any(l => l.Contains("dead0000", StringComparison.Ordinal)),
+            "the log says why: " + string.Join("\n", _fixture.Log.Lines), 3000);
     }
 
     [Fact]

@@ -65,6 +65,14 @@ internal sealed unsafe class RawRing : IDisposable
         Libc.SignalEventFd(KickFd);
     }
 
+    /// <summary>Breaks the ring: the available index goes further than the ring is long.</summary>
+    public void JumpAvailable()
+    {
+        Volatile.Write(ref ((ushort*)At(AvailOffset))[1], (ushort)(_avail + Size + 1));
+        Interlocked.MemoryBarrier();
+        Libc.SignalEventFd(KickFd);
+    }
+
     /// <summary>Waits until everything made available is used; returns the status byte.</summary>
     public byte Wait()
     {

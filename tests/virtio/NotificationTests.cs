@@ -242,6 +242,10 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
         public void Disarm()
         {
         }
+
+        public void OnDropped(Exception error)
+        {
+        }
     }
 
     private sealed class EventNotifier(AutoResetEvent called) : IVirtqueueNotifier

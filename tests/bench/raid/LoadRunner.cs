@@ -118,6 +118,10 @@ internal sealed partial class LoadRunner : IPoller, IBlockCompletion
     {
     }
 
+    public void OnDropped(Exception error)
+    {
+    }
+
     public void OnCompleted(BlockRequest request)
     {
         if (request.Status != 0)

@@ -73,6 +73,45 @@ public sealed class ReactorTests
         Assert.True(polls >= 400, $"only {polls} turns for 1000 deferrals: two are the most in a turn");
     }
 
+    /// <summary>However much bulk work there is, a turn does a few pieces of it; and all of it is done in its order.</summary>
+    [Fact]
+    public async Task BulkWorkTakesALittleOfEachTurn()
+    {
+        const int Works = 40;
+        const int Rounds = 5;
+        using var fixture = new ReactorFixture();
+        var poller = new CountingPoller(work: 0);
+        var order = new List<int>();
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await fixture.Reactor.InvokeAsync(() =>
+        {
+            fixture.Reactor.Add(poller);
+            for (int i = 0; i < Works; i++)
+            {
+                int number = i;
+                int left = Rounds;
+                Action? piece = null;
+                piece = new Action(() =>
+                {
+                    order.Add(number);
+                    if (--left != 0)
+                    {
+                        fixture.Reactor.DeferBulk(piece!);
+                    }
+                    else if (number == Works - 1)
+                    {
+                        done.SetResult();
+                    }
+                });
+                fixture.Reactor.DeferBulk(piece);
+            }
+        });
+        await done.Task;
+        int polls = await fixture.Reactor.InvokeAsync(() => poller.Polls);
+        Assert.True(polls >= Works * Rounds / 4, $"only {polls} turns for {Works * Rounds} pieces");
+        Assert.Equal(Enumerable.Range(0, Rounds).SelectMany(_ => Enumerable.Range(0, Works)), order);
+    }
+
     [Fact]
     public async Task FiresTimersInOrderAlsoFromSleep()
     {
@@ -156,6 +195,30 @@ public sealed class ReactorTests
         Assert.Same(bad, await faulted.Task);
         Assert.True(await reactor.InvokeAsync(() => good.IsDisarmedAfterArm));
         Assert.Equal(1, reactor.GetStatistics().Faults);
+    }
+
+    /// <summary>Wherever it throws, a poller that is dropped is told, so that those who wait for it can be.</summary>
+    [Theory]
+    [InlineData("poll")]
+    [InlineData("arm")]
+    [InlineData("disarm")]
+    [InlineData("drop")]
+    public async Task ADroppedPollerIsTold(string where)
+    {
+        using var reactor = new Reactor(new ReactorOptions { Idle = IdlePolicy.Frugal });
+        var bad = new CountingPoller(work: 0)
+        {
+            Breaks = where is "poll" or "drop",
+            BreaksWhenArmed = where == "arm",
+            BreaksWhenDisarmed = where == "disarm",
+            BreaksWhenDropped = where == "drop",
+        };
+        var faulted = new TaskCompletionSource<object?>(TaskCreationOptions.RunContinuationsAsynchronously);
+        reactor.Faulted += (_, source, _) => faulted.TrySetResult(source);
+        await reactor.InvokeAsync(() => reactor.Add(bad));
+        Assert.IsType<InvalidOperationException>(await bad.Dropped.Task);
+        Assert.Same(bad, await faulted.Task);
+        await reactor.InvokeAsync(() => { });
     }
 
     [Fact]
@@ -243,6 +306,12 @@ public sealed class ReactorTests
 
         public bool BreaksWhenArmed { get; init; }
 
+        public bool BreaksWhenDisarmed { get; init; }
+
+        public bool BreaksWhenDropped { get; init; }
+
+        public TaskCompletionSource<Exception> Dropped { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
         public bool IsDisarmedAfterArm { get; private set; }
 
         public int Poll()
@@ -261,6 +330,19 @@ public sealed class ReactorTests
         {
             IsDisarmedAfterArm |= _armed;
             _armed = false;
+            if (BreaksWhenDisarmed)
+            {
+                throw new InvalidOperationException("A broken poller.");
+            }
+        }
+
+        public void OnDropped(Exception error)
+        {
+            Dropped.TrySetResult(error);
+            if (BreaksWhenDropped)
+            {
+                throw new InvalidOperationException("A poller that breaks again.");
+            }
         }
     }
 }

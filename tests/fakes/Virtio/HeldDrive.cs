@@ -35,6 +35,9 @@ public sealed unsafe class HeldDrive : IBlockDevice
     /// <summary>Whether requests complete inside Submit.</summary>
     public bool Inline { get; init; }
 
+    /// <summary>Told of every request before anything is done with it: what happens meanwhile, or what goes wrong.</summary>
+    public Action<BlockRequest>? OnSubmit { get; set; }
+
     /// <summary>Requests that wait.</summary>
     public int HeldCount => _held.Count;
 
@@ -152,6 +155,7 @@ public sealed unsafe class HeldDrive : IBlockDevice
     {
         public void Submit(BlockRequest request)
         {
+            drive.OnSubmit?.Invoke(request);
             drive.Log.Add((request.Operation, request.Flags, request.OffsetBytes, request.LengthBytes));
             if (drive.Inline)
             {

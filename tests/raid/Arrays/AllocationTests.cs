@@ -154,6 +154,10 @@ public sealed class AllocationTests
         {
         }
 
+        public void OnDropped(Exception error)
+        {
+        }
+
         public void OnCompleted(BlockRequest request)
         {
             _failed += request.Status != 0 ? 1 : 0;
