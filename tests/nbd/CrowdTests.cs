@@ -215,6 +215,25 @@ public sealed class CrowdTests
         Array.ForEach(stuck, c => c.Dispose());
     }
 
+    /// <summary>Two thousand clients that break the protocol: what they make the export say is bounded, and how much it was is said.</summary>
+    [Fact]
+    public async Task A_flood_of_bad_clients_is_no_flood_in_the_log()
+    {
+        using var lines = new LogLines();
+        NbdTestServer server = await NbdTestServer.StartAsync(new RamDrive(16 * Mib), logging: lines);
+        for (int i = 0; i < 2000; i++)
+        {
+            using var client = new RawClient(server.Socket);
+            client.Send(Encoding.Latin1.GetBytes("\n\u001b[31mERR all is lost\n"));
+            Assert.True(client.IsClosedByServer());
+        }
+
+        await server.DisposeAsync();
+        Assert.InRange(lines.All.Count, 1, 500);
+        Assert.Contains(lines.All, l => l.Contains("more lines", StringComparison.Ordinal));
+        Assert.DoesNotContain(lines.All, l => l.AsSpan().ContainsAny('\n', '\u001b'));
+    }
+
     private static void Load(RawClient client, CancellationToken stop)
     {
         while (!stop.IsCancellationRequested)
