@@ -8,18 +8,16 @@ namespace Polyblk.Cli.Serving;
 /// <summary>Asks the process that serves a volume.</summary>
 internal static class ControlClient
 {
+    private static readonly TimeSpan s_queueRest = TimeSpan.FromMilliseconds(10);
+
     /// <summary>Sends one request and waits for the answer.</summary>
     /// <returns>The answer, or null when nobody listens.</returns>
     /// <exception cref="CliException">The other side refused; its message and code.</exception>
     public static async Task<ControlResponse?> AskAsync(
         StateDirectories directories, string volume, ControlRequest request, CancellationToken cancellation)
     {
-        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
-        {
-            await socket.ConnectAsync(new UnixDomainSocketEndPoint(ControlServer.PathOf(directories, volume)), cancellation).ConfigureAwait(false);
-        }
-        catch (SocketException)
+        using Socket? socket = await ConnectAsync(ControlServer.PathOf(directories, volume), cancellation).ConfigureAwait(false);
+        if (socket is null)
         {
             return null;
         }
@@ -46,5 +44,35 @@ internal static class ControlClient
             { Ok: false } => throw new CliException(response.ExitCode, response.Error ?? "The request was refused."),
             _ => response,
         };
+    }
+
+    /// <summary>Connects; null when nobody listens.</summary>
+    private static async Task<Socket?> ConnectAsync(string path, CancellationToken cancellation)
+    {
+        while (true)
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellation).ConfigureAwait(false);
+                return socket;
+            }
+            catch (SocketException e) when (e.SocketErrorCode is SocketError.WouldBlock or SocketError.TryAgain)
+            {
+                // Somebody listens, and many come at once: the queue of those that wait is full (unix(7): EAGAIN).
+                socket.Dispose();
+                await Task.Delay(s_queueRest, cancellation).ConfigureAwait(false);
+            }
+            catch (SocketException)
+            {
+                socket.Dispose();
+                return null;
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
+        }
     }
 }

@@ -1,137 +1,245 @@
 // The control socket of a served volume: JSON lines, one request and one answer each. Only the user who serves may connect (mode 0600 in
 // a directory of mode 0700). A client that sends nonsense gets an error and is closed; it cannot disturb the exports.
+//
+// Every client counts from accept on. A request has its time: a client that says nothing, or a byte now and then, is closed. Where all
+// places are taken one more client takes the place of the one that has said nothing for longest; where all of them wait for an answer the
+// newcomer is told so. Answers are not cut short: a stop takes as long as it takes.
 
-using System.Collections.Concurrent;
 using System.Net.Sockets;
+using System.Text;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
+using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Cli.Serving;
+
+/// <summary>What the clients of a control socket may use together.</summary>
+internal sealed record ControlLimits
+{
+    /// <summary>Clients at a time: people and scripts, each for one request.</summary>
+    public int Clients { get; init; } = 32;
+
+    /// <summary>Longest wait for a whole request, from the connection or from the answer before.</summary>
+    public TimeSpan RequestTime { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Longest time in which a client takes an answer.</summary>
+    public TimeSpan AnswerTime { get; init; } = TimeSpan.FromSeconds(5);
+}
 
 /// <summary>Listens on the control socket of a volume until it is disposed.</summary>
 internal sealed class ControlServer : IAsyncDisposable
 {
-    private const int MaxLineChars = 64 << 10;
-    private const int Backlog = 16;
-    private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(5);
+    /// <summary>Longest request in bytes.</summary>
+    internal const int MaxLineBytes = 64 << 10;
 
-    private readonly Socket _listener;
-    private readonly string _path;
+    private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private static readonly TimeSpan s_shortageRest = TimeSpan.FromMilliseconds(50);
+
+    private readonly UnixListener _listener;
+    private readonly ControlLimits _limits;
     private readonly Func<ControlRequest, CancellationToken, Task<ControlResponse>> _handle;
-    private readonly ILogger _log;
+    private readonly SessionLogs _logs;
     private readonly CancellationTokenSource _stop = new();
-    private readonly ConcurrentDictionary<Task, bool> _clients = new();
+    private readonly Lock _lock = new();
+    private readonly LinkedList<Client> _clients = [];
     private readonly Task _accepting;
 
-    private ControlServer(Socket listener, string path, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log)
+    private ControlServer(
+        UnixListener listener, ControlLimits limits, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log)
     {
         _listener = listener;
-        _path = path;
+        _limits = limits;
         _handle = handle;
-        _log = log;
-        _accepting = AcceptAsync();
+        _logs = new SessionLogs(log);
+        _accepting = Task.Factory.StartNew(Accept, TaskCreationOptions.LongRunning);
     }
 
     public static string PathOf(StateDirectories directories, string volume) => Path.Combine(directories.RuntimeOf(volume), "control.sock");
 
     /// <summary>Starts listening. The caller holds the volume's lock, so a socket that is there is a dead process's.</summary>
     public static ControlServer Start(
-        StateDirectories directories, string volume, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log)
+        StateDirectories directories, string volume, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log,
+        ControlLimits? limits = null)
     {
         string path = PathOf(directories, volume);
-        File.Delete(path);
-        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            listener.Bind(new UnixDomainSocketEndPoint(path));
-            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-            listener.Listen(Backlog);
+            File.Delete(path);
+            return new ControlServer(UnixListener.Listen(path, Mode), limits ?? new ControlLimits(), handle, log);
         }
-        catch (Exception e) when (e is SocketException or ArgumentOutOfRangeException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            listener.Dispose();
-            throw new CliException(
-                ExitCode.HostLacks, $"The control socket {path} cannot be made: {e.Message} (a socket's path has at most 107 bytes; --state DIR moves it).", e);
+            throw new CliException(ExitCode.HostLacks, $"The control socket cannot be made: {e.Message} --state DIR moves it.", e);
         }
-
-        return new ControlServer(listener, path, handle, log);
     }
 
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
-        _listener.Dispose();
+        _listener.Wake();
         await _accepting.ConfigureAwait(false);
+        _listener.Dispose();
 
         // A client that asked to stop gets its answer: only reading is cancelled.
-        await Task.WhenAll(_clients.Keys).ConfigureAwait(false);
-        File.Delete(_path);
+        Task[] ends;
+        lock (_lock)
+        {
+            ends = [.. _clients.Select(c => c.Serving)];
+        }
+
+        await Task.WhenAll(ends).ConfigureAwait(false);
+        _logs.Dispose();
         _stop.Dispose();
     }
 
-    private async Task AcceptAsync()
+    /// <summary>Runs on a thread of its own until the listener is woken.</summary>
+    private void Accept()
     {
-        while (!_stop.IsCancellationRequested)
+        while (true)
         {
-            try
-            {
-                Socket client = await _listener.AcceptAsync(_stop.Token).ConfigureAwait(false);
-                Task serving = ServeAsync(client);
-                _clients[serving] = true;
-                _ = serving.ContinueWith(t => _clients.TryRemove(t, out _), TaskScheduler.Default);
-            }
-            catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
+            int fd = _listener.Accept();
+            if (fd == -Errno.ECANCELED)
             {
                 return;
             }
-            catch (SocketException e)
+
+            if (fd >= 0)
             {
-                _log.LogWarning("The control socket refused a client: {Reason}", e.Message);
-                await Task.Delay(TimeSpan.FromMilliseconds(100), CancellationToken.None).ConfigureAwait(false);
+                Admit(fd);
+                continue;
             }
+
+            bool refused = UnixListener.IsShortage(-fd) && _listener.RefuseOne();
+            _logs.Door.LogWarning(
+                "The control socket cannot take a client: errno {Errno}{Refused} (raise the limit: ulimit -n)",
+                -fd, refused ? ", it was refused" : string.Empty);
+            _stop.Token.WaitHandle.WaitOne(s_shortageRest);
         }
     }
 
-    private async Task ServeAsync(Socket client)
+    private void Admit(int fd)
     {
+        var client = new Client(fd);
+        Client? crowdedOut = null;
+        bool full;
+        lock (_lock)
+        {
+            full = _clients.Count >= _limits.Clients;
+            if (full)
+            {
+                // Those that ask are in the order in which they began to be silent.
+                crowdedOut = _clients.FirstOrDefault(c => !c.IsAnswered);
+                crowdedOut?.IsChosenToGo = true;
+            }
+
+            if (!full || crowdedOut is not null)
+            {
+                client.Place = _clients.AddLast(client);
+            }
+        }
+
+        if (client.Place is null)
+        {
+            client.Serving = Task.Run(() => RefuseAsync(client));
+            client.Serving.Wait();
+            return;
+        }
+
+        client.Serving = Task.Run(() => ServeAsync(client));
+        if (crowdedOut is not null)
+        {
+            // Waiting for it is what bounds the descriptors.
+            crowdedOut.Dismiss();
+            crowdedOut.Away.Wait();
+        }
+    }
+
+    private async Task RefuseAsync(Client client)
+    {
+        using var socket = client.TakeSocket();
         try
         {
-            await using var stream = new NetworkStream(client, ownsSocket: true);
-            using var reader = new StreamReader(stream);
-            while (await ReadLineAsync(reader).ConfigureAwait(false) is string line)
+            await SendAsync(socket, new ControlResponse
             {
-                ControlResponse response = await AnswerAsync(line).ConfigureAwait(false);
-
-                // Who does not read his answers must not hold up the end, which waits for all clients.
-                using var limit = new CancellationTokenSource(s_answerLimit);
-                byte[] answer = [.. JsonSerializer.SerializeToUtf8Bytes(response, LineJson.Default.ControlResponse), (byte)'\n'];
-                await stream.WriteAsync(answer, limit.Token).ConfigureAwait(false);
-            }
+                Ok = false,
+                Error = $"{_limits.Clients} requests are being answered already: ask again when one is done.",
+                ExitCode = ExitCode.Refused,
+            }).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception e) when (e is SocketException or OperationCanceledException)
         {
-            _log.LogDebug("A control client left: {Reason}", e.Message);
+            _logs.Door.LogDebug("A control client that was refused left: {Reason}", e.Message);
         }
     }
 
-    private async Task<string?> ReadLineAsync(StreamReader reader)
+    private async Task ServeAsync(Client client)
     {
-        var line = new System.Text.StringBuilder();
-        char[] one = new char[1];
-        while (await reader.ReadAsync(one.AsMemory(), _stop.Token).ConfigureAwait(false) == 1 && one[0] != '\n')
+        using SessionLog log = _logs.Open("a control client", "the control socket");
+        try
         {
-            if (line.Append(one[0]).Length > MaxLineChars)
+            using Socket socket = client.TakeSocket();
+            var reader = new LineReader(socket);
+            while (await ReadRequestAsync(client, reader).ConfigureAwait(false) is string line)
             {
-                throw new IOException("a line without end");
+                await SendAsync(socket, await AnswerAsync(line, log).ConfigureAwait(false)).ConfigureAwait(false);
             }
         }
+        catch (OperationCanceledException)
+        {
+            log.LogDebug("A control client was closed: it sent no request in time, or did not take its answer");
+        }
+        catch (Exception e) when (e is IOException or SocketException)
+        {
+            log.LogDebug("A control client left: {Reason}", e.Message);
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                _clients.Remove(client.Place!);
+            }
 
-        return line.Length == 0 ? null : line.ToString();
+            client.End();
+        }
     }
 
-    private async Task<ControlResponse> AnswerAsync(string line)
+    private async Task<string?> ReadRequestAsync(Client client, LineReader reader)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, client.Dismissal);
+        limit.CancelAfter(_limits.RequestTime);
+        lock (_lock)
+        {
+            client.IsAnswered = false;
+            _clients.Remove(client.Place!);
+            _clients.AddLast(client.Place!);
+        }
+
+        string? line = await reader.ReadAsync(MaxLineBytes, limit.Token).ConfigureAwait(false);
+        lock (_lock)
+        {
+            client.IsAnswered = !client.IsChosenToGo;
+        }
+
+        // Who was chosen to go meanwhile goes: somebody waits for his place.
+        return client.IsAnswered ? line : throw new OperationCanceledException();
+    }
+
+    private async Task SendAsync(Socket socket, ControlResponse response)
+    {
+        // Who does not read his answers must not hold up the end, which waits for all clients.
+        using var limit = new CancellationTokenSource(_limits.AnswerTime);
+        ReadOnlyMemory<byte> answer = (byte[])[.. JsonSerializer.SerializeToUtf8Bytes(response, LineJson.Default.ControlResponse), (byte)'\n'];
+        while (!answer.IsEmpty)
+        {
+            answer = answer[await socket.SendAsync(answer, limit.Token).ConfigureAwait(false)..];
+        }
+    }
+
+    private async Task<ControlResponse> AnswerAsync(string line, SessionLog log)
     {
         try
         {
@@ -152,8 +260,75 @@ internal sealed class ControlServer : IAsyncDisposable
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            _log.LogError(e, "The control request {Line} failed", line);
+            log.LogError(e, "The control request {Line} failed", line);
             return new ControlResponse { Ok = false, Error = e.Message, ExitCode = ExitCode.Failed };
+        }
+    }
+
+    /// <summary>A connection, from accept to its end.</summary>
+#pragma warning disable CA1001 // The source of the dismissal has no timer and no handle, and who dismisses may come after the end.
+    private sealed class Client(int fd)
+#pragma warning restore CA1001
+    {
+        private readonly CancellationTokenSource _dismissal = new();
+        private readonly TaskCompletionSource _away = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public CancellationToken Dismissal => _dismissal.Token;
+
+        /// <summary>Completes when its descriptor is closed.</summary>
+        public Task Away => _away.Task;
+
+        public LinkedListNode<Client>? Place { get; set; }
+
+        /// <summary>Whether its request is being worked on.</summary>
+        public bool IsAnswered { get; set; }
+
+        /// <summary>Whether its place was given to another.</summary>
+        public bool IsChosenToGo { get; set; }
+
+        public Task Serving { get; set; } = Task.CompletedTask;
+
+        public Socket TakeSocket() => new(new SafeSocketHandle(fd, ownsHandle: true));
+
+        public void Dismiss() => _dismissal.Cancel();
+
+        public void End() => _away.TrySetResult();
+    }
+
+    /// <summary>Lines of a socket.</summary>
+    private sealed class LineReader(Socket socket)
+    {
+        private readonly byte[] _bytes = new byte[4096];
+        private int _start;
+        private int _end;
+
+        /// <summary>The next line; null at the end of the connection, or for an empty line.</summary>
+        /// <exception cref="IOException">It has more than <paramref name="maxBytes"/> bytes.</exception>
+        public async Task<string?> ReadAsync(int maxBytes, CancellationToken cancellation)
+        {
+            var line = new MemoryStream();
+            while (true)
+            {
+                int newline = _bytes.AsSpan(_start, _end - _start).IndexOf((byte)'\n');
+                int length = newline < 0 ? _end - _start : newline;
+                line.Write(_bytes, _start, length);
+                _start += newline < 0 ? length : length + 1;
+                if (line.Length > maxBytes)
+                {
+                    throw new IOException($"a request of more than {maxBytes} bytes");
+                }
+
+                if (newline < 0)
+                {
+                    _start = 0;
+                    _end = await socket.ReceiveAsync(_bytes, cancellation).ConfigureAwait(false);
+                }
+
+                if (newline >= 0 || _end == 0)
+                {
+                    return line.Length == 0 ? null : Encoding.UTF8.GetString(line.GetBuffer(), 0, (int)line.Length);
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-// Data memory of one connection: equal blocks in one mapping, handed out last-in first-out so that a small load stays in the cache.
-// A request of any size takes as many blocks as it needs and sees them as a segment list; nothing needs to be contiguous. The mapping
-// reserves addresses only: memory is used when a block is used.
+// Data memory of the connections of one export on one reactor: equal blocks in one mapping, handed out last-in first-out so that a small
+// load stays in the cache. What a request takes is a chain of blocks, linked by number in a table beside the memory, so that a chain of any
+// length costs a connection nothing; BlockCursor walks it as segments. The mapping reserves addresses only: memory is used when a block is.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
@@ -13,68 +13,146 @@ internal sealed unsafe class BlockArena : IDisposable
     /// <summary>Bytes of a block; page-aligned, so drives need no bounce copy.</summary>
     public const int BlockBytes = 128 << 10;
 
-    private readonly int[] _free;
-    private readonly nuint _bytes;
+    /// <summary>End of a chain, and the chain without blocks.</summary>
+    public const int None = -1;
+
+    private readonly int[] _next;
     private byte* _base;
-    private int _count;
+    private int _firstFree;
 
     /// <summary>Reserves <paramref name="blocks"/> blocks.</summary>
     /// <exception cref="IOException">There is no address space for them.</exception>
     public BlockArena(int blocks)
     {
-        _bytes = (nuint)blocks * BlockBytes;
-        void* area = Libc.mmap(null, _bytes, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
+        void* area = Libc.mmap(
+            null, BytesOf(blocks), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
         if (area == Libc.MAP_FAILED)
         {
-            throw new IOException($"No memory for the {_bytes >> 20} MiB of buffers of an NBD connection.");
+            throw new IOException($"No memory for the {BytesOf(blocks) >> 20} MiB of buffers of NBD connections on a reactor.");
         }
 
         _base = (byte*)area;
-        _free = new int[blocks];
-        for (int i = blocks - 1; i >= 0; i--)
+        _next = new int[blocks];
+        for (int i = 0; i < blocks; i++)
         {
-            _free[_count++] = i;
+            _next[i] = i + 1 < blocks ? i + 1 : None;
         }
+
+        FreeBlocks = blocks;
     }
 
-    /// <summary>Takes blocks for <paramref name="bytes"/> bytes and describes them; false, with nothing taken, when there are too few.</summary>
-    /// <param name="bytes">Length wanted.</param>
-    /// <param name="vectors">Gets a segment for each block; the last is cut to the length.</param>
-    /// <param name="count">Number of segments.</param>
-    public bool TryTake(long bytes, IoVec* vectors, out int count)
+    /// <summary>Blocks that nobody holds.</summary>
+    public int FreeBlocks { get; private set; }
+
+    /// <summary>Blocks that <paramref name="bytes"/> bytes need.</summary>
+    public static int BlocksFor(long bytes) => (int)((bytes + BlockBytes - 1) / BlockBytes);
+
+    /// <summary>Takes a chain of blocks, of which there must be as many.</summary>
+    /// <returns>Its first block, or <see cref="None"/> for a chain of none.</returns>
+    public int Take(int blocks)
     {
-        int blocks = (int)((bytes + BlockBytes - 1) / BlockBytes);
-        count = 0;
-        if (blocks > _count)
+        if (blocks == 0)
         {
-            return false;
+            return None;
         }
 
-        for (; count < blocks; count++)
+        int first = _firstFree;
+        int last = first;
+        for (int i = 1; i < blocks; i++)
         {
-            long length = Math.Min(BlockBytes, bytes - ((long)count * BlockBytes));
-            vectors[count] = new IoVec(_base + ((long)_free[--_count] * BlockBytes), (nuint)length);
+            last = _next[last];
         }
 
-        return true;
+        _firstFree = _next[last];
+        _next[last] = None;
+        FreeBlocks -= blocks;
+        return first;
     }
 
-    /// <summary>Gives blocks back that <see cref="TryTake"/> described.</summary>
-    public void Return(IoVec* vectors, int count)
+    /// <summary>Gives a chain of <paramref name="blocks"/> blocks back.</summary>
+    public void Return(int first, int blocks)
     {
-        for (int i = count - 1; i >= 0; i--)
+        if (blocks == 0)
         {
-            _free[_count++] = (int)((vectors[i].Base - _base) / BlockBytes);
+            return;
         }
+
+        int last = first;
+        while (_next[last] != None)
+        {
+            last = _next[last];
+        }
+
+        _next[last] = _firstFree;
+        _firstFree = first;
+        FreeBlocks += blocks;
     }
+
+    /// <summary>The block behind this one in its chain, or <see cref="None"/>.</summary>
+    public int Next(int block) => _next[block];
+
+    /// <summary>The first byte of a block.</summary>
+    public byte* AddressOf(int block) => _base + ((long)block * BlockBytes);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         if (_base is not null)
         {
-            _ = Libc.munmap(_base, _bytes);
+            _ = Libc.munmap(_base, BytesOf(_next.Length));
             _base = null;
+        }
+    }
+
+    private static nuint BytesOf(int blocks) => (nuint)blocks * BlockBytes;
+}
+
+/// <summary>A position in a chain of blocks that hands out segments in order. A value: copy it to look ahead.</summary>
+internal unsafe struct BlockCursor(BlockArena arena, int first, long lengthBytes)
+{
+    private int _block = first;
+    private int _skip;
+
+    /// <summary>Bytes behind the position.</summary>
+    public long LeftBytes { get; private set; } = lengthBytes;
+
+    /// <summary>Writes segments that cover the next bytes into <paramref name="destination"/> and moves past them.</summary>
+    /// <returns>Bytes covered: less than wanted when the data ended or the segments did not fit.</returns>
+    public long Take(long bytes, IoVec* destination, int capacity, out int count)
+    {
+        long taken = 0;
+        for (count = 0; count < capacity && taken < bytes && LeftBytes != 0; count++)
+        {
+            long run = Run(bytes - taken);
+            destination[count] = new IoVec(arena.AddressOf(_block) + _skip, (nuint)run);
+            Move(run);
+            taken += run;
+        }
+
+        return taken;
+    }
+
+    /// <summary>Moves past <paramref name="bytes"/> bytes, at most to the end.</summary>
+    public void Skip(long bytes)
+    {
+        while (bytes != 0 && LeftBytes != 0)
+        {
+            long run = Run(bytes);
+            Move(run);
+            bytes -= run;
+        }
+    }
+
+    private readonly long Run(long bytes) => Math.Min(Math.Min(BlockArena.BlockBytes - _skip, LeftBytes), bytes);
+
+    private void Move(long run)
+    {
+        _skip += (int)run;
+        LeftBytes -= run;
+        if (_skip == BlockArena.BlockBytes)
+        {
+            _block = arena.Next(_block);
+            _skip = 0;
         }
     }
 }

@@ -17,7 +17,10 @@ internal static class NbdAttach
             Command("qemu", "A disk of a virtual machine; it waits up to 60 s for a target that is being restarted.", "-blockdev", blockdev, "-device", device),
             Command("shell", "Look at it.", "qemu-img", "info", uri),
             Command("shell", "Copy it.", "nbdcopy", "--progress", uri, "backup.img"),
-            Command("shell", "A block device of this host, with four connections.", "nbd-client", "-unix", socket, "/dev/nbd0", "-name", spec.VolumeName, "-C", "4"),
+            // The block size is said: older versions of nbd-client do not ask, and assume 512 or 1024 bytes.
+            Command(
+                "shell", "A block device of this host, with four connections; when the target ends it fails, and must be detached and attached again.",
+                "nbd-client", "-unix", socket, "/dev/nbd0", "-name", spec.VolumeName, "-C", "4", "-b", $"{spec.Device.Limits.LogicalBlockSize}"),
             Command("fio", "Load from fio's own NBD engine.", "fio", "--name=nbd", "--ioengine=nbd", $"--uri={uri}", "--rw=randread", "--bs=4k", "--iodepth=32"),
         ];
     }

@@ -10,21 +10,35 @@ internal sealed unsafe partial class NbdConnection
     {
         while (!_closing && !_outputFull && (_readyFirst is not null || _outputStart != _outputEnd))
         {
+            if (_mute)
+            {
+                DropReplies();
+                return;
+            }
+
             QueueReplies();
             long sent = NbdSyscalls.writev(_fd, _output + _outputStart, _outputEnd - _outputStart);
-            if (sent is -Errno.EAGAIN or -Errno.EINTR)
+            if (sent == -Errno.EAGAIN)
             {
                 _outputFull = true;
+                _lane.WatchPatience();
                 return;
             }
 
-            if (sent < 0)
+            if (sent < 0 && sent != -Errno.EINTR)
             {
-                _closing = true;
-                return;
+                // After NBD_CMD_DISC all that was asked for before is done, though nobody is there to be told.
+                _mute = _ending && !_leaving;
+                _closing = !_mute;
+                continue;
             }
 
-            Advance(sent);
+            Advance(Math.Max(sent, 0));
+            _quantum -= (int)Math.Max(sent, 0);
+            if (_quantum <= 0)
+            {
+                return;
+            }
         }
     }
 
@@ -36,29 +50,21 @@ internal sealed unsafe partial class NbdConnection
             _outputStart = _outputEnd = 0;
         }
 
-        while (_readyFirst is { } slot && _outputEnd + 1 + slot.VectorCount <= OutputVectors)
+        while (_readyFirst is { } slot && _outputEnd + 1 + slot.BlockCount <= OutputVectors)
         {
-            _readyFirst = slot.Next;
-            if (_readyFirst is null)
-            {
-                _readyLast = null;
-            }
-
+            TakeReady();
             int length = slot.BuildReply(_options.StructuredReplies);
             _output[_outputEnd++] = new IoVec(slot.Header, (nuint)length);
             _queuedBytes += length;
             if (slot.Command == NbdCommand.Read && slot.Status == 0)
             {
-                for (int i = 0; i < slot.VectorCount; i++)
-                {
-                    _output[_outputEnd++] = slot.Vectors[i];
-                }
-
+                RewindData(slot);
+                _ = slot.Data.Take(slot.LengthBytes, _output + _outputEnd, slot.BlockCount, out int count);
+                _outputEnd += count;
                 _queuedBytes += slot.LengthBytes;
             }
 
             slot.EndPosition = _queuedBytes;
-            slot.Next = null;
             if (_sendingLast is null)
             {
                 _sendingFirst = slot;
@@ -70,6 +76,32 @@ internal sealed unsafe partial class NbdConnection
 
             _sendingLast = slot;
         }
+    }
+
+    private NbdSlot TakeReady()
+    {
+        NbdSlot slot = _readyFirst!;
+        _readyFirst = slot.Next;
+        slot.Next = null;
+        if (_readyFirst is null)
+        {
+            _readyLast = null;
+        }
+
+        return slot;
+    }
+
+    private NbdSlot TakeSent()
+    {
+        NbdSlot slot = _sendingFirst!;
+        _sendingFirst = slot.Next;
+        slot.Next = null;
+        if (_sendingFirst is null)
+        {
+            _sendingLast = null;
+        }
+
+        return slot;
     }
 
     /// <summary>Moves past what the socket took, and frees the requests whose replies are out.</summary>
@@ -90,22 +122,43 @@ internal sealed unsafe partial class NbdConnection
             _outputStart++;
         }
 
-        while (_sendingFirst is { } slot && slot.EndPosition <= _sentBytes)
+        while (_sendingFirst is not null && _sendingFirst.EndPosition <= _sentBytes)
         {
-            _sendingFirst = slot.Next;
-            if (_sendingFirst is null)
-            {
-                _sendingLast = null;
-            }
-
-            Free(slot);
+            Free(TakeSent());
+            _replyCount++;
         }
+    }
+
+    private void DropReplies()
+    {
+        while (_sendingFirst is not null)
+        {
+            Free(TakeSent());
+        }
+
+        while (_readyFirst is not null)
+        {
+            Free(TakeReady());
+        }
+
+        _outputStart = _outputEnd = 0;
     }
 
     private void Free(NbdSlot slot)
     {
-        _arena.Return(slot.Vectors, slot.VectorCount);
-        slot.VectorCount = 0;
+        ReturnBlocks(slot);
         _freeSlots[_freeCount++] = slot;
+    }
+
+    private void ReturnBlocks(NbdSlot slot)
+    {
+        if (slot.BlockCount == 0)
+        {
+            return;
+        }
+
+        _heldBlocks -= slot.BlockCount;
+        _lane.Return(this, _heldBlocks, slot.FirstBlock, slot.BlockCount);
+        slot.BlockCount = 0;
     }
 }

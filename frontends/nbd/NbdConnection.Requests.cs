@@ -1,4 +1,4 @@
-// The way in of an NBD connection: bytes of the socket become requests, and requests become parts for the device.
+// The way in of an NBD connection: bytes of the socket become requests with their data.
 
 using System.Buffers.Binary;
 using Polyblk.Core.Block;
@@ -23,7 +23,7 @@ internal sealed unsafe partial class NbdConnection
     {
         int taken = 0;
         _starved = false;
-        while (taken < TurnBudget && !_closing && _submitting is null && !_starved)
+        while (taken < QuantumRequests && _quantum > 0 && !_closing && !_ending && _submitting is null && !_starved)
         {
             if (_payload is not null)
             {
@@ -66,13 +66,7 @@ internal sealed unsafe partial class NbdConnection
         }
 
         _inputEnd += (int)read;
-        if (_skip != 0)
-        {
-            int drop = (int)Math.Min(_skip, _inputEnd - _inputStart);
-            _inputStart += drop;
-            _skip -= drop;
-        }
-
+        SkipHere();
         return true;
     }
 
@@ -82,13 +76,17 @@ internal sealed unsafe partial class NbdConnection
         {
             _inputDry = false;
             _emptyTries = 0;
+            _quantum -= (int)read;
             return true;
         }
 
         if (read is -Errno.EAGAIN or -Errno.EINTR)
         {
             _inputDry = true;
-            _emptyTries++;
+            if (_emptyTries++ == 0 && (_payload is not null || _skip != 0 || _inputEnd != _inputStart))
+            {
+                _lane.WatchPatience();
+            }
         }
         else
         {
@@ -98,31 +96,48 @@ internal sealed unsafe partial class NbdConnection
         return false;
     }
 
+    /// <summary>Drops what of a refused write's data is in the buffer.</summary>
+    private void SkipHere()
+    {
+        if (_skip == 0)
+        {
+            return;
+        }
+
+        int here = (int)Math.Min(_skip, _inputEnd - _inputStart);
+        _inputStart += here;
+        _skip -= here;
+        if (_skip == 0)
+        {
+            _takenCount++;
+        }
+    }
+
     /// <summary>Reads the rest of a write's data straight into its memory; false when nothing more is there.</summary>
     private bool ReceivePayload()
     {
         NbdSlot slot = _payload!;
-        var cursor = new IoVecCursor(slot.Vectors, slot.VectorCount);
-        cursor.Skip(_payloadDone);
         IoVec* rest = stackalloc IoVec[16];
-        _ = cursor.Take(slot.LengthBytes - _payloadDone, rest, 16, out int count);
+        BlockCursor ahead = slot.Data;
+        _ = ahead.Take(_quantum, rest, 16, out int count);
         long read = NbdSyscalls.readv(_fd, rest, count);
         if (!CheckRead(read))
         {
             return false;
         }
 
-        _payloadDone += read;
-        if (_payloadDone == slot.LengthBytes)
+        slot.Data.Skip(read);
+        if (slot.Data.LeftBytes == 0)
         {
             _payload = null;
-            Submit(slot);
+            _takenCount++;
+            SubmitAll(slot);
         }
 
         return true;
     }
 
-    /// <summary>Takes the request at the front of the buffer; false when it must wait for a slot or memory, or the client is out.</summary>
+    /// <summary>Takes the request at the front of the buffer; false when it must wait for a slot or memory, or is the last.</summary>
     private bool TakeRequest()
     {
         var bytes = new ReadOnlySpan<byte>(_input + _inputStart, RequestBytes);
@@ -132,18 +147,9 @@ internal sealed unsafe partial class NbdConnection
             return false;
         }
 
-        var command = (NbdCommand)BinaryPrimitives.ReadUInt16BigEndian(bytes[6..]);
-        uint length = BinaryPrimitives.ReadUInt32BigEndian(bytes[24..]);
-        if (command == NbdCommand.Disconnect)
+        if ((NbdCommand)BinaryPrimitives.ReadUInt16BigEndian(bytes[6..]) == NbdCommand.Disconnect)
         {
-            _closing = true;
-            return false;
-        }
-
-        if (length > MaxRequestBytes && command is NbdCommand.Read or NbdCommand.Write)
-        {
-            // The payload of such a write cannot be read past in good order, and no client that was told the limit sends it.
-            Break($"a request of {length} bytes: the limit is {MaxRequestBytes}");
+            _ending = true;
             return false;
         }
 
@@ -154,18 +160,9 @@ internal sealed unsafe partial class NbdConnection
         }
 
         NbdSlot slot = _freeSlots[_freeCount - 1];
-        slot.Command = command;
-        slot.Flags = (NbdCommandFlags)BinaryPrimitives.ReadUInt16BigEndian(bytes[4..]);
-        slot.Cookie = BinaryPrimitives.ReadUInt64BigEndian(bytes[8..]);
-        slot.OffsetBytes = BinaryPrimitives.ReadInt64BigEndian(bytes[16..]);
-        slot.LengthBytes = length;
-        slot.VectorCount = 0;
-        slot.Submitted = 0;
-        slot.Pending = 0;
-        slot.FlushAfter = false;
-        slot.Status = Check(slot);
-        if (slot.Status == 0 && command is NbdCommand.Read or NbdCommand.Write && slot.Status == 0
-            && !_arena.TryTake(length, slot.Vectors, out slot.VectorCount))
+        slot.Begin(bytes);
+        slot.Status = NbdRequestCheck.Check(slot, _device.SizeBytes, _blockMask, _readOnly, _options);
+        if (slot.Status == 0 && slot.HasData && !TakeMemory(slot))
         {
             _starved = true;
             return false;
@@ -177,16 +174,37 @@ internal sealed unsafe partial class NbdConnection
         return true;
     }
 
+    private bool TakeMemory(NbdSlot slot)
+    {
+        _wantedBlocks = BlockArena.BlocksFor(slot.LengthBytes);
+        if (!_lane.TryTake(this, _heldBlocks, _wantedBlocks, out slot.FirstBlock))
+        {
+            return false;
+        }
+
+        slot.BlockCount = _wantedBlocks;
+        _heldBlocks += slot.BlockCount;
+        _wantedBlocks = 0;
+        RewindData(slot);
+        return true;
+    }
+
+    private void RewindData(NbdSlot slot) =>
+        slot.Data = new BlockCursor(_lane.Arena, slot.FirstBlock, slot.BlockCount == 0 ? 0 : slot.LengthBytes);
+
     private void Start(NbdSlot slot)
     {
         if (slot.Status != 0)
         {
-            if (slot.Command == NbdCommand.Write)
+            // The data of a refused write is read past, however long it is: the client pays for sending it.
+            if (slot.Command == NbdCommand.Write && slot.LengthBytes != 0)
             {
                 _skip = slot.LengthBytes;
-                int here = (int)Math.Min(_skip, _inputEnd - _inputStart);
-                _inputStart += here;
-                _skip -= here;
+                SkipHere();
+            }
+            else
+            {
+                _takenCount++;
             }
 
             Finish(slot);
@@ -197,163 +215,40 @@ internal sealed unsafe partial class NbdConnection
         {
             case NbdCommand.Write:
                 TakePayload(slot);
-                break;
+                return;
             case NbdCommand.BlockStatus:
                 Finish(slot);
                 break;
+            case NbdCommand.Trim or NbdCommand.WriteZeroes:
+                slot.FlushAfter = (slot.Flags & NbdCommandFlags.Fua) != 0;
+                AddRange(slot);
+                break;
             default:
-                slot.FlushAfter = (slot.Flags & NbdCommandFlags.Fua) != 0 && slot.Command is NbdCommand.Trim or NbdCommand.WriteZeroes;
-                Submit(slot);
+                SubmitAll(slot);
                 break;
         }
+
+        _takenCount++;
     }
 
     /// <summary>Copies what of the payload is in the buffer already; the rest is read straight into the slot's memory.</summary>
     private void TakePayload(NbdSlot slot)
     {
-        long here = Math.Min(slot.LengthBytes, _inputEnd - _inputStart);
-        var cursor = new IoVecCursor(slot.Vectors, slot.VectorCount);
-        for (long done = 0; done < here;)
+        IoVec run;
+        for (long here = Math.Min(slot.LengthBytes, _inputEnd - _inputStart); here != 0; here -= (long)run.Length)
         {
-            IoVec run = cursor.NextRun(here - done);
-            Buffer.MemoryCopy(_input + _inputStart + done, run.Base, (long)run.Length, (long)run.Length);
-            done += (long)run.Length;
+            _ = slot.Data.Take(here, &run, 1, out _);
+            Buffer.MemoryCopy(_input + _inputStart, run.Base, (long)run.Length, (long)run.Length);
+            _inputStart += (int)run.Length;
         }
 
-        _inputStart += (int)here;
-        if (here == slot.LengthBytes)
+        if (slot.Data.LeftBytes == 0)
         {
-            Submit(slot);
+            _takenCount++;
+            SubmitAll(slot);
             return;
         }
 
         _payload = slot;
-        _payloadDone = here;
-    }
-
-    /// <summary>0, or the negative errno with which the request is refused.</summary>
-    private int Check(NbdSlot slot)
-    {
-        bool writes = slot.Command is NbdCommand.Write or NbdCommand.Trim or NbdCommand.WriteZeroes;
-        switch (slot.Command)
-        {
-            case NbdCommand.Flush:
-                slot.OffsetBytes = 0;
-                slot.LengthBytes = 0;
-                return 0;
-            case NbdCommand.BlockStatus when !_options.AllocationContext:
-                return -Errno.EINVAL;
-            case NbdCommand.Read or NbdCommand.Write or NbdCommand.Trim or NbdCommand.WriteZeroes or NbdCommand.BlockStatus:
-                break;
-            default:
-                return -Errno.EINVAL;
-        }
-
-        if (writes && _readOnly)
-        {
-            return -Errno.EPERM;
-        }
-
-        long size = _device.SizeBytes;
-        if (slot.OffsetBytes < 0 || slot.LengthBytes > size || slot.OffsetBytes > size - slot.LengthBytes)
-        {
-            return writes ? -Errno.ENOSPC : -Errno.EINVAL;
-        }
-
-        return slot.LengthBytes == 0 || ((slot.OffsetBytes | slot.LengthBytes) & _blockMask) != 0 ? -Errno.EINVAL : 0;
-    }
-
-    /// <summary>Hands the parts of a request that are left to the device. Out of parts it stays in <c>_submitting</c>.</summary>
-    private void Submit(NbdSlot slot)
-    {
-        _submitting = slot;
-        BlockOperation operation = OperationOf(slot.Command);
-        var cursor = new IoVecCursor(slot.Vectors, slot.VectorCount);
-        cursor.Skip(slot.Submitted);
-        do
-        {
-            BlockRequest? part = _parts.TryRent();
-            if (part is null)
-            {
-                return;
-            }
-
-            long length = Math.Min(slot.LengthBytes - slot.Submitted, MaxPart(operation));
-            int count = 0;
-            if (slot.VectorCount != 0)
-            {
-                int room = Math.Min(VectorsPerPart, _device.Limits.MaxSegments);
-                length = cursor.Take(length, part.OwnVectors, room, out count);
-            }
-
-            part.Prepare(operation, slot.OffsetBytes + slot.Submitted, length, part.OwnVectors, count, this);
-            part.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable;
-            part.Flags = FlagsOf(slot);
-            part.Context = slot;
-            slot.Submitted += length;
-            slot.Pending++;
-            _atDevice++;
-            _queue.Submit(part);
-        }
-        while (slot.Submitted < slot.LengthBytes);
-
-        _submitting = null;
-        if (slot.Pending == 0)
-        {
-            Finish(slot);
-        }
-    }
-
-    private static BlockOperation OperationOf(NbdCommand command) => command switch
-    {
-        NbdCommand.Read => BlockOperation.Read,
-        NbdCommand.Write => BlockOperation.Write,
-        NbdCommand.Trim => BlockOperation.Discard,
-        NbdCommand.WriteZeroes => BlockOperation.WriteZeroes,
-        _ => BlockOperation.Flush,
-    };
-
-    private static BlockFlags FlagsOf(NbdSlot slot) => slot.Command switch
-    {
-        NbdCommand.Write when (slot.Flags & NbdCommandFlags.Fua) != 0 => BlockFlags.Fua,
-        NbdCommand.WriteZeroes when (slot.Flags & NbdCommandFlags.NoHole) == 0 => BlockFlags.Unmap,
-        _ => BlockFlags.None,
-    };
-
-    private long MaxPart(BlockOperation operation) => operation switch
-    {
-        BlockOperation.Discard => _device.Limits.MaxDiscardBytes,
-        BlockOperation.WriteZeroes => _device.Limits.MaxWriteZeroesBytes,
-        _ => _device.Limits.MaxTransferBytes,
-    };
-
-    /// <summary>All parts are done: the flush that must follow, or the reply.</summary>
-    private void Finish(NbdSlot slot)
-    {
-        if (slot.FlushAfter && slot.Status == 0)
-        {
-            // Parts were returned just now, so one is there.
-            slot.FlushAfter = false;
-            BlockRequest part = _parts.TryRent()!;
-            part.Prepare(BlockOperation.Flush, 0, 0, null, 0, this);
-            part.Context = slot;
-            slot.Pending = 1;
-            _atDevice++;
-            _queue.Submit(part);
-            return;
-        }
-
-        _counters.Count(slot);
-        slot.Next = null;
-        if (_readyLast is null)
-        {
-            _readyFirst = slot;
-        }
-        else
-        {
-            _readyLast.Next = slot;
-        }
-
-        _readyLast = slot;
     }
 }

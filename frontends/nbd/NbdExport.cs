@@ -2,6 +2,9 @@
 //
 // Every connection is independent: its own reactor, its own queue on the device. All see the same device, and a flush covers the
 // writes of all, so the export announces multi-conn. A client that breaks the protocol is logged and dropped; the others go on.
+//
+// Every connection counts from accept on (NbdAdmission), a handshake has a time, and memory is the lane's, of which there is one for each
+// reactor: what a crowd of clients can take is bounded, whatever they do.
 
 using System.Collections.Concurrent;
 using System.Net.Sockets;
@@ -16,33 +19,35 @@ namespace Polyblk.Frontends.Nbd;
 /// <summary>A volume served by NBD.</summary>
 internal sealed class NbdExport : IExport
 {
-    private const int MaxConnections = 256;
-
     /// <summary>For the owner and the group.</summary>
     private const UnixFileMode SocketMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
 
-    private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
+    /// <summary>How long nothing is accepted after the process ran out of something.</summary>
+    private static readonly TimeSpan ShortageRest = TimeSpan.FromMilliseconds(50);
 
     private readonly ExportSpec _spec;
+    private readonly NbdLimits _limits;
     private readonly ReactorGroup _reactors;
-    private readonly ILogger _log;
+    private readonly SessionLogs _logs;
     private readonly UnixListener _listener;
+    private readonly NbdAdmission _admission;
     private readonly CancellationTokenSource _stop = new();
     private readonly ConcurrentDictionary<int, Session> _sessions = new();
-    private readonly ConcurrentDictionary<int, Task> _clients = new();
+    private readonly ConcurrentDictionary<Reactor, NbdLane> _lanes = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _pauseLock = new();
     private readonly Task _accepting;
     private ExportStatistics _past = new();
     private bool _paused;
-    private int _lastSession;
 
-    private NbdExport(ExportSpec spec, ExportContext context, string path, UnixListener listener)
+    private NbdExport(ExportSpec spec, ExportContext context, NbdLimits limits, string path, UnixListener listener)
     {
         _spec = spec;
+        _limits = limits;
         _reactors = context.Reactors;
-        _log = context.Logging.CreateLogger("nbd");
+        _logs = new SessionLogs(context.Logging.CreateLogger("nbd"));
         _listener = listener;
+        _admission = new NbdAdmission(limits);
         Endpoint = new ExportEndpoint(EndpointKind.UnixSocket, path);
         AttachCommands = NbdAttach.Build(spec, path);
         _accepting = Task.Factory.StartNew(Accept, TaskCreationOptions.LongRunning);
@@ -70,12 +75,12 @@ internal sealed class NbdExport : IExport
 
     /// <summary>Binds the socket and starts accepting.</summary>
     /// <exception cref="FrontendException">The socket cannot be made.</exception>
-    public static NbdExport Start(ExportSpec spec, ExportContext context)
+    public static NbdExport Start(ExportSpec spec, ExportContext context, NbdLimits limits)
     {
         string path = spec.SocketPath ?? Path.Combine(context.RuntimeDirectory, spec.Id.Replace('/', '-') + ".sock");
         try
         {
-            return new NbdExport(spec, context, path, UnixListener.Listen(path, SocketMode));
+            return new NbdExport(spec, context, limits, path, UnixListener.Listen(path, SocketMode));
         }
         catch (IOException e)
         {
@@ -151,7 +156,8 @@ internal sealed class NbdExport : IExport
         }
 
         // Those, too, that are between the handshake and their session: they see the stop, and end.
-        await Task.WhenAll(_clients.Values).WaitAsync(cancellation).ConfigureAwait(false);
+        await Task.WhenAll(_admission.Guests.Select(g => g.Serving)).WaitAsync(cancellation).ConfigureAwait(false);
+        _logs.Dispose();
         _completion.TrySetResult();
     }
 
@@ -168,59 +174,93 @@ internal sealed class NbdExport : IExport
         while (true)
         {
             int fd = _listener.Accept();
-            if (fd >= 0)
-            {
-                int number = ++_lastSession;
-                Task serving = ServeAsync(new Socket(new SafeSocketHandle(fd, ownsHandle: true)), number);
-                _clients[number] = serving;
-                _ = serving.ContinueWith(_ => _clients.TryRemove(number, out Task? ended), TaskScheduler.Default);
-            }
-            else if (fd == -Errno.ECANCELED)
+            if (fd == -Errno.ECANCELED)
             {
                 return;
             }
-            else
+
+            if (fd >= 0)
             {
-                // Out of descriptors, most likely: wait for some to come back rather than spin.
-                _log.LogError("Accepting an NBD client on {Path} failed: errno {Errno}", Endpoint.Path, -fd);
-                _stop.Token.WaitHandle.WaitOne(TimeSpan.FromSeconds(1));
+                Admit(fd);
+                continue;
             }
+
+            bool refused = UnixListener.IsShortage(-fd) && _listener.RefuseOne();
+            _logs.Door.LogError(
+                "Accepting an NBD client on {Path} failed: errno {Errno}{Refused} (raise the limit: ulimit -n)",
+                Endpoint.Path, -fd, refused ? ", it was refused" : string.Empty);
+            _stop.Token.WaitHandle.WaitOne(ShortageRest);
         }
     }
 
-    private async Task ServeAsync(Socket client, int number)
+    private void Admit(int fd)
     {
-        using (client)
+        PeerCredentials peer = PeerCredentials.Of(fd);
+        NbdGuest guest = _admission.Enter(peer.ProcessId, out NbdGuest? crowdedOut);
+        guest.Serving = Task.Run(() => ServeAsync(fd, guest, peer));
+        if (crowdedOut is null)
         {
-            try
-            {
-                NbdSessionOptions? options = await HaggleAsync(client).ConfigureAwait(false);
-                if (options is not null && _sessions.Count < MaxConnections)
-                {
-                    await TransmitAsync(client, number, options).ConfigureAwait(false);
-                }
-            }
-            catch (Exception e) when (e is InvalidDataException or SocketException or IOException or OperationCanceledException)
-            {
-                _log.LogWarning("NBD client {Number} on {Path} is dropped: {Reason}", number, Endpoint.Path, e.Message);
-            }
-#pragma warning disable CA1031 // What fails for one client must be said, and must not keep the export from stopping.
-            catch (Exception e)
-#pragma warning restore CA1031
-            {
-                _log.LogError(e, "NBD client {Number} on {Path} is dropped", number, Endpoint.Path);
-            }
+            return;
+        }
+
+        // Waiting for its end is what bounds the descriptors: no client comes faster than others go.
+        crowdedOut.Dismiss();
+        try
+        {
+            crowdedOut.Haggled.Wait(_stop.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // The export stops, and with it everybody.
         }
     }
 
-    private async Task<NbdSessionOptions?> HaggleAsync(Socket client)
+    private async Task ServeAsync(int fd, NbdGuest guest, PeerCredentials peer)
     {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
-        limit.CancelAfter(HandshakeTimeout);
-        return await new NbdHandshake(client, Describe()).RunAsync(limit.Token).ConfigureAwait(false);
+        using SessionLog log = _logs.Open($"NBD client {guest.Number} on {Endpoint.Path}", $"user {peer.UserId}");
+        try
+        {
+            using var client = new Socket(new SafeSocketHandle(fd, ownsHandle: true));
+            NbdSessionOptions? options = await HaggleAsync(client, guest).ConfigureAwait(false);
+            if (options is not null)
+            {
+                await TransmitAsync(client, guest, options, log).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            string reason = _stop.IsCancellationRequested ? "the export stops"
+                : guest.IsDismissed ? $"process {peer.ProcessId} has more than {_limits.Handshakes} connections that say nothing"
+                : $"it did not end its handshake in {_limits.HandshakeTime.TotalSeconds:0} s";
+            LogDropped(log, guest, reason);
+        }
+        catch (Exception e) when (e is InvalidDataException or SocketException or IOException)
+        {
+            LogDropped(log, guest, e.Message);
+        }
+#pragma warning disable CA1031 // What fails for one client must be said, and must not keep the export from stopping.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            log.LogError(e, "NBD client {Number} on {Path} is dropped", guest.Number, Endpoint.Path);
+        }
+        finally
+        {
+            _admission.Leave(guest);
+        }
     }
 
-    private async Task TransmitAsync(Socket client, int number, NbdSessionOptions options)
+    private void LogDropped(SessionLog log, NbdGuest guest, string reason) =>
+        log.LogWarning("NBD client {Number} on {Path} is dropped: {Reason}", guest.Number, Endpoint.Path, reason);
+
+    private async Task<NbdSessionOptions?> HaggleAsync(Socket client, NbdGuest guest)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, guest.Dismissal);
+        limit.CancelAfter(_limits.HandshakeTime);
+        return await new NbdHandshake(client, Describe(), () => _admission.TakeSeat(guest)).RunAsync(limit.Token).ConfigureAwait(false);
+    }
+
+    private async Task TransmitAsync(Socket client, NbdGuest guest, NbdSessionOptions options, SessionLog log)
     {
         client.Blocking = false;
         Reactor reactor = _reactors.Assign();
@@ -228,26 +268,63 @@ internal sealed class NbdExport : IExport
         {
             var counters = new NbdCounters();
             int fd = (int)client.SafeHandle.DangerousGetHandle();
-            NbdConnection connection = await reactor.InvokeAsync(() =>
-            {
-                // Once the export stops, nobody may open the device any more.
-                _stop.Token.ThrowIfCancellationRequested();
-                return new NbdConnection(reactor, _spec.Device, fd, options, ReadOnly, counters);
-            }).ConfigureAwait(false);
+            NbdConnection connection = await reactor.InvokeAsync(() => Connect(reactor, fd, options, counters)).ConfigureAwait(false);
             var session = new Session(reactor, connection, counters);
-            Register(number, session);
-            _log.LogInformation("NBD client {Number} on {Path}: {Options}, on {Reactor}", number, Endpoint.Path, options, reactor.Name);
+            Register(guest.Number, session);
+            log.LogInformation("NBD client {Number} on {Path}: {Options}, on {Reactor}", guest.Number, Endpoint.Path, options, reactor.Name);
             await connection.Closed.ConfigureAwait(false);
-            await reactor.InvokeAsync(connection.Dispose).ConfigureAwait(false);
-            Unregister(number, session);
-            if (connection.Fault is not null)
+            await reactor.InvokeAsync(() => Disconnect(reactor, connection)).ConfigureAwait(false);
+            Unregister(guest.Number, session);
+            if (connection.Bug is not null)
             {
-                throw new InvalidDataException(connection.Fault);
+                log.LogError(connection.Bug, "NBD client {Number} on {Path} is dropped: this is a bug", guest.Number, Endpoint.Path);
+            }
+            else if (connection.Fault is not null)
+            {
+                LogDropped(log, guest, connection.Fault);
             }
         }
         finally
         {
             _reactors.Release(reactor);
+        }
+    }
+
+    /// <summary>On the reactor's thread.</summary>
+    private NbdConnection Connect(Reactor reactor, int fd, NbdSessionOptions options, NbdCounters counters)
+    {
+        // Once the export stops, nobody may open the device any more.
+        _stop.Token.ThrowIfCancellationRequested();
+        if (!_lanes.TryGetValue(reactor, out NbdLane? lane))
+        {
+            long memory = Math.Max(_limits.LeastLaneBytes, _limits.BudgetBytes / _reactors.Reactors.Count);
+            _lanes[reactor] = lane = new NbdLane(reactor, memory, _limits.StallTime);
+        }
+
+        try
+        {
+            return new NbdConnection(lane, reactor, _spec.Device, fd, options, ReadOnly, counters);
+        }
+        finally
+        {
+            LetGoIfEmpty(reactor, lane);
+        }
+    }
+
+    /// <summary>On the reactor's thread.</summary>
+    private void Disconnect(Reactor reactor, NbdConnection connection)
+    {
+        connection.Dispose();
+        LetGoIfEmpty(reactor, _lanes[reactor]);
+    }
+
+    /// <summary>A reactor without connections keeps no memory of them.</summary>
+    private void LetGoIfEmpty(Reactor reactor, NbdLane lane)
+    {
+        if (lane.IsEmpty)
+        {
+            _lanes.TryRemove(reactor, out _);
+            lane.Dispose();
         }
     }
 
@@ -275,14 +352,13 @@ internal sealed class NbdExport : IExport
             _past = session.Counters.AddTo(_past);
             _sessions.TryRemove(number, out _);
         }
-
     }
 
     private NbdExportInfo Describe()
     {
         BlockLimits limits = _spec.Device.Limits;
         NbdTransmissionFlags flags = NbdTransmissionFlags.HasFlags | NbdTransmissionFlags.SendFlush | NbdTransmissionFlags.SendFua
-            | NbdTransmissionFlags.SendDf | NbdTransmissionFlags.CanMultiConn;
+            | NbdTransmissionFlags.CanMultiConn;
         if (ReadOnly)
         {
             flags |= NbdTransmissionFlags.ReadOnly;

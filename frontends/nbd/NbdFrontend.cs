@@ -8,6 +8,16 @@ public sealed class NbdFrontend : IFrontend
 {
     internal const string FrontendName = "nbd";
 
+    private readonly NbdLimits _limits;
+
+    /// <summary>Makes it, with the limits that are right for a host.</summary>
+    public NbdFrontend()
+        : this(new NbdLimits())
+    {
+    }
+
+    internal NbdFrontend(NbdLimits limits) => _limits = limits;
+
     /// <inheritdoc/>
     public string Name => FrontendName;
 
@@ -25,7 +35,7 @@ public sealed class NbdFrontend : IFrontend
     {
         ArgumentNullException.ThrowIfNull(spec);
         ArgumentNullException.ThrowIfNull(context);
-        return Task.FromResult<IExport>(NbdExport.Start(spec, context));
+        return Task.FromResult<IExport>(NbdExport.Start(spec, context, _limits));
     }
 }
 

@@ -27,8 +27,17 @@ internal sealed record NbdExportInfo(
     string Name, string Description, long SizeBytes, NbdTransmissionFlags Flags, uint MinimumBlock, uint PreferredBlock);
 
 /// <summary>One haggling on one connection.</summary>
-internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
+/// <param name="socket">Connected; stays the caller's.</param>
+/// <param name="info">What is served.</param>
+/// <param name="takeSeat">Asked once, before the client is told that transmission begins: null, or why there is no place for it.</param>
+internal sealed class NbdHandshake(Socket socket, NbdExportInfo info, Func<string?> takeSeat)
 {
+    /// <summary>Options that a client may send. The most talkative ones need about ten.</summary>
+    private const int MaxOptions = 256;
+
+    /// <summary>Longest option that is read past and refused in good order; a longer one ends the connection.</summary>
+    private const int MaxSkippedBytes = 1 << 20;
+
     private bool _structured;
     private bool _allocation;
     private bool _noZeroes;
@@ -56,7 +65,7 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
         }
 
         _noZeroes = (clientFlags & FlagNoZeroes) != 0;
-        while (true)
+        for (int options = 0; options < MaxOptions; options++)
         {
             byte[]? header = await ReceiveAsync(16, cancellation).ConfigureAwait(false);
             if (header is null)
@@ -71,9 +80,21 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
 
             var option = (NbdOption)BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(8));
             uint length = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(12));
-            if (length > MaxOptionBytes)
+            if (length > (option == NbdOption.ExportName ? MaxOptionBytes : MaxSkippedBytes))
             {
                 throw new InvalidDataException($"option {option} has {length} bytes; at most {MaxOptionBytes} are read");
+            }
+
+            if (length > MaxOptionBytes)
+            {
+                if (!await SkipAsync((int)length, cancellation).ConfigureAwait(false))
+                {
+                    return null;
+                }
+
+                byte[] message = Encoding.UTF8.GetBytes($"an option has at most {MaxOptionBytes} bytes here");
+                await ReplyAsync(option, NbdReply.ErrTooBig, message, cancellation).ConfigureAwait(false);
+                continue;
             }
 
             byte[]? data = await ReceiveAsync((int)length, cancellation).ConfigureAwait(false);
@@ -88,6 +109,8 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
                 return step == Step.Transmit ? new NbdSessionOptions(_structured, _allocation && _structured) : null;
             }
         }
+
+        throw new InvalidDataException($"the client sent {MaxOptions} options and chose no export");
     }
 
     private enum Step
@@ -119,6 +142,7 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
                 await ReplyAsync(option, NbdReply.Ack, [], cancellation).ConfigureAwait(false);
                 return Step.Continue;
             case NbdOption.List or NbdOption.StructuredReply:
+            case NbdOption.StartTls when data.Length != 0:
                 await ReplyAsync(option, NbdReply.ErrInvalid, "this option has no data"u8.ToArray(), cancellation).ConfigureAwait(false);
                 return Step.Continue;
             case NbdOption.ListMetaContext:
@@ -142,9 +166,14 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
             return Step.End;
         }
 
+        if (takeSeat() is string refusal)
+        {
+            throw new InvalidDataException(refusal);
+        }
+
         byte[] reply = new byte[_noZeroes ? 10 : 134];
         BinaryPrimitives.WriteInt64BigEndian(reply, info.SizeBytes);
-        BinaryPrimitives.WriteUInt16BigEndian(reply.AsSpan(8), (ushort)info.Flags);
+        BinaryPrimitives.WriteUInt16BigEndian(reply.AsSpan(8), (ushort)Flags);
         await SendAsync(reply, cancellation).ConfigureAwait(false);
         return Step.Transmit;
     }
@@ -165,10 +194,16 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
             return false;
         }
 
+        if (option == NbdOption.Go && takeSeat() is string refusal)
+        {
+            await ReplyAsync(option, NbdReply.ErrPolicy, Encoding.UTF8.GetBytes(refusal), cancellation).ConfigureAwait(false);
+            return false;
+        }
+
         byte[] export = new byte[12];
         BinaryPrimitives.WriteUInt16BigEndian(export, (ushort)NbdInfo.Export);
         BinaryPrimitives.WriteInt64BigEndian(export.AsSpan(2), info.SizeBytes);
-        BinaryPrimitives.WriteUInt16BigEndian(export.AsSpan(10), (ushort)info.Flags);
+        BinaryPrimitives.WriteUInt16BigEndian(export.AsSpan(10), (ushort)Flags);
         await ReplyAsync(option, NbdReply.Info, export, cancellation).ConfigureAwait(false);
 
         byte[] blocks = new byte[14];
@@ -186,6 +221,8 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
 
     private async Task MetaContextAsync(NbdOption option, byte[] data, CancellationToken cancellation)
     {
+        // It replaces what was chosen before, also when it fails.
+        _allocation &= option != NbdOption.SetMetaContext;
         if (!TryReadQueries(data, out string name, out List<string> queries) || (option == NbdOption.SetMetaContext && !_structured))
         {
             byte[] message = Encoding.UTF8.GetBytes(_structured ? "lengths do not add up" : "ask for structured replies first");
@@ -260,6 +297,9 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
         return true;
     }
 
+    /// <summary>What is offered depends on what was negotiated: no "don't fragment" without structured replies.</summary>
+    private NbdTransmissionFlags Flags => info.Flags | (_structured ? NbdTransmissionFlags.SendDf : 0);
+
     private bool IsThisExport(string name) => name.Length == 0 || name == info.Name;
 
     private static byte[] WithLength(string text)
@@ -314,5 +354,22 @@ internal sealed class NbdHandshake(Socket socket, NbdExportInfo info)
         }
 
         return bytes;
+    }
+
+    /// <summary>Reads that many bytes and forgets them; false when the client closed the connection.</summary>
+    private async Task<bool> SkipAsync(int count, CancellationToken cancellation)
+    {
+        for (int left = count; left > 0;)
+        {
+            int piece = Math.Min(left, MaxOptionBytes);
+            if (await ReceiveAsync(piece, cancellation).ConfigureAwait(false) is null)
+            {
+                return false;
+            }
+
+            left -= piece;
+        }
+
+        return true;
     }
 }

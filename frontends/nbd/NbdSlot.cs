@@ -5,16 +5,14 @@ using static Polyblk.Frontends.Nbd.NbdProtocol;
 namespace Polyblk.Frontends.Nbd;
 
 /// <summary>One request of a client, from its header to the last byte of its reply. Made with the connection and used again.</summary>
-internal sealed unsafe class NbdSlot(byte* header, IoVec* vectors)
+internal sealed unsafe class NbdSlot(byte* header)
 {
     /// <summary>Bytes that the header of a reply may need: a chunk header and the longest fixed payload.</summary>
     public const int HeaderCapacity = 64;
 
-    /// <summary>Segments that the largest request needs.</summary>
-    public const int VectorCapacity = (MaxRequestBytes / BlockArena.BlockBytes) + 1;
+    private const int EDQUOT = 122;
 
     public readonly byte* Header = header;
-    public readonly IoVec* Vectors = vectors;
 
     public NbdCommand Command;
     public NbdCommandFlags Flags;
@@ -22,8 +20,14 @@ internal sealed unsafe class NbdSlot(byte* header, IoVec* vectors)
     public long OffsetBytes;
     public long LengthBytes;
 
-    /// <summary>Segments in use: data to write, or room for data to read.</summary>
-    public int VectorCount;
+    /// <summary>First block of the memory for its data: data to write, or room for data to read.</summary>
+    public int FirstBlock;
+
+    /// <summary>Blocks in use.</summary>
+    public int BlockCount;
+
+    /// <summary>How far the data was received, handed to the device, or queued for sending: one after the other.</summary>
+    public BlockCursor Data;
 
     /// <summary>Bytes of the range that were handed to the device.</summary>
     public long Submitted;
@@ -37,11 +41,35 @@ internal sealed unsafe class NbdSlot(byte* header, IoVec* vectors)
     /// <summary>A flush must follow the parts (FUA on trim and write-zeroes, which devices do not take).</summary>
     public bool FlushAfter;
 
+    /// <summary>Nobody waits for it any more: what the device does not have yet is left undone, and there is no reply.</summary>
+    public bool Cancelled;
+
     /// <summary>Position in the output stream behind the reply's last byte.</summary>
     public long EndPosition;
 
     /// <summary>Link of the list that holds the slot.</summary>
     public NbdSlot? Next;
+
+    /// <summary>Whether data goes with it, in either direction.</summary>
+    public bool HasData => Command is NbdCommand.Read or NbdCommand.Write;
+
+    /// <summary>Takes over a request as it came.</summary>
+    public void Begin(ReadOnlySpan<byte> request)
+    {
+        Flags = (NbdCommandFlags)BinaryPrimitives.ReadUInt16BigEndian(request[4..]);
+        Command = (NbdCommand)BinaryPrimitives.ReadUInt16BigEndian(request[6..]);
+        Cookie = BinaryPrimitives.ReadUInt64BigEndian(request[8..]);
+        OffsetBytes = BinaryPrimitives.ReadInt64BigEndian(request[16..]);
+        LengthBytes = BinaryPrimitives.ReadUInt32BigEndian(request[24..]);
+        FirstBlock = BlockArena.None;
+        BlockCount = 0;
+        Submitted = 0;
+        Pending = 0;
+        Status = 0;
+        FlushAfter = false;
+        Cancelled = false;
+        Next = null;
+    }
 
     /// <summary>Builds the reply's header and returns its length; the data of a read that succeeded follows it.</summary>
     public int BuildReply(bool structured)
@@ -89,15 +117,14 @@ internal sealed unsafe class NbdSlot(byte* header, IoVec* vectors)
         BinaryPrimitives.WriteUInt32BigEndian(bytes[16..], length);
     }
 
+    // ENOTSUP and EOVERFLOW answer only what is not offered here (fast zeroes, DF beyond the limit), so a device's own become EIO.
     private static NbdError ToNbd(int errno) => errno switch
     {
         0 => NbdError.None,
         Errno.EPERM or Errno.EROFS or Errno.EACCES => NbdError.EPERM,
         Errno.ENOMEM => NbdError.ENOMEM,
         Errno.EINVAL => NbdError.EINVAL,
-        Errno.ENOSPC or Errno.EFBIG => NbdError.ENOSPC,
-        Errno.EOVERFLOW => NbdError.EOVERFLOW,
-        Errno.EOPNOTSUPP => NbdError.ENOTSUP,
+        Errno.ENOSPC or Errno.EFBIG or EDQUOT => NbdError.ENOSPC,
         _ => NbdError.EIO,
     };
 }

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
@@ -31,12 +32,12 @@ internal sealed class NbdTestServer : IAsyncDisposable
 
     public IReadOnlyList<Core.Reactors.Reactor> Reactors => _reactors.Reactors;
 
-    public static async Task<NbdTestServer> StartAsync(IBlockDevice device, bool readOnly = false)
+    public static async Task<NbdTestServer> StartAsync(IBlockDevice device, bool readOnly = false, NbdLimits? limits = null, ILoggerFactory? logging = null)
     {
         var server = new NbdTestServer(device);
         var spec = new ExportSpec { Id = "data/nbd/0", VolumeName = Volume, Device = device, Serial = "serial-1", ReadOnly = readOnly };
-        var context = new ExportContext(server._reactors.Group, server._folder, server._folder, NullLoggerFactory.Instance);
-        server.Export = await new NbdFrontend().CreateAsync(spec, context, CancellationToken.None);
+        var context = new ExportContext(server._reactors.Group, server._folder, server._folder, logging ?? NullLoggerFactory.Instance);
+        server.Export = await new NbdFrontend(limits ?? new NbdLimits()).CreateAsync(spec, context, CancellationToken.None);
         return server;
     }
 

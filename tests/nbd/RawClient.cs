@@ -28,12 +28,17 @@ internal sealed class RawClient : IDisposable
             Assert.Equal(1u, client.ReadOptionReply(out _));
         }
 
-        client.SendOption(7, [.. U32(0), .. U16(0)]);
-        while (client.ReadOptionReply(out _) != 1)
+        client.Go();
+        return client;
+    }
+
+    /// <summary>Goes to transmission by NBD_OPT_GO.</summary>
+    public void Go()
+    {
+        SendOption(7, [.. U32(0), .. U16(0)]);
+        while (ReadOptionReply(out _) != 1)
         {
         }
-
-        return client;
     }
 
     public void Send(byte[] bytes) => _socket.Send(bytes);

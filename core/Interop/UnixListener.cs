@@ -1,0 +1,246 @@
+// The listening socket of a door that is a Unix socket. It does not block; waiting is done in poll(2) together with an eventfd, by which
+// another thread ends the wait for good. A process that is out of descriptors cannot even refuse a connection, so one descriptor is kept
+// back for that.
+
+using System.Text;
+using Polyblk.Core.Block;
+
+namespace Polyblk.Core.Interop;
+
+/// <summary>A listening socket at a path.</summary>
+public sealed unsafe class UnixListener : IDisposable
+{
+    private readonly int _fd;
+    private readonly int _wakeFd;
+    private int _spareFd;
+
+    private UnixListener(string path, int fd, int wakeFd)
+    {
+        Path = path;
+        _fd = fd;
+        _wakeFd = wakeFd;
+        _spareFd = OpenSpare();
+    }
+
+    /// <summary>Where it listens.</summary>
+    public string Path { get; }
+
+    /// <summary>
+    /// Listens at a path. Directories are made when missing. A socket that a dead process left there is replaced; one on which somebody
+    /// listens, and a file that is no socket, are left alone. When the path appears, the socket listens and has its mode.
+    /// </summary>
+    /// <param name="path">At most 107 bytes of UTF-8.</param>
+    /// <param name="mode">Who may connect: write permission decides (unix(7)).</param>
+    /// <exception cref="IOException">The path cannot be used; the message says why and what to do.</exception>
+    public static UnixListener Listen(string path, UnixFileMode mode)
+    {
+        _ = Address(path, out _);
+        string? directory = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path));
+        if (directory is not null)
+        {
+            Directory.CreateDirectory(directory);
+        }
+
+        RemoveStale(path);
+        string staging = StagingPath(path);
+        RemoveStale(staging);
+        int fd = Libc.socket(Libc.AF_UNIX, Libc.SOCK_STREAM | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, 0);
+        int wakeFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
+        if (fd < 0 || wakeFd < 0)
+        {
+            Close(fd, wakeFd);
+            throw new IOException("No descriptor is left for a socket (raise the limit: ulimit -n).");
+        }
+
+        // Bound and listening under another name first: whoever sees the path can connect to it at once.
+        // The mode of the descriptor becomes that of the new path: nobody else can connect before the mode is set below.
+        _ = Libc.fchmod(fd, 0x180);
+        Libc.sockaddr_un address = Address(staging, out uint length);
+        int rc = Libc.bind(fd, &address, length);
+        if (rc < 0)
+        {
+            Close(fd, wakeFd);
+            throw new IOException(BindMessage(path, -rc));
+        }
+
+        rc = Libc.listen(fd, 64);
+        if (rc < 0)
+        {
+            Close(fd, wakeFd);
+            File.Delete(staging);
+            throw new IOException($"Listening at {path} failed: errno {-rc}.");
+        }
+
+        _ = Libc.chmod(staging, (uint)mode);
+        Publish(staging, path, fd, wakeFd);
+        return new UnixListener(path, fd, wakeFd);
+    }
+
+    /// <summary>Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno.</summary>
+    public int Accept()
+    {
+        Libc.pollfd* fds = stackalloc Libc.pollfd[2];
+        while (true)
+        {
+            fds[0] = new Libc.pollfd { fd = _wakeFd, events = Libc.POLLIN };
+            fds[1] = new Libc.pollfd { fd = _fd, events = Libc.POLLIN };
+            int rc = Libc.poll(fds, 2, -1);
+            if (rc < 0 && rc != -Errno.EINTR)
+            {
+                return rc;
+            }
+
+            if (fds[0].revents != 0)
+            {
+                return -Errno.ECANCELED;
+            }
+
+            int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
+            if (fd is not -Errno.EAGAIN and not -Errno.EINTR and not -ECONNABORTED)
+            {
+                return fd;
+            }
+        }
+    }
+
+    /// <summary>
+    /// For a caller to whom <see cref="Accept"/> said that no descriptor is left: takes the connection that waits by means of one that is kept
+    /// for this, and closes it, so that the peer sees its end instead of waiting for who knows how long. On the accepting thread.
+    /// </summary>
+    /// <returns>Whether one was refused.</returns>
+    public bool RefuseOne()
+    {
+        if (_spareFd >= 0)
+        {
+            _ = Libc.close(_spareFd);
+        }
+
+        int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
+        if (fd >= 0)
+        {
+            _ = Libc.close(fd);
+        }
+
+        _spareFd = OpenSpare();
+        return fd >= 0;
+    }
+
+    /// <summary>Whether an error of <see cref="Accept"/> passes when somebody gives something back: wait a little and go on.</summary>
+    public static bool IsShortage(int errno) => errno is Errno.EMFILE or ENFILE or Errno.ENOMEM or Errno.ENOBUFS;
+
+    /// <summary>Ends <see cref="Accept"/> now and later. Any thread.</summary>
+    public void Wake() => Libc.SignalEventFd(_wakeFd);
+
+    /// <summary>Stops listening and removes the path.</summary>
+    public void Dispose()
+    {
+        // First the path, while it still is ours: after close another process may listen there.
+        if (Libc.IsSocket(Path))
+        {
+            File.Delete(Path);
+        }
+
+        Close(_fd, _wakeFd);
+        if (_spareFd >= 0)
+        {
+            _ = Libc.close(_spareFd);
+        }
+    }
+
+    private static int OpenSpare() => Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
+
+    internal static Libc.sockaddr_un Address(string path, out uint length)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(path);
+        if (bytes.Length == 0 || bytes.Length >= Libc.SunPathBytes || Array.IndexOf(bytes, (byte)0) >= 0)
+        {
+            throw new IOException($"'{path}' is no path for a socket: 1 to {Libc.SunPathBytes - 1} bytes are allowed, it has {bytes.Length}. Choose a shorter one.");
+        }
+
+        Libc.sockaddr_un address = default;
+        address.sun_family = Libc.AF_UNIX;
+        for (int i = 0; i < bytes.Length; i++)
+        {
+            address.sun_path[i] = bytes[i];
+        }
+
+        length = (uint)(sizeof(ushort) + bytes.Length + 1);
+        return address;
+    }
+
+    private const string StagingSuffix = ".new";
+    private const int ENFILE = 23;
+    private const int ECONNABORTED = 103;
+    private const int ECONNREFUSED = 111;
+    private const int EADDRINUSE = 98;
+
+    private static string StagingPath(string path) =>
+        Encoding.UTF8.GetByteCount(path) + StagingSuffix.Length < Libc.SunPathBytes ? path + StagingSuffix : path;
+
+    private static void Publish(string staging, string path, int fd, int wakeFd)
+    {
+        if (staging == path)
+        {
+            return;
+        }
+
+        try
+        {
+            File.Move(staging, path, overwrite: false);
+        }
+        catch (IOException)
+        {
+            Close(fd, wakeFd);
+            File.Delete(staging);
+            throw new IOException(BindMessage(path, EADDRINUSE));
+        }
+    }
+
+    private static void RemoveStale(string path)
+    {
+        if (!Libc.Exists(path))
+        {
+            return;
+        }
+
+        Libc.sockaddr_un address = Address(path, out uint length);
+        int fd = Libc.socket(Libc.AF_UNIX, Libc.SOCK_STREAM | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, 0);
+        if (fd < 0)
+        {
+            throw new IOException($"No socket can be made: errno {-fd}.");
+        }
+
+        int rc = Libc.connect(fd, &address, length);
+        _ = Libc.close(fd);
+        if (rc == -ECONNREFUSED && Libc.IsSocket(path))
+        {
+            File.Delete(path);
+            return;
+        }
+
+        throw new IOException(rc is 0 or -Errno.EAGAIN
+            ? $"Another process listens at {path}: stop it, or choose another socket path."
+            : $"{path} exists and is no socket that can be replaced (errno {-rc}): remove it, or choose another socket path.");
+    }
+
+    private static string BindMessage(string path, int errno) => errno switch
+    {
+        Errno.EACCES or Errno.EPERM => $"No permission to make the socket {path}: choose a directory that you may write to.",
+        EADDRINUSE => $"{path} has just been taken by another process: choose another socket path.",
+        Errno.EROFS => $"{path} lies on a read-only file system: choose another socket path.",
+        _ => $"The socket {path} cannot be made: errno {errno}.",
+    };
+
+    private static void Close(int fd, int wakeFd)
+    {
+        if (fd >= 0)
+        {
+            _ = Libc.close(fd);
+        }
+
+        if (wakeFd >= 0)
+        {
+            _ = Libc.close(wakeFd);
+        }
+    }
+}
