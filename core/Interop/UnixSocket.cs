@@ -226,6 +226,17 @@ public sealed unsafe class UnixSocket : IDisposable
         return SocketResult.Done;
     }
 
+    /// <summary>The user at the other end when the connection was made; null where the kernel does not tell.</summary>
+    public uint? PeerUser
+    {
+        get
+        {
+            Libc.ucred peer;
+            uint length = (uint)sizeof(Libc.ucred);
+            return Libc.getsockopt(_fd, Libc.SOL_SOCKET, Libc.SO_PEERCRED, &peer, &length) == 0 ? peer.uid : null;
+        }
+    }
+
     /// <summary>Breaks the connection in both directions; the peer sees its end. Any thread.</summary>
     public void Shutdown() => _ = Libc.shutdown(_fd, Libc.SHUT_RDWR);
 
@@ -296,6 +307,7 @@ public sealed unsafe class UnixListener : IDisposable
 {
     private readonly int _fd;
     private readonly int _wakeFd;
+    private int _spareFd = MakeSpare();
 
     private UnixListener(string path, int fd, int wakeFd)
     {
@@ -358,7 +370,11 @@ public sealed unsafe class UnixListener : IDisposable
         return new UnixListener(path, fd, wakeFd);
     }
 
-    /// <summary>Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno.</summary>
+    /// <summary>
+    /// Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno. Where no
+    /// descriptor is left
+    /// (-EMFILE, -ENFILE) the connection was accepted with one that is kept for that, and closed: its maker learns of it at once.
+    /// </summary>
     public int Accept()
     {
         Libc.pollfd* fds = stackalloc Libc.pollfd[2];
@@ -378,12 +394,36 @@ public sealed unsafe class UnixListener : IDisposable
             }
 
             int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
+            if (fd is -EMFILE or -ENFILE)
+            {
+                RefuseWithSpare();
+                return fd;
+            }
+
             if (fd is not -Errno.EAGAIN and not -Errno.EINTR and not -ECONNABORTED)
             {
                 return fd;
             }
         }
     }
+
+    private void RefuseWithSpare()
+    {
+        if (_spareFd >= 0)
+        {
+            _ = Libc.close(_spareFd);
+        }
+
+        int refused = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
+        if (refused >= 0)
+        {
+            _ = Libc.close(refused);
+        }
+
+        _spareFd = MakeSpare();
+    }
+
+    private static int MakeSpare() => Libc.eventfd(0, Libc.EFD_CLOEXEC);
 
     /// <summary>Ends <see cref="Accept"/> now and later. Any thread.</summary>
     public void Wake() => Libc.SignalEventFd(_wakeFd);
@@ -398,6 +438,8 @@ public sealed unsafe class UnixListener : IDisposable
         }
 
         Close(_fd, _wakeFd);
+        Close(_spareFd, -1);
+        _spareFd = -1;
     }
 
     internal static Libc.sockaddr_un Address(string path, out uint length)
@@ -420,6 +462,8 @@ public sealed unsafe class UnixListener : IDisposable
     }
 
     private const string StagingSuffix = ".new";
+    private const int EMFILE = 24;
+    private const int ENFILE = 23;
     private const int ECONNABORTED = 103;
     private const int ECONNREFUSED = 111;
     private const int EADDRINUSE = 98;

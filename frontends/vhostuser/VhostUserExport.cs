@@ -23,10 +23,10 @@ internal sealed class VhostUserExport : IExport
 
     /// <summary>Starts to listen.</summary>
     /// <exception cref="FrontendException">The socket cannot be made.</exception>
-    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath)
+    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath, TimeProvider time)
     {
         Id = spec.Id;
-        ILogger log = context.Logging.CreateLogger("vhost-user");
+        var logs = new SessionLogs(context.Logging.CreateLogger("vhost-user"), time);
         var virtio = new VirtioBlkDeviceOptions
         {
             Serial = spec.Serial,
@@ -35,7 +35,7 @@ internal sealed class VhostUserExport : IExport
             QueueSize = spec.QueueSize ?? 0,
             OfferPacked = options.Packed,
         };
-        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), log);
+        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, time);
         try
         {
             // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first session.
@@ -152,6 +152,7 @@ internal sealed class VhostUserExport : IExport
         await Task.WhenAll(sessions.Select(s => s.Ended)).ConfigureAwait(false);
         await Task.Run(_acceptor.Join).ConfigureAwait(false);
         _listener.Dispose();
+        _context.Logs.Dispose();
         _completion.TrySetResult();
     }
 
@@ -172,8 +173,10 @@ internal sealed class VhostUserExport : IExport
 
             if (fd < 0)
             {
-                // No descriptors left, mostly. The connection stays in the backlog; the next try may find some.
-                _context.Log.LogWarning("{Export}: a connection cannot be accepted (errno {Errno}); raise the limit of descriptors (ulimit -n)", Id, -fd);
+                // No descriptors left, mostly: the listener has refused the connection. Slowly, for there is nothing better to
+                // do.
+                _context.Logs.Door.LogWarning(
+                    "{Export}: a connection is refused (errno {Errno}); raise the limit of descriptors (ulimit -n)", Id, -fd);
                 Thread.Sleep(100);
                 continue;
             }
@@ -186,10 +189,11 @@ internal sealed class VhostUserExport : IExport
     {
         lock (_lock)
         {
-            if (_stopping || _sessions.Count >= _context.Options.MaxSessions)
+            if (_stopping || !HasPlace())
             {
                 _ = Libc.close(fd);
-                _context.Log.LogWarning("{Export}: a connection is refused: {Sessions} sessions are attached", Id, _sessions.Count);
+                _context.Logs.Door.LogWarning(
+                    "{Export}: a connection is refused: {Sessions} sessions are attached (--max-sessions)", Id, _sessions.Count);
                 return;
             }
 
@@ -200,13 +204,37 @@ internal sealed class VhostUserExport : IExport
             }
             catch (IOException e)
             {
-                _context.Log.LogWarning("{Export}: a connection is refused: {Reason}", Id, e.Message);
+                _context.Logs.Door.LogWarning("{Export}: a connection is refused: {Reason}", Id, e.Message);
                 return;
             }
 
             _sessions.Add(session);
             session.Run();
         }
+    }
+
+    /// <summary>
+    /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour:
+    /// first one that
+    /// says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked has given up its
+    /// place.
+    /// </summary>
+    private bool HasPlace()
+    {
+        List<VhostUserSession> staying = [.. _sessions.Where(s => !s.IsEvicted)];
+        if (staying.Count < _context.Options.MaxSessions)
+        {
+            // Those that are ending hold descriptors and threads until they have: not too many of them.
+            return _sessions.Count < 2 * _context.Options.MaxSessions;
+        }
+
+        Dictionary<string, int> unproved = staying.Where(s => s.Stage != SessionStage.InUse).CountBy(s => s.Source).ToDictionary();
+        VhostUserSession? victim = staying
+            .Where(s => s.Stage != SessionStage.InUse)
+            .OrderBy(s => s.Stage).ThenByDescending(s => unproved.GetValueOrDefault(s.Source))
+            .FirstOrDefault();
+        victim?.Evict();
+        return victim is not null && _sessions.Count < 2 * _context.Options.MaxSessions;
     }
 
     private void Forget(VhostUserSession session)
