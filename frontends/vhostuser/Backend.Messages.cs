@@ -257,6 +257,13 @@ internal sealed partial class Backend
     private void SetVringBase(vhost_vring_state state)
     {
         BackendQueue queue = StoppedQueue(state.index, SET_VRING_BASE);
+        if (queue.DrainedAt is uint end && end != state.num)
+        {
+            // Another ring begins in its place, to which the record would not belong: a front-end may only have disabled the ring before
+            // (cloud-hypervisor's reset), where others read its base.
+            queue.Inflight?.Clear();
+        }
+
         queue.Base = state.num;
         Settle(queue);
     }

@@ -181,6 +181,7 @@ internal sealed partial class Backend : IDisposable
             throw new RefusedException($"queue {queue.Index} cannot start: {e.Message}", fatal: false);
         }
 
+        queue.DrainedAt = null;
         queue.Live.Broken += OnBroken;
         if (queue.Live.Fault is { } fault)
         {
@@ -201,6 +202,7 @@ internal sealed partial class Backend : IDisposable
     {
         queue.Base = await live.StopAsync().ConfigureAwait(false);
         queue.HasUndone = live.UndoneRecovered > 0;
+        queue.DrainedAt = queue.HasUndone ? null : queue.Base;
         live.Broken -= OnBroken;
         _context.Totals.Ended(live);
         queue.Live = null;

@@ -58,6 +58,9 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     /// <summary>Whether it was stopped with requests of a predecessor left to do.</summary>
     public bool HasUndone { get; set; }
 
+    /// <summary>Where it was stopped with nothing left to do; null while it runs, and when it never did.</summary>
+    public uint? DrainedAt { get; set; }
+
     /// <summary>The running queue.</summary>
     public VirtioBlkQueue? Live { get; set; }
 
