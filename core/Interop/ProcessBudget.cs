@@ -24,17 +24,29 @@ public sealed class ProcessBudget(string what, int limit, string remedy)
     /// <summary>Takes one.</summary>
     /// <param name="isOneOfMany">Whether the one who asks has many already: such a one is refused while others still get some.</param>
     /// <exception cref="IOException">There is none; the message says what to do.</exception>
-    public void Take(bool isOneOfMany)
+    public void Take(bool isOneOfMany) => _ = TakeUpTo(1, 1, isOneOfMany);
+
+    /// <summary>Takes as many as there are, within bounds.</summary>
+    /// <param name="wanted">Most, at least <paramref name="least"/>.</param>
+    /// <param name="least">Fewest that are of use, at least 1.</param>
+    /// <param name="isOneOfMany">Whether the one who asks has many already: such a one is refused while others still get some.</param>
+    /// <returns>How many were taken: to be given back.</returns>
+    /// <exception cref="IOException">There are not so many; the message says what to do.</exception>
+    public int TakeUpTo(int wanted, int least, bool isOneOfMany)
     {
         lock (_lock)
         {
-            if (_taken >= (isOneOfMany ? limit / 2 : limit))
+            // Beyond half everybody gets the fewest only, so that it lasts for many.
+            int end = isOneOfMany ? limit / 2 : limit;
+            int count = Math.Max(least, Math.Min(wanted, (limit / 2) - _taken));
+            if (_taken + count > end)
             {
                 throw new IOException(
                     $"This process holds {_taken} {what} and takes no more{(isOneOfMany ? " from those who gave many" : string.Empty)}: {remedy}.");
             }
 
-            _taken++;
+            _taken += count;
+            return count;
         }
     }
 

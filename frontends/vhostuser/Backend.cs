@@ -172,10 +172,12 @@ internal sealed partial class Backend : IDisposable
                 StartPaused = _paused,
                 PinMemory = _context.Options.PinMemory,
                 PinRefused = OnPinRefused,
+                MostInFlight = queue.TakePlaces(),
             }).GetAwaiter().GetResult();
         }
         catch (Exception e) when (e is IOException or ArgumentException)
         {
+            queue.ReturnPlaces();
             queue.UseInflight(null);
             queue.Error?.Notify();
             throw new RefusedException($"queue {queue.Index} cannot start: {e.Message}", fatal: false);
@@ -204,6 +206,7 @@ internal sealed partial class Backend : IDisposable
         queue.HasUndone = live.UndoneRecovered > 0;
         queue.DrainedAt = queue.HasUndone ? null : queue.Base;
         live.Broken -= OnBroken;
+        queue.ReturnPlaces();
         _context.Totals.Ended(live);
         queue.Live = null;
     }

@@ -17,10 +17,18 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="onOffence">Told, on another thread, why the session has to end because of how the front-end treats this queue.</param>
 internal sealed class BackendQueue(int index, Action<string> onOffence) : IDisposable
 {
-    /// <summary>
-    /// Queues of a session whose descriptors are taken as long as there are any; those of further ones are refused earlier.
-    /// </summary>
+    /// <summary>Queues of a session that get what they need as long as there is any; further ones get less, and are refused earlier.</summary>
     private const int FewQueues = 16;
+
+    /// <summary>Requests in flight of one of the first queues, where its ring has as many entries; a drive is busy with fewer.</summary>
+    private const int MostPlaces = 256;
+
+    /// <summary>The same of further queues: those of machines with very many processors, which share the drives.</summary>
+    private const int MostPlacesOfMany = 64;
+
+    private const int LeastPlaces = 16;
+
+    private int _places;
 
     /// <summary>Its index.</summary>
     public int Index => index;
@@ -77,6 +85,23 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         && memory.TranslateUser(a.desc_user_addr, 1, MapAccess.None) is not null
         && memory.TranslateUser(a.avail_user_addr, 1, MapAccess.None) is not null
         && memory.TranslateUser(a.used_user_addr, 1, MapAccess.None) is not null;
+
+    /// <summary>Takes places for requests in flight, to be given back when the queue has ended.</summary>
+    /// <exception cref="IOException">There are none.</exception>
+    public int TakePlaces()
+    {
+        bool isOneOfMany = index >= FewQueues;
+        int wanted = Math.Min(Size, isOneOfMany ? MostPlacesOfMany : MostPlaces);
+        _places = SessionContext.Places.TakeUpTo(wanted, Math.Min(wanted, LeastPlaces), isOneOfMany);
+        return _places;
+    }
+
+    /// <summary>Gives them back.</summary>
+    public void ReturnPlaces()
+    {
+        SessionContext.Places.Return(_places);
+        _places = 0;
+    }
 
     /// <summary>Takes a new kick descriptor over (or none).</summary>
     public void SetKick(SafeFileHandle? kick)

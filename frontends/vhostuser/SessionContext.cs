@@ -28,6 +28,13 @@ internal sealed record SessionContext(
     /// </summary>
     public static ProcessBudget Descriptors { get; } = new(
         "descriptors of front-ends", Libc.MaxDescriptors() / 2, "raise the limit of descriptors (ulimit -n), or use fewer queues");
+
+    /// <summary>
+    /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in all if every front-end
+    /// does its worst, and a hundredth of that with ordinary ones.
+    /// </summary>
+    public static ProcessBudget Places { get; } = new(
+        "places for requests", 128 << 10, "use fewer queues, or serve fewer guests in one process");
 }
 
 /// <summary>The queues that run, and the sum of those that ended. Any thread.</summary>

@@ -11,6 +11,9 @@ namespace Polyblk.Frontends.VhostUser;
 /// <summary>An export with its listening socket and its sessions.</summary>
 internal sealed class VhostUserExport : IExport
 {
+    /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
+    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(1);
+
     private readonly SessionContext _context;
     private readonly UnixListener _listener;
     private readonly Thread _acceptor;
@@ -187,13 +190,21 @@ internal sealed class VhostUserExport : IExport
 
     private void Begin(int fd)
     {
+        // Sessions that were asked to end hold descriptors and a thread until they have: not too many of them at once.
+        for (Task? ending = EndingIfMany(); ending is not null; ending = EndingIfMany())
+        {
+            if (!ending.Wait(EndingLimit))
+            {
+                Refuse(fd);
+                return;
+            }
+        }
+
         lock (_lock)
         {
             if (_stopping || !HasPlace())
             {
-                _ = Libc.close(fd);
-                _context.Logs.Door.LogWarning(
-                    "{Export}: a connection is refused: {Sessions} sessions are attached (--max-sessions)", Id, _sessions.Count);
+                Refuse(fd);
                 return;
             }
 
@@ -213,28 +224,39 @@ internal sealed class VhostUserExport : IExport
         }
     }
 
+    private void Refuse(int fd)
+    {
+        _ = Libc.close(fd);
+        _context.Logs.Door.LogWarning("{Export}: a connection is refused: there are as many sessions as there may be (--max-sessions)", Id);
+    }
+
+    /// <summary>The end of one of those that were asked to end, when there are as many of them as sessions may be.</summary>
+    private Task? EndingIfMany()
+    {
+        lock (_lock)
+        {
+            List<VhostUserSession> ending = [.. _sessions.Where(s => s.IsEvicted)];
+            return ending.Count < _context.Options.MaxSessions ? null : Task.WhenAny(ending.Select(s => s.Ended));
+        }
+    }
+
     /// <summary>
-    /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour:
-    /// first one that
-    /// says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked has given up its
-    /// place.
+    /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour: first one that
+    /// says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked has given up its place.
     /// </summary>
     private bool HasPlace()
     {
         List<VhostUserSession> staying = [.. _sessions.Where(s => !s.IsEvicted)];
         if (staying.Count < _context.Options.MaxSessions)
         {
-            // Those that are ending hold descriptors and threads until they have: not too many of them.
-            return _sessions.Count < 2 * _context.Options.MaxSessions;
+            return true;
         }
 
-        Dictionary<string, int> unproved = staying.Where(s => s.Stage != SessionStage.InUse).CountBy(s => s.Source).ToDictionary();
-        VhostUserSession? victim = staying
-            .Where(s => s.Stage != SessionStage.InUse)
-            .OrderBy(s => s.Stage).ThenByDescending(s => unproved.GetValueOrDefault(s.Source))
-            .FirstOrDefault();
+        List<VhostUserSession> unproved = [.. staying.Where(s => s.Stage != SessionStage.InUse)];
+        Dictionary<string, int> perUser = unproved.CountBy(s => s.Source).ToDictionary();
+        VhostUserSession? victim = unproved.OrderBy(s => s.Stage).ThenByDescending(s => perUser[s.Source]).FirstOrDefault();
         victim?.Evict();
-        return victim is not null && _sessions.Count < 2 * _context.Options.MaxSessions;
+        return victim is not null;
     }
 
     private void Forget(VhostUserSession session)

@@ -33,7 +33,7 @@ public sealed class VhostUserFrontend(TimeProvider? time = null) : IFrontend
         ArgumentNullException.ThrowIfNull(spec);
         ArgumentNullException.ThrowIfNull(context);
         cancellation.ThrowIfCancellationRequested();
-        VhostUserOptions options = VhostUserOptions.From(spec, context.Reactors.Reactors.Count);
+        VhostUserOptions options = VhostUserOptions.From(spec);
         string path = spec.SocketPath ?? Path.Combine(context.RuntimeDirectory, FileNameOf(spec.Id) + ".sock");
         if (System.Text.Encoding.UTF8.GetByteCount(path) >= Libc.SunPathBytes)
         {

@@ -21,6 +21,17 @@ public sealed class ProcessBudgetTests
         Assert.Equal("This process holds 5 things and takes no more from those who gave many: ask for fewer.", e.Message);
     }
 
+    [Fact]
+    public void Beyond_half_everybody_gets_the_fewest_that_are_of_use()
+    {
+        var budget = new ProcessBudget("places", 100, "ask for fewer");
+        Assert.Equal(30, budget.TakeUpTo(30, 5, isOneOfMany: false));
+        Assert.Equal(20, budget.TakeUpTo(30, 5, isOneOfMany: true));
+        Assert.Throws<IOException>(() => budget.TakeUpTo(30, 5, isOneOfMany: true));
+        Assert.Equal(5, budget.TakeUpTo(30, 5, isOneOfMany: false));
+        Assert.Equal(55, budget.Taken);
+    }
+
     private static int TakeAll(ProcessBudget budget, bool isOneOfMany)
     {
         int taken = 0;
