@@ -60,9 +60,6 @@ internal sealed partial class Backend : IDisposable
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i, onOffence))];
     }
 
-    /// <summary>Whether the front-end shares memory.</summary>
-    public bool HasMemory => _memory.Count != 0;
-
     /// <summary>Whether a ring runs.</summary>
     public bool IsInUse => Array.Exists(_queues, q => q.Live is not null);
 

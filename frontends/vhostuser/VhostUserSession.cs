@@ -1,7 +1,7 @@
 // One connection of a front-end: a thread that reads messages, and the back-end that handles them.
 //
 // A session counts from the moment when its connection was accepted, and has to prove itself: one that says nothing is ended
-// after a while, and one that has not shared memory is ended when another connection needs the place (VhostUserExport).
+// after a while, and one that has not run a ring is ended when another connection needs the place (VhostUserExport).
 //
 // The thread blocks in poll between messages. Other threads that need the back-end (drain, resize) take the session's lock, which is held
 // while a message is handled. Whatever goes wrong with a message ends this session and nothing else: the queues are drained, descriptors
@@ -21,10 +21,10 @@ internal enum SessionStage
     /// <summary>No message has come.</summary>
     Silent,
 
-    /// <summary>It talks, but has shared no memory.</summary>
+    /// <summary>It talks, but no ring has run yet.</summary>
     Talking,
 
-    /// <summary>It has shared memory: a device is in use, or was.</summary>
+    /// <summary>A ring runs, or did: there is a guest with a disk.</summary>
     InUse,
 }
 
@@ -97,7 +97,7 @@ internal sealed class VhostUserSession
     }
 
     /// <summary>Ends the session to make room for another. Any thread.</summary>
-    public void Evict() => OnOffence("it had shared no memory, and another connection needed its place (--max-sessions)");
+    public void Evict() => OnOffence("no ring of it had run, and another connection needed its place (--max-sessions)");
 
     /// <summary>Stops taking requests and waits until none is in flight. Any thread.</summary>
     public void Pause() => WithBackend(static backend => backend.Pause());
@@ -192,7 +192,7 @@ internal sealed class VhostUserSession
         lock (_lock)
         {
             _backend.Handle(_channel, fds);
-            _stage = _backend.HasMemory ? SessionStage.InUse : SessionStage.Talking;
+            _stage = _backend.IsInUse ? SessionStage.InUse : _stage;
         }
     }
 
