@@ -1,9 +1,9 @@
 // What memory of somebody else may be.
 //
-// An access to a mapping is answered by the file's file system. A reactor makes such accesses, and while one waits, everybody on that reactor
-// waits. A file system in user space may keep it waiting for ever, one on a disk or a network for as long as those take, and one on top of
-// others (overlayfs) hides which it is: fstatfs names the upper one only. So memory is taken from file systems that hold it in memory, and
-// from no other: tmpfs (which memfds are on as well) and hugetlbfs.
+// An access to a mapping is answered by the file's file system. A reactor makes such accesses, and while one waits, everybody on
+// that reactor waits. A file system in user space may keep it waiting for ever, one on a disk or a network for as long as those
+// take, and one on top of others (overlayfs) hides which it is: fstatfs names the upper one only. So memory is taken from file
+// systems that hold it in memory, and from no other: tmpfs (which memfds are on as well) and hugetlbfs.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;

@@ -1,8 +1,8 @@
 // How many mappings of files this process takes.
 //
-// A process has a limited number of map entries (vm.max_map_count, 65530 by default), and where they are used up, nothing in it works any more:
-// no thread starts, no garbage is collected, and it ends. A mapping takes one entry, and one more when its end was lost (FaultGuard). So
-// mappings take half of the entries at most, and the rest is the runtime's.
+// A process has a limited number of map entries (vm.max_map_count, 65530 by default), and where they are used up, nothing in it
+// works any more: no thread starts, no garbage is collected, and it ends. A mapping takes one entry, and one more when its end
+// was lost (FaultGuard). So mappings take half of the entries at most, and the rest is the runtime's.
 
 using System.Globalization;
 using Polyblk.Core.Interop;

@@ -78,7 +78,8 @@ public sealed record VirtqueueSetup
     public bool StartPaused { get; init; }
 
     /// <summary>
-    /// Most requests in flight, 1 to <see cref="VirtioBlkQueue.MaxInFlight"/>, where the queue's size allows as many. Each takes up to 33 KB
+    /// Most requests in flight, 1 to <see cref="VirtioBlkQueue.MaxInFlight"/>, where the queue's size allows as many. Each takes
+    /// up to 33 KB
     /// when it has the most segments.
     /// </summary>
     public int MostInFlight { get; init; } = VirtioBlkQueue.MaxInFlight;

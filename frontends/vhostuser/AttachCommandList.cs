@@ -1,8 +1,8 @@
 // The exact ways to attach a vhost-user export, for its user to copy.
 //
-// Guest memory must be shared with the target, hence the memory object. num-queues is given where the number of queues was: QEMU uses its own
-// number and not the one that the back-end offers, by default one for each of the guest's processors, which is right. The reconnect option
-// makes a VM wait for a target that is restarted instead of losing its disk.
+// Guest memory must be shared with the target, hence the memory object. num-queues is given where the number of queues was: QEMU
+// uses its own number and not the one that the back-end offers, by default one for each of the guest's processors, which is
+// right. The reconnect option makes a VM wait for a target that is restarted instead of losing its disk.
 
 using Polyblk.Core.Frontend;
 

@@ -259,8 +259,8 @@ internal sealed partial class Backend
         BackendQueue queue = StoppedQueue(state.index, SET_VRING_BASE);
         if (queue.DrainedAt is uint end && end != state.num)
         {
-            // Another ring begins in its place, to which the record would not belong: a front-end may only have disabled the ring before
-            // (cloud-hypervisor's reset), where others read its base.
+            // Another ring begins in its place, to which the record would not belong: a front-end may only have disabled the ring
+            // before (cloud-hypervisor's reset), where others read its base.
             queue.Inflight?.Clear();
         }
 

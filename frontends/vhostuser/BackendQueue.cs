@@ -17,10 +17,14 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="onOffence">Told, on another thread, why the session has to end because of how the front-end treats this queue.</param>
 internal sealed class BackendQueue(int index, Action<string> onOffence) : IDisposable
 {
-    /// <summary>Queues of a session that get what they need as long as there is any; further ones get less, and are refused earlier.</summary>
+    /// <summary>
+    /// Queues of a session that get what they need as long as there is any; further ones get less, and are refused earlier.
+    /// </summary>
     private const int FewQueues = 16;
 
-    /// <summary>Requests in flight of one of the first queues, where its ring has as many entries; a drive is busy with fewer.</summary>
+    /// <summary>
+    /// Requests in flight of one of the first queues, where its ring has as many entries; a drive is busy with fewer.
+    /// </summary>
     private const int MostPlaces = 256;
 
     /// <summary>The same of further queues: those of machines with very many processors, which share the drives.</summary>

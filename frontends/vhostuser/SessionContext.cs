@@ -30,7 +30,8 @@ internal sealed record SessionContext(
         "descriptors of front-ends", Libc.MaxDescriptors() / 2, "raise the limit of descriptors (ulimit -n), or use fewer queues");
 
     /// <summary>
-    /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in all if every front-end
+    /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in
+    /// all if every front-end
     /// does its worst, and a hundredth of that with ordinary ones.
     /// </summary>
     public static ProcessBudget Places { get; } = new(

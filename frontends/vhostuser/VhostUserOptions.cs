@@ -57,8 +57,8 @@ internal sealed record VhostUserOptions
     /// <exception cref="FrontendException">A value is out of range.</exception>
     public static VhostUserOptions From(ExportSpec spec)
     {
-        // A queue that no front-end sets up costs next to nothing (0.2 KB), and QEMU does not start with fewer than it wants: by default one for
-        // each of the guest's processors. So as many are offered as there can be.
+        // A queue that no front-end sets up costs next to nothing (0.2 KB), and QEMU does not start with fewer than it wants: by
+        // default one for each of the guest's processors. So as many are offered as there can be.
         int queues = spec.Queues ?? MaxQueues;
         Require(queues is >= 1 and <= MaxQueues, $"{queues} queues are not possible: use 1 to {MaxQueues}.");
         int size = spec.QueueSize ?? DefaultQueueSize;

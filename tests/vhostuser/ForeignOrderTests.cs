@@ -5,7 +5,9 @@ using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 
-/// <summary>The messages of virtual machine monitors other than QEMU, and of QEMU when a device is plugged in again, in their order.</summary>
+/// <summary>
+/// The messages of virtual machine monitors other than QEMU, and of QEMU when a device is plugged in again, in their order.
+/// </summary>
 public sealed class ForeignOrderTests : IDisposable
 {
     private const ulong Version1 = 1UL << 32;
@@ -35,8 +37,10 @@ public sealed class ForeignOrderTests : IDisposable
     }
 
     /// <summary>
-    /// cloud-hypervisor: owner before features; the configuration at the registers' offset (until January 2026); the inflight buffer between the
-    /// rings' sizes and addresses; pause and resume by enabling; reset by disabling, with RESET_OWNER (old) or GET_VRING_BASE (new); then the
+    /// cloud-hypervisor: owner before features; the configuration at the registers' offset (until January 2026); the inflight
+    /// buffer between the
+    /// rings' sizes and addresses; pause and resume by enabling; reset by disabling, with RESET_OWNER (old) or GET_VRING_BASE
+    /// (new); then the
     /// device is activated again with a new ring and the inflight buffer of before.
     /// </summary>
     [Theory]
@@ -119,7 +123,8 @@ public sealed class ForeignOrderTests : IDisposable
     }
 
     /// <summary>
-    /// Dragonball: everything that is offered is taken to read the configuration, before there is an owner; the device is then set up on
+    /// Dragonball: everything that is offered is taken to read the configuration, before there is an owner; the device is then
+    /// set up on
     /// the same connection with less.
     /// </summary>
     [Fact]
@@ -150,7 +155,8 @@ public sealed class ForeignOrderTests : IDisposable
     }
 
     /// <summary>
-    /// QEMU, device_del and device_add on a chardev that stays: the rings are stopped, the memory is not taken back; then everything is negotiated
+    /// QEMU, device_del and device_add on a chardev that stays: the rings are stopped, the memory is not taken back; then
+    /// everything is negotiated
     /// anew and all regions are added once more, at other addresses of QEMU's where it mapped memory meanwhile.
     /// </summary>
     [Theory]

@@ -33,7 +33,9 @@ public sealed class MemoryKindTests : IDisposable
         _memory.Dispose();
     }
 
-    /// <summary>A file on a disk is refused before it is mapped: an access to it may wait, and everybody on the reactor with it.</summary>
+    /// <summary>
+    /// A file on a disk is refused before it is mapped: an access to it may wait, and everybody on the reactor with it.
+    /// </summary>
     [Fact]
     public void Memory_on_a_disk_is_refused_and_the_log_says_what_to_use()
     {
@@ -58,7 +60,8 @@ public sealed class MemoryKindTests : IDisposable
     }
 
     /// <summary>
-    /// Sealed huge pages of which there are none: the access faults although nobody made the memory shorter. Once with the ring itself there. The
+    /// Sealed huge pages of which there are none: the access faults although nobody made the memory shorter. Once with the ring
+    /// itself there. The
     /// process lives, the session ends.
     /// </summary>
     [Theory]
@@ -96,7 +99,8 @@ public sealed class MemoryKindTests : IDisposable
     }
 
     /// <summary>
-    /// A descriptor that may only be read (QEMU's read-only NVDIMM) is mapped so: the guest writes from it to the disk, and what would be
+    /// A descriptor that may only be read (QEMU's read-only NVDIMM) is mapped so: the guest writes from it to the disk, and what
+    /// would be
     /// written to it is refused.
     /// </summary>
     [Fact]
@@ -179,7 +183,8 @@ public sealed class MemoryKindTests : IDisposable
     }
 
     /// <summary>
-    /// The request fails where its answer can be told, or its queue breaks; in no case is it done, and in no case does it take others along.
+    /// The request fails where its answer can be told, or its queue breaks; in no case is it done, and in no case does it take
+    /// others along.
     /// </summary>
     private void IsRefused(RawFrontend f, VhostUserMemRegMsg slot)
     {
@@ -205,7 +210,8 @@ public sealed class MemoryKindTests : IDisposable
 public sealed class ManyRegionsTests
 {
     /// <summary>
-    /// 40 sessions with 509 regions each would fill the guard's table and use up the map entries of the process: they are refused before, what
+    /// 40 sessions with 509 regions each would fill the guard's table and use up the map entries of the process: they are refused
+    /// before, what
     /// is taken is guarded, a session with few regions is served, and the process lives.
     /// </summary>
     [Fact]

@@ -107,6 +107,39 @@ public sealed class ProvingTests
     }
 }
 
+/// <summary>What queues cost that are offered and not used. Alone, because others allocate as well.</summary>
+[Collection("alone")]
+public sealed class UnusedQueueTests
+{
+    private const int Sessions = 32;
+
+    [Fact]
+    public void Queues_that_nobody_sets_up_cost_next_to_nothing()
+    {
+        long one = BytesOfSessions(queues: 1);
+        long all = BytesOfSessions(queues: 256);
+        Assert.InRange((all - one) / (Sessions * 255), -512, 512);
+    }
+
+    private static long BytesOfSessions(int queues)
+    {
+        using var fixture = new ExportFixture(queues: queues);
+        long before = GC.GetTotalMemory(forceFullCollection: true);
+        var sessions = new List<RawFrontend>();
+        for (int i = 0; i < Sessions; i++)
+        {
+            sessions.Add(fixture.Connect());
+            sessions[i].Negotiate();
+            Assert.Equal((ulong)queues, sessions[i].Get(GET_QUEUE_NUM));
+        }
+
+        long bytes = GC.GetTotalMemory(forceFullCollection: true) - before;
+        Assert.All(fixture.Reactors.Group.Plan, assigned => Assert.Equal(0, assigned));
+        sessions.ForEach(f => f.Dispose());
+        return bytes;
+    }
+}
+
 /// <summary>The process has no descriptor left. Alone, because the other tests need some.</summary>
 [Collection("alone")]
 public sealed class DescriptorTests

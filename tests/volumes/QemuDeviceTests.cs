@@ -54,7 +54,9 @@ public sealed class QemuDeviceTests
         }
     }
 
-    /// <summary>device_del and device_add on a chardev that stays, without a reconnect time: one connection, two devices.</summary>
+    /// <summary>
+    /// device_del and device_add on a chardev that stays, without a reconnect time: one connection, two devices.
+    /// </summary>
     [Fact]
     public Task A_disk_that_is_unplugged_and_plugged_in_again_works() =>
         Guests.RunAsync(async attempt =>
@@ -65,8 +67,8 @@ public sealed class QemuDeviceTests
             GuestVm guest = attempt.Start(new GuestVmBuilder("replug", GuestKernel.Linux612)
                 .Memory(512)
                 .Cpus(2)
-                .Qemu("-device", "pcie-root-port,id=port,chassis=1", "-chardev", $"socket,id=kept,path={volume.Socket}")
-                .Qemu("-device", "vhost-user-blk-pci,id=disk,bus=port,chardev=kept", "-qmp", $"unix:{qmp},server=on,wait=off")
+                .Qemu("-device", "pcie-root-port,id=rp0,chassis=1", "-chardev", $"socket,id=kept,path={volume.Socket}")
+                .Qemu("-device", "vhost-user-blk-pci,id=disk,bus=rp0,chardev=kept", "-qmp", $"unix:{qmp},server=on,wait=off")
                 .Script(ReplugScript)
                 .Timeout(TimeSpan.FromMinutes(4)));
             await guest.WaitForSignalAsync("written");
@@ -74,7 +76,7 @@ public sealed class QemuDeviceTests
             await guest.SendAsync("unplug");
             await client.RunAsync("device_del", new { id = "disk" });
             await guest.WaitForSignalAsync("gone");
-            var again = new { driver = "vhost-user-blk-pci", id = "disk", bus = "port", chardev = "kept" };
+            var again = new { driver = "vhost-user-blk-pci", id = "disk", bus = "rp0", chardev = "kept" };
             await UntilDone(() => client.RunAsync("device_add", again));
             GuestResult result = await guest.CompletionAsync();
             result.RequireSuccess("first", "gone", "again", "content", "second");

@@ -54,7 +54,10 @@ internal sealed class TestVolume : IDisposable
             .First(a => a.GetProperty("consumer").GetString() == "qemu").GetProperty("arguments").EnumerateArray().Select(a => a.GetString()!),
     ];
 
-    /// <summary>Serves the volume over vhost-user and returns when a client can connect. Without a number of queues, as many as there can be.</summary>
+    /// <summary>
+    /// Serves the volume over vhost-user and returns when a client can connect. Without a number of queues, as many as there can
+    /// be.
+    /// </summary>
     public void Serve(int? queues = 2, Second second = Second.None)
     {
         File.Delete(Socket);
