@@ -21,6 +21,8 @@ public static unsafe partial class Libc
     [StructLayout(LayoutKind.Explicit, Size = 144)]
     public struct stat
     {
+        [FieldOffset(0)] public ulong st_dev;
+        [FieldOffset(8)] public ulong st_ino;
         [FieldOffset(24)] public uint st_mode;
         [FieldOffset(40)] public ulong st_rdev;
         [FieldOffset(48)] public long st_size;
@@ -51,6 +53,14 @@ public static unsafe partial class Libc
             limit.rlim_max = Math.Max(limit.rlim_max, limit.rlim_cur);
             _ = setrlimit_(RLIMIT_MEMLOCK, &limit);
         }
+    }
+
+    /// <summary>Descriptors that this process may have at once (RLIMIT_NOFILE, the soft limit).</summary>
+    public static int MaxDescriptors()
+    {
+        const int RLIMIT_NOFILE = 7;
+        rlimit limit;
+        return getrlimit_(RLIMIT_NOFILE, &limit) == 0 ? (int)Math.Min(limit.rlim_cur, int.MaxValue) : 1024;
     }
 
     public static int memfd_create(string name, uint flags) => (int)Result(memfd_create_(name, flags));

@@ -16,6 +16,7 @@ public static unsafe partial class Libc
     public const int MSG_DONTWAIT = 0x40;
     public const int MSG_NOSIGNAL = 0x4000;
     public const int MSG_CMSG_CLOEXEC = 0x40000000;
+    public const int SO_PEERCRED = 17;
     public const int SHUT_RDWR = 2;
     public const short POLLIN = 1;
     public const short POLLOUT = 4;
@@ -74,6 +75,18 @@ public static unsafe partial class Libc
 
     public static int shutdown(int fd, int how) => (int)Result(shutdown_(fd, how));
 
+    /// <summary>struct ucred: who made a connection.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct ucred
+    {
+        public int pid;
+        public uint uid;
+        public uint gid;
+    }
+
+    public static int getsockopt(int fd, int level, int name, void* value, uint* length) =>
+        (int)Result(getsockopt_(fd, level, name, value, length));
+
     public static int socketpair(int domain, int type, int protocol, int* pair) => (int)Result(socketpair_(domain, type, protocol, pair));
 
     public static int fchmod(int fd, uint mode) => (int)Result(fchmod_(fd, mode));
@@ -126,6 +139,9 @@ public static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "shutdown", SetLastError = true)]
     private static partial int shutdown_(int fd, int how);
+
+    [LibraryImport("libc", EntryPoint = "getsockopt", SetLastError = true)]
+    private static partial int getsockopt_(int fd, int level, int name, void* value, uint* length);
 
     [LibraryImport("libc", EntryPoint = "socketpair", SetLastError = true)]
     private static partial int socketpair_(int domain, int type, int protocol, int* pair);

@@ -19,6 +19,7 @@ public static unsafe partial class Libc
     public const int O_DIRECT = 0x4000;
     public const int O_CLOEXEC = 0x80000;
 
+    public const int PROT_NONE = 0;
     public const int PROT_READ = 1;
     public const int PROT_WRITE = 2;
     public const int MAP_SHARED = 1;

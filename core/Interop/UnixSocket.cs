@@ -225,6 +225,9 @@ public sealed unsafe class UnixSocket : IDisposable
         return SocketResult.Done;
     }
 
+    /// <summary>Who is at the other end.</summary>
+    public PeerCredentials Peer => PeerCredentials.Of(_fd);
+
     /// <summary>Breaks the connection in both directions; the peer sees its end. Any thread.</summary>
     public void Shutdown() => _ = Libc.shutdown(_fd, Libc.SHUT_RDWR);
 

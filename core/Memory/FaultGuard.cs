@@ -1,11 +1,17 @@
 // Keeps the process alive when somebody takes away memory that he shared with it.
 //
-// Theory of operation. Memory of a guest is a file that the guest's owner may make shorter at any time. An access beyond the new end raises
-// SIGBUS (mmap(2), "Errors"), whose default in the .NET runtime ends the process, and with it every other guest. So SIGBUS gets a handler of
-// our own: when the address lies in a guarded range and the reason is BUS_ADRERR (sigaction(2)), it puts a fresh page of zeroes in place of the
-// one that has gone, counts the loss in the range's slot and in the sum of all, writes to an eventfd, and lets the access go on. Every other
-// SIGBUS goes to the handler that was there before, the runtime's. Whoever answers a request compares the sum with the one that he knows, so
-// that nothing is called done that went to such a page. A thread that waits for the eventfd tells the range's owner, who ends the session.
+// Theory of operation. Memory of a guest is a file that the guest's owner may make shorter at any time, or for which there may be
+// no pages: a sealed memfd of huge pages when the pool is empty, a file on a tmpfs that is full. An access beyond the new end, or
+// to such a page, raises SIGBUS (mmap(2), "Errors"), whose default in the .NET runtime ends the process, and with it every other
+// guest. So SIGBUS gets a handler of our own: when the address lies in a guarded range and the reason is BUS_ADRERR
+// (sigaction(2)), it puts fresh zeroes in the place of the page and all that follow it in the range, counts the loss in the
+// range's slot and in the sum of all, writes to an eventfd, and lets the access go on. Every other SIGBUS goes to the handler
+// that was there before, the runtime's. Whoever answers a request compares the sum with the one that he knows, so that nothing is
+// called done that went to such a page. A thread that waits for the eventfd tells the range's owner, who ends the session.
+//
+// All that follows, because each piece that is replaced splits the mapping, and the process has a limited number of map entries:
+// in this way a range takes two at most, whatever is touched in whatever order. The rest of the range is as lost as the page: its
+// session ends. Where the kernel has no room for so much (strict overcommit), the page alone is replaced.
 //
 // The handler is machine code, written out below: a handler in C# cannot be, because the signal comes while its thread runs managed code,
 // which the runtime does not allow to be entered again. It touches nothing of the runtime: it walks a table of a fixed place and size, and makes
@@ -23,7 +29,9 @@ namespace Polyblk.Core.Memory;
 /// <summary>The guarded ranges of this process. Any thread.</summary>
 internal static unsafe class FaultGuard
 {
-    private const int Capacity = 16384;
+    /// <summary>Most ranges at once.</summary>
+    public const int Capacity = 16384;
+
     private const nuint CodeBytes = 4096;
     private const int MAP_FIXED = 0x10;
     private const int SYS_write = 1;
@@ -31,6 +39,7 @@ internal static unsafe class FaultGuard
 
     private static readonly Lock s_lock = new();
     private static readonly MappedRegion?[] s_regions = new MappedRegion?[Capacity];
+    private static readonly Stack<int> s_free = new(Enumerable.Range(0, Capacity).Reverse());
     private static readonly bool[] s_told = new bool[Capacity];
     private static Slot* s_slots;
     private static int s_loss = -1;
@@ -60,11 +69,7 @@ internal static unsafe class FaultGuard
                 return -1;
             }
 
-            int index = Array.IndexOf(s_regions, null);
-            if (index < 0)
-            {
-                return -1;
-            }
+            int index = s_free.Pop(); // the budget of mappings is no larger than this table
 
             s_regions[index] = region;
             s_told[index] = false;
@@ -84,6 +89,7 @@ internal static unsafe class FaultGuard
         {
             Volatile.Write(ref s_slots[index].End, 0);
             s_regions[index] = null;
+            s_free.Push(index);
         }
     }
 
@@ -171,19 +177,28 @@ internal static unsafe class FaultGuard
         Put(code, ref length, [0xFF, 0xE0]);                         //         jmp rax
         Land(code, length, found);
         Put(code, ref length, [0x57, 0x56, 0x52, 0x41, 0x50]);       // found:  push rdi, rsi, rdx, r8
-        Put(code, ref length, [0x49, 0x8B, 0x70, 0x10]);             //         mov rsi, [r8+16]         length: PageBytes
-        Put(code, ref length, [0x48, 0x89, 0xF7]);                   //         mov rdi, rsi
+        Put(code, ref length, [0x49, 0x8B, 0x78, 0x10]);             //         mov rdi, [r8+16]         PageBytes
         Put(code, ref length, [0x48, 0xF7, 0xDF]);                   //         neg rdi
         Put(code, ref length, [0x48, 0x21, 0xC7]);                   //         and rdi, rax             the page of the address
+        Put(code, ref length, [0x49, 0x8B, 0x70, 0x08]);             //         mov rsi, [r8+8]          End
+        Put(code, ref length, [0x48, 0x29, 0xFE]);                   //         sub rsi, rdi             length: all that follows
         Put(code, ref length, [0xBA], Libc.PROT_READ | Libc.PROT_WRITE); //     mov edx, protection
         Put(code, ref length, [0x41, 0xBA], MAP_FIXED | Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE); // mov r10d, flags
         Put(code, ref length, [0x49, 0xC7, 0xC0, 0xFF, 0xFF, 0xFF, 0xFF]); //   mov r8, -1
         Put(code, ref length, [0x45, 0x31, 0xC9]);                   //         xor r9d, r9d
-        Put(code, ref length, [0xB8], SYS_mmap);                     //         mov eax, SYS_mmap
+        int map = length;
+        Put(code, ref length, [0xB8], SYS_mmap);                     // map:    mov eax, SYS_mmap
         Put(code, ref length, [0x0F, 0x05]);                         //         syscall
-        Put(code, ref length, [0x41, 0x58, 0x5A, 0x5E, 0x5F]);       //         pop r8, rdx, rsi, rdi
         Put(code, ref length, [0x48, 0x3D, 0x01, 0xF0, 0xFF, 0xFF]); //         cmp rax, -4095
-        Put(code, ref length, [0x73, (byte)(chain - (length + 2))]); //         jae next                 an errno
+        int mapped = PutJump(code, ref length, 0x72);                //         jb mapped
+        Put(code, ref length, [0x4C, 0x8B, 0x1C, 0x24]);             //         mov r11, [rsp]           the slot
+        Put(code, ref length, [0x49, 0x3B, 0x73, 0x10]);             //         cmp rsi, [r11+16]        PageBytes
+        Put(code, ref length, [0x49, 0x8B, 0x73, 0x10]);             //         mov rsi, [r11+16]        length: the page
+        Put(code, ref length, [0x75, (byte)(map - (length + 2))]);   //         jne map
+        Put(code, ref length, [0x41, 0x58, 0x5A, 0x5E, 0x5F]);       //         pop r8, rdx, rsi, rdi
+        Put(code, ref length, [0xEB, (byte)(chain - (length + 2))]); //         jmp next                 not even one page
+        Land(code, length, mapped);
+        Put(code, ref length, [0x41, 0x58, 0x5A, 0x5E, 0x5F]);       // mapped: pop r8, rdx, rsi, rdi
         Put(code, ref length, [0xF0, 0x49, 0xFF, 0x40, 0x18]);       //         lock inc qword [r8+24]   Losses
         Put(code, ref length, [0x48, 0xB8], (nuint)Losses);          //         mov rax, Losses
         Put(code, ref length, [0xF0, 0x48, 0xFF, 0x00]);             //         lock inc qword [rax]

@@ -211,7 +211,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         _fetching = !setup.StartPaused;
         _recovered = ring.RecoveredLeft;
         _base = ring.Base;
-        _free = new VirtioBlkSlot[Math.Min(setup.Size, MaxInFlight)];
+        _free = new VirtioBlkSlot[Math.Min(setup.Size, Math.Clamp(setup.MostInFlight, 1, MaxInFlight))];
         _slotMemory = MakeSlots();
         UseDirtyLog(setup.DirtyLog, setup.UsedLogAddress);
     }

@@ -77,6 +77,13 @@ public sealed record VirtqueueSetup
     /// <summary>Start without taking requests (vhost-user: not enabled yet); <see cref="VirtioBlkQueue.ResumeAsync"/> lets it.</summary>
     public bool StartPaused { get; init; }
 
+    /// <summary>
+    /// Most requests in flight, 1 to <see cref="VirtioBlkQueue.MaxInFlight"/>, where the queue's size allows as many. Each takes
+    /// up to 33 KB
+    /// when it has the most segments.
+    /// </summary>
+    public int MostInFlight { get; init; } = VirtioBlkQueue.MaxInFlight;
+
     /// <summary>Most requests popped in a turn.</summary>
     public int BatchSize { get; init; } = 32;
 

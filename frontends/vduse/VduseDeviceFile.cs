@@ -158,7 +158,14 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
         MapAccess access = entry.perm == VDUSE_ACCESS_RO ? MapAccess.Read : MapAccess.ReadWrite;
         try
         {
-            return new IotlbRegion(entry.start, MappedRegion.Map(file, entry.offset, entry.last - entry.start + 1, access, checkLength: isRegular));
+            // A regular file is the memory of a guest (vhost-vdpa), anything else the kernel's own bounce pages.
+            if (isRegular && ForeignMemory.WhyRefused(file) is not null)
+            {
+                return null;
+            }
+
+            var options = new MapOptions { Access = access, Least = access, CheckLength = isRegular };
+            return new IotlbRegion(entry.start, MappedRegion.Map(file, entry.offset, entry.last - entry.start + 1, options));
         }
         catch (IOException)
         {

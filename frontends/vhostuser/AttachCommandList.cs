@@ -1,7 +1,8 @@
 // The exact ways to attach a vhost-user export, for its user to copy.
 //
-// Guest memory must be shared with the target, hence the memory object. num-queues is given because QEMU uses its own number and not
-// the one that the back-end offers; the reconnect option makes a VM wait for a target that is restarted instead of losing its disk.
+// Guest memory must be shared with the target, hence the memory object. num-queues is given where the number of queues was: QEMU
+// uses its own number and not the one that the back-end offers, by default one for each of the guest's processors, which is
+// right. The reconnect option makes a VM wait for a target that is restarted instead of losing its disk.
 
 using Polyblk.Core.Frontend;
 
@@ -29,6 +30,7 @@ internal static class AttachCommandList
     private static AttachCommand Qemu(string name, string path, VhostUserOptions options, string reconnect, string purpose)
     {
         int queueSize = Math.Min(options.QueueSize, QemuMaxQueueSize);
+        string queues = options.AreQueuesGiven ? $",num-queues={options.Queues}" : string.Empty;
         string packed = options.Packed ? ",packed=on" : string.Empty;
         string[] arguments =
         [
@@ -36,13 +38,14 @@ internal static class AttachCommandList
             "-object", "memory-backend-memfd,id=polyblk-mem,size=1G,share=on",
             "-machine", "q35,memory-backend=polyblk-mem",
             "-chardev", $"socket,id={name},path={path.Replace(",", ",,", StringComparison.Ordinal)},{reconnect}",
-            "-device", $"vhost-user-blk-pci,chardev={name},num-queues={options.Queues},queue-size={queueSize}{packed}",
+            "-device", $"vhost-user-blk-pci,chardev={name}{queues},queue-size={queueSize}{packed}",
         ];
         return new AttachCommand("qemu", purpose, "qemu-system-x86_64 " + Join(arguments), arguments);
     }
 
     private static AttachCommand Libvirt(string path, VhostUserOptions options)
     {
+        string queues = options.AreQueuesGiven ? $" queues='{options.Queues}'" : string.Empty;
         string escaped = System.Security.SecurityElement.Escape(path);
         string text = $"""
             <memoryBacking>
@@ -51,7 +54,7 @@ internal static class AttachCommandList
             </memoryBacking>
             <devices>
               <disk type='vhostuser' device='disk'>
-                <driver name='qemu' type='raw' queues='{options.Queues}' queue_size='{Math.Min(options.QueueSize, QemuMaxQueueSize)}'/>
+                <driver name='qemu' type='raw'{queues} queue_size='{Math.Min(options.QueueSize, QemuMaxQueueSize)}'/>
                 <source type='unix' path='{escaped}'>
                   <reconnect enabled='yes' timeout='1'/>
                 </source>

@@ -19,6 +19,9 @@ internal sealed partial class Backend
         | VhostUserProtocolFeatures.BACKEND_REQ | VhostUserProtocolFeatures.CONFIG | VhostUserProtocolFeatures.INFLIGHT_SHMFD
         | VhostUserProtocolFeatures.RESET_DEVICE | VhostUserProtocolFeatures.CONFIGURE_MEM_SLOTS | VhostUserProtocolFeatures.STATUS;
 
+    /// <summary>Where the device's configuration begins in the registers of virtio-mmio (VIRTIO 1.3, section 4.2.2).</summary>
+    private const uint VirtioMmioConfig = 0x100;
+
     /// <summary>How long a front-end may leave a reply unread: others (a resize, a stop) wait for the message to be handled.</summary>
     private const int ReplyTimeoutMs = 5000;
 
@@ -46,7 +49,7 @@ internal sealed partial class Backend
                 throw new ProtocolException($"{channel.Request} failed: {e.Message}");
             }
 
-            _context.Log.LogWarning("{Session}: {Request} refused: {Reason}", _name, channel.Request, e.Message);
+            _log.LogWarning("{Session}: {Request} refused: {Reason}", _name, channel.Request, e.Message);
             result = 1;
         }
 
@@ -65,7 +68,8 @@ internal sealed partial class Backend
             case SET_FEATURES: SetFeatures(channel.Read<ulong>()); break;
             case GET_PROTOCOL_FEATURES: ReplyNumber(channel, (ulong)OfferedProtocolFeatures); break;
             case SET_PROTOCOL_FEATURES: SetProtocolFeatures(channel.Read<ulong>()); break;
-            case SET_OWNER or RESET_OWNER: break; // The connection is the session; RESET_OWNER is deprecated and ignored.
+            case SET_OWNER: SetOwner(); break;
+            case RESET_OWNER: break; // deprecated, and ignored
             case GET_QUEUE_NUM: ReplyNumber(channel, (ulong)_queues.Length); break;
             case GET_MAX_MEM_SLOTS: ReplyNumber(channel, BackendMemory.MaxSlots); break;
             case SET_MEM_TABLE: SetMemTable(channel, fds); break;
@@ -91,6 +95,26 @@ internal sealed partial class Backend
             case GET_STATUS: ReplyNumber(channel, _status | (AnyQueueBroken ? DeviceNeedsReset : 0)); break;
             default: throw new ProtocolException($"message {channel.Request} is not handled");
         }
+    }
+
+    /// <summary>
+    /// The connection is the session, so this says little; but a second one on the same connection says that another device
+    /// begins. QEMU does
+    /// that when a device is removed and one added while the chardev stays. What belonged to the one before goes; protocol
+    /// features and the
+    /// channel to the front-end were given anew before this message.
+    /// </summary>
+    private void SetOwner()
+    {
+        if (_hasOwner)
+        {
+            ResetDevice();
+            _dirtyLog?.Dispose();
+            _dirtyLog = null;
+            UseMemory(_memory.Replace([]), onlyAdded: false);
+        }
+
+        _hasOwner = true;
     }
 
     private bool AnyQueueBroken => Array.Exists(_queues, q => q.Live?.Fault is not null);
@@ -162,7 +186,15 @@ internal sealed partial class Backend
             throw new ProtocolException("ADD_MEM_REG carries no descriptor");
         }
 
-        UseMemory(_memory.Add(_memory.Map(region, fds.Take())), onlyAdded: true);
+        GuestRegion added = _memory.Map(region, fds.Take());
+        if (_memory.Contains(added))
+        {
+            // Once more the same: a device that is plugged in again behind a kept chardev of QEMU begins so.
+            added.Mapping.Dispose();
+            return;
+        }
+
+        UseMemory(_memory.Add(added), onlyAdded: true);
     }
 
     // A descriptor that comes with it is closed unused, as the specification wants: some front-ends send one.
@@ -185,9 +217,9 @@ internal sealed partial class Backend
         }
 
         using var file = new SafeFileHandle(fds.Take(), ownsHandle: true);
-        DirtyLog? old = _log;
+        DirtyLog? old = _dirtyLog;
         using MappedRegion bitmap = _memory.Map("dirty log", file, description.mmap_offset, description.mmap_size);
-        _log = new DirtyLog(bitmap);
+        _dirtyLog = new DirtyLog(bitmap);
         UpdateLogging();
         old?.Dispose();
         ReplyNumber(channel, 0);
@@ -225,6 +257,13 @@ internal sealed partial class Backend
     private void SetVringBase(vhost_vring_state state)
     {
         BackendQueue queue = StoppedQueue(state.index, SET_VRING_BASE);
+        if (queue.DrainedAt is uint end && end != state.num)
+        {
+            // Another ring begins in its place, to which the record would not belong: a front-end may only have disabled the ring
+            // before (cloud-hypervisor's reset), where others read its base.
+            queue.Inflight?.Clear();
+        }
+
         queue.Base = state.num;
         Settle(queue);
     }
@@ -279,7 +318,8 @@ internal sealed partial class Backend
     private void GetConfig(VhostUserChannel channel)
     {
         VhostUserConfig head = channel.Read<VhostUserConfig>();
-        if (head.size > VhostUserAbi.MaxConfigBytes || head.offset > VhostUserAbi.MaxConfigBytes - head.size)
+        uint offset = OffsetInConfig(head.offset);
+        if (head.size > VhostUserAbi.MaxConfigBytes || offset > VhostUserAbi.MaxConfigBytes - head.size)
         {
             Send(channel, []);
             return;
@@ -287,20 +327,28 @@ internal sealed partial class Backend
 
         Span<byte> reply = stackalloc byte[12 + (int)head.size];
         MemoryMarshal.Write(reply, head);
-        _virtio.ReadConfig((int)head.offset, reply[12..]);
+        _virtio.ReadConfig((int)offset, reply[12..]);
         Send(channel, reply);
     }
+
+    /// <summary>
+    /// The offset counts from the beginning of the device's configuration; some front-ends count it from the beginning of
+    /// virtio's registers
+    /// (cloud-hypervisor until January 2026, issue 7615; Dragonball), where the configuration begins at 0x100. It is never that
+    /// long itself.
+    /// </summary>
+    private static uint OffsetInConfig(uint offset) => offset >= VirtioMmioConfig ? offset - VirtioMmioConfig : offset;
 
     private void SetConfig(VhostUserChannel channel)
     {
         VhostUserConfig head = channel.Read<VhostUserConfig>();
         ReadOnlySpan<byte> data = channel.Payload[12..];
-        if (head.size != data.Length || head.offset > VhostUserAbi.MaxConfigBytes)
+        if (head.size != data.Length || OffsetInConfig(head.offset) > VhostUserAbi.MaxConfigBytes)
         {
             throw new ProtocolException($"SET_CONFIG says {head.size} bytes and carries {data.Length}");
         }
 
-        int offset = (int)head.offset;
+        int offset = (int)OffsetInConfig(head.offset);
         if (head.flags == VhostUserAbi.SET_CONFIG_TYPE_MIGRATION)
         {
             // A migrated device brings its whole configuration; the write-back byte is all of it that is state.
@@ -339,7 +387,7 @@ internal sealed partial class Backend
         catch (RefusedException e)
         {
             // A reply without a buffer says no.
-            _context.Log.LogWarning("{Session}: GET_INFLIGHT_FD refused: {Reason}", _name, e.Message);
+            _log.LogWarning("{Session}: GET_INFLIGHT_FD refused: {Reason}", _name, e.Message);
             description.mmap_size = 0;
             Reply(channel, description);
         }

@@ -21,6 +21,7 @@ internal sealed partial class Backend : IDisposable
 {
     private readonly SessionContext _context;
     private readonly string _name;
+    private readonly ILogger _log;
     private readonly VirtioBlkDevice _virtio;
     private readonly BackendMemory _memory;
     private readonly BackendQueue[] _queues;
@@ -30,28 +31,32 @@ internal sealed partial class Backend : IDisposable
     private ulong _features;
     private VhostUserProtocolFeatures _protocolFeatures;
     private BackendInflight? _inflight;
-    private DirtyLog? _log;
+    private DirtyLog? _dirtyLog;
     private VhostUserChannel? _frontendChannel;
     private ulong _status;
+    private bool _hasOwner;
     private bool _paused;
 
     /// <summary>Makes the back-end of a session.</summary>
     /// <param name="context">What the sessions share.</param>
     /// <param name="name">For messages.</param>
     /// <param name="paused">Whether queues start without taking requests.</param>
+    /// <param name="log">The session's.</param>
     /// <param name="onOffence">Told, on another thread, why the session has to end although no message broke the protocol.</param>
-    public Backend(SessionContext context, string name, bool paused, Action<string> onOffence)
+    public Backend(SessionContext context, string name, bool paused, ILogger log, Action<string> onOffence)
     {
         _context = context;
+        _log = log;
         _name = name;
         _paused = paused;
         _onOffence = onOffence;
         _memory = new BackendMemory(
             context.Options.SealedMemory,
-            onLost: () => onOffence("the front-end made memory shorter that it shares: it must stay as long as it was"),
-            onUnguarded: (what, why) => context.Log.LogWarning(
-                "{Session}: {Memory} can be made shorter by the front-end, which would end this process ({Why}); --sealed-memory on refuses such memory",
-                name, what, why));
+            onLost: () => onOffence(
+                "memory that the front-end shares has gone: it was made shorter, or there are no (huge) pages for it; reserve as many as it has"),
+            onUnguarded: (what, why) => log.LogWarning(
+                "{Session}: {Memory} can be taken away by the front-end, which would end this process ({Why})", name, what, why),
+            onUnreachable: (what, why) => log.LogWarning("{Session}: {Memory} is read-only and out of reach: {Why}", name, what, why));
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i, onOffence))];
@@ -81,7 +86,7 @@ internal sealed partial class Backend : IDisposable
         Core.Interop.SocketResult? result = _frontendChannel?.Send((uint)VhostUserBackendRequest.CONFIG_CHANGE_MSG, 0, [], timeoutMs: 1000);
         if (result is not null and not Core.Interop.SocketResult.Done)
         {
-            _context.Log.LogWarning("{Session}: the front-end could not be told of the new size ({Result})", _name, result);
+            _log.LogWarning("{Session}: the front-end could not be told of the new size ({Result})", _name, result);
         }
     }
 
@@ -101,14 +106,14 @@ internal sealed partial class Backend : IDisposable
         }
 
         _frontendChannel?.Dispose();
-        _log?.Dispose();
+        _dirtyLog?.Dispose();
         _inflight?.Dispose();
         _memory.Dispose();
     }
 
     private bool IsPacked => (_features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0;
 
-    private bool LogsAll => (_features & VhostUserAbi.VHOST_F_LOG_ALL) != 0 && _log is not null;
+    private bool LogsAll => (_features & VhostUserAbi.VHOST_F_LOG_ALL) != 0 && _dirtyLog is not null;
 
     /// <summary>Whether everything needed is known. Without protocol features rings start enabled ("Ring states").</summary>
     private bool ShouldRun(BackendQueue queue) =>
@@ -139,7 +144,7 @@ internal sealed partial class Backend : IDisposable
             queue.UseInflight(_inflight?.LogOf(queue.Index, queue.Size, IsPacked));
             if (_inflight is not null && queue.Inflight is null)
             {
-                _context.Log.LogWarning(
+                _log.LogWarning(
                     "{Session}: queue {Queue} has {Size} entries, more than the front-end keeps a record for ({Recorded}): what is in flight when "
                     + "this process is killed will not be repeated. With QEMU, give the device queue-size={Size}",
                     _name, queue.Index, queue.Size, _inflight.EntriesOf(IsPacked), queue.Size);
@@ -161,20 +166,23 @@ internal sealed partial class Backend : IDisposable
                 Call = queue.Call,
                 Error = queue.Error,
                 Inflight = queue.Inflight,
-                DirtyLog = LogsAll ? _log : null,
+                DirtyLog = LogsAll ? _dirtyLog : null,
                 UsedLogAddress = LogsAll ? queue.UsedLogAddress : null,
                 StartPaused = _paused,
                 PinMemory = _context.Options.PinMemory,
                 PinRefused = OnPinRefused,
+                MostInFlight = queue.TakePlaces(),
             }).GetAwaiter().GetResult();
         }
         catch (Exception e) when (e is IOException or ArgumentException)
         {
+            queue.ReturnPlaces();
             queue.UseInflight(null);
             queue.Error?.Notify();
             throw new RefusedException($"queue {queue.Index} cannot start: {e.Message}", fatal: false);
         }
 
+        queue.DrainedAt = null;
         queue.Live.Broken += OnBroken;
         queue.Live.Unreachable += OnUnreachable;
         if (queue.Live.Fault is { } fault)
@@ -183,7 +191,7 @@ internal sealed partial class Backend : IDisposable
         }
 
         _context.Totals.Started(queue.Live);
-        _context.Log.LogDebug("{Session}: queue {Queue} runs on {Reactor}", _name, queue.Index, queue.Reactor.Name);
+        _log.LogDebug("{Session}: queue {Queue} runs on {Reactor}", _name, queue.Index, queue.Reactor.Name);
     }
 
     private void Stop(BackendQueue queue) => WaitAll([queue], StopAsync);
@@ -198,8 +206,10 @@ internal sealed partial class Backend : IDisposable
     {
         queue.Base = await live.StopAsync(how).ConfigureAwait(false);
         queue.HasUndone = live.UndoneRecovered > 0;
+        queue.DrainedAt = queue.HasUndone ? null : queue.Base;
         live.Broken -= OnBroken;
         live.Unreachable -= OnUnreachable;
+        queue.ReturnPlaces();
         _context.Totals.Ended(live);
         queue.Live = null;
     }
@@ -243,12 +253,12 @@ internal sealed partial class Backend : IDisposable
         catch (IOException e)
         {
             // The ring's beginning is there and its end is not: the queue is broken, as by its driver.
-            _context.Log.LogWarning("{Queue}: {Reason}", queue.Setup.Name, e.Message);
+            _log.LogWarning("{Queue}: {Reason}", queue.Setup.Name, e.Message);
         }
     }
 
     private void UpdateLogging() =>
-        WaitAll(_queues, q => q.Live?.SetDirtyLogAsync(LogsAll ? _log : null, LogsAll ? q.UsedLogAddress : null));
+        WaitAll(_queues, q => q.Live?.SetDirtyLogAsync(LogsAll ? _dirtyLog : null, LogsAll ? q.UsedLogAddress : null));
 
     private void OnPinRefused(int errno)
     {
@@ -261,7 +271,7 @@ internal sealed partial class Backend : IDisposable
         ThreadPool.QueueUserWorkItem(
             static state => state.Log.LogWarning(
                 "{Session}: the guest's memory is not held (errno {Errno}), I/O goes the ordinary way: {Remedy}", state.Name, state.Errno, state.Remedy),
-            (_context.Log, Name: _name, Errno: errno, Remedy: remedy),
+            (Log: _log, Name: _name, Errno: errno, Remedy: remedy),
             preferLocal: false);
     }
 
@@ -278,7 +288,7 @@ internal sealed partial class Backend : IDisposable
         ThreadPool.QueueUserWorkItem(
             static state => state.Log.LogWarning(
                 "{Queue}: broken by its driver, and stopped until it is set up anew: {Fault}", state.Name, state.Text),
-            (_context.Log, queue.Setup.Name, report.Text),
+            (Log: _log, queue.Setup.Name, report.Text),
             preferLocal: false);
     }
 

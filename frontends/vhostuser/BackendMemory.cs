@@ -13,8 +13,13 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="mustBeSealed">Whether memory is refused that its owner could make shorter.</param>
 /// <param name="onLost">Told when a part of the memory was found to be gone, because its owner made it shorter.</param>
 /// <param name="onUnguarded">Told of memory whose owner can end this process by making it shorter: what it is, and why.</param>
-internal sealed class BackendMemory(bool mustBeSealed, Action onLost, Action<string, string> onUnguarded) : IDisposable
+/// <param name="onUnreachable">Told of read-only memory that is not mapped: what it is, and why.</param>
+internal sealed class BackendMemory(
+    bool mustBeSealed, Action onLost, Action<string, string> onUnguarded, Action<string, string> onUnreachable) : IDisposable
 {
+    /// <summary>Regions that every session gets as long as there are any; those with more are refused earlier.</summary>
+    private const int FewRegions = 32;
+
     /// <summary>
     /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no harm; it is
     /// the number of memory slots that KVM once had, and what other back-ends answer.
@@ -29,30 +34,45 @@ internal sealed class BackendMemory(bool mustBeSealed, Action onLost, Action<str
     /// <summary>Regions in the table.</summary>
     public int Count => _regions.Count;
 
-    /// <summary>Maps a region. Takes the descriptor over.</summary>
+    /// <summary>
+    /// Maps a region. Takes the descriptor over. What the descriptor allows only to be read is mapped so; where it lies on a file
+    /// system that no
+    /// memory is taken from (the image of a read-only NVDIMM), it stays out of reach, and requests that want something of it
+    /// fail: the disk
+    /// works all the same, since rings and answers are never in such memory.
+    /// </summary>
     /// <exception cref="RefusedException">It cannot be mapped.</exception>
     public GuestRegion Map(in VhostUserMemoryRegion region, int fd)
     {
         using var file = new SafeFileHandle(fd, ownsHandle: true);
         string what = $"memory at guest address 0x{region.guest_phys_addr:x}";
-        return new GuestRegion(
-            region.guest_phys_addr, region.userspace_addr, Map(what, file, region.mmap_offset, region.memory_size));
+        (ulong offset, ulong size) = (region.mmap_offset, region.memory_size);
+        MappedRegion mapping;
+        if (ForeignMemory.IsReadOnly(file) && ForeignMemory.WhyRefused(file) is string why)
+        {
+            mapping = OrRefuse(what, () => MappedRegion.CreateUnreachable(file, offset, size, HasMany));
+            onUnreachable(what, why);
+        }
+        else
+        {
+            mapping = Map(what, file, offset, size, least: MapAccess.Read);
+        }
+
+        return new GuestRegion(region.guest_phys_addr, region.userspace_addr, mapping);
     }
 
     /// <summary>Maps something that the front-end shares. The descriptor may be closed afterwards.</summary>
     /// <exception cref="RefusedException">It cannot be mapped, or could be made shorter and must not.</exception>
-    public MappedRegion Map(string what, SafeFileHandle file, ulong offsetBytes, ulong sizeBytes)
+    public MappedRegion Map(
+        string what, SafeFileHandle file, ulong offsetBytes, ulong sizeBytes, MapAccess least = MapAccess.ReadWrite)
     {
-        MappedRegion mapping;
-        try
+        if (ForeignMemory.WhyRefused(file) is string refusal)
         {
-            mapping = MappedRegion.Map(file, offsetBytes, sizeBytes, onLost: onLost);
-        }
-        catch (IOException e)
-        {
-            throw new RefusedException($"{what}: {e.Message}", fatal: true);
+            throw new RefusedException($"{what}: {refusal}", fatal: true);
         }
 
+        var options = new MapOptions { Least = least, OnLost = onLost, IsOneOfMany = HasMany };
+        MappedRegion mapping = OrRefuse(what, () => MappedRegion.Map(file, offsetBytes, sizeBytes, options));
         if (mustBeSealed && !mapping.CannotShrink)
         {
             mapping.Dispose();
@@ -89,6 +109,14 @@ internal sealed class BackendMemory(bool mustBeSealed, Action onLost, Action<str
             region.Mapping.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Whether the very same region is there already: the same addresses, of the same place in the same file.</summary>
+    public bool Contains(in GuestRegion region)
+    {
+        (ulong guest, ulong user, MappedRegion mapping) = region;
+        return _regions.Exists(r => r.GuestAddress == guest && r.UserAddress == user && r.Mapping.SizeBytes == mapping.SizeBytes
+            && r.Mapping.File == mapping.File && r.Mapping.Access == mapping.Access);
     }
 
     /// <summary>Whether a region can be removed: known by its addresses and its size, the offset does not count.</summary>
@@ -138,6 +166,20 @@ internal sealed class BackendMemory(bool mustBeSealed, Action onLost, Action<str
         Table.Dispose();
         DisposeAll(_regions);
         _regions = [];
+    }
+
+    private bool HasMany => _regions.Count >= FewRegions;
+
+    private static MappedRegion OrRefuse(string what, Func<MappedRegion> map)
+    {
+        try
+        {
+            return map();
+        }
+        catch (IOException e)
+        {
+            throw new RefusedException($"{what}: {e.Message}", fatal: true);
+        }
     }
 
     private GuestMemory Install(List<GuestRegion> regions)

@@ -17,6 +17,23 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="onOffence">Told, on another thread, why the session has to end because of how the front-end treats this queue.</param>
 internal sealed class BackendQueue(int index, Action<string> onOffence) : IDisposable
 {
+    /// <summary>
+    /// Queues of a session that get what they need as long as there is any; further ones get less, and are refused earlier.
+    /// </summary>
+    private const int FewQueues = 16;
+
+    /// <summary>
+    /// Requests in flight of one of the first queues, where its ring has as many entries; a drive is busy with fewer.
+    /// </summary>
+    private const int MostPlaces = 256;
+
+    /// <summary>The same of further queues: those of machines with very many processors, which share the drives.</summary>
+    private const int MostPlacesOfMany = 64;
+
+    private const int LeastPlaces = 16;
+
+    private int _places;
+
     /// <summary>Its index.</summary>
     public int Index => index;
 
@@ -53,6 +70,9 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     /// <summary>Whether it was stopped with requests of a predecessor left to do.</summary>
     public bool HasUndone { get; set; }
 
+    /// <summary>Where it was stopped with nothing left to do; null while it runs, and when it never did.</summary>
+    public uint? DrainedAt { get; set; }
+
     /// <summary>The running queue.</summary>
     public VirtioBlkQueue? Live { get; set; }
 
@@ -60,11 +80,32 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     public ulong? UsedLogAddress =>
         Address is { } a && (a.flags & VhostUserAbi.VHOST_VRING_F_LOG) != 0 ? a.log_guest_addr : null;
 
-    /// <summary>Whether a table has the beginnings of all three parts of the ring.</summary>
+    /// <summary>
+    /// Whether a table has the beginnings of all three parts of the ring. What may be done there is another question: a ring in
+    /// memory that may
+    /// only be read is refused when it starts, and the front-end is told.
+    /// </summary>
     public unsafe bool IsMappedIn(GuestMemory memory) => Address is { } a
-        && memory.TranslateUser(a.desc_user_addr, 1) is not null
-        && memory.TranslateUser(a.avail_user_addr, 1) is not null
-        && memory.TranslateUser(a.used_user_addr, 1) is not null;
+        && memory.TranslateUser(a.desc_user_addr, 1, MapAccess.None) is not null
+        && memory.TranslateUser(a.avail_user_addr, 1, MapAccess.None) is not null
+        && memory.TranslateUser(a.used_user_addr, 1, MapAccess.None) is not null;
+
+    /// <summary>Takes places for requests in flight, to be given back when the queue has ended.</summary>
+    /// <exception cref="IOException">There are none.</exception>
+    public int TakePlaces()
+    {
+        bool isOneOfMany = index >= FewQueues;
+        int wanted = Math.Min(Size, isOneOfMany ? MostPlacesOfMany : MostPlaces);
+        _places = SessionContext.Places.TakeUpTo(wanted, Math.Min(wanted, LeastPlaces), isOneOfMany);
+        return _places;
+    }
+
+    /// <summary>Gives them back.</summary>
+    public void ReturnPlaces()
+    {
+        SessionContext.Places.Return(_places);
+        _places = 0;
+    }
 
     /// <summary>Takes a new kick descriptor over (or none).</summary>
     public void SetKick(SafeFileHandle? kick)
@@ -78,7 +119,7 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         Kick = kick;
         HasKick = true;
         Live?.SetKickAsync(kick).GetAwaiter().GetResult();
-        old?.Dispose();
+        Close(old);
     }
 
     /// <summary>Takes a new call descriptor over (or none).</summary>
@@ -87,7 +128,7 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         EventFdNotifier? old = Call;
         Call = NotifierOf(call, "call");
         Live?.SetCallAsync(Call).GetAwaiter().GetResult();
-        old?.Dispose();
+        Close(old);
     }
 
     /// <summary>Takes a new error descriptor over (or none).</summary>
@@ -96,7 +137,7 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         EventFdNotifier? old = Error;
         Error = NotifierOf(error, "error");
         Live?.SetErrorAsync(Error).GetAwaiter().GetResult();
-        old?.Dispose();
+        Close(old);
     }
 
     /// <summary>Takes over a region of the inflight buffer (or none), and lets go of the one before. Not while it runs.</summary>
@@ -110,7 +151,7 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     public void DropKick()
     {
         HasKick = false;
-        Kick?.Dispose();
+        Close(Kick);
         Kick = null;
     }
 
@@ -135,12 +176,23 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
     }
 
-    /// <summary>Closes a descriptor that is no eventfd, and refuses it.</summary>
+    /// <summary>Closes what holds a descriptor that was checked.</summary>
+    private static void Close(IDisposable? holder)
+    {
+        if (holder is not null)
+        {
+            holder.Dispose();
+            SessionContext.Descriptors.Return();
+        }
+    }
+
+    /// <summary>Closes a descriptor that is no eventfd, or one too many, and refuses it.</summary>
     private void Check(SafeFileHandle descriptor, string kind)
     {
         try
         {
             EventFd.Require(descriptor);
+            SessionContext.Descriptors.Take(isOneOfMany: index >= FewQueues);
         }
         catch (IOException e)
         {
@@ -154,8 +206,8 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     {
         DropKick();
         UseInflight(null);
-        Call?.Dispose();
-        Error?.Dispose();
+        Close(Call);
+        Close(Error);
         Call = null;
         Error = null;
     }

@@ -1,5 +1,6 @@
-using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Virtio;
 
@@ -11,9 +12,31 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="Options">The export's options.</param>
 /// <param name="Reactors">Where queues run.</param>
 /// <param name="Totals">Counters of queues and sessions that are gone.</param>
-/// <param name="Log">For control paths.</param>
+/// <param name="Logs">What sessions say, bounded; for control paths.</param>
+/// <param name="Time">The clock of timeouts.</param>
 internal sealed record SessionContext(
-    IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals, ILogger Log);
+    IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals, SessionLogs Logs,
+    TimeProvider Time)
+{
+    /// <summary>How long a connection may be without a word.</summary>
+    public static TimeSpan SilenceLimit { get; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// Descriptors that front-ends give and sessions keep (three a queue): at most half of what the process may have, for the
+    /// rest is needed
+    /// for drives, logs, and new connections.
+    /// </summary>
+    public static ProcessBudget Descriptors { get; } = new(
+        "descriptors of front-ends", Libc.MaxDescriptors() / 2, "raise the limit of descriptors (ulimit -n), or use fewer queues");
+
+    /// <summary>
+    /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in
+    /// all if every front-end
+    /// does its worst, and a hundredth of that with ordinary ones.
+    /// </summary>
+    public static ProcessBudget Places { get; } = new(
+        "places for requests", 128 << 10, "use fewer queues, or serve fewer guests in one process");
+}
 
 /// <summary>The queues that run, and the sum of those that ended. Any thread.</summary>
 internal sealed class QueueTotals

@@ -11,6 +11,9 @@ namespace Polyblk.Frontends.VhostUser;
 /// <summary>An export with its listening socket and its sessions.</summary>
 internal sealed class VhostUserExport : IExport
 {
+    /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
+    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(1);
+
     private readonly SessionContext _context;
     private readonly UnixListener _listener;
     private readonly Thread _acceptor;
@@ -23,10 +26,10 @@ internal sealed class VhostUserExport : IExport
 
     /// <summary>Starts to listen.</summary>
     /// <exception cref="FrontendException">The socket cannot be made.</exception>
-    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath)
+    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath, TimeProvider time)
     {
         Id = spec.Id;
-        ILogger log = context.Logging.CreateLogger("vhost-user");
+        var logs = new SessionLogs(context.Logging.CreateLogger("vhost-user"), time);
         var virtio = new VirtioBlkDeviceOptions
         {
             Serial = spec.Serial,
@@ -35,7 +38,7 @@ internal sealed class VhostUserExport : IExport
             QueueSize = spec.QueueSize ?? 0,
             OfferPacked = options.Packed,
         };
-        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), log);
+        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, time);
         try
         {
             // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first session.
@@ -152,6 +155,7 @@ internal sealed class VhostUserExport : IExport
         await Task.WhenAll(sessions.Select(s => s.Ended)).ConfigureAwait(false);
         await Task.Run(_acceptor.Join).ConfigureAwait(false);
         _listener.Dispose();
+        _context.Logs.Dispose();
         _completion.TrySetResult();
     }
 
@@ -172,8 +176,10 @@ internal sealed class VhostUserExport : IExport
 
             if (fd < 0)
             {
-                // No descriptors left, mostly. The connection stays in the backlog; the next try may find some.
-                _context.Log.LogWarning("{Export}: a connection cannot be accepted (errno {Errno}); raise the limit of descriptors (ulimit -n)", Id, -fd);
+                bool refused = UnixListener.IsShortage(-fd) && _listener.RefuseOne();
+                _context.Logs.Door.LogWarning(
+                    "{Export}: accepting a connection failed: errno {Errno}{Refused} (raise the limit of descriptors: ulimit -n)",
+                    Id, -fd, refused ? ", it was refused" : string.Empty);
                 Thread.Sleep(100);
                 continue;
             }
@@ -184,12 +190,21 @@ internal sealed class VhostUserExport : IExport
 
     private void Begin(int fd)
     {
+        // Sessions that were asked to end hold descriptors and a thread until they have: not too many of them at once.
+        for (Task? ending = EndingIfMany(); ending is not null; ending = EndingIfMany())
+        {
+            if (!ending.Wait(EndingLimit))
+            {
+                Refuse(fd);
+                return;
+            }
+        }
+
         lock (_lock)
         {
-            if (_stopping || _sessions.Count >= _context.Options.MaxSessions)
+            if (_stopping || !HasPlace())
             {
-                _ = Libc.close(fd);
-                _context.Log.LogWarning("{Export}: a connection is refused: {Sessions} sessions are attached", Id, _sessions.Count);
+                Refuse(fd);
                 return;
             }
 
@@ -200,13 +215,50 @@ internal sealed class VhostUserExport : IExport
             }
             catch (IOException e)
             {
-                _context.Log.LogWarning("{Export}: a connection is refused: {Reason}", Id, e.Message);
+                _context.Logs.Door.LogWarning("{Export}: a connection is refused: {Reason}", Id, e.Message);
                 return;
             }
 
             _sessions.Add(session);
             session.Run();
         }
+    }
+
+    private void Refuse(int fd)
+    {
+        _ = Libc.close(fd);
+        _context.Logs.Door.LogWarning("{Export}: a connection is refused: there are as many sessions as there may be (--max-sessions)", Id);
+    }
+
+    /// <summary>The end of one of those that were asked to end, when there are as many of them as sessions may be.</summary>
+    private Task? EndingIfMany()
+    {
+        lock (_lock)
+        {
+            List<VhostUserSession> ending = [.. _sessions.Where(s => s.IsEvicted)];
+            return ending.Count < _context.Options.MaxSessions ? null : Task.WhenAny(ending.Select(s => s.Ended));
+        }
+    }
+
+    /// <summary>
+    /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour:
+    /// first one that
+    /// says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked has given up its
+    /// place.
+    /// </summary>
+    private bool HasPlace()
+    {
+        List<VhostUserSession> staying = [.. _sessions.Where(s => !s.IsEvicted)];
+        if (staying.Count < _context.Options.MaxSessions)
+        {
+            return true;
+        }
+
+        List<VhostUserSession> unproved = [.. staying.Where(s => s.Stage != SessionStage.InUse)];
+        Dictionary<string, int> perUser = unproved.CountBy(s => s.Source).ToDictionary();
+        VhostUserSession? victim = unproved.OrderBy(s => s.Stage).ThenByDescending(s => perUser[s.Source]).FirstOrDefault();
+        victim?.Evict();
+        return victim is not null;
     }
 
     private void Forget(VhostUserSession session)

@@ -5,7 +5,8 @@ using Polyblk.Core.Interop;
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>The door for virtual machines: a vhost-user-blk back-end behind a Unix socket.</summary>
-public sealed class VhostUserFrontend : IFrontend
+/// <param name="time">The clock of timeouts; the system's by default.</param>
+public sealed class VhostUserFrontend(TimeProvider? time = null) : IFrontend
 {
     /// <summary>Its name on the command line.</summary>
     public const string FrontendName = "vhost-user";
@@ -32,7 +33,7 @@ public sealed class VhostUserFrontend : IFrontend
         ArgumentNullException.ThrowIfNull(spec);
         ArgumentNullException.ThrowIfNull(context);
         cancellation.ThrowIfCancellationRequested();
-        VhostUserOptions options = VhostUserOptions.From(spec, context.Reactors.Reactors.Count);
+        VhostUserOptions options = VhostUserOptions.From(spec);
         string path = spec.SocketPath ?? Path.Combine(context.RuntimeDirectory, FileNameOf(spec.Id) + ".sock");
         if (System.Text.Encoding.UTF8.GetByteCount(path) >= Libc.SunPathBytes)
         {
@@ -40,7 +41,8 @@ public sealed class VhostUserFrontend : IFrontend
                 $"The socket path {path} is longer than the {Libc.SunPathBytes - 1} bytes that a socket may have: give a shorter one with --socket.");
         }
 
-        return Task.FromResult<IExport>(new VhostUserExport(spec, context, options, Path.GetFullPath(path)));
+        return Task.FromResult<IExport>(new VhostUserExport(
+            spec, context, options, Path.GetFullPath(path), time ?? TimeProvider.System));
     }
 
     private static string FileNameOf(string id) => string.Concat(id.Select(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or '_' ? c : '-'));

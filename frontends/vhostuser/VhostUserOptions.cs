@@ -12,14 +12,14 @@ internal sealed record VhostUserOptions
     /// <summary>Largest queue (virtio 1.2, 2.7: 32768).</summary>
     public const int MaxQueueSize = 32768;
 
-    /// <summary>Queues offered when nothing was said and there are few reactors.</summary>
-    public const int DefaultQueues = 4;
-
     /// <summary>Entries of a queue in the attach commands when nothing was said.</summary>
     public const int DefaultQueueSize = 256;
 
     /// <summary>Queues offered to each session.</summary>
     public required int Queues { get; init; }
+
+    /// <summary>Whether their number was asked for; otherwise it is the most that is possible, and no recommendation.</summary>
+    public required bool AreQueuesGiven { get; init; }
 
     /// <summary>Entries of a queue: recommended in the attach commands, and the most that is accepted when it was set by hand.</summary>
     public required int QueueSize { get; init; }
@@ -54,13 +54,12 @@ internal sealed record VhostUserOptions
 
     /// <summary>Checks a specification.</summary>
     /// <param name="spec">What is asked for.</param>
-    /// <param name="reactors">Number of reactors.</param>
     /// <exception cref="FrontendException">A value is out of range.</exception>
-    public static VhostUserOptions From(ExportSpec spec, int reactors)
+    public static VhostUserOptions From(ExportSpec spec)
     {
-        // A queue that no front-end sets up costs nothing, so at least a few are offered even to one reactor: a guest does best with
-        // one for each of its processors.
-        int queues = spec.Queues ?? Math.Clamp(Math.Max(reactors, DefaultQueues), 1, MaxQueues);
+        // A queue that no front-end sets up costs next to nothing (0.2 KB), and QEMU does not start with fewer than it wants: by
+        // default one for each of the guest's processors. So as many are offered as there can be.
+        int queues = spec.Queues ?? MaxQueues;
         Require(queues is >= 1 and <= MaxQueues, $"{queues} queues are not possible: use 1 to {MaxQueues}.");
         int size = spec.QueueSize ?? DefaultQueueSize;
         Require(
@@ -69,6 +68,7 @@ internal sealed record VhostUserOptions
         return new VhostUserOptions
         {
             Queues = queues,
+            AreQueuesGiven = spec.Queues is not null,
             QueueSize = size,
             QueueSizeLimit = spec.QueueSize ?? MaxQueueSize,
             Packed = Choice(spec, "packed", "on", ["on", "off"]) == "on",

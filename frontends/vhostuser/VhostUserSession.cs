@@ -1,15 +1,32 @@
 // One connection of a front-end: a thread that reads messages, and the back-end that handles them.
 //
+// A session counts from the moment when its connection was accepted, and has to prove itself: one that says nothing is ended
+// after a while, and one that has not run a ring is ended when another connection needs the place (VhostUserExport).
+//
 // The thread blocks in poll between messages. Other threads that need the back-end (drain, resize) take the session's lock, which is held
 // while a message is handled. Whatever goes wrong with a message ends this session and nothing else: the queues are drained, descriptors
 // and mappings are let go, the reason is logged. What was taken from a ring is always answered before its memory is unmapped.
 
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
+using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
+
+/// <summary>How far a session has come.</summary>
+internal enum SessionStage
+{
+    /// <summary>No message has come.</summary>
+    Silent,
+
+    /// <summary>It talks, but no ring has run yet.</summary>
+    Talking,
+
+    /// <summary>A ring runs, or did: there is a guest with a disk.</summary>
+    InUse,
+}
 
 /// <summary>A front-end's session.</summary>
 [SuppressMessage("Design", "CA1001", Justification = "The session's own thread lets go of both when the session ends.")]
@@ -17,7 +34,6 @@ internal sealed class VhostUserSession
 {
     private const int StackBytes = 256 << 10;
 
-    private readonly SessionContext _context;
     private readonly Action<VhostUserSession> _onEnded;
     private readonly VhostUserChannel _channel;
     private readonly Backend _backend;
@@ -26,7 +42,10 @@ internal sealed class VhostUserSession
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _closed;
     private bool _channelClosed;
+    private readonly SessionLog _log;
+    private readonly ITimer _silence;
     private volatile string? _offence;
+    private volatile SessionStage _stage;
 
     /// <summary>Takes a connected descriptor over; <see cref="Run"/> starts.</summary>
     /// <param name="context">What the sessions share.</param>
@@ -37,11 +56,23 @@ internal sealed class VhostUserSession
     public VhostUserSession(SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded)
     {
         _onEnded = onEnded;
-        _context = context;
         Name = name;
         _channel = new VhostUserChannel(new UnixSocket(fd));
-        _backend = new Backend(context, name, paused, OnOffence);
+        Source = $"user {_channel.Peer.UserId}";
+        _log = context.Logs.Open(name, Source);
+        _backend = new Backend(context, name, paused, _log, OnOffence);
+        _silence = context.Time.CreateTimer(
+            static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit, Timeout.InfiniteTimeSpan);
     }
+
+    /// <summary>Who is at the other end.</summary>
+    public string Source { get; }
+
+    /// <summary>How far it has come. Any thread.</summary>
+    public SessionStage Stage => _stage;
+
+    /// <summary>Whether it was asked to end for a reason of the export's. Any thread.</summary>
+    public bool IsEvicted => _offence is not null;
 
     /// <summary>For messages.</summary>
     public string Name { get; }
@@ -65,6 +96,9 @@ internal sealed class VhostUserSession
         }
     }
 
+    /// <summary>Ends the session to make room for another. Any thread.</summary>
+    public void Evict() => OnOffence("no ring of it had run, and another connection needed its place (--max-sessions)");
+
     /// <summary>Stops taking requests and waits until none is in flight. Any thread.</summary>
     public void Pause() => WithBackend(static backend => backend.Pause());
 
@@ -81,6 +115,14 @@ internal sealed class VhostUserSession
         Close();
     }
 
+    private void EndIfSilent()
+    {
+        if (_stage == SessionStage.Silent)
+        {
+            OnOffence($"it said nothing for {SessionContext.SilenceLimit.TotalSeconds} s");
+        }
+    }
+
     private void WithBackend(Action<Backend> action)
     {
         lock (_lock)
@@ -94,7 +136,7 @@ internal sealed class VhostUserSession
 
     private void Main()
     {
-        _context.Log.LogInformation("{Session}: attached", Name);
+        _log.LogInformation("{Session}: attached", Name);
         string reason;
         try
         {
@@ -108,7 +150,7 @@ internal sealed class VhostUserSession
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            _context.Log.LogError(e, "{Session}: an error of ours ends the session", Name);
+            _log.LogError(e, "{Session}: an error of ours ends the session", Name);
             reason = e.Message;
         }
 
@@ -135,15 +177,28 @@ internal sealed class VhostUserSession
                     return "the connection broke";
             }
 
-            lock (_lock)
-            {
-                _backend.Handle(_channel, fds);
-            }
+            Handle(fds);
+        }
+    }
+
+    private void Handle(FdList fds)
+    {
+        if (_stage == SessionStage.Silent)
+        {
+            _stage = SessionStage.Talking;
+            _silence.Dispose();
+        }
+
+        lock (_lock)
+        {
+            _backend.Handle(_channel, fds);
+            _stage = _backend.IsInUse ? SessionStage.InUse : _stage;
         }
     }
 
     private void End(string reason)
     {
+        _silence.Dispose();
         lock (_lock)
         {
             _closed = true;
@@ -155,7 +210,7 @@ internal sealed class VhostUserSession
             catch (Exception e)
 #pragma warning restore CA1031
             {
-                _context.Log.LogError(e, "{Session}: an error of ours while the session ends", Name);
+                _log.LogError(e, "{Session}: an error of ours while the session ends", Name);
             }
 
             // Only now: a front-end that sees the end of the connection may take its memory away.
@@ -166,7 +221,8 @@ internal sealed class VhostUserSession
             }
         }
 
-        _context.Log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _log.Dispose();
         _onEnded(this);
         _ended.SetResult();
     }

@@ -19,9 +19,10 @@ internal sealed class ExportFixture : IDisposable
 
     public ExportFixture(
         IBlockDevice? device = null, int reactors = 1, int? queues = null, bool readOnly = false, string serial = "serial-1",
-        IReadOnlyDictionary<string, string>? options = null, TimeSpan? maxSleep = null)
+        IReadOnlyDictionary<string, string>? options = null, TimeSpan? maxSleep = null, TimeProvider? time = null)
     {
         Directory = System.IO.Directory.CreateTempSubdirectory("pbvu").FullName;
+        Time = time;
         Device = device ?? new GatedDevice(1 << 20);
         _reactors = new ReactorFixture(reactors, ringEntries: 0, maxSleep);
         Log = new LogCollector();
@@ -39,6 +40,8 @@ internal sealed class ExportFixture : IDisposable
         Context = new ExportContext(_reactors.Group, Directory, Directory, Log);
         Export = Start();
     }
+
+    public TimeProvider? Time { get; }
 
     public string Directory { get; }
 
@@ -104,7 +107,7 @@ internal sealed class ExportFixture : IDisposable
         Assert.Empty(Log.Errors);
     }
 
-    private IExport Start() => new VhostUserFrontend().CreateAsync(Spec, Context, CancellationToken.None).Result;
+    private IExport Start() => new VhostUserFrontend(Time).CreateAsync(Spec, Context, CancellationToken.None).Result;
 }
 
 /// <summary>Keeps what is logged.</summary>

@@ -112,7 +112,7 @@ public sealed class OrderTests : IDisposable
         f.Send(SET_FEATURES, features);
         f.Get(GET_PROTOCOL_FEATURES);
         f.Send(SET_PROTOCOL_FEATURES, 0x8209UL);
-        Assert.Equal(4UL, f.Get(GET_QUEUE_NUM, VhostUserAbi.NEED_REPLY));
+        Assert.Equal(256UL, f.Get(GET_QUEUE_NUM, VhostUserAbi.NEED_REPLY));
         Assert.Equal((ulong)Frontends.VhostUser.BackendMemory.MaxSlots, f.Get(GET_MAX_MEM_SLOTS, VhostUserAbi.NEED_REPLY));
         Config(60, VhostUserAbi.NEED_REPLY);
         Config(60, VhostUserAbi.NEED_REPLY);

@@ -42,21 +42,37 @@ internal sealed unsafe class RawRing : IDisposable
         used_user_addr = (ulong)At(UsedOffset),
     };
 
+    /// <summary>The status byte in the ring's own memory; 0xFF when it was not written.</summary>
+    public byte Status => Volatile.Read(ref *At(StatusOffset));
+
+    /// <summary>Whether everything made available is used.</summary>
+    public bool IsAnswered => UsedIndex == _avail;
+
     /// <summary>Makes a read of one block available and kicks.</summary>
     /// <param name="sector">Which.</param>
     /// <param name="dataAddress">Guest address of the buffer; by default in the ring's own memory.</param>
-    public void Read(ulong sector, ulong? dataAddress = null)
+    /// <param name="statusAddress">Guest address of the status; by default in the ring's own memory.</param>
+    public void Read(ulong sector, ulong? dataAddress = null, ulong? statusAddress = null) =>
+        Submit(0, sector, dataAddress, statusAddress);
+
+    /// <summary>Makes a write of one block available and kicks.</summary>
+    /// <param name="sector">Which.</param>
+    /// <param name="dataAddress">Guest address of the buffer.</param>
+    public void Write(ulong sector, ulong dataAddress) => Submit(1, sector, dataAddress, null);
+
+    private void Submit(uint type, ulong sector, ulong? dataAddress, ulong? statusAddress)
     {
-        *(uint*)At(HeaderOffset) = 0;
+        *(uint*)At(HeaderOffset) = type;
         *(ulong*)(At(HeaderOffset) + 8) = sector;
         *At(StatusOffset) = 0xFF;
         var table = (virtq_desc*)At(0);
         table[0] = new virtq_desc { addr = Guest(HeaderOffset), len = 16, flags = RingLayout.VIRTQ_DESC_F_NEXT, next = 1 };
         table[1] = new virtq_desc
         {
-            addr = dataAddress ?? Guest(DataOffset), len = 512, flags = RingLayout.VIRTQ_DESC_F_NEXT | RingLayout.VIRTQ_DESC_F_WRITE, next = 2,
+            addr = dataAddress ?? Guest(DataOffset), len = 512, next = 2,
+            flags = (ushort)(RingLayout.VIRTQ_DESC_F_NEXT | (type == 0 ? RingLayout.VIRTQ_DESC_F_WRITE : 0)),
         };
-        table[2] = new virtq_desc { addr = Guest(StatusOffset), len = 1, flags = RingLayout.VIRTQ_DESC_F_WRITE };
+        table[2] = new virtq_desc { addr = statusAddress ?? Guest(StatusOffset), len = 1, flags = RingLayout.VIRTQ_DESC_F_WRITE };
         var avail = (ushort*)At(AvailOffset);
         avail[2 + (_avail % Size)] = 0;
         _avail++;

@@ -64,7 +64,8 @@ public sealed unsafe class MemoryTests
     public void ReadOnlyMemoryIsNotWritten()
     {
         using SafeFileHandle file = MakeMemfd(8192, false);
-        using MappedRegion region = MappedRegion.Map(file, 0, 8192, MapAccess.Read);
+        var readOnly = new MapOptions { Access = MapAccess.Read, Least = MapAccess.Read };
+        using MappedRegion region = MappedRegion.Map(file, 0, 8192, readOnly);
         using var memory = new GuestMemory([new(0, 0, region)]);
         MemoryWindow window = default;
         IoVec vector;
@@ -177,8 +178,9 @@ public sealed unsafe class MemoryTests
         using SafeFileHandle file = MakeMemfd(Bytes, false);
         using SafeFileHandle other = MakeMemfd(Bytes, false);
         using var told = new SemaphoreSlim(0);
-        using MappedRegion neighbour = MappedRegion.Map(other, 0, Bytes, onLost: () => throw new InvalidOperationException("Nothing is lost here."));
-        using (MappedRegion region = MappedRegion.Map(file, 0, Bytes, onLost: () => told.Release()))
+        using MappedRegion neighbour = MappedRegion.Map(
+            other, 0, Bytes, new MapOptions { OnLost = () => throw new InvalidOperationException("Nothing is lost here.") });
+        using (MappedRegion region = MappedRegion.Map(file, 0, Bytes, new MapOptions { OnLost = () => told.Release() }))
         {
             new Span<byte>(region.Address, Bytes).Fill(7);
             neighbour.Address[Bytes - 1] = 9;
@@ -206,6 +208,107 @@ public sealed unsafe class MemoryTests
         using MappedRegion later = MappedRegion.Map(third, 0, Bytes);
         Assert.False(later.HasLost);
         Assert.Equal(9, neighbour.Address[Bytes - 1]);
+    }
+
+    /// <summary>A seal promises the length and no pages: huge pages of which there are none.</summary>
+    [Fact]
+    public void SealedHugePagesThatDoNotExistAreReportedAndDoNotEndTheProcess()
+    {
+        const uint MFD_HUGETLB = 4;
+        const uint MFD_HUGE_2MB = 21u << 26;
+        const ulong Bytes = 64UL << 20;
+        using var file = new SafeFileHandle(
+            Libc.memfd_create("test", Libc.MFD_CLOEXEC | Libc.MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB), true);
+        Assert.False(file.IsInvalid, "the kernel has no huge pages of 2 MiB");
+        Assert.Equal(0, Libc.ftruncate((int)file.DangerousGetHandle(), (long)Bytes));
+        using var told = new SemaphoreSlim(0);
+        using MappedRegion region = MappedRegion.Map(file, 0, Bytes, new MapOptions { OnLost = () => told.Release() });
+        Assert.True(region.CannotShrink);
+        region.Address[12345] = 1;
+        Assert.Equal(1, region.Address[12345]);
+
+        // A machine may have some; the owner is told where it has not.
+        Assert.True(!region.HasLost || told.Wait(TimeSpan.FromSeconds(30)));
+    }
+
+    /// <summary>
+    /// What is touched of a lost range, in whatever order: it takes one map entry more, or else a guest would use up the
+    /// process's.
+    /// </summary>
+    [Fact]
+    public void ALostRangeTakesTwoMapEntriesAtMost()
+    {
+        const int Pages = 4096;
+        using SafeFileHandle file = MakeMemfd(Pages * 4096, false);
+        using MappedRegion region = MappedRegion.Map(file, 0, Pages * 4096);
+        Assert.Equal(0, Libc.ftruncate((int)file.DangerousGetHandle(), 4096));
+        for (int page = Pages - 1; page > 0; page -= 2)
+        {
+            region.Address[page * 4096] = 1;
+        }
+
+        for (int page = 2; page < Pages; page += 2)
+        {
+            region.Address[page * 4096] = 1;
+        }
+
+        nuint start = (nuint)region.Address;
+        int entries = File.ReadLines("/proc/self/maps").Count(line =>
+        {
+            string[] ends = line.Split(' ')[0].Split('-');
+            nuint first = nuint.Parse(ends[0], System.Globalization.NumberStyles.HexNumber);
+            nuint end = nuint.Parse(ends[1], System.Globalization.NumberStyles.HexNumber);
+            return first < start + (Pages * 4096) && end > start;
+        });
+        Assert.InRange(entries, 1, 2);
+        Assert.True(region.HasLost);
+        region.Address[0] = 7;
+        var read = new byte[1];
+        Assert.Equal(1, RandomAccess.Read(file, read, 0));
+        Assert.Equal(7, read[0]);
+    }
+
+    [Fact]
+    public void WhatMayOnlyBeReadIsMappedForReadingWhereThatIsEnough()
+    {
+        using SafeFileHandle writable = MakeMemfd(8192, true);
+        using SafeFileHandle file = File.OpenHandle($"/proc/self/fd/{writable.DangerousGetHandle()}");
+        Assert.True(ForeignMemory.IsReadOnly(file));
+        Assert.False(ForeignMemory.IsReadOnly(writable));
+        Assert.Throws<IOException>(() => MappedRegion.Map(file, 0, 8192));
+        using MappedRegion region = MappedRegion.Map(file, 0, 8192, new MapOptions { Least = MapAccess.Read });
+        Assert.Equal(MapAccess.Read, region.Access);
+        Assert.Equal(0, region.Address[8191]);
+        using var memory = new GuestMemory([new(0, 0x10000, region)]);
+        MemoryWindow window = default;
+        IoVec vector;
+        Assert.Equal(1, memory.Translate(ref window, 0, 512, MapAccess.Read, &vector, 1));
+        Assert.Equal(-Errno.EFAULT, memory.Translate(ref window, 0, 512, MapAccess.Write, &vector, 1));
+        Assert.True(memory.TranslateUser(0x10000, 512) is null);
+    }
+
+    [Fact]
+    public void WhatCannotBeReachedIsNeitherReadNorWritten()
+    {
+        using SafeFileHandle file = MakeMemfd(8192, true);
+        using MappedRegion region = MappedRegion.CreateUnreachable(file, 0, 8192, isOneOfMany: false);
+        using var memory = new GuestMemory([new(0, 0x10000, region)]);
+        MemoryWindow window = default;
+        IoVec vector;
+        Assert.Equal(-Errno.EFAULT, memory.Translate(ref window, 0, 512, MapAccess.Read, &vector, 1));
+        Assert.Equal(-Errno.EFAULT, memory.Translate(ref window, 0, 512, MapAccess.Write, &vector, 1));
+        Assert.True(memory.TranslateContiguous(0, 1, MapAccess.Read) is null);
+    }
+
+    [Fact]
+    public void MemoryIsTakenFromFileSystemsInMemoryOnly()
+    {
+        using SafeFileHandle memfd = MakeMemfd(4096, false);
+        Assert.Null(ForeignMemory.WhyRefused(memfd));
+        using SafeFileHandle proc = File.OpenHandle("/proc/self/status");
+        string why = ForeignMemory.WhyRefused(proc)!;
+        Assert.Contains("type 0x9fa0", why, StringComparison.Ordinal);
+        Assert.Contains("memory-backend-memfd", why, StringComparison.Ordinal);
     }
 
     private static SafeFileHandle MakeMemfd(int bytes, bool sealable)

@@ -54,15 +54,19 @@ internal sealed class TestVolume : IDisposable
             .First(a => a.GetProperty("consumer").GetString() == "qemu").GetProperty("arguments").EnumerateArray().Select(a => a.GetString()!),
     ];
 
-    /// <summary>Serves the volume over vhost-user and returns when a client can connect.</summary>
-    public void Serve(int queues = 2, Second second = Second.None)
+    /// <summary>
+    /// Serves the volume over vhost-user and returns when a client can connect. Without a number of queues, as many as there can
+    /// be.
+    /// </summary>
+    public void Serve(int? queues = 2, Second second = Second.None)
     {
         File.Delete(Socket);
         File.Delete(SecondSocket);
-        var arguments = new List<string> { "serve", Name, "--frontend", "vhost-user", "--socket", Socket, "--queues", $"{queues}" };
+        string[] offered = queues is null ? [] : ["--queues", $"{queues}"];
+        List<string> arguments = ["serve", Name, "--frontend", "vhost-user", "--socket", Socket, .. offered];
         if (second != Second.None)
         {
-            arguments.AddRange(["--frontend", "vhost-user", "--socket", SecondSocket, "--queues", $"{queues}"]);
+            arguments.AddRange(["--frontend", "vhost-user", "--socket", SecondSocket, .. offered]);
         }
 
         if (second == Second.ReadOnly)

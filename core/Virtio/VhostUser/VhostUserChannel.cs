@@ -88,6 +88,9 @@ public sealed unsafe class VhostUserChannel : IDisposable
     /// <summary>The socket's descriptor. For tests.</summary>
     internal int Descriptor => _socket.Descriptor;
 
+    /// <summary>The user at the other end; null where the kernel does not tell.</summary>
+    public PeerCredentials Peer => _socket.Peer;
+
     /// <summary>Ends every wait now and later. Any thread.</summary>
     public void Wake() => _socket.Wake();
 

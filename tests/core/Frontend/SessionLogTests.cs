@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Frontend;
+using Polyblk.Fakes;
 
 namespace Polyblk.Core.Tests.Frontend;
 
@@ -142,50 +143,5 @@ public sealed class SessionLogTests
 
         public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
             All.Add(formatter(state, exception));
-    }
-
-    /// <summary>A clock that stands until it is told to go on; timers run where it is told.</summary>
-    private sealed class ManualTime : TimeProvider
-    {
-        private readonly List<ManualTimer> _timers = [];
-        private long _now;
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => _now;
-
-        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
-        {
-            var timer = new ManualTimer(this, () => callback(state), _now + dueTime.Ticks);
-            _timers.Add(timer);
-            return timer;
-        }
-
-        public void Advance(TimeSpan time)
-        {
-            _now += time.Ticks;
-            foreach (ManualTimer due in _timers.Where(t => t.Due <= _now).ToArray())
-            {
-                _timers.Remove(due);
-                due.Run();
-            }
-        }
-
-        private sealed class ManualTimer(ManualTime owner, Action run, long due) : ITimer
-        {
-            public long Due => due;
-
-            public void Run() => run();
-
-            public bool Change(TimeSpan dueTime, TimeSpan period) => throw new NotSupportedException();
-
-            public void Dispose() => owner._timers.Remove(this);
-
-            public ValueTask DisposeAsync()
-            {
-                Dispose();
-                return ValueTask.CompletedTask;
-            }
-        }
     }
 }
