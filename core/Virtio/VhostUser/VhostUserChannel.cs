@@ -88,7 +88,7 @@ public sealed unsafe class VhostUserChannel : IDisposable
     /// <summary>The socket's descriptor. For tests.</summary>
     internal int Descriptor => _socket.Descriptor;
 
-    /// <summary>The user at the other end; null where the kernel does not tell.</summary>
+    /// <summary>Who is at the other end.</summary>
     public PeerCredentials Peer => _socket.Peer;
 
     /// <summary>Ends every wait now and later. Any thread.</summary>
