@@ -361,7 +361,7 @@ public static class ArrayBuilder
     {
         try
         {
-            ulong newest = (await InspectAsync(drive, reactor).ConfigureAwait(false)).Superblock?.Sequence ?? 0;
+            ulong newest = (await InspectAsync(drive, reactor, TimeProvider.System).ConfigureAwait(false)).Superblock?.Sequence ?? 0;
             var zeroes = new byte[SuperblockFormat.SizeBytes];
             foreach (ulong slot in (ulong[])[newest + 1, newest])
             {
