@@ -22,6 +22,7 @@ namespace Polyblk.Raid.Engine;
 internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 {
     private const int TickMs = 200;
+    private const int PatientTurns = 10;
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
 
     private readonly RaidArray _array;
@@ -115,7 +116,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     /// </summary>
     public async Task<bool> WaitUnlessHangingAsync(Task task)
     {
-        while (!task.IsCompleted && _watch.HangingMask == 0)
+        // Where one hangs already, what does not need it still gets its time.
+        for (int turns = 0; !task.IsCompleted && (_watch.HangingMask == 0 || turns < PatientTurns); turns++)
         {
             await Task.WhenAny(task, Task.Delay(TickMs)).ConfigureAwait(false);
             _watch.Look();
@@ -416,12 +418,10 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task FinishResyncAsync()
     {
         await FlushMembersAsync().ConfigureAwait(false);
-        if (!_array.State.IsUnsyncedDistrusted || CanResync)
+        bool counts = (!_array.State.IsUnsyncedDistrusted || CanResync) && _writer.LateMask == 0;
+        if (counts && _array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
         {
-            if (_array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
-            {
-                _array.State.IsUnsyncedDistrusted = false;
-            }
+            _array.State.IsUnsyncedDistrusted = false;
         }
 
         if (!_array.State.NeedsResync)
@@ -498,7 +498,7 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         long checkpoint = SyncedBytes;
         await _writer.FlushAsync().ConfigureAwait(false);
-        _flushedCheckpoint = checkpoint;
+        _flushedCheckpoint = _writer.LateMask == 0 ? checkpoint : Math.Min(_flushedCheckpoint, checkpoint);
     }
 
     /// <summary>

@@ -82,13 +82,18 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         {
             if (((refused >> role) & 1) != 0)
             {
-                array.Members[role].CountWriteError();
-                if (!array.State.TryFail(role))
-                {
-                    // What it had taken and not flushed may be missing anywhere.
-                    array.State.Distrust(1UL << role);
-                }
+                GiveUp(role);
             }
+        }
+    }
+
+    /// <summary>A member could not flush: what it had taken may be missing anywhere.</summary>
+    private void GiveUp(int role)
+    {
+        array.Members[role].CountWriteError();
+        if (!array.State.TryFail(role))
+        {
+            array.State.Distrust(1UL << role);
         }
     }
 
@@ -139,8 +144,13 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     {
         _late[role] = task;
         task.ContinueWith(
-            _ =>
+            ended =>
             {
+                if (!ended.IsCompletedSuccessfully || !ended.Result)
+                {
+                    GiveUp(role);
+                }
+
                 Interlocked.Or(ref _caughtUp, 1UL << role);
                 kick();
             },
