@@ -54,7 +54,7 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Members that had no room for a part of the present segment.</summary>
     public ulong NoSpace;
 
-    /// <summary>Those of <see cref="Refused"/> that are gone.</summary>
+    /// <summary>Those of <see cref="Refused"/>, or of <see cref="Unreadable"/> in a read, that are gone.</summary>
     public ulong Gone;
 
     /// <summary>The link of the lists of stalled operations and of those in doubt, and of the pool.</summary>

@@ -89,7 +89,7 @@ internal sealed unsafe partial class ParityRow
             _row = FirstUnit + _settled;
             _stripe = _row / _rowsPerChunk;
             _memberOffset = _geometry.StripeOffset(_stripe) + (_row % _rowsPerChunk * _rowBytes);
-            _unreadable = 0;
+            _unreadable = _absent = 0;
             _refused = _noSpace = _gone = 0;
             if (ReadForSettling())
             {
