@@ -62,7 +62,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         _watch = new MemberWatch(array, options, Report);
     }
 
-    private long SyncedBytes => _array.State.NeedsResync ? RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced) : 0;
+    private long SyncedBytes =>
+        _array.State.NeedsResync ? RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced) : 0;
 
     /// <summary>How much of the array is in sync, in tenths.</summary>
     private int ResyncTenths => (int)(10 * SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
@@ -112,7 +113,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs: it may never come.
+    /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs:
+    /// it may never come.
     /// </summary>
     public async Task<bool> WaitUnlessHangingAsync(Task task)
     {
@@ -222,7 +224,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         ResyncStatus? resync = !_array.State.NeedsResync
             ? null
             : new ResyncStatus(
-                RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced), _array.Geometry.MemberDataSize, _resync.BytesPerSecond);
+                RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced),
+                _array.Geometry.MemberDataSize,
+                _resync.BytesPerSecond);
         ulong hanging = _watch.HangingMask;
         return new ArrayStatus
         {
@@ -277,15 +281,18 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         {
             if (((hanging >> member.Role) & 1) != 0)
             {
-                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for {_watch.AgeSeconds(member)} s: check the drive and its cable.";
+                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for {_watch.AgeSeconds(member)} s: "
+                    + "check the drive and its cable.";
             }
         }
 
         if (_array.State.Doubts.Count is int inDoubt and > 0)
         {
             yield return _array.Geometry.HasParity && failed != 0
-                ? $"{inDoubt} ranges are unknown where the lost member's blocks lie: reading them ends with an error until they are written."
-                : $"{inDoubt} ranges could not be read from enough members, or were refused by some, so that members do not agree there; they are tried again. "
+                ? $"{inDoubt} ranges are unknown where the lost member's blocks lie: reading them ends with an error "
+                    + "until they are written."
+                : $"{inDoubt} ranges could not be read from enough members, or were refused by some, so that members "
+                    + "do not agree there; they are tried again. "
                     + "Check the drives, their cables and the space they have.";
         }
 
@@ -435,11 +442,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
-    private bool CanResync => !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.FailedMask) < _array.Geometry.ParityCount;
+    private bool CanResync =>
+        !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.FailedMask) < _array.Geometry.ParityCount;
 
     /// <summary>
-    /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go on making their parity
-    /// from data.
+    /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go
+    /// on making their parity from data.
     /// </summary>
     private void ScheduleResync()
     {
@@ -458,7 +466,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             return;
         }
 
-        _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2 : s_longestRetry;
+        _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter
+            : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
+            : s_longestRetry;
         _resyncAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
     }
 
@@ -483,7 +493,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        if (_dirty || !_array.State.NeedsResync || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        if (_dirty || !_array.State.NeedsResync || _resyncAtMs is not null
+            || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
@@ -566,7 +577,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             DirtySince = _dirty ? like.DirtySince ?? now : null,
 
             // After a crash that interrupts writes nothing counts as done: they may have been anywhere.
-            ResyncCheckpoint = !_array.State.NeedsResync ? ArraySuperblock.NoResync : _dirty ? 0 : Math.Min(_flushedCheckpoint, SyncedBytes),
+            ResyncCheckpoint = !_array.State.NeedsResync ? ArraySuperblock.NoResync
+                : _dirty ? 0
+                : Math.Min(_flushedCheckpoint, SyncedBytes),
             Members = entries.MoveToImmutable(),
         };
     }

@@ -45,7 +45,10 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Whether the copies of the segment may differ: some were written and others were not, though all members work.</summary>
     public bool InDoubt;
 
-    /// <summary>With <see cref="InDoubt"/>: the member whose copy the others are made like, or <see cref="NoSource"/> for the first that works.</summary>
+    /// <summary>
+    /// With <see cref="InDoubt"/>: the member whose copy the others are made like, or <see cref="NoSource"/> for the first that
+    /// works.
+    /// </summary>
     public int DoubtSource = NoSource;
 
     /// <summary>Members that refused a part of the present segment for another reason than room.</summary>

@@ -21,10 +21,12 @@
 // with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the lock is taken
 // and set before it is given back, so rows of other reactors never trust a block whose write failed.
 //
-// Nothing is made from a parity that may not fit: of columns in doubt (DoubtSet), of a row that a resync has yet to come to (a block that cannot be
-// read there is unknown; only for a lost member it is made all the same, with the array's warning), from a distrusted member.
+// Nothing is made from a parity that may not fit: of columns in doubt (DoubtSet), of a row that a resync has yet to come to (a
+// block that cannot be read there is unknown; only for a lost member it is made all the same, with the array's warning), from a
+// distrusted member.
 //
-// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Refusals.cs what follows when members refuse a write.
+// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Refusals.cs what follows when members
+// refuse a write.
 
 using System.Diagnostics;
 using System.Numerics;
