@@ -155,11 +155,13 @@ public static class ArrayBuilder
     /// <param name="drives">The drives.</param>
     /// <param name="reactor">Carries the I/O.</param>
     /// <param name="clock">By which a drive that does not answer for half a minute is given up; null is the system's.</param>
-    public static async Task<IReadOnlyList<DriveInspection>> InspectAsync(IReadOnlyList<IBlockDevice> drives, Reactor reactor, TimeProvider? clock = null)
+    public static async Task<IReadOnlyList<DriveInspection>> InspectAsync(
+        IReadOnlyList<IBlockDevice> drives, Reactor reactor, TimeProvider? clock = null)
     {
         ArgumentNullException.ThrowIfNull(drives);
         ArgumentNullException.ThrowIfNull(reactor);
-        DriveInspection[] found = await Task.WhenAll(drives.Select(d => InspectAsync(d, reactor, clock ?? TimeProvider.System))).ConfigureAwait(false);
+        clock ??= TimeProvider.System;
+        DriveInspection[] found = await Task.WhenAll(drives.Select(d => InspectAsync(d, reactor, clock))).ConfigureAwait(false);
         return found;
     }
 
@@ -294,7 +296,8 @@ public static class ArrayBuilder
         catch (TimeoutException)
         {
             // What was asked of it stays with it; nothing waits for that.
-            return new DriveInspection(drive, null, $"it has not answered a read for {s_patience.TotalSeconds} s: check the drive and its cable", []);
+            return new DriveInspection(
+                drive, null, $"it has not answered a read for {s_patience.TotalSeconds} s: check the drive and its cable", []);
         }
         catch (BlockIoException e)
         {

@@ -104,12 +104,14 @@ public sealed record ArrayRunOptions
     public TimeSpan ResyncRetryAfter { get; init; } = TimeSpan.FromMinutes(1);
 
     /// <summary>
-    /// How long a request may be at a member before the member counts as hanging: a warning says so, and reads take other ways where there are any.
+    /// How long a request may be at a member before the member counts as hanging: a warning says so, and reads take other ways
+    /// where there are any.
     /// </summary>
     public TimeSpan SlowAfter { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
-    /// A member that fails this many reads in a row, and not one succeeds in between, is given up where redundancy makes up for it; 0 never gives up.
+    /// A member that fails this many reads in a row, and not one succeeds in between, is given up where redundancy makes up for
+    /// it; 0 never gives up.
     /// </summary>
     public int MaxReadErrorsInARow { get; init; } = 256;
 

@@ -82,9 +82,9 @@ public sealed record ArrayStatus
     public ResyncStatus? Resync { get; init; }
 
     /// <summary>
-    /// Ranges (rows of a stripe, up to 64 KiB of a member) in which copies differ or parity does not fit the data, after writes that some members
-    /// took and others refused, or because a resync could not read them. What would have to be made from redundancy there ends with an error until it
-    /// is written or resynced.
+    /// Ranges (rows of a stripe, up to 64 KiB of a member) in which copies differ or parity does not fit the data, after writes
+    /// that some members took and others refused, or because a resync could not read them. What would have to be made from
+    /// redundancy there ends with an error until it is written or resynced.
     /// </summary>
     public int RangesInDoubt { get; init; }
 

@@ -155,9 +155,11 @@ public sealed class RaidArray : IBlockDevice
     /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
     public async Task StopAsync()
     {
-        if (await BeginStopAsync().ConfigureAwait(false) && !await Control.StopAsync(markClean: !_leavesWork).ConfigureAwait(false))
+        if (await BeginStopAsync().ConfigureAwait(false)
+            && !await Control.StopAsync(markClean: !_leavesWork).ConfigureAwait(false))
         {
-            throw new ArrayException($"Array {Name} has failed, or a drive does not answer, and was not stopped in order: it needs a resync when it is started again.");
+            throw new ArrayException(
+                $"Array {Name} has failed, or a drive does not answer, and was not stopped in order: it needs a resync when it is started again.");
         }
     }
 

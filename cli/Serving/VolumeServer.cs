@@ -22,7 +22,10 @@ internal sealed class VolumeServer : IAsyncDisposable
     // virtio-blk, VIRTIO_BLK_ID_BYTES.
     private const int MaxSerialBytes = 20;
 
-    /// <summary>How long the end of an export waits for a drive that hangs already; supervisors wait 90 s before they kill (systemd's default).</summary>
+    /// <summary>
+    /// How long the end of an export waits for a drive that hangs already; supervisors wait 90 s before they kill (systemd's
+    /// default).
+    /// </summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(500);
 
@@ -339,7 +342,8 @@ internal sealed class VolumeServer : IAsyncDisposable
             if (!ending.IsCompleted && _volume is { HasHangingDrive: true } && Stopwatch.GetElapsedTime(started) > s_patience)
             {
                 _isAbandoned = true;
-                throw new TimeoutException("A drive holds requests and does not answer: the volume ends without them, and is not marked clean.");
+                throw new TimeoutException(
+                    "A drive holds requests and does not answer: the volume ends without them, and is not marked clean.");
             }
         }
 

@@ -9,7 +9,8 @@ internal static class SparseSpace
     /// <summary>One sentence for each file system on which the files may grow beyond what is free.</summary>
     /// <param name="files">Files that are being made.</param>
     /// <param name="findFree">The file system that holds a path, and its free bytes for this user; null asks the host.</param>
-    public static IEnumerable<string> FindShortages(IEnumerable<DriveSpec> files, Func<string, (string FileSystem, long FreeBytes)>? findFree = null)
+    public static IEnumerable<string> FindShortages(
+        IEnumerable<DriveSpec> files, Func<string, (string FileSystem, long FreeBytes)>? findFree = null)
     {
         findFree ??= FindFree;
         foreach (var group in files.GroupBy(f => findFree(Path.GetFullPath(f.Path))))
@@ -17,8 +18,8 @@ internal static class SparseSpace
             long wanted = group.Sum(f => f.SizeBytes ?? 0);
             if (wanted > group.Key.FreeBytes)
             {
-                yield return $"The new files may grow to {ByteSize.FormatRounded(wanted)}, and {group.Key.FileSystem} has {ByteSize.FormatRounded(group.Key.FreeBytes)} "
-                    + "free: when it is full, writes end with 'no space left' until there is room again.";
+                yield return $"The new files may grow to {ByteSize.FormatRounded(wanted)}, and {group.Key.FileSystem} has "
+                    + $"{ByteSize.FormatRounded(group.Key.FreeBytes)} free: when it is full, writes end with 'no space left' until there is room again.";
             }
         }
     }

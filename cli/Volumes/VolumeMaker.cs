@@ -22,7 +22,8 @@ internal static class VolumeMaker
     /// <exception cref="CliException">It cannot be made; the message says why and what to do.</exception>
     public static async Task<NewVolume> MakeAsync(VolumeRequest request, Action<string> note, CancellationToken cancellation)
     {
-        DriveSpec[] freshFiles = [.. request.Drives.Where(d => d is { Kind: DriveKind.File, SizeBytes: not null } && !File.Exists(d.Path))];
+        DriveSpec[] freshFiles =
+            [.. request.Drives.Where(d => d is { Kind: DriveKind.File, SizeBytes: not null } && !File.Exists(d.Path))];
         string[] fresh = [.. freshFiles.Select(d => d.Path)];
         foreach (string shortage in SparseSpace.FindShortages(freshFiles))
         {

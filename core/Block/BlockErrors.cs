@@ -1,5 +1,5 @@
-// What an error of a drive says, in one table: of the drive itself, of its surroundings, or of the request. Every layer that decides
-// something by an error (send it again, give a drive up, fail the request alone) asks here.
+// What an error of a drive says, in one table: of the drive itself, of its surroundings, or of the request. Every layer that
+// decides something by an error (send it again, give a drive up, fail the request alone) asks here.
 //
 //   Passing       the kernel or the path had no room or no time just now; the same request may well succeed in a moment
 //   NoSpace       the file system or the pool under a drive is full; the drive is sound, and the request can succeed when there is room
@@ -8,8 +8,8 @@
 //   Gone          there is no drive any more behind the descriptor; nothing will ever succeed on it
 //   Fault         everything else: the drive could not do it
 //
-// EFBIG is NoSpace: a file may not grow (RLIMIT_FSIZE, the file system's largest file). EROFS is a Fault: a file system that turned itself
-// read-only after an error will not take writes again.
+// EFBIG is NoSpace: a file may not grow (RLIMIT_FSIZE, the file system's largest file). EROFS is a Fault: a file system that
+// turned itself read-only after an error will not take writes again.
 
 namespace Polyblk.Core.Block;
 

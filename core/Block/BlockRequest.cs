@@ -68,10 +68,15 @@ public sealed unsafe class BlockRequest : ReactorWork
     /// <summary>For the submitter: any number of its own.</summary>
     public long Tag;
 
-    /// <summary>For the layer that sends this request to one of several drives: in which of its periods it was sent; 0 when it is at no drive.</summary>
+    /// <summary>
+    /// For the layer that sends this request to one of several drives: in which of its periods it was sent; 0 when it is at no
+    /// drive.
+    /// </summary>
     public byte SentPeriod;
 
-    /// <summary>For the layer that sends this request to one of several drives: how often it was sent again after a passing error.</summary>
+    /// <summary>
+    /// For the layer that sends this request to one of several drives: how often it was sent again after a passing error.
+    /// </summary>
     public byte Tries;
 
     /// <summary>For the layer that sends this request to one of several drives: which one it goes to again.</summary>

@@ -20,6 +20,7 @@ namespace Polyblk.Raid.Engine;
 internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
 {
     private const int TickMs = 200;
+    private const int PatientTurns = 10;
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
 
     private readonly RaidArray _array;
@@ -103,11 +104,13 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs: it may never come.
+    /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs:
+    /// it may never come.
     /// </summary>
     public async Task<bool> WaitUnlessHangingAsync(Task task)
     {
-        while (!task.IsCompleted && _watch.HangingMask == 0)
+        // Where one hangs already, what does not need it still gets its time.
+        for (int turns = 0; !task.IsCompleted && (_watch.HangingMask == 0 || turns < PatientTurns); turns++)
         {
             await Task.WhenAny(task, Task.Delay(TickMs)).ConfigureAwait(false);
             _watch.Look();
@@ -223,7 +226,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         ResyncStatus? resync = !_array.State.NeedsResync
             ? null
             : new ResyncStatus(
-                RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced), _array.Geometry.MemberDataSize, _resync.BytesPerSecond);
+                RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced),
+                _array.Geometry.MemberDataSize,
+                _resync.BytesPerSecond);
         ulong hanging = _watch.HangingMask;
         return new ArrayStatus
         {
@@ -280,15 +285,18 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         {
             if (((hanging >> member.Role) & 1) != 0)
             {
-                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for {_watch.AgeSeconds(member)} s: check the drive and its cable.";
+                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for {_watch.AgeSeconds(member)} s: "
+                    + "check the drive and its cable.";
             }
         }
 
         if (_array.State.Doubts.Count is int inDoubt and > 0)
         {
             yield return _array.Geometry.HasParity && failed != 0
-                ? $"{inDoubt} ranges are unknown where the lost member's blocks lie: reading them ends with an error until they are written."
-                : $"{inDoubt} ranges could not be read from enough members, or were refused by some, so that members do not agree there; they are tried again. "
+                ? $"{inDoubt} ranges are unknown where the lost member's blocks lie: reading them ends with an error "
+                    + "until they are written."
+                : $"{inDoubt} ranges could not be read from enough members, or were refused by some, so that members "
+                    + "do not agree there; they are tried again. "
                     + "Check the drives, their cables and the space they have.";
         }
 
@@ -438,12 +446,10 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task FinishResyncAsync()
     {
         await _superblocks.FlushAsync().ConfigureAwait(false);
-        if (!_array.State.IsUnsyncedDistrusted || CanResync)
+        bool counts = (!_array.State.IsUnsyncedDistrusted || CanResync) && _superblocks.LateMask == 0;
+        if (counts && _array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
         {
-            if (_array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
-            {
-                _array.State.IsUnsyncedDistrusted = false;
-            }
+            _array.State.IsUnsyncedDistrusted = false;
         }
 
         if (!_array.State.NeedsResync)
@@ -457,11 +463,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
-    private bool CanResync => !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.FailedMask) < _array.Geometry.ParityCount;
+    private bool CanResync =>
+        !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.FailedMask) < _array.Geometry.ParityCount;
 
     /// <summary>
-    /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go on making their parity
-    /// from data.
+    /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go
+    /// on making their parity from data.
     /// </summary>
     private void ScheduleResync()
     {
@@ -480,7 +487,9 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
             return;
         }
 
-        _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2 : s_longestRetry;
+        _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter
+            : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
+            : s_longestRetry;
         _resyncAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
     }
 

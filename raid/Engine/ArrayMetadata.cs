@@ -78,7 +78,7 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
     {
         long checkpoint = SyncedBytes;
         Refuse(await _writer.FlushAsync(array.State.FailedMask).ConfigureAwait(false), mayHaveLost: true);
-        _flushedCheckpoint = checkpoint;
+        _flushedCheckpoint = _writer.LateMask == 0 ? checkpoint : Math.Min(_flushedCheckpoint, checkpoint);
     }
 
     /// <summary>
@@ -141,11 +141,7 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
         {
             if (((refused >> role) & 1) != 0)
             {
-                array.Members[role].CountWriteError();
-                if (!array.State.TryFail(role) && mayHaveLost)
-                {
-                    array.State.Distrust(1UL << role);
-                }
+                _writer.GiveUp(role, mayHaveLost);
             }
         }
     }

@@ -6,10 +6,10 @@
 // the superblocks of the survivors say so too (FailedMask == PersistedMask): after a crash the failed member must not come back as if
 // nothing had happened. Bits are only ever set while the array runs.
 //
-// When more members refuse a write than can be given up, none of them is: what they hold is readable, only the redundancy of that place is
-// not right. The place is put in doubt (DoubtSet) and the request fails. The array breaks, and takes no writes any more, only when a member that it
-// cannot do without is gone, refuses a superblock, or may have lost writes at an unknown place. What such a member still answers is read directly, but
-// nothing is made from it (DistrustedMask).
+// When more members refuse a write than can be given up, none of them is: what they hold is readable, only the redundancy of that
+// place is not right. The place is put in doubt (DoubtSet) and the request fails. The array breaks, and takes no writes any more,
+// only when a member that it cannot do without is gone, refuses a superblock, or may have lost writes at an unknown place. What a
+// member still answers that may have lost writes is read directly, but nothing is made from it (DistrustedMask).
 
 using System.Runtime.InteropServices;
 using Polyblk.Raid.Layout;
@@ -64,7 +64,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public bool MetadataPending => Volatile.Read(ref _words.FailedMask) != Volatile.Read(ref _words.PersistedMask);
 
     /// <summary>
-    /// Lock units below this are in sync: mirrors are equal, parity is right, but for <see cref="Doubts"/>. <see cref="long.MaxValue"/> when all are.
+    /// Lock units below this are in sync: mirrors are equal, parity is right, but for <see cref="Doubts"/>. <see
+    /// cref="long.MaxValue"/> when all are.
     /// </summary>
     public long SyncedUnits => Volatile.Read(ref _words.SyncedUnits);
 
@@ -77,7 +78,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>The first unit that is not in sync or in doubt; <see cref="long.MaxValue"/> when there is none.</summary>
     public long FirstUnsynced => Math.Min(SyncedUnits, Doubts.First);
 
-    /// <summary>Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.</summary>
+    /// <summary>
+    /// Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.
+    /// </summary>
     public bool IsUnsyncedDistrusted
     {
         get => Volatile.Read(ref _words.UnsyncedDistrusted) != 0;
@@ -87,14 +90,19 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Members that may hold old content at an unknown place: read directly, but nothing is made from them.</summary>
     public ulong DistrustedMask => Volatile.Read(ref _words.DistrustedMask);
 
-    /// <summary>Members that have left a request unanswered for long: others are read in their place where that is possible.</summary>
+    /// <summary>
+    /// Members that have left a request unanswered for long: others are read in their place where that is possible.
+    /// </summary>
     public ulong SlowMask
     {
         get => Volatile.Read(ref _words.SlowMask);
         set => Volatile.Write(ref _words.SlowMask, value);
     }
 
-    /// <summary>Seconds that the array has run, of the control task's clock: how reactors tell the age of requests without reading a clock.</summary>
+    /// <summary>
+    /// Seconds that the array has run, of the control task's clock: how reactors tell the age of requests without reading a
+    /// clock.
+    /// </summary>
     public int Seconds
     {
         get => Volatile.Read(ref _words.Seconds);
@@ -108,8 +116,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public void Break() => Volatile.Write(ref _words.Broken, 1);
 
     /// <summary>
-    /// A member cannot be used any more. Returns true when the array goes on without it (also when it had been given up before), false when that would
-    /// lose data: the array is broken then and the member keeps its state.
+    /// A member cannot be used any more. Returns true when the array goes on without it (also when it had been given up before),
+    /// false when that would lose data: the array is broken then and the member keeps its state.
     /// </summary>
     public bool TryFail(int member)
     {
@@ -145,7 +153,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         return true;
     }
 
-    /// <summary>These members may have lost writes at an unknown place, and the array cannot do without them: it is broken.</summary>
+    /// <summary>
+    /// These members may have lost writes at an unknown place, and the array cannot do without them: it is broken.
+    /// </summary>
     public void Distrust(ulong members)
     {
         Interlocked.Or(ref _words.DistrustedMask, members);
@@ -153,7 +163,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>
-    /// The redundancy of columns [from, to), in bytes, of the range at a unit does not match the data. The range is locked by the caller.
+    /// The redundancy of columns [from, to), in bytes, of the range at a unit does not match the data. The range is locked by the
+    /// caller.
     /// </summary>
     public void PutInDoubt(long unit, int from, int to)
     {

@@ -1,21 +1,25 @@
-// Where redundancy does not match the data: copies that differ, parity that does not fit, after a write that some members took and
-// others refused.
+// Where redundancy does not match the data: copies that differ, parity that does not fit, after a write that some members took
+// and others refused.
 //
-// Theory of operation. An entry is a range that the resync does as one (the row of a parity array; up to 64 KiB of a mirror), named by its
-// first unit, with the columns of it that are in doubt, one bit for each 512 bytes. What reads through redundancy asks here first: a mirror
-// reads its first copy only, and a parity array answers an error instead of making a lost block from parity that does not fit. A write
-// that makes the parity of columns from all their data takes them out again, and so does a resync.
+// Theory of operation. An entry is a range that the resync does as one (the row of a parity array; up to 64 KiB of a mirror),
+// named by its first unit, with the columns of it that are in doubt, one bit for each 512 bytes. What reads through redundancy
+// asks here first: a mirror reads its first copy only, and a parity array answers an error instead of making a lost block from
+// parity that does not fit. A write that makes the parity of columns from all their data takes them out again, and so does a
+// resync.
 //
-// An entry is changed only while its range is locked (RangeLocks), so one entry has one writer at a time; different entries are added and
-// taken out by all reactors at once, which the interlocked claim of a place makes safe. A mirror's ranges may be locked in parts: such an entry
-// may be there twice, which Remove knows. The set is small and nearly always empty: Count is the only thing that a healthy array looks at.
+// An entry is changed only while its range is locked (RangeLocks), so one entry has one writer at a time; different entries are
+// added and taken out by all reactors at once, which the interlocked claim of a place makes safe. A mirror's ranges may be locked
+// in parts: such an entry may be there twice, which Remove knows. The set is small and nearly always empty: Count is the only
+// thing that a healthy array looks at.
 
 namespace Polyblk.Raid.Engine;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class DoubtSet
 {
-    /// <summary>The most entries. Beyond it, everything from the first range that found no place on is in doubt (ArrayState.Doubt).</summary>
+    /// <summary>
+    /// The most entries. Beyond it, everything from the first range that found no place on is in doubt (ArrayState.PutInDoubt).
+    /// </summary>
     public const int Capacity = 1024;
 
     private const int ColumnShift = 9;
@@ -67,7 +71,9 @@ internal sealed class DoubtSet
         return false;
     }
 
-    /// <summary>Puts columns [from, to), in bytes, of the range at a unit in doubt. Returns false when there is no place left.</summary>
+    /// <summary>
+    /// Puts columns [from, to), in bytes, of the range at a unit in doubt. Returns false when there is no place left.
+    /// </summary>
     public bool Add(long unit, int from, int to)
     {
         int found = IndexOf(unit, 0);

@@ -1,9 +1,10 @@
 // One reactor's way to one member: everything that a queue of an array sends to a drive goes through here.
 //
-// Theory of operation. A port counts what is in flight by periods of a second (ArrayState.Seconds, which the control task moves on), so the age of
-// the oldest request is known without a clock and without a list: a request is counted in the period that was current when it was sent, and a
-// period is used again when nothing of it is in flight. When all but the current one hold requests that do not come back, the current one
-// simply goes on; the age is then too old by what it lasted, of a drive that hangs anyway.
+// Theory of operation. A port counts what is in flight by periods of a second (ArrayState.Seconds, which the control task moves
+// on), so the age of the oldest request is known without a clock and without a list: a request is counted in the period that was
+// current when it was sent, and a period is used again when nothing of it is in flight. When all but the current one hold
+// requests that do not come back, the current one simply goes on; the age is then too old by what it lasted, of a drive that
+// hangs anyway.
 
 using Polyblk.Core.Block;
 
@@ -58,7 +59,9 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         return true;
     }
 
-    /// <summary>Since which second the oldest request in flight has been there; <see cref="int.MaxValue"/> without one. Any thread.</summary>
+    /// <summary>
+    /// Since which second the oldest request in flight has been there; <see cref="int.MaxValue"/> without one. Any thread.
+    /// </summary>
     public int OldestSeconds()
     {
         int oldest = int.MaxValue;

@@ -1,10 +1,13 @@
-// What the control task looks at in every turn to tell members that hang and members that cannot be read: ages, counts, and what follows.
+// What the control task looks at in every turn to tell members that hang and members that cannot be read: ages, counts, and what
+// follows.
 
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Engine;
 
-/// <summary>See the top of the file. Any thread; the control task looks in each of its turns, and whoever waits for the end of the array.</summary>
+/// <summary>
+/// See the top of the file. Any thread; the control task looks in each of its turns, and whoever waits for the end of the array.
+/// </summary>
 internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEventLevel, string> report)
 {
     private readonly long _started = options.Clock.GetTimestamp();
@@ -56,8 +59,8 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         {
             report(
                 ArrayEventLevel.Warning,
-                $"member {member.Role} ({member.Drive?.Name}) has not answered a request for {AgeSeconds(member)} s; reads take other ways where there are "
-                    + "any, writes wait for it: check the drive and its cable");
+                $"member {member.Role} ({member.Drive?.Name}) has not answered a request for {AgeSeconds(member)} s; reads take other ways "
+                    + "where there are any, writes wait for it: check the drive and its cable");
         }
         else if (did && !hangs)
         {
@@ -65,7 +68,9 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         }
     }
 
-    /// <summary>Says the first read error, then each time that there are ten times as many; gives a member up that cannot be read at all.</summary>
+    /// <summary>
+    /// Says the first read error, then each time that there are ten times as many; gives a member up that cannot be read at all.
+    /// </summary>
     private void LookAtReads(RaidMember member)
     {
         if (member.ReadErrors >= _reportFrom[member.Role])
@@ -76,14 +81,18 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
                 _reportFrom[member.Role] *= 10;
             }
 
-            report(ArrayEventLevel.Warning, $"member {member.Role} ({member.Drive?.Name}) has failed {errors} reads since the start: check the drive");
+            report(
+                ArrayEventLevel.Warning,
+                $"member {member.Role} ({member.Drive?.Name}) has failed {errors} reads since the start: check the drive");
         }
 
         int most = options.MaxReadErrorsInARow;
-        if (most > 0 && member.ReadErrorsInARow >= most && array.TracksDirt && array.IsUsable(member.Role) && !array.State.NeedsResync
-            && array.State.TryFailAll(1UL << member.Role))
+        if (most > 0 && member.ReadErrorsInARow >= most && array.TracksDirt && array.IsUsable(member.Role)
+            && !array.State.NeedsResync && array.State.TryFailAll(1UL << member.Role))
         {
-            report(ArrayEventLevel.Warning, $"member {member.Role} ({member.Drive?.Name}) has failed {most} reads and more in a row, and not one has succeeded");
+            report(
+                ArrayEventLevel.Warning,
+                $"member {member.Role} ({member.Drive?.Name}) has failed {most} reads and more in a row, and not one has succeeded");
         }
     }
 }

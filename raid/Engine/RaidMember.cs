@@ -29,7 +29,10 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>Whether no drive with this role is here.</summary>
     public bool IsAbsent => Drive is null or AbsentDrive;
 
-    /// <summary>Since which second of the array a superblock or a flush of the control task is on its way to it; <see cref="int.MaxValue"/> when none is.</summary>
+    /// <summary>
+    /// Since which second of the array a superblock or a flush of the control task is on its way to it; <see
+    /// cref="int.MaxValue"/> when none is.
+    /// </summary>
     public int ControlSince { get; set; } = int.MaxValue;
 
     public long ReadErrors => Interlocked.Read(ref _readErrors);
@@ -72,7 +75,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>A way to it is being closed.</summary>
     public void Remove(MemberPort port) => Change(ports => [.. ports.Where(p => !ReferenceEquals(p, port))]);
 
-    /// <summary>Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.</summary>
+    /// <summary>
+    /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.
+    /// </summary>
     public int OldestSeconds()
     {
         int oldest = ControlSince;

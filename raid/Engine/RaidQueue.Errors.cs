@@ -1,8 +1,9 @@
-// What becomes of a child that a member answered with an error: it is sent again, or the members that refused a write are given up, or the
-// request fails and the place is in doubt.
+// What becomes of a child that a member answered with an error: it is sent again, or the members that refused a write are given
+// up, or the request fails and the place is in doubt.
 //
-// A write that several members carry is judged when all of them have answered, still under its lock: the members that refused it are given up
-// together, or, when that would lose data, not one of them. A path that fails for all drives at once so costs requests, and no drive.
+// A write that several members carry is judged when all of them have answered, still under its lock: the members that refused it
+// are given up together, or, when that would lose data, not one of them. A path that fails for all drives at once so costs
+// requests, and no drive.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -12,8 +13,12 @@ namespace Polyblk.Raid.Engine;
 
 internal abstract unsafe partial class RaidQueue
 {
-    /// <summary>How long to wait before each time that a request is sent again. Together about 2.5 s, far below what guests wait for a disk.</summary>
-    private static readonly long[] s_retryDelaysNs = [1_000_000, 4_000_000, 16_000_000, 64_000_000, 256_000_000, 1_000_000_000, 1_000_000_000];
+    /// <summary>
+    /// How long to wait before each time that a request is sent again. Together about 2.5 s, far below what guests wait for a
+    /// disk.
+    /// </summary>
+    private static readonly long[] s_retryDelaysNs =
+        [1_000_000, 4_000_000, 16_000_000, 64_000_000, 256_000_000, 1_000_000_000, 1_000_000_000];
 
     /// <summary>Reads try less often where there is another way to the data.</summary>
     private const int ReadTries = 4;
@@ -36,15 +41,15 @@ internal abstract unsafe partial class RaidQueue
     private bool TryAgain(MemberPort port, BlockRequest request)
     {
         int most = request.Operation == BlockOperation.Read && Array.TracksDirt ? ReadTries : s_retryDelaysNs.Length;
-        if (request.Status == 0 || BlockErrors.KindOf(request.Status) != BlockErrorKind.Passing || request.Tries >= most || IsFailed(port.Member.Role)
-            || State.IsBroken)
+        if (request.Status == 0 || BlockErrors.KindOf(request.Status) != BlockErrorKind.Passing || request.Tries >= most
+            || IsFailed(port.Member.Role) || State.IsBroken)
         {
             request.Tries = 0;
             return false;
         }
 
         request.RetryMember = (byte)port.Member.Role;
-        (_retries[request.Tries++] ?? throw new InvalidOperationException("The retry lists are made with the queue.")).Add(request);
+        _retries[request.Tries++]!.Add(request);
         return true;
     }
 
@@ -57,7 +62,8 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>
-    /// Notes that a member refused a part of an operation that other members carry, too: judged when all of them have answered. The part counts as done.
+    /// Notes that a member refused a part of an operation that other members carry, too: judged when all of them have answered.
+    /// The part counts as done.
     /// </summary>
     protected void NoteRefusal(BlockRequest child, int member)
     {
@@ -100,8 +106,8 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>
-    /// Gives up the members that refused a write or flush. Returns false when that would lose data: then only those are given up that are gone, and
-    /// the array breaks when it cannot do without one of them.
+    /// Gives up the members that refused a write or flush. Returns false when that would lose data: then only those are given up
+    /// that are gone, and the array breaks when it cannot do without one of them.
     /// </summary>
     internal bool GiveUp(ulong refused, ulong gone)
     {
@@ -121,7 +127,8 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>
-    /// Members that the array cannot do without could not flush: what they had taken may be lost anywhere, and the others have it.
+    /// Members that the array cannot do without could not flush: what they had taken may be lost anywhere, and the others have
+    /// it.
     /// </summary>
     private void FlushLost(ulong members)
     {

@@ -41,7 +41,10 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>Takes an operation for a request and begins it. Returns false when all are in use.</summary>
-    protected bool StartOperation(BlockRequest request, ulong unreadable = 0)
+    /// <param name="request">The request.</param>
+    /// <param name="unreadable">Members that could not be read.</param>
+    /// <param name="gone">Those of them that are gone.</param>
+    protected bool StartOperation(BlockRequest request, ulong unreadable = 0, ulong gone = 0)
     {
         if (RentOperation(request) is not { } operation)
         {
@@ -53,6 +56,7 @@ internal abstract unsafe partial class RaidQueue
         operation.End = flush ? Geometry.MemberCount : request.OffsetBytes + request.LengthBytes;
         operation.Cursor = new IoVecCursor(request.Vectors, request.HasData ? request.VectorCount : 0);
         operation.Unreadable = unreadable;
+        operation.Gone = gone;
         Begin(operation);
         return true;
     }

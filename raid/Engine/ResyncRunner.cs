@@ -4,10 +4,11 @@
 // writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets
 // its turn in between. While consumers are busy only one row is in flight.
 //
-// First it does the ranges that are in doubt below ArrayState.SyncedUnits, then it walks on from there to the end. A row may end before the one in
-// front of it; SyncedUnits only moves over rows that are all done. A row that could not be made right (too many members did not answer a read, or a
-// block that cannot be read and whose parity is not known to fit) puts itself in doubt, and the walk goes on: the next run tries it again. Where there is
-// no room to remember it, the row lowers SyncedUnits, and the walk moves it no more.
+// First it does the ranges that are in doubt below ArrayState.SyncedUnits, then it walks on from there to the end. A row may end
+// before the one in front of it; SyncedUnits only moves over rows that are all done. A row that could not be made right (too many
+// members did not answer a read, or a block that cannot be read and whose parity is not known to fit) puts itself in doubt, and
+// the walk goes on: the next run tries it again. Where there is no room to remember it, the row lowers SyncedUnits, and the walk
+// moves it no more.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Levels;
@@ -80,7 +81,8 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     public long BytesPerSecond => Volatile.Read(ref _bytesPerSecond);
 
     /// <summary>
-    /// Starts with what is in doubt, then from <see cref="ArrayState.SyncedUnits"/> on. <paramref name="finished"/> is called on the home reactor.
+    /// Starts with what is in doubt, then from <see cref="ArrayState.SyncedUnits"/> on. <paramref name="finished"/> is called on
+    /// the home reactor.
     /// </summary>
     public Task StartAsync(Action finished) => _home.InvokeAsync(() =>
     {

@@ -4,8 +4,9 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>
-/// Requests that a member answered with a passing error (<see cref="BlockErrorKind.Passing"/>) and that go to it again after a while: at least the
-/// delay, at most twice as long. One delay a list, so that one timer is enough and nothing is allocated. One reactor's.
+/// Requests that a member answered with a passing error (<see cref="BlockErrorKind.Passing"/>) and that go to it again after a
+/// while: at least the delay, at most twice as long. One delay a list, so that one timer is enough and nothing is allocated. One
+/// reactor's.
 /// </summary>
 internal sealed class RetryList(RaidQueue queue, long delayNs) : ReactorTimer
 {

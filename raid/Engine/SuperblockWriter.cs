@@ -6,10 +6,11 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>
-/// Writes superblocks to the members of a running array, over queues of its own on the home reactor. A passing error is tried again. A member that does
-/// not answer for <see cref="ArrayRunOptions.SlowAfter"/> is late: the others are not kept waiting. It gets nothing more until it has answered, and then
-/// what is newest. So an acknowledgement may rely on what every member that answers has; no write is acknowledged meanwhile that the late member has a
-/// part in, for it does not answer that either; and nothing is called clean.
+/// Writes superblocks to the members of a running array, over queues of its own on the home reactor. A passing error is tried
+/// again. A member that does not answer for <see cref="ArrayRunOptions.SlowAfter"/> is late: the others are not kept waiting. It
+/// gets nothing more until it has answered, and then what is newest. So an acknowledgement may rely on what every member that
+/// answers has; no write is acknowledged meanwhile that the late member has a part in, for it does not answer that either; and
+/// nothing is called clean.
 /// </summary>
 internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOptions options, Action kick)
 {
@@ -34,7 +35,9 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         }
     }
 
-    /// <summary>Whether a member that was late has answered since the last call: it lacks what the others got meanwhile.</summary>
+    /// <summary>
+    /// Whether a member that was late has answered since the last call: it lacks what the others got meanwhile.
+    /// </summary>
     public bool TakeCaughtUp() => Interlocked.Exchange(ref _caughtUp, 0) != 0;
 
     private readonly IBlockQueue?[] _queues = new IBlockQueue?[array.Members.Length];
@@ -83,6 +86,18 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     /// <summary>Flushes every member that is not failed. Returns the members that did not.</summary>
     public Task<ulong> FlushAsync(ulong failed) => ForEachAsync(failed, (member, queue) => BlockIo.FlushAsync(member.Drive!, queue, home));
 
+    /// <summary>Gives up a member that did not take a superblock or a flush.</summary>
+    /// <param name="role">The member.</param>
+    /// <param name="mayHaveLost">Whether what it had taken before may be missing, anywhere: nothing is made from one that has to stay.</param>
+    public void GiveUp(int role, bool mayHaveLost)
+    {
+        array.Members[role].CountWriteError();
+        if (!array.State.TryFail(role) && mayHaveLost)
+        {
+            array.State.Distrust(1UL << role);
+        }
+    }
+
     private async Task<ulong> ForEachAsync(ulong failed, Func<RaidMember, IBlockQueue, Task> action)
     {
         var tasks = new Task<bool>?[_queues.Length];
@@ -130,8 +145,13 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     {
         _late[role] = task;
         task.ContinueWith(
-            _ =>
+            ended =>
             {
+                if (!ended.IsCompletedSuccessfully || !ended.Result)
+                {
+                    GiveUp(role, mayHaveLost: true);
+                }
+
                 Interlocked.Or(ref _caughtUp, 1UL << role);
                 kick();
             },

@@ -45,7 +45,10 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Whether the copies of the segment may differ: some were written and others were not, though all members work.</summary>
     public bool InDoubt;
 
-    /// <summary>With <see cref="InDoubt"/>: the member whose copy the others are made like, or <see cref="NoSource"/> for the first that works.</summary>
+    /// <summary>
+    /// With <see cref="InDoubt"/>: the member whose copy the others are made like, or <see cref="NoSource"/> for the first that
+    /// works.
+    /// </summary>
     public int DoubtSource = NoSource;
 
     /// <summary>Members that refused a part of the present segment for another reason than room.</summary>
@@ -54,7 +57,7 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Members that had no room for a part of the present segment.</summary>
     public ulong NoSpace;
 
-    /// <summary>Those of <see cref="Refused"/> that are gone.</summary>
+    /// <summary>Those of <see cref="Refused"/>, or of <see cref="Unreadable"/> in a read, that are gone.</summary>
     public ulong Gone;
 
     /// <summary>The link of the lists of stalled operations and of those in doubt, and of the pool.</summary>

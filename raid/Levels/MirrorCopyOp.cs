@@ -1,7 +1,8 @@
 // Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block that could
-// not be read (the good copy is written over it), the resync (the first copy is written to all others), and the agreement after a write or discard
-// that some copies have and others do not. An agreement compares first and writes what differs only: on a file system that is full, writing what
-// is there already may need room that is not there. It costs no member: what it cannot do stays in doubt.
+// not be read (the good copy is written over it), the resync (the first copy is written to all others), and the agreement after a
+// write or discard that some copies have and others do not. An agreement compares first and writes what differs only: on a file
+// system that is full, writing what is there already may need room that is not there. It costs no member: what it cannot do stays
+// in doubt.
 //
 // The data goes through a buffer of its own, never through a guest's: a guest could change it between the read and the write.
 
@@ -105,7 +106,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     }
 
     /// <summary>
-    /// Makes all copies of a range like one of them, in pieces, each locked on its own. Pieces with which that does not succeed are put in doubt.
+    /// Makes all copies of a range like one of them, in pieces, each locked on its own. Pieces with which that does not succeed
+    /// are put in doubt.
     /// </summary>
     /// <param name="offset">First byte of the volume.</param>
     /// <param name="length">Bytes.</param>
@@ -277,7 +279,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
 
         int length = (int)_length;
-        if (status == 0 && new ReadOnlySpan<byte>(_buffer, length).SequenceEqual(new ReadOnlySpan<byte>(_buffer + MaxBytes, length)))
+        var wanted = new ReadOnlySpan<byte>(_buffer, length);
+        if (status == 0 && wanted.SequenceEqual(new ReadOnlySpan<byte>(_buffer + MaxBytes, length)))
         {
             CompareNext();
             return;

@@ -6,10 +6,10 @@
 //
 // A write goes to all copies at once, from the submitter's own memory. Its range is locked: two writes to the same blocks in flight
 // together could reach the copies in different orders, and the copies would differ for good. A write whose memory vanishes on the way (a
-// front-end took it away), or that found no room on one member, may have reached some copies and not others while all members work: before it
-// is answered with its error, the copies of its range are made to agree: with the first one, or with the one that had no room, because the others
-// have room for what it holds. A discard that a member refuses is settled likewise. Where that does not succeed the range is in doubt
-// (DoubtSet): its first copy is read until the resync has come by.
+// front-end took it away), or that found no room on one member, may have reached some copies and not others while all members
+// work: before it is answered with its error, the copies of its range are made to agree: with the first one, or with the one that
+// had no room, because the others have room for what it holds. A discard that a member refuses is settled likewise. Where that
+// does not succeed the range is in doubt (DoubtSet): its first copy is read until the resync has come by.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -174,7 +174,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
         {
             // Advice: whoever does not take it costs nothing. The others may have taken it, and must read the same.
             var operation = Unsafe.As<TransferOp>(child.Context!);
-            bool canBeSource = BlockErrors.KindOf(child.Status) != BlockErrorKind.Gone && operation.DoubtSource == TransferOp.NoSource;
+            bool canBeSource = BlockErrors.KindOf(child.Status) != BlockErrorKind.Gone
+                && operation.DoubtSource == TransferOp.NoSource;
             operation.DoubtSource = canBeSource ? member : operation.DoubtSource;
             operation.InDoubt = true;
             child.Status = 0;
@@ -233,7 +234,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
     }
 
     private void StartAgreement(TransferOp operation) =>
-        _agreement.StartAgreement(operation.FirstUnit << LockShift, (long)operation.UnitCount << LockShift, operation.DoubtSource, this);
+        _agreement.StartAgreement(
+            operation.FirstUnit << LockShift, (long)operation.UnitCount << LockShift, operation.DoubtSource, this);
 
     /// <summary>The copies of a range could not be made to agree, or now do. It is locked.</summary>
     internal void SetDoubt(long offset, long length, bool inDoubt)

@@ -24,6 +24,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     private const int MaxRows = 128;
     private const int MaxZeroRows = 256;
     private const long Rebuilt = 0x100;
+    private const long WasGone = 0x200;
 
     private readonly ParityRow[] _allRows;
     private readonly int _rowBytes;
@@ -143,14 +144,18 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
 
         // The child becomes a request of its own: make its range from the other members, then rewrite it.
         Array.Members[member].CountReadError();
-        child.Tag = (long)(uint)member | Rebuilt;
+        child.Tag = (long)(uint)member | Rebuilt | (BlockErrors.KindOf(child.Status) == BlockErrorKind.Gone ? WasGone : 0);
         child.OffsetBytes = Geometry.Unmap(member, child.OffsetBytes);
         child.Status = 0;
         ContinueWithOperation(child);
         return false;
     }
 
-    protected override bool StartChild(BlockRequest child) => StartOperation(child, 1UL << (int)(child.Tag & MemberMask));
+    protected override bool StartChild(BlockRequest child)
+    {
+        ulong member = 1UL << (int)(child.Tag & MemberMask);
+        return StartOperation(child, member, (child.Tag & WasGone) != 0 ? member : 0);
+    }
 
     protected override void DisposeCore()
     {

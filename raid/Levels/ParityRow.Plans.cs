@@ -69,19 +69,28 @@ internal sealed unsafe partial class ParityRow
         Job.Resync => (_lost & _dataMask) == 0 || _lo == _hi || FitsParity(),
 
         // A block that cannot be read is not to be written back from a parity that may not fit.
-        _ => (_plan != Plan.Recover || (_lost & ~_failed & _dataMask) == 0 || _synced) && CanReadBack(),
+        _ => (_plan != Plan.Recover || BadData == 0 || _synced) && CanReadBack(),
     };
+
+    /// <summary>
+    /// Data blocks that cannot be read although their members are there: of them nothing but a parity that fits says what they
+    /// held.
+    /// </summary>
+    private ulong BadData => _unreadable & ~(_failed | _absent) & _dataMask;
 
     /// <summary>Whether lost blocks may be made from the parities: they fit, as far as is known.</summary>
     private bool FitsParity()
     {
         ArrayState state = _array.State;
         bool isSynced = _row < state.SyncedUnits;
-        bool fits = !_doubtful && (isSynced || (!state.IsUnsyncedDistrusted && (_unreadable & ~_failed & _dataMask) == 0));
-        return fits && (state.DistrustedMask == 0 || BitOperations.PopCount(_lost | BlocksOf(state.DistrustedMask)) <= _parityCount);
+        bool fits = !_doubtful && (isSynced || (!state.IsUnsyncedDistrusted && BadData == 0));
+        return fits
+            && (state.DistrustedMask == 0 || BitOperations.PopCount(_lost | BlocksOf(state.DistrustedMask)) <= _parityCount);
     }
 
-    /// <summary>Whether what a write puts into blocks of failed members, which only the parities keep, can be read again.</summary>
+    /// <summary>
+    /// Whether what a write puts into blocks of failed members, which only the parities keep, can be read again.
+    /// </summary>
     private bool CanReadBack()
     {
         ulong lost = _failed & _dataMask;

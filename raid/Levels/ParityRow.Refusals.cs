@@ -1,13 +1,13 @@
 // What follows when members refuse a write of a row. The row is still locked.
 //
-// Members that refused for another reason than room are given up, all of them or, where that would lose data, none. Where all that refused stay, the
-// row has blocks of the write and blocks from before it, and its parities fit neither. It is settled: all data is read, and the parities that do not
-// fit it are written (what fits is left alone: on a file system that is full, a hole must stay one). Where that is not possible, because a
-// lost member's block is only in the parities or because a parity has no room either, the columns are in doubt: until they are written or resynced, no
-// block is made from them.
+// Members that refused for another reason than room are given up, all of them or, where that would lose data, none. Where all
+// that refused stay, the row has blocks of the write and blocks from before it, and its parities fit neither. It is settled: all
+// data is read, and the parities that do not fit it are written (what fits is left alone: on a file system that is full, a hole
+// must stay one). Where that is not possible, because a lost member's block is only in the parities or because a parity has no
+// room either, the columns are in doubt: until they are written or resynced, no block is made from them.
 //
-// A discard that is refused is settled as well, and costs nobody anything: what a discarded block holds is open, so the parities may be
-// made to fit whatever it is.
+// A discard that is refused is settled as well, and costs nobody anything: what a discarded block holds is open, so the parities
+// may be made to fit whatever it is.
 
 using System.Numerics;
 using Polyblk.Core.Block;
@@ -89,7 +89,7 @@ internal sealed unsafe partial class ParityRow
             _row = FirstUnit + _settled;
             _stripe = _row / _rowsPerChunk;
             _memberOffset = _geometry.StripeOffset(_stripe) + (_row % _rowsPerChunk * _rowBytes);
-            _unreadable = 0;
+            _unreadable = _absent = 0;
             _refused = _noSpace = _gone = 0;
             if (ReadForSettling())
             {
@@ -100,7 +100,9 @@ internal sealed unsafe partial class ParityRow
         Finish(_status);
     }
 
-    /// <summary>Reads a row, data and parities. Returns false when there is nothing to settle, or no way to: it is in doubt then.</summary>
+    /// <summary>
+    /// Reads a row, data and parities. Returns false when there is nothing to settle, or no way to: it is in doubt then.
+    /// </summary>
     private bool ReadForSettling()
     {
         _failed = BlocksOf(_array.State.FailedMask);

@@ -21,10 +21,12 @@
 // with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the lock is taken
 // and set before it is given back, so rows of other reactors never trust a block whose write failed.
 //
-// Nothing is made from a parity that may not fit: of columns in doubt (DoubtSet), of a row that a resync has yet to come to (a block that cannot be
-// read there is unknown; only for a lost member it is made all the same, with the array's warning), from a distrusted member.
+// Nothing is made from a parity that may not fit: of columns in doubt (DoubtSet), of a row that a resync has yet to come to (a
+// block that cannot be read there is unknown; only for a lost member it is made all the same, with the array's warning), from a
+// distrusted member.
 //
-// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Refusals.cs what follows when members refuse a write.
+// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Refusals.cs what follows when members
+// refuse a write.
 
 using System.Diagnostics;
 using System.Numerics;
@@ -93,6 +95,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private int _lo, _hi;           // columns that the row touches
     private ulong _written;         // data blocks with new content
     private ulong _unreadable;      // blocks that could not be read
+    private ulong _absent;          // those of them whose members are gone
     private ulong _lost;            // blocks of failed members, and the unreadable ones
     private ulong _failed;          // blocks of failed members
     private ulong _reading;
@@ -229,6 +232,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             {
                 _array.Members[member].CountReadError();
                 _unreadable |= 1UL << block;
+                _absent |= BlockErrors.KindOf(request.Status) == BlockErrorKind.Gone ? 1UL << block : 0;
             }
             else
             {
@@ -265,7 +269,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _memberOffset = _geometry.StripeOffset(stripe) + ((long)rowInChunk * _rowBytes);
         _row = FirstUnit = (stripe * _rowsPerChunk) + rowInChunk;
         _written = 0;
-        _unreadable = 0;
+        _unreadable = _absent = 0;
         _status = 0;
         _refused = _noSpace = _gone = 0;
         _isAdvice = false;
@@ -286,6 +290,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         if (_operation is { Unreadable: not 0 } operation)
         {
             _unreadable = BlocksOf(operation.Unreadable);
+            _absent = BlocksOf(operation.Unreadable & operation.Gone);
         }
 
         if (_job == Job.Zero)

@@ -71,7 +71,8 @@ internal unsafe class StripedQueue : RaidQueue
         }
         else if (child.Operation != BlockOperation.Discard)
         {
-            // As of a single drive: the request fails and the next one is tried. Only a drive that is not there any more breaks the array.
+            // As of a single drive: the request fails and the next one is tried. Only a drive that is not there any more breaks
+            // the array.
             Array.Members[member].CountWriteError();
             if (BlockErrors.KindOf(child.Status) == BlockErrorKind.Gone)
             {

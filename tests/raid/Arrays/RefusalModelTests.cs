@@ -1,5 +1,6 @@
-// Random writes on two reactors to the same few rows while members refuse writes and vanish, against a model of what each sector may hold: what was
-// last acknowledged, or what a failed write since then wanted. An error is an answer only where the sector's own member is lost.
+// Random writes on two reactors to the same few rows while members refuse writes and vanish, against a model of what each sector
+// may hold: what was last acknowledged, or what a failed write since then wanted. An error is an answer only where the sector's
+// own member is lost.
 
 using System.Buffers.Binary;
 using Polyblk.Core.Block;

@@ -1,5 +1,5 @@
-// One row, every set of members that refuse a write of it, every shape of the write, before and after losses: what can be read afterwards is what was
-// there before or what was written, and only blocks of lost members end with an error.
+// One row, every set of members that refuse a write of it, every shape of the write, before and after losses: what can be read
+// afterwards is what was there before or what was written, and only blocks of lost members end with an error.
 
 using System.Numerics;
 using Polyblk.Core.Block;

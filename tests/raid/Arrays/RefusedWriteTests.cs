@@ -1,5 +1,5 @@
-// Writes that members refuse without being gone: full file systems, bad places, paths that fail for a moment. Requests fail; members stay where the
-// data needs them; and whatever is read afterwards was written.
+// Writes that members refuse without being gone: full file systems, bad places, paths that fail for a moment. Requests fail;
+// members stay where the data needs them; and whatever is read afterwards was written.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
