@@ -133,7 +133,9 @@ internal sealed class CompareVolume : IDisposable
 
         if (volume.IsDirty)
         {
-            yield return "The array had not been stopped cleanly: while it was measured it was brought into step (resync) in the background, which takes a share of the drives.";
+            yield return volume.Kept is not null
+                ? "The array had not been stopped cleanly, and stays like that: bringing it into step (resync) would write."
+                : "The array had not been stopped cleanly: while it was measured it was brought into step (resync) in the background, which takes a share of the drives.";
         }
     }
 

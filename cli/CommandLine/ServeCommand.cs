@@ -198,11 +198,14 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             case "resize":
                 await server.ResizeAsync(request.SizeBytes, request.Force, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "acknowledge":
+                await server.AcknowledgeDamageAsync(cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:
                 return new ControlResponse
                 {
                     Ok = false,
-                    Error = $"There is no request '{request.Command}': show, stop and resize are understood.",
+                    Error = $"There is no request '{request.Command}': show, stop, resize and acknowledge are understood.",
                     ExitCode = ExitCode.Usage,
                 };
         }

@@ -88,6 +88,18 @@ internal sealed class ArrayVolume : OpenVolume
         }
     }
 
+    public override async Task AcknowledgeDamageAsync()
+    {
+        try
+        {
+            await _array.AcknowledgeDamageAsync().ConfigureAwait(false);
+        }
+        catch (ArrayException e)
+        {
+            throw new CliException(ExitCode.Refused, e.Message, e);
+        }
+    }
+
     public override async ValueTask DisposeAsync()
     {
         await _array.DisposeAsync().ConfigureAwait(false);

@@ -55,7 +55,7 @@ internal sealed class TestVolume : IDisposable
     ];
 
     /// <summary>Serves the volume over vhost-user and returns when a client can connect.</summary>
-    public void Serve(int queues = 2, Second second = Second.None)
+    public void Serve(int queues = 2, Second second = Second.None, bool allowDegraded = false)
     {
         File.Delete(Socket);
         File.Delete(SecondSocket);
@@ -68,6 +68,11 @@ internal sealed class TestVolume : IDisposable
         if (second == Second.ReadOnly)
         {
             arguments.Add("--read-only");
+        }
+
+        if (allowDegraded)
+        {
+            arguments.Add("--allow-degraded");
         }
 
         arguments.Add("--json");

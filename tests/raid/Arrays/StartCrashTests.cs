@@ -16,10 +16,9 @@ public sealed class StartCrashTests
     public static TheoryData<RaidLevel, int> Shapes => new()
     {
         { RaidLevel.Raid1, 2 },
-        { RaidLevel.Raid1, 3 },
         { RaidLevel.Raid10, 4 },
         { RaidLevel.Raid5, 3 },
-        { RaidLevel.Raid6, 5 },
+        { RaidLevel.Raid6, 4 },
     };
 
     [Theory]
@@ -46,7 +45,8 @@ public sealed class StartCrashTests
     }
 
     [Theory]
-    [MemberData(nameof(Shapes))]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
     public async Task A_power_cut_at_any_moment_of_a_first_write_or_an_orderly_end_loses_no_resync(RaidLevel level, int drives)
     {
         bool done = false;
@@ -71,6 +71,43 @@ public sealed class StartCrashTests
         }
 
         Assert.True(done, "the run never came to its end");
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    public async Task A_power_cut_at_any_moment_of_a_resync_with_checkpoints_leaves_none_that_runs_ahead(RaidLevel level, int drives)
+    {
+        bool done = false;
+        for (int cut = 0; !done && cut < MostRequests; cut++)
+        {
+            // New, over drives full of noise: nothing agrees, and the array is clean, so that its progress is kept.
+            await using ArrayRig rig = await ArrayRig.CreateAsync(
+                level, drives, 16 << 10, MemberBytes, zeroed: false, simulation: o => o with { CanCrash = true }, run: new ArrayRunOptions { Resync = false });
+            for (int i = 0; i < drives; i++)
+            {
+                await BlockIo.WriteAsync(rig.Drives[i], rig.Reactors.Reactor, ArrayRig.DataOffset, Noise(MemberBytes, i), BlockFlags.Fua);
+            }
+
+            await rig.StopAsync();
+            rig.Run = new ArrayRunOptions { CheckpointEvery = TimeSpan.Zero, ResyncDepth = 1 };
+            var fuse = new PowerFuse(cut);
+            await StartAsync(rig, fuse, async () =>
+            {
+                while (!fuse.IsBlown && rig.Array.GetStatus().Resync is not null)
+                {
+                    rig.Array.Control.Kick();
+                    await Task.Yield();
+                }
+
+                await rig.Array.DisposeAsync();
+            });
+            done = !fuse.IsBlown;
+            await CutPowerAsync(rig);
+            await CheckTruthAsync(rig, $"cut after {cut} requests");
+        }
+
+        Assert.True(done, "the resync never came to its end");
     }
 
     [Theory]
