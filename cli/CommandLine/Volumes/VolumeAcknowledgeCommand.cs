@@ -5,7 +5,9 @@ using Polyblk.Cli.State;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
-/// <summary><c>polyblk volume acknowledge</c>: the user has checked what a start without a member may have damaged; the warning goes.</summary>
+/// <summary>
+/// <c>polyblk volume acknowledge</c>: the user has checked what a start without a member may have damaged; the warning goes.
+/// </summary>
 internal sealed class VolumeAcknowledgeCommand : ICliCommand
 {
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
@@ -13,7 +15,8 @@ internal sealed class VolumeAcknowledgeCommand : ICliCommand
     public Command Build()
     {
         var command = new Command(
-            "acknowledge", "Let the warning go that blocks may be damaged, while the volume is served: its file systems were checked.");
+            "acknowledge", "Let the warning go that blocks may be damaged, while the volume is served: its file systems were "
+            + "checked.");
         command.Arguments.Add(_name);
         command.SetAction(RunAsync);
         return command;
@@ -26,7 +29,8 @@ internal sealed class VolumeAcknowledgeCommand : ICliCommand
         var request = new ControlRequest { Command = "acknowledge" };
         if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
         {
-            throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; what it warns of is kept in its drives.");
+            throw CliException.Refused(
+                $"Volume '{record.Name}' is not being served. Serve it first; what it warns of is kept in its drives.");
         }
 
         CommandSettings.Terminal(parsed).WriteLine($"Volume '{record.Name}' does not warn of damaged blocks any more.");
