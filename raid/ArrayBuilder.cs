@@ -73,17 +73,20 @@ public static class ArrayBuilder
         }
 
         var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false);
-        return await StartAsync(new RaidArray(superblock, geometry, members, home, options.Run, start), isNew: true, mayBeDamaged: false).ConfigureAwait(false);
+        var array = new RaidArray(superblock, geometry, members, home, options.Run, start);
+        return await StartAsync(array, isNew: true, mayBeDamaged: false).ConfigureAwait(false);
     }
 
     /// <summary>
-    /// Starts an array from the drives that belong to it; other drives may be among them. Writes nothing: the superblocks stay what they are until a
-    /// consumer writes, a resync begins or a member fails.
+    /// Starts an array from the drives that belong to it; other drives may be among them. Writes nothing: the superblocks stay
+    /// what they are until a consumer writes, a resync begins or a member fails.
     /// </summary>
     /// <param name="options">Which array, and what is allowed.</param>
     /// <param name="candidates">Drives to look at.</param>
     /// <param name="home">Carries the superblock writes and the resync; must outlive the array.</param>
-    /// <exception cref="ArrayException">It cannot be started, or not without more leave (<see cref="ArrayAssembleOptions"/>).</exception>
+    /// <exception cref="ArrayException">
+    /// It cannot be started, or not without more leave (<see cref="ArrayAssembleOptions"/>).
+    /// </exception>
     public static async Task<RaidArray> AssembleAsync(ArrayAssembleOptions options, IReadOnlyList<IBlockDevice> candidates, Reactor home)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -119,15 +122,16 @@ public static class ArrayBuilder
             };
         }
 
+        RaidGeometry geometry = result.Geometry!;
         bool canResync = result.NeedsResync
-            && (result.Geometry!.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < result.Geometry.Redundancy);
+            && (geometry.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy);
         var start = new RaidStart(
             !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
             AssemblyPermit.BlockSize(options, result, members.Where(m => !m.IsAbsent).Select(m => m.Drive!)),
             options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true }));
-        var array = new RaidArray(newest, result.Geometry!, members, home, options.Run, start);
+        var array = new RaidArray(newest, geometry, members, home, options.Run, start);
         Tell(options.Run, array, result, problems);
-        bool mayBeDamaged = result.MissingRoles != 0 && result.Geometry!.HasParity && newest.NeedsResync;
+        bool mayBeDamaged = result.MissingRoles != 0 && geometry.HasParity && newest.NeedsResync;
         return await StartAsync(array, isNew: false, mayBeDamaged).ConfigureAwait(false);
     }
 
@@ -147,7 +151,8 @@ public static class ArrayBuilder
 
         if (result.MissingRoles != 0)
         {
-            Warn($" starts without {BitOperations.PopCount(result.MissingRoles)} of {array.Members.Length} members: replace what is missing.");
+            int missing = BitOperations.PopCount(result.MissingRoles);
+            Warn($" starts without {missing} of {array.Members.Length} members: replace what is missing.");
         }
     }
 
@@ -325,7 +330,8 @@ public static class ArrayBuilder
         };
         if (parsed.Superblock is not null)
         {
-            return new DriveInspection(drive, parsed.Superblock, unreadable is null ? null : $"{unreadable}; the next update writes it anew", []);
+            string? note = unreadable is null ? null : $"{unreadable}; the next update writes it anew";
+            return new DriveInspection(drive, parsed.Superblock, note, []);
         }
 
         if (unreadable is not null)
@@ -357,8 +363,8 @@ public static class ArrayBuilder
     }
 
     /// <summary>
-    /// Clears both slots, the older superblock first: whenever the power goes out, what is left is the newest. The older one may call a member
-    /// present that has failed since.
+    /// Clears both slots, the older superblock first: whenever the power goes out, what is left is the newest. The older one may
+    /// call a member present that has failed since.
     /// </summary>
     private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)
     {

@@ -42,30 +42,34 @@ public sealed record ArrayAssembleOptions
     public Guid? Uuid { get; init; }
 
     /// <summary>
-    /// Start although data may be damaged: a parity array that lacks a member and was not stopped in order. Includes <see cref="AllowDegraded"/>.
+    /// Start although data may be damaged: a parity array that lacks a member and was not stopped in order. Includes
+    /// <see cref="AllowDegraded"/>.
     /// </summary>
     public bool Force { get; init; }
 
     /// <summary>
-    /// Whether an array may start without members that its superblocks call present. Once something is written without them they are stale; and of a
-    /// mirror those that are here may be the stale ones. An array that is recorded as degraded needs no leave.
+    /// Whether an array may start without members that its superblocks call present. Once something is written without them they
+    /// are stale; and of a mirror those that are here may be the stale ones. An array that is recorded as degraded needs no
+    /// leave.
     /// </summary>
     public bool AllowDegraded { get; init; }
 
     /// <summary>
-    /// Whether the array is only read. Nothing is written to any member, superblocks, resync and repairs included. An array that lacks more members
-    /// than its level can lose starts, too: what lies on those that are here can be read.
+    /// Whether the array is only read. Nothing is written to any member, superblocks, resync and repairs included. An array that
+    /// lacks more members than its level can lose starts, too: what lies on those that are here can be read.
     /// </summary>
     public bool ReadOnly { get; init; }
 
     /// <summary>
-    /// The unit in bytes, 512 or 4096, in which consumers have addressed the volume, for an array that was made by a program that did not record
-    /// it and of which members are absent; null asks for it where it is not certain. Where it is recorded, that counts.
+    /// The unit in bytes, 512 or 4096, in which consumers have addressed the volume, for an array that was made by a program that
+    /// did not record it and of which members are absent; null asks for it where it is not certain. Where it is recorded, that
+    /// counts.
     /// </summary>
     public int? LogicalBlockSize { get; init; }
 
     /// <summary>
-    /// Says how the user knows the drive of a role, of so many, for messages about members that are absent; null where it is not known.
+    /// Says how the user knows the drive of a role, of so many, for messages about members that are absent; null where it is not
+    /// known.
     /// </summary>
     public Func<int, int, string?> DescribeRole { get; init; } = (_, _) => null;
 

@@ -25,7 +25,8 @@ public sealed class RaidArray : IBlockDevice
     private bool _stopped;
     private bool _leavesWork;
 
-    internal RaidArray(ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, RaidStart start)
+    internal RaidArray(
+        ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, RaidStart start)
     {
         Uuid = superblock.ArrayUuid;
         Name = superblock.Name;
@@ -143,8 +144,8 @@ public sealed class RaidArray : IBlockDevice
     }
 
     /// <summary>
-    /// Lets the warning go that blocks may be damaged (<see cref="ArrayStatus.Warnings"/>): somebody has checked what is on the volume. Does nothing
-    /// when there is none.
+    /// Lets the warning go that blocks may be damaged (<see cref="ArrayStatus.Warnings"/>): somebody has checked what is on the
+    /// volume. Does nothing when there is none.
     /// </summary>
     /// <exception cref="ArrayException">The superblocks cannot be changed.</exception>
     public Task AcknowledgeDamageAsync() => Control.AcknowledgeDamageAsync();

@@ -133,7 +133,10 @@ internal sealed class CompareVolume : IDisposable
 
         if (volume.IsDirty)
         {
-            yield return "The array had not been stopped cleanly: while it was measured it was brought into step (resync) in the background, which takes a share of the drives.";
+            yield return volume.Kept is not null
+                ? "The array had not been stopped cleanly, and stays like that: bringing it into step (resync) would write."
+                : "The array had not been stopped cleanly: while it was measured it was brought into step (resync) in the "
+                    + "background, which takes a share of the drives.";
         }
     }
 
@@ -180,11 +183,14 @@ internal sealed class CompareVolume : IDisposable
         {
             var reactors = new ReactorGroup([new ReactorOptions { Name = "array-home", Idle = IdlePolicy.Frugal }]);
 
-            // A comparison that was not told to destroy data reads, and nothing else; then nobody is harmed when a member is absent.
+            // A comparison that was not told to destroy data reads, and nothing else; then nobody is harmed when a member is
+            // absent.
             var start = new VolumeStart { ReadOnly = !MayBeOverwritten, AllowDegraded = IsDegraded };
             try
             {
-                return new Open(await VolumeOpener.OpenAsync(record, reactors, start, NullLoggerFactory.Instance, cancellation).ConfigureAwait(false), reactors);
+                OpenVolume opened = await VolumeOpener
+                    .OpenAsync(record, reactors, start, NullLoggerFactory.Instance, cancellation).ConfigureAwait(false);
+                return new Open(opened, reactors);
             }
             catch (Exception e)
             {

@@ -40,19 +40,21 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
 
     private readonly Option<bool> _degraded = new("--allow-degraded")
     {
-        Description = "Start an array without a member that it had when it was last used. Once something is written, that member is stale for good.",
+        Description = "Start an array without a member that it had when it was last used. Once something is written, that member is "
+            + "stale for good.",
     };
 
     private readonly Option<bool> _force = new("--force-assembly")
     {
-        Description = "Start an array that lacks a member and was not stopped cleanly: what was being written then may be damaged. "
-            + "Or serve a drive that is a member of an array alone.",
+        Description = "Start an array that lacks a member and was not stopped cleanly: what was being written then may be "
+            + "damaged. Or serve a drive that is a member of an array alone.",
     };
 
     private readonly Option<int?> _blockSize = new("--block-size")
     {
         HelpName = "BYTES",
-        Description = "512 or 4096: what its users saw, for an array made by an older polyblk that lacks a member. Others know their own.",
+        Description = "512 or 4096: what its users saw, for an array made by an older polyblk that lacks a member. Others know "
+            + "their own.",
     };
 
     public Command Build()
@@ -198,11 +200,14 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             case "resize":
                 await server.ResizeAsync(request.SizeBytes, request.Force, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "acknowledge":
+                await server.AcknowledgeDamageAsync(cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:
                 return new ControlResponse
                 {
                     Ok = false,
-                    Error = $"There is no request '{request.Command}': show, stop and resize are understood.",
+                    Error = $"There is no request '{request.Command}': show, stop, resize and acknowledge are understood.",
                     ExitCode = ExitCode.Usage,
                 };
         }

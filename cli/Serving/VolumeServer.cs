@@ -245,6 +245,21 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Lets the warning go that blocks of the volume may be damaged.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public async Task AcknowledgeDamageAsync(CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            await _volume!.AcknowledgeDamageAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         foreach (ServedExport served in _exports)

@@ -1,5 +1,6 @@
-// Whether a record can be believed. It is a file that anybody edits; what it says decides which drives are opened and how. So it is looked at as a
-// whole before anything is done by it. What an array is, its superblocks know; what is said of it here only finds them.
+// Whether a record can be believed. It is a file that anybody edits; what it says decides which drives are opened and how. So it
+// is looked at as a whole before anything is done by it. What an array is, its superblocks know; what is said of it here only
+// finds them.
 
 using Polyblk.Core.Drives;
 using Polyblk.Raid.Layout;
@@ -56,7 +57,8 @@ internal static class RecordCheck
             bool[] kinds = [.. record.Drives.Select(d => DriveSpec.Parse(d).IsVolatile).Distinct()];
             return kinds.Length > 1 ? "volatile drives (ram:, null:, sim:) and lasting ones are mixed"
                 : kinds[0] == record.Volatile ? null
-                : record.Volatile ? "it says that the volume is volatile, but its drives last: it would be made afresh over what they hold"
+                : record.Volatile
+                    ? "it says that the volume is volatile, but its drives last: it would be made afresh over what they hold"
                 : "it says that the volume lasts, but its drives are volatile";
         }
         catch (FormatException e)

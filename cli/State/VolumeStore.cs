@@ -84,9 +84,15 @@ internal sealed class VolumeStore(StateDirectories directories)
                     $"{file} has format {record?.Format}, and this program knows up to {VolumeRecord.CurrentFormat}: use the newer program that wrote it.");
             }
 
-            return RecordCheck.Problem(record, Path.GetFileNameWithoutExtension(file)) is not string problem ? record : throw new CliException(
-                ExitCode.Failed,
-                $"{file} cannot be used: {problem}. Mend it; or move it away and register the volume again with 'polyblk volume import'. Its data is untouched.");
+            if (RecordCheck.Problem(record, Path.GetFileNameWithoutExtension(file)) is string problem)
+            {
+                throw new CliException(
+                    ExitCode.Failed,
+                    $"{file} cannot be used: {problem}. Mend it; or move it away and register the volume again with "
+                    + "'polyblk volume import'. Its data is untouched.");
+            }
+
+            return record;
         }
         catch (JsonException e)
         {

@@ -42,7 +42,8 @@ internal sealed class ArrayVolume : OpenVolume
         var notes = new List<string>();
         List<IBlockDevice> drives = record.Volatile
             ? await DriveList.OpenAllAsync(specs, readOnly: false).ConfigureAwait(false)
-            : await DriveList.OpenMembersAsync(specs, start.ReadOnly, e => notes.Add($"A drive is left out: {e.Message}")).ConfigureAwait(false);
+            : await DriveList.OpenMembersAsync(specs, start.ReadOnly, e => notes.Add($"A drive is left out: {e.Message}"))
+                .ConfigureAwait(false);
         try
         {
             cancellation.ThrowIfCancellationRequested();
@@ -90,6 +91,18 @@ internal sealed class ArrayVolume : OpenVolume
         }
     }
 
+    public override async Task AcknowledgeDamageAsync()
+    {
+        try
+        {
+            await _array.AcknowledgeDamageAsync().ConfigureAwait(false);
+        }
+        catch (ArrayException e)
+        {
+            throw new CliException(ExitCode.Refused, e.Message, e);
+        }
+    }
+
     public override async ValueTask DisposeAsync()
     {
         await _array.DisposeAsync().ConfigureAwait(false);
@@ -105,7 +118,8 @@ internal sealed class ArrayVolume : OpenVolume
         LogicalBlockSize = start.BlockSize,
         Run = run,
 
-        // The drives of a record are in the order of their roles; of an array that was imported while some were missing they are fewer.
+        // The drives of a record are in the order of their roles; of an array that was imported while some were missing they are
+        // fewer.
         DescribeRole = (role, count) => record.Drives.Count == count ? record.Drives[role] : null,
     };
 

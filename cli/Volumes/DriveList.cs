@@ -86,10 +86,12 @@ internal static class DriveList
 
     /// <summary>
     /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there but cannot be
-    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale. None is made.
+    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale. None is
+    /// made.
     /// </summary>
     /// <exception cref="CliException">A member is there but cannot be opened.</exception>
-    public static async Task<List<IBlockDevice>> OpenMembersAsync(IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onLeftOut)
+    public static async Task<List<IBlockDevice>> OpenMembersAsync(
+        IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onLeftOut)
     {
         var drives = new List<IBlockDevice>();
         foreach (DriveSpec spec in specs)

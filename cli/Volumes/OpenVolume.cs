@@ -27,5 +27,9 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public abstract Task ResizeAsync(long? sizeBytes, CancellationToken cancellation);
 
+    /// <summary>Lets the warning go that blocks may be damaged; does nothing where there is none.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public virtual Task AcknowledgeDamageAsync() => Task.CompletedTask;
+
     public abstract ValueTask DisposeAsync();
 }

@@ -13,7 +13,9 @@ internal static class VolumeOpener
     /// <summary>The level that serves one drive as it is.</summary>
     public const string NoLevel = "none";
 
-    /// <summary>Opens the drives and, where there is one, assembles the array; a volatile array is made afresh, in memory that is new.</summary>
+    /// <summary>
+    /// Opens the drives and, where there is one, assembles the array; a volatile array is made afresh, in memory that is new.
+    /// </summary>
     /// <exception cref="CliException">It cannot be opened; the message says why and what to do.</exception>
     public static async Task<OpenVolume> OpenAsync(
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
@@ -23,7 +25,8 @@ internal static class VolumeOpener
             return await ArrayVolume.OpenAsync(record, reactors, start, logging, cancellation).ConfigureAwait(false);
         }
 
-        IReadOnlyList<DriveSpec> specs = [.. DriveList.Parse(record.Drives).Select(s => s.IsVolatile ? s : s with { SizeBytes = null })];
+        IReadOnlyList<DriveSpec> specs =
+            [.. DriveList.Parse(record.Drives).Select(s => s.IsVolatile ? s : s with { SizeBytes = null })];
         List<IBlockDevice> drives = await DriveList.OpenAllAsync(specs, start.ReadOnly).ConfigureAwait(false);
         try
         {
@@ -37,15 +40,19 @@ internal static class VolumeOpener
         }
     }
 
-    /// <summary>A record that calls a member of an array a drive of its own is wrong, whoever wrote it: writes to one member tear the array apart.</summary>
+    /// <summary>
+    /// A record that calls a member of an array a drive of its own is wrong, whoever wrote it: writes to one member tear the
+    /// array apart.
+    /// </summary>
     private static async Task RefuseMemberAsync(VolumeRecord record, IBlockDevice drive, Reactor reactor, VolumeStart start)
     {
         IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync([drive], reactor).ConfigureAwait(false);
         if (found[0].Superblock is { } member && !start.Force)
         {
             throw CliException.Refused(
-                $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}), and the record of volume '{record.Name}' would serve it alone, which "
-                + "damages that. Delete this volume and import the array ('polyblk volume import'); or serve the drive all the same with --force-assembly.");
+                $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}), and the record of volume "
+                + $"'{record.Name}' would serve it alone, which damages that. Delete this volume and import the array "
+                + "('polyblk volume import'); or serve the drive all the same with --force-assembly.");
         }
     }
 

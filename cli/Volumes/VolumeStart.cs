@@ -9,9 +9,14 @@ internal sealed record VolumeStart
     /// <summary>Without members that the superblocks call present.</summary>
     public bool AllowDegraded { get; init; }
 
-    /// <summary>Although data may be damaged: an array that lacks a member and was not stopped in order, a member of an array served alone.</summary>
+    /// <summary>
+    /// Although data may be damaged: an array that lacks a member and was not stopped in order, a member of an array served
+    /// alone.
+    /// </summary>
     public bool Force { get; init; }
 
-    /// <summary>The block size in bytes of an array that does not know its own; null asks for it where it is not certain.</summary>
+    /// <summary>
+    /// The block size in bytes of an array that does not know its own; null asks for it where it is not certain.
+    /// </summary>
     public int? BlockSize { get; init; }
 }

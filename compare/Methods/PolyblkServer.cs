@@ -197,7 +197,9 @@ public sealed class PolyblkServer(PolyblkProgram program, string volume, string 
         string[] command =
         [
             .. program.Command, "serve", volume, "--state", scratch.StateDirectory, "--reactors", string.Join(',', scratch.TargetCpus),
-            "--json", "--log-level", "warning", .. scratch.Volume is { IsDegraded: true } ? new[] { "--allow-degraded" } : [], .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
+            "--json", "--log-level", "warning",
+            .. scratch.Volume is { IsDegraded: true } ? new[] { "--allow-degraded" } : [],
+            .. exports.SelectMany((e, i) => Arguments(scratch, e, i)),
         ];
         if (VduseName is not null)
         {

@@ -4,8 +4,8 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>
-/// Stands for a drive that is not here, in an array that lacks more than its level can lose and is read all the same: what lies on this one cannot be
-/// had, and whoever asks for it is told so as by a drive that has died.
+/// Stands for a drive that is not here, in an array that lacks more than its level can lose and is read all the same: what lies
+/// on this one cannot be had, and whoever asks for it is told so as by a drive that has died.
 /// </summary>
 internal sealed class AbsentDrive(long sizeBytes) : IBlockDevice
 {

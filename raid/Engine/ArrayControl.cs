@@ -1,12 +1,16 @@
-// The control task of an array: everything that changes superblocks. It runs on pool threads, one thing at a time; reactors only kick it.
+// The control task of an array: everything that changes superblocks. It runs on pool threads, one thing at a time; reactors only
+// kick it.
 //
 // What it promises, in the order that makes it true:
 //   a write starts         only after superblocks that say dirty are flushed to every member (RequestWrites, then OpenWrites);
-//   a write is acknowledged without a member only after the others' superblocks call that member failed (ArrayMetadata.UpdateAsync);
-//   an array is called clean only when every queue has been closed while idle and every member has been flushed (TryMarkCleanAsync);
+//   a write is             acknowledged without a member only after the others' superblocks call that member failed
+//                          (ArrayMetadata.UpdateAsync);
+//   an array is            called clean only when every queue has been closed while idle and every member has been flushed
+//                          (TryMarkCleanAsync);
 //   a resync starts        only after superblocks that call the members failed that it does without.
 //
-// What a superblock says, and that it is true, is ArrayMetadata's part. Until one of the above needs an update, a run leaves them as they are.
+// What a superblock says, and that it is true, is ArrayMetadata's part. Until one of the above needs an update, a run leaves them
+// as they are.
 
 using System.Numerics;
 using Polyblk.Core.Block;
@@ -17,7 +21,7 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>See the top of the file.</summary>
-internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
+internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
 {
     private const int TickMs = 200;
     private const int PatientTurns = 10;
@@ -62,8 +66,12 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     public Reactor Home { get; }
 
     /// <summary>Opens what the control task needs, writes the superblocks of a new array, and starts the task.</summary>
-    /// <param name="isNew">Whether the array is being made. One that was found keeps its superblocks until something changes.</param>
-    /// <param name="mayBeDamaged">Whether it starts although blocks may be damaged: that is kept and shown until somebody says that he knows.</param>
+    /// <param name="isNew">
+    /// Whether the array is being made. One that was found keeps its superblocks until something changes.
+    /// </param>
+    /// <param name="mayBeDamaged">
+    /// Whether it starts although blocks may be damaged: that is kept and shown until somebody says that he knows.
+    /// </param>
     /// <exception cref="ArrayException">The superblocks of a new array could not be written.</exception>
     public async Task StartAsync(bool isNew, bool mayBeDamaged)
     {
@@ -153,38 +161,6 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Changes the exported size.</summary>
-    /// <exception cref="ArrayException">It cannot be changed: the array has failed, is only read, or is being stopped.</exception>
-    public Task ResizeAsync(long newSizeBytes, Action applied) => ChangeAsync(
-        async () =>
-        {
-            await _superblocks.UpdateAsync(s => s with { ExportedSize = newSizeBytes }).ConfigureAwait(false);
-            if (_array.State.IsBroken)
-            {
-                throw new ArrayException($"Array {_array.Name} has failed; its size stays.");
-            }
-
-            applied();
-        });
-
-    /// <summary>Somebody knows that blocks may be damaged: forgets it.</summary>
-    /// <exception cref="ArrayException">The superblocks cannot be changed: the array has failed, is only read, or is being stopped.</exception>
-    public Task AcknowledgeDamageAsync() => ChangeAsync(
-        async () =>
-        {
-            if (!_superblocks.MayBeDamaged)
-            {
-                return;
-            }
-
-            _superblocks.MayBeDamaged = false;
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
-            if (_array.State.IsBroken)
-            {
-                throw new ArrayException($"Array {_array.Name} has failed; its superblocks stay.");
-            }
-        });
-
     /// <summary>
     /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say what is so: false
     /// when the array has failed, or a member that hangs was written to.
@@ -196,8 +172,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         await _loop.ConfigureAwait(false);
         bool isInOrder = await WaitUnlessHangingAsync(_resync.StopAsync()).ConfigureAwait(false);
 
-        // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once would write two
-        // superblocks of one event.
+        // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once
+        // would write two superblocks of one event.
         await _metadata.WaitAsync().ConfigureAwait(false);
         _ended = true;
         try
@@ -266,8 +242,10 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
         if (_array.State.IsBroken)
         {
             yield return _array.Members.Any(m => m is { IsAbsent: true, Drive: not null })
-                ? "More members are missing than the level can lose: what lies on those that are here can be read, the rest ends with errors."
-                : "More drives failed than the level can lose: writes are refused. Stop the array, mend the drives, and start it again.";
+                ? "More members are missing than the level can lose: what lies on those that are here can be read, the rest "
+                    + "ends with errors."
+                : "More drives failed than the level can lose: writes are refused. Stop the array, mend the drives, and start "
+                    + "it again.";
         }
 
         foreach (RaidMember member in _array.Members)
@@ -523,8 +501,8 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        if (_superblocks.IsDirty || !_superblocks.HasWritten || !_array.State.NeedsResync || _resyncAtMs is not null
-            || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        bool isKept = _superblocks is { IsDirty: false, HasWritten: true } && _array.State.NeedsResync;
+        if (!isKept || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
@@ -569,28 +547,4 @@ internal sealed class ArrayControl : IDisposable, IThreadPoolWorkItem
     }
 
     private void Report(ArrayEventLevel level, string what) => _options.OnEvent?.Invoke(new ArrayEvent(level, $"Array {_array.Name}: {what}."));
-
-    /// <summary>Does what a user asked for, while nothing else changes superblocks.</summary>
-    private async Task ChangeAsync(Func<Task> change)
-    {
-        await _metadata.WaitAsync().ConfigureAwait(false);
-        try
-        {
-            if (_ended)
-            {
-                throw new ArrayException($"Array {_array.Name} has been stopped: start it again.");
-            }
-
-            if (_array.Limits.ReadOnly)
-            {
-                throw new ArrayException($"Array {_array.Name} is only read: start it for writing to change it.");
-            }
-
-            await change().ConfigureAwait(false);
-        }
-        finally
-        {
-            _metadata.Release();
-        }
-    }
 }

@@ -1,23 +1,25 @@
-// The only writer of an array's superblocks. Called by the control task (Engine/ArrayControl.cs) and by the creation, one call at a time.
+// The only writer of an array's superblocks. Called by the control task (Engine/ArrayControl.cs) and by the creation, one call at
+// a time.
 //
 // What is written must be true when it becomes durable, whatever comes after. Who writes, and why it is true then:
 //
-//   creation        every slot of every drive is cleared and flushed before; parity and copies are called in sync only when the drives are zero
-//   catching up     the newest superblock as it was found: the first thing of a run, for members that missed it. Then each update may follow
+//   creation        every slot of every drive was cleared and flushed before; only zeroed drives are called in sync
+//   catching up     the newest superblock as it was found, for members that missed it: the first thing that a run writes
 //   dirty mark      says less than before: no write has started
-//   a failure       the member is in the mask of all reactors before; goes to both slots, for whoever is acknowledged without that member relies
-//                   on it even when one slot cannot be read later
+//   a failure       the member is in the mask of all reactors before. It goes to both slots: whoever is acknowledged without that
+//                   member relies on it, also when one slot cannot be read later
 //   clean mark      every queue was closed while idle, then every member was flushed
 //   checkpoint      says what was in sync before the last flush, never what the resync has reached since (FlushAsync)
 //   end of resync   every member was flushed after the last row
 //   new size        changes nothing else
 //
-// A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is recorded as failed by
-// the first update, which is the first that a write, a resync or a failure needs.
+// A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is
+// recorded as failed by the first update, which is the first that a write, a resync or a failure needs.
 //
-// Each update raises the event count by one and goes to every member that is not failed. A member that does not take it is failed by the next
-// update, until all that are left have the same. So a member that is not recorded as failed is one event behind at most. A broken array's
-// superblocks are left as they are: the drives that do not answer may be sound, and must not fall behind those that do.
+// Each update raises the event count by one and goes to every member that is not failed. A member that does not take it is failed
+// by the next update, until all that are left have the same. So a member that is not recorded as failed is one event behind at
+// most. A broken array's superblocks are left as they are: the drives that do not answer may be sound, and must not fall behind
+// those that do.
 
 using System.Collections.Immutable;
 using Polyblk.Core.Reactors;
@@ -59,21 +61,29 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
     /// <summary>Closes the queues.</summary>
     public Task CloseAsync() => _writer.CloseAsync();
 
-    /// <summary>Writes the first superblock of a new array to all members, to both slots: each of them can be read without the other.</summary>
+    /// <summary>
+    /// Writes the first superblock of a new array to all members, to both slots: each of them can be read without the other.
+    /// </summary>
     /// <exception cref="ArrayException">A member did not take it.</exception>
     public async Task CreateAsync()
     {
         ulong refused = await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: true).ConfigureAwait(false);
         if (refused != 0)
         {
-            string drives = string.Join(", ", array.Members.Where(m => ((refused >> m.Role) & 1) != 0).Select(m => m.Drive!.Name));
-            throw new ArrayException($"Array {array.Name} could not be made: the superblock could not be written to {drives}.");
+            IEnumerable<RaidMember> without = array.Members.Where(m => ((refused >> m.Role) & 1) != 0);
+            string drives = string.Join(", ", without.Select(m => m.Drive!.Name));
+            throw new ArrayException(
+                $"Array {array.Name} could not be made: the superblock could not be written to {drives}. Others have it "
+                + "already: once the drives are mended, or others are taken, make it again with --force.");
         }
 
         HasWritten = true;
     }
 
-    /// <summary>Flushes the members: what the resync had done before is then durable and may be called so. A member that cannot is given up.</summary>
+    /// <summary>
+    /// Flushes the members: what the resync had done before is then durable and may be called so. A member that cannot is given
+    /// up.
+    /// </summary>
     public async Task FlushAsync()
     {
         long checkpoint = SyncedBytes;
@@ -82,15 +92,16 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
     }
 
     /// <summary>
-    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that. An array that is broken or only
-    /// read keeps its own.
+    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that. An array that is
+    /// broken or only read keeps its own.
     /// </summary>
     /// <param name="change">What else is different from now on; null changes nothing.</param>
     public async Task UpdateAsync(Func<ArraySuperblock, ArraySuperblock>? change = null)
     {
         if (!HasWritten && CanWrite)
         {
-            // Before the event count is raised: a run that cannot write, however often it is tried, must leave no member further behind.
+            // Before the event count is raised: a run that cannot write, however often it is tried, must leave no member further
+            // behind.
             Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false).ConfigureAwait(false), mayHaveLost: false);
         }
 
@@ -128,7 +139,8 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
         array.State.NeedsResync ? RaidUnits.ToSyncedBytes(array.Geometry, array.State.FirstUnsynced) : 0;
 
     /// <summary>Whether the superblocks call a member present that is not.</summary>
-    private bool KnowsLess(ulong failed) => array.Members.Any(m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present);
+    private bool KnowsLess(ulong failed) => array.Members.Any(
+        m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present);
 
     private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && KnowsLess(failed);
 
@@ -159,7 +171,9 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
                 member.OutSinceEvent = eventCount;
             }
 
-            MemberState state = !isOut ? MemberState.Present : member.Uuid == Guid.Empty ? MemberState.Missing : MemberState.Failed;
+            MemberState state = !isOut ? MemberState.Present
+                : member.Uuid == Guid.Empty ? MemberState.Missing
+                : MemberState.Failed;
             entries.Add(new MemberEntry(member.Uuid, state, isOut ? member.OutSinceEvent : 0));
         }
 
@@ -171,7 +185,9 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
             DirtySince = IsDirty ? like.DirtySince ?? now : null,
 
             // After a crash that interrupts writes nothing counts as done: they may have been anywhere.
-            ResyncCheckpoint = !array.State.NeedsResync ? ArraySuperblock.NoResync : IsDirty ? 0 : Math.Min(_flushedCheckpoint, SyncedBytes),
+            ResyncCheckpoint = !array.State.NeedsResync ? ArraySuperblock.NoResync
+                : IsDirty ? 0
+                : Math.Min(_flushedCheckpoint, SyncedBytes),
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
             Members = entries.MoveToImmutable(),

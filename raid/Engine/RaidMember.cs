@@ -13,7 +13,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     public int Role { get; } = role;
 
     /// <summary>
-    /// The drive; null when the array does without the member. Where it cannot, and is read all the same, one that answers every request with an error.
+    /// The drive; null when the array does without the member. Where it cannot, and is read all the same, one that answers every
+    /// request with an error.
     /// </summary>
     public IBlockDevice? Drive { get; } = drive;
 

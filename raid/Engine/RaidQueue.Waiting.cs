@@ -1,5 +1,5 @@
-// What waits: operations for children, requests for operations, writes for the superblocks to say dirty, and finished writes for the superblocks
-// to know of every failure. The pump serves the first two kinds; the control task opens the gates of the others.
+// What waits: operations for children, requests for operations, writes for the superblocks to say dirty, and finished writes for
+// the superblocks to know of every failure. The pump serves the first two kinds; the control task opens the gates of the others.
 //
 // A child that came back with an error may need an operation of its own (ParityQueue), while its parent holds one and other parents hold all
 // the children. So such children, and their operations, have lists of their own that go first, and a few operations that only they may take;

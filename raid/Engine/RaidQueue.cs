@@ -7,8 +7,8 @@
 // a pump that is deferred, so that completions inside Submit never nest.
 //
 // Writes pass two gates. They start only while the superblocks say dirty: _writesOpen is this queue's own flag, opened and
-// closed by the control task on this reactor's thread, so that it costs no fence; what comes before waits in a list of its own, past which
-// reads go. And they, like flushes, are acknowledged only
+// closed by the control task on this reactor's thread, so that it costs no fence; what comes before waits in a list of its own,
+// past which reads go. And they, like flushes, are acknowledged only
 // while the superblocks know of every failed member; until then they are held in a further list.
 
 using System.Runtime.CompilerServices;

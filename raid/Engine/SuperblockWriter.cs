@@ -69,22 +69,32 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     /// <summary>Writes a superblock to every member that is not failed, and flushes it. Returns the members that did not take it.</summary>
     /// <param name="superblock">What all are to hold; role, UUID and sequence number become each member's own.</param>
     /// <param name="failed">Members that get none.</param>
-    /// <param name="everySlot">Whether it goes to both slots of a member, one after the other, so that no older one is left.</param>
-    public Task<ulong> WriteAsync(ArraySuperblock superblock, ulong failed, bool everySlot) => ForEachAsync(failed, async (member, queue) =>
+    /// <param name="everySlot">
+    /// Whether it goes to both slots of a member, one after the other, so that no older one is left.
+    /// </param>
+    public Task<ulong> WriteAsync(ArraySuperblock superblock, ulong failed, bool everySlot) =>
+        ForEachAsync(failed, (member, queue) => WriteOneAsync(superblock, member, queue, copies: everySlot ? 2 : 1));
+
+    /// <summary>Flushes every member that is not failed. Returns the members that did not.</summary>
+    public Task<ulong> FlushAsync(ulong failed) =>
+        ForEachAsync(failed, (member, queue) => BlockIo.FlushAsync(member.Drive!, queue, home));
+
+    private async Task WriteOneAsync(ArraySuperblock superblock, RaidMember member, IBlockQueue queue, int copies)
     {
         var block = new byte[SuperblockFormat.SizeBytes];
-        for (int copies = everySlot ? 2 : 1; copies > 0; copies--)
+        for (int i = 0; i < copies; i++)
         {
-            ArraySuperblock own = superblock with { Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1 };
+            ArraySuperblock own = superblock with
+            {
+                Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1,
+            };
             SuperblockFormat.Write(own, block);
-            await BlockIo.WriteAsync(member.Drive!, queue, home, SuperblockFormat.SlotOffset(own.Sequence), block).ConfigureAwait(false);
+            long offset = SuperblockFormat.SlotOffset(own.Sequence);
+            await BlockIo.WriteAsync(member.Drive!, queue, home, offset, block).ConfigureAwait(false);
             await BlockIo.FlushAsync(member.Drive!, queue, home).ConfigureAwait(false);
             member.Sequence = own.Sequence;
         }
-    });
-
-    /// <summary>Flushes every member that is not failed. Returns the members that did not.</summary>
-    public Task<ulong> FlushAsync(ulong failed) => ForEachAsync(failed, (member, queue) => BlockIo.FlushAsync(member.Drive!, queue, home));
+    }
 
     /// <summary>Gives up a member that did not take a superblock or a flush.</summary>
     /// <param name="role">The member.</param>

@@ -82,8 +82,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     internal override RangeLocks Locks => _queue.Locks;
 
     /// <summary>
-    /// Rewrites a range of a member that could not be read. Does nothing when a repair is under way: it will be found again; nor in an array that is
-    /// only read.
+    /// Rewrites a range of a member that could not be read. Does nothing when a repair is under way: it will be found again; nor
+    /// in an array that is only read.
     /// </summary>
     public void TryRepair(long offset, long length, int badMember)
     {

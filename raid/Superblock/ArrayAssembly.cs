@@ -64,7 +64,9 @@ public sealed record AssemblyResult
     /// <summary>One bit for each role without a usable member.</summary>
     public ulong MissingRoles { get; init; }
 
-    /// <summary>Those of <see cref="MissingRoles"/> that the superblocks call present: nobody knows yet that the array does without them.</summary>
+    /// <summary>
+    /// Those of <see cref="MissingRoles"/> that the superblocks call present: nobody knows yet that the array does without them.
+    /// </summary>
     public ulong AbsentRoles
     {
         get

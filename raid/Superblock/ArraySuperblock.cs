@@ -61,7 +61,9 @@ public enum ArrayNotices : uint
     /// <summary>Nothing.</summary>
     None = 0,
 
-    /// <summary>A member was lost while parity was not known to be right: what was being written at the time may be damaged.</summary>
+    /// <summary>
+    /// A member was lost while parity was not known to be right: what was being written at the time may be damaged.
+    /// </summary>
     MayBeDamaged = 1,
 }
 
@@ -143,8 +145,8 @@ public sealed record ArraySuperblock
     public long ResyncCheckpoint { get; init; } = NoResync;
 
     /// <summary>
-    /// The unit in bytes in which consumers address the volume, 512 or 4096; 0 when it was made by a program that did not record it. It is the
-    /// array's own, whatever drives are there: a partition table is found by it.
+    /// The unit in bytes in which consumers address the volume, 512 or 4096; 0 when it was made by a program that did not record
+    /// it. It is the array's own, whatever drives are there: a partition table is found by it.
     /// </summary>
     public int LogicalBlockSize { get; init; }
 

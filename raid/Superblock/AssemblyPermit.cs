@@ -1,10 +1,11 @@
-// What a start needs leave for. Assembly says what is there (ArrayAssembly); here is decided whether the caller allowed to start like that. Pure;
-// touches no drive.
+// What a start needs leave for. Assembly says what is there (ArrayAssembly); here is decided whether the caller allowed to start
+// like that. Pure; touches no drive.
 //
-// An array starts unasked only as its superblocks know it. Whoever is called present and is not here makes the start a decision: what is written
-// then makes the absent one stale for good; and of a mirror those that are here may be the stale ones, for their superblocks are as old as they.
+// An array starts unasked only as its superblocks know it. Whoever is called present and is not here makes the start a decision:
+// what is written then makes the absent one stale for good; and of a mirror those that are here may be the stale ones, for their
+// superblocks are as
+// old as they.
 
-using System.Globalization;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Raid.Layout;
@@ -33,8 +34,8 @@ internal static class AssemblyPermit
             if (!options.ReadOnly || !isAllowed)
             {
                 throw new ArrayException(
-                    $"{result.Error}{Names(options, result, result.MissingRoles)} Until then what lies on the others can be read: start it read-only, "
-                    + $"with --read-only and --allow-degraded.{problems}");
+                    $"{result.Error}{Names(options, result, result.MissingRoles)} Until then what lies on the others can be read: "
+                    + $"start it read-only, with --read-only and --allow-degraded.{problems}");
             }
 
             return;
@@ -43,9 +44,10 @@ internal static class AssemblyPermit
         if (result.Geometry!.HasParity && newest.NeedsResync && !options.Force)
         {
             throw new ArrayException(
-                $"Array '{newest.Name}' was not stopped in order and lacks {Count(result.MissingRoles, newest)}.{Names(options, result, result.MissingRoles)} "
-                + "Blocks of the missing members that were being written when it stopped would be made from parity that may not match them. Connect the "
-                + $"missing drives; or use --force-assembly to start without them, and check the file systems afterwards.{problems}");
+                $"Array '{newest.Name}' was not stopped in order and lacks {Count(result.MissingRoles, newest)}."
+                + $"{Names(options, result, result.MissingRoles)} Blocks of the missing members that were being written when it "
+                + "stopped would be made from parity that may not match them. Connect the missing drives; or use "
+                + $"--force-assembly to start without them, and check the file systems afterwards.{problems}");
         }
 
         if (result.AbsentRoles != 0 && !isAllowed)
@@ -53,8 +55,9 @@ internal static class AssemblyPermit
             string mirror = result.Geometry.HasParity ? string.Empty
                 : " Should the missing one have been used after these, these hold old data, which would be served.";
             throw new ArrayException(
-                $"Array '{newest.Name}' lacks {Count(result.AbsentRoles, newest)} that it had when it was last used.{Names(options, result, result.AbsentRoles)} "
-                + $"Connect what is missing; or start without it with --allow-degraded: once something is written then, it is stale and stays out.{mirror}{problems}");
+                $"Array '{newest.Name}' lacks {Count(result.AbsentRoles, newest)} that it had when it was last used."
+                + $"{Names(options, result, result.AbsentRoles)} Connect what is missing; or start without it with "
+                + $"--allow-degraded: once something is written then, it is stale and stays out.{mirror}{problems}");
         }
     }
 
@@ -73,24 +76,28 @@ internal static class AssemblyPermit
         if (size == 0)
         {
             // The program that did not record it served the largest of the drives that it had.
-            size = result.AbsentRoles == 0 || needed == 4096 ? needed : throw new ArrayException(string.Create(
-                CultureInfo.InvariantCulture,
-                $"Array '{name}' was made by an older program, which did not record its block size, and a drive that is missing may have had blocks of 4096 "
-                + $"bytes. Start it once with all drives; or say what its users saw, with --block-size 512 (most drives) or --block-size 4096."));
+            size = result.AbsentRoles == 0 || needed == 4096 ? needed : throw new ArrayException(
+                $"Array '{name}' was made by an older program, which did not record its block size, and a drive that is missing "
+                + "may have had blocks of 4096 bytes. Start it once with all drives; or say what its users saw, with --block-size "
+                + "512 (most drives) or --block-size 4096.");
         }
 
-        return size >= needed ? size : throw new ArrayException(string.Create(
-            CultureInfo.InvariantCulture,
-            $"{coarsest.Name} has blocks of {needed} bytes, and array '{name}' is addressed in blocks of {size}: it cannot be a member. Connect the "
-            + $"member by a drive with blocks of {size} bytes, or leave it out."));
+        return size >= needed ? size : throw new ArrayException(
+            $"{coarsest.Name} has blocks of {needed} bytes, and array '{name}' is addressed in blocks of {size}: it cannot be a "
+            + $"member. Connect the member by a drive with blocks of {size} bytes, or leave it out.");
     }
 
-    private static string Count(ulong roles, ArraySuperblock newest) => $"{BitOperations.PopCount(roles)} of {newest.MemberCount} members";
+    private static string Count(ulong roles, ArraySuperblock newest) =>
+        $"{BitOperations.PopCount(roles)} of {newest.MemberCount} members";
 
     private static string Names(ArrayAssembleOptions options, AssemblyResult result, ulong roles)
     {
-        string[] names = [.. Enumerable.Range(0, result.Newest!.MemberCount).Where(role => ((roles >> role) & 1) != 0)
-            .Select(role => $"member {role} ({(options.DescribeRole(role, result.Newest.MemberCount) is string drive ? $"{drive}, " : string.Empty)}UUID {result.Newest.Members[role].Uuid})")];
+        ArraySuperblock newest = result.Newest!;
+        IEnumerable<string> names =
+            from role in Enumerable.Range(0, newest.MemberCount)
+            where ((roles >> role) & 1) != 0
+            let drive = options.DescribeRole(role, newest.MemberCount) is string known ? $"{known}, " : string.Empty
+            select $"member {role} ({drive}UUID {newest.Members[role].Uuid})";
         return $" Missing: {string.Join(", ", names)}.";
     }
 }

@@ -6,8 +6,8 @@
 // first, so that none of an earlier array is left.) A checksum guards the whole block; a superblock
 // with a good checksum is checked for sense all the same, for it may come from anywhere. Parsing never throws.
 //
-// A slot that cannot be read may have held the newer superblock: what the other says is one update behind at most. That a member has
-// failed is therefore written to both slots before anything is acknowledged without it.
+// A slot that cannot be read may have held the newer superblock: what the other says is one update behind at most. That a member
+// has failed is therefore written to both slots before anything is acknowledged without it.
 //
 //   0 magic[8]          8 version u32          12 crc32c u32 (of the block with this field 0)
 //  16 sequence u64     24 event count u64      32 array UUID[16]        48 member UUID[16]
@@ -140,9 +140,11 @@ public static class SuperblockFormat
         if (superblock.MemberDataSize != geometry!.MemberDataSize) return "the member data size is not a multiple of the chunk";
         if (superblock.ArraySize != geometry.Capacity)
             return $"the array size {superblock.ArraySize} does not fit its geometry, which gives {geometry.Capacity}";
-        if (superblock.LogicalBlockSize is not (0 or 512 or 4096)) return $"the logical block size {superblock.LogicalBlockSize} is neither 512 nor 4096";
+        if (superblock.LogicalBlockSize is not (0 or 512 or 4096))
+            return $"the logical block size {superblock.LogicalBlockSize} is neither 512 nor 4096";
         int block = Math.Max(512, superblock.LogicalBlockSize);
-        if (superblock.ExportedSize <= 0 || superblock.ExportedSize > superblock.ArraySize || superblock.ExportedSize % block != 0)
+        if (superblock.ExportedSize <= 0 || superblock.ExportedSize > superblock.ArraySize
+            || superblock.ExportedSize % block != 0)
             return $"the exported size {superblock.ExportedSize} is not a multiple of {block} up to {superblock.ArraySize}";
         if (superblock.ResyncCheckpoint < ArraySuperblock.NoResync || superblock.ResyncCheckpoint > superblock.MemberDataSize)
             return $"the resync checkpoint {superblock.ResyncCheckpoint} is outside of the members";

@@ -21,7 +21,9 @@ public sealed class CompareVolumeTests : IDisposable
     public void AVolumeIsOnlyReadAndStaysAsItWasToTheByte()
     {
         byte[] before = Make("data", "raid5", 3);
+        byte[][] members = SumMembers("data", 3);
         Comparison results = Compare("data");
+        Assert.Equal(members, SumMembers("data", 3));
         Assert.Equal(before, Sum("data"));
 
         Assert.Equal(("data", "raid5", 3, false), (results.Volume.Name, results.Volume.Level, results.Volume.Members.Count, results.Volume.Degraded));
@@ -65,12 +67,18 @@ public sealed class CompareVolumeTests : IDisposable
     public void ADegradedVolumeIsMeasuredAndItsStateSaid()
     {
         byte[] before = Make("data", "raid5", 3);
-        File.Delete(Member("data", 0));
+        byte[][] members = SumMembers("data", 3);
+        File.Move(Member("data", 0), _sandbox.PathOf("away"));
         Comparison results = Compare("data", "--methods", "nbd,array");
         Assert.True(results.Volume.Degraded);
         Assert.Contains(results.Notes, n => n.Contains("2 of 3 members", StringComparison.Ordinal));
         Assert.True(results.Method("nbd@host") is { Available: true, Verification: Verification.Passed });
         Assert.Contains(Member("data", 1), results.Method("bare-drive@host").Commands.Concat(results.Volume.Members));
+
+        // Nothing was written without the member that was away: it belongs to the array as before.
+        File.Move(_sandbox.PathOf("away"), Member("data", 0));
+        Assert.Equal(members, SumMembers("data", 3));
+        Assert.Equal("clean", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("state").GetString());
         Assert.Equal(before, Sum("data"));
     }
 
@@ -113,6 +121,9 @@ public sealed class CompareVolumeTests : IDisposable
         _sandbox.Must(["compare", .. arguments, .. s_short, "--json", file]);
         return ComparisonFile.Parse(File.ReadAllText(file));
     }
+
+    private byte[][] SumMembers(string volume, int members) =>
+        [.. Enumerable.Range(0, members).Select(i => SHA256.HashData(File.ReadAllBytes(Member(volume, i))))];
 
     private string Member(string volume, int index) => _sandbox.PathOf($"{volume}{index}.img");
 

@@ -2,6 +2,7 @@ using System.Globalization;
 // The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
 
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
@@ -137,7 +138,11 @@ public sealed class ServeTests : IDisposable
     {
         Create("data", "raid1", 2);
         File.Move(_sandbox.PathOf("data0.img"), _sandbox.PathOf("away.img"));
-        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        RunOutput unasked = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+        Assert.Equal(4, unasked.ExitCode);
+        Assert.Contains($"member 0 ({_sandbox.PathOf("data0.img")}", unasked.Errors, StringComparison.Ordinal);
+        Assert.Contains("--allow-degraded", unasked.Errors, StringComparison.Ordinal);
+        ServeProcess serve = _sandbox.Serve("data", "--allow-degraded", "--frontend", "vhost-user");
         Assert.Equal("degraded", serve.Ready.GetProperty("array").GetProperty("state").GetString());
         using (VhostUserClient client = Attach(serve.Socket()))
         {
@@ -167,6 +172,106 @@ public sealed class ServeTests : IDisposable
 
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
         Assert.Equal("optimal", serve.Ready.GetProperty("array").GetProperty("state").GetString());
+    }
+
+    [Fact]
+    public void AVolumeThatIsOnlyReadKeepsItsDrivesToTheByteAlsoWithoutAMember()
+    {
+        Create("data", "raid5", 3);
+        ServeProcess writing = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using (VhostUserClient client = Attach(writing.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 9, blocks: 8);
+        }
+
+        writing.End(SigKill);
+        byte[][] before = SumMembers(3);
+        ServeProcess reading = _sandbox.Serve("data", "--frontend", "vhost-user", "--read-only");
+        Assert.Equal("resyncing", reading.Ready.GetProperty("array").GetProperty("state").GetString());
+        using (VhostUserClient client = Attach(reading.Socket()))
+        {
+            DriverCalls.CheckAll(client, seed: 9, blocks: 8);
+        }
+
+        Assert.Equal(0, reading.End(SigTerm));
+
+        // With too few members left, what lies on those is still read.
+        File.Move(_sandbox.PathOf("data0.img"), _sandbox.PathOf("away0.img"));
+        File.Move(_sandbox.PathOf("data1.img"), _sandbox.PathOf("away1.img"));
+        RunOutput broken = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+        Assert.Equal(4, broken.ExitCode);
+        Assert.Contains("--read-only", broken.Errors, StringComparison.Ordinal);
+        ServeProcess part = _sandbox.Serve("data", "--allow-degraded", "--frontend", "vhost-user", "--read-only");
+        Assert.Equal("failed", part.Ready.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal(0, part.End(SigTerm));
+        File.Move(_sandbox.PathOf("away0.img"), _sandbox.PathOf("data0.img"));
+        File.Move(_sandbox.PathOf("away1.img"), _sandbox.PathOf("data1.img"));
+        Assert.Equal(before, SumMembers(3));
+    }
+
+    [Fact]
+    public void AForcedStartIsRememberedUntilItIsAcknowledged()
+    {
+        Create("data", "raid5", 3);
+        ServeProcess writing = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using (VhostUserClient client = Attach(writing.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 9, blocks: 8);
+        }
+
+        writing.End(SigKill);
+        File.Delete(_sandbox.PathOf("data1.img"));
+        RunOutput unforced = _sandbox.Run("serve", "data", "--allow-degraded", "--frontend", "vhost-user");
+        Assert.Contains("--force-assembly", unforced.Errors, StringComparison.Ordinal);
+        ServeProcess forced = _sandbox.Serve("data", "--force-assembly", "--frontend", "vhost-user");
+        using (VhostUserClient client = Attach(forced.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 10, blocks: 8);
+        }
+
+        Assert.Equal(0, forced.End(SigTerm));
+        ServeProcess later = _sandbox.Serve("data", "--frontend", "vhost-user");
+        string Warnings() => _sandbox.Must("volume", "show", "data", "--json").Json
+            .GetProperty("array").GetProperty("warnings").GetRawText();
+        Assert.Contains("volume acknowledge data", Warnings(), StringComparison.Ordinal);
+        _sandbox.Must("volume", "acknowledge", "data");
+        Assert.DoesNotContain("damaged", Warnings(), StringComparison.Ordinal);
+        Assert.Equal(0, later.End(SigTerm));
+        Assert.Equal(4, _sandbox.Run("volume", "acknowledge", "data").ExitCode);
+    }
+
+    [Theory]
+    [InlineData("\"level\": \"raid1\"", "\"level\": \"none\"", "level none has one drive")]
+    [InlineData("\"volatile\": false", "\"volatile\": true", "made afresh over what they hold")]
+    [InlineData("\"name\": \"data\"", "\"name\": \"../../data\"", "its name")]
+    public void ARecordThatIsWrongDestroysNothing(string was, string now, string reason)
+    {
+        Create("data", "raid1", 2);
+        string record = Path.Combine(_sandbox.State, "volumes", "data.json");
+        string text = File.ReadAllText(record);
+        Assert.Contains(was, text, StringComparison.Ordinal);
+        byte[] before = SHA256.HashData(File.ReadAllBytes(_sandbox.PathOf("data0.img")));
+        File.WriteAllText(record, text.Replace(was, now, StringComparison.Ordinal));
+        RunOutput refused = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains(reason, refused.Errors, StringComparison.Ordinal);
+        Assert.Equal(before, SHA256.HashData(File.ReadAllBytes(_sandbox.PathOf("data0.img"))));
+    }
+
+    [Fact]
+    public void AMemberOfAnArrayIsNotServedAloneWhateverARecordSays()
+    {
+        Create("data", "raid1", 2);
+        string record = Path.Combine(_sandbox.State, "volumes", "data.json");
+        string second = $",\n    \"{_sandbox.PathOf("data1.img")}\"";
+        string text = File.ReadAllText(record);
+        Assert.Contains(second, text, StringComparison.Ordinal);
+        File.WriteAllText(
+            record,
+            text.Replace("\"raid1\"", "\"none\"", StringComparison.Ordinal).Replace(second, string.Empty, StringComparison.Ordinal));
+        RunOutput refused = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
+        Assert.Equal(4, refused.ExitCode);
+        Assert.Contains("is a member of the array 'data'", refused.Errors, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -375,6 +480,9 @@ public sealed class ServeTests : IDisposable
 
     private static VhostUserClient Attach(string socket, int queues = 1) =>
         new(new VhostUserClientOptions { SocketPath = socket, Queues = queues, Depth = 16, BufferBytes = BlockBytes });
+
+    private byte[][] SumMembers(int members) =>
+        [.. Enumerable.Range(0, members).Select(i => SHA256.HashData(File.ReadAllBytes(_sandbox.PathOf($"data{i}.img"))))];
 
     private void Create(string name, string level, int members) => _sandbox.Must(
         ["volume", "create", name, "--level", level, .. Enumerable.Range(0, members).Select(i => Member(name, i))]);

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 
@@ -70,6 +71,34 @@ public sealed class StateTests : IDisposable
         Assert.Equal(["good"], store.List(warnings.Add).Select(r => r.Name));
         Assert.Contains("bad.json is damaged", Assert.Single(warnings), StringComparison.Ordinal);
         Assert.Throws<CliException>(() => store.Get("bad"));
+    }
+
+    [Theory]
+    [InlineData("name", "null", "its name")]
+    [InlineData("name", "\"other\"", "not the name of the file")]
+    [InlineData("name", "\"../data\"", "its name")]
+    [InlineData("uuid", "\"00000000-0000-0000-0000-000000000000\"", "UUID")]
+    [InlineData("uuid", "null", "damaged")]
+    [InlineData("level", "null", "level")]
+    [InlineData("level", "\"raid7\"", "raid7")]
+    [InlineData("drives", "null", "no drives")]
+    [InlineData("drives", "[]", "no drives")]
+    [InlineData("drives", "[null]", "an empty one")]
+    [InlineData("drives", "[\"/a\", \"ram:1GiB\"]", "mixed")]
+    [InlineData("drives", "[\"ram:1GiB\", \"ram:1GiB\"]", "drives are volatile")]
+    [InlineData("drives", "[\"disk:1GiB\"]", "no drive")]
+    [InlineData("volatile", "true", "made afresh over")]
+    [InlineData("sizeBytes", "-1", "negative")]
+    public void ARecordThatCannotBeMeantIsRefusedWithTheReason(string field, string value, string reason)
+    {
+        var store = new VolumeStore(Directories);
+        store.Put(Record("data"));
+        JsonObject record = JsonNode.Parse(File.ReadAllText(store.FileOf("data")))!.AsObject();
+        record[field] = JsonNode.Parse(value);
+        File.WriteAllText(store.FileOf("data"), record.ToJsonString());
+        CliException e = Assert.Throws<CliException>(() => store.Get("data"));
+        Assert.Contains(reason, e.Message, StringComparison.Ordinal);
+        Assert.Contains(store.FileOf("data"), e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -123,7 +123,7 @@ public sealed class GuestTests
             volume.WaitForResync();
             Assert.Equal(0, volume.Stop());
             File.Delete(volume.Members[1]);
-            volume.Serve();
+            volume.Serve(allowDegraded: true);
             await guest.SendAsync("lost");
             GuestResult result = await guest.CompletionAsync();
             result.RequireSuccess(

@@ -58,7 +58,7 @@ internal sealed class TestVolume : IDisposable
     /// Serves the volume over vhost-user and returns when a client can connect. Without a number of queues, as many as there can
     /// be.
     /// </summary>
-    public void Serve(int? queues = 2, Second second = Second.None)
+    public void Serve(int? queues = 2, Second second = Second.None, bool allowDegraded = false)
     {
         File.Delete(Socket);
         File.Delete(SecondSocket);
@@ -72,6 +72,11 @@ internal sealed class TestVolume : IDisposable
         if (second == Second.ReadOnly)
         {
             arguments.Add("--read-only");
+        }
+
+        if (allowDegraded)
+        {
+            arguments.Add("--allow-degraded");
         }
 
         arguments.Add("--json");

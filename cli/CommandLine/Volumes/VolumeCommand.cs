@@ -11,7 +11,7 @@ internal sealed class VolumeCommand : ICliCommand
         ICliCommand[] parts =
         [
             new VolumeCreateCommand(), new VolumeListCommand(), new VolumeShowCommand(), new VolumeStopCommand(),
-            new VolumeResizeCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(),
+            new VolumeResizeCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(), new VolumeAcknowledgeCommand(),
         ];
         foreach (ICliCommand part in parts)
         {

@@ -76,7 +76,8 @@ async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Le
         if (lost > 0)
         {
             await array.DisposeAsync();
-            array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "bench", AllowDegraded = true }, drives[lost..], reactor);
+            array = await ArrayBuilder.AssembleAsync(
+                new ArrayAssembleOptions { Name = "bench", AllowDegraded = true }, drives[lost..], reactor);
         }
 
         var bareRates = new List<double>();

@@ -31,7 +31,8 @@ internal static class DegradedArray
         RaidArray whole = await ArrayBuilder.CreateAsync(
             new ArrayCreateOptions { Name = "bench", Level = RaidLevel.Raid5, ChunkBytes = 64 << 10, AssumeZeroed = true }, drives, home);
         await whole.DisposeAsync();
-        await using RaidArray array = await ArrayBuilder.AssembleAsync(new ArrayAssembleOptions { Name = "bench", AllowDegraded = true }, drives[1..], home);
+        await using RaidArray array = await ArrayBuilder.AssembleAsync(
+            new ArrayAssembleOptions { Name = "bench", AllowDegraded = true }, drives[1..], home);
         string directory = Path.GetDirectoryName(socket)!;
         var spec = new ExportSpec { Id = "bench", VolumeName = "bench", Device = array, SocketPath = socket, Serial = "bench", Queues = 2, QueueSize = 256 };
         var context = new ExportContext(reactors, directory, directory, NullLoggerFactory.Instance);

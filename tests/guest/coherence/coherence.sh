@@ -18,7 +18,7 @@ kill -TERM $server
 wait $server
 equal finish $? 0
 rm /tmp/2
-polyblk serve data --json --frontend vhost-user --socket /tmp/vhost.sock --frontend vduse --attach virtio --queues 2 --frontend ublk --queues 2 \
+polyblk serve data --allow-degraded --json --frontend vhost-user --socket /tmp/vhost.sock --frontend vduse --attach virtio --queues 2 --frontend ublk --queues 2 \
   >/tmp/ready 2>/tmp/err &
 server=$!
 within 400 sh -c "test -s /tmp/ready || ! test -d /proc/$server"

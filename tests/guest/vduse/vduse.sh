@@ -254,7 +254,7 @@ filesystems() {
   # While nobody serves the mounted disk, a drive is lost.
   check handed-over-again end_serving
   mv /tmp/data.2 /tmp/lost
-  check serve-degraded serve data --frontend vduse --attach virtio --queues 2 --queue-size 128
+  check serve-degraded serve data --allow-degraded --frontend vduse --attach virtio --queues 2 --queue-size 128
   taken_over taken-over-degraded
   check told-degraded polyblk_says degraded volume show data
   drop_caches

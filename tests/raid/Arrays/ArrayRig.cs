@@ -140,11 +140,20 @@ internal sealed class ArrayRig : IAsyncDisposable
 
     /// <summary>Starts the array again from some of the drives.</summary>
     public async Task AssembleAsync(
-        IReadOnlyList<IBlockDevice>? candidates = null, bool force = false, bool allowDegraded = true, bool readOnly = false, int? blockSize = null)
+        IReadOnlyList<IBlockDevice>? candidates = null,
+        bool force = false,
+        bool allowDegraded = true,
+        bool readOnly = false,
+        int? blockSize = null)
     {
         var options = new ArrayAssembleOptions
         {
-            Name = "test", Force = force, AllowDegraded = allowDegraded, ReadOnly = readOnly, LogicalBlockSize = blockSize, Run = Watched(),
+            Name = "test",
+            Force = force,
+            AllowDegraded = allowDegraded,
+            ReadOnly = readOnly,
+            LogicalBlockSize = blockSize,
+            Run = Watched(),
         };
         Array = await ArrayBuilder.AssembleAsync(options, candidates ?? Drives, Reactors.Reactor);
     }

@@ -1,4 +1,5 @@
-// What superblocks hold of an array and keep over starts; what becomes of slots that cannot be read; who waits for updates and who does not.
+// What superblocks hold of an array and keep over starts; what becomes of slots that cannot be read; who waits for updates and
+// who does not.
 
 using System.Buffers.Binary;
 using Polyblk.Core.Block;
@@ -18,10 +19,7 @@ public sealed class MetadataTests
     {
         await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
         await rig.StopAsync();
-        rig.Drives[0].AddFault(new DriveFault
-        {
-            Operation = BlockOperation.Read, OffsetBytes = SuperblockFormat.SlotOffset(slot), LengthBytes = SuperblockFormat.SizeBytes,
-        });
+        rig.Drives[0].AddFault(Unreadable(slot));
         for (int i = 0; i < 2; i++)
         {
             // The second time the newest is in the slot that can be read, or in the other one.
@@ -49,10 +47,7 @@ public sealed class MetadataTests
         Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
         await rig.AbandonAsync();
         rig.Drives[1].Return();
-        rig.Drives[0].AddFault(new DriveFault
-        {
-            Operation = BlockOperation.Read, OffsetBytes = SuperblockFormat.SlotOffset(slot), LengthBytes = SuperblockFormat.SizeBytes,
-        });
+        rig.Drives[0].AddFault(Unreadable(slot));
         await rig.AssembleAsync(allowDegraded: false);
         Assert.Equal(0b10UL, rig.Array.State.FailedMask);
     }
@@ -62,11 +57,13 @@ public sealed class MetadataTests
     {
         for (int cut = 0; cut < 4; cut++)
         {
-            await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, simulation: o => o with { CanCrash = true });
+            await using ArrayRig rig = await ArrayRig.CreateAsync(
+                RaidLevel.Raid1, 2, simulation: o => o with { CanCrash = true });
             await rig.Array.ResizeAsync(64 << 12);
             await rig.StopAsync();
             var fuse = new PowerFuse(cut);
-            await Assert.ThrowsAsync<ArrayException>(() => ArrayBuilder.EraseAsync([fuse.Protect(rig.Drives)[0]], null, rig.Reactors.Reactor));
+            IBlockDevice erased = fuse.Protect(rig.Drives)[0];
+            await Assert.ThrowsAsync<ArrayException>(() => ArrayBuilder.EraseAsync([erased], null, rig.Reactors.Reactor));
             await rig.CrashAsync();
             await rig.RestartDrivesAsync();
             ArraySuperblock? left = (await ArrayBuilder.InspectAsync(rig.Drives[..1], rig.Reactors.Reactor))[0].Superblock;
@@ -121,7 +118,8 @@ public sealed class MetadataTests
         await using ArrayRig rig = await CreateAsync(RaidLevel.Raid1, 2);
         Assert.Equal(512, rig.Array.Limits.LogicalBlockSize);
         await rig.StopAsync();
-        await using var coarse = new SimulatedDrive(rig.Drives[0].SizeBytes, new SimulatedDriveOptions { LogicalBlockSize = 4096, CanCrash = false });
+        var blocks = new SimulatedDriveOptions { LogicalBlockSize = 4096, CanCrash = false };
+        await using var coarse = new SimulatedDrive(rig.Drives[0].SizeBytes, blocks);
         var content = new byte[rig.Drives[0].SizeBytes];
         await BlockIo.ReadAsync(rig.Drives[0], rig.Reactors.Reactor, 0, content);
         await BlockIo.WriteAsync(coarse, rig.Reactors.Reactor, 0, content);
@@ -156,7 +154,8 @@ public sealed class MetadataTests
     public async Task A_member_that_fails_while_parity_is_not_known_to_be_right_leaves_the_warning_too()
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(
-            RaidLevel.Raid5, 3, 16 << 10, 256 << 10, zeroed: false, run: new ArrayRunOptions { Resync = false, CleanAfter = TimeSpan.FromHours(1) });
+            RaidLevel.Raid5, 3, 16 << 10, 256 << 10, zeroed: false,
+            run: new ArrayRunOptions { Resync = false, CleanAfter = TimeSpan.FromHours(1) });
         RequestDriver driver = await rig.OpenAsync();
         await rig.Drives[1].VanishAsync();
         Assert.Equal(0, await driver.WriteAsync(0, new byte[rig.Array.SizeBytes]));
@@ -217,13 +216,22 @@ public sealed class MetadataTests
         }
     }
 
-    private static Task<ArrayRig> CreateAsync(RaidLevel level, int drives) => ArrayRig.CreateAsync(level, drives, 16 << 10, 512 << 10);
+    private static Task<ArrayRig> CreateAsync(RaidLevel level, int drives) =>
+        ArrayRig.CreateAsync(level, drives, 16 << 10, 512 << 10);
+
+    private static DriveFault Unreadable(ulong slot) => new()
+    {
+        Operation = BlockOperation.Read,
+        OffsetBytes = SuperblockFormat.SlotOffset(slot),
+        LengthBytes = SuperblockFormat.SizeBytes,
+    };
 
     /// <summary>RAID 5 over three drives, the first of which has blocks of 4096 bytes.</summary>
     private static Task<ArrayRig> MixedAsync()
     {
         int made = 0;
-        return ArrayRig.CreateAsync(RaidLevel.Raid5, 3, 16 << 10, 512 << 10, simulation: o => o with { LogicalBlockSize = made++ == 0 ? 4096 : 512 });
+        return ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, 16 << 10, 512 << 10, simulation: o => o with { LogicalBlockSize = made++ == 0 ? 4096 : 512 });
     }
 
     /// <summary>Makes the superblocks what a program would have written that did not know of block sizes.</summary>
@@ -244,8 +252,11 @@ public sealed class MetadataTests
     }
 
     /// <summary>Superblocks hang on their way to the drives.</summary>
-    private static void Stick(ArrayRig rig) => Array.ForEach(
-        rig.Drives, d => d.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = 0, LengthBytes = ArrayRig.DataOffset, Stuck = true }));
+    private static void Stick(ArrayRig rig)
+    {
+        var fault = new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true };
+        Array.ForEach(rig.Drives, d => d.AddFault(fault));
+    }
 
     private static async Task ReleaseAsync(ArrayRig rig)
     {

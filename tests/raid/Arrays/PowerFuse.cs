@@ -1,5 +1,6 @@
-// A power supply that fails at a chosen moment: counts the writes and flushes that reach any of its drives, and when the count has come nothing
-// more reaches them. With it every moment of a start, a stop or an update is tried, one after the other, instead of a moment of chance.
+// A power supply that fails at a chosen moment: counts the writes and flushes that reach any of its drives, and when the count
+// has come nothing more reaches them. With it every moment of a start, a stop or an update is tried, one after the other, instead
+// of a moment of chance.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;

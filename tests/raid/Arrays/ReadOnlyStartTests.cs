@@ -1,4 +1,5 @@
-// Starts that only read, and starts without members: nothing is written that nobody asked for, and nobody is thrown out for having been away.
+// Starts that only read, and starts without members: nothing is written that nobody asked for, and nobody is thrown out for
+// having been away.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
@@ -17,7 +18,8 @@ public sealed class ReadOnlyStartTests
     [Theory]
     [MemberData(nameof(Redundant))]
     [InlineData(RaidLevel.Raid0, 2)]
-    public async Task A_run_that_only_reads_writes_nothing_even_when_a_resync_is_due_and_a_block_is_bad(RaidLevel level, int drives)
+    public async Task A_run_that_only_reads_writes_nothing_even_when_a_resync_is_due_and_a_block_is_bad(
+        RaidLevel level, int drives)
     {
         (ArrayRig rig, byte[] data) = await FilledAsync(level, drives);
         await using ArrayRig owned = rig;
@@ -27,7 +29,10 @@ public sealed class ReadOnlyStartTests
         await rig.AssembleAsync(watch.Protect(rig.Drives), readOnly: true);
         if (rig.Array.Geometry.Redundancy > 0)
         {
-            rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, LengthBytes = 4096 });
+            rig.Drives[1].AddFault(new DriveFault
+            {
+                Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, LengthBytes = 4096,
+            });
         }
 
         RequestDriver driver = await rig.OpenAsync();
@@ -72,7 +77,8 @@ public sealed class ReadOnlyStartTests
         await using ArrayRig owned = rig;
         await rig.StopAsync();
 
-        ArrayException refused = await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync(rig.Drives[1..], allowDegraded: false));
+        ArrayException refused = await Assert.ThrowsAsync<ArrayException>(
+            () => rig.AssembleAsync(rig.Drives[1..], allowDegraded: false));
         Assert.Contains("member 0", refused.Message, StringComparison.Ordinal);
         Assert.Contains("--allow-degraded", refused.Message, StringComparison.Ordinal);
         await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync(rig.Drives[1..], allowDegraded: false, readOnly: true));
@@ -128,7 +134,8 @@ public sealed class ReadOnlyStartTests
         ArrayException refused = await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync(rig.Drives[lost..]));
         Assert.Contains("--read-only", refused.Message, StringComparison.Ordinal);
         Assert.Contains("member 0", refused.Message, StringComparison.Ordinal);
-        await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync(rig.Drives[lost..], allowDegraded: false, readOnly: true));
+        await Assert.ThrowsAsync<ArrayException>(
+            () => rig.AssembleAsync(rig.Drives[lost..], allowDegraded: false, readOnly: true));
 
         var watch = new PowerFuse(int.MaxValue);
         await rig.AssembleAsync(watch.Protect(rig.Drives[lost..]), readOnly: true);
@@ -140,8 +147,9 @@ public sealed class ReadOnlyStartTests
         for (int at = 0; at < data.Length; at += 16 << 10)
         {
             (int answer, byte[] read) = await driver.ReadAsync(at, 16 << 10);
-            bool isHere = Enumerable.Range(0, rig.Array.Geometry.CopyCount)
-                .Any(c => (level == RaidLevel.Raid10 ? rig.Array.Geometry.Copy(at, c) : rig.Array.Geometry.Map(at)).Member >= lost);
+            RaidGeometry geometry = rig.Array.Geometry;
+            bool isHere = Enumerable.Range(0, geometry.CopyCount)
+                .Any(c => (level == RaidLevel.Raid10 ? geometry.Copy(at, c) : geometry.Map(at)).Member >= lost);
             Assert.Equal(isHere ? 0 : -Errno.EIO, answer);
             Assert.True(!isHere || data.AsSpan(at, read.Length).SequenceEqual(read), $"at {at}");
             had += isHere ? 1 : 0;

@@ -1,5 +1,5 @@
-// Power cuts at every moment of what changes superblocks. After each of them the newest superblock must be true: where copies differ or
-// parity is wrong, it calls for a resync.
+// Power cuts at every moment of what changes superblocks. After each of them the newest superblock must be true: where copies
+// differ or parity is wrong, it calls for a resync.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
@@ -16,10 +16,9 @@ public sealed class StartCrashTests
     public static TheoryData<RaidLevel, int> Shapes => new()
     {
         { RaidLevel.Raid1, 2 },
-        { RaidLevel.Raid1, 3 },
         { RaidLevel.Raid10, 4 },
         { RaidLevel.Raid5, 3 },
-        { RaidLevel.Raid6, 5 },
+        { RaidLevel.Raid6, 4 },
     };
 
     [Theory]
@@ -46,7 +45,8 @@ public sealed class StartCrashTests
     }
 
     [Theory]
-    [MemberData(nameof(Shapes))]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
     public async Task A_power_cut_at_any_moment_of_a_first_write_or_an_orderly_end_loses_no_resync(RaidLevel level, int drives)
     {
         bool done = false;
@@ -76,14 +76,58 @@ public sealed class StartCrashTests
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 3)]
-    public async Task A_power_cut_at_any_moment_of_a_forced_creation_leaves_the_old_array_or_the_new_one_true(RaidLevel level, int drives)
+    public async Task A_power_cut_at_any_moment_of_a_resync_with_checkpoints_leaves_none_that_runs_ahead(
+        RaidLevel level, int drives)
+    {
+        bool done = false;
+        for (int cut = 0; !done && cut < MostRequests; cut++)
+        {
+            // New, over drives full of noise: nothing agrees, and the array is clean, so that its progress is kept.
+            await using ArrayRig rig = await ArrayRig.CreateAsync(
+                level, drives, 16 << 10, MemberBytes, zeroed: false, simulation: o => o with { CanCrash = true },
+                run: new ArrayRunOptions { Resync = false });
+            for (int i = 0; i < drives; i++)
+            {
+                byte[] noise = Noise(MemberBytes, i);
+                await BlockIo.WriteAsync(rig.Drives[i], rig.Reactors.Reactor, ArrayRig.DataOffset, noise, BlockFlags.Fua);
+            }
+
+            await rig.StopAsync();
+            rig.Run = new ArrayRunOptions { CheckpointEvery = TimeSpan.Zero, ResyncDepth = 1 };
+            var fuse = new PowerFuse(cut);
+            await StartAsync(rig, fuse, async () =>
+            {
+                while (!fuse.IsBlown && rig.Array.GetStatus().Resync is not null)
+                {
+                    rig.Array.Control.Kick();
+                    await Task.Yield();
+                }
+
+                await rig.Array.DisposeAsync();
+            });
+            done = !fuse.IsBlown;
+            await CutPowerAsync(rig);
+            await CheckTruthAsync(rig, $"cut after {cut} requests");
+        }
+
+        Assert.True(done, "the resync never came to its end");
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    public async Task A_power_cut_at_any_moment_of_a_forced_creation_leaves_the_old_array_or_the_new_one_true(
+        RaidLevel level, int drives)
     {
         bool done = false;
         for (int cut = 0; !done && cut < MostRequests; cut++)
         {
             await using ArrayRig rig = await CutOffWhileWritingAsync(level, drives);
             var fuse = new PowerFuse(cut);
-            var options = new ArrayCreateOptions { Name = "test", Level = level, ChunkBytes = 16 << 10, Force = true, Run = new ArrayRunOptions { Resync = false } };
+            var options = new ArrayCreateOptions
+            {
+                Name = "test", Level = level, ChunkBytes = 16 << 10, Force = true, Run = new ArrayRunOptions { Resync = false },
+            };
             try
             {
                 RaidArray made = await ArrayBuilder.CreateAsync(options, fuse.Protect(rig.Drives), rig.Reactors.Reactor);
@@ -102,7 +146,9 @@ public sealed class StartCrashTests
         Assert.True(done, "the creation never came to its end");
     }
 
-    /// <summary>An array that went down while a write was on its way to one member only: the others do not agree with it.</summary>
+    /// <summary>
+    /// An array that went down while a write was on its way to one member only: the others do not agree with it.
+    /// </summary>
     private static async Task<ArrayRig> CutOffWhileWritingAsync(RaidLevel level, int drives)
     {
         ArrayRig rig = await CreateAsync(level, drives);
@@ -115,7 +161,8 @@ public sealed class StartCrashTests
     }
 
     private static Task<ArrayRig> CreateAsync(RaidLevel level, int drives) => ArrayRig.CreateAsync(
-        level, drives, 16 << 10, MemberBytes, simulation: o => o with { CanCrash = true }, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) });
+        level, drives, 16 << 10, MemberBytes, simulation: o => o with { CanCrash = true },
+        run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) });
 
     /// <summary>Starts the array on drives that the fuse cuts off, and runs it; the cut may come at any time.</summary>
     private static async Task StartAsync(ArrayRig rig, PowerFuse fuse, Func<Task> run)

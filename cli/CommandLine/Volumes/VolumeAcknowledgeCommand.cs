@@ -1,0 +1,39 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Cli.State;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary>
+/// <c>polyblk volume acknowledge</c>: the user has checked what a start without a member may have damaged; the warning goes.
+/// </summary>
+internal sealed class VolumeAcknowledgeCommand : ICliCommand
+{
+    private readonly Argument<string> _name = VolumeCommand.NameArgument();
+
+    public Command Build()
+    {
+        var command = new Command(
+            "acknowledge", "Let the warning go that blocks may be damaged, while the volume is served: its file systems were "
+            + "checked.");
+        command.Arguments.Add(_name);
+        command.SetAction(RunAsync);
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        var request = new ControlRequest { Command = "acknowledge" };
+        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
+        {
+            throw CliException.Refused(
+                $"Volume '{record.Name}' is not being served. Serve it first; what it warns of is kept in its drives.");
+        }
+
+        CommandSettings.Terminal(parsed).WriteLine($"Volume '{record.Name}' does not warn of damaged blocks any more.");
+        return ExitCode.Ok;
+    }
+}

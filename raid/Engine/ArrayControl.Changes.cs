@@ -1,0 +1,62 @@
+// What a user changes of a running array: each change is an update of its superblocks, and waits its turn among those of the control task.
+
+namespace Polyblk.Raid.Engine;
+
+internal sealed partial class ArrayControl
+{
+    /// <summary>Changes the exported size.</summary>
+    /// <exception cref="ArrayException">It cannot be changed: the array has failed, is only read, or is being stopped.</exception>
+    public Task ResizeAsync(long newSizeBytes, Action applied) => ChangeAsync(
+        async () =>
+        {
+            await _superblocks.UpdateAsync(s => s with { ExportedSize = newSizeBytes }).ConfigureAwait(false);
+            if (_array.State.IsBroken)
+            {
+                throw new ArrayException($"Array {_array.Name} has failed; its size stays.");
+            }
+
+            applied();
+        });
+
+    /// <summary>Somebody knows that blocks may be damaged: forgets it.</summary>
+    /// <exception cref="ArrayException">The superblocks cannot be changed: the array has failed, is only read, or is being stopped.</exception>
+    public Task AcknowledgeDamageAsync() => ChangeAsync(
+        async () =>
+        {
+            if (!_superblocks.MayBeDamaged)
+            {
+                return;
+            }
+
+            _superblocks.MayBeDamaged = false;
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            if (_array.State.IsBroken)
+            {
+                throw new ArrayException($"Array {_array.Name} has failed; its superblocks stay.");
+            }
+        });
+
+    /// <summary>Does what a user asked for, while nothing else changes superblocks.</summary>
+    private async Task ChangeAsync(Func<Task> change)
+    {
+        await _metadata.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (_ended)
+            {
+                throw new ArrayException($"Array {_array.Name} has been stopped: start it again.");
+            }
+
+            if (_array.Limits.ReadOnly)
+            {
+                throw new ArrayException($"Array {_array.Name} is only read: start it for writing to change it.");
+            }
+
+            await change().ConfigureAwait(false);
+        }
+        finally
+        {
+            _metadata.Release();
+        }
+    }
+}
