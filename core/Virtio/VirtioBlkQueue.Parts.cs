@@ -1,7 +1,7 @@
 // One virtqueue of a virtio-blk device on one reactor: requests that go to the device in several parts.
 //
-// A transfer that is larger than the device takes at once, and the ranges of a discard or write-zeroes request, are sent one part after
-// the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by recursion. A
+// A transfer that is larger than the device takes at once, and the ranges of a discard or write-zeroes request, are sent one part
+// after the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by recursion. A
 // part for which the queue's share of the turn does not suffice waits, prepared, in a list; the next turn goes on with the first.
 // Waiting parts and new requests have half a turn each when there are both.
 
@@ -14,6 +14,9 @@ public sealed unsafe partial class VirtioBlkQueue
 {
     /// <summary>What a part counts for at least, in bytes of the turn.</summary>
     private const long LeastPartBytes = 4 << 10;
+
+    /// <summary>How much less a discarded byte costs than one that is copied or zeroed.</summary>
+    private const long DiscardDiscount = 16;
 
     private WaitingSlots _waitingTransfers;
     private WaitingSlots _waitingRanges;
@@ -124,7 +127,7 @@ public sealed unsafe partial class VirtioBlkQueue
     {
         BlockRequest request = slot.Request;
         bool isRange = slot.HasRanges;
-        _turnLeft -= Math.Max(LeastPartBytes, isRange ? LeastPartBytes : request.LengthBytes);
+        _turnLeft -= isRange ? LeastPartBytes : Math.Max(LeastPartBytes, request.LengthBytes);
         if (isRange)
         {
             StartRange(request);
@@ -134,7 +137,17 @@ public sealed unsafe partial class VirtioBlkQueue
         slot.CompletedMeanwhile = false;
         _blockQueue.Submit(request);
         slot.Submitting = false;
-        _isInline = isRange ? _isInline : slot.CompletedMeanwhile;
+        if (!isRange)
+        {
+            _isInline = slot.CompletedMeanwhile;
+        }
+        else if (slot.CompletedMeanwhile)
+        {
+            // It was done on this thread, inside Submit.
+            bool zeroes = request.Operation == BlockOperation.WriteZeroes;
+            _turnLeft -= zeroes ? request.LengthBytes : request.LengthBytes / DiscardDiscount;
+        }
+
         return slot.CompletedMeanwhile;
     }
 
