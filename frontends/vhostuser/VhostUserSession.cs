@@ -62,7 +62,8 @@ internal sealed class VhostUserSession
         _log = context.Logs.Open(name, Source);
         _backend = new Backend(context, name, paused, _log, OnOffence);
         _silence = context.Time.CreateTimer(
-            static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit, Timeout.InfiniteTimeSpan);
+            static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit,
+            Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>Who is at the other end.</summary>
