@@ -112,7 +112,8 @@ public sealed class SessionLogs : IDisposable
 
     // Not counted itself: there is one a window.
     private Action<int> Tell(string source) =>
-        count => SessionLog.Write(_log, LogLevel.Warning, default, $"{count} more lines about sessions of {source} were left out");
+        count => SessionLog.Write(
+            _log, LogLevel.Warning, default, $"{count} more lines about sessions of {source} were left out");
 }
 
 /// <summary>The log of one session: escapes, counts, and leaves out what is too much. Any thread.</summary>
@@ -137,7 +138,8 @@ public sealed class SessionLog : ILogger, IDisposable
     public bool IsEnabled(LogLevel logLevel) => _log.IsEnabled(logLevel);
 
     /// <inheritdoc/>
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    public void Log<TState>(
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
         ArgumentNullException.ThrowIfNull(formatter);
         if (!_log.IsEnabled(logLevel) || !_budget.TryTake() || (_shared is not null && !_shared.TryTake()))
@@ -198,8 +200,8 @@ internal sealed class LineBudget(int lines, TimeProvider time, Action<int> onLef
             if (_leftOut++ == 0)
             {
                 TimeSpan left = SessionLogs.Window - time.GetElapsedTime(_windowStart);
-                _end = time.CreateTimer(
-                    static state => ((LineBudget)state!).EndWindow(), this, left > TimeSpan.Zero ? left : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+                left = left > TimeSpan.Zero ? left : TimeSpan.Zero;
+                _end = time.CreateTimer(static budget => ((LineBudget)budget!).EndWindow(), this, left, Timeout.InfiniteTimeSpan);
             }
 
             return false;

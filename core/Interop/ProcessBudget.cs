@@ -43,8 +43,8 @@ public sealed class ProcessBudget(string what, int limit, string remedy)
             int count = Math.Max(least, Math.Min(wanted, (limit / 2) - _taken));
             if (_taken + count > end)
             {
-                throw new IOException(
-                    $"This process holds {_taken} {what} and takes no more{(isOneOfMany ? " from those who gave many" : string.Empty)}: {remedy}.");
+                string whose = isOneOfMany ? " from those who gave many" : string.Empty;
+                throw new IOException($"This process holds {_taken} {what} and takes no more{whose}: {remedy}.");
             }
 
             _taken += count;

@@ -19,7 +19,8 @@ internal static class MappingBudget
     public static ProcessBudget Mappings { get; } = new(
         "regions of shared memory",
         Math.Min(FaultGuard.Capacity, MaxMapCount() / 2 / EntriesOfAMapping),
-        "share fewer, larger regions, or serve fewer guests in one process (below 16384 regions a larger vm.max_map_count allows more)");
+        "share fewer, larger regions, or serve fewer guests in one process "
+            + "(below 16384 regions a larger vm.max_map_count allows more)");
 
     private static int MaxMapCount()
     {

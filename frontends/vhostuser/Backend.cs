@@ -53,10 +53,12 @@ internal sealed partial class Backend : IDisposable
         _memory = new BackendMemory(
             context.Options.SealedMemory,
             onLost: () => onOffence(
-                "memory that the front-end shares has gone: it was made shorter, or there are no (huge) pages for it; reserve as many as it has"),
+                "memory that the front-end shares has gone: it was made shorter, or there are no (huge) pages for it; "
+                + "reserve as many as it has"),
             onUnguarded: (what, why) => log.LogWarning(
                 "{Session}: {Memory} can be taken away by the front-end, which would end this process ({Why})", name, what, why),
-            onUnreachable: (what, why) => log.LogWarning("{Session}: {Memory} is read-only and out of reach: {Why}", name, what, why));
+            onUnreachable: (what, why) => log.LogWarning(
+                "{Session}: {Memory} is read-only and out of reach: {Why}", name, what, why));
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i, onOffence))];

@@ -15,8 +15,8 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="Logs">What sessions say, bounded; for control paths.</param>
 /// <param name="Time">The clock of timeouts.</param>
 internal sealed record SessionContext(
-    IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals, SessionLogs Logs,
-    TimeProvider Time)
+    IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals,
+    SessionLogs Logs, TimeProvider Time)
 {
     /// <summary>How long a connection may be without a word.</summary>
     public static TimeSpan SilenceLimit { get; } = TimeSpan.FromSeconds(10);
@@ -27,7 +27,8 @@ internal sealed record SessionContext(
     /// for drives, logs, and new connections.
     /// </summary>
     public static ProcessBudget Descriptors { get; } = new(
-        "descriptors of front-ends", Libc.MaxDescriptors() / 2, "raise the limit of descriptors (ulimit -n), or use fewer queues");
+        "descriptors of front-ends", Libc.MaxDescriptors() / 2,
+        "raise the limit of descriptors (ulimit -n), or use fewer queues");
 
     /// <summary>
     /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in

@@ -227,7 +227,8 @@ internal sealed class VhostUserExport : IExport
     private void Refuse(int fd)
     {
         _ = Libc.close(fd);
-        _context.Logs.Door.LogWarning("{Export}: a connection is refused: there are as many sessions as there may be (--max-sessions)", Id);
+        _context.Logs.Door.LogWarning(
+            "{Export}: a connection is refused: there are as many sessions as there may be (--max-sessions)", Id);
     }
 
     /// <summary>The end of one of those that were asked to end, when there are as many of them as sessions may be.</summary>

@@ -62,7 +62,8 @@ internal sealed class VhostUserSession
         _log = context.Logs.Open(name, Source);
         _backend = new Backend(context, name, paused, _log, OnOffence);
         _silence = context.Time.CreateTimer(
-            static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit, Timeout.InfiniteTimeSpan);
+            static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit,
+            Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>Who is at the other end.</summary>
@@ -80,8 +81,19 @@ internal sealed class VhostUserSession
     /// <summary>Ends when the session has let go of everything.</summary>
     public Task Ended => _ended.Task;
 
-    /// <summary>Starts the session's thread.</summary>
-    public void Run() => new Thread(Main, StackBytes) { IsBackground = true, Name = Name }.Start();
+    /// <summary>Starts the session's thread; where there can be none, the session ends at once.</summary>
+    public void Run()
+    {
+        try
+        {
+            new Thread(Main, StackBytes) { IsBackground = true, Name = Name }.Start();
+        }
+        catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
+        {
+            // Not for lack of memory, mostly: the runtime says so when the kernel refuses a thread.
+            End("no thread can be started for it; raise the limit of threads (ulimit -u, TasksMax= of systemd)");
+        }
+    }
 
     /// <summary>Asks the session to end; it drains first. See <see cref="Ended"/>. Any thread.</summary>
     public void Close()

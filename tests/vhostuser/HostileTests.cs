@@ -247,7 +247,9 @@ public sealed class HostileTests : IDisposable
         Assert.Equal(0, Libc.ftruncate(memory.Fd, 0));
         Libc.SignalEventFd(ring.KickFd);
         Assert.True(f.IsEnded());
-        ExportFixture.Until(() => _fixture.Log.Lines.Any(l => l.Contains("memory that the front-end shares has gone", StringComparison.Ordinal)), "the log says why");
+        ExportFixture.Until(
+            () => _fixture.Log.Lines.Any(l => l.Contains("front-end shares has gone", StringComparison.Ordinal)),
+            "the log says why");
     }
 
     [Fact]

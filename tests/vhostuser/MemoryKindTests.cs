@@ -196,7 +196,8 @@ public sealed class MemoryKindTests : IDisposable
     private static bool HasHugePages()
     {
         const string Folder = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-        return new[] { "free_hugepages", "nr_overcommit_hugepages" }.Any(f => File.ReadAllText(Path.Combine(Folder, f)).Trim() != "0");
+        string[] counts = ["free_hugepages", "nr_overcommit_hugepages"];
+        return counts.Any(f => File.ReadAllText(Path.Combine(Folder, f)).Trim() != "0");
     }
 
     private static VhostUserMemRegMsg Slot(ulong address, ulong bytes) =>
@@ -229,7 +230,10 @@ public sealed class ManyRegionsTests
             f.Negotiate();
             for (ulong i = 0; i < 509; i++)
             {
-                var region = new VhostUserMemoryRegion { guest_phys_addr = i << 30, userspace_addr = i << 30, memory_size = 4096 };
+                var region = new VhostUserMemoryRegion
+                {
+                    guest_phys_addr = i << 30, userspace_addr = i << 30, memory_size = 4096,
+                };
                 if (f.Acked(ADD_MEM_REG, new VhostUserMemRegMsg { region = region }, [small.Fd]) != 0)
                 {
                     refused++;

@@ -29,7 +29,8 @@ public sealed class ProvingTests
         Assert.True(half.IsEnded());
         talking.Get(GET_FEATURES);
         Assert.Equal(0, client.Queues[0].Do(ClientOperation.Read, 0, 4096));
-        ExportFixture.Until(() => fixture.Log.Lines.Any(l => l.Contains("it said nothing for 10 s", StringComparison.Ordinal)), "the log says why");
+        ExportFixture.Until(
+            () => fixture.Log.Lines.Any(l => l.Contains("it said nothing for 10 s", StringComparison.Ordinal)), "the log says why");
     }
 
     [Fact]
@@ -66,7 +67,8 @@ public sealed class ProvingTests
         using VhostUserClient third = fixture.Attach();
         Assert.True(talking.IsEnded());
         ExportFixture.Until(
-            () => fixture.Log.Lines.Any(l => l.Contains("another connection needed its place", StringComparison.Ordinal)), "the log says why");
+            () => fixture.Log.Lines.Any(l => l.Contains("another connection needed its place", StringComparison.Ordinal)),
+            "the log says why");
 
         using RawFrontend refused = fixture.Connect();
         Assert.True(refused.IsEnded());
@@ -165,7 +167,8 @@ public sealed class DescriptorTests
 
         using VhostUserClient late = fixture.Attach();
         Assert.Equal(0, late.Queues[0].Do(ClientOperation.Read, 0, 4096));
-        ExportFixture.Until(() => fixture.Log.Lines.Any(l => l.Contains("(ulimit -n)", StringComparison.Ordinal)), "the log says what to do");
+        ExportFixture.Until(
+            () => fixture.Log.Lines.Any(l => l.Contains("(ulimit -n)", StringComparison.Ordinal)), "the log says what to do");
     }
 
     private static unsafe int ConnectTo(int socket, string path)

@@ -30,12 +30,8 @@ public sealed class QemuDeviceTests
         string[] attach = volume.QemuArguments;
         Assert.DoesNotContain(attach, a => a.Contains("num-queues", StringComparison.Ordinal));
         string qmp = volume.Socket + ".qmp";
-        var start = new ProcessStartInfo(
-            "qemu-system-x86_64", ["-S", "-smp", "64", "-nodefaults", "-display", "none", "-qmp", $"unix:{qmp},server=on,wait=off", .. attach])
-        {
-            RedirectStandardError = true,
-        };
-        using Process qemu = Process.Start(start)!;
+        string[] machine = ["-S", "-smp", "64", "-nodefaults", "-display", "none", "-qmp", $"unix:{qmp},server=on,wait=off"];
+        using Process qemu = Process.Start("qemu-system-x86_64", [.. machine, .. attach]);
         try
         {
             using QmpClient client = await QmpClient.ConnectAsync(qmp);

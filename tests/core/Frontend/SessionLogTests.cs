@@ -26,7 +26,8 @@ public sealed class SessionLogTests
     }
 
     [Fact]
-    public void Half_of_a_surrogate_pair_is_shown_as_a_number() => Assert.Equal("half \\u{d83d}.", LogText.Escape("half \uD83D."));
+    public void Half_of_a_surrogate_pair_is_shown_as_a_number() =>
+        Assert.Equal("half \\u{d83d}.", LogText.Escape("half \uD83D."));
 
     [Fact]
     public void A_very_long_name_is_cut()
@@ -141,7 +142,8 @@ public sealed class SessionLogTests
 
         public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Information;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        public void Log<TState>(
+            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
             All.Add(formatter(state, exception));
     }
 }
