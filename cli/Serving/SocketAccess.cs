@@ -31,7 +31,7 @@ internal sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? 
         }
 
         uint? id = group is null ? null : GroupDatabase.Find(group)
-            ?? throw CliException.NotFound($"There is no group '{group}' for --socket-group: 'getent group' lists them. libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
+            ?? throw CliException.Usage($"There is no group '{group}' for --socket-group: 'getent group' lists them. libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
         return new SocketAccess(group, id, mode is null ? null : ParseMode(mode));
     }
 

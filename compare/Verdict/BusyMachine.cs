@@ -82,15 +82,14 @@ public sealed record BusyMachine(double Percent, double StealPercent, int BusyRu
             Headline = $"No recommendation: the machine was too busy. Others took {Percents(Percent)} of its processor time while it was measured.",
             Reasons =
             [
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"In {BusyRuns} of {Runs} runs {Takers(Percent - StealPercent, StealPercent)}, {Percents(rules.TooBusyPercent)} or more together: such figures say who got how much of the rest, not how the methods compare."),
+                $"In {BusyRuns} of {Runs} runs others took {Percents(rules.TooBusyPercent)} or more of it (in the middle run {Takers(Percent - StealPercent, StealPercent)}): "
+                    + "such figures say who got how much of the rest, not how the methods compare.",
             ],
             WouldChange = [WhatToDo(StealPercent > Percent - StealPercent), $"Then run it again{typed}"],
             NotMeasured = [.. fields.SelectMany(f => f.NotMeasured).Distinct()],
             NotRanked = [.. fields.SelectMany(f => f.NotRanked).Distinct()],
             Disqualified = [.. fields.SelectMany(f => f.Disqualified).Distinct()],
-            Cautions = [.. Cautions.Of(comparison, [], rules)],
+            Cautions = [.. Cautions.OfPlace(comparison)],
         };
     }
 

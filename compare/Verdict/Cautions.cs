@@ -24,13 +24,21 @@ public static class Cautions
             yield return "Noise was not read: whether something else disturbed the runs is not known.";
     }
 
-    internal static IEnumerable<string> Of(Comparison comparison, IReadOnlyList<Choice> choices, Rules rules)
+    /// <summary>What the machine is, whatever went on on it.</summary>
+    internal static IEnumerable<string> OfPlace(Comparison comparison)
     {
         EnvironmentFacts environment = comparison.Environment;
         if (environment.Virtualization == Virtualization.Emulation)
             yield return "The machine was emulated: only ratios between methods mean something, absolute figures do not, and even ratios may differ on hardware.";
         if (environment.HostIsVirtual == true)
             yield return "The host is a virtual machine itself: what shares its processors and drives is not seen from here, and an interrupt costs it more than hardware.";
+    }
+
+    internal static IEnumerable<string> Of(Comparison comparison, IReadOnlyList<Choice> choices, Rules rules)
+    {
+        EnvironmentFacts environment = comparison.Environment;
+        foreach (string place in OfPlace(comparison))
+            yield return place;
         foreach (string noise in OfNoise(environment.Noise, rules))
             yield return noise;
         if (Disturbances.In(comparison, rules) is string disturbed)

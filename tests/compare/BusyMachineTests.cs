@@ -9,7 +9,7 @@ namespace Polyblk.Compare.Tests;
 public sealed class BusyMachineTests
 {
     [Theory]
-    [InlineData(87, 0, "other programs took 87 %, ", "Stop the other programs")]
+    [InlineData(87, 0, "(in the middle run other programs took 87 %)", "Stop the other programs")]
     [InlineData(5, 60, "other programs took 5 % and the hypervisor 60 %", "The host of this virtual machine has other work")]
     public void Nothing_is_recommended_where_others_took_the_processors(double other, double steal, string words, string remedy)
     {

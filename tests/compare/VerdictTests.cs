@@ -233,7 +233,7 @@ public sealed class VerdictTests
     public static TheoryData<string, Func<Comparison, Comparison>> Weaknesses => new()
     {
         { "took 7 % of the processor time (steal)", c => c with { Environment = c.Environment with { Noise = new NoiseReadings { StealPercent = 7 } } } },
-        { "Other programs used 31 %", c => c with { Environment = c.Environment with { Noise = new NoiseReadings { OtherLoadPercent = 31 } } } },
+        { "Other programs used 21 %", c => c with { Environment = c.Environment with { Noise = new NoiseReadings { OtherLoadPercent = 21 } } } },
         { "Noise was not read", c => c with { Environment = c.Environment with { Noise = new NoiseReadings() } } },
         { "only ratios between methods mean something", c => c with { Environment = c.Environment with { Virtualization = Virtualization.Emulation } } },
         { "broken off", c => c with { Interrupted = true } },

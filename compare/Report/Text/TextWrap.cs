@@ -3,6 +3,8 @@ namespace Polyblk.Compare.Report.Text;
 /// <summary>Folds text at spaces, so that a terminal does not cut words.</summary>
 internal static class TextWrap
 {
+    private const int LeastRoom = 8;
+
     /// <summary>The lines of a paragraph. A word that is longer than a line is cut.</summary>
     /// <param name="text">The paragraph.</param>
     /// <param name="width">Characters of a line, the indentation included.</param>
@@ -10,22 +12,34 @@ internal static class TextWrap
     /// <param name="next">What the others begin with.</param>
     public static IEnumerable<string> Lines(string text, int width, string first = "", string next = "")
     {
-        int room = Math.Max(8, width - Math.Max(first.Length, next.Length));
-        string line = string.Empty;
         string indent = first;
-        foreach (string word in text.Split(' ').SelectMany(w => w.Length <= room ? [w] : w.Chunk(room).Select(c => new string(c))))
+        string line = string.Empty;
+        foreach (string word in text.Split(' '))
         {
-            if (line.Length > 0 && line.Length + 1 + word.Length > room)
+            string rest = word;
+            if (line.Length > 0 && indent.Length + line.Length + 1 + rest.Length <= width)
+            {
+                line = $"{line} {rest}";
+                continue;
+            }
+
+            if (line.Length > 0)
             {
                 yield return indent + line;
-                (indent, line) = (next, word);
+                indent = next;
             }
-            else
+
+            for (int room = Room(); rest.Length > room; room = Room())
             {
-                line = line.Length == 0 ? word : $"{line} {word}";
+                yield return indent + rest[..room];
+                (indent, rest) = (next, rest[room..]);
             }
+
+            line = rest;
         }
 
         yield return indent + line;
+
+        int Room() => Math.Max(LeastRoom, width - indent.Length);
     }
 }
