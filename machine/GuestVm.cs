@@ -190,7 +190,7 @@ public sealed class GuestVm : IAsyncDisposable
         "-chardev", $"socket,id=output,path={OutputPath}", "-device", "virtserialport,chardev=output,name=rig.output",
         "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
         "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
-        "-append", $"console=ttyS0 quiet panic=-1{QemuProgram.OneProcessorAtBoot()}{_builder.KernelArguments}", .. _builder.QemuArguments,
+        "-append", $"{QemuProgram.KernelArguments}{QemuProgram.OneProcessorAtBoot()}{_builder.KernelArguments}", .. _builder.QemuArguments,
     ]);
 
     private static Socket Listen(string path)

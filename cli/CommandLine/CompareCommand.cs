@@ -6,6 +6,7 @@ using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
+using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Report;
 using Polyblk.Compare.Results;
@@ -24,6 +25,7 @@ namespace Polyblk.Cli.CommandLine;
 internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
     private const int MostCpusOfASide = 8;
+    private const int LeastColumns = 20;
     private const string ArrayId = "array@host";
 
     /// <summary>Each start of fio takes half a second, twelve times for a method: these two would take the quick preset beyond its minute.</summary>
@@ -75,6 +77,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         {
             // What the inner program would refuse is refused before a machine is booted.
             _ = await _options.ReadAsync(parsed, null, load.Count, interruption.Token).ConfigureAwait(false);
+            _ = await ReadLoadAsync(terminal, interruption.Token).ConfigureAwait(false);
             return await new CompareInsideGuest(terminal, guest).RunAsync(parsed, _guestOptions.OfTheMachine, interruption).ConfigureAwait(false);
         }
 
@@ -86,13 +89,15 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         using CompareVolume? volume = named is null ? null
             : await CompareVolume.OpenAsync(CommandSettings.Directories(parsed), named.Value.Name, named.Value.DestroyData, terminal.Warn, interruption.Token).ConfigureAwait(false);
         CompareRequest request = await _options.ReadAsync(parsed, volume?.Volume, load.Count, interruption.Token).ConfigureAwait(false);
+        ForeignLoad loadBefore = await ReadLoadAsync(terminal, interruption.Token).ConfigureAwait(false);
         ComparisonResults results;
         IReadOnlyList<IDeliveryMethod> methods;
         MachineCache.OnProgress = terminal.Note;
         using (ScratchSpace scratch = volume is not null ? ScratchSpace.ForVolume(volume.Volume, target, load) : MakeScratch(request, guest, target, load))
         {
             methods = Methods(request, guest, volume?.Volume, scratch.IsInMemory, target.Count);
-            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, [.. volume?.Notes ?? [], .. GuestEnvironment.NotesOf(methods)], interruption.Token).ConfigureAwait(false);
+            ComparisonPlan plan = await MakePlanAsync(request, methods, scratch, [.. volume?.Notes ?? [], .. GuestEnvironment.NotesOf(methods)], interruption.Token).ConfigureAwait(false)
+                with { LoadBefore = loadBefore };
             if (!request.IsQuick)
             {
                 terminal.WriteLine(Estimate(plan));
@@ -101,20 +106,33 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             results = await RunWithProgressAsync(terminal, plan, scratch, _guestOptions.HasProgressLines(parsed), interruption.Token).ConfigureAwait(false);
         }
 
-        await WriteReportAsync(terminal, request, CompareReport.Record(results, request, volume, methods, frontends)).ConfigureAwait(false);
+        await WriteReportAsync(
+            terminal, request, CompareReport.Record(results, request, volume, methods, frontends), parsed.GetValue(CommandSettings.Verbose)).ConfigureAwait(false);
         return results.Interrupted ? ExitCode.Interrupted
             : HasFailures(results) ? ExitCode.Failed
             : ExitCode.Ok;
+    }
+
+    /// <summary>What others take of the processors. A user who would get figures without a verdict is told before they are measured.</summary>
+    private static async Task<ForeignLoad> ReadLoadAsync(Terminal terminal, CancellationToken cancellation)
+    {
+        ForeignLoad load = await ForeignLoad.ReadAsync(cancellation).ConfigureAwait(false);
+        if (BusyMachine.Warning(load) is string warning)
+        {
+            terminal.Warn(warning);
+        }
+
+        return load;
     }
 
     /// <summary>Whether a method that was started did not keep its data, ended early, or had runs or requests that failed.</summary>
     private static bool HasFailures(ComparisonResults results) =>
         results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) || results.FailedRuns.Count > 0 || results.Runs.Any(r => r.Load.Errors > 0);
 
-    private static async Task WriteReportAsync(Terminal terminal, CompareRequest request, Comparison comparison)
+    private static async Task WriteReportAsync(Terminal terminal, CompareRequest request, Comparison comparison, bool isVerbose)
     {
-        TableReport.Write(terminal.Ansi, comparison);
-        terminal.WriteLine(Advisor.Advise(comparison, request.Purpose).ToText());
+        terminal.Ansi.Profile.Width = ColumnsOf(terminal);
+        new TableReport(terminal.Ansi, comparison, isVerbose).Write(request.Purpose);
 
         // Also what was measured until an interruption: no cancellation here.
         if (request.OutDirectory is string directory)
@@ -129,6 +147,11 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             terminal.WriteLine($"Written: {file}");
         }
     }
+
+    /// <summary>The width that the environment names (COLUMNS), which holds for what is no terminal too: a machine's output, a document. Else the terminal's.</summary>
+    internal static int ColumnsOf(Terminal terminal) =>
+        int.TryParse(Environment.GetEnvironmentVariable("COLUMNS"), CultureInfo.InvariantCulture, out int columns) && columns >= LeastColumns
+            ? columns : terminal.Ansi.Profile.Width;
 
     private static async Task<int> ShowDifferenceAsync(Terminal terminal, string before, string after, CancellationToken cancellation)
     {

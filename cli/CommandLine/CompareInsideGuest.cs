@@ -11,7 +11,9 @@ using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Compare.Clients.Blkio;
+using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Results;
+using Polyblk.Compare.Verdict;
 using Polyblk.Core.Interop;
 using Polyblk.Machine;
 using Spectre.Console;
@@ -41,6 +43,9 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
     private readonly List<string> _kept = [];
     private string _phase = "";
+    private GuestVm? _machine;
+    private NoiseMeter? _noise;
+    private ForeignLoad? _others;
 
     /// <summary>Runs it and returns the inner program's exit code.</summary>
     /// <param name="parsed">The command line.</param>
@@ -67,6 +72,11 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             }
 
             PrintKept();
+            if (_others is not null && BusyMachine.WarningAfter(_others) is string busy)
+            {
+                terminal.Warn(busy);
+            }
+
             return result.ExitStatus != KilledStatus
                 ? result.ExitStatus
                 : throw new CliException(ExitCode.Failed, "The comparison was killed inside the virtual machine, which most likely ran out of memory: use a larger --guest-memory, "
@@ -90,6 +100,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             {
                 ForgetKept();
                 GuestVm machine = attempt.Start(builder);
+                _machine = machine;
                 using CancellationTokenRegistration handOn = interruption.Token.Register(() => _ = HandOnAsync(machine));
                 GuestResult result = await machine.CompletionAsync().ConfigureAwait(false);
                 await TakeResultsAsync(machine, outDirectory, jsonFile).ConfigureAwait(false);
@@ -113,6 +124,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
     private void OnLine(string line, ProgressTask? bar)
     {
+        ReadNoise();
         if (ProgressLine.TryParse(line, out ProgressLine? progress))
         {
             if (bar is not null)
@@ -137,6 +149,19 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             {
                 PrintKept();
             }
+        }
+    }
+
+    /// <summary>What others take of this host's processors is not seen in the machine. It is read with each line, since QEMU has gone when the last has come.</summary>
+    private void ReadNoise()
+    {
+        if (_noise is null && _machine?.QemuProcessId is int qemu)
+        {
+            _noise = new NoiseMeter([qemu]);
+        }
+        else if (_noise?.Shares() is (double foreign, double steal))
+        {
+            _others = new ForeignLoad(100 * Math.Max(0, foreign - steal), 100 * steal, 0);
         }
     }
 
@@ -172,6 +197,8 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         {
             _kept.Clear();
         }
+
+        (_machine, _noise, _others) = (null, null, null);
     }
 
     private async Task TakeResultsAsync(GuestVm machine, string? outDirectory, string? jsonFile)
@@ -233,7 +260,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         string mount = image is null ? string.Empty
             : $"mkdir {ScratchFolder} && mkfs.ext4 -q -F -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
         return builder.Script($$"""
-            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{ShellWord.Quote(host)}}
+            export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{ShellWord.Quote(host)}} COLUMNS={{CompareCommand.ColumnsOf(terminal)}}
             for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done
             hostname compare
             {{mount}}
@@ -282,6 +309,11 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             {
                 option.Name, option.Name switch { "--fio" => PlaceOf(value), "--dir" => ScratchFolder, _ => value },
             }));
+        }
+
+        if (parsed.GetValue(CommandSettings.Verbose))
+        {
+            words.Add(CommandSettings.Verbose.Name);
         }
 
         jobFiles = files;

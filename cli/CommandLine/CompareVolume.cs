@@ -116,7 +116,7 @@ internal sealed class CompareVolume : IDisposable
         yield return "One process at a time works on the drives of a volume: its servers took turns, each once in every round.";
         if (volume.Kept is not null)
         {
-            yield return $"The volume '{volume.Name}' was only read. Workloads that write were left out, and no target was killed under load, since that test writes. "
+            yield return $"The volume '{volume.Name}' was only read, and nothing was written to its drives, their superblocks included. Workloads that write were left out, and no target was killed under load, since that test writes. "
                 + $"polyblk compare {volume.Name} --destroy-data does both; everything on the volume is lost then.";
         }
         else if (!volume.IsVolatile)

@@ -7,6 +7,9 @@ internal sealed record FrontendGroup
 
     public string? SocketPath { get; init; }
 
+    /// <summary>Who may connect to its socket besides this user; null for its group (mode 660 of the sockets).</summary>
+    public SocketAccess? SocketAccess { get; init; }
+
     public int? Queues { get; init; }
 
     public int? QueueSize { get; init; }

@@ -4,11 +4,17 @@ using Polyblk.Core.Frontend;
 namespace Polyblk.Cli.Serving;
 
 /// <summary>An export with what is needed to show it, and to make it again after a refused stop.</summary>
-internal sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport export)
+internal sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport export, SocketAccess? socketAccess = null)
 {
+    private const string ForLibvirt =
+        "libvirt runs QEMU as a user of its own, who may not connect to this socket: serve it with --socket-group libvirt-qemu (Debian) or --socket-group qemu (Fedora).";
+
     public IFrontend Frontend => frontend;
 
     public ExportSpec Spec => spec;
+
+    /// <summary>Who may connect besides this user, as it was asked for.</summary>
+    public SocketAccess? SocketAccess => socketAccess;
 
     public IExport Export { get; private set; } = export;
 
@@ -46,7 +52,25 @@ internal sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport 
         ReadOnly = spec.ReadOnly,
         State = Failure is string reason ? $"failed: {reason}" : IsServing ? "serving" : "ended",
         Attach = Export.AttachCommands,
-        Notes = Export.Notes,
+        Notes = [.. Export.Notes, .. AccessNotes()],
         Statistics = IsServing ? Export.GetStatistics() : null,
     };
+
+    private IEnumerable<string> AccessNotes()
+    {
+        if (Export.Endpoint.Kind != EndpointKind.UnixSocket)
+        {
+            yield break;
+        }
+
+        if (socketAccess is null && Export.AttachCommands.Any(c => c.Consumer == "libvirt"))
+        {
+            yield return ForLibvirt;
+        }
+
+        if (socketAccess is not null && SocketAccess.Obstacle(Export.Endpoint.Path) is string obstacle)
+        {
+            yield return obstacle;
+        }
+    }
 }

@@ -292,6 +292,7 @@ internal sealed class VolumeServer : IAsyncDisposable
     private async Task CreateExportsAsync(IReadOnlyList<FrontendGroup> groups, IReadOnlyList<IFrontend> frontends, CancellationToken cancellation)
     {
         var context = MakeContext();
+        SocketAccess.CloseFolder(context.RuntimeDirectory);
         var counts = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (FrontendGroup group in groups)
         {
@@ -300,8 +301,9 @@ internal sealed class VolumeServer : IAsyncDisposable
             counts[group.Frontend] = index + 1;
             ExportSpec spec = MakeSpec(group, index);
             IExport export = await frontend.CreateAsync(spec, context, cancellation).ConfigureAwait(false);
-            var served = new ServedExport(frontend, spec, export);
+            var served = new ServedExport(frontend, spec, export, group.SocketAccess);
             _exports.Add(served);
+            group.SocketAccess?.Apply(export.Endpoint, context.RuntimeDirectory);
             WatchCompletion(served, export);
             _log.LogInformation("{Export} is served at {Endpoint}", export.Id, export.Endpoint.Path);
         }
@@ -371,6 +373,7 @@ internal sealed class VolumeServer : IAsyncDisposable
         {
             await served.Export.DisposeAsync().ConfigureAwait(false);
             IExport again = await served.Frontend.CreateAsync(served.Spec, MakeContext(), CancellationToken.None).ConfigureAwait(false);
+            served.SocketAccess?.Apply(again.Endpoint, _directories.RuntimeOf(_record.Name));
             served.Replace(again);
             WatchCompletion(served, again);
         }

@@ -100,7 +100,7 @@ public interface ILoadGenerator
     /// <summary>Why it cannot run this workload on such an endpoint; null when it can.</summary>
     string? WhyNot(LoadEndpoint endpoint, Workload workload) => workload switch
     {
-        { FioJobText: not null } => "only fio runs a fio job file",
+        { FioJobText: not null } => "only fio runs a fio job file, and the fio that is installed has no engine that drives this",
         { FileSystem: not null } => "a file system needs a block device",
         _ => null,
     };

@@ -9,6 +9,9 @@ public abstract record LoadEndpoint(long SizeBytes)
     /// <summary>What it holds and has to keep: it is verified by reading, and no load writes to it. Null where it may be overwritten.</summary>
     public KeptContent? Kept { get; init; }
 
+    /// <summary>The client that it takes, for those who have none.</summary>
+    public virtual string ClientNeeded => "fio";
+
     /// <summary>Where that is, for the report.</summary>
     public abstract string Place { get; }
 }
@@ -38,12 +41,18 @@ public sealed record DeviceEndpoint(IBlockDevice Device, long SizeBytes) : LoadE
 public sealed record BlockEndpoint(string Path, long SizeBytes) : LoadEndpoint(SizeBytes)
 {
     /// <inheritdoc/>
+    public override string ClientNeeded => "fio with the engines io_uring and libaio";
+
+    /// <inheritdoc/>
     public override string Place => Path;
 }
 
 /// <summary>An NBD export on a Unix socket.</summary>
 public sealed record NbdEndpoint(string SocketPath, string ExportName, long SizeBytes) : LoadEndpoint(SizeBytes)
 {
+    /// <inheritdoc/>
+    public override string ClientNeeded => "fio with the engine nbd";
+
     /// <summary>As fio, libnbd and QEMU take it (NBD URI specification).</summary>
     public string Uri => $"nbd+unix:///{ExportName}?socket={SocketPath}";
 

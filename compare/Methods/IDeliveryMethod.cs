@@ -14,7 +14,10 @@ public sealed record MethodAvailability(bool CanRun, string Reason, IReadOnlyLis
     public static MethodAvailability Yes { get; } = new(true, string.Empty, []);
 
     /// <summary>Block devices and NBD exports are driven by fio.</summary>
-    public static MethodAvailability NeedsFio { get; } = new(false, "fio, which drives it, is not installed", ["apt-get install fio"]);
+    public static MethodAvailability NeedsFio { get; } = new(false, "fio, which drives it, is not installed", ["apt-get install fio"]) { LacksClient = true };
+
+    /// <summary>Whether it could serve, and only a program that drives it is missing.</summary>
+    public bool LacksClient { get; init; }
 
     /// <summary>Whether fio is installed.</summary>
     public static MethodAvailability OfFio() => ProgramPath.TryFind("fio") is null ? NeedsFio : Yes;

@@ -42,7 +42,8 @@ internal static class EnvironmentSection
                 ("Name", v.Name), ("Level", v.Level), ("Size", Figures.Bytes(v.SizeBytes)), ("Chunk", v.ChunkBytes is int c ? Figures.Bytes(c) : null),
                 ("Members", string.Join("; ", v.Members)), ("State", v.Degraded ? "degraded" : "healthy")])}
             {Facts("Noise", [
-                ("Steal", OfPercent(n.StealPercent)), ("Other load", OfPercent(n.OtherLoadPercent)), ("Load average at the start", n.LoadAverageAtStart?.ToString("0.0", CultureInfo.InvariantCulture) ?? "not read"),
+                ("Steal", OfPercent(n.StealPercent)), ("Other load", OfPercent(n.OtherLoadPercent)), ("Steal before", OfPercent(n.StealPercentBefore)), ("Other load before", OfPercent(n.OtherLoadPercentBefore)),
+                ("Load average at the start", n.LoadAverageAtStart?.ToString("0.0", CultureInfo.InvariantCulture) ?? "not read"),
                 ("Drift of the reference run", OfPercent(n.ReferenceDriftPercent))])}
             {(warnings.Length == 0 ? Html.Of($"<p>No reading is above the limits from which the report warns.</p>") : Parts.List(warnings))}
             {(comparison.Notes.Count == 0 ? Html.Empty : Html.Of($"<h3>Notes</h3>{Parts.List(comparison.Notes)}"))}
@@ -65,6 +66,8 @@ internal static class EnvironmentSection
             "Figures are medians over the rounds; the spread is the range from the lowest to the highest round, divided by the median.",
             $"Ratios to {comparison.TitleOf(comparison.Method(comparison.Baseline))} are taken within each round, and their median is shown: what changes slowly on the machine then cancels out.",
             $"A difference counts as a lead when it is at least {100 * Rules.Default.LeastLead:0} %, larger than its own spread over the rounds, and seen over at least {Rules.Default.LeastRounds} rounds; everything else is called a tie.",
+            "Methods that were not driven by the same client (the program that makes the requests) are not ranked with one another.",
+            $"Where other programs and the hypervisor took {Rules.Default.TooBusyPercent:0} % or more of the processors' time in more than a third of the runs, nothing is recommended.",
         ]);
     }
 

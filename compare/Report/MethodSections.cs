@@ -14,7 +14,7 @@ internal static class MethodSections
         string[] titles = [.. methods[0].Features.All().Select(f => f.Title)];
         return Html.Of($"""
             <p>Of this program's frontends, yes and no were tried by its tests; {Figures.None} was not. Of peers they are what their documentation says. What depends on the kernel is said for Linux {comparison.Environment.Kernel}.</p>
-            {Parts.Table(
+            {Parts.FoldedTable(
                 "Features by method, and what each needs of the host",
                 ["Method", .. titles, "needs"],
                 methods.Select(m => (IReadOnlyList<Html>)
@@ -27,7 +27,7 @@ internal static class MethodSections
             """);
     }
 
-    public static Html Availability(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts) => Parts.Table(
+    public static Html Availability(Comparison comparison, IReadOnlyList<ComparedRow> rows, PageCharts charts) => Parts.FoldedTable(
         "Every method that was asked for, and whether it could be measured",
         ["Method", "Measured", "From", "Driven by", "Data", "Copy mode", "Why not, and what would make it run"],
         comparison.Methods.Select(m => (IReadOnlyList<Html>)
@@ -47,7 +47,7 @@ internal static class MethodSections
         ? Html.Of($"<p>No target was killed in this comparison, so nothing is known about restarts.</p>")
         : Html.Of($"""
             <p>The target was killed with SIGKILL while the load ran, and started again with the same command. The gap is the longest time without a completed request.</p>
-            {Parts.Table(
+            {Parts.FoldedTable(
                 "Restart under load",
                 ["Method", "Gap", "Failed requests", "Data afterwards", "Remark"],
                 comparison.Restarts.Select(r => (IReadOnlyList<Html>)

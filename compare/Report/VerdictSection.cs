@@ -16,7 +16,8 @@ internal static class VerdictSection
             {Ranking(main)}
             <div class="columns">
             {Block("Why", main.Reasons)}
-            {Block("What would change it", main.WouldChange)}
+            {Block("Ahead of it", main.Ahead)}
+            {Block(main.WouldChangeTitle, main.WouldChange)}
             {Block("Ruled out", main.Disqualified)}
             {Block("Take care", main.Cautions)}
             {Block("Not judged", main.NotMeasured)}
@@ -40,7 +41,8 @@ internal static class VerdictSection
         <details><summary>{verdict.Headline}</summary>
         <div class="columns">
         {Block("Why", verdict.Reasons)}
-        {Block("What would change it", verdict.WouldChange)}
+        {Block("Ahead of it", verdict.Ahead)}
+        {Block(verdict.WouldChangeTitle, verdict.WouldChange)}
         {Block("Ruled out", verdict.Disqualified)}
         {Block("Take care", verdict.Cautions)}
         {Block("Not judged", verdict.NotMeasured)}

@@ -40,7 +40,7 @@ internal static class WorkloadSection
         return string.Join(", ", parts);
     }
 
-    private static Html AllFigures(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows) => Parts.Table(
+    private static Html AllFigures(Comparison comparison, WorkloadFacts workload, ComparedRow[] rows) => Parts.FoldedTable(
         $"{workload.Title}: medians over the rounds, the range from the lowest to the highest round below; times in µs",
         ["Method", "kIOPS", "MB/s", "spread", "ratio", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "target CPU", "load CPU", "target switches", "load switches", "notifications", "rounds", "errors"],
         rows.Select(r => (IReadOnlyList<Html>)

@@ -2,6 +2,7 @@
 // (Comparison), which is what is written, shown and judged.
 
 using Polyblk.Compare.Load;
+using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Results;
@@ -37,8 +38,8 @@ public sealed record ComparisonResults
     /// <summary>The array against what its drives could give.</summary>
     public IReadOnlyList<EfficiencyRow> Efficiency { get; init; } = [];
 
-    /// <summary>Load average over one minute before it began; null where it cannot be read.</summary>
-    public double? LoadAverageAtStart { get; init; }
+    /// <summary>What others took of the processors before it began; null where that was not read.</summary>
+    public ForeignLoad? LoadBefore { get; init; }
 
     /// <summary>Whether it was broken off before all rounds were made.</summary>
     public bool Interrupted { get; init; }
@@ -70,6 +71,9 @@ public sealed record MethodRecord
 
     /// <summary>What would make it run.</summary>
     public IReadOnlyList<string> Remedies { get; init; } = [];
+
+    /// <summary>Why no client that is installed drives it, or some workloads, although it works here; null where there is one.</summary>
+    public string? Undriven { get; init; }
 
     /// <summary>What drove it.</summary>
     public string? Load { get; init; }

@@ -64,6 +64,12 @@ public sealed record NoiseReadings
     [Description("Share of processor time that was used by neither the target nor the load, in percent of all.")]
     public double? OtherLoadPercent { get; init; }
 
+    [Description("Share of processor time that the hypervisor gave to others in the second before anything was started, in percent of all.")]
+    public double? StealPercentBefore { get; init; }
+
+    [Description("Share of processor time that other programs used in the second before anything was started, in percent of all.")]
+    public double? OtherLoadPercentBefore { get; init; }
+
     [Description("Load average over one minute before the comparison began.")]
     public double? LoadAverageAtStart { get; init; }
 

@@ -39,6 +39,9 @@ public sealed record MethodFacts
     [Description("What would make it run: one command or sentence each.")]
     public IReadOnlyList<string> Remedies { get; init; } = [];
 
+    [Description("What kept it, or some workloads of it, from being driven although it works here: no client that can is installed. Absent where there was one.")]
+    public string? Undriven { get; init; }
+
     [Description("What drove it, such as 'fio 3.33 with io_uring'.")]
     public string? Load { get; init; }
 

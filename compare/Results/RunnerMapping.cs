@@ -75,7 +75,9 @@ public static class RunnerMapping
     {
         StealPercent = Sample.Of(results.Runs.Select(r => (double?)(100 * r.StealShare)))?.Median,
         OtherLoadPercent = Sample.Of(results.Runs.Select(r => (double?)OtherLoad(r)))?.Median,
-        LoadAverageAtStart = results.LoadAverageAtStart,
+        StealPercentBefore = results.LoadBefore?.StealPercent,
+        OtherLoadPercentBefore = results.LoadBefore?.OtherPercent,
+        LoadAverageAtStart = results.LoadBefore?.LoadAverage,
         ReferenceDriftPercent = Drift(runs, baseline),
     };
 
@@ -91,6 +93,7 @@ public static class RunnerMapping
             Available = record.Ran || wasDriven,
             Reason = wasDriven ? facts.Reason : record.Ran ? record.Reason : record.Reason ?? "it did not start",
             Remedies = record.Remedies,
+            Undriven = record.Undriven,
             Load = record.Load,
             Verification = record.Verified ? Verification.Passed : wasDriven ? Verification.Failed : Verification.NotRun,
             VerificationDetail = wasDriven ? record.Reason : record.Verified ? record.VerifiedBy : null,

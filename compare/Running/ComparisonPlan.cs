@@ -1,4 +1,5 @@
 using Polyblk.Compare.Load;
+using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Workloads;
 
@@ -29,6 +30,9 @@ public sealed record ComparisonPlan
 
     /// <summary>How RAID efficiency is measured; null leaves that out.</summary>
     public EfficiencyPlan? Efficiency { get; init; }
+
+    /// <summary>What others took of the processors before; null where that was not read.</summary>
+    public ForeignLoad? LoadBefore { get; init; }
 
     /// <summary>What is known beforehand and belongs into the report.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];

@@ -44,7 +44,6 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     public async Task<ComparisonResults> RunAsync(CancellationToken cancellation)
     {
         DateTimeOffset started = DateTimeOffset.UtcNow;
-        double loadAverage = double.Parse(File.ReadAllText("/proc/loadavg").Split(' ')[0], CultureInfo.InvariantCulture);
         bool interrupted = false;
         try
         {
@@ -78,7 +77,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             Notes = _notes,
             Restarts = _restarts,
             Efficiency = _efficiency,
-            LoadAverageAtStart = loadAverage,
+            LoadBefore = plan.LoadBefore,
             Interrupted = interrupted,
         };
     }
@@ -93,7 +92,10 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
             MethodRecord record = new() { Name = method.Name, Description = method.Description, Ran = false };
             if (!availability.CanRun)
             {
-                _methods.Add(record with { Reason = availability.Reason, Remedies = availability.Remedies });
+                _methods.Add(record with
+                {
+                    Reason = availability.Reason, Remedies = availability.Remedies, Undriven = availability.LacksClient ? availability.Reason : null,
+                });
                 continue;
             }
 
@@ -117,9 +119,13 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         {
             await _turns.BeginAsync(method.TurnIn(scratch)).ConfigureAwait(false);
             running = await method.StartAsync(scratch, cancellation).ConfigureAwait(false);
-            ILoadGenerator load = plan.Loads.FirstOrDefault(l => l.CanDrive(running.Endpoint))
-                ?? throw new MethodException("no load that is installed here can drive it");
             LoadEndpoint endpoint = running.Endpoint;
+            if (plan.Loads.FirstOrDefault(l => l.CanDrive(endpoint)) is not ILoadGenerator load)
+            {
+                string why = $"no client that is installed here can drive it: it takes {endpoint.ClientNeeded}";
+                return record with { Reason = why, Undriven = why, Remedies = ["a fio that has it (fio --enghelp lists the engines; that of Debian has it)"] };
+            }
+
             LoadEndpoint verified = scratch.Volume is null ? endpoint : endpoint with { SizeBytes = Math.Min(endpoint.SizeBytes, MostVerifiedBytes) };
             onProgress(new ComparisonProgress(0, TotalRuns, $"verifying {method.Name}"));
             ulong seed = plan.Seed + (ulong)_methods.Count;
@@ -233,6 +239,7 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
                 if (!_missing.Any(m => m.Method == active.Method.Name && m.Workload == workload.Title))
                 {
                     _missing.Add(new MissingRun(active.Method.Name, workload.Title, reason));
+                    NoteUndriven(active, workload, reason);
                 }
 
                 return;
@@ -264,11 +271,25 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
+    /// <summary>A job file is run by fio alone: what the installed fio has no engine for works, but was not driven.</summary>
+    private void NoteUndriven(Active active, Workload workload, string reason)
+    {
+        if (workload.FioJobText is not null)
+        {
+            Change(active, m => m with { Undriven = $"{workload.Title}: {reason}" });
+        }
+    }
+
     private void ServesNoMore(Active active, string why)
     {
         _serveNoMore.Add(active);
+        Change(active, m => m with { Reason = why });
+    }
+
+    private void Change(Active active, Func<MethodRecord, MethodRecord> change)
+    {
         int index = _methods.FindIndex(m => m.Name == active.Method.Name);
-        _methods[index] = _methods[index] with { Reason = why };
+        _methods[index] = change(_methods[index]);
     }
 
     private async Task RunAsync(Active active, LoadEndpoint endpoint, Workload workload, int round, CancellationToken cancellation)

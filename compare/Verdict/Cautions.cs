@@ -24,24 +24,21 @@ public static class Cautions
             yield return "Noise was not read: whether something else disturbed the runs is not known.";
     }
 
-    /// <summary>That methods which are ranked with one another were driven by different loads; null where one drove all.</summary>
-    private static string? OfLoads(Comparison comparison, IReadOnlyList<MethodFacts> candidates)
-    {
-        string[] groups =
-        [
-            .. candidates.Where(m => m.Load is not null).GroupBy(m => m.Load).Select(g =>
-                $"{Sentences.List([.. g.Select(comparison.TitleOf)])} {(g.Count() == 1 ? "was" : "were")} driven by {g.Key}"),
-        ];
-        return groups.Length < 2 ? null : $"{string.Join("; ", groups)}: a part of the difference between these is the drivers'.";
-    }
-
-    internal static IEnumerable<string> Of(Comparison comparison, IReadOnlyList<Choice> choices, Rules rules)
+    /// <summary>What the machine is, whatever went on on it.</summary>
+    internal static IEnumerable<string> OfPlace(Comparison comparison)
     {
         EnvironmentFacts environment = comparison.Environment;
         if (environment.Virtualization == Virtualization.Emulation)
             yield return "The machine was emulated: only ratios between methods mean something, absolute figures do not, and even ratios may differ on hardware.";
         if (environment.HostIsVirtual == true)
             yield return "The host is a virtual machine itself: what shares its processors and drives is not seen from here, and an interrupt costs it more than hardware.";
+    }
+
+    internal static IEnumerable<string> Of(Comparison comparison, IReadOnlyList<Choice> choices, Rules rules)
+    {
+        EnvironmentFacts environment = comparison.Environment;
+        foreach (string place in OfPlace(comparison))
+            yield return place;
         foreach (string noise in OfNoise(environment.Noise, rules))
             yield return noise;
         if (Disturbances.In(comparison, rules) is string disturbed)
@@ -54,8 +51,6 @@ public static class Cautions
         {
             if (choice.Field is { Consumer: Consumer.Vm, Vantage: Vantage.Host })
                 yield return "The methods for VMs were driven from the host, not from inside a VM: what the VM itself adds is missing.";
-            if (OfLoads(comparison, choice.Field.Candidates) is string loads)
-                yield return loads;
             int rounds = choice.Ranking.Count < 2 ? comparison.Runs.Where(r => r.Method == choice.Best!.Id).Select(r => r.Round).Distinct().Count() : choice.Ranking.Min(r => r.Ratio.Count);
             if (rounds < rules.LeastRounds)
                 yield return $"Only {Sentences.Rounds(rounds)}: too few to tell a lead from chance.";

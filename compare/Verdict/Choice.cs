@@ -18,7 +18,7 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
     public static Choice Make(Comparison comparison, Consumer consumer, Rules rules)
     {
         Field field = Field.For(comparison, consumer);
-        if (field.Candidates.Count == 0)
+        if (field.Candidates.Count == 0 || field.IsLeftToClients)
             return new Choice(field, null, [], [], null);
 
         MethodFacts fastest = Fastest(comparison, field.Candidates, field, rules);

@@ -10,7 +10,9 @@ internal static class Reasons
     {
         if (choice.Best is not { } best)
         {
-            yield return choice.Field.NotMeasured.Count + choice.Field.Disqualified.Count == 0
+            yield return choice.Field.IsLeftToClients
+                ? "What works here was not driven by one client, and a part of a difference between two methods would be that of what drove them. Their figures are shown."
+                : choice.Field.NotMeasured.Count + choice.Field.Disqualified.Count == 0
                 ? "No method for this purpose was part of the comparison."
                 : "No method for this purpose has verified figures; the reasons are below.";
             yield break;
@@ -33,7 +35,9 @@ internal static class Reasons
     {
         if (choice.Best is not { } best)
         {
-            yield return "A run in which at least one method for this purpose can be measured and its data verified.";
+            yield return choice.Field.IsLeftToClients
+                ? "One client for all: see below how."
+                : "A run in which at least one method for this purpose can be measured and its data verified.";
             yield break;
         }
 

@@ -54,11 +54,17 @@ public sealed record Recommendation
     /// <summary>Why, with the figures.</summary>
     public IReadOnlyList<string> Reasons { get; init; } = [];
 
-    /// <summary>What would make it another one.</summary>
+    /// <summary>Other programs that reach more than what is recommended, with the figures.</summary>
+    public IReadOnlyList<string> Ahead { get; init; } = [];
+
+    /// <summary>What would make it another one; what to do where there is none.</summary>
     public IReadOnlyList<string> WouldChange { get; init; } = [];
 
     /// <summary>What could not be judged, and why.</summary>
     public IReadOnlyList<string> NotMeasured { get; init; } = [];
+
+    /// <summary>The part of <see cref="NotMeasured"/> that works here and was not ranked.</summary>
+    public IReadOnlyList<string> NotRanked { get; init; } = [];
 
     /// <summary>Methods that are out, and why.</summary>
     public IReadOnlyList<string> Disqualified { get; init; } = [];
@@ -69,13 +75,6 @@ public sealed record Recommendation
     /// <summary>The methods that were judged, best first.</summary>
     public IReadOnlyList<RankedMethod> Ranking { get; init; } = [];
 
-    /// <summary>As text for the terminal.</summary>
-    public string ToText()
-    {
-        (string Title, IReadOnlyList<string> Sentences)[] parts =
-        [
-            ("Why", Reasons), ("What would change it", WouldChange), ("Ruled out", Disqualified), ("Not judged", NotMeasured), ("Take care", Cautions),
-        ];
-        return string.Join('\n', [Headline, .. parts.Where(p => p.Sentences.Count > 0).SelectMany(p => p.Sentences.Select(s => $"  - {s}").Prepend($"{p.Title}:"))]) + "\n";
-    }
+    /// <summary>What the sentences of <see cref="WouldChange"/> are about.</summary>
+    public string WouldChangeTitle => Outcome == Outcome.None ? "What to do" : "What would change it";
 }

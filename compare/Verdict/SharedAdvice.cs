@@ -15,13 +15,16 @@ internal static class SharedAdvice
         Choice vm = Choice.Make(comparison, Consumer.Vm, rules);
         Choice container = Choice.Make(comparison, Consumer.Container, rules);
         (MethodFacts Vm, MethodFacts Container)? single = SingleFrontend(vm, container);
+        (Peers ofVm, Peers ofContainer) = (Peers.AheadOf(comparison, vm, rules), Peers.AheadOf(comparison, container, rules));
         return new Recommendation
         {
             Purpose = Purpose.Shared,
             Outcome = OutcomeOf(vm, container, single is not null),
             Methods = single is { } one ? [.. new[] { one.Vm.Id, one.Container.Id }.Distinct()]
                 : vm.Best is null || container.Best is null ? [] : [vm.Best.Id, container.Best.Id],
-            Headline = Headline(comparison, vm, container, single),
+            Headline = Headline(comparison, vm, container, single) + (vm.Best is null || container.Best is null ? string.Empty
+                : $"{Advisor.Besides(vm.Field, ofVm)}{Advisor.Besides(container.Field, ofContainer)}"),
+            Ahead = [.. ofVm.Sentences.Union(ofContainer.Sentences)],
             Reasons =
             [
                 .. single is { } s && (s.Vm != vm.Best || s.Container != container.Best)
@@ -31,6 +34,7 @@ internal static class SharedAdvice
                 .. Reasons.For(comparison, container, rules).Select(x => $"Containers: {x}"),
             ],
             WouldChange = [.. Reasons.Against(comparison, vm, rules).Select(x => $"VMs: {x}"), .. Reasons.Against(comparison, container, rules).Select(x => $"Containers: {x}")],
+            NotRanked = [.. vm.Field.NotRanked.Union(container.Field.NotRanked)],
             NotMeasured = [.. vm.Field.NotMeasured.Union(container.Field.NotMeasured)],
             Disqualified = [.. vm.Field.Disqualified.Union(container.Field.Disqualified)],
             Cautions = [.. Cautions.Of(comparison, [vm, container], rules).Distinct()],

@@ -30,8 +30,8 @@ internal sealed record VhostUserOptions
     /// <summary>Whether packed rings are offered.</summary>
     public required bool Packed { get; init; }
 
-    /// <summary>Mode of the socket.</summary>
-    public required UnixFileMode SocketMode { get; init; }
+    /// <summary>Mode with which the socket is made; whoever serves may give it another, and a group (--socket-mode, --socket-group).</summary>
+    public UnixFileMode SocketMode { get; } = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
 
     /// <summary>Most sessions at once.</summary>
     public required int MaxSessions { get; init; }
@@ -46,7 +46,6 @@ internal sealed record VhostUserOptions
     public static IReadOnlyList<FrontendOption> Descriptions { get; } =
     [
         new("packed", "on|off", "Offer packed rings beside split ones (default on; the front-end chooses).", ["on", "off"]),
-        new("socket-mode", "OCTAL", "Permissions of the socket; write permission lets a user attach (default 0660).", []),
         new("sealed-memory", "on|off", "Take only memory that is sealed against shrinking, or can be (default off).", ["on", "off"]),
         new("pin-memory", "on|off", "Hold the guest's memory for faster I/O; not for guests with a balloon or virtio-mem (default off).", ["on", "off"]),
         new("max-sessions", "N", "Front-ends that may be attached to the socket at once (default 64).", []),
@@ -72,26 +71,10 @@ internal sealed record VhostUserOptions
             QueueSize = size,
             QueueSizeLimit = spec.QueueSize ?? MaxQueueSize,
             Packed = Choice(spec, "packed", "on", ["on", "off"]) == "on",
-            SocketMode = Mode(spec),
             SealedMemory = Choice(spec, "sealed-memory", "off", ["on", "off"]) == "on",
             PinMemory = Choice(spec, "pin-memory", "off", ["on", "off"]) == "on",
             MaxSessions = Number(spec, "max-sessions", 64, 1, 1024),
         };
-    }
-
-    private static UnixFileMode Mode(ExportSpec spec)
-    {
-        string text = spec.Options.GetValueOrDefault("socket-mode", "0660");
-        try
-        {
-            int mode = Convert.ToInt32(text, 8);
-            Require(mode is >= 0 and <= 0x1FF, $"--socket-mode {text} is no mode: use an octal number such as 0660.");
-            return (UnixFileMode)mode;
-        }
-        catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
-        {
-            throw new FrontendOptionException($"--socket-mode {text} is no mode: use an octal number such as 0660.", e);
-        }
     }
 
     private static string Choice(ExportSpec spec, string name, string otherwise, string[] choices)

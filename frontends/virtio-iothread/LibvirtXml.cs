@@ -1,5 +1,6 @@
-// The same disk as a fragment of a libvirt domain. Source: libvirt's formatdomain, "IOThreads Allocation" and the disk driver's
-// <iothreads> element (libvirt 10.0 and later).
+// The same disk as a fragment of a libvirt domain. Source: libvirt's formatdomain, "IOThreads Allocation", the disk driver's <iothreads>
+// element (libvirt 10.0 and later) and the NBD source's <reconnect delay> (9.5 and later). Debian 12 has libvirt 9.0, which knows neither and
+// refuses the whole domain for one of them: it has a fragment of its own.
 
 using System.Xml.Linq;
 using Polyblk.Core.Frontend;
@@ -9,8 +10,25 @@ namespace Polyblk.Frontends.VirtioIothread;
 /// <summary>Builds the libvirt fragment.</summary>
 internal static class LibvirtXml
 {
+    /// <summary>Seconds for which QEMU waits for a target that is started again.</summary>
+    private const int ReconnectSeconds = 60;
+
+    /// <summary>Whether a libvirt before 9.5 takes the fragment as it is.</summary>
+    public static bool IsForAll(ExportEndpoint carrier, IothreadPlan plan) => plan.Iothreads == 1 && carrier.Kind == EndpointKind.BlockDevice;
+
+    /// <summary>
+    /// The fragment for a libvirt before 9.5: all queues on one iothread, and an NBD disk that does not wait for its target.
+    /// </summary>
+    public static string BuildForOld(ExportSpec spec, ExportEndpoint carrier, IothreadPlan plan)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        return Build(spec, carrier, plan with { Iothreads = 1 }, waits: false);
+    }
+
     /// <summary>The elements &lt;iothreads&gt;, &lt;cputune&gt; (with pinning) and &lt;disk&gt;.</summary>
-    public static string Build(ExportSpec spec, ExportEndpoint carrier, IothreadPlan plan)
+    public static string Build(ExportSpec spec, ExportEndpoint carrier, IothreadPlan plan) => Build(spec, carrier, plan, waits: true);
+
+    private static string Build(ExportSpec spec, ExportEndpoint carrier, IothreadPlan plan, bool waits)
     {
         var parts = new List<XElement> { new("iothreads", plan.Iothreads) };
         if (plan.Cpus.Count != 0)
@@ -21,11 +39,11 @@ internal static class LibvirtXml
                     "iothreadpin", new XAttribute("iothread", i + 1), new XAttribute("cpuset", plan.CpuOf(i)!)))));
         }
 
-        parts.Add(Disk(spec, carrier, plan));
+        parts.Add(Disk(spec, carrier, plan, waits));
         return string.Join('\n', parts);
     }
 
-    private static XElement Disk(ExportSpec spec, ExportEndpoint carrier, IothreadPlan plan)
+    private static XElement Disk(ExportSpec spec, ExportEndpoint carrier, IothreadPlan plan, bool waits)
     {
         bool block = carrier.Kind == EndpointKind.BlockDevice;
         var driver = new XElement(
@@ -60,7 +78,7 @@ internal static class LibvirtXml
                 new XAttribute("protocol", "nbd"),
                 new XAttribute("name", spec.VolumeName),
                 new XElement("host", new XAttribute("transport", "unix"), new XAttribute("socket", carrier.Path)),
-                new XElement("reconnect", new XAttribute("delay", 60)));
+                waits ? new XElement("reconnect", new XAttribute("delay", ReconnectSeconds)) : null);
         var disk = new XElement(
             "disk",
             new XAttribute("type", block ? "block" : "network"),

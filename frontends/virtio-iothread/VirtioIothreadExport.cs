@@ -39,8 +39,15 @@ internal sealed class VirtioIothreadExport(ExportSpec spec, IExport carrier, Iot
         {
             new("qemu", $"Add to QEMU's arguments, with -smp {plan.Vcpus}: {plan.Queues} queues on {plan.Iothreads} iothreads.",
                 string.Join(' ', qemu.Select(QemuArguments.Quote)), qemu),
-            new("libvirt", "Elements of the domain (libvirt 10.0 and later for more than one iothread).", LibvirtXml.Build(spec, endpoint, plan), []),
+            new("libvirt", $"Elements of the domain{(LibvirtXml.IsForAll(endpoint, plan) ? string.Empty : $" (libvirt {(plan.Iothreads > 1 ? "10.0" : "9.5")} and later)")}.", LibvirtXml.Build(spec, endpoint, plan), []),
         };
+        if (!LibvirtXml.IsForAll(endpoint, plan))
+        {
+            string lacks = endpoint.Kind == EndpointKind.BlockDevice ? "one iothread"
+                : "one iothread, and its disk fails when the target restarts, where a vhost-user disk waits";
+            commands.Add(new AttachCommand("libvirt", $"The same for an older libvirt, such as that of Debian 12 ({lacks}).", LibvirtXml.BuildForOld(spec, endpoint, plan), []));
+        }
+
         if (plan.Cpus.Count != 0)
         {
             commands.Add(new AttachCommand("shell", "Pin the iothreads of a running QEMU that was started with -name NAME,debug-threads=on.", PinScript(plan), []));

@@ -53,6 +53,12 @@ public class CompareStatisticsTests
     public void BusyTicksLeaveOutIdleAndWaitingAndStealIsReadByItself() =>
         Assert.Equal(new NoiseMeter.Ticks(1 + 2 + 3 + 6 + 7 + 8, 8), NoiseMeter.Ticks.Parse("cpu  1 2 3 4 5 6 7 8 9 10"));
 
+    /// <summary>On processors that others have to themselves nothing counts.</summary>
+    [Fact]
+    public void BusyTicksAreThoseOfTheProcessorsThatMayBeUsed() => Assert.Equal(
+        new NoiseMeter.Ticks(100 + 300, 1 + 4),
+        NoiseMeter.Ticks.Of(["cpu  999 0 0 0 0 0 0 99", "cpu0 99 0 0 7 7 0 0 1", "cpu1 99 0 0 7 7 0 0 2", "cpu10 296 0 0 7 7 0 0 4", "intr 5"], [0, 10]));
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

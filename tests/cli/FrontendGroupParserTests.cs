@@ -50,7 +50,22 @@ public class FrontendGroupParserTests
         Assert.Equal(128, group.QueueSize);
     }
 
+    [Fact]
+    public void ASocketIsGivenToAGroupByNameOrNumberAndHasAMode()
+    {
+        IReadOnlyList<FrontendGroup> groups = Parse(
+            "serve v --frontend alpha --socket-group daemon --frontend beta --socket-group 4321 --socket-mode 0666 --frontend beta --socket-mode 600 --frontend beta");
+        Assert.Equal(
+            [new SocketAccess("daemon", 1, null), new SocketAccess("4321", 4321, (UnixFileMode)0x1B6), new SocketAccess(null, null, (UnixFileMode)0x180), null],
+            groups.Select(g => g.SocketAccess));
+    }
+
     [Theory]
+    [InlineData("serve v --frontend alpha --socket-group no-such-group", "There is no group 'no-such-group'")]
+    [InlineData("serve v --frontend alpha --socket-mode 880", "--socket-mode takes a mode in octal")]
+    [InlineData("serve v --frontend alpha --socket-mode 066", "--socket-mode takes a mode in octal")]
+    [InlineData("serve v --frontend alpha --socket-mode 4660", "--socket-mode takes a mode in octal")]
+    [InlineData("serve v --frontend alpha --socket-mode u=rw", "--socket-mode takes a mode in octal")]
     [InlineData("serve v", "--frontend followed by alpha or beta")]
     [InlineData("serve v --frontend bta", "Did you mean 'beta'?")]
     [InlineData("serve v --queues 2 --frontend alpha --frontend beta", "--queues belongs to a frontend")]

@@ -2,7 +2,7 @@ using Polyblk.Machine;
 
 namespace Polyblk.Compare.Tests;
 
-/// <summary>Which process is QEMU, below the two kinds of timeout(1).</summary>
+/// <summary>Which process is QEMU, below the two kinds of timeout(1), and which of its ends says nothing of what ran in it.</summary>
 public sealed class QemuProcessTests : IDisposable
 {
     private readonly string _proc = Directory.CreateTempSubdirectory("polyblk-proc-").FullName;
@@ -25,4 +25,18 @@ public sealed class QemuProcessTests : IDisposable
 
         Assert.Equal(qemu, QemuProgram.ProcessIdBelow(42, _proc));
     }
+
+    [Theory]
+    [InlineData(134, "", true)] // SIGABRT
+    [InlineData(139, "", true)] // SIGSEGV
+    [InlineData(0, "[    0.5] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI", true)]
+    [InlineData(0, "[    0.9] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug and send a report.", true)]
+    [InlineData(0, "Kernel panic - not syncing: Attempted to kill init!", false)]
+    [InlineData(124, "", false)]
+    public void A_machine_that_broke_down_by_itself_is_told_from_one_whose_work_failed(int status, string console, bool isBreakdown) =>
+        Assert.Equal(isBreakdown, QemuProgram.IsBreakdown(status, console));
+
+    /// <summary>On a busy host the first tick comes too late for the kernel's trial of its timer.</summary>
+    [Fact]
+    public void The_kernel_does_not_try_its_timer() => Assert.Contains("no_timer_check", QemuProgram.KernelArguments.Split(' '));
 }

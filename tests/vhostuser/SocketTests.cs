@@ -72,7 +72,6 @@ public sealed class SocketTests : IDisposable
             (good with { SocketPath = "/" + new string('x', 200) }, "--socket"),
             (good with { Serial = new string('s', 21) }, "20"),
             (good with { Options = new Dictionary<string, string> { ["packed"] = "maybe" } }, "on or off"),
-            (good with { Options = new Dictionary<string, string> { ["socket-mode"] = "9" } }, "octal"),
             (good with { Options = new Dictionary<string, string> { ["max-sessions"] = "0" } }, "1 to 1024"),
         ];
         var frontend = new VhostUserFrontend();

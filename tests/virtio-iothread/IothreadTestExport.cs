@@ -44,6 +44,8 @@ internal sealed class IothreadTestExport : IAsyncDisposable
         Options = options.ToDictionary(o => o.Name, o => o.Value),
     };
 
+    public AttachCommand[] Commands(string consumer) => [.. Export.AttachCommands.Where(c => c.Consumer == consumer)];
+
     public AttachCommand Command(string consumer) => Export.AttachCommands.First(c => c.Consumer == consumer);
 
     public async ValueTask DisposeAsync()

@@ -44,7 +44,7 @@ internal static class CloudImage
     {
         (string kernel, string initramfs, string settings) = (Path.Combine(folder, "vmlinuz"), Path.Combine(folder, "initrd"), Path.Combine(folder, "syslinux.cfg"));
         new GuestVmBuilder("cloud-image", GuestKernel.Linux612).Programs("dropbear").Text("/cloud", Init).WriteTo(kernel, initramfs);
-        File.WriteAllText(settings, "default linux\nlabel linux\n  kernel vmlinuz\n  append initrd=initrd rdinit=/cloud console=ttyS0 quiet panic=-1\n");
+        File.WriteAllText(settings, "default linux\nlabel linux\n  kernel vmlinuz\n  append initrd=initrd rdinit=/cloud console=ttyS0 quiet panic=-1 no_timer_check\n");
         string image = Path.Combine(folder, "cloud.img");
         using (FileStream file = File.Create(image))
         {

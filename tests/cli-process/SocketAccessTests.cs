@@ -1,0 +1,76 @@
+// Sockets for another user's program, as libvirt's QEMU is: whether that user reaches the socket, by the kernel's own judgement (access(2)).
+
+using System.Diagnostics;
+using SystemProcess = System.Diagnostics.Process;
+using System.Text.Json;
+
+namespace Polyblk.Cli.Process.Tests;
+
+public sealed class SocketAccessTests : IDisposable
+{
+    private const int SigTerm = 15;
+    private const string Group = "4321";
+    private const string Other = "4322";
+    private const UnixFileMode Passable = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
+
+    private readonly PolyblkSandbox _sandbox = new();
+
+    public SocketAccessTests()
+    {
+        File.SetUnixFileMode(_sandbox.Directory, Passable);
+        Directory.CreateDirectory(_sandbox.State, Passable);
+        File.SetUnixFileMode(_sandbox.State, Passable);
+        _sandbox.Must("volume", "create", "data", "--level", "raid0", "ram:32MiB", "ram:32MiB");
+    }
+
+    public void Dispose() => _sandbox.Dispose();
+
+    [Fact]
+    public void AGroupIsLetInAndNobodyElse()
+    {
+        Assert.True(Environment.IsPrivilegedProcess, "Only root may give a socket to a group that it is not in.");
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user", "--socket-group", Group, "--frontend", "nbd", "--socket-group", Group, "--frontend", "nbd");
+        Assert.True(Reaches(Group, serve.Socket(0)));
+        Assert.True(Reaches(Group, serve.Socket(1)));
+        Assert.False(Reaches(Group, serve.Socket(2)), "this one was not given to the group");
+        Assert.All(new[] { 0, 1, 2 }, i => Assert.False(Reaches(Other, serve.Socket(i))));
+        Assert.False(Reaches(Group, Path.Combine(Path.GetDirectoryName(serve.Socket())!, "control.sock")));
+        Assert.False(Test(Group, "-r", Path.GetDirectoryName(serve.Socket())!), "the folder can be passed through, not listed");
+        Assert.DoesNotContain(NotesOf(serve, 0), n => n.Contains("socket", StringComparison.Ordinal));
+        Assert.Equal(0, serve.End(SigTerm));
+
+        // Served again without it, everything is closed again.
+        ServeProcess closed = _sandbox.Serve("data", "--frontend", "vhost-user");
+        Assert.False(Reaches(Group, closed.Socket()));
+        Assert.Contains(NotesOf(closed, 0), n => n.Contains("--socket-group libvirt-qemu", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void AModeLetsEverybodyIn()
+    {
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "nbd", "--socket-mode", "666");
+        Assert.True(Reaches(Other, serve.Socket()));
+    }
+
+    [Fact]
+    public void AFolderThatKeepsTheGroupOutIsNamed()
+    {
+        string folder = Directory.CreateDirectory(_sandbox.PathOf("closed"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute).FullName;
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "nbd", "--socket", Path.Combine(folder, "x.sock"), "--socket-mode", "666");
+        Assert.Contains(NotesOf(serve, 0), n => n.StartsWith($"Only the owner may enter {folder}:", StringComparison.Ordinal));
+    }
+
+    private static string[] NotesOf(ServeProcess serve, int export) =>
+        [.. serve.Ready.GetProperty("exports").EnumerateArray().ElementAt(export).GetProperty("notes").EnumerateArray().Select(n => n.GetString()!)];
+
+    private static bool Reaches(string group, string socket) => Test(group, "-w", socket);
+
+    /// <summary>test(1) as a user of no importance in a group.</summary>
+    private static bool Test(string group, string what, string path)
+    {
+        string[] become = Environment.IsPrivilegedProcess ? ["--reuid", "65534", "--regid", group, "--clear-groups"] : [];
+        using SystemProcess test = SystemProcess.Start(new ProcessStartInfo("setpriv", [.. become, "test", what, path]))!;
+        test.WaitForExit();
+        return test.ExitCode == 0;
+    }
+}
