@@ -57,7 +57,10 @@ public static class ArrayBuilder
         };
         foreach (IBlockDevice drive in drives)
         {
-            await EraseSlotsAsync(drive, home).ConfigureAwait(false);
+            // Drives that are known to be zero hold nothing; without force the drives were found to hold nothing.
+            await (options is { Force: true, AssumeZeroed: false }
+                ? DriveEraser.EraseAllAsync(drive, geometry.DataOffset, home)
+                : DriveEraser.EraseSlotsAsync(drive, home)).ConfigureAwait(false);
         }
 
         var members = new RaidMember[drives.Count];
@@ -150,7 +153,7 @@ public static class ArrayBuilder
         {
             if (inspection.Superblock is { } superblock && (uuid is null || superblock.ArrayUuid == uuid))
             {
-                await EraseSlotsAsync(inspection.Drive, reactor).ConfigureAwait(false);
+                await DriveEraser.EraseSlotsAsync(inspection.Drive, reactor).ConfigureAwait(false);
                 erased.Add(inspection.Drive);
             }
         }
@@ -314,23 +317,7 @@ public static class ArrayBuilder
 
         string? problem = parsed.Status == SuperblockStatus.Absent ? null : parsed.Error;
 
-        IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
-            drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer)).ConfigureAwait(false);
-        return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
-    }
-
-    private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)
-    {
-        try
-        {
-            var zeroes = new byte[SuperblockFormat.SizeBytes];
-            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(0), zeroes).ConfigureAwait(false);
-            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(1), zeroes).ConfigureAwait(false);
-            await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
-        }
-        catch (BlockIoException e)
-        {
-            throw new ArrayException($"{drive.Name} cannot be written: {e.Message}", e);
-        }
+        IReadOnlyList<ForeignSignature> foreign = await DriveEraser.DetectAsync(drive, reactor).ConfigureAwait(false);
+        return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name).Distinct()]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
     }
 }

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Serilog.Extensions.Logging;
@@ -110,6 +111,8 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         Terminal terminal = CommandSettings.Terminal(parsed);
         IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
         using VolumeLock held = VolumeLock.TakeRecorded(directories, parsed.GetRequiredValue(_volume), "served", out VolumeRecord record);
+        RequireSocketFolders(groups);
+        record = await MemberMemory.RefreshAsync(new VolumeStore(directories), record, terminal.Warn, cancellation).ConfigureAwait(false);
         await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
         using var logging = new SerilogLoggerFactory(log);
         int? queues = groups.All(g => g.Queues is not null) ? groups.Sum(g => g.Queues) : null;
@@ -143,6 +146,19 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             if (SystemdNotifier.Notify(state) is string trouble)
             {
                 logging.CreateLogger("polyblk.serve").LogWarning("systemd is not told: {Trouble}", trouble);
+            }
+        }
+    }
+
+    /// <summary>A folder that is not there is a typing error more often than a wish: none is made, least of all as root.</summary>
+    private static void RequireSocketFolders(IReadOnlyList<FrontendGroup> groups)
+    {
+        foreach (string path in groups.Select(g => g.SocketPath).OfType<string>())
+        {
+            string? folder = Path.GetDirectoryName(path);
+            if (folder is not null && !Directory.Exists(folder))
+            {
+                throw CliException.NotFound($"There is no folder {folder} for the socket {path}: make it, or choose another path.");
             }
         }
     }

@@ -41,8 +41,25 @@ internal static class VolumeMaker
         }
         catch
         {
-            Array.ForEach(fresh, File.Delete);
+            foreach (string path in fresh)
+            {
+                RemoveFresh(path, note);
+            }
+
             throw;
+        }
+    }
+
+    /// <summary>Removes a file that was made for a volume that cannot be: what stands in the way must not hide why the volume cannot be made.</summary>
+    private static void RemoveFresh(string path, Action<string> note)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            note($"{path} was made and could not be removed again: {e.Message}");
         }
     }
 

@@ -10,6 +10,11 @@ internal static class VolumeView
     public const string StoppedStatus = "stopped";
     public const string ServedStatus = "served";
     public const string BusyStatus = "busy";
+    public const string ForgottenStatus = "forgotten";
+    public const string DeletedStatus = "deleted";
+
+    /// <summary>A process that serves answers at once; one that hangs must not hang who lists volumes.</summary>
+    private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(5);
 
     /// <summary>The record alone.</summary>
     public static VolumeJson Stopped(VolumeRecord record) => new()
@@ -38,10 +43,8 @@ internal static class VolumeView
         VolumeJson volume = Brief(directories, record);
         if (volume.Pid is not null)
         {
-            ControlResponse? response = await ControlClient
-                .AskAsync(directories, record.Name, new ControlRequest { Command = "show" }, cancellation).ConfigureAwait(false);
-            return response?.Live is LiveJson live
-                ? volume with { Live = live, Array = live.Array, SizeBytes = live.SizeBytes }
+            return await AskAsync(directories, record, cancellation).ConfigureAwait(false) is LiveJson live
+                ? volume with { Live = live, Array = live.Array is null ? null : MemberMemory.Complete(live.Array, record), SizeBytes = live.SizeBytes }
                 : volume with { Status = BusyStatus };
         }
 
@@ -52,6 +55,39 @@ internal static class VolumeView
 
         IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, warn, cancellation).ConfigureAwait(false);
         VolumeJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid);
-        return volume with { Array = array?.Array, SizeBytes = array?.SizeBytes ?? record.SizeBytes };
+        return volume with
+        {
+            Array = MemberMemory.Complete(array?.Array ?? Absent(record), record),
+            SizeBytes = array?.SizeBytes ?? record.SizeBytes,
+        };
     }
+
+    /// <summary>What the serving process says; null when it says nothing.</summary>
+    private static async Task<LiveJson?> AskAsync(StateDirectories directories, VolumeRecord record, CancellationToken cancellation)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(s_answerLimit);
+        try
+        {
+            ControlResponse? response = await ControlClient
+                .AskAsync(directories, record.Name, new ControlRequest { Command = "show" }, limit.Token).ConfigureAwait(false);
+            return response?.Live;
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            return null;
+        }
+        catch (CliException) when (VolumeLock.Holder(directories, record.Name) is null)
+        {
+            return null; // it ended meanwhile
+        }
+    }
+
+    /// <summary>An array of which no drive is there.</summary>
+    private static ArrayJson Absent(VolumeRecord record) => new()
+    {
+        State = "failed",
+        Problem = "None of its drives is here, or none of them holds its superblock: connect them, or look for them with 'polyblk volume list --scan'.",
+        Members = [.. Enumerable.Range(0, record.Members?.Count ?? record.Drives.Count).Select(role => new MemberJson(role, null, "missing"))],
+    };
 }
