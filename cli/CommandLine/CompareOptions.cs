@@ -17,7 +17,9 @@ internal sealed class CompareOptions
     private const long DefaultMemberBytes = 128L << 20;
     private const long SmallestMemberBytes = 16L << 20;
 
-    private static readonly Dictionary<string, bool?> s_switches = new(StringComparer.OrdinalIgnoreCase) { ["true"] = true, ["false"] = false };
+    private const string No = "false";
+
+    private static readonly Dictionary<string, string?> s_switches = new(StringComparer.OrdinalIgnoreCase) { ["true"] = "true", [No] = No };
     private static readonly Dictionary<string, Purpose?> s_purposes =
         Enum.GetValues<Purpose>().ToDictionary(p => p.ToString().ToLowerInvariant(), p => (Purpose?)p, StringComparer.OrdinalIgnoreCase);
 
@@ -58,10 +60,10 @@ internal sealed class CompareOptions
         HelpName = "WORD,...", Description = "Only methods whose id contains one of the words, and the baseline: vhost-user, nbd, ublk, vduse, array, loop, mdadm, qemu.",
     };
 
-    private readonly Option<bool?> _restarts = new("--restarts")
+    // A word, since the parser takes a word that is no truth value for the next argument: "maybe" would be a volume.
+    private readonly Option<string?> _restarts = new("--restarts")
     {
-        HelpName = "true|false", Description = "Kill each target under load and time the gap. [default: true]", Arity = ArgumentArity.ExactlyOne,
-        CustomParser = result => Choose(result, "--restarts", s_switches),
+        HelpName = "true|false", Description = "Kill each target under load and time the gap. [default: true]", CustomParser = result => Choose(result, "--restarts", s_switches),
     };
 
     private readonly Option<int> _simulated = new("--simulated")
@@ -220,7 +222,7 @@ internal sealed class CompareOptions
             Rounds = parsed.GetValue(_rounds),
             RuntimeSeconds = parsed.GetValue(_runtime),
             Methods = Words(parsed.GetValue(_methods)),
-            Restarts = volume?.Kept is null && (parsed.GetValue(_restarts) ?? true),
+            Restarts = volume?.Kept is null && parsed.GetValue(_restarts) != No,
             SimulatedDrives = volume?.Level == VolumeOpener.NoLevel ? 0 : parsed.GetValue(_simulated),
             SimulatedSpeed = Speed(parsed.GetValue(_speed)!),
             Level = volume?.Level ?? parsed.GetValue(_level)!,

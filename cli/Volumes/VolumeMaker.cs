@@ -41,12 +41,27 @@ internal static class VolumeMaker
         }
         catch
         {
-            foreach (string path in fresh)
+            foreach (string path in fresh.Where(File.Exists))
             {
                 RemoveFresh(path, note);
             }
 
             throw;
+        }
+    }
+
+    /// <summary>A partition table that is erased is still in force until the kernel reads it again; udev mostly sees to that by itself.</summary>
+    private static void NotePartitions(IReadOnlyList<DriveSpec> drives, Action<string> note)
+    {
+        foreach (DriveSpec drive in drives.Where(d => !d.IsVolatile))
+        {
+            string real = DriveList.RealPath(drive.Path);
+            string folder = $"/sys/class/block/{Path.GetFileName(real)}";
+            if (real.StartsWith("/dev/", StringComparison.Ordinal) && Directory.Exists(folder)
+                && Directory.EnumerateDirectories(folder).Any(d => File.Exists(Path.Combine(d, "partition"))))
+            {
+                note($"The kernel still shows partitions on {drive.Path}. Where they do not go by themselves: partprobe {drive.Path}");
+            }
         }
     }
 
@@ -112,6 +127,7 @@ internal static class VolumeMaker
         try
         {
             await using RaidArray array = await ArrayBuilder.CreateAsync(options, drives, reactors.Reactors[0]).ConfigureAwait(false);
+            NotePartitions(request.Drives, note);
             if (!zeroed && level != RaidLevel.Raid0)
             {
                 note("The drives are brought into step (resync) in the background when the volume is served; it can be used at once.");
