@@ -60,7 +60,7 @@ public static class ArrayBuilder
             // Drives that are known to be zero hold nothing; without force the drives were found to hold nothing.
             await (options is { Force: true, AssumeZeroed: false }
                 ? DriveEraser.EraseAllAsync(drive, geometry.DataOffset, home)
-                : DriveEraser.EraseSlotsAsync(drive, home)).ConfigureAwait(false);
+                : EraseSlotsAsync(drive, home)).ConfigureAwait(false);
         }
 
         var members = new RaidMember[drives.Count];
@@ -153,7 +153,7 @@ public static class ArrayBuilder
         {
             if (inspection.Superblock is { } superblock && (uuid is null || superblock.ArrayUuid == uuid))
             {
-                await DriveEraser.EraseSlotsAsync(inspection.Drive, reactor).ConfigureAwait(false);
+                await EraseSlotsAsync(inspection.Drive, reactor).ConfigureAwait(false);
                 erased.Add(inspection.Drive);
             }
         }
@@ -215,7 +215,7 @@ public static class ArrayBuilder
         foreach (DriveInspection inspection in await InspectAsync(drives, home).ConfigureAwait(false))
         {
             string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
-                : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures)}"
+                : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures.Distinct())}"
                 : inspection.Problem;
             if (found is not null)
             {
@@ -317,7 +317,23 @@ public static class ArrayBuilder
 
         string? problem = parsed.Status == SuperblockStatus.Absent ? null : parsed.Error;
 
-        IReadOnlyList<ForeignSignature> foreign = await DriveEraser.DetectAsync(drive, reactor).ConfigureAwait(false);
-        return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name).Distinct()]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
+        IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
+            drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer)).ConfigureAwait(false);
+        return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
+    }
+
+    private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)
+    {
+        try
+        {
+            var zeroes = new byte[SuperblockFormat.SizeBytes];
+            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(0), zeroes).ConfigureAwait(false);
+            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(1), zeroes).ConfigureAwait(false);
+            await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
+        }
+        catch (BlockIoException e)
+        {
+            throw new ArrayException($"{drive.Name} cannot be written: {e.Message}", e);
+        }
     }
 }

@@ -91,10 +91,22 @@ internal sealed class FrontendGroupParser
 
         early.ForEach(e => groups[0].Add(e.Name, e.Value));
         FrontendGroup[] built = [.. groups.Select(g => g.Build())];
-        string? shared = built.GroupBy(g => g.SocketPath).FirstOrDefault(same => same.Key is not null && same.Count() > 1)?.Key;
-        return shared is null
-            ? built
-            : throw CliException.Usage($"--socket {shared} is given for several frontends: each needs a socket of its own.");
+        CheckSockets([.. built.Select(g => g.SocketPath).OfType<string>()]);
+        return built;
+    }
+
+    /// <summary>Two on one path would find each other there, and call themselves another process.</summary>
+    private static void CheckSockets(string[] paths)
+    {
+        if (paths.FirstOrDefault(p => p.Any(char.IsControl)) is string odd)
+        {
+            throw CliException.Usage($"--socket {odd} has control characters: choose another path.");
+        }
+
+        if (paths.GroupBy(p => p).FirstOrDefault(same => same.Count() > 1)?.Key is string shared)
+        {
+            throw CliException.Usage($"--socket {shared} is given for several frontends: each needs a socket of its own.");
+        }
     }
 
     private IFrontend Find(string name)
@@ -126,7 +138,7 @@ internal sealed class FrontendGroupParser
         public FrontendGroup Build() => new()
         {
             Frontend = frontend.Name,
-            SocketPath = TakeSocket(),
+            SocketPath = Take("socket") is string path ? Path.GetFullPath(path) : null,
             Queues = TakeNumber("queues", 1, MaxQueues),
             QueueSize = TakePowerOfTwo("queue-size", MaxQueueSize),
             ReadOnly = Take("read-only") is not null,
@@ -135,14 +147,6 @@ internal sealed class FrontendGroupParser
         };
 
         private string? Take(string name) => _values.Remove(name, out string? value) ? value : null;
-
-        private string? TakeSocket()
-        {
-            string? path = Take("socket");
-            return path?.Any(char.IsControl) == true
-                ? throw CliException.Usage($"--socket {path} has control characters: choose another path.")
-                : path is null ? null : Path.GetFullPath(path);
-        }
 
         private int? TakeNumber(string name, int minimum, int maximum)
         {

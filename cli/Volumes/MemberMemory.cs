@@ -20,7 +20,12 @@ internal static class MemberMemory
             return record;
         }
 
-        var known = (record.Members ?? []).ToDictionary(m => m.Role);
+        var known = new Dictionary<int, MemberRecord>();
+        foreach (MemberRecord member in Known(record))
+        {
+            known[member.Role] = member;
+        }
+
         foreach (MemberJson member in array.Members)
         {
             if (member is { Drive: string drive, Uuid: Guid uuid } && member.State == MemberJson.Present)
@@ -74,7 +79,7 @@ internal static class MemberMemory
 
     private static MemberJson Complete(MemberJson missing, int members, VolumeRecord record)
     {
-        if (record.Members?.FirstOrDefault(m => m.Role == missing.Role) is MemberRecord known)
+        if (Known(record).FirstOrDefault(m => m.Role == missing.Role) is MemberRecord known)
         {
             return missing with { Uuid = missing.Uuid ?? known.Uuid, LastDrive = known.Drive, LastDevice = known.Device, Serial = known.Serial };
         }
@@ -82,6 +87,9 @@ internal static class MemberMemory
         // A record without members: its drives stand in the order of their roles when none was left out.
         return record.Drives.Count == members ? missing with { LastDrive = record.Drives[missing.Role] } : missing;
     }
+
+    /// <summary>The members of a record; it is a file that anybody edits.</summary>
+    private static IEnumerable<MemberRecord> Known(VolumeRecord record) => (record.Members ?? []).Where(m => m is { Drive: not null });
 
     /// <summary>The serial number by sysfs: SCSI disks have page 0x80 of their vital product data, NVMe and virtio an attribute.</summary>
     private static string? SerialOf(string device)

@@ -13,23 +13,6 @@ namespace Polyblk.Raid.Superblock;
 /// <summary>Erases what drives hold. Control threads.</summary>
 internal static class DriveEraser
 {
-    /// <summary>Erases the superblocks of this program, and nothing else.</summary>
-    /// <exception cref="ArrayException">The drive cannot be written.</exception>
-    public static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)
-    {
-        try
-        {
-            var zeroes = new byte[SuperblockFormat.SizeBytes];
-            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(0), zeroes).ConfigureAwait(false);
-            await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(1), zeroes).ConfigureAwait(false);
-            await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
-        }
-        catch (BlockIoException e)
-        {
-            throw new ArrayException($"{drive.Name} cannot be written: {e.Message}", e);
-        }
-    }
-
     /// <summary>Erases everything that is recognised at every place, and the head, and looks afterwards that nothing is left.</summary>
     /// <param name="drive">A drive whose content was given up.</param>
     /// <param name="headBytes">The head, a multiple of 4096: where the members' data begins.</param>
@@ -69,8 +52,7 @@ internal static class DriveEraser
         }
     }
 
-    /// <summary>What a drive holds.</summary>
-    public static Task<IReadOnlyList<ForeignSignature>> DetectAsync(IBlockDevice drive, Reactor reactor) =>
+    private static Task<IReadOnlyList<ForeignSignature>> DetectAsync(IBlockDevice drive, Reactor reactor) =>
         ForeignSignatures.DetectAsync(drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer));
 
     private static async Task ZeroAsync(IBlockDevice drive, long offset, long length, Reactor reactor)
