@@ -1,7 +1,7 @@
 // Text that came from a guest or a client, made fit for one line of a log.
 //
-// A name in a message of a client may hold a newline, by which it would write a line of its own into the log, or an escape sequence, which
-// a terminal obeys. What is printable stays as it is, so that names in any language are readable.
+// A name in a message of a client may hold a newline, by which it would write a line of its own into the log, or an escape
+// sequence, which a terminal obeys. What is printable stays as it is, so that names in any language are readable.
 
 using System.Buffers;
 using System.Globalization;
@@ -16,7 +16,8 @@ public static class LogText
     public const int MaxLength = 2000;
 
     /// <summary>
-    /// Shows control characters, line separators, formatting characters (which turn the direction of text, or are invisible), and halves of
+    /// Shows control characters, line separators, formatting characters (which turn the direction of text, or are invisible), and
+    /// halves of
     /// surrogate pairs as <c>\n</c>, <c>\x1b</c> or <c>\u{202e}</c>. Escaping twice is the same as once.
     /// </summary>
     /// <param name="text">Any text, of any length.</param>

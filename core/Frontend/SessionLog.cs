@@ -1,10 +1,11 @@
 // What sessions make a door say, so that no guest and no client can write the log as it likes.
 //
-// Theory of operation. A door has one SessionLogs, and opens a SessionLog for each session; both are loggers in front of the real one. Every
-// line is escaped (LogText), whoever's words are in it. Every line is also counted: a session may cause so many in a window of time, and
-// so may all sessions of one source together (a user on a Unix socket, an address on TCP), so that a new connection does not bring a new
-// allowance, and so that one source does not use up what others may say. What is beyond is not written and not even formatted, only
-// counted, and when the window ends one line says how many there were: at once visible, never a flood, never silent.
+// Theory of operation. A door has one SessionLogs, and opens a SessionLog for each session; both are loggers in front of the real
+// one. Every line is escaped (LogText), whoever's words are in it. Every line is also counted: a session may cause so many in a
+// window of time, and so may all sessions of one source together (a user on a Unix socket, an address on TCP), so that a new
+// connection does not bring a new allowance, and so that one source does not use up what others may say. What is beyond is not
+// written and not even formatted, only counted, and when the window ends one line says how many there were: at once visible,
+// never a flood, never silent.
 //
 // Nothing here is for a reactor: it locks and allocates.
 
