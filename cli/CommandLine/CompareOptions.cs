@@ -19,9 +19,12 @@ internal sealed class CompareOptions
 
     private const string No = "false";
 
-    private static readonly Dictionary<string, string?> s_switches = new(StringComparer.OrdinalIgnoreCase) { ["true"] = "true", [No] = No };
+    private static readonly Dictionary<string, string?> s_switches =
+        new(StringComparer.OrdinalIgnoreCase) { ["true"] = "true", [No] = No };
+
     private static readonly Dictionary<string, Purpose?> s_purposes =
-        Enum.GetValues<Purpose>().ToDictionary(p => p.ToString().ToLowerInvariant(), p => (Purpose?)p, StringComparer.OrdinalIgnoreCase);
+        Enum.GetValues<Purpose>().ToDictionary(
+            p => p.ToString().ToLowerInvariant(), p => (Purpose?)p, StringComparer.OrdinalIgnoreCase);
 
     private readonly Option<string?> _preset = new("--preset")
     {
@@ -63,7 +66,9 @@ internal sealed class CompareOptions
     // A word, since the parser takes a word that is no truth value for the next argument: "maybe" would be a volume.
     private readonly Option<string?> _restarts = new("--restarts")
     {
-        HelpName = "true|false", Description = "Kill each target under load and time the gap. [default: true]", CustomParser = result => Choose(result, "--restarts", s_switches),
+        HelpName = "true|false",
+        Description = "Kill each target under load and time the gap. [default: true]",
+        CustomParser = result => Choose(result, "--restarts", s_switches),
     };
 
     private readonly Option<int> _simulated = new("--simulated")
@@ -198,8 +203,8 @@ internal sealed class CompareOptions
     /// <exception cref="CliException">It is not possible; the message says what is.</exception>
     public async Task<CompareRequest> ReadAsync(ParseResult parsed, ComparedVolume? volume, int loadCpus, CancellationToken cancellation)
     {
-        string[] presets = [.. new Option[] { _preset, _quick, _full }.Where(o => parsed.GetResult(o) is { Implicit: false }).Select(o => o.Name)];
-        Check(presets.Length <= 1, $"{string.Join(" and ", presets)} choose the workloads in different ways: give one of them.");
+        Option[] given = [.. new Option[] { _preset, _quick, _full }.Where(o => parsed.GetResult(o) is { Implicit: false })];
+        Check(given.Length <= 1, $"{string.Join(" and ", given.Select(o => o.Name))} choose the workloads in different ways: give one of them.");
         string? preset = parsed.GetValue(_preset) ?? (parsed.GetValue(_full) ? "full" : parsed.GetValue(_quick) ? "quick" : null);
         if (preset is not null && !Presets.Names.Contains(preset))
         {

@@ -27,7 +27,8 @@ internal sealed record VolumeJson
     public required IReadOnlyList<string> Drives { get; init; }
 
     /// <summary>
-    /// <c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer); of <c>volume delete</c>: <c>forgotten</c>
+    /// <c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer); of <c>volume delete</c>:
+    /// <c>forgotten</c>
     /// or <c>deleted</c>.
     /// </summary>
     public required string Status { get; init; }
@@ -47,7 +48,7 @@ internal sealed record ArrayJson
 {
     /// <summary>
     /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>, <c>dirty</c>,
-    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>.
+    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>; <c>unknown</c> where they may not be read.
     /// </summary>
     public required string State { get; init; }
 

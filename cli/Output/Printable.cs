@@ -1,7 +1,7 @@
 // What the program prints and did not choose itself: paths, names in superblocks, messages of other programs.
 //
-// Such text may hold a newline, by which it would print a line of its own, or an escape sequence, which a terminal obeys. Names are shown on
-// one line; whole messages keep their line ends, which the program made, and lose everything else.
+// Such text may hold a newline, by which it would print a line of its own, or an escape sequence, which a terminal obeys. Names
+// are shown on one line; whole messages keep their line ends, which the program made, and lose everything else.
 
 using Polyblk.Core.Frontend;
 

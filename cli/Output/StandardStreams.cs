@@ -1,8 +1,8 @@
 // Standard output and error that are closed, or cannot be written.
 //
-// A program that is started with a closed descriptor gets that number for the next thing that it opens: a message for the user would go
-// into a drive, or into a pipe of the runtime. So the three numbers are filled before anything else. What the runtime has opened by then
-// is known by its flag: it closes on exec, as nothing does that was inherited.
+// A program that is started with a closed descriptor gets that number for the next thing that it opens: a message for the user
+// would go into a drive, or into a pipe of the runtime. So the three numbers are filled before anything else. What the runtime
+// has opened by then is known by its flag: it closes on exec, as nothing does that was inherited.
 
 using System.Text;
 using Polyblk.Cli.Interop;
@@ -15,7 +15,10 @@ internal static class StandardStreams
 {
     private const string NullDevice = "/dev/null";
 
-    /// <summary>Fills closed descriptors with /dev/null, and keeps the console from descriptors that are the runtime's. First of all in Main.</summary>
+    /// <summary>
+    /// Fills closed descriptors with /dev/null, and keeps the console from descriptors that are the runtime's. First of all in
+    /// Main.
+    /// </summary>
     public static void Prepare()
     {
         for (int fd = 0; fd <= 2; fd++)
@@ -51,8 +54,8 @@ internal static class StandardStreams
 }
 
 /// <summary>
-/// Standard error for messages. When it cannot be written (a full disk, a terminal that is gone) the message is lost, and only that: what
-/// the program does goes on, and its exit code stays true.
+/// Standard error for messages. When it cannot be written (a full disk, a terminal that is gone) the message is lost, and only
+/// that: what the program does goes on, and its exit code stays true.
 /// </summary>
 internal sealed class ErrorWriter(TextWriter inner) : TextWriter
 {

@@ -1,7 +1,7 @@
 // Tables of plain text that lose nothing, however narrow the terminal is.
 //
-// Columns are as wide as their widest cell. The last one gives way: it is folded, or goes to lines of its own below its row. Where even the
-// others do not fit, each row becomes a block of lines with the heading before the value.
+// Columns are as wide as their widest cell. The last one gives way: it is folded, or goes to lines of its own below its row.
+// Where even the others do not fit, each row becomes a block of lines with the heading before the value.
 
 namespace Polyblk.Cli.Output;
 
@@ -23,7 +23,8 @@ internal sealed class TextTable(params string[] headings)
         bool isHeading = true;
         foreach (string line in Render(terminal.Width))
         {
-            if (isHeading && line.StartsWith(headings[0], StringComparison.Ordinal) && line.Contains(headings[1], StringComparison.Ordinal))
+            bool isFirst = isHeading && line.StartsWith(headings[0], StringComparison.Ordinal);
+            if (isFirst && line.Contains(headings[1], StringComparison.Ordinal))
             {
                 terminal.WriteHeading(line);
             }

@@ -59,6 +59,7 @@ internal static class ServeReport
     private static string Describe(MemberJson member)
     {
         string serial = member.Serial is string s ? $", serial {s}" : string.Empty;
-        return $"member {member.Role} {member.State}" + (member.LastDrive is string drive ? $" (last seen at {drive}{serial})" : string.Empty);
+        string seen = member.LastDrive is string drive ? $" (last seen at {drive}{serial})" : string.Empty;
+        return $"member {member.Role} {member.State}{seen}";
     }
 }

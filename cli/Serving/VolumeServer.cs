@@ -162,8 +162,8 @@ internal sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// A consumer that is connected to a socket would lose its disk: a virtual machine waits for a successor that nobody announced, a client
-    /// gets errors. All are looked at before the first is stopped.
+    /// A consumer that is connected to a socket would lose its disk: a virtual machine waits for a successor that nobody
+    /// announced, a client gets errors. All are looked at before the first is stopped.
     /// </summary>
     private void RefuseWhileConnected()
     {
@@ -174,7 +174,7 @@ internal sealed class VolumeServer : IAsyncDisposable
             if (sessions > 0)
             {
                 IReadOnlyList<string> peers = UnixPeers.Of(served.Export.Endpoint.Path);
-                string who = peers.Count > 0 ? string.Join(", ", peers.Distinct()) : $"{sessions} session(s)";
+                string who = peers.Count > 0 ? Printable.Line(string.Join(", ", peers.Distinct())) : $"{sessions} session(s)";
                 users.Add($"{served.Export.Id} by {who}");
             }
         }
@@ -182,7 +182,8 @@ internal sealed class VolumeServer : IAsyncDisposable
         if (users.Count > 0)
         {
             throw CliException.Refused(
-                $"Volume '{_record.Name}' is in use: {string.Join("; ", users)}. Detach the disk there or end that process first; --force stops all the same.");
+                $"Volume '{_record.Name}' is in use: {string.Join("; ", users)}. "
+                + "Detach the disk there or end that process first; --force stops all the same.");
         }
     }
 

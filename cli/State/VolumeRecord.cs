@@ -33,8 +33,8 @@ internal sealed record VolumeRecord
     public required IReadOnlyList<string> Drives { get; init; }
 
     /// <summary>
-    /// Which drive was which member when they were last seen: what a missing one is looked for by. Null in records of earlier versions
-    /// until the volume is served again.
+    /// Which drive was which member when they were last seen: what a missing one is looked for by. Null in records of earlier
+    /// versions until the volume is served again.
     /// </summary>
     public IReadOnlyList<MemberRecord>? Members { get; init; }
 

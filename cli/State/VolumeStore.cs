@@ -82,7 +82,10 @@ internal sealed class VolumeStore(StateDirectories directories)
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new CliException(
-                ExitCode.HostLacks, $"The record of volume '{name}' could not be written: {e.Message} Nothing was changed. Make room or choose another place with --state DIR.", e);
+                ExitCode.HostLacks,
+                $"The record of volume '{name}' could not be written: {e.Message} Nothing was changed. "
+                + "Make room or choose another place with --state DIR.",
+                e);
         }
     }
 

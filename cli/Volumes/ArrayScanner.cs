@@ -68,7 +68,9 @@ internal static class ArrayScanner
                 warn($"{Printable.Line(path)}: {result.Error}");
             }
 
-            return result.Superblock is null ? null : new AssemblyCandidate(Path.GetFullPath(path), drive.SizeBytes, result.Superblock);
+            return result.Superblock is null
+                ? null
+                : new AssemblyCandidate(Path.GetFullPath(path), drive.SizeBytes, result.Superblock);
         }
         catch (DriveException e)
         {

@@ -30,7 +30,8 @@ internal static class DriveList
         var paths = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (DriveSpec spec in specs.Where(s => !s.IsVolatile))
         {
-            // By what it is: a link, a hard link and a second node of one device are the same drive. A file that is not made yet is its path.
+            // By what it is: a link, a hard link and a second node of one device are the same drive. A file that is not made yet
+            // is its path.
             string what = DriveReader.IdentityOf(spec.Path) ?? Path.GetFullPath(spec.Path);
             if (!paths.TryAdd(what, spec.Text))
             {

@@ -1,6 +1,8 @@
-// What a record remembers of its members, so that a missing one can be named: who looks for a drive in a rack has its serial number, not its role.
+// What a record remembers of its members, so that a missing one can be named: who looks for a drive in a rack has its serial
+// number, not its role.
 //
-// Taken down whenever the drives are seen: when an array is made, imported or served. What is not seen keeps what was known of it.
+// Taken down whenever the drives are seen: when an array is made, imported or served. What is not seen keeps what was known of
+// it.
 
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
@@ -33,7 +35,8 @@ internal static class MemberMemory
                 string stable = DriveList.StablePath(drive);
                 string real = DriveList.RealPath(drive);
                 string? device = real.StartsWith("/dev/", StringComparison.Ordinal) ? Path.GetFileName(real) : null;
-                known[member.Role] = new MemberRecord(member.Role, uuid, stable, device, device is null ? null : SerialOf(device));
+                string? serial = device is null ? null : SerialOf(device);
+                known[member.Role] = new MemberRecord(member.Role, uuid, stable, device, serial);
             }
         }
 
@@ -42,17 +45,19 @@ internal static class MemberMemory
     }
 
     /// <summary>
-    /// Looks at the drives of an array, and writes the record when it has learnt something. Where that cannot be written it is warned:
-    /// what is remembered is a help, no condition.
+    /// Looks at the drives of an array, and writes the record when it has learnt something. Where that cannot be written it is
+    /// warned: what is remembered is a help, no condition.
     /// </summary>
-    public static async Task<VolumeRecord> RefreshAsync(VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
+    public static async Task<VolumeRecord> RefreshAsync(
+        VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
     {
         if (record.Volatile || record.Level == VolumeOpener.NoLevel)
         {
             return record;
         }
 
-        IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
+        IReadOnlyList<VolumeJson> found = await ArrayScanner
+            .ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
         VolumeRecord refreshed = Remember(record, found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array);
         if (ReferenceEquals(refreshed, record))
         {
@@ -81,7 +86,13 @@ internal static class MemberMemory
     {
         if (Known(record).FirstOrDefault(m => m.Role == missing.Role) is MemberRecord known)
         {
-            return missing with { Uuid = missing.Uuid ?? known.Uuid, LastDrive = known.Drive, LastDevice = known.Device, Serial = known.Serial };
+            return missing with
+            {
+                Uuid = missing.Uuid ?? known.Uuid,
+                LastDrive = known.Drive,
+                LastDevice = known.Device,
+                Serial = known.Serial,
+            };
         }
 
         // A record without members: its drives stand in the order of their roles when none was left out.
@@ -89,13 +100,17 @@ internal static class MemberMemory
     }
 
     /// <summary>The members of a record; it is a file that anybody edits.</summary>
-    private static IEnumerable<MemberRecord> Known(VolumeRecord record) => (record.Members ?? []).Where(m => m is { Drive: not null });
+    private static IEnumerable<MemberRecord> Known(VolumeRecord record) =>
+        (record.Members ?? []).Where(m => m is { Drive: not null });
 
-    /// <summary>The serial number by sysfs: SCSI disks have page 0x80 of their vital product data, NVMe and virtio an attribute.</summary>
+    /// <summary>
+    /// The serial number by sysfs: SCSI disks have page 0x80 of their vital product data, NVMe and virtio an attribute.
+    /// </summary>
     private static string? SerialOf(string device)
     {
         string folder = $"/sys/class/block/{device.Replace('/', '!')}";
-        foreach (string attribute in (string[])["device/serial", "serial", "../device/serial", "../serial", "device/wwid", "wwid"])
+        string[] attributes = ["device/serial", "serial", "../device/serial", "../serial", "device/wwid", "wwid"];
+        foreach (string attribute in attributes)
         {
             string path = Path.Combine(Path.GetFullPath(RealFolder(folder)), attribute);
             try

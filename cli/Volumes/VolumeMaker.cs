@@ -50,7 +50,9 @@ internal static class VolumeMaker
         }
     }
 
-    /// <summary>A partition table that is erased is still in force until the kernel reads it again; udev mostly sees to that by itself.</summary>
+    /// <summary>
+    /// A partition table that is erased is still in force until the kernel reads it again; udev mostly sees to that by itself.
+    /// </summary>
     private static void NotePartitions(IReadOnlyList<DriveSpec> drives, Action<string> note)
     {
         foreach (DriveSpec drive in drives.Where(d => !d.IsVolatile))
@@ -60,12 +62,16 @@ internal static class VolumeMaker
             if (real.StartsWith("/dev/", StringComparison.Ordinal) && Directory.Exists(folder)
                 && Directory.EnumerateDirectories(folder).Any(d => File.Exists(Path.Combine(d, "partition"))))
             {
-                note($"The kernel still shows partitions on {drive.Path}. Where they do not go by themselves: partprobe {drive.Path}");
+                note(
+                    $"The kernel still shows partitions on {drive.Path}. Where they do not go by themselves: partprobe {drive.Path}");
             }
         }
     }
 
-    /// <summary>Removes a file that was made for a volume that cannot be: what stands in the way must not hide why the volume cannot be made.</summary>
+    /// <summary>
+    /// Removes a file that was made for a volume that cannot be: what stands in the way must not hide why the volume cannot be
+    /// made.
+    /// </summary>
     private static void RemoveFresh(string path, Action<string> note)
     {
         try

@@ -1,6 +1,7 @@
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
+using Polyblk.Core.Drives;
 
 namespace Polyblk.Cli.Volumes;
 
@@ -43,9 +44,13 @@ internal static class VolumeView
         VolumeJson volume = Brief(directories, record);
         if (volume.Pid is not null)
         {
-            return await AskAsync(directories, record, cancellation).ConfigureAwait(false) is LiveJson live
-                ? volume with { Live = live, Array = live.Array is null ? null : MemberMemory.Complete(live.Array, record), SizeBytes = live.SizeBytes }
-                : volume with { Status = BusyStatus };
+            if (await AskAsync(directories, record, cancellation).ConfigureAwait(false) is not LiveJson live)
+            {
+                return volume with { Status = BusyStatus };
+            }
+
+            ArrayJson? served = live.Array is null ? null : MemberMemory.Complete(live.Array, record);
+            return volume with { Live = live, Array = served, SizeBytes = live.SizeBytes };
         }
 
         if (record.Volatile || record.Level == VolumeOpener.NoLevel)
@@ -63,7 +68,8 @@ internal static class VolumeView
     }
 
     /// <summary>What the serving process says; null when it says nothing.</summary>
-    private static async Task<LiveJson?> AskAsync(StateDirectories directories, VolumeRecord record, CancellationToken cancellation)
+    private static async Task<LiveJson?> AskAsync(
+        StateDirectories directories, VolumeRecord record, CancellationToken cancellation)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         limit.CancelAfter(s_answerLimit);
@@ -77,17 +83,48 @@ internal static class VolumeView
         {
             return null;
         }
-        catch (CliException) when (VolumeLock.Holder(directories, record.Name) is null)
+        catch (CliException)
         {
-            return null; // it ended meanwhile
+            return null; // it ended or broke off meanwhile: that is not the end of a list of volumes
         }
     }
 
-    /// <summary>An array of which no drive is there.</summary>
-    private static ArrayJson Absent(VolumeRecord record) => new()
+    /// <summary>
+    /// An array of which no drive is found. Drives that are there and may not be read say nothing about its health.
+    /// </summary>
+    private static ArrayJson Absent(VolumeRecord record)
     {
-        State = "failed",
-        Problem = "None of its drives is here, or none of them holds its superblock: connect them, or look for them with 'polyblk volume list --scan'.",
-        Members = [.. Enumerable.Range(0, record.Members?.Count ?? record.Drives.Count).Select(role => new MemberJson(role, null, "missing"))],
-    };
+        bool isUnreadable = record.Drives.Any(IsUnreadable);
+        return new ArrayJson
+        {
+            State = isUnreadable ? "unknown" : "failed",
+            Problem = isUnreadable
+                ? "Its drives cannot be read by this user: run as one who may read them."
+                : "None of its drives is here, or none of them holds its superblock: connect them, or look for them with "
+                    + "'polyblk volume list --scan'.",
+            Members = isUnreadable
+                ? []
+                : [.. Enumerable.Range(0, record.Members?.Count ?? record.Drives.Count)
+                    .Select(role => new MemberJson(role, null, "missing"))],
+        };
+    }
+
+    private static bool IsUnreadable(string drive)
+    {
+        string path = DriveSpec.Parse(drive).Path;
+        if (DriveReader.IdentityOf(path) is null)
+        {
+            return false;
+        }
+
+        try
+        {
+            DriveReader.Open(path).Dispose();
+            return false;
+        }
+        catch (DriveException)
+        {
+            return true;
+        }
+    }
 }

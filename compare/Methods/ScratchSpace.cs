@@ -62,7 +62,8 @@ public sealed class ScratchSpace : IDisposable
     {
         if (wanted is not null && !System.IO.Directory.Exists(wanted))
         {
-            throw new MethodException($"There is no directory {wanted} for the scratch files: make it, or name another with --dir.");
+            throw new MethodException(
+                $"There is no directory {wanted} for the scratch files: make it, or name another with --dir.");
         }
 
         long needed = memberBytes * files;

@@ -17,7 +17,9 @@ public static class ByteSize
         ("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50), ("E", 60), ("B", 0),
     ];
 
-    /// <summary>Parses a size: a number, possibly with a fraction, and a unit (none, B, K, KiB, M, MiB, G, GiB, T, TiB, P, PiB, E, EiB).</summary>
+    /// <summary>
+    /// Parses a size: a number, possibly with a fraction, and a unit (none, B, K, KiB, M, MiB, G, GiB, T, TiB, P, PiB, E, EiB).
+    /// </summary>
     /// <returns>The size in bytes, 0 to <see cref="long.MaxValue"/>.</returns>
     /// <exception cref="FormatException">The text is no size; the message shows how one is written.</exception>
     public static long Parse(string text)
@@ -52,7 +54,8 @@ public static class ByteSize
             return false;
         }
 
-        // value is below 2^63 and the factor at most 2^60, beyond a decimal's 2^96 together: hence the check before they are multiplied.
+        // value is below 2^63 and the factor at most 2^60, beyond a decimal's 2^96 together: hence the check before they are
+        // multiplied.
         decimal factor = 1L << shift;
         if (value > long.MaxValue / factor)
         {

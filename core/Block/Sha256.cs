@@ -1,7 +1,7 @@
 // SHA-256 without a library of the system.
 //
-// The framework's own asks OpenSSL, and ends the process where there is none that it knows: a server must not depend on that for the name
-// of a file. For a few hundred bytes at a time; not for secrets, and not for speed.
+// The framework's own asks OpenSSL, and ends the process where there is none that it knows: a server must not depend on that for
+// the name of a file. For a few hundred bytes at a time; not for secrets, and not for speed.
 
 using System.Buffers.Binary;
 using System.Numerics;
@@ -67,9 +67,11 @@ public static class Sha256
         }
     }
 
-    private static uint Big(uint x, int p, int q, int r) => BitOperations.RotateRight(x, p) ^ BitOperations.RotateRight(x, q) ^ BitOperations.RotateRight(x, r);
+    private static uint Big(uint x, int p, int q, int r) =>
+        BitOperations.RotateRight(x, p) ^ BitOperations.RotateRight(x, q) ^ BitOperations.RotateRight(x, r);
 
-    private static uint Small(uint x, int p, int q, int shift) => BitOperations.RotateRight(x, p) ^ BitOperations.RotateRight(x, q) ^ (x >> shift);
+    private static uint Small(uint x, int p, int q, int shift) =>
+        BitOperations.RotateRight(x, p) ^ BitOperations.RotateRight(x, q) ^ (x >> shift);
 
     private static uint[] MakeConstants()
     {
@@ -85,7 +87,9 @@ public static class Sha256
         return constants;
     }
 
-    /// <summary>The largest root with root^3 at most n * 2^96 is the cube root of n in units of 2^-32; its low half is the fraction.</summary>
+    /// <summary>
+    /// The largest root with root^3 at most n * 2^96 is the cube root of n in units of 2^-32; its low half is the fraction.
+    /// </summary>
     private static uint FractionOfCubeRoot(int n)
     {
         BigInteger target = new BigInteger(n) << 96;

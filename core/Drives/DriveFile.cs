@@ -161,7 +161,9 @@ internal sealed unsafe class DriveFile : IDisposable
         return true;
     }
 
-    /// <summary>Whether it is a block device; what is no drive is refused before it is opened, since opening may wait or do something.</summary>
+    /// <summary>
+    /// Whether it is a block device; what is no drive is refused before it is opened, since opening may wait or do something.
+    /// </summary>
     private static bool IsBlockNode(string path)
     {
         int fd = Libc.open(path, DriveReader.O_PATH | Libc.O_CLOEXEC);
@@ -322,7 +324,9 @@ internal sealed unsafe class DriveFile : IDisposable
 
         if (size < LogicalBlockSize)
         {
-            throw DriveGeometry.Error(Path, $"it has {size} bytes, less than one block; that is no drive: name another file, or make one with file:PATH,size=1GiB.");
+            throw DriveGeometry.Error(
+                Path,
+                $"it has {size} bytes, less than one block; that is no drive: name another file, or make one with file:PATH,size=1GiB.");
         }
 
         if (!IsBlockDevice && size % LogicalBlockSize != 0)
@@ -330,15 +334,16 @@ internal sealed unsafe class DriveFile : IDisposable
             // No advice to round it up: that would change a file that was perhaps never meant.
             throw DriveGeometry.Error(
                 Path,
-                $"it has {size} bytes, not a multiple of its block size {LogicalBlockSize}; a drive has whole blocks: name another file, "
-                + "or make one with file:PATH,size=1GiB.");
+                $"it has {size} bytes, not a multiple of its block size {LogicalBlockSize}; a drive has whole "
+                + "blocks: name another file, or make one with file:PATH,size=1GiB.");
         }
 
         if (spec.SizeBytes is long wanted && size < wanted)
         {
             throw DriveGeometry.Error(
                 Path,
-                $"it exists with {ByteSize.Format(size)}, less than {ByteSize.Format(wanted)}; leave the size out to take it as it is, or name another file.");
+                $"it exists with {ByteSize.Format(size)}, less than {ByteSize.Format(wanted)}; "
+                + "leave the size out to take it as it is, or name another file.");
         }
     }
 }

@@ -22,7 +22,9 @@ internal static class DriveGeometry
         }
     }
 
-    /// <summary>A drive's error with its remedy. The path is shown so that it can be printed: others may have chosen it.</summary>
+    /// <summary>
+    /// A drive's error with its remedy. The path is shown so that it can be printed: others may have chosen it.
+    /// </summary>
     public static IOException Error(string path, string what, int errno = 0) => errno == 0
         ? new DriveException($"{LogText.Escape(path)}: {what}", 0)
         : new DriveException($"{LogText.Escape(path)}: {what} ({BlockIo.DescribeErrno(errno)}).", errno);

@@ -1,9 +1,9 @@
-// Looking at a file or a block device without taking it: no lock, no O_EXCL, so that neither a volume that is being served nor anybody
-// else is disturbed.
+// Looking at a file or a block device without taking it: no lock, no O_EXCL, so that neither a volume that is being served nor
+// anybody else is disturbed.
 //
-// What a path is, is found out before it is opened: opening a FIFO waits for a writer, and opening some character devices does something
-// (a watchdog starts to count, a tape winds back). The first descriptor (O_PATH) only names the file; the second is opened through it, so
-// that nobody can put another file in its place between the two.
+// What a path is, is found out before it is opened: opening a FIFO waits for a writer, and opening some character devices does
+// something (a watchdog starts to count, a tape winds back). The first descriptor (O_PATH) only names the file; the second is
+// opened through it, so that nobody can put another file in its place between the two.
 
 using System.Globalization;
 using Microsoft.Win32.SafeHandles;
@@ -34,7 +34,8 @@ public sealed class DriveReader : IDisposable
     public long SizeBytes { get; }
 
     /// <summary>Opens a file or a block device for reading. Never waits for another process.</summary>
-    /// <exception cref="DriveException">It is not there, is something else, or cannot be opened; the message says why and what to do.</exception>
+    /// <exception cref="DriveException">It is not there, is something else, or cannot be opened; the message says why and what to
+    /// do.</exception>
     public static DriveReader Open(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -52,7 +53,8 @@ public sealed class DriveReader : IDisposable
         }
 
         DriveFile.CheckType(path, stat);
-        int fd = Libc.open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{named}"), Libc.O_RDONLY | Libc.O_NONBLOCK | Libc.O_CLOEXEC);
+        string link = string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{named}");
+        int fd = Libc.open(link, Libc.O_RDONLY | Libc.O_NONBLOCK | Libc.O_CLOEXEC);
         if (fd < 0)
         {
             throw DriveGeometry.Error(path, "it cannot be opened", -fd);
@@ -70,8 +72,8 @@ public sealed class DriveReader : IDisposable
     }
 
     /// <summary>
-    /// What the path leads to, the same for every path that leads there: links, hard links and several nodes of one device. Null where there
-    /// is no file and no block device.
+    /// What the path leads to, the same for every path that leads there: links, hard links and several nodes of one device. Null
+    /// where there is no file and no block device.
     /// </summary>
     public static string? IdentityOf(string path)
     {
@@ -85,7 +87,8 @@ public sealed class DriveReader : IDisposable
         return Stat(fd, out statx stat) < 0 ? null : (stat.stx_mode & S_IFMT) switch
         {
             S_IFBLK => string.Create(CultureInfo.InvariantCulture, $"device {stat.stx_rdev_major}:{stat.stx_rdev_minor}"),
-            S_IFREG => string.Create(CultureInfo.InvariantCulture, $"file {stat.stx_dev_major}:{stat.stx_dev_minor}:{stat.stx_ino}"),
+            S_IFREG => string.Create(
+                CultureInfo.InvariantCulture, $"file {stat.stx_dev_major}:{stat.stx_dev_minor}:{stat.stx_ino}"),
             _ => null,
         };
     }
@@ -98,7 +101,8 @@ public sealed class DriveReader : IDisposable
         int done = 0;
         while (done < buffer.Length)
         {
-            int read = await RandomAccess.ReadAsync(_handle, buffer[done..], offsetBytes + done, cancellation).ConfigureAwait(false);
+            int read = await RandomAccess
+                .ReadAsync(_handle, buffer[done..], offsetBytes + done, cancellation).ConfigureAwait(false);
             if (read == 0)
             {
                 break;

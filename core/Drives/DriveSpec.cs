@@ -69,7 +69,8 @@ public sealed record DriveSpec
         if (text.Any(char.IsControl))
         {
             // It would go into records, logs and command lines that are printed for copying.
-            throw new FormatException($"'{LogText.Escape(text)}' is no drive: its path has control characters. Rename it, or make a link to it.");
+            throw new FormatException(
+                $"'{LogText.Escape(text)}' is no drive: its path has control characters. Rename it, or make a link to it.");
         }
 
         int colon = text.IndexOf(':');

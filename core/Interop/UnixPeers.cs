@@ -1,8 +1,9 @@
 // Who is connected to a Unix socket of this process.
 //
-// Every accepted connection has the name of the socket that accepted it, and the kernel keeps who was at the other end when it was made
-// (SO_PEERCRED). Found by looking through the descriptors of this process, so that no door has to keep a list for it. A descriptor that is
-// closed or used again while it is looked at is left out, or named wrongly for that moment: the answer is for a message to people.
+// Every accepted connection has the name of the socket that accepted it, and the kernel keeps who was at the other end when it
+// was made (SO_PEERCRED). Found by looking through the descriptors of this process, so that no door has to keep a list for it. A
+// descriptor that is closed or used again while it is looked at is left out, or named wrongly for that moment: the answer is for
+// a message to people.
 
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -14,10 +15,14 @@ public static unsafe partial class UnixPeers
 {
     private const int SOL_SOCKET = 1, SO_PEERCRED = 17, SO_ACCEPTCONN = 30;
 
-    /// <summary>A listening socket is bound under this ending first and renamed (see UnixListener): its connections keep that name.</summary>
+    /// <summary>
+    /// A listening socket is bound under this ending first and renamed (see UnixListener): its connections keep that name.
+    /// </summary>
     private const string StagingSuffix = ".new";
 
-    /// <summary>Everybody who is connected to a listening socket of this process, as "process 123 (qemu-system-x86)"; in no order.</summary>
+    /// <summary>
+    /// Everybody who is connected to a listening socket of this process, as "process 123 (qemu-system-x86)"; in no order.
+    /// </summary>
     /// <param name="path">The socket's path.</param>
     public static IReadOnlyList<string> Of(string path)
     {

@@ -1,8 +1,9 @@
 // What a drive held is taken off it before it becomes a member.
 //
-// The head up to the members' data is ours: it is zeroed whole. Beyond it only what was recognised is erased, at each place where it was
-// found: the rest may be the data of the same array, made once more over drives whose superblocks were lost. What was written is read
-// back through the same checks after a flush: a drive that still holds something (it lies, or somebody else writes to it) is refused.
+// The head up to the members' data is ours: it is zeroed whole. Beyond it only what was recognised is erased, at each place where
+// it was found: the rest may be the data of the same array, made once more over drives whose superblocks were lost. What was
+// written is read back through the same checks after a flush: a drive that still holds something (it lies, or somebody else
+// writes to it) is refused.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
@@ -13,7 +14,9 @@ namespace Polyblk.Raid.Superblock;
 /// <summary>Erases what drives hold. Control threads.</summary>
 internal static class DriveEraser
 {
-    /// <summary>Erases everything that is recognised at every place, and the head, and looks afterwards that nothing is left.</summary>
+    /// <summary>
+    /// Erases everything that is recognised at every place, and the head, and looks afterwards that nothing is left.
+    /// </summary>
     /// <param name="drive">A drive whose content was given up.</param>
     /// <param name="headBytes">The head, a multiple of 4096: where the members' data begins.</param>
     /// <param name="reactor">Carries the I/O.</param>
@@ -42,8 +45,8 @@ internal static class DriveEraser
             {
                 string what = string.Join(", ", left.Select(f => $"{f.Name} at byte {f.Offset}"));
                 throw new ArrayException(
-                    $"{drive.Name} was erased, and still holds {what}: it does not keep what is written, or another program writes to it. "
-                    + "It is not used; its old content is gone.");
+                    $"{drive.Name} was erased, and still holds {what}: it does not keep what is written, or another "
+                    + "program writes to it. It is not used; its old content is gone.");
             }
         }
         catch (BlockIoException e)

@@ -20,7 +20,10 @@ public static partial class ForeignSignatures
     private static ReadOnlySpan<byte> BcachefsMagic =>
         [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF];
 
-    /// <summary>Places of copies that a head names: bcachefs's table of superblocks (sector 7), GPT's backup on a drive that has grown since.</summary>
+    /// <summary>
+    /// Places of copies that a head names: bcachefs's table of superblocks (sector 7), GPT's backup on a drive that has grown
+    /// since.
+    /// </summary>
     private static IEnumerable<long> AnnouncedCopies(DriveView view)
     {
         const int layout = 7 * 512, countAt = layout + 18, offsetsAt = layout + 24, most = 61;
@@ -82,14 +85,18 @@ public static partial class ForeignSignatures
         return (view.U32(1024 + 92) & hasJournal) != 0 ? "ext3 file system" : "ext2 file system";
     }
 
-    /// <summary>Two superblocks, the second 4 KiB before the end. Their magic has two bytes: the size of the drive must be in them too.</summary>
+    /// <summary>
+    /// Two superblocks, the second 4 KiB before the end. Their magic has two bytes: the size of the drive must be in them too.
+    /// </summary>
     private static void DetectNilfs(DriveView view, List<ForeignSignature> found)
     {
         foreach (long at in new[] { 1024L, (view.Size / 512 - 8) * 512 })
             if (view.U16(at + 6) == 0x3434 && view.U64(at + 32) == (ulong)view.Size) found.Add(new("NILFS2 file system", at));
     }
 
-    /// <summary>At 4 KiB, at the places of its own table, and where the tools look when that is lost: 2 MiB, and 1 MiB before the end.</summary>
+    /// <summary>
+    /// At 4 KiB, at the places of its own table, and where the tools look when that is lost: 2 MiB, and 1 MiB before the end.
+    /// </summary>
     private static void DetectBcachefs(DriveView view, List<ForeignSignature> found)
     {
         IEnumerable<long> places = [4096, 2 << 20, (view.Size - (1 << 20)) & ~511L, .. AnnouncedCopies(view)];
@@ -131,7 +138,9 @@ public static partial class ForeignSignatures
         Magic(view, found, 0, "vhdxfile"u8, "VHDX disk image");
     }
 
-    /// <summary>A ZFS label is 256 KiB, two at either end; its uberblocks fill the upper half. Either byte order. Each label counts.</summary>
+    /// <summary>
+    /// A ZFS label is 256 KiB, two at either end; its uberblocks fill the upper half. Either byte order. Each label counts.
+    /// </summary>
     private static void DetectZfs(DriveView view, List<ForeignSignature> found)
     {
         const int label = 256 << 10, uberblock = 1 << 10;
@@ -153,7 +162,8 @@ public static partial class ForeignSignatures
     {
         Magic(view, found, 0, SuperblockFormat.Magic[..7], "polyblk array member", isPart: true);
         Magic(view, found, SuperblockFormat.SecondSlotOffset, SuperblockFormat.Magic[..7], "polyblk array member", isPart: true);
-        // md: 1.1 at the start, 1.2 after 4 KiB, 1.0 8 KiB before the end (rounded to 4 KiB), 0.90 64 KiB before the end (rounded).
+        // md: 1.1 at the start, 1.2 after 4 KiB, 1.0 8 KiB before the end (rounded to 4 KiB), 0.90 64 KiB before the end
+        // (rounded).
         if (view.U32(0) == MdMagic) found.Add(new("md RAID member (metadata 1.1)", 0, IsPart: true));
         if (view.U32(4096) == MdMagic) found.Add(new("md RAID member (metadata 1.2)", 4096, IsPart: true));
         long version10 = ((view.Size / 512 - 16) & ~7L) * 512;
@@ -172,12 +182,15 @@ public static partial class ForeignSignatures
         }
     }
 
-    /// <summary>Metadata of mainboards and controllers, in sectors counted from the end; dmraid and firmware look for them.</summary>
+    /// <summary>
+    /// Metadata of mainboards and controllers, in sectors counted from the end; dmraid and firmware look for them.
+    /// </summary>
     private static void DetectFirmwareArrays(DriveView view, List<ForeignSignature> found)
     {
         ReadOnlySpan<int> promise = [16, 63, 255, 256, 399, 591, 675, 735, 911, 951, 974, 991, 3087];
         foreach (int sectors in promise)
-            Magic(view, found, FromEnd(view, sectors), "Promise Technology, Inc."u8, "Promise firmware RAID member", isPart: true);
+            Magic(
+                view, found, FromEnd(view, sectors), "Promise Technology, Inc."u8, "Promise firmware RAID member", isPart: true);
         Magic(view, found, FromEnd(view, 2), "NVIDIA"u8, "NVIDIA firmware RAID member", isPart: true);
         Magic(view, found, FromEnd(view, 1), "$XIDE$"u8, "LSI firmware RAID member", isPart: true);
         Magic(view, found, FromEnd(view, 1), "JM"u8, "JMicron firmware RAID member", isPart: true);
@@ -188,7 +201,8 @@ public static partial class ForeignSignatures
         if (view.U16(FromEnd(view, 1)) == 0xAA55 && IsVia(view.At(FromEnd(view, 1), 51)))
             found.Add(new("VIA firmware RAID member", FromEnd(view, 1), IsPart: true));
         foreach (long at in new[] { FromEnd(view, 11), 9 * 512 + 32 })
-            if (view.U32(at) is 0x5A7816F0 or 0x5A7816F3 or 0x5A7816FD) found.Add(new("HighPoint firmware RAID member", at, IsPart: true));
+            if (view.U32(at) is 0x5A7816F0 or 0x5A7816F3 or 0x5A7816FD)
+                found.Add(new("HighPoint firmware RAID member", at, IsPart: true));
     }
 
     private static long FromEnd(DriveView view, int sectors) => (view.Size / 512 - sectors) * 512;
@@ -214,7 +228,9 @@ public static partial class ForeignSignatures
         if (view.U16(510) == 0xAA55 && HasMbrPartition(view)) found.Add(new("MBR partition table", 510));
     }
 
-    /// <summary>Boot sectors of file systems end in 0x55AA too: four rows must look like partitions, and one must be one.</summary>
+    /// <summary>
+    /// Boot sectors of file systems end in 0x55AA too: four rows must look like partitions, and one must be one.
+    /// </summary>
     private static bool HasMbrPartition(DriveView view)
     {
         bool any = false;

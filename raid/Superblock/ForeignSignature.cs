@@ -3,9 +3,10 @@
 // Theory of operation: every format puts a magic number at known places. The head of the drive, its tail and the few places
 // between where formats keep copies are read through a callback, and checks look at them. A hit is enough for a refusal, so the
 // checks are generous where a format is; the few formats with short magics (MBR, FAT, ext) are checked for more than the magic.
-// Every place is reported, not only the first, since each copy that stays could bring the old content back: udev, mdadm, zpool and
-// btrfs all fall back to copies. What a drive holds in its first MiB without being recognised is a finding too: nobody's format
-// list is complete. Offsets and magics are from the formats' own descriptions, <linux/magic.h> and what libblkid documents.
+// Every place is reported, not only the first, since each copy that stays could bring the old content back: udev, mdadm, zpool
+// and btrfs all fall back to copies. What a drive holds in its first MiB without being recognised is a finding too: nobody's
+// format list is complete. Offsets and magics are from the formats' own descriptions, <linux/magic.h> and what libblkid
+// documents.
 
 using System.Buffers.Binary;
 
@@ -17,7 +18,9 @@ namespace Polyblk.Raid.Superblock;
 /// <param name="IsPart">Whether the drive is a part of something that others put together: an array, a volume group, an encrypted volume.</param>
 public readonly record struct ForeignSignature(string Name, long Offset, bool IsPart = false)
 {
-    /// <summary>First byte of what has to be erased so that the format's own tools find nothing here any more; a multiple of 4096.</summary>
+    /// <summary>
+    /// First byte of what has to be erased so that the format's own tools find nothing here any more; a multiple of 4096.
+    /// </summary>
     public long WipeOffset { get; init; } = Offset & ~4095L;
 
     /// <summary>Bytes to be erased from <see cref="WipeOffset"/>, a multiple of 4096; the drive may end before.</summary>
@@ -42,8 +45,8 @@ public static partial class ForeignSignatures
     private const int PlaceBytes = 4096;
 
     /// <summary>
-    /// Where formats keep copies between head and tail: 2 MiB (VMFS, LUKS2, bcachefs), 4 MiB (LUKS2), 64 MiB, 256 GiB and 1 PiB (btrfs),
-    /// 1, 10, 100 and 1000 GiB (BlueStore).
+    /// Where formats keep copies between head and tail: 2 MiB (VMFS, LUKS2, bcachefs), 4 MiB (LUKS2), 64 MiB, 256 GiB and 1 PiB
+    /// (btrfs), 1, 10, 100 and 1000 GiB (BlueStore).
     /// </summary>
     private static readonly long[] s_copies =
         [2L << 20, 4L << 20, 64L << 20, 1L << 30, 10L << 30, 100L << 30, 256L << 30, 1000L << 30, 1L << 50];

@@ -1,7 +1,6 @@
 // What users meet when something is not as they thought: each message names the cause, and nothing is left behind.
 
 using System.Diagnostics;
-using System.Net.Sockets;
 using SystemProcess = System.Diagnostics.Process;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
@@ -22,8 +21,9 @@ public sealed class MessageTests : IDisposable
     [InlineData(2, "--for takes vm or container or shared, not 'gpu'", "compare", "--for", "gpu")]
     [InlineData(2, "--restarts takes true or false, not 'maybe'", "compare", "--restarts", "maybe")]
     [InlineData(2, "is no size for --size", "volume", "create", "x", "--level", "raid0", "--size", "8EiB", "ram:16M", "ram:16M")]
-    [InlineData(3, "There is no folder /nonexist for the socket", "serve", "toy", "--frontend", "nbd", "--socket", "/nonexist/x.sock")]
-    [InlineData(2, "is given for several frontends", "serve", "toy", "--frontend", "nbd", "--socket", "/tmp/one", "--frontend", "nbd", "--socket", "/tmp/../tmp/one")]
+    [InlineData(3, "no folder /nonexist for the socket", "serve", "toy", "--frontend", "nbd", "--socket", "/nonexist/x.sock")]
+    [InlineData(
+        2, "given for several frontends", "serve", "toy", "--frontend", "nbd", "--socket", "/tmp/a", "--frontend", "nbd", "--socket", "/tmp/../tmp/a")]
     [InlineData(2, "control characters", "volume", "create", "x", "--level", "raid0", "/dev/a\u001b[2Jb")]
     public void WrongWordsAreToldByTheirOwnName(int code, string message, params string[] arguments)
     {
@@ -39,9 +39,19 @@ public sealed class MessageTests : IDisposable
     [Fact]
     public void AMissingScratchDirectoryIsNotCalledFull()
     {
-        RunOutput run = _sandbox.Run("compare", "--quick", "--methods", "array", "--dir", "/nonexist", "--simulated", "0", "--restarts", "false");
+        RunOutput run = _sandbox.Run(
+            "compare", "--quick", "--methods", "array", "--dir", "/nonexist", "--simulated", "0", "--restarts", "false");
         Assert.NotEqual(0, run.ExitCode);
         Assert.Contains("no directory /nonexist", run.Errors, StringComparison.Ordinal);
+    }
+
+    /// <summary>Without the driver both say what the host lacks; with it, what is not there is not found.</summary>
+    [Fact]
+    public void UblkCommandsHaveTheSameExitCodes()
+    {
+        int list = _sandbox.Run("ublk", "list").ExitCode;
+        Assert.Contains(list, (int[])[0, 5]);
+        Assert.Equal(list == 0 ? 3 : list, _sandbox.Run("ublk", "delete", "4000000").ExitCode);
     }
 
     [Fact]
@@ -73,7 +83,7 @@ public sealed class MessageTests : IDisposable
     [Fact]
     public void AFifoAmongDrivesIsPassedOver()
     {
-        _sandbox.Must("volume", "create", "data", "--level", "raid1", $"file:{_sandbox.PathOf("a.img")},size=16MiB", $"file:{_sandbox.PathOf("b.img")},size=16MiB");
+        _sandbox.Must("volume", "create", "data", "--level", "raid1", Image("a"), Image("b"));
         _sandbox.Must("volume", "delete", "data");
         string fifo = _sandbox.PathOf("c.img");
         using (SystemProcess made = SystemProcess.Start("mkfifo", [fifo]))
@@ -112,7 +122,8 @@ public sealed class MessageTests : IDisposable
     [InlineData(">/dev/full 2>/dev/full", 3)]
     public void AStandardStreamThatCannotBeWrittenChangesNoExitCode(string streams, int code)
     {
-        string program = $"exec dotnet exec '{typeof(CliException).Assembly.Location}' volume show nothing --state '{_sandbox.State}' {streams}";
+        string polyblk = typeof(CliException).Assembly.Location;
+        string program = $"exec dotnet exec '{polyblk}' volume show nothing --state '{_sandbox.State}' {streams}";
         using SystemProcess shell = SystemProcess.Start("sh", ["-c", program]);
         shell.WaitForExit();
         Assert.Equal(code, shell.ExitCode);
@@ -149,7 +160,8 @@ public sealed class MessageTests : IDisposable
     public void TheReasonIsToldAndWhatWasMadeIsRemoved()
     {
         string a = _sandbox.PathOf("a.img");
-        RunOutput run = _sandbox.Run("volume", "create", "x", "--level", "raid1", $"file:{a},size=16MiB", "file:/nonexist/b.img,size=16MiB");
+        RunOutput run = _sandbox.Run(
+            "volume", "create", "x", "--level", "raid1", $"file:{a},size=16MiB", "file:/nonexist/b.img,size=16MiB");
         Assert.NotEqual(0, run.ExitCode);
         Assert.StartsWith("error: /nonexist/b.img: it cannot be created", run.Errors, StringComparison.Ordinal);
         Assert.Single(run.Errors.Split('\n', StringSplitOptions.RemoveEmptyEntries));
@@ -164,7 +176,8 @@ public sealed class MessageTests : IDisposable
         RunOutput refused = _sandbox.Run("volume", "delete", "data", "--wipe");
         Assert.Equal(4, refused.ExitCode);
         Assert.Contains("--yes", refused.Errors, StringComparison.Ordinal);
-        Assert.Equal("dirty", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        JsonElement array = _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array");
+        Assert.Equal("dirty", array.GetProperty("state").GetString());
         JsonElement deleted = _sandbox.Must("volume", "delete", "data", "--wipe", "--yes", "--json").Json;
         Assert.Equal("deleted", deleted.GetProperty("status").GetString());
         Assert.Empty(_sandbox.Must("volume", "list", "--scan", _sandbox.Directory, "--json").Json.EnumerateArray());
@@ -202,8 +215,11 @@ public sealed class MessageTests : IDisposable
         client.Detach();
         client.Dispose();
 
-        using (SystemProcess io = SystemProcess.Start(
-            new ProcessStartInfo("qemu-io", ["-f", "raw", $"nbd+unix:///fast?socket={serve.Socket(1)}"]) { RedirectStandardInput = true, RedirectStandardOutput = true })!)
+        var start = new ProcessStartInfo("qemu-io", ["-f", "raw", $"nbd+unix:///fast?socket={serve.Socket(1)}"])
+        {
+            RedirectStandardInput = true, RedirectStandardOutput = true,
+        };
+        using (SystemProcess io = SystemProcess.Start(start)!)
         {
             io.StandardInput.WriteLine("read 0 4k");
             io.StandardInput.Flush();
@@ -211,9 +227,8 @@ public sealed class MessageTests : IDisposable
             refused = _sandbox.Run("volume", "stop", "fast");
             Assert.Equal(4, refused.ExitCode);
             Assert.Contains($"process {io.Id} (qemu-io)", refused.Errors, StringComparison.Ordinal);
-            Assert.All(
-                _sandbox.Must("volume", "show", "fast", "--json").Json.GetProperty("live").GetProperty("exports").EnumerateArray(),
-                e => Assert.Equal("serving", e.GetProperty("state").GetString()));
+            JsonElement live = _sandbox.Must("volume", "show", "fast", "--json").Json.GetProperty("live");
+            Assert.All(live.GetProperty("exports").EnumerateArray(), e => Assert.Equal("serving", e.GetProperty("state").GetString()));
             _sandbox.Must("volume", "stop", "fast", "--force");
             io.StandardInput.Close();
             io.WaitForExit();
@@ -221,6 +236,31 @@ public sealed class MessageTests : IDisposable
 
         serve.WaitForExit();
         Assert.Equal(0, serve.ExitCode);
+    }
+
+    /// <summary>
+    /// The framework ends the process where it looks for OpenSSL and finds none that it knows: so it must not look.
+    /// </summary>
+    [Fact]
+    public void AVolumeIsServedWhereThereIsNoOpenSsl()
+    {
+        _sandbox.Must("volume", "create", "fast", "--level", "raid0", "ram:32MiB", "ram:32MiB");
+        const string withoutOpenSsl = """
+            for file in $(ldconfig -p | sed -n 's/.*=> \(.*lib\(ssl\|crypto\)[0-9]*\.so.*\)/\1/p'); do
+              mount --bind /dev/null "$file" || exit 99
+            done
+            exec "$@"
+            """;
+        string[] polyblk = ["dotnet", "exec", typeof(CliException).Assembly.Location, "serve", "fast", "--state", _sandbox.State, "--json"];
+        string[] doors = ["--frontend", "vhost-user", "--frontend", "nbd", "--frontend", "virtio-iothread"];
+        var start = new ProcessStartInfo("unshare", ["-m", "sh", "-c", withoutOpenSsl, "sh", .. polyblk, .. doors])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true,
+        };
+        start.Environment["PATH"] = $"{Environment.GetEnvironmentVariable("PATH")}:/usr/sbin:/sbin";
+        using var serve = new ServeProcess(SystemProcess.Start(start)!);
+        serve.WaitUntilReady();
+        Assert.Equal(0, serve.End(SigTerm));
     }
 
     [Fact]

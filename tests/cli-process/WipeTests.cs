@@ -3,6 +3,7 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Text;
+using System.Text.Json;
 using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
@@ -61,7 +62,8 @@ public sealed class WipeTests : IDisposable
             Assert.Empty(Wipefs(drive));
         }
 
-        Assert.Equal("dirty", _sandbox.Must("volume", "show", "new", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        JsonElement array = _sandbox.Must("volume", "show", "new", "--json").Json.GetProperty("array");
+        Assert.Equal("dirty", array.GetProperty("state").GetString());
     }
 
     /// <summary>btrfs repairs itself from its copies at 64 MiB and 256 GiB; blkid looks at the first alone.</summary>
@@ -69,7 +71,8 @@ public sealed class WipeTests : IDisposable
     public void CopiesThatBlkidDoesNotLookAtAreErasedToo()
     {
         const long huge = (256L << 30) + (1 << 20);
-        (long Offset, string Magic)[] copies = [((64L << 20) + 64, "_BHRfS_M"), ((256L << 30) + 64, "_BHRfS_M"), (1L << 30, "bluestore block device")];
+        (long Offset, string Magic)[] copies =
+            [((64L << 20) + 64, "_BHRfS_M"), ((256L << 30) + 64, "_BHRfS_M"), (1L << 30, "bluestore block device")];
         string[] drives = [_sandbox.PathOf("a.img"), _sandbox.PathOf("b.img")];
         foreach (string drive in drives)
         {

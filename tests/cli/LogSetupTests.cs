@@ -19,7 +19,8 @@ public sealed class LogSetupTests
             }
 
             string line = Assert.Single(File.ReadAllLines(Path.Combine(directories.Logs, "v.log")));
-            Assert.EndsWith(@"A client calls itself x\n12:00:00 ERR all is lost \x1b[2J and says 7", line, StringComparison.Ordinal);
+            const string end = @"A client calls itself x\n12:00:00 ERR all is lost \x1b[2J and says 7";
+            Assert.EndsWith(end, line, StringComparison.Ordinal);
         }
         finally
         {

@@ -7,7 +7,8 @@ public sealed class TextTableTests
     private static TextTable Volumes()
     {
         var table = new TextTable("NAME", "HEALTH", "LEVEL", "SIZE", "STATUS", "DRIVES");
-        table.AddRow("data", "degraded (1 of 3 out)", "raid5", "21.8TiB", "served (process 123456)", "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4 /dev/sdb");
+        table.AddRow(
+            "data", "degraded (1 of 3 out)", "raid5", "21.8TiB", "served (process 123456)", "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4 /dev/sdb");
         table.AddRow("toy", "-", "raid0", "2GiB", "stopped, volatile", "ram:1GiB ram:1GiB");
         return table;
     }
@@ -42,7 +43,11 @@ public sealed class TextTableTests
     public void NothingVanishesAtAnyWidth(int width)
     {
         string all = string.Join('\n', Volumes().Render(width));
-        foreach (string text in (string[])["data", "degraded (1 of 3 out)", "raid5", "21.8TiB", "served (process 123456)", "wwn-0x5000c500a1b2c3d4", "/dev/sdb", "toy", "volatile"])
+        string[] texts =
+        [
+            "data", "degraded (1 of 3 out)", "raid5", "21.8TiB", "served (process 123456)", "wwn-0x5000c500a1b2c3d4", "/dev/sdb", "toy", "volatile",
+        ];
+        foreach (string text in texts)
         {
             Assert.Contains(text, all, StringComparison.Ordinal);
         }

@@ -87,8 +87,10 @@ internal sealed class VolumeCreateCommand : ICliCommand
     }
 
     /// <summary>Writes the record, with what is known of the members.</summary>
-    /// <exception cref="CliException">It cannot be written; the message says how the volume that was made is taken over all the same.</exception>
-    private static async Task<VolumeRecord> RecordAsync(VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
+    /// <exception cref="CliException">It cannot be written; the message says how the volume that was made is taken over all the
+    /// same.</exception>
+    private static async Task<VolumeRecord> RecordAsync(
+        VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
     {
         try
         {
@@ -99,8 +101,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
         {
             throw new CliException(
                 e.Code,
-                $"{e.Message}\nThe drives are initialised: they hold the array '{record.Name}' ({record.Uuid}). When records can be written again, this "
-                + $"takes it over: polyblk volume import {string.Join(' ', record.Drives)}",
+                $"{e.Message}\nThe drives are initialised: they hold the array '{record.Name}' ({record.Uuid}). "
+                + $"When records can be written again, this takes it over: polyblk volume import {string.Join(' ', record.Drives)}",
                 e);
         }
     }

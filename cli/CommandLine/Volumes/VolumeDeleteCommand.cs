@@ -55,8 +55,8 @@ internal sealed class VolumeDeleteCommand : ICliCommand
         bool isForgotten = isArray && !parsed.GetValue(_wipe);
         if (parsed.GetValue(_json))
         {
-            VolumeJson gone = VolumeView.Stopped(record) with { Status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus };
-            terminal.WriteJson(gone, OutputJson.Default.VolumeJson);
+            string status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus;
+            terminal.WriteJson(VolumeView.Stopped(record) with { Status = status }, OutputJson.Default.VolumeJson);
             return ExitCode.Ok;
         }
 
@@ -68,7 +68,8 @@ internal sealed class VolumeDeleteCommand : ICliCommand
 
     private static void Confirm(Terminal terminal, VolumeRecord record)
     {
-        string what = $"--wipe makes the data of volume '{record.Name}' unreachable: the superblocks of {string.Join(", ", record.Drives)} are erased.";
+        string what = $"--wipe makes the data of volume '{record.Name}' unreachable: "
+            + $"the superblocks of {string.Join(", ", record.Drives)} are erased.";
         if (!Terminal.CanAsk)
         {
             throw CliException.Refused($"{what} Nothing was changed; confirm it with --yes.");

@@ -91,7 +91,8 @@ internal sealed class VolumeShowCommand : ICliCommand
     private static string LastSeen(MemberJson member)
     {
         string serial = member.Serial is string s ? $", serial {s}" : string.Empty;
-        string device = member.LastDevice is string d && !(member.LastDrive ?? string.Empty).EndsWith(d, StringComparison.Ordinal) ? $" ({d})" : string.Empty;
+        bool isInPath = member.LastDevice is null || (member.LastDrive ?? string.Empty).EndsWith(member.LastDevice, StringComparison.Ordinal);
+        string device = isInPath ? string.Empty : $" ({member.LastDevice})";
         string where = member.LastDrive is string drive ? $"last seen at {drive}{device}{serial}" : "not known to this host";
         return member.Uuid is Guid uuid ? $"{where}, member UUID {uuid}" : where;
     }
@@ -99,7 +100,8 @@ internal sealed class VolumeShowCommand : ICliCommand
     private static void WriteExports(Terminal terminal, LiveJson live)
     {
         terminal.WriteLine();
-        var table = new TextTable("EXPORT", "STATE", "SESSIONS", "READS", "READ", "WRITES", "WRITTEN", "FLUSHES", "ERRORS", "IN FLIGHT", "ENDPOINT");
+        var table = new TextTable(
+            "EXPORT", "STATE", "SESSIONS", "READS", "READ", "WRITES", "WRITTEN", "FLUSHES", "ERRORS", "IN FLIGHT", "ENDPOINT");
         foreach (ExportJson export in live.Exports)
         {
             var s = export.Statistics;

@@ -14,7 +14,8 @@ internal sealed class VolumeStopCommand : ICliCommand
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
     private readonly Option<bool> _force = new("--force")
     {
-        Description = "Stop also when a consumer would lose its disk: a virtual machine or a client that is connected, a mounted file system.",
+        Description = "Stop also when a consumer would lose its disk: a virtual machine or a client that is connected, "
+            + "a mounted file system.",
     };
 
     private readonly Option<bool> _json = CommandSettings.Json();

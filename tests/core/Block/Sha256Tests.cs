@@ -8,7 +8,8 @@ public sealed class Sha256Tests
 {
     [Fact]
     public void IsTheStandardsOwnExample() => Assert.Equal(
-        "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD", Convert.ToHexString(Sha256.Hash(Encoding.ASCII.GetBytes("abc"))));
+        "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+        Convert.ToHexString(Sha256.Hash(Encoding.ASCII.GetBytes("abc"))));
 
     [Fact]
     public void AgreesWithTheFrameworkAtEveryLengthAroundABlock()

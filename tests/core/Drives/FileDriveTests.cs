@@ -42,7 +42,6 @@ public sealed class FileDriveTests
         File.WriteAllBytes(path, new byte[1000]);
         Refuses(path, "not a multiple of its block size");
         Assert.Equal(1000, new FileInfo(path).Length);
-        Refuses("/a\nb", "control characters");
     }
 
     /// <summary>Nobody writes to it: whoever opened it in the ordinary way would wait for ever.</summary>
@@ -59,7 +58,8 @@ public sealed class FileDriveTests
 
         Refuses(path, "neither a file nor a block device");
         Refuses(path, "neither a file nor a block device", readOnly: true);
-        Assert.Contains("neither a file", Assert.Throws<DriveException>(() => DriveReader.Open(path)).Message, StringComparison.Ordinal);
+        DriveException e = Assert.Throws<DriveException>(() => DriveReader.Open(path));
+        Assert.Contains("neither a file", e.Message, StringComparison.Ordinal);
         Assert.Null(DriveReader.IdentityOf(path));
     }
 

@@ -131,13 +131,18 @@ public class ForeignSignatureTests
     [Fact]
     public void EveryCopyIsReportedWithItsPlace()
     {
-        byte[] drive = Drive((128 << 10, "\x0C\xB1\xBA\0\0\0\0\0"), (384 << 10, "\x0C\xB1\xBA\0\0\0\0\0"), (4096, "\xFC\x4E\x2B\xA9"));
+        const string uberblock = "\x0C\xB1\xBA\0\0\0\0\0";
+        byte[] drive = Drive((128 << 10, uberblock), (384 << 10, uberblock), (4096, "\xFC\x4E\x2B\xA9"));
         Assert.Equal(
             [(0, 256 << 10), (256 << 10, 256 << 10), (4096, 4096)],
-            ForeignSignatures.Detect(drive.Length, (at, b) => drive.AsSpan((int)at, b.Length).CopyTo(b)).Select(f => (f.WipeOffset, f.WipeBytes)));
+            ForeignSignatures.Detect(drive.Length, (at, b) => drive.AsSpan((int)at, b.Length).CopyTo(b))
+                .Select(f => (f.WipeOffset, f.WipeBytes)));
     }
 
-    /// <summary>The table of superblocks (sector 7) leads to copies that no fixed place does; the head of a GPT to a backup that is not last.</summary>
+    /// <summary>
+    /// The table of superblocks (sector 7) leads to copies that no fixed place does; the head of a GPT to a backup that is not
+    /// last.
+    /// </summary>
     [Fact]
     public void CopiesThatTheHeadNamesAreFound()
     {
@@ -146,7 +151,8 @@ public class ForeignSignatureTests
         Assert.Equal(["bcachefs file system", "data that is not recognised, from byte 3584 on"], Names(drive));
         drive = Drive((512, "EFI PART"), (512 + 32, "\0\x90"), (0x9000 * 512, "EFI PART"));
         Assert.Equal(["GPT partition table", "GPT partition table (backup)"], Names(drive));
-        drive = Drive((512, "EFI PART"), (512 + 32, "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"), (3584, magic), (3584 + 18, "\xFF"), (3584 + 24, "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"));
+        const string most = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
+        drive = Drive((512, "EFI PART"), (512 + 32, most), (3584, magic), (3584 + 18, "\xFF"), (3584 + 24, most));
         Assert.Contains("GPT partition table", Names(drive));
     }
 
