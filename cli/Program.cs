@@ -1,3 +1,5 @@
 using Polyblk.Cli.CommandLine;
+using Polyblk.Cli.Output;
 
-return await CliProgram.RunAsync(args, Console.Out, Console.Error).ConfigureAwait(false);
+StandardStreams.Prepare();
+return await CliProgram.RunAsync(args, Console.Out, new ErrorWriter(Console.Error)).ConfigureAwait(false);

@@ -63,7 +63,10 @@ public static class ArrayBuilder
         // All of them before the first is written: no member of an older array is left beside those of the new one.
         foreach (IBlockDevice drive in drives)
         {
-            await EraseSlotsAsync(drive, home).ConfigureAwait(false);
+            // Drives that are known to be zero hold nothing; without force the drives were found to hold nothing.
+            await (options is { Force: true, AssumeZeroed: false }
+                ? DriveEraser.EraseAllAsync(drive, geometry.DataOffset, home)
+                : EraseSlotsAsync(drive, home)).ConfigureAwait(false);
         }
 
         var members = new RaidMember[drives.Count];
@@ -245,7 +248,7 @@ public static class ArrayBuilder
         foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock).ConfigureAwait(false))
         {
             string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
-                : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures)}"
+                : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures.Distinct())}"
                 : inspection.Problem;
             if (found is not null)
             {

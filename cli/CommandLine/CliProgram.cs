@@ -3,6 +3,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using Microsoft.Extensions.DependencyInjection;
+using Polyblk.Cli.Output;
 using Polyblk.Core.Frontend;
 
 namespace Polyblk.Cli.CommandLine;
@@ -87,10 +88,10 @@ internal static class CliProgram
             IOException => (ExitCode.HostLacks, e.Message),
             _ => (ExitCode.Failed, $"{e.GetType().Name}: {e.Message} This is a bug; --verbose shows where it happened."),
         };
-        error.WriteLine($"error: {message}");
+        error.WriteLine($"error: {Printable.Text(message)}");
         if (verbose)
         {
-            error.WriteLine(e.ToString());
+            error.WriteLine(Printable.Text(e.ToString()));
         }
 
         return code;

@@ -17,6 +17,15 @@ internal sealed class CompareOptions
     private const long DefaultMemberBytes = 128L << 20;
     private const long SmallestMemberBytes = 16L << 20;
 
+    private const string No = "false";
+
+    private static readonly Dictionary<string, string?> s_switches =
+        new(StringComparer.OrdinalIgnoreCase) { ["true"] = "true", [No] = No };
+
+    private static readonly Dictionary<string, Purpose?> s_purposes =
+        Enum.GetValues<Purpose>().ToDictionary(
+            p => p.ToString().ToLowerInvariant(), p => (Purpose?)p, StringComparer.OrdinalIgnoreCase);
+
     private readonly Option<string?> _preset = new("--preset")
     {
         HelpName = string.Join('|', Presets.Names), Description = "Which workloads. [default: quick]",
@@ -54,7 +63,14 @@ internal sealed class CompareOptions
         HelpName = "WORD,...", Description = "Only methods whose id contains one of the words, and the baseline: vhost-user, nbd, ublk, vduse, array, loop, mdadm, qemu.",
     };
 
-    private readonly Option<bool?> _restarts = new("--restarts") { HelpName = "true|false", Description = "Kill each target under load and time the gap. [default: true]" };
+    // A word, since the parser takes a word that is no truth value for the next argument: "maybe" would be a volume.
+    private readonly Option<string?> _restarts = new("--restarts")
+    {
+        HelpName = "true|false",
+        Description = "Kill each target under load and time the gap. [default: true]",
+        CustomParser = result => Choose(result, "--restarts", s_switches),
+    };
+
     private readonly Option<int> _simulated = new("--simulated")
     {
         HelpName = "N", Description = "Simulated drives of a given speed for the RAID efficiency; 0 leaves that out.", DefaultValueFactory = _ => 24,
@@ -76,6 +92,7 @@ internal sealed class CompareOptions
     private readonly Option<Purpose?> _purpose = new("--for")
     {
         HelpName = "vm|container|shared", Description = "What the volume is for: whose verdict is printed and comes first in the report. [default: vm]",
+        CustomParser = result => Choose(result, "--for", s_purposes),
     };
 
     private readonly Option<string?> _out = new("--out") { HelpName = "DIR", Description = "Write results.json, results.csv and report.html to DIR." };
@@ -100,6 +117,19 @@ internal sealed class CompareOptions
 
     /// <summary>All of them.</summary>
     public IReadOnlyList<Option> All => [_destroyData, _preset, _quick, _full, _fio, _workloads, _rounds, _runtime, _jobs, _methods, _restarts, _simulated, _speed, _level, _members, _memberSize, _directory, _purpose, _out, _json, _diff];
+
+    /// <summary>One of a few words, in any case; what is none of them is told with all of them.</summary>
+    private static T? Choose<T>(System.CommandLine.Parsing.ArgumentResult result, string option, Dictionary<string, T?> words)
+    {
+        string text = result.Tokens[0].Value;
+        if (words.TryGetValue(text, out T? value))
+        {
+            return value;
+        }
+
+        result.AddError($"{option} takes {string.Join(" or ", words.Keys)}, not '{text}'.");
+        return default;
+    }
 
     /// <summary>The two files of --diff; null when it is not given.</summary>
     public (string Before, string After)? Difference(ParseResult parsed) => parsed.GetValue(_diff) is [string before, string after] ? (before, after) : null;
@@ -173,6 +203,8 @@ internal sealed class CompareOptions
     /// <exception cref="CliException">It is not possible; the message says what is.</exception>
     public async Task<CompareRequest> ReadAsync(ParseResult parsed, ComparedVolume? volume, int loadCpus, CancellationToken cancellation)
     {
+        Option[] given = [.. new Option[] { _preset, _quick, _full }.Where(o => parsed.GetResult(o) is { Implicit: false })];
+        Check(given.Length <= 1, $"{string.Join(" and ", given.Select(o => o.Name))} choose the workloads in different ways: give one of them.");
         string? preset = parsed.GetValue(_preset) ?? (parsed.GetValue(_full) ? "full" : parsed.GetValue(_quick) ? "quick" : null);
         if (preset is not null && !Presets.Names.Contains(preset))
         {
@@ -195,7 +227,7 @@ internal sealed class CompareOptions
             Rounds = parsed.GetValue(_rounds),
             RuntimeSeconds = parsed.GetValue(_runtime),
             Methods = Words(parsed.GetValue(_methods)),
-            Restarts = volume?.Kept is null && (parsed.GetValue(_restarts) ?? true),
+            Restarts = volume?.Kept is null && parsed.GetValue(_restarts) != No,
             SimulatedDrives = volume?.Level == VolumeOpener.NoLevel ? 0 : parsed.GetValue(_simulated),
             SimulatedSpeed = Speed(parsed.GetValue(_speed)!),
             Level = volume?.Level ?? parsed.GetValue(_level)!,

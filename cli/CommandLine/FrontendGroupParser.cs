@@ -92,7 +92,23 @@ internal sealed class FrontendGroupParser
         }
 
         early.ForEach(e => groups[0].Add(e.Name, e.Value));
-        return [.. groups.Select(g => g.Build())];
+        FrontendGroup[] built = [.. groups.Select(g => g.Build())];
+        CheckSockets([.. built.Select(g => g.SocketPath).OfType<string>()]);
+        return built;
+    }
+
+    /// <summary>Two on one path would find each other there, and call themselves another process.</summary>
+    private static void CheckSockets(string[] paths)
+    {
+        if (paths.FirstOrDefault(p => p.Any(char.IsControl)) is string odd)
+        {
+            throw CliException.Usage($"--socket {odd} has control characters: choose another path.");
+        }
+
+        if (paths.GroupBy(p => p).FirstOrDefault(same => same.Count() > 1)?.Key is string shared)
+        {
+            throw CliException.Usage($"--socket {shared} is given for several frontends: each needs a socket of its own.");
+        }
     }
 
     private IFrontend Find(string name)

@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Frontend;
-using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -28,14 +27,13 @@ internal sealed class ProbeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             return ExitCode.Ok;
         }
 
-        Table table = Terminal.NewTable("FRONTEND", "AVAILABLE", "WHAT WAS FOUND");
+        var table = new TextTable("FRONTEND", "AVAILABLE", "WHAT WAS FOUND");
         foreach (ProbeJson probe in probes)
         {
-            string available = probe.Available ? "[green]yes[/]" : "[red]no[/]";
-            table.AddRow(Markup.Escape(probe.Frontend), available, Markup.Escape(probe.Summary));
+            table.AddRow(probe.Frontend, probe.Available ? "yes" : "no", probe.Summary);
         }
 
-        terminal.Ansi.Write(table);
+        table.Write(terminal);
         foreach (ProbeJson probe in probes.Where(p => p.Remedies.Count > 0))
         {
             terminal.WriteLine();

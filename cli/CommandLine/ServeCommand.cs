@@ -15,6 +15,8 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary><c>polyblk serve VOLUME --frontend F …</c></summary>
 internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
+    private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
+
     private readonly IFrontend[] _frontends = [.. frontends];
     private readonly FrontendGroupParser _groups = new(frontends);
     private readonly Argument<string> _volume = new("VOLUME") { Description = "Name of the volume (polyblk volume list)." };
@@ -128,6 +130,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         Terminal terminal = CommandSettings.Terminal(parsed);
         IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
         using VolumeLock held = VolumeLock.TakeRecorded(directories, parsed.GetRequiredValue(_volume), "served", out VolumeRecord record);
+        RequireSocketFolders(groups);
         await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
         using var logging = new SerilogLoggerFactory(log);
         int? queues = groups.All(g => g.Queues is not null) ? groups.Sum(g => g.Queues) : null;
@@ -160,8 +163,14 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
 
         Tell("READY=1");
+
+        // After the start, for which consumers of a target that was killed wait.
+        Task remembering = MemberMemory.RefreshAsync(new VolumeStore(directories), record, terminal.Warn, CancellationToken.None);
         await Task.WhenAny(interruption.Requested, server.Ended).ConfigureAwait(false);
         Tell("STOPPING=1");
+
+        // Under the volume's lock, but a drive that hangs holds up no end.
+        await Task.WhenAny(remembering, Task.Delay(s_rememberLimit, CancellationToken.None)).ConfigureAwait(false);
         return await EndAsync(server, terminal).ConfigureAwait(false);
 
         void Tell(string state)
@@ -169,6 +178,22 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             if (SystemdNotifier.Notify(state) is string trouble)
             {
                 logging.CreateLogger("polyblk.serve").LogWarning("systemd is not told: {Trouble}", trouble);
+            }
+        }
+    }
+
+    /// <summary>
+    /// A folder that is not there is a typing error more often than a wish: none is made, least of all as root.
+    /// </summary>
+    private static void RequireSocketFolders(IReadOnlyList<FrontendGroup> groups)
+    {
+        foreach (string path in groups.Select(g => g.SocketPath).OfType<string>())
+        {
+            string? folder = Path.GetDirectoryName(path);
+            if (folder is not null && !Directory.Exists(folder))
+            {
+                throw CliException.NotFound(
+                    $"There is no folder {folder} for the socket {path}: make it, or choose another path.");
             }
         }
     }

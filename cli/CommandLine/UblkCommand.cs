@@ -6,7 +6,6 @@ using Polyblk.Cli.State;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 using Polyblk.Frontends.Ublk;
-using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -97,26 +96,36 @@ internal sealed class UblkCommand : ICliCommand
             return ExitCode.Ok;
         }
 
-        Table table = Terminal.NewTable("DEVICE", "VOLUME", "SIZE", "STATE", "SERVER", "USED BY");
+        var table = new TextTable("DEVICE", "VOLUME", "SIZE", "STATE", "USED BY", "SERVER");
         foreach (UblkDeviceInfo device in devices)
         {
-            string[] cells =
-            [
-                device.Path, device.VolumeName ?? "-", ByteSize.FormatRounded(device.SizeBytes), device.State, Describe(device), string.Join("; ", device.Users),
-            ];
-            table.AddRow([.. cells.Select(Markup.Escape)]);
+            table.AddRow(
+                device.Path,
+                device.VolumeName ?? "-",
+                ByteSize.FormatRounded(device.SizeBytes),
+                device.State,
+                string.Join("; ", device.Users),
+                Describe(device));
         }
 
-        terminal.Ansi.Write(table);
+        table.Write(terminal);
         return ExitCode.Ok;
     }
 
     private async Task<int> DeleteAsync(ParseResult parsed, CancellationToken cancellation)
     {
         uint number = parsed.GetValue(_number);
+        UblkReaper reaper = MakeReaper(parsed);
+
+        // A host without the driver answers as 'ublk list' does; what can be refused is a device that is there.
+        if ((await reaper.ListAsync().ConfigureAwait(false)).All(d => d.Number != number))
+        {
+            throw CliException.NotFound($"There is no ublk device {number}; 'polyblk ublk list' shows those that there are.");
+        }
+
         try
         {
-            await MakeReaper(parsed).DeleteAsync(number, parsed.GetValue(_force)).ConfigureAwait(false);
+            await reaper.DeleteAsync(number, parsed.GetValue(_force)).ConfigureAwait(false);
         }
         catch (FrontendException e)
         {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Polyblk.Cli.Output;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -14,14 +15,14 @@ internal static class UsageErrors
         {
             if (reported.Add(token))
             {
-                error.WriteLine($"error: {Unknown(command, token)}");
+                error.WriteLine($"error: {Printable.Line(Unknown(command, token))}");
             }
         }
 
         // An argument of any number takes unknown options for its values.
         foreach (string token in OptionsTakenForArguments(parsed))
         {
-            error.WriteLine($"error: {Unknown(command, token)}");
+            error.WriteLine($"error: {Printable.Line(Unknown(command, token))}");
         }
 
         foreach (var each in parsed.Errors)
@@ -30,7 +31,7 @@ internal static class UsageErrors
                 || (parsed.UnmatchedTokens.Count > 0 && each.SymbolResult == parsed.CommandResult && command.Subcommands.Count > 0);
             if (!isEcho && reported.Add(each.Message))
             {
-                error.WriteLine($"error: {each.Message}");
+                error.WriteLine($"error: {Printable.Text(each.Message)}");
             }
         }
 

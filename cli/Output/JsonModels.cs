@@ -26,7 +26,11 @@ internal sealed record VolumeJson
 
     public required IReadOnlyList<string> Drives { get; init; }
 
-    /// <summary><c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer).</summary>
+    /// <summary>
+    /// <c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer); of <c>volume delete</c>:
+    /// <c>forgotten</c>
+    /// or <c>deleted</c>.
+    /// </summary>
     public required string Status { get; init; }
 
     /// <summary>The process that serves it.</summary>
@@ -44,7 +48,7 @@ internal sealed record ArrayJson
 {
     /// <summary>
     /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>, <c>dirty</c>,
-    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>.
+    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>; <c>unknown</c> where they may not be read.
     /// </summary>
     public required string State { get; init; }
 
@@ -69,6 +73,21 @@ internal sealed record ArrayJson
 /// <param name="State"><c>present</c>, <c>missing</c>, <c>failed</c>, or <c>left out: …</c> with the reason.</param>
 internal sealed record MemberJson(int Role, string? Drive, string State)
 {
+    /// <summary>The state of a member that is in use.</summary>
+    public const string Present = "present";
+
+    /// <summary>Its own UUID, which is in its superblock; null when it is not known.</summary>
+    public Guid? Uuid { get; init; }
+
+    /// <summary>Where a member that is not there was when it was last seen.</summary>
+    public string? LastDrive { get; init; }
+
+    /// <summary>What the kernel called it then.</summary>
+    public string? LastDevice { get; init; }
+
+    /// <summary>The serial number of the drive of a member that is not there.</summary>
+    public string? Serial { get; init; }
+
     public long ReadErrors { get; init; }
 
     public long WriteErrors { get; init; }

@@ -22,6 +22,7 @@ internal static class LogSetup
             : Serilog.Sinks.SystemConsole.Themes.AnsiConsoleTheme.Literate;
         return new LoggerConfiguration()
             .MinimumLevel.Is(level)
+            .Enrich.With(new PrintableText())
             .WriteTo.Console(
                 outputTemplate: verbose ? ConsoleTemplateWithErrors : ConsoleTemplate,
                 standardErrorFromLevel: LogEventLevel.Verbose,
@@ -36,6 +37,21 @@ internal static class LogSetup
                     retainedFileCountLimit: MaxFiles)
                 .CreateLogger()))
             .CreateLogger();
+    }
+
+    /// <summary>Names and messages of others stay on their line of the log, whoever logs them.</summary>
+    private sealed class PrintableText : ILogEventEnricher
+    {
+        public void Enrich(LogEvent logEvent, ILogEventPropertyFactory propertyFactory)
+        {
+            foreach ((string name, LogEventPropertyValue value) in logEvent.Properties.ToArray())
+            {
+                if (value is ScalarValue { Value: string text } && Printable.Line(text) is string line && line != text)
+                {
+                    logEvent.AddOrUpdateProperty(new LogEventProperty(name, new ScalarValue(line)));
+                }
+            }
+        }
     }
 
     /// <summary>

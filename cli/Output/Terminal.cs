@@ -38,28 +38,44 @@ internal sealed class Terminal
     /// <summary>Whether a person looks at standard output.</summary>
     public bool IsInteractive => _ansi.Profile.Out.IsTerminal;
 
-    public void WriteLine(string text = "") => _output.WriteLine(text);
+    /// <summary>Whether somebody can be asked: standard input and error are a person's.</summary>
+    public static bool CanAsk => !Console.IsInputRedirected && !Console.IsErrorRedirected;
+
+    /// <summary>The width in columns, of a terminal; a pipe has so many that nothing is folded.</summary>
+    public int Width => _ansi.Profile.Width;
+
+    public void WriteLine(string text = "") => _output.WriteLine(Printable.Text(text));
+
+    /// <summary>A line that stands over others: bold where there is colour.</summary>
+    public void WriteHeading(string text)
+    {
+        if (_ansi.Profile.Capabilities.Ansi)
+        {
+            _output.WriteLine($"\e[1m{Printable.Line(text)}\e[0m");
+        }
+        else
+        {
+            WriteLine(text);
+        }
+    }
+
+    /// <summary>Asks on standard error, and takes a line of standard input for the answer.</summary>
+    /// <returns>Whether it was yes.</returns>
+    public bool Ask(string question)
+    {
+        _error.Write($"{Printable.Text(question)} [y/N] ");
+        _error.Flush();
+        return Console.In.ReadLine()?.Trim() is string answer && answer.ToUpperInvariant() is "Y" or "YES";
+    }
 
     /// <summary>Something to know that does not stop the command. Goes to standard error.</summary>
-    public void Note(string text) => _error.WriteLine($"note: {text}");
+    public void Note(string text) => _error.WriteLine($"note: {Printable.Text(text)}");
 
-    public void Warn(string text) => _error.WriteLine($"warning: {text}");
+    public void Warn(string text) => _error.WriteLine($"warning: {Printable.Text(text)}");
 
     public void WriteJson<T>(T value, JsonTypeInfo<T> type)
     {
         _output.WriteLine(JsonSerializer.Serialize(value, type));
         _output.Flush();
-    }
-
-    /// <summary>A table of the house style: no frame, bold headings.</summary>
-    public static Table NewTable(params string[] columns)
-    {
-        var table = new Table { Border = TableBorder.None, ShowRowSeparators = false };
-        foreach (string column in columns)
-        {
-            table.AddColumn(new TableColumn($"[bold]{Markup.Escape(column)}[/]") { NoWrap = true, Padding = new Padding(0, 0, 2, 0) });
-        }
-
-        return table;
     }
 }

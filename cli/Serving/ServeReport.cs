@@ -1,5 +1,6 @@
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 
@@ -14,7 +15,7 @@ internal static class ServeReport
         terminal.WriteLine($"Volume    {live.Volume}: {record.Level}, {record.Drives.Count} drive(s){chunk}, {ByteSize.FormatRounded(live.SizeBytes)}");
         if (live.Array is not null)
         {
-            terminal.WriteLine($"Array     {Describe(live.Array)}");
+            terminal.WriteLine($"Array     {Describe(MemberMemory.Complete(live.Array, record))}");
         }
 
         string cpus = string.Join(',', live.Reactors.Select(r => r.Cpu));
@@ -51,7 +52,14 @@ internal static class ServeReport
     public static string Describe(ArrayJson array)
     {
         string resync = array.ResyncProgress is double progress ? $", resync {progress:P0} done" : string.Empty;
-        string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => $"member {m.Role} {m.State}")];
+        string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => Describe(m))];
         return array.State + resync + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty);
+    }
+
+    private static string Describe(MemberJson member)
+    {
+        string serial = member.Serial is string s ? $", serial {s}" : string.Empty;
+        string seen = member.LastDrive is string drive ? $" (last seen at {drive}{serial})" : string.Empty;
+        return $"member {member.Role} {member.State}{seen}";
     }
 }

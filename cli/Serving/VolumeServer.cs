@@ -12,6 +12,7 @@ using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 
 namespace Polyblk.Cli.Serving;
@@ -134,6 +135,11 @@ internal sealed class VolumeServer : IAsyncDisposable
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
+            if (mode == StopMode.IfIdle)
+            {
+                RefuseWhileConnected();
+            }
+
             var stopped = new List<ServedExport>();
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
@@ -161,6 +167,32 @@ internal sealed class VolumeServer : IAsyncDisposable
         finally
         {
             _changing.Release();
+        }
+    }
+
+    /// <summary>
+    /// A consumer that is connected to a socket would lose its disk: a virtual machine waits for a successor that nobody
+    /// announced, a client gets errors. All are looked at before the first is stopped.
+    /// </summary>
+    private void RefuseWhileConnected()
+    {
+        var users = new List<string>();
+        foreach (ServedExport served in _exports.Where(e => e.IsServing && e.Export.Endpoint.Kind == EndpointKind.UnixSocket))
+        {
+            int sessions = served.Export.GetStatistics().Sessions;
+            if (sessions > 0)
+            {
+                IReadOnlyList<string> peers = UnixPeers.Of(served.Export.Endpoint.Path);
+                string who = peers.Count > 0 ? Printable.Line(string.Join(", ", peers.Distinct())) : $"{sessions} session(s)";
+                users.Add($"{served.Export.Id} by {who}");
+            }
+        }
+
+        if (users.Count > 0)
+        {
+            throw CliException.Refused(
+                $"Volume '{_record.Name}' is in use: {string.Join("; ", users)}. "
+                + "Detach the disk there or end that process first; --force stops all the same.");
         }
     }
 

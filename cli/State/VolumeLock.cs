@@ -6,6 +6,7 @@ using System.Globalization;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Cli.Interop;
+using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 
@@ -124,7 +125,9 @@ internal sealed class VolumeLock : IDisposable
         try
         {
             string[] command = File.ReadAllText($"/proc/{pid}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries);
-            return command.Length == 0 ? $"{pid}" : $"{pid} ({Path.GetFileName(command[0])} {string.Join(' ', command[1..])})";
+            return command.Length == 0
+                ? $"{pid}"
+                : Printable.Line($"{pid} ({Path.GetFileName(command[0])} {string.Join(' ', command[1..])})");
         }
         catch (IOException)
         {

@@ -32,8 +32,22 @@ internal sealed record VolumeRecord
     /// <summary>The drives, by stable path, in the order of creation.</summary>
     public required IReadOnlyList<string> Drives { get; init; }
 
+    /// <summary>
+    /// Which drive was which member when they were last seen: what a missing one is looked for by. Null in records of earlier
+    /// versions until the volume is served again.
+    /// </summary>
+    public IReadOnlyList<MemberRecord>? Members { get; init; }
+
     public DateTimeOffset CreatedUtc { get; init; }
 }
+
+/// <summary>A member as it was last seen.</summary>
+/// <param name="Role">Its role, from 0.</param>
+/// <param name="Uuid">Its own UUID, which is in its superblock.</param>
+/// <param name="Drive">Its path: below /dev/disk/by-id where there was such a link.</param>
+/// <param name="Device">What the kernel called it then (<c>sda</c>); null for files.</param>
+/// <param name="Serial">The serial number that the device gives; null where it gives none.</param>
+internal sealed record MemberRecord(int Role, Guid Uuid, string Drive, string? Device, string? Serial);
 
 /// <summary>Reading and writing records.</summary>
 [JsonSourceGenerationOptions(

@@ -68,6 +68,27 @@ internal sealed class VolumeStore(StateDirectories directories)
         }
     }
 
+    /// <summary>Sees to it that a record can be written, before drives are changed for it.</summary>
+    /// <exception cref="CliException">It cannot.</exception>
+    public void RequireWritable(string name)
+    {
+        StateDirectories.Ensure(directories.Volumes);
+        string trial = $"{FileOf(name)}.{Environment.ProcessId}.trial";
+        try
+        {
+            File.WriteAllText(trial, "x");
+            File.Delete(trial);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CliException(
+                ExitCode.HostLacks,
+                $"The record of volume '{name}' could not be written: {e.Message} Nothing was changed. "
+                + "Make room or choose another place with --state DIR.",
+                e);
+        }
+    }
+
     public void Delete(string name) => AtomicFile.Delete(FileOf(name));
 
     public string FileOf(string name) => Path.Combine(directories.Volumes, name + ".json");

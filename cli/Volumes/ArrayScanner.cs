@@ -1,7 +1,8 @@
 // Looks at drives for superblocks without opening them as drives: plain reads take no lock, so that a scan neither disturbs a volume that is
-// being served nor is hindered by it.
+// being served nor is hindered by it. What is no file and no block device is not opened at all: a FIFO would wait for its writer.
 
 using Polyblk.Cli.Output;
+using Polyblk.Core.Drives;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -21,7 +22,7 @@ internal static class ArrayScanner
         foreach (string path in everything ? BlockDevices() : paths.SelectMany(Expand))
         {
             cancellation.ThrowIfCancellationRequested();
-            if (seen.Add(DriveList.RealPath(path))
+            if (seen.Add(DriveReader.IdentityOf(path) ?? path)
                 && await ReadAsync(path, everything ? _ => { } : warn, cancellation).ConfigureAwait(false) is AssemblyCandidate candidate)
             {
                 candidates.Add(candidate);
@@ -45,41 +46,42 @@ internal static class ArrayScanner
     private static IEnumerable<string> Expand(string path)
     {
         string plain = path.StartsWith("file:", StringComparison.Ordinal) ? path["file:".Length..].Split(',')[0] : path;
-        return Directory.Exists(plain) ? Directory.EnumerateFiles(plain).Order(StringComparer.Ordinal) : [plain];
+
+        // What lies in a directory and cannot be a drive is nobody's mistake; what is named is, and is told.
+        return Directory.Exists(plain)
+            ? Directory.EnumerateFiles(plain).Where(f => DriveReader.IdentityOf(f) is not null).Order(StringComparer.Ordinal)
+            : [plain];
     }
 
     private static async Task<AssemblyCandidate?> ReadAsync(string path, Action<string> warn, CancellationToken cancellation)
     {
         try
         {
-            // FileShare.ReadWrite: the framework takes no lock then.
-            using var handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            using DriveReader drive = DriveReader.Open(path);
             byte[] slot0 = new byte[SuperblockFormat.SizeBytes];
             byte[] slot1 = new byte[SuperblockFormat.SizeBytes];
-            await RandomAccess.ReadAsync(handle, slot0, 0, cancellation).ConfigureAwait(false);
-            await RandomAccess.ReadAsync(handle, slot1, SuperblockFormat.SecondSlotOffset, cancellation).ConfigureAwait(false);
+            await drive.ReadAsync(0, slot0, cancellation).ConfigureAwait(false);
+            await drive.ReadAsync(SuperblockFormat.SecondSlotOffset, slot1, cancellation).ConfigureAwait(false);
             SuperblockResult result = SuperblockFormat.ParseSlots(slot0, slot1);
             if (result.Status is SuperblockStatus.Damaged or SuperblockStatus.Unsupported)
             {
-                warn($"{path}: {result.Error}");
+                warn($"{Printable.Line(path)}: {result.Error}");
             }
 
-            long size = DeviceSize(path) ?? RandomAccess.GetLength(handle);
-            return result.Superblock is null ? null : new AssemblyCandidate(Path.GetFullPath(path), size, result.Superblock);
+            return result.Superblock is null
+                ? null
+                : new AssemblyCandidate(Path.GetFullPath(path), drive.SizeBytes, result.Superblock);
+        }
+        catch (DriveException e)
+        {
+            warn(e.Message);
+            return null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            warn($"{path} cannot be read: {e.Message}");
+            warn($"{Printable.Line(path)} cannot be read: {e.Message}");
             return null;
         }
-    }
-
-    /// <summary>Size of a block device by sysfs (in units of 512 bytes); null for files.</summary>
-    private static long? DeviceSize(string path)
-    {
-        string attribute = $"/sys/class/block/{Path.GetFileName(DriveList.RealPath(path))}/size";
-        return DriveList.RealPath(path).StartsWith("/dev/", StringComparison.Ordinal) && File.Exists(attribute)
-            && long.TryParse(File.ReadAllText(attribute).Trim(), out long sectors) ? sectors * 512 : null;
     }
 
     private static VolumeJson Describe(AssemblyCandidate[] members)
@@ -116,9 +118,10 @@ internal static class ArrayScanner
         {
             AssemblyCandidate? used = role < result.Members.Length ? result.Members[role] : null;
             LeftOutMember? leftOut = result.LeftOut.FirstOrDefault(l => l.Candidate.Superblock.Role == role);
-            yield return used is not null ? new MemberJson(role, used.Path, "present")
+            MemberJson member = used is not null ? new MemberJson(role, used.Path, MemberJson.Present)
                 : leftOut is not null ? new MemberJson(role, leftOut.Candidate.Path, $"left out: {leftOut.Reason}")
                 : new MemberJson(role, null, "missing");
+            yield return member with { Uuid = newest.Members[role].Uuid };
         }
     }
 }

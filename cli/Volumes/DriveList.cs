@@ -30,10 +30,12 @@ internal static class DriveList
         var paths = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (DriveSpec spec in specs.Where(s => !s.IsVolatile))
         {
-            string real = RealPath(spec.Path);
-            if (!paths.TryAdd(real, spec.Text))
+            // By what it is: a link, a hard link and a second node of one device are the same drive. A file that is not made yet
+            // is its path.
+            string what = DriveReader.IdentityOf(spec.Path) ?? Path.GetFullPath(spec.Path);
+            if (!paths.TryAdd(what, spec.Text))
             {
-                throw CliException.Usage($"'{spec.Text}' and '{paths[real]}' are the same drive: name each drive once.");
+                throw CliException.Usage($"'{spec.Text}' and '{paths[what]}' are the same drive: name each drive once.");
             }
         }
 
@@ -137,7 +139,7 @@ internal static class DriveList
     }
 
     /// <summary>A link below /dev/disk/by-id that leads to the device: by the medium's own identity first.</summary>
-    private static string StablePath(string path)
+    internal static string StablePath(string path)
     {
         string real = RealPath(path);
         if (!real.StartsWith("/dev/", StringComparison.Ordinal) || !Directory.Exists(ByIdDirectory))

@@ -48,8 +48,46 @@ internal static class VolumeMaker
         }
         catch
         {
-            Array.ForEach(fresh, File.Delete);
+            foreach (string path in fresh.Where(File.Exists))
+            {
+                RemoveFresh(path, note);
+            }
+
             throw;
+        }
+    }
+
+    /// <summary>
+    /// A partition table that is erased is still in force until the kernel reads it again; udev mostly sees to that by itself.
+    /// </summary>
+    private static void NotePartitions(IReadOnlyList<DriveSpec> drives, Action<string> note)
+    {
+        foreach (DriveSpec drive in drives.Where(d => !d.IsVolatile))
+        {
+            string real = DriveList.RealPath(drive.Path);
+            string folder = $"/sys/class/block/{Path.GetFileName(real)}";
+            if (real.StartsWith("/dev/", StringComparison.Ordinal) && Directory.Exists(folder)
+                && Directory.EnumerateDirectories(folder).Any(d => File.Exists(Path.Combine(d, "partition"))))
+            {
+                note(
+                    $"The kernel still shows partitions on {drive.Path}. Where they do not go by themselves: partprobe {drive.Path}");
+            }
+        }
+    }
+
+    /// <summary>
+    /// Removes a file that was made for a volume that cannot be: what stands in the way must not hide why the volume cannot be
+    /// made.
+    /// </summary>
+    private static void RemoveFresh(string path, Action<string> note)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            note($"{path} was made and could not be removed again: {e.Message}");
         }
     }
 
@@ -102,6 +140,7 @@ internal static class VolumeMaker
         try
         {
             await using RaidArray array = await ArrayBuilder.CreateAsync(options, drives, reactors.Reactors[0]).ConfigureAwait(false);
+            NotePartitions(request.Drives, note);
             if (!zeroed && level != RaidLevel.Raid0)
             {
                 note("The drives are brought into step (resync) in the background when the volume is served; it can be used at once.");

@@ -1,6 +1,7 @@
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
+using Polyblk.Core.Drives;
 
 namespace Polyblk.Cli.Volumes;
 
@@ -10,6 +11,11 @@ internal static class VolumeView
     public const string StoppedStatus = "stopped";
     public const string ServedStatus = "served";
     public const string BusyStatus = "busy";
+    public const string ForgottenStatus = "forgotten";
+    public const string DeletedStatus = "deleted";
+
+    /// <summary>A process that serves answers at once; one that hangs must not hang who lists volumes.</summary>
+    private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(5);
 
     /// <summary>The record alone.</summary>
     public static VolumeJson Stopped(VolumeRecord record) => new()
@@ -38,11 +44,13 @@ internal static class VolumeView
         VolumeJson volume = Brief(directories, record);
         if (volume.Pid is not null)
         {
-            ControlResponse? response = await ControlClient
-                .AskAsync(directories, record.Name, new ControlRequest { Command = "show" }, cancellation).ConfigureAwait(false);
-            return response?.Live is LiveJson live
-                ? volume with { Live = live, Array = live.Array, SizeBytes = live.SizeBytes }
-                : volume with { Status = BusyStatus };
+            if (await AskAsync(directories, record, cancellation).ConfigureAwait(false) is not LiveJson live)
+            {
+                return volume with { Status = BusyStatus };
+            }
+
+            ArrayJson? served = live.Array is null ? null : MemberMemory.Complete(live.Array, record);
+            return volume with { Live = live, Array = served, SizeBytes = live.SizeBytes };
         }
 
         if (record.Volatile || record.Level == VolumeOpener.NoLevel)
@@ -52,6 +60,71 @@ internal static class VolumeView
 
         IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, warn, cancellation).ConfigureAwait(false);
         VolumeJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid);
-        return volume with { Array = array?.Array, SizeBytes = array?.SizeBytes ?? record.SizeBytes };
+        return volume with
+        {
+            Array = MemberMemory.Complete(array?.Array ?? Absent(record), record),
+            SizeBytes = array?.SizeBytes ?? record.SizeBytes,
+        };
+    }
+
+    /// <summary>What the serving process says; null when it says nothing.</summary>
+    private static async Task<LiveJson?> AskAsync(
+        StateDirectories directories, VolumeRecord record, CancellationToken cancellation)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(s_answerLimit);
+        try
+        {
+            ControlResponse? response = await ControlClient
+                .AskAsync(directories, record.Name, new ControlRequest { Command = "show" }, limit.Token).ConfigureAwait(false);
+            return response?.Live;
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            return null;
+        }
+        catch (CliException)
+        {
+            return null; // it ended or broke off meanwhile: that is not the end of a list of volumes
+        }
+    }
+
+    /// <summary>
+    /// An array of which no drive is found. Drives that are there and may not be read say nothing about its health.
+    /// </summary>
+    private static ArrayJson Absent(VolumeRecord record)
+    {
+        bool isUnreadable = record.Drives.Any(IsUnreadable);
+        return new ArrayJson
+        {
+            State = isUnreadable ? "unknown" : "failed",
+            Problem = isUnreadable
+                ? "Its drives cannot be read by this user: run as one who may read them."
+                : "None of its drives is here, or none of them holds its superblock: connect them, or look for them with "
+                    + "'polyblk volume list --scan'.",
+            Members = isUnreadable
+                ? []
+                : [.. Enumerable.Range(0, record.Members?.Count ?? record.Drives.Count)
+                    .Select(role => new MemberJson(role, null, "missing"))],
+        };
+    }
+
+    private static bool IsUnreadable(string drive)
+    {
+        string path = DriveSpec.Parse(drive).Path;
+        if (DriveReader.IdentityOf(path) is null)
+        {
+            return false;
+        }
+
+        try
+        {
+            DriveReader.Open(path).Dispose();
+            return false;
+        }
+        catch (DriveException)
+        {
+            return true;
+        }
     }
 }

@@ -60,6 +60,12 @@ public sealed class ScratchSpace : IDisposable
     /// <exception cref="MethodException">There is no room.</exception>
     public static ScratchSpace Create(string? wanted, long memberBytes, int members, int files, IReadOnlyList<int> targetCpus, IReadOnlyList<int> loadCpus)
     {
+        if (wanted is not null && !System.IO.Directory.Exists(wanted))
+        {
+            throw new MethodException(
+                $"There is no directory {wanted} for the scratch files: make it, or name another with --dir.");
+        }
+
         long needed = memberBytes * files;
         string[] places = [.. Places(wanted)];
         foreach (string place in places)

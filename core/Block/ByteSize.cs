@@ -7,12 +7,19 @@ namespace Polyblk.Core.Block;
 /// <summary>Parses and formats sizes in bytes.</summary>
 public static class ByteSize
 {
+    /// <summary>How many of <see cref="Units"/> are written: KiB to EiB.</summary>
+    private const int WrittenUnits = 6;
+
+    // Those that are written first, from the smallest; the other spellings after them.
     private static readonly (string Name, int Shift)[] Units =
     [
-        ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("PiB", 50), ("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50), ("B", 0),
+        ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("PiB", 50), ("EiB", 60),
+        ("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50), ("E", 60), ("B", 0),
     ];
 
-    /// <summary>Parses a size: a number, possibly with a fraction, and a unit (none, B, K, KiB, M, MiB, G, GiB, T, TiB, P, PiB).</summary>
+    /// <summary>
+    /// Parses a size: a number, possibly with a fraction, and a unit (none, B, K, KiB, M, MiB, G, GiB, T, TiB, P, PiB, E, EiB).
+    /// </summary>
     /// <returns>The size in bytes, 0 to <see cref="long.MaxValue"/>.</returns>
     /// <exception cref="FormatException">The text is no size; the message shows how one is written.</exception>
     public static long Parse(string text)
@@ -47,7 +54,8 @@ public static class ByteSize
             return false;
         }
 
-        // value is at most 2^63 and the factor at most 2^50: within a decimal's 2^96 only below 2^46, hence the check before.
+        // value is below 2^63 and the factor at most 2^60, beyond a decimal's 2^96 together: hence the check before they are
+        // multiplied.
         decimal factor = 1L << shift;
         if (value > long.MaxValue / factor)
         {
@@ -69,7 +77,7 @@ public static class ByteSize
     {
         if (bytes > 0)
         {
-            for (int i = 4; i >= 0; i--)
+            for (int i = WrittenUnits - 1; i >= 0; i--)
             {
                 (string name, int shift) = Units[i];
                 if ((bytes & ((1L << shift) - 1)) == 0)
@@ -82,15 +90,18 @@ public static class ByteSize
         return bytes.ToString(CultureInfo.InvariantCulture);
     }
 
-    /// <summary>Writes a size for reading, rounded to three digits: 931.5GiB, 4KiB, 12B.</summary>
+    /// <summary>Writes a size for reading, rounded to one digit after the point: 931.5GiB, 4KiB, 12B.</summary>
     public static string FormatRounded(long bytes)
     {
-        for (int i = 4; i >= 0; i--)
+        for (int i = WrittenUnits - 1; i >= 0; i--)
         {
             (string name, int shift) = Units[i];
-            if (bytes >= 1L << shift)
+
+            // What would be rounded up to 1024 of the smaller unit is 1 of this one.
+            double value = bytes / (double)(1L << shift);
+            if (value >= 1 || (i > 0 && Math.Round(value * 1024, 1) >= 1024))
             {
-                return (bytes / (double)(1L << shift)).ToString("0.#", CultureInfo.InvariantCulture) + name;
+                return value.ToString("0.#", CultureInfo.InvariantCulture) + name;
             }
         }
 

@@ -23,9 +23,12 @@ internal static unsafe partial class DriveCalls
     {
         [FieldOffset(0)] public uint stx_mask;
         [FieldOffset(28)] public ushort stx_mode;
+        [FieldOffset(32)] public ulong stx_ino;
         [FieldOffset(40)] public long stx_size;
         [FieldOffset(128)] public uint stx_rdev_major;
         [FieldOffset(132)] public uint stx_rdev_minor;
+        [FieldOffset(136)] public uint stx_dev_major;
+        [FieldOffset(140)] public uint stx_dev_minor;
         [FieldOffset(152)] public uint stx_dio_mem_align;
         [FieldOffset(156)] public uint stx_dio_offset_align;
 

@@ -161,19 +161,27 @@ internal sealed unsafe class DriveFile : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Whether it is a block device; what is no drive is refused before it is opened, since opening may wait or do something.
+    /// </summary>
     private static bool IsBlockNode(string path)
     {
-        int fd = Libc.open(path, O_PATH | Libc.O_CLOEXEC);
+        int fd = Libc.open(path, DriveReader.O_PATH | Libc.O_CLOEXEC);
         if (fd < 0)
         {
             return false;
         }
 
         using var handle = new SafeFileHandle(fd, ownsHandle: true);
-        return Stat(fd, out statx stat) == 0 && (stat.stx_mode & S_IFMT) == S_IFBLK;
+        if (Stat(fd, out statx stat) < 0)
+        {
+            return false;
+        }
+
+        CheckType(path, stat);
+        return (stat.stx_mode & S_IFMT) == S_IFBLK;
     }
 
-    private const int O_PATH = 0x200000;
     private const int LingerMs = 1000;
 
     private static SafeFileHandle OpenDescriptor(string path, bool readOnly, bool isBlock)
@@ -191,7 +199,8 @@ internal sealed unsafe class DriveFile : IDisposable
         }, -fd);
     }
 
-    private static void CheckType(string path, in statx stat)
+    /// <exception cref="DriveException">It is neither a file nor a block device.</exception>
+    internal static void CheckType(string path, in statx stat)
     {
         uint type = stat.stx_mode & S_IFMT;
         if (type is not (S_IFBLK or S_IFREG))
@@ -315,20 +324,26 @@ internal sealed unsafe class DriveFile : IDisposable
 
         if (size < LogicalBlockSize)
         {
-            throw DriveGeometry.Error(Path, $"it has {size} bytes, less than one block; make it larger: truncate -s 1G {Path}");
+            throw DriveGeometry.Error(
+                Path,
+                $"it has {size} bytes, less than one block; that is no drive: name another file, or make one with file:PATH,size=1GiB.");
         }
 
         if (!IsBlockDevice && size % LogicalBlockSize != 0)
         {
-            long next = (size + LogicalBlockSize - 1) / LogicalBlockSize * LogicalBlockSize;
+            // No advice to round it up: that would change a file that was perhaps never meant.
             throw DriveGeometry.Error(
-                Path, $"it has {size} bytes, not a multiple of its block size {LogicalBlockSize}; round it up: truncate -s {next} {Path}");
+                Path,
+                $"it has {size} bytes, not a multiple of its block size {LogicalBlockSize}; a drive has whole "
+                + "blocks: name another file, or make one with file:PATH,size=1GiB.");
         }
 
         if (spec.SizeBytes is long wanted && size < wanted)
         {
             throw DriveGeometry.Error(
-                Path, $"it exists with {ByteSize.Format(size)}, less than {ByteSize.Format(wanted)}; grow it (truncate -s {wanted} {Path}) or leave the size out.");
+                Path,
+                $"it exists with {ByteSize.Format(size)}, less than {ByteSize.Format(wanted)}; "
+                + "leave the size out to take it as it is, or name another file.");
         }
     }
 }

@@ -1,4 +1,5 @@
 using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
 
 namespace Polyblk.Core.Drives;
 
@@ -21,9 +22,12 @@ internal static class DriveGeometry
         }
     }
 
-    /// <summary>A drive's error with its remedy.</summary>
-    public static IOException Error(string path, string what, int errno = 0) =>
-        errno == 0 ? new DriveException($"{path}: {what}", 0) : new DriveException($"{path}: {what} ({BlockIo.DescribeErrno(errno)}).", errno);
+    /// <summary>
+    /// A drive's error with its remedy. The path is shown so that it can be printed: others may have chosen it.
+    /// </summary>
+    public static IOException Error(string path, string what, int errno = 0) => errno == 0
+        ? new DriveException($"{LogText.Escape(path)}: {what}", 0)
+        : new DriveException($"{LogText.Escape(path)}: {what} ({BlockIo.DescribeErrno(errno)}).", errno);
 }
 
 /// <summary>A drive cannot be opened or used; the message says why and what to do.</summary>

@@ -9,6 +9,7 @@
 // plainly, without 'file:'.
 
 using Polyblk.Core.Block;
+using Polyblk.Core.Frontend;
 
 namespace Polyblk.Core.Drives;
 
@@ -65,6 +66,13 @@ public sealed record DriveSpec
     public static DriveSpec Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
+        if (text.Any(char.IsControl))
+        {
+            // It would go into records, logs and command lines that are printed for copying.
+            throw new FormatException(
+                $"'{LogText.Escape(text)}' is no drive: its path has control characters. Rename it, or make a link to it.");
+        }
+
         int colon = text.IndexOf(':');
         string scheme = colon < 0 ? string.Empty : text[..colon];
         string rest = text[(colon + 1)..];

@@ -5,10 +5,10 @@
 // of the export and its volume too (ublksrv_flags), so a number that somebody else took meanwhile is never mistaken for ours, nor the device of
 // another volume of the same name: one of another state directory, or one that was deleted. Requests that wait in that one are that volume's.
 
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Polyblk.Core.Block;
 using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Ublk;
@@ -80,7 +80,7 @@ internal sealed class UblkStateStore(string stateDirectory)
     /// <summary>Deletes a record, if there is one.</summary>
     public void Delete(string exportId) => File.Delete(PathOf(exportId));
 
-    private static ulong Hash(string text) => BitConverter.ToUInt64(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+    private static ulong Hash(string text) => BitConverter.ToUInt64(Sha256.Hash(Encoding.UTF8.GetBytes(text)));
 
     private static UblkState? Read(string path)
     {

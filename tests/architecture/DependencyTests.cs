@@ -63,6 +63,22 @@ public class DependencyTests
         }
     }
 
+    /// <summary>
+    /// The framework's cryptography asks OpenSSL and ends the process where there is none: nothing that serves may lead there.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Projects))]
+    public void WhatServesNeedsNoLibraryForCryptography(string project)
+    {
+        string name = Repository.ShortName(Path.GetFileNameWithoutExtension(project));
+        string assembly = Path.Combine(AppContext.BaseDirectory, name == "Cli" ? "polyblk.dll" : $"Polyblk.{name}.dll");
+        if (File.Exists(assembly) && name is not ("Compare" or "Machine"))
+        {
+            string[] references = [.. CompiledReferences(assembly)];
+            Assert.DoesNotContain(references, r => r.StartsWith("System.Security.Cryptography", StringComparison.Ordinal));
+        }
+    }
+
     [Fact]
     public void TheCoreNamesNoFrontendAndNoLevel()
     {

@@ -110,7 +110,7 @@ public sealed class CommandTests : IDisposable
         RunOutput alone = _sandbox.Run("volume", "create", "alone", "--level", "none", Path("a"));
         Assert.Equal(4, alone.ExitCode);
 
-        _sandbox.Must("volume", "delete", "old", "--wipe");
+        _sandbox.Must("volume", "delete", "old", "--wipe", "--yes");
         _sandbox.Must("volume", "create", "new", "--level", "raid1", Path("a"), Path("b"));
         _sandbox.Must("volume", "create", "newer", "--level", "raid0", Path("a"), Path("b"), "--force");
     }

@@ -67,6 +67,17 @@ public sealed class OrdinaryUserTests : IDisposable
 
         Assert.Equal(0, serve.End(SigTerm));
         Assert.False(File.Exists(socket));
+
+        // Drives that may not be read are no failed array.
+        foreach (string drive in Directory.GetFiles(Path.Combine(_directory, "home"), "*.img"))
+        {
+            File.SetUnixFileMode(drive, UnixFileMode.None);
+        }
+
+        using SystemProcess list = Start(["volume", "list"]);
+        string listed = await list.StandardOutput.ReadToEndAsync();
+        await list.WaitForExitAsync().WaitAsync(s_patience);
+        Assert.Matches(@"(?m)^mine +unknown +raid5 ", listed);
     }
 
     /// <summary>Starts the program as an ordinary user: as this one, unless that is root.</summary>

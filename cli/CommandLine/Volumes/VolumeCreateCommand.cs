@@ -65,6 +65,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
         int chunk = ParseChunk(parsed.GetValue(_chunk), level);
         using VolumeLock held = VolumeLock.Take(directories, name, "made");
         RequireNew(store, name); // another process may have made it meanwhile
+        store.RequireWritable(name);
 
         NewVolume made = await VolumeMaker.MakeAsync(
             new VolumeRequest(name, level, chunk, parsed.GetValue(_size), parsed.GetValue(_force), drives), terminal.Note, cancellation)
@@ -80,9 +81,30 @@ internal sealed class VolumeCreateCommand : ICliCommand
             Drives = [.. drives.Select(DriveList.ToRecord)],
             CreatedUtc = DateTimeOffset.UtcNow,
         };
-        store.Put(record);
+        record = await RecordAsync(store, record, terminal.Warn, cancellation).ConfigureAwait(false);
         Report(terminal, record, parsed.GetValue(_json));
         return ExitCode.Ok;
+    }
+
+    /// <summary>Writes the record, with what is known of the members.</summary>
+    /// <exception cref="CliException">It cannot be written; the message says how the volume that was made is taken over all the
+    /// same.</exception>
+    private static async Task<VolumeRecord> RecordAsync(
+        VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
+    {
+        try
+        {
+            store.Put(record);
+            return await MemberMemory.RefreshAsync(store, record, warn, cancellation).ConfigureAwait(false);
+        }
+        catch (CliException e) when (!record.Volatile && record.Level != VolumeOpener.NoLevel)
+        {
+            throw new CliException(
+                e.Code,
+                $"{e.Message}\nThe drives are initialised: they hold the array '{record.Name}' ({record.Uuid}). "
+                + $"When records can be written again, this takes it over: polyblk volume import {string.Join(' ', record.Drives)}",
+                e);
+        }
     }
 
     private static void RequireNew(VolumeStore store, string name)

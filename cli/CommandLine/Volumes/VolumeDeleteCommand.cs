@@ -14,11 +14,16 @@ internal sealed class VolumeDeleteCommand : ICliCommand
         Description = "Erase the superblocks too: the drives are free for other use, and the data cannot be reached any more.",
     };
 
+    private readonly Option<bool> _yes = new("--yes", "-y") { Description = "With --wipe: do not ask." };
+    private readonly Option<bool> _json = CommandSettings.Json();
+
     public Command Build()
     {
         var command = new Command("delete", "Forget a volume. Its drives keep their data unless --wipe is given.");
         command.Arguments.Add(_name);
         command.Options.Add(_wipe);
+        command.Options.Add(_yes);
+        command.Options.Add(_json);
         command.SetAction(RunAsync);
         return command;
     }
@@ -32,6 +37,11 @@ internal sealed class VolumeDeleteCommand : ICliCommand
         bool isArray = record.Level != VolumeOpener.NoLevel && !record.Volatile;
         if (parsed.GetValue(_wipe) && isArray)
         {
+            if (!parsed.GetValue(_yes))
+            {
+                Confirm(terminal, record);
+            }
+
             await VolumeMaker.WipeAsync(record, cancellation).ConfigureAwait(false);
         }
 
@@ -42,9 +52,32 @@ internal sealed class VolumeDeleteCommand : ICliCommand
             Directory.Delete(exports, recursive: true);
         }
 
-        terminal.WriteLine(isArray && !parsed.GetValue(_wipe)
+        bool isForgotten = isArray && !parsed.GetValue(_wipe);
+        if (parsed.GetValue(_json))
+        {
+            string status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus;
+            terminal.WriteJson(VolumeView.Stopped(record) with { Status = status }, OutputJson.Default.VolumeJson);
+            return ExitCode.Ok;
+        }
+
+        terminal.WriteLine(isForgotten
             ? $"Volume '{record.Name}' is forgotten; its data is untouched. 'polyblk volume import {string.Join(' ', record.Drives)}' brings it back."
             : $"Volume '{record.Name}' is deleted.");
         return ExitCode.Ok;
+    }
+
+    private static void Confirm(Terminal terminal, VolumeRecord record)
+    {
+        string what = $"--wipe makes the data of volume '{record.Name}' unreachable: "
+            + $"the superblocks of {string.Join(", ", record.Drives)} are erased.";
+        if (!Terminal.CanAsk)
+        {
+            throw CliException.Refused($"{what} Nothing was changed; confirm it with --yes.");
+        }
+
+        if (!terminal.Ask($"{what} Erase them?"))
+        {
+            throw CliException.Refused("Nothing was changed.");
+        }
     }
 }

@@ -17,11 +17,14 @@ internal sealed class VolumeImportCommand : ICliCommand
 
     private readonly Option<string?> _name = new("--name") { HelpName = "NAME", Description = "Name on this host. [default: the array's own]" };
 
+    private readonly Option<bool> _json = CommandSettings.Json();
+
     public Command Build()
     {
         var command = new Command("import", "Take over an array from another host, or after this host lost its state.");
         command.Arguments.Add(_drives);
         command.Options.Add(_name);
+        command.Options.Add(_json);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk volume list --scan", "polyblk volume import /dev/sdb /dev/sdc /dev/sdd");
         return command;
@@ -52,7 +55,7 @@ internal sealed class VolumeImportCommand : ICliCommand
                 : $"There is another volume '{name}' here: choose a name with --name.");
         }
 
-        store.Put(new VolumeRecord
+        var record = new VolumeRecord
         {
             Name = name,
             Uuid = found[0].Uuid,
@@ -61,7 +64,15 @@ internal sealed class VolumeImportCommand : ICliCommand
             SizeBytes = found[0].SizeBytes ?? 0,
             Drives = [.. found[0].Drives.Select(d => DriveList.ToRecord(Core.Drives.DriveSpec.Parse(d)))],
             CreatedUtc = DateTimeOffset.UtcNow,
-        });
+        };
+        record = MemberMemory.Remember(record, found[0].Array);
+        store.Put(record);
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson(VolumeView.Stopped(record) with { Array = found[0].Array }, OutputJson.Default.VolumeJson);
+            return ExitCode.Ok;
+        }
+
         terminal.WriteLine($"Volume '{name}' is recorded: {found[0].Level}, {found[0].Drives.Count} drive(s), {ByteSize.FormatRounded(found[0].SizeBytes ?? 0)}.");
         return ExitCode.Ok;
     }

@@ -3,7 +3,6 @@ using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -44,7 +43,9 @@ internal sealed class VolumeListCommand : ICliCommand
         var volumes = new List<VolumeJson>();
         foreach (VolumeRecord record in new VolumeStore(directories).List(terminal.Warn))
         {
-            volumes.Add(VolumeView.Brief(directories, record));
+            // What is wrong with a drive is in the health; a warning a drive would bury the list.
+            VolumeJson full = await VolumeView.FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false);
+            volumes.Add(full with { Live = null });
         }
 
         if (scan)
@@ -73,26 +74,34 @@ internal sealed class VolumeListCommand : ICliCommand
             return;
         }
 
-        Table table = Terminal.NewTable("NAME", "LEVEL", "SIZE", "STATUS", "DRIVES");
+        // Health first: a degraded array must be seen at any width. What may be long comes last.
+        var table = new TextTable("NAME", "HEALTH", "LEVEL", "SIZE", "STATUS", "DRIVES");
         foreach (VolumeJson volume in volumes)
         {
             string status = (volume.Recorded ? volume.Status : "found, not recorded")
                 + (volume.Pid is int pid ? $" (process {pid})" : string.Empty)
-                + (volume.Volatile ? ", volatile" : string.Empty)
-                + (volume.Array is not null ? $", {volume.Array.State}" : string.Empty);
+                + (volume.Volatile ? ", volatile" : string.Empty);
             table.AddRow(
-                Markup.Escape(volume.Name),
-                Markup.Escape(volume.Level),
+                volume.Name,
+                volume.Array is ArrayJson array ? Health(array) : "-",
+                volume.Level,
                 volume.SizeBytes is long size ? ByteSize.FormatRounded(size) : "?",
-                Markup.Escape(status),
-                Markup.Escape(string.Join(' ', volume.Drives)));
+                status,
+                string.Join(' ', volume.Drives));
         }
 
-        terminal.Ansi.Write(table);
+        table.Write(terminal);
         if (volumes.Exists(v => !v.Recorded))
         {
             terminal.WriteLine();
             terminal.WriteLine("Take over what was found with: polyblk volume import DRIVE…");
         }
+    }
+
+    private static string Health(ArrayJson array)
+    {
+        int missing = array.Members.Count(m => m.State != MemberJson.Present);
+        string resync = array.ResyncProgress is double progress ? $" {progress:P0}" : string.Empty;
+        return array.State + resync + (missing > 0 ? $" ({missing} of {array.Members.Count} out)" : string.Empty);
     }
 }

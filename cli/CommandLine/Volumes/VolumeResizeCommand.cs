@@ -2,6 +2,7 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
@@ -13,6 +14,8 @@ internal sealed class VolumeResizeCommand : ICliCommand
     private readonly Option<long?> _size = CommandSettings.Size("--size", "The new size. [default: all that the drives give]");
     private readonly Option<bool> _force = new("--force") { Description = "Also to a smaller size: what lies beyond it cannot be reached any more." };
 
+    private readonly Option<bool> _json = CommandSettings.Json();
+
     public Command Build()
     {
         var command = new Command(
@@ -22,6 +25,7 @@ internal sealed class VolumeResizeCommand : ICliCommand
         command.Arguments.Add(_name);
         command.Options.Add(_size);
         command.Options.Add(_force);
+        command.Options.Add(_json);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk volume resize data --size 2TiB", "polyblk volume resize data");
         return command;
@@ -40,7 +44,14 @@ internal sealed class VolumeResizeCommand : ICliCommand
             throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
         }
 
-        store.Put(record with { SizeBytes = live.SizeBytes });
+        record = record with { SizeBytes = live.SizeBytes };
+        store.Put(record);
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson(VolumeView.Brief(directories, record) with { Array = live.Array }, OutputJson.Default.VolumeJson);
+            return ExitCode.Ok;
+        }
+
         terminal.WriteLine($"Volume '{record.Name}' has {ByteSize.FormatRounded(live.SizeBytes)} now.");
         return ExitCode.Ok;
     }

@@ -4,7 +4,6 @@ using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -52,6 +51,10 @@ internal sealed class VolumeShowCommand : ICliCommand
         if (volume.Array is ArrayJson array)
         {
             terminal.WriteLine($"Array     {ServeReport.Describe(array)}");
+            foreach (string attention in array.Warnings.Prepend(array.Problem ?? string.Empty).Where(t => t.Length > 0))
+            {
+                terminal.WriteLine($"          {attention}");
+            }
         }
 
         terminal.WriteLine();
@@ -65,35 +68,46 @@ internal sealed class VolumeShowCommand : ICliCommand
 
     private static void WriteDrives(Terminal terminal, VolumeJson volume)
     {
-        Table table = Terminal.NewTable("MEMBER", "STATE", "DRIVE");
+        var table = new TextTable("MEMBER", "STATE", "DRIVE");
         if (volume.Array is { Members.Count: > 0 } array)
         {
             foreach (MemberJson member in array.Members)
             {
-                table.AddRow($"{member.Role}", Markup.Escape(member.State), Markup.Escape(member.Drive ?? "-"));
+                table.AddRow($"{member.Role}", member.State, member.Drive ?? LastSeen(member));
             }
         }
         else
         {
             foreach ((string drive, int i) in volume.Drives.Select((d, i) => (d, i)))
             {
-                table.AddRow($"{i}", "-", Markup.Escape(drive));
+                table.AddRow($"{i}", "-", drive);
             }
         }
 
-        terminal.Ansi.Write(table);
+        table.Write(terminal);
+    }
+
+    /// <summary>What to look for when a member is not there.</summary>
+    private static string LastSeen(MemberJson member)
+    {
+        string serial = member.Serial is string s ? $", serial {s}" : string.Empty;
+        bool isInPath = member.LastDevice is null || (member.LastDrive ?? string.Empty).EndsWith(member.LastDevice, StringComparison.Ordinal);
+        string device = isInPath ? string.Empty : $" ({member.LastDevice})";
+        string where = member.LastDrive is string drive ? $"last seen at {drive}{device}{serial}" : "not known to this host";
+        return member.Uuid is Guid uuid ? $"{where}, member UUID {uuid}" : where;
     }
 
     private static void WriteExports(Terminal terminal, LiveJson live)
     {
         terminal.WriteLine();
-        Table table = Terminal.NewTable("EXPORT", "STATE", "SESSIONS", "READS", "READ", "WRITES", "WRITTEN", "FLUSHES", "ERRORS", "IN FLIGHT", "ENDPOINT");
+        var table = new TextTable(
+            "EXPORT", "STATE", "SESSIONS", "READS", "READ", "WRITES", "WRITTEN", "FLUSHES", "ERRORS", "IN FLIGHT", "ENDPOINT");
         foreach (ExportJson export in live.Exports)
         {
             var s = export.Statistics;
             table.AddRow(
-                Markup.Escape(export.Id),
-                Markup.Escape(export.State),
+                export.Id,
+                export.State,
                 $"{s?.Sessions}",
                 $"{s?.Reads}",
                 s is null ? string.Empty : ByteSize.FormatRounded(s.ReadBytes),
@@ -102,21 +116,21 @@ internal sealed class VolumeShowCommand : ICliCommand
                 $"{s?.Flushes}",
                 $"{s?.Errors}",
                 $"{s?.InFlight}",
-                Markup.Escape(export.Endpoint));
+                export.Endpoint);
         }
 
-        terminal.Ansi.Write(table);
+        table.Write(terminal);
     }
 
     private static void WriteReactors(Terminal terminal, LiveJson live)
     {
         terminal.WriteLine();
-        Table table = Terminal.NewTable("REACTOR", "CPU", "QUEUES", "REQUESTS", "BUSY", "POLLING", "ASLEEP", "FAULTS");
+        var table = new TextTable("REACTOR", "CPU", "QUEUES", "REQUESTS", "BUSY", "POLLING", "ASLEEP", "FAULTS");
         foreach (ReactorJson reactor in live.Reactors)
         {
             double total = Math.Max(1, reactor.BusyNs + reactor.SpinNs + reactor.SleepNs);
             table.AddRow(
-                Markup.Escape(reactor.Name),
+                reactor.Name,
                 $"{reactor.Cpu}",
                 $"{reactor.Queues}",
                 $"{reactor.Requests}",
@@ -126,6 +140,6 @@ internal sealed class VolumeShowCommand : ICliCommand
                 $"{reactor.Faults}");
         }
 
-        terminal.Ansi.Write(table);
+        table.Write(terminal);
     }
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -13,14 +14,18 @@ internal sealed class VolumeStopCommand : ICliCommand
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
     private readonly Option<bool> _force = new("--force")
     {
-        Description = "Stop also when a consumer would lose its disk (a mounted file system on a kernel device).",
+        Description = "Stop also when a consumer would lose its disk: a virtual machine or a client that is connected, "
+            + "a mounted file system.",
     };
+
+    private readonly Option<bool> _json = CommandSettings.Json();
 
     public Command Build()
     {
         var command = new Command("stop", "Stop serving a volume; its data stays.");
         command.Arguments.Add(_name);
         command.Options.Add(_force);
+        command.Options.Add(_json);
         command.SetAction(RunAsync);
         return command;
     }
@@ -32,7 +37,7 @@ internal sealed class VolumeStopCommand : ICliCommand
         VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
         if (VolumeLock.Holder(directories, record.Name) is not int pid)
         {
-            terminal.WriteLine($"Volume '{record.Name}' is not being served.");
+            Report("is not being served");
             return ExitCode.Ok;
         }
 
@@ -45,8 +50,20 @@ internal sealed class VolumeStopCommand : ICliCommand
         }
 
         await WaitUntilFreeAsync(directories, record.Name, pid, cancellation).ConfigureAwait(false);
-        terminal.WriteLine($"Volume '{record.Name}' is stopped.");
+        Report("is stopped");
         return ExitCode.Ok;
+
+        void Report(string what)
+        {
+            if (parsed.GetValue(_json))
+            {
+                terminal.WriteJson(VolumeView.Stopped(record), OutputJson.Default.VolumeJson);
+            }
+            else
+            {
+                terminal.WriteLine($"Volume '{record.Name}' {what}.");
+            }
+        }
     }
 
     private static async Task WaitUntilFreeAsync(StateDirectories directories, string volume, int pid, CancellationToken cancellation)

@@ -39,6 +39,8 @@ public sealed class DriveSpecTests
     [InlineData("sim:1GiB,latency=5", "a time such as")]
     [InlineData("sim:1GiB,latency=5us-1us", "range")]
     [InlineData("sim:1GiB,mood=bad", "no option 'mood'")]
+    [InlineData("/dev/a\nb", @"'/dev/a\nb' is no drive: its path has control characters")]
+    [InlineData("file:/tmp/\u001b[2J,size=1MiB", "control characters")]
     public void SaysWhatIsWrong(string text, string expected) =>
         Assert.Contains(expected, Assert.Throws<FormatException>(() => DriveSpec.Parse(text)).Message, StringComparison.Ordinal);
 

@@ -22,7 +22,7 @@ public sealed class FileDriveTests
             Assert.Equal(2 << 20, larger.SizeBytes);
         }
 
-        Refuses($"file:{path},size=4MiB", "grow it (truncate -s 4194304");
+        Refuses($"file:{path},size=4MiB", "leave the size out to take it as it is");
         Assert.Equal(2 << 20, new FileInfo(path).Length);
     }
 
@@ -40,7 +40,44 @@ public sealed class FileDriveTests
         File.WriteAllBytes(path, []);
         Refuses(path, "less than one block");
         File.WriteAllBytes(path, new byte[1000]);
-        Refuses(path, "truncate -s 1024");
+        Refuses(path, "not a multiple of its block size");
+        Assert.Equal(1000, new FileInfo(path).Length);
+    }
+
+    /// <summary>Nobody writes to it: whoever opened it in the ordinary way would wait for ever.</summary>
+    [Fact]
+    public void AFifoIsRefusedWithoutBeingOpened()
+    {
+        using var files = new TemporaryFiles();
+        string path = files.NewPath();
+        using (var made = System.Diagnostics.Process.Start("mkfifo", [path]))
+        {
+            made.WaitForExit();
+            Assert.Equal(0, made.ExitCode);
+        }
+
+        Refuses(path, "neither a file nor a block device");
+        Refuses(path, "neither a file nor a block device", readOnly: true);
+        DriveException e = Assert.Throws<DriveException>(() => DriveReader.Open(path));
+        Assert.Contains("neither a file", e.Message, StringComparison.Ordinal);
+        Assert.Null(DriveReader.IdentityOf(path));
+    }
+
+    [Fact]
+    public async Task ADriveIsReadWithoutBeingTakenAndHasOneIdentity()
+    {
+        using var files = new TemporaryFiles();
+        string path = files.NewPath(), link = files.NewPath();
+        File.WriteAllBytes(path, [1, 2, 3]);
+        File.CreateSymbolicLink(link, path);
+        using var locked = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+        using DriveReader reader = DriveReader.Open(link);
+        Assert.Equal(3, reader.SizeBytes);
+        var bytes = new byte[8];
+        Assert.Equal(2, await reader.ReadAsync(1, bytes, CancellationToken.None));
+        Assert.Equal([2, 3], bytes[..2]);
+        Assert.Equal(DriveReader.IdentityOf(path), DriveReader.IdentityOf(link));
+        Assert.NotEqual(DriveReader.IdentityOf(path), DriveReader.IdentityOf(files.NewPath()));
     }
 
     [Fact]
