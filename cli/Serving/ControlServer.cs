@@ -1,9 +1,9 @@
 // The control socket of a served volume: JSON lines, one request and one answer each. Only the user who serves may connect (mode 0600 in
 // a directory of mode 0700). A client that sends nonsense gets an error and is closed; it cannot disturb the exports.
 //
-// Every client counts from accept on. A request has its time: a client that says nothing, or a byte now and then, is closed. Where all
-// places are taken one more client takes the place of the one that has said nothing for longest; where all of them wait for an answer the
-// newcomer is told so. Answers are not cut short: a stop takes as long as it takes.
+// Every client counts from accept on. A request has its time: a client that says nothing, or a byte now and then, is closed.
+// Where all places are taken one more client takes the place of the one that has said nothing for longest; where all of them wait
+// for an answer the newcomer is told so. Answers are not cut short: a stop takes as long as it takes.
 
 using System.Net.Sockets;
 using System.Text;
@@ -49,7 +49,10 @@ internal sealed class ControlServer : IAsyncDisposable
     private readonly Task _accepting;
 
     private ControlServer(
-        UnixListener listener, ControlLimits limits, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log)
+        UnixListener listener,
+        ControlLimits limits,
+        Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle,
+        ILogger log)
     {
         _listener = listener;
         _limits = limits;
@@ -62,7 +65,10 @@ internal sealed class ControlServer : IAsyncDisposable
 
     /// <summary>Starts listening. The caller holds the volume's lock, so a socket that is there is a dead process's.</summary>
     public static ControlServer Start(
-        StateDirectories directories, string volume, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log,
+        StateDirectories directories,
+        string volume,
+        Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle,
+        ILogger log,
         ControlLimits? limits = null)
     {
         string path = PathOf(directories, volume);
@@ -73,7 +79,8 @@ internal sealed class ControlServer : IAsyncDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.HostLacks, $"The control socket cannot be made: {e.Message} --state DIR moves it.", e);
+            throw new CliException(
+                ExitCode.HostLacks, $"The control socket cannot be made: {e.Message} --state DIR moves it.", e);
         }
     }
 
@@ -113,10 +120,9 @@ internal sealed class ControlServer : IAsyncDisposable
                 continue;
             }
 
-            bool refused = UnixListener.IsShortage(-fd) && _listener.RefuseOne();
             _logs.Door.LogWarning(
-                "The control socket cannot take a client: errno {Errno}{Refused} (raise the limit: ulimit -n)",
-                -fd, refused ? ", it was refused" : string.Empty);
+                "A client of the control socket is refused: errno {Errno}{Remedy}",
+                -fd, fd == -Errno.EMFILE ? ", too few descriptors (raise the limit: ulimit -n)" : string.Empty);
             _stop.Token.WaitHandle.WaitOne(s_shortageRest);
         }
     }
@@ -232,7 +238,8 @@ internal sealed class ControlServer : IAsyncDisposable
     {
         // Who does not read his answers must not hold up the end, which waits for all clients.
         using var limit = new CancellationTokenSource(_limits.AnswerTime);
-        ReadOnlyMemory<byte> answer = (byte[])[.. JsonSerializer.SerializeToUtf8Bytes(response, LineJson.Default.ControlResponse), (byte)'\n'];
+        byte[] json = JsonSerializer.SerializeToUtf8Bytes(response, LineJson.Default.ControlResponse);
+        ReadOnlyMemory<byte> answer = (byte[])[.. json, (byte)'\n'];
         while (!answer.IsEmpty)
         {
             answer = answer[await socket.SendAsync(answer, limit.Token).ConfigureAwait(false)..];
@@ -266,7 +273,7 @@ internal sealed class ControlServer : IAsyncDisposable
     }
 
     /// <summary>A connection, from accept to its end.</summary>
-#pragma warning disable CA1001 // The source of the dismissal has no timer and no handle, and who dismisses may come after the end.
+#pragma warning disable CA1001 // The dismissal has no timer and no handle, and who dismisses may come after the end.
     private sealed class Client(int fd)
 #pragma warning restore CA1001
     {

@@ -1,14 +1,15 @@
-// The listening socket of a door that is a Unix socket. It does not block; waiting is done in poll(2) together with an eventfd, by which
-// another thread ends the wait for good. A process that is out of descriptors cannot even refuse a connection, so one descriptor is kept
-// back for that.
+// The listening socket of a door that is a Unix socket. It does not block; waiting is done in poll(2) together with an eventfd,
+// by which another thread ends the wait for good. Clients do not get the last descriptors of the process; and as a process that
+// is out of them cannot even refuse a connection, one is kept back for that.
 
+using System.Runtime.InteropServices;
 using System.Text;
 using Polyblk.Core.Block;
 
 namespace Polyblk.Core.Interop;
 
 /// <summary>A listening socket at a path.</summary>
-public sealed unsafe class UnixListener : IDisposable
+public sealed unsafe partial class UnixListener : IDisposable
 {
     private readonly int _fd;
     private readonly int _wakeFd;
@@ -76,7 +77,10 @@ public sealed unsafe class UnixListener : IDisposable
         return new UnixListener(path, fd, wakeFd);
     }
 
-    /// <summary>Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno.</summary>
+    /// <summary>
+    /// Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno. Where
+    /// <see cref="IsShortage"/> holds for it wait a little: the client that came was refused, so it sees its end instead of waiting.
+    /// </summary>
     public int Accept()
     {
         Libc.pollfd* fds = stackalloc Libc.pollfd[2];
@@ -96,6 +100,17 @@ public sealed unsafe class UnixListener : IDisposable
             }
 
             int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
+            if (fd >= LastFreeDescriptor())
+            {
+                _ = Libc.close(fd);
+                return -Errno.EMFILE;
+            }
+
+            if (fd is -Errno.EMFILE or -ENFILE)
+            {
+                RefuseOne();
+            }
+
             if (fd is not -Errno.EAGAIN and not -Errno.EINTR and not -ECONNABORTED)
             {
                 return fd;
@@ -103,29 +118,7 @@ public sealed unsafe class UnixListener : IDisposable
         }
     }
 
-    /// <summary>
-    /// For a caller to whom <see cref="Accept"/> said that no descriptor is left: takes the connection that waits by means of one that is kept
-    /// for this, and closes it, so that the peer sees its end instead of waiting for who knows how long. On the accepting thread.
-    /// </summary>
-    /// <returns>Whether one was refused.</returns>
-    public bool RefuseOne()
-    {
-        if (_spareFd >= 0)
-        {
-            _ = Libc.close(_spareFd);
-        }
-
-        int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
-        if (fd >= 0)
-        {
-            _ = Libc.close(fd);
-        }
-
-        _spareFd = OpenSpare();
-        return fd >= 0;
-    }
-
-    /// <summary>Whether an error of <see cref="Accept"/> passes when somebody gives something back: wait a little and go on.</summary>
+    /// <summary>Whether an error of <see cref="Accept"/> passes when somebody gives something back.</summary>
     public static bool IsShortage(int errno) => errno is Errno.EMFILE or ENFILE or Errno.ENOMEM or Errno.ENOBUFS;
 
     /// <summary>Ends <see cref="Accept"/> now and later. Any thread.</summary>
@@ -145,6 +138,41 @@ public sealed unsafe class UnixListener : IDisposable
         {
             _ = Libc.close(_spareFd);
         }
+    }
+
+    /// <summary>
+    /// The number (descriptors are given out from below) from which on clients get none: the last ones are the process's own. A
+    /// .NET process that has none left ends with "Out of memory" or SIGABRT as soon as its runtime wants one; a client must not
+    /// bring it there.
+    /// </summary>
+    private static int LastFreeDescriptor()
+    {
+        ulong* limits = stackalloc ulong[2]; // struct rlimit64: the one in force, and the highest that it may be set to
+        if (prlimit64_(0, RLIMIT_NOFILE, null, limits) != 0 || limits[0] > int.MaxValue)
+        {
+            return int.MaxValue;
+        }
+
+        return (int)(limits[0] - Math.Min(OwnDescriptors, limits[0] / 4));
+    }
+
+    /// <summary>
+    /// Out of descriptors for good: takes the connection that waits by means of the one that is kept for this, and closes it.
+    /// </summary>
+    private void RefuseOne()
+    {
+        if (_spareFd >= 0)
+        {
+            _ = Libc.close(_spareFd);
+        }
+
+        int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
+        if (fd >= 0)
+        {
+            _ = Libc.close(fd);
+        }
+
+        _spareFd = OpenSpare();
     }
 
     private static int OpenSpare() => Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
@@ -168,6 +196,8 @@ public sealed unsafe class UnixListener : IDisposable
         return address;
     }
 
+    private const int RLIMIT_NOFILE = 7;
+    private const ulong OwnDescriptors = 64;
     private const string StagingSuffix = ".new";
     private const int ENFILE = 23;
     private const int ECONNABORTED = 103;
@@ -243,4 +273,7 @@ public sealed unsafe class UnixListener : IDisposable
             _ = Libc.close(wakeFd);
         }
     }
+
+    [LibraryImport("libc", EntryPoint = "prlimit64")]
+    private static partial int prlimit64_(int pid, int resource, void* value, ulong* old);
 }

@@ -1,6 +1,7 @@
-// Data memory of the connections of one export on one reactor: equal blocks in one mapping, handed out last-in first-out so that a small
-// load stays in the cache. What a request takes is a chain of blocks, linked by number in a table beside the memory, so that a chain of any
-// length costs a connection nothing; BlockCursor walks it as segments. The mapping reserves addresses only: memory is used when a block is.
+// Data memory of the connections of one export on one reactor: equal blocks in one mapping, handed out last-in first-out so that
+// a small load stays in the cache. What a request takes is a chain of blocks, linked by number in a table beside the memory, so
+// that a chain of any length costs a connection nothing; BlockCursor walks it as segments. The mapping reserves addresses only:
+// memory is used when a block is.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
@@ -24,8 +25,8 @@ internal sealed unsafe class BlockArena : IDisposable
     /// <exception cref="IOException">There is no address space for them.</exception>
     public BlockArena(int blocks)
     {
-        void* area = Libc.mmap(
-            null, BytesOf(blocks), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
+        const int flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE;
+        void* area = Libc.mmap(null, BytesOf(blocks), Libc.PROT_READ | Libc.PROT_WRITE, flags, -1, 0);
         if (area == Libc.MAP_FAILED)
         {
             throw new IOException($"No memory for the {BytesOf(blocks) >> 20} MiB of buffers of NBD connections on a reactor.");

@@ -1,14 +1,14 @@
 // Who may be connected: every connection counts from accept on, and each phase has its bound.
 //
-// Haggling takes milliseconds, so one that hangs is worth little: when all places are taken and one more client comes, the oldest of the
-// process that holds most of them must go. A process that opens thousands of connections and says nothing drives out its own, and somebody
-// who comes meanwhile gets in. Transmission may last for months without a request, so no session is ever ended for a newcomer; instead one
-// process gets only a part of the seats.
+// Haggling takes milliseconds, so one that hangs is worth little: when all places are taken and one more client comes, the oldest
+// of the process that holds most of them must go. A process that opens thousands of connections and says nothing drives out its
+// own, and somebody who comes meanwhile gets in. Transmission may last for months without a request, so no session is ever ended
+// for a newcomer; instead one process gets only a part of the seats.
 
 namespace Polyblk.Frontends.Nbd;
 
 /// <summary>A connection, from accept to its end.</summary>
-#pragma warning disable CA1001 // The source of the dismissal has no timer and no handle, and who dismisses may come after the end.
+#pragma warning disable CA1001 // The dismissal has no timer and no handle, and who dismisses may come after the end.
 internal sealed class NbdGuest(int number, int processId)
 #pragma warning restore CA1001
 {

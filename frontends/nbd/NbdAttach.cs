@@ -12,6 +12,7 @@ internal static class NbdAttach
         string blockdev = $"driver=nbd,node-name={spec.VolumeName},server.type=unix,server.path={socket},export={spec.VolumeName},"
             + $"reconnect-delay=60,cache.direct=on,discard=unmap{(spec.ReadOnly ? ",read-only=on" : string.Empty)}";
         string device = $"virtio-blk-pci,drive={spec.VolumeName},serial={spec.Serial}";
+        string block = $"{spec.Device.Limits.LogicalBlockSize}";
         return
         [
             Command("qemu", "A disk of a virtual machine; it waits up to 60 s for a target that is being restarted.", "-blockdev", blockdev, "-device", device),
@@ -19,8 +20,9 @@ internal static class NbdAttach
             Command("shell", "Copy it.", "nbdcopy", "--progress", uri, "backup.img"),
             // The block size is said: older versions of nbd-client do not ask, and assume 512 or 1024 bytes.
             Command(
-                "shell", "A block device of this host, with four connections; when the target ends it fails, and must be detached and attached again.",
-                "nbd-client", "-unix", socket, "/dev/nbd0", "-name", spec.VolumeName, "-C", "4", "-b", $"{spec.Device.Limits.LogicalBlockSize}"),
+                "shell",
+                "A block device of this host. When the target ends it fails: detach (-d) and attach again.",
+                "nbd-client", "-unix", socket, "/dev/nbd0", "-name", spec.VolumeName, "-C", "4", "-b", block),
             Command("fio", "Load from fio's own NBD engine.", "fio", "--name=nbd", "--ioengine=nbd", $"--uri={uri}", "--rw=randread", "--bs=4k", "--iodepth=32"),
         ];
     }

@@ -1,9 +1,9 @@
 // The device's side of an NBD connection: requests become parts of at most what the device takes, and parts become results.
 //
-// A request with data is handed over as a whole, as far as parts and the turn's budget last; the rest follows in the next turns, before
-// anything else is taken. A range without data is different: it costs its client 28 bytes and may cover 4 GiB, for which a device may work
-// for seconds. So it goes over in pieces of a few MiB, at most MaxRangePieces of a connection at a time and one in a turn, the ranges of a
-// connection in turn; between two pieces it can be cancelled, paused, and overtaken.
+// A request with data is handed over as a whole, as far as parts and the turn's budget last; the rest follows in the next turns,
+// before anything else is taken. A range without data is different: it costs its client 28 bytes and may cover 4 GiB, for which a
+// device may work for seconds. So it goes over in pieces of a few MiB, at most MaxRangePieces of a connection at a time and one
+// in a turn, the ranges of a connection in turn; between two pieces it can be cancelled, paused, and overtaken.
 
 using Polyblk.Core.Block;
 
@@ -11,7 +11,9 @@ namespace Polyblk.Frontends.Nbd;
 
 internal sealed unsafe partial class NbdConnection
 {
-    /// <summary>Pieces of ranges at the device at a time: enough to keep one busy, and what the end of a connection waits for.</summary>
+    /// <summary>
+    /// Pieces of ranges at the device at a time: enough to keep one busy, and what the end of a connection waits for.
+    /// </summary>
     private const int MaxRangePieces = 4;
 
     /// <summary>Largest piece of zeroes: a RAM disk writes it in about a millisecond.</summary>
@@ -87,7 +89,8 @@ internal sealed unsafe partial class NbdConnection
             }
 
             part.Prepare(operation, slot.OffsetBytes + slot.Submitted, length, part.OwnVectors, count, this);
-            part.Flags = slot.Command == NbdCommand.Write && (slot.Flags & NbdCommandFlags.Fua) != 0 ? BlockFlags.Fua : BlockFlags.None;
+            bool fua = slot.Command == NbdCommand.Write && (slot.Flags & NbdCommandFlags.Fua) != 0;
+            part.Flags = fua ? BlockFlags.Fua : BlockFlags.None;
             HandOver(slot, part, pieces: 0);
         }
         while (_submitting is not null);
@@ -147,12 +150,15 @@ internal sealed unsafe partial class NbdConnection
         }
 
         part.Prepare(operation, at, length, null, 0, this);
-        part.Flags = slot.Command == NbdCommand.WriteZeroes && (slot.Flags & NbdCommandFlags.NoHole) == 0 ? BlockFlags.Unmap : BlockFlags.None;
+        bool unmap = slot.Command == NbdCommand.WriteZeroes && (slot.Flags & NbdCommandFlags.NoHole) == 0;
+        part.Flags = unmap ? BlockFlags.Unmap : BlockFlags.None;
         _quantum -= PieceCost;
         HandOver(slot, part, pieces: 1);
     }
 
-    /// <summary>Longest piece at an offset: pieces end where stripes (or powers of two) do, so that cutting makes no part-written stripe.</summary>
+    /// <summary>
+    /// Longest piece at an offset: pieces end where stripes (or powers of two) do, so that cutting makes no part-written stripe.
+    /// </summary>
     private long PieceLength(BlockOperation operation, long offsetBytes)
     {
         BlockLimits limits = _device.Limits;
@@ -208,7 +214,9 @@ internal sealed unsafe partial class NbdConnection
         _readyLast = slot;
     }
 
-    /// <summary>Leaves undone what the device does not have yet. Who asked gets no reply, and asks again where he connects next.</summary>
+    /// <summary>
+    /// Leaves undone what the device does not have yet. Who asked gets no reply, and asks again where he connects next.
+    /// </summary>
     private void CancelWaiting()
     {
         if (_payload is not null)

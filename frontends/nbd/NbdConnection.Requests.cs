@@ -137,7 +137,9 @@ internal sealed unsafe partial class NbdConnection
         return true;
     }
 
-    /// <summary>Takes the request at the front of the buffer; false when it must wait for a slot or memory, or is the last.</summary>
+    /// <summary>
+    /// Takes the request at the front of the buffer; false when it must wait for a slot or memory, or is the last.
+    /// </summary>
     private bool TakeRequest()
     {
         var bytes = new ReadOnlySpan<byte>(_input + _inputStart, RequestBytes);

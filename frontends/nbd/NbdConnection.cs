@@ -3,20 +3,22 @@
 // Theory of operation
 //   * The socket does not block. A poll reads what is there into a small buffer, takes a bounded number of requests from it and hands
 //     them to the device; a large write payload is read straight into the request's memory.
-//   * A request needs a slot and memory of the lane. Where one of them runs out nothing more is read: the socket's own flow control is
-//     the back-pressure on the client.
-//   * Ranges without data (trim, write-zeroes) go to the device in pieces, a few at a time, in turn with each other; other requests
-//     overtake them. A range of 4 GiB neither holds up the client's reads nor outlives the client.
+//   * A request needs a slot and memory of the lane. Where one of them runs out nothing more is read: the socket's own flow
+//     control is the back-pressure on the client.
+//   * Ranges without data (trim, write-zeroes) go to the device in pieces, a few at a time, in turn with each other; other
+//     requests overtake them. A range of 4 GiB neither holds up the client's reads nor outlives the client.
 //   * Replies are collected in one segment list and written by one writev a turn, in the order of completion; a slot and its memory come
 //     back when the last byte of its reply is in the socket. A client that does not read its replies stops only itself.
 //   * While nothing arrives the socket is tried less and less often, and before the reactor sleeps its edge-triggered doorbell takes over.
-// Requests are read in NbdConnection.Requests.cs, go to the device in NbdConnection.Device.cs, replies are sent in NbdConnection.Replies.cs.
+// Requests are read in NbdConnection.Requests.cs, go to the device in NbdConnection.Device.cs, replies are sent in
+// NbdConnection.Replies.cs.
 //
 // The end. There are three, and each waits for the requests at the device:
 //   * The client asked for it (NBD_CMD_DISC): nothing more is read, what it asked for before is done and answered.
-//   * The export stops: nothing more is read, ranges are left where they are, what the device has is answered as far as the socket takes it.
-//   * The connection broke, or the client broke the protocol or stands still in the middle of something: nothing is read or sent, and
-//     what the device does not have yet is left undone.
+//   * The export stops: nothing more is read, ranges are left where they are, what the device has is answered as far as the
+//     socket takes it.
+//   * The connection broke, or the client broke the protocol or stands still in the middle of something: nothing is read or sent,
+//     and what the device does not have yet is left undone.
 
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
@@ -82,9 +84,16 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     private TaskCompletionSource? _drained;
 
     /// <summary>Takes over a connected, non-blocking socket. On the reactor's thread; <paramref name="fd"/> stays the caller's.</summary>
-    /// <exception cref="IOException">The device cannot be opened here, or the socket not be watched; nothing stays behind.</exception>
+    /// <exception cref="IOException">The device cannot be opened here, or the socket not be watched; nothing stays
+    /// behind.</exception>
     public NbdConnection(
-        NbdLane lane, Reactor reactor, IBlockDevice device, int fd, NbdSessionOptions options, bool readOnly, NbdCounters counters)
+        NbdLane lane,
+        Reactor reactor,
+        IBlockDevice device,
+        int fd,
+        NbdSessionOptions options,
+        bool readOnly,
+        NbdCounters counters)
     {
         _lane = lane;
         _reactor = reactor;
@@ -246,12 +255,14 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     }
 
     /// <summary>
-    /// Whether it waits for its client in the middle of something. Asked at each look of the lane's timer: after a few at which nothing
-    /// had moved on the connection ends.
+    /// Whether it waits for its client in the middle of something. Asked at each look of the lane's timer: after a few at which
+    /// nothing had moved on the connection ends.
     /// </summary>
     public bool IsWaitingForClient()
     {
-        bool reading = !_paused && !_ending && (_payload is not null || _skip != 0 || _inputEnd - _inputStart is > 0 and < RequestBytes);
+        // While a request waits for the device nothing is read, and that is not the client's fault.
+        bool reading = !_paused && !_ending && _submitting is null
+            && (_payload is not null || _skip != 0 || _inputEnd - _inputStart is > 0 and < RequestBytes);
         bool writing = _sendingFirst is not null;
         if (_closing || !(reading || writing))
         {

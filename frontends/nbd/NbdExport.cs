@@ -3,8 +3,8 @@
 // Every connection is independent: its own reactor, its own queue on the device. All see the same device, and a flush covers the
 // writes of all, so the export announces multi-conn. A client that breaks the protocol is logged and dropped; the others go on.
 //
-// Every connection counts from accept on (NbdAdmission), a handshake has a time, and memory is the lane's, of which there is one for each
-// reactor: what a crowd of clients can take is bounded, whatever they do.
+// Every connection counts from accept on (NbdAdmission), a handshake has a time, and memory is the lane's, of which there is one
+// for each reactor: what a crowd of clients can take is bounded, whatever they do.
 
 using System.Collections.Concurrent;
 using System.Net.Sockets;
@@ -185,10 +185,9 @@ internal sealed class NbdExport : IExport
                 continue;
             }
 
-            bool refused = UnixListener.IsShortage(-fd) && _listener.RefuseOne();
             _logs.Door.LogError(
-                "Accepting an NBD client on {Path} failed: errno {Errno}{Refused} (raise the limit: ulimit -n)",
-                Endpoint.Path, -fd, refused ? ", it was refused" : string.Empty);
+                "An NBD client on {Path} is refused: errno {Errno}{Remedy}",
+                Endpoint.Path, -fd, fd == -Errno.EMFILE ? ", too few descriptors (raise the limit: ulimit -n)" : string.Empty);
             _stop.Token.WaitHandle.WaitOne(ShortageRest);
         }
     }
@@ -257,7 +256,8 @@ internal sealed class NbdExport : IExport
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, guest.Dismissal);
         limit.CancelAfter(_limits.HandshakeTime);
-        return await new NbdHandshake(client, Describe(), () => _admission.TakeSeat(guest)).RunAsync(limit.Token).ConfigureAwait(false);
+        var handshake = new NbdHandshake(client, Describe(), () => _admission.TakeSeat(guest));
+        return await handshake.RunAsync(limit.Token).ConfigureAwait(false);
     }
 
     private async Task TransmitAsync(Socket client, NbdGuest guest, NbdSessionOptions options, SessionLog log)
@@ -268,16 +268,19 @@ internal sealed class NbdExport : IExport
         {
             var counters = new NbdCounters();
             int fd = (int)client.SafeHandle.DangerousGetHandle();
-            NbdConnection connection = await reactor.InvokeAsync(() => Connect(reactor, fd, options, counters)).ConfigureAwait(false);
+            NbdConnection connection = await reactor.InvokeAsync(() => Connect(reactor, fd, options, counters))
+                .ConfigureAwait(false);
             var session = new Session(reactor, connection, counters);
             Register(guest.Number, session);
-            log.LogInformation("NBD client {Number} on {Path}: {Options}, on {Reactor}", guest.Number, Endpoint.Path, options, reactor.Name);
+            log.LogInformation(
+                "NBD client {Number} on {Path}: {Options}, on {Reactor}", guest.Number, Endpoint.Path, options, reactor.Name);
             await connection.Closed.ConfigureAwait(false);
             await reactor.InvokeAsync(() => Disconnect(reactor, connection)).ConfigureAwait(false);
             Unregister(guest.Number, session);
             if (connection.Bug is not null)
             {
-                log.LogError(connection.Bug, "NBD client {Number} on {Path} is dropped: this is a bug", guest.Number, Endpoint.Path);
+                log.LogError(
+                    connection.Bug, "NBD client {Number} on {Path} is dropped: this is a bug", guest.Number, Endpoint.Path);
             }
             else if (connection.Fault is not null)
             {

@@ -29,7 +29,8 @@ internal sealed record NbdExportInfo(
 /// <summary>One haggling on one connection.</summary>
 /// <param name="socket">Connected; stays the caller's.</param>
 /// <param name="info">What is served.</param>
-/// <param name="takeSeat">Asked once, before the client is told that transmission begins: null, or why there is no place for it.</param>
+/// <param name="takeSeat">Asked once, before the client is told that transmission begins: null, or why there is no place for
+/// it.</param>
 internal sealed class NbdHandshake(Socket socket, NbdExportInfo info, Func<string?> takeSeat)
 {
     /// <summary>Options that a client may send. The most talkative ones need about ten.</summary>

@@ -1,16 +1,16 @@
 // The connections of one export on one reactor: one poller, one supply of memory, one budget of work a turn.
 //
 // Theory of operation
-//   * Turns. Whatever the number of connections, a turn moves at most TurnBytes of their data, and one connection at most its quantum; so
-//     the other queues of the reactor wait no longer for 256 busy clients than for eight. The turn that follows begins with the
-//     connection behind the last that was served.
-//   * Memory. A connection may hold as much as is free beside it: one alone gets half of the lane's memory, n greedy ones leave the
-//     (n+1)th part to a newcomer. A large request, which may never find so much free among busy neighbours, may take it from a reserve that
-//     is there for one connection at a time: so it is served in the end, however busy the others are.
-//   * Patience. While a connection waits for its client in the middle of something, a timer looks at all of them now and then. Idle
-//     clients cost nothing and wake nobody.
-//   * A connection in which something throws (a bug) ends alone: the lane catches it, so the others are polled on, and it still waits for
-//     its requests at the device, so that the export can be stopped.
+//   * Turns. Whatever the number of connections, a turn moves at most TurnBytes of their data, and one connection at most its
+//     quantum; so the other queues of the reactor wait no longer for 256 busy clients than for eight. The turn that follows
+//     begins with the connection behind the last that was served.
+//   * Memory. A connection may hold as much as is free beside it: one alone gets half of the lane's memory, n greedy ones leave
+//     the (n+1)th part to a newcomer. A large request, which may never find so much free among busy neighbours, may take it from
+//     a reserve that is there for one connection at a time: so it is served in the end, however busy the others are.
+//   * Patience. While a connection waits for its client in the middle of something, a timer looks at all of them now and then.
+//     Idle clients cost nothing and wake nobody.
+//   * A connection in which something throws (a bug) ends alone: the lane catches it, so the others are polled on, and it still
+//     waits for its requests at the device, so that the export can be stopped.
 
 using Polyblk.Core.Reactors;
 
@@ -100,14 +100,16 @@ internal sealed class NbdLane : IPoller, IDisposable
     public void Add(NbdConnection connection) => _connections = [.. _connections, connection];
 
     /// <summary>Takes one out.</summary>
-    public void Remove(NbdConnection connection) => _connections = Array.FindAll(_connections, c => !ReferenceEquals(c, connection));
+    public void Remove(NbdConnection connection) =>
+        _connections = Array.FindAll(_connections, c => !ReferenceEquals(c, connection));
 
     /// <summary>Whether a connection that holds <paramref name="held"/> blocks may have so many more now.</summary>
     public bool MayTake(int held, int blocks)
     {
         int free = _arena.FreeBlocks;
         int common = _reserveHolder is null ? free - ReserveBlocks : free;
-        return held + blocks <= Math.Min(common, MaxBlocksOfConnection) || (held == 0 && _reserveHolder is null && blocks <= free);
+        return held + blocks <= Math.Min(common, MaxBlocksOfConnection)
+            || (held == 0 && _reserveHolder is null && blocks <= free);
     }
 
     /// <summary>Takes a chain for a connection.</summary>

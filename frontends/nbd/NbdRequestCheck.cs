@@ -45,7 +45,10 @@ internal static class NbdRequestCheck
         return slot.LengthBytes == 0 || ((slot.OffsetBytes | slot.LengthBytes) & blockMask) != 0 ? -Errno.EINVAL : 0;
     }
 
-    /// <summary>The flags that a command may have, or null for a command that is not known (or not negotiated). FUA must be taken with all.</summary>
+    /// <summary>
+    /// The flags that a command may have, or null for a command that is not known (or not negotiated). FUA must be taken with
+    /// all.
+    /// </summary>
     private static NbdCommandFlags? AllowedFlags(NbdCommand command, NbdSessionOptions options) => command switch
     {
         NbdCommand.Read => NbdCommandFlags.Fua | (options.StructuredReplies ? NbdCommandFlags.DontFragment : 0),

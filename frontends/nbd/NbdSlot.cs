@@ -117,7 +117,8 @@ internal sealed unsafe class NbdSlot(byte* header)
         BinaryPrimitives.WriteUInt32BigEndian(bytes[16..], length);
     }
 
-    // ENOTSUP and EOVERFLOW answer only what is not offered here (fast zeroes, DF beyond the limit), so a device's own become EIO.
+    // ENOTSUP and EOVERFLOW answer only what is not offered here (fast zeroes, DF beyond the limit), so a device's own become
+    // EIO.
     private static NbdError ToNbd(int errno) => errno switch
     {
         0 => NbdError.None,

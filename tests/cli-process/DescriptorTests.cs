@@ -51,7 +51,9 @@ public sealed class DescriptorTests : IDisposable
         return socket;
     }
 
-    /// <summary>Asks for the default export in the old way (NBD_OPT_EXPORT_NAME): 18 bytes of greeting, then 134 of answer.</summary>
+    /// <summary>
+    /// Asks for the default export in the old way (NBD_OPT_EXPORT_NAME): 18 bytes of greeting, then 134 of answer.
+    /// </summary>
     private static bool Transmits(Socket socket)
     {
         try
@@ -71,7 +73,7 @@ public sealed class DescriptorTests : IDisposable
 
             return true;
         }
-        catch (SocketException e) when (e.SocketErrorCode is SocketError.ConnectionReset or SocketError.Shutdown || e.NativeErrorCode == 32)
+        catch (SocketException e) when (e.SocketErrorCode is SocketError.ConnectionReset or SocketError.Shutdown)
         {
             return false;
         }

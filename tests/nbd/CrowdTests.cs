@@ -16,7 +16,8 @@ public sealed class CrowdTests
     [Fact]
     public async Task Connections_that_say_nothing_are_bounded_and_keep_nobody_out()
     {
-        await using NbdTestServer server = await NbdTestServer.StartAsync(new RamDrive(16 * Mib), limits: new NbdLimits { Handshakes = 8 });
+        var limits = new NbdLimits { Handshakes = 8 };
+        await using NbdTestServer server = await NbdTestServer.StartAsync(new RamDrive(16 * Mib), limits: limits);
         int before = CountDescriptors();
         var silent = new List<Socket>();
         try
@@ -107,7 +108,9 @@ public sealed class CrowdTests
         Assert.True(slow.IsClosedByServer());
     }
 
-    /// <summary>A slow writer, in the header or in the data, and a client that does not read; who is idle and owes nothing stays.</summary>
+    /// <summary>
+    /// A slow writer, in the header or in the data, and a client that does not read; who is idle and owes nothing stays.
+    /// </summary>
     [Fact]
     public async Task Who_stands_still_in_the_middle_of_something_is_dropped_and_who_is_idle_is_not()
     {
@@ -132,7 +135,9 @@ public sealed class CrowdTests
         Assert.Equal(0u, idle.ReadSimpleReply(1));
     }
 
-    /// <summary>Twenty clients that ask for all that they can get and read nothing: their memory is bounded, and one more is served.</summary>
+    /// <summary>
+    /// Twenty clients that ask for all that they can get and read nothing: their memory is bounded, and one more is served.
+    /// </summary>
     [Fact]
     public async Task Greedy_clients_leave_memory_for_others()
     {
@@ -164,7 +169,9 @@ public sealed class CrowdTests
         }
     }
 
-    /// <summary>Neighbours that are always busy leave too little at a time for the largest request: it is served from the reserve.</summary>
+    /// <summary>
+    /// Neighbours that are always busy leave too little at a time for the largest request: it is served from the reserve.
+    /// </summary>
     [Fact]
     public async Task The_largest_request_is_served_beside_busy_neighbours()
     {
@@ -210,12 +217,15 @@ public sealed class CrowdTests
         }
 
         using var silent = new RawClient(server.Socket);
-        await server.Export.StopAsync(Core.Frontend.StopMode.HandOver, CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(60));
+        Task stop = server.Export.StopAsync(Core.Frontend.StopMode.HandOver, CancellationToken.None);
+        await stop.WaitAsync(TimeSpan.FromSeconds(60));
         Assert.All(stuck, c => Assert.True(c.IsClosedByServer()));
         Array.ForEach(stuck, c => c.Dispose());
     }
 
-    /// <summary>Two thousand clients that break the protocol: what they make the export say is bounded, and how much it was is said.</summary>
+    /// <summary>
+    /// Two thousand clients that break the protocol: what they make the export say is bounded, and how much it was is said.
+    /// </summary>
     [Fact]
     public async Task A_flood_of_bad_clients_is_no_flood_in_the_log()
     {

@@ -83,8 +83,10 @@ public sealed class ProtocolTests
         (ushort type, long offset, uint length, uint error)[] requests =
         [
             (Read, 16 * Mib, 4096, EINVAL), (Read, long.MaxValue - 511, 4096, EINVAL), (Read, -4096, 4096, EINVAL), (Read, 1, 512, EINVAL),
-            (Read, 0, 100, EINVAL), (Read, 0, 0, EINVAL), (Trim, 16 * Mib, 4096, EINVAL), (WriteZeroes, 0, 0x8000_0000, ENOSPC), (99, 0, 512, EINVAL),
-            (BlockStatus, 0, 4096, EINVAL), (Cache, 0, 4096, EINVAL), (Flush, 4096, 0, EINVAL), (Flush, 0, 512, EINVAL), (Read, 0, 33 * Mib, EINVAL),
+            (Read, 0, 100, EINVAL), (Read, 0, 0, EINVAL), (Trim, 16 * Mib, 4096, EINVAL), (WriteZeroes, 0, 0x8000_0000, ENOSPC),
+            (99, 0, 512, EINVAL),
+            (BlockStatus, 0, 4096, EINVAL), (Cache, 0, 4096, EINVAL), (Flush, 4096, 0, EINVAL), (Flush, 0, 512, EINVAL),
+            (Read, 0, 33 * Mib, EINVAL),
             (Read, 0, uint.MaxValue, EINVAL), (Trim, 0, 0, EINVAL), (WriteZeroes, 0, 0, EINVAL),
         ];
         foreach ((ushort type, long offset, uint length, uint error) in requests)
@@ -100,7 +102,9 @@ public sealed class ProtocolTests
         Assert.Equal(0u, client.ReadSimpleReply(8));
     }
 
-    /// <summary>A volume that is larger than the largest request: only the limit refuses it. The data of such a write is read past.</summary>
+    /// <summary>
+    /// A volume that is larger than the largest request: only the limit refuses it. The data of such a write is read past.
+    /// </summary>
     [Fact]
     public async Task Requests_beyond_the_limit_get_an_error_and_the_connection_goes_on()
     {
@@ -126,7 +130,9 @@ public sealed class ProtocolTests
         Assert.Equal(EINVAL, BinaryPrimitives.ReadUInt32BigEndian(error.AsSpan(20)));
     }
 
-    /// <summary>doc/proto.md, "Command flags": FUA is taken with every command, anything else only where it is documented.</summary>
+    /// <summary>
+    /// doc/proto.md, "Command flags": FUA is taken with every command, anything else only where it is documented.
+    /// </summary>
     [Theory]
     [InlineData(Read, 1, 0)]
     [InlineData(Read, 2, EINVAL)]
@@ -201,7 +207,9 @@ public sealed class ProtocolTests
         Assert.Equal(structured, (BinaryPrimitives.ReadUInt16BigEndian(info.AsSpan(10)) & 0x80) != 0);
     }
 
-    /// <summary>"Issuing this command replaces all previously-set metadata contexts (including when this command fails)".</summary>
+    /// <summary>
+    /// "Issuing this command replaces all previously-set metadata contexts (including when this command fails)".
+    /// </summary>
     [Fact]
     public async Task Choosing_contexts_replaces_those_chosen_before_also_when_it_fails()
     {

@@ -1,4 +1,5 @@
-// Trim and write-zeroes cost a client 28 bytes and may cover 4 GiB: they go to the device in pieces, which can be overtaken and cancelled.
+// Trim and write-zeroes cost a client 28 bytes and may cover 4 GiB: they go to the device in pieces, which can be overtaken and
+// cancelled.
 
 using Polyblk.Core.Frontend;
 
