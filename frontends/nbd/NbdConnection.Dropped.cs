@@ -3,7 +3,7 @@ namespace Polyblk.Frontends.Nbd;
 /// <summary>The end of a connection by an error of ours.</summary>
 internal sealed unsafe partial class NbdConnection
 {
-    /// <inheritdoc/>
+    /// <summary>Nobody polls this connection any more: it ends without what it would still have to send.</summary>
     public void OnDropped(Exception error)
     {
         ArgumentNullException.ThrowIfNull(error);

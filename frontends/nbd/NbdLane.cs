@@ -96,6 +96,15 @@ internal sealed class NbdLane : IPoller, IDisposable
     {
     }
 
+    /// <summary>What is caught here does not come to this; where it does all the same, nobody is polled any more: all end.</summary>
+    public void OnDropped(Exception error)
+    {
+        foreach (NbdConnection connection in _connections)
+        {
+            connection.OnDropped(error);
+        }
+    }
+
     /// <summary>Takes a connection in.</summary>
     public void Add(NbdConnection connection) => _connections = [.. _connections, connection];
 

@@ -298,7 +298,7 @@ internal sealed partial class Backend : IDisposable
         ThreadPool.QueueUserWorkItem(
             static state => state.Log.LogWarning(
                 "{Text} Is all of the guest's memory shared, also what was plugged in later (share=on)?", state.Text),
-            (_context.Log, Text: text),
+            (Log: _log, Text: text),
             preferLocal: false);
 
     /// <summary>Does something to all queues at once and waits for all.</summary>

@@ -176,10 +176,9 @@ internal sealed class VhostUserExport : IExport
 
             if (fd < 0)
             {
-                bool refused = UnixListener.IsShortage(-fd) && _listener.RefuseOne();
+                // Too few descriptors, mostly: the listener has refused the connection. Slowly, for there is nothing better to do.
                 _context.Logs.Door.LogWarning(
-                    "{Export}: accepting a connection failed: errno {Errno}{Refused} (raise the limit of descriptors: ulimit -n)",
-                    Id, -fd, refused ? ", it was refused" : string.Empty);
+                    "{Export}: a connection is refused (errno {Errno}): raise the limit of descriptors (ulimit -n)", Id, -fd);
                 Thread.Sleep(100);
                 continue;
             }
