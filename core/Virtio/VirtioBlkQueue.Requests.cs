@@ -34,7 +34,7 @@ public sealed unsafe partial class VirtioBlkQueue
     private int _freeCount;
     private int _inFlight;
     private bool _kicksEnabled;
-    private bool _toldUnreachable;
+    private string? _unreachable;
     private bool _isInline;
     private long _turnLeft;
     private ulong _lossesSeen;
@@ -236,10 +236,10 @@ public sealed unsafe partial class VirtioBlkQueue
         slot.Type = VIRTIO_BLK_T_GET_ID;
         slot.Written = _ring.WritablePrefix;
         FinishWithoutData(slot, -Errno.EFAULT);
-        if (!_toldUnreachable)
+        if (_unreachable is null)
         {
-            _toldUnreachable = true;
-            Unreachable?.Invoke(this, $"{_setup.Name}: {_ring.MissingText} Such requests fail.");
+            Volatile.Write(ref _unreachable, $"{_setup.Name}: {_ring.MissingText} Such requests fail.");
+            Unreachable?.Invoke(this, _unreachable);
         }
     }
 

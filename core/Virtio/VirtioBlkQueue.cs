@@ -73,6 +73,9 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     /// </summary>
     public event Action<VirtioBlkQueue, string>? Unreachable;
 
+    /// <summary>What <see cref="Unreachable"/> told, or null. Any thread.</summary>
+    public string? UnreachableText => Volatile.Read(ref _unreachable);
+
     /// <summary>What it was started with.</summary>
     public VirtqueueSetup Setup => _setup;
 

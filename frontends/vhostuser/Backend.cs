@@ -192,6 +192,11 @@ internal sealed partial class Backend : IDisposable
             OnBroken(queue.Live, fault); // It broke before it could be watched.
         }
 
+        if (queue.Live.UnreachableText is { } unreachable)
+        {
+            OnUnreachable(queue.Live, unreachable);
+        }
+
         _context.Totals.Started(queue.Live);
         _log.LogDebug("{Session}: queue {Queue} runs on {Reactor}", _name, queue.Index, queue.Reactor.Name);
     }

@@ -51,7 +51,7 @@ public sealed class InlineQueueTests
             _request.Prepare(operation, 0, Bytes, hasData ? _vector : null, hasData ? 1 : 0, this);
             _request.Flags = flags;
             queue.Submit(_request);
-            reactor.Defer(this);
+            reactor.DeferBulk(this);
         }
 
         public override void Run()
@@ -63,7 +63,7 @@ public sealed class InlineQueueTests
                 return;
             }
 
-            reactor.Defer(this);
+            reactor.DeferBulk(this);
         }
 
         public void OnCompleted(BlockRequest request) => _completed = true;
