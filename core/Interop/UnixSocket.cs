@@ -372,8 +372,8 @@ public sealed unsafe class UnixListener : IDisposable
 
     /// <summary>
     /// Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno. Where no
-    /// descriptor is left
-    /// (-EMFILE, -ENFILE) the connection was accepted with one that is kept for that, and closed: its maker learns of it at once.
+    /// descriptor is left (-EMFILE, -ENFILE) the connection was accepted with one that is kept for that, and closed: its maker
+    /// learns of it at once.
     /// </summary>
     public int Accept()
     {

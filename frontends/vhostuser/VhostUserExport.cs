@@ -243,9 +243,8 @@ internal sealed class VhostUserExport : IExport
 
     /// <summary>
     /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour:
-    /// first one that
-    /// says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked has given up its
-    /// place.
+    /// first one that says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked
+    /// has given up its place.
     /// </summary>
     private bool HasPlace()
     {
