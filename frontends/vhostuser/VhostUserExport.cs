@@ -12,7 +12,7 @@ namespace Polyblk.Frontends.VhostUser;
 internal sealed class VhostUserExport : IExport
 {
     /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
-    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(5);
 
     private readonly SessionContext _context;
     private readonly UnixListener _listener;
