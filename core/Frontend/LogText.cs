@@ -17,8 +17,7 @@ public static class LogText
 
     /// <summary>
     /// Shows control characters, line separators, formatting characters (which turn the direction of text, or are invisible), and
-    /// halves of
-    /// surrogate pairs as <c>\n</c>, <c>\x1b</c> or <c>\u{202e}</c>. Escaping twice is the same as once.
+    /// halves of surrogate pairs as <c>\n</c>, <c>\x1b</c> or <c>\u{202e}</c>. Escaping twice is the same as once.
     /// </summary>
     /// <param name="text">Any text, of any length.</param>
     /// <returns>One line of at most <see cref="MaxLength"/> characters and the note that it was cut.</returns>

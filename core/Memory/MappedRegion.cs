@@ -133,8 +133,7 @@ public sealed unsafe class MappedRegion : IDisposable
     /// <summary>Maps <paramref name="sizeBytes"/> bytes of a file, from <paramref name="offsetBytes"/> on.</summary>
     /// <param name="file">
     /// A memfd, a hugetlbfs file, or any file that can be mapped (of somebody else's, see <see cref="ForeignMemory"/> first). It
-    /// may be closed
-    /// afterwards.
+    /// may be closed afterwards.
     /// </param>
     /// <param name="offsetBytes">Where the region starts in the file; any number.</param>
     /// <param name="sizeBytes">Its length; any number but 0.</param>

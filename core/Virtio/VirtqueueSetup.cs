@@ -79,8 +79,7 @@ public sealed record VirtqueueSetup
 
     /// <summary>
     /// Most requests in flight, 1 to <see cref="VirtioBlkQueue.MaxInFlight"/>, where the queue's size allows as many. Each takes
-    /// up to 33 KB
-    /// when it has the most segments.
+    /// up to 33 KB when it has the most segments.
     /// </summary>
     public int MostInFlight { get; init; } = VirtioBlkQueue.MaxInFlight;
 

@@ -99,10 +99,8 @@ internal sealed partial class Backend
 
     /// <summary>
     /// The connection is the session, so this says little; but a second one on the same connection says that another device
-    /// begins. QEMU does
-    /// that when a device is removed and one added while the chardev stays. What belonged to the one before goes; protocol
-    /// features and the
-    /// channel to the front-end were given anew before this message.
+    /// begins. QEMU does that when a device is removed and one added while the chardev stays. What belonged to the one before
+    /// goes; protocol features and the channel to the front-end were given anew before this message.
     /// </summary>
     private void SetOwner()
     {
@@ -333,9 +331,8 @@ internal sealed partial class Backend
 
     /// <summary>
     /// The offset counts from the beginning of the device's configuration; some front-ends count it from the beginning of
-    /// virtio's registers
-    /// (cloud-hypervisor until January 2026, issue 7615; Dragonball), where the configuration begins at 0x100. It is never that
-    /// long itself.
+    /// virtio's registers (cloud-hypervisor until January 2026, issue 7615; Dragonball), where the configuration begins at 0x100.
+    /// It is never that long itself.
     /// </summary>
     private static uint OffsetInConfig(uint offset) => offset >= VirtioMmioConfig ? offset - VirtioMmioConfig : offset;
 

@@ -35,6 +35,7 @@ internal sealed partial class Backend : IDisposable
     private VhostUserChannel? _frontendChannel;
     private ulong _status;
     private bool _hasOwner;
+    private volatile bool _hasRun;
     private bool _paused;
 
     /// <summary>Makes the back-end of a session.</summary>
@@ -63,6 +64,9 @@ internal sealed partial class Backend : IDisposable
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i, onOffence))];
     }
+
+    /// <summary>Whether a ring runs, or did. Any thread; true before a ring's first request is answered.</summary>
+    public bool HasRun => _hasRun;
 
     /// <summary>Whether a ring runs.</summary>
     public bool IsInUse => Array.Exists(_queues, q => q.Live is not null);
@@ -140,9 +144,11 @@ internal sealed partial class Backend : IDisposable
     private void Start(BackendQueue queue)
     {
         queue.Reactor ??= _context.Reactors.Assign();
+        bool hadRun = _hasRun;
         vhost_vring_addr address = queue.Address!.Value;
         try
         {
+            _hasRun = true;
             queue.UseInflight(_inflight?.LogOf(queue.Index, queue.Size, IsPacked));
             if (_inflight is not null && queue.Inflight is null)
             {
@@ -178,6 +184,7 @@ internal sealed partial class Backend : IDisposable
         }
         catch (Exception e) when (e is IOException or ArgumentException)
         {
+            _hasRun = hadRun;
             queue.ReturnPlaces();
             queue.UseInflight(null);
             queue.Error?.Notify();

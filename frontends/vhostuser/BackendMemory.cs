@@ -36,10 +36,8 @@ internal sealed class BackendMemory(
 
     /// <summary>
     /// Maps a region. Takes the descriptor over. What the descriptor allows only to be read is mapped so; where it lies on a file
-    /// system that no
-    /// memory is taken from (the image of a read-only NVDIMM), it stays out of reach, and requests that want something of it
-    /// fail: the disk
-    /// works all the same, since rings and answers are never in such memory.
+    /// system that no memory is taken from (the image of a read-only NVDIMM), it stays out of reach, and requests that want
+    /// something of it fail: the disk works all the same, since rings and answers are never in such memory.
     /// </summary>
     /// <exception cref="RefusedException">It cannot be mapped.</exception>
     public GuestRegion Map(in VhostUserMemoryRegion region, int fd)

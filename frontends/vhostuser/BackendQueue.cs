@@ -82,8 +82,7 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
 
     /// <summary>
     /// Whether a table has the beginnings of all three parts of the ring. What may be done there is another question: a ring in
-    /// memory that may
-    /// only be read is refused when it starts, and the front-end is told.
+    /// memory that may only be read is refused when it starts, and the front-end is told.
     /// </summary>
     public unsafe bool IsMappedIn(GuestMemory memory) => Address is { } a
         && memory.TranslateUser(a.desc_user_addr, 1, MapAccess.None) is not null

@@ -23,8 +23,7 @@ internal sealed record SessionContext(
 
     /// <summary>
     /// Descriptors that front-ends give and sessions keep (three a queue): at most half of what the process may have, for the
-    /// rest is needed
-    /// for drives, logs, and new connections.
+    /// rest is needed for drives, logs, and new connections.
     /// </summary>
     public static ProcessBudget Descriptors { get; } = new(
         "descriptors of front-ends", Libc.MaxDescriptors() / 2,
@@ -32,8 +31,7 @@ internal sealed record SessionContext(
 
     /// <summary>
     /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in
-    /// all if every front-end
-    /// does its worst, and a hundredth of that with ordinary ones.
+    /// all if every front-end does its worst, and a hundredth of that with ordinary ones.
     /// </summary>
     public static ProcessBudget Places { get; } = new(
         "places for requests", 128 << 10, "use fewer queues, or serve fewer guests in one process");

@@ -12,7 +12,7 @@ namespace Polyblk.Frontends.VhostUser;
 internal sealed class VhostUserExport : IExport
 {
     /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
-    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(5);
 
     private readonly SessionContext _context;
     private readonly UnixListener _listener;
@@ -242,9 +242,8 @@ internal sealed class VhostUserExport : IExport
 
     /// <summary>
     /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour:
-    /// first one that
-    /// says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked has given up its
-    /// place.
+    /// first one that says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked
+    /// has given up its place.
     /// </summary>
     private bool HasPlace()
     {

@@ -45,7 +45,7 @@ internal sealed class VhostUserSession
     private readonly SessionLog _log;
     private readonly ITimer _silence;
     private volatile string? _offence;
-    private volatile SessionStage _stage;
+    private volatile bool _hasSpoken;
 
     /// <summary>Takes a connected descriptor over; <see cref="Run"/> starts.</summary>
     /// <param name="context">What the sessions share.</param>
@@ -70,7 +70,8 @@ internal sealed class VhostUserSession
     public string Source { get; }
 
     /// <summary>How far it has come. Any thread.</summary>
-    public SessionStage Stage => _stage;
+    public SessionStage Stage =>
+        _backend.HasRun ? SessionStage.InUse : _hasSpoken ? SessionStage.Talking : SessionStage.Silent;
 
     /// <summary>Whether it was asked to end for a reason of the export's. Any thread.</summary>
     public bool IsEvicted => _offence is not null;
@@ -129,7 +130,7 @@ internal sealed class VhostUserSession
 
     private void EndIfSilent()
     {
-        if (_stage == SessionStage.Silent)
+        if (!_hasSpoken)
         {
             OnOffence($"it said nothing for {SessionContext.SilenceLimit.TotalSeconds} s");
         }
@@ -195,16 +196,15 @@ internal sealed class VhostUserSession
 
     private void Handle(FdList fds)
     {
-        if (_stage == SessionStage.Silent)
+        if (!_hasSpoken)
         {
-            _stage = SessionStage.Talking;
+            _hasSpoken = true;
             _silence.Dispose();
         }
 
         lock (_lock)
         {
             _backend.Handle(_channel, fds);
-            _stage = _backend.IsInUse ? SessionStage.InUse : _stage;
         }
     }
 

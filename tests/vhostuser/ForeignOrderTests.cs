@@ -38,10 +38,8 @@ public sealed class ForeignOrderTests : IDisposable
 
     /// <summary>
     /// cloud-hypervisor: owner before features; the configuration at the registers' offset (until January 2026); the inflight
-    /// buffer between the
-    /// rings' sizes and addresses; pause and resume by enabling; reset by disabling, with RESET_OWNER (old) or GET_VRING_BASE
-    /// (new); then the
-    /// device is activated again with a new ring and the inflight buffer of before.
+    /// buffer between the rings' sizes and addresses; pause and resume by enabling; reset by disabling, with RESET_OWNER (old) or
+    /// GET_VRING_BASE (new); then the device is activated again with a new ring and the inflight buffer of before.
     /// </summary>
     [Theory]
     [InlineData(false)]
@@ -124,8 +122,7 @@ public sealed class ForeignOrderTests : IDisposable
 
     /// <summary>
     /// Dragonball: everything that is offered is taken to read the configuration, before there is an owner; the device is then
-    /// set up on
-    /// the same connection with less.
+    /// set up on the same connection with less.
     /// </summary>
     [Fact]
     public void Dragonball_reads_the_configuration_first_and_negotiates_again()
@@ -156,8 +153,8 @@ public sealed class ForeignOrderTests : IDisposable
 
     /// <summary>
     /// QEMU, device_del and device_add on a chardev that stays: the rings are stopped, the memory is not taken back; then
-    /// everything is negotiated
-    /// anew and all regions are added once more, at other addresses of QEMU's where it mapped memory meanwhile.
+    /// everything is negotiated anew and all regions are added once more, at other addresses of QEMU's where it mapped memory
+    /// meanwhile.
     /// </summary>
     [Theory]
     [InlineData(false)]

@@ -366,6 +366,9 @@ public sealed class HostileTests : IDisposable
         using VhostUserClient one = fixture.Attach();
         using (VhostUserClient two = fixture.Attach())
         {
+            // Only a session of which a ring has run keeps its place.
+            Assert.Equal(0, one.Queues[0].Do(ClientOperation.Read, 0, 4096));
+            Assert.Equal(0, two.Queues[0].Do(ClientOperation.Read, 0, 4096));
             using RawFrontend three = fixture.Connect();
             Assert.True(three.IsEnded());
         }

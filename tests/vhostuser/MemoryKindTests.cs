@@ -61,8 +61,7 @@ public sealed class MemoryKindTests : IDisposable
 
     /// <summary>
     /// Sealed huge pages of which there are none: the access faults although nobody made the memory shorter. Once with the ring
-    /// itself there. The
-    /// process lives, the session ends.
+    /// itself there. The process lives, the session ends.
     /// </summary>
     [Theory]
     [InlineData("off")]
@@ -100,8 +99,7 @@ public sealed class MemoryKindTests : IDisposable
 
     /// <summary>
     /// A descriptor that may only be read (QEMU's read-only NVDIMM) is mapped so: the guest writes from it to the disk, and what
-    /// would be
-    /// written to it is refused.
+    /// would be written to it is refused.
     /// </summary>
     [Fact]
     public void Read_only_memory_is_read_and_a_request_that_would_write_there_is_refused()
@@ -212,8 +210,7 @@ public sealed class ManyRegionsTests
 {
     /// <summary>
     /// 40 sessions with 509 regions each would fill the guard's table and use up the map entries of the process: they are refused
-    /// before, what
-    /// is taken is guarded, a session with few regions is served, and the process lives.
+    /// before, what is taken is guarded, a session with few regions is served, and the process lives.
     /// </summary>
     [Fact]
     public void Sessions_with_very_many_regions_are_refused_and_others_are_served()

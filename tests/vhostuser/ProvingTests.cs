@@ -37,7 +37,7 @@ public sealed class ProvingTests
     public void Connections_that_say_nothing_do_not_keep_others_out()
     {
         using var fixture = new ExportFixture(options: new Dictionary<string, string> { ["max-sessions"] = "4" });
-        using VhostUserClient first = fixture.Attach();
+        using VhostUserClient first = AttachAndUse(fixture);
         var silent = new List<RawFrontend>();
         for (int i = 0; i < 20; i++)
         {
@@ -54,17 +54,17 @@ public sealed class ProvingTests
     public void Of_those_without_memory_the_silent_ones_go_first_and_those_in_use_never()
     {
         using var fixture = new ExportFixture(options: new Dictionary<string, string> { ["max-sessions"] = "3" });
-        using VhostUserClient used = fixture.Attach();
+        using VhostUserClient used = AttachAndUse(fixture);
         using RawFrontend talking = fixture.Connect();
         talking.Negotiate();
         using RawFrontend silent = fixture.Connect();
         ExportFixture.Until(() => fixture.Export.GetStatistics().Sessions == 3, "all are attached");
 
-        using VhostUserClient second = fixture.Attach();
+        using VhostUserClient second = AttachAndUse(fixture);
         Assert.True(silent.IsEnded());
         talking.Get(GET_FEATURES);
 
-        using VhostUserClient third = fixture.Attach();
+        using VhostUserClient third = AttachAndUse(fixture);
         Assert.True(talking.IsEnded());
         ExportFixture.Until(
             () => fixture.Log.Lines.Any(l => l.Contains("another connection needed its place", StringComparison.Ordinal)),
@@ -76,6 +76,14 @@ public sealed class ProvingTests
         {
             Assert.Equal(0, client.Queues[0].Do(ClientOperation.Read, 0, 4096));
         }
+    }
+
+    /// <summary>A ring of it has run for certain.</summary>
+    private static VhostUserClient AttachAndUse(ExportFixture fixture)
+    {
+        VhostUserClient client = fixture.Attach();
+        Assert.Equal(0, client.Queues[0].Do(ClientOperation.Read, 0, 4096));
+        return client;
     }
 
     [Fact]
