@@ -6,7 +6,10 @@ using static Polyblk.Compare.Tests.SmallComparison;
 
 namespace Polyblk.Compare.Tests;
 
-/// <summary>What the terminal shows: the recorded results, and nothing that is computed another way than in the files; at any width all of it.</summary>
+/// <summary>
+/// What the terminal shows: the recorded results, and nothing that is computed another way than in the files; at any width all of
+/// it.
+/// </summary>
 public sealed class TerminalReportTests
 {
     private const int Wide = 200;
