@@ -16,13 +16,16 @@ internal static class QemuProgram
     /// <summary>How a kernel's last words begin that came to a breakpoint of nobody (x86).</summary>
     private const string Breakpoint = "Oops: int3";
 
-    /// <summary>What a kernel says, and panics, that saw no tick of its timer in the few milliseconds in which it tries it (x86, check_timer in io_apic.c).</summary>
+    /// <summary>
+    /// What a kernel says, and panics, that saw no tick of its timer in the few milliseconds in which it tries it (x86,
+    /// check_timer in io_apic.c).
+    /// </summary>
     private const string NoTick = "IO-APIC + timer doesn't work";
 
     /// <summary>
-    /// The words of every kernel's command line: the console is the serial port, a panic ends QEMU, and the timer is not tried (no_timer_check; the
-    /// kernel leaves the trial out by itself on hypervisors that it knows). QEMU's timer works; but on a host with other work to do its first tick comes too
-    /// late for that trial.
+    /// The words of every kernel's command line: the console is the serial port, a panic ends QEMU, and the timer is not tried
+    /// (no_timer_check; the kernel leaves the trial out by itself on hypervisors that it knows). QEMU's timer works; but on a
+    /// host with other work to do its first tick comes too late for that trial.
     /// </summary>
     public const string KernelArguments = "console=ttyS0 quiet panic=-1 no_timer_check";
 
@@ -103,9 +106,9 @@ internal static class QemuProgram
     public static string OneProcessorAtBoot() => MachineCache.IsEmulated() ? " maxcpus=1" : "";
 
     /// <summary>
-    /// Whether a machine that ended has broken down by itself: QEMU ended by a signal; the kernel died of a breakpoint, which nobody sets but the kernel
-    /// while it patches its code, and which is gone before a processor can come to it, other than in an emulator that lost the patch; or the kernel
-    /// of an image, whose command line is not ours, saw no tick of its timer.
+    /// Whether a machine that ended has broken down by itself: QEMU ended by a signal; the kernel died of a breakpoint, which
+    /// nobody sets but the kernel while it patches its code, and which is gone before a processor can come to it, other than in
+    /// an emulator that lost the patch; or the kernel of an image, whose command line is not ours, saw no tick of its timer.
     /// </summary>
     /// <param name="exitCode">That of QEMU's supervisor.</param>
     /// <param name="console">All that the kernel said.</param>

@@ -113,7 +113,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
             : ExitCode.Ok;
     }
 
-    /// <summary>What others take of the processors. A user who would get figures without a verdict is told before they are measured.</summary>
+    /// <summary>
+    /// What others take of the processors. A user who would get figures without a verdict is told before they are measured.
+    /// </summary>
     private static async Task<ForeignLoad> ReadLoadAsync(Terminal terminal, CancellationToken cancellation)
     {
         ForeignLoad load = await ForeignLoad.ReadAsync(cancellation).ConfigureAwait(false);
@@ -148,7 +150,10 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    /// <summary>The width that the environment names (COLUMNS), which holds for what is no terminal too: a machine's output, a document. Else the terminal's.</summary>
+    /// <summary>
+    /// The width that the environment names (COLUMNS), which holds for what is no terminal too: a machine's output, a document.
+    /// Else the terminal's.
+    /// </summary>
     internal static int ColumnsOf(Terminal terminal) =>
         int.TryParse(Environment.GetEnvironmentVariable("COLUMNS"), CultureInfo.InvariantCulture, out int columns) && columns >= LeastColumns
             ? columns : terminal.Ansi.Profile.Width;

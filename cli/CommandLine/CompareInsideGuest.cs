@@ -152,7 +152,10 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
         }
     }
 
-    /// <summary>What others take of this host's processors is not seen in the machine. It is read with each line, since QEMU has gone when the last has come.</summary>
+    /// <summary>
+    /// What others take of this host's processors is not seen in the machine. It is read with each line, since QEMU has gone when
+    /// the last has come.
+    /// </summary>
     private void ReadNoise()
     {
         if (_noise is null && _machine?.QemuProcessId is int qemu)

@@ -1,9 +1,9 @@
 // Who may connect to the sockets of a volume besides the user who serves it.
 //
-// A socket is of the user who serves, and in a folder that nobody else may enter. libvirt runs QEMU as a user of its own, so the socket is given to a
-// group (--socket-group) or opened by its mode (--socket-mode), and the folders of the runtime directory may then be passed through by others:
-// passed, not listed. What else lies in them, locks and the control socket, is protected by its own mode. The folder of a socket that --socket put
-// elsewhere is the user's and is left as it is.
+// A socket is of the user who serves, and in a folder that nobody else may enter. libvirt runs QEMU as a user of its own, so the
+// socket is given to a group (--socket-group) or opened by its mode (--socket-mode), and the folders of the runtime directory may
+// then be passed through by others: passed, not listed. What else lies in them, locks and the control socket, is protected by its
+// own mode. The folder of a socket that --socket put elsewhere is the user's and is left as it is.
 
 using System.Globalization;
 using Polyblk.Cli.Interop;
@@ -66,7 +66,9 @@ internal sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? 
         }
     }
 
-    /// <summary>The folder above a socket that keeps those out for whom it was opened, and what to do; null when there is none.</summary>
+    /// <summary>
+    /// The folder above a socket that keeps those out for whom it was opened, and what to do; null when there is none.
+    /// </summary>
     public static string? Obstacle(string socketPath)
     {
         for (string? folder = Path.GetDirectoryName(socketPath); folder is not null; folder = Path.GetDirectoryName(folder))

@@ -5,9 +5,9 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Compare.Measurement;
 
 /// <summary>
-/// How much of the processors that this program may use others take between its making and a reading: everything that is neither idle nor the given
-/// processes nor this one with the children that it has seen end (a load). On processors that others have to themselves (taskset, a cpuset) nothing
-/// counts.
+/// How much of the processors that this program may use others take between its making and a reading: everything that is neither
+/// idle nor the given processes nor this one with the children that it has seen end (a load). On processors that others have to
+/// themselves (taskset, a cpuset) nothing counts.
 /// </summary>
 public sealed class NoiseMeter
 {
@@ -27,7 +27,10 @@ public sealed class NoiseMeter
         _before = Ticks.Read();
     }
 
-    /// <summary>Shares of these processors' time since then, each 0 to 1: what others used, the hypervisor included, and the hypervisor alone.</summary>
+    /// <summary>
+    /// Shares of these processors' time since then, each 0 to 1: what others used, the hypervisor included, and the hypervisor
+    /// alone.
+    /// </summary>
     public (double Foreign, double Steal) Shares()
     {
         Ticks now = Ticks.Read();
@@ -45,7 +48,9 @@ public sealed class NoiseMeter
     {
         public static Ticks Read() => Of(File.ReadLines("/proc/stat"), s_cpus.Value);
 
-        /// <summary>The sum over some processors, which have a line each (proc(5), /proc/stat: <c>cpu0 user nice ...</c>).</summary>
+        /// <summary>
+        /// The sum over some processors, which have a line each (proc(5), /proc/stat: <c>cpu0 user nice ...</c>).
+        /// </summary>
         public static Ticks Of(IEnumerable<string> lines, IReadOnlyList<int> cpus)
         {
             HashSet<string> names = [.. cpus.Select(c => string.Create(CultureInfo.InvariantCulture, $"cpu{c}"))];

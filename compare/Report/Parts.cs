@@ -6,7 +6,8 @@ namespace Polyblk.Compare.Report;
 internal static class Parts
 {
     /// <summary>
-    /// The same without the columns that have one value in all rows, which are said once below: what does not differ does not help to choose.
+    /// The same without the columns that have one value in all rows, which are said once below: what does not differ does not
+    /// help to choose.
     /// </summary>
     public static Html FoldedTable(string caption, IReadOnlyList<string> headings, IEnumerable<IReadOnlyList<Html>> rows, bool isText = false)
     {

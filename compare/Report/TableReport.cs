@@ -7,8 +7,8 @@ using Spectre.Console;
 namespace Polyblk.Compare.Report;
 
 /// <summary>
-/// The results for the terminal: the verdict, then one table a workload with a row for each method, then what was not measured and what the reader
-/// should know. As wide as the console is.
+/// The results for the terminal: the verdict, then one table a workload with a row for each method, then what was not measured
+/// and what the reader should know. As wide as the console is.
 /// </summary>
 /// <param name="console">Where to.</param>
 /// <param name="comparison">The recorded results.</param>

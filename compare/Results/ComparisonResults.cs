@@ -72,7 +72,9 @@ public sealed record MethodRecord
     /// <summary>What would make it run.</summary>
     public IReadOnlyList<string> Remedies { get; init; } = [];
 
-    /// <summary>Why no client that is installed drives it, or some workloads, although it works here; null where there is one.</summary>
+    /// <summary>
+    /// Why no client that is installed drives it, or some workloads, although it works here; null where there is one.
+    /// </summary>
     public string? Undriven { get; init; }
 
     /// <summary>What drove it.</summary>

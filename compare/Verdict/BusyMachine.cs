@@ -1,8 +1,9 @@
 // Whether others left enough of the processors to judge by.
 //
-// A run in which other programs and the hypervisor took a quarter of the processors' time says who got how much of the rest, not how methods
-// compare. Where more than a third of the runs are such, nothing is recommended: the figures are shown, and what to do. Runs of methods that work
-// in the kernel's threads (loop, md) do not count: their own work cannot be told from that of others.
+// A run in which other programs and the hypervisor took a quarter of the processors' time says who got how much of the rest, not
+// how methods compare. Where more than a third of the runs are such, nothing is recommended: the figures are shown, and what to
+// do. Runs of methods that work in the kernel's threads (loop, md) do not count: their own work cannot be told from that of
+// others.
 
 using System.Globalization;
 using Polyblk.Compare.Measurement;
@@ -58,7 +59,10 @@ public sealed record BusyMachine(double Percent, double StealPercent, int BusyRu
         return $"{state} {consequence} {WhatToDo(before.StealPercent > before.OtherPercent)}";
     }
 
-    /// <summary>What to tell the user of a comparison inside a machine, which does not see its host; null when the host was quiet enough for a verdict.</summary>
+    /// <summary>
+    /// What to tell the user of a comparison inside a machine, which does not see its host; null when the host was quiet enough
+    /// for a verdict.
+    /// </summary>
     public static string? WarningAfter(ForeignLoad during, Rules? rules = null)
     {
         ArgumentNullException.ThrowIfNull(during);

@@ -20,7 +20,10 @@ internal sealed record Field
     /// <summary>Those that have no figures, and what has no place in the ranking.</summary>
     public required IReadOnlyList<string> NotMeasured { get; init; }
 
-    /// <summary>The part of <see cref="NotMeasured"/> that is about methods which work here and have no place in the ranking, and about workloads.</summary>
+    /// <summary>
+    /// The part of <see cref="NotMeasured"/> that is about methods which work here and have no place in the ranking, and about
+    /// workloads.
+    /// </summary>
     public required IReadOnlyList<string> NotRanked { get; init; }
 
     /// <summary>Titles of those that work here but were not driven by the client of the candidates.</summary>
@@ -30,8 +33,8 @@ internal sealed record Field
     public string? Client => Candidates.Count == 0 ? null : Candidates[0].Load;
 
     /// <summary>
-    /// Whether nothing can be chosen because of the clients: what is left has nobody beside it only because no client drives the others as it was
-    /// driven.
+    /// Whether nothing can be chosen because of the clients: what is left has nobody beside it only because no client drives the
+    /// others as it was driven.
     /// </summary>
     public bool IsLeftToClients => OtherClients.Count > 0 && Candidates.Count < 2;
 
@@ -96,8 +99,8 @@ internal sealed record Field
     }
 
     /// <summary>
-    /// A part of the difference between two methods that different programs drove is that of the programs. So only those compete that one of them
-    /// drove: the most. Where as many were driven by another, none does.
+    /// A part of the difference between two methods that different programs drove is that of the programs. So only those compete
+    /// that one of them drove: the most. Where as many were driven by another, none does.
     /// </summary>
     private static MethodFacts[] OfOneClient(MethodFacts[] complete)
     {

@@ -1,5 +1,5 @@
-// Other programs that did better than the recommended method. They are never recommended, since the choice is among this program's frontends, but
-// whoever reads the recommendation has to know that there is something faster.
+// Other programs that did better than the recommended method. They are never recommended, since the choice is among this
+// program's frontends, but whoever reads the recommendation has to know that there is something faster.
 
 using Polyblk.Compare.Results;
 

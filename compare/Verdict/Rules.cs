@@ -22,10 +22,15 @@ public sealed record Rules
     /// <summary>Drift of the reference run above which the reader is warned, in percent.</summary>
     public double DriftWarningPercent { get; init; } = 10;
 
-    /// <summary>Other load and steal together from which a run says more of the machine than of the method, in percent of the processors' time.</summary>
+    /// <summary>
+    /// Other load and steal together from which a run says more of the machine than of the method, in percent of the processors'
+    /// time.
+    /// </summary>
     public double TooBusyPercent { get; init; } = 25;
 
-    /// <summary>Share of such runs above which nothing is recommended: with a third of them, a median over three rounds may rest on one.</summary>
+    /// <summary>
+    /// Share of such runs above which nothing is recommended: with a third of them, a median over three rounds may rest on one.
+    /// </summary>
     public double TooBusyShare { get; init; } = 1.0 / 3;
 
     /// <summary>The lead that counts on this occasion: never less than how far the reference run itself wandered.</summary>

@@ -30,7 +30,9 @@ internal sealed record VhostUserOptions
     /// <summary>Whether packed rings are offered.</summary>
     public required bool Packed { get; init; }
 
-    /// <summary>Mode with which the socket is made; whoever serves may give it another, and a group (--socket-mode, --socket-group).</summary>
+    /// <summary>
+    /// Mode with which the socket is made; whoever serves may give it another, and a group (--socket-mode, --socket-group).
+    /// </summary>
     public UnixFileMode SocketMode { get; } = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
 
     /// <summary>Most sessions at once.</summary>

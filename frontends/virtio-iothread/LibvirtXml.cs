@@ -1,6 +1,6 @@
-// The same disk as a fragment of a libvirt domain. Source: libvirt's formatdomain, "IOThreads Allocation", the disk driver's <iothreads>
-// element (libvirt 10.0 and later) and the NBD source's <reconnect delay> (9.5 and later). Debian 12 has libvirt 9.0, which knows neither and
-// refuses the whole domain for one of them: it has a fragment of its own.
+// The same disk as a fragment of a libvirt domain. Source: libvirt's formatdomain, "IOThreads Allocation", the disk driver's
+// <iothreads> element (libvirt 10.0 and later) and the NBD source's <reconnect delay> (9.5 and later). Debian 12 has libvirt 9.0,
+// which knows neither and refuses the whole domain for one of them: it has a fragment of its own.
 
 using System.Xml.Linq;
 using Polyblk.Core.Frontend;

@@ -1,4 +1,5 @@
-// Sockets for another user's program, as libvirt's QEMU is: whether that user reaches the socket, by the kernel's own judgement (access(2)).
+// Sockets for another user's program, as libvirt's QEMU is: whether that user reaches the socket, by the kernel's own judgement
+// (access(2)).
 
 using System.Diagnostics;
 using SystemProcess = System.Diagnostics.Process;

@@ -2,7 +2,9 @@ using Polyblk.Machine;
 
 namespace Polyblk.Compare.Tests;
 
-/// <summary>Which process is QEMU, below the two kinds of timeout(1), and which of its ends says nothing of what ran in it.</summary>
+/// <summary>
+/// Which process is QEMU, below the two kinds of timeout(1), and which of its ends says nothing of what ran in it.
+/// </summary>
 public sealed class QemuProcessTests : IDisposable
 {
     private readonly string _proc = Directory.CreateTempSubdirectory("polyblk-proc-").FullName;

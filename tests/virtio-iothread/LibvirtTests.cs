@@ -1,5 +1,5 @@
-// What is printed for libvirt, held against libvirt's own schemas of domains by xmllint: that of a libvirt from 10.0 on (Debian's package
-// libvirt-common), and that of Debian 12 (9.0, which tests/setup/install unpacks beside it).
+// What is printed for libvirt, held against libvirt's own schemas of domains by xmllint: that of a libvirt from 10.0 on (Debian's
+// package libvirt-common), and that of Debian 12 (9.0, which tests/setup/install unpacks beside it).
 
 using System.Diagnostics;
 using System.Xml.Linq;

@@ -1,7 +1,8 @@
 // A table for a terminal of any width.
 //
-// Nothing vanishes where it is narrow: the first column, which names the rows, is folded; what still has no room comes in a second table below, with the
-// same first column. A column that has the same in every row says nothing of their difference: it is left out and said once.
+// Nothing vanishes where it is narrow: the first column, which names the rows, is folded; what still has no room comes in a
+// second table below, with the same first column. A column that has the same in every row says nothing of their difference: it is
+// left out and said once.
 
 using Spectre.Console;
 

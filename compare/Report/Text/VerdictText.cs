@@ -3,7 +3,9 @@ using Spectre.Console;
 
 namespace Polyblk.Compare.Report.Text;
 
-/// <summary>The verdict for the terminal: what to use, and what weakens that. Everything that was thought of is there on request.</summary>
+/// <summary>
+/// The verdict for the terminal: what to use, and what weakens that. Everything that was thought of is there on request.
+/// </summary>
 internal static class VerdictText
 {
     /// <summary>Leads, ties and what broke them come first among the reasons.</summary>
