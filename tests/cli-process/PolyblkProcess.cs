@@ -2,6 +2,7 @@
 
 using System.Diagnostics;
 using SystemProcess = System.Diagnostics.Process;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 
@@ -30,6 +31,15 @@ internal sealed class PolyblkSandbox : IDisposable
     public string State => Path.Combine(Directory, "s");
 
     public string PathOf(string name) => Path.Combine(Directory, name);
+
+    /// <summary>
+    /// The SHA-256 of a file. Takes no lock: the kernel may hold on to the one of a process that was killed for a moment more.
+    /// </summary>
+    public byte[] Sum(string name)
+    {
+        using var file = new FileStream(PathOf(name), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        return SHA256.HashData(file);
+    }
 
     /// <summary>Runs a command to its end.</summary>
     public RunOutput Run(params string[] arguments)

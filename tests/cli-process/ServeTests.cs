@@ -2,7 +2,6 @@ using System.Globalization;
 // The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
 
 using System.Net.Sockets;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
@@ -250,12 +249,12 @@ public sealed class ServeTests : IDisposable
         string record = Path.Combine(_sandbox.State, "volumes", "data.json");
         string text = File.ReadAllText(record);
         Assert.Contains(was, text, StringComparison.Ordinal);
-        byte[] before = SHA256.HashData(File.ReadAllBytes(_sandbox.PathOf("data0.img")));
+        byte[] before = _sandbox.Sum("data0.img");
         File.WriteAllText(record, text.Replace(was, now, StringComparison.Ordinal));
         RunOutput refused = _sandbox.Run("serve", "data", "--frontend", "vhost-user");
         Assert.Equal(1, refused.ExitCode);
         Assert.Contains(reason, refused.Errors, StringComparison.Ordinal);
-        Assert.Equal(before, SHA256.HashData(File.ReadAllBytes(_sandbox.PathOf("data0.img"))));
+        Assert.Equal(before, _sandbox.Sum("data0.img"));
     }
 
     [Fact]
@@ -481,8 +480,7 @@ public sealed class ServeTests : IDisposable
     private static VhostUserClient Attach(string socket, int queues = 1) =>
         new(new VhostUserClientOptions { SocketPath = socket, Queues = queues, Depth = 16, BufferBytes = BlockBytes });
 
-    private byte[][] SumMembers(int members) =>
-        [.. Enumerable.Range(0, members).Select(i => SHA256.HashData(File.ReadAllBytes(_sandbox.PathOf($"data{i}.img"))))];
+    private byte[][] SumMembers(int members) => [.. Enumerable.Range(0, members).Select(i => _sandbox.Sum($"data{i}.img"))];
 
     private void Create(string name, string level, int members) => _sandbox.Must(
         ["volume", "create", name, "--level", level, .. Enumerable.Range(0, members).Select(i => Member(name, i))]);
