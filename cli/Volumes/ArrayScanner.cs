@@ -58,12 +58,14 @@ internal static class ArrayScanner
         try
         {
             using DriveReader drive = DriveReader.Open(path);
-            byte[] slot0 = new byte[SuperblockFormat.SizeBytes];
-            byte[] slot1 = new byte[SuperblockFormat.SizeBytes];
-            await drive.ReadAsync(0, slot0, cancellation).ConfigureAwait(false);
-            await drive.ReadAsync(SuperblockFormat.SecondSlotOffset, slot1, cancellation).ConfigureAwait(false);
+            byte[]? slot0 = await TryReadSlotAsync(drive, 0, cancellation).ConfigureAwait(false);
+            byte[]? slot1 = await TryReadSlotAsync(drive, 1, cancellation).ConfigureAwait(false);
             SuperblockResult result = SuperblockFormat.ParseSlots(slot0, slot1);
-            if (result.Status is SuperblockStatus.Damaged or SuperblockStatus.Unsupported)
+            if (slot0 is null || slot1 is null)
+            {
+                warn($"{Printable.Line(path)}: one of its superblocks, or both, cannot be read");
+            }
+            else if (result.Status is SuperblockStatus.Damaged or SuperblockStatus.Unsupported)
             {
                 warn($"{Printable.Line(path)}: {result.Error}");
             }
@@ -80,6 +82,22 @@ internal static class ArrayScanner
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             warn($"{Printable.Line(path)} cannot be read: {e.Message}");
+            return null;
+        }
+    }
+
+    /// <summary>A slot, or null when the drive does not give it: the other one may be sound, as for the start of an array.</summary>
+    private static async Task<byte[]?> TryReadSlotAsync(DriveReader drive, ulong slot, CancellationToken cancellation)
+    {
+        byte[] block = new byte[SuperblockFormat.SizeBytes];
+        try
+        {
+            await drive.ReadAsync(SuperblockFormat.SlotOffset(slot), block, cancellation).ConfigureAwait(false);
+            return block;
+        }
+        catch (IOException)
+        {
+            // The caller says so.
             return null;
         }
     }

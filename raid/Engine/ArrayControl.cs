@@ -189,7 +189,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             _metadata.Release();
         }
 
-        return markClean && isInOrder && (!_array.State.IsBroken || _array.Limits.ReadOnly);
+        return _array.Limits.ReadOnly || (markClean && isInOrder && !_array.State.IsBroken);
     }
 
     public void Dispose() => _signal.Dispose();
@@ -362,7 +362,8 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         long writes = _array.Queues.Sum(q => q.WritesStarted);
         long now = Environment.TickCount64;
-        if (!_superblocks.IsDirty || !_superblocks.HasWritten || writes != _writesSeen || _array.State.IsBroken || _superblocks.LateMask != 0)
+        bool mayBecomeClean = _superblocks is { IsDirty: true, HasWritten: true, LateMask: 0 } && !_array.State.IsBroken;
+        if (!mayBecomeClean || writes != _writesSeen)
         {
             _writesSeen = writes;
             _idleSinceMs = now;
@@ -460,7 +461,8 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         _inDoubt = inDoubt;
-        if (!_options.Resync || !_array.State.NeedsResync || _resyncAtMs is not null || _resync.IsBusy || !CanResync)
+        bool isDue = _options.Resync && !_array.Limits.ReadOnly && _array.State.NeedsResync && CanResync;
+        if (!isDue || _resyncAtMs is not null || _resync.IsBusy)
         {
             return;
         }

@@ -28,7 +28,8 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>See the top of the file.</summary>
-internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Reactor home, ArrayRunOptions options, Action kick)
+internal sealed class ArrayMetadata(
+    RaidArray array, ArraySuperblock newest, Reactor home, ArrayRunOptions options, Action kick)
 {
     private readonly SuperblockWriter _writer = new(array, home, options, kick);
     private ArraySuperblock _current = newest;
@@ -68,6 +69,7 @@ internal sealed class ArrayMetadata(RaidArray array, ArraySuperblock newest, Rea
     public async Task CreateAsync()
     {
         ulong refused = await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: true).ConfigureAwait(false);
+        refused |= LateMask;
         if (refused != 0)
         {
             IEnumerable<RaidMember> without = array.Members.Where(m => ((refused >> m.Role) & 1) != 0);
