@@ -5,6 +5,7 @@ using SystemProcess = System.Diagnostics.Process;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Polyblk.Core.Drives;
 
 namespace Polyblk.Cli.Process.Tests;
 
@@ -33,12 +34,15 @@ internal sealed class PolyblkSandbox : IDisposable
     public string PathOf(string name) => Path.Combine(Directory, name);
 
     /// <summary>
-    /// The SHA-256 of a file. Takes no lock: the kernel may hold on to the one of a process that was killed for a moment more.
+    /// The SHA-256 of a file. Takes no lock, as the framework's streams do: the kernel may hold on to the one of a process that was
+    /// killed for a moment more.
     /// </summary>
     public byte[] Sum(string name)
     {
-        using var file = new FileStream(PathOf(name), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-        return SHA256.HashData(file);
+        using DriveReader file = DriveReader.Open(PathOf(name));
+        byte[] content = new byte[file.SizeBytes];
+        int read = file.ReadAsync(0, content, CancellationToken.None).GetAwaiter().GetResult();
+        return SHA256.HashData(content.AsSpan(0, read));
     }
 
     /// <summary>Runs a command to its end.</summary>
