@@ -53,6 +53,17 @@ public static class BlockErrors
         _ => BlockErrorKind.Fault,
     };
 
+    /// <summary>
+    /// Whether a request that ended with a passing error may be sent again. A flush may only when nothing was tried: a file system
+    /// tells once of what it could not write, and calls the next flush done (fsync(2), "EIO" and its successors).
+    /// </summary>
+    public static bool MayRepeat(BlockRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        bool flushes = request.Operation == BlockOperation.Flush || (request.Flags & BlockFlags.Fua) != 0;
+        return !flushes || request.Status is -Errno.EAGAIN or -Errno.EINTR;
+    }
+
     /// <summary>What a consumer is told of an error of that kind: -ENOSPC where room is missing, otherwise -EIO.</summary>
     public static int ForConsumer(int status) => KindOf(status) == BlockErrorKind.NoSpace ? -Errno.ENOSPC : -Errno.EIO;
 }

@@ -180,6 +180,9 @@ public sealed unsafe partial class Reactor : IDisposable
         _bulkLast = work;
     }
 
+    /// <summary>The turn of the loop that is under way. On the reactor's thread.</summary>
+    public long Turn => _turns;
+
     /// <summary>
     /// A poller of an owner (a session) takes part in the turns. On the reactor's thread; <see cref="LeaveTurns"/> ends it.
     /// </summary>

@@ -3,8 +3,8 @@
 // A reactor polls one poller after the other, so a request waits for what all the others do in a turn. What a turn does in all is
 // bounded, and divided by owners (sessions), not by pollers: opening more queues gives nobody more of it. An owner's part is
 // divided among its pollers in the same way. A poller takes work until it has used its part, and goes on in the next turn, which
-// comes at once where there is work. The floor keeps batches from becoming too small to pay; beyond it turns grow with the number
-// of pollers.
+// comes at once where there is work. The floor keeps batches from becoming too small to pay; where an owner has more pollers than
+// its part has floors, they take turns: each works in one turn of so many. Beyond the floor turns grow with the number of owners.
 
 namespace Polyblk.Core.Reactors;
 
@@ -29,6 +29,17 @@ public sealed class TurnShare
     internal object Owner { get; }
 
     internal int Pollers { get; set; }
+
+    /// <summary>In one turn of how many each poller of this owner works.</summary>
+    internal int Groups { get; set; } = 1;
+
+    internal int Tickets { get; set; }
+
+    /// <summary>A number by which a poller's turns are told from those of the owner's others.</summary>
+    public int TakeTicket() => Tickets++ & int.MaxValue;
+
+    /// <summary>What the poller with a ticket may touch in a turn, in bytes: 0 when it is not one of its turns.</summary>
+    public long BytesIn(long turn, int ticket) => Groups == 1 || (turn + ticket) % Groups == 0 ? PollerBytes : 0;
 }
 
 /// <summary>The owners on a reactor.</summary>
@@ -64,7 +75,9 @@ internal sealed class TurnShares
     {
         foreach (TurnShare share in _shares)
         {
-            share.PollerBytes = Math.Max(TurnShare.LeastBytes, TurnShare.TurnBytes / _shares.Count / share.Pollers);
+            long part = Math.Max(TurnShare.LeastBytes, TurnShare.TurnBytes / _shares.Count);
+            share.PollerBytes = Math.Max(TurnShare.LeastBytes, part / share.Pollers);
+            share.Groups = (int)((share.PollerBytes * share.Pollers + part - 1) / part);
         }
     }
 }

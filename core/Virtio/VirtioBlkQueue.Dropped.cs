@@ -22,6 +22,7 @@ public sealed partial class VirtioBlkQueue
 
         _isDropped = true;
         _ring.Pushed = 0;
+        ForgetWaiting();
         try
         {
             OnBroken(VirtqueueFault.InternalError, $"An error of ours ended the queue ({error.GetType().Name}: {error.Message})");
@@ -29,6 +30,22 @@ public sealed partial class VirtioBlkQueue
         finally
         {
             TellDrained();
+        }
+    }
+
+    /// <summary>What waits for its part of a turn is not sent any more, and nothing of it is at the device.</summary>
+    private void ForgetWaiting()
+    {
+        while (!_waitingTransfers.IsEmpty)
+        {
+            _ = _waitingTransfers.TakeFirst();
+            _inFlight--;
+        }
+
+        while (!_waitingRanges.IsEmpty)
+        {
+            _ = _waitingRanges.TakeFirst();
+            _inFlight--;
         }
     }
 

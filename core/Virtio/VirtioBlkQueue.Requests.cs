@@ -53,7 +53,7 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <inheritdoc/>
     public int Poll()
     {
-        _turnLeft = _share.PollerBytes;
+        _turnLeft = _share.BytesIn(_reactor.Turn, _ticket);
         int taken = _waitingTransfers.IsEmpty && _waitingRanges.IsEmpty ? 0 : RunWaiting();
         taken += Fetch();
         if (_setup.PinMemory && !ReferenceEquals(_pinned, _ring.Memory))

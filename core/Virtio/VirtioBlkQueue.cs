@@ -39,6 +39,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly MappedRegion _slotMemory;
     private readonly unsafe ulong* _losses = FaultGuard.Losses;
     private readonly TurnShare _share;
+    private readonly int _ticket;
     private GuestMemory? _pinned;
 
     private SafeFileHandle? _kick;
@@ -198,6 +199,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         BlockLimits limits = setup.Device.Limits;
         _setup = setup;
         _share = share;
+        _ticket = share.TakeTicket();
         _reactor = setup.Reactor;
         _virtio = setup.Virtio;
         _ring = ring;

@@ -39,6 +39,7 @@ internal sealed unsafe partial class NbdConnection
         _rangePieces -= (int)request.Tag;
         _parts.Return(request);
         _atDevice--;
+        CloseWhenDropped();
         slot.Pending--;
         if (slot.Pending != 0)
         {

@@ -3,6 +3,8 @@ namespace Polyblk.Frontends.Nbd;
 /// <summary>The end of a connection by an error of ours.</summary>
 internal sealed unsafe partial class NbdConnection
 {
+    private bool _dropped;
+
     /// <summary>Nobody polls this connection any more: it ends without what it would still have to send.</summary>
     public void OnDropped(Exception error)
     {
@@ -12,7 +14,13 @@ internal sealed unsafe partial class NbdConnection
 
         // What the device still holds points into memory that goes with the connection: with requests there, it is kept until
         // they are back.
-        if (_atDevice == 0)
+        _dropped = true;
+        CloseWhenDropped();
+    }
+
+    private void CloseWhenDropped()
+    {
+        if (_dropped && _atDevice == 0)
         {
             _closed.TrySetResult();
         }

@@ -153,7 +153,7 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     private bool CanSend => !_outputFull && (_outputStart != _outputEnd || _readyFirst is not null);
 
     /// <summary>Whether what was missing for the next request is there again: other connections give memory back, too.</summary>
-    private bool CanFeed => _freeCount != 0 && _lane.MayTake(_heldBlocks, _wantedBlocks);
+    private bool CanFeed => _freeCount != 0 && _lane.MayTake(this, _heldBlocks, _wantedBlocks);
 
     /// <summary>The end was asked for, and nothing is left to do, or nothing that must be waited for.</summary>
     private bool CanEnd => _ending && _atDevice == 0 && (_freeCount == SlotCount || (_leaving && _outputFull));

@@ -5,8 +5,10 @@
 //     quantum; so the other queues of the reactor wait no longer for 256 busy clients than for eight. The turn that follows
 //     begins with the connection behind the last that was served.
 //   * Memory. A connection may hold as much as is free beside it: one alone gets half of the lane's memory, n greedy ones leave
-//     the (n+1)th part to a newcomer. A large request, which may never find so much free among busy neighbours, may take it from
-//     a reserve that is there for one connection at a time: so it is served in the end, however busy the others are.
+//     the (n+1)th part to a newcomer. Requests are large, so that part may come to nothing: what is kept for newcomers is there
+//     for one small request of each connection that holds nothing. A large request, which may never find so much free among busy
+//     neighbours, may take it from a reserve that is there for one connection at a time: so it is served in the end, however busy
+//     the others are.
 //   * Patience. While a connection waits for its client in the middle of something, a timer looks at all of them now and then.
 //     Idle clients cost nothing and wake nobody.
 //   * A connection in which something throws (a bug) ends alone: the lane catches it, so the others are polled on, and it still
@@ -25,6 +27,10 @@ internal sealed class NbdLane : IPoller, IDisposable
     private const int TurnBytes = 2 << 20;
     private const int MaxBlocksOfConnection = (48 << 20) / BlockArena.BlockBytes;
     private const int ReserveBlocks = NbdProtocol.MaxRequestBytes / BlockArena.BlockBytes;
+
+    // As many connections as one process may have, each with a small request.
+    private const int SmallBlocks = (256 << 10) / BlockArena.BlockBytes;
+    private const int NewcomerBlocks = 128 * SmallBlocks;
 
     private readonly Reactor _reactor;
     private readonly BlockArena _arena;
@@ -112,13 +118,14 @@ internal sealed class NbdLane : IPoller, IDisposable
     public void Remove(NbdConnection connection) =>
         _connections = Array.FindAll(_connections, c => !ReferenceEquals(c, connection));
 
-    /// <summary>Whether a connection that holds <paramref name="held"/> blocks may have so many more now.</summary>
-    public bool MayTake(int held, int blocks)
+    /// <summary>
+    /// Whether a connection that holds <paramref name="held"/> blocks may have so many more now. The one that has the reserve gives
+    /// all back first: it must not keep the reserve from others by always asking for a little more.
+    /// </summary>
+    public bool MayTake(NbdConnection connection, int held, int blocks)
     {
-        int free = _arena.FreeBlocks;
-        int common = _reserveHolder is null ? free - ReserveBlocks : free;
-        return held + blocks <= Math.Min(common, MaxBlocksOfConnection)
-            || (held == 0 && _reserveHolder is null && blocks <= free);
+        return blocks == 0 || (!ReferenceEquals(_reserveHolder, connection)
+            && (Fits(held, blocks) || (held == 0 && _reserveHolder is null && blocks <= _arena.FreeBlocks)));
     }
 
     /// <summary>Takes a chain for a connection.</summary>
@@ -126,12 +133,12 @@ internal sealed class NbdLane : IPoller, IDisposable
     public bool TryTake(NbdConnection connection, int held, int blocks, out int first)
     {
         first = BlockArena.None;
-        if (!MayTake(held, blocks))
+        if (!MayTake(connection, held, blocks))
         {
             return false;
         }
 
-        if (_reserveHolder is null && held + blocks > _arena.FreeBlocks - ReserveBlocks)
+        if (!Fits(held, blocks))
         {
             _reserveHolder = connection;
         }
@@ -152,6 +159,14 @@ internal sealed class NbdLane : IPoller, IDisposable
         {
             _reserveHolder = null;
         }
+    }
+
+    /// <summary>Whether a connection may have so much without the reserve.</summary>
+    private bool Fits(int held, int blocks)
+    {
+        int free = _arena.FreeBlocks - (_reserveHolder is null ? ReserveBlocks : 0);
+        return held + blocks <= Math.Min(free - NewcomerBlocks, MaxBlocksOfConnection)
+            || (held == 0 && blocks <= Math.Min(free, SmallBlocks));
     }
 
     /// <summary>A connection waits for its client in the middle of something: look at it later.</summary>

@@ -205,6 +205,7 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     {
         DropKick();
         UseInflight(null);
+        ReturnPlaces();
         Close(Call);
         Close(Error);
         Call = null;

@@ -319,7 +319,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private async Task TurnAsync()
     {
-        if (_array.State.MetadataPending || _superblocks.TakeCaughtUp())
+        if (_superblocks.TakeCaughtUp() || _superblocks.IsBehind)
         {
             await _superblocks.UpdateAsync().ConfigureAwait(false);
         }
@@ -352,6 +352,13 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         {
             _superblocks.IsDirty = true;
             await _superblocks.UpdateAsync().ConfigureAwait(false);
+        }
+
+        if (!_array.State.IsBroken && !_superblocks.IsKnown)
+        {
+            // Those that have the mark could be missing at the next start: writes wait until a late member has answered.
+            Volatile.Write(ref _writesWanted, 1);
+            return;
         }
 
         _idleSinceMs = Environment.TickCount64;
@@ -398,14 +405,14 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             return true;
         }
 
-        await _superblocks.FlushAsync().ConfigureAwait(false);
+        bool isFlushed = await _superblocks.FlushAsync().ConfigureAwait(false);
         if (!_superblocks.HasWritten && !_array.State.MetadataPending)
         {
             // Nothing was written that the superblocks need to know of: what they say is still so.
             return true;
         }
 
-        if (_superblocks.LateMask != 0)
+        if (!isFlushed)
         {
             // What a member that hangs has taken is not known to be on it: nothing is called clean.
             return false;
@@ -424,8 +431,13 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     /// <summary>A resync has come to its end. What it could not do is in doubt, or has lowered what counts as in sync.</summary>
     private async Task FinishResyncAsync()
     {
-        await _superblocks.FlushAsync().ConfigureAwait(false);
-        bool counts = (!_array.State.IsUnsyncedDistrusted || CanResync) && _superblocks.LateMask == 0;
+        if (!await _superblocks.FlushAsync().ConfigureAwait(false))
+        {
+            // It is done again. No event is counted meanwhile: a member that is late must not fall behind by it.
+            return;
+        }
+
+        bool counts = !_array.State.IsUnsyncedDistrusted || CanResync;
         if (counts && _array.State.TryAdvanceSynced(RaidUnits.Count(_array.Geometry), long.MaxValue))
         {
             _array.State.IsUnsyncedDistrusted = false;
@@ -503,15 +515,18 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     private async Task CheckpointAsync()
     {
         long now = Environment.TickCount64;
-        bool isKept = _superblocks is { IsDirty: false, HasWritten: true } && _array.State.NeedsResync;
+        bool isKept = _superblocks is { IsDirty: false, HasWritten: true, LateMask: 0 }
+            && _array.State.NeedsResync && CanResync;
         if (!isKept || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
 
         _checkpointMs = now;
-        await _superblocks.FlushAsync().ConfigureAwait(false);
-        await _superblocks.UpdateAsync().ConfigureAwait(false);
+        if (await _superblocks.FlushAsync().ConfigureAwait(false))
+        {
+            await _superblocks.UpdateAsync().ConfigureAwait(false);
+        }
     }
 
     private void ReportFailures()

@@ -34,6 +34,8 @@ internal sealed class ArrayMetadata(
     private readonly SuperblockWriter _writer = new(array, home, options, kick);
     private ArraySuperblock _current = newest;
     private long _flushedCheckpoint = SyncedBytesOf(array);
+    private ulong _told = array.State.PersistedMask;
+    private bool _leftOut;
 
     /// <summary>The newest superblock that was written, or found. Any thread.</summary>
     public ArraySuperblock Current => Volatile.Read(ref _current);
@@ -50,8 +52,17 @@ internal sealed class ArrayMetadata(
     /// <summary>Bytes of every member that are in sync; 0 when all is.</summary>
     public long SyncedBytes => SyncedBytesOf(array);
 
-    /// <inheritdoc cref="SuperblockWriter.LateMask"/>
-    public ulong LateMask => _writer.LateMask;
+    /// <summary>Members that are late (<see cref="SuperblockWriter.LateMask"/>) and not given up.</summary>
+    public ulong LateMask => _writer.LateMask & ~array.State.FailedMask;
+
+    /// <summary>
+    /// Whether no start can miss what the last update said: without the members that have it the array does not start. It is not
+    /// while those that are late could start without them, as if nothing had happened: nothing is acknowledged that relies on it.
+    /// </summary>
+    public bool IsKnown { get; private set; } = true;
+
+    /// <summary>Whether there is a failure that no update has spoken of yet.</summary>
+    public bool IsBehind => array.State.FailedMask != _told;
 
     /// <inheritdoc cref="SuperblockWriter.TakeCaughtUp"/>
     public bool TakeCaughtUp() => _writer.TakeCaughtUp();
@@ -86,16 +97,22 @@ internal sealed class ArrayMetadata(
     /// Flushes the members: what the resync had done before is then durable and may be called so. A member that cannot is given
     /// up.
     /// </summary>
-    public async Task FlushAsync()
+    /// <returns>
+    /// Whether all were flushed that are left. One that was late at the beginning got no flush, also when it has answered since.
+    /// </returns>
+    public async Task<bool> FlushAsync()
     {
         long checkpoint = SyncedBytes;
+        ulong late = LateMask;
         Refuse(await _writer.FlushAsync(array.State.FailedMask).ConfigureAwait(false), mayHaveLost: true);
-        _flushedCheckpoint = _writer.LateMask == 0 ? checkpoint : Math.Min(_flushedCheckpoint, checkpoint);
+        bool all = (late | LateMask) == 0;
+        _flushedCheckpoint = all ? checkpoint : Math.Min(_flushedCheckpoint, checkpoint);
+        return all;
     }
 
     /// <summary>
-    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that. An array that is
-    /// broken or only read keeps its own.
+    /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that, when it is known
+    /// (<see cref="IsKnown"/>). An array that is broken or only read keeps its own.
     /// </summary>
     /// <param name="change">What else is different from now on; null changes nothing.</param>
     public async Task UpdateAsync(Func<ArraySuperblock, ArraySuperblock>? change = null)
@@ -112,9 +129,14 @@ internal sealed class ArrayMetadata(
         {
             NoteLosses(failed);
             ArraySuperblock next = Describe(change is null ? _current : change(_current), failed);
-            ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed)).ConfigureAwait(false);
+            ulong late = LateMask; // left out, also those that answer meanwhile
+            ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed) || _leftOut).ConfigureAwait(false);
+            late |= LateMask;
             Volatile.Write(ref _current, next);
             HasWritten = true;
+            _told = failed;
+            _leftOut = late != 0;
+            IsKnown = late == 0 || !array.Geometry.SurvivesWithout(AllMembers & ~(failed | refused | late));
             Refuse(refused, mayHaveLost: false);
             ulong known = failed;
             failed = array.State.FailedMask;
@@ -124,7 +146,8 @@ internal sealed class ArrayMetadata(
             }
         }
 
-        ulong persisted = CanWrite ? failed : array.State.FailedMask;
+        _told = CanWrite ? _told : array.State.FailedMask;
+        ulong persisted = !CanWrite ? array.State.FailedMask : IsKnown ? failed : array.State.PersistedMask;
         if (array.State.PersistedMask != persisted)
         {
             array.State.PersistedMask = persisted;
@@ -134,6 +157,8 @@ internal sealed class ArrayMetadata(
 
     /// <summary>Whether losing a member now leaves parity that nobody knows to be right.</summary>
     public bool IsExposed => array.Geometry.HasParity && array.State.NeedsResync;
+
+    private ulong AllMembers => array.Members.Aggregate(0UL, (all, m) => all | (1UL << m.Role));
 
     private bool CanWrite => !array.State.IsBroken && !array.Limits.ReadOnly;
 

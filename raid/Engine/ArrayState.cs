@@ -48,6 +48,7 @@ internal struct SharedWords
 /// <summary>See the top of the file.</summary>
 internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits)
 {
+    private int _lowered;
     private SharedWords _words = new() { FailedMask = missing, PersistedMask = missing, SyncedUnits = syncedUnits };
 
     /// <summary>Members that hold nothing usable: one bit each, by role.</summary>
@@ -68,6 +69,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// cref="long.MaxValue"/> when all are.
     /// </summary>
     public long SyncedUnits => Volatile.Read(ref _words.SyncedUnits);
+
+    /// <summary>How often <see cref="LowerSynced"/> was called.</summary>
+    public int Lowered => Volatile.Read(ref _lowered);
 
     /// <summary>Ranges below <see cref="SyncedUnits"/> whose redundancy does not match the data.</summary>
     public DoubtSet Doubts { get; } = new();
@@ -187,6 +191,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Nothing from a unit on counts as in sync any more.</summary>
     public void LowerSynced(long unit)
     {
+        // First: whoever moves it on looks at this afterwards, for a range that it walks over may be just ahead of it.
+        Interlocked.Increment(ref _lowered);
         long seen = SyncedUnits;
         while (unit < seen)
         {

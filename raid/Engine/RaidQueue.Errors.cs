@@ -42,7 +42,7 @@ internal abstract unsafe partial class RaidQueue
     {
         int most = request.Operation == BlockOperation.Read && Array.TracksDirt ? ReadTries : s_retryDelaysNs.Length;
         if (request.Status == 0 || BlockErrors.KindOf(request.Status) != BlockErrorKind.Passing || request.Tries >= most
-            || IsFailed(port.Member.Role) || State.IsBroken)
+            || !BlockErrors.MayRepeat(request) || IsFailed(port.Member.Role) || State.IsBroken)
         {
             request.Tries = 0;
             return false;
@@ -80,6 +80,13 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>All members have answered a segment, and some refused it. The lock is still held.</summary>
     private void JudgeRefusals(TransferOp operation)
     {
+        if (operation.Parent.Operation == BlockOperation.Flush)
+        {
+            // What such a member had taken is lost somewhere: room or not, it does not agree with the others any more.
+            operation.Refused |= operation.NoSpace;
+            operation.NoSpace = 0;
+        }
+
         ulong inDoubt = operation.NoSpace;
         int status = inDoubt != 0 ? -Errno.ENOSPC : 0;
         if (operation.Refused != 0 && !GiveUp(operation.Refused, operation.Gone))

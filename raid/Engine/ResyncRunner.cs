@@ -50,6 +50,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
     private long _walkedFrom;
     private long _synced;
     private bool _movesSynced;
+    private int _lowered;
     private long _unitsStarted;
     private RaidQueue? _queue;
     private Action? _finished;
@@ -93,6 +94,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             _rows[i] = ((IResyncQueue)_queue).CreateRow();
         }
 
+        _lowered = _array.State.Lowered;
         _synced = _array.State.SyncedUnits;
         _movesSynced = _synced != long.MaxValue;
         _walkedFrom = _next = Math.Min(_synced, _total);
@@ -213,7 +215,14 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
 
         if (_movesSynced && synced > _synced)
         {
-            _movesSynced = _array.State.TryAdvanceSynced(_synced, synced);
+            _movesSynced = _array.State.Lowered == _lowered && _array.State.TryAdvanceSynced(_synced, synced);
+            if (_movesSynced && _array.State.Lowered != _lowered)
+            {
+                // Lowered between the two looks, to a place that may be beyond what was in sync then.
+                _array.State.LowerSynced(_synced);
+                _movesSynced = false;
+            }
+
             _synced = synced;
         }
 

@@ -8,9 +8,8 @@ namespace Polyblk.Raid.Engine;
 /// <summary>
 /// Writes superblocks to the members of a running array, over queues of its own on the home reactor. A passing error is tried
 /// again. A member that does not answer for <see cref="ArrayRunOptions.SlowAfter"/> is late: the others are not kept waiting. It
-/// gets nothing more until it has answered, and then what is newest. So an acknowledgement may rely on what every member that
-/// answers has; no write is acknowledged meanwhile that the late member has a part in, for it does not answer that either; and
-/// nothing is called clean.
+/// gets nothing more until it has answered, and then what is newest. What may be acknowledged meanwhile is for
+/// <see cref="ArrayMetadata.IsKnown"/> to say; nothing is called clean.
 /// </summary>
 internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOptions options, Action kick)
 {
@@ -19,6 +18,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
     private readonly Task<bool>?[] _late = new Task<bool>?[array.Members.Length];
     private ulong _caughtUp;
+    private bool _closed;
 
     /// <summary>Members whose answer to something earlier is outstanding.</summary>
     public ulong LateMask
@@ -54,6 +54,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     /// <summary>Closes the queues.</summary>
     public Task CloseAsync() => home.InvokeAsync(() =>
     {
+        Volatile.Write(ref _closed, true);
         for (int i = 0; i < _queues.Length; i++)
         {
             if (_late[i] is not { IsCompleted: false })
@@ -76,8 +77,30 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         ForEachAsync(failed, (member, queue) => WriteOneAsync(superblock, member, queue, copies: everySlot ? 2 : 1));
 
     /// <summary>Flushes every member that is not failed. Returns the members that did not.</summary>
-    public Task<ulong> FlushAsync(ulong failed) =>
-        ForEachAsync(failed, (member, queue) => BlockIo.FlushAsync(member.Drive!, queue, home));
+    public Task<ulong> FlushAsync(ulong failed) => ForEachAsync(failed, FlushOnceAsync);
+
+    /// <summary>A flush that failed is not tried again: <see cref="BlockErrors.MayRepeat"/>.</summary>
+    private async Task FlushOnceAsync(RaidMember member, IBlockQueue queue)
+    {
+        ThrowIfClosed();
+        try
+        {
+            await BlockIo.FlushAsync(member.Drive!, queue, home).ConfigureAwait(false);
+        }
+        catch (BlockIoException e) when (e.Errno is not (Errno.EAGAIN or Errno.EINTR))
+        {
+            throw new BlockIoException(e.Message, Errno.EIO);
+        }
+    }
+
+    /// <summary>What is late must not go on with a drive that may be somebody else's by then.</summary>
+    private void ThrowIfClosed()
+    {
+        if (Volatile.Read(ref _closed))
+        {
+            throw new BlockIoException("the array has been stopped", Errno.ESHUTDOWN);
+        }
+    }
 
     private async Task WriteOneAsync(ArraySuperblock superblock, RaidMember member, IBlockQueue queue, int copies)
     {
@@ -90,8 +113,9 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             };
             SuperblockFormat.Write(own, block);
             long offset = SuperblockFormat.SlotOffset(own.Sequence);
+            ThrowIfClosed();
             await BlockIo.WriteAsync(member.Drive!, queue, home, offset, block).ConfigureAwait(false);
-            await BlockIo.FlushAsync(member.Drive!, queue, home).ConfigureAwait(false);
+            await FlushOnceAsync(member, queue).ConfigureAwait(false);
             member.Sequence = own.Sequence;
         }
     }

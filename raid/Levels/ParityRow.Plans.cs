@@ -115,8 +115,9 @@ internal sealed unsafe partial class ParityRow
     /// <summary>What the wanted block is made from; or itself, where it is only slow and cannot be made.</summary>
     private ulong PlanRead()
     {
+        // Only where the parity is known to fit: a slow member can be read, and what it holds is right.
         ulong slow = BlocksOf(_array.State.SlowMask) & ~_lost;
-        if (slow != 0 && BitOperations.PopCount(_lost | slow) <= _parityCount && FitsParity())
+        if (slow != 0 && _synced && BitOperations.PopCount(_lost | slow) <= _parityCount && FitsParity())
         {
             _lost |= slow;
         }

@@ -42,6 +42,36 @@ public sealed class TurnTests : IClassFixture<SteppedReactor>
         }
     });
 
+    [Theory]
+    [InlineData(1, 256)]
+    [InlineData(2, 256)]
+    [InlineData(64, 256)]
+    [InlineData(3, 7)]
+    public Task MoreQueuesGiveAnOwnerNoMoreOfATurn(int owners, int pollers) => _stepped.Run(reactor =>
+    {
+        object[] all = [.. Enumerable.Range(0, owners).Select(_ => new object())];
+        TurnShare[] shares = [.. all.SelectMany(o => Enumerable.Range(0, pollers).Select(_ => reactor.JoinTurns(o)))];
+        TurnShare one = shares[0];
+        int[] tickets = [.. Enumerable.Range(0, pollers).Select(_ => one.TakeTicket())];
+        long part = Math.Max(TurnShare.LeastBytes, TurnShare.TurnBytes / owners);
+        var worked = new long[pollers];
+        for (long turn = 0; turn < pollers; turn++)
+        {
+            long inTurn = 0;
+            for (int i = 0; i < pollers; i++)
+            {
+                inTurn += one.BytesIn(turn, tickets[i]);
+                worked[i] += one.BytesIn(turn, tickets[i]);
+            }
+
+            Assert.InRange(inTurn, 1, part + TurnShare.LeastBytes);
+        }
+
+        // None is forgotten.
+        Assert.All(worked, w => Assert.InRange(w, TurnShare.LeastBytes, long.MaxValue));
+        Array.ForEach(shares, reactor.LeaveTurns);
+    });
+
     [Fact]
     public Task AQueueTakesPartFromItsStartToItsEnd() => _stepped.Run(reactor =>
     {

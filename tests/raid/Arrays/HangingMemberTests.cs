@@ -94,6 +94,117 @@ public sealed class HangingMemberTests
         Assert.True((await (await rig.OpenAsync()).ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    [InlineData(RaidLevel.Raid6, 4)]
+    public async Task A_write_without_a_failed_member_waits_while_those_that_hang_could_start_without_its_superblock(RaidLevel level, int drives)
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            level, drives, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 5);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        ulong before = rig.Array.GetStatus().EventCount;
+
+        // All that is left of the others takes data, but no superblock.
+        SimulatedDrive[] others = rig.Drives[1..];
+        Array.ForEach(others, d => d.AddFault(new DriveFault { Operation = BlockOperation.Flush, Stuck = true }));
+        await rig.Drives[0].VanishAsync(Errno.EIO);
+        data.AsSpan(0, 4096).Fill(7);
+        Task<int> write = driver.WriteAsync(0, data.AsMemory(0, 4096));
+        for (int i = 0; i < 1000 && rig.Array.GetStatus().EventCount == before; i++)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.WhenAny(write, Task.Delay(10));
+        }
+
+        Assert.NotEqual(before, rig.Array.GetStatus().EventCount);
+        for (int i = 0; i < 30; i++)
+        {
+            rig.Array.Control.Kick();
+            await Task.WhenAny(write, Task.Delay(10));
+        }
+
+        Assert.False(write.IsCompleted);
+        Array.ForEach(others, d => d.ClearFaults());
+        await Task.WhenAll(others.Select(d => d.ReleaseStuckAsync()));
+        Assert.Equal(0, await write);
+
+        // Now they all know, whatever comes.
+        await rig.KillAsync();
+        await rig.ReturnDrivesAsync();
+        await rig.AssembleAsync(force: true); // parity levels refuse to start dirty without a member
+        Assert.Equal(1UL, rig.Array.State.FailedMask);
+        driver = await rig.OpenAsync();
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
+    [Fact]
+    public async Task A_first_write_waits_while_no_member_that_answers_says_dirty()
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid1, 2, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        ulong before = rig.Array.GetStatus().EventCount;
+        Array.ForEach(rig.Drives, d => d.AddFault(new DriveFault { Operation = BlockOperation.Flush, Stuck = true }));
+        Task<int> write = driver.WriteAsync(0, new byte[4096]);
+        for (int i = 0; i < 1000 && rig.Array.GetStatus().EventCount == before; i++)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.WhenAny(write, Task.Delay(10));
+        }
+
+        for (int i = 0; i < 30; i++)
+        {
+            rig.Array.Control.Kick();
+            await Task.WhenAny(write, Task.Delay(10));
+        }
+
+        Assert.False(write.IsCompleted);
+        Array.ForEach(rig.Drives, d => d.ClearFaults());
+        await Task.WhenAll(rig.Drives.Select(d => d.ReleaseStuckAsync()));
+        Assert.Equal(0, await write);
+    }
+
+    [Fact]
+    public async Task It_is_read_itself_where_parity_is_not_known_to_fit()
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 4, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 6);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        await rig.KillAsync();
+        await rig.ReturnDrivesAsync();
+
+        // The crash left the parity of a row behind its data, and no resync has come to it.
+        const long stripe = 2;
+        RaidGeometry geometry = rig.Array.Geometry;
+        int parity = geometry.ParityMember(stripe, 0);
+        await BlockIo.WriteAsync(rig.Drives[parity], rig.Reactors.Reactor, geometry.StripeOffset(stripe), RefusedWriteTests.Noise(Chunk, 7));
+        rig.Run = rig.Run with { ResyncAfter = TimeSpan.FromHours(1) };
+        await rig.AssembleAsync();
+        driver = await rig.OpenAsync();
+        MemberPlace place = geometry.Map(stripe * geometry.StripeDataSize);
+        SimulatedDrive slow = rig.Drives[place.Member];
+        slow.AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, LengthBytes = 4096, Stuck = true });
+        long far = Enumerable.Range(0, 4).Select(i => (long)i * Chunk).First(a => geometry.Map(a).Member == place.Member);
+        Task<(int Status, byte[] Data)> read = driver.ReadAsync(far, 4096);
+        await rig.Reactors.Reactor.InvokeAsync(() => { });
+        clock.Advance(TimeSpan.FromSeconds(11));
+        rig.Array.Control.Kick();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[place.Member].IsHanging, "the member to count as hanging");
+        int at = (int)(stripe * geometry.StripeDataSize);
+        Assert.True((await driver.ReadOrThrowAsync(at, Chunk)).AsSpan().SequenceEqual(data.AsSpan(at, Chunk)));
+        slow.ClearFaults();
+        await slow.ReleaseStuckAsync();
+        Assert.Equal(0, (await read).Status);
+    }
+
     [Fact]
     public async Task A_stop_ends_and_calls_nothing_clean()
     {
