@@ -353,7 +353,10 @@ internal sealed unsafe partial class RingProgram : IDisposable
         {
             Task swap = queue.SwapMemoryAsync(table);
             Rest();
-            Await(swap, isRefusalFine: true);
+            if (ReferenceEquals(queue, _queue))
+            {
+                Await(swap, isRefusalFine: true);
+            }
         }
     }
 
@@ -453,8 +456,15 @@ internal sealed unsafe partial class RingProgram : IDisposable
     /// <summary>Takes turns until a control operation has ended: its other half comes back from a thread of the pool.</summary>
     private void Await(Task task, bool isRefusalFine)
     {
+        VirtioBlkQueue? whose = _queue;
         for (int i = 0; !task.IsCompleted; i++)
         {
+            if (!ReferenceEquals(whose, _queue))
+            {
+                // Killed meanwhile: nobody waits for it any more.
+                return;
+            }
+
             Require(i < TurnsToEnd, "A control operation does not end although nothing is in flight.");
             if (_reactor.HasMail)
             {
