@@ -9,6 +9,7 @@ namespace Polyblk.Fuzz.Targets;
 internal sealed class VhostUserTarget : IFuzzTarget
 {
     private const int MaxBytes = 4096;
+    private const int LeakRuns = 3;
 
     /// <inheritdoc/>
     public string Name => "vhost-user";
@@ -16,8 +17,19 @@ internal sealed class VhostUserTarget : IFuzzTarget
     /// <inheritdoc/>
     public void Run(ReadOnlySpan<byte> input)
     {
-        using var program = new VhostUserProgram(new FuzzBytes(input[..Math.Min(input.Length, MaxBytes)].ToArray()));
-        program.Run();
+        byte[] bytes = input[..Math.Min(input.Length, MaxBytes)].ToArray();
+        for (int runs = 1; ; runs++)
+        {
+            using var program = new VhostUserProgram(new FuzzBytes(bytes));
+            program.Run();
+            if (!program.LeftDescriptor)
+            {
+                return;
+            }
+
+            // Whatever else runs in this process opens descriptors now and then; a leak is there each time.
+            FuzzFailureException.Require(runs < LeakRuns, "A descriptor is left open, each time.");
+        }
     }
 
     /// <inheritdoc/>
