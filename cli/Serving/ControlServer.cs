@@ -191,7 +191,7 @@ internal sealed class ControlServer : IAsyncDisposable
             var reader = new LineReader(socket);
             while (await ReadRequestAsync(client, reader).ConfigureAwait(false) is string line)
             {
-                await SendAsync(socket, await AnswerAsync(line, log).ConfigureAwait(false)).ConfigureAwait(false);
+                await SendAsync(socket, await AnswerAsync(line, _handle, log, _stop.Token).ConfigureAwait(false)).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException)
@@ -246,14 +246,16 @@ internal sealed class ControlServer : IAsyncDisposable
         }
     }
 
-    private async Task<ControlResponse> AnswerAsync(string line, SessionLog log)
+    /// <summary>Answers one request, whatever its text is.</summary>
+    internal static async Task<ControlResponse> AnswerAsync(
+        string line, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log, CancellationToken stop)
     {
         try
         {
             ControlRequest? request = JsonSerializer.Deserialize(line, LineJson.Default.ControlRequest);
             return request is null
                 ? new ControlResponse { Ok = false, Error = "An empty request.", ExitCode = ExitCode.Usage }
-                : await _handle(request, _stop.Token).ConfigureAwait(false);
+                : await handle(request, stop).ConfigureAwait(false);
         }
         catch (JsonException e)
         {

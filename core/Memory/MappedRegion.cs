@@ -193,6 +193,27 @@ public sealed unsafe class MappedRegion : IDisposable
             : new MappedRegion(mapping, bytes, 0, sizeBytes) { Access = MapAccess.ReadWrite, CannotShrink = true };
     }
 
+    /// <summary>
+    /// Maps fresh zeroed memory between two pages that nobody may touch: an access before its page's beginning or beyond its last byte ends the
+    /// process. For tests.
+    /// </summary>
+    /// <param name="sizeBytes">Its length; a multiple of 64, so that the last byte is next to the guard and the first is aligned.</param>
+    /// <param name="access">What the device may do with it; the mapping allows nothing else.</param>
+    /// <exception cref="IOException">There is not enough memory.</exception>
+    internal static MappedRegion CreateGuarded(ulong sizeBytes, MapAccess access = MapAccess.ReadWrite)
+    {
+        int protection = Libc.PROT_READ | ((access & MapAccess.Write) != 0 ? Libc.PROT_WRITE : 0);
+        nuint inner = RoundUp((nuint)sizeBytes, PageBytes);
+        nuint bytes = inner + (2 * PageBytes);
+        void* mapping = Libc.mmap(null, bytes, Libc.PROT_NONE, Libc.MAP_SHARED | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
+        if (mapping == Libc.MAP_FAILED || Libc.mprotect((byte*)mapping + PageBytes, inner, protection) < 0)
+        {
+            throw new IOException($"There are no {sizeBytes} bytes of memory to map.");
+        }
+
+        return new MappedRegion(mapping, bytes, PageBytes + inner - (nuint)sizeBytes, sizeBytes) { Access = access, CannotShrink = true };
+    }
+
     /// <summary>One more user. Call it only while another reference is held.</summary>
     public void AddReference()
     {

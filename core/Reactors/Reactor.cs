@@ -35,12 +35,13 @@ public sealed unsafe partial class Reactor : IDisposable
     private static Reactor? t_current;
 
     private readonly ReactorOptions _options;
-    private readonly Thread _thread;
+    private readonly Thread? _thread;
     private readonly Mailbox _mailbox = new();
     private readonly SleepGate _gate = new();
     private readonly TimerHeap _timers = new();
     private readonly TurnShares _shares = new();
     private readonly ReactorPins _pins;
+    private readonly bool _isStepped;
     private readonly ManualResetEventSlim _started = new();
     private readonly int _epollFd;
     private readonly int _doorbellFd;
@@ -67,17 +68,8 @@ public sealed unsafe partial class Reactor : IDisposable
     /// <summary>Starts the thread and waits until it runs.</summary>
     /// <exception cref="IOException">The thread could not be pinned or its descriptors not be made.</exception>
     public Reactor(ReactorOptions options)
+        : this(options, stepped: false)
     {
-        ArgumentNullException.ThrowIfNull(options);
-        _options = options;
-        _pins = new ReactorPins(this);
-        _epollFd = Libc.epoll_create1(Libc.EPOLL_CLOEXEC);
-        _doorbellFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
-        if (_epollFd < 0 || _doorbellFd < 0)
-        {
-            throw new IOException($"A reactor needs two descriptors: errno {-Math.Min(_epollFd, _doorbellFd)} (raise the limit: ulimit -n).");
-        }
-
         _thread = new Thread(Main) { IsBackground = true, Name = options.Name };
         _thread.Start();
         _started.Wait();
@@ -86,6 +78,20 @@ public sealed unsafe partial class Reactor : IDisposable
             _thread.Join();
             CloseDescriptors();
             throw new IOException(_startFailure.Message, _startFailure);
+        }
+    }
+
+    private Reactor(ReactorOptions options, bool stepped)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        _options = options;
+        _isStepped = stepped;
+        _pins = new ReactorPins(this);
+        _epollFd = Libc.epoll_create1(Libc.EPOLL_CLOEXEC);
+        _doorbellFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
+        if (_epollFd < 0 || _doorbellFd < 0)
+        {
+            throw new IOException($"A reactor needs two descriptors: errno {-Math.Min(_epollFd, _doorbellFd)} (raise the limit: ulimit -n).");
         }
     }
 
@@ -329,6 +335,12 @@ public sealed unsafe partial class Reactor : IDisposable
     /// <summary>Stops the loop and joins the thread. Pollers must be removed before. Not on the reactor's thread.</summary>
     public void Dispose()
     {
+        if (_isStepped)
+        {
+            EndSteps();
+            return;
+        }
+
         if (IsCurrent)
         {
             throw new InvalidOperationException($"{Name} cannot wait for its own thread: dispose it from another.");
@@ -340,7 +352,7 @@ public sealed unsafe partial class Reactor : IDisposable
         }
 
         Post(new DelegateWork(() => _stopping = true));
-        _thread.Join();
+        _thread!.Join();
         CloseDescriptors();
         _started.Dispose();
     }

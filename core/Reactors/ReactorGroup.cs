@@ -39,6 +39,13 @@ public sealed class ReactorGroup : IDisposable
         _assigned = new int[reactors.Count];
     }
 
+    /// <summary>A group of one reactor, which it disposes at its end. For tests that step it.</summary>
+    internal ReactorGroup(Reactor reactor)
+    {
+        Reactors = [reactor];
+        _assigned = new int[1];
+    }
+
     /// <summary>The reactors.</summary>
     public IReadOnlyList<Reactor> Reactors { get; }
 

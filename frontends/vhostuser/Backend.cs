@@ -314,6 +314,6 @@ internal sealed partial class Backend : IDisposable
             preferLocal: false);
 
     /// <summary>Does something to all queues at once and waits for all.</summary>
-    private static void WaitAll(BackendQueue[] queues, Func<BackendQueue, Task?> action) =>
-        Task.WhenAll(queues.Select(action).Where(task => task is not null).Select(task => task!)).GetAwaiter().GetResult();
+    private void WaitAll(BackendQueue[] queues, Func<BackendQueue, Task?> action) =>
+        _context.Wait(Task.WhenAll(queues.Select(action).Where(task => task is not null).Select(task => task!)));
 }

@@ -18,6 +18,9 @@ internal sealed record SessionContext(
     IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals,
     SessionLogs Logs, TimeProvider Time)
 {
+    /// <summary>How a session's thread waits for its queues. A test whose thread is the reactor itself takes turns meanwhile.</summary>
+    public Action<Task> Wait { get; init; } = static task => task.GetAwaiter().GetResult();
+
     /// <summary>How long a connection may be without a word.</summary>
     public static TimeSpan SilenceLimit { get; } = TimeSpan.FromSeconds(10);
 

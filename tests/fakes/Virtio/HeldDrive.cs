@@ -33,7 +33,7 @@ public sealed unsafe class HeldDrive : IBlockDevice
     public byte[] Content { get; private set; }
 
     /// <summary>Whether requests complete inside Submit.</summary>
-    public bool Inline { get; init; }
+    public bool Inline { get; set; }
 
     /// <summary>Told of every request before anything is done with it: what happens meanwhile, or what goes wrong.</summary>
     public Action<BlockRequest>? OnSubmit { get; set; }
