@@ -28,6 +28,9 @@ internal sealed class NbdLane : IPoller, IDisposable
     private const int MaxBlocksOfConnection = (48 << 20) / BlockArena.BlockBytes;
     private const int ReserveBlocks = NbdProtocol.MaxRequestBytes / BlockArena.BlockBytes;
 
+    // What is no larger finds its place when the others give back; the reserve is for what would not.
+    private const int MiddleBlocks = (4 << 20) / BlockArena.BlockBytes;
+
     // As many connections as one process may have, each with a small request.
     private const int SmallBlocks = (256 << 10) / BlockArena.BlockBytes;
     private const int NewcomerBlocks = 128 * SmallBlocks;
@@ -125,7 +128,7 @@ internal sealed class NbdLane : IPoller, IDisposable
     public bool MayTake(NbdConnection connection, int held, int blocks)
     {
         return blocks == 0 || (!ReferenceEquals(_reserveHolder, connection)
-            && (Fits(held, blocks) || (held == 0 && _reserveHolder is null && blocks <= _arena.FreeBlocks)));
+            && (Fits(held, blocks) || (held == 0 && blocks > MiddleBlocks && _reserveHolder is null && blocks <= _arena.FreeBlocks)));
     }
 
     /// <summary>Takes a chain for a connection.</summary>

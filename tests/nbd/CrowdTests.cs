@@ -179,7 +179,10 @@ public sealed class CrowdTests
             new RamDrive(64 * Mib), limits: new NbdLimits { BudgetBytes = 0, LeastLaneBytes = 96 * Mib });
         using var stop = new CancellationTokenSource();
         RawClient[] busy = [.. Enumerable.Range(0, 8).Select(_ => RawClient.Transmitting(server.Socket))];
-        Task[] loads = [.. busy.Select(c => Task.Run(() => Load(c, stop.Token)))];
+        
+        // On threads of their own: those of the pool are the server's.
+        Task[] loads = [.. busy.Select(c => Task.Factory.StartNew(
+            () => Load(c, stop.Token), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))];
         using RawClient large = RawClient.Transmitting(server.Socket);
         for (ulong k = 0; k < 3; k++)
         {
