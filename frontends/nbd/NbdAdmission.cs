@@ -62,6 +62,18 @@ internal sealed class NbdAdmission(NbdLimits limits)
         }
     }
 
+    /// <summary>How many have a seat.</summary>
+    public int Seated
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _guests.Values.Count(g => g.HasSeat);
+            }
+        }
+    }
+
     /// <summary>Lets a connection in.</summary>
     /// <param name="processId">Who connected.</param>
     /// <param name="crowdedOut">Who must go for it, or null. The caller dismisses it and waits until it haggles no more.</param>
@@ -102,6 +114,15 @@ internal sealed class NbdAdmission(NbdLimits limits)
             guest.HasSeat = true;
             guest.EndHaggling();
             return null;
+        }
+    }
+
+    /// <summary>The transmission phase is over; the descriptor is not closed yet.</summary>
+    public void LeaveSeat(NbdGuest guest)
+    {
+        lock (_lock)
+        {
+            guest.HasSeat = false;
         }
     }
 

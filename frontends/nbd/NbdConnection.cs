@@ -144,7 +144,9 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     public int InFlight => Volatile.Read(ref _atDevice);
 
     /// <summary>Whether nothing can be done until the socket, the device or another thread has news.</summary>
-    public bool CanSleep => _closing || (!CanSubmit && !CanTake && !CanSend && !CanEnd);
+    public bool CanSleep => _closing
+        ? _atDevice != 0 || _closed.Task.IsCompleted
+        : !CanSubmit && !CanTake && !CanSend && !CanEnd;
 
     private bool CanSubmit => _parts.Available != 0 && (_submitting is not null || (!_paused && CanIssuePiece));
 

@@ -141,9 +141,9 @@ internal sealed class NbdExport : IExport
             return;
         }
 
-        if (mode == StopMode.IfIdle && !_sessions.IsEmpty)
+        if (mode == StopMode.IfIdle && _admission.Seated is > 0 and int clients)
         {
-            throw new FrontendException($"{_sessions.Count} NBD clients are connected to {Endpoint.Path}: disconnect them, or stop with --force.");
+            throw new FrontendException($"{clients} NBD clients are connected to {Endpoint.Path}: disconnect them, or stop with --force.");
         }
 
         await _stop.CancelAsync().ConfigureAwait(false);
@@ -268,15 +268,13 @@ internal sealed class NbdExport : IExport
         {
             var counters = new NbdCounters();
             int fd = (int)client.SafeHandle.DangerousGetHandle();
-            NbdConnection connection = await reactor.InvokeAsync(() => Connect(reactor, fd, options, counters))
-                .ConfigureAwait(false);
-            var session = new Session(reactor, connection, counters);
-            Register(guest.Number, session);
+            Session session = await reactor.InvokeAsync(() => Connect(reactor, fd, guest, options, counters)).ConfigureAwait(false);
+            NbdConnection connection = session.Connection;
             log.LogInformation(
                 "NBD client {Number} on {Path}: {Options}, on {Reactor}", guest.Number, Endpoint.Path, options, reactor.Name);
             await connection.Closed.ConfigureAwait(false);
             await reactor.InvokeAsync(() => Disconnect(reactor, connection)).ConfigureAwait(false);
-            Unregister(guest.Number, session);
+            Unregister(guest, session);
             if (connection.Bug is not null)
             {
                 log.LogError(
@@ -293,8 +291,8 @@ internal sealed class NbdExport : IExport
         }
     }
 
-    /// <summary>On the reactor's thread.</summary>
-    private NbdConnection Connect(Reactor reactor, int fd, NbdSessionOptions options, NbdCounters counters)
+    /// <summary>On the reactor's thread. The session is known before its first request is taken: who asks does not miss it.</summary>
+    private Session Connect(Reactor reactor, int fd, NbdGuest guest, NbdSessionOptions options, NbdCounters counters)
     {
         // Once the export stops, nobody may open the device any more.
         _stop.Token.ThrowIfCancellationRequested();
@@ -306,7 +304,10 @@ internal sealed class NbdExport : IExport
 
         try
         {
-            return new NbdConnection(lane, reactor, _spec.Device, fd, options, ReadOnly, counters);
+            var connection = new NbdConnection(lane, reactor, _spec.Device, fd, options, ReadOnly, counters);
+            var session = new Session(reactor, connection, counters);
+            Register(guest.Number, session);
+            return session;
         }
         finally
         {
@@ -348,13 +349,15 @@ internal sealed class NbdExport : IExport
         }
     }
 
-    private void Unregister(int number, Session session)
+    private void Unregister(NbdGuest guest, Session session)
     {
         lock (_pauseLock)
         {
             _past = session.Counters.AddTo(_past);
-            _sessions.TryRemove(number, out _);
+            _sessions.TryRemove(guest.Number, out _);
         }
+
+        _admission.LeaveSeat(guest);
     }
 
     private NbdExportInfo Describe()

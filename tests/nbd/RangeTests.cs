@@ -53,6 +53,27 @@ public sealed class RangeTests
     }
 
     [Fact]
+    public async Task What_the_device_does_not_have_yet_is_left_undone_when_the_client_is_gone()
+    {
+        var drive = new GateDrive(4096L * Mib);
+        await using NbdTestServer server = await NbdTestServer.StartAsync(drive);
+        using (RawClient client = RawClient.Transmitting(server.Socket))
+        {
+            // More than a connection's slots: nothing more is read, and its end must be seen all the same.
+            for (ulong i = 0; i < 140; i++)
+            {
+                client.SendRequest(WriteZeroes, i, 0, 4095u * Mib);
+            }
+
+            await WaitAsync(() => drive.Held == MostAtATime);
+        }
+
+        // A few more may go over before the end of the client is seen; all that it asked for are 140 times 1024.
+        await ReleaseUntilAsync(drive, () => server.Export.GetStatistics().Sessions == 0);
+        Assert.InRange(drive.Seen, MostAtATime, 140);
+    }
+
+    [Fact]
     public async Task A_stop_waits_for_the_pieces_at_the_device_only()
     {
         var drive = new GateDrive(4096L * Mib);
