@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Workloads;
@@ -24,6 +23,9 @@ internal sealed class LoadPhase
 
     /// <summary>How long a phase may become until enough is answered in it.</summary>
     public TimeSpan Patience { get; init; } = DefaultPatience;
+
+    /// <summary>Whose time it is.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
 
     /// <summary>A target that answers nothing for so long stands still.</summary>
     public static TimeSpan DefaultPatience { get; } = TimeSpan.FromSeconds(20);
@@ -73,21 +75,23 @@ internal sealed class LoadPhase
         // Returns at the end of a phase how long it was. A run that was broken off is none: it would count as much as a whole one.
         async Task<TimeSpan> LastAsync(TimeSpan least)
         {
-            var phase = Stopwatch.StartNew();
+            long began = Clock.GetTimestamp();
             long before = answered();
             for (TimeSpan wait = least; ; wait = s_step)
             {
-                await Task.WhenAny(Task.Delay(wait, cancellation), anyFailed).ConfigureAwait(false);
+                await Task.WhenAny(Task.Delay(wait, Clock, cancellation), anyFailed).ConfigureAwait(false);
                 cancellation.ThrowIfCancellationRequested();
                 long count = answered() - before;
-                if (count >= inFlight || anyFailed.IsCompleted || (count > 0 && phase.Elapsed >= Patience))
+                TimeSpan elapsed = Clock.GetElapsedTime(began);
+                if (count >= inFlight || anyFailed.IsCompleted || (count > 0 && elapsed >= Patience))
                 {
-                    return phase.Elapsed;
+                    return elapsed;
                 }
 
-                if (phase.Elapsed >= Patience)
+                if (elapsed >= Patience)
                 {
-                    throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"Nothing was answered in {phase.Elapsed.TotalSeconds:0.#} s."));
+                    throw new TimeoutException(
+                        string.Create(CultureInfo.InvariantCulture, $"Nothing was answered in {elapsed.TotalSeconds:0.#} s."));
                 }
             }
         }

@@ -1,56 +1,63 @@
 using Polyblk.Compare.Load;
+using Polyblk.Fakes;
 
 namespace Polyblk.Compare.Tests;
 
 /// <summary>How long the counted time of a run is.</summary>
 public sealed class LoadPhaseTests
 {
-    private static readonly LoadSettings s_short = new(TimeSpan.Zero, TimeSpan.FromMilliseconds(10), [], 1);
+    private static readonly LoadSettings s_short = new(TimeSpan.Zero, TimeSpan.FromMilliseconds(20), [], 1);
     private static readonly Task s_noneFailed = new TaskCompletionSource().Task;
+    private readonly ManualTime _time = new();
 
     [Fact]
     public async Task BothPhasesGoOnUntilAsMuchIsAnsweredAsIsInFlight()
     {
         long answered = 0;
-        var phase = new LoadPhase();
+        var phase = new LoadPhase { Clock = _time };
         var told = new List<bool>();
-        Task<double> run = phase.LeadAsync(s_short, 2, () => Volatile.Read(ref answered), told.Add, s_noneFailed, CancellationToken.None);
-        await Task.Delay(100);
-        Interlocked.Increment(ref answered);
-        await Task.Delay(100);
+        Task<double> run = phase.LeadAsync(s_short, 2, () => answered, told.Add, s_noneFailed, CancellationToken.None);
+        await PassAsync(run, 5000);
+        answered++;
+        await PassAsync(run, 5000);
         Assert.False(phase.IsCounting);
-        Interlocked.Increment(ref answered);
-        while (!phase.IsCounting)
-        {
-            await Task.Delay(1);
-        }
-
-        await Task.Delay(150);
+        answered++;
+        await PassAsync(run, 20);
+        Assert.True(phase.IsCounting);
+        await PassAsync(run, 4980);
         Assert.False(run.IsCompleted);
-        Interlocked.Add(ref answered, 2);
-        Assert.InRange(await run, 0.1, 60);
+        answered += 2;
+        await PassAsync(run, 20);
+        Assert.Equal(5, await run.WaitAsync(TimeSpan.FromMinutes(1)), 1e-6);
         Assert.True(phase.IsEnding);
         Assert.Equal([true, false], told);
     }
 
-    [Theory]
-    [InlineData(0, false)]
-    [InlineData(1, true)]
-    public async Task ATargetThatAnswersNothingIsNoResultAndASlowOneIs(int each, bool isResult)
+    [Fact]
+    public async Task ATargetThatAnswersNothingIsNoResult()
     {
-        // At each look one more is answered, or none; a thousand are in flight.
-        long answered = 0;
-        var phase = new LoadPhase { Patience = TimeSpan.FromMilliseconds(100) };
-        Task<double> run = phase.LeadAsync(s_short, 1000, () => answered += each, _ => { }, s_noneFailed, CancellationToken.None);
-        if (isResult)
-        {
-            Assert.InRange(await run, 0.05, 60);
-        }
-        else
-        {
-            Assert.StartsWith("Nothing was answered in 0.", (await Assert.ThrowsAsync<TimeoutException>(() => run)).Message, StringComparison.Ordinal);
-        }
+        var phase = new LoadPhase { Clock = _time, Patience = TimeSpan.FromMilliseconds(400) };
+        Task<double> run = phase.LeadAsync(s_short, 1000, () => 0, _ => { }, s_noneFailed, CancellationToken.None);
+        await PassAsync(run, 380);
+        Assert.False(run.IsCompleted);
+        await PassAsync(run, 20);
+        Assert.Equal("Nothing was answered in 0.4 s.", (await Assert.ThrowsAsync<TimeoutException>(() => run)).Message);
+        Assert.True(phase.IsEnding);
+    }
 
+    [Fact]
+    public async Task ASlowOneIsAResult()
+    {
+        // At each look one more is answered; a thousand are in flight.
+        long answered = 0;
+        var phase = new LoadPhase { Clock = _time, Patience = TimeSpan.FromMilliseconds(400) };
+        Task<double> run = phase.LeadAsync(s_short, 1000, () => answered++, _ => { }, s_noneFailed, CancellationToken.None);
+        await PassAsync(run, 380);
+        Assert.False(phase.IsCounting);
+        await PassAsync(run, 20);
+        Assert.True(phase.IsCounting);
+        await PassAsync(run, 400);
+        Assert.Equal(0.4, await run.WaitAsync(TimeSpan.FromMinutes(1)), 1e-6);
         Assert.True(phase.IsEnding);
     }
 
@@ -58,14 +65,33 @@ public sealed class LoadPhaseTests
     public async Task ARunWhoseThreadsHaveFailedIsNotWaitedFor()
     {
         // What failed is told by the threads.
-        double seconds = await new LoadPhase().LeadAsync(s_short with { Duration = TimeSpan.FromMinutes(1) }, 1, () => 0, _ => { }, Task.CompletedTask, CancellationToken.None);
-        Assert.InRange(seconds, 0, 30);
+        var phase = new LoadPhase { Clock = _time };
+        LoadSettings minute = s_short with { Duration = TimeSpan.FromMinutes(1) };
+        Assert.Equal(0, await phase.LeadAsync(minute, 1, () => 0, _ => { }, Task.CompletedTask, CancellationToken.None));
     }
 
     [Fact]
     public async Task ACancelledRunIsNone()
     {
-        using var cancelled = new CancellationTokenSource(TimeSpan.FromMilliseconds(50));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => new LoadPhase().LeadAsync(s_short, 1, () => 0, _ => { }, s_noneFailed, cancelled.Token));
+        using var cancelled = new CancellationTokenSource();
+        Task<double> run = new LoadPhase { Clock = _time }.LeadAsync(s_short, 1, () => 0, _ => { }, s_noneFailed, cancelled.Token);
+        await PassAsync(run, 100);
+        Assert.False(run.IsCompleted);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => run);
+    }
+
+    /// <summary>Lets time pass in steps that are no longer than those of a phase, which sees each of them.</summary>
+    private async Task PassAsync(Task run, int milliseconds)
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        for (int i = 0; i < milliseconds; i += 10)
+        {
+            _time.Advance(TimeSpan.FromMilliseconds(10));
+            while (_time.Waiting == 0 && !run.IsCompleted)
+            {
+                await Task.Delay(1, limit.Token);
+            }
+        }
     }
 }

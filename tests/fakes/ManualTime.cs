@@ -24,6 +24,18 @@ public sealed class ManualTime : TimeProvider
         }
     }
 
+    /// <summary>Timers that are not due yet.</summary>
+    public int Waiting
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _timers.Count;
+            }
+        }
+    }
+
     /// <summary>Lets time pass, and runs what is due then.</summary>
     public void Advance(TimeSpan time)
     {
