@@ -134,6 +134,7 @@ public sealed unsafe partial class Reactor
         }
 
         _running = null;
+        TakenLastTurn = polled;
         _requests += polled;
         work += polled + RunDeferred() + RunBulk();
         foreach (IoUring ring in _rings)

@@ -186,6 +186,9 @@ public sealed unsafe partial class Reactor : IDisposable
         _bulkLast = work;
     }
 
+    /// <summary>Requests that all pollers took in the turn before. On the reactor's thread.</summary>
+    public int TakenLastTurn { get; private set; }
+
     /// <summary>The turn of the loop that is under way. On the reactor's thread.</summary>
     public long Turn => _turns;
 

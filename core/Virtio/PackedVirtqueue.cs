@@ -42,6 +42,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
     private pvirtq_desc* _firstUsed;
     private ushort _firstUsedFlags;
     private int _batchDescriptors;
+    private int _unannouncedDescriptors;
     private int _taken;
     private bool _driverWasTold;
 
@@ -60,6 +61,8 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
 
     public override uint Base => Encode(_nextAvail, _availWrap) | ((uint)Encode(_nextUsed, _usedWrap) << 16);
 
+    public override bool HasMore => IsAvailable(Volatile.Read(ref _ring[_nextAvail].flags));
+
     public override bool TryPop()
     {
         if (_recoveredNext < _recovered.Length)
@@ -69,7 +72,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
 
         pvirtq_desc* first = _ring + _nextAvail;
         ushort flags = Volatile.Read(ref first->flags); // K1
-        if ((flags & OwnerBits) != (_availWrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED))
+        if (!IsAvailable(flags))
         {
             return false;
         }
@@ -106,7 +109,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         Advance(ref _nextUsed, ref _usedWrap, descriptorCount);
     }
 
-    public override bool Publish()
+    public override void Show()
     {
         var entries = new ReadOnlySpan<ushort>(_batchEntries, 0, Pushed);
         _inflight?.FreeBatch(entries, Encode(_nextUsed, _usedWrap));
@@ -119,9 +122,22 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             DirtyLog.Mark(UsedLogAddress + ((ulong)(_firstUsed - _ring) * DescriptorBytes), DescriptorBytes);
         }
 
-        int descriptors = _batchDescriptors;
-        Pushed = 0;
+        _unannouncedDescriptors += _batchDescriptors;
         _batchDescriptors = 0;
+        Unannounced += Pushed;
+        Pushed = 0;
+    }
+
+    public override bool Publish()
+    {
+        if (Pushed != 0)
+        {
+            Show();
+        }
+
+        int descriptors = _unannouncedDescriptors;
+        _unannouncedDescriptors = 0;
+        Unannounced = 0;
         Interlocked.MemoryBarrier(); // K3
         return WantsCall(descriptors);
     }
@@ -139,8 +155,7 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
         }
 
         Interlocked.MemoryBarrier(); // K4
-        int owner = Volatile.Read(ref _ring[_nextAvail].flags) & OwnerBits;
-        return owner != (_availWrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED) && RecoveredLeft == 0;
+        return !IsAvailable(Volatile.Read(ref _ring[_nextAvail].flags)) && RecoveredLeft == 0;
     }
 
     public override void DisableKicks() => Volatile.Write(ref _deviceEvent->flags, RING_EVENT_FLAGS_DISABLE);
@@ -204,6 +219,9 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
             Volatile.Write(ref desc->flags, wrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED);
         }
     }
+
+    /// <summary>Whether a descriptor with these flags at the next place to look is the device's.</summary>
+    private bool IsAvailable(ushort flags) => (flags & OwnerBits) == (_availWrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED);
 
     private static ushort Encode(int index, bool wrap) => (ushort)(index | (wrap ? WrapBit : 0));
 

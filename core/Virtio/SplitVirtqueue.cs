@@ -39,7 +39,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
     private ushort _nextAvail;
     private ushort _seenAvail;
     private ushort _nextUsed;
-    private ushort _publishedUsed;
+    private ushort _shownUsed;
     private bool _driverWasTold;
     private ushort _lastHead;
     private byte* _lastHeader;
@@ -57,6 +57,8 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
     public override int RecoveredLeft => _recovered.Length - _recoveredNext;
 
     public override uint Base => _nextAvail;
+
+    public override bool HasMore => _nextAvail != _seenAvail;
 
     public override bool TryPop()
     {
@@ -104,22 +106,34 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
         _batch[Pushed++] = id;
     }
 
-    public override bool Publish()
+    public override void Show()
     {
-        ushort previous = _publishedUsed;
+        ushort previous = _shownUsed;
         ushort current = _nextUsed;
         var batch = new ReadOnlySpan<ushort>(_batch, 0, Pushed);
         _inflight?.LinkBatch(batch);
         Volatile.Write(ref *_usedIdx, current); // P2
         _inflight?.UnmarkBatch(batch, current);
         Release(batch);
-        _publishedUsed = current;
+        _shownUsed = current;
+        Unannounced += Pushed;
         Pushed = 0;
         if (DirtyLog is not null)
         {
             LogUsed(previous, current);
         }
+    }
 
+    public override bool Publish()
+    {
+        if (Pushed != 0)
+        {
+            Show();
+        }
+
+        ushort current = _shownUsed;
+        var previous = (ushort)(current - Unannounced);
+        Unannounced = 0;
         Interlocked.MemoryBarrier(); // P3
         bool first = !_driverWasTold;
         _driverWasTold = true;
@@ -183,7 +197,7 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
     protected override bool TryRecover()
     {
         ushort used = Volatile.Read(ref *_usedIdx);
-        _nextUsed = _publishedUsed = used;
+        _nextUsed = _shownUsed = used;
         _nextAvail = _startBase;
         if (_log is not null)
         {

@@ -31,6 +31,12 @@ public sealed record VirtioBlkDeviceOptions
     /// <summary>Whether packed queues are offered.</summary>
     public bool OfferPacked { get; init; } = true;
 
+    /// <summary>
+    /// Whether notifications may be bound to an index (EVENT_IDX). A driver that sleeps is disturbed less with it; one that polls
+    /// and sends single requests pays a full fence for each.
+    /// </summary>
+    public bool OfferEventIdx { get; init; } = true;
+
     /// <summary>Whether translated addresses are announced (ACCESS_PLATFORM). VDUSE requires it.</summary>
     public bool OfferAccessPlatform { get; init; }
 }
@@ -162,8 +168,9 @@ public sealed unsafe class VirtioBlkDevice
 
     private ulong Offer(VirtioBlkDeviceOptions options)
     {
-        ulong features = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_BLK_F_SEG_MAX
-            | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_TOPOLOGY | VIRTIO_BLK_F_FLUSH;
+        ulong features = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE
+            | VIRTIO_BLK_F_TOPOLOGY | VIRTIO_BLK_F_FLUSH;
+        features |= options.OfferEventIdx ? VIRTIO_F_EVENT_IDX : 0;
         features |= options.Queues > 1 ? VIRTIO_BLK_F_MQ : 0;
         features |= options.OfferConfigWce ? VIRTIO_BLK_F_CONFIG_WCE : 0;
         features |= options.OfferPacked ? VIRTIO_F_RING_PACKED : 0;

@@ -1,16 +1,18 @@
 // The device's side of a virtqueue, whatever its format.
 //
 // A queue is used in batches: TryPop for each request, Push for each answer, Publish once, which says whether the driver wants to be
-// notified. TryPop leaves the chain that it found in this object (segments translated, readable ones first) and does not keep it: the
+// notified. Between, Show lets a driver that looks see what was pushed so far, without the price of a decision (a full fence) and a
+// notification: Publish makes up for it. TryPop leaves the chain that it found in this object (segments translated, readable ones first) and does not keep it: the
 // caller takes what it needs. Nothing that the driver wrote is read twice: descriptors are copied, checked and only then used.
 //
 // A driver that breaks the rules breaks its queue: TryPop returns false, Fault says why, and the owner stops using the queue. A
 // buffer that is not in the memory shared with us is no breach (a hot-plugged DIMM that is not shared): the chain is complete,
 // IsReachable says it.
 //
-// Nothing is released before it is published: until Publish has shown an answer to the driver, its head or id is in use, its ring
+// Nothing is released before it is published: until Show or Publish has shown an answer to the driver, its head or id is in use, its ring
 // entries are taken, and its entries of the inflight log are occupied. So the three agree at every moment, and no driver,
-// whatever it writes meanwhile, can have more pushed than the queue is long. Publish is the one place of release.
+// whatever it writes meanwhile, can have more pushed than the queue is long. Show is the one place of release; Publish goes
+// through it.
 //
 // Requests that an inflight log still holds are popped first, in the order in which the crashed predecessor took them.
 
@@ -61,8 +63,11 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>How many ring entries a packed chain takes.</summary>
     public ushort DescriptorCount;
 
-    /// <summary>Answers pushed and not yet published.</summary>
+    /// <summary>Answers pushed and not yet shown.</summary>
     public int Pushed;
+
+    /// <summary>Answers shown for which it was not yet decided whether the driver is notified.</summary>
+    public int Unannounced;
 
     /// <summary>Of a chain that is not reachable: whether its last writable byte, the status, is.</summary>
     public bool HasLastWritable => SegmentCount > ReadableCount && (!_writableIsMissing || SegmentCount > _segmentsBeforeMissing);
@@ -140,6 +145,9 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <summary>Guest address of the used ring in the dirty log.</summary>
     protected ulong UsedLogAddress { get; private set; }
 
+    /// <summary>Whether, as far as was looked, requests are waiting to be popped.</summary>
+    public abstract bool HasMore { get; }
+
     /// <summary>Takes the next chain. False when there is none, or when the queue is broken.</summary>
     public abstract bool TryPop();
 
@@ -149,7 +157,14 @@ internal abstract unsafe class Virtqueue : IDisposable
     /// <param name="written">Bytes written.</param>
     public abstract void Push(ushort id, ushort descriptorCount, uint written);
 
-    /// <summary>Shows the driver what was pushed. Returns whether it wants to be notified.</summary>
+    /// <summary>
+    /// Lets a driver that looks see what was pushed, something at least. It is not notified: <see cref="Publish"/> must follow.
+    /// </summary>
+    public abstract void Show();
+
+    /// <summary>
+    /// Shows the driver what was pushed, if anything. Returns whether it wants to be notified of that and of what was shown before.
+    /// </summary>
     public abstract bool Publish();
 
     /// <summary>Asks the driver for kicks. Returns false when there is something to pop already.</summary>

@@ -37,6 +37,7 @@ internal sealed class VhostUserExport : IExport
             Queues = options.Queues,
             QueueSize = spec.QueueSize ?? 0,
             OfferPacked = options.Packed,
+            OfferEventIdx = options.EventIdx,
         };
         _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, time);
         try

@@ -30,6 +30,9 @@ internal sealed record VhostUserOptions
     /// <summary>Whether packed rings are offered.</summary>
     public required bool Packed { get; init; }
 
+    /// <summary>Whether notifications bound to an index (EVENT_IDX) are offered.</summary>
+    public required bool EventIdx { get; init; }
+
     /// <summary>
     /// Mode with which the socket is made; whoever serves may give it another, and a group (--socket-mode, --socket-group).
     /// </summary>
@@ -48,6 +51,7 @@ internal sealed record VhostUserOptions
     public static IReadOnlyList<FrontendOption> Descriptions { get; } =
     [
         new("packed", "on|off", "Offer packed rings beside split ones (default on; the front-end chooses).", ["on", "off"]),
+        new("event-idx", "on|off", "Offer notifications bound to an index; off helps drivers that poll and send singly (default on).", ["on", "off"]),
         new("sealed-memory", "on|off", "Take only memory that is sealed against shrinking, or can be (default off).", ["on", "off"]),
         new("pin-memory", "on|off", "Hold the guest's memory for faster I/O; not for guests with a balloon or virtio-mem (default off).", ["on", "off"]),
         new("max-sessions", "N", "Front-ends that may be attached to the socket at once (default 64).", []),
@@ -73,6 +77,7 @@ internal sealed record VhostUserOptions
             QueueSize = size,
             QueueSizeLimit = spec.QueueSize ?? MaxQueueSize,
             Packed = Choice(spec, "packed", "on", ["on", "off"]) == "on",
+            EventIdx = Choice(spec, "event-idx", "on", ["on", "off"]) == "on",
             SealedMemory = Choice(spec, "sealed-memory", "off", ["on", "off"]) == "on",
             PinMemory = Choice(spec, "pin-memory", "off", ["on", "off"]) == "on",
             MaxSessions = Number(spec, "max-sessions", 64, 1, 1024),

@@ -1,10 +1,24 @@
-// A polling load on one or several queues of a libblkio device: the driver half is libblkio's, the loop is ours.
+// A load on one or several queues of a libblkio device: the driver half is libblkio's, the loop is ours. It polls and works in
+// batches, or takes one answer at a time and sends one request for it, or sleeps until the device notifies it.
 
 using System.Diagnostics;
 using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Measurement;
 
 namespace Polyblk.Blkio;
+
+/// <summary>How a driver waits for its answers.</summary>
+public enum BlkioManner
+{
+    /// <summary>It polls, takes all that is there, and sends as many new requests together.</summary>
+    Batches,
+
+    /// <summary>It polls, takes one answer, and sends one new request at once.</summary>
+    Singly,
+
+    /// <summary>It takes all that is there, and blocks on its completion descriptor when nothing is.</summary>
+    Sleeping,
+}
 
 /// <summary>A pattern of load.</summary>
 /// <param name="Write">Writes instead of reads.</param>
@@ -15,8 +29,17 @@ namespace Polyblk.Blkio;
 /// <param name="SpanBytes">Bytes of the device that are touched, from its beginning.</param>
 /// <param name="Seconds">Measured time.</param>
 /// <param name="WarmupSeconds">Time before it.</param>
+/// <param name="Manner">How the driver waits.</param>
 public sealed record BlkioPattern(
-    bool Write, bool Sequential, int BlockBytes, int QueueDepth, int Queues, long SpanBytes, double Seconds, double WarmupSeconds = 0.2);
+    bool Write,
+    bool Sequential,
+    int BlockBytes,
+    int QueueDepth,
+    int Queues,
+    long SpanBytes,
+    double Seconds,
+    double WarmupSeconds = 0.2,
+    BlkioManner Manner = BlkioManner.Batches);
 
 /// <summary>What a load measured, over all queues.</summary>
 /// <param name="Requests">Requests completed in the measured time.</param>
@@ -84,6 +107,8 @@ public static class BlkioLoad
         public void Run()
         {
             nint queue = disk.Queue(index);
+            int most = pattern.Manner == BlkioManner.Singly ? 1 : 64;
+            int doorbell = pattern.Manner == BlkioManner.Sleeping ? disk.EnableDoorbell(index) : -1;
             byte* buffer = disk.Buffer + ((long)index * pattern.QueueDepth * pattern.BlockBytes);
             new Span<byte>(buffer, pattern.QueueDepth * pattern.BlockBytes).Fill(0xA5);
             long blocks = Math.Min(pattern.SpanBytes, disk.CapacityBytes) / pattern.BlockBytes;
@@ -101,7 +126,7 @@ public static class BlkioLoad
             blkio_completion* done = stackalloc blkio_completion[64];
             while (inFlight != 0)
             {
-                int count = LibBlkio.blkioq_do_io(queue, done, 0, 64, null);
+                int count = LibBlkio.blkioq_do_io(queue, done, 0, most, null);
                 if (count < 0)
                 {
                     throw new IOException($"libblkio: do_io: {LibBlkio.ErrorMessage} ({count})");
@@ -109,6 +134,11 @@ public static class BlkioLoad
 
                 if (count == 0)
                 {
+                    if (doorbell >= 0)
+                    {
+                        BlkioDoorbell.Wait(doorbell);
+                    }
+
                     continue;
                 }
 

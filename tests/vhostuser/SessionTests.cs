@@ -1,5 +1,6 @@
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Frontend;
+using Polyblk.Core.Virtio;
 using Polyblk.Core.Virtio.VhostUser;
 using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
 
@@ -35,6 +36,18 @@ public sealed class SessionTests
         await other.StopAsync(StopMode.Force, CancellationToken.None);
         Assert.False(File.Exists(second.SocketPath));
         Assert.True(File.Exists(fixture.SocketPath));
+    }
+
+    [Theory]
+    [InlineData("on", true)]
+    [InlineData("off", false)]
+    public void Notifications_bound_to_an_index_are_offered_as_asked_for(string option, bool isOffered)
+    {
+        using var fixture = new ExportFixture(options: new Dictionary<string, string> { ["event-idx"] = option });
+        using RawFrontend raw = fixture.Connect();
+        Assert.Equal(isOffered, (raw.Get(GET_FEATURES) & VirtioFeatures.VIRTIO_F_EVENT_IDX) != 0);
+        using VhostUserClient client = fixture.Attach();
+        Assert.Equal(0, client.Queues[0].Do(ClientOperation.Write, 0, 4096));
     }
 
     [Fact]

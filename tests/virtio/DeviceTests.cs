@@ -111,7 +111,9 @@ public sealed class DeviceTests
         Assert.Equal(expected, all.OfferedFeatures);
         Assert.False(all.Offers(VIRTIO_F_IN_ORDER));
         var least = new VirtioBlkDevice(
-            new HeldDrive(1 << 20, new BlockLimits()), new VirtioBlkDeviceOptions { ReadOnly = true, OfferConfigWce = false, OfferPacked = false });
+            new HeldDrive(1 << 20, new BlockLimits()),
+            new VirtioBlkDeviceOptions { ReadOnly = true, OfferConfigWce = false, OfferPacked = false, OfferEventIdx = false });
+        Assert.False(least.Offers(VIRTIO_F_EVENT_IDX));
         Assert.True(least.Offers(VIRTIO_BLK_F_RO));
         Assert.False(least.Offers(
             VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES | VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_F_RING_PACKED | VIRTIO_F_ACCESS_PLATFORM | VIRTIO_BLK_F_MQ));

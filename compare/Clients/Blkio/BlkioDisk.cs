@@ -55,6 +55,14 @@ public sealed unsafe class BlkioDisk : IDisposable
         return queue;
     }
 
+    /// <summary>Switches a queue's notifications on; returns the descriptor, non-blocking, that becomes readable with them.</summary>
+    public int EnableDoorbell(int index)
+    {
+        nint queue = LibBlkio.blkio_get_queue(_handle, index);
+        LibBlkio.blkioq_set_completion_fd_enabled(queue, true);
+        return LibBlkio.blkioq_get_completion_fd(queue);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

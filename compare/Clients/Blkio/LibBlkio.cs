@@ -75,6 +75,9 @@ internal static unsafe partial class LibBlkio
     public static partial nint blkio_get_queue(nint b, int index);
 
     [LibraryImport(Library)]
+    public static partial int blkioq_get_completion_fd(nint q);
+
+    [LibraryImport(Library)]
     public static partial void blkioq_set_completion_fd_enabled(nint q, [MarshalAs(UnmanagedType.U1)] bool enable);
 
     [LibraryImport(Library)]

@@ -20,7 +20,7 @@ internal sealed record LoadRun(double Iops, double MeanUs, double P99Us, double 
         string[] arguments =
         [
             "-c", cpus, paths.Self, "load", target.Socket, load.Pattern, Text(load.BlockBytes), Text(load.QueueDepth), Text(load.Queues), Text(spanBytes),
-            seconds.ToString(CultureInfo.InvariantCulture),
+            seconds.ToString(CultureInfo.InvariantCulture), load.Manner.ToString(),
         ];
         BlkioResult result = JsonSerializer.Deserialize<BlkioResult>(BenchPaths.Run("taskset", arguments))!;
         double cpu = target.CpuSeconds() - cpuBefore;
@@ -63,7 +63,8 @@ internal sealed record LoadRun(double Iops, double MeanUs, double P99Us, double 
             QueueDepth: Number(arguments[3]),
             Queues: Number(arguments[4]),
             SpanBytes: long.Parse(arguments[5], CultureInfo.InvariantCulture),
-            Seconds: double.Parse(arguments[6], CultureInfo.InvariantCulture));
+            Seconds: double.Parse(arguments[6], CultureInfo.InvariantCulture),
+            Manner: Enum.Parse<BlkioManner>(arguments[7]));
         Console.WriteLine(JsonSerializer.Serialize(BlkioLoad.Run(Driver, arguments[0], load)));
     }
 

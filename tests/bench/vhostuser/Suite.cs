@@ -18,7 +18,7 @@ internal static class Suite
     /// <summary>All cases. Nothing is started yet.</summary>
     public static IReadOnlyList<Case> Build(BenchPaths paths, IReadOnlyList<string> blockDevices)
     {
-        string[] small = ["read-4k-qd1", "read-4k-qd32", "read-4k-qd128", "read-4k-qd32-2q", "write-4k-qd1", "write-4k-qd32"];
+        string[] small = [.. Workload.Standard.Where(w => !w.IsLarge).Select(w => w.Name)];
         string[] null9 = [.. Enumerable.Repeat("null:8GiB", 9)];
         string[] null10 = [.. Enumerable.Repeat("null:8GiB", 10)];
         string[] ram9 = [.. Enumerable.Repeat("ram:64MiB", 9)];
