@@ -1,8 +1,8 @@
-// The control channel of a guest: lines in both directions over any stream. Of a running guest it is the socket of a virtio-serial
-// port; a test plays the guest at the other end of a pair of streams.
+// The control channel of a guest: lines in both directions over any stream. Of a running guest it is the socket of a
+// virtio-serial port; a test plays the guest at the other end of a pair of streams.
 //
-// The script reports "CHECK name ok|failed [text]", "SIGNAL name [text]" and at last "EXIT status"; anything else goes to the log.
-// What the host says to it is one line each, which its await takes.
+// The script reports "CHECK name ok|failed [text]", "SIGNAL name [text]" and at last "EXIT status"; anything else goes to the
+// log. What the host says to it is one line each, which its await takes.
 
 using System.Globalization;
 using System.Text;

@@ -1,4 +1,5 @@
-// The system calls that only drives need. As in Libc, errors are values: a result, or a negative errno. What is newer than Tmds.LibC is here.
+// The system calls that only drives need. As in Libc, errors are values: a result, or a negative errno. What is newer than
+// Tmds.LibC is here.
 
 using System.Runtime.InteropServices;
 using Polyblk.Core.Interop;
@@ -23,7 +24,9 @@ internal static unsafe class DriveCalls
     public static int FALLOC_FL_KEEP_SIZE => LibC.FALLOC_FL_KEEP_SIZE;
     public static int FALLOC_FL_PUNCH_HOLE => LibC.FALLOC_FL_PUNCH_HOLE;
 
-    /// <summary>struct statx of &lt;linux/stat.h&gt;, 256 bytes; the fields that are needed. Tmds.LibC's has no alignment of O_DIRECT.</summary>
+    /// <summary>
+    /// struct statx of &lt;linux/stat.h&gt;, 256 bytes; the fields that are needed. Tmds.LibC's has no alignment of O_DIRECT.
+    /// </summary>
     [StructLayout(LayoutKind.Explicit, Size = 256)]
     public struct statx
     {

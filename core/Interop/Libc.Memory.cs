@@ -22,7 +22,8 @@ public static unsafe partial class Libc
     public static int fstatfs(int fd, statfs* buffer) => Result(fstatfs_(fd, buffer));
 
     /// <summary>
-    /// Raises this process's limit of locked memory (RLIMIT_MEMLOCK), the hard one too where that is allowed. Failure is not reported.
+    /// Raises this process's limit of locked memory (RLIMIT_MEMLOCK), the hard one too where that is allowed. Failure is not
+    /// reported.
     /// </summary>
     public static void AllowMoreLockedMemory(ulong bytes)
     {

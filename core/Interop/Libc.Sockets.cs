@@ -1,4 +1,5 @@
-// libc for Unix sockets that pass file descriptors: what System.Net.Sockets cannot do (SCM_RIGHTS). And paths without following links.
+// libc for Unix sockets that pass file descriptors: what System.Net.Sockets cannot do (SCM_RIGHTS). And paths without
+// following links.
 
 using Tmds.Linux;
 
@@ -49,7 +50,8 @@ public static unsafe partial class Libc
     public static int getsockopt(int fd, int level, int name, void* value, uint* length) =>
         Result(LibC.getsockopt(fd, level, name, value, (socklen_t*)length));
 
-    public static int socketpair(int domain, int type, int protocol, int* pair) => Result(LibC.socketpair(domain, type, protocol, pair));
+    public static int socketpair(int domain, int type, int protocol, int* pair) =>
+        Result(LibC.socketpair(domain, type, protocol, pair));
 
     public static int fchmod(int fd, uint mode) => Result(LibC.fchmod(fd, (ushort)mode));
 

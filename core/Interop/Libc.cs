@@ -1,17 +1,18 @@
-// libc, as this program calls it: functions under their C names that return a result or a negative errno, because errors of the
-// kernel are values here. Calls on a reactor take raw numbers; whoever owns a descriptor wraps it in a SafeFileHandle.
+// libc, as this program calls it: functions under their C names that return a result or a negative errno, because errors of
+// the kernel are values here. Calls on a reactor take raw numbers; whoever owns a descriptor wraps it in a SafeFileHandle.
 //
 // The calls, constants and structures are Tmds.LibC's wherever it has them and has them right; what it lacks is declared in
-// Libc.Imports.cs, the only file of the product with imports from libc (tests/architecture). So nobody else has to know which is which.
+// Libc.Imports.cs, the only file of the product with imports from libc (tests/architecture). So nobody else has to know which
+// is which.
 //
-// Errors: the package's imports have SetLastError, so the runtime takes errno in the stub of the call itself, before anything else
-// of the runtime can run on the thread and overwrite it. Result() must be the next thing that is done: another such call of the same
-// thread would overwrite what was taken. An import without SetLastError must not be passed to Result(): it would read the error of
-// an earlier call (ErrnoTests).
+// Errors: the package's imports have SetLastError, so the runtime takes errno in the stub of the call itself, before anything
+// else of the runtime can run on the thread and overwrite it. Result() must be the next thing that is done: another such call
+// of the same thread would overwrite what was taken. An import without SetLastError must not be passed to Result(): it would
+// read the error of an earlier call (ErrnoTests).
 //
-// Constants are properties, because the package's differ between processors (O_DIRECT) and are known when the program is compiled
-// for one of them; they cost nothing in compiled code. What has to be a constant of the language (Errno) is compared with the
-// package by a test.
+// Constants are properties, because the package's differ between processors (O_DIRECT) and are known when the program is
+// compiled for one of them; they cost nothing in compiled code. What has to be a constant of the language (Errno) is compared
+// with the package by a test.
 
 using System.Runtime.InteropServices;
 using System.Runtime.InteropServices.Marshalling;
@@ -100,7 +101,9 @@ public static unsafe partial class Libc
     public static int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeoutMs) =>
         Result(LibC.epoll_wait(epfd, events, maxevents, timeoutMs));
 
-    /// <summary>epoll_wait with a timeout in nanoseconds (Linux 5.11): by its number, which glibc has a function for since 2.35 only.</summary>
+    /// <summary>
+    /// epoll_wait with a timeout in nanoseconds (Linux 5.11): by its number, for glibc has a function for it since 2.35 only.
+    /// </summary>
     public static int epoll_pwait2(int epfd, epoll_event* events, int maxevents, timespec* timeout) =>
         (int)Result((ssize_t)LibC.syscall(SYS_epoll_pwait2, epfd, events, maxevents, timeout, (void*)null, 8));
 
@@ -108,9 +111,11 @@ public static unsafe partial class Libc
 
     public static long write(int fd, void* buf, nuint count) => Result((long)LibC.write(fd, buf, (size_t)count));
 
-    public static long pread(int fd, void* buf, nuint count, long offset) => Result((long)LibC.pread(fd, buf, (size_t)count, offset));
+    public static long pread(int fd, void* buf, nuint count, long offset) =>
+        Result((long)LibC.pread(fd, buf, (size_t)count, offset));
 
-    public static long pwrite(int fd, void* buf, nuint count, long offset) => Result((long)LibC.pwrite(fd, buf, (size_t)count, offset));
+    public static long pwrite(int fd, void* buf, nuint count, long offset) =>
+        Result((long)LibC.pwrite(fd, buf, (size_t)count, offset));
 
     public static int fsync(int fd) => Result(LibC.fsync(fd));
 
@@ -150,10 +155,12 @@ public static unsafe partial class Libc
     public static void sched_yield() => _ = LibC.sched_yield();
 
     /// <summary>Binds the calling thread to the processors of a mask of <paramref name="size"/> bytes.</summary>
-    public static int sched_setaffinity(nuint size, void* mask) => Result(LibC.sched_setaffinity(0, (size_t)size, (cpu_set_t*)mask));
+    public static int sched_setaffinity(nuint size, void* mask) =>
+        Result(LibC.sched_setaffinity(0, (size_t)size, (cpu_set_t*)mask));
 
     /// <summary>Reads the calling thread's processor mask; what the kernel has no bits for becomes zero.</summary>
-    public static int sched_getaffinity(nuint size, void* mask) => Result(LibC.sched_getaffinity(0, (size_t)size, (cpu_set_t*)mask));
+    public static int sched_getaffinity(nuint size, void* mask) =>
+        Result(LibC.sched_getaffinity(0, (size_t)size, (cpu_set_t*)mask));
 
     private const int SYS_epoll_pwait2 = 441;
 }

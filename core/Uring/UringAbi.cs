@@ -1,5 +1,6 @@
-// The io_uring ABI: structures and constants of <linux/io_uring.h>, under their C names. Those that Tmds.LibC has are taken from there;
-// it knows Linux 5.7. Entries, offsets of the completion ring and so the parameters have fields since that it lacks.
+// The io_uring ABI: structures and constants of <linux/io_uring.h>, under their C names. Those that Tmds.LibC has are taken
+// from there; it knows Linux 5.7. Entries, offsets of the completion ring and so the parameters have fields since that it
+// lacks.
 
 global using io_uring_cqe = Tmds.Linux.io_uring_cqe;
 

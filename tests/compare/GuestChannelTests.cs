@@ -1,4 +1,5 @@
-// The channel to a guest, with the guest played at the other end of a pair of streams in this process: no machine is needed for it.
+// The channel to a guest, with the guest played at the other end of a pair of streams in this process: no machine is needed
+// for it.
 
 using System.Text;
 using Nerdbank.Streams;

@@ -1,4 +1,5 @@
-// The NBD client against servers that a test plays: at the other end of a pair of streams in this process, no socket and no server.
+// The NBD client against servers that a test plays: at the other end of a pair of streams in this process, no socket and no
+// server.
 
 using System.Buffers.Binary;
 using Nerdbank.Streams;

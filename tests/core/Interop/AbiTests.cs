@@ -48,8 +48,8 @@ public sealed class AbiTests
     {
         Assert.Equal(sizeBytes, Marshal.SizeOf(type));
         string[] words = offsets.Split(' ');
-        Assert.Equal(
-            offsets, string.Join(' ', words.Where((_, i) => i % 2 == 0).Select(name => $"{name} {Marshal.OffsetOf(type, FieldOf(type, name))}")));
+        IEnumerable<string> names = words.Where((_, i) => i % 2 == 0);
+        Assert.Equal(offsets, string.Join(' ', names.Select(name => $"{name} {Marshal.OffsetOf(type, FieldOf(type, name))}")));
     }
 
     /// <summary>A member of the package's structs may be a property: then its field has another name.</summary>

@@ -34,9 +34,10 @@ public sealed class ConstantTests
 
     /// <summary>Constants and properties, but no pointers, which reflection cannot get.</summary>
     private static IEnumerable<(string Name, object? Value)> ValuesOf(Type type) =>
-        type.GetFields(BindingFlags.Static | BindingFlags.Public).Where(f => f.IsLiteral).Select(f => (f.Name, f.GetRawConstantValue()))
+        type.GetFields(BindingFlags.Static | BindingFlags.Public)
+            .Where(f => f.IsLiteral).Select(f => (f.Name, f.GetRawConstantValue()))
             .Concat(type.GetProperties(BindingFlags.Static | BindingFlags.Public)
-                .Where(p => !p.Name.Any(char.IsLower) && !p.PropertyType.IsPointer && !p.Name.StartsWith("SIGRT", StringComparison.Ordinal))
+                .Where(p => !p.Name.Any(char.IsLower) && !p.PropertyType.IsPointer)
                 .Select(p => (p.Name, p.GetValue(null))));
 
     private static long Number(object value) => long.Parse(value.ToString()!, CultureInfo.InvariantCulture);
