@@ -1,4 +1,4 @@
-// A running guest: QEMU, its console log, and the control channel.
+// A running guest: QEMU, its console log, and the control channel (GuestChannel).
 //
 // Theory of operation: QEMU's stdout is the guest's serial console and only a log. What the guest reports (CHECK, SIGNAL, EXIT)
 // comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts,
@@ -31,18 +31,15 @@ public sealed class GuestVm : IAsyncDisposable
     private readonly Socket _outputListener;
     private readonly Task _output;
     private readonly CancellationTokenSource _limit;
-    private readonly TaskCompletionSource<Stream> _control = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly GuestChannel _control;
     private readonly Task<int> _exit;
     private readonly Task _console;
     private readonly TaskCompletionSource _booted = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private readonly Lock _gate = new();
     private readonly StringBuilder _log = new();
-    private readonly List<GuestCheck> _checks = [];
-    private readonly List<string> _signals = [];
     private bool _disposed;
     private volatile bool _neverBooted;
-    private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private GuestVm(GuestBuilder builder, OwnedFolder folder)
     {
@@ -54,6 +51,10 @@ public sealed class GuestVm : IAsyncDisposable
             _logPath = Path.Combine(logs, $"{builder.Name}-{builder.Image.Name}.log");
         }
 
+        _control = new GuestChannel(line =>
+        {
+            lock (_gate) _log.AppendLine("control: " + line);
+        });
         builder.Initramfs.Write(builder.Image, InitramfsPath);
         ProcessStartInfo command = CommandLine();
         _listener = Listen(ControlPath);
@@ -95,11 +96,7 @@ public sealed class GuestVm : IAsyncDisposable
     }
 
     /// <summary>Tells the script something: its <c>await NAME</c> returns, with the rest of the line in <c>$said</c>.</summary>
-    public async Task SendAsync(string line)
-    {
-        Stream control = await _control.Task.WaitAsync(_limit.Token);
-        await control.WriteAsync(Encoding.UTF8.GetBytes(line + "\n"), _limit.Token);
-    }
+    public Task SendAsync(string line) => _control.SendAsync(line, _limit.Token);
 
     /// <summary>Waits for the script's <c>signal NAME [TEXT]</c> and returns the text. Each signal is delivered once.</summary>
     /// <exception cref="GuestException">The guest ended without it, or the time is over.</exception>
@@ -107,20 +104,7 @@ public sealed class GuestVm : IAsyncDisposable
     {
         while (true)
         {
-            Task changed;
-            lock (_gate)
-            {
-                int found = _signals.FindIndex(signal => signal == name || signal.StartsWith(name + " ", StringComparison.Ordinal));
-                if (found >= 0)
-                {
-                    string text = _signals[found][name.Length..].TrimStart();
-                    _signals.RemoveAt(found);
-                    return text;
-                }
-
-                changed = _changed.Task;
-            }
-
+            if (_control.TryTakeSignal(name, out Task changed) is string text) return text;
             if (_exit.IsCompleted)
             {
                 // Whether the machine itself broke down is what its end says best.
@@ -137,7 +121,8 @@ public sealed class GuestVm : IAsyncDisposable
     public async Task<GuestResult> CompletionAsync()
     {
         int status = await _exit;
-        lock (_gate) return new GuestResult(status, [.. _checks], _log.ToString(), _logPath);
+        IReadOnlyList<GuestCheck> checks = _control.Checks;
+        lock (_gate) return new GuestResult(status, checks, _log.ToString(), _logPath);
     }
 
     /// <summary>How the machine itself broke down, or null when it did not: it runs, or its end is the guest's own doing.</summary>
@@ -174,7 +159,7 @@ public sealed class GuestVm : IAsyncDisposable
         await StopAsync();
         // The outcome belongs to whoever asked for it; here it only has to be over.
         await ((Task)_exit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (_control.Task.IsCompletedSuccessfully) await _control.Task.Result.DisposeAsync();
+        await _control.DisposeAsync();
         _listener.Dispose();
         _outputListener.Dispose();
         _limit.Dispose();
@@ -270,33 +255,7 @@ public sealed class GuestVm : IAsyncDisposable
         // QEMU may end before it connects (a bad argument, a backend that is not there): stop waiting then.
         Task<Socket> accept = _listener.AcceptAsync(_limit.Token).AsTask();
         if (await Task.WhenAny(accept, _qemu.WaitForExitAsync(_limit.Token)) != accept) return null;
-        var stream = new NetworkStream(await accept, ownsSocket: true);
-        _control.TrySetResult(stream);
-        using var reader = new StreamReader(stream, Encoding.UTF8, false, 4096, leaveOpen: true);
-        while (await reader.ReadLineAsync(_limit.Token) is { } line)
-        {
-            string[] words = line.Split(' ', 4);
-            if (words[0] == "EXIT" && words.Length > 1) return int.Parse(words[1], CultureInfo.InvariantCulture);
-            Report(line, words);
-        }
-
-        return null;
-    }
-
-    private void Report(string line, string[] words)
-    {
-        lock (_gate)
-        {
-            if (words[0] == "CHECK" && words.Length >= 3)
-                _checks.Add(new GuestCheck(words[1], words[2] == "ok", words.Length > 3 ? words[3] : ""));
-            else if (words[0] == "SIGNAL" && words.Length >= 2)
-                _signals.Add(line["SIGNAL ".Length..]);
-            else
-                _log.AppendLine("control: " + line);
-            TaskCompletionSource changed = _changed;
-            _changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            changed.SetResult();
-        }
+        return await _control.ReadAsync(new NetworkStream(await accept, ownsSocket: true), _limit.Token);
     }
 
     private async Task StopAsync()
@@ -305,7 +264,7 @@ public sealed class GuestVm : IAsyncDisposable
         await _qemu.WaitForExitAsync();
         await _console;
         await _output;
-        _control.TrySetCanceled();
+        _control.End();
     }
 
     private GuestException Failure(string what, bool isMachineFault = false)

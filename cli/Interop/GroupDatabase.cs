@@ -1,13 +1,12 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Cli.Interop;
 
 /// <summary>The groups of this host, as its name service knows them (getgrnam(3)), and who owns a file.</summary>
-internal static partial class GroupDatabase
+internal static class GroupDatabase
 {
-    private const int ERANGE = 34;
-
     /// <summary>As long as an entry may be: each of its members has a name in it.</summary>
     private const int MostBytes = 1 << 20;
 
@@ -23,15 +22,15 @@ internal static partial class GroupDatabase
 
         for (int bytes = 1024; bytes <= MostBytes; bytes *= 4)
         {
-            var entry = default(Entry);
+            var entry = default(Libc.group);
             byte[] buffer = new byte[bytes];
             fixed (byte* text = buffer)
             {
-                Entry* found = null;
-                int error = getgrnam_r(group, &entry, text, (nuint)bytes, &found);
-                if (error != ERANGE)
+                Libc.group* found = null;
+                int error = Libc.getgrnam_r(group, &entry, text, (nuint)bytes, &found);
+                if (error != Errno.ERANGE)
                 {
-                    return error == 0 && found is not null ? entry.Gid : null;
+                    return error == 0 && found is not null ? entry.gr_gid : null;
                 }
             }
         }
@@ -40,21 +39,5 @@ internal static partial class GroupDatabase
     }
 
     /// <summary>Gives a file to a group; its owner stays. Zero, or a negative errno.</summary>
-    public static int Give(string path, uint group) => chown(path, uint.MaxValue, group) < 0 ? -Marshal.GetLastPInvokeError() : 0;
-
-    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
-    private static unsafe partial int getgrnam_r(string name, Entry* entry, byte* buffer, nuint bytes, Entry** found);
-
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int chown(string path, uint owner, uint group);
-
-    /// <summary>struct group of grp.h.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    private unsafe struct Entry
-    {
-        public byte* Name;
-        public byte* Password;
-        public uint Gid;
-        public byte** Members;
-    }
+    public static int Give(string path, uint group) => Libc.chown(path, uint.MaxValue, group);
 }

@@ -169,12 +169,7 @@ public sealed class ChildProcess : IAsyncDisposable
 }
 
 /// <summary>kill(2).</summary>
-internal static partial class Signals
+internal static class Signals
 {
-    private const int SIGTERM = 15;
-
-    public static int Terminate(int pid) => kill(pid, SIGTERM);
-
-    [System.Runtime.InteropServices.LibraryImport("libc")]
-    private static partial int kill(int pid, int signal);
+    public static int Terminate(int pid) => Libc.kill(pid, Libc.SIGTERM);
 }

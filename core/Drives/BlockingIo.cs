@@ -142,7 +142,7 @@ internal static unsafe class BlockingIo
     public static int ZeroMode(BlockFlags flags) =>
         (flags & BlockFlags.Unmap) != 0 ? PunchHole : FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
-    public const int PunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    public static int PunchHole => FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
     private static int Retry(int fd)
     {

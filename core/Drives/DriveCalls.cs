@@ -1,23 +1,32 @@
-// The system calls that only drives need. As in Libc, errors are values: a result, or a negative errno.
+// The system calls that only drives need. As in Libc, errors are values: a result, or a negative errno. What is newer than
+// Tmds.LibC is here.
 
 using System.Runtime.InteropServices;
+using Polyblk.Core.Interop;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Drives;
 
 /// <summary>System calls of the drives.</summary>
-internal static unsafe partial class DriveCalls
+internal static unsafe class DriveCalls
 {
-    public const int LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
-    public const int MADV_DONTNEED = 4, MADV_HUGEPAGE = 14, MADV_NOHUGEPAGE = 15;
+    public const int LOCK_SH = Libc.LOCK_SH, LOCK_EX = Libc.LOCK_EX, LOCK_NB = Libc.LOCK_NB;
     public const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458f6, HUGETLBFS_MAGIC = 0x958458f6;
-    public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 0x10;
+    public const int FALLOC_FL_ZERO_RANGE = 0x10;
     public const nuint BLKGETSIZE64 = 0x80081272, BLKSSZGET = 0x1268, BLKPBSZGET = 0x127b, BLKIOOPT = 0x1279, BLKDISCARD = 0x1277;
     public const nuint BLKROGET = 0x125e;
     public const uint S_IFMT = 0xf000, S_IFBLK = 0x6000, S_IFREG = 0x8000, S_IFDIR = 0x4000;
-    private const int AT_EMPTY_PATH = 0x1000;
-    private const uint STATX_BASIC_STATS = 0x7ff, STATX_DIOALIGN = 0x2000;
+    private const uint STATX_DIOALIGN = 0x2000;
 
-    /// <summary>struct statx of &lt;linux/stat.h&gt;, 256 bytes; the fields that are needed.</summary>
+    public static int MADV_DONTNEED => LibC.MADV_DONTNEED;
+    public static int MADV_HUGEPAGE => LibC.MADV_HUGEPAGE;
+    public static int MADV_NOHUGEPAGE => LibC.MADV_NOHUGEPAGE;
+    public static int FALLOC_FL_KEEP_SIZE => LibC.FALLOC_FL_KEEP_SIZE;
+    public static int FALLOC_FL_PUNCH_HOLE => LibC.FALLOC_FL_PUNCH_HOLE;
+
+    /// <summary>
+    /// struct statx of &lt;linux/stat.h&gt;, 256 bytes; the fields that are needed. Tmds.LibC's has no alignment of O_DIRECT.
+    /// </summary>
     [StructLayout(LayoutKind.Explicit, Size = 256)]
     public struct statx
     {
@@ -40,7 +49,8 @@ internal static unsafe partial class DriveCalls
     public static int Stat(int fd, out statx result)
     {
         statx buffer = default;
-        int rc = Result(statx_(fd, string.Empty, AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, &buffer));
+        byte empty = 0;
+        int rc = Libc.statx(fd, &empty, LibC.AT_EMPTY_PATH, LibC.STATX_BASIC_STATS | STATX_DIOALIGN, (Tmds.Linux.statx*)&buffer);
         result = buffer;
         return rc;
     }
@@ -48,39 +58,19 @@ internal static unsafe partial class DriveCalls
     /// <summary>f_type of fstatfs(2), or a negative errno.</summary>
     public static long FileSystemType(int fd)
     {
-        long* buffer = stackalloc long[32];
-        int rc = Result(fstatfs_(fd, buffer));
-        return rc < 0 ? rc : buffer[0];
+        Libc.statfs info;
+        int rc = Libc.fstatfs(fd, &info);
+        return rc < 0 ? rc : info.f_type;
     }
 
-    public static int flock(int fd, int operation) => Result(flock_(fd, operation));
+    public static int flock(int fd, int operation) => Libc.flock(fd, operation);
 
-    public static int madvise(void* address, nuint length, int advice) => Result(madvise_(address, length, advice));
+    public static int madvise(void* address, nuint length, int advice) => Libc.madvise(address, length, advice);
 
     /// <summary>Adds O_DIRECT to an open descriptor; 0 or a negative errno (-EINVAL: the file system has none).</summary>
     public static int SetDirect(int fd)
     {
-        int flags = Result(fcntl_(fd, F_GETFL, 0));
-        return flags < 0 ? flags : Result(fcntl_(fd, F_SETFL, flags | Interop.Libc.O_DIRECT));
+        int flags = Libc.fcntl(fd, Libc.F_GETFL, 0);
+        return flags < 0 ? flags : Libc.fcntl(fd, Libc.F_SETFL, flags | Libc.O_DIRECT);
     }
-
-    private const int F_GETFL = 3, F_SETFL = 4;
-
-    private static int Result(int rc) => rc < 0 ? -Marshal.GetLastPInvokeError() : rc;
-
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int statx_(int dirfd, string path, int flags, uint mask, statx* buffer);
-
-    [LibraryImport("libc", EntryPoint = "fstatfs", SetLastError = true)]
-    private static partial int fstatfs_(int fd, void* buffer);
-
-    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
-    private static partial int flock_(int fd, int operation);
-
-    // fcntl is variadic; on x64 and arm64 Linux an int in its place is passed like a named one.
-    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
-    private static partial int fcntl_(int fd, int command, nint argument);
-
-    [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
-    private static partial int madvise_(void* address, nuint length, int advice);
 }

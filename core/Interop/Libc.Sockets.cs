@@ -1,163 +1,89 @@
-// libc for Unix sockets that pass file descriptors: what System.Net.Sockets cannot do (SCM_RIGHTS).
+// libc for Unix sockets that pass file descriptors: what System.Net.Sockets cannot do (SCM_RIGHTS). And paths without
+// following links.
 
-using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Interop;
 
 public static unsafe partial class Libc
 {
-    public const int AF_UNIX = 1;
-    public const int SOCK_STREAM = 1;
-    public const int SOCK_NONBLOCK = 0x800;
-    public const int SOCK_CLOEXEC = 0x80000;
-    public const int SOL_SOCKET = 1;
-    public const int SCM_RIGHTS = 1;
-    public const int MSG_CTRUNC = 8;
-    public const int MSG_DONTWAIT = 0x40;
-    public const int MSG_NOSIGNAL = 0x4000;
-    public const int MSG_CMSG_CLOEXEC = 0x40000000;
-    public const int SO_PEERCRED = 17;
-    public const int SHUT_RDWR = 2;
-    public const short POLLIN = 1;
-    public const short POLLOUT = 4;
-    public const short POLLERR = 8;
-    public const short POLLHUP = 16;
-    public const int F_GETFL = 3;
-    public const int F_SETFL = 4;
+    public static int AF_UNIX => LibC.AF_UNIX;
+    public static int SOCK_STREAM => LibC.SOCK_STREAM;
+    public static int SOCK_NONBLOCK => LibC.SOCK_NONBLOCK;
+    public static int SOCK_CLOEXEC => LibC.SOCK_CLOEXEC;
+    public static int SOL_SOCKET => LibC.SOL_SOCKET;
+    public static int SCM_RIGHTS => LibC.SCM_RIGHTS;
+    public static int MSG_CTRUNC => LibC.MSG_CTRUNC;
+    public static int MSG_DONTWAIT => LibC.MSG_DONTWAIT;
+    public static int MSG_NOSIGNAL => LibC.MSG_NOSIGNAL;
+    public static int MSG_CMSG_CLOEXEC => LibC.MSG_CMSG_CLOEXEC;
+    public static int SO_PEERCRED => LibC.SO_PEERCRED;
+    public static int SO_ACCEPTCONN => LibC.SO_ACCEPTCONN;
+    public static int SHUT_RDWR => LibC.SHUT_RDWR;
+    public static short POLLIN => LibC.POLLIN;
+    public static short POLLOUT => LibC.POLLOUT;
+    public static short POLLERR => LibC.POLLERR;
+    public static short POLLHUP => LibC.POLLHUP;
+    public static int F_GETFD => LibC.F_GETFD;
+    public static int F_GETFL => LibC.F_GETFL;
+    public static int F_SETFL => LibC.F_SETFL;
+    public static int FD_CLOEXEC => LibC.FD_CLOEXEC;
 
     /// <summary>Bytes of <c>sun_path</c>, with its terminating zero (unix(7)).</summary>
-    public const int SunPathBytes = 108;
+    public static int SunPathBytes => sockaddr_un.sun_path_length;
 
-    [StructLayout(LayoutKind.Sequential)]
-    public struct sockaddr_un
-    {
-        public ushort sun_family;
-        public fixed byte sun_path[SunPathBytes];
-    }
+    public static int socket(int domain, int type, int protocol) => Result(LibC.socket(domain, type, protocol));
 
-    [StructLayout(LayoutKind.Sequential)]
-    public struct pollfd
-    {
-        public int fd;
-        public short events;
-        public short revents;
-    }
+    public static int bind(int fd, sockaddr_un* address, uint length) => Result(LibC.bind(fd, (sockaddr*)address, length));
 
-    [StructLayout(LayoutKind.Sequential)]
-    public struct msghdr
-    {
-        public void* msg_name;
-        public uint msg_namelen;
-        public Block.IoVec* msg_iov;
-        public nuint msg_iovlen;
-        public void* msg_control;
-        public nuint msg_controllen;
-        public int msg_flags;
-    }
+    public static int connect(int fd, sockaddr_un* address, uint length) => Result(LibC.connect(fd, (sockaddr*)address, length));
 
-    [StructLayout(LayoutKind.Sequential)]
-    public struct cmsghdr
-    {
-        public nuint cmsg_len;
-        public int cmsg_level;
-        public int cmsg_type;
-    }
+    public static int listen(int fd, int backlog) => Result(LibC.listen(fd, backlog));
 
-    public static int socket(int domain, int type, int protocol) => (int)Result(socket_(domain, type, protocol));
+    public static int accept4(int fd, int flags) => Result(LibC.accept4(fd, null, null, flags));
 
-    public static int bind(int fd, sockaddr_un* address, uint length) => (int)Result(bind_(fd, address, length));
+    public static int shutdown(int fd, int how) => Result(LibC.shutdown(fd, how));
 
-    public static int connect(int fd, sockaddr_un* address, uint length) => (int)Result(connect_(fd, address, length));
-
-    public static int listen(int fd, int backlog) => (int)Result(listen_(fd, backlog));
-
-    public static int accept4(int fd, int flags) => (int)Result(accept4_(fd, null, null, flags));
-
-    public static int shutdown(int fd, int how) => (int)Result(shutdown_(fd, how));
-
-    /// <summary>struct ucred: who made a connection.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    public struct ucred
-    {
-        public int pid;
-        public uint uid;
-        public uint gid;
-    }
+    public static int getsockname(int fd, sockaddr_un* address, uint* length) =>
+        Result(LibC.getsockname(fd, (sockaddr*)address, (socklen_t*)length));
 
     public static int getsockopt(int fd, int level, int name, void* value, uint* length) =>
-        (int)Result(getsockopt_(fd, level, name, value, length));
+        Result(LibC.getsockopt(fd, level, name, value, (socklen_t*)length));
 
-    public static int socketpair(int domain, int type, int protocol, int* pair) => (int)Result(socketpair_(domain, type, protocol, pair));
+    public static int socketpair(int domain, int type, int protocol, int* pair) =>
+        Result(LibC.socketpair(domain, type, protocol, pair));
 
-    public static int fchmod(int fd, uint mode) => (int)Result(fchmod_(fd, mode));
+    public static int fchmod(int fd, uint mode) => Result(LibC.fchmod(fd, (ushort)mode));
 
-    public static int chmod(string path, uint mode) => (int)Result(chmod_(path, mode));
+    public static int chmod(string path, uint mode) => WithPath(path, mode, &ChangeMode);
 
-    public static int poll(pollfd* fds, nuint count, int timeoutMs) => (int)Result(poll_(fds, count, timeoutMs));
+    private static int ChangeMode(byte* path, uint mode) => Result(LibC.chmod(path, (ushort)mode));
 
-    public static long sendmsg(int fd, msghdr* message, int flags) => Result(sendmsg_(fd, message, flags));
+    public static int chown(string path, uint owner, uint group) => WithPath(path, (owner, group), &ChangeOwner);
 
-    public static long recvmsg(int fd, msghdr* message, int flags) => Result(recvmsg_(fd, message, flags));
+    private static int ChangeOwner(byte* path, (uint Owner, uint Group) a) => Result(LibC.chown(path, a.Owner, a.Group));
+
+    public static int poll(pollfd* fds, nuint count, int timeoutMs) => Result(poll_(fds, count, timeoutMs));
+
+    public static long sendmsg(int fd, msghdr* message, int flags) => Result((long)LibC.sendmsg(fd, message, flags));
+
+    public static long recvmsg(int fd, msghdr* message, int flags) => Result((long)LibC.recvmsg(fd, message, flags));
+
+    public static int statx(int directory, byte* path, int flags, uint mask, Tmds.Linux.statx* buffer) =>
+        Result(LibC.statx(directory, path, flags, mask, buffer));
 
     /// <summary>Whether something lies at the path; a symbolic link counts as itself.</summary>
     public static bool Exists(string path) => TypeOf(path) >= 0;
 
     /// <summary>Whether the path itself is a socket.</summary>
-    public static bool IsSocket(string path) => TypeOf(path) == S_IFSOCK;
+    public static bool IsSocket(string path) => TypeOf(path) == (ushort)LibC.S_IFSOCK;
 
-    private const int AT_FDCWD = -100;
-    private const int AT_SYMLINK_NOFOLLOW = 0x100;
-    private const uint STATX_TYPE = 1;
-    private const int S_IFSOCK = 0xC000;
-    private const int StatxBytes = 256;
-    private const int StatxModeOffset = 28;
+    private static int TypeOf(string path) => WithPath(path, 0, &ReadType);
 
-    private static int TypeOf(string path)
+    private static int ReadType(byte* path, int unused)
     {
-        byte* statx = stackalloc byte[StatxBytes];
-        long rc = Result(statx_(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, statx));
-        return rc < 0 ? (int)rc : (int)(*(ushort*)(statx + StatxModeOffset) & S_IFMT);
+        Tmds.Linux.statx status;
+        int rc = statx(LibC.AT_FDCWD, path, LibC.AT_SYMLINK_NOFOLLOW, LibC.STATX_TYPE, &status);
+        return rc < 0 ? rc : status.stx_mode & (ushort)LibC.S_IFMT;
     }
-
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int statx_(int directory, string path, int flags, uint mask, void* statx);
-
-    [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
-    private static partial int socket_(int domain, int type, int protocol);
-
-    [LibraryImport("libc", EntryPoint = "bind", SetLastError = true)]
-    private static partial int bind_(int fd, void* address, uint length);
-
-    [LibraryImport("libc", EntryPoint = "connect", SetLastError = true)]
-    private static partial int connect_(int fd, void* address, uint length);
-
-    [LibraryImport("libc", EntryPoint = "listen", SetLastError = true)]
-    private static partial int listen_(int fd, int backlog);
-
-    [LibraryImport("libc", EntryPoint = "accept4", SetLastError = true)]
-    private static partial int accept4_(int fd, void* address, uint* length, int flags);
-
-    [LibraryImport("libc", EntryPoint = "shutdown", SetLastError = true)]
-    private static partial int shutdown_(int fd, int how);
-
-    [LibraryImport("libc", EntryPoint = "getsockopt", SetLastError = true)]
-    private static partial int getsockopt_(int fd, int level, int name, void* value, uint* length);
-
-    [LibraryImport("libc", EntryPoint = "socketpair", SetLastError = true)]
-    private static partial int socketpair_(int domain, int type, int protocol, int* pair);
-
-    [LibraryImport("libc", EntryPoint = "fchmod", SetLastError = true)]
-    private static partial int fchmod_(int fd, uint mode);
-
-    [LibraryImport("libc", EntryPoint = "chmod", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int chmod_(string path, uint mode);
-
-    [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
-    private static partial int poll_(pollfd* fds, nuint count, int timeout);
-
-    [LibraryImport("libc", EntryPoint = "sendmsg", SetLastError = true)]
-    private static partial nint sendmsg_(int fd, msghdr* message, int flags);
-
-    [LibraryImport("libc", EntryPoint = "recvmsg", SetLastError = true)]
-    private static partial nint recvmsg_(int fd, msghdr* message, int flags);
 }

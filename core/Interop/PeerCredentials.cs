@@ -1,3 +1,5 @@
+using Tmds.Linux;
+
 namespace Polyblk.Core.Interop;
 
 /// <summary>Who connected to a Unix socket, as the kernel noted it at connect (unix(7), SO_PEERCRED).</summary>
@@ -10,8 +12,8 @@ public readonly unsafe record struct PeerCredentials(int ProcessId, uint UserId)
     /// <summary>The peer of a connected Unix socket. Process 0 of the overflow user where the kernel does not say.</summary>
     public static PeerCredentials Of(int fd)
     {
-        Libc.ucred peer;
-        uint length = (uint)sizeof(Libc.ucred);
+        ucred peer;
+        uint length = (uint)sizeof(ucred);
         return Libc.getsockopt(fd, Libc.SOL_SOCKET, Libc.SO_PEERCRED, &peer, &length) == 0
             ? new PeerCredentials(peer.pid, peer.uid)
             : new PeerCredentials(0, OverflowUser);

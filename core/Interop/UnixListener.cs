@@ -2,14 +2,14 @@
 // by which another thread ends the wait for good. Clients do not get the last descriptors of the process; and as a process that
 // is out of them cannot even refuse a connection, one is kept back for that.
 
-using System.Runtime.InteropServices;
 using System.Text;
 using Polyblk.Core.Block;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Interop;
 
 /// <summary>A listening socket at a path.</summary>
-public sealed unsafe partial class UnixListener : IDisposable
+public sealed unsafe class UnixListener : IDisposable
 {
     private readonly int _fd;
     private readonly int _wakeFd;
@@ -56,7 +56,7 @@ public sealed unsafe partial class UnixListener : IDisposable
         // Bound and listening under another name first: whoever sees the path can connect to it at once.
         // The mode of the descriptor becomes that of the new path: nobody else can connect before the mode is set below.
         _ = Libc.fchmod(fd, 0x180);
-        Libc.sockaddr_un address = Address(staging, out uint length);
+        sockaddr_un address = Address(staging, out uint length);
         int rc = Libc.bind(fd, &address, length);
         if (rc < 0)
         {
@@ -83,11 +83,11 @@ public sealed unsafe partial class UnixListener : IDisposable
     /// </summary>
     public int Accept()
     {
-        Libc.pollfd* fds = stackalloc Libc.pollfd[2];
+        pollfd* fds = stackalloc pollfd[2];
         while (true)
         {
-            fds[0] = new Libc.pollfd { fd = _wakeFd, events = Libc.POLLIN };
-            fds[1] = new Libc.pollfd { fd = _fd, events = Libc.POLLIN };
+            fds[0] = new pollfd { fd = _wakeFd, events = Libc.POLLIN };
+            fds[1] = new pollfd { fd = _fd, events = Libc.POLLIN };
             int rc = Libc.poll(fds, 2, -1);
             if (rc < 0 && rc != -Errno.EINTR)
             {
@@ -147,13 +147,13 @@ public sealed unsafe partial class UnixListener : IDisposable
     /// </summary>
     private static int LastFreeDescriptor()
     {
-        ulong* limits = stackalloc ulong[2]; // struct rlimit64: the one in force, and the highest that it may be set to
-        if (prlimit64_(0, RLIMIT_NOFILE, null, limits) != 0 || limits[0] > int.MaxValue)
+        Libc.rlimit limit;
+        if (Libc.getrlimit(Libc.RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > int.MaxValue)
         {
             return int.MaxValue;
         }
 
-        return (int)(limits[0] - Math.Min(OwnDescriptors, limits[0] / 4));
+        return (int)(limit.rlim_cur - Math.Min(OwnDescriptors, limit.rlim_cur / 4));
     }
 
     /// <summary>
@@ -177,7 +177,7 @@ public sealed unsafe partial class UnixListener : IDisposable
 
     private static int OpenSpare() => Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
 
-    internal static Libc.sockaddr_un Address(string path, out uint length)
+    internal static sockaddr_un Address(string path, out uint length)
     {
         byte[] bytes = Encoding.UTF8.GetBytes(path);
         if (bytes.Length == 0 || bytes.Length >= Libc.SunPathBytes || Array.IndexOf(bytes, (byte)0) >= 0)
@@ -185,7 +185,7 @@ public sealed unsafe partial class UnixListener : IDisposable
             throw new IOException($"'{path}' is no path for a socket: 1 to {Libc.SunPathBytes - 1} bytes are allowed, it has {bytes.Length}. Choose a shorter one.");
         }
 
-        Libc.sockaddr_un address = default;
+        sockaddr_un address = default;
         address.sun_family = Libc.AF_UNIX;
         for (int i = 0; i < bytes.Length; i++)
         {
@@ -196,7 +196,6 @@ public sealed unsafe partial class UnixListener : IDisposable
         return address;
     }
 
-    private const int RLIMIT_NOFILE = 7;
     private const ulong OwnDescriptors = 64;
     private const string StagingSuffix = ".new";
     private const int ENFILE = 23;
@@ -233,7 +232,7 @@ public sealed unsafe partial class UnixListener : IDisposable
             return;
         }
 
-        Libc.sockaddr_un address = Address(path, out uint length);
+        sockaddr_un address = Address(path, out uint length);
         int fd = Libc.socket(Libc.AF_UNIX, Libc.SOCK_STREAM | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, 0);
         if (fd < 0)
         {
@@ -273,7 +272,4 @@ public sealed unsafe partial class UnixListener : IDisposable
             _ = Libc.close(wakeFd);
         }
     }
-
-    [LibraryImport("libc", EntryPoint = "prlimit64")]
-    private static partial int prlimit64_(int pid, int resource, void* value, ulong* old);
 }

@@ -7,14 +7,13 @@
 
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Interop;
 
 /// <summary>Names the processes at the other end of connections. Control threads.</summary>
-public static unsafe partial class UnixPeers
+public static unsafe class UnixPeers
 {
-    private const int SOL_SOCKET = 1, SO_PEERCRED = 17, SO_ACCEPTCONN = 30;
-
     /// <summary>
     /// A listening socket is bound under this ending first and renamed (see UnixListener): its connections keep that name.
     /// </summary>
@@ -43,9 +42,9 @@ public static unsafe partial class UnixPeers
     /// <summary>The path of a Unix socket's own end, or null for what is none or has no path.</summary>
     private static string? NameOf(int fd)
     {
-        Libc.sockaddr_un address = default;
-        uint length = (uint)sizeof(Libc.sockaddr_un);
-        return getsockname_(fd, &address, &length) == 0 && address.sun_family == Libc.AF_UNIX && length > sizeof(ushort)
+        sockaddr_un address = default;
+        uint length = (uint)sizeof(sockaddr_un);
+        return Libc.getsockname(fd, &address, &length) == 0 && address.sun_family == Libc.AF_UNIX && length > sizeof(ushort)
             ? Marshal.PtrToStringUTF8((nint)address.sun_path)
             : null;
     }
@@ -54,38 +53,32 @@ public static unsafe partial class UnixPeers
     {
         int isListening = 0;
         uint length = sizeof(int);
-        if (getsockopt_(fd, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) != 0 || isListening != 0)
+        if (Libc.getsockopt(fd, Libc.SOL_SOCKET, Libc.SO_ACCEPTCONN, &isListening, &length) != 0 || isListening != 0)
         {
             return null;
         }
 
-        // struct ucred: process, user, group.
-        int* credentials = stackalloc int[3];
-        length = 3 * sizeof(int);
-        if (getsockopt_(fd, SOL_SOCKET, SO_PEERCRED, credentials, &length) != 0)
+        ucred peer;
+        length = (uint)sizeof(ucred);
+        if (Libc.getsockopt(fd, Libc.SOL_SOCKET, Libc.SO_PEERCRED, &peer, &length) != 0)
         {
             return null;
         }
 
-        if (credentials[0] == 0)
+        int process = peer.pid;
+        if (process == 0)
         {
-            return $"a process of another PID namespace (user {credentials[1]})";
+            return $"a process of another PID namespace (user {(uint)peer.uid})";
         }
 
         try
         {
-            return $"process {credentials[0]} ({File.ReadAllText($"/proc/{credentials[0]}/comm").TrimEnd()})";
+            return $"process {process} ({File.ReadAllText($"/proc/{process}/comm").TrimEnd()})";
         }
         catch (IOException)
         {
             // It has ended; whoever it passed the connection to is not known.
-            return $"process {credentials[0]}";
+            return $"process {process}";
         }
     }
-
-    [LibraryImport("libc", EntryPoint = "getsockname")]
-    private static partial int getsockname_(int fd, void* address, uint* length);
-
-    [LibraryImport("libc", EntryPoint = "getsockopt")]
-    private static partial int getsockopt_(int fd, int level, int option, void* value, uint* length);
 }

@@ -7,6 +7,7 @@
 // All sockets are non-blocking. Waiting is done in poll(2) together with an eventfd, by which another thread ends the wait for good.
 
 using Polyblk.Core.Block;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Interop;
 
@@ -105,7 +106,7 @@ public sealed unsafe class UnixSocket : IDisposable
     /// <exception cref="IOException">Nobody listens there, or the path is unusable.</exception>
     public static UnixSocket Connect(string path)
     {
-        Libc.sockaddr_un address = UnixListener.Address(path, out uint length);
+        sockaddr_un address = UnixListener.Address(path, out uint length);
         int fd = Libc.socket(Libc.AF_UNIX, Libc.SOCK_STREAM | Libc.SOCK_CLOEXEC, 0);
         if (fd < 0)
         {
@@ -149,7 +150,7 @@ public sealed unsafe class UnixSocket : IDisposable
         while (done < count)
         {
             var vector = new IoVec(buffer + done, (nuint)(count - done));
-            var message = new Libc.msghdr { msg_iov = &vector, msg_iovlen = 1, msg_control = control, msg_controllen = ControlBytes };
+            var message = new msghdr { msg_iov = (iovec*)&vector, msg_iovlen = 1, msg_control = control, msg_controllen = ControlBytes };
             long got = Libc.recvmsg(_fd, &message, Libc.MSG_DONTWAIT | Libc.MSG_CMSG_CLOEXEC);
             if (got == -Errno.EAGAIN)
             {
@@ -191,7 +192,7 @@ public sealed unsafe class UnixSocket : IDisposable
         while (done < count)
         {
             var vector = new IoVec(buffer + done, (nuint)(count - done));
-            var message = new Libc.msghdr { msg_iov = &vector, msg_iovlen = 1 };
+            var message = new msghdr { msg_iov = (iovec*)&vector, msg_iovlen = 1 };
             if (done == 0 && !fds.IsEmpty)
             {
                 AttachFds(&message, control, fds);
@@ -240,9 +241,9 @@ public sealed unsafe class UnixSocket : IDisposable
 
     private SocketResult Wait(short events, int timeoutMs)
     {
-        Libc.pollfd* fds = stackalloc Libc.pollfd[2];
-        fds[0] = new Libc.pollfd { fd = _wakeFd, events = Libc.POLLIN };
-        fds[1] = new Libc.pollfd { fd = _fd, events = events };
+        pollfd* fds = stackalloc pollfd[2];
+        fds[0] = new pollfd { fd = _wakeFd, events = Libc.POLLIN };
+        fds[1] = new pollfd { fd = _fd, events = events };
         int rc = Libc.poll(fds, 2, timeoutMs);
         if (fds[0].revents != 0)
         {
@@ -252,43 +253,45 @@ public sealed unsafe class UnixSocket : IDisposable
         return rc == 0 ? SocketResult.TimedOut : SocketResult.Done;
     }
 
-    private static bool TakeFds(Libc.msghdr* message, FdList fds)
+    private static bool TakeFds(msghdr* message, FdList fds)
     {
         bool all = true;
         byte* at = (byte*)message->msg_control;
-        byte* end = at + message->msg_controllen;
-        while (end - at >= sizeof(Libc.cmsghdr))
+        byte* end = at + (uint)message->msg_controllen;
+        while (end - at >= sizeof(cmsghdr))
         {
-            var header = (Libc.cmsghdr*)at;
-            if (header->cmsg_len < (nuint)sizeof(Libc.cmsghdr) || header->cmsg_len > (nuint)(end - at))
+            var header = (cmsghdr*)at;
+            uint length = header->cmsg_len;
+            if (length < sizeof(cmsghdr) || length > end - at)
             {
                 break;
             }
 
             if (header->cmsg_level == Libc.SOL_SOCKET && header->cmsg_type == Libc.SCM_RIGHTS)
             {
-                int count = (int)(header->cmsg_len - (nuint)sizeof(Libc.cmsghdr)) / sizeof(int);
-                int* received = (int*)(at + sizeof(Libc.cmsghdr));
+                int count = ((int)length - sizeof(cmsghdr)) / sizeof(int);
+                int* received = (int*)(at + sizeof(cmsghdr));
                 for (int i = 0; i < count; i++)
                 {
                     all &= fds.Add(received[i]);
                 }
             }
 
-            at += (header->cmsg_len + 7) & ~(nuint)7;
+            at += (length + 7) & ~7u;
         }
 
         return all && (message->msg_flags & Libc.MSG_CTRUNC) == 0;
     }
 
-    private static void AttachFds(Libc.msghdr* message, byte* control, ReadOnlySpan<int> fds)
+    private static void AttachFds(msghdr* message, byte* control, ReadOnlySpan<int> fds)
     {
-        var header = (Libc.cmsghdr*)control;
-        header->cmsg_len = (nuint)(sizeof(Libc.cmsghdr) + (fds.Length * sizeof(int)));
+        var header = (cmsghdr*)control;
+        int length = sizeof(cmsghdr) + (fds.Length * sizeof(int));
+        header->cmsg_len = length;
         header->cmsg_level = Libc.SOL_SOCKET;
         header->cmsg_type = Libc.SCM_RIGHTS;
-        fds.CopyTo(new Span<int>(control + sizeof(Libc.cmsghdr), fds.Length));
+        fds.CopyTo(new Span<int>(control + sizeof(cmsghdr), fds.Length));
         message->msg_control = control;
-        message->msg_controllen = (header->cmsg_len + 7) & ~(nuint)7;
+        message->msg_controllen = (length + 7) & ~7;
     }
 }

@@ -23,6 +23,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Polyblk.Core.Interop;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Memory;
 
@@ -114,9 +115,9 @@ internal static unsafe class FaultGuard
             return $"there is no handler for {RuntimeInformation.ProcessArchitecture}";
         }
 
-        Libc.sigaction action;
+        sigaction action;
         int rc = Libc.set_sigaction(Libc.SIGBUS, null, &action);
-        if (rc < 0 || action.sa_handler <= 1)
+        if (rc < 0 || (nuint)action.sa_handler <= 1)
         {
             return $"SIGBUS has no handler to build on (errno {-rc})";
         }
@@ -130,7 +131,7 @@ internal static unsafe class FaultGuard
             return $"there is no descriptor or no memory for it (errno {-s_loss})";
         }
 
-        WriteHandler(new Span<byte>(code, (int)CodeBytes), (nuint)slots, s_loss, action.sa_handler);
+        WriteHandler(new Span<byte>(code, (int)CodeBytes), (nuint)slots, s_loss, (nuint)action.sa_handler);
         rc = Libc.mprotect(code, CodeBytes, Libc.PROT_READ | Libc.PROT_EXEC);
         if (rc < 0)
         {
@@ -138,7 +139,7 @@ internal static unsafe class FaultGuard
         }
 
         // The flags and the mask stay as the runtime wants them: its handler runs after ours.
-        action.sa_handler = (nuint)code;
+        action.sa_handler = code;
         rc = Libc.set_sigaction(Libc.SIGBUS, &action, null);
         if (rc < 0)
         {

@@ -15,6 +15,7 @@ using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Memory;
 
@@ -43,7 +44,7 @@ public readonly record struct MappedFile(ulong Device, ulong Inode, ulong Offset
 {
     internal static unsafe MappedFile Of(int fd, ulong offsetBytes)
     {
-        Libc.stat stat;
+        stat stat;
         return Libc.fstat(fd, &stat) < 0 ? default : new MappedFile(stat.st_dev, stat.st_ino, offsetBytes);
     }
 }
@@ -284,24 +285,26 @@ public sealed unsafe class MappedRegion : IDisposable
     /// <summary>Checks that a file holds the region; returns the size of its pages.</summary>
     private static nuint CheckFile(int fd, ulong offsetBytes, ulong sizeBytes)
     {
-        Libc.stat stat;
+        stat stat;
         int rc = Libc.fstat(fd, &stat);
         if (rc < 0)
         {
             throw new IOException($"The memory's descriptor is not usable (errno {-rc}).");
         }
 
-        if ((stat.st_mode & Libc.S_IFMT) != Libc.S_IFREG || (ulong)stat.st_size < offsetBytes + sizeBytes)
+        long fileBytes = stat.st_size;
+        if ((stat.st_mode & Libc.S_IFMT) != Libc.S_IFREG || (ulong)fileBytes < offsetBytes + sizeBytes)
         {
             throw new IOException(
-                $"The memory's file has {stat.st_size} bytes, too few for a region of {sizeBytes} bytes at offset {offsetBytes}.");
+                $"The memory's file has {fileBytes} bytes, too few for a region of {sizeBytes} bytes at offset {offsetBytes}.");
         }
 
         // hugetlbfs states its page size as the block size; offset and length of a mapping are multiples of it. A large block
         // size alone says little: some file systems prefer large I/O.
-        return stat.st_blksize >= HugePageMinimumBytes && IsPowerOfTwo(stat.st_blksize)
+        long blockBytes = stat.st_blksize;
+        return blockBytes >= HugePageMinimumBytes && IsPowerOfTwo(blockBytes)
             && ForeignMemory.FileSystemOf(fd) == ForeignMemory.HUGETLBFS_MAGIC
-            ? (nuint)stat.st_blksize : PageBytes;
+            ? (nuint)blockBytes : PageBytes;
     }
 
     private static void* MapFile(int fd, nuint bytes, long offset, MapOptions options, out MapAccess access)

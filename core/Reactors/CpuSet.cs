@@ -44,19 +44,19 @@ public sealed class CpuSet
     public static unsafe CpuSet Allowed()
     {
         Span<ulong> mask = stackalloc ulong[MaxCpus / 64];
-        int bytes;
+        int rc;
         fixed (ulong* p = mask)
         {
-            bytes = Libc.sched_getaffinity((nuint)(mask.Length * sizeof(ulong)), p);
+            rc = Libc.sched_getaffinity((nuint)(mask.Length * sizeof(ulong)), p);
         }
 
-        if (bytes < 0)
+        if (rc < 0)
         {
-            throw new IOException($"sched_getaffinity failed: errno {-bytes}.");
+            throw new IOException($"sched_getaffinity failed: errno {-rc}.");
         }
 
         var cpus = new List<int>();
-        for (int word = 0; word < bytes / sizeof(ulong); word++)
+        for (int word = 0; word < mask.Length; word++)
         {
             for (ulong bits = mask[word]; bits != 0; bits &= bits - 1)
             {

@@ -2,6 +2,7 @@
 
 using Polyblk.Core.Interop;
 using Polyblk.Core.Uring;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Reactors;
 
@@ -164,8 +165,8 @@ public sealed unsafe partial class Reactor
 
     private void WaitForDoorbells(long timeoutNs)
     {
-        Libc.epoll_event* events = stackalloc Libc.epoll_event[MaxEvents];
-        Libc.timespec timeout = new() { tv_sec = timeoutNs / 1_000_000_000, tv_nsec = timeoutNs % 1_000_000_000 };
+        epoll_event* events = stackalloc epoll_event[MaxEvents];
+        timespec timeout = new() { tv_sec = timeoutNs / 1_000_000_000, tv_nsec = (int)(timeoutNs % 1_000_000_000) };
         int count = Libc.epoll_pwait2(_epollFd, events, MaxEvents, &timeout);
         if (count == -Block.Errno.ENOSYS)
         {
@@ -175,7 +176,7 @@ public sealed unsafe partial class Reactor
 
         for (int i = 0; i < count; i++)
         {
-            ulong data = events[i].data;
+            ulong data = events[i].data.u64;
             if (data >= FirstDoorbell)
             {
                 IDoorbell? handler = _doorbells[(int)(data - FirstDoorbell)];
@@ -191,9 +192,9 @@ public sealed unsafe partial class Reactor
 
     private void WatchRing(IoUring ring) => AddToEpoll(ring.DoorbellFd, Libc.EPOLLIN | Libc.EPOLLET, RingDoorbell);
 
-    private void AddToEpoll(int fd, uint events, ulong data)
+    private void AddToEpoll(int fd, int events, ulong data)
     {
-        var ev = new Libc.epoll_event { events = events, data = data };
+        var ev = new epoll_event { events = events, data = new epoll_data_t { u64 = data } };
         int rc = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_ADD, fd, &ev);
         if (rc < 0)
         {

@@ -15,7 +15,7 @@ internal unsafe interface IUringKernel
 /// <summary>The real kernel.</summary>
 internal sealed unsafe class UringKernel(int ringFd) : IUringKernel
 {
-    public int Enter(uint toSubmit, uint minComplete, uint flags) => Libc.io_uring_enter(ringFd, toSubmit, minComplete, flags, null, 0);
+    public int Enter(uint toSubmit, uint minComplete, uint flags) => Libc.io_uring_enter(ringFd, toSubmit, minComplete, flags);
 
     public int Register(uint opcode, void* arg, uint nrArgs) => Libc.io_uring_register(ringFd, opcode, arg, nrArgs);
 }

@@ -1,6 +1,11 @@
-// The io_uring ABI: structures and constants of <linux/io_uring.h>, under their C names.
+// The io_uring ABI: structures and constants of <linux/io_uring.h>, under their C names. Those that Tmds.LibC has are taken
+// from there; it knows Linux 5.7. Entries, offsets of the completion ring and so the parameters have fields since that it
+// lacks.
+
+global using io_uring_cqe = Tmds.Linux.io_uring_cqe;
 
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Uring;
 
@@ -28,22 +33,6 @@ public unsafe struct io_uring_sqe
 
     /// <summary>URING_CMD payload: 16 bytes here, 80 bytes in a 128-byte entry.</summary>
     [FieldOffset(48)] public fixed byte cmd[16];
-}
-
-/// <summary>Completion queue entry.</summary>
-[StructLayout(LayoutKind.Sequential)]
-public struct io_uring_cqe
-{
-    public ulong user_data;
-    public int res;
-    public uint flags;
-}
-
-[StructLayout(LayoutKind.Sequential)]
-public struct io_sqring_offsets
-{
-    public uint head, tail, ring_mask, ring_entries, flags, dropped, array, resv1;
-    public ulong user_addr;
 }
 
 [StructLayout(LayoutKind.Sequential)]
@@ -82,10 +71,10 @@ public struct io_uring_rsrc_update2
 /// <summary>Constants of the ABI.</summary>
 public static class UringAbi
 {
-    public const uint IORING_SETUP_IOPOLL = 1u << 0;
-    public const uint IORING_SETUP_SQPOLL = 1u << 1;
-    public const uint IORING_SETUP_CQSIZE = 1u << 3;
-    public const uint IORING_SETUP_CLAMP = 1u << 4;
+    public static uint IORING_SETUP_IOPOLL => LibC.IORING_SETUP_IOPOLL;
+    public static uint IORING_SETUP_SQPOLL => LibC.IORING_SETUP_SQPOLL;
+    public static uint IORING_SETUP_CQSIZE => LibC.IORING_SETUP_CQSIZE;
+    public static uint IORING_SETUP_CLAMP => LibC.IORING_SETUP_CLAMP;
     public const uint IORING_SETUP_R_DISABLED = 1u << 6;
     public const uint IORING_SETUP_SUBMIT_ALL = 1u << 7;
     public const uint IORING_SETUP_COOP_TASKRUN = 1u << 8;
@@ -94,51 +83,51 @@ public static class UringAbi
     public const uint IORING_SETUP_SINGLE_ISSUER = 1u << 12;
     public const uint IORING_SETUP_DEFER_TASKRUN = 1u << 13;
 
-    public const uint IORING_FEAT_SINGLE_MMAP = 1u << 0;
-    public const uint IORING_FEAT_NODROP = 1u << 1;
+    public static uint IORING_FEAT_SINGLE_MMAP => LibC.IORING_FEAT_SINGLE_MMAP;
+    public static uint IORING_FEAT_NODROP => LibC.IORING_FEAT_NODROP;
 
-    public const uint IORING_SQ_NEED_WAKEUP = 1u << 0;
+    public static uint IORING_SQ_NEED_WAKEUP => LibC.IORING_SQ_NEED_WAKEUP;
     public const uint IORING_SQ_CQ_OVERFLOW = 1u << 1;
     public const uint IORING_SQ_TASKRUN = 1u << 2;
 
     public const uint IORING_CQ_EVENTFD_DISABLED = 1u << 0;
 
-    public const uint IORING_ENTER_GETEVENTS = 1u << 0;
-    public const uint IORING_ENTER_SQ_WAKEUP = 1u << 1;
+    public static uint IORING_ENTER_GETEVENTS => LibC.IORING_ENTER_GETEVENTS;
+    public static uint IORING_ENTER_SQ_WAKEUP => LibC.IORING_ENTER_SQ_WAKEUP;
 
-    public const long IORING_OFF_SQ_RING = 0;
-    public const long IORING_OFF_CQ_RING = 0x8000000;
-    public const long IORING_OFF_SQES = 0x10000000;
+    public static long IORING_OFF_SQ_RING => (long)LibC.IORING_OFF_SQ_RING;
+    public static long IORING_OFF_CQ_RING => (long)LibC.IORING_OFF_CQ_RING;
+    public static long IORING_OFF_SQES => (long)LibC.IORING_OFF_SQES;
 
-    public const byte IORING_OP_NOP = 0;
-    public const byte IORING_OP_READV = 1;
-    public const byte IORING_OP_WRITEV = 2;
-    public const byte IORING_OP_FSYNC = 3;
-    public const byte IORING_OP_READ_FIXED = 4;
-    public const byte IORING_OP_WRITE_FIXED = 5;
-    public const byte IORING_OP_POLL_ADD = 6;
-    public const byte IORING_OP_TIMEOUT = 11;
-    public const byte IORING_OP_ASYNC_CANCEL = 14;
-    public const byte IORING_OP_FALLOCATE = 17;
-    public const byte IORING_OP_READ = 22;
-    public const byte IORING_OP_WRITE = 23;
+    public static byte IORING_OP_NOP => LibC.IORING_OP_NOP;
+    public static byte IORING_OP_READV => LibC.IORING_OP_READV;
+    public static byte IORING_OP_WRITEV => LibC.IORING_OP_WRITEV;
+    public static byte IORING_OP_FSYNC => LibC.IORING_OP_FSYNC;
+    public static byte IORING_OP_READ_FIXED => LibC.IORING_OP_READ_FIXED;
+    public static byte IORING_OP_WRITE_FIXED => LibC.IORING_OP_WRITE_FIXED;
+    public static byte IORING_OP_POLL_ADD => LibC.IORING_OP_POLL_ADD;
+    public static byte IORING_OP_TIMEOUT => LibC.IORING_OP_TIMEOUT;
+    public static byte IORING_OP_ASYNC_CANCEL => LibC.IORING_OP_ASYNC_CANCEL;
+    public static byte IORING_OP_FALLOCATE => LibC.IORING_OP_FALLOCATE;
+    public static byte IORING_OP_READ => LibC.IORING_OP_READ;
+    public static byte IORING_OP_WRITE => LibC.IORING_OP_WRITE;
     public const byte IORING_OP_URING_CMD = 46;
 
-    public const byte IOSQE_FIXED_FILE = 1 << 0;
-    public const byte IOSQE_IO_DRAIN = 1 << 1;
-    public const byte IOSQE_IO_LINK = 1 << 2;
-    public const byte IOSQE_ASYNC = 1 << 4;
+    public static byte IOSQE_FIXED_FILE => LibC.IOSQE_FIXED_FILE;
+    public static byte IOSQE_IO_DRAIN => LibC.IOSQE_IO_DRAIN;
+    public static byte IOSQE_IO_LINK => LibC.IOSQE_IO_LINK;
+    public static byte IOSQE_ASYNC => LibC.IOSQE_ASYNC;
 
-    public const uint IORING_FSYNC_DATASYNC = 1;
+    public static uint IORING_FSYNC_DATASYNC => LibC.IORING_FSYNC_DATASYNC;
     public const uint IORING_URING_CMD_FIXED = 1;
 
-    public const uint IORING_REGISTER_BUFFERS = 0;
-    public const uint IORING_UNREGISTER_BUFFERS = 1;
-    public const uint IORING_REGISTER_FILES = 2;
-    public const uint IORING_UNREGISTER_FILES = 3;
-    public const uint IORING_REGISTER_EVENTFD = 4;
-    public const uint IORING_REGISTER_FILES_UPDATE = 6;
-    public const uint IORING_REGISTER_PROBE = 8;
+    public static uint IORING_REGISTER_BUFFERS => LibC.IORING_REGISTER_BUFFERS;
+    public static uint IORING_UNREGISTER_BUFFERS => LibC.IORING_UNREGISTER_BUFFERS;
+    public static uint IORING_REGISTER_FILES => LibC.IORING_REGISTER_FILES;
+    public static uint IORING_UNREGISTER_FILES => LibC.IORING_UNREGISTER_FILES;
+    public static uint IORING_REGISTER_EVENTFD => LibC.IORING_REGISTER_EVENTFD;
+    public static uint IORING_REGISTER_FILES_UPDATE => LibC.IORING_REGISTER_FILES_UPDATE;
+    public static uint IORING_REGISTER_PROBE => LibC.IORING_REGISTER_PROBE;
     public const uint IORING_REGISTER_FILES2 = 13;
     public const uint IORING_REGISTER_BUFFERS2 = 15;
     public const uint IORING_RSRC_REGISTER_SPARSE = 1;

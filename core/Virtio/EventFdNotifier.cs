@@ -12,6 +12,7 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Tmds.Linux;
 
 namespace Polyblk.Core.Virtio;
 
@@ -99,7 +100,7 @@ public sealed unsafe class EventFdNotifier : IVirtqueueNotifier, IDisposable
 
     private bool HasRoom()
     {
-        var room = new Libc.pollfd { fd = _fd, events = Libc.POLLOUT };
+        var room = new pollfd { fd = _fd, events = Libc.POLLOUT };
         return Libc.poll(&room, 1, 0) == 1;
     }
 }

@@ -25,7 +25,7 @@ internal sealed unsafe class BlockArena : IDisposable
     /// <exception cref="IOException">There is no address space for them.</exception>
     public BlockArena(int blocks)
     {
-        const int flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE;
+        int flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE;
         void* area = Libc.mmap(null, BytesOf(blocks), Libc.PROT_READ | Libc.PROT_WRITE, flags, -1, 0);
         if (area == Libc.MAP_FAILED)
         {

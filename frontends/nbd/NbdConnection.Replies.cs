@@ -1,6 +1,7 @@
 // The way out of an NBD connection: replies of finished requests become one segment list, and the socket takes it bit by bit.
 
 using Polyblk.Core.Block;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Nbd;
 
@@ -17,7 +18,7 @@ internal sealed unsafe partial class NbdConnection
             }
 
             QueueReplies();
-            long sent = NbdSyscalls.writev(_fd, _output + _outputStart, _outputEnd - _outputStart);
+            long sent = Libc.writev(_fd, _output + _outputStart, _outputEnd - _outputStart);
             if (sent == -Errno.EAGAIN)
             {
                 _outputFull = true;

@@ -120,7 +120,7 @@ internal sealed unsafe partial class NbdConnection
         IoVec* rest = stackalloc IoVec[16];
         BlockCursor ahead = slot.Data;
         _ = ahead.Take(_quantum, rest, 16, out int count);
-        long read = NbdSyscalls.readv(_fd, rest, count);
+        long read = Libc.readv(_fd, rest, count);
         if (!CheckRead(read))
         {
             return false;

@@ -25,6 +25,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Nbd.NbdProtocol;
+using Tmds.Linux;
 
 namespace Polyblk.Frontends.Nbd;
 
@@ -322,7 +323,7 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     private void LookForPeer()
     {
         _rung = false;
-        var look = new Libc.pollfd { fd = _fd };
+        var look = new pollfd { fd = _fd };
         _gone |= Libc.poll(&look, 1, 0) == 1 && (look.revents & (Libc.POLLHUP | Libc.POLLERR)) != 0;
     }
 

@@ -1,9 +1,9 @@
-using System.Runtime.InteropServices;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Ublk;
 
 /// <summary>The system calls that only this frontend needs.</summary>
-internal static partial class UblkInterop
+internal static class UblkInterop
 {
     private const int PR_SET_IO_FLUSHER = 57;
 
@@ -12,20 +12,11 @@ internal static partial class UblkInterop
     /// thread never waits for dirty pages to be written, which may be pages of the very device that it serves.
     /// </summary>
     /// <returns>Whether it was allowed (CAP_SYS_RESOURCE).</returns>
-    public static bool MarkThreadAsIoFlusher() => prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0;
+    public static bool MarkThreadAsIoFlusher() => Libc.prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0;
 
     /// <summary>Writes out the file system of an open file: syncfs(2). Returns whether it succeeded.</summary>
-    public static bool SyncFileSystem(int fd) => syncfs(fd) == 0;
+    public static bool SyncFileSystem(int fd) => Libc.syncfs(fd) == 0;
 
     /// <summary>Writes out the cached pages of an open block device: fsync(2). Returns whether it succeeded.</summary>
-    public static bool SyncFile(int fd) => fsync(fd) == 0;
-
-    [LibraryImport("libc", EntryPoint = "prctl")]
-    private static partial int prctl(int option, nuint a, nuint b, nuint c, nuint d);
-
-    [LibraryImport("libc", EntryPoint = "syncfs")]
-    private static partial int syncfs(int fd);
-
-    [LibraryImport("libc", EntryPoint = "fsync")]
-    private static partial int fsync(int fd);
+    public static bool SyncFile(int fd) => Libc.fsync(fd) == 0;
 }

@@ -6,6 +6,7 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Tmds.Linux;
 
 namespace Polyblk.Frontends.Vduse;
 
@@ -103,10 +104,10 @@ internal static class NodeUsers
             return null;
         }
 
-        Libc.stat stat;
+        stat stat;
         int rc = Libc.fstat(fd, &stat);
         _ = Libc.close(fd);
-        uint kind = stat.st_mode & Libc.S_IFMT;
+        uint kind = (ushort)(stat.st_mode & Libc.S_IFMT);
         return rc == 0 && kind is S_IFBLK or S_IFCHR ? new Device(kind, stat.st_rdev) : null;
     }
 }

@@ -5,6 +5,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Memory;
 using static Polyblk.Frontends.Vduse.VduseAbi;
+using Tmds.Linux;
 
 namespace Polyblk.Frontends.Vduse;
 
@@ -41,7 +42,7 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
     public bool TryReadMessage(out vduse_dev_request request)
     {
         request = default;
-        Libc.epoll_event* events = stackalloc Libc.epoll_event[2];
+        epoll_event* events = stackalloc epoll_event[2];
         while (true)
         {
             fixed (vduse_dev_request* buffer = &request)
@@ -61,7 +62,7 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
             int ready = Libc.epoll_wait((int)_epoll.DangerousGetHandle(), events, 2, -1);
             for (int i = 0; i < ready; i++)
             {
-                if (events[i].data == 1)
+                if (events[i].data.u64 == 1)
                 {
                     return false;
                 }
@@ -153,7 +154,7 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
         }
 
         using var file = new SafeFileHandle(fd, true);
-        Libc.stat stat;
+        stat stat;
         bool isRegular = Libc.fstat(fd, &stat) == 0 && (stat.st_mode & Libc.S_IFMT) == Libc.S_IFREG;
         MapAccess access = entry.perm == VDUSE_ACCESS_RO ? MapAccess.Read : MapAccess.ReadWrite;
         try
@@ -242,7 +243,7 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
 
     private void Watch(SafeFileHandle file, ulong data)
     {
-        var ev = new Libc.epoll_event { events = Libc.EPOLLIN, data = data };
+        var ev = new epoll_event { events = Libc.EPOLLIN, data = new epoll_data_t { u64 = data } };
         Check(Libc.epoll_ctl((int)_epoll.DangerousGetHandle(), Libc.EPOLL_CTL_ADD, (int)file.DangerousGetHandle(), &ev), "watching");
     }
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Uring;
+using io_uring_cqe = Tmds.Linux.io_uring_cqe;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;

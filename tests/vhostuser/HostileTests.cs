@@ -3,6 +3,7 @@ using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Frontends.VhostUser;
+using Tmds.Linux;
 using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
@@ -438,14 +439,17 @@ public sealed class HostileTests : IDisposable
     private unsafe void SendFds(RawFrontend f, int count)
     {
         byte* control = stackalloc byte[16 + (count * sizeof(int))];
-        *(Libc.cmsghdr*)control = new Libc.cmsghdr
+        *(cmsghdr*)control = new cmsghdr
         {
-            cmsg_len = (nuint)(16 + (count * sizeof(int))), cmsg_level = Libc.SOL_SOCKET, cmsg_type = Libc.SCM_RIGHTS,
+            cmsg_len = 16 + (count * sizeof(int)), cmsg_level = Libc.SOL_SOCKET, cmsg_type = Libc.SCM_RIGHTS,
         };
         new Span<int>(control + 16, count).Fill(_fd);
         var header = new VhostUserHeader { request = (uint)GET_FEATURES, flags = 1 };
         var vector = new Core.Block.IoVec((byte*)&header, (nuint)sizeof(VhostUserHeader));
-        var message = new Libc.msghdr { msg_iov = &vector, msg_iovlen = 1, msg_control = control, msg_controllen = (nuint)(16 + (count * sizeof(int))) };
+        var message = new msghdr
+        {
+            msg_iov = (iovec*)&vector, msg_iovlen = 1, msg_control = control, msg_controllen = 16 + (count * sizeof(int)),
+        };
         _ = Libc.sendmsg(f.Channel.Descriptor, &message, Libc.MSG_NOSIGNAL);
     }
 }

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
@@ -181,7 +180,7 @@ public sealed class DescriptorTests
 
     private static unsafe int ConnectTo(int socket, string path)
     {
-        Libc.sockaddr_un address = UnixListener.Address(path, out uint length);
+        Tmds.Linux.sockaddr_un address = UnixListener.Address(path, out uint length);
         return Libc.connect(socket, &address, length);
     }
 
@@ -217,29 +216,21 @@ public sealed class DescriptorTests
 }
 
 /// <summary>RLIMIT_NOFILE of this process.</summary>
-internal static unsafe partial class Limits
+internal static unsafe class Limits
 {
-    private const int RLIMIT_NOFILE = 7;
-
     public static (ulong Soft, ulong Hard) Descriptors
     {
         get
         {
-            ulong* limit = stackalloc ulong[2];
-            Assert.Equal(0, getrlimit(RLIMIT_NOFILE, limit));
-            return (limit[0], limit[1]);
+            Libc.rlimit limit;
+            Assert.Equal(0, Libc.getrlimit(Libc.RLIMIT_NOFILE, &limit));
+            return (limit.rlim_cur, limit.rlim_max);
         }
 
         set
         {
-            ulong* limit = stackalloc ulong[] { value.Soft, value.Hard };
-            Assert.Equal(0, setrlimit(RLIMIT_NOFILE, limit));
+            Libc.rlimit limit = new() { rlim_cur = value.Soft, rlim_max = value.Hard };
+            Assert.Equal(0, Libc.setrlimit(Libc.RLIMIT_NOFILE, &limit));
         }
     }
-
-    [LibraryImport("libc")]
-    private static partial int getrlimit(int resource, ulong* limit);
-
-    [LibraryImport("libc")]
-    private static partial int setrlimit(int resource, ulong* limit);
 }

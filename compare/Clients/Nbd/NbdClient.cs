@@ -25,23 +25,33 @@ public sealed class NbdClient : IDisposable
     private const int RequestBytes = 28;
     private const int PatienceMs = 20_000;
 
-    private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = PatienceMs, SendTimeout = PatienceMs };
+    private readonly Stream _stream;
     private readonly byte[] _request = new byte[RequestBytes];
     private ulong _cookie;
 
     /// <summary>Connects and chooses an export.</summary>
     /// <exception cref="IOException">Nobody answers, or there is no such export.</exception>
     public NbdClient(string socketPath, string exportName)
+        : this(Connect(socketPath), socketPath, exportName)
     {
+    }
+
+    /// <summary>Chooses an export of the server at the other end of a stream, which belongs to this client from here on.</summary>
+    /// <param name="stream">The connection.</param>
+    /// <param name="serverName">What messages call it.</param>
+    /// <param name="exportName">The export.</param>
+    /// <exception cref="IOException">It is no server, or there is no such export.</exception>
+    internal NbdClient(Stream stream, string serverName, string exportName)
+    {
+        _stream = stream;
         try
         {
-            _socket.Connect(new UnixDomainSocketEndPoint(socketPath));
             Negotiate(exportName);
         }
-        catch (Exception e) when (e is SocketException or IOException)
+        catch (IOException e)
         {
-            _socket.Dispose();
-            throw new IOException($"{socketPath}: {e.Message}", e);
+            _stream.Dispose();
+            throw new IOException($"{serverName}: {e.Message}", e);
         }
     }
 
@@ -75,7 +85,25 @@ public sealed class NbdClient : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _socket.Dispose();
+    public void Dispose() => _stream.Dispose();
+
+    private static NetworkStream Connect(string path)
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+        {
+            ReceiveTimeout = PatienceMs, SendTimeout = PatienceMs,
+        };
+        try
+        {
+            socket.Connect(new UnixDomainSocketEndPoint(path));
+            return new NetworkStream(socket, ownsSocket: true);
+        }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            throw new IOException($"{path}: {e.Message}", e);
+        }
+    }
 
     private void Negotiate(string exportName)
     {
@@ -149,12 +177,9 @@ public sealed class NbdClient : IDisposable
     {
         try
         {
-            while (!data.IsEmpty)
-            {
-                data = data[_socket.Send(data)..];
-            }
+            _stream.Write(data);
         }
-        catch (SocketException e)
+        catch (IOException e)
         {
             IsBroken = true;
             throw new IOException($"The connection was lost: {e.Message}", e);
@@ -165,13 +190,9 @@ public sealed class NbdClient : IDisposable
     {
         try
         {
-            while (!data.IsEmpty)
-            {
-                int count = _socket.Receive(data);
-                data = count > 0 ? data[count..] : throw new SocketException((int)SocketError.ConnectionReset);
-            }
+            _stream.ReadExactly(data);
         }
-        catch (SocketException e)
+        catch (IOException e)
         {
             IsBroken = true;
             throw new IOException($"The connection was lost: {e.Message}", e);

@@ -7,6 +7,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Polyblk.Core.Interop;
+using Tmds.Linux;
 
 namespace Polyblk.Compare.Clients.VhostUser;
 
@@ -175,7 +176,7 @@ public abstract unsafe class ClientQueue : IVirtioQueue, IDisposable
         for (long left = timeoutMs; !found && left > 0; left = end - Environment.TickCount64)
         {
             // A signal may be an old one, of something that was taken by polling: look, and sleep again.
-            var wait = new Libc.pollfd { fd = CallFd, events = Libc.POLLIN };
+            var wait = new pollfd { fd = CallFd, events = Libc.POLLIN };
             _ = Libc.poll(&wait, 1, (int)left);
             ulong value;
             _ = Libc.read(CallFd, &value, sizeof(ulong));

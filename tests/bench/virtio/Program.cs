@@ -94,11 +94,11 @@ internal static unsafe partial class ThreadClock
 
     public static long ReadNs()
     {
-        Libc.timespec time;
+        Tmds.Linux.timespec time;
         _ = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
         return (time.tv_sec * 1_000_000_000) + time.tv_nsec;
     }
 
     [LibraryImport("libc")]
-    private static partial int clock_gettime(int clock, Libc.timespec* time);
+    private static partial int clock_gettime(int clock, Tmds.Linux.timespec* time);
 }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Polyblk.Core.Uring;
+using io_uring_cqe = Tmds.Linux.io_uring_cqe;
 
 namespace Polyblk.Core.Tests.Uring;
 

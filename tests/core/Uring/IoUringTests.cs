@@ -9,14 +9,14 @@ namespace Polyblk.Core.Tests.Uring;
 
 public sealed unsafe class IoUringTests
 {
-    private const uint Deferred = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+    private static uint Deferred => IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
 
     [Fact]
     public void TheAbiHasItsSizes()
     {
         Assert.Equal(64, sizeof(io_uring_sqe));
-        Assert.Equal(16, sizeof(io_uring_cqe));
-        Assert.Equal(40, sizeof(io_sqring_offsets));
+        Assert.Equal(16, sizeof(Tmds.Linux.io_uring_cqe));
+        Assert.Equal(40, sizeof(Tmds.Linux.io_sqring_offsets));
         Assert.Equal(40, sizeof(io_cqring_offsets));
         Assert.Equal(120, sizeof(io_uring_params));
     }

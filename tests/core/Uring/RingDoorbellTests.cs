@@ -38,7 +38,7 @@ public sealed class RingDoorbellTests
         io_uring_sqe* sqe = ring.TryGetSqe(handler, 0);
         sqe->opcode = UringAbi.IORING_OP_POLL_ADD;
         sqe->fd = fd;
-        sqe->poll32_events = Libc.EPOLLIN;
+        sqe->poll32_events = (uint)Libc.EPOLLIN;
     }
 
     private sealed class Signal : IUringHandler

@@ -1,0 +1,100 @@
+// The imports from libc: what Tmds.LibC lacks, or has in a way that cannot be used. Nobody else imports from libc; see Libc.cs.
+//
+// poll is here although the package has it: there it is imported without SetLastError, so that its error cannot be known.
+
+using System.Runtime.InteropServices;
+using Polyblk.Core.Block;
+using Tmds.Linux;
+
+namespace Polyblk.Core.Interop;
+
+public static unsafe partial class Libc
+{
+    public const int RLIMIT_NOFILE = 7;
+    public const int RLIMIT_MEMLOCK = 8;
+    public const int LOCK_SH = 1;
+    public const int LOCK_EX = 2;
+    public const int LOCK_NB = 4;
+
+    /// <summary>The first field of struct statfs, and its size.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 120)]
+    public struct statfs
+    {
+        [FieldOffset(0)] public long f_type;
+    }
+
+    /// <summary>struct rlimit of 64-bit machines: the limit in force, and the highest that it may be set to.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct rlimit
+    {
+        public ulong rlim_cur;
+        public ulong rlim_max;
+    }
+
+    /// <summary>struct group of grp.h.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct group
+    {
+        public byte* gr_name;
+        public byte* gr_passwd;
+        public uint gr_gid;
+        public byte** gr_mem;
+    }
+
+    public static long readv(int fd, IoVec* iov, int count) => Result(readv_(fd, iov, count));
+
+    /// <summary>The runtime ignores SIGPIPE: a peer that is gone is an error, not the end of the process.</summary>
+    public static long writev(int fd, IoVec* iov, int count) => Result(writev_(fd, iov, count));
+
+    public static long preadv2(int fd, void* iov, int iovcnt, long offset, int flags) =>
+        Result(preadv2_(fd, iov, iovcnt, offset, flags));
+
+    public static long pwritev2(int fd, void* iov, int iovcnt, long offset, int flags) =>
+        Result(pwritev2_(fd, iov, iovcnt, offset, flags));
+
+    public static int flock(int fd, int operation) => Result(flock_(fd, operation));
+
+    public static int gettid() => gettid_();
+
+    public static int prctl(int option, nuint a, nuint b, nuint c, nuint d) => Result(prctl_(option, a, b, c, d));
+
+    /// <summary>Finds a group by its name. Unlike the others it returns 0 or a positive errno, as in C.</summary>
+    public static int getgrnam_r(string name, group* entry, byte* buffer, nuint bytes, group** found) =>
+        getgrnam_r_(name, entry, buffer, bytes, found);
+
+    [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
+    private static partial int poll_(pollfd* fds, nuint count, int timeout);
+
+    [LibraryImport("libc", EntryPoint = "readv", SetLastError = true)]
+    private static partial nint readv_(int fd, IoVec* iov, int count);
+
+    [LibraryImport("libc", EntryPoint = "writev", SetLastError = true)]
+    private static partial nint writev_(int fd, IoVec* iov, int count);
+
+    [LibraryImport("libc", EntryPoint = "preadv2", SetLastError = true)]
+    private static partial nint preadv2_(int fd, void* iov, int iovcnt, long offset, int flags);
+
+    [LibraryImport("libc", EntryPoint = "pwritev2", SetLastError = true)]
+    private static partial nint pwritev2_(int fd, void* iov, int iovcnt, long offset, int flags);
+
+    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
+    private static partial int flock_(int fd, int operation);
+
+    [LibraryImport("libc", EntryPoint = "fstatfs", SetLastError = true)]
+    private static partial int fstatfs_(int fd, statfs* buffer);
+
+    [LibraryImport("libc", EntryPoint = "getrlimit", SetLastError = true)]
+    private static partial int getrlimit_(int resource, rlimit* limit);
+
+    [LibraryImport("libc", EntryPoint = "setrlimit", SetLastError = true)]
+    private static partial int setrlimit_(int resource, rlimit* limit);
+
+    [LibraryImport("libc", EntryPoint = "gettid")]
+    private static partial int gettid_();
+
+    [LibraryImport("libc", EntryPoint = "prctl", SetLastError = true)]
+    private static partial int prctl_(int option, nuint a, nuint b, nuint c, nuint d);
+
+    [LibraryImport("libc", EntryPoint = "getgrnam_r", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int getgrnam_r_(string name, group* entry, byte* buffer, nuint bytes, group** found);
+}
