@@ -87,6 +87,9 @@ public static unsafe partial class Libc
     public static int getsockopt(int fd, int level, int name, void* value, uint* length) =>
         (int)Result(getsockopt_(fd, level, name, value, length));
 
+    public static int setsockopt(int fd, int level, int name, void* value, uint length) =>
+        (int)Result(setsockopt_(fd, level, name, value, length));
+
     public static int socketpair(int domain, int type, int protocol, int* pair) => (int)Result(socketpair_(domain, type, protocol, pair));
 
     public static int fchmod(int fd, uint mode) => (int)Result(fchmod_(fd, mode));
@@ -107,10 +110,29 @@ public static unsafe partial class Libc
 
     private const int AT_FDCWD = -100;
     private const int AT_SYMLINK_NOFOLLOW = 0x100;
+    private const int AT_EMPTY_PATH = 0x1000;
+    private const int AT_STATX_DONT_SYNC = 0x4000;
     private const uint STATX_TYPE = 1;
+    private const uint STATX_INO = 0x100;
     private const int S_IFSOCK = 0xC000;
     private const int StatxBytes = 256;
     private const int StatxModeOffset = 28;
+    private const int StatxInodeOffset = 32;
+    private const int StatxDeviceOffset = 136; // the major number, then the minor one
+
+    /// <summary>
+    /// Which file a descriptor is, from what the kernel knows already: a file system that would ask its server does not
+    /// (AT_STATX_DONT_SYNC).
+    /// </summary>
+    /// <returns>0 or a negative errno.</returns>
+    public static int IdentifyWithoutSync(int fd, out ulong device, out ulong inode)
+    {
+        byte* statx = stackalloc byte[StatxBytes];
+        int rc = (int)Result(statx_(fd, string.Empty, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, statx));
+        device = ((ulong)*(uint*)(statx + StatxDeviceOffset) << 32) | *(uint*)(statx + StatxDeviceOffset + 4);
+        inode = *(ulong*)(statx + StatxInodeOffset);
+        return rc;
+    }
 
     private static int TypeOf(string path)
     {
@@ -142,6 +164,9 @@ public static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "getsockopt", SetLastError = true)]
     private static partial int getsockopt_(int fd, int level, int name, void* value, uint* length);
+
+    [LibraryImport("libc", EntryPoint = "setsockopt", SetLastError = true)]
+    private static partial int setsockopt_(int fd, int level, int name, void* value, uint length);
 
     [LibraryImport("libc", EntryPoint = "socketpair", SetLastError = true)]
     private static partial int socketpair_(int domain, int type, int protocol, int* pair);
