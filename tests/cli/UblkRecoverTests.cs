@@ -9,13 +9,13 @@ public sealed class UblkRecoverTests : IDisposable
 
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
-    /// <summary>Of this state directory there is none, with a driver or without.</summary>
+    /// <summary>There is no orphan of this state directory, or no driver at all: the option is not what is wrong.</summary>
     [Fact]
     public async Task RecoverTakesAllowDegraded()
     {
         (int code, string errors) = await RunAsync("ublk", "recover", "--allow-degraded", "--state", _directory);
-        Assert.Equal(ExitCode.NotFound, code);
-        Assert.Contains("no orphan", errors, StringComparison.Ordinal);
+        Assert.Contains(code, (int[])[ExitCode.NotFound, ExitCode.HostLacks]);
+        Assert.DoesNotContain("--allow-degraded", errors, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -24,10 +24,10 @@ public sealed class DescriptorCloserTests
     [Fact]
     public void One_that_hangs_holds_up_nobody_who_gives_and_the_backlog_is_bounded()
     {
-        using var go = new ManualResetEventSlim();
+        var go = new TaskCompletionSource();
         var closer = new DescriptorCloser("user 7", places: 3, fd =>
         {
-            go.Wait();
+            go.Task.Wait();
             _ = Libc.close(fd);
         });
         using var fds = new FdList(closer);
@@ -44,7 +44,7 @@ public sealed class DescriptorCloserTests
         Assert.Equal(SocketResult.Done, fds.Add(Libc.eventfd(0, Libc.EFD_CLOEXEC)));
         Assert.Equal(SocketResult.FdsRefused, fds.Add(Suspicious()));
         Assert.Equal((1, 4), (fds.Count, closer.Waiting));
-        go.Set();
+        go.SetResult();
         ExportFixture.Until(() => closer.Waiting == 0, "all are closed");
         Assert.Equal(SocketResult.Done, fds.Add(Suspicious()));
     }
