@@ -242,7 +242,7 @@ public sealed class DescriptorTests
         (UnixSocket left, int right) = UnixSocket.Pair();
         using UnixSocket held = left;
         Assert.Equal(0UL, f.Acked(SET_BACKEND_REQ_FD, default, [right]));
-        int before = HostileTests.OpenFds();
+        string[] before = HostileTests.Descriptors();
         using (var none = new NoDescriptors())
         {
             none.LeaveOne();
@@ -250,7 +250,16 @@ public sealed class DescriptorTests
             none.TakeAll();
         }
 
-        ExportFixture.Until(() => HostileTests.OpenFds() <= before, "what was refused is closed");
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        while (HostileTests.OpenFds() > before.Length)
+        {
+            Assert.True(
+                watch.ElapsedMilliseconds < 20_000,
+                $"what was refused stays open: {string.Join(", ", HostileTests.Descriptors().Except(before))}; "
+                + $"{DescriptorCloser.OfUser(f.Channel.Peer.UserId).Waiting} wait");
+            Thread.Sleep(1);
+        }
+
         fixture.Gated.Resize(2 << 20);
         Assert.True(HasMessage(left), "the channel before is in use");
         f.Get(GET_FEATURES);
