@@ -17,7 +17,9 @@ using Microsoft.Win32.SafeHandles;
 namespace Polyblk.Core.Interop;
 
 /// <summary>Closes descriptors that came from one user's processes. Any thread; nothing here waits for a file.</summary>
+#pragma warning disable CA1001 // One a user, for as long as the process lives.
 public sealed unsafe class DescriptorCloser
+#pragma warning restore CA1001
 {
     /// <summary>Descriptors that may wait for their end at a time: a hundredth of what a service may have by default.</summary>
     public const int DefaultPlaces = 256;
@@ -25,6 +27,7 @@ public sealed unsafe class DescriptorCloser
     private const int StackBytes = 64 << 10;
     private const nuint FIONREAD = 0x541B;
 
+    private static readonly TimeSpan s_rest = TimeSpan.FromMilliseconds(100);
     private static readonly Lock s_lock = new();
     private static readonly Dictionary<uint, DescriptorCloser> s_ofUsers = [];
 
@@ -36,6 +39,7 @@ public sealed unsafe class DescriptorCloser
     private readonly Action<int> _close;
     private readonly Lock _lock = new();
     private readonly Queue<int> _queue = [];
+    private readonly Timer _again;
     private bool _runs;
     private int _waiting;
 
@@ -48,6 +52,7 @@ public sealed unsafe class DescriptorCloser
         _whose = whose;
         _places = places;
         _close = close;
+        _again = new Timer(static closer => ((DescriptorCloser)closer!).StartAgain(), this, Timeout.Infinite, Timeout.Infinite);
     }
 
     /// <summary>Descriptors that wait, with the one that is being closed.</summary>
@@ -123,20 +128,35 @@ public sealed unsafe class DescriptorCloser
         {
             _queue.Enqueue(fd);
             _waiting++;
-            if (_runs)
-            {
-                return;
-            }
+            Start();
+        }
+    }
 
-            try
-            {
-                new Thread(Run, StackBytes) { IsBackground = true, Name = "descriptor closer" }.Start();
-                _runs = true;
-            }
-            catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
-            {
-                // The kernel gives no thread now: it stays in the queue, and the next one tries again.
-            }
+    /// <summary>Sees to it that somebody closes what waits. Under the lock.</summary>
+    private void Start()
+    {
+        if (_runs || _queue.Count == 0)
+        {
+            return;
+        }
+
+        try
+        {
+            new Thread(Run, StackBytes) { IsBackground = true, Name = "descriptor closer" }.Start();
+            _runs = true;
+        }
+        catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
+        {
+            // A process without a descriptor gets no thread either: later, for what waits here may be what is missing.
+            _again.Change(s_rest, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    private void StartAgain()
+    {
+        lock (_lock)
+        {
+            Start();
         }
     }
 
