@@ -31,6 +31,9 @@ public sealed record MemberStatus(int Role, string Name, MemberState State, long
     /// <summary>How long its oldest request in flight has been there, in seconds; 0 when none has been there for one.</summary>
     public int OldestRequestSeconds { get; init; }
 
+    /// <summary>Requests of consumers that are at the drive.</summary>
+    public int RequestsInFlight { get; init; }
+
     /// <summary>Whether that is so long that the member counts as hanging: <see cref="ArrayRunOptions.SlowAfter"/>.</summary>
     public bool IsHanging { get; init; }
 }
@@ -43,6 +46,9 @@ public sealed record ResyncStatus(long DoneBytes, long TotalBytes, long BytesPer
 {
     /// <summary>Progress, 0 to 100.</summary>
     public double Percent => TotalBytes == 0 ? 100 : 100.0 * DoneBytes / TotalBytes;
+
+    /// <summary>Whether it is needed and is not done, because the array is only read.</summary>
+    public bool IsLeft { get; init; }
 }
 
 /// <summary>A snapshot of an array.</summary>

@@ -15,6 +15,10 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary><c>polyblk serve VOLUME --frontend F …</c></summary>
 internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
+    internal const string AllowDegradedName = "--allow-degraded";
+    internal const string AllowDegradedDescription =
+        "Start an array without a member that it had when it was last used. Once something is written, that member is stale for good.";
+
     private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
 
     private readonly IFrontend[] _frontends = [.. frontends];
@@ -40,11 +44,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         CustomParser = result => ParseOrReport(result, IdlePolicy.Parse),
     };
 
-    private readonly Option<bool> _degraded = new("--allow-degraded")
-    {
-        Description = "Start an array without a member that it had when it was last used. Once something is written, that member is "
-            + "stale for good.",
-    };
+    private readonly Option<bool> _degraded = new(AllowDegradedName) { Description = AllowDegradedDescription };
 
     private readonly Option<bool> _force = new("--force-assembly")
     {
@@ -198,11 +198,11 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
     }
 
-    private static async Task<int> EndAsync(VolumeServer server, Terminal terminal)
+    internal static async Task<int> EndAsync(VolumeServer server, Terminal terminal)
     {
         if (server.Ended.IsCompleted)
         {
-            return server.AnyFailed ? ExitCode.Failed : ExitCode.Ok;
+            return server.AnyFailed || !server.EndedCleanly ? ExitCode.Failed : ExitCode.Ok;
         }
 
         foreach (string note in await server.ShutDownAsync().ConfigureAwait(false))
@@ -213,7 +213,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         return server.EndedCleanly ? ExitCode.Ok : ExitCode.Failed;
     }
 
-    private static async Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation)
+    internal static async Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation)
     {
         switch (request.Command)
         {
@@ -221,7 +221,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "stop":
                 await server.StopAsync(request.Force ? StopMode.Force : StopMode.IfIdle, cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true };
+                return new ControlResponse { Ok = true, Unfinished = server.Unfinished };
             case "resize":
                 await server.ResizeAsync(request.SizeBytes, request.Force, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };

@@ -25,6 +25,8 @@ internal sealed class UblkCommand : ICliCommand
         Arity = ArgumentArity.ZeroOrOne,
     };
 
+    private readonly Option<bool> _degraded = new(ServeCommand.AllowDegradedName) { Description = ServeCommand.AllowDegradedDescription };
+
     public Command Build()
     {
         var command = new Command("ublk", "Show ublk devices; take over or delete those whose server died.");
@@ -33,6 +35,7 @@ internal sealed class UblkCommand : ICliCommand
         list.SetAction(ListAsync);
         var recover = new Command("recover", "Serve an orphan's volume again: its users go on where they wait. Runs until SIGTERM, as serve does.");
         recover.Arguments.Add(_optionalNumber);
+        recover.Options.Add(_degraded);
         recover.SetAction(RecoverAsync);
         var delete = new Command("delete", "Delete a device whose server died. Requests that wait in it fail.");
         delete.Arguments.Add(_number);
@@ -146,13 +149,28 @@ internal sealed class UblkCommand : ICliCommand
             throw CliException.Usage($"{device.Path} was one of several doors or has no record here: run the 'polyblk serve' command that made it again.");
         }
 
-        List<string> args = ["serve", device.VolumeName!, FrontendGroupParser.FrontendOptionName, UblkFrontend.FrontendName];
-        if (parsed.GetValue(CommandSettings.State) is string state)
+        List<string> args = ServeArguments(device, parsed.GetValue(CommandSettings.State), parsed.GetValue(_degraded));
+
+        // A program of its own: this one's tree of commands may have none but 'ublk' (CliProgram).
+        return await CliProgram.RunAsync(args, parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error).ConfigureAwait(false);
+    }
+
+    /// <summary>The command that serves an orphan again.</summary>
+    internal static List<string> ServeArguments(UblkDeviceInfo device, string? state, bool allowDegraded)
+    {
+        List<string> args = ["serve", device.VolumeName!];
+        if (allowDegraded)
+        {
+            args.Add(ServeCommand.AllowDegradedName);
+        }
+
+        args.AddRange([FrontendGroupParser.FrontendOptionName, UblkFrontend.FrontendName]);
+        if (state is not null)
         {
             args.AddRange(["--state", state]);
         }
 
-        return await parsed.RootCommandResult.Command.Parse(args).InvokeAsync(parsed.InvocationConfiguration, cancellation).ConfigureAwait(false);
+        return args;
     }
 
     private static UblkDeviceJson ToJson(UblkDeviceInfo device) => new()

@@ -41,6 +41,22 @@ internal sealed record VolumeJson
 
     /// <summary>What the serving process says, for <c>volume show</c>.</summary>
     public LiveJson? Live { get; init; }
+
+    /// <summary>Of <c>volume stop</c>: what drives did not answer until the end; null where nothing was left.</summary>
+    public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
+}
+
+/// <summary>Requests without which a volume was ended, because their drive does not answer.</summary>
+/// <param name="Role">The member's role; null for a volume of one drive.</param>
+/// <param name="Drive">The drive.</param>
+/// <param name="Requests">How many are at the drive.</param>
+/// <param name="OldestSeconds">How long the oldest of them has been there, in seconds; of one drive, since when none was answered.</param>
+internal sealed record UnfinishedJson(int? Role, string Drive, int Requests, int OldestSeconds)
+{
+    /// <summary>In words.</summary>
+    public override string ToString() =>
+        $"{(Role is int role ? $"member {role} ({Drive})" : Drive)}: {Requests} request{(Requests == 1 ? string.Empty : "s")}, "
+            + $"the oldest {OldestSeconds} s old";
 }
 
 /// <summary>The array under a volume.</summary>
@@ -60,6 +76,9 @@ internal sealed record ArrayJson
 
     /// <summary>Resync progress, 0 to 1; null when none runs.</summary>
     public double? ResyncProgress { get; init; }
+
+    /// <summary>Whether a resync is needed that is not done, because the array is only read.</summary>
+    public bool ResyncIsLeft { get; init; }
 
     /// <summary>Ranges in which members do not agree, or cannot be read, until they are written or resynced.</summary>
     public int RangesInDoubt { get; init; }
@@ -208,6 +227,9 @@ internal sealed record ControlResponse
     public int ExitCode { get; init; }
 
     public LiveJson? Live { get; init; }
+
+    /// <summary>Of a stop: what drives did not answer until the end; null where nothing was left.</summary>
+    public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
 }
 
 /// <summary>Indented, for people and programs.</summary>

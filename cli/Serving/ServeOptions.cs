@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
 
@@ -7,4 +9,15 @@ namespace Polyblk.Cli.Serving;
 /// <param name="Plan">Where the reactors run.</param>
 /// <param name="Idle">How long they poll without work.</param>
 /// <param name="Start">How the volume is opened.</param>
-internal sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart Start);
+internal sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart Start)
+{
+    /// <summary>
+    /// How long the end of an export waits for a drive that hangs already; supervisors wait 90 s before they kill (systemd's
+    /// default).
+    /// </summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Opens the volume.</summary>
+    public Func<VolumeRecord, ReactorGroup, VolumeStart, ILoggerFactory, CancellationToken, Task<OpenVolume>> Open { get; init; } =
+        VolumeOpener.OpenAsync;
+}

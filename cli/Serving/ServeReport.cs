@@ -51,7 +51,8 @@ internal static class ServeReport
     /// <summary>The health of an array in one line.</summary>
     public static string Describe(ArrayJson array)
     {
-        string resync = array.ResyncProgress is double progress ? $", resync {progress:P0} done" : string.Empty;
+        string resync = array.ResyncIsLeft ? ", needs a resync, which a read-only use does not do"
+            : array.ResyncProgress is double progress ? $", resync {progress:P0} done" : string.Empty;
         string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => Describe(m))];
         return array.State + resync + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty);
     }

@@ -24,6 +24,9 @@ internal sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport 
     /// <summary>Why it ended by itself, or null.</summary>
     public string? Failure { get; private set; }
 
+    /// <summary>Whether its end did not come, and is not waited for any more.</summary>
+    public bool IsAbandoned { get; set; }
+
     public void MarkStopped() => IsServing = false;
 
     public void MarkFailed(string reason)

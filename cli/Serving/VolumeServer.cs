@@ -23,14 +23,10 @@ internal sealed class VolumeServer : IAsyncDisposable
     // virtio-blk, VIRTIO_BLK_ID_BYTES.
     private const int MaxSerialBytes = 20;
 
-    /// <summary>
-    /// How long the end of an export waits for a drive that hangs already; supervisors wait 90 s before they kill (systemd's
-    /// default).
-    /// </summary>
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(15);
-    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(500);
+    private const int LooksOfPatience = 30;
 
     private readonly VolumeRecord _record;
+    private readonly ServeOptions _options;
     private readonly ReactorPlan _plan;
     private readonly ReactorGroup _reactors;
     private readonly ILogger _log;
@@ -41,11 +37,12 @@ internal sealed class VolumeServer : IAsyncDisposable
     private readonly List<ServedExport> _exports = [];
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private OpenVolume? _volume;
-    private bool _isAbandoned;
+    private IReadOnlyList<UnfinishedJson>? _unfinished;
 
     private VolumeServer(VolumeRecord record, ServeOptions options, StateDirectories directories, ILoggerFactory logging)
     {
         _record = record;
+        _options = options;
         _plan = options.Plan;
         _directories = directories;
         _logging = logging;
@@ -72,6 +69,9 @@ internal sealed class VolumeServer : IAsyncDisposable
     /// <summary>Whether every export that was to end has ended.</summary>
     public bool EndedCleanly { get; private set; } = true;
 
+    /// <summary>What drives did not answer until the end, and the volume was ended without; null when there is nothing.</summary>
+    public IReadOnlyList<UnfinishedJson>? Unfinished => _unfinished;
+
     public IReadOnlyList<string> VolumeNotes => _volume!.Notes;
 
     /// <summary>Opens the volume and makes its exports.</summary>
@@ -88,7 +88,7 @@ internal sealed class VolumeServer : IAsyncDisposable
         var server = new VolumeServer(record, options, directories, logging);
         try
         {
-            server._volume = await VolumeOpener.OpenAsync(
+            server._volume = await options.Open(
                 record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
             return server;
@@ -127,12 +127,19 @@ internal sealed class VolumeServer : IAsyncDisposable
 
     /// <summary>
     /// Stops every export. With <see cref="StopMode.IfIdle"/> it is all or nothing: when one refuses, those that were stopped before it are
-    /// made again, and the refusal goes to the caller.
+    /// made again, and the refusal goes to the caller. Where a drive hangs, it ends without the requests that are there
+    /// (<see cref="Unfinished"/>).
     /// </summary>
-    /// <exception cref="CliException">One of them is in use.</exception>
+    /// <exception cref="CliException">One of them is in use, or a change is under way that does not end.</exception>
     public async Task StopAsync(StopMode mode, CancellationToken cancellation)
     {
-        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        if (!await _changing.WaitAsync(_options.Patience, cancellation).ConfigureAwait(false))
+        {
+            throw CliException.Refused(
+                $"A change of volume '{_record.Name}' is under way and does not end: try again, or end the process that serves it "
+                + $"(kill {Environment.ProcessId}).");
+        }
+
         try
         {
             if (mode == StopMode.IfIdle)
@@ -146,8 +153,13 @@ internal sealed class VolumeServer : IAsyncDisposable
                 try
                 {
                     served.MarkStopped();
-                    await served.Export.StopAsync(mode, cancellation).ConfigureAwait(false);
+                    await PatientlyAsync(served, served.Export.StopAsync(mode, cancellation)).ConfigureAwait(false);
                     stopped.Add(served);
+                }
+                catch (HangingDriveException e)
+                {
+                    // Nothing can be made again over such a drive: the stop goes on.
+                    Abandon(served, e);
                 }
                 catch (Exception e)
                 {
@@ -204,7 +216,9 @@ internal sealed class VolumeServer : IAsyncDisposable
     public async Task<IReadOnlyList<string>> ShutDownAsync()
     {
         var notes = new List<string>();
-        await _changing.WaitAsync().ConfigureAwait(false);
+
+        // A change that hangs, as its drive does, must not hold up the end of the process.
+        bool isAlone = await _changing.WaitAsync(_options.Patience).ConfigureAwait(false);
         try
         {
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
@@ -228,7 +242,10 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
         finally
         {
-            _changing.Release();
+            if (isAlone)
+            {
+                _changing.Release();
+            }
         }
     }
 
@@ -303,10 +320,13 @@ internal sealed class VolumeServer : IAsyncDisposable
 
             // No forced stop: after a start that failed, a device that was taken over may still be mounted. Disposing an export leaves
             // what is in use to a successor.
-            await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
+            if (!served.IsAbandoned)
+            {
+                await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
+            }
         }
 
-        if (_isAbandoned)
+        if (_unfinished is not null)
         {
             // Its queues have requests that do not come back: nothing below can be closed, and all goes with the process.
             return;
@@ -369,7 +389,11 @@ internal sealed class VolumeServer : IAsyncDisposable
     {
         try
         {
-            await PatientlyAsync(end()).ConfigureAwait(false);
+            await PatientlyAsync(served, end()).ConfigureAwait(false);
+        }
+        catch (HangingDriveException e)
+        {
+            Abandon(served, e);
         }
 #pragma warning disable CA1031 // Whatever it is: it is logged, the export counts as failed, and the rest is taken down.
         catch (Exception e)
@@ -381,23 +405,49 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Gives up the end of an export that waits for a drive which does not answer.</summary>
+    private void Abandon(ServedExport served, HangingDriveException e)
+    {
+        EndedCleanly = false;
+        served.IsAbandoned = true;
+        served.MarkFailed(e.Message);
+        _unfinished = e.Drives;
+        _log.LogError("{Export} is ended without what its drives did not answer: {Reason}", served.Export.Id, e.Message);
+    }
+
     /// <summary>Waits for the end of an export; not for ever where a drive holds its requests and does not answer.</summary>
-    private async Task PatientlyAsync(Task ending)
+    /// <exception cref="HangingDriveException">One does.</exception>
+    private async Task PatientlyAsync(ServedExport served, Task ending)
     {
         long started = Stopwatch.GetTimestamp();
+        long lastAnswer = started;
+        long answers = -1;
         while (!ending.IsCompleted)
         {
-            await Task.WhenAny(ending, Task.Delay(s_look)).ConfigureAwait(false);
-            if (!ending.IsCompleted && _volume is { HasHangingDrive: true } && Stopwatch.GetElapsedTime(started) > s_patience)
+            await Task.WhenAny(ending, Task.Delay(_options.Patience / LooksOfPatience)).ConfigureAwait(false);
+            ExportStatistics now = served.Export.GetStatistics();
+            long sum = now.Reads + now.Writes + now.Flushes + now.Discards + now.Errors - now.InFlight;
+            lastAnswer = sum == answers ? lastAnswer : Stopwatch.GetTimestamp();
+            answers = sum;
+            if (!ending.IsCompleted && Stopwatch.GetElapsedTime(started) > _options.Patience
+                && WhatHangs(now, Stopwatch.GetElapsedTime(lastAnswer)) is { Count: > 0 } hanging)
             {
-                _isAbandoned = true;
-                throw new TimeoutException(
-                    "A drive holds requests and does not answer: the volume ends without them, and is not marked clean.");
+                throw new HangingDriveException(hanging);
             }
         }
 
         await ending.ConfigureAwait(false);
     }
+
+    /// <summary>
+    /// Drives that do not answer. An array knows its members' requests; one drive alone counts as hanging where requests are in
+    /// flight and none was answered for as long as the end waits.
+    /// </summary>
+    private IReadOnlyList<UnfinishedJson> WhatHangs(ExportStatistics now, TimeSpan silence) =>
+        _volume?.GetHanging()
+        ?? (_volume is not null && now.InFlight > 0 && silence > _options.Patience
+            ? [new UnfinishedJson(null, _volume.Device.Name, (int)now.InFlight, (int)silence.TotalSeconds)]
+            : []);
 
     private async Task RestoreAsync(List<ServedExport> stopped)
     {
@@ -437,4 +487,12 @@ internal sealed class VolumeServer : IAsyncDisposable
             }
         },
         TaskScheduler.Default);
+}
+
+/// <summary>The end waits for drives that do not answer.</summary>
+internal sealed class HangingDriveException(IReadOnlyList<UnfinishedJson> drives)
+    : Exception($"A drive holds requests and does not answer ({string.Join("; ", drives)}): the volume ends without them, and is not marked clean.")
+{
+    /// <summary>Which, and what they hold.</summary>
+    public IReadOnlyList<UnfinishedJson> Drives => drives;
 }

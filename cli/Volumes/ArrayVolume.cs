@@ -75,7 +75,11 @@ internal sealed class ArrayVolume : OpenVolume
         }
     }
 
-    public override bool HasHangingDrive => _array.GetStatus().Members.Any(m => m.IsHanging);
+    public override IReadOnlyList<UnfinishedJson> GetHanging() =>
+    [
+        .. _array.GetStatus().Members.Where(m => m.IsHanging)
+            .Select(m => new UnfinishedJson(m.Role, m.Name, m.RequestsInFlight, m.OldestRequestSeconds)),
+    ];
 
     public override ArrayJson? GetArray() => ToJson(_array.GetStatus());
 
@@ -134,16 +138,17 @@ internal sealed class ArrayVolume : OpenVolume
             drives,
             home);
 
-    private static ArrayJson ToJson(ArrayStatus status) => new()
+    internal static ArrayJson ToJson(ArrayStatus status) => new()
     {
         State = status.Health switch
         {
             ArrayHealth.Optimal => "optimal",
-            ArrayHealth.Resyncing => "resyncing",
-            ArrayHealth.Degraded => "degraded",
+            ArrayHealth.Resyncing => status.Resync is { IsLeft: true } ? "dirty" : "resyncing",
+            ArrayHealth.Degraded => status.Resync is { IsLeft: true } ? "degraded, dirty" : "degraded",
             _ => "failed",
         },
-        ResyncProgress = status.Resync?.Percent / 100,
+        ResyncProgress = status.Resync is { IsLeft: false } resync ? resync.Percent / 100 : null,
+        ResyncIsLeft = status.Resync is { IsLeft: true },
         RangesInDoubt = status.RangesInDoubt,
         Warnings = status.Warnings,
         Members =

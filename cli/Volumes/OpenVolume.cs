@@ -20,8 +20,10 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// </summary>
     public virtual bool HasSizeOfDrive => false;
 
-    /// <summary>Whether a drive has not answered a request for so long that nothing waits for it any more.</summary>
-    public virtual bool HasHangingDrive => false;
+    /// <summary>
+    /// Drives that have not answered a request for so long that nothing waits for them any more; null where nobody looks at ages.
+    /// </summary>
+    public virtual IReadOnlyList<UnfinishedJson>? GetHanging() => null;
 
     /// <summary>Takes a new size, or with null reads the drives' sizes again.</summary>
     /// <exception cref="CliException">That is not possible; the message says why.</exception>

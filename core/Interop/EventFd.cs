@@ -16,10 +16,15 @@ public static class EventFd
     public static void Require(SafeFileHandle descriptor)
     {
         ArgumentNullException.ThrowIfNull(descriptor);
-        string? kind = new FileInfo($"/proc/self/fd/{(int)descriptor.DangerousGetHandle()}").LinkTarget;
+        string? kind = KindOf((int)descriptor.DangerousGetHandle());
         if (kind != Link)
         {
             throw new IOException($"A descriptor for notifications must be an eventfd; this one is {kind ?? "closed"}.");
         }
     }
+
+    /// <summary>Whether a descriptor is one. Its file is not asked.</summary>
+    public static bool Is(int fd) => KindOf(fd) == Link;
+
+    private static string? KindOf(int fd) => new FileInfo($"/proc/self/fd/{fd}").LinkTarget;
 }

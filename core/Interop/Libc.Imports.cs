@@ -12,6 +12,7 @@ public static unsafe partial class Libc
 {
     public const int RLIMIT_NOFILE = 7;
     public const int RLIMIT_MEMLOCK = 8;
+    public const int AT_STATX_DONT_SYNC = 0x4000;
     public const int LOCK_SH = 1;
     public const int LOCK_EX = 2;
     public const int LOCK_NB = 4;

@@ -50,6 +50,9 @@ public static unsafe partial class Libc
     public static int getsockopt(int fd, int level, int name, void* value, uint* length) =>
         Result(LibC.getsockopt(fd, level, name, value, (socklen_t*)length));
 
+    public static int setsockopt(int fd, int level, int name, void* value, uint length) =>
+        Result(LibC.setsockopt(fd, level, name, value, length));
+
     public static int socketpair(int domain, int type, int protocol, int* pair) =>
         Result(LibC.socketpair(domain, type, protocol, pair));
 
@@ -77,6 +80,21 @@ public static unsafe partial class Libc
 
     /// <summary>Whether the path itself is a socket.</summary>
     public static bool IsSocket(string path) => TypeOf(path) == (ushort)LibC.S_IFSOCK;
+
+    /// <summary>
+    /// Which file a descriptor is, from what the kernel knows already: a file system that would ask its server does not
+    /// (AT_STATX_DONT_SYNC).
+    /// </summary>
+    /// <returns>0 or a negative errno.</returns>
+    public static int IdentifyWithoutSync(int fd, out ulong device, out ulong inode)
+    {
+        byte empty = 0;
+        Tmds.Linux.statx status;
+        int rc = statx(fd, &empty, LibC.AT_EMPTY_PATH | AT_STATX_DONT_SYNC, LibC.STATX_INO, &status);
+        device = ((ulong)status.stx_dev_major << 32) | status.stx_dev_minor;
+        inode = status.stx_ino;
+        return rc;
+    }
 
     private static int TypeOf(string path) => WithPath(path, 0, &ReadType);
 

@@ -32,8 +32,12 @@ public sealed unsafe class UnixListener : IDisposable
     /// </summary>
     /// <param name="path">At most 107 bytes of UTF-8.</param>
     /// <param name="mode">Who may connect: write permission decides (unix(7)).</param>
+    /// <param name="takesDescriptors">
+    /// Whether clients may send descriptors. Otherwise the kernel refuses them where it can (Linux 6.16); an older one drops them
+    /// when the message is read, on the thread that reads, which then waits for the end of a socket that lingers.
+    /// </param>
     /// <exception cref="IOException">The path cannot be used; the message says why and what to do.</exception>
-    public static UnixListener Listen(string path, UnixFileMode mode)
+    public static UnixListener Listen(string path, UnixFileMode mode, bool takesDescriptors = false)
     {
         _ = Address(path, out _);
         string? directory = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path));
@@ -51,6 +55,13 @@ public sealed unsafe class UnixListener : IDisposable
         {
             Close(fd, wakeFd);
             throw new IOException("No descriptor is left for a socket (raise the limit: ulimit -n).");
+        }
+
+        if (!takesDescriptors)
+        {
+            // Connections have what their listener had when they were made. An older kernel does not know it.
+            int no = 0;
+            _ = Libc.setsockopt(fd, Libc.SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(int));
         }
 
         // Bound and listening under another name first: whoever sees the path can connect to it at once.
@@ -102,7 +113,7 @@ public sealed unsafe class UnixListener : IDisposable
             int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
             if (fd >= LastFreeDescriptor())
             {
-                _ = Libc.close(fd);
+                DescriptorCloser.OfPeer(fd).CloseConnection(fd);
                 return -Errno.EMFILE;
             }
 
@@ -169,7 +180,7 @@ public sealed unsafe class UnixListener : IDisposable
         int fd = Libc.accept4(_fd, Libc.SOCK_CLOEXEC);
         if (fd >= 0)
         {
-            _ = Libc.close(fd);
+            DescriptorCloser.OfPeer(fd).CloseConnection(fd);
         }
 
         _spareFd = OpenSpare();
@@ -196,6 +207,7 @@ public sealed unsafe class UnixListener : IDisposable
         return address;
     }
 
+    private const int SO_PASSRIGHTS = 83;
     private const ulong OwnDescriptors = 64;
     private const string StagingSuffix = ".new";
     private const int ENFILE = 23;

@@ -1,8 +1,12 @@
 // A connected Unix stream socket that carries file descriptors. UnixListener makes such connections.
 //
 // Descriptors: the kernel installs every received descriptor at once, so each is put into the caller's FdList before anything else is
-// looked at; the list closes what nobody took. Room is offered for a fixed number only: of a message with more the kernel drops the
-// rest itself and says MSG_CTRUNC, which counts as an error of the sender.
+// looked at; the list closes what nobody took, by way of a DescriptorCloser, as the end of any of them may wait. A list has
+// room for a fixed number, and more are an error of the sender. The kernel gets room for all that one message can have all the
+// same: those for which there is none it would drop itself, on the thread that receives, which waits for their end. Only one
+// thread receives at a time, so that no more than the descriptors of one message are beyond what the lists hold.
+// (Where the process has no descriptor left the kernel does drop the rest. That closes files without a flush; only a socket that
+// lingers can make it wait.)
 //
 // All sockets are non-blocking. Waiting is done in poll(2) together with an eventfd, by which another thread ends the wait for good.
 
@@ -12,26 +16,35 @@ using Tmds.Linux;
 namespace Polyblk.Core.Interop;
 
 /// <summary>Received descriptors that nobody has taken yet. Disposing it closes them.</summary>
-public sealed class FdList : IDisposable
+/// <param name="closer">Closes those of the sender; by default one for all whose sender nobody asked for.</param>
+public sealed class FdList(DescriptorCloser? closer = null) : IDisposable
 {
     private readonly int[] _fds = new int[UnixSocket.MaxFds];
+    private readonly DescriptorCloser _closer = closer ?? DescriptorCloser.Default;
 
     /// <summary>Descriptors in the list.</summary>
     public int Count { get; private set; }
 
     /// <summary>Adds a descriptor; the list owns it from here on.</summary>
-    /// <returns>False when the list is full: the descriptor is closed.</returns>
-    public bool Add(int fd)
+    /// <returns>
+    /// <see cref="SocketResult.Done"/>; or <see cref="SocketResult.TooManyFds"/> or <see cref="SocketResult.FdsRefused"/>: the
+    /// descriptor is, or will be, closed.
+    /// </returns>
+    public SocketResult Add(int fd)
     {
-        if (Count == _fds.Length)
+        bool isFull = Count == _fds.Length;
+        if (isFull || (_closer.IsFull && !DescriptorCloser.IsHarmless(fd)))
         {
-            _ = Libc.close(fd);
-            return false;
+            _closer.Close(fd);
+            return isFull ? SocketResult.TooManyFds : SocketResult.FdsRefused;
         }
 
         _fds[Count++] = fd;
-        return true;
+        return SocketResult.Done;
     }
+
+    /// <summary>Takes the first descriptor out: the caller owns it, and its end waits for nothing. There must be one.</summary>
+    public ForeignDescriptor TakeForeign() => new(Take(), _closer);
 
     /// <summary>Takes the first descriptor out: the caller owns it. -1 when there is none.</summary>
     public int Take()
@@ -51,7 +64,7 @@ public sealed class FdList : IDisposable
     {
         for (int fd = Take(); fd >= 0; fd = Take())
         {
-            _ = Libc.close(fd);
+            _closer.Close(fd);
         }
     }
 }
@@ -74,6 +87,9 @@ public enum SocketResult
     /// <summary>The peer sent more descriptors than a message may carry.</summary>
     TooManyFds,
 
+    /// <summary>The peer sent a descriptor whose end may wait, and too many of its user's wait already.</summary>
+    FdsRefused,
+
     /// <summary>Nothing came within the time given.</summary>
     TimedOut,
 }
@@ -84,23 +100,45 @@ public sealed unsafe class UnixSocket : IDisposable
     /// <summary>Most descriptors in one message (vhost-user: one for each of eight memory regions).</summary>
     public const int MaxFds = 8;
 
-    private const int ControlBytes = 16 + (MaxFds * sizeof(int)); // CMSG_SPACE of MaxFds descriptors; a multiple of 8
+    private const int SCM_MAX_FD = 253; // include/net/scm.h
+    private const int SendControlBytes = 16 + (MaxFds * sizeof(int)); // CMSG_SPACE of MaxFds descriptors; a multiple of 8
+    private const int ReceiveControlBytes = 16 + ((SCM_MAX_FD + 1) * sizeof(int)); // CMSG_SPACE of as many as can come
+
+    private static readonly Lock s_receiving = new();
 
     private readonly int _fd;
     private readonly int _wakeFd;
+    private readonly bool _isGiven;
 
-    /// <summary>Takes over a connected descriptor.</summary>
+    /// <summary>Takes over a connection that this process made or accepted; where it throws the descriptor is closed.</summary>
     /// <exception cref="IOException">No descriptors are left.</exception>
     public UnixSocket(int fd)
+        : this(fd, DescriptorCloser.OfPeer(fd), isGiven: false)
+    {
+    }
+
+    /// <summary>Takes over a socket, or whatever it is, that the peer gave; where it throws the descriptor is closed.</summary>
+    /// <exception cref="IOException">No descriptors are left.</exception>
+    public UnixSocket(ForeignDescriptor given)
+        : this(Checked(given).TakeOver(), given.Closer, isGiven: true)
+    {
+    }
+
+    private UnixSocket(int fd, DescriptorCloser closer, bool isGiven)
     {
         _fd = fd;
+        Closer = closer;
+        _isGiven = isGiven;
         _wakeFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
         if (_wakeFd < 0)
         {
-            _ = Libc.close(fd);
+            Close();
             throw new IOException($"No descriptor is left for a session: errno {-_wakeFd} (raise the limit: ulimit -n).");
         }
     }
+
+    /// <summary>Closes what the peer gives.</summary>
+    public DescriptorCloser Closer { get; }
 
     /// <summary>Connects to a listening socket.</summary>
     /// <exception cref="IOException">Nobody listens there, or the path is unusable.</exception>
@@ -145,13 +183,10 @@ public sealed unsafe class UnixSocket : IDisposable
     public SocketResult Receive(byte* buffer, int count, FdList fds, int timeoutMs = -1)
     {
         ArgumentNullException.ThrowIfNull(fds);
-        byte* control = stackalloc byte[ControlBytes];
         int done = 0;
         while (done < count)
         {
-            var vector = new IoVec(buffer + done, (nuint)(count - done));
-            var message = new msghdr { msg_iov = (iovec*)&vector, msg_iovlen = 1, msg_control = control, msg_controllen = ControlBytes };
-            long got = Libc.recvmsg(_fd, &message, Libc.MSG_DONTWAIT | Libc.MSG_CMSG_CLOEXEC);
+            long got = ReceiveSome(buffer + done, count - done, fds, out SocketResult taken);
             if (got == -Errno.EAGAIN)
             {
                 SocketResult wait = Wait(Libc.POLLIN, timeoutMs);
@@ -174,9 +209,9 @@ public sealed unsafe class UnixSocket : IDisposable
             }
 
             done += (int)got;
-            if (!TakeFds(&message, fds))
+            if (taken != SocketResult.Done)
             {
-                return SocketResult.TooManyFds;
+                return taken;
             }
         }
 
@@ -187,7 +222,7 @@ public sealed unsafe class UnixSocket : IDisposable
     public SocketResult Send(byte* buffer, int count, ReadOnlySpan<int> fds = default, int timeoutMs = -1)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(fds.Length, MaxFds);
-        byte* control = stackalloc byte[ControlBytes];
+        byte* control = stackalloc byte[SendControlBytes];
         int done = 0;
         while (done < count)
         {
@@ -235,8 +270,43 @@ public sealed unsafe class UnixSocket : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _ = Libc.close(_fd);
+        Close();
         _ = Libc.close(_wakeFd);
+    }
+
+    private static ForeignDescriptor Checked(ForeignDescriptor given)
+    {
+        ArgumentNullException.ThrowIfNull(given);
+        return given;
+    }
+
+    private void Close()
+    {
+        if (_isGiven)
+        {
+            Closer.Close(_fd);
+        }
+        else
+        {
+            Closer.CloseConnection(_fd);
+        }
+    }
+
+    /// <summary>Receives what is there, without waiting.</summary>
+    private long ReceiveSome(byte* buffer, int count, FdList fds, out SocketResult taken)
+    {
+        byte* control = stackalloc byte[ReceiveControlBytes];
+        var vector = new IoVec(buffer, (nuint)count);
+        var message = new msghdr
+        {
+            msg_iov = (iovec*)&vector, msg_iovlen = 1, msg_control = control, msg_controllen = ReceiveControlBytes,
+        };
+        lock (s_receiving)
+        {
+            long got = Libc.recvmsg(_fd, &message, Libc.MSG_DONTWAIT | Libc.MSG_CMSG_CLOEXEC);
+            taken = got > 0 ? TakeFds(&message, fds) : SocketResult.Done;
+            return got;
+        }
     }
 
     private SocketResult Wait(short events, int timeoutMs)
@@ -253,9 +323,9 @@ public sealed unsafe class UnixSocket : IDisposable
         return rc == 0 ? SocketResult.TimedOut : SocketResult.Done;
     }
 
-    private static bool TakeFds(msghdr* message, FdList fds)
+    private static SocketResult TakeFds(msghdr* message, FdList fds)
     {
-        bool all = true;
+        SocketResult result = (message->msg_flags & Libc.MSG_CTRUNC) == 0 ? SocketResult.Done : SocketResult.TooManyFds;
         byte* at = (byte*)message->msg_control;
         byte* end = at + (uint)message->msg_controllen;
         while (end - at >= sizeof(cmsghdr))
@@ -273,14 +343,15 @@ public sealed unsafe class UnixSocket : IDisposable
                 int* received = (int*)(at + sizeof(cmsghdr));
                 for (int i = 0; i < count; i++)
                 {
-                    all &= fds.Add(received[i]);
+                    SocketResult added = fds.Add(received[i]);
+                    result = result == SocketResult.Done ? added : result;
                 }
             }
 
             at += (length + 7) & ~7u;
         }
 
-        return all && (message->msg_flags & Libc.MSG_CTRUNC) == 0;
+        return result;
     }
 
     private static void AttachFds(msghdr* message, byte* control, ReadOnlySpan<int> fds)

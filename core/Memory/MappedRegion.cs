@@ -42,10 +42,10 @@ public enum MapAccess : byte
 /// <param name="OffsetBytes">Where in the file.</param>
 public readonly record struct MappedFile(ulong Device, ulong Inode, ulong OffsetBytes)
 {
-    internal static unsafe MappedFile Of(int fd, ulong offsetBytes)
+    internal static MappedFile Of(int fd, ulong offsetBytes)
     {
-        stat stat;
-        return Libc.fstat(fd, &stat) < 0 ? default : new MappedFile(stat.st_dev, stat.st_ino, offsetBytes);
+        // Without asking a file system in user space, which might not answer.
+        return Libc.IdentifyWithoutSync(fd, out ulong device, out ulong inode) < 0 ? default : new MappedFile(device, inode, offsetBytes);
     }
 }
 

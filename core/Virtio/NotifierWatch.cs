@@ -18,12 +18,14 @@ internal static class NotifierWatch
     {
         lock (s_lock)
         {
-            s_notifiers.Add(notifier);
             if (!s_runs)
             {
-                s_runs = true;
+                // Where there is no thread for it, the notifier is not taken and the next one tries again.
                 new Thread(Run, 64 << 10) { IsBackground = true, Name = "notifier watch" }.Start();
+                s_runs = true;
             }
+
+            s_notifiers.Add(notifier);
         }
     }
 

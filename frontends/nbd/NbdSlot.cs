@@ -10,7 +10,6 @@ internal sealed unsafe class NbdSlot(byte* header)
     /// <summary>Bytes that the header of a reply may need: a chunk header and the longest fixed payload.</summary>
     public const int HeaderCapacity = 64;
 
-    private const int EDQUOT = 122;
 
     public readonly byte* Header = header;
 
@@ -125,7 +124,7 @@ internal sealed unsafe class NbdSlot(byte* header)
         Errno.EPERM or Errno.EROFS or Errno.EACCES => NbdError.EPERM,
         Errno.ENOMEM => NbdError.ENOMEM,
         Errno.EINVAL => NbdError.EINVAL,
-        Errno.ENOSPC or Errno.EFBIG or EDQUOT => NbdError.ENOSPC,
+        Errno.ENOSPC or Errno.EFBIG or Errno.EDQUOT => NbdError.ENOSPC,
         _ => NbdError.EIO,
     };
 }

@@ -164,7 +164,8 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
             return;
         }
 
-        int result = status;
+        // The block layer knows no other word for what has no room (EDQUOT, EFBIG): they would be EIO to the user.
+        int result = BlockErrors.KindOf(status) == BlockErrorKind.NoSpace ? -Errno.ENOSPC : status;
         if (status == 0)
         {
             result = request.HasData ? (int)request.LengthBytes : 0;

@@ -82,8 +82,8 @@ internal sealed partial class Backend
             case SET_VRING_BASE: SetVringBase(channel.Read<vhost_vring_state>()); break;
             case GET_VRING_BASE: GetVringBase(channel); break;
             case SET_VRING_KICK: SetVringKick(channel.Read<ulong>(), fds); break;
-            case SET_VRING_CALL: QueueOf(channel.Read<ulong>(), fds, out SafeFileHandle? call).SetCall(call); break;
-            case SET_VRING_ERR: QueueOf(channel.Read<ulong>(), fds, out SafeFileHandle? error).SetError(error); break;
+            case SET_VRING_CALL: QueueOf(channel.Read<ulong>(), fds, out ForeignDescriptor? call).SetCall(call); break;
+            case SET_VRING_ERR: QueueOf(channel.Read<ulong>(), fds, out ForeignDescriptor? error).SetError(error); break;
             case SET_VRING_ENABLE: SetVringEnable(channel.Read<vhost_vring_state>()); break;
             case SET_BACKEND_REQ_FD: SetBackendReqFd(fds); break;
             case GET_CONFIG: GetConfig(channel); break;
@@ -165,10 +165,10 @@ internal sealed partial class Backend
         {
             foreach (ref readonly VhostUserMemoryRegion region in MemoryMarshal.Cast<byte, VhostUserMemoryRegion>(payload)[..(int)count])
             {
-                regions.Add(_memory.Map(region, fds.Take()));
+                regions.Add(_memory.Map(region, fds.TakeForeign()));
             }
         }
-        catch (RefusedException)
+        catch
         {
             BackendMemory.DisposeAll(regions);
             throw;
@@ -184,7 +184,7 @@ internal sealed partial class Backend
             throw new ProtocolException("ADD_MEM_REG carries no descriptor");
         }
 
-        GuestRegion added = _memory.Map(region, fds.Take());
+        GuestRegion added = _memory.Map(region, fds.TakeForeign());
         if (_memory.Contains(added))
         {
             // Once more the same: a device that is plugged in again behind a kept chardev of QEMU begins so.
@@ -214,9 +214,9 @@ internal sealed partial class Backend
             throw new ProtocolException("SET_LOG_BASE carries no descriptor");
         }
 
-        using var file = new SafeFileHandle(fds.Take(), ownsHandle: true);
+        using ForeignDescriptor file = fds.TakeForeign();
         DirtyLog? old = _dirtyLog;
-        using MappedRegion bitmap = _memory.Map("dirty log", file, description.mmap_offset, description.mmap_size);
+        using MappedRegion bitmap = _memory.Map("dirty log", file.File, description.mmap_offset, description.mmap_size);
         _dirtyLog = new DirtyLog(bitmap);
         UpdateLogging();
         old?.Dispose();
@@ -276,7 +276,7 @@ internal sealed partial class Backend
 
     private void SetVringKick(ulong payload, FdList fds)
     {
-        BackendQueue queue = QueueOf(payload, fds, out SafeFileHandle? kick);
+        BackendQueue queue = QueueOf(payload, fds, out ForeignDescriptor? kick);
         try
         {
             queue.SetKick(kick);
@@ -308,8 +308,20 @@ internal sealed partial class Backend
             throw new ProtocolException("SET_BACKEND_REQ_FD carries no descriptor");
         }
 
+        using ForeignDescriptor given = fds.TakeForeign();
+        VhostUserChannel channel;
+        try
+        {
+            channel = new VhostUserChannel(new UnixSocket(given));
+        }
+        catch (IOException e)
+        {
+            // The one before stays in use.
+            throw new RefusedException($"the front-end's channel cannot be used: {e.Message}", fatal: false);
+        }
+
         _frontendChannel?.Dispose();
-        _frontendChannel = new VhostUserChannel(new UnixSocket(fds.Take()));
+        _frontendChannel = channel;
     }
 
     /// <summary>The reply has the length asked for, padded with zeroes; no payload at all is the specification's error.</summary>
@@ -398,7 +410,7 @@ internal sealed partial class Backend
             throw new ProtocolException("SET_INFLIGHT_FD carries no descriptor");
         }
 
-        BackendInflight buffer = BackendInflight.Open(description, fds.Take(), _memory);
+        BackendInflight buffer = BackendInflight.Open(description, fds.TakeForeign(), _memory);
         _inflight?.Dispose();
         _inflight = buffer;
     }
@@ -449,7 +461,7 @@ internal sealed partial class Backend
     }
 
     /// <summary>Reads the payload of KICK, CALL and ERR: an index, and a descriptor or the flag that none comes.</summary>
-    private BackendQueue QueueOf(ulong payload, FdList fds, out SafeFileHandle? file)
+    private BackendQueue QueueOf(ulong payload, FdList fds, out ForeignDescriptor? file)
     {
         if ((payload & ~(VhostUserAbi.VRING_IDX_MASK | VhostUserAbi.VRING_NOFD)) != 0)
         {
@@ -463,7 +475,7 @@ internal sealed partial class Backend
             throw new ProtocolException($"a vring descriptor message for queue {queue.Index} carries {fds.Count} descriptors, which contradicts its payload");
         }
 
-        file = hasFd ? new SafeFileHandle(fds.Take(), ownsHandle: true) : null;
+        file = hasFd ? fds.TakeForeign() : null;
         return queue;
     }
 

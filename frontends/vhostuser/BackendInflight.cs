@@ -49,21 +49,28 @@ internal sealed class BackendInflight : IDisposable
         }
 
         var file = new SafeFileHandle(fd, ownsHandle: true);
-        int rc = Libc.ftruncate(fd, bytes);
-        if (rc < 0)
+        try
+        {
+            int rc = Libc.ftruncate(fd, bytes);
+            if (rc < 0)
+            {
+                throw new IOException($"errno {-rc}");
+            }
+
+            _ = Libc.fcntl(fd, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW | Libc.F_SEAL_SEAL);
+            return (new BackendInflight(MappedRegion.Map(file, 0, (ulong)bytes), queues, queueSize), (ulong)bytes, file);
+        }
+        catch (IOException e)
         {
             file.Dispose();
-            throw new RefusedException($"no inflight buffer of {bytes} bytes can be made (errno {-rc})", fatal: true);
+            throw new RefusedException($"no inflight buffer of {bytes} bytes can be made: {e.Message}", fatal: true);
         }
-
-        _ = Libc.fcntl(fd, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW | Libc.F_SEAL_SEAL);
-        return (new BackendInflight(MappedRegion.Map(file, 0, (ulong)bytes), queues, queueSize), (ulong)bytes, file);
     }
 
     /// <summary>Maps a buffer that the front-end gives back. Takes the descriptor over.</summary>
-    public static BackendInflight Open(in VhostUserInflight description, int fd, BackendMemory memory)
+    public static BackendInflight Open(in VhostUserInflight description, ForeignDescriptor given, BackendMemory memory)
     {
-        using var file = new SafeFileHandle(fd, ownsHandle: true);
+        using ForeignDescriptor file = given;
         CheckShape(description.num_queues, description.queue_size);
 
         // The kind of the rings may not be known yet: each queue checks its own region when it starts.
@@ -74,7 +81,7 @@ internal sealed class BackendInflight : IDisposable
                 $"an inflight buffer of {description.mmap_size} bytes is too small for {description.num_queues} queues of {description.queue_size}", fatal: true);
         }
 
-        MappedRegion mapping = memory.Map("inflight buffer", file, description.mmap_offset, description.mmap_size);
+        MappedRegion mapping = memory.Map("inflight buffer", file.File, description.mmap_offset, description.mmap_size);
         return new BackendInflight(mapping, description.num_queues, description.queue_size);
     }
 

@@ -4,6 +4,7 @@
 // unmapped when the last table that holds it is gone, which is after the last queue has let go of it.
 
 using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Memory;
 using Polyblk.Core.Virtio.VhostUser;
 
@@ -40,9 +41,10 @@ internal sealed class BackendMemory(
     /// something of it fail: the disk works all the same, since rings and answers are never in such memory.
     /// </summary>
     /// <exception cref="RefusedException">It cannot be mapped.</exception>
-    public GuestRegion Map(in VhostUserMemoryRegion region, int fd)
+    public GuestRegion Map(in VhostUserMemoryRegion region, ForeignDescriptor given)
     {
-        using var file = new SafeFileHandle(fd, ownsHandle: true);
+        using ForeignDescriptor descriptor = given;
+        SafeFileHandle file = descriptor.File;
         string what = $"memory at guest address 0x{region.guest_phys_addr:x}";
         (ulong offset, ulong size) = (region.mmap_offset, region.memory_size);
         MappedRegion mapping;

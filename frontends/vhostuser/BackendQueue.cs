@@ -106,36 +106,37 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         _places = 0;
     }
 
-    /// <summary>Takes a new kick descriptor over (or none).</summary>
-    public void SetKick(SafeFileHandle? kick)
+    /// <summary>
+    /// Takes a new kick descriptor over (or none). Where it throws, the one before stays in use and the new one is closed; so with
+    /// the two below.
+    /// </summary>
+    public void SetKick(ForeignDescriptor? given)
     {
-        if (kick is not null)
-        {
-            Check(kick, "kick");
-        }
-
+        SafeFileHandle? kick = given is null ? null : TakeEventFd(given, "kick");
+        Use(kick, () => Live?.SetKickAsync(kick));
         SafeFileHandle? old = Kick;
         Kick = kick;
         HasKick = true;
-        Live?.SetKickAsync(kick).GetAwaiter().GetResult();
         Close(old);
     }
 
     /// <summary>Takes a new call descriptor over (or none).</summary>
-    public void SetCall(SafeFileHandle? call)
+    public void SetCall(ForeignDescriptor? given)
     {
+        EventFdNotifier? call = NotifierOf(given, "call");
+        Use(call, () => Live?.SetCallAsync(call));
         EventFdNotifier? old = Call;
-        Call = NotifierOf(call, "call");
-        Live?.SetCallAsync(Call).GetAwaiter().GetResult();
+        Call = call;
         Close(old);
     }
 
     /// <summary>Takes a new error descriptor over (or none).</summary>
-    public void SetError(SafeFileHandle? error)
+    public void SetError(ForeignDescriptor? given)
     {
+        EventFdNotifier? error = NotifierOf(given, "error");
+        Use(error, () => Live?.SetErrorAsync(error));
         EventFdNotifier? old = Error;
-        Error = NotifierOf(error, "error");
-        Live?.SetErrorAsync(Error).GetAwaiter().GetResult();
+        Error = error;
         Close(old);
     }
 
@@ -164,15 +165,37 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         Enabled = null;
     }
 
-    private EventFdNotifier? NotifierOf(SafeFileHandle? descriptor, string kind)
+    private EventFdNotifier? NotifierOf(ForeignDescriptor? given, string kind)
     {
-        if (descriptor is null)
+        if (given is null)
         {
             return null;
         }
 
-        Check(descriptor, kind);
-        return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+        SafeFileHandle descriptor = TakeEventFd(given, kind);
+        try
+        {
+            return new EventFdNotifier(descriptor, () => onOffence($"queue {index} was held up by its {kind} descriptor, a full eventfd in blocking mode"));
+        }
+        catch
+        {
+            Close(descriptor);
+            throw;
+        }
+    }
+
+    /// <summary>Has the running queue use something new; where it does not, the new one is closed.</summary>
+    private static void Use(IDisposable? holder, Func<Task?> use)
+    {
+        try
+        {
+            use()?.GetAwaiter().GetResult();
+        }
+        catch
+        {
+            Close(holder);
+            throw;
+        }
     }
 
     /// <summary>Closes what holds a descriptor that was checked.</summary>
@@ -185,19 +208,23 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         }
     }
 
-    /// <summary>Closes a descriptor that is no eventfd, or one too many, and refuses it.</summary>
-    private void Check(SafeFileHandle descriptor, string kind)
+    /// <summary>
+    /// Takes an eventfd over; what is none, or one too many, is refused and closed. An eventfd's own end waits for nothing.
+    /// </summary>
+    private SafeFileHandle TakeEventFd(ForeignDescriptor given, string kind)
     {
+        using ForeignDescriptor descriptor = given;
         try
         {
-            EventFd.Require(descriptor);
+            EventFd.Require(descriptor.File);
             SessionContext.Descriptors.Take(isOneOfMany: index >= FewQueues);
         }
         catch (IOException e)
         {
-            descriptor.Dispose();
             throw new ProtocolException($"the {kind} descriptor of queue {index} cannot be used: {e.Message}");
         }
+
+        return new SafeFileHandle(descriptor.TakeOver(), ownsHandle: true);
     }
 
     /// <summary>Closes everything. Not while it runs.</summary>

@@ -14,6 +14,8 @@ internal sealed class VhostUserExport : IExport
     /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
     private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(5);
 
+    private const string TooMany = "there are as many sessions as there may be (--max-sessions)";
+
     private readonly SessionContext _context;
     private readonly UnixListener _listener;
     private readonly Thread _acceptor;
@@ -44,7 +46,7 @@ internal sealed class VhostUserExport : IExport
         {
             // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first session.
             _ = new VirtioBlkDevice(spec.Device, virtio);
-            _listener = UnixListener.Listen(socketPath, options.SocketMode);
+            _listener = UnixListener.Listen(socketPath, options.SocketMode, takesDescriptors: true);
         }
         catch (Exception e) when (e is IOException or ArgumentException or UnauthorizedAccessException)
         {
@@ -190,21 +192,30 @@ internal sealed class VhostUserExport : IExport
 
     private void Begin(int fd)
     {
+        DescriptorCloser closer = DescriptorCloser.OfPeer(fd);
+        if (closer.IsFull)
+        {
+            Refuse(fd, closer.WhyFull);
+            return;
+        }
+
         // Sessions that were asked to end hold descriptors and a thread until they have: not too many of them at once.
         for (Task? ending = EndingIfMany(); ending is not null; ending = EndingIfMany())
         {
             if (!ending.Wait(EndingLimit))
             {
-                Refuse(fd);
+                Refuse(fd, TooMany);
                 return;
             }
         }
 
         lock (_lock)
         {
-            if (_stopping || !HasPlace())
+            int process = PeerCredentials.Of(fd).ProcessId;
+            string? refusal = _stopping ? "the export stops" : WhyNoPlace(process);
+            if (refusal is not null)
             {
-                Refuse(fd);
+                Refuse(fd, refusal);
                 return;
             }
 
@@ -224,11 +235,10 @@ internal sealed class VhostUserExport : IExport
         }
     }
 
-    private void Refuse(int fd)
+    private void Refuse(int fd, string reason)
     {
-        _ = Libc.close(fd);
-        _context.Logs.Door.LogWarning(
-            "{Export}: a connection is refused: there are as many sessions as there may be (--max-sessions)", Id);
+        DescriptorCloser.OfPeer(fd).CloseConnection(fd);
+        _context.Logs.Door.LogWarning("{Export}: a connection is refused: {Reason}", Id, reason);
     }
 
     /// <summary>The end of one of those that were asked to end, when there are as many of them as sessions may be.</summary>
@@ -242,23 +252,28 @@ internal sealed class VhostUserExport : IExport
     }
 
     /// <summary>
-    /// Whether one more session has a place; where it has none, one that has not proved itself is asked to end in its favour:
-    /// first one that says nothing, then one of the user who has the most such sessions, the oldest of them. One that is asked
-    /// has given up its place.
+    /// Why there is no place for one more session of a process, or null. Where all places are taken, or all that the process may
+    /// have, one that has not proved itself is asked to end in its favour: first one that says nothing, then one of the user who
+    /// has the most such sessions, the oldest of them. One that is asked has given up its place.
     /// </summary>
-    private bool HasPlace()
+    private string? WhyNoPlace(int process)
     {
         List<VhostUserSession> staying = [.. _sessions.Where(s => !s.IsEvicted)];
-        if (staying.Count < _context.Options.MaxSessions)
+        List<VhostUserSession> own = [.. staying.Where(s => s.ProcessId == process)];
+        bool hasShare = own.Count >= _context.Options.MaxSessionsOfProcess;
+        if (!hasShare && staying.Count < _context.Options.MaxSessions)
         {
-            return true;
+            return null;
         }
 
-        List<VhostUserSession> unproved = [.. staying.Where(s => s.Stage != SessionStage.InUse)];
+        List<VhostUserSession> unproved = [.. (hasShare ? own : staying).Where(s => s.Stage != SessionStage.InUse)];
         Dictionary<string, int> perUser = unproved.CountBy(s => s.Source).ToDictionary();
         VhostUserSession? victim = unproved.OrderBy(s => s.Stage).ThenByDescending(s => perUser[s.Source]).FirstOrDefault();
         victim?.Evict();
-        return victim is not null;
+        return victim is not null ? null
+            : hasShare && own.Count < _context.Options.MaxSessions
+                ? $"process {process} has {own.Count} sessions, and no process gets more: the others are for others (--max-sessions)"
+                : TooMany;
     }
 
     private void Forget(VhostUserSession session)

@@ -41,6 +41,9 @@ internal sealed record VhostUserOptions
     /// <summary>Most sessions at once.</summary>
     public required int MaxSessions { get; init; }
 
+    /// <summary>Of these, most of one process, so that it cannot lock all others out: three quarters, rounded up.</summary>
+    public int MaxSessionsOfProcess => ((3 * MaxSessions) + 3) / 4;
+
     /// <summary>Whether only memory is taken that its owner cannot make shorter.</summary>
     public required bool SealedMemory { get; init; }
 

@@ -6,6 +6,9 @@
 // The thread blocks in poll between messages. Other threads that need the back-end (drain, resize) take the session's lock, which is held
 // while a message is handled. Whatever goes wrong with a message ends this session and nothing else: the queues are drained, descriptors
 // and mappings are let go, the reason is logged. What was taken from a ring is always answered before its memory is unmapped.
+//
+// The thread waits for no file of the front-end: what it gives is looked at without asking its file system, and closed by a
+// DescriptorCloser.
 
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
@@ -36,6 +39,7 @@ internal sealed class VhostUserSession
 
     private readonly Action<VhostUserSession> _onEnded;
     private readonly VhostUserChannel _channel;
+    private readonly DescriptorCloser _closer;
     private readonly Backend _backend;
     private readonly Lock _lock = new();
     private readonly Lock _channelLock = new();
@@ -57,7 +61,10 @@ internal sealed class VhostUserSession
     {
         _onEnded = onEnded;
         Name = name;
-        _channel = new VhostUserChannel(new UnixSocket(fd));
+        var socket = new UnixSocket(fd);
+        _closer = socket.Closer;
+        _channel = new VhostUserChannel(socket);
+        ProcessId = _channel.Peer.ProcessId;
         Source = $"user {_channel.Peer.UserId}";
         _log = context.Logs.Open(name, Source);
         _backend = new Backend(context, name, paused, _log, OnOffence);
@@ -68,6 +75,9 @@ internal sealed class VhostUserSession
 
     /// <summary>Who is at the other end.</summary>
     public string Source { get; }
+
+    /// <summary>The process that connected; 0 for those of another PID namespace.</summary>
+    public int ProcessId { get; }
 
     /// <summary>How far it has come. Any thread.</summary>
     public SessionStage Stage =>
@@ -175,7 +185,7 @@ internal sealed class VhostUserSession
     {
         while (true)
         {
-            using var fds = new FdList();
+            using var fds = new FdList(_closer);
             switch (_channel.Receive(fds))
             {
                 case SocketResult.Done:
@@ -186,6 +196,8 @@ internal sealed class VhostUserSession
                     return _offence ?? "the export stops";
                 case SocketResult.TooManyFds:
                     return "a message carries more descriptors than any may";
+                case SocketResult.FdsRefused:
+                    return _closer.WhyFull;
                 default:
                     return "the connection broke";
             }

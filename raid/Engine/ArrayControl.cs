@@ -204,7 +204,10 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             : new ResyncStatus(
                 RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced),
                 _array.Geometry.MemberDataSize,
-                _resync.BytesPerSecond);
+                _resync.BytesPerSecond)
+            {
+                IsLeft = _array.Limits.ReadOnly,
+            };
         ulong hanging = _watch.HangingMask;
         return new ArrayStatus
         {
@@ -229,6 +232,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
                 m.Repairs)
             {
                 OldestRequestSeconds = _watch.AgeSeconds(m),
+                RequestsInFlight = m.InFlight,
                 IsHanging = ((hanging >> m.Role) & 1) != 0,
             })],
             RangesInDoubt = _array.State.Doubts.Count,

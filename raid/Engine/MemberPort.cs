@@ -76,6 +76,21 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         return oldest;
     }
 
+    /// <summary>Requests that are at the drive. Any thread.</summary>
+    public int InFlight
+    {
+        get
+        {
+            int sum = 0;
+            for (int i = 1; i <= Periods; i++)
+            {
+                sum += Volatile.Read(ref _inFlight[i]);
+            }
+
+            return sum;
+        }
+    }
+
     private int NextPeriod(int current, int now)
     {
         for (int i = 0; i < Periods; i++)

@@ -76,6 +76,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>A way to it is being closed.</summary>
     public void Remove(MemberPort port) => Change(ports => [.. ports.Where(p => !ReferenceEquals(p, port))]);
 
+    /// <summary>Requests of all ways that are at the drive. Any thread.</summary>
+    public int InFlight => Volatile.Read(ref _ports).Sum(p => p.InFlight);
+
     /// <summary>
     /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.
     /// </summary>

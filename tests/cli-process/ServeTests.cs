@@ -71,6 +71,26 @@ public sealed class ServeTests : IDisposable
     }
 
     [Fact]
+    public void ADirtyArrayThatIsOnlyReadSaysThatItNeedsAResyncAndNotThatOneRuns()
+    {
+        Create("data", "raid1", 2);
+        ServeProcess first = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using (VhostUserClient client = Attach(first.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 1, blocks: 4);
+            first.End(SigKill);
+        }
+
+        ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user", "--read-only");
+        JsonElement array = _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array");
+        Assert.Equal(("dirty", true), (array.GetProperty("state").GetString(), array.GetProperty("resyncIsLeft").GetBoolean()));
+        Assert.False(array.TryGetProperty("resyncProgress", out _));
+        string text = _sandbox.Must("volume", "show", "data").Output;
+        Assert.Contains("dirty, needs a resync, which a read-only use does not do", text, StringComparison.Ordinal);
+        Assert.Equal(0, second.End(SigTerm));
+    }
+
+    [Fact]
     public void TwoSocketsShowOneVolumeAndOneOfThemRefusesWrites()
     {
         Create("data", "raid1", 2);

@@ -94,6 +94,20 @@ public sealed unsafe class UblkQueueTests : IDisposable
         Finish(queue);
     }
 
+    /// <summary>The block layer would make EIO of them (block/blk-core.c, blk_errors).</summary>
+    [Theory]
+    [InlineData(Errno.EDQUOT)]
+    [InlineData(Errno.EFBIG)]
+    public void What_has_no_room_is_committed_as_no_space(int errno)
+    {
+        UblkQueue queue = Start(Copying());
+        _device.Answer = _ => -errno;
+        _driver.Deliver(0, UBLK_IO_OP_WRITE, 0, 4096);
+        _driver.Turn(queue);
+        Assert.Equal([(0, -Errno.ENOSPC)], _driver.Commits);
+        Finish(queue);
+    }
+
     [Fact]
     public void A_read_only_queue_changes_nothing()
     {

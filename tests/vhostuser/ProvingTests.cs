@@ -77,6 +77,43 @@ public sealed class ProvingTests
         }
     }
 
+    /// <summary>With rings that run, which no newcomer drives out: a part of the places is for other processes.</summary>
+    [Fact]
+    public void One_process_gets_three_quarters_of_the_sessions_and_another_one_still_gets_in()
+    {
+        using var fixture = new ExportFixture(options: new Dictionary<string, string> { ["max-sessions"] = "4" });
+        VhostUserClient[] own = [AttachAndUse(fixture), AttachAndUse(fixture), AttachAndUse(fixture)];
+        using RawFrontend refused = fixture.Connect();
+        Assert.True(refused.IsEnded());
+        ExportFixture.Until(
+            () => fixture.Log.Lines.Any(l => l.Contains(
+                $"process {Environment.ProcessId} has 3 sessions, and no process gets more", StringComparison.Ordinal)),
+            "the log says why");
+        Assert.Equal("20 bytes", OfAnotherProcess(fixture.SocketPath));
+
+        // One of its own that has not proved itself makes room for its newcomers.
+        own[2].Dispose();
+        ExportFixture.Until(() => fixture.Export.GetStatistics().Sessions == 2, "the others have ended");
+        using RawFrontend talking = fixture.Connect();
+        talking.Get(GET_FEATURES);
+        using VhostUserClient next = AttachAndUse(fixture);
+        Assert.True(talking.IsEnded());
+        Array.ForEach(own[..2], c => Assert.Equal(0, c.Queues[0].Do(ClientOperation.Read, 0, 4096)));
+        own[0].Dispose();
+        own[1].Dispose();
+    }
+
+    /// <summary>Has another process connect and ask for the features; says how long the answer was.</summary>
+    private static string OfAnotherProcess(string path)
+    {
+        const string Script = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or die; connect(S, sockaddr_un($ARGV[0])) or die;"
+            + "syswrite(S, pack('LLL', 1, 1, 0)); my $n = sysread(S, my $answer, 100); print $n // 0, ' bytes';";
+        var start = new System.Diagnostics.ProcessStartInfo("perl", ["-e", Script, path]) { RedirectStandardOutput = true };
+        using var perl = System.Diagnostics.Process.Start(start)!;
+        Assert.True(perl.WaitForExit(60_000), "the other process got no answer");
+        return perl.StandardOutput.ReadToEnd();
+    }
+
     /// <summary>A ring of it has run for certain.</summary>
     private static VhostUserClient AttachAndUse(ExportFixture fixture)
     {
@@ -191,6 +228,50 @@ public sealed class DescriptorTests
         return socket.Receive(&one, 1, fds, 20_000) is SocketResult.Closed or SocketResult.Broken;
     }
 
+    /// <summary>
+    /// One descriptor is left for the channel, and none for what belongs to it: the front-end is told, the channel before stays,
+    /// and nothing leaks.
+    /// </summary>
+    [Fact]
+    public void A_channel_for_which_there_are_no_descriptors_is_refused_and_the_one_before_stays()
+    {
+        using var fixture = new ExportFixture();
+        using RawFrontend f = fixture.Connect();
+        f.Negotiate();
+        (UnixSocket left, int right) = UnixSocket.Pair();
+        using UnixSocket held = left;
+        Assert.Equal(0UL, f.Acked(SET_BACKEND_REQ_FD, default, [right]));
+        string[] before = HostileTests.Descriptors();
+        using (var none = new NoDescriptors())
+        {
+            none.LeaveOne();
+            Assert.Equal(1UL, f.Acked(SET_BACKEND_REQ_FD, default, [right]));
+            none.TakeAll();
+        }
+
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        while (HostileTests.OpenFds() > before.Length)
+        {
+            Assert.True(
+                watch.ElapsedMilliseconds < 20_000,
+                $"what was refused stays open: {string.Join(", ", HostileTests.Descriptors().Except(before))}; "
+                + $"{DescriptorCloser.OfUser(f.Channel.Peer.UserId).Waiting} wait");
+            Thread.Sleep(1);
+        }
+
+        fixture.Gated.Resize(2 << 20);
+        Assert.True(HasMessage(left), "the channel before is in use");
+        f.Get(GET_FEATURES);
+        _ = Libc.close(right);
+    }
+
+    private static unsafe bool HasMessage(UnixSocket socket)
+    {
+        byte one;
+        using var fds = new FdList();
+        return socket.Receive(&one, 1, fds, 20_000) == SocketResult.Done;
+    }
+
     /// <summary>Takes every descriptor that the process may still have, with a limit close above those in use.</summary>
     private sealed class NoDescriptors : IDisposable
     {
@@ -201,10 +282,21 @@ public sealed class DescriptorTests
         {
             ulong highest = Directory.GetFiles("/proc/self/fd").Select(f => ulong.Parse(Path.GetFileName(f))).Max();
             Limits.Descriptors = (highest + 8, _limit.Hard);
+            TakeAll();
+        }
+
+        public void TakeAll()
+        {
             for (int fd = Libc.eventfd(0, Libc.EFD_CLOEXEC); fd >= 0; fd = Libc.eventfd(0, Libc.EFD_CLOEXEC))
             {
                 _taken.Add(fd);
             }
+        }
+
+        public void LeaveOne()
+        {
+            _ = Libc.close(_taken[^1]);
+            _taken.RemoveAt(_taken.Count - 1);
         }
 
         public void Dispose()

@@ -50,14 +50,23 @@ internal sealed class VolumeStopCommand : ICliCommand
         }
 
         await WaitUntilFreeAsync(directories, record.Name, pid, cancellation).ConfigureAwait(false);
-        Report("is stopped");
-        return ExitCode.Ok;
+        if (response.Unfinished is not { Count: > 0 } unfinished)
+        {
+            Report("is stopped");
+            return ExitCode.Ok;
+        }
 
-        void Report(string what)
+        Report("is stopped, but not in order", unfinished);
+        terminal.Warn(
+            $"Drives did not answer until the end ({string.Join("; ", unfinished)}): what was not acknowledged may be lost there, and an array "
+            + "is not marked clean. Check the drives and their cables.");
+        return ExitCode.Failed;
+
+        void Report(string what, IReadOnlyList<UnfinishedJson>? unfinished = null)
         {
             if (parsed.GetValue(_json))
             {
-                terminal.WriteJson(VolumeView.Stopped(record), OutputJson.Default.VolumeJson);
+                terminal.WriteJson(VolumeView.Stopped(record) with { Unfinished = unfinished }, OutputJson.Default.VolumeJson);
             }
             else
             {
