@@ -115,9 +115,19 @@ public class GuestBuilder
         return this;
     }
 
-    /// <summary>Adds the .NET runtime and polyblk's command line from its folder, as the commands dotnet and polyblk.</summary>
-    public GuestBuilder Polyblk(string folder) =>
-        DotNet().File(folder, "/opt/polyblk").Text("/usr/bin/polyblk", "#!/bin/sh\nexec dotnet /opt/polyblk/polyblk.dll \"$@\"\n");
+    /// <summary>
+    /// Adds polyblk's command line from its folder, as the command polyblk: the program of machine code for the machine's processor, or where that
+    /// folder is one of assemblies, these and the .NET runtime.
+    /// </summary>
+    /// <exception cref="MachineException">The folder has none for the machine's processor.</exception>
+    public GuestBuilder Polyblk(string folder)
+    {
+        if (!NativeProgram.IsIn(folder))
+            return DotNet().File(folder, "/opt/polyblk").Text("/usr/bin/polyblk", "#!/bin/sh\nexec dotnet /opt/polyblk/polyblk.dll \"$@\"\n");
+        string native = MachineCache.IsEmulated() ? NativeProgram.ForEmulatedMachine(folder) : folder;
+        _initramfs.AddLibrariesOf(Path.Combine(native, NativeProgram.Name));
+        return File(native, "/opt/polyblk").Text("/usr/bin/polyblk", "#!/bin/sh\nexec /opt/polyblk/polyblk \"$@\"\n");
+    }
 
     /// <summary>
     /// Adds what the guest needs to start machines by this program's own means: QEMU, and this guest's kernel. Give it a gigabyte for each. Where its

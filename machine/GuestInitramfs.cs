@@ -8,6 +8,7 @@ internal sealed class GuestInitramfs
 {
     private const string DotNetFolder = "/usr/share/dotnet";
     private readonly List<string> _programs = [];
+    private readonly List<string> _ownersOfLibraries = [];
     private readonly List<(string Source, string Path)> _files = [];
     private readonly List<(string Path, string Text)> _texts = [];
     private readonly SortedDictionary<string, string> _runtimeSettings = new(StringComparer.Ordinal) { ["DOTNET_EnableWriteXorExecute"] = "0" };
@@ -19,6 +20,9 @@ internal sealed class GuestInitramfs
     public string Prelude { get; set; } = "";
 
     public void AddProgram(string path) => _programs.Add(path);
+
+    /// <summary>Adds what the loader needs for a program that comes by another way.</summary>
+    public void AddLibrariesOf(string program) => _ownersOfLibraries.Add(program);
 
     public void AddFile(string source, string guestPath) => _files.Add((source, guestPath));
 
@@ -50,15 +54,14 @@ internal sealed class GuestInitramfs
         }
 
         foreach (string program in _programs) AddWithLibraries(own, program, program);
+        foreach (string program in _ownersOfLibraries) AddLibraries(own, program);
         if (_hasDotNet) WriteDotNet(own);
     }
 
     private void WriteDotNet(CpioArchive archive)
     {
-        string location = typeof(object).Assembly.Location;
-        if (location.Length == 0)
-            throw new MachineException("This program carries its own .NET runtime and cannot put it into a machine: use the build that runs on an installed runtime.");
-        string runtime = Path.GetDirectoryName(location)!;
+        string runtime = RuntimeFolder()
+            ?? throw new MachineException("This program runs without the .NET runtime and cannot put it into a machine.");
         string root = Path.GetFullPath(Path.Combine(runtime, "..", "..", ".."));
         string version = Path.GetFileName(runtime);
         AddWithLibraries(archive, Path.Combine(root, "dotnet"), DotNetFolder + "/dotnet");
@@ -73,6 +76,13 @@ internal sealed class GuestInitramfs
             string path = "/usr/lib/x86_64-linux-gnu/" + library;
             if (File.Exists(path)) AddWithLibraries(archive, path, path);
         }
+    }
+
+    /// <summary>Where the assemblies of the runtime are that runs this process; null where it is machine code by itself.</summary>
+    private static string? RuntimeFolder()
+    {
+        var assemblies = AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") as string;
+        return assemblies?.Split(Path.PathSeparator).Where(path => Path.GetFileName(path) == "System.Private.CoreLib.dll").Select(Path.GetDirectoryName).FirstOrDefault();
     }
 
     private static void AddWithLibraries(CpioArchive archive, string source, string guestPath)

@@ -62,6 +62,14 @@ internal static class CliProgram
             help.Action = new HelpWithExamples((HelpAction)help.Action!);
         }
 
+        foreach (VersionOption version in root.Options.OfType<VersionOption>())
+        {
+            // The library's own stands alone; this one says more with --verbose.
+            version.Validators.Clear();
+            version.Action = new VersionWithDetails();
+            version.Description = "Show the version; with --verbose also what the program was compiled for, and its parity kernels, the one in use first.";
+        }
+
         HelpWithExamples.Add(
             root,
             "# a volume on three drives, and a door to it for a virtual machine",

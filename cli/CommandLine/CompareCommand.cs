@@ -280,7 +280,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
     private static PolyblkProgram Self()
     {
         string executable = Environment.ProcessPath!;
-        string[] command = Path.GetFileNameWithoutExtension(executable) == "dotnet" ? [executable, typeof(CompareCommand).Assembly.Location] : [executable];
+        string[] command = Path.GetFileNameWithoutExtension(executable) == "dotnet" ? [executable, Path.Combine(AppContext.BaseDirectory, "polyblk.dll")] : [executable];
         return new PolyblkProgram(command, async arguments =>
         {
             await using var output = new StringWriter(CultureInfo.InvariantCulture);

@@ -3,7 +3,7 @@
 // The sample is at most 64 regions of 1 MiB: all of what is small, otherwise the beginning, the end and places between them that the seed chooses. It
 // is taken once, by the shortest way (the array in this process; plain reads of a drive). A method is right when it reads the same.
 
-using System.Security.Cryptography;
+using Polyblk.Core.Block;
 
 namespace Polyblk.Compare.Load;
 
@@ -52,7 +52,7 @@ public sealed class KeptContent
             cancellation.ThrowIfCancellationRequested();
             int length = (int)Math.Min(RegionBytes, (sizeBytes - offset) / Granule * Granule);
             await read(offset, buffer.AsMemory(0, length)).ConfigureAwait(false);
-            regions.Add((offset, length, SHA256.HashData(buffer.AsSpan(0, length))));
+            regions.Add((offset, length, Sha256.Hash(buffer.AsSpan(0, length))));
         }
 
         return new KeptContent([.. regions], whyNoWrites);
@@ -68,7 +68,7 @@ public sealed class KeptContent
         {
             cancellation.ThrowIfCancellationRequested();
             await read(offset, buffer.AsMemory(0, length)).ConfigureAwait(false);
-            if (!SHA256.HashData(buffer.AsSpan(0, length)).AsSpan().SequenceEqual(digest))
+            if (!Sha256.Hash(buffer.AsSpan(0, length)).AsSpan().SequenceEqual(digest))
             {
                 return Differs(offset, length);
             }

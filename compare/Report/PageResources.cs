@@ -1,8 +1,8 @@
 // What the page brings along: its style, its scripts, and the licences of the plotting library. The page's content security policy allows
 // exactly these by their SHA-256 and forbids every address, so that nothing that slips into the page can run or be sent.
 
-using System.Security.Cryptography;
 using System.Text;
+using Polyblk.Core.Block;
 
 namespace Polyblk.Compare.Report;
 
@@ -32,7 +32,7 @@ internal static class PageResources
     public static string Policy =>
         $"default-src 'none'; script-src {Source(Library)} {Source(Charts)}; style-src {Source(Style)}; img-src data:; base-uri 'none'; form-action 'none'";
 
-    private static string Source(string text) => $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(text)))}'";
+    private static string Source(string text) => $"'sha256-{Convert.ToBase64String(Sha256.Hash(Encoding.UTF8.GetBytes(text)))}'";
 
     /// <summary>A script that a page can hold: these words would end or change the element it stands in.</summary>
     private static string InScript(string script)

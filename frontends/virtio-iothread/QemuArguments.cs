@@ -68,10 +68,10 @@ internal static class QemuArguments
             var queues = new JsonArray();
             foreach (int queue in plan.QueuesOf(i))
             {
-                queues.Add(queue);
+                queues.Add((JsonNode)queue);
             }
 
-            mapping.Add(new JsonObject { ["iothread"] = IothreadPlan.NameOf(i), ["vqs"] = queues });
+            mapping.Add((JsonNode)new JsonObject { ["iothread"] = IothreadPlan.NameOf(i), ["vqs"] = queues });
         }
 
         device["iothread-vq-mapping"] = mapping;

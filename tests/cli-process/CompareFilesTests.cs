@@ -45,7 +45,7 @@ public sealed class CompareFilesTests : IDisposable
         Assert.Contains("--runtime=2 --ramp_time=0.5", script, StringComparison.Ordinal);
         script = script.Replace("--runtime=2 --ramp_time=0.5", "--runtime=100ms --ramp_time=10ms", StringComparison.Ordinal);
         string program = Path.Combine(_sandbox.Directory, "polyblk");
-        await File.WriteAllTextAsync(program, $"#!/bin/sh\nexec dotnet exec '{typeof(CliException).Assembly.Location}' \"$@\"\n");
+        await File.WriteAllTextAsync(program, $"#!/bin/sh\nexec {PolyblkSandbox.ShellWords} \"$@\"\n");
         File.SetUnixFileMode(program, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         var start = new System.Diagnostics.ProcessStartInfo("bash", ["-c", script]) { RedirectStandardOutput = true, WorkingDirectory = _sandbox.Directory };
         start.Environment["PATH"] = $"{_sandbox.Directory}:{Environment.GetEnvironmentVariable("PATH")}";

@@ -20,9 +20,9 @@ public sealed class DescriptorTests : IDisposable
         _sandbox.Must("volume", "create", "d", "--level", "none", "ram:64MiB");
         using var serve = new ServeProcess(_sandbox.Start(["serve", "d", "--frontend", "nbd", "--json"], start =>
         {
-            start.FileName = "prlimit";
             start.ArgumentList.Insert(0, $"--nofile={Descriptors}");
-            start.ArgumentList.Insert(1, "dotnet");
+            start.ArgumentList.Insert(1, start.FileName);
+            start.FileName = "prlimit";
         }));
         serve.WaitUntilReady();
         var clients = new List<Socket>();

@@ -4,6 +4,7 @@ using System.Diagnostics;
 using SystemProcess = System.Diagnostics.Process;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Tests;
 
 namespace Polyblk.Cli.Process.Tests;
 
@@ -122,8 +123,7 @@ public sealed class MessageTests : IDisposable
     [InlineData(">/dev/full 2>/dev/full", 3)]
     public void AStandardStreamThatCannotBeWrittenChangesNoExitCode(string streams, int code)
     {
-        string polyblk = typeof(CliException).Assembly.Location;
-        string program = $"exec dotnet exec '{polyblk}' volume show nothing --state '{_sandbox.State}' {streams}";
+        string program = $"exec {PolyblkSandbox.ShellWords} volume show nothing --state '{_sandbox.State}' {streams}";
         using SystemProcess shell = SystemProcess.Start("sh", ["-c", program]);
         shell.WaitForExit();
         Assert.Equal(code, shell.ExitCode);
@@ -251,7 +251,7 @@ public sealed class MessageTests : IDisposable
             done
             exec "$@"
             """;
-        string[] polyblk = ["dotnet", "exec", typeof(CliException).Assembly.Location, "serve", "fast", "--state", _sandbox.State, "--json"];
+        string[] polyblk = [.. PolyblkCommand.Words, "serve", "fast", "--state", _sandbox.State, "--json"];
         string[] doors = ["--frontend", "vhost-user", "--frontend", "nbd", "--frontend", "virtio-iothread"];
         var start = new ProcessStartInfo("unshare", ["-m", "sh", "-c", withoutOpenSsl, "sh", .. polyblk, .. doors])
         {

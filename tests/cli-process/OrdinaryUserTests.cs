@@ -4,6 +4,7 @@ using System.Diagnostics;
 using SystemProcess = System.Diagnostics.Process;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Tests;
 
 namespace Polyblk.Cli.Process.Tests;
 
@@ -84,7 +85,7 @@ public sealed class OrdinaryUserTests : IDisposable
     private SystemProcess Start(string[] arguments)
     {
         string[] become = Environment.IsPrivilegedProcess ? ["setpriv", "--reuid", User, "--regid", User, "--clear-groups"] : [];
-        string[] command = [.. become, "dotnet", "exec", typeof(CliException).Assembly.Location, .. arguments];
+        string[] command = [.. become, .. PolyblkCommand.Words, .. arguments];
         var start = new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
         start.Environment["HOME"] = Path.Combine(_directory, "home");
         start.Environment["XDG_STATE_HOME"] = StateHome;

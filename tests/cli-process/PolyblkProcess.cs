@@ -6,6 +6,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Polyblk.Core.Drives;
+using Polyblk.Tests;
 
 namespace Polyblk.Cli.Process.Tests;
 
@@ -26,6 +27,9 @@ internal sealed class PolyblkSandbox : IDisposable
     {
         Directory = System.IO.Directory.CreateTempSubdirectory("pbt").FullName;
     }
+
+    /// <summary>What starts the program, quoted for a shell.</summary>
+    public static string ShellWords { get; } = string.Join(' ', PolyblkCommand.Words.Select(word => $"'{word}'"));
 
     public string Directory { get; }
 
@@ -79,11 +83,10 @@ internal sealed class PolyblkSandbox : IDisposable
 
     public SystemProcess Start(string[] arguments, Action<ProcessStartInfo>? change = null)
     {
-        // The program as it was built beside this test: its own runtime configuration counts.
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
-        start.ArgumentList.Add("exec");
-        start.ArgumentList.Add(typeof(CliException).Assembly.Location);
-        Array.ForEach(arguments, start.ArgumentList.Add);
+        var start = new ProcessStartInfo(PolyblkCommand.Words[0], [.. PolyblkCommand.Words.Skip(1), .. arguments])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+        };
         start.ArgumentList.Add("--state");
         start.ArgumentList.Add(State);
         change?.Invoke(start);

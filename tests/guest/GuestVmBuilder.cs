@@ -21,7 +21,7 @@ public sealed class GuestVmBuilder : GuestBuilder
 /// <summary>What only tests can do.</summary>
 public static class GuestBuilderExtensions
 {
-    /// <summary>Adds the .NET runtime and polyblk's command line (as built beside the tests), as the commands dotnet and polyblk.</summary>
+    /// <summary>Adds polyblk's command line as ./polyblk runs it: machine code, or assemblies with the .NET runtime where nothing links that.</summary>
     public static GuestBuilder Polyblk(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);

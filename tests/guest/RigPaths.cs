@@ -2,6 +2,7 @@
 
 using Polyblk.Core.Interop;
 using Polyblk.Machine;
+using Polyblk.Tests;
 
 namespace Polyblk.GuestRig;
 
@@ -11,8 +12,14 @@ public static class RigPaths
     /// <summary>The repository's folder: the nearest one above the running program that holds Frontends.sln.</summary>
     public static string Repository { get; } = FindRepository();
 
-    /// <summary>The folder of the program as it is run: compiled ahead of time, because in an emulated guest the compiler is most of a start.</summary>
-    public static string ProgramFolder => Path.Combine(Repository, "artifacts", "polyblk");
+    /// <summary>The folder of the program as ./polyblk runs it.</summary>
+    public static string ProgramFolder => PolyblkCommand.Folder;
+
+    /// <summary>The words that start it, before its arguments.</summary>
+    public static IReadOnlyList<string> PolyblkWords => PolyblkCommand.Words;
+
+    /// <summary>The folder of the program that runs on the .NET runtime, compiled ahead of time: in an emulated guest the compiler is most of a start.</summary>
+    public static string ManagedProgramFolder => Path.Combine(Repository, "artifacts", "polyblk");
 
     /// <summary>Finds a program by name as root's shell would, or throws with what to do.</summary>
     public static string Program(string name) => ProgramPath.TryFind(name)

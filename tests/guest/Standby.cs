@@ -19,10 +19,20 @@ public static class StandbyExtensions
         ArgumentNullException.ThrowIfNull(builder);
         string scripts = Path.Combine(RigPaths.Repository, "tests", "guest");
         return builder
-            .Polyblk()
+            .ManagedPolyblk()
             .Program("Polyblk.GuestStandby")
             .File(Path.Combine(scripts, "standby", "standby.sh"), "/rig/standby.sh")
             .File(Path.Combine(scripts, "filesystem.sh"), "/rig/filesystem.sh");
+    }
+
+    private static GuestBuilder ManagedPolyblk(this GuestBuilder builder)
+    {
+        foreach ((string variable, string value) in EmulatedRuntime.Settings)
+        {
+            builder.Runtime(variable, value);
+        }
+
+        return builder.Polyblk(RigPaths.ManagedProgramFolder);
     }
 
     /// <summary>Adds a program of the tests, and those of its libraries that are named, beside the command line, whose libraries it shares.</summary>

@@ -154,8 +154,7 @@ internal sealed class TestVolume : IDisposable
 
     private ProcessStartInfo StartInfo(IEnumerable<string> arguments)
     {
-        string program = Path.Combine(RigPaths.ProgramFolder, "polyblk.dll");
-        return new ProcessStartInfo("dotnet", [program, "--state", Path.Combine(_folder, "state"), .. arguments])
+        return new ProcessStartInfo(RigPaths.PolyblkWords[0], [.. RigPaths.PolyblkWords.Skip(1), "--state", Path.Combine(_folder, "state"), .. arguments])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

@@ -2,10 +2,13 @@
 //
 // Method: blocks of 64 KiB, page-aligned and used over and over, so that they are as deep in the caches as they fit; short
 // slices of all contestants alternate, so that a neighbour's noise meets all alike; the median of the slices counts. 'ratio' is
-// the median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead.
+// the median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead. clock=cpu counts the processor's time rather than the
+// wall clock's: for a machine that has other work.
 //
 //   dotnet run -c Release --project tests/bench/parity -- [slices=15] [slice-ms=100] [kernels=avx2,portable]
-//       [shapes=8+1,8+2] [places=in,out]
+//       [shapes=8+1,8+2] [places=in,out] [clock=cpu]
+//
+// The same as machine code, for comparison: dotnet publish tests/bench/parity -c Release -r linux-x64 -p:PublishAot=true -p:IlcInstructionSet=x86-64-v4%2cgfni
 
 using System.Diagnostics;
 using System.Globalization;
@@ -14,6 +17,7 @@ using Polyblk.Parity.Bench;
 using Polyblk.Raid.Parity;
 
 int slices = Option("slices", 15), sliceMs = Option("slice-ms", 100);
+bool byProcessor = Text("clock") == "cpu";
 string? wanted = Text("kernels");
 string shapes = Text("shapes") ?? "8+1,8+2,23+1,23+2", places = Text("places") ?? "in,out";
 ParityKernels[] contestants = [.. ParityKernels.Available()
@@ -77,16 +81,18 @@ unsafe void Measure(int data, int parity, int chunk, bool outOfCache)
 
 double Slice(Action<nint> run, StripeSet stripes, double bytesPerRun)
 {
-    long start = Stopwatch.GetTimestamp(), count = 0;
-    TimeSpan elapsed;
+    TimeSpan start = Now(), elapsed;
+    long count = 0;
     do
     {
         for (int i = 0; i < 16; i++, count++) run(stripes.Next());
-        elapsed = Stopwatch.GetElapsedTime(start);
+        elapsed = Now() - start;
     }
     while (elapsed.TotalMilliseconds < sliceMs);
     return bytesPerRun * count / elapsed.TotalSeconds / 1e9;
 }
+
+TimeSpan Now() => byProcessor ? Environment.CpuUsage.TotalTime : TimeSpan.FromSeconds((double)Stopwatch.GetTimestamp() / Stopwatch.Frequency);
 
 static unsafe void RunIsaL(nint blocks, int data, int parity, int chunk)
 {

@@ -15,6 +15,7 @@ public sealed class CoherenceGuestTests
             .Memory(2560)
             .Cpus(4)
             .Polyblk()
+            .DotNet()
             .Programs("vdpa", "nbd-client")
             .File(LibBlkio, LibBlkio)
             .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")

@@ -44,7 +44,7 @@ internal sealed class CompareRun : IDisposable
     /// <summary>Runs any command.</summary>
     public async Task RunAsync(params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(RigPaths.ProgramFolder, "polyblk.dll"), .. arguments])
+        var start = new ProcessStartInfo(RigPaths.PolyblkWords[0], [.. RigPaths.PolyblkWords.Skip(1), .. arguments])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

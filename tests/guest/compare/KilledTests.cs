@@ -35,13 +35,13 @@ public sealed class KilledTests
                 compare first --rounds 9 --runtime 3 --methods mdadm,loop@,ublk-user-copy,vduse
                 # Servers that stand still cannot finish what is in flight before they are killed.
                 stopped_in_time() {
-                  kill -STOP $(pidof dotnet qemu-storage-daemon)
+                  kill -STOP $(pidof polyblk dotnet qemu-storage-daemon)
                   waiting && return
-                  kill -CONT $(pidof dotnet qemu-storage-daemon)
+                  kill -CONT $(pidof polyblk dotnet qemu-storage-daemon)
                   return 1
                 }
                 within 300 grep -q 'round 1: .* on vduse' /tmp/first && within 300 stopped_in_time || exit 1
-                kill -9 $(pidof dotnet qemu-storage-daemon)
+                kill -9 $(pidof polyblk dotnet qemu-storage-daemon)
                 sleep 1
                 left
                 check waiting waiting

@@ -22,7 +22,7 @@ public sealed class ServerKilledTests
                 for m in virtio_blk vduse virtio_vdpa; do modprobe $m; done
                 left() { ls -d /sys/bus/vdpa/devices/pb* /sys/class/vduse/pb* /dev/shm/polyblk-compare-* 2>/dev/null; }
                 waiting() { cat /sys/bus/vdpa/devices/pbc*/virtio*/block/*/inflight | grep '[1-9]'; }
-                server() { for p in $(pidof dotnet); do tr '\0' '\n' </proc/$p/cmdline | grep -qx serve && echo $p; done; }
+                server() { for p in $(pidof polyblk dotnet); do tr '\0' '\n' </proc/$p/cmdline | grep -qx serve && echo $p; done; }
                 polyblk compare --member-size 16MiB --simulated 0 --restarts false --workloads randwrite --rounds 9 --runtime 30 --methods vduse --progress-lines --json /tmp/results.json >/tmp/said 2>&1 &
                 compare=$!
                 # What fio sends to a server that stands still is in flight when it is killed.

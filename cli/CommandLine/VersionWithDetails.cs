@@ -1,0 +1,41 @@
+// polyblk --version; with --verbose also what the program was made for and what it found: which parity kernels it will use, which is otherwise
+// only seen in how fast it is.
+
+using System.CommandLine;
+using System.CommandLine.Invocation;
+using System.Reflection;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using Polyblk.Raid.Parity;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>The version, and with <c>--verbose</c> how the program runs.</summary>
+internal sealed class VersionWithDetails : SynchronousCommandLineAction
+{
+    public override bool ClearsParseErrors => true;
+
+    /// <summary>Whether this is a program of machine code, rather than one that a just-in-time compiler runs.</summary>
+    public static bool IsNative => !RuntimeFeature.IsDynamicCodeCompiled;
+
+    public override int Invoke(ParseResult parseResult)
+    {
+        TextWriter output = parseResult.InvocationConfiguration.Output;
+        output.WriteLine(typeof(CliProgram).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion);
+        if (parseResult.GetValue(CommandSettings.Verbose))
+        {
+            output.WriteLine($"program: {(IsNative ? $"native, for {Level()}" : $"on the .NET runtime, {Level()}")}, {RuntimeInformation.FrameworkDescription}");
+            output.WriteLine($"parity kernels: {string.Join(", ", ParityKernels.Available().Select(kernels => kernels.Name))}");
+        }
+
+        return ExitCode.Ok;
+    }
+
+    /// <summary>The level of the x86-64 psABI of which this program uses everything. In a native one these are constants of its build.</summary>
+    private static string Level() =>
+        Avx512BW.IsSupported ? "x86-64-v4"
+        : Avx2.IsSupported ? "x86-64-v3"
+        : X86Base.IsSupported ? "x86-64-v2"
+        : RuntimeInformation.ProcessArchitecture.ToString();
+}
