@@ -68,6 +68,7 @@ internal sealed unsafe partial class RingProgram : IDisposable
     private VirtioBlkQueue? _queue;
     private int _storesToKill;
     private bool _lost;
+    private bool _hasUnpublished;
     private Exception? _fault;
 
     /// <param name="bytes">The program.</param>
@@ -212,6 +213,7 @@ internal sealed unsafe partial class RingProgram : IDisposable
         }
 
         _ring.AllowWrites();
+        _hasUnpublished = false;
         try
         {
             _reactor.Step();
@@ -267,6 +269,7 @@ internal sealed unsafe partial class RingProgram : IDisposable
     {
         if (_drive.HeldCount != 0)
         {
+            _hasUnpublished = true;
             _drive.Complete(which % _drive.HeldCount);
             _space.Check();
         }
@@ -274,6 +277,7 @@ internal sealed unsafe partial class RingProgram : IDisposable
 
     private void CompleteAll()
     {
+        _hasUnpublished |= _drive.HeldCount != 0;
         _drive.CompleteAll();
         _space.Check();
     }
@@ -319,7 +323,9 @@ internal sealed unsafe partial class RingProgram : IDisposable
 
         // Whoever waited for the queue went with its process.
         _tasks.Clear();
-        bool left = queue.GetStatistics().InFlight != 0 || queue.UndoneRecovered != 0;
+        // An answer that the driver was not shown goes with the process.
+        bool left = queue.GetStatistics().InFlight != 0 || queue.UndoneRecovered != 0 || (_hasUnpublished && !clean);
+        _hasUnpublished = false;
         _drive.LoseAll();
         uint at = queue.End();
         // A chain that broke the queue was taken from the ring and is nobody's after that.
