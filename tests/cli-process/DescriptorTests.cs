@@ -8,7 +8,7 @@ namespace Polyblk.Cli.Process.Tests;
 public sealed class DescriptorTests : IDisposable
 {
     private const int SigTerm = 15;
-    private const string Descriptors = "220";
+    private const string Descriptors = "180";
 
     private readonly PolyblkSandbox _sandbox = new();
 
