@@ -21,7 +21,9 @@ internal static class Repository
     public static IReadOnlyList<string> ReferencesOf(string project) =>
     [
         .. XDocument.Load(project).Descendants("ProjectReference")
-            .Select(r => ShortName(Path.GetFileNameWithoutExtension(r.Attribute("Include")!.Value.Replace('\\', '/')))),
+            .Select(r => r.Attribute("Include")?.Value)
+            .OfType<string>()
+            .Select(path => ShortName(Path.GetFileNameWithoutExtension(path.Replace('\\', '/')))),
     ];
 
     /// <summary>The name of a project or assembly without 'Polyblk.'.</summary>
