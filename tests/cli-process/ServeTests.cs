@@ -206,7 +206,7 @@ public sealed class ServeTests : IDisposable
         writing.End(SigKill);
         byte[][] before = SumMembers(3);
         ServeProcess reading = _sandbox.Serve("data", "--frontend", "vhost-user", "--read-only");
-        Assert.Equal("resyncing", reading.Ready.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("dirty", reading.Ready.GetProperty("array").GetProperty("state").GetString());
         using (VhostUserClient client = Attach(reading.Socket()))
         {
             DriverCalls.CheckAll(client, seed: 9, blocks: 8);
