@@ -5,6 +5,15 @@ using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 
+/// <summary>Tests beside which no other runs.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public static class AloneCollection
+{
+    public const string Name = "alone";
+}
+
+/// <summary>Any other comparison that runs meanwhile would remove what the killed one left.</summary>
+[Collection(AloneCollection.Name)]
 public sealed class CompareKilledTests : IDisposable
 {
     private const int SigKill = 9;
