@@ -7,13 +7,13 @@ namespace Polyblk.Cli.Process.Tests;
 
 /// <summary>Tests beside which no other runs.</summary>
 [CollectionDefinition(Name, DisableParallelization = true)]
-public static class AloneCollection
+public static class Alone
 {
     public const string Name = "alone";
 }
 
 /// <summary>Any other comparison that runs meanwhile would remove what the killed one left.</summary>
-[Collection(AloneCollection.Name)]
+[Collection(Alone.Name)]
 public sealed class CompareKilledTests : IDisposable
 {
     private const int SigKill = 9;
