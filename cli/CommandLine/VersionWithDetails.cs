@@ -4,7 +4,6 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.Reflection;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using Polyblk.Raid.Parity;
@@ -16,8 +15,11 @@ internal sealed class VersionWithDetails : SynchronousCommandLineAction
 {
     public override bool ClearsParseErrors => true;
 
-    /// <summary>Whether this is a program of machine code, rather than one that a just-in-time compiler runs.</summary>
-    public static bool IsNative => !RuntimeFeature.IsDynamicCodeCompiled;
+    /// <summary>
+    /// Whether this is a program of machine code, rather than one that a just-in-time compiler runs: that one lies beside it. (What the
+    /// framework says, RuntimeFeature, is a setting that both have alike.)
+    /// </summary>
+    private static bool IsNative => !File.Exists(Path.Combine(AppContext.BaseDirectory, "polyblk.dll"));
 
     public override int Invoke(ParseResult parseResult)
     {
