@@ -32,7 +32,10 @@ public static class StandbyExtensions
             builder.Runtime(variable, value);
         }
 
-        return builder.Polyblk(RigPaths.ManagedProgramFolder);
+        // What stands by has no list of dependencies: it finds what lies beside it, and this library lies in a folder for each processor.
+        const string Library = "Tmds.LibC.dll";
+        return builder.Polyblk(RigPaths.ManagedProgramFolder)
+            .File(Path.Combine(RigPaths.ManagedProgramFolder, "runtimes", "linux-x64", "lib", "netstandard2.0", Library), $"/opt/polyblk/{Library}");
     }
 
     /// <summary>Adds a program of the tests, and those of its libraries that are named, beside the command line, whose libraries it shares.</summary>
