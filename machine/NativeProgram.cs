@@ -6,9 +6,9 @@
 namespace Polyblk.Machine;
 
 /// <summary>Folders of polyblk's native programs.</summary>
-internal static class NativeProgram
+public static class NativeProgram
 {
-    public const string Name = "polyblk";
+    internal const string Name = "polyblk";
 
     private const string NotEmulated = "x86-64-v4", Emulated = "x86-64-v3";
 
@@ -17,7 +17,7 @@ internal static class NativeProgram
 
     /// <summary>The folder of the program that an emulated processor runs: this one, or one beside it.</summary>
     /// <exception cref="MachineException">There is none.</exception>
-    public static string ForEmulatedMachine(string folder)
+    internal static string ForEmulatedMachine(string folder)
     {
         string real = Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? folder;
         if (Path.GetFileName(real) != NotEmulated) return real;

@@ -6,6 +6,7 @@ using System.CommandLine.Invocation;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using Polyblk.Machine;
 using Polyblk.Raid.Parity;
 
 namespace Polyblk.Cli.CommandLine;
@@ -15,19 +16,15 @@ internal sealed class VersionWithDetails : SynchronousCommandLineAction
 {
     public override bool ClearsParseErrors => true;
 
-    /// <summary>
-    /// Whether this is a program of machine code, rather than one that a just-in-time compiler runs: that one lies beside it. (What the
-    /// framework says, RuntimeFeature, is a setting that both have alike.)
-    /// </summary>
-    private static bool IsNative => !File.Exists(Path.Combine(AppContext.BaseDirectory, "polyblk.dll"));
-
     public override int Invoke(ParseResult parseResult)
     {
         TextWriter output = parseResult.InvocationConfiguration.Output;
         output.WriteLine(typeof(CliProgram).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion);
         if (parseResult.GetValue(CommandSettings.Verbose))
         {
-            output.WriteLine($"program: {(IsNative ? $"native, for {Level()}" : $"on the .NET runtime, {Level()}")}, {RuntimeInformation.FrameworkDescription}");
+            // What the framework says of it, RuntimeFeature, is a setting that both have alike.
+            bool isNative = NativeProgram.IsIn(AppContext.BaseDirectory);
+            output.WriteLine($"program: {(isNative ? $"native, for {Level()}" : $"on the .NET runtime, {Level()}")}, {RuntimeInformation.FrameworkDescription}");
             output.WriteLine($"parity kernels: {string.Join(", ", ParityKernels.Available().Select(kernels => kernels.Name))}");
         }
 

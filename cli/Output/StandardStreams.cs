@@ -5,7 +5,6 @@
 // has opened by then is known by its flag: it closes on exec, as nothing does that was inherited.
 
 using System.Text;
-using Polyblk.Cli.Interop;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Cli.Output;
@@ -23,13 +22,13 @@ internal static class StandardStreams
     {
         for (int fd = 0; fd <= 2; fd++)
         {
-            int flags = Native.DescriptorFlags(fd);
+            int flags = Libc.fcntl(fd, Libc.F_GETFD, 0);
             if (flags < 0)
             {
                 // The lowest free number is this one; without O_CLOEXEC, as standard streams are.
                 _ = Libc.open(NullDevice, Libc.O_RDWR);
             }
-            else if ((flags & Native.FD_CLOEXEC) != 0)
+            else if ((flags & Libc.FD_CLOEXEC) != 0)
             {
                 Forget(fd);
             }

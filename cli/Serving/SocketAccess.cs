@@ -6,7 +6,6 @@
 // own mode. The folder of a socket that --socket put elsewhere is the user's and is left as it is.
 
 using System.Globalization;
-using Polyblk.Cli.Interop;
 using Polyblk.Core.Frontend;
 
 namespace Polyblk.Cli.Serving;

@@ -1,5 +1,5 @@
 using System.Text;
-using Polyblk.Cli.Interop;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Cli.State;
 
@@ -43,10 +43,18 @@ internal static class AtomicFile
         SyncParent(path);
     }
 
+    /// <summary>Makes a rename or a new name in the directory durable.</summary>
     private static void SyncParent(string path)
     {
         string directory = Path.GetDirectoryName(path)!;
-        int rc = Native.SyncDirectory(directory);
+        int fd = Libc.open(directory, Libc.O_RDONLY | Libc.O_CLOEXEC);
+        int rc = fd;
+        if (fd >= 0)
+        {
+            rc = Libc.fsync(fd);
+            _ = Libc.close(fd);
+        }
+
         if (rc < 0)
         {
             throw new IOException($"The directory {directory} could not be synced (errno {-rc}).");

@@ -5,7 +5,6 @@
 using System.Globalization;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
-using Polyblk.Cli.Interop;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
@@ -76,7 +75,7 @@ internal sealed class VolumeLock : IDisposable
         }
 
         var handle = new SafeFileHandle(fd, ownsHandle: true);
-        int rc = Native.Flock(fd, Native.LOCK_EX | Native.LOCK_NB);
+        int rc = Libc.flock(fd, Libc.LOCK_EX | Libc.LOCK_NB);
         if (rc == 0)
         {
             holder = Environment.ProcessId;
@@ -87,7 +86,7 @@ internal sealed class VolumeLock : IDisposable
 
         holder = ReadHolder(handle);
         handle.Dispose();
-        return rc == -Native.EWOULDBLOCK ? null : throw CliException.HostLacks($"{path} cannot be locked (errno {-rc}).");
+        return rc == -Errno.EAGAIN ? null : throw CliException.HostLacks($"{path} cannot be locked (errno {-rc}).");
     }
 
     /// <summary>The pid of the process that holds the lock now, or null when it is free. Takes nothing and makes nothing.</summary>
@@ -101,7 +100,7 @@ internal sealed class VolumeLock : IDisposable
 
         // Shared, so that two who look at once do not take each other for an owner.
         using var handle = new SafeFileHandle(fd, ownsHandle: true);
-        return Native.Flock(fd, Native.LOCK_SH | Native.LOCK_NB) == 0 ? null : ReadHolder(handle);
+        return Libc.flock(fd, Libc.LOCK_SH | Libc.LOCK_NB) == 0 ? null : ReadHolder(handle);
     }
 
     public void Dispose() => _handle.Dispose();

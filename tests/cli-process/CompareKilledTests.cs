@@ -1,5 +1,6 @@
 // A comparison that gets SIGKILL: its children end with it, and the next comparison removes what stayed.
 
+using Polyblk.Core.Interop;
 using System.Globalization;
 using SystemProcess = System.Diagnostics.Process;
 
@@ -65,7 +66,7 @@ public sealed class CompareKilledTests : IDisposable
         Assert.True(
             SpinWait.SpinUntil(() => compare.HasExited || Users(folder).Any(u => u.Contains("--ramp_time", StringComparison.Ordinal)), s_patience), "no round began");
         Assert.False(compare.HasExited, compare.HasExited ? output.Result + errors.Result : string.Empty);
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigKill));
+        Assert.Equal(0, Libc.kill(compare.Id, SigKill));
         compare.WaitForExit();
         return compare.Id;
     }

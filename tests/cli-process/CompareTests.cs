@@ -1,3 +1,4 @@
+using Polyblk.Core.Interop;
 using System.Diagnostics;
 using System.Globalization;
 using Polyblk.Compare.Results;
@@ -101,7 +102,7 @@ public sealed class CompareTests : IDisposable
         await ReadUntilAsync(compare, " round 1: ");
         Assert.NotEmpty(Directory.EnumerateFiles(scratch, "*.sock", SearchOption.AllDirectories));
         Task<string> output = compare.StandardOutput.ReadToEndAsync();
-        Assert.All(signals, signal => Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, signal)));
+        Assert.All(signals, signal => Assert.Equal(0, Libc.kill(compare.Id, signal)));
         Assert.True(compare.WaitForExit(s_patience), "compare did not end");
         Assert.Empty(Directory.EnumerateFileSystemEntries(scratch));
         WaitUntil(() => compare.ExitCode == 130 || !UsersOf(scratch).Any(), "its children end with it");
@@ -118,7 +119,7 @@ public sealed class CompareTests : IDisposable
             ["compare", "--methods", "nbd@", "--workloads", "randread-qd32", "--rounds", "6", "--runtime", "1", "--member-size", "32MiB", "--dir", scratch, "--restarts", "false", "--simulated", "0", "--json", file]);
         _ = compare.StandardOutput.ReadToEndAsync();
         Assert.True(SpinWait.SpinUntil(() => UsersOf(scratch).Any(p => IsOf(p, "--runtime=1000ms")), s_patience), "fio was not started");
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(UsersOf(scratch).Single(p => IsOf(p, "serve")), SigKill));
+        Assert.Equal(0, Libc.kill(UsersOf(scratch).Single(p => IsOf(p, "serve")), SigKill));
         Assert.True(compare.WaitForExit(s_patience), "compare did not end");
         Assert.Equal(1, compare.ExitCode);
         Comparison results = ResultFiles.ReadValid(file);
@@ -159,9 +160,9 @@ public sealed class CompareTests : IDisposable
         int daemon = Assert.Single(UsersOf(scratch, "qemu-storage-daemon", "--blockdev"));
         try
         {
-            Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(daemon, SigStop));
+            Assert.Equal(0, Libc.kill(daemon, SigStop));
             WaitUntil(() => StateOf(daemon) == 'T', "the target stands still");
-            Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
+            Assert.Equal(0, Libc.kill(compare.Id, SigTerm));
             WaitUntil(() => compare.HasExited || IsPending(daemon, SigTerm), "the target is asked to end: the first request was heard");
             asked.Restart();
 
@@ -169,7 +170,7 @@ public sealed class CompareTests : IDisposable
             await Task.Delay(TimeSpan.FromSeconds(1.2));
             if (!compare.HasExited)
             {
-                Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(compare.Id, SigTerm));
+                Assert.Equal(0, Libc.kill(compare.Id, SigTerm));
             }
 
             Assert.True(compare.WaitForExit(s_patience), "compare did not end");
@@ -178,7 +179,7 @@ public sealed class CompareTests : IDisposable
         }
         finally
         {
-            Polyblk.Cli.Interop.Native.Kill(daemon, SigCont);
+            Libc.kill(daemon, SigCont);
         }
 
         WaitUntil(() => !UsersOf(scratch).Any(), "its target ends with it");

@@ -1,5 +1,6 @@
 // Runs the real program as a process: what a user sees is what is tested.
 
+using Polyblk.Core.Interop;
 using System.Diagnostics;
 using SystemProcess = System.Diagnostics.Process;
 using System.Security.Cryptography;
@@ -149,7 +150,7 @@ internal sealed class ServeProcess(SystemProcess process) : IDisposable
     /// <summary>Sends a signal and waits for the end. Returns the exit code (128 + n where a signal killed it).</summary>
     public int End(int signal)
     {
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(process.Id, signal));
+        Assert.Equal(0, Libc.kill(process.Id, signal));
         Assert.True(process.WaitForExit(s_patience), $"serve did not end on signal {signal}:\n{Errors}");
         return process.ExitCode;
     }

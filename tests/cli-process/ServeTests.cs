@@ -1,3 +1,4 @@
+using Polyblk.Core.Interop;
 using System.Globalization;
 // The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
 
@@ -398,12 +399,12 @@ public sealed class ServeTests : IDisposable
         string[] drives = [.. Enumerable.Range(0, 3).Select(i => $"file:{_sandbox.PathOf($"m{i}")},size=33MiB")];
         _sandbox.Must(["volume", "create", "data", "--level", "raid5", "--size", "16MiB", .. drives]);
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(serve.Id, SigHup));
+        Assert.Equal(0, Libc.kill(serve.Id, SigHup));
 
         // The answer comes after the signal was handled: resizing takes turns with it.
         _sandbox.Must("volume", "resize", "data", "--size", "17MiB");
         Assert.Equal(17 << 20, Size());
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(serve.Id, SigHup));
+        Assert.Equal(0, Libc.kill(serve.Id, SigHup));
         Thread.Sleep(300);
         Assert.Equal(17 << 20, Size());
         Assert.Equal(0, serve.End(SigTerm));
@@ -473,7 +474,7 @@ public sealed class ServeTests : IDisposable
             text.AppendLine(line);
         }
 
-        Assert.Equal(0, Polyblk.Cli.Interop.Native.Kill(process.Id, SigTerm));
+        Assert.Equal(0, Libc.kill(process.Id, SigTerm));
         process.WaitForExit();
         Assert.Equal(0, process.ExitCode);
         Assert.Contains("vhost-user-blk-pci", text.ToString(), StringComparison.Ordinal);

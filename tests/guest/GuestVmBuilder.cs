@@ -33,6 +33,27 @@ public static class GuestBuilderExtensions
         return builder.Polyblk(RigPaths.ProgramFolder);
     }
 
+    /// <summary>
+    /// Adds the command line and the functions of <c>/rig/serving.sh</c> and <c>/rig/filesystem.sh</c>, which the script sources: for guests that serve
+    /// volumes to themselves.
+    /// </summary>
+    public static GuestBuilder PolyblkServing(this GuestBuilder builder)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        string scripts = Path.Combine(RigPaths.Repository, "tests", "guest");
+        return builder
+            .Polyblk()
+            .File(Path.Combine(scripts, "serving.sh"), "/rig/serving.sh")
+            .File(Path.Combine(scripts, "filesystem.sh"), "/rig/filesystem.sh");
+    }
+
+    /// <summary>Adds the command guest-programs: what tests run beside the command line, whose libraries suffice for it (programs/Program.cs).</summary>
+    public static GuestBuilder GuestPrograms(this GuestBuilder builder)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        return builder.File(Path.Combine(RigPaths.Repository, "artifacts", "guest-programs", "guest-programs"), "/usr/bin/guest-programs");
+    }
+
     /// <summary>Boots a guest, does what its script waits for, and returns what it reported.</summary>
     /// <param name="builder">The guest.</param>
     /// <param name="meanwhile">What is done outside while it runs; from the beginning again when the machine broke down and is booted again.</param>

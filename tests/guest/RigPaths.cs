@@ -18,9 +18,6 @@ public static class RigPaths
     /// <summary>The words that start it, before its arguments.</summary>
     public static IReadOnlyList<string> PolyblkWords => PolyblkCommand.Words;
 
-    /// <summary>The folder of the program that runs on the .NET runtime, compiled ahead of time: in an emulated guest the compiler is most of a start.</summary>
-    public static string ManagedProgramFolder => Path.Combine(Repository, "artifacts", "polyblk");
-
     /// <summary>Finds a program by name as root's shell would, or throws with what to do.</summary>
     public static string Program(string name) => ProgramPath.TryFind(name)
         ?? throw new FileNotFoundException($"The program '{name}' is not installed; ./test installs what the tests need (tests/setup/install).");

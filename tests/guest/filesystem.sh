@@ -6,12 +6,20 @@ tree() { (cd "$1" && find . -type f -exec sha256sum {} + | sort | sha256sum | cu
 # drop_caches: what is read now comes from the disk.
 drop_caches() { sync; echo 3 >/proc/sys/vm/drop_caches; }
 
-# begin_samples: makes the tree that file systems carry, in /tmp/sample; its checksum is $sample_sum.
+# begin_samples: makes the tree that file systems carry, in /tmp/sample; its checksum is $sample_sum. All of it is other parts of one program; its
+# file "large" has 320 KiB. A larger file is /tmp/mebibyte.
 begin_samples() {
   sample=/tmp/sample
   [ ! -d $sample ] || return 0
   mkdir $sample
-  cp /opt/polyblk/Polyblk.Frontends.*.dll $sample
+  samples_at=64
+  for part in large:320 middle:120 small:24 page:4; do
+    dd if=/opt/polyblk/polyblk of=$sample/${part%:*} bs=1k skip=$samples_at count=${part#*:} 2>/dev/null
+    samples_at=$((samples_at + ${part#*:}))
+  done
+  head -c 70001 /opt/polyblk/polyblk >$sample/odd
+  : >$sample/empty
+  dd if=/opt/polyblk/polyblk of=/tmp/mebibyte bs=1k skip=1024 count=1024 2>/dev/null
   sample_sum=$(tree $sample)
 }
 

@@ -6,7 +6,7 @@ using Polyblk.Fakes;
 using Polyblk.Frontends.Nbd;
 
 // A test counts the descriptors of the process: one at a time.
-[assembly: CollectionBehavior(DisableTestParallelization = true)]
+[assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)]
 
 namespace Polyblk.Nbd.Tests;
 

@@ -11,7 +11,7 @@ using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Vduse.Tests;
 
-public sealed class SessionTests : IAsyncLifetime
+public sealed class SessionTests : IAsyncDisposable
 {
     private const int Queues = 2;
     private const int Size = 64;
@@ -22,9 +22,7 @@ public sealed class SessionTests : IAsyncLifetime
     private FakeVduseKernel? _kernel;
     private VduseSession? _session;
 
-    public Task InitializeAsync() => Task.CompletedTask;
-
-    public async Task DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         if (_session is not null)
         {

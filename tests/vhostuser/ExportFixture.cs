@@ -8,7 +8,7 @@ using Polyblk.Fakes;
 using Polyblk.Frontends.VhostUser;
 
 // Tests count the descriptors, mappings and threads of the process: one at a time.
-[assembly: CollectionBehavior(DisableTestParallelization = true)]
+[assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)]
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -26,10 +26,6 @@ internal sealed class BenchPaths : IDisposable
     /// <summary>This program, to be started again as the load.</summary>
     public string Self { get; } = Environment.ProcessPath!;
 
-    /// <summary>Runs a polyblk command to its end.</summary>
-    /// <exception cref="InvalidOperationException">It failed.</exception>
-    public void RunPolyblk(IEnumerable<string> arguments) => Run(Polyblk, arguments);
-
     /// <summary>Runs a command to its end and returns what it printed.</summary>
     /// <exception cref="InvalidOperationException">It failed.</exception>
     public static string Run(string program, IEnumerable<string> arguments)

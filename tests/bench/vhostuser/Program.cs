@@ -29,9 +29,13 @@ var loads = new Option<string[]>("--load") { Description = "Only workloads whose
 var targetCpus = new Option<string>("--target-cpus") { Description = "Processors of the targets.", DefaultValueFactory = _ => "0" };
 var loadCpus = new Option<string>("--load-cpus") { Description = "Processors of the load.", DefaultValueFactory = _ => "1" };
 var devices = new Option<string[]>("--block") { Description = "Pairs of block devices (for polyblk, for the peer); their content is lost.", AllowMultipleArgumentsPerToken = true };
+var against = new Option<string[]>("--against")
+{
+    Description = "NAME=PROGRAM: measure against this build of polyblk, instead of against the peer.", AllowMultipleArgumentsPerToken = true,
+};
 var json = new Option<FileInfo?>("--json") { Description = "Write every single figure to this file." };
 var repository = new Option<string>("--repository") { Description = "Root of the repository.", DefaultValueFactory = _ => Directory.GetCurrentDirectory() };
-var root = new RootCommand("Benchmark of the vhost-user frontend against qemu-storage-daemon.") { rounds, seconds, only, loads, targetCpus, loadCpus, devices, json, repository };
+var root = new RootCommand("Benchmark of the vhost-user frontend against qemu-storage-daemon.") { rounds, seconds, only, loads, targetCpus, loadCpus, devices, against, json, repository };
 root.SetAction(parsed =>
 {
     // Tables go into files and documents: no wrapping at the width of a terminal.
@@ -40,7 +44,9 @@ root.SetAction(parsed =>
     var results = new List<Measurement>();
     string[] wantedCases = parsed.GetValue(only) ?? [];
     string[] wantedLoads = parsed.GetValue(loads) ?? [];
-    foreach (Case each in Suite.Build(paths, parsed.GetValue(devices) ?? []))
+    KeyValuePair<string, string>[] builds = [.. (parsed.GetValue(against) ?? []).Select(b => b.Split('=', 2)).Select(b => KeyValuePair.Create(b[0], b[1]))];
+    IEnumerable<Case> cases = Suite.Build(paths, parsed.GetValue(devices) ?? []);
+    foreach (Case each in builds.Length == 0 ? cases : Suite.OfBuilds(cases, builds))
     {
         if (wantedCases.Length == 0 || wantedCases.Any(w => each.Name.StartsWith(w, StringComparison.Ordinal)))
         {

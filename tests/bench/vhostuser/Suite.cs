@@ -59,6 +59,14 @@ internal static class Suite
         return cases;
     }
 
+    /// <summary>Instead of polyblk against its peers: this tree's program against other builds, device by device.</summary>
+    /// <param name="cases">The suite.</param>
+    /// <param name="builds">Names and program files of the others.</param>
+    public static IEnumerable<Case> OfBuilds(IEnumerable<Case> cases, IReadOnlyList<KeyValuePair<string, string>> builds) =>
+        from each in cases
+        from target in each.Targets.OfType<PolyblkTarget>()
+        select each with { Targets = [target, .. builds.Select(build => target.ByAnother(build.Key, build.Value))] };
+
     private static PolyblkTarget Single(string device, string drive) => new(device, "none", [drive]);
 
     private static PolyblkTarget Mirror(string device, IReadOnlyList<string> drives) => new(device, "raid1", drives);

@@ -12,7 +12,7 @@ internal abstract class Target(string name, string device) : IDisposable
     private string _log = string.Empty;
 
     /// <summary>The program: <c>polyblk</c>, <c>qsd</c>.</summary>
-    public string Name { get; } = name;
+    public string Name { get; protected init; } = name;
 
     /// <summary>What it serves; results are compared among targets and devices of one case.</summary>
     public string Device { get; } = device;
@@ -87,20 +87,28 @@ internal abstract class Target(string name, string device) : IDisposable
 }
 
 /// <summary>polyblk with a volume that it makes for the purpose.</summary>
-internal sealed class PolyblkTarget(string device, string level, IReadOnlyList<string> drives, params string[] options) : Target("polyblk", device)
+internal sealed class PolyblkTarget(string device, string level, IReadOnlyList<string> drives, params string[] options)
+    : Target("polyblk", device)
 {
     private readonly string _volume = $"bench-{Guid.NewGuid():N}"[..14];
     private string _state = string.Empty;
+    private string? _program;
+
+    /// <summary>The same device, served by another build of the program.</summary>
+    /// <param name="name">What the build is called in the tables.</param>
+    /// <param name="program">The file to run instead of this tree's <c>polyblk</c>.</param>
+    public PolyblkTarget ByAnother(string name, string program) =>
+        new(Device, level, drives, options) { Name = name, _program = program };
 
     /// <inheritdoc/>
     protected override IReadOnlyList<string> BuildCommand(BenchPaths paths, string cpus)
     {
         _state = Path.Combine(paths.Work, "state-" + _volume);
-        string[] create = ["volume", "create", _volume, "--level", level, "--force", "--state", _state, .. drives];
-        paths.RunPolyblk(create);
+        string program = _program ?? paths.Polyblk;
+        BenchPaths.Run(program, ["volume", "create", _volume, "--level", level, "--force", "--state", _state, .. drives]);
         return
         [
-            paths.Polyblk, "serve", _volume, "--state", _state, "--reactors", cpus, "--idle", "latency",
+            program, "serve", _volume, "--state", _state, "--reactors", cpus, "--idle", "latency",
             "--frontend", "vhost-user", "--socket", Socket, "--queues", "2", "--queue-size", "256", .. options,
         ];
     }

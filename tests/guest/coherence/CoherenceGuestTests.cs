@@ -15,10 +15,9 @@ public sealed class CoherenceGuestTests
             .Memory(2560)
             .Cpus(4)
             .Polyblk()
-            .DotNet()
+            .GuestPrograms()
             .Programs("vdpa", "nbd-client")
             .File(LibBlkio, LibBlkio)
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.CoherenceClient", "release"), "/opt/client")
             .Script(await File.ReadAllTextAsync(Path.Combine(RigPaths.Repository, "tests", "guest", "coherence", "coherence.sh")))
             .Timeout(TimeSpan.FromMinutes(15))
             .RunAsync();

@@ -10,7 +10,7 @@ cat /tmp/ready
 ublk=$(grep -o '"endpoint":"[^"]*ublk[^"]*"' /tmp/ready | head -n 1 | cut -d'"' -f4)
 check nbd nbd-client -unix /tmp/nbd.sock /dev/nbd0 -b 4096
 equal doors "$(test -S /tmp/vhost.sock && test -b /dev/vda && test -b "$(readlink -f "$ublk")" && test -b /dev/nbd0 && echo all)" all || { cat /tmp/err; exit 1; }
-check coherent dotnet /opt/client/Polyblk.CoherenceClient.dll 11 vhost-user=/tmp/vhost.sock vduse=/dev/vda ublk=$ublk nbd=/dev/nbd0
+check coherent guest-programs coherence 11 vhost-user=/tmp/vhost.sock vduse=/dev/vda ublk=$ublk nbd=/dev/nbd0
 
 # With a drive missing, every door reads what the others left.
 nbd-client -d /dev/nbd0
@@ -23,7 +23,7 @@ polyblk serve data --allow-degraded --json --frontend vhost-user --socket /tmp/v
 server=$!
 within 400 sh -c "test -s /tmp/ready || ! test -d /proc/$server"
 ublk=$(grep -o '"endpoint":"[^"]*ublk[^"]*"' /tmp/ready | head -n 1 | cut -d'"' -f4)
-check coherent-degraded dotnet /opt/client/Polyblk.CoherenceClient.dll 12 vhost-user=/tmp/vhost.sock vduse=/dev/vda ublk=$ublk
+check coherent-degraded guest-programs coherence 12 vhost-user=/tmp/vhost.sock vduse=/dev/vda ublk=$ublk
 kill -TERM $server
 wait $server
 equal finish-degraded $? 0

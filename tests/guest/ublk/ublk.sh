@@ -1,10 +1,10 @@
 # The ublk checks, run in a guest. $zero_copy, $resize and $fail_io say whether this kernel has these features, $handovers the ways to hand a
 # device over that it has, $levels those whose arrays go through everything here and $others the rest, $parts what to do.
 
-. /rig/standby.sh
+. /rig/serving.sh
 . /rig/filesystem.sh
 . /rig/volume.sh
-hosts=0 host='' host_pid='' spare_hosts=''
+hosts=0 host='' host_pid=''
 
 # begin_host [COMMAND...]: begins a process of the test's own server, which obeys /tmp/hostN.in and answers in /tmp/hostN.out, and does not wait
 # for it; with a command before it, as another user.
@@ -12,12 +12,9 @@ begin_host() {
   hosts=$((hosts + 1))
   mkfifo -m 666 /tmp/host$hosts.in
   : >/tmp/host$hosts.out
-  "$@" dotnet /opt/polyblk/Polyblk.UblkTestHost.dll <>/tmp/host$hosts.in >>/tmp/host$hosts.out 2>&1 &
+  "$@" guest-programs ublk <>/tmp/host$hosts.in >>/tmp/host$hosts.out 2>&1 &
   eval host_pid_$hosts=$!
 }
-
-# spares COUNT: begins as many processes as lack to COUNT spare ones, so that they are up when they are needed.
-spares() { while [ "$(echo $spare_hosts | wc -w)" -lt "$1" ]; do begin_host; spare_hosts="$spare_hosts $hosts"; done; }
 
 # turn_to NUMBER: talks to that process from now on.
 turn_to() {
@@ -27,12 +24,10 @@ turn_to() {
   out=/tmp/host$host.out
 }
 
-# launch: takes a spare process and waits until it is up.
+# launch: begins a process and waits until it is up.
 launch() {
-  spares 1
-  spare_hosts=${spare_hosts# }
-  turn_to ${spare_hosts%% *}
-  spare_hosts=${spare_hosts#"$host"}
+  begin_host
+  turn_to $hosts
   is_up
 }
 
@@ -98,7 +93,6 @@ verify() { check $1 random "$@"; }
 
 basics() {
   check probe tell PROBED probe
-  spares 2
   # A start that fails after the device was made.
   mkdir /tmp/state
   : >/tmp/state/ublk
@@ -194,7 +188,6 @@ half_taken_over() {
 # One server, killed twice: two volumes under load (copied; and on a block device, where zero copy is used by kernels that have it), one whose
 # requests are all held by the server that dies, one whose requests fail while there is none, one that is given up, one whose successor dies too.
 recovery() {
-  spares 2
   rm -f /tmp/disk /tmp/tags /tmp/fail
   start ram:8M volume=gone && gone=${dev#/dev/ublkb} || return
   refuse delete-live tell DELETED "delete $gone"
@@ -278,7 +271,6 @@ has_requests() {
 }
 
 stopping() {
-  spares 1
   rm -f /tmp/disk
   start file:/tmp/disk,size=32M || return
   exec 7<$dev
@@ -382,7 +374,6 @@ serve_level() {
 
 # killed NAME LEVEL FIO-OPTION...: kill -9 while writes of both devices are in flight. They only wait; their data is what was written.
 killed() {
-  spares 1
   name=$1 level=$2
   shift 2
   begin_load load --filename=$dev --size=1M $* --name=more --filename=$dev4 --offset=4M --offset_increment=4M --numjobs=4 --size=1M $*
@@ -410,8 +401,8 @@ grows() {
   [ $resize = yes ] || return 0
   tell RESIZED "resize $2"
   equal resized-$1 "$(blockdev --getsize64 $dev) $(blockdev --getsize64 $dev4)" "$(($2 << 20)) $(($2 << 20))"
-  dd if=/tmp/sample/Polyblk.Frontends.Ublk.dll of=$dev4 bs=64k seek=$((($2 - 2) * 16)) count=4 oflag=direct 2>/dev/null
-  equal beyond-$1 "$(dd if=$dev bs=64k skip=$((($2 - 2) * 16)) count=4 iflag=direct 2>/dev/null | sha256sum)" "$(head -c 262144 /tmp/sample/Polyblk.Frontends.Ublk.dll | sha256sum)"
+  dd if=/tmp/sample/large of=$dev4 bs=64k seek=$((($2 - 2) * 16)) count=4 oflag=direct 2>/dev/null
+  equal beyond-$1 "$(dd if=$dev bs=64k skip=$((($2 - 2) * 16)) count=4 iflag=direct 2>/dev/null | sha256sum)" "$(head -c 262144 /tmp/sample/large | sha256sum)"
 }
 
 # loses LEVEL: the array loses as many members as it can.
@@ -424,7 +415,6 @@ loses() {
 arrays() {
   begin_samples
   for level in $levels; do
-    spares 1
     drives
     stripe_of $level
     serve_level $level new || continue
@@ -433,8 +423,6 @@ arrays() {
     [ $level != raid5 ] || [ $zero_copy = no ] || check raid5-mode grep -q "zero copy for reads" $out
     carries_both $level $dev4
     killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8
-    # The next successor starts beside the checks that follow.
-    spares 1
     check discard-$level blkdiscard $dev
     verify_both array-$level --randseed=7
     grows $level 28

@@ -16,13 +16,12 @@ orphans() { polyblk ublk list | grep "polyblk ublk recover"; }
 optimal() { polyblk volume show data | grep -q optimal; }
 degraded() { polyblk volume show data | grep -q degraded; }
 
-# copies: the sample and the command's own assembly, which is larger.
-copies() { mkdir -p $1 && cp $sample/* /opt/polyblk/polyblk.dll $1; }
+# copies: the sample and a larger file.
+copies() { mkdir -p $1 && cp $sample/* /tmp/mebibyte $1; }
 
 # A RAID-5 array by the real command, with ext4 and then XFS on it: kills while a tree is copied and under load, stops refused and forced,
 # recovery by "serve" and by "ublk recover", a drive that fails, an orphan listed and deleted.
 volume() {
-  stock 2
   begin_samples
   check create-raid5 polyblk volume create data --level raid5 --size 64MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3
   serve_data --queues 2 || return
@@ -40,8 +39,6 @@ volume() {
   serve_data --queues 2 || return
   equal serve-same-device "$dev" "$first"
   check copy-over-crash wait $copy
-  # The next successor starts beside the checks that follow, not beside this one.
-  stock 1
   rm -rf /mnt/a/more
   sync
   check fstrim-ext4 fstrim -v /mnt/a
@@ -51,14 +48,14 @@ volume() {
   equal tree-ext4 "$(tree /mnt/a/host)" "$tree"
   refuse stop-mounted-ext4 polyblk volume stop data
   grep -q "mounted at /mnt/a" /tmp/.check && pass stop-mounted-reason || fail stop-mounted-reason "$(cat /tmp/.check)"
-  cp /opt/polyblk/polyblk.dll /mnt/a/late
+  cp /tmp/mebibyte /mnt/a/late
   check stop-forced polyblk volume stop data --force
-  answer $serving
+  wait $server
   umount /mnt/a
   equal forced-away "$(ls /dev/ublkb* 2>/dev/null | wc -l)" 0
   serve_data --queues 2 || return
   mount -t ext4 $dev /mnt/a
-  check forced-data cmp /opt/polyblk/polyblk.dll /mnt/a/late
+  check forced-data cmp /tmp/mebibyte /mnt/a/late
   check umount-ext4 umount /mnt/a
   check fsck-ext4 e2fsck -fn $dev
 
@@ -82,8 +79,7 @@ volume() {
   kill_server
   touch /tmp/load.over
   check list-orphan orphans
-  take_spare
-  order $serving /tmp/data.ready /tmp/data.err polyblk $state ublk recover
+  begin_serving data ublk recover
   check raid5-crash end_load load
   for try in $(seq 100); do optimal && break; sleep 1; done
   check optimal optimal

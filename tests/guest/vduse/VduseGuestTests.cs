@@ -25,13 +25,13 @@ public sealed class VduseGuestTests
         GuestResult result = await new GuestVmBuilder("vduse", kernel)
             .Memory(3072)
             .Cpus(4)
-            .PolyblkStandingBy()
-            .Program("Polyblk.VdpaClient", "Polyblk.Blkio")
+            .PolyblkServing()
+            .GuestPrograms()
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
             .File(LibBlkio, LibBlkio)
             .Programs("qemu-system-x86_64")
             .File(Firmware, Firmware)
-            .Script($". /rig/standby.sh\n. /rig/filesystem.sh\nlevels='{string.Join(' ', levels)}' parts='{string.Join(' ', parts)}'\n"
+            .Script($". /rig/serving.sh\n. /rig/filesystem.sh\nlevels='{string.Join(' ', levels)}' parts='{string.Join(' ', parts)}'\n"
                 + await File.ReadAllTextAsync(Path.Combine(s_folder, "vduse.sh")))
             .Timeout(TimeSpan.FromMinutes(25))
             .RunAsync();

@@ -1,4 +1,4 @@
-# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh, standby.sh and filesystem.sh). The test sets $levels and $parts.
+# The VDUSE frontend in a guest that serves itself (busybox sh, after lib.sh, serving.sh and filesystem.sh). The test sets $levels and $parts.
 
 # volume NAME LEVEL COUNT SIZE OPTION...: a volume of sparse files in memory.
 volume() {
@@ -44,9 +44,8 @@ refusals() {
   chown -R 1000:1000 /tmp/user
   chmod a+rx / /bin
   chmod -R a+rX /usr /opt /lib*
-  # A process of that user cannot be one that stands by.
-  /usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups /usr/bin/polyblk --state /tmp/user serve mine --frontend vduse >/tmp/not-root 2>&1 &
-  not_root=$!
+  refuse not-root /usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups /opt/polyblk/polyblk --state /tmp/user serve mine --frontend vduse
+  because not-root-remedy 'run as root'
   # modprobe is tried by the target itself: the module has to be out of its reach.
   module=$(find /lib/modules -name 'virtio_vdpa.ko')
   mv $module /tmp/virtio_vdpa.away
@@ -56,20 +55,15 @@ refusals() {
   equal refused-leaves-nothing "$(ls /dev/vduse)" control
 
   # Ended while it waits for its disk, whose driver is not there yet; and failed at another frontend when the disk was there.
-  take_spare
-  order $serving /tmp/alone.out /tmp/alone.out polyblk serve alone --frontend vduse --attach virtio
+  begin_serving alone serve alone --frontend vduse --attach virtio
   within 120 test -e /sys/bus/vdpa/devices/alone
-  kill -TERM $server
-  answer $serving
-  cat /tmp/alone.out
+  name=alone
+  end_serving
   nothing_left interrupted
   modules
-  refuse other-frontend polyblk serve alone --frontend vduse --attach virtio --frontend nbd --socket /tmp/alone.out
+  refuse other-frontend polyblk serve alone --frontend vduse --attach virtio --frontend nbd --socket /tmp/alone.err
   because other-frontend-reason 'is no socket'
   nothing_left other-frontend
-  refuse not-root wait $not_root
-  mv /tmp/not-root /tmp/.check
-  because not-root-remedy 'run as root'
 }
 
 # modules: what the other parts need.
@@ -111,7 +105,6 @@ serve_level() {
 
 # killed NAME LEVEL FIO-OPTION...: kill -9 while writes of both disks are in flight. They only wait; their data is what was written.
 killed() {
-  stock 1
   what=$1 level=$2
   shift 2
   begin_load load --filename=/dev/vda --size=1M $* --name=more --filename=/dev/vdb --offset=4M --offset_increment=4M --numjobs=4 --size=1M $*
@@ -137,8 +130,8 @@ killed() {
 grows() {
   check resize-$1 polyblk volume resize $level --size $2MiB
   equal resized-$1 "$(within 120 sh -c "test \$(cat /sys/block/vda/size) = $(($2 * 2048)) && test \$(cat /sys/block/vdb/size) = $(($2 * 2048))" && echo both)" both
-  dd if=/tmp/sample/Polyblk.Frontends.Ublk.dll of=/dev/vdb bs=64k seek=$((($2 - 2) * 16)) count=4 oflag=direct 2>/dev/null
-  equal beyond-$1 "$(dd if=/dev/vda bs=64k skip=$((($2 - 2) * 16)) count=4 iflag=direct 2>/dev/null | sha256sum)" "$(head -c 262144 /tmp/sample/Polyblk.Frontends.Ublk.dll | sha256sum)"
+  dd if=/tmp/sample/large of=/dev/vdb bs=64k seek=$((($2 - 2) * 16)) count=4 oflag=direct 2>/dev/null
+  equal beyond-$1 "$(dd if=/dev/vda bs=64k skip=$((($2 - 2) * 16)) count=4 iflag=direct 2>/dev/null | sha256sum)" "$(head -c 262144 /tmp/sample/large | sha256sum)"
 }
 
 # Each level, healthy; then a drive fails under it.
@@ -146,7 +139,6 @@ arrays() {
   modules
   begin_samples
   for level in $levels; do
-    stock 1
     null_disks 0
     stripe_of $level
     check create-$level polyblk volume create $level --level $level --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
@@ -154,8 +146,6 @@ arrays() {
     equal queues-$level "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" '1 4'
     carries_both $level /dev/vdb
     killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8 || return
-    # The next successor starts beside the checks that follow.
-    stock 1
     check discard-$level blkdiscard /dev/vda
     dd if=/dev/urandom of=/dev/vda bs=1M seek=4 count=2 oflag=direct 2>/dev/null
     before=$(direct_sum /dev/vda 4 2)
@@ -184,7 +174,6 @@ arrays() {
 # A disk with file systems on it; its target ends, is killed and comes back.
 filesystems() {
   modules
-  stock 1
   errors=$(io_errors)
   begin_samples
   check create volume data raid5 3 40MiB --size 64MiB
@@ -206,10 +195,11 @@ filesystems() {
   check mount mount -t ext4 /dev/vda /mnt
   cp -a $sample /mnt/tree
   want=$sample_sum
-  cp -a /opt/polyblk /mnt/rubbish
+  mkdir /mnt/rubbish && for i in 1 2 3 4 5; do cp /tmp/mebibyte /mnt/rubbish/$i; done
   drop_caches
   equal tree "$(tree /mnt/tree)" "$want"
-  rm -r /mnt/rubbish; sync
+  rm -r /mnt/rubbish
+  sync
   full=$(du -k /tmp/data.1 | cut -f1)
   check fstrim fstrim -v /mnt
   check fstrim-frees test $(du -k /tmp/data.1 | cut -f1) -lt $((full - 2000))
@@ -310,19 +300,15 @@ serve_two() { serve vm --frontend vduse --attach vhost --queues 2 --frontend vdu
 crashes() {
   modules
   modprobe vhost_vdpa
-  stock 2
-  standby
-  client=$standby
   null_disks 40000000
   check create-two polyblk volume create vm --level raid5 --size 40MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2
   check serve-two serve_two || return
   equal packed-negotiated "$(cut -c35 /sys/block/vda/device/features)" 1
   pinned bounce
   within 120 test -c /dev/vhost-vdpa-0
-  order $client /tmp/verified /tmp/verified Polyblk.VdpaClient verify /dev/vhost-vdpa-0 1 300 4194304
-  check verified answer $client
-  cat /tmp/verified
-  order $client /tmp/load /tmp/load Polyblk.VdpaClient verify /dev/vhost-vdpa-0 2 200 8388608 /tmp/over
+  check verified guest-programs vdpa verify /dev/vhost-vdpa-0 1 300 4194304
+  guest-programs vdpa verify /dev/vhost-vdpa-0 2 200 8388608 /tmp/over >/tmp/load 2>&1 &
+  client=$!
   within 200 sh -c "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q vhost-vdpa-0"
   refuse stop-in-use polyblk volume stop vm
   because stop-in-use-reason 'has it open'
@@ -333,7 +319,6 @@ crashes() {
   load=$!
   check both-wait within 400 in_flight 8 2
   kill_server
-  stock 1
   check serve-two-1 serve_two
   redone both-redone 2
   pinned bounce-again
@@ -346,9 +331,10 @@ crashes() {
   check serve-two-2 serve_two
   redone vhost-redone 1
   more nullb0 100
-  refuse still-running test -f /tmp/standby.$client.status
+  check still-running test -d /proc/$client
   touch /tmp/over
-  check verified-over-kills answer $client
+  wait $client
+  equal verified-over-kills $? 0
   cat /tmp/load
   check finish-two end_serving
   nothing_left crashes
@@ -401,12 +387,10 @@ boot_machine() {
 # A hundred times made, attached, read and deleted, in one process, which must not hold more afterwards.
 leaks() {
   modules
-  check cycle-100 run_here Polyblk.VdpaClient cycle 100
+  check cycle-100 guest-programs vdpa cycle 100
   nothing_left leaks
 }
 
-# Processes start while the first parts do something else.
-stock 1
 for part in $parts; do
   read -r began idle_before </proc/uptime
   $part

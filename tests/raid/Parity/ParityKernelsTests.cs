@@ -2,7 +2,6 @@
 
 using System.Runtime.Intrinsics;
 using Polyblk.Raid.Parity;
-using Xunit.Abstractions;
 
 namespace Polyblk.Raid.Tests.Parity;
 

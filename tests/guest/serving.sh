@@ -1,95 +1,52 @@
-# Processes that stand by to run commands (busybox sh, after lib.sh): see Program.cs beside this. Sourced by guest scripts.
+# The command line in a guest, serving volumes that are loaded, killed and served again (busybox sh, after lib.sh). Sourced by guest scripts.
 
 # What waits for every processor to pass through the scheduler (devices that come and go) must not wait for an emulator.
 echo 1 >/sys/kernel/rcu_expedited
 # fio starts faster when it does not measure the processors' clocks, which tells nothing in an emulated guest.
 fio() { command fio --clocksource=clock_gettime "$@"; }
 
-standbys=0 spares='' commander='' serving='' server='' state=''
+# $state are options that come before the command, $server is the process that serves.
+state='' server='' stalled=''
 
-# standby: begins a process, and does not wait for it; sets $standby to its number.
-standby() {
-  standbys=$((standbys + 1))
-  standby=$standbys
-  mkfifo /tmp/standby.$standby.in
-  dotnet /opt/polyblk/Polyblk.GuestStandby.dll polyblk volume list <>/tmp/standby.$standby.in >/tmp/standby.$standby.log 2>&1 &
-  eval standby_pid_$standby=$!
+polyblk() { /opt/polyblk/polyblk $state "$@"; }
+
+# begin_serving NAME COMMAND...: begins a command that serves, and does not wait. What it says is in /tmp/NAME.ready and /tmp/NAME.err.
+begin_serving() {
+  began=$1
+  shift
+  rm -f /tmp/$began.ready /tmp/$began.err
+  /opt/polyblk/polyblk $state "$@" >/tmp/$began.ready 2>/tmp/$began.err &
+  server=$!
 }
 
-# stock COUNT: begins as many processes as lack to COUNT spare ones for 'serve'.
-stock() { while [ "$(echo $spares | wc -w)" -lt "$1" ]; do standby; spares="$spares $standby"; done; }
-
-# order NUMBER OUTPUT ERRORS PROGRAM ARGUMENT...: gives a process a command, and does not wait.
-order() {
-  rm -f "/tmp/standby.$1.status"
-  ordered=$1
-  shift
-  echo "$1 $2 /tmp/standby.$ordered.status $(shift 2; echo "$*")" >/tmp/standby.$ordered.in
-}
-
-# appears PROCESS FILE...: waits until one of the files has something in it or the process has ended, at most 400 seconds. (A program that is
-# started for every look, as 'within' does, costs more than the looking.)
-appears() {
-  appearing=$1
-  shift
-  for turn in $(seq 4000); do
-    for file; do [ ! -s $file ] || return 0; done
-    [ -d /proc/$appearing ] || return 1
-    usleep 100000
+# is_ready NAME: waits until the server says so in a line, or has ended; at most 400 seconds. (A program that is started for every look, as
+# 'within' does, costs more than the looking.)
+is_ready() {
+  for turn in $(seq 8000); do
+    # Whoever reads a line that is not whole is told so.
+    ! read -r ready_line 2>/dev/null </tmp/$1.ready || return 0
+    [ -d /proc/$server ] || return 1
+    usleep 50000
   done
   return 1
 }
 
-# answer NUMBER: waits for the end of the command and returns its status.
-answer() {
-  eval answering=\$standby_pid_$1
-  appears $answering /tmp/standby.$1.status || { cat /tmp/standby.$1.log; return 99; }
-  read -r answered </tmp/standby.$1.status
-  return $answered
-}
-
-# run_here PROGRAM ARGUMENT...: runs a command in a process that is kept for that, as if it were started.
-run_here() {
-  [ -n "$commander" ] || { standby; commander=$standby; }
-  order $commander /tmp/here.out /tmp/here.err "$@"
-  answer $commander
-  here_status=$?
-  cat /tmp/here.err >&2
-  cat /tmp/here.out
-  return $here_status
-}
-
-polyblk() { run_here polyblk $state "$@"; }
-
-# take_spare: sees to it that $serving is a process to serve in, and $server its process id: that of the last time, or a spare one.
-take_spare() {
-  [ -z "$server" ] || return 0
-  stock 1
-  spares=${spares# }
-  serving=${spares%% *}
-  spares=${spares#"$serving"}
-  eval server=\$standby_pid_$serving
-}
-
-# serve NAME OPTION...: serves a volume and waits until it is ready. What it says is in /tmp/NAME.ready and /tmp/NAME.err. $state are options
-# that come before the command.
+# serve NAME OPTION...: serves a volume and waits until it is ready.
 serve() {
-  take_spare
   name=$1
   shift
-  rm -f /tmp/$name.ready /tmp/$name.err
-  order $serving /tmp/$name.ready /tmp/$name.err polyblk $state serve $name --json "$@"
-  appears $server /tmp/$name.ready /tmp/standby.$serving.status
-  [ -s /tmp/$name.ready ] && return 0
+  begin_serving $name serve $name --json "$@"
+  is_ready $name && return 0
   cat /tmp/$name.err
   return 1
 }
 
-# end_serving: ends it in order. The process stays for the next time.
+# end_serving: ends it in order.
 end_serving() {
   kill -TERM $server
-  answer $serving
+  wait $server
   ended=$?
+  server=
   cat /tmp/$name.err
   return $ended
 }

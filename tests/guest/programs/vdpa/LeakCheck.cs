@@ -5,7 +5,7 @@ using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends.Vduse;
 
-namespace Polyblk.VdpaClient;
+namespace Polyblk.GuestPrograms.Vdpa;
 
 /// <summary>Makes and deletes devices in one process, two at a time, and compares what it holds afterwards with what it held after the first rounds.</summary>
 internal static class LeakCheck

@@ -4,7 +4,7 @@ using Polyblk.Core.Reactors;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
 
-namespace Polyblk.UblkTestHost;
+namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>What is served: a drive, or an array of drives whose members can be made to fail.</summary>
 internal sealed class Volume : IAsyncDisposable

@@ -2,7 +2,7 @@ using Polyblk.Blkio;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Memory;
 
-namespace Polyblk.CoherenceClient;
+namespace Polyblk.GuestPrograms.Coherence;
 
 /// <summary>One way to the volume. Offsets and lengths are multiples of 4096. One thread at a time.</summary>
 internal abstract class Door(string name) : IDisposable

@@ -5,7 +5,7 @@ using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends.Ublk;
 
-namespace Polyblk.UblkTestHost;
+namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>
 /// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:

@@ -3,7 +3,7 @@ using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends.Ublk;
 
-namespace Polyblk.UblkTestHost;
+namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>A volume with reactors of its own and its exports: one for each of the numbers of queues that were asked for.</summary>
 internal sealed class Served(Volume volume, ReactorGroup reactors) : IAsyncDisposable

@@ -2,7 +2,7 @@ using System.Globalization;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 
-namespace Polyblk.Cli.Interop;
+namespace Polyblk.Cli.Serving;
 
 /// <summary>The groups of this host, as its name service knows them (getgrnam(3)), and who owns a file.</summary>
 internal static class GroupDatabase

@@ -3,7 +3,7 @@ using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends.Ublk;
 
-namespace Polyblk.UblkTestHost;
+namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>Successors that do not come to the end of it.</summary>
 internal static class TakeOver

@@ -1,7 +1,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 
-namespace Polyblk.UblkTestHost;
+namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>
 /// A device as parity arrays are: <c>writes</c> says in its limits that it must see the data of writes; <c>late</c> says nothing and then
