@@ -84,6 +84,13 @@ public class GuestBuilder
         return this;
     }
 
+    /// <summary>Adds a library of the host, with those that it needs itself, at the same paths: for programs that load it when they run.</summary>
+    public GuestBuilder Library(string path)
+    {
+        _initramfs.AddProgram(path);
+        return this;
+    }
+
     /// <summary>Adds a file of the host, or a folder with all below it.</summary>
     public GuestBuilder File(string source, string guestPath)
     {

@@ -47,11 +47,16 @@ public static class GuestBuilderExtensions
             .File(Path.Combine(scripts, "filesystem.sh"), "/rig/filesystem.sh");
     }
 
-    /// <summary>Adds the command guest-programs: what tests run beside the command line, whose libraries suffice for it (programs/Program.cs).</summary>
+    /// <summary>
+    /// Adds the command guest-programs, what tests run beside the command line (programs/Program.cs), and libblkio, which it drives. What the program
+    /// itself is linked to is what the command line is.
+    /// </summary>
     public static GuestBuilder GuestPrograms(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        return builder.File(Path.Combine(RigPaths.Repository, "artifacts", "guest-programs", "guest-programs"), "/usr/bin/guest-programs");
+        return builder
+            .Library("/usr/lib/x86_64-linux-gnu/libblkio.so.1")
+            .File(Path.Combine(RigPaths.Repository, "artifacts", "guest-programs", "guest-programs"), "/usr/bin/guest-programs");
     }
 
     /// <summary>Boots a guest, does what its script waits for, and returns what it reported.</summary>

@@ -13,9 +13,9 @@ begin_samples() {
   [ ! -d $sample ] || return 0
   mkdir $sample
   samples_at=64
-  for part in large:320 middle:120 small:24 page:4; do
-    dd if=/opt/polyblk/polyblk of=$sample/${part%:*} bs=1k skip=$samples_at count=${part#*:} 2>/dev/null
-    samples_at=$((samples_at + ${part#*:}))
+  for piece in large:320 middle:120 small:24 page:4; do
+    dd if=/opt/polyblk/polyblk of=$sample/${piece%:*} bs=1k skip=$samples_at count=${piece#*:} 2>/dev/null
+    samples_at=$((samples_at + ${piece#*:}))
   done
   head -c 70001 /opt/polyblk/polyblk >$sample/odd
   : >$sample/empty

@@ -10,14 +10,12 @@ public sealed class CoherenceGuestTests
     [Fact]
     public async Task One_array_shows_the_same_data_through_vhost_user_vduse_ublk_and_nbd()
     {
-        const string LibBlkio = "/usr/lib/x86_64-linux-gnu/libblkio.so.1";
         GuestResult result = await new GuestVmBuilder("coherence", GuestKernel.Linux612)
             .Memory(2560)
             .Cpus(4)
             .Polyblk()
             .GuestPrograms()
             .Programs("vdpa", "nbd-client")
-            .File(LibBlkio, LibBlkio)
             .Script(await File.ReadAllTextAsync(Path.Combine(RigPaths.Repository, "tests", "guest", "coherence", "coherence.sh")))
             .Timeout(TimeSpan.FromMinutes(15))
             .RunAsync();

@@ -8,7 +8,6 @@ namespace Polyblk.GuestRig.Tests;
 public sealed class VduseGuestTests
 {
     private const string Firmware = "/usr/share/seabios/bios-256k.bin";
-    private const string LibBlkio = "/usr/lib/x86_64-linux-gnu/libblkio.so.1";
     private static readonly string[] s_parts = ["refusals", "arrays", "by_hand", "filesystems", "crashes", "machine", "leaks"];
     private static readonly string s_folder = Path.Combine(RigPaths.Repository, "tests", "guest", "vduse");
 
@@ -28,7 +27,6 @@ public sealed class VduseGuestTests
             .PolyblkServing()
             .GuestPrograms()
             .Programs("mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair", "blkdiscard", "fstrim", "vdpa", "fio", "setpriv")
-            .File(LibBlkio, LibBlkio)
             .Programs("qemu-system-x86_64")
             .File(Firmware, Firmware)
             .Script($". /rig/serving.sh\n. /rig/filesystem.sh\nlevels='{string.Join(' ', levels)}' parts='{string.Join(' ', parts)}'\n"
