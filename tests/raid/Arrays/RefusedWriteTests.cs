@@ -264,6 +264,22 @@ public sealed class RefusedWriteTests
         Assert.Equal((ArrayHealth.Optimal, 0), (rig.Array.GetStatus().Health, rig.Array.GetStatus().RangesInDoubt));
     }
 
+    [Theory]
+    [InlineData(Errno.ETIMEDOUT)]
+    [InlineData(Errno.ENOMEM)]
+    public async Task A_flush_at_an_orderly_end_that_failed_once_is_not_tried_again_and_called_done(int errno)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 256 << 10);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(8192, 20)));
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Flush, Errno = errno, Count = 1 });
+        await rig.StopAsync();
+        rig.Drives[1].ClearFaults();
+
+        // What the member had taken may be lost: it is out.
+        await rig.AssembleAsync(allowDegraded: false);
+        Assert.Equal(0b10UL, rig.Array.State.FailedMask);
+    }
+
     internal static byte[] Noise(int length, int seed)
     {
         var data = new byte[length];
