@@ -128,6 +128,9 @@ public sealed class RefusedWriteTests
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
         Array.ForEach(rig.Drives, d => d.AddFault(new DriveFault { Operation = BlockOperation.Flush, Count = 1 }));
+
+        // One of them has lost something.
+        await BlockIo.WriteAsync(rig.Drives[1], rig.Reactors.Reactor, ArrayRig.DataOffset, Noise(Chunk, 22));
         Assert.Equal(-Errno.EIO, await driver.FlushAsync());
         await rig.WaitForResyncAsync();
         Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);
