@@ -202,6 +202,35 @@ public sealed class UnknownBlockTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4, 1)]
     [InlineData(RaidLevel.Raid6, 5, 2)]
+    public async Task Nothing_is_made_of_what_a_failed_flush_may_have_lost(RaidLevel level, int drives, int lost)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 18)));
+        RaidGeometry geometry = rig.Array.Geometry;
+        for (int i = 0; i < lost; i++)
+        {
+            await rig.Drives[geometry.DataMember(0, i)].VanishAsync();
+        }
+
+        Assert.Equal(0, await driver.FlushAsync());
+
+        // One that the array cannot do without says that something is lost, and it is.
+        SimulatedDrive victim = rig.Drives[geometry.DataMember(0, geometry.DataCount - 1)];
+        victim.AddFault(new DriveFault { Operation = BlockOperation.Flush, Count = 1 });
+        await BlockIo.WriteAsync(victim, rig.Reactors.Reactor, geometry.StripeOffset(0), RefusedWriteTests.Noise(Chunk, 19));
+        Assert.Equal(-Errno.EIO, await driver.FlushAsync());
+        for (int i = 0; i < lost; i++)
+        {
+            Assert.Equal(-Errno.EIO, (await driver.ReadAsync(i * Chunk, 4096)).Status);
+        }
+
+        Assert.Equal(0, (await driver.ReadAsync((geometry.DataCount - 1) * Chunk, 4096)).Status);
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4, 1)]
+    [InlineData(RaidLevel.Raid6, 5, 2)]
     public async Task A_failed_array_answers_what_can_be_read_directly_and_makes_nothing_else(RaidLevel level, int drives, int lost)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
