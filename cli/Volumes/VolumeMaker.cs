@@ -95,7 +95,9 @@ internal static class VolumeMaker
     /// <exception cref="CliException">A drive cannot be opened or written.</exception>
     public static async Task WipeAsync(VolumeRecord record, CancellationToken cancellation)
     {
-        List<IBlockDevice> drives = await DriveList.OpenAllAsync(DriveList.Parse(record.Drives), readOnly: false).ConfigureAwait(false);
+        // Without sizes: a drive that is missing is told, and not made.
+        IReadOnlyList<DriveSpec> specs = [.. DriveList.Parse(record.Drives).Select(s => s.IsVolatile ? s : s with { SizeBytes = null })];
+        List<IBlockDevice> drives = await DriveList.OpenAllAsync(specs, readOnly: false).ConfigureAwait(false);
         using ReactorGroup reactors = ControlReactors();
         try
         {

@@ -166,6 +166,18 @@ public sealed class StateTests : IDisposable
         Assert.Equal(2, DriveList.Parse(["ram:1GiB", "ram:1GiB"]).Count);
     }
 
+    [Fact]
+    public async Task WipingMakesNoDriveThatIsMissing()
+    {
+        string there = Path.Combine(_directory, "a.img");
+        string missing = Path.Combine(_directory, "b.img");
+        await File.WriteAllBytesAsync(there, new byte[16 << 20]);
+        VolumeRecord record = Record("data") with { Level = "raid1", Drives = [there, $"file:{missing},size=16MiB"] };
+        CliException e = await Assert.ThrowsAsync<CliException>(() => VolumeMaker.WipeAsync(record, CancellationToken.None));
+        Assert.Contains(missing, e.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(missing));
+    }
+
     private static VolumeRecord Record(string name) => new()
     {
         Name = name,

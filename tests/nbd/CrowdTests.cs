@@ -59,6 +59,22 @@ public sealed class CrowdTests
         Assert.False(honest.IsDismissed);
     }
 
+    /// <summary>Nobody waits for the end of one who was to go and got a seat meanwhile: that may be in months.</summary>
+    [Fact]
+    public void Who_takes_a_seat_does_not_haggle_any_more()
+    {
+        var admission = new NbdAdmission(new NbdLimits { Handshakes = 1 });
+        NbdGuest first = admission.Enter(1, out _);
+        admission.Enter(2, out NbdGuest? crowdedOut);
+        Assert.Same(first, crowdedOut);
+        Assert.False(first.Haggled.IsCompleted);
+        Assert.Null(admission.TakeSeat(first));
+        Assert.True(first.Haggled.IsCompleted);
+        Assert.Equal(1, admission.Seated);
+        admission.LeaveSeat(first);
+        Assert.Equal(0, admission.Seated);
+    }
+
     [Fact]
     public async Task Who_gets_no_seat_is_told_why_and_gets_one_when_another_goes()
     {

@@ -25,6 +25,9 @@ internal sealed class GateDrive(long bytes) : IBlockDevice
 
     public int Held => Volatile.Read(ref _held);
 
+    /// <summary>Every request that came, in order.</summary>
+    public ConcurrentQueue<(BlockOperation Operation, BlockFlags Flags)> Log { get; } = new();
+
     /// <summary>Status for those that are let go; 0 lets them happen.</summary>
     public int Status { get; set; }
 
@@ -62,6 +65,7 @@ internal sealed class GateDrive(long bytes) : IBlockDevice
 
         public void Submit(BlockRequest request)
         {
+            drive.Log.Enqueue((request.Operation, request.Flags));
             if (request.Operation is not (BlockOperation.Discard or BlockOperation.WriteZeroes))
             {
                 _queue.Submit(request);

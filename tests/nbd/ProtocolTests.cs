@@ -2,6 +2,7 @@
 
 using System.Buffers.Binary;
 using System.Text;
+using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
 
 namespace Polyblk.Nbd.Tests;
@@ -128,6 +129,36 @@ public sealed class ProtocolTests
         byte[] error = structured.Read(26);
         Assert.Equal(0x8001, BinaryPrimitives.ReadUInt16BigEndian(error.AsSpan(6)));
         Assert.Equal(EINVAL, BinaryPrimitives.ReadUInt32BigEndian(error.AsSpan(20)));
+    }
+
+    /// <summary>What FUA asks for is on the drive before the reply: by the write itself, or by a flush behind it.</summary>
+    [Theory]
+    [InlineData(Write)]
+    [InlineData(Trim)]
+    [InlineData(WriteZeroes)]
+    public async Task Fua_reaches_the_drive_before_the_reply_and_nothing_does_without_it(ushort command)
+    {
+        var drive = new GateDrive(16 * Mib);
+        await drive.ReleaseAsync(forGood: true);
+        await using NbdTestServer server = await NbdTestServer.StartAsync(drive);
+        using RawClient client = RawClient.Transmitting(server.Socket);
+        byte[]? payload = command == Write ? new byte[8192] : null;
+        client.SendRequest(command, 1, 0, 8192, payload: payload);
+        Assert.Equal(0u, client.ReadSimpleReply(1));
+        (BlockOperation operation, BlockFlags flags) = Assert.Single(drive.Log);
+        Assert.Equal(BlockFlags.None, flags & BlockFlags.Fua);
+        drive.Log.Clear();
+
+        client.SendRequest(command, 2, 0, 8192, flags: 1, payload);
+        Assert.Equal(0u, client.ReadSimpleReply(2));
+        if (command == Write)
+        {
+            Assert.Equal((operation, flags | BlockFlags.Fua), Assert.Single(drive.Log));
+        }
+        else
+        {
+            Assert.Equal([(operation, flags), (BlockOperation.Flush, BlockFlags.None)], drive.Log);
+        }
     }
 
     /// <summary>

@@ -54,6 +54,25 @@ public sealed class OwnerTests
         Assert.Equal((taken, false), (SessionContext.Descriptors.Taken, queue.HasKick));
     }
 
+    [Fact]
+    public void A_region_that_is_removed_is_unmapped_with_the_last_table_that_holds_it()
+    {
+        const int Bytes = 1 << 16;
+        int taken = MappingBudget.Mappings.Taken;
+        int fd = Libc.memfd_create("region", Libc.MFD_CLOEXEC);
+        Assert.Equal(0, Libc.ftruncate(fd, Bytes));
+        using var memory = new BackendMemory(mustBeSealed: false, () => { }, (_, _) => { }, (_, _) => { });
+        var described = new VhostUserMemoryRegion { guest_phys_addr = 0x1000, memory_size = Bytes, userspace_addr = 0x2000 };
+        GuestRegion region = memory.Map(described, new ForeignDescriptor(fd, DescriptorCloser.Default));
+        memory.Add(region).Dispose();
+        GuestMemory inUse = memory.Table;
+        inUse.AddReference();
+        memory.Remove(described).Dispose();
+        Assert.True(region.Mapping.IsMapped);
+        inUse.Release();
+        Assert.Equal((false, taken), (region.Mapping.IsMapped, MappingBudget.Mappings.Taken));
+    }
+
     private static void Give(BackendQueue queue, string kind)
     {
         var given = new ForeignDescriptor(Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK), DescriptorCloser.Default);

@@ -201,18 +201,24 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
         await h.Queue.SetDirtyLogAsync(log, h.Setup.Addresses.Device);
         await _stepped.Run(_ =>
         {
-            GuestRequest request = h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 8192)!;
-            h.Settle();
-            Assert.NotNull(h.Blk.TryGetAnswer());
-            foreach (GuestBuffer buffer in request.WritableBuffers)
+            // A read, the device's name, and nothing but a status.
+            foreach ((uint type, int bytes) in new[] { (VIRTIO_BLK_T_IN, 8192), (VIRTIO_BLK_T_GET_ID, 8192), (VIRTIO_BLK_T_FLUSH, 0) })
             {
-                for (ulong at = buffer.Address; at < buffer.Address + buffer.Length; at += 4096)
+                Clear(bitmap);
+                GuestRequest request = h.Blk.Submit(type, 0, [], bytes)!;
+                h.Settle();
+                Assert.NotNull(h.Blk.TryGetAnswer());
+                foreach (GuestBuffer buffer in request.WritableBuffers)
                 {
-                    Assert.True(IsDirty(bitmap, at), $"{at:x} was written");
+                    for (ulong at = buffer.Address; at < buffer.Address + buffer.Length; at += 4096)
+                    {
+                        Assert.True(IsDirty(bitmap, at), $"{at:x} was written");
+                    }
                 }
+
+                Assert.True(IsDirty(bitmap, h.Setup.Addresses.Device));
             }
 
-            Assert.True(IsDirty(bitmap, h.Setup.Addresses.Device));
             Assert.False(IsDirty(bitmap, QueueHarness.ArenaAddress + (10 * QueueHarness.ArenaRegionBytes)));
         });
         await h.Queue.SetDirtyLogAsync(null, null);
@@ -224,6 +230,58 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
             h.Dispose();
         });
     }
+
+    /// <summary>
+    /// A ring of several pages. The front-end takes the bits once between answers and their showing: what is changed after that is
+    /// marked again, and nothing is left out.
+    /// </summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public Task EveryPageOfTheRingThatAnswersChangeIsLogged(bool packed) => _stepped.Run(reactor =>
+    {
+        const int Size = 1024, Batch = 20, Rounds = 80;
+        using MappedRegion bitmap = MappedRegion.CreateAnonymous(64 << 10);
+        using var log = new DirtyLog(bitmap);
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { Size = Size });
+        ulong ring = packed ? h.Setup.Addresses.Descriptor : h.Setup.Addresses.Device;
+        ulong bytes = packed ? RingLayout.DescriptorBytes * Size : RingLayout.UsedBytes(Size, eventIdx: false);
+        h.Restart(h.Setup with { DirtyLog = log, UsedLogAddress = ring });
+        for (int round = 0; round < Rounds; round++)
+        {
+            for (int i = 0; i < Batch; i++)
+            {
+                Assert.NotNull(h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512));
+            }
+
+            h.Queue.Poll();
+            Assert.Equal(Batch, h.Drive.HeldCount);
+            Clear(bitmap);
+            byte[] before = Copy(h, ring, bytes);
+            h.Drive.CompleteAll();
+            ulong[] taken = DirtyPages(bitmap, ring, bytes);
+            Clear(bitmap);
+            byte[] between = Copy(h, ring, bytes);
+            h.Queue.Poll();
+            ulong[] left = DirtyPages(bitmap, ring, bytes);
+            byte[] after = Copy(h, ring, bytes);
+            Assert.Subset(new HashSet<ulong>([.. taken, .. left]), new HashSet<ulong>(ChangedPages(before, after, ring)));
+            Assert.Subset(new HashSet<ulong>(left), new HashSet<ulong>(ChangedPages(between, after, ring)));
+            for (int i = 0; i < Batch; i++)
+            {
+                Assert.NotNull(h.Blk.TryGetAnswer());
+            }
+        }
+    });
+
+    private static unsafe byte[] Copy(QueueHarness h, ulong address, ulong bytes) =>
+        new ReadOnlySpan<byte>(h.Space.At(address, (uint)bytes), (int)bytes).ToArray();
+
+    private static ulong[] ChangedPages(byte[] before, byte[] after, ulong address) =>
+        [.. Enumerable.Range(0, after.Length).Where(i => before[i] != after[i]).Select(i => (address + (ulong)i) / 4096).Distinct()];
+
+    private static ulong[] DirtyPages(MappedRegion bitmap, ulong address, ulong bytes) =>
+        [.. Enumerable.Range((int)(address / 4096), (int)(bytes / 4096) + 2).Select(p => (ulong)p).Where(p => IsDirty(bitmap, p * 4096))];
 
     [Fact]
     public void TheDirtyLogIgnoresWhatItHasNoBitFor()

@@ -24,6 +24,45 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
     /// Both sides sleep whenever they may, over and over: a lost kick or call would stop this for ever (and is reported after a long time). The
     /// reactor must not wake up by itself: it would find what was lost.
     /// </summary>
+    /// <summary>Its ring is empty, and still it has something to show or to send.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public Task AQueueThatHasSomethingToDoKeepsItsReactorAwake(bool packed) => _stepped.Run(reactor =>
+    {
+        const int DriveBytes = 128 << 20;
+        using var kick = new SafeFileHandle(Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK), true);
+        var drive = new HeldDrive(DriveBytes);
+        using var h = new QueueHarness(reactor, HarnessOptions.For(packed) with { Drive = drive });
+        h.Restart(h.Setup with { Kick = kick });
+        Assert.NotNull(h.Blk.Submit(VIRTIO_BLK_T_IN, 0, [], 512));
+        h.Queue.Poll();
+        Assert.True(MaySleep(h));
+
+        // An answer that came behind the queue's turn.
+        drive.Complete(0);
+        Assert.False(MaySleep(h));
+        h.Queue.Poll();
+        Assert.True(MaySleep(h));
+
+        // Zeroing, of which a turn does a piece.
+        drive.Inline = true;
+        Assert.NotNull(h.Blk.Submit(VIRTIO_BLK_T_WRITE_ZEROES, 0, ModelRun.Range(0, DriveBytes / 512), 0));
+        h.Queue.Poll();
+        Assert.False(MaySleep(h));
+        h.Settle();
+        Assert.True(MaySleep(h));
+        Assert.NotNull(h.Blk.TryGetAnswer());
+        Assert.NotNull(h.Blk.TryGetAnswer());
+    });
+
+    private static bool MaySleep(QueueHarness h)
+    {
+        bool may = h.Queue.TryArm();
+        h.Queue.Disarm();
+        return may;
+    }
+
     [Theory]
     [MemberData(nameof(Kinds))]
     public async Task NoKickAndNoCallIsLost(ulong features)

@@ -107,6 +107,16 @@ internal sealed class ModelRun(QueueHarness harness, Random random)
         Assert.Null(harness.Queue.Fault);
     }
 
+    /// <summary>The driver's side of some steps, in which no device looks.</summary>
+    public void WorkOn()
+    {
+        TakeAnswers();
+        for (int i = random.Next(4); i > 0; i--)
+        {
+            Submit();
+        }
+    }
+
     private void Submit()
     {
         int sectors = random.Next(20) switch { 0 => 60, < 5 => 8, _ => random.Next(1, 9) };

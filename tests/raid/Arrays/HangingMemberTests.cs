@@ -4,6 +4,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -167,6 +168,48 @@ public sealed class HangingMemberTests
         Array.ForEach(rig.Drives, d => d.ClearFaults());
         await Task.WhenAll(rig.Drives.Select(d => d.ReleaseStuckAsync()));
         Assert.Equal(0, await write);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task A_member_that_hung_while_a_failure_was_written_gets_it_into_both_slots(ulong slot)
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid1, 3, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise(8192, 8)));
+
+        // It takes data and hangs with an update that tells of no failure.
+        SimulatedDrive late = rig.Drives[1];
+        late.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true });
+        Task resize = rig.Array.ResizeAsync(32 << 12);
+        while (!resize.IsCompleted)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.WhenAny(resize, Task.Delay(10));
+        }
+
+        await resize;
+        ulong before = rig.Array.GetStatus().EventCount;
+        await rig.Drives[0].VanishAsync();
+        Task<int> write = driver.WriteAsync(0, new byte[4096]);
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().EventCount != before, "the failure to be written to the third");
+        Assert.False(write.IsCompleted);
+        late.ClearFaults();
+        await late.ReleaseStuckAsync();
+        Assert.Equal(0, await write);
+
+        // What was acknowledged without the first member is on the second, which must know it whatever becomes of a slot.
+        await rig.KillAsync();
+        await rig.ReturnDrivesAsync();
+        late.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Read, OffsetBytes = SuperblockFormat.SlotOffset(slot), LengthBytes = SuperblockFormat.SizeBytes,
+        });
+        await rig.AssembleAsync(rig.Drives[..2]);
+        Assert.Equal(0b101UL, rig.Array.State.FailedMask);
     }
 
     [Fact]

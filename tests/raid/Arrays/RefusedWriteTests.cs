@@ -128,6 +128,9 @@ public sealed class RefusedWriteTests
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
         Array.ForEach(rig.Drives, d => d.AddFault(new DriveFault { Operation = BlockOperation.Flush, Count = 1 }));
+
+        // One of them has lost something.
+        await BlockIo.WriteAsync(rig.Drives[1], rig.Reactors.Reactor, ArrayRig.DataOffset, Noise(Chunk, 22));
         Assert.Equal(-Errno.EIO, await driver.FlushAsync());
         await rig.WaitForResyncAsync();
         Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);
@@ -262,6 +265,22 @@ public sealed class RefusedWriteTests
         }
 
         Assert.Equal((ArrayHealth.Optimal, 0), (rig.Array.GetStatus().Health, rig.Array.GetStatus().RangesInDoubt));
+    }
+
+    [Theory]
+    [InlineData(Errno.ETIMEDOUT)]
+    [InlineData(Errno.ENOMEM)]
+    public async Task A_flush_at_an_orderly_end_that_failed_once_is_not_tried_again_and_called_done(int errno)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 256 << 10);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(8192, 20)));
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Flush, Errno = errno, Count = 1 });
+        await rig.StopAsync();
+        rig.Drives[1].ClearFaults();
+
+        // What the member had taken may be lost: it is out.
+        await rig.AssembleAsync(allowDegraded: false);
+        Assert.Equal(0b10UL, rig.Array.State.FailedMask);
     }
 
     internal static byte[] Noise(int length, int seed)

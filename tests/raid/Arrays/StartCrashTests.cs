@@ -76,8 +76,27 @@ public sealed class StartCrashTests
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 3)]
-    public async Task A_power_cut_at_any_moment_of_a_resync_with_checkpoints_leaves_none_that_runs_ahead(
-        RaidLevel level, int drives)
+    public Task A_power_cut_at_any_moment_of_a_resync_with_checkpoints_leaves_none_that_runs_ahead(RaidLevel level, int drives) =>
+        CutWhileResyncingAsync(level, drives, new ArrayRunOptions { CheckpointEvery = TimeSpan.Zero, ResyncDepth = 1 }, rig =>
+        {
+            rig.Array.Control.Kick();
+            return Task.CompletedTask;
+        });
+
+    /// <summary>Updates that flush nothing before them say how far the resync was at the last flush.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    public Task A_power_cut_at_any_moment_of_a_resync_with_other_updates_leaves_none_that_runs_ahead(RaidLevel level, int drives)
+    {
+        long size = 4096;
+        return CutWhileResyncingAsync(
+            level, drives, new ArrayRunOptions { CheckpointEvery = TimeSpan.FromHours(1), ResyncDepth = 1 },
+            rig => rig.Array.ResizeAsync(size = 12_288 - size));
+    }
+
+    /// <summary>Cuts a resync off at every moment while something goes on beside it, again and again.</summary>
+    private static async Task CutWhileResyncingAsync(RaidLevel level, int drives, ArrayRunOptions options, Func<ArrayRig, Task> beside)
     {
         bool done = false;
         for (int cut = 0; !done && cut < MostRequests; cut++)
@@ -93,13 +112,13 @@ public sealed class StartCrashTests
             }
 
             await rig.StopAsync();
-            rig.Run = new ArrayRunOptions { CheckpointEvery = TimeSpan.Zero, ResyncDepth = 1 };
+            rig.Run = options;
             var fuse = new PowerFuse(cut);
             await StartAsync(rig, fuse, async () =>
             {
                 while (!fuse.IsBlown && rig.Array.GetStatus().Resync is not null)
                 {
-                    rig.Array.Control.Kick();
+                    await beside(rig);
                     await Task.Yield();
                 }
 
