@@ -181,6 +181,12 @@ internal sealed class Life : IDisposable
         }
 
         int requests = _chance.Spread(5, 200);
+        if (_chance.OneIn(3) && !_array!.GetStatus().Dirty)
+        {
+            // The first write, and the mark that it waits for.
+            InterruptWithin(20, 300);
+        }
+
         await Task.WhenAll(MakeTroubleAsync(_guest.WhenLeftAsync(_chance.Next(requests))), _guest.WorkAsync(requests));
         if (ending != Ending.Stop)
         {
@@ -369,10 +375,10 @@ internal sealed class Life : IDisposable
         SimulatedDrive drive = _drives[member];
         _world.Note("trouble", (int)_plan.Trouble, member);
         long data = RaidGeometry.DefaultDataOffset;
-        if (_chance.OneIn(2) && _world.InterruptAt != long.MaxValue)
+        if (_chance.OneIn(2))
         {
             // What matters most is what comes right after.
-            _world.InterruptAt = Math.Min(_world.InterruptAt, _world.Events + _chance.Spread(50, 3_000));
+            InterruptWithin(50, 3_000);
         }
 
         switch (_plan.Trouble)
@@ -418,6 +424,12 @@ internal sealed class Life : IDisposable
                 break;
         }
     }
+
+    /// <summary>Where a generation does not end in order, its end comes within so many events.</summary>
+    private void InterruptWithin(int least, int most) =>
+        _world.InterruptAt = _world.InterruptAt == long.MaxValue
+            ? long.MaxValue
+            : Math.Min(_world.InterruptAt, _world.Events + _chance.Spread(least, most));
 
     /// <summary>In the place of an event: the end of a generation that was not asked for.</summary>
     private void Interrupt()
