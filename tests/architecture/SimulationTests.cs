@@ -22,7 +22,7 @@ public class SimulationTests
     [InlineData("new Random(")]
     [InlineData("Guid.NewGuid()")]
     public void ControlTasksTakeTimeThreadsAndChanceFromOutside(string word) =>
-        Assert.Empty(Lines("*.cs").Where(l => l.Text.Contains(word, StringComparison.Ordinal)));
+        Assert.DoesNotContain(Lines("*.cs"), l => l.Text.Contains(word, StringComparison.Ordinal));
 
     [Fact]
     public void WaitsOfControlTasksAreByTheirClock() => Assert.All(
