@@ -32,15 +32,15 @@ public static class ArrayBuilder
         ArgumentNullException.ThrowIfNull(drives);
         ArgumentNullException.ThrowIfNull(home);
         RaidGeometry geometry = PlanGeometry(options, drives);
-        await RefuseForeignAsync(options, drives, home).ConfigureAwait(false);
+        await RefuseForeignAsync(options, drives, home);
 
-        Guid[] uuids = [.. drives.Select(_ => Guid.NewGuid())];
+        Guid[] uuids = [.. drives.Select(_ => options.NewUuid())];
         bool redundant = geometry.HasParity || geometry.CopyCount > 1;
         bool zeroed = options.AssumeZeroed || drives.All(d => d is NullDrive);
-        DateTimeOffset now = DateTimeOffset.UtcNow;
+        DateTimeOffset now = options.Run.Clock.GetUtcNow();
         var superblock = new ArraySuperblock
         {
-            ArrayUuid = Guid.NewGuid(),
+            ArrayUuid = options.NewUuid(),
             MemberUuid = uuids[0],
             Name = options.Name,
             Level = options.Level,
@@ -66,7 +66,7 @@ public static class ArrayBuilder
             // Drives that are known to be zero hold nothing; without force the drives were found to hold nothing.
             await (options is { Force: true, AssumeZeroed: false }
                 ? DriveEraser.EraseAllAsync(drive, geometry.DataOffset, home)
-                : EraseSlotsAsync(drive, home)).ConfigureAwait(false);
+                : EraseSlotsAsync(drive, home, options.Run.Clock));
         }
 
         var members = new RaidMember[drives.Count];
@@ -77,7 +77,7 @@ public static class ArrayBuilder
 
         var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false);
         var array = new RaidArray(superblock, geometry, members, home, options.Run, start);
-        return await StartAsync(array, isNew: true, mayBeDamaged: false).ConfigureAwait(false);
+        return await StartAsync(array, isNew: true, mayBeDamaged: false);
     }
 
     /// <summary>
@@ -95,7 +95,7 @@ public static class ArrayBuilder
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(candidates);
         ArgumentNullException.ThrowIfNull(home);
-        IReadOnlyList<DriveInspection> inspections = await InspectAsync(candidates, home, options.Run.Clock).ConfigureAwait(false);
+        IReadOnlyList<DriveInspection> inspections = await InspectAsync(candidates, home, options.Run.Clock);
         List<DriveInspection> wanted = Choose(options, inspections);
         var byCandidate = new Dictionary<AssemblyCandidate, IBlockDevice>(ReferenceEqualityComparer.Instance);
         foreach (DriveInspection inspection in wanted)
@@ -135,7 +135,7 @@ public static class ArrayBuilder
         var array = new RaidArray(newest, geometry, members, home, options.Run, start);
         Tell(options.Run, array, result, problems);
         bool mayBeDamaged = result.MissingRoles != 0 && geometry.HasParity && newest.NeedsResync;
-        return await StartAsync(array, isNew: false, mayBeDamaged).ConfigureAwait(false);
+        return await StartAsync(array, isNew: false, mayBeDamaged);
     }
 
     private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems)
@@ -169,7 +169,7 @@ public static class ArrayBuilder
         ArgumentNullException.ThrowIfNull(drives);
         ArgumentNullException.ThrowIfNull(reactor);
         clock ??= TimeProvider.System;
-        DriveInspection[] found = await Task.WhenAll(drives.Select(d => InspectAsync(d, reactor, clock))).ConfigureAwait(false);
+        DriveInspection[] found = await Task.WhenAll(drives.Select(d => InspectAsync(d, reactor, clock)));
         return found;
     }
 
@@ -182,11 +182,11 @@ public static class ArrayBuilder
     public static async Task<IReadOnlyList<IBlockDevice>> EraseAsync(IReadOnlyList<IBlockDevice> drives, Guid? uuid, Reactor reactor)
     {
         var erased = new List<IBlockDevice>();
-        foreach (DriveInspection inspection in await InspectAsync(drives, reactor).ConfigureAwait(false))
+        foreach (DriveInspection inspection in await InspectAsync(drives, reactor))
         {
             if (inspection.Superblock is { } superblock && (uuid is null || superblock.ArrayUuid == uuid))
             {
-                await EraseSlotsAsync(inspection.Drive, reactor).ConfigureAwait(false);
+                await EraseSlotsAsync(inspection.Drive, reactor, TimeProvider.System);
                 erased.Add(inspection.Drive);
             }
         }
@@ -196,16 +196,8 @@ public static class ArrayBuilder
 
     private static async Task<RaidArray> StartAsync(RaidArray array, bool isNew, bool mayBeDamaged)
     {
-        try
-        {
-            await array.Control.StartAsync(isNew, mayBeDamaged).ConfigureAwait(false);
-            return array;
-        }
-        catch
-        {
-            array.Control.Dispose();
-            throw;
-        }
+        await array.Control.StartAsync(isNew, mayBeDamaged);
+        return array;
     }
 
     private static RaidGeometry PlanGeometry(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives)
@@ -245,7 +237,7 @@ public static class ArrayBuilder
             return;
         }
 
-        foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock).ConfigureAwait(false))
+        foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock))
         {
             string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
                 : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures.Distinct())}"
@@ -299,7 +291,7 @@ public static class ArrayBuilder
 
         try
         {
-            return await ReadInspectionAsync(drive, reactor).WaitAsync(s_patience, clock).ConfigureAwait(false);
+            return await ReadInspectionAsync(drive, reactor).WaitAsync(s_patience, clock);
         }
         catch (TimeoutException)
         {
@@ -321,8 +313,8 @@ public static class ArrayBuilder
             return new DriveInspection(drive, null, "it is too small for an array", []);
         }
 
-        byte[]? slot0 = await TryReadSlotAsync(drive, reactor, 0).ConfigureAwait(false);
-        byte[]? slot1 = await TryReadSlotAsync(drive, reactor, 1).ConfigureAwait(false);
+        byte[]? slot0 = await TryReadSlotAsync(drive, reactor, 0);
+        byte[]? slot1 = await TryReadSlotAsync(drive, reactor, 1);
         SuperblockResult parsed = SuperblockFormat.ParseSlots(slot0, slot1);
         string? unreadable = (slot0, slot1) switch
         {
@@ -345,7 +337,7 @@ public static class ArrayBuilder
         string? problem = parsed.Status == SuperblockStatus.Absent ? null : parsed.Error;
 
         IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
-            drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer)).ConfigureAwait(false);
+            drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer));
         return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
     }
 
@@ -355,7 +347,7 @@ public static class ArrayBuilder
         var block = new byte[SuperblockFormat.SizeBytes];
         try
         {
-            await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), block).ConfigureAwait(false);
+            await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), block);
             return block;
         }
         catch (BlockIoException)
@@ -369,16 +361,16 @@ public static class ArrayBuilder
     /// Clears both slots, the older superblock first: whenever the power goes out, what is left is the newest. The older one may
     /// call a member present that has failed since.
     /// </summary>
-    private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor)
+    private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor, TimeProvider clock)
     {
         try
         {
-            ulong newest = (await InspectAsync(drive, reactor, TimeProvider.System).ConfigureAwait(false)).Superblock?.Sequence ?? 0;
+            ulong newest = (await InspectAsync(drive, reactor, clock)).Superblock?.Sequence ?? 0;
             var zeroes = new byte[SuperblockFormat.SizeBytes];
             foreach (ulong slot in (ulong[])[newest + 1, newest])
             {
-                await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), zeroes).ConfigureAwait(false);
-                await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
+                await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), zeroes);
+                await BlockIo.FlushAsync(drive, reactor);
             }
         }
         catch (BlockIoException e)

@@ -28,6 +28,9 @@ public sealed record ArrayCreateOptions
     /// </summary>
     public bool AssumeZeroed { get; init; }
 
+    /// <summary>Makes the UUIDs of the array and its members, each another.</summary>
+    public Func<Guid> NewUuid { get; init; } = Guid.NewGuid;
+
     /// <summary>How the array behaves while it runs.</summary>
     public ArrayRunOptions Run { get; init; } = new();
 }
@@ -119,8 +122,14 @@ public sealed record ArrayRunOptions
     /// </summary>
     public int MaxReadErrorsInARow { get; init; } = 256;
 
-    /// <summary>The clock by which requests grow old.</summary>
+    /// <summary>The clock by which requests grow old, control tasks wait, and superblocks are dated.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
+
+    /// <summary>
+    /// Where the control task runs. A simulation has one of its own; its calls of the array are made there too, so that what they await
+    /// goes on there.
+    /// </summary>
+    public TaskScheduler Scheduler { get; init; } = TaskScheduler.Default;
 
     /// <summary>Told about failures, repairs and the resync, on control threads: one sentence each.</summary>
     public Action<ArrayEvent>? OnEvent { get; init; }

@@ -139,7 +139,7 @@ public sealed class RaidArray : IBlockDevice
                 $"Array {Name} cannot have {newSizeBytes} bytes: use a multiple of 4096 up to {Geometry.Capacity & ~4095L}, which is what its drives give.");
         }
 
-        await Control.ResizeAsync(newSizeBytes, () => Volatile.Write(ref _sizeBytes, newSizeBytes)).ConfigureAwait(false);
+        await Control.ResizeAsync(newSizeBytes, () => Volatile.Write(ref _sizeBytes, newSizeBytes));
         Resized?.Invoke(this);
     }
 
@@ -156,8 +156,8 @@ public sealed class RaidArray : IBlockDevice
     /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
     public async Task StopAsync()
     {
-        if (await BeginStopAsync().ConfigureAwait(false)
-            && !await Control.StopAsync(markClean: !_leavesWork).ConfigureAwait(false))
+        if (await BeginStopAsync()
+            && !await Control.StopAsync(markClean: !_leavesWork))
         {
             throw new ArrayException(
                 $"Array {Name} has failed, or a drive does not answer, and was not stopped in order: it needs a resync when it is started again.");
@@ -167,21 +167,18 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Stops the array if <see cref="StopAsync"/> was not called. All queues must be closed. A failed array ends without a complaint.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (await BeginStopAsync().ConfigureAwait(false))
+        if (await BeginStopAsync())
         {
-            await Control.StopAsync(markClean: !_leavesWork).ConfigureAwait(false);
+            await Control.StopAsync(markClean: !_leavesWork);
         }
-
-        Control.Dispose();
     }
 
     /// <summary>Ends the array without telling the superblocks, as a crash does. For tests.</summary>
     internal async Task AbandonAsync()
     {
-        if (await BeginStopAsync().ConfigureAwait(false))
+        if (await BeginStopAsync())
         {
-            await Control.StopAsync(markClean: false).ConfigureAwait(false);
-            Control.Dispose();
+            await Control.StopAsync(markClean: false);
         }
     }
 
@@ -219,7 +216,7 @@ public sealed class RaidArray : IBlockDevice
                     action(queue);
                 }
             });
-            await (await Task.WhenAny(done, queue.Closed).ConfigureAwait(false)).ConfigureAwait(false);
+            await (await Task.WhenAny(done, queue.Closed));
         }
     }
 
@@ -229,7 +226,7 @@ public sealed class RaidArray : IBlockDevice
     private async Task<bool> BeginStopAsync()
     {
         bool first = BeginStop();
-        _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(Volatile.Read(ref _closing))).ConfigureAwait(false);
+        _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(Volatile.Read(ref _closing)));
         return first;
     }
 

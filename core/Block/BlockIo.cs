@@ -1,6 +1,8 @@
 // I/O for control paths: superblocks, probes, tests. Ordinary tasks over any device, through a reactor.
 //
 // Data goes through an aligned native buffer, so any Memory will do, and in pieces of at most MaxTransferBytes, one after the other.
+// What awaits goes on in the context of whoever called: the control tasks of an array stay on their scheduler (raid/Engine/ArrayControl.cs).
+//
 // The buffer is freed when the device has answered, not when the caller lost patience: to bound the wait use Task.WaitAsync.
 
 using System.Runtime.InteropServices;
@@ -52,7 +54,7 @@ public static class BlockIo
         for (int done = 0; done < buffer.Length;)
         {
             int length = Math.Min(piece.Capacity, buffer.Length - done);
-            int status = await piece.RunAsync(queue, reactor, BlockOperation.Read, offsetBytes + done, length, BlockFlags.None).ConfigureAwait(false);
+            int status = await piece.RunAsync(queue, reactor, BlockOperation.Read, offsetBytes + done, length, BlockFlags.None);
             ThrowIfFailed(device, "Reading", offsetBytes + done, length, status);
             piece.Data(length).CopyTo(buffer.Span[done..]);
             done += length;
@@ -70,7 +72,7 @@ public static class BlockIo
         {
             int length = Math.Min(piece.Capacity, data.Length - done);
             data.Span.Slice(done, length).CopyTo(piece.Data(length));
-            int status = await piece.RunAsync(queue, reactor, BlockOperation.Write, offsetBytes + done, length, flags).ConfigureAwait(false);
+            int status = await piece.RunAsync(queue, reactor, BlockOperation.Write, offsetBytes + done, length, flags);
             ThrowIfFailed(device, "Writing", offsetBytes + done, length, status);
             done += length;
         }
@@ -82,7 +84,7 @@ public static class BlockIo
     {
         ArgumentNullException.ThrowIfNull(device);
         using var piece = new Piece(0);
-        int status = await piece.RunAsync(queue, reactor, BlockOperation.Flush, 0, 0, BlockFlags.None).ConfigureAwait(false);
+        int status = await piece.RunAsync(queue, reactor, BlockOperation.Flush, 0, 0, BlockFlags.None);
         if (status < 0)
         {
             throw new BlockIoException($"Flushing {device.Name} failed: {DescribeErrno(-status)}.", -status);
@@ -96,14 +98,14 @@ public static class BlockIo
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(reactor);
-        IBlockQueue queue = await reactor.InvokeAsync(() => device.OpenQueue(reactor)).ConfigureAwait(false);
+        IBlockQueue queue = await reactor.InvokeAsync(() => device.OpenQueue(reactor));
         try
         {
-            await action(queue).ConfigureAwait(false);
+            await action(queue);
         }
         finally
         {
-            await reactor.InvokeAsync(queue.Dispose).ConfigureAwait(false);
+            await reactor.InvokeAsync(queue.Dispose);
         }
     }
 

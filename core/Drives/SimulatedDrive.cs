@@ -137,6 +137,46 @@ public sealed class SimulatedDrive : IBlockDevice
         _medium.Crash(ref random);
     }
 
+    /// <summary>
+    /// Loses power at once, between two turns of the reactors: what a write in flight leaves on the medium is decided now, by the seed. Its requests
+    /// fail with -ENODEV when <see cref="FailInFlight"/> is called on each reactor. For simulations, whose reactors stand still meanwhile.
+    /// </summary>
+    internal void CutPower()
+    {
+        StopAnswering();
+        var random = new SeededRandom(Options.Seed ^ (ulong)Requests);
+        _medium.Crash(ref random);
+    }
+
+    /// <summary>
+    /// The process that used it dies: of the writes in flight each reaches the drive or not, which keeps its power and its cache. Otherwise as
+    /// <see cref="CutPower"/>.
+    /// </summary>
+    internal void LoseUser()
+    {
+        Volatile.Write(ref _goneErrno, Errno.ENODEV);
+        var random = new SeededRandom(Options.Seed ^ (ulong)Requests);
+        foreach (SimulatedQueue queue in SnapshotQueues())
+        {
+            queue.Orphan(ref random);
+        }
+    }
+
+    /// <summary>After <see cref="CutPower"/> or <see cref="LoseUser"/>: fails what was in flight on a reactor, on its thread.</summary>
+    internal void FailInFlight(Reactor reactor)
+    {
+        foreach (SimulatedQueue queue in SnapshotQueues())
+        {
+            if (ReferenceEquals(queue.Reactor, reactor))
+            {
+                queue.FailAll(collect: false);
+            }
+        }
+    }
+
+    /// <summary>Told of each request that the drive takes and finishes, on the reactor's thread.</summary>
+    internal Action<SimulatedDrive, SimulatedStep, BlockRequest>? Observer { get; set; }
+
     /// <summary>The same drive after power is back, with what survived, under the next seed. This object stays dead and loses its content.</summary>
     public SimulatedDrive Restart()
     {
@@ -240,15 +280,36 @@ public sealed class SimulatedDrive : IBlockDevice
 
     private async Task OnQueuesAsync(Action<SimulatedQueue> action)
     {
-        SimulatedQueue[] queues;
-        lock (_lock)
-        {
-            queues = [.. _queues];
-        }
-
-        foreach (SimulatedQueue queue in queues)
+        foreach (SimulatedQueue queue in SnapshotQueues())
         {
             await queue.Reactor.InvokeAsync(() => action(queue)).ConfigureAwait(false);
         }
     }
+
+    private SimulatedQueue[] SnapshotQueues()
+    {
+        lock (_lock)
+        {
+            return [.. _queues];
+        }
+    }
+
+    private void StopAnswering()
+    {
+        Volatile.Write(ref _goneErrno, Errno.ENODEV);
+        foreach (SimulatedQueue queue in SnapshotQueues())
+        {
+            queue.CollectInFlight();
+        }
+    }
+}
+
+/// <summary>What happens to a request at a simulated drive.</summary>
+internal enum SimulatedStep
+{
+    /// <summary>It was taken.</summary>
+    Taken,
+
+    /// <summary>It is done, and its status is known.</summary>
+    Done,
 }

@@ -105,13 +105,18 @@ internal sealed unsafe class SimulatedMedium : IDisposable
     {
         lock (_lock)
         {
+            // Both are equal everywhere else.
+            Entry[] lost = [.. _log];
             while (_log.TryDequeue(out Entry entry))
             {
                 Survive(entry, ref random);
                 NativeMemory.Free(entry.Data);
             }
 
-            Buffer.MemoryCopy(_durable, _current, _sizeBytes, _sizeBytes);
+            foreach (Entry entry in lost)
+            {
+                Buffer.MemoryCopy(_durable + entry.Offset, _current + entry.Offset, entry.Length, entry.Length);
+            }
         }
     }
 

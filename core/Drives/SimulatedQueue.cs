@@ -48,6 +48,7 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         }
 
         _drive.Count(request);
+        _drive.Observer?.Invoke(_drive, SimulatedStep.Taken, request);
         SeededRandom random = _drive.NextRandom();
         DriveFault? fault = _drive.FindFault(request, ref random);
         if (fault is { Stuck: true })
@@ -120,6 +121,29 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         }
     }
 
+    /// <summary>Power is gone: the medium hears of the writes in flight, in the order of their due times. They are answered later.</summary>
+    public void CollectInFlight()
+    {
+        ReleaseStuck();
+        foreach (Entry entry in InOrder())
+        {
+            _drive.Medium.AddInFlight(entry.Request);
+        }
+    }
+
+    /// <summary>Nobody waits for the requests in flight any more: the drive does some of the writes. They are answered later.</summary>
+    public void Orphan(ref SeededRandom random)
+    {
+        ReleaseStuck();
+        foreach (Entry entry in InOrder())
+        {
+            if (entry.Status == 0 && entry.Request.Operation is not (BlockOperation.Read or BlockOperation.Flush) && random.Next(2) == 0)
+            {
+                _drive.Medium.Apply(entry.Request, 0);
+            }
+        }
+    }
+
     public void Dispose()
     {
         if (_entries.Count != 0 || _stuck is not null)
@@ -139,6 +163,8 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         Schedule();
     }
 
+    private IEnumerable<Entry> InOrder() => _entries.UnorderedItems.OrderBy(item => item.Priority).Select(item => item.Element);
+
     private bool IsDue() => _entries.TryPeek(out _, out (long DueNs, long) first) && first.DueNs <= Reactor.NowNs;
 
     private void Finish(in Entry entry)
@@ -147,6 +173,12 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         if (status == 0)
         {
             _drive.Medium.Apply(entry.Request, entry.FlushMark);
+        }
+
+        if (_drive.Observer is { } observer)
+        {
+            entry.Request.Status = status;
+            observer(_drive, SimulatedStep.Done, entry.Request);
         }
 
         entry.Request.Complete(status);

@@ -44,7 +44,7 @@ public sealed unsafe partial class Reactor
             return;
         }
 
-        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, fd, null);
+        ForgetInEpoll(fd);
         _watchedCallbacks -= _doorbells[slot] is null ? 0 : 1;
         _doorbellFds[slot] = 0;
         _doorbells[slot] = null;
@@ -188,17 +188,31 @@ public sealed unsafe partial class Reactor
         _running = null;
     }
 
-    private void MarkBusy() => _idleSinceNs = ReadClockNs();
+    private void MarkBusy() => _idleSinceNs = ReadNs();
 
     private void WatchRing(IoUring ring) => AddToEpoll(ring.DoorbellFd, Libc.EPOLLIN | Libc.EPOLLET, RingDoorbell);
 
     private void AddToEpoll(int fd, int events, ulong data)
     {
+        if (_isStepped)
+        {
+            // It never sleeps.
+            return;
+        }
+
         var ev = new epoll_event { events = events, data = new epoll_data_t { u64 = data } };
         int rc = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_ADD, fd, &ev);
         if (rc < 0)
         {
             throw new IOException($"Descriptor {fd} cannot be watched (errno {-rc}).");
+        }
+    }
+
+    private void ForgetInEpoll(int fd)
+    {
+        if (!_isStepped)
+        {
+            _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, fd, null);
         }
     }
 }

@@ -68,7 +68,7 @@ public sealed unsafe partial class Reactor : IDisposable
     /// <summary>Starts the thread and waits until it runs.</summary>
     /// <exception cref="IOException">The thread could not be pinned or its descriptors not be made.</exception>
     public Reactor(ReactorOptions options)
-        : this(options, stepped: false)
+        : this(options, stepped: false, holdsThread: true)
     {
         _thread = new Thread(Main) { IsBackground = true, Name = options.Name };
         _thread.Start();
@@ -81,12 +81,19 @@ public sealed unsafe partial class Reactor : IDisposable
         }
     }
 
-    private Reactor(ReactorOptions options, bool stepped)
+    private Reactor(ReactorOptions options, bool stepped, bool holdsThread)
     {
         ArgumentNullException.ThrowIfNull(options);
         _options = options;
         _isStepped = stepped;
+        _holdsThread = holdsThread;
         _pins = new ReactorPins(this);
+        if (stepped)
+        {
+            _epollFd = _doorbellFd = -1;
+            return;
+        }
+
         _epollFd = Libc.epoll_create1(Libc.EPOLL_CLOEXEC);
         _doorbellFd = Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);
         if (_epollFd < 0 || _doorbellFd < 0)
@@ -125,8 +132,13 @@ public sealed unsafe partial class Reactor : IDisposable
     /// <summary>Whether the caller is on this reactor's thread.</summary>
     public bool IsCurrent => ReferenceEquals(t_current, this);
 
-    /// <summary>The monotonic clock in nanoseconds.</summary>
-    public static long ReadClockNs() => (long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency));
+    /// <summary>
+    /// The time of its clock now, in nanoseconds, where <see cref="NowNs"/> is too old: the monotonic clock, or what a test says. For what
+    /// happens now and then, not for each request.
+    /// </summary>
+    public long ReadNs() => _isStepped ? NowNs : ReadClockNs();
+
+    private static long ReadClockNs() => (long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency));
 
     /// <summary>Reads the counters. Any thread.</summary>
     public ReactorStatistics GetStatistics() => new(
@@ -221,7 +233,7 @@ public sealed unsafe partial class Reactor : IDisposable
             return Task.FromResult(function());
         }
 
-        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var done = new TaskCompletionSource<T>(PromiseOptions);
         Post(new DelegateWork(() =>
         {
             try
@@ -244,6 +256,15 @@ public sealed unsafe partial class Reactor : IDisposable
 
         return done.Task;
     }
+
+    /// <summary>
+    /// A task that this reactor will complete. Whoever awaits it goes on outside the turn; where a test steps the reactor, without a thread
+    /// of the pool.
+    /// </summary>
+    public TaskCompletionSource MakePromise() => new(PromiseOptions);
+
+    private TaskCreationOptions PromiseOptions =>
+        _isStepped ? TaskCreationOptions.None : TaskCreationOptions.RunContinuationsAsynchronously;
 
     /// <summary>Runs an action on the reactor's thread. For control paths.</summary>
     public Task InvokeAsync(Action action) => InvokeAsync(() =>
@@ -282,7 +303,7 @@ public sealed unsafe partial class Reactor : IDisposable
         AssertCurrent();
         _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
         _pins.RemoveRing(ring);
-        _ = Libc.epoll_ctl(_epollFd, Libc.EPOLL_CTL_DEL, ring.DoorbellFd, null);
+        ForgetInEpoll(ring.DoorbellFd);
     }
 
     /// <summary>
@@ -329,7 +350,7 @@ public sealed unsafe partial class Reactor : IDisposable
         _pins.Remove(memory);
     }
 
-    /// <summary>Schedules a timer for a time of the monotonic clock, or moves it. On the reactor's thread.</summary>
+    /// <summary>Schedules a timer for a time of <see cref="NowNs"/>'s clock, or moves it. On the reactor's thread.</summary>
     public void Schedule(ReactorTimer timer, long dueNs) => _timers.Set(timer, dueNs);
 
     /// <summary>Takes a timer out. On the reactor's thread.</summary>

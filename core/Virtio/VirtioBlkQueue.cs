@@ -419,7 +419,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
             return Task.CompletedTask;
         }
 
-        _drained ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _drained ??= _reactor.MakePromise();
         return _drained.Task;
     }
 

@@ -177,7 +177,7 @@ internal sealed class NbdLane : IPoller, IDisposable
     {
         if (!_patience.IsScheduled)
         {
-            _reactor.Schedule(_patience, Reactor.ReadClockNs() + _lookNs);
+            _reactor.Schedule(_patience, _reactor.ReadNs() + _lookNs);
         }
     }
 

@@ -9,7 +9,7 @@ internal sealed partial class ArrayControl
     public Task ResizeAsync(long newSizeBytes, Action applied) => ChangeAsync(
         async () =>
         {
-            await _superblocks.UpdateAsync(s => s with { ExportedSize = newSizeBytes }).ConfigureAwait(false);
+            await _superblocks.UpdateAsync(s => s with { ExportedSize = newSizeBytes });
             if (_array.State.IsBroken)
             {
                 throw new ArrayException($"Array {_array.Name} has failed; its size stays.");
@@ -29,7 +29,7 @@ internal sealed partial class ArrayControl
             }
 
             _superblocks.MayBeDamaged = false;
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            await _superblocks.UpdateAsync();
             if (_array.State.IsBroken)
             {
                 throw new ArrayException($"Array {_array.Name} has failed; its superblocks stay.");
@@ -39,7 +39,7 @@ internal sealed partial class ArrayControl
     /// <summary>Does what a user asked for, while nothing else changes superblocks.</summary>
     private async Task ChangeAsync(Func<Task> change)
     {
-        await _metadata.WaitAsync().ConfigureAwait(false);
+        await _metadata.WaitAsync();
         try
         {
             if (_ended)
@@ -52,7 +52,7 @@ internal sealed partial class ArrayControl
                 throw new ArrayException($"Array {_array.Name} is only read: start it for writing to change it.");
             }
 
-            await change().ConfigureAwait(false);
+            await change();
         }
         finally
         {

@@ -1,5 +1,8 @@
-// The control task of an array: everything that changes superblocks. It runs on pool threads, one thing at a time; reactors only
-// kick it.
+// The control task of an array: everything that changes superblocks. It runs on the scheduler and by the clock of the run options, which
+// are the pool's and the system's but in a simulation; one thing at a time; reactors only kick it.
+//
+// So that a simulation is the same each time, nothing here or below leaves the scheduler: every await goes on where it was begun, every
+// wait is one by that clock.
 //
 // What it promises, in the order that makes it true:
 //   a write starts         only after superblocks that say dirty are flushed to every member (RequestWrites, then OpenWrites);
@@ -12,8 +15,10 @@
 // What a superblock says, and that it is true, is ArrayMetadata's part. Until one of the above needs an update, a run leaves them
 // as they are.
 
+using System.Diagnostics.CodeAnalysis;
 using System.Numerics;
 using Polyblk.Core.Block;
+using Polyblk.Core.Control;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
@@ -21,22 +26,23 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>See the top of the file.</summary>
-internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
+[SuppressMessage(
+    "Design", "CA1001", Justification = "A semaphore without a wait handle holds nothing; whoever comes after the end is told so under it.")]
+internal sealed partial class ArrayControl
 {
-    private const int TickMs = 200;
     private const int PatientTurns = 10;
+    private static readonly TimeSpan s_tick = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
 
     private readonly RaidArray _array;
     private readonly ArrayRunOptions _options;
-    private readonly SemaphoreSlim _signal = new(0, 1);
+    private readonly ControlSignal _signal;
     private readonly SemaphoreSlim _metadata = new(1, 1);
     private readonly ArrayMetadata _superblocks;
     private readonly ResyncRunner _resync;
     private readonly MemberWatch _watch;
     private Task _loop = Task.CompletedTask;
     private ulong _reportedFailures;
-    private int _kicked;
     private int _writesWanted;
     private bool _stopping;
     private bool _ended;
@@ -53,11 +59,15 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         _array = array;
         _options = options;
+        _signal = new ControlSignal(options.Scheduler, options.Clock);
         Home = home;
         _superblocks = new ArrayMetadata(array, superblock, home, options, Kick);
         _resync = new ResyncRunner(array, home, options);
         _watch = new MemberWatch(array, options, Report);
     }
+
+    /// <summary>The time of the array's clock in milliseconds.</summary>
+    private long NowMs => (long)_options.Clock.GetElapsedTime(0).TotalMilliseconds;
 
     /// <summary>How much of the array is in sync, in tenths.</summary>
     private int ResyncTenths => (int)(10 * _superblocks.SyncedBytes / Math.Max(1, _array.Geometry.MemberDataSize));
@@ -78,38 +88,32 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         _superblocks.MayBeDamaged |= mayBeDamaged;
         _reportedFailures = _array.State.FailedMask;
         _brokenReported = _array.State.IsBroken;
-        await _superblocks.OpenAsync().ConfigureAwait(false);
+        await _superblocks.OpenAsync();
         try
         {
             if (isNew)
             {
-                await _superblocks.CreateAsync().ConfigureAwait(false);
+                await _superblocks.CreateAsync();
             }
 
             if (_options.Resync && _array.State.NeedsResync && !_array.Limits.ReadOnly)
             {
                 _reportedTenths = ResyncTenths;
-                _resyncAtMs = Environment.TickCount64 + (long)_options.ResyncAfter.TotalMilliseconds;
-                await StartDueResyncAsync().ConfigureAwait(false);
+                _resyncAtMs = NowMs + (long)_options.ResyncAfter.TotalMilliseconds;
+                await StartDueResyncAsync();
             }
         }
         catch
         {
-            await _superblocks.CloseAsync().ConfigureAwait(false);
+            await _superblocks.CloseAsync();
             throw;
         }
 
-        _loop = Task.Run(RunAsync);
+        _loop = Task.Factory.StartNew(RunAsync, CancellationToken.None, TaskCreationOptions.DenyChildAttach, _options.Scheduler).Unwrap();
     }
 
     /// <summary>Something changed that the control task must look at. Any thread; allocates nothing, waits for nothing.</summary>
-    public void Kick()
-    {
-        if (Interlocked.Exchange(ref _kicked, 1) == 0)
-        {
-            ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
-        }
-    }
+    public void Kick() => _signal.Set();
 
     /// <summary>
     /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs:
@@ -120,13 +124,13 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         // Where one hangs already, what does not need it still gets its time.
         for (int turns = 0; !task.IsCompleted && (_watch.HangingMask == 0 || turns < PatientTurns); turns++)
         {
-            await Task.WhenAny(task, Task.Delay(TickMs)).ConfigureAwait(false);
+            await Task.WhenAny(task, Task.Delay(s_tick, _options.Clock));
             _watch.Look();
         }
 
         if (task.IsCompleted)
         {
-            await task.ConfigureAwait(false);
+            await task;
         }
 
         return task.IsCompleted;
@@ -142,25 +146,6 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         Kick();
     }
 
-    /// <summary>The kick, on a pool thread.</summary>
-    void IThreadPoolWorkItem.Execute()
-    {
-        try
-        {
-            _signal.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // The task has not yet seen the last one: it will look at everything.
-            return;
-        }
-        catch (ObjectDisposedException)
-        {
-            // The array has ended meanwhile.
-            return;
-        }
-    }
-
     /// <summary>
     /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say what is so: false
     /// when the array has failed, or a member that hangs was written to.
@@ -169,30 +154,28 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         Volatile.Write(ref _stopping, true);
         Kick();
-        await _loop.ConfigureAwait(false);
-        bool isInOrder = await WaitUnlessHangingAsync(_resync.StopAsync()).ConfigureAwait(false);
+        await _loop;
+        bool isInOrder = await WaitUnlessHangingAsync(_resync.StopAsync());
 
         // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once
         // would write two superblocks of one event.
-        await _metadata.WaitAsync().ConfigureAwait(false);
+        await _metadata.WaitAsync();
         _ended = true;
         try
         {
             if (markClean && isInOrder && !_array.State.IsBroken)
             {
-                isInOrder = await FinishAsync().ConfigureAwait(false);
+                isInOrder = await FinishAsync();
             }
         }
         finally
         {
-            await _superblocks.CloseAsync().ConfigureAwait(false);
+            await _superblocks.CloseAsync();
             _metadata.Release();
         }
 
         return _array.Limits.ReadOnly || (markClean && isInOrder && !_array.State.IsBroken);
     }
-
-    public void Dispose() => _signal.Dispose();
 
     /// <summary>A snapshot of the array.</summary>
     public ArrayStatus GetStatus()
@@ -291,16 +274,14 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
 
     private async Task RunAsync()
     {
-        _idleSinceMs = _checkpointMs = Environment.TickCount64;
+        _idleSinceMs = _checkpointMs = NowMs;
         while (!Volatile.Read(ref _stopping))
         {
-            await _signal.WaitAsync(TickMs).ConfigureAwait(false);
-            Volatile.Write(ref _kicked, 0);
-            Interlocked.MemoryBarrier(); // a kick from here on signals again; what was before it is seen below
-            await _metadata.WaitAsync().ConfigureAwait(false);
+            await _signal.WaitAsync(s_tick);
+            await _metadata.WaitAsync();
             try
             {
-                await TurnAsync().ConfigureAwait(false);
+                await TurnAsync();
             }
 #pragma warning disable CA1031 // A bug here must not leave writers waiting for ever: they get errors instead.
             catch (Exception e)
@@ -311,7 +292,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
                 {
                     queue.OpenWrites();
                     queue.ReleaseHeld();
-                }).ConfigureAwait(false);
+                });
                 Report(ArrayEventLevel.Error, $"its control task failed, writes are refused from now on: {e}");
             }
             finally
@@ -325,28 +306,28 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     {
         if (_superblocks.TakeCaughtUp() || _superblocks.IsBehind)
         {
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            await _superblocks.UpdateAsync();
         }
 
         _watch.Look();
         ReportFailures();
         if (Interlocked.Exchange(ref _writesWanted, 0) != 0)
         {
-            await OpenWritesAsync().ConfigureAwait(false);
+            await OpenWritesAsync();
         }
 
         if (_resync.TakeFinished())
         {
-            await FinishResyncAsync().ConfigureAwait(false);
+            await FinishResyncAsync();
         }
 
         ScheduleResync();
 
         ReportProgress();
-        await StartDueResyncAsync().ConfigureAwait(false);
+        await StartDueResyncAsync();
 
-        await TryMarkCleanAsync().ConfigureAwait(false);
-        await CheckpointAsync().ConfigureAwait(false);
+        await TryMarkCleanAsync();
+        await CheckpointAsync();
     }
 
     private async Task OpenWritesAsync()
@@ -355,7 +336,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         if (!_array.State.IsBroken && (!_superblocks.IsDirty || !_superblocks.HasWritten))
         {
             _superblocks.IsDirty = true;
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            await _superblocks.UpdateAsync();
         }
 
         if (!_array.State.IsBroken && !_superblocks.IsKnown)
@@ -365,14 +346,14 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             return;
         }
 
-        _idleSinceMs = Environment.TickCount64;
-        await _array.ForEachQueueAsync(queue => queue.OpenWrites()).ConfigureAwait(false);
+        _idleSinceMs = NowMs;
+        await _array.ForEachQueueAsync(queue => queue.OpenWrites());
     }
 
     private async Task TryMarkCleanAsync()
     {
         long writes = _array.Queues.Sum(q => q.WritesStarted);
-        long now = Environment.TickCount64;
+        long now = NowMs;
         bool mayBecomeClean = _superblocks is { IsDirty: true, HasWritten: true, LateMask: 0 } && !_array.State.IsBroken;
         if (!mayBecomeClean || writes != _writesSeen)
         {
@@ -387,15 +368,15 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         bool idle = true;
-        await _array.ForEachQueueAsync(queue => idle &= queue.TryCloseWrites()).ConfigureAwait(false);
+        await _array.ForEachQueueAsync(queue => idle &= queue.TryCloseWrites());
         if (!idle || _array.State.MetadataPending)
         {
-            await _array.ForEachQueueAsync(queue => queue.OpenWrites()).ConfigureAwait(false);
+            await _array.ForEachQueueAsync(queue => queue.OpenWrites());
             _idleSinceMs = now;
             return;
         }
 
-        await FinishAsync().ConfigureAwait(false);
+        await FinishAsync();
     }
 
     /// <summary>
@@ -409,7 +390,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             return true;
         }
 
-        bool isFlushed = await _superblocks.FlushAsync().ConfigureAwait(false);
+        bool isFlushed = await _superblocks.FlushAsync();
         if (!_superblocks.HasWritten && !_array.State.MetadataPending)
         {
             // Nothing was written that the superblocks need to know of: what they say is still so.
@@ -426,7 +407,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         _superblocks.IsDirty = false;
         if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync)
         {
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            await _superblocks.UpdateAsync();
         }
 
         return true;
@@ -435,7 +416,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
     /// <summary>A resync has come to its end. What it could not do is in doubt, or has lowered what counts as in sync.</summary>
     private async Task FinishResyncAsync()
     {
-        if (!await _superblocks.FlushAsync().ConfigureAwait(false))
+        if (!await _superblocks.FlushAsync())
         {
             // It is done again. No event is counted meanwhile: a member that is late must not fall behind by it.
             return;
@@ -454,7 +435,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             _retryAfter = default;
         }
 
-        await _superblocks.UpdateAsync().ConfigureAwait(false);
+        await _superblocks.UpdateAsync();
     }
 
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
@@ -486,13 +467,13 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter
             : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
             : s_longestRetry;
-        _resyncAtMs = Environment.TickCount64 + (long)_retryAfter.TotalMilliseconds;
+        _resyncAtMs = NowMs + (long)_retryAfter.TotalMilliseconds;
     }
 
     /// <summary>Starts the resync when its time has come: the first after <see cref="ArrayRunOptions.ResyncAfter"/>, then what it could not do.</summary>
     private async Task StartDueResyncAsync()
     {
-        if (_resyncAtMs is not long due || Environment.TickCount64 < due || _array.State.IsBroken)
+        if (_resyncAtMs is not long due || NowMs < due || _array.State.IsBroken)
         {
             return;
         }
@@ -500,7 +481,7 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         _resyncAtMs = null;
         if (!_superblocks.HasWritten)
         {
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            await _superblocks.UpdateAsync();
             if (_array.State.IsBroken)
             {
                 return;
@@ -512,13 +493,13 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
             Report(ArrayEventLevel.Information, "a resync has started");
         }
 
-        await _resync.StartAsync(Kick).ConfigureAwait(false);
+        await _resync.StartAsync(Kick);
     }
 
     /// <summary>While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash.</summary>
     private async Task CheckpointAsync()
     {
-        long now = Environment.TickCount64;
+        long now = NowMs;
         bool isKept = _superblocks is { IsDirty: false, HasWritten: true, LateMask: 0 }
             && _array.State.NeedsResync && CanResync;
         if (!isKept || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
@@ -527,9 +508,9 @@ internal sealed partial class ArrayControl : IDisposable, IThreadPoolWorkItem
         }
 
         _checkpointMs = now;
-        if (await _superblocks.FlushAsync().ConfigureAwait(false))
+        if (await _superblocks.FlushAsync())
         {
-            await _superblocks.UpdateAsync().ConfigureAwait(false);
+            await _superblocks.UpdateAsync();
         }
     }
 

@@ -79,7 +79,7 @@ internal sealed class ArrayMetadata(
     /// <exception cref="ArrayException">A member did not take it.</exception>
     public async Task CreateAsync()
     {
-        ulong refused = await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: true).ConfigureAwait(false);
+        ulong refused = await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: true);
         refused |= LateMask;
         if (refused != 0)
         {
@@ -104,7 +104,7 @@ internal sealed class ArrayMetadata(
     {
         long checkpoint = SyncedBytes;
         ulong late = LateMask;
-        Refuse(await _writer.FlushAsync(array.State.FailedMask).ConfigureAwait(false), mayHaveLost: true);
+        Refuse(await _writer.FlushAsync(array.State.FailedMask), mayHaveLost: true);
         bool all = (late | LateMask) == 0;
         _flushedCheckpoint = all ? checkpoint : Math.Min(_flushedCheckpoint, checkpoint);
         return all;
@@ -121,7 +121,7 @@ internal sealed class ArrayMetadata(
         {
             // Before the event count is raised: a run that cannot write, however often it is tried, must leave no member further
             // behind.
-            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false).ConfigureAwait(false), mayHaveLost: false);
+            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false), mayHaveLost: false);
         }
 
         ulong failed = array.State.FailedMask;
@@ -130,7 +130,7 @@ internal sealed class ArrayMetadata(
             NoteLosses(failed);
             ArraySuperblock next = Describe(change is null ? _current : change(_current), failed);
             ulong late = LateMask; // left out, also those that answer meanwhile
-            ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed) || _leftOut).ConfigureAwait(false);
+            ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed) || _leftOut);
             late |= LateMask;
             Volatile.Write(ref _current, next);
             HasWritten = true;
@@ -151,7 +151,7 @@ internal sealed class ArrayMetadata(
         if (array.State.PersistedMask != persisted)
         {
             array.State.PersistedMask = persisted;
-            await array.ForEachQueueAsync(queue => queue.ReleaseHeld()).ConfigureAwait(false);
+            await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
         }
     }
 
@@ -187,7 +187,7 @@ internal sealed class ArrayMetadata(
 
     private ArraySuperblock Describe(ArraySuperblock like, ulong failed)
     {
-        DateTimeOffset now = DateTimeOffset.UtcNow;
+        DateTimeOffset now = options.Clock.GetUtcNow();
         ulong eventCount = _current.EventCount + 1;
         var entries = ImmutableArray.CreateBuilder<MemberEntry>(array.Members.Length);
         foreach (RaidMember member in array.Members)

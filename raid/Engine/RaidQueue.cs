@@ -32,7 +32,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     protected const long MaxSegmentBytes = 4L << 20;
 
     private readonly PumpWork _pump;
-    private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _closed;
     private readonly int _maxSegments;
     private TransferOp? _freeOperations;
     private int _freeOperationCount;
@@ -52,6 +52,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     {
         Array = array;
         Reactor = reactor;
+        _closed = reactor.MakePromise();
         State = array.State;
         Locks = array.Locks;
         Geometry = array.Geometry;

@@ -107,7 +107,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
 
         _todoNext = 0;
         _unitsStarted = 0;
-        _started = Reactor.ReadClockNs();
+        _started = _home.ReadNs();
         Volatile.Write(ref _state, 1);
         Schedule();
     });
@@ -130,11 +130,11 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
 
             _stopping = true;
             _home.Cancel(_timer);
-            _stopped = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _stopped = _home.MakePromise();
             Schedule();
             return _stopped.Task;
-        }).ConfigureAwait(false);
-        await stopped.ConfigureAwait(false);
+        });
+        await stopped;
     }
 
     /// <summary>Starts rows: deferred work.</summary>
@@ -226,7 +226,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
             _synced = synced;
         }
 
-        long elapsed = Reactor.ReadClockNs() - _started;
+        long elapsed = _home.ReadNs() - _started;
         if (elapsed > 0)
         {
             Volatile.Write(ref _bytesPerSecond, (long)(_unitsStarted * _bytesPerUnit / elapsed * 1e9));
@@ -256,7 +256,7 @@ internal sealed class ResyncRunner : ReactorWork, IRowCompletion
         }
 
         double dueNs = _unitsStarted * _bytesPerUnit / limit * 1e9;
-        return (long)dueNs - (Reactor.ReadClockNs() - _started);
+        return (long)dueNs - (_home.ReadNs() - _started);
     }
 
     private void Schedule()

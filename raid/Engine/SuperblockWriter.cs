@@ -85,7 +85,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         ThrowIfClosed();
         try
         {
-            await BlockIo.FlushAsync(member.Drive!, queue, home).ConfigureAwait(false);
+            await BlockIo.FlushAsync(member.Drive!, queue, home);
         }
         catch (BlockIoException e) when (e.Errno is not (Errno.EAGAIN or Errno.EINTR))
         {
@@ -114,8 +114,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             SuperblockFormat.Write(own, block);
             long offset = SuperblockFormat.SlotOffset(own.Sequence);
             ThrowIfClosed();
-            await BlockIo.WriteAsync(member.Drive!, queue, home, offset, block).ConfigureAwait(false);
-            await FlushOnceAsync(member, queue).ConfigureAwait(false);
+            await BlockIo.WriteAsync(member.Drive!, queue, home, offset, block);
+            await FlushOnceAsync(member, queue);
             member.Sequence = own.Sequence;
         }
     }
@@ -158,7 +158,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
             while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter)
             {
-                await Task.WhenAny(task, Task.Delay(s_look)).ConfigureAwait(false);
+                await Task.WhenAny(task, Task.Delay(s_look, options.Clock));
                 array.Control.LookAtMembers();
             }
 
@@ -166,7 +166,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             {
                 LeaveLate(role, task);
             }
-            else if (!await task.ConfigureAwait(false))
+            else if (!await task)
             {
                 refused |= 1UL << role;
             }
@@ -203,12 +203,12 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             {
                 try
                 {
-                    await action().ConfigureAwait(false);
+                    await action();
                     return true;
                 }
                 catch (BlockIoException e) when (BlockErrors.KindOf(-e.Errno) == BlockErrorKind.Passing && tries < MaxTries)
                 {
-                    await Task.Delay(1 << tries).ConfigureAwait(false);
+                    await Task.Delay(TimeSpan.FromMilliseconds(1 << tries), options.Clock);
                 }
                 catch (BlockIoException)
                 {

@@ -30,17 +30,17 @@ internal static class DriveEraser
 
         try
         {
-            foreach (ForeignSignature found in await DetectAsync(drive, reactor).ConfigureAwait(false))
+            foreach (ForeignSignature found in await DetectAsync(drive, reactor))
             {
                 if (found.WipeOffset + found.WipeBytes > headBytes)
                 {
-                    await ZeroAsync(drive, found.WipeOffset, found.WipeBytes, reactor).ConfigureAwait(false);
+                    await ZeroAsync(drive, found.WipeOffset, found.WipeBytes, reactor);
                 }
             }
 
-            await ZeroAsync(drive, 0, headBytes, reactor).ConfigureAwait(false);
-            await BlockIo.FlushAsync(drive, reactor).ConfigureAwait(false);
-            IReadOnlyList<ForeignSignature> left = await DetectAsync(drive, reactor).ConfigureAwait(false);
+            await ZeroAsync(drive, 0, headBytes, reactor);
+            await BlockIo.FlushAsync(drive, reactor);
+            IReadOnlyList<ForeignSignature> left = await DetectAsync(drive, reactor);
             if (left.Count != 0)
             {
                 string what = string.Join(", ", left.Select(f => $"{f.Name} at byte {f.Offset}"));
@@ -63,7 +63,7 @@ internal static class DriveEraser
         long bytes = Math.Min(length, drive.SizeBytes - offset);
         if (bytes > 0)
         {
-            await BlockIo.WriteAsync(drive, reactor, offset, new byte[bytes]).ConfigureAwait(false);
+            await BlockIo.WriteAsync(drive, reactor, offset, new byte[bytes]);
         }
     }
 }

@@ -71,13 +71,13 @@ public static partial class ForeignSignatures
     {
         ArgumentNullException.ThrowIfNull(read);
         var view = new DriveView(size);
-        await view.LoadAsync(0, HeadBytes, read).ConfigureAwait(false);
+        await view.LoadAsync(0, HeadBytes, read);
 
         // The tail begins on a page boundary, for drives that are read with O_DIRECT.
-        await view.LoadAsync(Math.Max(0, (size - TailBytes) & ~4095L), TailBytes + 4096, read).ConfigureAwait(false);
+        await view.LoadAsync(Math.Max(0, (size - TailBytes) & ~4095L), TailBytes + 4096, read);
         foreach (long place in s_copies.Concat(AnnouncedCopies(view)).Where(p => p < size))
         {
-            await view.LoadAsync(place & ~4095L, PlaceBytes, read).ConfigureAwait(false);
+            await view.LoadAsync(place & ~4095L, PlaceBytes, read);
         }
 
         var found = new List<ForeignSignature>();
@@ -108,7 +108,7 @@ public static partial class ForeignSignatures
             if (bytes > 0 && At(offset, bytes).IsEmpty)
             {
                 var window = new byte[bytes];
-                await read(offset, window).ConfigureAwait(false);
+                await read(offset, window);
                 _windows.Add((offset, window));
             }
         }

@@ -120,7 +120,7 @@ public sealed class ReactorTests
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await fixture.Reactor.InvokeAsync(() =>
         {
-            long now = Reactor.ReadClockNs();
+            long now = fixture.Reactor.ReadNs();
             fixture.Reactor.Schedule(new Timer(() => done.SetResult()), now + 30_000_000);
             fixture.Reactor.Schedule(new Timer(() => order.Add(2)), now + 20_000_000);
             fixture.Reactor.Schedule(new Timer(() => order.Add(1)), now + 10_000_000);

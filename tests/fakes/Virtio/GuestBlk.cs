@@ -79,6 +79,9 @@ public sealed class GuestBlk
     /// <summary>Requests in flight.</summary>
     public int InFlight => _inFlight.Count;
 
+    /// <summary>Which they are.</summary>
+    public IEnumerable<GuestRequest> Requests => _inFlight.Values;
+
     /// <summary>Adds and shows a request; null when the ring or the arenas are full.</summary>
     public GuestRequest? Submit(uint type, ulong sector, ReadOnlySpan<byte> outData, int inBytes, ChainShape? shape = null)
     {

@@ -68,7 +68,12 @@ internal sealed class ArrayRig : IAsyncDisposable
     public async Task<RequestDriver> OpenAsync(int reactor = 0)
     {
         RequestDriver driver = await RequestDriver.OpenAsync(Array, Reactors.Reactors[reactor]);
-        _drivers.Add(driver);
+        lock (_drivers)
+        {
+            // Several are opened at once.
+            _drivers.Add(driver);
+        }
+
         return driver;
     }
 

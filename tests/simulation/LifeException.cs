@@ -1,0 +1,19 @@
+namespace Polyblk.Simulation.Tests;
+
+/// <summary>Something that must not be in a life.</summary>
+internal sealed class LifeException : Exception
+{
+    public LifeException()
+    {
+    }
+
+    public LifeException(string message)
+        : base(message)
+    {
+    }
+
+    public LifeException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+}

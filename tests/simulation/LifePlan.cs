@@ -1,0 +1,137 @@
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Simulation.Tests;
+
+/// <summary>How a generation of a life ends.</summary>
+internal enum Ending
+{
+    /// <summary>All is answered, the array is stopped in order.</summary>
+    Stop,
+
+    /// <summary>Power is cut, for the drives, the target and the guest.</summary>
+    PowerCut,
+
+    /// <summary>The target's process is killed; the guest and the drives go on.</summary>
+    Kill,
+}
+
+/// <summary>What a drive does besides its work.</summary>
+internal enum Trouble
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>It vanishes: every request fails from then on.</summary>
+    Vanish,
+
+    /// <summary>It vanishes, while the others take data and, for a while, no superblock.</summary>
+    VanishUntold,
+
+    /// <summary>It refuses some writes with an error.</summary>
+    RefuseWrites,
+
+    /// <summary>Some writes fail for now.</summary>
+    PassingErrors,
+
+    /// <summary>It does not answer for a while.</summary>
+    Hang,
+
+    /// <summary>Some reads fail.</summary>
+    ReadErrors,
+}
+
+/// <summary>What a seed says of a life before it begins.</summary>
+internal sealed record LifePlan
+{
+    private static readonly RaidLevel[] s_levels = [RaidLevel.Raid0, RaidLevel.Raid1, RaidLevel.Raid10, RaidLevel.Raid5, RaidLevel.Raid6];
+
+    /// <summary>The levels: seed n lives on level n modulo their number.</summary>
+    public static int LevelCount => s_levels.Length;
+
+    public required RaidLevel Level { get; init; }
+
+    public required int Drives { get; init; }
+
+    public required int ChunkBytes { get; init; }
+
+    public required long MemberBytes { get; init; }
+
+    public required bool IsZeroed { get; init; }
+
+    public required int Reactors { get; init; }
+
+    public required int Queues { get; init; }
+
+    public required int QueueSize { get; init; }
+
+    public required bool Packed { get; init; }
+
+    public required bool EventIdx { get; init; }
+
+    /// <summary>Most requests that the guest submits at once to a queue.</summary>
+    public required int Burst { get; init; }
+
+    /// <summary>The longest time between two acts of the guest, in nanoseconds.</summary>
+    public required int ThinkNs { get; init; }
+
+    public required int FlushPercent { get; init; }
+
+    public required int Generations { get; init; }
+
+    /// <summary>The longest latency of a drive, in nanoseconds.</summary>
+    public required int LatencyNs { get; init; }
+
+    public required int TearBytes { get; init; }
+
+    public required bool VolatileCache { get; init; }
+
+    /// <summary>After what time without a write the array is called clean.</summary>
+    public required TimeSpan CleanAfter { get; init; }
+
+    public required int ResyncDepth { get; init; }
+
+    public required Trouble Trouble { get; init; }
+
+    /// <summary>The volume's size; set when it is there.</summary>
+    public long VolumeBytes { get; set; }
+
+    /// <summary>What the seed says.</summary>
+    public static LifePlan Of(ulong seed, Chance chance)
+    {
+        RaidLevel level = s_levels[(int)(seed % (ulong)s_levels.Length)];
+        int chunk = 4096 << chance.Next(4);
+        bool manyReactors = chance.OneIn(2);
+        return new LifePlan
+        {
+            Level = level,
+            Drives = level switch
+            {
+                RaidLevel.Raid0 => chance.Between(1, 3),
+                RaidLevel.Raid1 => chance.Between(2, 3),
+                RaidLevel.Raid10 => chance.Between(2, 5),
+                RaidLevel.Raid5 => chance.Between(3, 5),
+                _ => chance.Between(4, 6),
+            },
+            ChunkBytes = chunk,
+            MemberBytes = Math.Max(chunk, 32 << 10) * chance.Between(1, 3),
+            IsZeroed = !chance.OneIn(4),
+            Reactors = manyReactors ? 2 : 1,
+            Queues = manyReactors ? 2 : chance.Between(1, 2),
+            QueueSize = chance.Of(16, 32, 64),
+            Packed = chance.OneIn(2),
+            EventIdx = chance.OneIn(2),
+            Burst = chance.Spread(1, 12),
+            ThinkNs = chance.Spread(2_000, 400_000),
+            FlushPercent = chance.Of(3, 10, 30),
+            Generations = chance.Between(1, 4),
+            LatencyNs = chance.Spread(2_000, 2_000_000),
+            TearBytes = chance.Of(512, 4096),
+            VolatileCache = !chance.OneIn(6),
+            CleanAfter = chance.OneIn(2) ? TimeSpan.FromMilliseconds(chance.Spread(1, 1000)) : TimeSpan.FromSeconds(5),
+            ResyncDepth = chance.Between(1, 4),
+            Trouble = level == RaidLevel.Raid0 || chance.OneIn(2) ? Trouble.None : chance.Of(
+                Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
+                Trouble.ReadErrors),
+        };
+    }
+}

@@ -1,0 +1,75 @@
+// Whether what lies on the members agrees: parities with the data, copies with each other. Computed here from the definition of the levels,
+// not with the kernels of the product.
+
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Parity;
+
+namespace Polyblk.Simulation.Tests;
+
+/// <summary>See the top of the file.</summary>
+internal static class MemberCheck
+{
+    /// <summary>Returns what does not agree, or null.</summary>
+    /// <param name="geometry">Where what lies.</param>
+    /// <param name="members">The data areas by role; empty for one that is not looked at (only levels with copies).</param>
+    public static string? Find(RaidGeometry geometry, byte[][] members) =>
+        geometry.HasParity ? FindParity(geometry, members) : geometry.CopyCount > 1 ? FindCopies(geometry, members) : null;
+
+    private static string? FindParity(RaidGeometry geometry, byte[][] members)
+    {
+        var p = new byte[geometry.ChunkSize];
+        var q = new byte[geometry.ChunkSize];
+        for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
+        {
+            p.AsSpan().Clear();
+            q.AsSpan().Clear();
+            int at = (int)(stripe * geometry.ChunkSize);
+            for (int i = geometry.DataCount - 1; i >= 0; i--)
+            {
+                ReadOnlySpan<byte> block = members[geometry.DataMember(stripe, i)].AsSpan(at, geometry.ChunkSize);
+                for (int b = 0; b < block.Length; b++)
+                {
+                    p[b] ^= block[b];
+                    q[b] = (byte)(GaloisField.Double(q[b]) ^ block[b]);
+                }
+            }
+
+            for (int parity = 0; parity < geometry.ParityCount; parity++)
+            {
+                byte[] member = members[geometry.ParityMember(stripe, parity)];
+                if (!(parity == 0 ? p : q).AsSpan().SequenceEqual(member.AsSpan(at, geometry.ChunkSize)))
+                {
+                    return $"parity {parity} of stripe {stripe} does not match its data";
+                }
+            }
+        }
+
+        return null;
+    }
+
+    private static string? FindCopies(RaidGeometry geometry, byte[][] members)
+    {
+        for (long offset = 0; offset < geometry.Capacity; offset += 4096)
+        {
+            ReadOnlySpan<byte> first = default;
+            for (int copy = 0; copy < geometry.CopyCount; copy++)
+            {
+                MemberPlace place = geometry.Copy(offset, copy);
+                if (members[place.Member].Length == 0)
+                {
+                    continue;
+                }
+
+                ReadOnlySpan<byte> block = members[place.Member].AsSpan((int)(place.Offset - geometry.DataOffset), 4096);
+                if (!first.IsEmpty && !first.SequenceEqual(block))
+                {
+                    return $"the copies of the volume's bytes from {offset} on differ";
+                }
+
+                first = block;
+            }
+        }
+
+        return null;
+    }
+}
