@@ -23,14 +23,16 @@ internal static class ControlClient
         }
 
         await using var stream = new NetworkStream(socket);
-        await using var writer = new StreamWriter(stream, leaveOpen: true) { NewLine = "\n" };
         using var reader = new StreamReader(stream, leaveOpen: true);
-        string? line;
+        string? line = null;
         try
         {
-            await writer.WriteLineAsync(JsonSerializer.Serialize(request, LineJson.Default.ControlRequest).AsMemory(), cancellation).ConfigureAwait(false);
-            await writer.FlushAsync(cancellation).ConfigureAwait(false);
+            IOException? unsent = await SendAsync(stream, request, cancellation).ConfigureAwait(false);
             line = await reader.ReadLineAsync(cancellation).ConfigureAwait(false);
+            if (line is null && unsent is not null)
+            {
+                throw unsent;
+            }
         }
         catch (IOException e)
         {
@@ -44,6 +46,24 @@ internal static class ControlClient
             { Ok: false } => throw new CliException(response.ExitCode, response.Error ?? "The request was refused."),
             _ => response,
         };
+    }
+
+    /// <summary>
+    /// Sends a request. Who has no room for one more client says so at once and closes, before he has read it: that it could not be sent is told, and
+    /// the answer is there all the same.
+    /// </summary>
+    private static async Task<IOException?> SendAsync(NetworkStream stream, ControlRequest request, CancellationToken cancellation)
+    {
+        byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(request, LineJson.Default.ControlRequest), (byte)'\n'];
+        try
+        {
+            await stream.WriteAsync(line, cancellation).ConfigureAwait(false);
+            return null;
+        }
+        catch (IOException e)
+        {
+            return e;
+        }
     }
 
     /// <summary>Connects; null when nobody listens.</summary>
