@@ -43,7 +43,7 @@ public sealed class VduseGuestTests
         "filesystems" =>
         [
             "tree", "fstrim-frees", "stop-mounted-reason", "taken-over", "tree-after-hand-over", "other-shape-reason", "other-volume-reason",
-            "caught", "load-waits", "taken-over-after-kill", "load-over-kill", "tree-after-kill", "fsck", "discard", "tree-xfs", "resized", "write-beyond",
+            "caught", "load-waits", "taken-over-after-kill", "load-over-kill", "tree-after-kill", "fsck", "discard", "tree-xfs", "resized", "write-beyond", "synced",
             "taken-over-degraded", "told-degraded", "tree-degraded", "tree-written-degraded", "fstrim-degraded", "repair-xfs", "io-errors",
             "disk-nothing-left",
         ],

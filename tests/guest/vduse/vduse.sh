@@ -241,7 +241,8 @@ filesystems() {
   equal resized "$(within 120 sh -c "test \$(cat /sys/block/vda/size) -gt $before" && echo grown)" grown
   check write-beyond dd if=/dev/urandom of=/dev/vda bs=1M seek=66 count=4 oflag=direct
 
-  # While nobody serves the mounted disk, a drive is lost.
+  # While nobody serves the mounted disk, a drive is lost. The kill's resync has to be done by then: without it what is lost is lost.
+  check synced within 400 grep 'resync is complete' /tmp/data.err
   check handed-over-again end_serving
   mv /tmp/data.2 /tmp/lost
   check serve-degraded serve data --allow-degraded --frontend vduse --attach virtio --queues 2 --queue-size 128
