@@ -263,9 +263,6 @@ filesystems() {
   rm /tmp/data.* /tmp/lost
 }
 
-# pinned NAME: the kernel took the server's memory for bounce pages.
-pinned() { check $1 within 60 grep 'bounce pages are memory of this process' /tmp/$name.err; }
-
 # Attached and detached by hand, and given from one bus driver to the other.
 by_hand() {
   modules

@@ -5,6 +5,7 @@ using Polyblk.Core.Reactors;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;
+using Polyblk.Simulation.Tests;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -207,14 +208,8 @@ internal sealed class ArrayRig : IAsyncDisposable
             MakeLost(geometry, members, BitOperations.TrailingZeroCount(without));
         }
 
-        if (geometry.HasParity)
-        {
-            AssertParity(geometry, members, because);
-        }
-        else if (geometry.CopyCount > 1)
-        {
-            AssertCopies(geometry, members, because);
-        }
+        string? wrong = MemberCheck.Find(geometry, members);
+        Assert.True(wrong is null, $"{wrong}: {because}");
     }
 
     private static async Task<byte[]> ReadMemberAsync(RaidGeometry geometry, IBlockDevice drive, Reactor reactor)
@@ -246,53 +241,6 @@ internal sealed class ArrayRig : IAsyncDisposable
                 {
                     made[b] = (byte)((isQ ? GaloisField.Double(made[b]) : made[b]) ^ block[b]);
                 }
-            }
-        }
-    }
-
-    private static void AssertParity(RaidGeometry geometry, byte[][] members, string because)
-    {
-        var p = new byte[geometry.ChunkSize];
-        var q = new byte[geometry.ChunkSize];
-        for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
-        {
-            p.AsSpan().Clear();
-            q.AsSpan().Clear();
-            int at = (int)(stripe * geometry.ChunkSize);
-            for (int i = geometry.DataCount - 1; i >= 0; i--)
-            {
-                ReadOnlySpan<byte> block = members[geometry.DataMember(stripe, i)].AsSpan(at, geometry.ChunkSize);
-                for (int b = 0; b < block.Length; b++)
-                {
-                    p[b] ^= block[b];
-                    q[b] = (byte)(GaloisField.Double(q[b]) ^ block[b]);
-                }
-            }
-
-            Assert.True(p.AsSpan().SequenceEqual(members[geometry.ParityMember(stripe, 0)].AsSpan(at, geometry.ChunkSize)), $"P of stripe {stripe}: {because}");
-            if (geometry.ParityCount > 1)
-            {
-                Assert.True(q.AsSpan().SequenceEqual(members[geometry.ParityMember(stripe, 1)].AsSpan(at, geometry.ChunkSize)), $"Q of stripe {stripe}: {because}");
-            }
-        }
-    }
-
-    private static void AssertCopies(RaidGeometry geometry, byte[][] members, string because)
-    {
-        for (long offset = 0; offset < geometry.Capacity; offset += 4096)
-        {
-            ReadOnlySpan<byte> first = default;
-            for (int copy = 0; copy < geometry.CopyCount; copy++)
-            {
-                MemberPlace place = geometry.Copy(offset, copy);
-                if (members[place.Member].Length == 0)
-                {
-                    continue;
-                }
-
-                ReadOnlySpan<byte> block = members[place.Member].AsSpan((int)(place.Offset - geometry.DataOffset), 4096);
-                Assert.True(first.IsEmpty || first.SequenceEqual(block), $"Copies differ at {offset}: {because}");
-                first = block;
             }
         }
     }

@@ -91,15 +91,8 @@ public sealed class UnknownBlockTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 5);
-        Assert.Equal(0, await driver.WriteAsync(0, data));
         RaidGeometry geometry = rig.Array.Geometry;
-        for (int i = 0; i < lost; i++)
-        {
-            await rig.Drives[geometry.DataMember(0, i)].VanishAsync();
-        }
-
-        Assert.Equal(0, await driver.FlushAsync());
+        byte[] data = await FillAndLoseAsync(rig, driver, lost, 5);
 
         // The last data block of the first stripe is written to a drive that refuses, after its parity.
         int victim = geometry.DataMember(0, geometry.DataCount - 1);
@@ -206,14 +199,8 @@ public sealed class UnknownBlockTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
         RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 18)));
         RaidGeometry geometry = rig.Array.Geometry;
-        for (int i = 0; i < lost; i++)
-        {
-            await rig.Drives[geometry.DataMember(0, i)].VanishAsync();
-        }
-
-        Assert.Equal(0, await driver.FlushAsync());
+        await FillAndLoseAsync(rig, driver, lost, 18);
 
         // One that the array cannot do without says that something is lost, and it is.
         SimulatedDrive victim = rig.Drives[geometry.DataMember(0, geometry.DataCount - 1)];
@@ -235,15 +222,9 @@ public sealed class UnknownBlockTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 10);
-        Assert.Equal(0, await driver.WriteAsync(0, data));
         RaidGeometry geometry = rig.Array.Geometry;
-        for (int i = 0; i < lost; i++)
-        {
-            await rig.Drives[geometry.DataMember(0, i)].VanishAsync();
-        }
+        byte[] data = await FillAndLoseAsync(rig, driver, lost, 10);
 
-        Assert.Equal(0, await driver.FlushAsync());
         SimulatedDrive victim = rig.Drives[geometry.DataMember(0, geometry.DataCount - 1)];
         victim.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.ENODEV, Count = 1 });
         byte[] next = RefusedWriteTests.Noise(4096, 11);
@@ -262,5 +243,19 @@ public sealed class UnknownBlockTests
         Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, next));
         await rig.StopAsync();
         Assert.Contains("--force", (await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync())).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Writes the whole array, then takes the first data members of its first stripe away. Returns what was written.</summary>
+    private static async Task<byte[]> FillAndLoseAsync(ArrayRig rig, RequestDriver driver, int lost, int seed)
+    {
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, seed);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        for (int i = 0; i < lost; i++)
+        {
+            await rig.Drives[rig.Array.Geometry.DataMember(0, i)].VanishAsync();
+        }
+
+        Assert.Equal(0, await driver.FlushAsync());
+        return data;
     }
 }
