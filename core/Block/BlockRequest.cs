@@ -85,6 +85,9 @@ public sealed unsafe class BlockRequest : ReactorWork
     /// <summary>For the device that holds the request: links it into a waiting list.</summary>
     public BlockRequest? NextWaiting;
 
+    /// <summary>For the pool: which of its requests this is.</summary>
+    internal int PoolIndex { get; init; }
+
     /// <summary>Segment storage that belongs to this request; <see cref="Vectors"/> may point here or at somebody's list.</summary>
     public IoVec* OwnVectors { get; internal set; }
 
@@ -95,7 +98,17 @@ public sealed unsafe class BlockRequest : ReactorWork
     public bool HasData => Operation <= BlockOperation.Write;
 
     /// <summary>Sets the fields that a submitter always sets, and clears the rest.</summary>
-    public void Prepare(BlockOperation operation, long offsetBytes, long lengthBytes, IoVec* vectors, int vectorCount, IBlockCompletion completion)
+    public void Prepare(
+        BlockOperation operation, long offsetBytes, long lengthBytes, IoVec* vectors, int vectorCount, IBlockCompletion completion)
+    {
+        Prepare(operation, offsetBytes, lengthBytes, vectors, vectorCount);
+        Completion = completion;
+    }
+
+    /// <summary>
+    /// The same for a request whose <see cref="Completion"/> stays: storing a reference costs more than all that is stored here.
+    /// </summary>
+    public void Prepare(BlockOperation operation, long offsetBytes, long lengthBytes, IoVec* vectors, int vectorCount)
     {
         Operation = operation;
         Flags = BlockFlags.None;
@@ -106,7 +119,6 @@ public sealed unsafe class BlockRequest : ReactorWork
         Vectors = vectors;
         VectorCount = vectorCount;
         Status = 0;
-        Completion = completion;
     }
 
     /// <summary>Finishes the request. Called by the device that holds it, once, on the submitter's reactor.</summary>

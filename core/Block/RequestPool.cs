@@ -1,7 +1,10 @@
 // The bounded pool from which one reactor rents its requests.
 //
-// All requests and all their segment lists are made when the pool is made; renting and returning are a push and a pop. An empty
+// All requests and all their segment lists are made when the pool is made; renting and returning are a pop and a push. An empty
 // pool is back-pressure: the renter stops taking work and tries again when something came back. One thread only.
+//
+// The stack holds numbers, not references: the collector wants to be told of every reference that is stored (the write barrier), and in
+// machine code made ahead of time that costs several times the store.
 
 using System.Runtime.InteropServices;
 
@@ -10,7 +13,8 @@ namespace Polyblk.Core.Block;
 /// <summary>A fixed number of <see cref="BlockRequest"/> with segment lists of their own. Not thread-safe: one reactor owns it.</summary>
 public sealed unsafe class RequestPool : IDisposable
 {
-    private readonly BlockRequest[] _free;
+    private readonly BlockRequest[] _all;
+    private readonly int[] _free;
     private IoVec* _vectors;
     private int _count;
 
@@ -20,11 +24,14 @@ public sealed unsafe class RequestPool : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(vectorsPerRequest);
         Capacity = capacity;
-        _free = new BlockRequest[capacity];
+        _all = new BlockRequest[capacity];
+        _free = new int[capacity];
         _vectors = (IoVec*)NativeMemory.AlignedAlloc((nuint)Math.Max(1, capacity * vectorsPerRequest) * (nuint)sizeof(IoVec), 64);
         for (int i = capacity - 1; i >= 0; i--)
         {
-            _free[_count++] = new BlockRequest { OwnVectors = _vectors + (long)i * vectorsPerRequest, OwnVectorCapacity = vectorsPerRequest };
+            IoVec* vectors = _vectors + ((long)i * vectorsPerRequest);
+            _all[i] = new BlockRequest { PoolIndex = i, OwnVectors = vectors, OwnVectorCapacity = vectorsPerRequest };
+            _free[_count++] = i;
         }
     }
 
@@ -35,10 +42,15 @@ public sealed unsafe class RequestPool : IDisposable
     public int Available => _count;
 
     /// <summary>Takes a request, or returns null when all are in flight.</summary>
-    public BlockRequest? TryRent() => _count == 0 ? null : _free[--_count];
+    public BlockRequest? TryRent() => _count == 0 ? null : _all[_free[--_count]];
 
-    /// <summary>Gives a request back. Each rented request is returned once.</summary>
-    public void Return(BlockRequest request) => _free[_count++] = request;
+    /// <summary>Gives a request back, which forgets whose it was. Each rented request is returned once, to the pool that it is of.</summary>
+    public void Return(BlockRequest request)
+    {
+        request.Parent = null;
+        request.Context = null;
+        _free[_count++] = request.PoolIndex;
+    }
 
     /// <summary>Frees the segment lists. Every request must be back.</summary>
     public void Dispose()

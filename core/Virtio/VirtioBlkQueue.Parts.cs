@@ -70,7 +70,7 @@ public sealed unsafe partial class VirtioBlkQueue
         if (slot.HasRanges && slot.Error == -Errno.ECANCELED && _abandonsRanges && _setup.Inflight is not null)
         {
             // It stays in the inflight log, and a successor does it.
-            _free[_freeCount++] = slot;
+            _free[_freeCount++] = slot.Index;
             _inFlight--;
             return;
         }
@@ -192,7 +192,7 @@ public sealed unsafe partial class VirtioBlkQueue
         }
 
         slot.FlushAtEnd = false;
-        slot.Request.Prepare(BlockOperation.Flush, 0, 0, null, 0, this);
+        slot.Request.Prepare(BlockOperation.Flush, 0, 0, null, 0);
         return true;
     }
 
@@ -222,7 +222,7 @@ public sealed unsafe partial class VirtioBlkQueue
         }
 
         BlockOperation operation = slot.Type == VIRTIO_BLK_T_OUT ? BlockOperation.Write : BlockOperation.Read;
-        slot.Request.Prepare(operation, slot.NextOffset, bytes, vectors, count, this);
+        slot.Request.Prepare(operation, slot.NextOffset, bytes, vectors, count);
         slot.Request.Flags = operation == BlockOperation.Write && _virtio.WriteThrough ? BlockFlags.Fua : BlockFlags.None;
         slot.NextOffset += bytes;
         slot.BytesLeft -= bytes;

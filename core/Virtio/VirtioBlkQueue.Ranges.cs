@@ -112,7 +112,7 @@ public sealed unsafe partial class VirtioBlkQueue
         long most = discard ? _discardPiece : _zeroPiece;
         long bytes = slot.BytesLeft <= most ? slot.BytesLeft : EndWithStripe(slot.NextOffset, most);
         BlockOperation operation = discard ? BlockOperation.Discard : BlockOperation.WriteZeroes;
-        slot.Request.Prepare(operation, slot.NextOffset, bytes, null, 0, this);
+        slot.Request.Prepare(operation, slot.NextOffset, bytes, null, 0);
         slot.Request.Flags = unmap ? BlockFlags.Unmap : BlockFlags.None;
         slot.NextOffset += bytes;
         slot.BytesLeft -= bytes;

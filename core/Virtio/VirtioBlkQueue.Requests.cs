@@ -36,7 +36,8 @@ public sealed unsafe partial class VirtioBlkQueue
     /// <summary>Sectors beyond this one cannot be expressed in bytes.</summary>
     private const ulong LastSector = long.MaxValue / VirtioBlkDevice.SectorBytes / 2;
 
-    private readonly VirtioBlkSlot[] _free;
+    private readonly VirtioBlkSlot[] _slots;
+    private readonly int[] _free; // numbers, see RequestPool
     private int _freeCount;
     private int _takenLast;
     private bool _leftMore;
@@ -208,7 +209,7 @@ public sealed unsafe partial class VirtioBlkQueue
             return true;
         }
 
-        VirtioBlkSlot slot = _free[--_freeCount];
+        VirtioBlkSlot slot = _slots[_free[--_freeCount]];
         _inFlight++;
         slot.Id = ring.Id;
         slot.DescriptorCount = ring.DescriptorCount;
@@ -335,7 +336,7 @@ public sealed unsafe partial class VirtioBlkQueue
         bool isLarge = bytes > InlineBytes;
         if (bytes <= _maxTransferBytes && count <= _maxSegments && !(isLarge && _isInline && bytes > _share.PollerBytes))
         {
-            request.Prepare(operation, offset, bytes, data, count, this);
+            request.Prepare(operation, offset, bytes, data, count);
             request.Flags = operation == BlockOperation.Write && _virtio.WriteThrough ? BlockFlags.Fua : BlockFlags.None;
             int inFlight = _inFlight;
             _blockQueue.Submit(request);
@@ -355,7 +356,7 @@ public sealed unsafe partial class VirtioBlkQueue
     private void Flush(VirtioBlkSlot slot)
     {
         slot.DataCount = 0;
-        slot.Request.Prepare(BlockOperation.Flush, 0, 0, null, 0, this);
+        slot.Request.Prepare(BlockOperation.Flush, 0, 0, null, 0);
         _blockQueue.Submit(slot.Request);
     }
 
@@ -395,7 +396,7 @@ public sealed unsafe partial class VirtioBlkQueue
         }
 
         _ring.Push(slot.Id, slot.DescriptorCount, slot.Written);
-        _free[_freeCount++] = slot;
+        _free[_freeCount++] = slot.Index;
         _inFlight--;
         if (status != 0)
         {

@@ -216,7 +216,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         _fetching = !setup.StartPaused;
         _recovered = ring.RecoveredLeft;
         _base = ring.Base;
-        _free = new VirtioBlkSlot[Math.Min(setup.Size, Math.Clamp(setup.MostInFlight, 1, MaxInFlight))];
+        _slots = new VirtioBlkSlot[Math.Min(setup.Size, Math.Clamp(setup.MostInFlight, 1, MaxInFlight))];
+        _free = new int[_slots.Length];
         _slotMemory = MakeSlots();
         UseDirtyLog(setup.DirtyLog, setup.UsedLogAddress);
     }
@@ -272,14 +273,15 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         const int LineBytes = 64;
         int fewBytes = VirtioBlkSlot.FewSegments * sizeof(IoVec);
         int manyBytes = (2 * MaxSegments * sizeof(IoVec)) + LineBytes;
-        MappedRegion memory = MappedRegion.CreateAnonymous((ulong)_free.Length * (ulong)(fewBytes + manyBytes));
-        for (int i = _free.Length - 1; i >= 0; i--)
+        MappedRegion memory = MappedRegion.CreateAnonymous((ulong)_slots.Length * (ulong)(fewBytes + manyBytes));
+        for (int i = _slots.Length - 1; i >= 0; i--)
         {
-            _free[_freeCount++] = new VirtioBlkSlot
+            _slots[i] = new VirtioBlkSlot(i, this)
             {
                 Few = (IoVec*)(memory.Address + ((long)i * fewBytes)),
-                Many = (IoVec*)(memory.Address + ((long)_free.Length * fewBytes) + ((long)i * manyBytes)),
+                Many = (IoVec*)(memory.Address + ((long)_slots.Length * fewBytes) + ((long)i * manyBytes)),
             };
+            _free[_freeCount++] = i;
         }
 
         return memory;

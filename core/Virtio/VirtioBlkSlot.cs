@@ -77,7 +77,15 @@ internal sealed unsafe class VirtioBlkSlot
     /// <summary>Parts of a discard: the range that comes next.</summary>
     public int NextRange;
 
-    public VirtioBlkSlot() => Request.Context = this;
+    public VirtioBlkSlot(int index, IBlockCompletion completion)
+    {
+        Index = index;
+        Request.Context = this;
+        Request.Completion = completion;
+    }
+
+    /// <summary>Its number among the queue's slots.</summary>
+    public int Index { get; }
 
     /// <summary>Whether it is a discard or a write-zeroes request.</summary>
     public bool HasRanges => Type is VirtioBlkProtocol.VIRTIO_BLK_T_DISCARD or VirtioBlkProtocol.VIRTIO_BLK_T_WRITE_ZEROES;

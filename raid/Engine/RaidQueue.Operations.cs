@@ -64,21 +64,19 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>Takes an operation for a request, or returns null when all are in use.</summary>
     protected TransferOp? RentOperation(BlockRequest request)
     {
-        TransferOp? operation = _freeOperationCount > (IsOfChild(request) ? 0 : ReservedOperations) ? _freeOperations : null;
-        if (operation is not null)
+        if (_freeOperationCount <= (IsOfChild(request) ? 0 : ReservedOperations))
         {
-            _freeOperationCount--;
-            _freeOperations = operation.NextOp;
-            operation.NextOp = null;
-            operation.Parent = request;
-            operation.Status = 0;
-            operation.Unreadable = 0;
-            operation.InDoubt = false;
-            operation.DoubtSource = TransferOp.NoSource;
-            operation.Refused = operation.NoSpace = operation.Gone = 0;
-            operation.RowInStripe = 0;
+            return null;
         }
 
+        TransferOp operation = _operations[_freeOperations[--_freeOperationCount]];
+        operation.Parent = request;
+        operation.Status = 0;
+        operation.Unreadable = 0;
+        operation.InDoubt = false;
+        operation.DoubtSource = TransferOp.NoSource;
+        operation.Refused = operation.NoSpace = operation.Gone = 0;
+        operation.RowInStripe = 0;
         return operation;
     }
 
@@ -107,7 +105,6 @@ internal abstract unsafe partial class RaidQueue
         child.Flags = parent.Flags;
         child.Traits = parent.Traits;
         child.RegisteredBuffer = parent.RegisteredBuffer;
-        child.Parent = parent;
         child.Context = operation;
         child.Vectors = null;
         child.VectorCount = 0;
@@ -164,8 +161,7 @@ internal abstract unsafe partial class RaidQueue
                 return false;
             }
 
-            child.Prepare(BlockOperation.Flush, 0, 0, null, 0, this);
-            child.Parent = operation.Parent;
+            child.Prepare(BlockOperation.Flush, 0, 0, null, 0);
             child.Context = operation;
             operation.Next++;
             operation.Pending++;
@@ -246,8 +242,6 @@ internal abstract unsafe partial class RaidQueue
     private void ReturnOperation(TransferOp operation)
     {
         operation.Parent = null!;
-        operation.NextOp = _freeOperations;
-        _freeOperations = operation;
-        _freeOperationCount++;
+        _freeOperations[_freeOperationCount++] = operation.Index;
     }
 }

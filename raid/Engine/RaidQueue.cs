@@ -34,7 +34,10 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private readonly PumpWork _pump;
     private readonly TaskCompletionSource _closed;
     private readonly int _maxSegments;
-    private TransferOp? _freeOperations;
+
+    // Those that are free by their numbers: see RequestPool.
+    private readonly TransferOp[] _operations = new TransferOp[OperationCount];
+    private readonly int[] _freeOperations = new int[OperationCount];
     private int _freeOperationCount;
     private OperationList _stalled, _stalledReturned;
     private RequestList _waiting;
@@ -65,7 +68,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         Children = MakeChildren();
         for (int i = 0; i < OperationCount; i++)
         {
-            ReturnOperation(new TransferOp(this));
+            _operations[i] = new TransferOp(this, i);
+            ReturnOperation(_operations[i]);
         }
     }
 
@@ -136,8 +140,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             return;
         }
 
+        // One of the two is set: each reference that is stored has its price.
         var operation = Unsafe.As<TransferOp?>(request.Context);
-        BlockRequest parent = request.Parent!;
+        BlockRequest? parent = request.Parent;
         int status = request.Status;
         Children.Return(request);
         if (HasBacklog)
@@ -149,7 +154,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         {
             PartDone(operation, status);
         }
-        else if (parent.Operation == BlockOperation.Read)
+        else if (parent!.Operation == BlockOperation.Read)
         {
             parent.Complete(status);
         }
@@ -277,8 +282,14 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         child.LengthBytes = request.LengthBytes;
         child.Vectors = request.Vectors;
         child.VectorCount = request.VectorCount;
-        child.Parent = request;
-        child.Context = operation;
+        if (operation is null)
+        {
+            child.Parent = request;
+        }
+        else
+        {
+            child.Context = operation;
+        }
     }
 
     /// <summary>Sends a child to a member.</summary>

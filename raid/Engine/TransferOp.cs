@@ -7,7 +7,9 @@ namespace Polyblk.Raid.Engine;
 /// The progress of one request that needs more than a single child: several pieces, several copies, a lock. Pooled by its queue;
 /// <see cref="RaidQueue"/> has the theory.
 /// </summary>
-internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
+/// <param name="queue">The queue.</param>
+/// <param name="index">Its number in the queue's pool.</param>
+internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
 {
     /// <summary>See <see cref="DoubtSource"/>.</summary>
     public const int NoSource = -1;
@@ -60,8 +62,11 @@ internal sealed class TransferOp(RaidQueue queue) : RangeWaiter
     /// <summary>Those of <see cref="Refused"/>, or of <see cref="Unreadable"/> in a read, that are gone.</summary>
     public ulong Gone;
 
-    /// <summary>The link of the lists of stalled operations and of those in doubt, and of the pool.</summary>
+    /// <summary>The link of the lists of stalled operations and of those in doubt.</summary>
     public TransferOp? NextOp;
+
+    /// <summary>Its number in the queue's pool.</summary>
+    public int Index { get; } = index;
 
     /// <inheritdoc/>
     internal override Reactor Home => queue.Reactor;

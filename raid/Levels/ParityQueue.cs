@@ -25,11 +25,12 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     private const int MaxZeroRows = 256;
     private const long Rebuilt = 0x100;
     private const long WasGone = 0x200;
+    private const int NotPooled = -1;
 
     private readonly ParityRow[] _allRows;
     private readonly int _rowBytes;
     private readonly int _rowsPerChunk;
-    private ParityRow? _freeRows;
+    private readonly int[] _freeRows; // numbers, see RequestPool
     private int _freeCount;
 
     public ParityQueue(RaidArray array, Reactor reactor)
@@ -43,9 +44,10 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
         long perRow = (long)_rowBytes * Geometry.MemberCount;
         _allRows = new ParityRow[(int)Math.Clamp(RowMemoryBytes / perRow, MinRows, MaxRows)];
+        _freeRows = new int[_allRows.Length];
         for (int i = _allRows.Length - 1; i >= 0; i--)
         {
-            _allRows[i] = new ParityRow(this, array);
+            _allRows[i] = new ParityRow(this, array, i);
             ReturnRow(_allRows[i]);
         }
     }
@@ -59,14 +61,14 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
     internal byte* Zeroes { get; }
 
-    protected override bool HasRoom => base.HasRoom && _freeRows is not null;
+    protected override bool HasRoom => base.HasRoom && _freeCount != 0;
 
-    protected override bool HasRoomForReturned => _freeRows is not null;
+    protected override bool HasRoomForReturned => _freeCount != 0;
 
     protected override bool IsIdle => base.IsIdle && _freeCount == _allRows.Length;
 
     /// <inheritdoc/>
-    public RangeWaiter CreateRow() => new ParityRow(this, Array);
+    public RangeWaiter CreateRow() => new ParityRow(this, Array, NotPooled);
 
     /// <inheritdoc/>
     public int UnitsAt(long unit) => 1;
@@ -80,9 +82,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     /// <summary>A row of the pool is at rest again.</summary>
     internal void ReturnRow(ParityRow row)
     {
-        row.NextFree = _freeRows;
-        _freeRows = row;
-        _freeCount++;
+        _freeRows[_freeCount++] = row.Index;
         if (HasBacklog)
         {
             SchedulePump();
@@ -167,17 +167,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         NativeMemory.AlignedFree(Zeroes);
     }
 
-    private ParityRow? RentRow()
-    {
-        ParityRow? row = _freeRows;
-        if (row is not null)
-        {
-            _freeRows = row.NextFree;
-            _freeCount--;
-        }
-
-        return row;
-    }
+    private ParityRow? RentRow() => _freeCount == 0 ? null : _allRows[_freeRows[--_freeCount]];
 
     private bool AdvanceRead(TransferOp operation)
     {

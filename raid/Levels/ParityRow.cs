@@ -104,8 +104,12 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private int _status;
     private bool _isReading;
 
-    public ParityRow(ParityQueue queue, RaidArray array)
+    /// <param name="queue">The queue.</param>
+    /// <param name="array">Its array.</param>
+    /// <param name="index">The row's number in the queue's pool, or -1.</param>
+    public ParityRow(ParityQueue queue, RaidArray array, int index)
     {
+        Index = index;
         _queue = queue;
         _array = array;
         _geometry = array.Geometry;
@@ -127,6 +131,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         {
             _requests[i] = _pool.TryRent()!;
             _requests[i].Tag = i;
+            _requests[i].Completion = this;
         }
 
         // Behind the blocks there is room for parities to be compared.
@@ -143,8 +148,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _runs = (IoVec*)NativeMemory.Alloc((nuint)_dataCount, (nuint)sizeof(IoVec));
     }
 
-    /// <summary>The link of the queue's list of rows at rest.</summary>
-    public ParityRow? NextFree { get; set; }
+    /// <summary>Its number in the queue's pool.</summary>
+    public int Index { get; }
 
     internal override Reactor Home => _queue.Reactor;
 
@@ -406,7 +411,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         {
             int block = BitOperations.TrailingZeroCount(left);
             BlockRequest request = _requests[block];
-            request.Prepare(BlockOperation.WriteZeroes, _memberOffset, (long)UnitCount * _rowBytes, null, 0, this);
+            request.Prepare(BlockOperation.WriteZeroes, _memberOffset, (long)UnitCount * _rowBytes, null, 0);
             request.Flags = _flags;
             _pending++;
             _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
@@ -419,7 +424,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     {
         BlockRequest request = _requests[block];
         *request.OwnVectors = new IoVec(_blocks[block] + from, (nuint)(to - from));
-        request.Prepare(operation, _memberOffset + from, to - from, request.OwnVectors, 1, this);
+        request.Prepare(operation, _memberOffset + from, to - from, request.OwnVectors, 1);
         request.Flags = operation == BlockOperation.Write ? _flags : BlockFlags.None;
         bool aligned = ((from | to) & _alignmentMask) == 0;
         request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | (aligned ? BufferTraits.Aligned : BufferTraits.None);

@@ -69,8 +69,16 @@ async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Le
             await FillAsync(drive);
         }
 
+        var create = new ArrayCreateOptions
+        {
+            Name = "bench",
+            Level = level,
+            AssumeZeroed = true,
+            Force = true, // The drives are filled.
+            Run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) },
+        };
         RaidArray array = await ArrayBuilder.CreateAsync(
-            new ArrayCreateOptions { Name = "bench", Level = level, AssumeZeroed = true, Run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) } },
+            create,
             drives,
             reactor);
         if (lost > 0)
