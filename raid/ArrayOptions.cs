@@ -93,13 +93,19 @@ public sealed record ArrayRunOptions
     public bool Resync { get; init; } = true;
 
     /// <summary>
-    /// How long after the array was opened a needed resync starts. It takes processor time and the drives, while a target that was started again after a
-    /// crash has consumers that wait for it.
+    /// How long after the array was opened a needed resync starts. It takes processor time and the drives, while a target that was
+    /// started again after a crash has consumers that wait for it.
     /// </summary>
     public TimeSpan ResyncAfter { get; init; }
 
     /// <summary>Rows of stripes (up to 64 KiB of every member) that the resync has in flight, 1 to 16.</summary>
     public int ResyncDepth { get; init; } = 4;
+
+    /// <summary>
+    /// Address space for the rows of stripes that a queue of a parity level may have under way, in bytes: as many as fit, 4 to 128. Memory is
+    /// taken of it as rows are used.
+    /// </summary>
+    public long RowMemoryBytes { get; init; } = 64 << 20;
 
     /// <summary>Upper bound of the resync's speed in bytes a second of every member; 0 sets none.</summary>
     public long ResyncMaxBytesPerSecond { get; init; }

@@ -28,6 +28,7 @@ public sealed class RaidArray : IBlockDevice
     internal RaidArray(
         ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, RaidStart start)
     {
+        Options = options;
         Uuid = superblock.ArrayUuid;
         Name = superblock.Name;
         Geometry = geometry;
@@ -63,6 +64,9 @@ public sealed class RaidArray : IBlockDevice
 
     /// <summary>The array's UUID.</summary>
     public Guid Uuid { get; }
+
+    /// <summary>How it behaves.</summary>
+    internal ArrayRunOptions Options { get; }
 
     /// <summary>Where its bytes lie.</summary>
     public RaidGeometry Geometry { get; }

@@ -390,7 +390,8 @@ internal sealed partial class ArrayControl
             return true;
         }
 
-        bool isFlushed = await _superblocks.FlushAsync();
+        // A member that was late when the flush went out, and answers again, takes the second one.
+        bool isFlushed = await _superblocks.FlushAsync() || (_superblocks.LateMask == 0 && await _superblocks.FlushAsync());
         if (!_superblocks.HasWritten && !_array.State.MetadataPending)
         {
             // Nothing was written that the superblocks need to know of: what they say is still so.

@@ -17,9 +17,7 @@ namespace Polyblk.Raid.Levels;
 /// <summary>A queue of an array with parity.</summary>
 internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
 {
-    // Address space rather than memory: a row touches what its requests cover. An array of many drives needs dozens of writes in flight to keep
-    // them busy, and one reactor may serve all of it.
-    private const long RowMemoryBytes = 64 << 20;
+    // An array of many drives needs dozens of writes in flight to keep them busy, and one reactor may serve all of it.
     private const int MinRows = 4;
     private const int MaxRows = 128;
     private const int MaxZeroRows = 256;
@@ -43,7 +41,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
         long perRow = (long)_rowBytes * Geometry.MemberCount;
-        _allRows = new ParityRow[(int)Math.Clamp(RowMemoryBytes / perRow, MinRows, MaxRows)];
+        _allRows = new ParityRow[(int)Math.Clamp(array.Options.RowMemoryBytes / perRow, MinRows, MaxRows)];
         _freeRows = new int[_allRows.Length];
         for (int i = _allRows.Length - 1; i >= 0; i--)
         {

@@ -36,7 +36,10 @@ internal sealed class Life : IDisposable
     private RaidArray? _array;
     private Ending _ending;
     private bool _interrupted;
-    private bool _troubled;
+    private int _troubles;
+    private ulong _inTrouble;
+    private bool _wasInSync;
+    private bool _hungLately;
     private bool _wasTried;
     private bool _wasMade;
     private bool _powerWasLost;
@@ -145,6 +148,7 @@ internal sealed class Life : IDisposable
         CleanAfter = _plan.CleanAfter,
         CheckpointEvery = TimeSpan.FromMilliseconds(50),
         ResyncDepth = _plan.ResyncDepth,
+        RowMemoryBytes = _plan.RowMemoryBytes,
         ResyncRetryAfter = TimeSpan.FromMilliseconds(300),
         SlowAfter = s_slowAfter,
         OnEvent = e => _world.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message))),
@@ -156,7 +160,7 @@ internal sealed class Life : IDisposable
     private async Task LiveAsync(bool isLast, Ending ending)
     {
         bool wasStopped = _wasStopped;
-        _wasStopped = false;
+        _wasStopped = _hungLately = false;
         await StartAsync(wasStopped);
         ThrowIfInterrupted();
         _plan.VolumeBytes = _array!.SizeBytes;
@@ -173,8 +177,7 @@ internal sealed class Life : IDisposable
             await JudgeAfterPowerLossAsync();
         }
 
-        _openBlocks.Clear();
-
+        NoteSync();
         if (isLast || _chance.OneIn(3))
         {
             await WaitForResyncAsync();
@@ -282,10 +285,19 @@ internal sealed class Life : IDisposable
             queue.Served = null;
         }
 
-        _leftResync = _array!.GetStatus().Resync is not null;
-        await _array.StopAsync();
+        RaidArray array = _array!;
+        _leftResync = array.GetStatus().Resync is not null;
         _array = null;
-        _wasStopped = true;
+        try
+        {
+            await array.StopAsync();
+            _wasStopped = true;
+        }
+        catch (ArrayException) when (_hungLately)
+        {
+            // A drive that has only just begun to answer again may count as one that does not: the array says so, and stays dirty.
+            _model!.AddInFlight(_openBlocks);
+        }
     }
 
     private async Task JudgeAfterPowerLossAsync()
@@ -295,7 +307,18 @@ internal sealed class Life : IDisposable
         _powerWasLost = false;
     }
 
-        private void ExcuseOpenStripes()
+    /// <summary>While a resync is under way, blocks that were open when it became needed may differ from member to member.</summary>
+    private void NoteSync()
+    {
+        if (_array!.GetStatus().Resync is null)
+        {
+            _wasInSync = true;
+            _openBlocks.Clear();
+            _model!.ForgetUnsettled();
+        }
+    }
+
+    private void ExcuseOpenStripes()
     {
         RaidGeometry geometry = _array!.Geometry;
         long blocksPerStripe = geometry.StripeDataSize / VolumeModel.BlockBytes;
@@ -330,6 +353,8 @@ internal sealed class Life : IDisposable
 
             await Task.Delay(TimeSpan.FromMilliseconds(20), _world.Clock);
         }
+
+        NoteSync();
     }
 
     private async Task JudgeAtTheEndAsync()
@@ -360,18 +385,45 @@ internal sealed class Life : IDisposable
         }
     }
 
-    /// <summary>One member gets into trouble, where the level makes up for it.</summary>
+    /// <summary>
+    /// A member gets into trouble, where the level makes up for it: also while a resync makes members agree that once agreed, unless
+    /// that would have to make up for a block as well as for what it has not come to yet.
+    /// </summary>
     private async Task MakeTroubleAsync(Task itsTime)
     {
         await itsTime;
-        if (_interrupted || _troubled || _plan.Trouble == Trouble.None
-            || _array!.GetStatus().Resync is not null || _array.State.FailedMask != 0)
+        if (_interrupted || _plan.Trouble == Trouble.None || _troubles == _plan.MostTroubles)
         {
             return;
         }
 
-        _troubled = true;
+        NoteSync();
+        if (_array!.GetStatus().Resync is not null)
+        {
+            if (!_wasInSync || _plan.Trouble == Trouble.ReadErrors)
+            {
+                return;
+            }
+
+            _world.Note("trouble in a resync");
+            if (_array.Geometry.HasParity)
+            {
+                ExcuseOpenStripes();
+            }
+            else
+            {
+                _model!.Unsettle(_openBlocks);
+            }
+        }
+
         int member = _chance.Next(_drives.Length);
+        while (((_inTrouble >> member) & 1) != 0)
+        {
+            member = (member + 1) % _drives.Length;
+        }
+
+        _troubles++;
+        _inTrouble |= 1UL << member;
         SimulatedDrive drive = _drives[member];
         _world.Note("trouble", (int)_plan.Trouble, member);
         long data = RaidGeometry.DefaultDataOffset;
@@ -417,6 +469,7 @@ internal sealed class Life : IDisposable
                 drive.AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = data, Count = _chance.Spread(1, 6) });
                 break;
             default:
+                _hungLately = true;
                 drive.AddFault(new DriveFault { Stuck = true, Probability = 0.3, Count = _chance.Spread(1, 6) });
                 await Task.Delay(TimeSpan.FromMilliseconds(_chance.Spread(1, 3_000)), _world.Clock);
                 drive.ClearFaults();

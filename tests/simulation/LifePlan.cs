@@ -92,6 +92,18 @@ internal sealed record LifePlan
 
     public required Trouble Trouble { get; init; }
 
+    /// <summary>Address space for the rows of a queue: with little of it, operations wait for rows.</summary>
+    public required long RowMemoryBytes { get; init; }
+
+    /// <summary>How many members may get into trouble, one after the other.</summary>
+    public int MostTroubles => Level switch
+    {
+        RaidLevel.Raid0 => 0,
+        RaidLevel.Raid1 => Drives - 1,
+        RaidLevel.Raid6 => 2,
+        _ => 1,
+    };
+
     /// <summary>The volume's size; set when it is there.</summary>
     public long VolumeBytes { get; set; }
 
@@ -129,7 +141,8 @@ internal sealed record LifePlan
             VolatileCache = !chance.OneIn(6),
             CleanAfter = chance.OneIn(2) ? TimeSpan.FromMilliseconds(chance.Spread(1, 1000)) : TimeSpan.FromSeconds(5),
             ResyncDepth = chance.Between(1, 4),
-            Trouble = level == RaidLevel.Raid0 || chance.OneIn(2) ? Trouble.None : chance.Of(
+            RowMemoryBytes = chance.Of(0, 256 << 10, 1 << 20),
+            Trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
                 Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
                 Trouble.ReadErrors),
         };

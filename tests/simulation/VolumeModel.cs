@@ -35,6 +35,7 @@ internal sealed class VolumeModel(long sizeBytes)
 
     private readonly List<ModelWrite>?[] _history = new List<ModelWrite>?[sizeBytes / BlockBytes];
     private readonly bool[] _isExcused = new bool[sizeBytes / BlockBytes];
+    private readonly Dictionary<long, List<ModelWrite>> _beforeSettled = [];
     private readonly List<ModelWrite> _undurable = [];
     private long _step;
     private int _nextId;
@@ -125,6 +126,26 @@ internal sealed class VolumeModel(long sizeBytes)
     /// <summary>A block whose content nobody answers for from now on.</summary>
     public void Excuse(long block) => _isExcused[block] = true;
 
+    /// <summary>
+    /// Copies of these blocks may still differ, and the one that was read is lost: what the others may hold since the losses of power counts
+    /// again.
+    /// </summary>
+    public void Unsettle(IEnumerable<long> blocks)
+    {
+        foreach (long block in blocks)
+        {
+            if (_beforeSettled.Remove(block, out List<ModelWrite>? before))
+            {
+                ModelWrite settled = _history[block]![0];
+                settled.Acknowledged = settled.Durable = 0;
+                _history[block]!.InsertRange(0, before);
+            }
+        }
+    }
+
+    /// <summary>All copies agree: what was found after losses of power is all there is.</summary>
+    public void ForgetUnsettled() => _beforeSettled.Clear();
+
     /// <summary>Judges what was read. Returns what is wrong, or null.</summary>
     /// <param name="offset">Where it was read.</param>
     /// <param name="data">What was read.</param>
@@ -182,6 +203,16 @@ internal sealed class VolumeModel(long sizeBytes)
             if (history is null)
             {
                 continue;
+            }
+
+            foreach (ModelWrite write in history.Where(w => w.Durable == 0))
+            {
+                write.Acknowledged = 0;
+            }
+
+            if (!_beforeSettled.TryAdd(block, [.. history]))
+            {
+                _beforeSettled[block].AddRange(history);
             }
 
             int id = BinaryPrimitives.ReadInt32LittleEndian(data[at..]);
