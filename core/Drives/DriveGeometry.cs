@@ -1,5 +1,5 @@
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
+using Polyblk.Core.Logging;
 
 namespace Polyblk.Core.Drives;
 

@@ -9,7 +9,7 @@
 // plainly, without 'file:'.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
+using Polyblk.Core.Logging;
 
 namespace Polyblk.Core.Drives;
 

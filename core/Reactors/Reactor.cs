@@ -337,14 +337,14 @@ public sealed unsafe partial class Reactor : IDisposable
     /// </summary>
     /// <param name="memory">Memory that is mapped until it is unpinned, and whose pages are not exchanged (see <see cref="PinnedMemory"/>).</param>
     /// <param name="refused">Told, on this thread and once for each ring, the errno with which the kernel refused; nothing else fails then.</param>
-    public void PinMemory(Memory.MappedRegion memory, Action<int>? refused)
+    public void PinMemory(ISharedMemory memory, Action<int>? refused)
     {
         AssertCurrent();
         _pins.Add(memory, refused);
     }
 
     /// <summary>Takes memory out again; see <see cref="PinMemory"/>.</summary>
-    public void UnpinMemory(Memory.MappedRegion memory)
+    public void UnpinMemory(ISharedMemory memory)
     {
         AssertCurrent();
         _pins.Remove(memory);

@@ -1,7 +1,6 @@
 // The memory that is registered with all rings of a reactor. A ring that comes later (IOPOLL) gets what is there already; rings of
 // other users (128-byte entries, for commands) get none.
 
-using Polyblk.Core.Memory;
 using Polyblk.Core.Uring;
 
 namespace Polyblk.Core.Reactors;
@@ -9,7 +8,7 @@ namespace Polyblk.Core.Reactors;
 /// <summary>Counts who wants which memory pinned, and does a step of the work a turn. On the reactor's thread.</summary>
 internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
 {
-    private readonly Dictionary<MappedRegion, Pin> _pins = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<ISharedMemory, Pin> _pins = new(ReferenceEqualityComparer.Instance);
     private IoUring[] _rings = [];
     private bool _scheduled;
 
@@ -22,7 +21,7 @@ internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
         }
 
         _rings = [.. _rings, ring];
-        foreach ((MappedRegion memory, Pin pin) in _pins)
+        foreach ((ISharedMemory memory, Pin pin) in _pins)
         {
             ring.Pinned.Add(memory.Address, memory.SizeBytes, pin.Refused);
         }
@@ -33,7 +32,7 @@ internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
     /// <summary>The ring is about to be closed, and lets everything go.</summary>
     public void RemoveRing(IoUring ring) => _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
 
-    public void Add(MappedRegion memory, Action<int>? refused)
+    public void Add(ISharedMemory memory, Action<int>? refused)
     {
         if (_pins.TryGetValue(memory, out Pin? pin))
         {
@@ -50,7 +49,7 @@ internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
         Schedule();
     }
 
-    public void Remove(MappedRegion memory)
+    public void Remove(ISharedMemory memory)
     {
         Pin pin = _pins[memory];
         if (--pin.Users > 0)

@@ -3,7 +3,6 @@
 
 using System.Diagnostics;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 

@@ -11,7 +11,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Uring;

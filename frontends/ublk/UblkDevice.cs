@@ -8,7 +8,6 @@
 
 using System.Diagnostics;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 

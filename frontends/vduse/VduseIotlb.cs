@@ -4,7 +4,7 @@
 // vhost-vdpa. A range is asked for when a queue misses an address, mapped, and kept for all queues. When the kernel says that
 // mappings changed, all are forgotten; the queues are stopped at that moment, and find what they need anew.
 
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Frontends.Vduse;
 

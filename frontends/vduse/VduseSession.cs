@@ -15,9 +15,9 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
 using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Frontends.Vduse;

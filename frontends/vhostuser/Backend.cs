@@ -10,9 +10,9 @@
 // Everything here runs on the session's thread or, for Pause and Resume, on another one that holds the session's lock.
 
 using Microsoft.Extensions.Logging;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
 

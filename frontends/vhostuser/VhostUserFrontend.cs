@@ -1,5 +1,4 @@
 using Microsoft.Extensions.DependencyInjection;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.VhostUser;

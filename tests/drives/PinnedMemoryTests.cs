@@ -2,11 +2,11 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Tests.Drives;
 using Polyblk.Core.Uring;
 using Polyblk.Fakes;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Drives.Tests;
 

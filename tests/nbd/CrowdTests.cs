@@ -235,7 +235,7 @@ public sealed class CrowdTests
         }
 
         using var silent = new RawClient(server.Socket);
-        Task stop = server.Export.StopAsync(Core.Frontend.StopMode.HandOver, CancellationToken.None);
+        Task stop = server.Export.StopAsync(Frontends.StopMode.HandOver, CancellationToken.None);
         await stop.WaitAsync(TimeSpan.FromSeconds(60));
         Assert.All(stuck, c => Assert.True(c.IsClosedByServer()));
         Array.ForEach(stuck, c => c.Dispose());

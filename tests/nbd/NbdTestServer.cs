@@ -1,8 +1,8 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Nbd;
 
 // A test counts the descriptors of the process: one at a time.

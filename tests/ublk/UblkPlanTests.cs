@@ -2,7 +2,6 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Ublk.Tests;
 

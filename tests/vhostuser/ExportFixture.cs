@@ -3,8 +3,8 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 
 // Tests count the descriptors, mappings and threads of the process: one at a time.

@@ -3,7 +3,7 @@
 using System.Text.Json.Nodes;
 using System.Xml.Linq;
 using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VirtioIothread;
 
 namespace Polyblk.VirtioIothread.Tests;

@@ -3,8 +3,8 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using Moq;
 using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VirtioIothread;
 
 namespace Polyblk.VirtioIothread.Tests;
