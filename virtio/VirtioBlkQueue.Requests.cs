@@ -67,10 +67,10 @@ public sealed unsafe partial class VirtioBlkQueue
         _turnLeft = _share.BytesIn(_reactor.Turn, _ticket);
         int taken = _waitingTransfers.IsEmpty && _waitingRanges.IsEmpty ? 0 : RunWaiting();
         taken += Fetch();
-        if (_setup.PinMemory && !ReferenceEquals(_pinned, _ring.Memory))
+        if (!ReferenceEquals(_sharedMemory, _ring.Memory))
         {
             // A resolver found more memory.
-            PinMemory(_ring.Memory);
+            ShareMemory(_ring.Memory);
         }
 
         if (HasAnswers)

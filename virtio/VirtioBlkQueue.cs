@@ -40,7 +40,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly unsafe ulong* _losses = FaultGuard.Losses;
     private readonly TurnShare _share;
     private readonly int _ticket;
-    private GuestMemory? _pinned;
+    private GuestMemory? _sharedMemory;
 
     private SafeFileHandle? _kick;
     private IVirtqueueNotifier? _call;
@@ -258,7 +258,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         }
 
         ring.DisableKicks();
-        queue.PinMemory(setup.Memory);
+        queue.ShareMemory(setup.Memory);
         setup.Reactor.Add(queue);
 
         // A predecessor may have died between publishing and notifying.
@@ -307,7 +307,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private void LetGo()
     {
         _blockQueue.Dispose();
-        PinMemory(null);
+        ShareMemory(null);
         _ring.Dispose();
         _slotMemory.Dispose();
     }
@@ -328,7 +328,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
             return;
         }
 
-        PinMemory(memory);
+        ShareMemory(memory);
         if (!_ring.TryUseMemory(memory, addresses))
         {
             OnBroken(_ring.Fault, _ring.FaultText);
@@ -378,37 +378,29 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     {
         if (!_stopped && !_isDropped)
         {
-            PinMemory(memory);
+            ShareMemory(memory);
             _ring.ExtendMemory(memory);
         }
     }
 
     /// <summary>
-    /// Has a table's mappings registered with the rings, and those of the table before let go. What is in both stays registered throughout.
+    /// Counts a table's mappings in with the reactor, and those of the table before out. What is in both is there throughout.
     /// </summary>
-    private void PinMemory(GuestMemory? memory)
+    private void ShareMemory(GuestMemory? memory)
     {
-        if (!_setup.PinMemory)
+        GuestMemory? before = _sharedMemory;
+        _sharedMemory = memory;
+        if (memory is not null)
         {
-            return;
-        }
-
-        GuestMemory? before = _pinned;
-        _pinned = memory;
-        foreach (GuestRegion region in memory?.Regions ?? [])
-        {
-            if (region.Mapping.Access == MapAccess.ReadWrite)
+            foreach (GuestRegion region in memory.Regions)
             {
-                _reactor.PinMemory(region.Mapping, _setup.PinRefused);
+                _reactor.SharedMemory.Add(region.Mapping, memory.Pinning);
             }
         }
 
         foreach (GuestRegion region in before?.Regions ?? [])
         {
-            if (region.Mapping.Access == MapAccess.ReadWrite)
-            {
-                _reactor.UnpinMemory(region.Mapping);
-            }
+            _reactor.SharedMemory.Remove(region.Mapping);
         }
     }
 

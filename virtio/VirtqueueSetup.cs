@@ -68,12 +68,6 @@ public sealed record VirtqueueSetup
     /// <summary>Guest-physical address under which writes to the used ring are logged (VHOST_VRING_F_LOG), or null.</summary>
     public ulong? UsedLogAddress { get; init; }
 
-    /// <summary>Whether the guest's memory is registered with the reactor's rings; see <see cref="Reactor.PinMemory"/> for what that takes.</summary>
-    public bool PinMemory { get; init; }
-
-    /// <summary>With <see cref="PinMemory"/>: told on the reactor's thread the errno with which the kernel refused.</summary>
-    public Action<int>? PinRefused { get; init; }
-
     /// <summary>Start without taking requests (vhost-user: not enabled yet); <see cref="VirtioBlkQueue.ResumeAsync"/> lets it.</summary>
     public bool StartPaused { get; init; }
 

@@ -2,6 +2,7 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
 using Polyblk.Virtio;
 
 namespace Polyblk.Frontends.Vduse;
@@ -56,9 +57,14 @@ internal sealed class VduseExport : IExport
         }
         else
         {
-            log.LogWarning("{Name}: the kernel keeps its own bounce pages (errno {Errno}): raise the limit of locked memory, or serve without --pin-memory", name, errno);
+            log.LogWarning(
+                "{Name}: the kernel keeps its own bounce pages (errno {Errno}): raise the limit of locked memory, or serve without --pin-memory",
+                name, errno);
         }
     }
+
+    private static void ReportPinRefused(ILogger log, string name, int errno) =>
+        log.LogWarning("{Name}: memory is not registered with io_uring (errno {Errno}), I/O goes the ordinary way", name, errno);
 
     /// <summary>Makes the device or takes it over, and attaches it when asked.</summary>
     /// <exception cref="FrontendException">It does not work; the message says what to do.</exception>
@@ -75,12 +81,14 @@ internal sealed class VduseExport : IExport
         try
         {
             kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log, out isNew);
+            PinPermit? pinning = null;
             if (options.PinMemory)
             {
+                pinning = new PinPermit(errno => ThreadPool.QueueUserWorkItem(_ => ReportPinRefused(log, options.Name, errno)));
                 kernel.OwnBouncePages = errno => ThreadPool.QueueUserWorkItem(_ => ReportBouncePages(log, options.Name, errno));
             }
 
-            session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log, options.PinMemory);
+            session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log, pinning);
             if (session.Recovered)
             {
                 // The volume may have been resized while nobody served it.

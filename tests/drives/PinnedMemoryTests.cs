@@ -15,6 +15,8 @@ public sealed class PinnedMemoryTests : IDisposable
     private const ulong Size = 40ul << 20;
     private const nuint Piece = 16u << 20;
 
+    private static readonly PinPermit s_permit = new(errno => throw new InvalidOperationException($"refused: {errno}"));
+
     private readonly ReactorFixture _fixture = new();
     private readonly MappedRegion _memory = MappedRegion.CreateAnonymous(Size);
 
@@ -66,7 +68,7 @@ public sealed class PinnedMemoryTests : IDisposable
     {
         using MappedRegion other = MappedRegion.CreateAnonymous(4096);
         await Pin();
-        await Reactor.InvokeAsync(() => Reactor.PinMemory(other, null));
+        await Reactor.InvokeAsync(() => Reactor.SharedMemory.Add(other, s_permit));
         IoUring? late = await Reactor.InvokeAsync(() =>
         {
             Assert.True(IoUring.TryCreate(new IoUringOptions { Entries = 8 }, out IoUring? ring, out string reason), reason);
@@ -81,7 +83,7 @@ public sealed class PinnedMemoryTests : IDisposable
         Assert.True(Find(Reactor.Ring!, other) >= 0);
         await Reactor.InvokeAsync(() =>
         {
-            Reactor.UnpinMemory(other);
+            Reactor.SharedMemory.Remove(other);
             Reactor.RemoveRing(late!);
             late!.Dispose();
         });
@@ -137,9 +139,9 @@ public sealed class PinnedMemoryTests : IDisposable
 
     private static void Until(Func<bool> condition) => Assert.True(SpinWait.SpinUntil(condition, 20_000));
 
-    private Task Pin() => Reactor.InvokeAsync(() => Reactor.PinMemory(_memory, errno => throw new InvalidOperationException($"refused: {errno}")));
+    private Task Pin() => Reactor.InvokeAsync(() => Reactor.SharedMemory.Add(_memory, s_permit));
 
-    private Task Unpin() => Reactor.InvokeAsync(() => Reactor.UnpinMemory(_memory));
+    private Task Unpin() => Reactor.InvokeAsync(() => Reactor.SharedMemory.Remove(_memory));
 
     private ulong Bytes() => Reactor.InvokeAsync(() => Reactor.Ring!.Pinned.Bytes).Result;
 

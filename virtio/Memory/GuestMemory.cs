@@ -9,6 +9,7 @@
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
 
 namespace Polyblk.Virtio.Memory;
 
@@ -48,12 +49,16 @@ public sealed unsafe class GuestMemory : IDisposable
     private int _disposed;
 
     /// <summary>Makes a table. It takes a reference of each mapping.</summary>
+    /// <param name="regions">The regions, in any order.</param>
+    /// <param name="resolver">Who can find more memory, or null.</param>
+    /// <param name="pinning">The permit to hold the pages of it all, or null.</param>
     /// <exception cref="ArgumentException">A region wraps, or two overlap.</exception>
-    public GuestMemory(IReadOnlyList<GuestRegion> regions, IGuestMemoryResolver? resolver = null)
+    public GuestMemory(IReadOnlyList<GuestRegion> regions, IGuestMemoryResolver? resolver = null, PinPermit? pinning = null)
     {
         ArgumentNullException.ThrowIfNull(regions);
         Regions = [.. regions.OrderBy(r => r.GuestAddress)];
         Resolver = resolver;
+        Pinning = pinning;
         _regions = new Region[Regions.Count];
         ulong end = 0;
         for (int i = 0; i < _regions.Length; i++)
@@ -88,6 +93,9 @@ public sealed unsafe class GuestMemory : IDisposable
 
     /// <summary>Who can find more memory, or null.</summary>
     public IGuestMemoryResolver? Resolver { get; }
+
+    /// <summary>The permit to hold the pages of all regions, or null.</summary>
+    public PinPermit? Pinning { get; }
 
     /// <summary>Whether a part of it has gone (<see cref="MappedRegion.HasLost"/>).</summary>
     public bool HasLost => Regions.Any(r => r.Mapping.HasLost);

@@ -109,6 +109,9 @@ public sealed unsafe class MappedRegion : ISharedMemory, IDisposable
     /// <summary>What the mapping allows.</summary>
     public MapAccess Access { get; private init; }
 
+    /// <inheritdoc/>
+    public bool IsWritable => Access == MapAccess.ReadWrite;
+
     /// <summary>
     /// Whether the file is sealed against shrinking. An access may fault all the same, where there are no pages for it.
     /// </summary>
