@@ -8,8 +8,8 @@ using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Null;
 using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Tests;

@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Blkio;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;

@@ -2,7 +2,7 @@
 
 using System.Net.Sockets;
 using System.Text;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Frontends.Nbd;
 
 namespace Polyblk.Nbd.Tests;

@@ -3,7 +3,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 
 namespace Polyblk.Nbd.Tests;
 

@@ -10,8 +10,8 @@
 // stopped in order starts complete and clean.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Simulated;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;

@@ -1,4 +1,4 @@
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Null;
 using Polyblk.Frontends;
 using Polyblk.Frontends.Vduse;
 

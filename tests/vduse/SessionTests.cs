@@ -1,7 +1,7 @@
 // A session against a pretended kernel: messages, start and stop, mappings that change, daemons that die.
 
 using Microsoft.Extensions.Logging.Abstractions;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
 using Polyblk.Frontends.Vduse;

@@ -1,5 +1,5 @@
 using Polyblk.Compare.Clients.VhostUser;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;

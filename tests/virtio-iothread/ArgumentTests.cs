@@ -2,7 +2,7 @@
 
 using System.Text.Json.Nodes;
 using System.Xml.Linq;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Frontends;
 using Polyblk.Frontends.VirtioIothread;
 

@@ -2,7 +2,7 @@
 
 using Microsoft.Extensions.Logging.Abstractions;
 using Moq;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Frontends;
 using Polyblk.Frontends.VirtioIothread;

@@ -4,7 +4,7 @@
 using System.Diagnostics;
 using System.Xml.Linq;
 using Microsoft.Extensions.Logging.Abstractions;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;

@@ -1,6 +1,6 @@
 // 100,000 requests of each kind, and not a byte allocated on the reactor's thread.
 
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
 using static Polyblk.Virtio.VirtioBlkProtocol;

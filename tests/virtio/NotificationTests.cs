@@ -1,9 +1,9 @@
 // Kicks and calls: suppressed while somebody looks anyway, never lost when somebody sleeps.
 
 using Microsoft.Win32.SafeHandles;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Null;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
 using static Polyblk.Virtio.VirtioBlkProtocol;

@@ -7,9 +7,9 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Null;
 using Polyblk.Fakes.Virtio;
 using Polyblk.Virtio;
 using Polyblk.Virtio.Memory;

@@ -4,8 +4,8 @@
 
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
 using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 

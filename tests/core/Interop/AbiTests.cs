@@ -2,7 +2,6 @@
 
 using System.Reflection;
 using System.Runtime.InteropServices;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Uring;
 using Tmds.Linux;
@@ -29,9 +28,6 @@ public sealed class AbiTests
     [InlineData(typeof(Libc.group), 32, "gr_name 0 gr_passwd 8 gr_gid 16 gr_mem 24")]
     [InlineData(typeof(Libc.statfs), 120, "f_type 0")]
     [InlineData(typeof(sigaction), 152, "sa_handler 0 sa_mask 8 sa_flags 136 sa_restorer 144")]
-    [InlineData(
-        typeof(DriveCalls.statx), 256,
-        "stx_mask 0 stx_mode 28 stx_size 40 stx_rdev_major 128 stx_rdev_minor 132 stx_dio_mem_align 152 stx_dio_offset_align 156")]
     [InlineData(typeof(io_uring_rsrc_register), 32, "nr 0 flags 4 resv2 8 data 16 tags 24")]
     [InlineData(typeof(io_uring_rsrc_update2), 32, "offset 0 resv 4 data 8 tags 16 nr 24 resv2 28")]
     public void StructsAreAsInC(Type type, int sizeBytes, string offsets)
