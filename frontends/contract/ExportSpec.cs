@@ -43,7 +43,11 @@ public sealed record ExportSpec
 /// <param name="RuntimeDirectory">For sockets and files that need not survive a reboot; exists.</param>
 /// <param name="StateDirectory">For files that survive; exists.</param>
 /// <param name="Logging">For control paths.</param>
-public sealed record ExportContext(ReactorGroup Reactors, string RuntimeDirectory, string StateDirectory, ILoggerFactory Logging);
+public sealed record ExportContext(ReactorGroup Reactors, string RuntimeDirectory, string StateDirectory, ILoggerFactory Logging)
+{
+    /// <summary>The clock by which the export waits and gives up. What happens on a reactor goes by the reactor's own.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+}
 
 /// <summary>An option that a frontend adds to the command line.</summary>
 /// <param name="Name">Without dashes: <c>attach</c> gives <c>--attach</c>.</param>

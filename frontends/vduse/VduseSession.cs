@@ -34,6 +34,7 @@ internal sealed class VduseSession : IAsyncDisposable
     private readonly VduseIotlb _iotlb;
     private readonly ReactorGroup _reactors;
     private readonly ILogger _log;
+    private readonly TimeProvider _clock;
     private readonly string _name;
     private readonly SemaphoreSlim _gate = new(1);
     private readonly VduseQueue[] _queues;
@@ -45,7 +46,7 @@ internal sealed class VduseSession : IAsyncDisposable
 
     public VduseSession(
         string name, IVduseKernel kernel, IBlockDevice device, VirtioBlkDevice virtio, VduseStateFile state, int queues, ReactorGroup reactors,
-        ILogger log, PinPermit? pinning = null)
+        ILogger log, TimeProvider clock, PinPermit? pinning = null)
     {
         _name = name;
         _kernel = kernel;
@@ -55,6 +56,7 @@ internal sealed class VduseSession : IAsyncDisposable
         _iotlb = new VduseIotlb(kernel, pinning);
         _reactors = reactors;
         _log = log;
+        _clock = clock;
         _queues = [.. Enumerable.Range(0, queues).Select(i => new VduseQueue(i))];
         if ((state.Status & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
         {
@@ -390,7 +392,7 @@ internal sealed class VduseSession : IAsyncDisposable
     private async Task RingAgainAsync()
     {
         VirtioBlkQueue[] queues = [.. Running()];
-        await Task.Delay(s_ringAgainAfter).ConfigureAwait(false);
+        await Task.Delay(s_ringAgainAfter, _clock).ConfigureAwait(false);
         foreach (VirtioBlkQueue queue in queues)
         {
             await queue.SetCallAsync(queue.Setup.Call).ConfigureAwait(false);

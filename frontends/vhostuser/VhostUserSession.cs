@@ -67,7 +67,7 @@ internal sealed class VhostUserSession
         Source = $"user {_channel.Peer.UserId}";
         _log = context.Logs.Open(name, Source);
         _backend = new Backend(context, name, paused, _log, OnOffence);
-        _silence = context.Time.CreateTimer(
+        _silence = context.Clock.CreateTimer(
             static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit,
             Timeout.InfiniteTimeSpan);
     }

@@ -247,7 +247,7 @@ public sealed class SessionTests : IAsyncDisposable
         }
 
         _kernel = new FakeVduseKernel(_device);
-        _session = new VduseSession("test", _kernel, _drive, virtio, state, Queues, _reactors.Group, NullLogger.Instance);
+        _session = new VduseSession("test", _kernel, _drive, virtio, state, Queues, _reactors.Group, NullLogger.Instance, TimeProvider.System);
     }
 
     private async Task Start()
