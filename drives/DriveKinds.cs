@@ -30,10 +30,12 @@ public sealed class DriveKinds(params IReadOnlyList<IDriveKind> kinds)
     public IReadOnlyList<IDriveKind> All { get; } = kinds;
 
     /// <summary>How a drive may be written: an enumeration for messages.</summary>
-    public string Forms => string.Join(", ", ["a path such as /dev/nvme0n1", .. All.SkipLast(1).Select(k => k.Form), $"or {All[^1].Form}"]);
+    public string Forms =>
+        string.Join(", ", ["a path such as /dev/nvme0n1", .. All.SkipLast(1).Select(k => k.Form), $"or {All[^1].Form}"]);
 
     /// <summary>How a drive may be written, and what it is then: sentences for help.</summary>
-    public string Help => string.Join("; ", ["A block device or an existing file by its path", .. All.Select(k => $"{k.Form} is {k.Description}")]) + ".";
+    public string Help =>
+        string.Join("; ", ["A block device or an existing file by its path", .. All.Select(k => $"{k.Form} is {k.Description}")]) + ".";
 
     /// <summary>The kinds whose drives are gone with the process, as they are written: <c>ram:, null:</c>.</summary>
     public string VolatileNames => string.Join(", ", All.Where(k => k.IsVolatile).Select(k => k.Name + ":"));

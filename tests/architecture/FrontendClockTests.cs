@@ -1,4 +1,4 @@
-// Doors wait and give up by a clock that is given to them (ExportContext.Clock, or the reactor's), so that a test needs no patience to see it.
+// Doors wait and give up by a clock that is given to them (ExportContext.Clock, or the reactor's): a test needs no patience to see it.
 
 using System.Text.RegularExpressions;
 
