@@ -3,7 +3,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.CommandLine.Volumes;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Nbd;
 using Polyblk.Frontends.Ublk;
 using Polyblk.Frontends.Vduse;

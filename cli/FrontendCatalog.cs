@@ -1,5 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli;
 

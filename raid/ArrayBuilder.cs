@@ -4,7 +4,6 @@
 using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
@@ -36,7 +35,7 @@ public static class ArrayBuilder
 
         Guid[] uuids = [.. drives.Select(_ => options.NewUuid())];
         bool redundant = geometry.HasParity || geometry.CopyCount > 1;
-        bool zeroed = options.AssumeZeroed || drives.All(d => d is NullDrive);
+        bool zeroed = options.AssumeZeroed || drives.All(d => d.Limits.KeepsNothing);
         DateTimeOffset now = options.Run.Clock.GetUtcNow();
         var superblock = new ArraySuperblock
         {
@@ -283,7 +282,7 @@ public static class ArrayBuilder
 
     private static async Task<DriveInspection> InspectAsync(IBlockDevice drive, Reactor reactor, TimeProvider clock)
     {
-        if (drive is NullDrive)
+        if (drive.Limits.KeepsNothing)
         {
             // It keeps nothing, and what it "reads" is whatever the buffer held.
             return new DriveInspection(drive, null, null, []);

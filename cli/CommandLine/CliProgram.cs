@@ -4,7 +4,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.Output;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.CommandLine;
 

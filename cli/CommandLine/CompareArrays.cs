@@ -1,7 +1,6 @@
 using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Methods;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid;
 

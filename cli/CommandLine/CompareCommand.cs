@@ -14,8 +14,8 @@ using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
 using Polyblk.Machine;
 using Spectre.Console;
 

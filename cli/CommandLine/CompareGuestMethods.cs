@@ -5,7 +5,7 @@ using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;

@@ -7,7 +7,7 @@ using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -6,7 +6,7 @@ using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -13,8 +13,8 @@ using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
 
 namespace Polyblk.Cli.CommandLine;
 

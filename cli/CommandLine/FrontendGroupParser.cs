@@ -5,7 +5,7 @@
 
 using System.CommandLine.Parsing;
 using Polyblk.Cli.Serving;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -6,8 +6,8 @@ using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
 using Serilog.Extensions.Logging;
 
 namespace Polyblk.Cli.CommandLine;

@@ -4,7 +4,7 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Ublk;
 
 namespace Polyblk.Cli.CommandLine;

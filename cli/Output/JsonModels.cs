@@ -1,7 +1,7 @@
 // What --json prints and what goes over the control socket. These names are documented in docs/cli.md and stay.
 
 using System.Text.Json.Serialization;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Output;
 

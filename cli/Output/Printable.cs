@@ -3,7 +3,7 @@
 // Such text may hold a newline, by which it would print a line of its own, or an escape sequence, which a terminal obeys. Names
 // are shown on one line; whole messages keep their line ends, which the program made, and lose everything else.
 
-using Polyblk.Core.Frontend;
+using Polyblk.Core.Logging;
 
 namespace Polyblk.Cli.Output;
 

@@ -12,8 +12,8 @@ using Microsoft.Extensions.Logging;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Serving;
 

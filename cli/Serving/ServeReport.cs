@@ -2,7 +2,7 @@ using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Serving;
 

@@ -1,5 +1,5 @@
 using Polyblk.Cli.Output;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Serving;
 

@@ -6,7 +6,7 @@
 // own mode. The folder of a socket that --socket put elsewhere is the user's and is left as it is.
 
 using System.Globalization;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Serving;
 

@@ -11,9 +11,9 @@ using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Serving;
 

@@ -2,7 +2,7 @@
 // is looked at as a whole before anything is done by it. What an array is, its superblocks know; what is said of it here only
 // finds them.
 
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Cli.State;
@@ -55,7 +55,7 @@ internal static class RecordCheck
         try
         {
             bool[] kinds = [.. record.Drives.Select(d => DriveSpec.Parse(d).IsVolatile).Distinct()];
-            return kinds.Length > 1 ? "volatile drives (ram:, null:, sim:) and lasting ones are mixed"
+            return kinds.Length > 1 ? $"volatile drives ({DriveKinds.Default.VolatileNames}) and lasting ones are mixed"
                 : kinds[0] == record.Volatile ? null
                 : record.Volatile
                     ? "it says that the volume is volatile, but its drives last: it would be made afresh over what they hold"

@@ -2,7 +2,8 @@
 // being served nor is hindered by it. What is no file and no block device is not opened at all: a FIFO would wait for its writer.
 
 using Polyblk.Cli.Output;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
+using Polyblk.Drives.Files;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 

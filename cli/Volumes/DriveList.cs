@@ -1,7 +1,8 @@
 // The drives that a command line or a record names: parsed, checked against each other, opened together, closed together.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
+using Polyblk.Drives.Files;
 
 namespace Polyblk.Cli.Volumes;
 
@@ -42,7 +43,8 @@ internal static class DriveList
         if (specs.Any(s => s.IsVolatile) && !specs.All(s => s.IsVolatile))
         {
             throw CliException.Usage(
-                "Volatile drives (ram:, null:, sim:) and lasting ones cannot be mixed: the volume would lose its redundancy at every end of the program.");
+                $"Volatile drives ({DriveKinds.Default.VolatileNames}) and lasting ones cannot be mixed: "
+                + "the volume would lose its redundancy at every end of the program.");
         }
 
         return specs;
@@ -61,8 +63,8 @@ internal static class DriveList
 
         string path = StablePath(Path.GetFullPath(spec.Path));
         string blockSize = spec.LogicalBlockSize is int bytes ? $",block-size={bytes}" : string.Empty;
-        string direct = spec.Direct is bool on ? $",direct={(on ? "on" : "off")}" : string.Empty;
-        return blockSize.Length + direct.Length == 0 ? path : $"file:{path}{blockSize}{direct}";
+        string own = string.Concat(spec.Options.Select(o => $",{o.Key}={o.Value}"));
+        return blockSize.Length + own.Length == 0 ? path : $"{spec.Kind.Name}:{path}{blockSize}{own}";
     }
 
     /// <summary>Opens all, or none.</summary>

@@ -1,5 +1,5 @@
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 
 namespace Polyblk.Cli.Volumes;
 

@@ -1,7 +1,7 @@
 using Polyblk.Cli.State;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
@@ -23,7 +23,7 @@ internal static class VolumeMaker
     public static async Task<NewVolume> MakeAsync(VolumeRequest request, Action<string> note, CancellationToken cancellation)
     {
         DriveSpec[] freshFiles =
-            [.. request.Drives.Where(d => d is { Kind: DriveKind.File, SizeBytes: not null } && !File.Exists(d.Path))];
+            [.. request.Drives.Where(d => d is { IsVolatile: false, SizeBytes: not null } && !File.Exists(d.Path))];
         string[] fresh = [.. freshFiles.Select(d => d.Path)];
         foreach (string shortage in SparseSpace.FindShortages(freshFiles))
         {

@@ -1,8 +1,9 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.State;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
+using Polyblk.Drives.Files;
 using Polyblk.Raid;
 
 namespace Polyblk.Cli.Volumes;

@@ -1,7 +1,8 @@
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
+using Polyblk.Drives.Files;
 
 namespace Polyblk.Cli.Volumes;
 

@@ -7,8 +7,8 @@ using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
 
 namespace Polyblk.Compare.Load;
 

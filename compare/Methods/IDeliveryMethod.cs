@@ -1,7 +1,7 @@
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Results;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
+using Polyblk.Frontends;
 
 namespace Polyblk.Compare.Methods;
 

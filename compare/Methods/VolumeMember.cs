@@ -1,7 +1,7 @@
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Results;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 
 namespace Polyblk.Compare.Methods;
 

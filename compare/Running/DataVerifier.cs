@@ -2,12 +2,12 @@
 // the run, flushed, read back and compared. It also fills the target, so that no read is answered from a hole. What must keep its content is
 // read only (KeptContent).
 
+using Polyblk.Drives;
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
 
 namespace Polyblk.Compare.Running;

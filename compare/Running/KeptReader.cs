@@ -2,8 +2,8 @@ using Polyblk.Compare.Clients.Nbd;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Compare.Load;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
 
 namespace Polyblk.Compare.Running;
 

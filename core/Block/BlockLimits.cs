@@ -42,6 +42,9 @@ public sealed record BlockLimits
     /// <summary>Largest write-zeroes in bytes as one request. Every device can write zeroes.</summary>
     public long MaxWriteZeroesBytes { get; init; } = 1L << 30;
 
+    /// <summary>Whether the device keeps nothing: writes vanish, and a read leaves the buffer as it is.</summary>
+    public bool KeepsNothing { get; init; }
+
     /// <summary>Whether the device refuses writes.</summary>
     public bool ReadOnly { get; init; }
 

@@ -88,6 +88,7 @@ public sealed unsafe partial class Reactor : IDisposable
         _isStepped = stepped;
         _holdsThread = holdsThread;
         _pins = new ReactorPins(this);
+        SharedMemory = new SharedMemory(this, _pins);
         if (stepped)
         {
             _epollFd = _doorbellFd = -1;
@@ -116,6 +117,9 @@ public sealed unsafe partial class Reactor : IDisposable
 
     /// <summary>The main ring, for drives; null when io_uring is not to be had here (see <see cref="RingNotice"/>).</summary>
     public IoUring? Ring { get; private set; }
+
+    /// <summary>The memory of others in which the data of this reactor's requests lies.</summary>
+    public SharedMemory SharedMemory { get; }
 
     /// <summary>Why there is no ring or not the best one; empty when all is well. For the log.</summary>
     public string RingNotice { get; private set; } = string.Empty;
@@ -331,25 +335,6 @@ public sealed unsafe partial class Reactor : IDisposable
         Tell(poller, error);
     }
 
-    /// <summary>
-    /// Registers memory with this reactor's rings, a piece a turn: operations on it then save looking its pages up. It may be asked for
-    /// several times; the memory stays registered until it was unpinned as often. On the reactor's thread.
-    /// </summary>
-    /// <param name="memory">Memory that is mapped until it is unpinned, and whose pages are not exchanged (see <see cref="PinnedMemory"/>).</param>
-    /// <param name="refused">Told, on this thread and once for each ring, the errno with which the kernel refused; nothing else fails then.</param>
-    public void PinMemory(Memory.MappedRegion memory, Action<int>? refused)
-    {
-        AssertCurrent();
-        _pins.Add(memory, refused);
-    }
-
-    /// <summary>Takes memory out again; see <see cref="PinMemory"/>.</summary>
-    public void UnpinMemory(Memory.MappedRegion memory)
-    {
-        AssertCurrent();
-        _pins.Remove(memory);
-    }
-
     /// <summary>Schedules a timer for a time of <see cref="NowNs"/>'s clock, or moves it. On the reactor's thread.</summary>
     public void Schedule(ReactorTimer timer, long dueNs) => _timers.Set(timer, dueNs);
 
@@ -381,7 +366,7 @@ public sealed unsafe partial class Reactor : IDisposable
         _started.Dispose();
     }
 
-    private void AssertCurrent()
+    internal void AssertCurrent()
     {
         if (!IsCurrent)
         {

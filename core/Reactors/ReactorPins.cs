@@ -1,15 +1,16 @@
-// The memory that is registered with all rings of a reactor. A ring that comes later (IOPOLL) gets what is there already; rings of
-// other users (128-byte entries, for commands) get none.
+// The memory that is registered with all rings of a reactor: operations on it then save looking its pages up. A ring that comes later
+// (IOPOLL) gets what is there already; rings of other users (128-byte entries, for commands) get none.
+//
+// io_uring holds the pages that it registers and wants to write them: it takes what comes with a permit for the first, and is writable.
 
-using Polyblk.Core.Memory;
 using Polyblk.Core.Uring;
 
 namespace Polyblk.Core.Reactors;
 
-/// <summary>Counts who wants which memory pinned, and does a step of the work a turn. On the reactor's thread.</summary>
-internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
+/// <summary>Registers shared memory with the rings, and does a step of the work a turn. On the reactor's thread.</summary>
+internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork, ISharedMemoryUser
 {
-    private readonly Dictionary<MappedRegion, Pin> _pins = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<ISharedMemory, PinPermit> _pins = new(ReferenceEqualityComparer.Instance);
     private IoUring[] _rings = [];
     private bool _scheduled;
 
@@ -22,9 +23,9 @@ internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
         }
 
         _rings = [.. _rings, ring];
-        foreach ((MappedRegion memory, Pin pin) in _pins)
+        foreach ((ISharedMemory memory, PinPermit permit) in _pins)
         {
-            ring.Pinned.Add(memory.Address, memory.SizeBytes, pin.Refused);
+            ring.Pinned.Add(memory.Address, memory.SizeBytes, permit.Refused);
         }
 
         Schedule();
@@ -33,32 +34,31 @@ internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
     /// <summary>The ring is about to be closed, and lets everything go.</summary>
     public void RemoveRing(IoUring ring) => _rings = Array.FindAll(_rings, r => !ReferenceEquals(r, ring));
 
-    public void Add(MappedRegion memory, Action<int>? refused)
+    /// <inheritdoc/>
+    public void OnShared(ISharedMemory memory, PinPermit? pinning)
     {
-        if (_pins.TryGetValue(memory, out Pin? pin))
+        if (pinning is null || !memory.IsWritable)
         {
-            pin.Users++;
             return;
         }
 
-        _pins.Add(memory, new Pin { Refused = refused });
+        _pins.Add(memory, pinning);
         foreach (IoUring ring in _rings)
         {
-            ring.Pinned.Add(memory.Address, memory.SizeBytes, refused);
+            ring.Pinned.Add(memory.Address, memory.SizeBytes, pinning.Refused);
         }
 
         Schedule();
     }
 
-    public void Remove(MappedRegion memory)
+    /// <inheritdoc/>
+    public void OnWithdrawn(ISharedMemory memory)
     {
-        Pin pin = _pins[memory];
-        if (--pin.Users > 0)
+        if (!_pins.Remove(memory))
         {
             return;
         }
 
-        _pins.Remove(memory);
         foreach (IoUring ring in _rings)
         {
             ring.Pinned.Remove(memory.Address);
@@ -90,12 +90,5 @@ internal sealed unsafe class ReactorPins(Reactor reactor) : ReactorWork
             _scheduled = true;
             reactor.Defer(this);
         }
-    }
-
-    private sealed class Pin
-    {
-        public int Users { get; set; } = 1;
-
-        public required Action<int>? Refused { get; init; }
     }
 }

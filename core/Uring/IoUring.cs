@@ -74,7 +74,7 @@ public sealed unsafe class IoUring : IDisposable
     /// <summary>The ring's table of registered buffers.</summary>
     public BufferTable Buffers => _buffers ??= new BufferTable(this);
 
-    /// <summary>The memory that is registered with the ring (see <see cref="Reactors.Reactor.PinMemory"/>).</summary>
+    /// <summary>The memory that is registered with the ring (see <see cref="SharedMemory"/>).</summary>
     public PinnedMemory Pinned { get; }
 
     /// <summary>What was obtained, for the log: for example <c>single-issuer, defer-taskrun</c>.</summary>

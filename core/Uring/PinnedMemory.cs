@@ -8,7 +8,7 @@
 //     kernel holds the pages themselves as long as an operation uses them.
 //
 // Pinned pages are the ones that were mapped when they were registered. A file whose pages are given back and allocated anew (a balloon,
-// virtio-mem, free page reporting) leaves the ring with the old ones: whoever asks for pinning promises that this does not happen.
+// virtio-mem, free page reporting) leaves the ring with the old ones: a permit (PinPermit) promises that this does not happen.
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;

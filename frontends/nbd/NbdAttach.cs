@@ -1,5 +1,3 @@
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.Nbd;
 
 /// <summary>The commands that attach an NBD export.</summary>

@@ -1,5 +1,3 @@
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.Nbd;
 
 /// <summary>Counters of one connection. Written by its reactor, read by anybody.</summary>

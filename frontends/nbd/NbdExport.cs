@@ -10,7 +10,6 @@ using System.Collections.Concurrent;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 
@@ -28,6 +27,7 @@ internal sealed class NbdExport : IExport
     private readonly ExportSpec _spec;
     private readonly NbdLimits _limits;
     private readonly ReactorGroup _reactors;
+    private readonly TimeProvider _clock;
     private readonly SessionLogs _logs;
     private readonly UnixListener _listener;
     private readonly NbdAdmission _admission;
@@ -45,7 +45,8 @@ internal sealed class NbdExport : IExport
         _spec = spec;
         _limits = limits;
         _reactors = context.Reactors;
-        _logs = new SessionLogs(context.Logging.CreateLogger("nbd"));
+        _clock = context.Clock;
+        _logs = new SessionLogs(context.Logging.CreateLogger("nbd"), context.Clock);
         _listener = listener;
         _admission = new NbdAdmission(limits);
         Endpoint = new ExportEndpoint(EndpointKind.UnixSocket, path);
@@ -188,7 +189,7 @@ internal sealed class NbdExport : IExport
             _logs.Door.LogError(
                 "An NBD client on {Path} is refused: errno {Errno}{Remedy}",
                 Endpoint.Path, -fd, fd == -Errno.EMFILE ? ", too few descriptors (raise the limit: ulimit -n)" : string.Empty);
-            _stop.Token.WaitHandle.WaitOne(ShortageRest);
+            _ = Task.WhenAny(Task.Delay(ShortageRest, _clock, _stop.Token)).GetAwaiter().GetResult();
         }
     }
 
@@ -254,8 +255,8 @@ internal sealed class NbdExport : IExport
 
     private async Task<NbdSessionOptions?> HaggleAsync(Socket client, NbdGuest guest)
     {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, guest.Dismissal);
-        limit.CancelAfter(_limits.HandshakeTime);
+        using var late = new CancellationTokenSource(_limits.HandshakeTime, _clock);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, guest.Dismissal, late.Token);
         var handshake = new NbdHandshake(client, Describe(), () => _admission.TakeSeat(guest));
         return await handshake.RunAsync(limit.Token).ConfigureAwait(false);
     }

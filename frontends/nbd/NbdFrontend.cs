@@ -1,5 +1,4 @@
 using Microsoft.Extensions.DependencyInjection;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Nbd;
 

@@ -1,7 +1,6 @@
 // The exact commands that use a device: on the host, in a container, in a virtual machine.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Ublk;
 

@@ -1,9 +1,7 @@
 // /dev/ublkcN: the server's side of a device. It opens once; the driver cleans up after the server when it is closed, and that is when
 // no descriptor, no mapping and no fetched tag refers to it any more. DEL_DEV waits for that.
 
-using System.Diagnostics;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
@@ -14,6 +12,9 @@ internal sealed class UblkCharDevice : IDisposable
 {
     /// <summary>How long udev may take to make a node and to give it to its owner.</summary>
     public static readonly TimeSpan NodeTimeout = TimeSpan.FromSeconds(5);
+
+    /// <summary>Time between two looks for it.</summary>
+    public static readonly TimeSpan NodeInterval = TimeSpan.FromMilliseconds(10);
 
     private readonly nint[] _areas;
     private readonly nuint _areaBytes;
@@ -34,19 +35,20 @@ internal sealed class UblkCharDevice : IDisposable
 
     /// <summary>Opens the node, which udev or devtmpfs may take a moment to make, and maps every queue's descriptors.</summary>
     /// <exception cref="FrontendException">It does not appear, or is open elsewhere.</exception>
-    public static async Task<UblkCharDevice> OpenAsync(uint device, int queues, int depth, CancellationToken cancellation)
+    public static async Task<UblkCharDevice> OpenAsync(
+        uint device, int queues, int depth, TimeProvider clock, CancellationToken cancellation)
     {
         string path = PathOf(device);
-        long start = Stopwatch.GetTimestamp();
+        long start = clock.GetTimestamp();
         int fd;
         while ((fd = Libc.open(path, Libc.O_RDWR | Libc.O_CLOEXEC)) < 0)
         {
-            if (Stopwatch.GetElapsedTime(start) > NodeTimeout || fd is not (-Errno.ENOENT or -Errno.EBUSY or -Errno.EACCES))
+            if (clock.GetElapsedTime(start) > NodeTimeout || fd is not (-Errno.ENOENT or -Errno.EBUSY or -Errno.EACCES))
             {
                 throw new FrontendException(ExplainOpenFailure(path, -fd));
             }
 
-            await Task.Delay(10, cancellation).ConfigureAwait(false);
+            await Task.Delay(NodeInterval, clock, cancellation).ConfigureAwait(false);
         }
 
         var opened = new UblkCharDevice(fd, queues, depth);

@@ -11,7 +11,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Uring;
@@ -22,6 +21,9 @@ namespace Polyblk.Frontends.Ublk;
 /// <summary>Sends control commands: the seam where a test plays the driver.</summary>
 internal interface IUblkControl : IAsyncDisposable
 {
+    /// <summary>The clock of the time limits, and of everybody who waits for the driver.</summary>
+    TimeProvider Clock { get; }
+
     /// <summary>Sends one command and waits for its end.</summary>
     /// <param name="command">UBLK_U_CMD_*.</param>
     /// <param name="device">The device's number, or <see cref="AnyDevice"/>.</param>
@@ -48,8 +50,9 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
     private int _handler;
     private uint _nextTag;
 
-    private UblkControl(int fd, bool unprivileged)
+    private UblkControl(int fd, bool unprivileged, TimeProvider clock)
     {
+        Clock = clock;
         _fd = fd;
         _unprivileged = unprivileged;
         _reactor = new Reactor(new ReactorOptions { Name = "ublk-control", Idle = IdlePolicy.Frugal, RingEntries = 0 });
@@ -57,8 +60,9 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
 
     /// <summary>Opens the control device and starts the thread.</summary>
     /// <param name="unprivileged">Whether this process is to make and control devices of its user only.</param>
+    /// <param name="clock">The clock of the time limits; the system's by default.</param>
     /// <exception cref="FrontendException">It cannot be opened, or there is no io_uring with 128-byte entries.</exception>
-    public static async Task<UblkControl> OpenAsync(bool unprivileged)
+    public static async Task<UblkControl> OpenAsync(bool unprivileged, TimeProvider? clock = null)
     {
         int fd = Libc.open(DevicePath, Libc.O_RDWR | Libc.O_CLOEXEC);
         if (fd < 0)
@@ -66,7 +70,7 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
             throw new FrontendException(UblkProbe.ExplainOpenFailure(-fd));
         }
 
-        var control = new UblkControl(fd, unprivileged);
+        var control = new UblkControl(fd, unprivileged, clock ?? TimeProvider.System);
         try
         {
             await control._reactor.InvokeAsync(control.MakeRing).ConfigureAwait(false);
@@ -78,6 +82,9 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
             throw;
         }
     }
+
+    /// <inheritdoc/>
+    public TimeProvider Clock { get; }
 
     /// <inheritdoc/>
     public async Task<int> SendAsync(uint command, uint device, ulong data, byte[] payload, TimeSpan timeout)
@@ -95,7 +102,7 @@ internal sealed class UblkControl : IUblkControl, IUringHandler
         await _reactor.InvokeAsync(() => Submit(command, header, pending)).ConfigureAwait(false);
         try
         {
-            (int result, byte[] answer) = await pending.Done.Task.WaitAsync(timeout).ConfigureAwait(false);
+            (int result, byte[] answer) = await pending.Done.Task.WaitAsync(timeout, Clock).ConfigureAwait(false);
             answer.CopyTo(payload, 0);
             return result;
         }

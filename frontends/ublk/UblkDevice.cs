@@ -6,9 +6,7 @@
 // Order of the end: STOP_DEV (the driver finishes what is in flight and takes all tags back), free the queues, unmap and close
 // /dev/ublkcN, DEL_DEV, which waits for ever for a character device that is still mapped.
 
-using System.Diagnostics;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
@@ -18,6 +16,7 @@ namespace Polyblk.Frontends.Ublk;
 internal sealed class UblkDevice
 {
     private static readonly TimeSpan TagsTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_quiesceInterval = TimeSpan.FromMilliseconds(20);
 
     private readonly IUblkControl _control;
 
@@ -138,7 +137,7 @@ internal sealed class UblkDevice
     {
         try
         {
-            await Queues.WhenEndedAsync().WaitAsync(TagsTimeout).ConfigureAwait(false);
+            await Queues.WhenEndedAsync().WaitAsync(TagsTimeout, _control.Clock).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
@@ -183,7 +182,7 @@ internal sealed class UblkDevice
                 return false;
             }
 
-            await Task.WhenAny(ended, Task.Delay(20)).ConfigureAwait(false);
+            await Task.WhenAny(ended, Task.Delay(s_quiesceInterval, _control.Clock)).ConfigureAwait(false);
         }
 
         return ended.IsCompleted;
@@ -195,16 +194,16 @@ internal sealed class UblkDevice
     private async Task SetParametersAsync(ublk_params parameters, CancellationToken cancellation)
     {
         bool isByNode = (Flags & UblkFeatures.UnprivilegedDev) != 0;
-        long start = Stopwatch.GetTimestamp();
+        long start = _control.Clock.GetTimestamp();
         int result;
         while ((result = await _control.SetParametersAsync(Number, parameters).ConfigureAwait(false)) is -Errno.EACCES or -Errno.ENOENT && isByNode)
         {
-            if (Stopwatch.GetElapsedTime(start) > UblkCharDevice.NodeTimeout)
+            if (_control.Clock.GetElapsedTime(start) > UblkCharDevice.NodeTimeout)
             {
                 throw new FrontendException(UblkCharDevice.ExplainOpenFailure(UblkCharDevice.PathOf(Number), -result));
             }
 
-            await Task.Delay(10, cancellation).ConfigureAwait(false);
+            await Task.Delay(UblkCharDevice.NodeInterval, _control.Clock, cancellation).ConfigureAwait(false);
         }
 
         Check(result, "takes the parameters of the volume");
@@ -212,7 +211,7 @@ internal sealed class UblkDevice
 
     private async Task RunQueuesAsync(UblkVolume volume, CancellationToken cancellation)
     {
-        CharDevice = await UblkCharDevice.OpenAsync(Number, Info.nr_hw_queues, Info.queue_depth, cancellation).ConfigureAwait(false);
+        CharDevice = await UblkCharDevice.OpenAsync(Number, Info.nr_hw_queues, Info.queue_depth, _control.Clock, cancellation).ConfigureAwait(false);
         await Queues.OpenAsync(volume, CharDevice, Info, Plan).ConfigureAwait(false);
         await Queues.FetchAsync().ConfigureAwait(false);
     }

@@ -1,8 +1,6 @@
 // Is there a device of this export already, and what is to be done with it?
 
-using System.Diagnostics;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk;
@@ -12,6 +10,7 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
 {
     /// <summary>How long the driver may take to clean up after a dead server.</summary>
     private static readonly TimeSpan CleanupTimeout = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan s_cleanupInterval = TimeSpan.FromMilliseconds(20);
 
     /// <summary>
     /// The device that carries the mark of the export and its volume, looked for at its recorded number first and then everywhere, or null.
@@ -79,7 +78,7 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
     public async Task<bool> PrepareRecoveryAsync(UblkState record)
     {
         uint device = record.Device;
-        long start = Stopwatch.GetTimestamp();
+        long start = control.Clock.GetTimestamp();
         while (true)
         {
             (int result, ublksrv_ctrl_dev_info info) = await control.GetInfoAsync(device).ConfigureAwait(false);
@@ -112,13 +111,13 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
                 return true;
             }
 
-            if (result != -Errno.EBUSY || Stopwatch.GetElapsedTime(start) > CleanupTimeout)
+            if (result != -Errno.EBUSY || control.Clock.GetElapsedTime(start) > CleanupTimeout)
             {
                 throw new FrontendException($"{UblkHost.BlockPath(device)} was left behind and cannot be taken over (errno {-result}, state "
                     + $"{UblkReaper.NameOf(info.state)}): delete it with polyblk ublk delete {device} --force; its users then see I/O errors.");
             }
 
-            await Task.Delay(20).ConfigureAwait(false);
+            await Task.Delay(s_cleanupInterval, control.Clock).ConfigureAwait(false);
         }
     }
 

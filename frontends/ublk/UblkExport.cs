@@ -2,7 +2,6 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Ublk;
@@ -19,6 +18,7 @@ internal sealed class UblkExport : IExport
 {
     private const int SectorShift = 9;
     private static readonly TimeSpan SyncTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_lookInterval = TimeSpan.FromMilliseconds(100);
 
     private readonly UblkExportParts _parts;
     private readonly UblkDevice _device;
@@ -227,7 +227,7 @@ internal sealed class UblkExport : IExport
                 break;
             }
 
-            await Task.Delay(100).ConfigureAwait(false);
+            await Task.Delay(s_lookInterval, _parts.Control.Clock).ConfigureAwait(false);
         }
 
         return users;
@@ -267,7 +267,7 @@ internal sealed class UblkExport : IExport
     private async Task WriteBackAsync()
     {
         Task work = Task.Factory.StartNew(WriteBack, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        if (await Task.WhenAny(work, Task.Delay(SyncTimeout)).ConfigureAwait(false) != work)
+        if (await Task.WhenAny(work, Task.Delay(SyncTimeout, _parts.Control.Clock)).ConfigureAwait(false) != work)
         {
             _parts.Log.LogWarning("{Device} has dirty pages that could not be written within {Seconds} s.", Endpoint.Path, SyncTimeout.TotalSeconds);
         }

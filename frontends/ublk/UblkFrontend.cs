@@ -2,7 +2,6 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk;
@@ -33,7 +32,7 @@ public sealed class UblkFrontend : IFrontend
         ArgumentNullException.ThrowIfNull(spec);
         ArgumentNullException.ThrowIfNull(context);
         UblkSpec options = UblkSpec.Read(spec, context.Reactors.Reactors.Count);
-        IUblkControl control = await UblkControl.OpenAsync(options.Unprivileged).ConfigureAwait(false);
+        IUblkControl control = await UblkControl.OpenAsync(options.Unprivileged, context.Clock).ConfigureAwait(false);
         try
         {
             return await CreateAsync(spec, options, context, control, cancellation).ConfigureAwait(false);

@@ -10,7 +10,6 @@
 // takes that way. Flags can be asked for in vain: the driver masks those that it does not know, so what it gives back decides.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Ublk;
 

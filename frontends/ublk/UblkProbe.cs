@@ -1,7 +1,6 @@
 // Can this host do it? What is missing, and the command that mends it.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Ublk;

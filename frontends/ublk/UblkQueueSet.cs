@@ -1,7 +1,6 @@
 // The queues of one device, spread over reactors. Control plane: it makes, drains and frees queues on their reactors' threads.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 

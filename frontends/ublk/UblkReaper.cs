@@ -1,7 +1,6 @@
 // Devices whose server died: found, and deleted or taken over. Never an orphan that nobody can name.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk;

@@ -1,7 +1,6 @@
 // The options of an export, read and checked once.
 
 using System.Globalization;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Ublk;
 

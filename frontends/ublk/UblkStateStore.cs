@@ -9,7 +9,6 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.Ublk;
 

@@ -1,7 +1,5 @@
 // The exact ways to attach a VDUSE export, for its user to copy.
 
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.Vduse;
 
 /// <summary>Makes <see cref="AttachCommand"/>s.</summary>

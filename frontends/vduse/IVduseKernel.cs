@@ -1,4 +1,4 @@
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Frontends.Vduse;
 

@@ -17,6 +17,9 @@ internal static class NodeUsers
     private const int O_PATH = 0x200000;
     private const uint S_IFBLK = 0x6000;
     private const uint S_IFCHR = 0x2000;
+    private const int Looks = 10;
+
+    private static readonly TimeSpan LookInterval = TimeSpan.FromMilliseconds(100);
 
     /// <summary>The kind and number of a device.</summary>
     private readonly record struct Device(uint Kind, ulong Number);
@@ -47,13 +50,12 @@ internal static class NodeUsers
     }
 
     /// <summary>As <see cref="Find"/>, after a moment for those who only look at the device: udev probes each new disk.</summary>
-    public static async Task<string?> FindLastingAsync(string node, CancellationToken cancellation)
+    public static async Task<string?> FindLastingAsync(string node, TimeProvider clock, CancellationToken cancellation)
     {
-        const int looks = 10;
         string? user = Find(node);
-        for (int i = 1; i < looks && user is not null && user != Claimed; i++)
+        for (int i = 1; i < Looks && user is not null && user != Claimed; i++)
         {
-            await Task.Delay(100, cancellation).ConfigureAwait(false);
+            await Task.Delay(LookInterval, clock, cancellation).ConfigureAwait(false);
             user = Find(node);
         }
 

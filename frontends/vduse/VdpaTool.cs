@@ -2,7 +2,6 @@
 
 using System.ComponentModel;
 using System.Diagnostics;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Vduse;
@@ -70,7 +69,7 @@ internal static class VdpaTool
 
     /// <summary>Puts the device on the bus (if it is not there), binds it to the driver, and waits for its node.</summary>
     /// <exception cref="FrontendException">It does not work; the message says what to do.</exception>
-    public static async Task<string> AttachAsync(string name, VdpaAttachment kind, CancellationToken cancellation)
+    public static async Task<string> AttachAsync(string name, VdpaAttachment kind, TimeProvider clock, CancellationToken cancellation)
     {
         await RequireDriverAsync(kind).ConfigureAwait(false);
         if (!IsAttached(name))
@@ -85,7 +84,7 @@ internal static class VdpaTool
         }
 
         await BindAsync(name, kind, cancellation).ConfigureAwait(false);
-        return await WaitForNodeAsync(name, cancellation).ConfigureAwait(false);
+        return await WaitForNodeAsync(name, clock, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Takes the device off the bus. Its daemon must answer messages meanwhile.</summary>
@@ -155,17 +154,17 @@ internal static class VdpaTool
         }
     }
 
-    private static async Task<string> WaitForNodeAsync(string name, CancellationToken cancellation)
+    private static async Task<string> WaitForNodeAsync(string name, TimeProvider clock, CancellationToken cancellation)
     {
-        long start = Stopwatch.GetTimestamp();
-        while (Stopwatch.GetElapsedTime(start) < s_nodeTimeout)
+        long start = clock.GetTimestamp();
+        while (clock.GetElapsedTime(start) < s_nodeTimeout)
         {
             if (FindNode(name) is { } node && File.Exists(node))
             {
                 return node;
             }
 
-            await Task.Delay(s_pollInterval, cancellation).ConfigureAwait(false);
+            await Task.Delay(s_pollInterval, clock, cancellation).ConfigureAwait(false);
         }
 
         throw new FrontendException(

@@ -4,9 +4,8 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Frontends.Vduse;

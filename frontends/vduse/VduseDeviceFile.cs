@@ -3,9 +3,9 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
-using static Polyblk.Frontends.Vduse.VduseAbi;
+using Polyblk.Virtio.Memory;
 using Tmds.Linux;
+using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Frontends.Vduse;
 

@@ -5,8 +5,7 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 
 namespace Polyblk.Frontends.Vduse;
 
@@ -14,13 +13,12 @@ namespace Polyblk.Frontends.Vduse;
 internal static class VduseDeviceSetup
 {
     private const int OpenAttempts = 100;
-    private const int OpenIntervalMs = 20;
+    private static readonly TimeSpan s_openInterval = TimeSpan.FromMilliseconds(20);
 
-    /// <summary>Makes the device, or opens one that is attached and has lost its daemon.</summary>
-    /// <param name="isNew">Whether it was made, also when opening it then fails: the caller is to destroy it when it gives up.</param>
-    /// <exception cref="FrontendException">The name is taken, or the kernel refuses.</exception>
-    public static VduseDeviceFile MakeOrTakeOver(
-        VduseControl control, VduseOptions options, VirtioBlkDevice virtio, VduseStateFile state, bool isKnown, ILogger log, out bool isNew)
+    /// <summary>Makes the device, or finds that there is one of that name.</summary>
+    /// <returns>Whether it was made: the caller is to destroy it when it gives up.</returns>
+    /// <exception cref="FrontendException">The kernel refuses.</exception>
+    public static bool Make(VduseControl control, VduseOptions options, VirtioBlkDevice virtio, ILogger log)
     {
         int rc = control.Create(options.Name, virtio, options.Queues);
         if (rc == -Errno.EEXIST && control.Destroy(options.Name) == 0)
@@ -29,20 +27,22 @@ internal static class VduseDeviceSetup
             rc = control.Create(options.Name, virtio, options.Queues);
         }
 
-        isNew = rc == 0;
         return rc switch
         {
-            0 => OpenNew(options, state),
-            -Errno.EEXIST => TakeOver(options, isKnown, log),
+            0 => true,
+            -Errno.EEXIST => false,
             -Errno.EPERM or -Errno.EACCES => throw new FrontendException("VDUSE devices may only be made by root (CAP_SYS_ADMIN)."),
             _ => throw new FrontendException($"The kernel refused to make the VDUSE device {options.Name} (errno {-rc}); see 'dmesg'."),
         };
     }
 
-    private static VduseDeviceFile OpenNew(VduseOptions options, VduseStateFile state)
+    /// <summary>Opens a device that was made, and sets up its queues.</summary>
+    /// <exception cref="FrontendException">It cannot be opened.</exception>
+    public static async Task<VduseDeviceFile> OpenNewAsync(
+        VduseOptions options, VduseStateFile state, TimeProvider clock, CancellationToken cancellation)
     {
         state.Renew();
-        VduseDeviceFile kernel = Open(options.Name);
+        VduseDeviceFile kernel = await OpenAsync(options.Name, clock, cancellation).ConfigureAwait(false);
         try
         {
             for (int i = 0; i < options.Queues; i++)
@@ -59,9 +59,17 @@ internal static class VduseDeviceSetup
         }
     }
 
-    private static VduseDeviceFile TakeOver(VduseOptions options, bool isKnown, ILogger log)
+    /// <summary>Opens a device that is attached and has lost its daemon.</summary>
+    /// <param name="options">The device's options.</param>
+    /// <param name="isKnown">Whether the state file is of the device's shape.</param>
+    /// <param name="log">For what was found.</param>
+    /// <param name="clock">The clock by which its node is waited for.</param>
+    /// <param name="cancellation">Ends the waiting.</param>
+    /// <exception cref="FrontendException">The name is taken by another.</exception>
+    public static async Task<VduseDeviceFile> TakeOverAsync(
+        VduseOptions options, bool isKnown, ILogger log, TimeProvider clock, CancellationToken cancellation)
     {
-        VduseDeviceFile kernel = Open(options.Name);
+        VduseDeviceFile kernel = await OpenAsync(options.Name, clock, cancellation).ConfigureAwait(false);
         if (!isKnown)
         {
             kernel.Dispose();
@@ -76,7 +84,7 @@ internal static class VduseDeviceSetup
     }
 
     /// <summary>Opens the node, which may appear a moment after the device.</summary>
-    private static VduseDeviceFile Open(string name)
+    private static async Task<VduseDeviceFile> OpenAsync(string name, TimeProvider clock, CancellationToken cancellation)
     {
         string path = "/dev/vduse/" + name;
         int errno = 0;
@@ -93,7 +101,7 @@ internal static class VduseDeviceSetup
                 throw new FrontendException($"{path} is served by another process: choose another name with --vduse-name, or end that process.");
             }
 
-            Thread.Sleep(OpenIntervalMs);
+            await Task.Delay(s_openInterval, clock, cancellation).ConfigureAwait(false);
         }
 
         throw new FrontendException($"{path} cannot be opened (errno {errno}).");

@@ -2,8 +2,8 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
-using Polyblk.Core.Virtio;
+using Polyblk.Core.Reactors;
+using Polyblk.Virtio;
 
 namespace Polyblk.Frontends.Vduse;
 
@@ -11,23 +11,26 @@ namespace Polyblk.Frontends.Vduse;
 internal sealed class VduseExport : IExport
 {
     private const int DestroyAttempts = 100;
-    private const int DestroyIntervalMs = 20;
+    private static readonly TimeSpan s_destroyInterval = TimeSpan.FromMilliseconds(20);
 
     private readonly ExportSpec _spec;
     private readonly VduseOptions _options;
     private readonly VduseSession _session;
     private readonly bool _isNew;
     private readonly ILogger _log;
+    private readonly TimeProvider _clock;
     private bool _stopped;
 
     private VduseExport(
-        ExportSpec spec, VduseOptions options, VduseSession session, bool isNew, string node, ILogger log, IReadOnlyList<string> notes)
+        ExportSpec spec, VduseOptions options, VduseSession session, bool isNew, string node, ILogger log, TimeProvider clock,
+        IReadOnlyList<string> notes)
     {
         _isNew = isNew;
         _spec = spec;
         _options = options;
         _session = session;
         _log = log;
+        _clock = clock;
         Notes = notes;
         Endpoint = new ExportEndpoint(
             node.StartsWith("/dev/vd", StringComparison.Ordinal) && !node.StartsWith("/dev/vduse", StringComparison.Ordinal)
@@ -57,9 +60,14 @@ internal sealed class VduseExport : IExport
         }
         else
         {
-            log.LogWarning("{Name}: the kernel keeps its own bounce pages (errno {Errno}): raise the limit of locked memory, or serve without --pin-memory", name, errno);
+            log.LogWarning(
+                "{Name}: the kernel keeps its own bounce pages (errno {Errno}): raise the limit of locked memory, or serve without --pin-memory",
+                name, errno);
         }
     }
+
+    private static void ReportPinRefused(ILogger log, string name, int errno) =>
+        log.LogWarning("{Name}: memory is not registered with io_uring (errno {Errno}), I/O goes the ordinary way", name, errno);
 
     /// <summary>Makes the device or takes it over, and attaches it when asked.</summary>
     /// <exception cref="FrontendException">It does not work; the message says what to do.</exception>
@@ -75,13 +83,19 @@ internal sealed class VduseExport : IExport
         bool isNew = false;
         try
         {
-            kernel = VduseDeviceSetup.MakeOrTakeOver(control, options, virtio, state, isKnown, log, out isNew);
+            isNew = VduseDeviceSetup.Make(control, options, virtio, log);
+            kernel = isNew
+                ? await VduseDeviceSetup.OpenNewAsync(options, state, context.Clock, cancellation).ConfigureAwait(false)
+                : await VduseDeviceSetup.TakeOverAsync(options, isKnown, log, context.Clock, cancellation).ConfigureAwait(false);
+            PinPermit? pinning = null;
             if (options.PinMemory)
             {
+                pinning = new PinPermit(errno => ThreadPool.QueueUserWorkItem(_ => ReportPinRefused(log, options.Name, errno)));
                 kernel.OwnBouncePages = errno => ThreadPool.QueueUserWorkItem(_ => ReportBouncePages(log, options.Name, errno));
             }
 
-            session = new VduseSession(options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log, options.PinMemory);
+            session = new VduseSession(
+                options.Name, kernel, spec.Device, virtio, state, options.Queues, context.Reactors, log, context.Clock, pinning);
             if (session.Recovered)
             {
                 // The volume may have been resized while nobody served it.
@@ -89,13 +103,13 @@ internal sealed class VduseExport : IExport
             }
 
             string node = options.Attachment != VdpaAttachment.None
-                ? await VdpaTool.AttachAsync(options.Name, options.Attachment, cancellation).ConfigureAwait(false)
+                ? await VdpaTool.AttachAsync(options.Name, options.Attachment, context.Clock, cancellation).ConfigureAwait(false)
                 : VdpaTool.FindNode(options.Name) ?? $"/dev/vduse/{options.Name}";
-            return new VduseExport(spec, options, session, isNew, node, log, MakeNotes(session, control, options));
+            return new VduseExport(spec, options, session, isNew, node, log, context.Clock, MakeNotes(session, control, options));
         }
         catch (Exception e)
         {
-            await AbandonAsync(options.Name, session, kernel, isNew, state, control, log).ConfigureAwait(false);
+            await AbandonAsync(options.Name, session, kernel, isNew, state, control, log, context.Clock).ConfigureAwait(false);
             if (e is IOException or UnauthorizedAccessException)
             {
                 throw new FrontendException(e.Message, e);
@@ -145,7 +159,7 @@ internal sealed class VduseExport : IExport
         if (mode != StopMode.HandOver)
         {
             if (mode == StopMode.IfIdle && VdpaTool.FindNode(_options.Name) is { } node
-                && await NodeUsers.FindLastingAsync(node, cancellation).ConfigureAwait(false) is { } user)
+                && await NodeUsers.FindLastingAsync(node, _clock, cancellation).ConfigureAwait(false) is { } user)
             {
                 throw new FrontendException($"{node} is in use: {user}. Unmount it or end that process first, or stop with force.");
             }
@@ -159,7 +173,7 @@ internal sealed class VduseExport : IExport
         if (mode != StopMode.HandOver)
         {
             using VduseControl control = VduseControl.Open();
-            int rc = await DestroyAsync(control, _options.Name).ConfigureAwait(false);
+            int rc = await DestroyAsync(control, _options.Name, _clock).ConfigureAwait(false);
             if (rc < 0 && rc != -Errno.EINVAL)
             {
                 throw new FrontendException(
@@ -225,7 +239,8 @@ internal sealed class VduseExport : IExport
 
     /// <summary>Takes back a start that failed. A device that was there before stays for the next attempt.</summary>
     private static async Task AbandonAsync(
-        string name, VduseSession? session, VduseDeviceFile? kernel, bool isNew, VduseStateFile state, VduseControl control, ILogger log)
+        string name, VduseSession? session, VduseDeviceFile? kernel, bool isNew, VduseStateFile state, VduseControl control, ILogger log,
+        TimeProvider clock)
     {
         if (session is null)
         {
@@ -242,7 +257,7 @@ internal sealed class VduseExport : IExport
             await session.DisposeAsync().ConfigureAwait(false);
         }
 
-        if (isNew && await DestroyAsync(control, name).ConfigureAwait(false) is < 0 and int rc)
+        if (isNew && await DestroyAsync(control, name, clock).ConfigureAwait(false) is < 0 and int rc)
         {
             log.LogWarning("{Name} was left behind after a start that failed (errno {Errno}): remove it with 'vdpa dev del', and serve it once more", name, -rc);
         }
@@ -252,12 +267,12 @@ internal sealed class VduseExport : IExport
     /// Destroys a device that was closed. For a moment the kernel may still count it as open: a child that is being started has a copy of every
     /// descriptor until it runs its program.
     /// </summary>
-    private static async Task<int> DestroyAsync(VduseControl control, string name)
+    private static async Task<int> DestroyAsync(VduseControl control, string name, TimeProvider clock)
     {
         int rc = control.Destroy(name);
         for (int attempt = 0; rc == -Errno.EBUSY && attempt < DestroyAttempts; attempt++)
         {
-            await Task.Delay(DestroyIntervalMs).ConfigureAwait(false);
+            await Task.Delay(s_destroyInterval, clock).ConfigureAwait(false);
             rc = control.Destroy(name);
         }
 

@@ -1,6 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Vduse;

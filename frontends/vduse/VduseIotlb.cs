@@ -4,12 +4,15 @@
 // vhost-vdpa. A range is asked for when a queue misses an address, mapped, and kept for all queues. When the kernel says that
 // mappings changed, all are forgotten; the queues are stopped at that moment, and find what they need anew.
 
-using Polyblk.Core.Memory;
+using Polyblk.Core.Reactors;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Frontends.Vduse;
 
 /// <summary>Maps I/O virtual memory on demand. Any thread.</summary>
-internal sealed class VduseIotlb(IVduseKernel kernel) : IGuestMemoryResolver, IDisposable
+/// <param name="kernel">Who has it.</param>
+/// <param name="pinning">The permit to hold its pages, or null.</param>
+internal sealed class VduseIotlb(IVduseKernel kernel, PinPermit? pinning) : IGuestMemoryResolver, IDisposable
 {
     private readonly Lock _lock = new();
     private readonly List<GuestRegion> _regions = [];
@@ -31,7 +34,7 @@ internal sealed class VduseIotlb(IVduseKernel kernel) : IGuestMemoryResolver, ID
     {
         lock (_lock)
         {
-            return new GuestMemory(_regions, this);
+            return new GuestMemory(_regions, this, pinning);
         }
     }
 
@@ -49,7 +52,7 @@ internal sealed class VduseIotlb(IVduseKernel kernel) : IGuestMemoryResolver, ID
                 _regions.Add(new GuestRegion(found.Start, 0, found.Mapping));
             }
 
-            return new GuestMemory(_regions, this);
+            return new GuestMemory(_regions, this, pinning);
         }
     }
 

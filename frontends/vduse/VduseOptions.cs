@@ -1,5 +1,3 @@
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.Vduse;
 
 /// <summary>The options of one export, checked.</summary>

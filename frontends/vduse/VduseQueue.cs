@@ -1,5 +1,5 @@
 using Microsoft.Win32.SafeHandles;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 
 namespace Polyblk.Frontends.Vduse;
 

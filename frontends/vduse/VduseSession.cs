@@ -15,9 +15,9 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
 using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Frontends.Vduse;
@@ -34,8 +34,8 @@ internal sealed class VduseSession : IAsyncDisposable
     private readonly VduseIotlb _iotlb;
     private readonly ReactorGroup _reactors;
     private readonly ILogger _log;
+    private readonly TimeProvider _clock;
     private readonly string _name;
-    private readonly bool _pinMemory;
     private readonly SemaphoreSlim _gate = new(1);
     private readonly VduseQueue[] _queues;
     private readonly Thread _thread;
@@ -45,17 +45,18 @@ internal sealed class VduseSession : IAsyncDisposable
     private bool _disposed;
 
     public VduseSession(
-        string name, IVduseKernel kernel, IBlockDevice device, VirtioBlkDevice virtio, VduseStateFile state, int queues, ReactorGroup reactors, ILogger log, bool pinMemory = false)
+        string name, IVduseKernel kernel, IBlockDevice device, VirtioBlkDevice virtio, VduseStateFile state, int queues, ReactorGroup reactors,
+        ILogger log, TimeProvider clock, PinPermit? pinning = null)
     {
         _name = name;
         _kernel = kernel;
         _device = device;
         _virtio = virtio;
         _state = state;
-        _iotlb = new VduseIotlb(kernel);
+        _iotlb = new VduseIotlb(kernel, pinning);
         _reactors = reactors;
         _log = log;
-        _pinMemory = pinMemory;
+        _clock = clock;
         _queues = [.. Enumerable.Range(0, queues).Select(i => new VduseQueue(i))];
         if ((state.Status & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
         {
@@ -328,8 +329,6 @@ internal sealed class VduseSession : IAsyncDisposable
                 Call = new Interrupt(_kernel, queue.Index),
                 Inflight = queue.Log,
                 StartPaused = true,
-                PinMemory = _pinMemory,
-                PinRefused = OnPinRefused,
             }).ConfigureAwait(false);
             running.Broken += OnBroken;
             running.Unreachable += OnUnreachable;
@@ -393,7 +392,7 @@ internal sealed class VduseSession : IAsyncDisposable
     private async Task RingAgainAsync()
     {
         VirtioBlkQueue[] queues = [.. Running()];
-        await Task.Delay(s_ringAgainAfter).ConfigureAwait(false);
+        await Task.Delay(s_ringAgainAfter, _clock).ConfigureAwait(false);
         foreach (VirtioBlkQueue queue in queues)
         {
             await queue.SetCallAsync(queue.Setup.Call).ConfigureAwait(false);
@@ -401,9 +400,6 @@ internal sealed class VduseSession : IAsyncDisposable
     }
 
     private IEnumerable<VirtioBlkQueue> Running() => _queues.Select(q => q.Running).OfType<VirtioBlkQueue>();
-
-    private void OnPinRefused(int errno) =>
-        ThreadPool.QueueUserWorkItem(_ => _log.LogWarning("{Name}: memory is not registered with io_uring (errno {Errno}), I/O goes the ordinary way", _name, errno));
 
     private void OnBroken(VirtioBlkQueue queue, VirtqueueFaultReport report) => ThreadPool.QueueUserWorkItem(_ =>
     {

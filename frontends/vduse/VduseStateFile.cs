@@ -9,8 +9,8 @@
 
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Frontends.Vduse;
 

@@ -4,8 +4,6 @@
 // uses its own number and not the one that the back-end offers, by default one for each of the guest's processors, which is
 // right. The reconnect option makes a VM wait for a target that is restarted instead of losing its disk.
 
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>Makes <see cref="AttachCommand"/>s.</summary>

@@ -4,10 +4,10 @@ using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.Frontends.VhostUser;
 

@@ -10,9 +10,10 @@
 // Everything here runs on the session's thread or, for Pause and Resume, on another one that holds the session's lock.
 
 using Microsoft.Extensions.Logging;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Core.Reactors;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
 
@@ -59,7 +60,8 @@ internal sealed partial class Backend : IDisposable
             onUnguarded: (what, why) => log.LogWarning(
                 "{Session}: {Memory} can be taken away by the front-end, which would end this process ({Why})", name, what, why),
             onUnreachable: (what, why) => log.LogWarning(
-                "{Session}: {Memory} is read-only and out of reach: {Why}", name, what, why));
+                "{Session}: {Memory} is read-only and out of reach: {Why}", name, what, why),
+            context.Options.PinMemory ? new PinPermit(OnPinRefused) : null);
         _virtio = new VirtioBlkDevice(context.Device, context.Virtio);
         _offered = _virtio.OfferedFeatures | VhostUserAbi.VHOST_F_LOG_ALL | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;
         _queues = [.. Enumerable.Range(0, context.Options.Queues).Select(i => new BackendQueue(i, onOffence))];
@@ -177,8 +179,6 @@ internal sealed partial class Backend : IDisposable
                 DirtyLog = LogsAll ? _dirtyLog : null,
                 UsedLogAddress = LogsAll ? queue.UsedLogAddress : null,
                 StartPaused = _paused,
-                PinMemory = _context.Options.PinMemory,
-                PinRefused = OnPinRefused,
                 MostInFlight = queue.TakePlaces(),
             }).GetAwaiter().GetResult();
         }

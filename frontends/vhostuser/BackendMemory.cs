@@ -5,8 +5,9 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Core.Reactors;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
 
@@ -15,8 +16,10 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="onLost">Told when a part of the memory was found to be gone, because its owner made it shorter.</param>
 /// <param name="onUnguarded">Told of memory whose owner can end this process by making it shorter: what it is, and why.</param>
 /// <param name="onUnreachable">Told of read-only memory that is not mapped: what it is, and why.</param>
+/// <param name="pinning">The permit to hold its pages, or null.</param>
 internal sealed class BackendMemory(
-    bool mustBeSealed, Action onLost, Action<string, string> onUnguarded, Action<string, string> onUnreachable) : IDisposable
+    bool mustBeSealed, Action onLost, Action<string, string> onUnguarded, Action<string, string> onUnreachable, PinPermit? pinning = null)
+    : IDisposable
 {
     /// <summary>Regions that every session gets as long as there are any; those with more are refused earlier.</summary>
     private const int FewRegions = 32;
@@ -187,7 +190,7 @@ internal sealed class BackendMemory(
         GuestMemory table;
         try
         {
-            table = new GuestMemory(regions);
+            table = new GuestMemory(regions, pinning: pinning);
         }
         catch (ArgumentException e)
         {

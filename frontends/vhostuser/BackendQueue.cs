@@ -5,10 +5,10 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
 

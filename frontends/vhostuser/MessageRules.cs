@@ -3,8 +3,8 @@
 // Sizes are the specification's, widened where a known front-end sends more (an inflight description with or without its padding; a memory
 // table with room for all regions). One table, so that no handler can forget a check.
 
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.Frontends.VhostUser;
 

@@ -1,8 +1,7 @@
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 
 namespace Polyblk.Frontends.VhostUser;
 
@@ -13,10 +12,10 @@ namespace Polyblk.Frontends.VhostUser;
 /// <param name="Reactors">Where queues run.</param>
 /// <param name="Totals">Counters of queues and sessions that are gone.</param>
 /// <param name="Logs">What sessions say, bounded; for control paths.</param>
-/// <param name="Time">The clock of timeouts.</param>
+/// <param name="Clock">The clock of timeouts.</param>
 internal sealed record SessionContext(
     IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals,
-    SessionLogs Logs, TimeProvider Time)
+    SessionLogs Logs, TimeProvider Clock)
 {
     /// <summary>How a session's thread waits for its queues. A test whose thread is the reactor itself takes turns meanwhile.</summary>
     public Action<Task> Wait { get; init; } = static task => task.GetAwaiter().GetResult();

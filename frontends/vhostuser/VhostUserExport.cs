@@ -2,9 +2,8 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 
 namespace Polyblk.Frontends.VhostUser;
 
@@ -14,6 +13,9 @@ internal sealed class VhostUserExport : IExport
     /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
     private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(5);
 
+    /// <summary>How long nothing is accepted after the process ran out of something.</summary>
+    private static readonly TimeSpan ShortageRest = TimeSpan.FromMilliseconds(100);
+
     private const string TooMany = "there are as many sessions as there may be (--max-sessions)";
 
     private readonly SessionContext _context;
@@ -22,16 +24,17 @@ internal sealed class VhostUserExport : IExport
     private readonly Lock _lock = new();
     private readonly List<VhostUserSession> _sessions = [];
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _sessionCount;
     private bool _drained;
     private bool _stopping;
 
     /// <summary>Starts to listen.</summary>
     /// <exception cref="FrontendException">The socket cannot be made.</exception>
-    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath, TimeProvider time)
+    public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath)
     {
         Id = spec.Id;
-        var logs = new SessionLogs(context.Logging.CreateLogger("vhost-user"), time);
+        var logs = new SessionLogs(context.Logging.CreateLogger("vhost-user"), context.Clock);
         var virtio = new VirtioBlkDeviceOptions
         {
             Serial = spec.Serial,
@@ -41,7 +44,7 @@ internal sealed class VhostUserExport : IExport
             OfferPacked = options.Packed,
             OfferEventIdx = options.EventIdx,
         };
-        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, time);
+        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, context.Clock);
         try
         {
             // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first session.
@@ -144,6 +147,7 @@ internal sealed class VhostUserExport : IExport
 
         _context.Device.Resized -= OnResized;
         _listener.Wake();
+        _stopped.TrySetResult();
         foreach (VhostUserSession session in sessions)
         {
             session.Close();
@@ -182,7 +186,7 @@ internal sealed class VhostUserExport : IExport
                 // Too few descriptors, mostly: the listener has refused the connection. Slowly, for there is nothing better to do.
                 _context.Logs.Door.LogWarning(
                     "{Export}: a connection is refused (errno {Errno}): raise the limit of descriptors (ulimit -n)", Id, -fd);
-                Thread.Sleep(100);
+                _ = EndsWithin(_stopped.Task, ShortageRest);
                 continue;
             }
 
@@ -202,7 +206,7 @@ internal sealed class VhostUserExport : IExport
         // Sessions that were asked to end hold descriptors and a thread until they have: not too many of them at once.
         for (Task? ending = EndingIfMany(); ending is not null; ending = EndingIfMany())
         {
-            if (!ending.Wait(EndingLimit))
+            if (!EndsWithin(ending, EndingLimit))
             {
                 Refuse(fd, TooMany);
                 return;
@@ -233,6 +237,15 @@ internal sealed class VhostUserExport : IExport
             _sessions.Add(session);
             session.Run();
         }
+    }
+
+    /// <summary>Waits for a task or for a time; the listening thread has nothing else to do. Whether the task ended.</summary>
+    private bool EndsWithin(Task task, TimeSpan limit)
+    {
+        using var waiting = new CancellationTokenSource();
+        Task first = Task.WhenAny(task, Task.Delay(limit, _context.Clock, waiting.Token)).GetAwaiter().GetResult();
+        waiting.Cancel();
+        return ReferenceEquals(first, task);
     }
 
     private void Refuse(int fd, string reason)

@@ -1,12 +1,10 @@
 using Microsoft.Extensions.DependencyInjection;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>The door for virtual machines: a vhost-user-blk back-end behind a Unix socket.</summary>
-/// <param name="time">The clock of timeouts; the system's by default.</param>
-public sealed class VhostUserFrontend(TimeProvider? time = null) : IFrontend
+public sealed class VhostUserFrontend : IFrontend
 {
     /// <summary>Its name on the command line.</summary>
     public const string FrontendName = "vhost-user";
@@ -41,8 +39,7 @@ public sealed class VhostUserFrontend(TimeProvider? time = null) : IFrontend
                 $"The socket path {path} is longer than the {Libc.SunPathBytes - 1} bytes that a socket may have: give a shorter one with --socket.");
         }
 
-        return Task.FromResult<IExport>(new VhostUserExport(
-            spec, context, options, Path.GetFullPath(path), time ?? TimeProvider.System));
+        return Task.FromResult<IExport>(new VhostUserExport(spec, context, options, Path.GetFullPath(path)));
     }
 
     private static string FileNameOf(string id) => string.Concat(id.Select(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or '_' ? c : '-'));

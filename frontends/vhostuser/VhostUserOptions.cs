@@ -1,5 +1,4 @@
 using System.Globalization;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.VhostUser;
 

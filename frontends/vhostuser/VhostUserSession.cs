@@ -12,9 +12,8 @@
 
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
 
@@ -68,7 +67,7 @@ internal sealed class VhostUserSession
         Source = $"user {_channel.Peer.UserId}";
         _log = context.Logs.Open(name, Source);
         _backend = new Backend(context, name, paused, _log, OnOffence);
-        _silence = context.Time.CreateTimer(
+        _silence = context.Clock.CreateTimer(
             static session => ((VhostUserSession)session!).EndIfSilent(), this, SessionContext.SilenceLimit,
             Timeout.InfiniteTimeSpan);
     }

@@ -1,5 +1,3 @@
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.VirtioIothread;
 
 /// <summary>The frontend by which QEMU opens the volume.</summary>

@@ -3,7 +3,6 @@
 // which knows neither and refuses the whole domain for one of them: it has a fragment of its own.
 
 using System.Xml.Linq;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.VirtioIothread;
 

@@ -3,7 +3,6 @@
 
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Polyblk.Core.Frontend;
 
 namespace Polyblk.Frontends.VirtioIothread;
 

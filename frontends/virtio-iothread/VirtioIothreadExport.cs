@@ -1,5 +1,3 @@
-using Polyblk.Core.Frontend;
-
 namespace Polyblk.Frontends.VirtioIothread;
 
 /// <summary>

@@ -5,7 +5,6 @@
 
 using System.Globalization;
 using Microsoft.Extensions.DependencyInjection;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
 
 namespace Polyblk.Frontends.VirtioIothread;

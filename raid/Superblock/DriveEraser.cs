@@ -6,7 +6,6 @@
 // writes to it) is refused.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
 
 namespace Polyblk.Raid.Superblock;
@@ -23,7 +22,7 @@ internal static class DriveEraser
     /// <exception cref="ArrayException">The drive cannot be read or written, or something is still there.</exception>
     public static async Task EraseAllAsync(IBlockDevice drive, long headBytes, Reactor reactor)
     {
-        if (drive is NullDrive)
+        if (drive.Limits.KeepsNothing)
         {
             return;
         }

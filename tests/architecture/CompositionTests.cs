@@ -2,7 +2,7 @@
 
 using System.Text.RegularExpressions;
 using Microsoft.Extensions.DependencyInjection;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Architecture.Tests;
 

@@ -1,13 +1,13 @@
 // Runs the real program as a process: what a user sees is what is tested.
 
-using Polyblk.Core.Interop;
 using System.Diagnostics;
-using SystemProcess = System.Diagnostics.Process;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using Polyblk.Core.Drives;
+using Polyblk.Core.Interop;
+using Polyblk.Drives.Files;
 using Polyblk.Tests;
+using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 

@@ -2,7 +2,7 @@ using Moq;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Tests;
 

@@ -3,7 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Moq;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.Serving;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Tests;
 

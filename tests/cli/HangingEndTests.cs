@@ -8,9 +8,9 @@ using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Null;
+using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Tests;
 

@@ -1,5 +1,5 @@
 using Polyblk.Cli.Volumes;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 
 namespace Polyblk.Cli.Tests;
 

@@ -1,9 +1,9 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Blkio;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 
 namespace Polyblk.Clients.Tests;

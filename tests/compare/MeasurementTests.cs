@@ -5,7 +5,7 @@ using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Running;
 using Polyblk.Compare.Workloads;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Compare.Tests;
 

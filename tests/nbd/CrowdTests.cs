@@ -2,7 +2,8 @@
 
 using System.Net.Sockets;
 using System.Text;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
+using Polyblk.Fakes;
 using Polyblk.Frontends.Nbd;
 
 namespace Polyblk.Nbd.Tests;
@@ -116,10 +117,15 @@ public sealed class CrowdTests
     [InlineData("\0\0\0\u0003IHAVEOPT\0\0\0\u0007\0\0\u0010\0data")]
     public async Task A_handshake_has_its_time(string start)
     {
-        var limits = new NbdLimits { HandshakeTime = TimeSpan.FromMilliseconds(200) };
-        await using NbdTestServer server = await NbdTestServer.StartAsync(new RamDrive(16 * Mib), limits: limits);
+        var time = new ManualTime();
+        await using NbdTestServer server = await NbdTestServer.StartAsync(new RamDrive(16 * Mib), clock: time);
+        int quiet = time.Waiting;
         using var slow = new RawClient(server.Socket);
         slow.Send(Encoding.Latin1.GetBytes(start));
+        Assert.True(SpinWait.SpinUntil(() => time.Waiting > quiet, 60_000));
+        time.Advance(new NbdLimits().HandshakeTime - TimeSpan.FromTicks(1));
+        Assert.Equal(quiet + 1, time.Waiting);
+        time.Advance(TimeSpan.FromTicks(1));
         Assert.True(slow.IsClosedByServer());
     }
 
@@ -235,7 +241,7 @@ public sealed class CrowdTests
         }
 
         using var silent = new RawClient(server.Socket);
-        Task stop = server.Export.StopAsync(Core.Frontend.StopMode.HandOver, CancellationToken.None);
+        Task stop = server.Export.StopAsync(Frontends.StopMode.HandOver, CancellationToken.None);
         await stop.WaitAsync(TimeSpan.FromSeconds(60));
         Assert.All(stuck, c => Assert.True(c.IsClosedByServer()));
         Array.ForEach(stuck, c => c.Dispose());

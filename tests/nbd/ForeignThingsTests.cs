@@ -1,8 +1,8 @@
 // What a client can send or cause besides requests.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
+using Polyblk.Drives.Ram;
 
 namespace Polyblk.Nbd.Tests;
 

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Ram;
 
 namespace Polyblk.Nbd.Tests;
 

@@ -1,8 +1,8 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Nbd;
 
 // A test counts the descriptors of the process: one at a time.
@@ -33,12 +33,12 @@ internal sealed class NbdTestServer : IAsyncDisposable
     public IReadOnlyList<Core.Reactors.Reactor> Reactors => _reactors.Reactors;
 
     public static async Task<NbdTestServer> StartAsync(
-        IBlockDevice device, bool readOnly = false, NbdLimits? limits = null, ILoggerFactory? logging = null)
+        IBlockDevice device, bool readOnly = false, NbdLimits? limits = null, ILoggerFactory? logging = null, TimeProvider? clock = null)
     {
         var server = new NbdTestServer(device);
         var spec = new ExportSpec { Id = "data/nbd/0", VolumeName = Volume, Device = device, Serial = "serial-1", ReadOnly = readOnly };
         var context = new ExportContext(
-            server._reactors.Group, server._folder, server._folder, logging ?? NullLoggerFactory.Instance);
+            server._reactors.Group, server._folder, server._folder, logging ?? NullLoggerFactory.Instance) { Clock = clock ?? TimeProvider.System };
         server.Export = await new NbdFrontend(limits ?? new NbdLimits()).CreateAsync(spec, context, CancellationToken.None);
         return server;
     }

@@ -3,7 +3,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 
 namespace Polyblk.Nbd.Tests;
 
@@ -441,7 +441,7 @@ public sealed class ProtocolTests
     private static byte[] Contexts(string query) =>
         [.. RawClient.U32(0), .. RawClient.U32(1), .. RawClient.U32((uint)query.Length), .. Encoding.ASCII.GetBytes(query)];
 
-    private static async Task<Core.Frontend.ExportStatistics> WaitForSessionAsync(NbdTestServer server)
+    private static async Task<Frontends.ExportStatistics> WaitForSessionAsync(NbdTestServer server)
     {
         while (server.Export.GetStatistics().Sessions == 0)
         {

@@ -1,7 +1,7 @@
 // Trim and write-zeroes cost a client 28 bytes and may cover 4 GiB: they go to the device in pieces, which can be overtaken and
 // cancelled.
 
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.Nbd.Tests;
 

@@ -1,7 +1,9 @@
 // The export under clients that are not ours: QEMU's tools, libnbd's tools, and fio's own NBD engine.
 
 using System.Diagnostics;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
+using Polyblk.Drives.Files;
+using Polyblk.Drives.Ram;
 
 namespace Polyblk.Nbd.Tests;
 

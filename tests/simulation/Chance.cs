@@ -1,4 +1,5 @@
-using Polyblk.Core.Drives;
+
+using Polyblk.Drives.Simulated;
 
 namespace Polyblk.Simulation.Tests;
 

@@ -1,12 +1,12 @@
 // The guest of a life: the driver of one virtqueue a queue, over memory of its own, that submits, reaps and judges.
 
 using System.Buffers.Binary;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Simulation.Tests;
 

@@ -10,12 +10,12 @@
 // stopped in order starts complete and clean.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
+using Polyblk.Drives.Simulated;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
+using Polyblk.Virtio;
 
 namespace Polyblk.Simulation.Tests;
 

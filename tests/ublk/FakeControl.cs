@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
+using Polyblk.Fakes;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;
@@ -8,6 +9,10 @@ namespace Polyblk.Frontends.Ublk.Tests;
 /// <summary>Plays /dev/ublk-control with a few devices.</summary>
 internal sealed class FakeControl : IUblkControl
 {
+    public JumpingTime Time { get; } = new();
+
+    public TimeProvider Clock => Time;
+
     public Dictionary<uint, ublksrv_ctrl_dev_info> Devices { get; } = [];
 
     public Dictionary<uint, ublk_params> Parameters { get; } = [];

@@ -1,7 +1,6 @@
 // From limits to parameters, and the sizes of what the kernel reads.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;

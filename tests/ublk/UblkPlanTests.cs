@@ -1,8 +1,7 @@
 // The choice of the copy mode, the options, and the marks of exports.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Ram;
 
 namespace Polyblk.Frontends.Ublk.Tests;
 

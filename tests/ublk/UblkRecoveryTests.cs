@@ -1,9 +1,8 @@
 // What an earlier process left behind: found by its mark, waited for, refused, listed, deleted.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Ram;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;
@@ -134,6 +133,21 @@ public sealed class UblkRecoveryTests : IDisposable
         _control.RecoveryResults.Enqueue(-Errno.EBUSY);
         Assert.True(await _finder.PrepareRecoveryAsync(Record(6)));
         Assert.Equal(3, Starts());
+        Assert.Equal(TimeSpan.FromMilliseconds(40), _control.Time.Passed);
+    }
+
+    [Fact]
+    public async Task Gives_up_on_a_driver_that_does_not_clean_up()
+    {
+        _control.Add(6, UBLK_S_DEV_LIVE, pid: 9, UblkStateStore.MarkOf(Id, s_volume));
+        for (int i = 0; i < 2000; i++)
+        {
+            _control.RecoveryResults.Enqueue(-Errno.EBUSY);
+        }
+
+        FrontendException e = await Assert.ThrowsAsync<FrontendException>(() => _finder.PrepareRecoveryAsync(Record(6)));
+        Assert.Contains($"cannot be taken over (errno {Errno.EBUSY}", e.Message, StringComparison.Ordinal);
+        Assert.InRange(_control.Time.Passed, TimeSpan.FromSeconds(20), TimeSpan.FromSeconds(21));
     }
 
     [Fact]

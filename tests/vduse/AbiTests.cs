@@ -2,8 +2,8 @@
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using Polyblk.Core.Virtio;
 using Polyblk.Frontends.Vduse;
+using Polyblk.Virtio;
 
 namespace Polyblk.Vduse.Tests;
 

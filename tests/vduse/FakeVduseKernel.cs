@@ -2,10 +2,10 @@
 
 using System.Collections.Concurrent;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
 using Polyblk.Frontends.Vduse;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
 using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Vduse.Tests;

@@ -1,3 +1,4 @@
+using Polyblk.Fakes;
 using Polyblk.Frontends.Vduse;
 
 namespace Polyblk.Vduse.Tests;
@@ -26,16 +27,21 @@ public sealed class NodeUsersTests
     {
         using (File.OpenHandle("/dev/full"))
         {
-            Assert.NotNull(await NodeUsers.FindLastingAsync("/dev/full", CancellationToken.None));
+            var patient = new JumpingTime();
+            Assert.NotNull(await NodeUsers.FindLastingAsync("/dev/full", patient, CancellationToken.None));
+            Assert.Equal(TimeSpan.FromMilliseconds(900), patient.Passed);
         }
 
+        var time = new ManualTime();
         Task<string?> lasting;
         using (File.OpenHandle("/dev/full"))
         {
-            lasting = NodeUsers.FindLastingAsync("/dev/full", CancellationToken.None);
+            lasting = NodeUsers.FindLastingAsync("/dev/full", time, CancellationToken.None);
+            time.Advance(TimeSpan.FromMilliseconds(100));
             Assert.False(lasting.IsCompleted);
         }
 
+        time.Advance(TimeSpan.FromMilliseconds(100));
         Assert.Null(await lasting);
     }
 

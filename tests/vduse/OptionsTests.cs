@@ -1,5 +1,5 @@
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Null;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Vduse;
 
 namespace Polyblk.Vduse.Tests;

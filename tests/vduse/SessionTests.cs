@@ -1,13 +1,13 @@
 // A session against a pretended kernel: messages, start and stop, mappings that change, daemons that die.
 
 using Microsoft.Extensions.Logging.Abstractions;
-using Polyblk.Core.Virtio;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
-using Polyblk.Core.Drives;
 using Polyblk.Frontends.Vduse;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using Polyblk.Virtio;
 using static Polyblk.Frontends.Vduse.VduseAbi;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Vduse.Tests;
 
@@ -247,7 +247,7 @@ public sealed class SessionTests : IAsyncDisposable
         }
 
         _kernel = new FakeVduseKernel(_device);
-        _session = new VduseSession("test", _kernel, _drive, virtio, state, Queues, _reactors.Group, NullLogger.Instance);
+        _session = new VduseSession("test", _kernel, _drive, virtio, state, Queues, _reactors.Group, NullLogger.Instance, TimeProvider.System);
     }
 
     private async Task Start()

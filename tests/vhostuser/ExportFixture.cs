@@ -3,8 +3,8 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 
 // Tests count the descriptors, mappings and threads of the process: one at a time.
@@ -22,7 +22,6 @@ internal sealed class ExportFixture : IDisposable
         IReadOnlyDictionary<string, string>? options = null, TimeSpan? maxSleep = null, TimeProvider? time = null)
     {
         Directory = System.IO.Directory.CreateTempSubdirectory("pbvu").FullName;
-        Time = time;
         Device = device ?? new GatedDevice(1 << 20);
         _reactors = new ReactorFixture(reactors, ringEntries: 0, maxSleep);
         Log = new LogCollector();
@@ -37,11 +36,9 @@ internal sealed class ExportFixture : IDisposable
             SocketPath = Path.Combine(Directory, "s.sock"),
             Options = options ?? new Dictionary<string, string>(),
         };
-        Context = new ExportContext(_reactors.Group, Directory, Directory, Log);
+        Context = new ExportContext(_reactors.Group, Directory, Directory, Log) { Clock = time ?? TimeProvider.System };
         Export = Start();
     }
-
-    public TimeProvider? Time { get; }
 
     public string Directory { get; }
 
@@ -107,7 +104,7 @@ internal sealed class ExportFixture : IDisposable
         Assert.Empty(Log.Errors);
     }
 
-    private IExport Start() => new VhostUserFrontend(Time).CreateAsync(Spec, Context, CancellationToken.None).Result;
+    private IExport Start() => new VhostUserFrontend().CreateAsync(Spec, Context, CancellationToken.None).Result;
 }
 
 /// <summary>Keeps what is logged.</summary>

@@ -2,8 +2,8 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Frontends.VhostUser;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.VhostUser.Tests;
 

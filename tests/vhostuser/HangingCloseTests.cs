@@ -1,10 +1,10 @@
 // Descriptors whose close waits: nobody of us waits for it.
 
 using System.Runtime.InteropServices;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Frontends;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -1,10 +1,10 @@
 using System.Runtime.InteropServices;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Frontends.VhostUser;
+using Polyblk.Virtio.VhostUser;
 using Tmds.Linux;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -1,5 +1,5 @@
 using Polyblk.Compare.Clients.VhostUser;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
@@ -230,7 +230,7 @@ public sealed class IoTests
         }
 
         ExportFixture.Until(() => fixture.Export.GetStatistics().Sessions == 0, "the session ends");
-        Core.Frontend.ExportStatistics statistics = fixture.Export.GetStatistics();
+        Frontends.ExportStatistics statistics = fixture.Export.GetStatistics();
         Assert.Equal((1, 4096, 1, 1), (statistics.Writes, statistics.WriteBytes, statistics.Flushes, statistics.Errors));
         Assert.Equal(512, statistics.ReadBytes);
         Assert.Empty(statistics.QueueReactors);

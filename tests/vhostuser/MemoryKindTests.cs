@@ -1,9 +1,9 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -2,11 +2,11 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Fakes;
 using Polyblk.Frontends.VhostUser;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -1,9 +1,9 @@
 using Polyblk.Compare.Clients.VhostUser;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Fakes;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Frontends;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Virtio;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.VhostUser.Tests;
 

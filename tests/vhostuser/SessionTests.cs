@@ -1,8 +1,8 @@
 using Polyblk.Compare.Clients.VhostUser;
-using Polyblk.Core.Frontend;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Frontends;
+using Polyblk.Virtio;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 

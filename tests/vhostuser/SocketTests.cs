@@ -1,7 +1,7 @@
 using Polyblk.Compare.Clients.VhostUser;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 
 namespace Polyblk.VhostUser.Tests;

@@ -2,8 +2,8 @@
 
 using System.Text.Json.Nodes;
 using System.Xml.Linq;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Ram;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VirtioIothread;
 
 namespace Polyblk.VirtioIothread.Tests;

@@ -2,9 +2,9 @@
 
 using Microsoft.Extensions.Logging.Abstractions;
 using Moq;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VirtioIothread;
 
 namespace Polyblk.VirtioIothread.Tests;

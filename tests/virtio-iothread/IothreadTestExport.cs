@@ -1,8 +1,8 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Nbd;
 using Polyblk.Frontends.VirtioIothread;
 

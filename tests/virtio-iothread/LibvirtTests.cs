@@ -4,9 +4,9 @@
 using System.Diagnostics;
 using System.Xml.Linq;
 using Microsoft.Extensions.Logging.Abstractions;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Frontends.VirtioIothread;
 

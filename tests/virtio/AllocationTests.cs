@@ -1,11 +1,10 @@
 // 100,000 requests of each kind, and not a byte allocated on the reactor's thread.
 
-using Polyblk.Core.Drives;
-using Polyblk.Core.Virtio;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -3,12 +3,11 @@
 // The device throws out of the n-th store, for every n; what it had in flight at the drive is then done or not done, as chance has it.
 // The driver does not notice, or works on before the successor comes: it takes the answers that it was shown, and asks for more.
 
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

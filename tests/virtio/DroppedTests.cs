@@ -1,9 +1,8 @@
 // A queue that throws is dropped by its reactor: it says so, nobody waits for it, and what the device still holds stays mapped.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Virtio.Tests;
 

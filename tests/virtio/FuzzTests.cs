@@ -5,10 +5,9 @@
 
 using System.Globalization;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.RingLayout;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using static Polyblk.Virtio.RingLayout;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -1,11 +1,10 @@
 // The life of a queue: pause, resume, stop, exchange of memory, bases, dirty logging.
 
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -3,7 +3,7 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Virtio.Tests;
 

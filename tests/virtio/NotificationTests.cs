@@ -1,14 +1,13 @@
 // Kicks and calls: suppressed while somebody looks anyway, never lost when somebody sleeps.
 
 using Microsoft.Win32.SafeHandles;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
+using Polyblk.Drives.Null;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -1,11 +1,10 @@
 // What a hostile or broken driver may put into a ring. It breaks its queue, with the right reason, and nothing else.
 
-using Polyblk.Core.Memory;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.RingLayout;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.RingLayout;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -2,11 +2,10 @@
 // the test itself, and every run is the same.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

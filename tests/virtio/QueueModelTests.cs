@@ -1,10 +1,9 @@
 // Random requests of random shapes, completed in random order, against an array of bytes.
 
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -3,9 +3,8 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -1,10 +1,9 @@
 // Nothing is released before it is shown to the driver. A driver that makes more available within one turn than its ring holds
 // breaks its queue: neither the inflight log nor the list of answers overflows.
 
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.RingLayout;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.RingLayout;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -1,9 +1,8 @@
 // How much a queue does in a turn when others share the reactor.
 
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -1,11 +1,10 @@
 // Buffers that are not in the memory shared with us: a DIMM that was plugged in and is not shared, an address that wraps, a hole.
 // The request fails, the queue goes on; only where the status itself cannot be written the queue is broken.
 
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Virtio.Tests;
 

@@ -3,7 +3,7 @@ using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
@@ -16,7 +16,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private readonly Argument<string> _name = new("NAME") { Description = "Name of the new volume." };
     private readonly Argument<string[]> _drives = new("DRIVE")
     {
-        Description = "A block device or file by its path; file:PATH,size=SIZE makes a sparse file; ram:SIZE and null:SIZE are volatile.",
+        Description = DriveKinds.Default.Help,
         Arity = ArgumentArity.OneOrMore,
     };
 

@@ -62,7 +62,7 @@ internal sealed class VolumeImportCommand : ICliCommand
             Level = found[0].Level,
             ChunkBytes = found[0].ChunkBytes,
             SizeBytes = found[0].SizeBytes ?? 0,
-            Drives = [.. found[0].Drives.Select(d => DriveList.ToRecord(Core.Drives.DriveSpec.Parse(d)))],
+            Drives = [.. found[0].Drives.Select(d => DriveList.ToRecord(Polyblk.Drives.DriveSpec.Parse(d)))],
             CreatedUtc = DateTimeOffset.UtcNow,
         };
         record = MemberMemory.Remember(record, found[0].Array);

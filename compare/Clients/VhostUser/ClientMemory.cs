@@ -4,7 +4,7 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Compare.Clients.VhostUser;
 

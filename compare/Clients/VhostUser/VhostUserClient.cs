@@ -6,9 +6,9 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
+using Polyblk.Virtio;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.Compare.Clients.VhostUser;
 

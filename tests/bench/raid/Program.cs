@@ -7,8 +7,9 @@
 
 using System.Globalization;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Null;
+using Polyblk.Drives.Ram;
 using Polyblk.Raid;
 using Polyblk.Raid.Bench;
 using Polyblk.Raid.Layout;

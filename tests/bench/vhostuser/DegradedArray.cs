@@ -6,9 +6,9 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Ram;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;

@@ -7,14 +7,14 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
+using Polyblk.Drives.Null;
 using Polyblk.Fakes.Virtio;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using static Polyblk.Virtio.VirtioBlkProtocol;
+using static Polyblk.Virtio.VirtioFeatures;
 
 double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 1;
 using var reactor = new Reactor(new ReactorOptions { Name = "bench", RingEntries = 0, Idle = IdlePolicy.Frugal });

@@ -4,9 +4,9 @@
 
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 
 if (args.Length != 3 || !int.TryParse(args[2], out int count))

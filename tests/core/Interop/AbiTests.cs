@@ -1,11 +1,9 @@
-// Structs that the kernel, libc or a vhost-user front-end reads: sizes and offsets as a C compiler has them on x86-64.
+// Structs that the kernel or libc reads: sizes and offsets as a C compiler has them on x86-64.
 
 using System.Reflection;
 using System.Runtime.InteropServices;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Uring;
-using Polyblk.Core.Virtio.VhostUser;
 using Tmds.Linux;
 
 namespace Polyblk.Core.Tests.Interop;
@@ -30,20 +28,8 @@ public sealed class AbiTests
     [InlineData(typeof(Libc.group), 32, "gr_name 0 gr_passwd 8 gr_gid 16 gr_mem 24")]
     [InlineData(typeof(Libc.statfs), 120, "f_type 0")]
     [InlineData(typeof(sigaction), 152, "sa_handler 0 sa_mask 8 sa_flags 136 sa_restorer 144")]
-    [InlineData(
-        typeof(DriveCalls.statx), 256,
-        "stx_mask 0 stx_mode 28 stx_size 40 stx_rdev_major 128 stx_rdev_minor 132 stx_dio_mem_align 152 stx_dio_offset_align 156")]
     [InlineData(typeof(io_uring_rsrc_register), 32, "nr 0 flags 4 resv2 8 data 16 tags 24")]
     [InlineData(typeof(io_uring_rsrc_update2), 32, "offset 0 resv 4 data 8 tags 16 nr 24 resv2 28")]
-    [InlineData(typeof(VhostUserHeader), 12, "request 0 flags 4 size 8")]
-    [InlineData(typeof(vhost_vring_state), 8, "index 0 num 4")]
-    [InlineData(typeof(vhost_vring_addr), 40, "index 0 flags 4 desc_user_addr 8 used_user_addr 16 avail_user_addr 24 log_guest_addr 32")]
-    [InlineData(typeof(VhostUserMemoryRegion), 32, "guest_phys_addr 0 memory_size 8 userspace_addr 16 mmap_offset 24")]
-    [InlineData(typeof(VhostUserMemory), 8, "nregions 0 padding 4")]
-    [InlineData(typeof(VhostUserMemRegMsg), 40, "padding 0 region 8")]
-    [InlineData(typeof(VhostUserLog), 16, "mmap_size 0 mmap_offset 8")]
-    [InlineData(typeof(VhostUserConfig), 12, "offset 0 size 4 flags 8")]
-    [InlineData(typeof(VhostUserInflight), 24, "mmap_size 0 mmap_offset 8 num_queues 16 queue_size 18")]
     public void StructsAreAsInC(Type type, int sizeBytes, string offsets)
     {
         Assert.Equal(sizeBytes, Marshal.SizeOf(type));

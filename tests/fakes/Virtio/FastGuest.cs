@@ -1,8 +1,8 @@
 // A guest that costs little: its chains are built beforehand and only shown again and again. For measuring a device, and for proving that
 // it allocates nothing.
 
-using Polyblk.Core.Virtio;
-using static Polyblk.Core.Virtio.RingLayout;
+using Polyblk.Virtio;
+using static Polyblk.Virtio.RingLayout;
 
 namespace Polyblk.Fakes.Virtio;
 

@@ -2,7 +2,7 @@
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 
 namespace Polyblk.Fakes.Virtio;
 

@@ -1,7 +1,7 @@
 // The driver's side of a virtqueue, played in plain memory: what a guest's kernel does, and, by way of the raw pointers, what it must not
 // do. Single-threaded use or one thread against the device's: the barriers are a driver's.
 
-using Polyblk.Core.Virtio;
+using Polyblk.Virtio;
 
 namespace Polyblk.Fakes.Virtio;
 

@@ -1,6 +1,6 @@
 // The memory of a pretended guest: regions of anonymous memory at chosen guest addresses, next to each other or with holes between.
 
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Fakes.Virtio;
 

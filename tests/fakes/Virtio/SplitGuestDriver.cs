@@ -1,5 +1,5 @@
-using Polyblk.Core.Virtio;
-using static Polyblk.Core.Virtio.RingLayout;
+using Polyblk.Virtio;
+using static Polyblk.Virtio.RingLayout;
 
 namespace Polyblk.Fakes.Virtio;
 

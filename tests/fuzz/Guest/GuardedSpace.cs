@@ -6,7 +6,7 @@
 // says whether it was allowed to. The mask is generous: it holds whatever any descriptor made writable since the device was
 // last idle.
 
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Fuzz.Guest;
 

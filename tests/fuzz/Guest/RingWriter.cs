@@ -4,8 +4,8 @@
 // As long as the target only adds chains, and no more than fit, the account is exact (IsTrusted): then every chain must come
 // back at most once, and exactly once when the device is idle. Whoever writes into the ring otherwise calls Distrust.
 
-using Polyblk.Core.Virtio;
-using static Polyblk.Core.Virtio.RingLayout;
+using Polyblk.Virtio;
+using static Polyblk.Virtio.RingLayout;
 
 namespace Polyblk.Fuzz.Guest;
 

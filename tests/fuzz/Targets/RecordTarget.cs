@@ -9,7 +9,7 @@ using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives;
 using static Polyblk.Fuzz.FuzzFailureException;
 
 namespace Polyblk.Fuzz.Targets;
@@ -130,7 +130,7 @@ internal sealed class RecordTarget : IFuzzTarget
         try
         {
             DriveSpec spec = DriveSpec.Parse(text);
-            Require(spec.Kind is DriveKind.Path or DriveKind.File || spec.SizeBytes is >= 512, "A drive of memory has no size.");
+            Require(!spec.IsVolatile || spec.SizeBytes is >= 512, "A drive of memory has no size.");
             Require((spec.SizeBytes ?? 0) % 512 == 0, "A size is no multiple of a block.");
             _ = DriveList.ToRecord(spec);
         }

@@ -1,9 +1,9 @@
 // The driver's steps of a ring program. Also run in the middle of a turn, when a request reaches the drive.
 
-using Polyblk.Core.Virtio;
 using Polyblk.Fuzz.Guest;
-using static Polyblk.Core.Virtio.RingLayout;
-using static Polyblk.Core.Virtio.VirtioBlkProtocol;
+using Polyblk.Virtio;
+using static Polyblk.Virtio.RingLayout;
+using static Polyblk.Virtio.VirtioBlkProtocol;
 
 namespace Polyblk.Fuzz.Targets;
 

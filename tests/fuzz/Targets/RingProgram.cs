@@ -10,13 +10,13 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
 using Polyblk.Fakes.Virtio;
 using Polyblk.Fuzz.Guest;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
 using static Polyblk.Fuzz.FuzzFailureException;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Fuzz.Targets;
 

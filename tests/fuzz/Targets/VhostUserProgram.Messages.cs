@@ -2,12 +2,12 @@
 
 using System.Runtime.InteropServices;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Fuzz.Guest;
-using static Polyblk.Core.Virtio.RingLayout;
-using static Polyblk.Core.Virtio.VhostUser.VhostUserRequest;
-using static Polyblk.Core.Virtio.VirtioFeatures;
+using Polyblk.Virtio;
+using Polyblk.Virtio.VhostUser;
+using static Polyblk.Virtio.RingLayout;
+using static Polyblk.Virtio.VhostUser.VhostUserRequest;
+using static Polyblk.Virtio.VirtioFeatures;
 
 namespace Polyblk.Fuzz.Targets;
 

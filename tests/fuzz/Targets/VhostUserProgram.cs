@@ -5,15 +5,15 @@
 // the end no descriptor, no queue and no place on the reactor is left behind.
 
 using Microsoft.Win32.SafeHandles;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
 using Polyblk.Core.Reactors;
-using Polyblk.Core.Virtio;
-using Polyblk.Core.Virtio.VhostUser;
 using Polyblk.Fakes.Virtio;
+using Polyblk.Frontends;
 using Polyblk.Frontends.VhostUser;
 using Polyblk.Fuzz.Guest;
+using Polyblk.Virtio;
+using Polyblk.Virtio.Memory;
+using Polyblk.Virtio.VhostUser;
 using static Polyblk.Fuzz.FuzzFailureException;
 
 namespace Polyblk.Fuzz.Targets;

@@ -1,7 +1,7 @@
 // A vhost-user front-end that sends what it likes, with whatever descriptors, while its guest works in rings that come and go.
 // See VhostUserProgram.
 
-using Polyblk.Core.Virtio.VhostUser;
+using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Fuzz.Targets;
 

@@ -2,8 +2,8 @@
 
 using System.Text;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;

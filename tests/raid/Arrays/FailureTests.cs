@@ -1,7 +1,7 @@
 // One failure at a time: what is repaired, what costs a member, what is refused, and in which order it reaches the superblocks.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;

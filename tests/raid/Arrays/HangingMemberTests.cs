@@ -1,7 +1,7 @@
 // Members that take requests and never answer. Nothing that can be done without them waits for them.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;

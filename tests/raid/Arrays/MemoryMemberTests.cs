@@ -2,7 +2,7 @@
 // members that are not.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

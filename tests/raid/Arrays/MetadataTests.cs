@@ -3,7 +3,7 @@
 
 using System.Buffers.Binary;
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;

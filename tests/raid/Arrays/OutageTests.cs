@@ -1,7 +1,7 @@
 // Drives that stop answering and come back: a cable, a controller, a path. What they hold is sound, and must be reachable afterwards.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

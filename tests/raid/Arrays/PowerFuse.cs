@@ -3,8 +3,8 @@
 // of a moment of chance.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Simulated;
 
 namespace Polyblk.Raid.Tests.Arrays;
 

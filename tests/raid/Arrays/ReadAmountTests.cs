@@ -1,7 +1,7 @@
 // What a write reads: nothing for whole rows, the old data and the parity for a little of a row, the rest of the row for most of it.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

@@ -2,7 +2,7 @@
 // having been away.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

@@ -2,7 +2,7 @@
 // members stay where the data needs them; and whatever is read afterwards was written.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

@@ -2,7 +2,6 @@
 // differ or parity is wrong, it calls for a resync.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

@@ -1,7 +1,7 @@
 // Blocks that cannot be read where nothing says what they held, and drives that cannot be read at all.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
+using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

@@ -6,8 +6,8 @@
 // the same in every run.
 
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 

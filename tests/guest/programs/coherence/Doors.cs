@@ -1,6 +1,6 @@
 using Polyblk.Blkio;
 using Polyblk.Core.Interop;
-using Polyblk.Core.Memory;
+using Polyblk.Virtio.Memory;
 
 namespace Polyblk.GuestPrograms.Coherence;
 

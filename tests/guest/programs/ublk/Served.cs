@@ -1,6 +1,6 @@
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Ublk;
 
 namespace Polyblk.GuestPrograms.Ublk;

@@ -1,8 +1,8 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Core.Block;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Ublk;
 
 namespace Polyblk.GuestPrograms.Ublk;

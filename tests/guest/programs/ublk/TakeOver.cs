@@ -1,6 +1,6 @@
 using System.Diagnostics;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Ublk;
 
 namespace Polyblk.GuestPrograms.Ublk;

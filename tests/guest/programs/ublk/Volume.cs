@@ -1,6 +1,7 @@
 using Polyblk.Core.Block;
-using Polyblk.Core.Drives;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives;
+using Polyblk.Drives.Files;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
 

@@ -1,8 +1,8 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
-using Polyblk.Core.Drives;
-using Polyblk.Core.Frontend;
 using Polyblk.Core.Reactors;
+using Polyblk.Drives.Ram;
+using Polyblk.Frontends;
 using Polyblk.Frontends.Vduse;
 
 namespace Polyblk.GuestPrograms.Vdpa;

@@ -6,7 +6,7 @@
 
 using System.Globalization;
 using Polyblk.Blkio;
-using Polyblk.Core.Frontend;
+using Polyblk.Frontends;
 
 namespace Polyblk.GuestPrograms.Vdpa;
 

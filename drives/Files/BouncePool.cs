@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Interop;
+
+namespace Polyblk.Drives.Files;
+
+/// <summary>
+/// Page-aligned buffers of one queue, for requests whose own memory O_DIRECT does not take. Mapped when the queue is opened; memory is used
+/// only from the first such request on. One thread.
+/// </summary>
+internal sealed unsafe class BouncePool : IDisposable
+{
+    /// <summary>Length of a buffer; larger requests go through one in pieces.</summary>
+    public const int BufferBytes = 128 << 10;
+
+    /// <summary>No buffer.</summary>
+    public const int None = -1;
+
+    private readonly int[] _free;
+    private readonly nuint _mappedBytes;
+    private readonly byte* _memory;
+    private int _count;
+
+    /// <summary>Maps <paramref name="buffers"/> buffers.</summary>
+    /// <exception cref="IOException">There is no memory.</exception>
+    public BouncePool(int buffers)
+    {
+        _mappedBytes = (nuint)buffers * BufferBytes;
+        void* memory = Libc.mmap(
+            null, _mappedBytes, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
+        _memory = memory != Libc.MAP_FAILED ? (byte*)memory : throw new IOException("There is no memory for a drive's bounce buffers.");
+        _free = new int[buffers];
+        for (int i = buffers - 1; i >= 0; i--)
+        {
+            _free[_count++] = i;
+        }
+    }
+
+    /// <summary>Takes a buffer; <see cref="None"/> when all are in use.</summary>
+    public int TryRent() => _count == 0 ? None : _free[--_count];
+
+    /// <summary>Gives a buffer back.</summary>
+    public void Return(int buffer) => _free[_count++] = buffer;
+
+    /// <summary>The buffer's first byte.</summary>
+    public byte* Address(int buffer) => _memory + ((nint)buffer * BufferBytes);
+
+    /// <summary>Whether O_DIRECT takes a request's own memory.</summary>
+    /// <param name="request">A read or write.</param>
+    /// <param name="addressMask">Alignment of addresses - 1.</param>
+    /// <param name="lengthMask">Alignment of the segments' lengths - 1.</param>
+    public static bool IsAligned(BlockRequest request, nuint addressMask, nuint lengthMask)
+    {
+        nuint off = 0;
+        for (int i = 0; i < request.VectorCount; i++)
+        {
+            off |= ((nuint)request.Vectors[i].Base & addressMask) | (request.Vectors[i].Length & lengthMask);
+        }
+
+        return off == 0;
+    }
+
+    /// <summary>Copies between a request's segments, from <paramref name="done"/> on, and contiguous memory; returns the bytes copied.</summary>
+    public static long Copy(BlockRequest request, long done, byte* contiguous, long length, bool toRequest)
+    {
+        var cursor = new IoVecCursor(request.Vectors, request.VectorCount);
+        cursor.Skip(done);
+        long copied = 0;
+        while (copied < length)
+        {
+            IoVec run = cursor.NextRun(length - copied);
+            if (run.Length == 0)
+            {
+                break;
+            }
+
+            if (toRequest)
+            {
+                Unsafe.CopyBlockUnaligned(run.Base, contiguous + copied, (uint)run.Length);
+            }
+            else
+            {
+                Unsafe.CopyBlockUnaligned(contiguous + copied, run.Base, (uint)run.Length);
+            }
+
+            copied += (long)run.Length;
+        }
+
+        return copied;
+    }
+
+    public void Dispose() => _ = Libc.munmap(_memory, _mappedBytes);
+}

@@ -1,0 +1,38 @@
+namespace Polyblk.Frontends;
+
+/// <summary>Counters of an export since its start. Sums over its queues and, for sockets, its sessions.</summary>
+public sealed record ExportStatistics
+{
+    /// <summary>Sessions attached now (a kernel device counts as one while it is open).</summary>
+    public int Sessions { get; init; }
+
+    /// <summary>Reads completed.</summary>
+    public long Reads { get; init; }
+
+    /// <summary>Bytes read.</summary>
+    public long ReadBytes { get; init; }
+
+    /// <summary>Writes completed.</summary>
+    public long Writes { get; init; }
+
+    /// <summary>Bytes written.</summary>
+    public long WriteBytes { get; init; }
+
+    /// <summary>Flushes completed.</summary>
+    public long Flushes { get; init; }
+
+    /// <summary>Discards and write-zeroes completed.</summary>
+    public long Discards { get; init; }
+
+    /// <summary>Requests that ended with an error.</summary>
+    public long Errors { get; init; }
+
+    /// <summary>Notifications sent to consumers; null where they are not counted (no driver is notified: a socket's replies, the kernel's own completions).</summary>
+    public long? Notifications { get; init; }
+
+    /// <summary>Requests in flight now.</summary>
+    public long InFlight { get; init; }
+
+    /// <summary>Queues, each with the name of the reactor on which it runs.</summary>
+    public IReadOnlyList<string> QueueReactors { get; init; } = [];
+}
