@@ -99,6 +99,18 @@ public sealed class TestCommandTests : IDisposable
     }
 
     [Fact]
+    public void ThoseOfOneWordRunOneAfterTheOtherBesideOthers()
+    {
+        Project("One", "unit", 30, "counts 1 1 1", "word");
+        Project("Two", "unit", 20, "counts 1 1 1", "word");
+        Project("Beside", "unit", 10, "await began.One.Tests; counts 1 1 1");
+        (int status, string output) = Test(lanes: 3);
+        Assert.True(status == 0, output);
+        List<string> events = [.. Events().Where(e => !e.Contains("Beside", StringComparison.Ordinal))];
+        Assert.Equal(["begin One.Tests", "end One.Tests", "begin Two.Tests", "end Two.Tests"], events);
+    }
+
+    [Fact]
     public void WhatMustBeAloneIs()
     {
         Project("Alone", "alone", 300, "counts 1 1 1");
@@ -164,11 +176,12 @@ public sealed class TestCommandTests : IDisposable
     private List<string> Events() => [.. File.ReadAllLines(Path.Combine(_root, "events"))];
 
     /// <summary>A project, and what stands for its tests.</summary>
-    private void Project(string name, string stage, int? seconds, string tests)
+    private void Project(string name, string stage, int? seconds, string tests, string? apart = null)
     {
         string folder = Directory.CreateDirectory(Path.Combine(_root, "tests", name)).FullName;
         string length = seconds is null ? "" : $"<TestSeconds>{seconds}</TestSeconds>\n";
-        File.WriteAllText(Path.Combine(folder, name + ".Tests.csproj"), $"<TestStage>{stage}</TestStage>\n{length}");
+        string word = apart is null ? "" : $"<TestApart>{apart}</TestApart>\n";
+        File.WriteAllText(Path.Combine(folder, name + ".Tests.csproj"), $"<TestStage>{stage}</TestStage>\n{length}{word}");
         File.WriteAllText(Path.Combine(_root, name + ".Tests"), tests);
     }
 

@@ -13,21 +13,23 @@ public sealed class GuestRigTests : IDisposable
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
+    /// <summary>The .NET runtime goes into guests where nothing links the command line; those have the newer kernel.</summary>
     [Theory]
-    [InlineData(GuestKernel.Linux612, "6.12.")]
-    [InlineData(GuestKernel.Linux73, "7.")]
-    public async Task Boots_and_uses_a_vhost_user_disk(GuestKernel kernel, string release)
+    [InlineData(GuestKernel.Linux612, "6.12.", false)]
+    [InlineData(GuestKernel.Linux73, "7.", true)]
+    public async Task Boots_and_uses_a_vhost_user_disk(GuestKernel kernel, string release, bool hasDotNet)
     {
         string disk = Path.Combine(_folder, "disk"), socket = Path.Combine(_folder, "disk.sock");
         File.WriteAllBytes(disk, []);
         using (FileStream file = File.OpenWrite(disk)) file.SetLength(DiskBytes);
         using var daemon = new StorageDaemon(disk, socket, queues: 2);
-        GuestResult result = await new GuestVmBuilder("rig-selftest", kernel)
-            .Memory(1536)
-            .VhostUserBlk(socket, queues: 2)
-            .Programs("mkfs.ext4", "e2fsck", "blkdiscard")
-            .DotNet()
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.GuestHello", "release"), "/opt/hello")
+        GuestBuilder builder = new GuestVmBuilder("rig-selftest", kernel).Memory(1536).VhostUserBlk(socket, queues: 2).Programs("mkfs.ext4", "e2fsck", "blkdiscard");
+        if (hasDotNet)
+        {
+            builder.DotNet().File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.GuestHello", "release"), "/opt/hello");
+        }
+
+        GuestResult result = await builder
             .Script("""
                 modprobe virtio_blk && modprobe ext4
                 within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
@@ -40,8 +42,10 @@ public sealed class GuestRigTests : IDisposable
                 check write dd if=/dev/urandom of=/mnt/file bs=64k count=64 conv=fsync
                 check umount umount /mnt
                 check fsck e2fsck -fn /dev/vda
-                check dotnet dotnet /opt/hello/Polyblk.GuestHello.dll /dev/vda 4194304
-                equal sum "$check_detail" "$(sum /dev/vda 4194304)"
+                if [ -d /opt/hello ]; then
+                  check dotnet dotnet /opt/hello/Polyblk.GuestHello.dll /dev/vda 4194304
+                  equal sum "$check_detail" "$(sum /dev/vda 4194304)"
+                fi
                 refuse beyond dd if=/dev/zero of=/dev/vda bs=1M seek=64 count=1 conv=notrunc
                 signal ready $(sum /dev/vda 4194304)
                 await go
@@ -55,7 +59,8 @@ public sealed class GuestRigTests : IDisposable
                 await guest.SendAsync("go on with it");
             });
 
-        result.RequireSuccess("kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", "dotnet", "sum", "beyond", "said");
+        string[] ofDotNet = hasDotNet ? ["dotnet", "sum"] : [];
+        result.RequireSuccess(["kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", .. ofDotNet, "beyond", "said"]);
         Assert.StartsWith(release, result["kernel"].Detail, StringComparison.Ordinal);
         Assert.Contains("rig: booted", result.Log, StringComparison.Ordinal);
     }
