@@ -121,7 +121,7 @@ public sealed class GuestRigTests : IDisposable
     public async Task A_machine_that_never_comes_to_init_is_ended_as_broken_down()
     {
         // -S: its processors are not started.
-        await using GuestVm guest = new GuestVmBuilder("rig-stuck", GuestKernel.Linux612).BootWithin(TimeSpan.FromSeconds(2)).Qemu("-S").Start();
+        await using GuestVm guest = new GuestVmBuilder("rig-stuck", GuestKernel.Linux612).BootWithin(TimeSpan.FromSeconds(1)).Qemu("-S").Start();
         GuestException error = await Assert.ThrowsAsync<GuestException>(() => guest.WaitForSignalAsync("never"));
         Assert.True(error.IsMachineFault);
         Assert.Contains("had not come to init", error.Message, StringComparison.Ordinal);
