@@ -28,8 +28,9 @@ require_dotnet_sdk() {
 dotnet_build() {
   local server=polyblk-$$ status=0 process
   dotnet build "$@" -c Release --nologo -v quiet -p:UseSharedCompilation=true -p:SharedCompilationId="$server" || status=$?
-  for process in /proc/[0-9]*; do
-    ! grep -qszxF -- "-pipename:$server" "$process/cmdline" || kill "${process#/proc/}" 2>/dev/null || true
+  # (grep may find itself, and has ended by then.)
+  for process in $(grep -lszxF -- "-pipename:$server" /proc/[0-9]*/cmdline); do
+    kill "${process//[!0-9]/}" 2>/dev/null || true
   done
   return $status
 }

@@ -214,8 +214,8 @@ public class GuestBuilder
     }
 
     /// <summary>
-    /// How long the kernel may take to come to init (default 180 s; emulated on two busy cores it takes 7 to 20). One that takes longer counts as a
-    /// fault of the machine.
+    /// How long the kernel may take to come to init (default 180 s; emulated it takes 5 to 20), in processor time of QEMU, and four times as long by the
+    /// clock: the host may be busy. One that takes longer counts as a fault of the machine.
     /// </summary>
     public GuestBuilder BootWithin(TimeSpan limit)
     {

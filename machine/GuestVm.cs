@@ -5,7 +5,7 @@
 // so that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when
 // its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that a guest that hangs ends some time, and keeps a
 // terminal's Ctrl-C from it. A kernel that does not get as far as init, because the emulator has lost itself (both processors spin, seen with QEMU
-// 10.0.2), is ended as a fault of the machine. Two further ports carry lines that the script relays, and an archive of files that it delivers.
+// 10.0.2), is ended as a fault of the machine; on a host with other work to do it gets more time. Two further ports carry lines that the script relays, and an archive of files that it delivers.
 
 using System.Diagnostics;
 using System.Formats.Tar;
@@ -19,6 +19,8 @@ namespace Polyblk.Machine;
 public sealed class GuestVm : IAsyncDisposable
 {
     private const string FolderPrefix = "polyblk-guest-";
+
+    private static readonly TimeSpan s_bootStep = TimeSpan.FromMilliseconds(500);
 
     /// <summary>The first words of init.</summary>
     private const string Booted = "rig: booted";
@@ -217,7 +219,13 @@ public sealed class GuestVm : IAsyncDisposable
 
     private async Task WatchBootAsync()
     {
-        if (await Task.WhenAny(_booted.Task, Task.Delay(_builder.BootLimit)) == _booted.Task) return;
+        var clock = Stopwatch.StartNew();
+        while (!QemuProgram.IsOver(_builder.BootLimit, QemuProgram.ProcessorTime(QemuProcessId), clock.Elapsed))
+        {
+            if (await Task.WhenAny(_booted.Task, Task.Delay(s_bootStep)) == _booted.Task) return;
+        }
+
+        if (_booted.Task.IsCompleted) return;
         _neverBooted = true;
         _qemu.Kill(entireProcessTree: true);
     }

@@ -35,6 +35,9 @@ internal static class QemuProgram
     /// </summary>
     private const string EmulatedCpu = "max,erms=off,fsrm=off";
 
+    /// <summary>How much slower a machine may be by the clock than by what it had of the processors.</summary>
+    private const int BusyHostFactor = 4;
+
     /// <summary>How long the supervisor waits after the limit, in which a machine is ended and its end explained.</summary>
     private const int GraceSeconds = 30;
 
@@ -85,6 +88,29 @@ internal static class QemuProgram
             : TryRead($"{own}/comm").StartsWith("qemu-system", StringComparison.Ordinal) ? supervisor
             : null;
     }
+
+    /// <summary>How much of the processors a process has had; nothing where it has ended.</summary>
+    public static TimeSpan ProcessorTime(int? process)
+    {
+        try
+        {
+            using Process? found = process is int id ? Process.GetProcessById(id) : null;
+            return found?.TotalProcessorTime ?? TimeSpan.Zero;
+        }
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException or System.ComponentModel.Win32Exception)
+        {
+            return TimeSpan.Zero; // it ended meanwhile
+        }
+    }
+
+    /// <summary>
+    /// Whether a machine has had its time: of the processors, since on a busy host it may get little of them; or several times as long by the clock,
+    /// for one that does nothing at all.
+    /// </summary>
+    /// <param name="limit">Its time.</param>
+    /// <param name="used">What it had of the processors.</param>
+    /// <param name="elapsed">What went by.</param>
+    public static bool IsOver(TimeSpan limit, TimeSpan used, TimeSpan elapsed) => used >= limit || elapsed >= limit * BusyHostFactor;
 
     private static string TryRead(string file)
     {

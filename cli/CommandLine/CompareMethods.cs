@@ -141,7 +141,8 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
 
     private MethodAvailability UblkAvailability(string mode, bool isInMemory)
     {
-        MethodAvailability availability = Availability("ublk", byFio: true);
+        // What installing fio would not mend is said first.
+        MethodAvailability availability = Availability("ublk", byFio: false);
         if (!availability.CanRun)
         {
             return availability;
@@ -150,7 +151,7 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
         string modes = _probes["ublk"].Facts.GetValueOrDefault("copy modes", string.Empty);
         return !modes.Split(", ").Contains(mode) ? new MethodAvailability(false, $"this kernel's ublk driver has no mode {mode} (it has {modes})", ["a newer kernel: see docs/frontends/ublk.md"])
             : mode == ZeroCopy && isInMemory ? new MethodAvailability(false, "files in memory are always copied", ["polyblk compare --dir DIR, on a disk"])
-            : MethodAvailability.Yes;
+            : MethodAvailability.OfFio();
     }
 
     private MethodAvailability Availability(string frontend, bool byFio) => MethodAvailability.OfFrontend(_probes, frontend, byFio);

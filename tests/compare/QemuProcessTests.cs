@@ -41,4 +41,22 @@ public sealed class QemuProcessTests : IDisposable
     /// <summary>On a busy host the first tick comes too late for the kernel's trial of its timer.</summary>
     [Fact]
     public void The_kernel_does_not_try_its_timer() => Assert.Contains("no_timer_check", QemuProgram.KernelArguments.Split(' '));
+
+    /// <summary>A machine that got little of a busy host has time left; one that does nothing has not for ever.</summary>
+    [Theory]
+    [InlineData(0, 100, false)]
+    [InlineData(0, 360, true)]
+    [InlineData(40, 200, false)]
+    [InlineData(89, 89, false)]
+    [InlineData(90, 60, true)]
+    public void TheTimeToBootIsThatOfTheProcessors(int usedSeconds, int elapsedSeconds, bool isOver) =>
+        Assert.Equal(isOver, QemuProgram.IsOver(TimeSpan.FromSeconds(90), TimeSpan.FromSeconds(usedSeconds), TimeSpan.FromSeconds(elapsedSeconds)));
+
+    [Fact]
+    public void ProcessorTimeIsThatOfTheProcess()
+    {
+        Assert.True(QemuProgram.ProcessorTime(Environment.ProcessId) > TimeSpan.Zero);
+        Assert.Equal(TimeSpan.Zero, QemuProgram.ProcessorTime(null));
+        Assert.Equal(TimeSpan.Zero, QemuProgram.ProcessorTime(int.MaxValue));
+    }
 }

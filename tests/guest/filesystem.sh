@@ -50,8 +50,11 @@ carries() {
   check $carried-fsck fsck_$2 $3
 }
 
-# carries_both NAME DISK
-carries_both() {
-  carries $1 ext4 $2
-  carries $1 xfs $2
+# carries_in_turn ARRAY DISK: a mirror and one parity level carry file systems, healthy and degraded, each state another kind. What a file system
+# sends is the same whatever is below it: other levels get verified loads, discards and kills, and tests/raid holds every level to its data.
+carries_in_turn() {
+  case $1 in
+    raid1 | raid5-degraded) carries $1 ext4 $2 ;;
+    raid5 | raid1-degraded) carries $1 xfs $2 ;;
+  esac
 }

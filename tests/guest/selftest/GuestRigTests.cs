@@ -13,21 +13,23 @@ public sealed class GuestRigTests : IDisposable
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
+    /// <summary>The .NET runtime goes into guests where nothing links the command line; those have the newer kernel.</summary>
     [Theory]
-    [InlineData(GuestKernel.Linux612, "6.12.")]
-    [InlineData(GuestKernel.Linux73, "7.")]
-    public async Task Boots_and_uses_a_vhost_user_disk(GuestKernel kernel, string release)
+    [InlineData(GuestKernel.Linux612, "6.12.", false)]
+    [InlineData(GuestKernel.Linux73, "7.", true)]
+    public async Task Boots_and_uses_a_vhost_user_disk(GuestKernel kernel, string release, bool hasDotNet)
     {
         string disk = Path.Combine(_folder, "disk"), socket = Path.Combine(_folder, "disk.sock");
         File.WriteAllBytes(disk, []);
         using (FileStream file = File.OpenWrite(disk)) file.SetLength(DiskBytes);
         using var daemon = new StorageDaemon(disk, socket, queues: 2);
-        GuestResult result = await new GuestVmBuilder("rig-selftest", kernel)
-            .Memory(1536)
-            .VhostUserBlk(socket, queues: 2)
-            .Programs("mkfs.ext4", "e2fsck", "blkdiscard")
-            .DotNet()
-            .File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.GuestHello", "release"), "/opt/hello")
+        GuestBuilder builder = new GuestVmBuilder("rig-selftest", kernel).Memory(1536).VhostUserBlk(socket, queues: 2).Programs("mkfs.ext4", "e2fsck", "blkdiscard");
+        if (hasDotNet)
+        {
+            builder.DotNet().File(Path.Combine(RigPaths.Repository, "artifacts", "bin", "Polyblk.GuestHello", "release"), "/opt/hello");
+        }
+
+        GuestResult result = await builder
             .Script("""
                 modprobe virtio_blk && modprobe ext4
                 within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
@@ -40,8 +42,10 @@ public sealed class GuestRigTests : IDisposable
                 check write dd if=/dev/urandom of=/mnt/file bs=64k count=64 conv=fsync
                 check umount umount /mnt
                 check fsck e2fsck -fn /dev/vda
-                check dotnet dotnet /opt/hello/Polyblk.GuestHello.dll /dev/vda 4194304
-                equal sum "$check_detail" "$(sum /dev/vda 4194304)"
+                if [ -d /opt/hello ]; then
+                  check dotnet dotnet /opt/hello/Polyblk.GuestHello.dll /dev/vda 4194304
+                  equal sum "$check_detail" "$(sum /dev/vda 4194304)"
+                fi
                 refuse beyond dd if=/dev/zero of=/dev/vda bs=1M seek=64 count=1 conv=notrunc
                 signal ready $(sum /dev/vda 4194304)
                 await go
@@ -55,18 +59,32 @@ public sealed class GuestRigTests : IDisposable
                 await guest.SendAsync("go on with it");
             });
 
-        result.RequireSuccess("kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", "dotnet", "sum", "beyond", "said");
+        string[] ofDotNet = hasDotNet ? ["dotnet", "sum"] : [];
+        result.RequireSuccess(["kernel", "modules", "nodes", "queues", "mkfs", "mount", "write", "umount", "fsck", .. ofDotNet, "beyond", "said"]);
         Assert.StartsWith(release, result["kernel"].Detail, StringComparison.Ordinal);
         Assert.Contains("rig: booted", result.Log, StringComparison.Ordinal);
     }
 
+    /// <summary>QEMU is ended by the signal that ends it when an assertion of its own fails, before its kernel is up.</summary>
     [Fact]
-    public async Task A_failed_check_and_a_missing_one_are_reported()
+    public async Task A_machine_that_breaks_down_is_booted_again_and_what_fails_or_is_missing_then_is_reported()
     {
-        GuestResult result = await new GuestVmBuilder("rig-failing", GuestKernel.Linux612)
-            .Script("check good true\ncheck bad sh -c 'echo because; false'\nexit 7\n")
-            .RunAsync();
+        int boots = 0;
+        GuestResult result = await new GuestVmBuilder("rig-broken", GuestKernel.Linux612)
+            .Script("signal up\ncheck good true\ncheck bad sh -c 'echo because; false'\nexit 7\n")
+            .RunAsync(async guest =>
+            {
+                if (++boots == 1)
+                {
+                    Assert.True(SpinWait.SpinUntil(() => guest.QemuProcessId is not null, TimeSpan.FromMinutes(1)));
+                    using var kill = Process.Start("kill", ["-ABRT", $"{guest.QemuProcessId}"]);
+                    await kill.WaitForExitAsync();
+                }
 
+                await guest.WaitForSignalAsync("up");
+            });
+
+        Assert.Equal(2, boots);
         Assert.Equal(7, result.ExitStatus);
         Assert.True(result["good"].Passed);
         Assert.False(result["bad"].Passed);
@@ -74,28 +92,6 @@ public sealed class GuestRigTests : IDisposable
         Assert.Contains("check 'bad' failed: status 1: because", error.Message, StringComparison.Ordinal);
         Assert.Contains("check 'absent' was not reported", error.Message, StringComparison.Ordinal);
         Assert.Contains("status 7", error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public async Task A_machine_that_breaks_down_is_booted_again()
-    {
-        int boots = 0;
-        GuestResult result = await new GuestVmBuilder("rig-broken", GuestKernel.Linux612)
-            .Script("signal up\nawait go\npass done\nexit 0\n")
-            .RunAsync(async guest =>
-            {
-                await guest.WaitForSignalAsync("up");
-                if (++boots == 1)
-                {
-                    using var kill = Process.Start("kill", ["-ABRT", $"{guest.QemuProcessId}"]);
-                    await kill.WaitForExitAsync();
-                }
-
-                await guest.SendAsync("go");
-            });
-
-        result.RequireSuccess("done");
-        Assert.Equal(2, boots);
     }
 
     [Fact]
@@ -125,7 +121,7 @@ public sealed class GuestRigTests : IDisposable
     public async Task A_machine_that_never_comes_to_init_is_ended_as_broken_down()
     {
         // -S: its processors are not started.
-        await using GuestVm guest = new GuestVmBuilder("rig-stuck", GuestKernel.Linux612).BootWithin(TimeSpan.FromSeconds(2)).Qemu("-S").Start();
+        await using GuestVm guest = new GuestVmBuilder("rig-stuck", GuestKernel.Linux612).BootWithin(TimeSpan.FromSeconds(1)).Qemu("-S").Start();
         GuestException error = await Assert.ThrowsAsync<GuestException>(() => guest.WaitForSignalAsync("never"));
         Assert.True(error.IsMachineFault);
         Assert.Contains("had not come to init", error.Message, StringComparison.Ordinal);

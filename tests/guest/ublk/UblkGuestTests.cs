@@ -60,18 +60,14 @@ public sealed class UblkGuestTests
     }
     private static IEnumerable<string> ExpectedOf(string level)
     {
-        string[] healthy = ["queues-" + level, .. Carried(level), "caught-" + level, "same-devices-" + level, "killed-" + level, "discard-" + level, "array-" + level];
+        string[] healthy = ["queues-" + level, .. FileSystems.ChecksOf(level), "caught-" + level, "same-devices-" + level, "killed-" + level, "discard-" + level, "array-" + level];
         if (level == "raid0") return [.. healthy, "failed-raid0"];
         string degraded = level + "-degraded";
         return
         [
             .. healthy, "reconstruct-" + level, "degraded-" + level, "health-" + level, "caught-" + degraded, "same-devices-" + degraded, "killed-" + degraded,
-            $"health-{level}-killed", "discard-" + degraded, .. Carried(degraded),
+            $"health-{level}-killed", "discard-" + degraded, .. FileSystems.ChecksOf(degraded),
             .. level == "raid1" ? Array.Empty<string>() : ["unforced-" + degraded],
         ];
     }
-
-    /// <summary>Both file systems.</summary>
-    private static IEnumerable<string> Carried(string array) =>
-        new[] { "ext4", "xfs" }.SelectMany(kind => new[] { "mkfs", "mount", "fstrim", "tree", "fsck" }.Select(check => $"{kind}-{array}-{check}"));
 }

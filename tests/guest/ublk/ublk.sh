@@ -421,7 +421,7 @@ arrays() {
     grep NOTE $out
     equal queues-$level "$(ls /sys/block/${dev#/dev/}/mq | wc -l) $(ls /sys/block/${dev4#/dev/}/mq | wc -l)" "1 4"
     [ $level != raid5 ] || [ $zero_copy = no ] || check raid5-mode grep -q "zero copy for reads" $out
-    carries_both $level $dev4
+    carries_in_turn $level $dev4
     killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8
     check discard-$level blkdiscard $dev
     verify_both array-$level --randseed=7
@@ -440,7 +440,7 @@ arrays() {
       tell HEALTH health
       equal health-$level-killed "$(tail -n 1 $out)" "HEALTH Degraded"
       check discard-$level-degraded blkdiscard $dev
-      carries_both $level-degraded $dev4
+      carries_in_turn $level-degraded $dev4
       grows $level-degraded 32
     fi
     check stop-$level stop

@@ -75,7 +75,7 @@ public sealed class VduseGuestTests
 
     private static IEnumerable<string> InEachState(string array) =>
     [
-        .. new[] { "ext4", "xfs" }.SelectMany(kind => new[] { "mkfs", "mount", "fstrim", "tree", "fsck" }.Select(check => $"{kind}-{array}-{check}")),
+        .. FileSystems.ChecksOf(array),
         "caught-" + array, "taken-over-" + array, "killed-" + array, "discard-" + array, "resized-" + array, "beyond-" + array,
     ];
 }

@@ -144,7 +144,7 @@ arrays() {
     check create-$level polyblk volume create $level --level $level --size 24MiB --force /dev/nullb0 /dev/nullb1 /dev/nullb2 /dev/nullb3 || continue
     check serve-$level serve_level $level || continue
     equal queues-$level "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" '1 4'
-    carries_both $level /dev/vdb
+    carries_in_turn $level /dev/vdb
     killed $level $level --rw=randwrite --bsrange=4k-64k --iodepth=8 || return
     check discard-$level blkdiscard /dev/vda
     dd if=/dev/urandom of=/dev/vda bs=1M seek=4 count=2 oflag=direct 2>/dev/null
@@ -163,7 +163,7 @@ arrays() {
       killed $level-degraded $level --rw=randwrite --bs=$stripe --iodepth=4 || return
       check still-degraded-$level polyblk_says degraded volume show $level
       check discard-$level-degraded blkdiscard /dev/vda
-      carries_both $level-degraded /dev/vdb
+      carries_in_turn $level-degraded /dev/vdb
       grows $level-degraded 32
     fi
     check finish-$level end_serving
