@@ -3,7 +3,9 @@ namespace Polyblk.Cli;
 /// <summary>Finds what somebody probably meant.</summary>
 internal static class Suggestion
 {
-    /// <summary>The candidate with the fewest edits (insert, delete, replace, swap of neighbours), or null when none is near.</summary>
+    /// <summary>
+    /// The candidate with the fewest edits (insert, delete, replace, swap of neighbours), or null when none is near.
+    /// </summary>
     public static string? Nearest(string text, IEnumerable<string> candidates)
     {
         string? best = null;

@@ -1,5 +1,5 @@
-// What stands behind the colon of a drive: a first part, and options after commas. Kinds read it by these functions, so that sizes,
-// options and what is wrong with them are the same for all.
+// What stands behind the colon of a drive: a first part, and options after commas. Kinds read it by these functions, so that
+// sizes, options and what is wrong with them are the same for all.
 
 using Polyblk.Core.Block;
 

@@ -2,7 +2,9 @@ using Polyblk.Core.Block;
 
 namespace Polyblk.Drives;
 
-/// <summary>A kind of drives: how one is written, and how it is opened. Its folder, and one line of <see cref="DriveKinds"/>.</summary>
+/// <summary>
+/// A kind of drives: how one is written, and how it is opened. Its folder, and one line of <see cref="DriveKinds"/>.
+/// </summary>
 public interface IDriveKind
 {
     /// <summary>What stands before the colon: <c>file</c>.</summary>

@@ -1,8 +1,8 @@
 // A queue whose requests are done by the reactor's own thread, inside Submit: memory, and files that are memory (tmpfs).
 //
-// What fits a turn is done at once. A large request would hold up everything else on the reactor, so it waits in a list and is done a
-// piece after the other, as bulk work of the reactor; pieces of different requests do not mix. Order among requests in flight is
-// nobody's right.
+// What fits a turn is done at once. A large request would hold up everything else on the reactor, so it waits in a list and is
+// done a piece after the other, as bulk work of the reactor; pieces of different requests do not mix. Order among requests in
+// flight is nobody's right.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -12,7 +12,9 @@ namespace Polyblk.Drives;
 /// <summary>Base of the queues that complete inside Submit.</summary>
 internal abstract class InlineQueue : ReactorWork, IBlockQueue
 {
-    /// <summary>Largest read or write done inside Submit, and the size of the pieces of larger ones: some tens of microseconds.</summary>
+    /// <summary>
+    /// Largest read or write done inside Submit, and the size of the pieces of larger ones: some tens of microseconds.
+    /// </summary>
     public const long DataPieceBytes = 256 << 10;
 
     /// <summary>The same for what gives memory back: discards, and zeroing with leave to deallocate.</summary>

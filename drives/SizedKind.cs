@@ -2,7 +2,9 @@ using Polyblk.Core.Block;
 
 namespace Polyblk.Drives;
 
-/// <summary>A kind whose drives live in this process and are as large as was written: <c>NAME:SIZE[,block-size=...]</c>.</summary>
+/// <summary>
+/// A kind whose drives live in this process and are as large as was written: <c>NAME:SIZE[,block-size=...]</c>.
+/// </summary>
 public abstract class SizedKind : IDriveKind
 {
     /// <inheritdoc/>

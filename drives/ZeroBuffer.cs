@@ -2,7 +2,9 @@ using Polyblk.Core.Interop;
 
 namespace Polyblk.Drives;
 
-/// <summary>Zeroes to write from: mapped read-only once for the process, so nobody can change them; costs one page of memory.</summary>
+/// <summary>
+/// Zeroes to write from: mapped read-only once for the process, so nobody can change them; costs one page of memory.
+/// </summary>
 internal static unsafe class ZeroBuffer
 {
     /// <summary>Length in bytes.</summary>

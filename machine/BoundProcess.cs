@@ -1,8 +1,9 @@
 // Children that end with this process, however it ends.
 //
-// prctl(PR_SET_PDEATHSIG), here by util-linux's setpriv before the program, lets the kernel send a child SIGTERM when its parent has gone. "Parent" is the
-// thread that forked (prctl(2)), and threads of the pool come and go: all children are started by one thread that stays. What a
-// child starts itself is not bound; what survives all the same is found by the next comparison (compare/Methods/Leftovers.cs).
+// prctl(PR_SET_PDEATHSIG), here by util-linux's setpriv before the program, lets the kernel send a child SIGTERM when its parent
+// has gone. "Parent" is the thread that forked (prctl(2)), and threads of the pool come and go: all children are started by one
+// thread that stays. What a child starts itself is not bound; what survives all the same is found by the next comparison
+// (compare/Methods/Leftovers.cs).
 
 using System.Collections.Concurrent;
 using System.Diagnostics;

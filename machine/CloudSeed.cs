@@ -1,8 +1,9 @@
-// What an image's cloud-init finds at its first boot: a volume "cidata" with the key that lets this program in (the NoCloud data source). The same
-// volume carries fio and mkfs of this host with their libraries and their own loader, for images that lack them: they run on any distribution.
+// What an image's cloud-init finds at its first boot: a volume "cidata" with the key that lets this program in (the NoCloud data
+// source). The same volume carries fio and mkfs of this host with their libraries and their own loader, for images that lack
+// them: they run on any distribution.
 //
-// Source: cloud-init's documentation, "NoCloud" and "Modules, SSH". The volume is a folder that QEMU shows as a FAT disk (vvfat), so
-// nothing is copied. FAT tells names apart by more than their case only.
+// Source: cloud-init's documentation, "NoCloud" and "Modules, SSH". The volume is a folder that QEMU shows as a FAT disk (vvfat),
+// so nothing is copied. FAT tells names apart by more than their case only.
 
 namespace Polyblk.Machine;
 

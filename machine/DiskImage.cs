@@ -18,7 +18,10 @@ public sealed record DiskImage(string Path, string Format)
     /// <summary>The last two bytes of a boot sector (0x55, 0xAA), which a protective MBR of a GPT has as well.</summary>
     private const ushort BootSignature = 0xAA55;
 
-    /// <summary>Looks at an image. QEMU is told the format that is found here, so that nothing that a guest writes can change what it is taken for.</summary>
+    /// <summary>
+    /// Looks at an image. QEMU is told the format that is found here, so that nothing that a guest writes can change what it is
+    /// taken for.
+    /// </summary>
     /// <exception cref="InvalidDataException">There is no such file, or nothing to boot in it; the message says so.</exception>
     /// <exception cref="MachineException">A program is not installed here.</exception>
     public static DiskImage Open(string path)

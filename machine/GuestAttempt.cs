@@ -1,11 +1,11 @@
 // One attempt at something that needs guests, repeated when the machine itself broke down.
 //
-// Theory of operation: QEMU's emulator with several threads (10.0) aborts now and then while another processor changes the memory map: the
-// assertions in iotlb_to_section and in msix_table_mmio_write, mostly while a guest boots; a guest's kernel dies of a patch that
-// the emulator lost, or of a timer tick that came too late on a busy host (QemuProgram.IsBreakdown). That says nothing about what
-// runs in the guest, so the work is begun again with new guests. Any other failure is the work's own and is thrown. What fails
-// first is often not the guest itself but
-// a socket that went with it; so an attempt that fails gives its guests a moment to end, and then asks them how they did.
+// Theory of operation: QEMU's emulator with several threads (10.0) aborts now and then while another processor changes the memory
+// map: the assertions in iotlb_to_section and in msix_table_mmio_write, mostly while a guest boots; a guest's kernel dies of a
+// patch that the emulator lost, or of a timer tick that came too late on a busy host (QemuProgram.IsBreakdown). That says nothing
+// about what runs in the guest, so the work is begun again with new guests. Any other failure is the work's own and is thrown.
+// What fails first is often not the guest itself but a socket that went with it; so an attempt that fails gives its guests a
+// moment to end, and then asks them how they did.
 
 namespace Polyblk.Machine;
 
@@ -33,7 +33,8 @@ public sealed class GuestAttempt : IAsyncDisposable
     }
 
     /// <summary>Does the work; from the beginning again when a machine of it broke down, three times at most.</summary>
-    /// <param name="work">What is done; it starts its guests by the attempt, and makes anew whatever an attempt before it has used up.</param>
+    /// <param name="work">What is done; it starts its guests by the attempt, and makes anew whatever an attempt before it has
+    /// used up.</param>
     /// <param name="onRepeat">Is told why the work begins again.</param>
     public static async Task<T> RunAsync<T>(Func<GuestAttempt, Task<T>> work, Action<string> onRepeat)
     {

@@ -1,8 +1,8 @@
 // Describes a guest: the kernel, the machine, the files added to its initramfs, the devices, the script.
 //
-// Theory of operation: a guest is a kernel with an initramfs of two archives, one after the other: the prepared base (busybox, kernel
-// modules, init; MachineCache) and one with what this guest needs (GuestInitramfs). The script is run by init with lib.sh's functions at
-// hand.
+// Theory of operation: a guest is a kernel with an initramfs of two archives, one after the other: the prepared base (busybox,
+// kernel modules, init; MachineCache) and one with what this guest needs (GuestInitramfs). The script is run by init with
+// lib.sh's functions at hand.
 
 using System.Globalization;
 
@@ -40,7 +40,9 @@ public class GuestBuilder
     internal IReadOnlyList<string> QemuArguments => _qemuArguments;
     internal string KernelArguments => _kernelArguments;
 
-    /// <summary>Guest memory in MiB, at least 512; the initramfs lives in it. It is shared (a memfd), as vhost-user needs.</summary>
+    /// <summary>
+    /// Guest memory in MiB, at least 512; the initramfs lives in it. It is shared (a memfd), as vhost-user needs.
+    /// </summary>
     public GuestBuilder Memory(int mib)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(mib, 512);
@@ -48,7 +50,9 @@ public class GuestBuilder
         return this;
     }
 
-    /// <summary>Where the memory lives: QEMU's backend object with its properties, without id and size. A memfd by default.</summary>
+    /// <summary>
+    /// Where the memory lives: QEMU's backend object with its properties, without id and size. A memfd by default.
+    /// </summary>
     public GuestBuilder MemoryIn(string backend)
     {
         MemoryBackend = backend;
@@ -84,7 +88,9 @@ public class GuestBuilder
         return this;
     }
 
-    /// <summary>Adds a library of the host, with those that it needs itself, at the same paths: for programs that load it when they run.</summary>
+    /// <summary>
+    /// Adds a library of the host, with those that it needs itself, at the same paths: for programs that load it when they run.
+    /// </summary>
     public GuestBuilder Library(string path)
     {
         _initramfs.AddProgram(path);
@@ -106,8 +112,9 @@ public class GuestBuilder
     }
 
     /// <summary>
-    /// Adds the shared .NET runtime that this process runs on, as the command dotnet. Give the guest 1.5 GiB or more. That memory is never writable and
-    /// executable at once (W^X) is switched off: it protects nobody in a machine that runs one program, and takes a part of each start.
+    /// Adds the shared .NET runtime that this process runs on, as the command dotnet. Give the guest 1.5 GiB or more. That memory
+    /// is never writable and executable at once (W^X) is switched off: it protects nobody in a machine that runs one program, and
+    /// takes a part of each start.
     /// </summary>
     public GuestBuilder DotNet()
     {
@@ -123,8 +130,8 @@ public class GuestBuilder
     }
 
     /// <summary>
-    /// Adds polyblk's command line from its folder, as the command polyblk: the program of machine code for the machine's processor, or where that
-    /// folder is one of assemblies, these and the .NET runtime.
+    /// Adds polyblk's command line from its folder, as the command polyblk: the program of machine code for the machine's
+    /// processor, or where that folder is one of assemblies, these and the .NET runtime.
     /// </summary>
     /// <exception cref="MachineException">The folder has none for the machine's processor.</exception>
     public GuestBuilder Polyblk(string folder)
@@ -137,8 +144,8 @@ public class GuestBuilder
     }
 
     /// <summary>
-    /// Adds what the guest needs to start machines by this program's own means: QEMU, and this guest's kernel. Give it a gigabyte for each. Where its
-    /// processor has virtualisation, also an emulated one, they run by KVM.
+    /// Adds what the guest needs to start machines by this program's own means: QEMU, and this guest's kernel. Give it a gigabyte
+    /// for each. Where its processor has virtualisation, also an emulated one, they run by KVM.
     /// </summary>
     /// <exception cref="MachineException">QEMU is not installed.</exception>
     public GuestBuilder Machines()
@@ -162,7 +169,9 @@ public class GuestBuilder
         return this;
     }
 
-    /// <summary>Adds a vhost-user-blk disk served at a socket that is already listening (or will be, with a reconnect time).</summary>
+    /// <summary>
+    /// Adds a vhost-user-blk disk served at a socket that is already listening (or will be, with a reconnect time).
+    /// </summary>
     /// <param name="socketPath">The backend's UNIX socket.</param>
     /// <param name="queues">The number of request queues.</param>
     /// <param name="reconnectMs">Milliseconds between attempts to connect again after the backend has gone; 0: never.</param>
@@ -175,7 +184,9 @@ public class GuestBuilder
             "-device", $"vhost-user-blk-pci,chardev={id},num-queues={queues}{properties}");
     }
 
-    /// <summary>Adds a disk. Returns its slot: the script finds the device with <c>disk SLOT</c>, whatever the kernel calls it.</summary>
+    /// <summary>
+    /// Adds a disk. Returns its slot: the script finds the device with <c>disk SLOT</c>, whatever the kernel calls it.
+    /// </summary>
     /// <exception cref="InvalidOperationException">There is no room on the bus.</exception>
     public string Disk(GuestDisk disk)
     {
@@ -214,8 +225,8 @@ public class GuestBuilder
     }
 
     /// <summary>
-    /// How long the kernel may take to come to init (default 180 s; emulated it takes 5 to 20), in processor time of QEMU, and four times as long by the
-    /// clock: the host may be busy. One that takes longer counts as a fault of the machine.
+    /// How long the kernel may take to come to init (default 180 s; emulated it takes 5 to 20), in processor time of QEMU, and
+    /// four times as long by the clock: the host may be busy. One that takes longer counts as a fault of the machine.
     /// </summary>
     public GuestBuilder BootWithin(TimeSpan limit)
     {
@@ -224,6 +235,7 @@ public class GuestBuilder
     }
 
     /// <summary>Boots the guest.</summary>
-    /// <exception cref="MachineException">Something that a machine needs is missing here; the message says what to do.</exception>
+    /// <exception cref="MachineException">Something that a machine needs is missing here; the message says what to
+    /// do.</exception>
     public GuestVm Start() => GuestVm.Start(this);
 }

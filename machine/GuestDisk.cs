@@ -1,6 +1,8 @@
-// The disks that a machine can have, as QEMU's arguments. Options are written as JSON where QEMU takes it: a path may hold commas.
+// The disks that a machine can have, as QEMU's arguments. Options are written as JSON where QEMU takes it: a path may hold
+// commas.
 //
-// Sources: qemu(1); docs/system/qemu-block-drivers; iothread-vq-mapping: QEMU 9.0's release notes and include/hw/virtio/iothread-vq-mapping.h.
+// Sources: qemu(1); docs/system/qemu-block-drivers; iothread-vq-mapping: QEMU 9.0's release notes and
+// include/hw/virtio/iothread-vq-mapping.h.
 
 using System.Globalization;
 using System.Text.Json.Nodes;

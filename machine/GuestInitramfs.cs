@@ -1,5 +1,5 @@
-// The part of an initramfs that belongs to one guest: programs of the host with every library that their loader names, files, texts, the .NET
-// runtime that this process runs on, and the script.
+// The part of an initramfs that belongs to one guest: programs of the host with every library that their loader names, files,
+// texts, the .NET runtime that this process runs on, and the script.
 
 namespace Polyblk.Machine;
 
@@ -78,7 +78,9 @@ internal sealed class GuestInitramfs
         }
     }
 
-    /// <summary>Where the assemblies of the runtime are that runs this process; null where it is machine code by itself.</summary>
+    /// <summary>
+    /// Where the assemblies of the runtime are that runs this process; null where it is machine code by itself.
+    /// </summary>
     private static string? RuntimeFolder()
     {
         var assemblies = AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") as string;

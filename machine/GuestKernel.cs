@@ -16,7 +16,9 @@ public enum GuestKernel
 /// <param name="InitramfsPaths">Archives that follow one another; what a guest needs besides is appended.</param>
 public sealed record BootImage(string Name, string KernelPath, IReadOnlyList<string> InitramfsPaths)
 {
-    /// <summary>A kernel of the user's own. Its initramfs brings the modules (uncompressed, with modules.dep); init is replaced.</summary>
+    /// <summary>
+    /// A kernel of the user's own. Its initramfs brings the modules (uncompressed, with modules.dep); init is replaced.
+    /// </summary>
     /// <exception cref="MachineException">A file is not there, or the rest could not be prepared.</exception>
     public static BootImage Own(string kernelPath, string initramfsPath)
     {

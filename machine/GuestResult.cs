@@ -24,7 +24,10 @@ public sealed class GuestException : Exception
     {
     }
 
-    /// <summary>Whether the machine itself broke down (QEMU's assertion or segmentation fault, a patch of the kernel's code that the emulator lost), which says nothing about what ran in it.</summary>
+    /// <summary>
+    /// Whether the machine itself broke down (QEMU's assertion or segmentation fault, a patch of the kernel's code that the
+    /// emulator lost), which says nothing about what ran in it.
+    /// </summary>
     public bool IsMachineFault { get; init; }
 }
 

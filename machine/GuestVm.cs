@@ -1,11 +1,12 @@
 // A running guest: QEMU, its console log, and the control channel (GuestChannel).
 //
 // Theory of operation: QEMU's stdout is the guest's serial console and only a log. What the guest reports (CHECK, SIGNAL, EXIT)
-// comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts,
-// so that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when
-// its EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that a guest that hangs ends some time, and keeps a
-// terminal's Ctrl-C from it. A kernel that does not get as far as init, because the emulator has lost itself (both processors spin, seen with QEMU
-// 10.0.2), is ended as a fault of the machine; on a host with other work to do it gets more time. Two further ports carry lines that the script relays, and an archive of files that it delivers.
+// comes line by line over a virtio-serial port whose other end is a UNIX socket that this side listens on before QEMU starts, so
+// that there is nothing to poll for. The same port carries the host's words to the script's await. A guest has ended when its
+// EXIT line has come, or when QEMU has; `timeout` stands before QEMU so that a guest that hangs ends some time, and keeps a
+// terminal's Ctrl-C from it. A kernel that does not get as far as init, because the emulator has lost itself (both processors
+// spin, seen with QEMU 10.0.2), is ended as a fault of the machine; on a host with other work to do it gets more time. Two
+// further ports carry lines that the script relays, and an archive of files that it delivers.
 
 using System.Diagnostics;
 using System.Formats.Tar;
@@ -127,7 +128,9 @@ public sealed class GuestVm : IAsyncDisposable
         lock (_gate) return new GuestResult(status, checks, _log.ToString(), _logPath);
     }
 
-    /// <summary>How the machine itself broke down, or null when it did not: it runs, or its end is the guest's own doing.</summary>
+    /// <summary>
+    /// How the machine itself broke down, or null when it did not: it runs, or its end is the guest's own doing.
+    /// </summary>
     /// <param name="grace">How long to wait for its end.</param>
     internal async Task<GuestException?> FaultAsync(TimeSpan grace)
     {

@@ -43,7 +43,8 @@ public static partial class HostProgram
     /// <exception cref="MachineException">One is missing.</exception>
     internal static IReadOnlyList<string> Libraries(string binary)
     {
-        // What ldd does, without the shell that it is written in. Its statuses 0 and 2 say that the binary is linked to libraries; others make the loader crash.
+        // What ldd does, without the shell that it is written in. Its statuses 0 and 2 say that the binary is linked to
+        // libraries; others make the loader crash.
         if (Execute(Loader, ["--verify", binary]).Status is not (0 or 2)) return [];
         (_, string listing, string errors) = Execute(Loader, ["--list", binary]);
         // "libx.so.1 => /lib/libx.so.1 (0x...)", or "/lib64/ld-linux-x86-64.so.2 (0x...)".

@@ -1,9 +1,10 @@
 // A machine that boots a disk image of the user's own, and is reached by ssh.
 //
-// Theory of operation: QEMU writes to a layer (qcow2) in this machine's own folder, so that the image itself is only read and is the same for
-// the next machine. A second disk is the volume that lets this program in and brings fio (CloudSeed). The network is QEMU's own, closed to the outside
-// (restrict=on): the system in the image can fetch nothing while it is measured. Port 22 of the machine is a port of this host's loopback address.
-// Keys are made for this machine alone. The serial console, with the firmware's words, is the log.
+// Theory of operation: QEMU writes to a layer (qcow2) in this machine's own folder, so that the image itself is only read and is
+// the same for the next machine. A second disk is the volume that lets this program in and brings fio (CloudSeed). The network is
+// QEMU's own, closed to the outside (restrict=on): the system in the image can fetch nothing while it is measured. Port 22 of the
+// machine is a port of this host's loopback address. Keys are made for this machine alone. The serial console, with the
+// firmware's words, is the log.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -29,7 +30,10 @@ public sealed record ImageVmSettings(
 /// <summary>A running machine. Disposing kills it and removes its files.</summary>
 public sealed partial class ImageVm : IAsyncDisposable
 {
-    /// <summary>The slot, in hexadecimal, of the disk with programs of this host: a FAT file system in its first partition, which has bin/NAME.</summary>
+    /// <summary>
+    /// The slot, in hexadecimal, of the disk with programs of this host: a FAT file system in its first partition, which has
+    /// bin/NAME.
+    /// </summary>
     public const string ProgramsSlot = "03";
 
     private const string FolderPrefix = "polyblk-image-";
@@ -95,7 +99,9 @@ public sealed partial class ImageVm : IAsyncDisposable
         }
     }
 
-    /// <summary>An exception with the end of the console's log. It is the machine's own fault if QEMU broke down, or its port was taken.</summary>
+    /// <summary>
+    /// An exception with the end of the console's log. It is the machine's own fault if QEMU broke down, or its port was taken.
+    /// </summary>
     public async Task<GuestException> FailureAsync(string what)
     {
         // What is seen first of a QEMU that broke down may be a connection that went with it.
@@ -131,8 +137,8 @@ public sealed partial class ImageVm : IAsyncDisposable
         return
         [
             .. QemuProgram.Machine("memory-backend-memfd", _settings.MemoryMib, _settings.Cpus),
-            // The firmware speaks on the serial console where there is no screen, leaves all disks but the image alone, and ends the machine
-            // (-no-reboot) when that does not boot.
+            // The firmware speaks on the serial console where there is no screen, leaves all disks but the image alone, and ends
+            // the machine (-no-reboot) when that does not boot.
             "-machine", "graphics=off", "-boot", "strict=on,reboot-timeout=1000",
             "-blockdev", system.ToJsonString(), "-device", "virtio-blk-pci,drive=system,addr=02,bootindex=0",
             "-blockdev", seed.ToJsonString(), "-device", $"virtio-blk-pci,drive=seed,addr={ProgramsSlot}",

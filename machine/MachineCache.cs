@@ -1,7 +1,7 @@
 // The cache that machine/prepare fills once: kernels, first initramfs archives, and which accelerator works on this host.
 //
-// In a machine that shall start machines itself the cache is sealed: its folder holds what the inner machine boots, whichever kernel is asked for,
-// and nothing is prepared.
+// In a machine that shall start machines itself the cache is sealed: its folder holds what the inner machine boots, whichever
+// kernel is asked for, and nothing is prepared.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -52,8 +52,9 @@ public static class MachineCache
     }
 
     /// <summary>
-    /// The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation). Where nothing can be prepared to find
-    /// that out, it is "kvm" where the device may be opened. The environment variable POLYBLK_GUEST_ACCEL overrides it.
+    /// The accelerator QEMU shall use: "kvm" where a guest was seen to boot with it, else "tcg" (emulation). Where nothing can be
+    /// prepared to find that out, it is "kvm" where the device may be opened. The environment variable POLYBLK_GUEST_ACCEL
+    /// overrides it.
     /// </summary>
     public static string Accelerator()
     {

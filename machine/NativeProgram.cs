@@ -1,7 +1,8 @@
 // polyblk as machine code: which of its programs a machine runs.
 //
-// A program is made for a level of the processor, and lies in a folder of that level's name beside those for others (eng/native). A machine that
-// KVM runs has this machine's processor; one that QEMU emulates has neither AVX-512 nor GFNI, so the program for x86-64-v4 would end at once.
+// A program is made for a level of the processor, and lies in a folder of that level's name beside those for others (eng/native).
+// A machine that KVM runs has this machine's processor; one that QEMU emulates has neither AVX-512 nor GFNI, so the program for
+// x86-64-v4 would end at once.
 
 namespace Polyblk.Machine;
 

@@ -1,9 +1,10 @@
-// What a machine needs to start machines of its own: QEMU with its firmware, the modules of KVM, and what the inner machine boots.
+// What a machine needs to start machines of its own: QEMU with its firmware, the modules of KVM, and what the inner machine
+// boots.
 //
-// Theory of operation: the inner machine boots what the outer one did. Kernel and archives lie in the outer machine's initramfs as a sealed cache
-// (MachineCache), so that nothing is fetched or built in there. The inner QEMU uses KVM where the outer processor offers virtualisation: the emulated
-// one does (AMD's, with nested paging), and a real one where the host's KVM is allowed to nest. Otherwise it emulates, which within an emulated
-// machine takes half an hour for a boot.
+// Theory of operation: the inner machine boots what the outer one did. Kernel and archives lie in the outer machine's initramfs
+// as a sealed cache (MachineCache), so that nothing is fetched or built in there. The inner QEMU uses KVM where the outer
+// processor offers virtualisation: the emulated one does (AMD's, with nested paging), and a real one where the host's KVM is
+// allowed to nest. Otherwise it emulates, which within an emulated machine takes half an hour for a boot.
 
 namespace Polyblk.Machine;
 

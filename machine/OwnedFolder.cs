@@ -1,5 +1,6 @@
-// Temporary folders with an owner that can be seen to live: a file in the folder is locked (flock(2), which is what FileShare.None is on Unix) as long
-// as the process runs. A process id alone may be another program's by now, or one of another container.
+// Temporary folders with an owner that can be seen to live: a file in the folder is locked (flock(2), which is what
+// FileShare.None is on Unix) as long as the process runs. A process id alone may be another program's by now, or one of another
+// container.
 
 using System.Collections.Concurrent;
 using System.Globalization;
@@ -62,7 +63,9 @@ public sealed class OwnedFolder : IDisposable
         return isAbandoned;
     }
 
-    /// <summary>Takes over a folder whose owner has ended; null when it has not, or another process was faster. Disposal removes it.</summary>
+    /// <summary>
+    /// Takes over a folder whose owner has ended; null when it has not, or another process was faster. Disposal removes it.
+    /// </summary>
     public static OwnedFolder? Claim(string path, string prefix) =>
         TryLock(path, prefix, make: true, out _) is FileStream held ? new OwnedFolder(path, held) : null;
 
@@ -99,7 +102,10 @@ public sealed class OwnedFolder : IDisposable
             && int.TryParse(name[prefix.Length..].Split('.')[0], NumberStyles.None, CultureInfo.InvariantCulture, out int pid) ? pid : null;
     }
 
-    /// <summary>Removes all folders that this process has, where it ends at once. What cannot be removed is left to the next one that looks for such folders.</summary>
+    /// <summary>
+    /// Removes all folders that this process has, where it ends at once. What cannot be removed is left to the next one that
+    /// looks for such folders.
+    /// </summary>
     public static void RemoveOwn()
     {
         foreach (OwnedFolder folder in s_own.Keys)

@@ -5,7 +5,10 @@ using System.Globalization;
 
 namespace Polyblk.Machine;
 
-/// <summary>QEMU below its supervisor: timeout(1), so that a machine that hangs ends some time, and so that a terminal's Ctrl-C does not reach it.</summary>
+/// <summary>
+/// QEMU below its supervisor: timeout(1), so that a machine that hangs ends some time, and so that a terminal's Ctrl-C does not
+/// reach it.
+/// </summary>
 internal static class QemuProgram
 {
     /// <summary>timeout(1) ends with this and the number of the signal that ended its child.</summary>
@@ -30,8 +33,9 @@ internal static class QemuProgram
     public const string KernelArguments = "console=ttyS0 quiet panic=-1 no_timer_check";
 
     /// <summary>
-    /// Without the flags for fast string instructions: the emulator does REP STOSB and REP MOVSB byte by byte, and a kernel that takes them for fast
-    /// clears and copies every page with them. Without them it uses wide moves, and programs start in three quarters of the time.
+    /// Without the flags for fast string instructions: the emulator does REP STOSB and REP MOVSB byte by byte, and a kernel that
+    /// takes them for fast clears and copies every page with them. Without them it uses wide moves, and programs start in three
+    /// quarters of the time.
     /// </summary>
     private const string EmulatedCpu = "max,erms=off,fsrm=off";
 
@@ -59,7 +63,10 @@ internal static class QemuProgram
         };
     }
 
-    /// <summary>The arguments of a machine without devices, its serial console on QEMU's output. Its memory is shared, as vhost-user needs.</summary>
+    /// <summary>
+    /// The arguments of a machine without devices, its serial console on QEMU's output. Its memory is shared, as vhost-user
+    /// needs.
+    /// </summary>
     /// <param name="memoryBackend">QEMU's object, without id and size.</param>
     /// <param name="memoryMib">Memory in MiB.</param>
     /// <param name="cpus">Virtual processors.</param>
@@ -76,8 +83,9 @@ internal static class QemuProgram
     }
 
     /// <summary>
-    /// QEMU's own process id, or null when it has ended: the supervisor's child (proc(5), /proc/pid/task/tid/children), or the supervisor itself.
-    /// Busybox's timeout, which machines have, becomes the program that it starts, and watches it from a process of its own.
+    /// QEMU's own process id, or null when it has ended: the supervisor's child (proc(5), /proc/pid/task/tid/children), or the
+    /// supervisor itself. Busybox's timeout, which machines have, becomes the program that it starts, and watches it from a
+    /// process of its own.
     /// </summary>
     public static int? ProcessIdBelow(Process supervisor) => ProcessIdBelow(supervisor.Id, "/proc");
 
@@ -104,8 +112,8 @@ internal static class QemuProgram
     }
 
     /// <summary>
-    /// Whether a machine has had its time: of the processors, since on a busy host it may get little of them; or several times as long by the clock,
-    /// for one that does nothing at all.
+    /// Whether a machine has had its time: of the processors, since on a busy host it may get little of them; or several times as
+    /// long by the clock, for one that does nothing at all.
     /// </summary>
     /// <param name="limit">Its time.</param>
     /// <param name="used">What it had of the processors.</param>
@@ -125,9 +133,10 @@ internal static class QemuProgram
     }
 
     /// <summary>
-    /// The kernel's argument, after a space, that lets it boot on one processor where processors are emulated; init switches on the others. A kernel
-    /// patches its own code, mostly while it boots, and the emulator with several threads can lose such a patch: another processor that comes to the code
-    /// between the emulator's discarding what it had translated and the store translates the old bytes again, and keeps them.
+    /// The kernel's argument, after a space, that lets it boot on one processor where processors are emulated; init switches on
+    /// the others. A kernel patches its own code, mostly while it boots, and the emulator with several threads can lose such a
+    /// patch: another processor that comes to the code between the emulator's discarding what it had translated and the store
+    /// translates the old bytes again, and keeps them.
     /// </summary>
     public static string OneProcessorAtBoot() => MachineCache.IsEmulated() ? " maxcpus=1" : "";
 

@@ -1,5 +1,5 @@
-// Making, starting and erasing arrays: the entry of the command line. Decisions about superblocks are pure and live in Superblock/;
-// here they meet drives.
+// Making, starting and erasing arrays: the entry of the command line. Decisions about superblocks are pure and live in
+// Superblock/; here they meet drives.
 
 using System.Collections.Immutable;
 using System.Numerics;
@@ -18,8 +18,8 @@ public static class ArrayBuilder
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// Makes an array over the drives, in their order, and starts it. A new array whose drives are not known to be zero begins with
-    /// a resync, in the background.
+    /// Makes an array over the drives, in their order, and starts it. A new array whose drives are not known to be zero begins
+    /// with a resync, in the background.
     /// </summary>
     /// <param name="options">What array.</param>
     /// <param name="drives">2 to 64 drives (1 for RAID 0); the smallest counts.</param>
@@ -172,7 +172,9 @@ public static class ArrayBuilder
         return found;
     }
 
-    /// <summary>Erases the superblocks of drives, so that they belong to no array. The data stays but is not found again.</summary>
+    /// <summary>
+    /// Erases the superblocks of drives, so that they belong to no array. The data stays but is not found again.
+    /// </summary>
     /// <param name="drives">Drives of stopped arrays.</param>
     /// <param name="uuid">Only drives of this array; null erases any.</param>
     /// <param name="reactor">Carries the I/O.</param>

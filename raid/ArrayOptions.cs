@@ -13,7 +13,9 @@ public sealed record ArrayCreateOptions
     /// <summary>The level.</summary>
     public required RaidLevel Level { get; init; }
 
-    /// <summary>The chunk in bytes: a power of two, 4 KiB to 1 MiB. Must be a multiple of the drives' logical block size.</summary>
+    /// <summary>
+    /// The chunk in bytes: a power of two, 4 KiB to 1 MiB. Must be a multiple of the drives' logical block size.
+    /// </summary>
     public int ChunkBytes { get; init; } = 64 << 10;
 
     /// <summary>Size of the volume in bytes, a multiple of 4096; null takes all that the drives give.</summary>
@@ -93,8 +95,8 @@ public sealed record ArrayRunOptions
     public bool Resync { get; init; } = true;
 
     /// <summary>
-    /// How long after the array was opened a needed resync starts. It takes processor time and the drives, while a target that was
-    /// started again after a crash has consumers that wait for it.
+    /// How long after the array was opened a needed resync starts. It takes processor time and the drives, while a target that
+    /// was started again after a crash has consumers that wait for it.
     /// </summary>
     public TimeSpan ResyncAfter { get; init; }
 
@@ -102,8 +104,8 @@ public sealed record ArrayRunOptions
     public int ResyncDepth { get; init; } = 4;
 
     /// <summary>
-    /// Address space for the rows of stripes that a queue of a parity level may have under way, in bytes: as many as fit, 4 to 128. Memory is
-    /// taken of it as rows are used.
+    /// Address space for the rows of stripes that a queue of a parity level may have under way, in bytes: as many as fit, 4 to
+    /// 128. Memory is taken of it as rows are used.
     /// </summary>
     public long RowMemoryBytes { get; init; } = 64 << 20;
 
@@ -111,8 +113,8 @@ public sealed record ArrayRunOptions
     public long ResyncMaxBytesPerSecond { get; init; }
 
     /// <summary>
-    /// When ranges that a resync could not read from enough members are tried for the first time again; each time that does not help, the wait
-    /// doubles, up to an hour.
+    /// When ranges that a resync could not read from enough members are tried for the first time again; each time that does not
+    /// help, the wait doubles, up to an hour.
     /// </summary>
     public TimeSpan ResyncRetryAfter { get; init; } = TimeSpan.FromMinutes(1);
 
@@ -132,8 +134,8 @@ public sealed record ArrayRunOptions
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
     /// <summary>
-    /// Where the control task runs. A simulation has one of its own; its calls of the array are made there too, so that what they await
-    /// goes on there.
+    /// Where the control task runs. A simulation has one of its own; its calls of the array are made there too, so that what they
+    /// await goes on there.
     /// </summary>
     public TaskScheduler Scheduler { get; init; } = TaskScheduler.Default;
 
@@ -180,11 +182,14 @@ public sealed class ArrayException : IOException
 /// <summary>What a drive holds: see <see cref="ArrayBuilder.InspectAsync"/>.</summary>
 /// <param name="Drive">The drive.</param>
 /// <param name="Superblock">Its superblock, or null when it is no member of an array.</param>
-/// <param name="Problem">Why a superblock that is there cannot be used, or what foreign thing is there; null when all is well.</param>
+/// <param name="Problem">Why a superblock that is there cannot be used, or what foreign thing is there; null when all is
+/// well.</param>
 /// <param name="ForeignSignatures">Names of the foreign things found, such as <c>ext4 file system</c>.</param>
 public sealed record DriveInspection(
     IBlockDevice Drive, ArraySuperblock? Superblock, string? Problem, IReadOnlyList<string> ForeignSignatures)
 {
-    /// <summary>The one among the foreign things of which the drive is only a part (<c>LVM physical volume</c>), or null.</summary>
+    /// <summary>
+    /// The one among the foreign things of which the drive is only a part (<c>LVM physical volume</c>), or null.
+    /// </summary>
     public string? PartOf { get; init; }
 }

@@ -15,7 +15,9 @@ public enum ArrayHealth
     /// <summary>Members are missing or failed, no data is.</summary>
     Degraded,
 
-    /// <summary>More failed than the redundancy makes up for: writes end with an error, reads that are possible still work.</summary>
+    /// <summary>
+    /// More failed than the redundancy makes up for: writes end with an error, reads that are possible still work.
+    /// </summary>
     Failed,
 }
 

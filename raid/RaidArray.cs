@@ -12,8 +12,8 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Raid;
 
 /// <summary>
-/// A running array. Its drives stay the caller's: dispose the array first, then them. The home reactor that it was started with carries the
-/// superblock writes and the resync, and must outlive it.
+/// A running array. Its drives stay the caller's: dispose the array first, then them. The home reactor that it was started with
+/// carries the superblock writes and the resync, and must outlive it.
 /// </summary>
 public sealed class RaidArray : IBlockDevice
 {
@@ -85,14 +85,17 @@ public sealed class RaidArray : IBlockDevice
 
     internal ArrayControl Control { get; }
 
-    /// <summary>Whether an unclean stop can leave members that disagree, so that the superblocks must say dirty before a write.</summary>
+    /// <summary>
+    /// Whether an unclean stop can leave members that disagree, so that the superblocks must say dirty before a write.
+    /// </summary>
     internal bool TracksDirt => Geometry.HasParity || Geometry.CopyCount > 1;
 
     /// <summary>The open queues; a snapshot.</summary>
     internal RaidQueue[] Queues => Volatile.Read(ref _queues);
 
     /// <summary>
-    /// Opens the array on a reactor; see <see cref="IBlockDevice.OpenQueue"/>. All openers of one reactor share one queue; each disposes it once.
+    /// Opens the array on a reactor; see <see cref="IBlockDevice.OpenQueue"/>. All openers of one reactor share one queue; each
+    /// disposes it once.
     /// </summary>
     public IBlockQueue OpenQueue(Reactor reactor)
     {
@@ -155,9 +158,11 @@ public sealed class RaidArray : IBlockDevice
     public Task AcknowledgeDamageAsync() => Control.AcknowledgeDamageAsync();
 
     /// <summary>
-    /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must be closed.
+    /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must
+    /// be closed.
     /// </summary>
-    /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not clean.</exception>
+    /// <exception cref="ArrayException">Queues are open; or the array has failed, is stopped all the same, and is not
+    /// clean.</exception>
     public async Task StopAsync()
     {
         if (await BeginStopAsync()
@@ -168,7 +173,10 @@ public sealed class RaidArray : IBlockDevice
         }
     }
 
-    /// <summary>Stops the array if <see cref="StopAsync"/> was not called. All queues must be closed. A failed array ends without a complaint.</summary>
+    /// <summary>
+    /// Stops the array if <see cref="StopAsync"/> was not called. All queues must be closed. A failed array ends without a
+    /// complaint.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (await BeginStopAsync())

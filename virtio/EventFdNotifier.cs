@@ -1,13 +1,14 @@
 // Notifies by writing an eventfd that somebody else made.
 //
-// A reactor must never block, and the descriptor comes from outside: so it must be an eventfd and nothing else, and one that is in blocking
-// mode (libblkio's are; its users read them) is only written when there is room: a counter that somebody filled up stands for a
-// notification that is not taken yet anyway. The mode itself is the front-end's and is left alone.
+// A reactor must never block, and the descriptor comes from outside: so it must be an eventfd and nothing else, and one that is
+// in blocking mode (libblkio's are; its users read them) is only written when there is room: a counter that somebody filled up
+// stands for a notification that is not taken yet anyway. The mode itself is the front-end's and is left alone.
 //
-// That is not enough against somebody who means harm: the mode belongs to the open file, which he holds as well, so he can make it blocking, or
-// fill the counter, between our look and our write. A look before each write costs a system call and does not close that gap. So each write
-// says when it begins and ends, and NotifierWatch looks from a thread of its own whether one has stood for a while with the counter full. It
-// then reads the counter, which makes room for the write, and the notifier is given up.
+// That is not enough against somebody who means harm: the mode belongs to the open file, which he holds as well, so he can make
+// it blocking, or fill the counter, between our look and our write. A look before each write costs a system call and does not
+// close that gap. So each write says when it begins and ends, and NotifierWatch looks from a thread of its own whether one has
+// stood for a while with the counter full. It then reads the counter, which makes room for the write, and the notifier is given
+// up.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
@@ -19,7 +20,9 @@ namespace Polyblk.Virtio;
 /// <summary>Notifies by writing an eventfd. Owns the descriptor: dispose it when no queue uses it any more.</summary>
 public sealed unsafe class EventFdNotifier : IVirtqueueNotifier, IDisposable
 {
-    /// <summary>How often a full counter is read before the write is left to the next look: he who filled it may do so again at once.</summary>
+    /// <summary>
+    /// How often a full counter is read before the write is left to the next look: he who filled it may do so again at once.
+    /// </summary>
     private const int ReadsPerLook = 10_000;
 
     private readonly SafeFileHandle _eventFd;
@@ -27,14 +30,16 @@ public sealed unsafe class EventFdNotifier : IVirtqueueNotifier, IDisposable
     private readonly bool _mayBlock;
     private readonly Action? _onStuck;
 
-    // Grows when a write begins and when it has ended: odd while it lasts. Written by the thread that notifies, read by the watch.
+    // Grows when a write begins and when it has ended: odd while it lasts. Written by the thread that notifies, read by the
+    // watch.
     private long _turns;
     private long _turnsSeen;
     private volatile bool _isGivenUp;
 
     /// <summary>Takes a descriptor over.</summary>
     /// <param name="eventFd">The descriptor.</param>
-    /// <param name="onStuck">Told once, on another thread, when a write had to be freed; nothing is notified any more then.</param>
+    /// <param name="onStuck">Told once, on another thread, when a write had to be freed; nothing is notified any more
+    /// then.</param>
     /// <exception cref="IOException">It is no eventfd; it is still the caller's then.</exception>
     public EventFdNotifier(SafeFileHandle eventFd, Action? onStuck = null)
     {
@@ -69,7 +74,8 @@ public sealed unsafe class EventFdNotifier : IVirtqueueNotifier, IDisposable
     }
 
     /// <summary>
-    /// Frees a write that has stood since the look before. Called by the watch only, which keeps the descriptor from being closed meanwhile.
+    /// Frees a write that has stood since the look before. Called by the watch only, which keeps the descriptor from being closed
+    /// meanwhile.
     /// </summary>
     /// <returns>What to tell the owner of, or null.</returns>
     internal Action? FreeStuckWrite()

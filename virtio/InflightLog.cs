@@ -1,7 +1,8 @@
-// The log of requests in flight that outlives the process: vhost-user's inflight buffer (Inflight I/O tracking), one region for a queue.
+// The log of requests in flight that outlives the process: vhost-user's inflight buffer (Inflight I/O tracking), one region for a
+// queue.
 //
-// The layouts are the specification's, so a buffer that the front-end keeps for a crashed back-end of another make is understood. VDUSE
-// uses the same regions in a file of ours.
+// The layouts are the specification's, so a buffer that the front-end keeps for a crashed back-end of another make is understood.
+// VDUSE uses the same regions in a file of ours.
 
 using System.Runtime.InteropServices;
 using Polyblk.Virtio.Memory;

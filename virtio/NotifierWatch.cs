@@ -1,8 +1,9 @@
 namespace Polyblk.Virtio;
 
 /// <summary>
-/// A thread that looks after all notifiers of the process: a write that stands still because the front-end wants it to must not hold up
-/// a reactor (see EventFdNotifier.cs). It costs a look of a few nanoseconds at each notifier, ten times a second, and nothing while there is none.
+/// A thread that looks after all notifiers of the process: a write that stands still because the front-end wants it to must not
+/// hold up a reactor (see EventFdNotifier.cs). It costs a look of a few nanoseconds at each notifier, ten times a second, and
+/// nothing while there is none.
 /// </summary>
 internal static class NotifierWatch
 {

@@ -1,19 +1,20 @@
 // The inflight log of a packed queue at work (vhost-user, 'Inflight I/O tracking').
 //
-// The driver overwrites a packed ring while requests are in flight, so the log keeps copies of the descriptors, in entries from a free
-// list. Taking a chain fills entries from free_head on and ends with old_free_head = free_head, which commits it. Giving back:
+// The driver overwrites a packed ring while requests are in flight, so the log keeps copies of the descriptors, in entries from a
+// free list. Taking a chain fills entries from free_head on and ends with old_free_head = free_head, which commits it. Giving
+// back:
 //
 //     W1  put the entries of the batch on the free list (free_head), advance used_idx and used_wrap_counter
 //     W2  store the flags of the batch's first descriptor in the ring, which gives the batch to the driver
 //     W3  inflight = 0 for the head entry of each
 //     W4  old_free_head, old_used_idx, old_used_wrap_counter take the new values
 //
-// A successor that finds used_idx or used_wrap_counter different from the old ones looks at the ring: if the descriptor at old_used_idx is
-// no longer available as it was, W2 happened, and W3 and W4 are finished; otherwise free_head, used_idx and used_wrap_counter go
-// back. Between W1 and W4 nothing is taken, so the free list has one owner at a time.
+// A successor that finds used_idx or used_wrap_counter different from the old ones looks at the ring: if the descriptor at
+// old_used_idx is no longer available as it was, W2 happened, and W3 and W4 are finished; otherwise free_head, used_idx and
+// used_wrap_counter go back. Between W1 and W4 nothing is taken, so the free list has one owner at a time.
 //
-// The front-end shares the region and may be hostile: what steers this code (links, heads, counts) is kept in private arrays and only
-// written to the region. A predecessor's region is copied once, checked, and used from the copy.
+// The front-end shares the region and may be hostile: what steers this code (links, heads, counts) is kept in private arrays and
+// only written to the region. A predecessor's region is copied once, checked, and used from the copy.
 
 using System.Diagnostics.CodeAnalysis;
 using static Polyblk.Virtio.RingLayout;
@@ -197,8 +198,9 @@ internal sealed unsafe class PackedInflight
     }
 
     /// <summary>
-    /// Stores used_idx, old_used_idx and both wrap counters at once; they share eight aligned bytes. Were the old index stored without
-    /// its wrap counter, a successor could take a leftover of the last round, flagged as available, for a batch that was not given back.
+    /// Stores used_idx, old_used_idx and both wrap counters at once; they share eight aligned bytes. Were the old index stored
+    /// without its wrap counter, a successor could take a leftover of the last round, flagged as available, for a batch that was
+    /// not given back.
     /// </summary>
     private void StoreUsed()
     {

@@ -1,7 +1,7 @@
 // A packed virtqueue (VIRTIO 1.3, section 2.8), the device's side.
 //
-// One ring of descriptors serves both directions; a descriptor's AVAIL and USED bits, compared with a wrap counter, say whose it is. A
-// batch of answers becomes visible at once: the flags of its first descriptor are stored last.
+// One ring of descriptors serves both directions; a descriptor's AVAIL and USED bits, compared with a wrap counter, say whose it
+// is. A batch of answers becomes visible at once: the flags of its first descriptor are stored last.
 //
 // Barriers and their partners in the driver:
 //   K1  the flags of a chain's first descriptor are loaded with acquire          <- the driver's store of them after the whole chain
@@ -209,8 +209,8 @@ internal sealed unsafe class PackedVirtqueue : Virtqueue
     }
 
     /// <summary>
-    /// A predecessor that died before K2 may have left later answers of its batch in the ring, flagged as used: the driver would take them
-    /// for answers as soon as it gets there. The descriptor becomes an available one again; the log has what it said.
+    /// A predecessor that died before K2 may have left later answers of its batch in the ring, flagged as used: the driver would
+    /// take them for answers as soon as it gets there. The descriptor becomes an available one again; the log has what it said.
     /// </summary>
     private static void TakeBack(pvirtq_desc* desc, bool wrap)
     {

@@ -1,18 +1,19 @@
 // The inflight log of a split queue at work (vhost-user, 'Inflight I/O tracking').
 //
-// A head is marked when it is taken, with a running counter that remembers the order. The marks of a batch of answers cannot be taken
-// away together with the step of used.idx that gives the batch to the driver, so the batch is first linked into a list:
+// A head is marked when it is taken, with a running counter that remembers the order. The marks of a batch of answers cannot be
+// taken away together with the step of used.idx that gives the batch to the driver, so the batch is first linked into a list:
 //
 //     W1  link every head of the batch: next, last_batch_head      crash here: used.idx is as before, all are resubmitted
 //     W2  used.idx += batch                                        crash here: used.idx differs from used_idx, so the list
 //     W3  inflight = 0 for each                                    says which marks are stale, however many of them
 //     W4  used_idx = used.idx                                      are gone already
 //
-// Each step is a release store: the successor, which sees memory as a killed process left it, finds a step only with all before it.
-// The front-end shares the region and may be hostile: a predecessor's region is copied once, checked, and used from the copy, and later
-// the region is only written.
+// Each step is a release store: the successor, which sees memory as a killed process left it, finds a step only with all before
+// it. The front-end shares the region and may be hostile: a predecessor's region is copied once, checked, and used from the copy,
+// and later the region is only written.
 //
-// A resubmitted request may have reached the device before; the driver has not seen its answer, so to do it again changes nothing.
+// A resubmitted request may have reached the device before; the driver has not seen its answer, so to do it again changes
+// nothing.
 
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
@@ -53,7 +54,8 @@ internal sealed unsafe class SplitInflight
     /// <param name="availIdx">The ring's available index.</param>
     /// <param name="inflight">The log at work.</param>
     /// <param name="heads">The heads to resubmit, oldest first.</param>
-    /// <param name="known">Whether a predecessor used the log: whatever was taken is then used or in <paramref name="heads"/>.</param>
+    /// <param name="known">Whether a predecessor used the log: whatever was taken is then used or in <paramref
+    /// name="heads"/>.</param>
     /// <param name="error">What is wrong with the log when the result is false.</param>
     public static bool TryAttach(
         InflightLog log, Action? afterStore, ushort usedIdx, ushort availIdx, [NotNullWhen(true)] out SplitInflight? inflight,
@@ -158,8 +160,8 @@ internal sealed unsafe class SplitInflight
     }
 
     /// <summary>
-    /// W3 and W4 for a predecessor that died after W2. Exactly as many entries as used.idx is ahead are unmarked: none when it is not, even
-    /// though the list's head then names an entry (0 in a fresh log) that may well be in flight.
+    /// W3 and W4 for a predecessor that died after W2. Exactly as many entries as used.idx is ahead are unmarked: none when it is
+    /// not, even though the list's head then names an entry (0 in a fresh log) that may well be in flight.
     /// </summary>
     private void FinishLastBatch(ushort usedIdx)
     {

@@ -233,8 +233,9 @@ internal sealed unsafe class SplitVirtqueue : Virtqueue
 
         if (Sse.IsSupported)
         {
-            // Ring entry, descriptor and header would be three cache misses one after the other. A driver with few requests in flight uses the
-            // same descriptor and header again: a guess that costs nothing when it is wrong, and a prefetch never faults.
+            // Ring entry, descriptor and header would be three cache misses one after the other. A driver with few requests in
+            // flight uses the same descriptor and header again: a guess that costs nothing when it is wrong, and a prefetch never
+            // faults.
             Sse.Prefetch0(_availRing + (next & _mask));
             Sse.Prefetch0(_table + _lastHead);
             Sse.Prefetch0(_lastHeader);

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Polyblk.Virtio;
 
-/// <summary>struct virtio_blk_config (VIRTIO 1.3, section 5.2.4): 96 bytes, little-endian, packed. The first 60 end with the write-zeroes fields.</summary>
+/// <summary>
+/// struct virtio_blk_config (VIRTIO 1.3, section 5.2.4): 96 bytes, little-endian, packed. The first 60 end with the write-zeroes
+/// fields.
+/// </summary>
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 public struct virtio_blk_config
 {

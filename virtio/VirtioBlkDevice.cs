@@ -1,6 +1,6 @@
-// The virtio-blk device that one session or kernel device sees: its features, its configuration space, its serial, and the write-back
-// switch. All queues of a session share it. What it says is derived from the block device's limits, once; only the capacity and the
-// write-back byte change afterwards.
+// The virtio-blk device that one session or kernel device sees: its features, its configuration space, its serial, and the
+// write-back switch. All queues of a session share it. What it says is derived from the block device's limits, once; only the
+// capacity and the write-back byte change afterwards.
 
 using System.Numerics;
 using System.Runtime.InteropServices;
@@ -114,8 +114,8 @@ public sealed unsafe class VirtioBlkDevice
     }
 
     /// <summary>
-    /// The driver's choice of features. Decides write-back or write-through: CONFIG_WCE leaves it to the config byte, otherwise FLUSH
-    /// means write-back (VIRTIO 1.3, section 5.2.5).
+    /// The driver's choice of features. Decides write-back or write-through: CONFIG_WCE leaves it to the config byte, otherwise
+    /// FLUSH means write-back (VIRTIO 1.3, section 5.2.5).
     /// </summary>
     public void SetFeatures(ulong features)
     {
@@ -137,7 +137,8 @@ public sealed unsafe class VirtioBlkDevice
     }
 
     /// <summary>
-    /// A write of the driver to the configuration space. Only the write-back byte can be written, and only with CONFIG_WCE negotiated.
+    /// A write of the driver to the configuration space. Only the write-back byte can be written, and only with CONFIG_WCE
+    /// negotiated.
     /// </summary>
     /// <returns>False when the write is refused.</returns>
     public bool TryWriteConfig(int offset, ReadOnlySpan<byte> source)

@@ -1,9 +1,9 @@
 // One virtqueue of a virtio-blk device on one reactor: requests that go to the device in several parts.
 //
 // A transfer that is larger than the device takes at once, and the ranges of a discard or write-zeroes request, are sent one part
-// after the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by recursion. A
-// part for which the queue's share of the turn does not suffice waits, prepared, in a list; the next turn goes on with the first.
-// Waiting parts and new requests have half a turn each when there are both.
+// after the other with the slot's only request. A device that completes inside Submit is driven by a loop instead of by
+// recursion. A part for which the queue's share of the turn does not suffice waits, prepared, in a list; the next turn goes on
+// with the first. Waiting parts and new requests have half a turn each when there are both.
 
 using Polyblk.Core.Block;
 using static Polyblk.Virtio.VirtioBlkProtocol;

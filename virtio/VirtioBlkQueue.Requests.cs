@@ -1,9 +1,9 @@
 // One virtqueue of a virtio-blk device on one reactor: the way of a request.
 //
-// A turn takes a bounded batch of chains. Each chain is already checked and translated (Virtqueue); here its bytes get their meaning,
-// whatever their division over descriptors: 16 bytes of header first, the status as the last writable byte, the data between. A slot
-// keeps what is needed for the answer, and its request goes to the device with vectors that point into the guest's memory. Answers are
-// pushed when they come and published once a turn, with one notification.
+// A turn takes a bounded batch of chains. Each chain is already checked and translated (Virtqueue); here its bytes get their
+// meaning, whatever their division over descriptors: 16 bytes of header first, the status as the last writable byte, the data
+// between. A slot keeps what is needed for the answer, and its request goes to the device with vectors that point into the
+// guest's memory. Answers are pushed when they come and published once a turn, with one notification.
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
@@ -28,8 +28,8 @@ public sealed unsafe partial class VirtioBlkQueue
     private const long InlineBytes = 64 << 10;
 
     /// <summary>
-    /// Answers of a turn that are shown before its end: after 2, 4, 8, 16 and 32. With few the driver's next requests come sooner;
-    /// with many there is work enough on both sides.
+    /// Answers of a turn that are shown before its end: after 2, 4, 8, 16 and 32. With few the driver's next requests come
+    /// sooner; with many there is work enough on both sides.
     /// </summary>
     private const int MaxShownEarly = 32;
 
@@ -55,8 +55,8 @@ public sealed unsafe partial class VirtioBlkQueue
     private bool HasAnswers => (_ring.Pushed | _ring.Unannounced) != 0;
 
     /// <summary>
-    /// Whether requests that a predecessor had taken are still to be done before the queue counts as drained: its position in the ring is behind
-    /// them already. A queue that was paused before keeps them for its successor.
+    /// Whether requests that a predecessor had taken are still to be done before the queue counts as drained: its position in the
+    /// ring is behind them already. A queue that was paused before keeps them for its successor.
     /// </summary>
     private bool MustFinishRecovered => _finishesRecovered && _fault is null && _ring.RecoveredLeft > 0;
 
@@ -188,9 +188,9 @@ public sealed unsafe partial class VirtioBlkQueue
     }
 
     /// <summary>
-    /// Whether answers of this turn are shown before it ends: a driver that waits for them then works beside us on the first ones,
-    /// instead of in lockstep with our turns. Who has filled the ring beyond a turn, or other queues that are busy, keep both
-    /// sides at work anyhow, and every showing costs them a cache line that goes back and forth.
+    /// Whether answers of this turn are shown before it ends: a driver that waits for them then works beside us on the first
+    /// ones, instead of in lockstep with our turns. Who has filled the ring beyond a turn, or other queues that are busy, keep
+    /// both sides at work anyhow, and every showing costs them a cache line that goes back and forth.
     /// </summary>
     private bool MayShowEarly() => !_leftMore && _reactor.TakenLastTurn == _takenLast;
 
@@ -295,7 +295,9 @@ public sealed unsafe partial class VirtioBlkQueue
         return index;
     }
 
-    /// <summary>Copies bytes from the front of a list and takes them off; returns the index of the first segment that is left.</summary>
+    /// <summary>
+    /// Copies bytes from the front of a list and takes them off; returns the index of the first segment that is left.
+    /// </summary>
     private static int CopyFrom(IoVec* segments, byte* destination, int bytes)
     {
         int index = 0;
@@ -446,8 +448,9 @@ public sealed unsafe partial class VirtioBlkQueue
     }
 
     /// <summary>
-    /// Memory was lost in this process. Where it was this guest's, the queue is broken and nothing is called done any more: what was read may
-    /// have gone to a page that the guest does not see, and what was written may have been zeroes (<see cref="FaultGuard"/>).
+    /// Memory was lost in this process. Where it was this guest's, the queue is broken and nothing is called done any more: what
+    /// was read may have gone to a page that the guest does not see, and what was written may have been zeroes (<see
+    /// cref="FaultGuard"/>).
     /// </summary>
     private bool HasLostMemory()
     {

@@ -1,9 +1,10 @@
 // One virtqueue of a virtio-blk device on one reactor: its life.
 //
-// Started, it translates the ring's addresses, opens the device on the reactor, takes over what an inflight log says, and joins the
-// reactor's pollers. Everything else that a transport wants is a call that hops to the reactor and returns a task; nothing of a queue is
-// locked. Pausing stops fetching and waits until nothing is in flight; only then are memory or rings exchanged, and only then does a queue
-// end. What was taken is answered; only discards and zeroing, which can be gigabytes, are cut short (VirtioBlkQueue.Ranges.cs).
+// Started, it translates the ring's addresses, opens the device on the reactor, takes over what an inflight log says, and joins
+// the reactor's pollers. Everything else that a transport wants is a call that hops to the reactor and returns a task; nothing of
+// a queue is locked. Pausing stops fetching and waits until nothing is in flight; only then are memory or rings exchanged, and
+// only then does a queue end. What was taken is answered; only discards and zeroing, which can be gigabytes, are cut short
+// (VirtioBlkQueue.Ranges.cs).
 //
 // The way of a request is in VirtioBlkQueue.Requests.cs, that of a queue that fails by an error of ours in
 // VirtioBlkQueue.Dropped.cs.
@@ -56,7 +57,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
 
     /// <summary>Starts a queue.</summary>
     /// <exception cref="IOException">
-    /// The ring is not in the guest's memory, the inflight log contradicts it, or the device cannot be opened; the message says which.
+    /// The ring is not in the guest's memory, the inflight log contradicts it, or the device cannot be opened; the message says
+    /// which.
     /// </exception>
     /// <exception cref="ArgumentException">The setup contradicts itself.</exception>
     public static Task<VirtioBlkQueue> StartAsync(VirtqueueSetup setup)
@@ -84,11 +86,14 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     public VirtqueueFaultReport? Fault => Volatile.Read(ref _fault);
 
     /// <summary>
-    /// Where a successor goes on, encoded as <see cref="VirtqueueSetup.Base"/>. Meaningful while the queue is paused or after it ended.
+    /// Where a successor goes on, encoded as <see cref="VirtqueueSetup.Base"/>. Meaningful while the queue is paused or after it
+    /// ended.
     /// </summary>
     public uint Base => Volatile.Read(ref _base);
 
-    /// <summary>Recovered requests that were not done: the inflight log must be kept for a successor. Meaningful like <see cref="Base"/>.</summary>
+    /// <summary>
+    /// Recovered requests that were not done: the inflight log must be kept for a successor. Meaningful like <see cref="Base"/>.
+    /// </summary>
     public int UndoneRecovered => Volatile.Read(ref _undoneRecovered);
 
     /// <summary>Whether a queue of this size and kind is possible.</summary>
@@ -121,8 +126,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     });
 
     /// <summary>
-    /// Ends the queue: pauses it, leaves the reactor, and lets go of memory, descriptors and device. Returns the base at which a successor
-    /// goes on (encoded as <see cref="VirtqueueSetup.Base"/>).
+    /// Ends the queue: pauses it, leaves the reactor, and lets go of memory, descriptors and device. Returns the base at which a
+    /// successor goes on (encoded as <see cref="VirtqueueSetup.Base"/>).
     /// </summary>
     /// <param name="how">What becomes of long requests.</param>
     public async Task<uint> StopAsync(VirtqueueStop how = VirtqueueStop.Finish)
@@ -151,8 +156,8 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     }
 
     /// <summary>
-    /// Uses a table that holds every mapping of the present one and more. Nothing is drained: what is in flight, and the ring, lie in mappings
-    /// that the new table keeps alive.
+    /// Uses a table that holds every mapping of the present one and more. Nothing is drained: what is in flight, and the ring,
+    /// lie in mappings that the new table keeps alive.
     /// </summary>
     public Task ExtendMemoryAsync(GuestMemory memory) => _reactor.InvokeAsync(() => ExtendMemory(memory));
 

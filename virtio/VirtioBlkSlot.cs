@@ -15,8 +15,8 @@ internal sealed unsafe class VirtioBlkSlot
     public IoVec* Few;
 
     /// <summary>
-    /// Room for <see cref="VirtioBlkQueue.MaxSegments"/> segments, and behind them for as many of a part. Its memory is only touched by
-    /// requests that need it; the ranges of a discard lie here as well.
+    /// Room for <see cref="VirtioBlkQueue.MaxSegments"/> segments, and behind them for as many of a part. Its memory is only
+    /// touched by requests that need it; the ranges of a discard lie here as well.
     /// </summary>
     public IoVec* Many;
 

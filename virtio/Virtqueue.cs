@@ -1,18 +1,19 @@
 // The device's side of a virtqueue, whatever its format.
 //
-// A queue is used in batches: TryPop for each request, Push for each answer, Publish once, which says whether the driver wants to be
-// notified. Between, Show lets a driver that looks see what was pushed so far, without the price of a decision (a full fence) and a
-// notification: Publish makes up for it. TryPop leaves the chain that it found in this object (segments translated, readable ones first) and does not keep it: the
-// caller takes what it needs. Nothing that the driver wrote is read twice: descriptors are copied, checked and only then used.
+// A queue is used in batches: TryPop for each request, Push for each answer, Publish once, which says whether the driver wants to
+// be notified. Between, Show lets a driver that looks see what was pushed so far, without the price of a decision (a full fence)
+// and a notification: Publish makes up for it. TryPop leaves the chain that it found in this object (segments translated,
+// readable ones first) and does not keep it: the caller takes what it needs. Nothing that the driver wrote is read twice:
+// descriptors are copied, checked and only then used.
 //
 // A driver that breaks the rules breaks its queue: TryPop returns false, Fault says why, and the owner stops using the queue. A
 // buffer that is not in the memory shared with us is no breach (a hot-plugged DIMM that is not shared): the chain is complete,
 // IsReachable says it.
 //
-// Nothing is released before it is published: until Show or Publish has shown an answer to the driver, its head or id is in use, its ring
-// entries are taken, and its entries of the inflight log are occupied. So the three agree at every moment, and no driver,
-// whatever it writes meanwhile, can have more pushed than the queue is long. Show is the one place of release; Publish goes
-// through it.
+// Nothing is released before it is published: until Show or Publish has shown an answer to the driver, its head or id is in use,
+// its ring entries are taken, and its entries of the inflight log are occupied. So the three agree at every moment, and no
+// driver, whatever it writes meanwhile, can have more pushed than the queue is long. Show is the one place of release; Publish
+// goes through it.
 //
 // Requests that an inflight log still holds are popped first, in the order in which the crashed predecessor took them.
 
@@ -27,7 +28,9 @@ namespace Polyblk.Virtio;
 /// <summary>A split or packed virtqueue. One thread.</summary>
 internal abstract unsafe class Virtqueue : IDisposable
 {
-    /// <summary>The driver's chain in translated segments: readable ones first, none of length 0. Valid until the next call.</summary>
+    /// <summary>
+    /// The driver's chain in translated segments: readable ones first, none of length 0. Valid until the next call.
+    /// </summary>
     public readonly IoVec* Segments;
 
     /// <summary>Segments in all.</summary>
@@ -163,7 +166,8 @@ internal abstract unsafe class Virtqueue : IDisposable
     public abstract void Show();
 
     /// <summary>
-    /// Shows the driver what was pushed, if anything. Returns whether it wants to be notified of that and of what was shown before.
+    /// Shows the driver what was pushed, if anything. Returns whether it wants to be notified of that and of what was shown
+    /// before.
     /// </summary>
     public abstract bool Publish();
 
@@ -188,7 +192,10 @@ internal abstract unsafe class Virtqueue : IDisposable
         return TryMapRing(addresses);
     }
 
-    /// <summary>Uses memory that holds everything of the present one, in the same mappings: the ring and what is in flight stay as they are.</summary>
+    /// <summary>
+    /// Uses memory that holds everything of the present one, in the same mappings: the ring and what is in flight stay as they
+    /// are.
+    /// </summary>
     public void ExtendMemory(GuestMemory memory)
     {
         memory.AddReference();
@@ -210,7 +217,9 @@ internal abstract unsafe class Virtqueue : IDisposable
         NativeMemory.Free(_inUse);
     }
 
-    /// <summary>Whether an index that moved from <paramref name="previous"/> to <paramref name="current"/> passed the event index.</summary>
+    /// <summary>
+    /// Whether an index that moved from <paramref name="previous"/> to <paramref name="current"/> passed the event index.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     protected static bool PassedEvent(ushort eventIndex, ushort current, ushort previous) =>
         (ushort)(current - eventIndex - 1) < (ushort)(current - previous);

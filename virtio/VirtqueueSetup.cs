@@ -16,7 +16,9 @@ namespace Polyblk.Virtio;
 /// </param>
 public readonly record struct VirtqueueAddresses(ulong Descriptor, ulong Driver, ulong Device, bool AreUserAddresses);
 
-/// <summary>Everything a <see cref="VirtioBlkQueue"/> starts with. The queue takes references of what it keeps; the caller keeps its own.</summary>
+/// <summary>
+/// Everything a <see cref="VirtioBlkQueue"/> starts with. The queue takes references of what it keeps; the caller keeps its own.
+/// </summary>
 public sealed record VirtqueueSetup
 {
     /// <summary>A name for messages.</summary>
@@ -44,9 +46,9 @@ public sealed record VirtqueueSetup
     public required ulong Features { get; init; }
 
     /// <summary>
-    /// Where to start, encoded as vhost-user VRING_BASE: the next available index of a split queue; for a packed queue bits 0-14 are the next
-    /// available index, bit 15 its wrap counter, and bits 16-31 the same for the used index. See <see cref="PackedStart"/>.
-    /// With an inflight region that holds a crashed predecessor's state, that state decides instead.
+    /// Where to start, encoded as vhost-user VRING_BASE: the next available index of a split queue; for a packed queue bits 0-14
+    /// are the next available index, bit 15 its wrap counter, and bits 16-31 the same for the used index. See <see
+    /// cref="PackedStart"/>. With an inflight region that holds a crashed predecessor's state, that state decides instead.
     /// </summary>
     public uint Base { get; init; }
 
@@ -68,7 +70,9 @@ public sealed record VirtqueueSetup
     /// <summary>Guest-physical address under which writes to the used ring are logged (VHOST_VRING_F_LOG), or null.</summary>
     public ulong? UsedLogAddress { get; init; }
 
-    /// <summary>Start without taking requests (vhost-user: not enabled yet); <see cref="VirtioBlkQueue.ResumeAsync"/> lets it.</summary>
+    /// <summary>
+    /// Start without taking requests (vhost-user: not enabled yet); <see cref="VirtioBlkQueue.ResumeAsync"/> lets it.
+    /// </summary>
     public bool StartPaused { get; init; }
 
     /// <summary>
@@ -81,8 +85,8 @@ public sealed record VirtqueueSetup
     public int BatchSize { get; init; } = 32;
 
     /// <summary>
-    /// A seam for the test that kills a device between any two stores to shared memory: called after each store that the inflight log's
-    /// guarantee depends on.
+    /// A seam for the test that kills a device between any two stores to shared memory: called after each store that the inflight
+    /// log's guarantee depends on.
     /// </summary>
     internal Action? AfterStore { get; init; }
 
@@ -90,7 +94,9 @@ public sealed record VirtqueueSetup
     public const uint PackedStart = 0x8000_8000;
 }
 
-/// <summary>A way to notify the driver: an eventfd, an ioctl. Called on the reactor, at most once a batch; must not block or throw.</summary>
+/// <summary>
+/// A way to notify the driver: an eventfd, an ioctl. Called on the reactor, at most once a batch; must not block or throw.
+/// </summary>
 public interface IVirtqueueNotifier
 {
     /// <summary>Notifies.</summary>

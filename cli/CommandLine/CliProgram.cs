@@ -42,8 +42,8 @@ internal static class CliProgram
     }
 
     /// <summary>
-    /// The command tree: of the command that comes first, or of all where none does. Making all would be a tenth of the time until a server
-    /// that is started again serves.
+    /// The command tree: of the command that comes first, or of all where none does. Making all would be a tenth of the time
+    /// until a server that is started again serves.
     /// </summary>
     private static RootCommand BuildRoot(ServiceProvider services, IReadOnlyList<string> args)
     {

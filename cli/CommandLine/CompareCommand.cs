@@ -21,14 +21,19 @@ using Spectre.Console;
 
 namespace Polyblk.Cli.CommandLine;
 
-/// <summary><c>polyblk compare [VOLUME]</c>: measures the ways of attaching a volume side by side, on scratch files or on a volume of the user's.</summary>
+/// <summary>
+/// <c>polyblk compare [VOLUME]</c>: measures the ways of attaching a volume side by side, on scratch files or on a volume of the
+/// user's.
+/// </summary>
 internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
     private const int MostCpusOfASide = 8;
     private const int LeastColumns = 20;
     private const string ArrayId = "array@host";
 
-    /// <summary>Each start of fio takes half a second, twelve times for a method: these two would take the quick preset beyond its minute.</summary>
+    /// <summary>
+    /// Each start of fio takes half a second, twelve times for a method: these two would take the quick preset beyond its minute.
+    /// </summary>
     private static readonly string[] s_tooLongForQuick = ["nbd-drive@host", "qemu-storage-daemon-nbd-drive@host"];
 
     private readonly CompareOptions _options = new();
@@ -127,7 +132,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         return load;
     }
 
-    /// <summary>Whether a method that was started did not keep its data, ended early, or had runs or requests that failed.</summary>
+    /// <summary>
+    /// Whether a method that was started did not keep its data, ended early, or had runs or requests that failed.
+    /// </summary>
     private static bool HasFailures(ComparisonResults results) =>
         results.Methods.Any(m => m is { Ran: false, Load: not null } or { Ran: true, Reason: not null }) || results.FailedRuns.Count > 0 || results.Runs.Any(r => r.Load.Errors > 0);
 
@@ -177,7 +184,10 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
     }
 
-    /// <summary>Target and load never share a processor where there are two; each side has up to half of them and at most eight. With more than four, one is left for the rest.</summary>
+    /// <summary>
+    /// Target and load never share a processor where there are two; each side has up to half of them and at most eight. With more
+    /// than four, one is left for the rest.
+    /// </summary>
     internal static (IReadOnlyList<int> Target, IReadOnlyList<int> Load) SplitProcessors(IReadOnlyList<int> cpus)
     {
         int each = Math.Min(MostCpusOfASide, (cpus.Count > 4 ? cpus.Count - 1 : cpus.Count) / 2);
@@ -226,7 +236,9 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
 
     private static bool IsInQuick(MethodFacts facts) => (facts.Role != MethodRole.Bare || facts.Id == ArrayId) && !s_tooLongForQuick.Contains(facts.Id);
 
-    /// <summary>What is measured of a volume of the user's; its drives and its array, from the host, whatever the vantage.</summary>
+    /// <summary>
+    /// What is measured of a volume of the user's; its drives and its array, from the host, whatever the vantage.
+    /// </summary>
     private IDeliveryMethod[] OfVolume(CompareGuestRequest guest, ComparedVolume volume, PolyblkProgram program, int targetCpus)
     {
         IReadOnlyList<IDeliveryMethod> host = new CompareMethods(frontends, program, volume.Level, Math.Max(2, targetCpus)).OfVolume(volume);
@@ -237,7 +249,10 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         ];
     }
 
-    /// <summary>What ratios refer to: the first method, unless it has none of the workloads: fio alone runs job files, and a file system needs a block device.</summary>
+    /// <summary>
+    /// What ratios refer to: the first method, unless it has none of the workloads: fio alone runs job files, and a file system
+    /// needs a block device.
+    /// </summary>
     private static IDeliveryMethod BaselineOf(CompareRequest request, IDeliveryMethod[] all)
     {
         Workload[] measured = [.. request.Workloads.Where(w => w.LeftOut is null)];

@@ -1,5 +1,5 @@
-// The methods of the guest vantage: what a virtual machine can have as its disk. Targets and volumes are others than those of the host
-// vantage, so that both can be measured in one comparison; all of them belong to one machine.
+// The methods of the guest vantage: what a virtual machine can have as its disk. Targets and volumes are others than those of the
+// host vantage, so that both can be measured in one comparison; all of them belong to one machine.
 
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
@@ -35,8 +35,8 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
     }
 
     /// <summary>
-    /// Every method for a volume of the user's. Its servers take turns on its drives, and so do their machines: each has its own. A method that
-    /// needs drives of its own has a row that says so.
+    /// Every method for a volume of the user's. Its servers take turns on its drives, and so do their machines: each has its own.
+    /// A method that needs drives of its own has a row that says so.
     /// </summary>
     public IReadOnlyList<IDeliveryMethod> OfVolume(ComparedVolume volume) =>
         [.. OfArray(NewSession, volume.Kept is not null), new ScratchOnly(StorageDaemon(NewSession()))];
@@ -114,7 +114,10 @@ internal sealed class CompareGuestMethods(IEnumerable<IFrontend> frontends, Poly
         return new GuestMethod(session, facts, inner, e => new NbdDisk(((NbdEndpoint)e).SocketPath, ((NbdEndpoint)e).ExportName, Queues, iothreads, isReadOnly));
     }
 
-    /// <summary>What `serve --frontend virtio-iothread` chooses where the host has ublk: QEMU opens the block device. One server, a device for each method.</summary>
+    /// <summary>
+    /// What `serve --frontend virtio-iothread` chooses where the host has ublk: QEMU opens the block device. One server, a device
+    /// for each method.
+    /// </summary>
     private IEnumerable<GuestMethod> ByUblk(GuestSession session, bool isReadOnly)
     {
         (string Frontend, string Variant, string Title, int Iothreads)[] variants =

@@ -112,10 +112,16 @@ internal sealed class CompareGuestOptions
         };
     }
 
-    /// <summary>Where everything runs inside, scratch files, simulated drives and perhaps another machine lie in it. What it does not touch costs the host nothing.</summary>
+    /// <summary>
+    /// Where everything runs inside, scratch files, simulated drives and perhaps another machine lie in it. What it does not
+    /// touch costs the host nothing.
+    /// </summary>
     private static long DefaultMemory(bool isInside) => isInside ? 6L << 30 : 1L << 30;
 
-    /// <summary>A machine that holds another one has a processor for each of target and load, and two for the inner one; with two in all it is far slower.</summary>
+    /// <summary>
+    /// A machine that holds another one has a processor for each of target and load, and two for the inner one; with two in all
+    /// it is far slower.
+    /// </summary>
     private static int DefaultCpus(bool hasInner) => hasInner ? 4 : 2;
 
     private static DiskImage Open(string path)

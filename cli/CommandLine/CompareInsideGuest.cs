@@ -1,10 +1,10 @@
 // --inside-guest: the same comparison in a virtual machine of its own, whose kernel has ublk, VDUSE, md and the loop driver.
 //
-// The machine gets this program as it is installed here, the .NET runtime, and the programs that the comparison drives, each with its
-// libraries. In it runs `polyblk compare` with the arguments of this one; it says its progress in lines, which move the bar here, and
-// everything else that it prints is printed here. The result files come back as an archive. Scratch files lie in the machine's memory; with --dir on a disk of
-// the machine, whose image lies there. Ctrl-C is handed on: the inner program ends as it
-// would anywhere and writes what it has.
+// The machine gets this program as it is installed here, the .NET runtime, and the programs that the comparison drives, each with
+// its libraries. In it runs `polyblk compare` with the arguments of this one; it says its progress in lines, which move the bar
+// here, and everything else that it prints is printed here. The result files come back as an archive. Scratch files lie in the
+// machine's memory; with --dir on a disk of the machine, whose image lies there. Ctrl-C is handed on: the inner program ends as
+// it would anywhere and writes what it has.
 
 using System.CommandLine;
 using System.Globalization;

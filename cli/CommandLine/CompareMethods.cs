@@ -1,7 +1,8 @@
-// The methods that polyblk compare measures, in the order of its tables: baselines, then this program's frontends, then the peers.
+// The methods that polyblk compare measures, in the order of its tables: baselines, then this program's frontends, then the
+// peers.
 //
-// Each frontend of the kernel has a server and a volume of its own: when its driver fails, only its rows are lost. The sockets of one volume
-// share a server, as they would in use.
+// Each frontend of the kernel has a server and a volume of its own: when its driver fails, only its rows are lost. The sockets of
+// one volume share a server, as they would in use.
 
 using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
@@ -48,7 +49,9 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
         new QemuStorageDaemon(), new QemuStorageDaemonNbd(), new QemuStorageDaemonVduse(), .. level == VolumeOpener.NoLevel ? [] : new[] { new MdArray(level) }, new LoopDevice(),
     ];
 
-    /// <summary>Every method for a volume of the user's: its drives, its array, this program's frontends, and rows for the peers.</summary>
+    /// <summary>
+    /// Every method for a volume of the user's: its drives, its array, this program's frontends, and rows for the peers.
+    /// </summary>
     public IReadOnlyList<IDeliveryMethod> OfVolume(ComparedVolume volume)
     {
         string name = volume.Name;
@@ -107,7 +110,9 @@ internal sealed class CompareMethods(IEnumerable<IFrontend> frontends, PolyblkPr
         () => Availability("vhost-user", byFio: false),
         (path, size) => new VhostUserEndpoint(path, count, size));
 
-    /// <summary>The volume's name has this process in it: by it the driver's devices are told from those of another comparison.</summary>
+    /// <summary>
+    /// The volume's name has this process in it: by it the driver's devices are told from those of another comparison.
+    /// </summary>
     private PolyblkMethod Ublk(string mode, bool isInMemory)
     {
         var server = new PolyblkServer(program, $"ublk-{mode}-{Environment.ProcessId}", level, [new ServerExport("ublk", false, ["--copy-mode", mode, "--queues", $"{queues}"])]);

@@ -65,7 +65,9 @@ internal static class CompareReport
     /// <summary>The chunk of a scratch volume; null where the level has none.</summary>
     internal static int? ChunkBytes(string level) => level is "raid1" or VolumeOpener.NoLevel ? null : VolumeMaker.CreateOptions("compare", level, chunkBytes: 0).ChunkBytes;
 
-    /// <summary>Frontends that none of the methods is of: what keeps them from being measured here, and what would make it possible.</summary>
+    /// <summary>
+    /// Frontends that none of the methods is of: what keeps them from being measured here, and what would make it possible.
+    /// </summary>
     /// <param name="frontends">All.</param>
     /// <param name="methods">What was asked for.</param>
     /// <param name="isInside">Whether this runs in a machine that a comparison started.</param>

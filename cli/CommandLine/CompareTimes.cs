@@ -7,7 +7,10 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary>How long the runs of a comparison are.</summary>
 internal static class CompareTimes
 {
-    /// <summary>What the runs of a quick comparison may take together; starting, verifying, restarts and efficiency take the rest of a minute.</summary>
+    /// <summary>
+    /// What the runs of a quick comparison may take together; starting, verifying, restarts and efficiency take the rest of a
+    /// minute.
+    /// </summary>
     private const double QuickRunsSeconds = 28;
 
     private const double DefaultSeconds = 3;

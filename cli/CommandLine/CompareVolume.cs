@@ -1,8 +1,8 @@
 // polyblk compare VOLUME: the user's own volume as the subject.
 //
-// The comparison holds the volume's lock from the beginning to the end, so that nobody else serves it. Its servers run with a state directory of the
-// comparison, into which the record is copied: what frontends keep there for a recovery never meets what they keep for the volume's
-// ordinary use.
+// The comparison holds the volume's lock from the beginning to the end, so that nobody else serves it. Its servers run with a
+// state directory of the comparison, into which the record is copied: what frontends keep there for a recovery never meets what
+// they keep for the volume's ordinary use.
 
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -36,7 +36,8 @@ internal sealed class CompareVolume : IDisposable
     public IReadOnlyList<string> Notes { get; }
 
     /// <summary>Locks it, looks at its drives and, unless its data may be destroyed, takes a sample of what it holds.</summary>
-    /// <exception cref="CliException">There is no such volume, it is in use, or it cannot start; the message says what to do.</exception>
+    /// <exception cref="CliException">There is no such volume, it is in use, or it cannot start; the message says what to
+    /// do.</exception>
     public static async Task<CompareVolume> OpenAsync(StateDirectories directories, string name, bool destroyData, Action<string> warn, CancellationToken cancellation)
     {
         VolumeLock held = VolumeLock.TakeRecorded(directories, name, "compared", out VolumeRecord record);

@@ -1,7 +1,8 @@
 // Options after a --frontend belong to it.
 //
-// The library checks the command line as a whole (it knows every option of every frontend, for the help and for typing errors); this walks
-// over the tokens in their order and deals the options out to the frontends. With a single --frontend its options may stand before it too.
+// The library checks the command line as a whole (it knows every option of every frontend, for the help and for typing errors);
+// this walks over the tokens in their order and deals the options out to the frontends. With a single --frontend its options may
+// stand before it too.
 
 using System.CommandLine.Parsing;
 using Polyblk.Cli.Serving;

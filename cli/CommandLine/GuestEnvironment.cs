@@ -7,10 +7,15 @@ using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;
 
-/// <summary>What a comparison inside a machine cannot know by itself, and its host tells it: who the host is, and how the machine runs.</summary>
+/// <summary>
+/// What a comparison inside a machine cannot know by itself, and its host tells it: who the host is, and how the machine runs.
+/// </summary>
 internal static class GuestEnvironment
 {
-    /// <summary>The environment variable that carries it: accelerator, host's name, QEMU's version, and the command that was typed there, with bars between.</summary>
+    /// <summary>
+    /// The environment variable that carries it: accelerator, host's name, QEMU's version, and the command that was typed there,
+    /// with bars between.
+    /// </summary>
     public const string Variable = "POLYBLK_INSIDE_GUEST";
 
     /// <summary>Whether this program runs inside a machine that a comparison started.</summary>
@@ -50,7 +55,9 @@ internal static class GuestEnvironment
             ? [$"The methods of a virtual machine were measured in one that ran inside the machine of --inside-guest, by {(MachineCache.IsEmulated() ? "nested emulation" : "nested KVM")}: compare them with one another only."]
             : [];
 
-    /// <summary>Completes the facts if this program runs inside a machine that a comparison started, or started one itself.</summary>
+    /// <summary>
+    /// Completes the facts if this program runs inside a machine that a comparison started, or started one itself.
+    /// </summary>
     /// <param name="facts">What is known without machines.</param>
     /// <param name="hasMachine">Whether it started one.</param>
     /// <param name="guestSystem">What that booted.</param>

@@ -2,7 +2,10 @@ using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;
 
-/// <summary>A sparse file that is the scratch disk of a virtual machine. Disposal removes it; what a killed run left is removed by the next one in the same place.</summary>
+/// <summary>
+/// A sparse file that is the scratch disk of a virtual machine. Disposal removes it; what a killed run left is removed by the
+/// next one in the same place.
+/// </summary>
 internal sealed class ScratchImage : IDisposable
 {
     private const string Prefix = "polyblk-compare-vm-";

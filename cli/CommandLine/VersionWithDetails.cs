@@ -1,5 +1,5 @@
-// polyblk --version; with --verbose also what the program was made for and what it found: which parity kernels it will use, which is otherwise
-// only seen in how fast it is.
+// polyblk --version; with --verbose also what the program was made for and what it found: which parity kernels it will use, which
+// is otherwise only seen in how fast it is.
 
 using System.CommandLine;
 using System.CommandLine.Invocation;
@@ -31,7 +31,9 @@ internal sealed class VersionWithDetails : SynchronousCommandLineAction
         return ExitCode.Ok;
     }
 
-    /// <summary>The level of the x86-64 psABI of which this program uses everything. In a native one these are constants of its build.</summary>
+    /// <summary>
+    /// The level of the x86-64 psABI of which this program uses everything. In a native one these are constants of its build.
+    /// </summary>
     private static string Level() =>
         Avx512BW.IsSupported ? "x86-64-v4"
         : Avx2.IsSupported ? "x86-64-v3"

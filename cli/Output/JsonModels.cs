@@ -50,7 +50,8 @@ internal sealed record VolumeJson
 /// <param name="Role">The member's role; null for a volume of one drive.</param>
 /// <param name="Drive">The drive.</param>
 /// <param name="Requests">How many are at the drive.</param>
-/// <param name="OldestSeconds">How long the oldest of them has been there, in seconds; of one drive, since when none was answered.</param>
+/// <param name="OldestSeconds">How long the oldest of them has been there, in seconds; of one drive, since when none was
+/// answered.</param>
 internal sealed record UnfinishedJson(int? Role, string Drive, int Requests, int OldestSeconds)
 {
     /// <summary>In words.</summary>
@@ -63,8 +64,8 @@ internal sealed record UnfinishedJson(int? Role, string Drive, int Requests, int
 internal sealed record ArrayJson
 {
     /// <summary>
-    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>, <c>dirty</c>,
-    /// <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>; <c>unknown</c> where they may not be read.
+    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>,
+    /// <c>dirty</c>, <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>; <c>unknown</c> where they may not be read.
     /// </summary>
     public required string State { get; init; }
 

@@ -55,8 +55,8 @@ internal static class LogSetup
     }
 
     /// <summary>
-    /// Makes the file's sink when the first line comes. It compiles a regular expression, and the first line of a server says that it serves: whoever
-    /// waits for one that is started again need not wait for that.
+    /// Makes the file's sink when the first line comes. It compiles a regular expression, and the first line of a server says
+    /// that it serves: whoever waits for one that is started again need not wait for that.
     /// </summary>
     private sealed class FirstUseSink(Func<Logger> make) : ILogEventSink, IDisposable
     {

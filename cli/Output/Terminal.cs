@@ -4,7 +4,9 @@ using Spectre.Console;
 
 namespace Polyblk.Cli.Output;
 
-/// <summary>Standard output and error: tables and text for people, JSON for programs. Colour only on a terminal, and not with NO_COLOR.</summary>
+/// <summary>
+/// Standard output and error: tables and text for people, JSON for programs. Colour only on a terminal, and not with NO_COLOR.
+/// </summary>
 internal sealed class Terminal
 {
     // A pipe has no width: tables must not be folded for it.

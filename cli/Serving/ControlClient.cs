@@ -49,8 +49,8 @@ internal static class ControlClient
     }
 
     /// <summary>
-    /// Sends a request. Who has no room for one more client says so at once and closes, before he has read it: that it could not be sent is told, and
-    /// the answer is there all the same.
+    /// Sends a request. Who has no room for one more client says so at once and closes, before he has read it: that it could not
+    /// be sent is told, and the answer is there all the same.
     /// </summary>
     private static async Task<IOException?> SendAsync(NetworkStream stream, ControlRequest request, CancellationToken cancellation)
     {

@@ -1,5 +1,5 @@
-// The control socket of a served volume: JSON lines, one request and one answer each. Only the user who serves may connect (mode 0600 in
-// a directory of mode 0700). A client that sends nonsense gets an error and is closed; it cannot disturb the exports.
+// The control socket of a served volume: JSON lines, one request and one answer each. Only the user who serves may connect (mode
+// 0600 in a directory of mode 0700). A client that sends nonsense gets an error and is closed; it cannot disturb the exports.
 //
 // Every client counts from accept on. A request has its time: a client that says nothing, or a byte now and then, is closed.
 // Where all places are taken one more client takes the place of the one that has said nothing for longest; where all of them wait

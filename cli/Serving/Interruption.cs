@@ -5,9 +5,9 @@ using Polyblk.Machine;
 namespace Polyblk.Cli.Serving;
 
 /// <summary>
-/// SIGINT and SIGTERM ask to end cleanly; a second request ends the process at once, as a crash would, only that its temporary folders are
-/// removed. Signals that come together are one request: timeout(1), for one, sends SIGTERM to its child and again to the child's group.
-/// SIGHUP calls a handler.
+/// SIGINT and SIGTERM ask to end cleanly; a second request ends the process at once, as a crash would, only that its temporary
+/// folders are removed. Signals that come together are one request: timeout(1), for one, sends SIGTERM to its child and again to
+/// the child's group. SIGHUP calls a handler.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {

@@ -7,7 +7,9 @@ namespace Polyblk.Cli.Serving;
 /// <param name="Reason">One sentence for the user.</param>
 internal sealed record ReactorPlan(IReadOnlyList<int> Cpus, string Reason)
 {
-    /// <summary>Most reactors that the automatic plan takes: more are seldom worth their processors unless somebody asks for them.</summary>
+    /// <summary>
+    /// Most reactors that the automatic plan takes: more are seldom worth their processors unless somebody asks for them.
+    /// </summary>
     public const int AutomaticMaximum = 8;
 
     /// <summary>Chooses the processors.</summary>

@@ -8,8 +8,8 @@ internal static class SystemdNotifier
 {
     /// <summary>Sends a state such as <c>READY=1</c>, where somebody is to be told.</summary>
     /// <returns>
-    /// Why it could not be sent, or null. That is no reason to stop serving: the variable is inherited by whatever a service starts, also into places
-    /// where the socket cannot be reached.
+    /// Why it could not be sent, or null. That is no reason to stop serving: the variable is inherited by whatever a service
+    /// starts, also into places where the socket cannot be reached.
     /// </returns>
     public static string? Notify(string state)
     {

@@ -1,9 +1,11 @@
 // A volume being served: its reactors, its open drives, its exports.
 //
-// Made from the bottom up (reactors, drives and array, exports) and taken down from the top: exports first, so that no request is in flight
-// when the array marks itself clean, then the drives, then the reactors. Whatever fails while it is being made takes down what was made.
+// Made from the bottom up (reactors, drives and array, exports) and taken down from the top: exports first, so that no request is
+// in flight when the array marks itself clean, then the drives, then the reactors. Whatever fails while it is being made takes
+// down what was made.
 //
-// An export that fails by itself is logged and shown as failed; the others are served on. When the last one is gone the server ends.
+// An export that fails by itself is logged and shown as failed; the others are served on. When the last one is gone the server
+// ends.
 
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
@@ -126,9 +128,9 @@ internal sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// Stops every export. With <see cref="StopMode.IfIdle"/> it is all or nothing: when one refuses, those that were stopped before it are
-    /// made again, and the refusal goes to the caller. Where a drive hangs, it ends without the requests that are there
-    /// (<see cref="Unfinished"/>).
+    /// Stops every export. With <see cref="StopMode.IfIdle"/> it is all or nothing: when one refuses, those that were stopped
+    /// before it are made again, and the refusal goes to the caller. Where a drive hangs, it ends without the requests that are
+    /// there (<see cref="Unfinished"/>).
     /// </summary>
     /// <exception cref="CliException">One of them is in use, or a change is under way that does not end.</exception>
     public async Task StopAsync(StopMode mode, CancellationToken cancellation)
@@ -209,8 +211,8 @@ internal sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// The clean end on a signal: exports that are idle stop; one that is in use leaves its state to a successor, so that its consumers wait
-    /// for the next <c>serve</c> instead of failing.
+    /// The clean end on a signal: exports that are idle stop; one that is in use leaves its state to a successor, so that its
+    /// consumers wait for the next <c>serve</c> instead of failing.
     /// </summary>
     /// <returns>What the user should know, one sentence for each export that was handed over.</returns>
     public async Task<IReadOnlyList<string>> ShutDownAsync()
@@ -249,12 +251,15 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
     }
 
-    /// <summary>Takes the size that the volume's drive has now, where the volume is as large as its drive, and tells every consumer.</summary>
+    /// <summary>
+    /// Takes the size that the volume's drive has now, where the volume is as large as its drive, and tells every consumer.
+    /// </summary>
     /// <exception cref="CliException">The size is not possible, or a consumer could not be told.</exception>
     public Task FollowDriveAsync() => _volume!.HasSizeOfDrive ? ResizeAsync(null, mayShrink: false, CancellationToken.None) : Task.CompletedTask;
 
     /// <summary>Takes a new size (null: all that the drives give) and tells every consumer.</summary>
-    /// <exception cref="CliException">The size is not possible, is smaller and must not be, or a consumer could not be told.</exception>
+    /// <exception cref="CliException">The size is not possible, is smaller and must not be, or a consumer could not be
+    /// told.</exception>
     public async Task ResizeAsync(long? sizeBytes, bool mayShrink, CancellationToken cancellation)
     {
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
@@ -318,8 +323,8 @@ internal sealed class VolumeServer : IAsyncDisposable
                 served.MarkStopped();
             }
 
-            // No forced stop: after a start that failed, a device that was taken over may still be mounted. Disposing an export leaves
-            // what is in use to a successor.
+            // No forced stop: after a start that failed, a device that was taken over may still be mounted. Disposing an export
+            // leaves what is in use to a successor.
             if (!served.IsAbandoned)
             {
                 await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
@@ -384,7 +389,10 @@ internal sealed class VolumeServer : IAsyncDisposable
         return new ExportContext(_reactors, runtime, state, _logging);
     }
 
-    /// <summary>Ends an export. One that fails to end must not keep the others from ending, nor the array from being marked clean if it can be.</summary>
+    /// <summary>
+    /// Ends an export. One that fails to end must not keep the others from ending, nor the array from being marked clean if it
+    /// can be.
+    /// </summary>
     private async Task EndOneAsync(ServedExport served, Func<Task> end)
     {
         try

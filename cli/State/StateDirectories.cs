@@ -1,8 +1,8 @@
 namespace Polyblk.Cli.State;
 
 /// <summary>
-/// Where the program keeps things. Root: /var/lib/polyblk and /run/polyblk. Others: the XDG directories. <c>--state DIR</c> overrides both;
-/// the runtime directory is then DIR/run.
+/// Where the program keeps things. Root: /var/lib/polyblk and /run/polyblk. Others: the XDG directories. <c>--state DIR</c>
+/// overrides both; the runtime directory is then DIR/run.
 /// </summary>
 /// <param name="State">What survives a reboot: volume records, logs, the frontends' recovery files.</param>
 /// <param name="Runtime">Sockets and locks.</param>

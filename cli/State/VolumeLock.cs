@@ -1,6 +1,6 @@
-// One process at a time works on a volume. The lock is flock(2) on a file in the runtime directory: it ends with the process, however
-// that ends. The file holds the owner's pid for the message to others; it is never deleted, so that two processes cannot hold locks
-// on two files of one name.
+// One process at a time works on a volume. The lock is flock(2) on a file in the runtime directory: it ends with the process,
+// however that ends. The file holds the owner's pid for the message to others; it is never deleted, so that two processes cannot
+// hold locks on two files of one name.
 
 using System.Globalization;
 using System.Text;
@@ -42,7 +42,10 @@ internal sealed class VolumeLock : IDisposable
             $"Volume '{volume}' cannot be {purpose}: process {Describe(holder)} is working on it. End it first with 'polyblk volume stop {volume}'.");
     }
 
-    /// <summary>Takes the lock of a volume that is recorded, and reads the record under it: another process may just have removed or made it.</summary>
+    /// <summary>
+    /// Takes the lock of a volume that is recorded, and reads the record under it: another process may just have removed or made
+    /// it.
+    /// </summary>
     /// <exception cref="CliException">There is no such volume, or another process has it.</exception>
     public static VolumeLock TakeRecorded(StateDirectories directories, string volume, string purpose, out VolumeRecord record)
     {
@@ -89,7 +92,9 @@ internal sealed class VolumeLock : IDisposable
         return rc == -Errno.EAGAIN ? null : throw CliException.HostLacks($"{path} cannot be locked (errno {-rc}).");
     }
 
-    /// <summary>The pid of the process that holds the lock now, or null when it is free. Takes nothing and makes nothing.</summary>
+    /// <summary>
+    /// The pid of the process that holds the lock now, or null when it is free. Takes nothing and makes nothing.
+    /// </summary>
     public static int? Holder(StateDirectories directories, string volume)
     {
         int fd = Libc.open(PathOf(directories, volume), Libc.O_RDONLY | Libc.O_CLOEXEC, 0);

@@ -3,8 +3,8 @@ using System.Text.Json.Serialization;
 namespace Polyblk.Cli.State;
 
 /// <summary>
-/// What the host remembers of a volume: which drives to look at. The truth about an array is in its members' superblocks; for a volatile
-/// volume this is the recipe by which it is made afresh each time it is served.
+/// What the host remembers of a volume: which drives to look at. The truth about an array is in its members' superblocks; for a
+/// volatile volume this is the recipe by which it is made afresh each time it is served.
 /// </summary>
 internal sealed record VolumeRecord
 {
@@ -17,7 +17,9 @@ internal sealed record VolumeRecord
 
     public required Guid Uuid { get; init; }
 
-    /// <summary><c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, or <c>none</c> for one drive as it is.</summary>
+    /// <summary>
+    /// <c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, or <c>none</c> for one drive as it is.
+    /// </summary>
     public required string Level { get; init; }
 
     /// <summary>Chunk in bytes; 0 where the level has none.</summary>

@@ -1,5 +1,6 @@
-// Looks at drives for superblocks without opening them as drives: plain reads take no lock, so that a scan neither disturbs a volume that is
-// being served nor is hindered by it. What is no file and no block device is not opened at all: a FIFO would wait for its writer.
+// Looks at drives for superblocks without opening them as drives: plain reads take no lock, so that a scan neither disturbs a
+// volume that is being served nor is hindered by it. What is no file and no block device is not opened at all: a FIFO would wait
+// for its writer.
 
 using Polyblk.Cli.Output;
 using Polyblk.Drives;
@@ -87,7 +88,9 @@ internal static class ArrayScanner
         }
     }
 
-    /// <summary>A slot, or null when the drive does not give it: the other one may be sound, as for the start of an array.</summary>
+    /// <summary>
+    /// A slot, or null when the drive does not give it: the other one may be sound, as for the start of an array.
+    /// </summary>
     private static async Task<byte[]?> TryReadSlotAsync(DriveReader drive, ulong slot, CancellationToken cancellation)
     {
         byte[] block = new byte[SuperblockFormat.SizeBytes];

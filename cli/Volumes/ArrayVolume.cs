@@ -13,7 +13,9 @@ namespace Polyblk.Cli.Volumes;
 /// <summary>An array on its drives.</summary>
 internal sealed class ArrayVolume : OpenVolume
 {
-    /// <summary>Longer than consumers of a target that was killed take to connect again and to have their requests answered.</summary>
+    /// <summary>
+    /// Longer than consumers of a target that was killed take to connect again and to have their requests answered.
+    /// </summary>
     private static readonly TimeSpan s_resyncAfter = TimeSpan.FromSeconds(2);
 
     private readonly List<IBlockDevice> _drives;

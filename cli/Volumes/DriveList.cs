@@ -51,8 +51,8 @@ internal static class DriveList
     }
 
     /// <summary>
-    /// How a drive is remembered: by a path that stays the same when devices are found in another order, and without a size, so that a file
-    /// that is missing later is reported instead of being made anew.
+    /// How a drive is remembered: by a path that stays the same when devices are found in another order, and without a size, so
+    /// that a file that is missing later is reported instead of being made anew.
     /// </summary>
     public static string ToRecord(DriveSpec spec)
     {
@@ -89,9 +89,9 @@ internal static class DriveList
     }
 
     /// <summary>
-    /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there but cannot be
-    /// had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as stale. None is
-    /// made.
+    /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there
+    /// but cannot be had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as
+    /// stale. None is made.
     /// </summary>
     /// <exception cref="CliException">A member is there but cannot be opened.</exception>
     public static async Task<List<IBlockDevice>> OpenMembersAsync(

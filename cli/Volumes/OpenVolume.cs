@@ -3,7 +3,9 @@ using Polyblk.Core.Block;
 
 namespace Polyblk.Cli.Volumes;
 
-/// <summary>A volume whose drives are open: what the exports serve. Disposing it marks the array clean and closes the drives.</summary>
+/// <summary>
+/// A volume whose drives are open: what the exports serve. Disposing it marks the array clean and closes the drives.
+/// </summary>
 internal abstract class OpenVolume : IAsyncDisposable
 {
     /// <summary>The device that exports open queues on.</summary>
@@ -16,7 +18,8 @@ internal abstract class OpenVolume : IAsyncDisposable
     public abstract ArrayJson? GetArray();
 
     /// <summary>
-    /// Whether the volume is as large as its drive, and follows it. An array's size stands in its superblocks and changes on request only.
+    /// Whether the volume is as large as its drive, and follows it. An array's size stands in its superblocks and changes on
+    /// request only.
     /// </summary>
     public virtual bool HasSizeOfDrive => false;
 

@@ -18,7 +18,9 @@ internal sealed record NewVolume(Guid Uuid, long SizeBytes);
 /// <summary>Makes arrays on drives, and erases them.</summary>
 internal static class VolumeMaker
 {
-    /// <summary>Opens the drives, writes the superblocks, and closes the drives again. Files that it made are removed when it fails.</summary>
+    /// <summary>
+    /// Opens the drives, writes the superblocks, and closes the drives again. Files that it made are removed when it fails.
+    /// </summary>
     /// <exception cref="CliException">It cannot be made; the message says why and what to do.</exception>
     public static async Task<NewVolume> MakeAsync(VolumeRequest request, Action<string> note, CancellationToken cancellation)
     {

@@ -17,7 +17,8 @@ public interface IVirtioDriver
     /// <param name="depth">Slots of a queue.</param>
     /// <param name="bufferBytes">Memory of a slot; a multiple of 4096.</param>
     /// <param name="readOnly">Whether the disk is one that takes no writes; a driver may refuse it otherwise.</param>
-    /// <exception cref="IOException">Nobody answers, or the back-end refuses or lacks something; the message says what.</exception>
+    /// <exception cref="IOException">Nobody answers, or the back-end refuses or lacks something; the message says
+    /// what.</exception>
     IVirtioDisk Attach(string socketPath, int queues, int depth, int bufferBytes, bool readOnly = false);
 }
 

@@ -25,10 +25,12 @@ public interface IGuestMachine
 
     /// <summary>Runs a shell script in the machine. In it, <c>mark</c> tells this side of a moment.</summary>
     /// <param name="script">For sh.</param>
-    /// <param name="limit">How long it may take. A request that is never answered would keep it for ever, and nothing in the machine can end it.</param>
+    /// <param name="limit">How long it may take. A request that is never answered would keep it for ever, and nothing in the
+    /// machine can end it.</param>
     /// <param name="onMark">Called at the mark, if the script gets there.</param>
     /// <param name="cancellation">Ends the waiting.</param>
-    /// <exception cref="MethodException">The machine has gone, or the script took too long; the exception is final then.</exception>
+    /// <exception cref="MethodException">The machine has gone, or the script took too long; the exception is final
+    /// then.</exception>
     Task<GuestCommandResult> RunAsync(string script, TimeSpan limit, Action onMark, CancellationToken cancellation);
 }
 

@@ -1,8 +1,8 @@
 // fio in a virtual machine: the same jobs as on the host, on the disk that the machine sees.
 //
-// The machine tells of fio's first request; the counted time begins when the warm-up after it is over. Processor times of target and machine
-// are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver and, for QEMU's own block
-// layer, the iothreads.
+// The machine tells of fio's first request; the counted time begins when the warm-up after it is over. Processor times of target
+// and machine are read within the counted time and scaled to it. The whole machine is the load's side: in it run fio, the driver
+// and, for QEMU's own block layer, the iothreads.
 //
 // Each script has a limit (FioLimit).
 

@@ -5,7 +5,9 @@ using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
-/// <summary>A method seen from inside a virtual machine: a target on this host, and the disk that the machine gets from it.</summary>
+/// <summary>
+/// A method seen from inside a virtual machine: a target on this host, and the disk that the machine gets from it.
+/// </summary>
 public sealed class GuestMethod : IDeliveryMethod
 {
     private readonly GuestSession _session;
@@ -15,7 +17,8 @@ public sealed class GuestMethod : IDeliveryMethod
     /// <param name="facts">What is known of it.</param>
     /// <param name="inner">Starts the target.</param>
     /// <param name="attach">From where the target is reached to the machine's disk.</param>
-    /// <param name="check">Whether the target can run here, where that is another question than for the host; null asks the inner method.</param>
+    /// <param name="check">Whether the target can run here, where that is another question than for the host; null asks the inner
+    /// method.</param>
     public GuestMethod(GuestSession session, MethodFacts facts, IDeliveryMethod inner, Func<LoadEndpoint, GuestDisk> attach, Func<MethodAvailability>? check = null)
     {
         ArgumentNullException.ThrowIfNull(session);
@@ -48,7 +51,10 @@ public sealed class GuestMethod : IDeliveryMethod
     /// <inheritdoc/>
     public Task AbandonAsync(ScratchSpace scratch) => _session.ForgetAsync(this);
 
-    /// <summary>In a comparison of a volume of the user's, the turn of its server; the machine then has the disks of that server's methods alone.</summary>
+    /// <summary>
+    /// In a comparison of a volume of the user's, the turn of its server; the machine then has the disks of that server's methods
+    /// alone.
+    /// </summary>
     public object? TurnIn(ScratchSpace scratch) => Inner.TurnIn(scratch);
 
     public async Task<IRunningMethod> StartAsync(ScratchSpace scratch, CancellationToken cancellation)

@@ -1,16 +1,16 @@
 // The machine of the guest vantage: one for the whole comparison, with a disk for each method.
 //
-// One boot instead of one for each method, so that the methods take turns within the same machine, minutes and neighbours, like those of
-// the host. The first method that is asked to start starts the targets of all, then the machine with all their disks; what fails to start
-// becomes that method's reason. When all have been asked and the last one is taken down, the machine is ended, then the targets. What the machine
-// boots is another question (IGuestSystem).
+// One boot instead of one for each method, so that the methods take turns within the same machine, minutes and neighbours, like
+// those of the host. The first method that is asked to start starts the targets of all, then the machine with all their disks;
+// what fails to start becomes that method's reason. When all have been asked and the last one is taken down, the machine is
+// ended, then the targets. What the machine boots is another question (IGuestSystem).
 //
-// A script that does not end within its limit costs its method alone: in the machine its requests can neither be ended nor taken back, so the
-// others go on in a new machine, which has no disk of that method. A machine that breaks down is booted again with all disks; it is the fault of a
-// method when it happens to it a second time.
+// A script that does not end within its limit costs its method alone: in the machine its requests can neither be ended nor taken
+// back, so the others go on in a new machine, which has no disk of that method. A machine that breaks down is booted again with
+// all disks; it is the fault of a method when it happens to it a second time.
 //
-// The drives of a volume of the user's belong to one server at a time. Each server then has a session of its own: its machine ends with the
-// server's turn and boots again with the next one.
+// The drives of a volume of the user's belong to one server at a time. Each server then has a session of its own: its machine
+// ends with the server's turn and boots again with the next one.
 
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
@@ -207,7 +207,9 @@ public sealed class GuestSession(IGuestSystem system)
         return disks;
     }
 
-    /// <summary>Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>).</summary>
+    /// <summary>
+    /// Boots the machine, again when the emulator breaks down on the way (<see cref="GuestException.IsMachineFault"/>).
+    /// </summary>
     private async Task BootAsync(CancellationToken cancellation)
     {
         List<GuestDisk> disks = TakeSlots();

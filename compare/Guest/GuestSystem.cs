@@ -3,7 +3,9 @@ using Polyblk.Machine;
 
 namespace Polyblk.Compare.Guest;
 
-/// <summary>What the machine of the guest vantage boots: files that this program prepares, or an image of the user's own.</summary>
+/// <summary>
+/// What the machine of the guest vantage boots: files that this program prepares, or an image of the user's own.
+/// </summary>
 public interface IGuestSystem
 {
     /// <summary>Whether this host has what such a machine needs.</summary>

@@ -1,7 +1,9 @@
-// A machine that boots a disk image of the user's own and is reached by ssh as root, with a key that the image's cloud-init puts there.
+// A machine that boots a disk image of the user's own and is reached by ssh as root, with a key that the image's cloud-init puts
+// there.
 //
-// What is measured is the system in the image, with its kernel and its fio. What it lacks of fio and mkfs comes from this host, on a disk of the
-// machine (ImageVm). The image's own boot goes on for a while after ssh answers; cloud-init tells when it has done its part.
+// What is measured is the system in the image, with its kernel and its fio. What it lacks of fio and mkfs comes from this host,
+// on a disk of the machine (ImageVm). The image's own boot goes on for a while after ssh answers; cloud-init tells when it has
+// done its part.
 
 using System.Globalization;
 using Polyblk.Compare.Methods;
@@ -20,13 +22,18 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
 
     private static readonly string[] s_programs = ["fio", "mkfs.ext4", "mkfs.xfs"];
 
-    /// <summary>From power-on until ssh answers. A distribution's first boot takes a minute; emulated, ten times as long and more.</summary>
+    /// <summary>
+    /// From power-on until ssh answers. A distribution's first boot takes a minute; emulated, ten times as long and more.
+    /// </summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan s_patienceEmulated = TimeSpan.FromMinutes(20);
 
     private static readonly TimeSpan s_pause = TimeSpan.FromSeconds(1);
 
-    /// <summary>Between attempts that the server turned down: OpenSSH 9.8 and later shut out who does that more than once in five seconds (PerSourcePenalties).</summary>
+    /// <summary>
+    /// Between attempts that the server turned down: OpenSSH 9.8 and later shut out who does that more than once in five seconds
+    /// (PerSourcePenalties).
+    /// </summary>
     private static readonly TimeSpan s_pauseRefused = TimeSpan.FromSeconds(7);
 
     /// <inheritdoc/>

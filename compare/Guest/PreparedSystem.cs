@@ -1,5 +1,5 @@
-// A machine with a kernel of the distribution, or of the user's own, and an initramfs that holds fio and little more. In it a loop runs the scripts
-// that this side sends over the control channel, one at a time, and sends back what they print.
+// A machine with a kernel of the distribution, or of the user's own, and an initramfs that holds fio and little more. In it a
+// loop runs the scripts that this side sends over the control channel, one at a time, and sends back what they print.
 
 using System.Globalization;
 using System.IO.Compression;
@@ -13,7 +13,9 @@ namespace Polyblk.Compare.Guest;
 /// <param name="builder">Makes a machine without disks and script.</param>
 public sealed class PreparedSystem(Func<GuestBuilder> builder) : IGuestSystem
 {
-    /// <summary>From the start until the script's loop runs, and what a disk that does not appear adds. Emulated it takes half a minute.</summary>
+    /// <summary>
+    /// From the start until the script's loop runs, and what a disk that does not appear adds. Emulated it takes half a minute.
+    /// </summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(4);
     private static readonly TimeSpan s_patienceOfDisk = TimeSpan.FromMinutes(1);
 

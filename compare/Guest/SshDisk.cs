@@ -4,7 +4,9 @@ using Polyblk.Compare.Results;
 
 namespace Polyblk.Compare.Guest;
 
-/// <summary>A disk of a machine that the user runs and has attached by a method of his choice. Who serves it is not known here.</summary>
+/// <summary>
+/// A disk of a machine that the user runs and has attached by a method of his choice. Who serves it is not known here.
+/// </summary>
 /// <param name="machine">The machine.</param>
 /// <param name="facts">What the user says of it.</param>
 /// <param name="device">The disk in there. Everything on it is overwritten.</param>

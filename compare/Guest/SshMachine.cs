@@ -1,5 +1,5 @@
-// A machine of the user's own, reached by the system's ssh program with the user's configuration and keys: scripts go in on standard input,
-// what they print comes back; a mark is a line on the standard error that the script began with.
+// A machine of the user's own, reached by the system's ssh program with the user's configuration and keys: scripts go in on
+// standard input, what they print comes back; a mark is a line on the standard error that the script began with.
 
 using System.ComponentModel;
 using System.Diagnostics;
@@ -39,7 +39,10 @@ public sealed class SshMachine(string destination, string program = "ssh", IRead
         ? MethodAvailability.Yes
         : new MethodAvailability(false, "ssh is not installed", ["apt-get install openssh-client"]);
 
-    /// <summary>Looks at a disk before anything is written to it, and returns its size in bytes. blkid(8) ends with 2 when a disk holds nothing that it knows.</summary>
+    /// <summary>
+    /// Looks at a disk before anything is written to it, and returns its size in bytes. blkid(8) ends with 2 when a disk holds
+    /// nothing that it knows.
+    /// </summary>
     /// <exception cref="MethodException">It is in use or holds something, or the machine lacks a program.</exception>
     public async Task<long> InspectAsync(string device, CancellationToken cancellation)
     {

@@ -1,8 +1,8 @@
 namespace Polyblk.Compare.Load;
 
 /// <summary>
-/// Calls that wait for a target without a limit of their own, as a library's do. Each has a thread; one that does not return in time is left
-/// behind, and its thread ends when the target does.
+/// Calls that wait for a target without a limit of their own, as a library's do. Each has a thread; one that does not return in
+/// time is left behind, and its thread ends when the target does.
 /// </summary>
 internal static class BlockingCall
 {

@@ -1,5 +1,6 @@
-// The built-in load for files and open devices: a closed loop over the program's own drive code on one polling reactor, a queue for each job, without any
-// frontend. What it reaches is what the drive gives to this I/O core: the ceiling for everything that is served from it.
+// The built-in load for files and open devices: a closed loop over the program's own drive code on one polling reactor, a queue
+// for each job, without any frontend. What it reaches is what the drive gives to this I/O core: the ceiling for everything that
+// is served from it.
 
 using System.Diagnostics;
 using System.Runtime.InteropServices;

@@ -106,13 +106,16 @@ public interface ILoadGenerator
     };
 
     /// <summary>
-    /// Writes the whole span, flushes, reads it back and compares, before anything is timed; it also fills what would read as holes. What must
-    /// keep its content is read and compared only.
+    /// Writes the whole span, flushes, reads it back and compares, before anything is timed; it also fills what would read as
+    /// holes. What must keep its content is read and compared only.
     /// </summary>
     /// <returns>Null when every byte came back, or what is wrong.</returns>
     Task<string?> VerifyAsync(LoadEndpoint endpoint, ulong seed, CancellationToken cancellation);
 
-    /// <summary>The commands that the verification is, a line each, as they can be typed; a comment that says what is done instead where there is none.</summary>
+    /// <summary>
+    /// The commands that the verification is, a line each, as they can be typed; a comment that says what is done instead where
+    /// there is none.
+    /// </summary>
     string VerifyCommands(LoadEndpoint endpoint, ulong seed) => OwnVerification(endpoint, seed);
 
     /// <summary>The comment for a verification by this program itself.</summary>
@@ -138,8 +141,9 @@ public interface ILoadGenerator
 
     /// <summary>Runs a workload.</summary>
     /// <param name="onMeasuring">
-    /// Called with true when the counted time begins and with false when it ends: processor times of the target are read then. A load that
-    /// cannot tell the moments calls it within the counted time: what is read is scaled from the time between the calls.
+    /// Called with true when the counted time begins and with false when it ends: processor times of the target are read then. A
+    /// load that cannot tell the moments calls it within the counted time: what is read is scaled from the time between the
+    /// calls.
     /// </param>
     Task<LoadResult> RunAsync(
         LoadEndpoint endpoint, Workload workload, LoadSettings settings, Action<bool> onMeasuring, CancellationToken cancellation);

@@ -1,7 +1,8 @@
 // What must stay as it is: a sample of it, by which each method's reads are checked without a write.
 //
-// The sample is at most 64 regions of 1 MiB: all of what is small, otherwise the beginning, the end and places between them that the seed chooses. It
-// is taken once, by the shortest way (the array in this process; plain reads of a drive). A method is right when it reads the same.
+// The sample is at most 64 regions of 1 MiB: all of what is small, otherwise the beginning, the end and places between them that
+// the seed chooses. It is taken once, by the shortest way (the array in this process; plain reads of a drive). A method is right
+// when it reads the same.
 
 using Polyblk.Core.Block;
 
@@ -77,7 +78,9 @@ public sealed class KeptContent
         return null;
     }
 
-    /// <summary>Compares sums that were made elsewhere: in a virtual machine, from where the content itself would take long.</summary>
+    /// <summary>
+    /// Compares sums that were made elsewhere: in a virtual machine, from where the content itself would take long.
+    /// </summary>
     /// <param name="sums">Makes SHA-256 of ranges, in their order, in hexadecimal.</param>
     /// <returns>Null when all are the same, or which is not.</returns>
     public async Task<string?> CompareSumsAsync(Func<IReadOnlyList<(long Offset, int Length)>, Task<IReadOnlyList<string>>> sums)

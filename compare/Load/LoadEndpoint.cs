@@ -2,11 +2,15 @@ using Polyblk.Core.Block;
 
 namespace Polyblk.Compare.Load;
 
-/// <summary>Where a load is directed to. Each kind is driven by the load generators that say so (<see cref="ILoadGenerator.CanDrive"/>).</summary>
+/// <summary>
+/// Where a load is directed to. Each kind is driven by the load generators that say so (<see cref="ILoadGenerator.CanDrive"/>).
+/// </summary>
 /// <param name="SizeBytes">How much of it may be read and written.</param>
 public abstract record LoadEndpoint(long SizeBytes)
 {
-    /// <summary>What it holds and has to keep: it is verified by reading, and no load writes to it. Null where it may be overwritten.</summary>
+    /// <summary>
+    /// What it holds and has to keep: it is verified by reading, and no load writes to it. Null where it may be overwritten.
+    /// </summary>
     public KeptContent? Kept { get; init; }
 
     /// <summary>The client that it takes, for those who have none.</summary>

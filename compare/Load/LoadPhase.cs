@@ -38,9 +38,9 @@ internal sealed class LoadPhase
     public bool IsEnding => Volatile.Read(ref _phase) == Ending;
 
     /// <summary>
-    /// Leads the threads through the phases and returns the length of the counted time. Neither ends before as many requests were answered in it as are
-    /// in flight at once: until then a target may only be beginning, and a short counted time in which the host let it rest would say "0 a second" of a
-    /// target that answers.
+    /// Leads the threads through the phases and returns the length of the counted time. Neither ends before as many requests were
+    /// answered in it as are in flight at once: until then a target may only be beginning, and a short counted time in which the
+    /// host let it rest would say "0 a second" of a target that answers.
     /// </summary>
     /// <param name="settings">How long the phases are otherwise.</param>
     /// <param name="inFlight">Requests in flight at once.</param>
@@ -72,7 +72,8 @@ internal sealed class LoadPhase
             Volatile.Write(ref _phase, Ending);
         }
 
-        // Returns at the end of a phase how long it was. A run that was broken off is none: it would count as much as a whole one.
+        // Returns at the end of a phase how long it was. A run that was broken off is none: it would count as much as a whole
+        // one.
         async Task<TimeSpan> LastAsync(TimeSpan least)
         {
             long began = Clock.GetTimestamp();

@@ -2,7 +2,9 @@ using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Load;
 
-/// <summary>The offsets of a workload: aligned to the block, random (splitmix64, seeded) or ascending and starting over at the end.</summary>
+/// <summary>
+/// The offsets of a workload: aligned to the block, random (splitmix64, seeded) or ascending and starting over at the end.
+/// </summary>
 internal struct OffsetStream(ulong seed, long sizeBytes, int blockBytes, bool random)
 {
     private readonly ulong _blocks = (ulong)(sizeBytes / blockBytes);
@@ -31,8 +33,9 @@ internal struct OffsetStream(ulong seed, long sizeBytes, int blockBytes, bool ra
 }
 
 /// <summary>
-/// The offsets of all jobs of a sequential workload, for any number of threads: a request's slot, counted over all queues, tells its job. Jobs
-/// begin apart from each other; the threads that share a job take its blocks in turn, so that none is asked for twice before the end is reached.
+/// The offsets of all jobs of a sequential workload, for any number of threads: a request's slot, counted over all queues, tells
+/// its job. Jobs begin apart from each other; the threads that share a job take its blocks in turn, so that none is asked for
+/// twice before the end is reached.
 /// </summary>
 internal sealed class JobOffsets
 {

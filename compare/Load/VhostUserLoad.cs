@@ -1,7 +1,7 @@
 // The load for vhost-user-blk sockets: a closed loop over a virtio driver in user space (Clients), polling.
 //
-// One thread for each queue, as far as there are processors; a thread that has several queues goes round them. A completed request is
-// replaced at once, so that the depth stays constant. Nothing in the loop allocates.
+// One thread for each queue, as far as there are processors; a thread that has several queues goes round them. A completed
+// request is replaced at once, so that the depth stays constant. Nothing in the loop allocates.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -19,7 +19,9 @@ namespace Polyblk.Compare.Load;
 /// <summary>Drives vhost-user-blk with a driver in user space.</summary>
 public sealed class VhostUserLoad(IVirtioDriver driver) : ILoadGenerator
 {
-    /// <summary>With the driver that is not this program's where it is installed, so that target and load have different makers.</summary>
+    /// <summary>
+    /// With the driver that is not this program's where it is installed, so that target and load have different makers.
+    /// </summary>
     public VhostUserLoad()
         : this(BlkioDriver.IsInstalled ? new BlkioDriver() : new BuiltInDriver())
     {

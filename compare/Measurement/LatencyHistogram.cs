@@ -1,7 +1,8 @@
 // A histogram of latencies with a bounded relative error and no allocation while counting.
 //
-// Values are nanoseconds. Below 2^SubBits every value has a bucket of its own; above, each power of two is divided into 2^SubBits equal
-// buckets, so that a bucket is never wider than 1/2^SubBits (0.8 %) of its values. Percentiles name the middle of their bucket.
+// Values are nanoseconds. Below 2^SubBits every value has a bucket of its own; above, each power of two is divided into 2^SubBits
+// equal buckets, so that a bucket is never wider than 1/2^SubBits (0.8 %) of its values. Percentiles name the middle of their
+// bucket.
 
 using System.Numerics;
 
@@ -29,7 +30,9 @@ public sealed class LatencyHistogram
     /// <summary>The mean in nanoseconds; 0 when nothing was counted.</summary>
     public double MeanNs => Count == 0 ? 0 : (double)_sumNs / Count;
 
-    /// <summary>Counts a value in nanoseconds; negative ones count as 0, those above 2^40 (18 minutes) as the largest bucket.</summary>
+    /// <summary>
+    /// Counts a value in nanoseconds; negative ones count as 0, those above 2^40 (18 minutes) as the largest bucket.
+    /// </summary>
     public void Add(long ns)
     {
         ns = Math.Max(0, ns);

@@ -14,9 +14,9 @@ public sealed record ThreadReading(IReadOnlyDictionary<int, ThreadUse> Threads)
     public static ThreadReading Empty { get; } = new(new Dictionary<int, ThreadUse>());
 
     /// <summary>
-    /// What was used since an earlier reading, thread by thread; never negative. Of a thread that has begun since then all counts. Of one that has
-    /// ended nothing is known and nothing counts: taken from a sum, it would take its whole life away. One that has less than before is a new one
-    /// with an old id.
+    /// What was used since an earlier reading, thread by thread; never negative. Of a thread that has begun since then all
+    /// counts. Of one that has ended nothing is known and nothing counts: taken from a sum, it would take its whole life away.
+    /// One that has less than before is a new one with an old id.
     /// </summary>
     public ThreadUse Since(ThreadReading before)
     {
@@ -40,7 +40,9 @@ public static class ProcessCpu
     // USER_HZ is 100 on every architecture that .NET runs on (proc(5)).
     internal const long NsPerTick = 10_000_000;
 
-    /// <summary>Reads every thread of processes. A process that is gone has none, and neither has a thread that ends while it is read.</summary>
+    /// <summary>
+    /// Reads every thread of processes. A process that is gone has none, and neither has a thread that ends while it is read.
+    /// </summary>
     public static ThreadReading Read(params IEnumerable<int> pids)
     {
         ArgumentNullException.ThrowIfNull(pids);
@@ -87,8 +89,8 @@ public static class ProcessCpu
     }
 
     /// <summary>
-    /// Processor time of a process since its start in nanoseconds, user and system, with the threads that have ended: a load's threads
-    /// end with the load. In steps of 10 ms. A process that is gone reads as zero.
+    /// Processor time of a process since its start in nanoseconds, user and system, with the threads that have ended: a load's
+    /// threads end with the load. In steps of 10 ms. A process that is gone reads as zero.
     /// </summary>
     /// <param name="pid">The process.</param>
     /// <param name="withChildren">Whether the children that have ended and were waited for count too.</param>
@@ -96,7 +98,8 @@ public static class ProcessCpu
     {
         try
         {
-            // proc(5), /proc/pid/stat: utime, stime, cutime and cstime are fields 14 to 17; the name in parentheses may hold spaces.
+            // proc(5), /proc/pid/stat: utime, stime, cutime and cstime are fields 14 to 17; the name in parentheses may hold
+            // spaces.
             string stat = File.ReadAllText($"/proc/{pid}/stat");
             string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
             return fields.Skip(11).Take(withChildren ? 4 : 2).Sum(f => long.Parse(f, CultureInfo.InvariantCulture)) * NsPerTick;

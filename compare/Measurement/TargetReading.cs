@@ -1,5 +1,6 @@
-// What a method's target uses between two moments. The server is asked for its notifications outside of the time in which its processor time is
-// read (before the first reading, after the second), because answering costs it processor time and context switches of its own.
+// What a method's target uses between two moments. The server is asked for its notifications outside of the time in which its
+// processor time is read (before the first reading, after the second), because answering costs it processor time and context
+// switches of its own.
 
 using System.Diagnostics;
 using Polyblk.Compare.Methods;
@@ -40,8 +41,8 @@ internal readonly record struct TargetReading(long Timestamp, ThreadReading Thre
     }
 
     /// <summary>
-    /// What was used since an earlier reading, brought to the length of the counted time: a load that is another program is read in a part of it.
-    /// Null where that part is too small.
+    /// What was used since an earlier reading, brought to the length of the counted time: a load that is another program is read
+    /// in a part of it. Null where that part is too small.
     /// </summary>
     public TargetUse? Since(TargetReading before, double countedSeconds)
     {

@@ -19,7 +19,9 @@ public interface IOpenArray : IAsyncDisposable
     IBlockDevice Device { get; }
 }
 
-/// <summary>A baseline: the array without a frontend, driven in this process. What a frontend costs is what lies between it and this.</summary>
+/// <summary>
+/// A baseline: the array without a frontend, driven in this process. What a frontend costs is what lies between it and this.
+/// </summary>
 public sealed class ArrayInProcess(IArrayFactory arrays, string level) : IDeliveryMethod
 {
     public MethodFacts Facts { get; } = KnownFacts.Bare("array", "array, no frontend", Backing.Volume);

@@ -7,7 +7,10 @@ using Polyblk.Machine;
 
 namespace Polyblk.Compare.Methods;
 
-/// <summary>A program that runs beside: pinned to processors where taskset is installed, its last words kept for messages, ended by disposal, and by the end of this process.</summary>
+/// <summary>
+/// A program that runs beside: pinned to processors where taskset is installed, its last words kept for messages, ended by
+/// disposal, and by the end of this process.
+/// </summary>
 public sealed class ChildProcess : IAsyncDisposable
 {
     private const int MaxErrorChars = 4096;
@@ -111,8 +114,8 @@ public sealed class ChildProcess : IAsyncDisposable
     }
 
     /// <summary>
-    /// Asks it to end (SIGTERM) and ends it by force when it does not. One that waits in the kernel is left behind: it ends when the device that
-    /// it waits for answers or is taken away, for which nobody may wait for it.
+    /// Asks it to end (SIGTERM) and ends it by force when it does not. One that waits in the kernel is left behind: it ends when
+    /// the device that it waits for answers or is taken away, for which nobody may wait for it.
     /// </summary>
     public async ValueTask DisposeAsync()
     {

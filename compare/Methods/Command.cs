@@ -6,7 +6,8 @@ internal static class Command
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
 
     /// <summary>Runs it and returns what it printed.</summary>
-    /// <exception cref="MethodException">It failed, with its own words; or it did not end, as where a device waits for a server that has gone.</exception>
+    /// <exception cref="MethodException">It failed, with its own words; or it did not end, as where a device waits for a server
+    /// that has gone.</exception>
     public static async Task<string> RunAsync(IReadOnlyList<string> command, CancellationToken cancellation)
     {
         await using ChildProcess child = ChildProcess.Start(command, []);

@@ -1,5 +1,5 @@
-// A volume of the user as the subject of a comparison. Its drives belong to one process at a time, so that the methods take turns; and what it
-// holds has to stay, unless the user said otherwise.
+// A volume of the user as the subject of a comparison. Its drives belong to one process at a time, so that the methods take
+// turns; and what it holds has to stay, unless the user said otherwise.
 
 using Polyblk.Compare.Load;
 

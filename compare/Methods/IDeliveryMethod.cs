@@ -39,12 +39,14 @@ public sealed record MethodAvailability(bool CanRun, string Reason, IReadOnlyLis
 }
 
 /// <summary>
-/// A way of bringing a volume to its consumer that can be measured: one of this program's, a peer's, or the bare drive; from the host or
-/// from inside a virtual machine.
+/// A way of bringing a volume to its consumer that can be measured: one of this program's, a peer's, or the bare drive; from the
+/// host or from inside a virtual machine.
 /// </summary>
 public interface IDeliveryMethod
 {
-    /// <summary>What is known of it before it runs: id, title, role, vantage, backing, whom it reaches, features, needs.</summary>
+    /// <summary>
+    /// What is known of it before it runs: id, title, role, vantage, backing, whom it reaches, features, needs.
+    /// </summary>
     MethodFacts Facts { get; }
 
     /// <summary>What it is called in tables; unique in a comparison.</summary>
@@ -60,12 +62,14 @@ public interface IDeliveryMethod
     MethodAvailability Check();
 
     /// <summary>
-    /// Methods that cannot serve at the same time, because they work on the same drives, have different turns; those that one process serves
-    /// have the same. Null: it has drives of its own and serves always.
+    /// Methods that cannot serve at the same time, because they work on the same drives, have different turns; those that one
+    /// process serves have the same. Null: it has drives of its own and serves always.
     /// </summary>
     object? TurnIn(ScratchSpace scratch) => null;
 
-    /// <summary>Begins what takes long before it can serve, while others are verified. Asked only of methods without turns.</summary>
+    /// <summary>
+    /// Begins what takes long before it can serve, while others are verified. Asked only of methods without turns.
+    /// </summary>
     /// <exception cref="MethodException">It does not start; <see cref="StartAsync"/> will say so again.</exception>
     Task StartAheadAsync(ScratchSpace scratch, CancellationToken cancellation) => Task.CompletedTask;
 
@@ -86,7 +90,9 @@ public interface IRunningMethod : IAsyncDisposable
     /// <summary>The processes that serve, whose processor time counts as the target's.</summary>
     IReadOnlyList<int> ProcessIds { get; }
 
-    /// <summary>Processes that belong to the load's side beside the load itself: a virtual machine. Their work is no noise.</summary>
+    /// <summary>
+    /// Processes that belong to the load's side beside the load itself: a virtual machine. Their work is no noise.
+    /// </summary>
     IReadOnlyList<int> LoadProcessIds => [];
 
     /// <summary>The commands that were run, so that a reader can repeat them.</summary>
@@ -137,6 +143,8 @@ public sealed class MethodException : Exception
     /// <summary>Whether the method serves no more, so that it is not asked again.</summary>
     public bool IsFinal { get; init; }
 
-    /// <summary>Whether what measures failed, such as the emulator of a virtual machine: it says nothing about the method.</summary>
+    /// <summary>
+    /// Whether what measures failed, such as the emulator of a virtual machine: it says nothing about the method.
+    /// </summary>
     public bool IsOfTheLoad { get; init; }
 }

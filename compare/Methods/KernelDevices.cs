@@ -1,4 +1,5 @@
-// Devices of the kernel that outlive their server while somebody (udev, a stray fio) has them open at the moment of its end: taken away here.
+// Devices of the kernel that outlive their server while somebody (udev, a stray fio) has them open at the moment of its end:
+// taken away here.
 
 using System.Globalization;
 using System.Text;
@@ -35,7 +36,10 @@ public static class KernelDevices
         }
     }
 
-    /// <summary>Names of the VDUSE devices that a comparison with this process id makes: for the host, for a VM, for a VM's QEMU, and the peer's.</summary>
+    /// <summary>
+    /// Names of the VDUSE devices that a comparison with this process id makes: for the host, for a VM, for a VM's QEMU, and the
+    /// peer's.
+    /// </summary>
     public static IEnumerable<string> VduseNames(string processId) => [$"pbc{processId}", $"pbg{processId}", $"pbv{processId}", $"pbqsd{processId}"];
 
     /// <summary>Whether the kernel has a VDUSE device of that name, on the bus or not.</summary>
@@ -79,7 +83,10 @@ public static class KernelDevices
         return WaitingDevice.RemoveAsync(scratch.Directory, name, isServed: false);
     }
 
-    /// <summary>Takes a VDUSE device of ours off the vdpa bus, if it is still there. It may have no requests in flight that nobody answers.</summary>
+    /// <summary>
+    /// Takes a VDUSE device of ours off the vdpa bus, if it is still there. It may have no requests in flight that nobody
+    /// answers.
+    /// </summary>
     internal static async Task RemoveVdpaAsync(string name)
     {
         if (Directory.Exists($"/sys/bus/vdpa/devices/{name}"))

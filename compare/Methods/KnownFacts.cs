@@ -1,9 +1,9 @@
-// What is known of the ways to deliver a volume without running them: whom they reach, what they can do, what they need. The sources are the
-// pages of docs/frontends and their tests; a feature that has no test is absent, not promised. What a kernel's version decides (ublk's resize,
-// from Linux 6.16 on) is the probe's answer for the kernel that is measured on.
+// What is known of the ways to deliver a volume without running them: whom they reach, what they can do, what they need. The
+// sources are the pages of docs/frontends and their tests; a feature that has no test is absent, not promised. What a kernel's
+// version decides (ublk's resize, from Linux 6.16 on) is the probe's answer for the kernel that is measured on.
 //
-// Of peers it is what their own documentation says: losetup(8) and the loop driver; md(4) and mdadm(8); qemu-storage-daemon(1) and QEMU's QMP
-// reference (block_resize, block-export-add).
+// Of peers it is what their own documentation says: losetup(8) and the loop driver; md(4) and mdadm(8); qemu-storage-daemon(1)
+// and QEMU's QMP reference (block_resize, block-export-add).
 
 using Polyblk.Compare.Results;
 
@@ -16,7 +16,8 @@ public static class KnownFacts
 
     /// <summary>Facts of a frontend of this program.</summary>
     /// <param name="frontend">Its name on the command line.</param>
-    /// <param name="variant">What distinguishes it from its other variants, for the id: <c>2q</c>; empty where there is one.</param>
+    /// <param name="variant">What distinguishes it from its other variants, for the id: <c>2q</c>; empty where there is
+    /// one.</param>
     /// <param name="title">What it is called.</param>
     /// <param name="vantage">Where the load runs.</param>
     /// <param name="backing">What it serves.</param>

@@ -1,8 +1,9 @@
 // What a comparison that was killed (SIGKILL, out of memory) left behind, found by the next one and removed.
 //
-// Everything that a comparison makes lies below its scratch directory, or refers to it, or carries the process id that is in the directory's name. The
-// directory tells whether its owner lives (OwnedFolder); only of dead owners anything is touched. The order is that of use: processes,
-// mounts, arrays, loop devices, devices of frontends, files. What cannot be removed is said, and does not keep the rest.
+// Everything that a comparison makes lies below its scratch directory, or refers to it, or carries the process id that is in the
+// directory's name. The directory tells whether its owner lives (OwnedFolder); only of dead owners anything is touched. The order
+// is that of use: processes, mounts, arrays, loop devices, devices of frontends, files. What cannot be removed is said, and does
+// not keep the rest.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -18,7 +19,9 @@ public sealed partial class Leftovers(PolyblkProgram program)
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
 
-    /// <summary>For one thing to go. The kernel may wait for ever for a request that nobody answers; the comparison does not.</summary>
+    /// <summary>
+    /// For one thing to go. The kernel may wait for ever for a request that nobody answers; the comparison does not.
+    /// </summary>
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(2);
 
     // What a comparison starts. Another program that happens to look into its directory is left alone.
@@ -35,7 +38,8 @@ public sealed partial class Leftovers(PolyblkProgram program)
         var done = new List<string>();
         foreach (string folder in Find(wanted))
         {
-            // A folder that has gone leaves devices at most; one that is there is claimed, so that two comparisons do not both clear it.
+            // A folder that has gone leaves devices at most; one that is there is claimed, so that two comparisons do not both
+            // clear it.
             OwnedFolder? claimed = OwnedFolder.Claim(folder, ScratchSpace.Prefix);
             if (claimed is not null || !Directory.Exists(folder))
             {
@@ -54,7 +58,10 @@ public sealed partial class Leftovers(PolyblkProgram program)
         return $"Removed what a comparison that was killed had left (process {owners}): {string.Join(", ", _removed)}.{failed}";
     }
 
-    /// <summary>Directories of dead comparisons: in the places where one would be, and those that loop devices and processes still refer to.</summary>
+    /// <summary>
+    /// Directories of dead comparisons: in the places where one would be, and those that loop devices and processes still refer
+    /// to.
+    /// </summary>
     private static string[] Find(string? wanted)
     {
         IEnumerable<string> inPlaces = ScratchSpace.Places(null).Concat(ScratchSpace.Places(wanted)).SelectMany(p => OwnedFolder.Abandoned(p, ScratchSpace.Prefix));

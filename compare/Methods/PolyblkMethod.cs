@@ -14,7 +14,9 @@ public sealed class PolyblkMethod(
     MethodFacts facts, string description, PolyblkServer server, int export, Func<MethodAvailability> check, Func<string, long, LoadEndpoint> endpoint)
     : IDeliveryMethod
 {
-    /// <summary>Takes away what the server leaves in place while somebody has it open: a device of the kernel. Null where there is none.</summary>
+    /// <summary>
+    /// Takes away what the server leaves in place while somebody has it open: a device of the kernel. Null where there is none.
+    /// </summary>
     public Func<ScratchSpace, Task>? CleanUp { get; init; }
 
     public MethodFacts Facts => facts;

@@ -1,6 +1,6 @@
-// A `polyblk serve` child that several methods share: one process, one volume, several exports. The first method that starts makes the
-// volume and the process; the last one that is disposed ends it. The runner starts and ends methods one after the other; only the first start of a
-// server may begin ahead, on another thread.
+// A `polyblk serve` child that several methods share: one process, one volume, several exports. The first method that starts
+// makes the volume and the process; the last one that is disposed ends it. The runner starts and ends methods one after the
+// other; only the first start of a server may begin ahead, on another thread.
 
 using System.Text.Json;
 using Polyblk.Compare.Load;
@@ -9,7 +9,8 @@ namespace Polyblk.Compare.Methods;
 
 /// <summary>How to run this program.</summary>
 /// <param name="Command">The program and what precedes its arguments, for a child.</param>
-/// <param name="RunHere">Runs a command that ends by itself in this process, which spares the start of another: exit code, output, errors.</param>
+/// <param name="RunHere">Runs a command that ends by itself in this process, which spares the start of another: exit code,
+/// output, errors.</param>
 public sealed record PolyblkProgram(IReadOnlyList<string> Command, Func<IReadOnlyList<string>, Task<(int ExitCode, string Output, string Errors)>> RunHere)
 {
     /// <summary>Runs a command and returns what it printed.</summary>
@@ -35,7 +36,9 @@ public sealed record ServerExport(string Frontend, bool HasSocket, IReadOnlyList
 /// <param name="exports">What is served.</param>
 public sealed class PolyblkServer(PolyblkProgram program, string volume, string level, IReadOnlyList<ServerExport> exports)
 {
-    /// <summary>A program that ends is noticed at once; this is for one that hangs. In an emulated machine a start takes a minute.</summary>
+    /// <summary>
+    /// A program that ends is noticed at once; this is for one that hangs. In an emulated machine a start takes a minute.
+    /// </summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(5);
 
     private readonly List<string> _commands = [];

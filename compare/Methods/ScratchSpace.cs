@@ -1,5 +1,5 @@
-// The place where a comparison keeps its files: one directory with the process's id in its name, removed at the end. What an earlier run
-// left behind because it was killed is removed at the start of the next one (Leftovers.cs).
+// The place where a comparison keeps its files: one directory with the process's id in its name, removed at the end. What an
+// earlier run left behind because it was killed is removed at the start of the next one (Leftovers.cs).
 
 using System.Globalization;
 using Polyblk.Core.Block;
@@ -50,7 +50,10 @@ public sealed class ScratchSpace : IDisposable
     /// <summary>Bytes that every target offers to the load, so that all work on equally much.</summary>
     public long SpanBytes => Volume?.SpanBytes ?? MemberBytes - (16 << 20);
 
-    /// <summary>Makes the directory in <paramref name="wanted"/>, or where there is room: memory first, since disks of a shared machine tell little.</summary>
+    /// <summary>
+    /// Makes the directory in <paramref name="wanted"/>, or where there is room: memory first, since disks of a shared machine
+    /// tell little.
+    /// </summary>
     /// <param name="wanted">Where the user wants it; null for the first place that has room.</param>
     /// <param name="memberBytes">Bytes of a member.</param>
     /// <param name="members">Members of a volume.</param>

@@ -105,7 +105,10 @@ internal sealed class StorageDaemonProcess(string file, IReadOnlyList<string> ex
     }
 }
 
-/// <summary>A daemon that is reached by a socket. What it leaves of the socket when it is killed is removed, so that its next start is seen.</summary>
+/// <summary>
+/// A daemon that is reached by a socket. What it leaves of the socket when it is killed is removed, so that its next start is
+/// seen.
+/// </summary>
 internal sealed class SocketOfStorageDaemon(StorageDaemonProcess daemon, string preparation, string socketPath, LoadEndpoint endpoint) : IRunningMethod, IRestartable
 {
     public LoadEndpoint Endpoint => endpoint;

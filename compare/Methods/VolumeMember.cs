@@ -5,7 +5,9 @@ using Polyblk.Drives;
 
 namespace Polyblk.Compare.Methods;
 
-/// <summary>A baseline: a drive of the volume, without a frontend and without the array. It is only read: a write would break the array.</summary>
+/// <summary>
+/// A baseline: a drive of the volume, without a frontend and without the array. It is only read: a write would break the array.
+/// </summary>
 /// <param name="drive">As it is written on a command line.</param>
 /// <param name="number">Which of the volume's drives, from 1.</param>
 /// <param name="byFio">Driven by fio, as block devices are; otherwise by this program's I/O core.</param>

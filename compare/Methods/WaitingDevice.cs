@@ -1,7 +1,8 @@
-// A VDUSE device outlives its server: requests that were in flight wait for the next one, and as long as they wait, the kernel does not give the device
-// back; `vdpa dev del` would wait for ever, with a lock held that all of vdpa needs. Even without requests it waits half a minute for a server to
-// answer. So the command of its server is noted in the comparison's folder: when both were killed, the next comparison serves the device again
-// until nothing is in flight, takes it off the bus, and ends that server in order.
+// A VDUSE device outlives its server: requests that were in flight wait for the next one, and as long as they wait, the kernel
+// does not give the device back; `vdpa dev del` would wait for ever, with a lock held that all of vdpa needs. Even without
+// requests it waits half a minute for a server to answer. So the command of its server is noted in the comparison's folder: when
+// both were killed, the next comparison serves the device again until nothing is in flight, takes it off the bus, and ends that
+// server in order.
 
 using System.Diagnostics;
 
@@ -19,8 +20,8 @@ internal static class WaitingDevice
     public static void Note(ScratchSpace scratch, string name, IEnumerable<string> command) => File.WriteAllLines(scratch.PathOf(FileOf(name)), command);
 
     /// <summary>
-    /// Takes a device of this comparison off the bus, if it is still there; where its server has gone, with the help of another one, and what
-    /// the server has not destroyed itself is destroyed.
+    /// Takes a device of this comparison off the bus, if it is still there; where its server has gone, with the help of another
+    /// one, and what the server has not destroyed itself is destroyed.
     /// </summary>
     /// <param name="folder">The comparison's folder, where the server's command was noted.</param>
     /// <param name="name">The device.</param>

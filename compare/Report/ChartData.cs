@@ -1,5 +1,5 @@
-// What a chart shows, without a word on how: figures, names, and which colour of the page stands for what. It goes into the page as JSON;
-// chart-kinds.js makes the drawing of it. A name here is a name there.
+// What a chart shows, without a word on how: figures, names, and which colour of the page stands for what. It goes into the page
+// as JSON; chart-kinds.js makes the drawing of it. A name here is a name there.
 
 using System.Text.Json.Serialization;
 using Polyblk.Compare.Results;
@@ -84,7 +84,9 @@ internal sealed record DepthChart(string Id, string Heading, string Subject, str
 /// <summary>Figures of one method, one for each percentile (in microseconds) or depth; null where there is none.</summary>
 internal sealed record ChartLine(string Method, IReadOnlyList<Figure?> Figures);
 
-/// <summary>Results of all workloads as ratios to the baseline: a bar for the mean of each method, a dot for each workload.</summary>
+/// <summary>
+/// Results of all workloads as ratios to the baseline: a bar for the mean of each method, a dot for each workload.
+/// </summary>
 internal sealed record RatioChart(string Id, string Heading, string Subject, string Baseline, IReadOnlyList<RatioWorkload> Workloads, IReadOnlyList<RatioRow> Rows)
     : ChartData(Id, Heading, Subject);
 
@@ -98,7 +100,9 @@ internal sealed record RatioWorkload(string Title, string Pattern);
 /// <param name="Remark">Why some of its figures must not be used; absent when they may.</param>
 internal sealed record RatioRow(string Method, double? Mean, IReadOnlyList<Figure?> Ratios, string? Remark);
 
-/// <summary>Serialization of what the charts are drawn from. The default encoder escapes what could end a script: &lt;, &gt; and &amp;.</summary>
+/// <summary>
+/// Serialization of what the charts are drawn from. The default encoder escapes what could end a script: &lt;, &gt; and &amp;.
+/// </summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(PageData))]
 internal sealed partial class ChartJsonContext : JsonSerializerContext;

@@ -1,7 +1,7 @@
-// report.html: one file that holds everything and asks the network for nothing. Three parts of it are kept apart: the data of the charts
-// (ChartData, as JSON in a script element that is never run), the script that draws them (charts.js, with Apache ECharts beside it), and the
-// page around them, whose tables have every figure for those who have no scripts. What may run and what may style is named in the
-// page's content security policy by its hash (PageResources).
+// report.html: one file that holds everything and asks the network for nothing. Three parts of it are kept apart: the data of the
+// charts (ChartData, as JSON in a script element that is never run), the script that draws them (charts.js, with Apache ECharts
+// beside it), and the page around them, whose tables have every figure for those who have no scripts. What may run and what may
+// style is named in the page's content security policy by its hash (PageResources).
 
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Verdict;

@@ -1,5 +1,6 @@
-// What the page brings along: its style, its scripts, and the licences of the plotting library. The page's content security policy allows
-// exactly these by their SHA-256 and forbids every address, so that nothing that slips into the page can run or be sent.
+// What the page brings along: its style, its scripts, and the licences of the plotting library. The page's content security
+// policy allows exactly these by their SHA-256 and forbids every address, so that nothing that slips into the page can run or be
+// sent.
 
 using System.Text;
 using Polyblk.Core.Block;
@@ -19,7 +20,10 @@ internal static class PageResources
     /// <summary>The page's style sheet.</summary>
     public static string Style => s_style.Value;
 
-    /// <summary>Apache ECharts as its NuGet carrier has it: minified anew, with some lines of the carrier at the end. A test knows its SHA-512.</summary>
+    /// <summary>
+    /// Apache ECharts as its NuGet carrier has it: minified anew, with some lines of the carrier at the end. A test knows its
+    /// SHA-512.
+    /// </summary>
     public static string Library => s_library.Value;
 
     /// <summary>The script that draws the charts with it.</summary>

@@ -21,7 +21,9 @@ internal static class Parts
             """);
     }
 
-    /// <summary>A table in its own scrolling box. The first column heads the rows; the others are numbers unless said otherwise.</summary>
+    /// <summary>
+    /// A table in its own scrolling box. The first column heads the rows; the others are numbers unless said otherwise.
+    /// </summary>
     public static Html Table(string caption, IReadOnlyList<string> headings, IEnumerable<IReadOnlyList<Html>> rows, bool isText = false) => Html.Of($"""
         <div class="box" role="region" aria-label="{caption}" tabindex="0"><table class="{(isText ? "words" : "numbers")}">
         <caption>{caption}</caption>

@@ -4,7 +4,9 @@ using Polyblk.Core.Interop;
 
 namespace Polyblk.Compare.Restart;
 
-/// <summary>Programs that write to a block device with O_DIRECT: the kernel holds their requests while the target is away.</summary>
+/// <summary>
+/// Programs that write to a block device with O_DIRECT: the kernel holds their requests while the target is away.
+/// </summary>
 internal sealed unsafe class EnduringBlockDevice : IEnduringLoad
 {
     private const int Threads = 4;

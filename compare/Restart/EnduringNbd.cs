@@ -4,7 +4,9 @@ using Polyblk.Compare.Load;
 
 namespace Polyblk.Compare.Restart;
 
-/// <summary>What QEMU does with <c>reconnect-delay</c>: each connection is made anew, and what was not answered is sent again.</summary>
+/// <summary>
+/// What QEMU does with <c>reconnect-delay</c>: each connection is made anew, and what was not answered is sent again.
+/// </summary>
 internal sealed class EnduringNbd : IEnduringLoad
 {
     private const int Connections = 4;

@@ -4,7 +4,9 @@ using Polyblk.Compare.Load;
 
 namespace Polyblk.Compare.Restart;
 
-/// <summary>What QEMU does with <c>reconnect-ms</c>: it connects again, with the same memory, rings and inflight buffer.</summary>
+/// <summary>
+/// What QEMU does with <c>reconnect-ms</c>: it connects again, with the same memory, rings and inflight buffer.
+/// </summary>
 internal sealed class EnduringVhostUser : IEnduringLoad
 {
     private const int Depth = 8;
@@ -16,7 +18,8 @@ internal sealed class EnduringVhostUser : IEnduringLoad
     private readonly string _socketPath;
 
     /// <param name="endpoint">The target.</param>
-    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for the usual.</param>
+    /// <param name="drainPatience">How long requests in flight may wait for an answer when the load ends; null for the
+    /// usual.</param>
     public EnduringVhostUser(VhostUserEndpoint endpoint, TimeSpan? drainPatience = null)
     {
         _drainPatience = drainPatience ?? RestartPatience.Drain;

@@ -2,13 +2,19 @@ using Polyblk.Compare.Load;
 
 namespace Polyblk.Compare.Restart;
 
-/// <summary>A load that behaves towards the death of its target as the real consumer does: it waits and connects again, or the kernel waits for it.</summary>
+/// <summary>
+/// A load that behaves towards the death of its target as the real consumer does: it waits and connects again, or the kernel
+/// waits for it.
+/// </summary>
 internal interface IEnduringLoad : IDisposable
 {
     /// <summary>What it does when the target dies, for the report.</summary>
     string Description { get; }
 
-    /// <summary>Writes until it is told to stop and nothing is in flight. It may wait for ever for what nobody answers; as long as it does, nobody disposes the load.</summary>
+    /// <summary>
+    /// Writes until it is told to stop and nothing is in flight. It may wait for ever for what nobody answers; as long as it
+    /// does, nobody disposes the load.
+    /// </summary>
     /// <exception cref="IOException">The target was away too long, or did not answer what was in flight.</exception>
     void Run(RestartJournal journal, Func<bool> mustStop);
 

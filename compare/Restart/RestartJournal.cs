@@ -1,7 +1,8 @@
 // What a load across a restart wrote, and when it was answered.
 //
-// Each block is written again and again, at most one write of it being in flight, each time with the pattern of a new generation. Afterwards a
-// block must hold the last generation that was acknowledged, or, where the last write ended with an error, that one or the failed one.
+// Each block is written again and again, at most one write of it being in flight, each time with the pattern of a new generation.
+// Afterwards a block must hold the last generation that was acknowledged, or, where the last write ended with an error, that one
+// or the failed one.
 
 using System.Diagnostics;
 using Polyblk.Compare.Running;
@@ -106,7 +107,9 @@ internal sealed class RestartJournal
         }
     }
 
-    /// <summary>Whether a block that was read back holds what it must. One that was never acknowledged may hold anything.</summary>
+    /// <summary>
+    /// Whether a block that was read back holds what it must. One that was never acknowledged may hold anything.
+    /// </summary>
     public bool IsRight(int block, ReadOnlySpan<byte> data)
     {
         byte[] expected = new byte[BlockBytes];

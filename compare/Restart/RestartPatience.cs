@@ -1,8 +1,8 @@
 namespace Polyblk.Compare.Restart;
 
 /// <summary>
-/// How long the parts of a restart test wait, each longer than those within it: a shorter one outside would hide what the inner one says. A busy
-/// emulated machine needs half a minute to serve again.
+/// How long the parts of a restart test wait, each longer than those within it: a shorter one outside would hide what the inner
+/// one says. A busy emulated machine needs half a minute to serve again.
 /// </summary>
 internal static class RestartPatience
 {

@@ -1,8 +1,10 @@
-// The target is killed with SIGKILL while it is written to, and started again by the same command. Measured is the longest time without an
-// answer, counted from the last answer before the kill: it holds the time until the target is up, and the time until its consumer goes on.
+// The target is killed with SIGKILL while it is written to, and started again by the same command. Measured is the longest time
+// without an answer, counted from the last answer before the kill: it holds the time until the target is up, and the time until
+// its consumer goes on.
 //
-// A target that does not come back is the worst outcome, not a test that could not be made: what goes wrong after the kill is a result
-// (DidNotComeBack). A load whose requests nobody answers may go on for ever; its memory is given back when it ends, and not before.
+// A target that does not come back is the worst outcome, not a test that could not be made: what goes wrong after the kill is a
+// result (DidNotComeBack). A load whose requests nobody answers may go on for ever; its memory is given back when it ends, and
+// not before.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -88,7 +90,10 @@ internal sealed class RestartTester(TimeSpan patience)
         }
     }
 
-    /// <summary>Kills the target under load and starts it again. Returns the gap, the time until it was ready, and what went wrong after the kill.</summary>
+    /// <summary>
+    /// Kills the target under load and starts it again. Returns the gap, the time until it was ready, and what went wrong after
+    /// the kill.
+    /// </summary>
     private async Task<(TimeSpan Gap, TimeSpan Start, string? Failure)> KillAsync(IRestartable target, RestartJournal journal, Task run, CancellationToken cancellation)
     {
         await WaitAsync(() => journal.Completions >= EnoughCompletions, s_before, run, cancellation).ConfigureAwait(false);

@@ -34,7 +34,9 @@ public sealed record ComparedRow
 
     public Sample? Notifications { get; init; }
 
-    /// <summary>Result (requests or bytes per second) against the baseline's, from the ratios within the rounds; null without pairs.</summary>
+    /// <summary>
+    /// Result (requests or bytes per second) against the baseline's, from the ratios within the rounds; null without pairs.
+    /// </summary>
     public Sample? Ratio { get; init; }
 
     /// <summary>Failed requests of all rounds.</summary>
@@ -43,10 +45,14 @@ public sealed record ComparedRow
     /// <summary>Runs that failed and gave no figures.</summary>
     public int FailedRuns { get; init; }
 
-    /// <summary>The figure that the workload is about: bytes per second for sequential, requests per second for other patterns.</summary>
+    /// <summary>
+    /// The figure that the workload is about: bytes per second for sequential, requests per second for other patterns.
+    /// </summary>
     public Sample Result => Workload.IsBandwidth ? BytesPerSecond : Iops;
 
-    /// <summary>Whether its figures may be used: no request and no run failed, and the method's data was not found wrong.</summary>
+    /// <summary>
+    /// Whether its figures may be used: no request and no run failed, and the method's data was not found wrong.
+    /// </summary>
     public bool IsSound => Flaw is null;
 
     /// <summary>Why they may not be, shortest; null when they may.</summary>
@@ -55,7 +61,9 @@ public sealed record ComparedRow
     /// <summary>Processor time of both sides for a request in microseconds; null when neither side was read.</summary>
     public double? CpuUs => TargetCpuUs is null && LoadCpuUs is null ? null : (TargetCpuUs?.Median ?? 0) + (LoadCpuUs?.Median ?? 0);
 
-    /// <summary>Latency percentiles from the median to p99.99 that were recorded: the share of requests that took longer, and the time.</summary>
+    /// <summary>
+    /// Latency percentiles from the median to p99.99 that were recorded: the share of requests that took longer, and the time.
+    /// </summary>
     public IEnumerable<(string Name, double Beyond, Sample Ns)> Percentiles()
     {
         (string Name, double Beyond, Sample? Ns)[] all = [("p50", 0.5, P50Ns), ("p90", 0.1, P90Ns), ("p99", 0.01, P99Ns), ("p99.9", 0.001, P999Ns), ("p99.99", 0.0001, P9999Ns)];
@@ -99,6 +107,9 @@ public sealed record ComparedRow
         Errors = runs.Sum(r => r.Errors),
     };
 
-    /// <summary>Null unless every run has it: slow rounds are those with too few requests for a high percentile, and a median of the others would be better than all.</summary>
+    /// <summary>
+    /// Null unless every run has it: slow rounds are those with too few requests for a high percentile, and a median of the
+    /// others would be better than all.
+    /// </summary>
     private static Sample? OfEvery(IEnumerable<double?> values) => values.All(v => v is not null) ? Sample.Of(values) : null;
 }

@@ -1,9 +1,9 @@
 // The recorded outcome of a comparison: the root of results.json.
 //
 // Every run is recorded here by itself. Medians, spreads, ratios, the report and the verdict are computed from them (ComparedRow,
-// ComparisonDiff, Report, Verdict), so that whoever has the file can compute them again. Computed before it is written are the noise over all runs
-// (NoiseReadings) and the theory of RAID efficiency (EfficiencyRow). The descriptions below are the documentation
-// of the format: docs/compare-results.schema.json is made from these types, and a test holds the two together.
+// ComparisonDiff, Report, Verdict), so that whoever has the file can compute them again. Computed before it is written are the
+// noise over all runs (NoiseReadings) and the theory of RAID efficiency (EfficiencyRow). The descriptions below are the
+// documentation of the format: docs/compare-results.schema.json is made from these types, and a test holds the two together.
 //
 // Times carry their unit in the name. A figure that was not taken is absent, never zero and never NaN.
 

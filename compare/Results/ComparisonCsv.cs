@@ -3,7 +3,9 @@ using System.Text;
 
 namespace Polyblk.Compare.Results;
 
-/// <summary><c>results.csv</c>: every run as a line, for a spreadsheet or a statistics program. RFC 4180, with a header line.</summary>
+/// <summary>
+/// <c>results.csv</c>: every run as a line, for a spreadsheet or a statistics program. RFC 4180, with a header line.
+/// </summary>
 public static class ComparisonCsv
 {
     private static readonly (string Name, Func<MethodFacts, WorkloadFacts, MeasuredRun, object?> Value)[] Columns =

@@ -1,5 +1,5 @@
-// What a runner collects, by the names of methods and in the units in which it was measured. RunnerMapping makes the recorded form of it
-// (Comparison), which is what is written, shown and judged.
+// What a runner collects, by the names of methods and in the units in which it was measured. RunnerMapping makes the recorded
+// form of it (Comparison), which is what is written, shown and judged.
 
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
@@ -95,7 +95,8 @@ public sealed record MethodRecord
 /// <param name="Workload">The workload's name.</param>
 /// <param name="Round">The round, from 0.</param>
 /// <param name="Load">What the load saw.</param>
-/// <param name="TargetCpuNs">Processor time of the target's processes in the counted time, in nanoseconds: 0 where it has none, null where it was not read.</param>
+/// <param name="TargetCpuNs">Processor time of the target's processes in the counted time, in nanoseconds: 0 where it has none,
+/// null where it was not read.</param>
 /// <param name="TargetContextSwitches">Their context switches.</param>
 public sealed record RunRecord(string Method, string Workload, int Round, LoadResult Load, long? TargetCpuNs, long? TargetContextSwitches)
 {

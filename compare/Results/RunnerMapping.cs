@@ -13,8 +13,8 @@ public static class RunnerMapping
     /// <summary>Maps results.</summary>
     /// <param name="results">What the runner collected.</param>
     /// <param name="known">
-    /// For each method what is known without running it: id, title, role, vantage, backing, whom it reaches, features, needs. What the runner
-    /// found out (availability, verification, load, commands) replaces what these say.
+    /// For each method what is known without running it: id, title, role, vantage, backing, whom it reaches, features, needs.
+    /// What the runner found out (availability, verification, load, commands) replaces what these say.
     /// </param>
     /// <param name="environment">The machine. The noise that the runner saw is added.</param>
     /// <param name="volume">The volume.</param>
@@ -58,7 +58,10 @@ public static class RunnerMapping
         };
     }
 
-    /// <summary>How far the baseline wandered: the largest distance of a round's result (geometric mean of the workloads) from the median, in percent.</summary>
+    /// <summary>
+    /// How far the baseline wandered: the largest distance of a round's result (geometric mean of the workloads) from the median,
+    /// in percent.
+    /// </summary>
     public static double? Drift(IReadOnlyList<MeasuredRun> runs, string baseline)
     {
         MeasuredRun[] own = [.. runs.Where(r => r.Method == baseline && r.Iops > 0)];
@@ -85,7 +88,8 @@ public static class RunnerMapping
 
     private static MethodFacts MapMethod(MethodRecord record, MethodFacts facts)
     {
-        // The runner begins the verification when it has a load; a method that ends there was started, and its data did not come back.
+        // The runner begins the verification when it has a load; a method that ends there was started, and its data did not come
+        // back.
         bool wasDriven = record is { Ran: false, Load: not null };
         return facts with
         {
@@ -165,8 +169,8 @@ public static class RunnerMapping
     };
 
     /// <summary>
-    /// A percentile beyond which one in so many requests lies. A load that does not tell it leaves it at 0; and where too few requests lie beyond it,
-    /// it would be the time of one of them, not a property of the method.
+    /// A percentile beyond which one in so many requests lies. A load that does not tell it leaves it at 0; and where too few
+    /// requests lie beyond it, it would be the time of one of them, not a property of the method.
     /// </summary>
     private static double? Known(LoadResult load, double ns, long oneIn) => ns > 0 && load.Requests >= LatencyNs.LeastBeyond * oneIn ? ns : null;
 }

@@ -1,10 +1,11 @@
 // Runs a comparison: start every method, verify its data, then measure in interleaved rounds.
 //
-// In each round every workload runs on every method before the next round begins, and each round starts with another method: a machine that
-// becomes slower or faster meanwhile does so for all. Methods that need the same drives take turns (Turns): within a round, all workloads of one
-// turn run before the next turn. What fails becomes a reason in the results; it never ends the others' runs. A method that says that it serves no
-// more (MethodException.IsFinal), or whose server has ended, keeps the figures that it has, and its row says why there are no more. A
-// cancellation ends the run that is under way; what was measured until then is kept, and everything that was started is taken down.
+// In each round every workload runs on every method before the next round begins, and each round starts with another method: a
+// machine that becomes slower or faster meanwhile does so for all. Methods that need the same drives take turns (Turns): within a
+// round, all workloads of one turn run before the next turn. What fails becomes a reason in the results; it never ends the
+// others' runs. A method that says that it serves no more (MethodException.IsFinal), or whose server has ended, keeps the figures
+// that it has, and its row says why there are no more. A cancellation ends the run that is under way; what was measured until
+// then is kept, and everything that was started is taken down.
 
 using System.Globalization;
 using Polyblk.Compare.Load;
@@ -103,7 +104,9 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    /// <summary>Servers start one after the other while methods before them are verified; what fails here fails again where it is told.</summary>
+    /// <summary>
+    /// Servers start one after the other while methods before them are verified; what fails here fails again where it is told.
+    /// </summary>
     private async Task StartAheadAsync(CancellationToken cancellation)
     {
         foreach (IDeliveryMethod method in plan.Methods.Where(m => m.TurnIn(scratch) is null && m.Check().CanRun).TakeWhile(_ => !cancellation.IsCancellationRequested))
@@ -157,7 +160,9 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
     private static string HowVerified(LoadEndpoint endpoint, LoadEndpoint verified) => endpoint.Kept?.Description
         ?? $"{(verified.SizeBytes == endpoint.SizeBytes ? "the whole span" : $"the first {verified.SizeBytes >> 20} MiB")} written with a pattern that names each word's place, flushed, read back and compared";
 
-    /// <summary>Takes everything down, the last first. What cannot be taken down is said, and does not keep the others up.</summary>
+    /// <summary>
+    /// Takes everything down, the last first. What cannot be taken down is said, and does not keep the others up.
+    /// </summary>
     private async Task EndAllAsync()
     {
         await _ahead.ConfigureAwait(false);
@@ -200,7 +205,8 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         Active[][] turns = [.. _active.GroupBy(a => a.Turn).Select(g => g.ToArray())];
         for (int round = 0; round < plan.Rounds; round++)
         {
-            // Each begins with another turn, and with the one that has the drives already: its server, or its virtual machine, need not start again.
+            // Each begins with another turn, and with the one that has the drives already: its server, or its virtual machine,
+            // need not start again.
             foreach (Active[] turn in Rotated(turns, (turns.Length - 1) * (round + 1)))
             {
                 foreach (Workload workload in Measured)
@@ -327,7 +333,10 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         });
     }
 
-    /// <summary>The array runs on the host, so the drive that it is held against is that of the host, driven by the same load; whatever ratios refer to.</summary>
+    /// <summary>
+    /// The array runs on the host, so the drive that it is held against is that of the host, driven by the same load; whatever
+    /// ratios refer to.
+    /// </summary>
     private void AddEfficiencyOf(IDeliveryMethod array, string level)
     {
         if (_active.Find(a => a.Method is BareFile { IsByFio: false } or VolumeMember { IsByFio: false }) is Active bare)
@@ -390,7 +399,10 @@ public sealed class ComparisonRunner(ComparisonPlan plan, ScratchSpace scratch, 
         }
     }
 
-    /// <summary>The load's commands join those of the method; they differ between rounds in the seed alone, so those of the first are kept.</summary>
+    /// <summary>
+    /// The load's commands join those of the method; they differ between rounds in the seed alone, so those of the first are
+    /// kept.
+    /// </summary>
     private void NoteCommands(string method, string commands)
     {
         int index = _methods.FindIndex(m => m.Name == method);

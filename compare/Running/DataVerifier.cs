@@ -1,6 +1,6 @@
-// Proof that a target keeps data, before its speed is believed: the whole span is written with a pattern that names every word's place and
-// the run, flushed, read back and compared. It also fills the target, so that no read is answered from a hole. What must keep its content is
-// read only (KeptContent).
+// Proof that a target keeps data, before its speed is believed: the whole span is written with a pattern that names every word's
+// place and the run, flushed, read back and compared. It also fills the target, so that no read is answered from a hole. What
+// must keep its content is read only (KeptContent).
 
 using Polyblk.Drives;
 using System.Runtime.InteropServices;
@@ -155,7 +155,9 @@ public static class DataVerifier
         return completion[0].Status == 0 ? null : $"a flush ended with status {completion[0].Status}";
     }
 
-    /// <summary>A block device without its server answers nothing; its requests cannot be taken back, and are left behind then.</summary>
+    /// <summary>
+    /// A block device without its server answers nothing; its requests cannot be taken back, and are left behind then.
+    /// </summary>
     private static async Task<string?> VerifyBlockDeviceAsync(BlockEndpoint device, ulong seed, CancellationToken cancellation)
     {
         TimeSpan limit = FioLimit.Of(2 * device.SizeBytes);

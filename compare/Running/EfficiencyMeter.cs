@@ -1,8 +1,9 @@
 // RAID efficiency: the array without a frontend against the theory of Results/EfficiencyRow.cs.
 //
-// Twice: from the runs of the comparison (the bare drive and the array, medians over the rounds), where fast drives show what the processor
-// limits; and with simulated drives of a given speed, which this machine can serve easily, so that what is seen is how well the array keeps many
-// drives busy. A simulated drive serves its requests one after the other, each for 1/IOPS or its bytes/bandwidth, whichever is longer.
+// Twice: from the runs of the comparison (the bare drive and the array, medians over the rounds), where fast drives show what the
+// processor limits; and with simulated drives of a given speed, which this machine can serve easily, so that what is seen is how
+// well the array keeps many drives busy. A simulated drive serves its requests one after the other, each for 1/IOPS or its
+// bytes/bandwidth, whichever is longer.
 
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Measurement;
@@ -31,7 +32,9 @@ internal static class EfficiencyMeter
     private const int RandomDepthOfDrive = 32;
     private const int SequentialDepth = 16;
 
-    /// <summary>Jobs among which the requests are divided. All of them run on one reactor: what one processor gets out of the array.</summary>
+    /// <summary>
+    /// Jobs among which the requests are divided. All of them run on one reactor: what one processor gets out of the array.
+    /// </summary>
     private const int Jobs = 8;
 
     /// <summary>Rows from the runs of a comparison: for each workload that both the bare drive and the array have.</summary>

@@ -11,9 +11,10 @@ namespace Polyblk.Compare.Verdict;
 internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<RankedMethod> Ranking, IReadOnlyList<MethodFacts> Rivals, string? TieBreak)
 {
     /// <summary>
-    /// Chooses. Throughput decides where it differs measurably. Among those that are not measurably behind the fastest or one of its equals, the order is:
-    /// survives a restart of the target without a failed request, costs measurably less processor time for a request, has a measurably
-    /// lower p99, asks for less of the host, and last the one with the highest figures, which then decide nothing else.
+    /// Chooses. Throughput decides where it differs measurably. Among those that are not measurably behind the fastest or one of
+    /// its equals, the order is: survives a restart of the target without a failed request, costs measurably less processor time
+    /// for a request, has a measurably lower p99, asks for less of the host, and last the one with the highest figures, which
+    /// then decide nothing else.
     /// </summary>
     public static Choice Make(Comparison comparison, Consumer consumer, Rules rules)
     {
@@ -44,8 +45,8 @@ internal sealed record Choice(Field Field, MethodFacts? Best, IReadOnlyList<Rank
     }
 
     /// <summary>
-    /// Those not measurably behind the fastest, nor behind another of these: where the fastest wandered so much that it leads nobody, one that
-    /// is steadily behind a second does not become its equal.
+    /// Those not measurably behind the fastest, nor behind another of these: where the fastest wandered so much that it leads
+    /// nobody, one that is steadily behind a second does not become its equal.
     /// </summary>
     private static MethodFacts[] Level(Comparison comparison, Field field, MethodFacts fastest, Rules rules)
     {

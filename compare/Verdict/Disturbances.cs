@@ -4,9 +4,9 @@ using Polyblk.Compare.Results;
 namespace Polyblk.Compare.Verdict;
 
 /// <summary>
-/// Single runs that something else disturbed: the hypervisor or other programs took more of the processors than in the middle run of the same
-/// method and workload, by more than the limits of the rules. Noise that is always there (also a method's own work in threads of the kernel, which
-/// nobody can tell apart) is in the middle run too, and is warned of by its median.
+/// Single runs that something else disturbed: the hypervisor or other programs took more of the processors than in the middle run
+/// of the same method and workload, by more than the limits of the rules. Noise that is always there (also a method's own work in
+/// threads of the kernel, which nobody can tell apart) is in the middle run too, and is warned of by its median.
 /// </summary>
 public static class Disturbances
 {

@@ -1,9 +1,9 @@
 // How two methods compare over all workloads.
 //
-// For each round that both have complete: the ratio of their results for each workload, then the geometric mean of these ratios (so
-// that a factor of two up in one workload and a factor of two down in another cancel, and no workload outweighs the others by its
-// unit). The median over the rounds is the answer, its spread over the rounds says how far to trust it. A lead counts when it is at
-// least the least lead that counts, larger than the spread, and rests on enough rounds; otherwise it is a tie.
+// For each round that both have complete: the ratio of their results for each workload, then the geometric mean of these ratios
+// (so that a factor of two up in one workload and a factor of two down in another cancel, and no workload outweighs the others by
+// its unit). The median over the rounds is the answer, its spread over the rounds says how far to trust it. A lead counts when it
+// is at least the least lead that counts, larger than the spread, and rests on enough rounds; otherwise it is a tie.
 
 using Polyblk.Compare.Results;
 
@@ -62,7 +62,9 @@ public sealed record Duel(Sample? Ratio, double LeadThatCounts, int LeastRounds)
         }
     }
 
-    /// <summary>The spread of the ratio taken so that the greater is on top: the same whichever of the two is called first.</summary>
+    /// <summary>
+    /// The spread of the ratio taken so that the greater is on top: the same whichever of the two is called first.
+    /// </summary>
     private static double SpreadOfLead(Sample ratio) =>
         ratio.Median >= 1 ? ratio.Spread ?? 0 : ((1 / ratio.Minimum) - (1 / ratio.Maximum)) * ratio.Median;
 }

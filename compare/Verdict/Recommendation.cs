@@ -45,7 +45,9 @@ public sealed record Recommendation
 
     public required Outcome Outcome { get; init; }
 
-    /// <summary>Ids of the recommended methods: none, one, or for <see cref="Purpose.Shared"/> one for each kind of consumer.</summary>
+    /// <summary>
+    /// Ids of the recommended methods: none, one, or for <see cref="Purpose.Shared"/> one for each kind of consumer.
+    /// </summary>
     public required IReadOnlyList<string> Methods { get; init; }
 
     /// <summary>The recommendation in one sentence.</summary>

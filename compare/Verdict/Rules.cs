@@ -2,7 +2,9 @@ using Polyblk.Compare.Results;
 
 namespace Polyblk.Compare.Verdict;
 
-/// <summary>What counts. The numbers that the verdict uses to turn figures into words, all of them; docs/compare.md gives the reasons.</summary>
+/// <summary>
+/// What counts. The numbers that the verdict uses to turn figures into words, all of them; docs/compare.md gives the reasons.
+/// </summary>
 public sealed record Rules
 {
     public static Rules Default { get; } = new();

@@ -1,7 +1,7 @@
 // One volume for VMs and containers at the same time.
 //
-// A volume can be served by several frontends at once, so the two choices are independent. One frontend for both is simpler to run;
-// it is recommended when it is, on each side, the choice or level with it.
+// A volume can be served by several frontends at once, so the two choices are independent. One frontend for both is simpler to
+// run; it is recommended when it is, on each side, the choice or level with it.
 
 using Polyblk.Compare.Results;
 

@@ -1,4 +1,5 @@
-// The published workloads, as sets with names. Their jobs are scaled to the machine: 32 jobs on two processors measure the scheduler.
+// The published workloads, as sets with names. Their jobs are scaled to the machine: 32 jobs on two processors measure the
+// scheduler.
 //
 //   quick       four workloads, each of which says something that the others do not
 //   random      4 KiB random read and write, libaio, iodepth 1 and 32, 1 and 32 jobs

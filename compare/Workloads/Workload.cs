@@ -10,13 +10,17 @@ namespace Polyblk.Compare.Workloads;
 /// <param name="Depth">Requests in flight of each job.</param>
 public sealed record Workload(string Name, bool IsWrite, bool IsRandom, int BlockBytes, int Depth)
 {
-    /// <summary>Jobs at once. The built-in loads, which have no jobs, keep as many requests in flight as all jobs together.</summary>
+    /// <summary>
+    /// Jobs at once. The built-in loads, which have no jobs, keep as many requests in flight as all jobs together.
+    /// </summary>
     public int Jobs { get; init; } = 1;
 
     /// <summary>How a block device is driven where fio does it. The built-in loads have their own way.</summary>
     public BlockEngine Engine { get; init; } = BlockEngine.IoUring;
 
-    /// <summary>Where each sequential job starts after the one before it, in percent of the span (fio: offset_increment).</summary>
+    /// <summary>
+    /// Where each sequential job starts after the one before it, in percent of the span (fio: offset_increment).
+    /// </summary>
     public int OffsetIncrementPercent { get; init; }
 
     /// <summary>The preset that it comes from.</summary>
@@ -43,7 +47,10 @@ public sealed record Workload(string Name, bool IsWrite, bool IsRandom, int Bloc
     /// <summary>Requests in flight in all.</summary>
     public int TotalDepth => Depth * Jobs;
 
-    /// <summary>Size of the file of each job on a device in bytes: all of them take half of it at most, because the file system needs room too.</summary>
+    /// <summary>
+    /// Size of the file of each job on a device in bytes: all of them take half of it at most, because the file system needs room
+    /// too.
+    /// </summary>
     public long FileBytesOn(long deviceBytes) => Math.Max(BlockBytes, Math.Min(FileBytes, deviceBytes / 2 / Jobs) / BlockBytes * BlockBytes);
 
     /// <summary>What becomes of it on a device of a size: where its files are made smaller, it says so.</summary>

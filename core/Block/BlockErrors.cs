@@ -54,8 +54,8 @@ public static class BlockErrors
     };
 
     /// <summary>
-    /// Whether a request that ended with a passing error may be sent again. A flush may only when nothing was tried: a file system
-    /// tells once of what it could not write, and calls the next flush done (fsync(2), "EIO" and its successors).
+    /// Whether a request that ended with a passing error may be sent again. A flush may only when nothing was tried: a file
+    /// system tells once of what it could not write, and calls the next flush done (fsync(2), "EIO" and its successors).
     /// </summary>
     public static bool MayRepeat(BlockRequest request)
     {

@@ -1,7 +1,8 @@
 // I/O for control paths: superblocks, probes, tests. Ordinary tasks over any device, through a reactor.
 //
-// Data goes through an aligned native buffer, so any Memory will do, and in pieces of at most MaxTransferBytes, one after the other.
-// What awaits goes on in the context of whoever called: the control tasks of an array stay on their scheduler (raid/Engine/ArrayControl.cs).
+// Data goes through an aligned native buffer, so any Memory will do, and in pieces of at most MaxTransferBytes, one after the
+// other. What awaits goes on in the context of whoever called: the control tasks of an array stay on their scheduler
+// (raid/Engine/ArrayControl.cs).
 //
 // The buffer is freed when the device has answered, not when the caller lost patience: to bound the wait use Task.WaitAsync.
 
@@ -23,7 +24,10 @@ public sealed class BlockIoException : IOException
     public int Errno { get; }
 }
 
-/// <summary>Reads, writes and flushes any <see cref="IBlockDevice"/> with tasks. Offsets and lengths are multiples of the logical block size.</summary>
+/// <summary>
+/// Reads, writes and flushes any <see cref="IBlockDevice"/> with tasks. Offsets and lengths are multiples of the logical block
+/// size.
+/// </summary>
 public static class BlockIo
 {
     private const nuint BufferAlignment = 4096;
@@ -40,7 +44,9 @@ public static class BlockIo
         IBlockDevice device, Reactor reactor, long offsetBytes, ReadOnlyMemory<byte> data, BlockFlags flags = BlockFlags.None) =>
         WithQueueAsync(device, reactor, queue => WriteAsync(device, queue, reactor, offsetBytes, data, flags));
 
-    /// <summary>Flushes over a queue that is opened and closed for it: covers every write that completed before, on any queue.</summary>
+    /// <summary>
+    /// Flushes over a queue that is opened and closed for it: covers every write that completed before, on any queue.
+    /// </summary>
     /// <exception cref="BlockIoException">The device answered with an error.</exception>
     public static Task FlushAsync(IBlockDevice device, Reactor reactor) =>
         WithQueueAsync(device, reactor, queue => FlushAsync(device, queue, reactor));
@@ -62,7 +68,8 @@ public static class BlockIo
     }
 
     /// <summary>Writes over an open queue of <paramref name="reactor"/>.</summary>
-    /// <exception cref="BlockIoException">The device answered with an error; parts of the range may have been written.</exception>
+    /// <exception cref="BlockIoException">The device answered with an error; parts of the range may have been
+    /// written.</exception>
     public static async Task WriteAsync(
         IBlockDevice device, IBlockQueue queue, Reactor reactor, long offsetBytes, ReadOnlyMemory<byte> data, BlockFlags flags = BlockFlags.None)
     {

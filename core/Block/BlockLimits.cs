@@ -30,7 +30,9 @@ public sealed record BlockLimits
     /// <summary>Whether writes may sit in a volatile cache until a flush or FUA.</summary>
     public bool VolatileCache { get; init; } = true;
 
-    /// <summary>Whether <see cref="BlockOperation.Discard"/> does anything. A device without it completes discards with 0.</summary>
+    /// <summary>
+    /// Whether <see cref="BlockOperation.Discard"/> does anything. A device without it completes discards with 0.
+    /// </summary>
     public bool Discard { get; init; }
 
     /// <summary>Granularity of discard in bytes.</summary>
@@ -49,15 +51,15 @@ public sealed record BlockLimits
     public bool ReadOnly { get; init; }
 
     /// <summary>
-    /// Whether the device's code must itself read the data of writes (parity, checksums). A frontend whose data only the kernel can
-    /// reach (ublk zero copy) must then use a mode with <see cref="BufferTraits.CpuAccessible"/> buffers.
+    /// Whether the device's code must itself read the data of writes (parity, checksums). A frontend whose data only the kernel
+    /// can reach (ublk zero copy) must then use a mode with <see cref="BufferTraits.CpuAccessible"/> buffers.
     /// </summary>
     public bool NeedsCpuAccessForWrites { get; init; }
 
     /// <summary>
-    /// As <see cref="NeedsCpuAccessForWrites"/>, for reads (RAM devices). Also without it a read may be refused with -EFAULT where the buffer
-    /// is not <see cref="BufferTraits.CpuAccessible"/>: a parity array that has lost a member computes blocks. The submitter then sends the
-    /// request again with a buffer that is.
+    /// As <see cref="NeedsCpuAccessForWrites"/>, for reads (RAM devices). Also without it a read may be refused with -EFAULT
+    /// where the buffer is not <see cref="BufferTraits.CpuAccessible"/>: a parity array that has lost a member computes blocks.
+    /// The submitter then sends the request again with a buffer that is.
     /// </summary>
     public bool NeedsCpuAccessForReads { get; init; }
 }

@@ -47,8 +47,8 @@ public enum BufferTraits : byte
     Stable = 2,
 
     /// <summary>
-    /// Every vector's address and length is a multiple of the device's <see cref="BlockLimits.BufferAlignment"/>: known beforehand,
-    /// so that a drive need not look.
+    /// Every vector's address and length is a multiple of the device's <see cref="BlockLimits.BufferAlignment"/>: known
+    /// beforehand, so that a drive need not look.
     /// </summary>
     Aligned = 4,
 }

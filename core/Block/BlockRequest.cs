@@ -13,7 +13,8 @@ public interface IBlockCompletion
 {
     /// <summary>
     /// <paramref name="request"/> is finished; its status is set and it belongs to the submitter again. Must not block, throw or
-    /// allocate. May submit further requests, but a chain of those that can be unbounded goes through <see cref="Reactor.Defer"/>.
+    /// allocate. May submit further requests, but a chain of those that can be unbounded goes through <see
+    /// cref="Reactor.Defer"/>.
     /// </summary>
     void OnCompleted(BlockRequest request);
 }
@@ -31,8 +32,8 @@ public sealed unsafe class BlockRequest : ReactorWork
     public BufferTraits Traits;
 
     /// <summary>
-    /// Index of the registered buffer (io_uring fixed buffer of the submitting reactor's main ring) that holds all segments, or -1.
-    /// Without <see cref="BufferTraits.CpuAccessible"/> the vectors' addresses are offsets into that buffer.
+    /// Index of the registered buffer (io_uring fixed buffer of the submitting reactor's main ring) that holds all segments, or
+    /// -1. Without <see cref="BufferTraits.CpuAccessible"/> the vectors' addresses are offsets into that buffer.
     /// </summary>
     public int RegisteredBuffer = -1;
 
@@ -88,7 +89,9 @@ public sealed unsafe class BlockRequest : ReactorWork
     /// <summary>For the pool: which of its requests this is.</summary>
     internal int PoolIndex { get; init; }
 
-    /// <summary>Segment storage that belongs to this request; <see cref="Vectors"/> may point here or at somebody's list.</summary>
+    /// <summary>
+    /// Segment storage that belongs to this request; <see cref="Vectors"/> may point here or at somebody's list.
+    /// </summary>
     public IoVec* OwnVectors { get; internal set; }
 
     /// <summary>How many segments <see cref="OwnVectors"/> holds.</summary>
@@ -129,6 +132,8 @@ public sealed unsafe class BlockRequest : ReactorWork
         Completion!.OnCompleted(this);
     }
 
-    /// <summary>Runs a deferred or posted request: see <see cref="ReactorWork"/>. Completes it with the status already set.</summary>
+    /// <summary>
+    /// Runs a deferred or posted request: see <see cref="ReactorWork"/>. Completes it with the status already set.
+    /// </summary>
     public override void Run() => Completion!.OnCompleted(this);
 }

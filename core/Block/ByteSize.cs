@@ -30,7 +30,9 @@ public static class ByteSize
             : throw new FormatException($"'{text}' is no size: write it like 4096, 64KiB, 512M, 1.5GiB or 2T (units are powers of 1024).");
     }
 
-    /// <summary>As <see cref="Parse"/>; false when the text is no size. A fraction must come out at a whole number of bytes.</summary>
+    /// <summary>
+    /// As <see cref="Parse"/>; false when the text is no size. A fraction must come out at a whole number of bytes.
+    /// </summary>
     public static bool TryParse(string text, out long bytes)
     {
         ArgumentNullException.ThrowIfNull(text);

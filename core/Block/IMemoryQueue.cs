@@ -1,8 +1,8 @@
 namespace Polyblk.Core.Block;
 
 /// <summary>
-/// A queue of a drive that is memory of this process, not volatile in the sense of a cache, always readable and writable. Who has a range
-/// for himself (an array under its lock) may read and write it in place, with the effect of requests that have completed.
+/// A queue of a drive that is memory of this process, not volatile in the sense of a cache, always readable and writable. Who has
+/// a range for himself (an array under its lock) may read and write it in place, with the effect of requests that have completed.
 /// </summary>
 public unsafe interface IMemoryQueue : IBlockQueue
 {

@@ -6,8 +6,8 @@ namespace Polyblk.Core.Block;
 public static class RequestCheck
 {
     /// <summary>
-    /// Returns 0 when the request lies within the device and may be done there; otherwise -EINVAL (range or alignment), -EROFS, or
-    /// -EOPNOTSUPP (unknown operation).
+    /// Returns 0 when the request lies within the device and may be done there; otherwise -EINVAL (range or alignment), -EROFS,
+    /// or -EOPNOTSUPP (unknown operation).
     /// </summary>
     /// <param name="request">The request.</param>
     /// <param name="sizeBytes">Size of the device.</param>
@@ -19,7 +19,8 @@ public static class RequestCheck
         long offset = request.OffsetBytes;
         long length = request.LengthBytes;
 
-        // One comparison each for sign, alignment and end; a read or write of nothing is refused, since its completion would mean nothing.
+        // One comparison each for sign, alignment and end; a read or write of nothing is refused, since its completion would mean
+        // nothing.
         if (((offset | length) & (blockMask | long.MinValue)) != 0 || offset > sizeBytes - length)
         {
             return -Errno.EINVAL;

@@ -1,8 +1,8 @@
 namespace Polyblk.Core.Block;
 
 /// <summary>
-/// Requests that wait their turn, first come first served, linked through <see cref="BlockRequest.NextWaiting"/>: nothing is allocated, and a
-/// request is in one list at a time. One thread; a mutable struct, to be kept in a field that is not readonly.
+/// Requests that wait their turn, first come first served, linked through <see cref="BlockRequest.NextWaiting"/>: nothing is
+/// allocated, and a request is in one list at a time. One thread; a mutable struct, to be kept in a field that is not readonly.
 /// </summary>
 public struct RequestList
 {

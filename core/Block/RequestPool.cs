@@ -3,14 +3,16 @@
 // All requests and all their segment lists are made when the pool is made; renting and returning are a pop and a push. An empty
 // pool is back-pressure: the renter stops taking work and tries again when something came back. One thread only.
 //
-// The stack holds numbers, not references: the collector wants to be told of every reference that is stored (the write barrier), and in
-// machine code made ahead of time that costs several times the store.
+// The stack holds numbers, not references: the collector wants to be told of every reference that is stored (the write barrier),
+// and in machine code made ahead of time that costs several times the store.
 
 using System.Runtime.InteropServices;
 
 namespace Polyblk.Core.Block;
 
-/// <summary>A fixed number of <see cref="BlockRequest"/> with segment lists of their own. Not thread-safe: one reactor owns it.</summary>
+/// <summary>
+/// A fixed number of <see cref="BlockRequest"/> with segment lists of their own. Not thread-safe: one reactor owns it.
+/// </summary>
 public sealed unsafe class RequestPool : IDisposable
 {
     private readonly BlockRequest[] _all;
@@ -18,7 +20,9 @@ public sealed unsafe class RequestPool : IDisposable
     private IoVec* _vectors;
     private int _count;
 
-    /// <summary>Makes <paramref name="capacity"/> requests with room for <paramref name="vectorsPerRequest"/> segments each.</summary>
+    /// <summary>
+    /// Makes <paramref name="capacity"/> requests with room for <paramref name="vectorsPerRequest"/> segments each.
+    /// </summary>
     public RequestPool(int capacity, int vectorsPerRequest)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
@@ -44,7 +48,9 @@ public sealed unsafe class RequestPool : IDisposable
     /// <summary>Takes a request, or returns null when all are in flight.</summary>
     public BlockRequest? TryRent() => _count == 0 ? null : _all[_free[--_count]];
 
-    /// <summary>Gives a request back, which forgets whose it was. Each rented request is returned once, to the pool that it is of.</summary>
+    /// <summary>
+    /// Gives a request back, which forgets whose it was. Each rented request is returned once, to the pool that it is of.
+    /// </summary>
     public void Return(BlockRequest request)
     {
         request.Parent = null;

@@ -1,7 +1,7 @@
 // How a control task sleeps: until somebody sets its signal, or some time has passed.
 //
-// Setting it is for reactors too: it allocates nothing and waits for nothing. It only marks the signal and hands this object to the pool,
-// where the sleeper is woken; on a scheduler of somebody else's, which is a test's, a task does that.
+// Setting it is for reactors too: it allocates nothing and waits for nothing. It only marks the signal and hands this object to
+// the pool, where the sleeper is woken; on a scheduler of somebody else's, which is a test's, a task does that.
 //
 //     sleeper                                setter
 //     A1  waiting = a promise                B1  set = 1 (interlocked: a full fence)
@@ -39,8 +39,8 @@ public sealed class ControlSignal(TaskScheduler scheduler, TimeProvider clock) :
     }
 
     /// <summary>
-    /// Waits until the signal is set, or for a time. What was set before is seen by what follows, and what is set from then on ends the
-    /// next wait.
+    /// Waits until the signal is set, or for a time. What was set before is seen by what follows, and what is set from then on
+    /// ends the next wait.
     /// </summary>
     public async Task WaitAsync(TimeSpan atMost)
     {

@@ -1,16 +1,17 @@
 // Closes what other processes gave.
 //
-// close(2) may wait, and nothing ends that wait: a file of a FUSE server that does not answer FLUSH, a socket that lingers (SO_LINGER), a
-// file on a network. Whoever sends a descriptor (unix(7), SCM_RIGHTS) chooses what it is, and may keep no other of it, so that
-// ours is the last. So descriptors of others are closed by a thread that nothing waits for, with two exceptions that are closed
-// at once: files in memory (memfd, tmpfs, hugetlbfs) and eventfds, which are nearly all that a front-end has a reason to send.
+// close(2) may wait, and nothing ends that wait: a file of a FUSE server that does not answer FLUSH, a socket that lingers
+// (SO_LINGER), a file on a network. Whoever sends a descriptor (unix(7), SCM_RIGHTS) chooses what it is, and may keep no other of
+// it, so that ours is the last. So descriptors of others are closed by a thread that nothing waits for, with two exceptions that
+// are closed at once: files in memory (memfd, tmpfs, hugetlbfs) and eventfds, which are nearly all that a front-end has a reason
+// to send.
 //
 // A connection is such a thing too: a descriptor in a message that was not read yet is closed with the socket that it lies in.
 //
 // Each user has a closer: one who makes his hang has no hold on what others gave. The thread exists only while there is something
 // to close. What waits is bounded by those who receive: with as many as Places a closer is full, whoever then receives one more
-// that may hang ends with its connection, and no new connection of that user is taken. So there are never more than Places and what
-// those connections give at the last that were there before.
+// that may hang ends with its connection, and no new connection of that user is taken. So there are never more than Places and
+// what those connections give at the last that were there before.
 
 using Microsoft.Win32.SafeHandles;
 

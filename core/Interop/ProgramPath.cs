@@ -3,10 +3,14 @@ namespace Polyblk.Core.Interop;
 /// <summary>Where a program of the host is: one rule for everybody who starts one.</summary>
 public static class ProgramPath
 {
-    // Administrators' programs (losetup, mdadm, vdpa, modprobe) are on root's PATH only; their folders are looked through after it.
+    // Administrators' programs (losetup, mdadm, vdpa, modprobe) are on root's PATH only; their folders are looked through after
+    // it.
     private static readonly string[] s_folders = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
-    /// <summary>The path of a program: a name is looked up on PATH and then in the system's folders, a path is taken as it is. Null when there is no such file.</summary>
+    /// <summary>
+    /// The path of a program: a name is looked up on PATH and then in the system's folders, a path is taken as it is. Null when
+    /// there is no such file.
+    /// </summary>
     public static string? TryFind(string name)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);

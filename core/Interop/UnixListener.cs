@@ -27,8 +27,9 @@ public sealed unsafe class UnixListener : IDisposable
     public string Path { get; }
 
     /// <summary>
-    /// Listens at a path. Directories are made when missing. A socket that a dead process left there is replaced; one on which somebody
-    /// listens, and a file that is no socket, are left alone. When the path appears, the socket listens and has its mode.
+    /// Listens at a path. Directories are made when missing. A socket that a dead process left there is replaced; one on which
+    /// somebody listens, and a file that is no socket, are left alone. When the path appears, the socket listens and has its
+    /// mode.
     /// </summary>
     /// <param name="path">At most 107 bytes of UTF-8.</param>
     /// <param name="mode">Who may connect: write permission decides (unix(7)).</param>

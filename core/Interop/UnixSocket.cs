@@ -1,14 +1,15 @@
 // A connected Unix stream socket that carries file descriptors. UnixListener makes such connections.
 //
-// Descriptors: the kernel installs every received descriptor at once, so each is put into the caller's FdList before anything else is
-// looked at; the list closes what nobody took, by way of a DescriptorCloser, as the end of any of them may wait. A list has
-// room for a fixed number, and more are an error of the sender. The kernel gets room for all that one message can have all the
-// same: those for which there is none it would drop itself, on the thread that receives, which waits for their end. Only one
-// thread receives at a time, so that no more than the descriptors of one message are beyond what the lists hold.
-// (Where the process has no descriptor left the kernel does drop the rest. That closes files without a flush; only a socket that
-// lingers can make it wait.)
+// Descriptors: the kernel installs every received descriptor at once, so each is put into the caller's FdList before anything
+// else is looked at; the list closes what nobody took, by way of a DescriptorCloser, as the end of any of them may wait. A list
+// has room for a fixed number, and more are an error of the sender. The kernel gets room for all that one message can have all
+// the same: those for which there is none it would drop itself, on the thread that receives, which waits for their end. Only one
+// thread receives at a time, so that no more than the descriptors of one message are beyond what the lists hold. (Where the
+// process has no descriptor left the kernel does drop the rest. That closes files without a flush; only a socket that lingers can
+// make it wait.)
 //
-// All sockets are non-blocking. Waiting is done in poll(2) together with an eventfd, by which another thread ends the wait for good.
+// All sockets are non-blocking. Waiting is done in poll(2) together with an eventfd, by which another thread ends the wait for
+// good.
 
 using Polyblk.Core.Block;
 using Tmds.Linux;

@@ -1,7 +1,8 @@
 namespace Polyblk.Core.Reactors;
 
 /// <summary>
-/// Something that a reactor polls on every turn: a virtqueue, a set of ublk tags, a socket's ring. All calls are on the reactor's thread.
+/// Something that a reactor polls on every turn: a virtqueue, a set of ublk tags, a socket's ring. All calls are on the reactor's
+/// thread.
 /// </summary>
 public interface IPoller
 {
@@ -14,7 +15,10 @@ public interface IPoller
     /// </summary>
     bool TryArm();
 
-    /// <summary>The reactor is awake: turn notifications off again. Follows every <see cref="TryArm"/>, also one that returned false; may be called without it.</summary>
+    /// <summary>
+    /// The reactor is awake: turn notifications off again. Follows every <see cref="TryArm"/>, also one that returned false; may
+    /// be called without it.
+    /// </summary>
     void Disarm();
 
     /// <summary>

@@ -16,12 +16,13 @@ public unsafe interface ISharedMemory
 }
 
 /// <summary>
-/// The word of whoever shares memory that its pages stay the ones they are: who uses it may hold them. A file whose pages are given
-/// back and allocated anew (a balloon, virtio-mem, free page reporting) is not such memory: who held its pages would have the old ones.
+/// The word of whoever shares memory that its pages stay the ones they are: who uses it may hold them. A file whose pages are
+/// given back and allocated anew (a balloon, virtio-mem, free page reporting) is not such memory: who held its pages would have
+/// the old ones.
 /// </summary>
 /// <param name="Refused">
-/// Told, on the reactor's thread and once for each ring and region, the errno with which the kernel refused to hold them; nothing else
-/// fails then.
+/// Told, on the reactor's thread and once for each ring and region, the errno with which the kernel refused to hold them; nothing
+/// else fails then.
 /// </param>
 public sealed record PinPermit(Action<int> Refused);
 

@@ -1,8 +1,8 @@
 // The way into a reactor from another thread: many senders, one receiver, no lock, no allocation.
 //
-// Senders push onto a stack with one compare-and-swap; the receiver takes the whole stack with one exchange and turns it round, so
-// that work runs in the order in which its pushes succeeded. There is no ABA problem: the receiver never pops single nodes.
-// A node may be pushed again as soon as the receiver runs it, since the receiver has read its link before.
+// Senders push onto a stack with one compare-and-swap; the receiver takes the whole stack with one exchange and turns it round,
+// so that work runs in the order in which its pushes succeeded. There is no ABA problem: the receiver never pops single nodes. A
+// node may be pushed again as soon as the receiver runs it, since the receiver has read its link before.
 
 using System.Runtime.CompilerServices;
 
@@ -16,7 +16,9 @@ internal sealed class Mailbox
     /// <summary>Whether nothing is waiting. Exact for the receiver after a full fence.</summary>
     public bool IsEmpty => Volatile.Read(ref _top) is null;
 
-    /// <summary>Adds work. A full fence on every architecture (compare-and-swap), on which <see cref="SleepGate"/> relies.</summary>
+    /// <summary>
+    /// Adds work. A full fence on every architecture (compare-and-swap), on which <see cref="SleepGate"/> relies.
+    /// </summary>
     public void Post(ReactorWork work)
     {
         ReactorWork? seen = Volatile.Read(ref _top);

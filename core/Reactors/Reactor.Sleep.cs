@@ -9,8 +9,8 @@ namespace Polyblk.Core.Reactors;
 public sealed unsafe partial class Reactor
 {
     /// <summary>
-    /// Makes a descriptor wake this reactor from sleep (edge-triggered). With a handler, that is called as well, from sleep at once and from
-    /// a busy loop within some hundred turns; without one the pollers find the work. On the reactor's thread.
+    /// Makes a descriptor wake this reactor from sleep (edge-triggered). With a handler, that is called as well, from sleep at
+    /// once and from a busy loop within some hundred turns; without one the pollers find the work. On the reactor's thread.
     /// </summary>
     /// <exception cref="IOException">The descriptor cannot be watched.</exception>
     /// <param name="fd">The descriptor; it stays the caller's.</param>
@@ -86,7 +86,8 @@ public sealed unsafe partial class Reactor
         }
         else if (busy == 0 && WaitsForKernel())
         {
-            // Whoever does that work may be waiting for this processor: a driver's thread (loop, dm-crypt), softirqd, an io_uring worker.
+            // Whoever does that work may be waiting for this processor: a driver's thread (loop, dm-crypt), softirqd, an io_uring
+            // worker.
             Libc.sched_yield();
         }
     }

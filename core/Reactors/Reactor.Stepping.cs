@@ -1,9 +1,9 @@
-// A reactor without a thread of its own: whoever made it takes its turns one by one, and tells it the time. For tests whose every run must
-// be the same.
+// A reactor without a thread of its own: whoever made it takes its turns one by one, and tells it the time. For tests whose every
+// run must be the same.
 //
-// Everything else is the loop's: mail, deferred work, pollers, rings, timers. It has no epoll, no doorbell and no clock of its own; an
-// exception goes to the caller of Step instead of costing its source its place. Its tasks (InvokeAsync) go on where they are completed, in
-// a turn, or where the awaiting code asked to go on: no thread of the pool is involved.
+// Everything else is the loop's: mail, deferred work, pollers, rings, timers. It has no epoll, no doorbell and no clock of its
+// own; an exception goes to the caller of Step instead of costing its source its place. Its tasks (InvokeAsync) go on where they
+// are completed, in a turn, or where the awaiting code asked to go on: no thread of the pool is involved.
 
 namespace Polyblk.Core.Reactors;
 
@@ -23,8 +23,9 @@ public sealed unsafe partial class Reactor
     /// <summary>Makes a reactor that has no thread.</summary>
     /// <param name="options">Its options; what concerns a thread or sleep is not used.</param>
     /// <param name="holdsThread">
-    /// Whether the calling thread is the reactor's until it is disposed there: a thread has one such reactor at a time. Otherwise it is
-    /// in turns alone, and code beside them comes to the reactor as that of another thread does; a thread has any number of these.
+    /// Whether the calling thread is the reactor's until it is disposed there: a thread has one such reactor at a time. Otherwise
+    /// it is in turns alone, and code beside them comes to the reactor as that of another thread does; a thread has any number of
+    /// these.
     /// </param>
     /// <param name="nowNs">Where its clock stands until <see cref="AdvanceTo"/>; null is the monotonic clock's time now.</param>
     /// <exception cref="InvalidOperationException">The calling thread is a reactor's already.</exception>
@@ -49,8 +50,8 @@ public sealed unsafe partial class Reactor
     }
 
     /// <summary>
-    /// One turn. Returns how much work it found; what a poller throws is the caller's. A synchronisation context of the calling thread
-    /// should be put away meanwhile: awaits that asked for none would go on in the pool.
+    /// One turn. Returns how much work it found; what a poller throws is the caller's. A synchronisation context of the calling
+    /// thread should be put away meanwhile: awaits that asked for none would go on in the pool.
     /// </summary>
     internal int Step()
     {

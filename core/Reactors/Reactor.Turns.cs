@@ -1,5 +1,5 @@
-// A turn. It knows no thread, no epoll and no clock: whoever runs it, the thread (Reactor.Loop.cs) or a test (Reactor.Stepping.cs), it is
-// the same.
+// A turn. It knows no thread, no epoll and no clock: whoever runs it, the thread (Reactor.Loop.cs) or a test
+// (Reactor.Stepping.cs), it is the same.
 
 using Polyblk.Core.Uring;
 

@@ -8,11 +8,12 @@
 //   5. one io_uring_enter for each ring that has something to tell the kernel.
 // So a request that arrives in step 3 reaches the drive in step 5, and its completion is published by step 3 of a later turn.
 //
-// The clock is read once in a window of turns, not in every turn; NowNs is that old. Without work for IdlePolicy.SpinNs the reactor
-// arms every poller, looks once more (SleepGate), and blocks in epoll on all doorbells: its own, the pollers' and the rings'. Doorbells
-// are edge-triggered, so an eventfd is never read.
+// The clock is read once in a window of turns, not in every turn; NowNs is that old. Without work for IdlePolicy.SpinNs the
+// reactor arms every poller, looks once more (SleepGate), and blocks in epoll on all doorbells: its own, the pollers' and the
+// rings'. Doorbells are edge-triggered, so an eventfd is never read.
 //
-// Nothing on this thread may allocate, lock, log, block or await; control work is posted with InvokeAsync and may do the first three.
+// Nothing on this thread may allocate, lock, log, block or await; control work is posted with InvokeAsync and may do the first
+// three.
 
 using System.Diagnostics;
 using Polyblk.Core.Interop;
@@ -137,8 +138,8 @@ public sealed unsafe partial class Reactor : IDisposable
     public bool IsCurrent => ReferenceEquals(t_current, this);
 
     /// <summary>
-    /// The time of its clock now, in nanoseconds, where <see cref="NowNs"/> is too old: the monotonic clock, or what a test says. For what
-    /// happens now and then, not for each request.
+    /// The time of its clock now, in nanoseconds, where <see cref="NowNs"/> is too old: the monotonic clock, or what a test says.
+    /// For what happens now and then, not for each request.
     /// </summary>
     public long ReadNs() => _isStepped ? NowNs : ReadClockNs();
 
@@ -252,7 +253,8 @@ public sealed unsafe partial class Reactor : IDisposable
             }
         }));
 
-        // Posting is a full fence, and so is the exchange of _stopped: either the loop's last look finds this work, or we find it stopped.
+        // Posting is a full fence, and so is the exchange of _stopped: either the loop's last look finds this work, or we find it
+        // stopped.
         if (Volatile.Read(ref _stopped) != 0)
         {
             done.TrySetException(new ObjectDisposedException(Name, "The reactor has ended."));
@@ -262,8 +264,8 @@ public sealed unsafe partial class Reactor : IDisposable
     }
 
     /// <summary>
-    /// A task that this reactor will complete. Whoever awaits it goes on outside the turn; where a test steps the reactor, without a thread
-    /// of the pool.
+    /// A task that this reactor will complete. Whoever awaits it goes on outside the turn; where a test steps the reactor,
+    /// without a thread of the pool.
     /// </summary>
     public TaskCompletionSource MakePromise() => new(PromiseOptions);
 
@@ -285,14 +287,18 @@ public sealed unsafe partial class Reactor : IDisposable
         MarkBusy();
     }
 
-    /// <summary>Takes a poller out. On the reactor's thread; called from inside a poll it may be polled once more in this turn.</summary>
+    /// <summary>
+    /// Takes a poller out. On the reactor's thread; called from inside a poll it may be polled once more in this turn.
+    /// </summary>
     public void Remove(IPoller poller)
     {
         AssertCurrent();
         _pollers = Array.FindAll(_pollers, p => !ReferenceEquals(p, poller));
     }
 
-    /// <summary>Adds a further ring (128-byte entries, IOPOLL) that this reactor then submits and reaps. On the reactor's thread.</summary>
+    /// <summary>
+    /// Adds a further ring (128-byte entries, IOPOLL) that this reactor then submits and reaps. On the reactor's thread.
+    /// </summary>
     public void AddRing(IoUring ring)
     {
         AssertCurrent();

@@ -1,7 +1,7 @@
 // The reactors of a process, and the plan that spreads queues over them.
 //
-// Each queue goes to the reactor with the fewest queues; a session's queues therefore land on different reactors as long as there are
-// reactors to spare: one busy VM uses many processors, many small VMs share few.
+// Each queue goes to the reactor with the fewest queues; a session's queues therefore land on different reactors as long as there
+// are reactors to spare: one busy VM uses many processors, many small VMs share few.
 
 namespace Polyblk.Core.Reactors;
 
@@ -95,7 +95,9 @@ public sealed class ReactorGroup : IDisposable
         }
     }
 
-    /// <summary>Threads that wait in a reactor's place get the processors on which no reactor polls, where there are any.</summary>
+    /// <summary>
+    /// Threads that wait in a reactor's place get the processors on which no reactor polls, where there are any.
+    /// </summary>
     private static ReactorOptions[] Options(IReadOnlyList<int> cpus, IdlePolicy idle)
     {
         CpuSet helpers = CpuSet.Allowed().Without(cpus);

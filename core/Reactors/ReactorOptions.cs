@@ -10,8 +10,8 @@ public sealed record ReactorOptions
     public int? Cpu { get; init; }
 
     /// <summary>
-    /// Where the threads that wait in this reactor's place may run (the kernel's io_uring workers, I/O threads), or null for the reactor's own
-    /// processor. A reactor that polls leaves them little of its own: see <see cref="CpuSet.Without"/>.
+    /// Where the threads that wait in this reactor's place may run (the kernel's io_uring workers, I/O threads), or null for the
+    /// reactor's own processor. A reactor that polls leaves them little of its own: see <see cref="CpuSet.Without"/>.
     /// </summary>
     public CpuSet? HelperCpus { get; init; }
 
@@ -22,7 +22,8 @@ public sealed record ReactorOptions
     public uint RingEntries { get; init; } = 1024;
 
     /// <summary>
-    /// Longest sleep in nanoseconds. Every source of work rings; that a reactor looks by itself now and then is a second line of defence.
+    /// Longest sleep in nanoseconds. Every source of work rings; that a reactor looks by itself now and then is a second line of
+    /// defence.
     /// </summary>
     public long MaxSleepNs { get; init; } = 1_000_000_000;
 }

@@ -1,7 +1,8 @@
-// The memory that is registered with all rings of a reactor: operations on it then save looking its pages up. A ring that comes later
-// (IOPOLL) gets what is there already; rings of other users (128-byte entries, for commands) get none.
+// The memory that is registered with all rings of a reactor: operations on it then save looking its pages up. A ring that comes
+// later (IOPOLL) gets what is there already; rings of other users (128-byte entries, for commands) get none.
 //
-// io_uring holds the pages that it registers and wants to write them: it takes what comes with a permit for the first, and is writable.
+// io_uring holds the pages that it registers and wants to write them: it takes what comes with a permit for the first, and is
+// writable.
 
 using Polyblk.Core.Uring;
 

@@ -1,10 +1,10 @@
 // The one place where a reactor knows of memory that others share with it.
 //
-// Theory of operation. Who brings memory (a virtqueue, with the regions of its guest) counts it in and out here, and knows of nobody who
-// listens. Who has to prepare memory before requests come with it subscribes here: the rings, which register it with io_uring
-// (ReactorPins.cs), or a device that reaches it by DMA. Several queues of a guest bring the same regions: users are told of the first and
-// of the last of them. Memory that is in the old and in the new table of a queue stays throughout, when the new one is counted in before
-// the old one is counted out.
+// Theory of operation. Who brings memory (a virtqueue, with the regions of its guest) counts it in and out here, and knows of
+// nobody who listens. Who has to prepare memory before requests come with it subscribes here: the rings, which register it with
+// io_uring (ReactorPins.cs), or a device that reaches it by DMA. Several queues of a guest bring the same regions: users are told
+// of the first and of the last of them. Memory that is in the old and in the new table of a queue stays throughout, when the new
+// one is counted in before the old one is counted out.
 
 namespace Polyblk.Core.Reactors;
 

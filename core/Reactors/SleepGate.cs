@@ -1,5 +1,5 @@
-// The agreement between a reactor that goes to sleep and a thread that posts to it: no wake-up is ever lost, and a reactor that is
-// awake costs a sender no system call.
+// The agreement between a reactor that goes to sleep and a thread that posts to it: no wake-up is ever lost, and a reactor that
+// is awake costs a sender no system call.
 //
 //     reactor                                sender
 //     A1  asleep = 1                         B1  put work where the reactor looks
@@ -7,8 +7,9 @@
 //     A3  look for work; if some: asleep = 0 B3  if asleep was 1: set it to 0 and ring the doorbell
 //     A4  block on the doorbell
 //
-// If A3 does not see the work of B1, then B1 comes after A3 in the order of the two fences, so A1 comes before B3, which sees 1 and
-// rings. The doorbell is an eventfd: rung before A4 it makes A4 return at once. tests/core explores every interleaving of this.
+// If A3 does not see the work of B1, then B1 comes after A3 in the order of the two fences, so A1 comes before B3, which sees 1
+// and rings. The doorbell is an eventfd: rung before A4 it makes A4 return at once. tests/core explores every interleaving of
+// this.
 
 namespace Polyblk.Core.Reactors;
 

@@ -51,8 +51,8 @@ internal sealed class TimerHeap
     }
 
     /// <summary>
-    /// Fires timers that are due at <paramref name="nowNs"/>, at most as many as there are now: one that schedules itself for a time that has
-    /// passed fires again in the next call and cannot hold this one. Returns how many were fired.
+    /// Fires timers that are due at <paramref name="nowNs"/>, at most as many as there are now: one that schedules itself for a
+    /// time that has passed fires again in the next call and cannot hold this one. Returns how many were fired.
     /// </summary>
     public int RunDue(long nowNs)
     {

@@ -1,8 +1,8 @@
 // The table of registered buffers of one ring.
 //
-// io_uring has one such table a ring and cannot grow it while it is used. So it is registered once, sparse and at the kernel's largest
-// size (128 KiB of kernel memory), when the first user asks for entries; users then get ranges of it: a ublk queue whose requests the
-// kernel registers by itself (UBLK_F_AUTO_BUF_REG), or memory that stays registered (PinnedMemory).
+// io_uring has one such table a ring and cannot grow it while it is used. So it is registered once, sparse and at the kernel's
+// largest size (128 KiB of kernel memory), when the first user asks for entries; users then get ranges of it: a ublk queue whose
+// requests the kernel registers by itself (UBLK_F_AUTO_BUF_REG), or memory that stays registered (PinnedMemory).
 
 using Polyblk.Core.Block;
 using static Polyblk.Core.Uring.UringAbi;
@@ -53,7 +53,9 @@ public sealed unsafe class BufferTable
     }
 
     /// <summary>Fills an entry of a reserved range; a null address empties it.</summary>
-    /// <returns>0 or more, or a negative errno: -ENOMEM beyond RLIMIT_MEMLOCK, -EOPNOTSUPP or -EFAULT for memory that cannot be pinned.</returns>
+    /// <returns>
+    /// 0 or more, or a negative errno: -ENOMEM beyond RLIMIT_MEMLOCK, -EOPNOTSUPP or -EFAULT for memory that cannot be pinned.
+    /// </returns>
     internal int Set(int index, byte* address, nuint length)
     {
         var vector = new IoVec(address, length);

@@ -57,7 +57,8 @@ public sealed unsafe class IoUring : IDisposable
     public int RingFd => _memory.RingFd;
 
     /// <summary>
-    /// What to watch, edge-triggered, for news while asleep: an eventfd that the kernel signals between <see cref="ArmDoorbell"/> and
+    /// What to watch, edge-triggered, for news while asleep: an eventfd that the kernel signals between <see cref="ArmDoorbell"/>
+    /// and
     /// <see cref="DisarmDoorbell"/>, or the ring itself where there is none. Never read.
     /// </summary>
     public int DoorbellFd => _doorbellFd >= 0 ? _doorbellFd : RingFd;
@@ -216,8 +217,8 @@ public sealed unsafe class IoUring : IDisposable
     }
 
     /// <summary>
-    /// News from here on ring the doorbell. Look at <see cref="HasNews"/> afterwards: the fence in here pairs with the kernel's between
-    /// queueing work and reading the flag, so news are seen there or ring.
+    /// News from here on ring the doorbell. Look at <see cref="HasNews"/> afterwards: the fence in here pairs with the kernel's
+    /// between queueing work and reading the flag, so news are seen there or ring.
     /// </summary>
     public void ArmDoorbell()
     {
@@ -241,15 +242,17 @@ public sealed unsafe class IoUring : IDisposable
     public bool HasNews => Volatile.Read(ref *_memory.CqTail) != *_memory.CqHead
         || (Volatile.Read(ref *_memory.SqFlags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 
-    /// <summary>Whether completions appear only when this ring is entered: its owner must not sleep while operations are in flight.</summary>
+    /// <summary>
+    /// Whether completions appear only when this ring is entered: its owner must not sleep while operations are in flight.
+    /// </summary>
     public bool NeedsPolling => _ioPoll && _inFlight != 0;
 
     /// <summary>io_uring_register(2) on this ring: a result or a negative errno.</summary>
     public int Register(uint opcode, void* arg, uint nrArgs) => _kernel.Register(opcode, arg, nrArgs);
 
     /// <summary>
-    /// Says where the kernel's worker threads for this thread's rings run: they do what cannot be done without waiting (fsync, fallocate).
-    /// Returns 0 or a negative errno (-EINVAL before Linux 5.14).
+    /// Says where the kernel's worker threads for this thread's rings run: they do what cannot be done without waiting (fsync,
+    /// fallocate). Returns 0 or a negative errno (-EINVAL before Linux 5.14).
     /// </summary>
     public int PinWorkers(CpuSet cpus)
     {
@@ -278,7 +281,9 @@ public sealed unsafe class IoUring : IDisposable
         }
     }
 
-    /// <summary>Closes the ring. The kernel cancels what is in flight; buffers of such operations must outlive this call.</summary>
+    /// <summary>
+    /// Closes the ring. The kernel cancels what is in flight; buffers of such operations must outlive this call.
+    /// </summary>
     public void Dispose()
     {
         _memory.Dispose();
@@ -289,7 +294,9 @@ public sealed unsafe class IoUring : IDisposable
         }
     }
 
-    /// <summary>Runs the handlers of everything that the kernel has posted; makes no system call. Returns the number of completions.</summary>
+    /// <summary>
+    /// Runs the handlers of everything that the kernel has posted; makes no system call. Returns the number of completions.
+    /// </summary>
     public int Reap()
     {
         // Acquire: the entries below the tail are complete (pairs with the kernel's release store).

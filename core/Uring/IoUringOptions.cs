@@ -9,7 +9,9 @@ public sealed record IoUringOptions
     /// <summary>128-byte submission entries, as ublk and NVMe passthrough commands need them (Linux 5.19).</summary>
     public bool LargeSqe { get; init; }
 
-    /// <summary>Poll the devices for completions instead of taking interrupts. Only reads and writes of devices with poll queues.</summary>
+    /// <summary>
+    /// Poll the devices for completions instead of taking interrupts. Only reads and writes of devices with poll queues.
+    /// </summary>
     public bool IoPoll { get; init; }
 }
 

@@ -7,8 +7,9 @@
 //   * A range that leaves is forgotten at once, for its addresses may be mapped anew; its pieces are taken out a turn each. The
 //     kernel holds the pages themselves as long as an operation uses them.
 //
-// Pinned pages are the ones that were mapped when they were registered. A file whose pages are given back and allocated anew (a balloon,
-// virtio-mem, free page reporting) leaves the ring with the old ones: a permit (PinPermit) promises that this does not happen.
+// Pinned pages are the ones that were mapped when they were registered. A file whose pages are given back and allocated anew (a
+// balloon, virtio-mem, free page reporting) leaves the ring with the old ones: a permit (PinPermit) promises that this does not
+// happen.
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
@@ -62,7 +63,8 @@ public sealed unsafe class PinnedMemory
     /// <summary>Begins to register a range; <see cref="Step"/> does the work.</summary>
     /// <param name="address">Its first byte, at the start of a page.</param>
     /// <param name="sizeBytes">Its length. It stays mapped until it is removed.</param>
-    /// <param name="refused">Told, once, the errno with which the kernel refused a piece; the range then stays as far as it came.</param>
+    /// <param name="refused">Told, once, the errno with which the kernel refused a piece; the range then stays as far as it
+    /// came.</param>
     internal void Add(byte* address, ulong sizeBytes, Action<int>? refused)
     {
         int shift = MinPieceShift;

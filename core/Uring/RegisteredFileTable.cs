@@ -12,7 +12,9 @@ internal sealed unsafe class RegisteredFileTable
 
     private RegisteredFileTable(int[] fds) => _fds = fds;
 
-    /// <summary>Registers an empty table; null when the kernel gives none (before Linux 5.5, or RLIMIT_NOFILE is smaller).</summary>
+    /// <summary>
+    /// Registers an empty table; null when the kernel gives none (before Linux 5.5, or RLIMIT_NOFILE is smaller).
+    /// </summary>
     public static RegisteredFileTable? TryCreate(IUringKernel kernel)
     {
         var fds = new int[Capacity];

@@ -9,7 +9,9 @@ using Tmds.Linux;
 
 namespace Polyblk.Core.Uring;
 
-/// <summary>Submission queue entry, 64 bytes (with SETUP_SQE128 the entry has 128, and the command area runs to its end).</summary>
+/// <summary>
+/// Submission queue entry, 64 bytes (with SETUP_SQE128 the entry has 128, and the command area runs to its end).
+/// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 64)]
 public unsafe struct io_uring_sqe
 {

@@ -21,8 +21,8 @@ internal sealed unsafe class UringMemory : IDisposable
     public int RingFd { get; private init; } = -1;
 
     /// <summary>
-    /// Maps the three areas of a ring made by io_uring_setup(2). Owns <paramref name="fd"/> from here on; null, and the ring closed, when there
-    /// is no memory.
+    /// Maps the three areas of a ring made by io_uring_setup(2). Owns <paramref name="fd"/> from here on; null, and the ring
+    /// closed, when there is no memory.
     /// </summary>
     public static UringMemory? TryMap(int fd, in io_uring_params p)
     {

@@ -1,4 +1,5 @@
-// Requests as blocking system calls: for files in memory on the reactor itself, and for the I/O threads where there is no io_uring.
+// Requests as blocking system calls: for files in memory on the reactor itself, and for the I/O threads where there is no
+// io_uring.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
@@ -6,7 +7,9 @@ using static Polyblk.Drives.DriveCalls;
 
 namespace Polyblk.Drives.Files;
 
-/// <summary>Does requests, or parts of them, with blocking system calls. Returns 0 or a negative errno; no state, any thread.</summary>
+/// <summary>
+/// Does requests, or parts of them, with blocking system calls. Returns 0 or a negative errno; no state, any thread.
+/// </summary>
 internal static unsafe class BlockingIo
 {
     private const int VectorsPerCall = 64;
@@ -53,7 +56,9 @@ internal static unsafe class BlockingIo
         return 0;
     }
 
-    /// <summary>As <see cref="Transfer"/>, for buffers that O_DIRECT does not take: through an aligned one, a piece at a time.</summary>
+    /// <summary>
+    /// As <see cref="Transfer"/>, for buffers that O_DIRECT does not take: through an aligned one, a piece at a time.
+    /// </summary>
     /// <param name="fd">The file.</param>
     /// <param name="request">A read or write whose buffers the CPU can take.</param>
     /// <param name="done">Bytes of the request that are done.</param>

@@ -5,8 +5,8 @@ using Polyblk.Core.Interop;
 namespace Polyblk.Drives.Files;
 
 /// <summary>
-/// Page-aligned buffers of one queue, for requests whose own memory O_DIRECT does not take. Mapped when the queue is opened; memory is used
-/// only from the first such request on. One thread.
+/// Page-aligned buffers of one queue, for requests whose own memory O_DIRECT does not take. Mapped when the queue is opened;
+/// memory is used only from the first such request on. One thread.
 /// </summary>
 internal sealed unsafe class BouncePool : IDisposable
 {
@@ -60,7 +60,9 @@ internal sealed unsafe class BouncePool : IDisposable
         return off == 0;
     }
 
-    /// <summary>Copies between a request's segments, from <paramref name="done"/> on, and contiguous memory; returns the bytes copied.</summary>
+    /// <summary>
+    /// Copies between a request's segments, from <paramref name="done"/> on, and contiguous memory; returns the bytes copied.
+    /// </summary>
     public static long Copy(BlockRequest request, long done, byte* contiguous, long length, bool toRequest)
     {
         var cursor = new IoVecCursor(request.Vectors, request.VectorCount);

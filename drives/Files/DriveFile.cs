@@ -1,8 +1,8 @@
 // An open file or block device: what it is, how it may be accessed, and that nobody else uses it.
 //
-// Block devices are opened for writing with O_EXCL, which fails while they are mounted, swapped on, or part of another array. Files are
-// locked with flock(2): exclusively for writing, shared for reading. O_DIRECT is used where the file system has it; its alignment comes
-// from statx (STATX_DIOALIGN, Linux 6.1), otherwise from the device's logical block size, otherwise 4096.
+// Block devices are opened for writing with O_EXCL, which fails while they are mounted, swapped on, or part of another array.
+// Files are locked with flock(2): exclusively for writing, shared for reading. O_DIRECT is used where the file system has it; its
+// alignment comes from statx (STATX_DIOALIGN, Linux 6.1), otherwise from the device's logical block size, otherwise 4096.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
@@ -114,7 +114,9 @@ internal sealed unsafe class DriveFile : IDisposable
 
     public void Dispose() => _handle.Dispose();
 
-    /// <summary>The queue's directory of a device. The link is resolved first: paths of .NET lose ".." before any link is followed.</summary>
+    /// <summary>
+    /// The queue's directory of a device. The link is resolved first: paths of .NET lose ".." before any link is followed.
+    /// </summary>
     internal static string FindQueue(string link)
     {
         string device = Directory.ResolveLinkTarget(link, returnFinalTarget: true)?.FullName ?? link;
@@ -229,8 +231,8 @@ internal sealed unsafe class DriveFile : IDisposable
     }
 
     /// <summary>
-    /// Tries again for a second while somebody else has the drive. A target that was killed lets go only when the kernel has torn its io_uring down,
-    /// a moment after it is gone, and its successor is started at once.
+    /// Tries again for a second while somebody else has the drive. A target that was killed lets go only when the kernel has torn
+    /// its io_uring down, a moment after it is gone, and its successor is started at once.
     /// </summary>
     private static int Patiently(int busy, Func<int> take)
     {

@@ -87,8 +87,8 @@ public sealed class FileDrive : IBlockDevice
     }
 
     /// <summary>
-    /// Looks whether the file or device has grown, takes the new size over and raises <see cref="Resized"/>. A drive that has shrunk keeps its
-    /// size: requests beyond its new end fail.
+    /// Looks whether the file or device has grown, takes the new size over and raises <see cref="Resized"/>. A drive that has
+    /// shrunk keeps its size: requests beyond its new end fail.
     /// </summary>
     /// <returns>Whether the size has changed.</returns>
     /// <exception cref="DriveException">The size cannot be read, or the drive has shrunk.</exception>

@@ -1,8 +1,8 @@
 // Files in memory (tmpfs) and block devices that are memory: read and written inside Submit by system calls.
 //
-// io_uring hands every request for tmpfs or zram to a worker thread, because these know no non-blocking I/O: two context switches for a
-// memory copy. The copy itself never waits for a device, so the reactor makes the system call at once. Mapping a file would save that call,
-// but a file that somebody truncates would then kill the process (SIGBUS).
+// io_uring hands every request for tmpfs or zram to a worker thread, because these know no non-blocking I/O: two context switches
+// for a memory copy. The copy itself never waits for a device, so the reactor makes the system call at once. Mapping a file would
+// save that call, but a file that somebody truncates would then kill the process (SIGBUS).
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;

@@ -1,5 +1,6 @@
-// The second ring of a reactor, for devices that are polled for completions (IORING_SETUP_IOPOLL): only reads and writes with O_DIRECT to
-// devices with poll queues may use it. All queues of a reactor share one; the first that wants it makes it, the last one closes it.
+// The second ring of a reactor, for devices that are polled for completions (IORING_SETUP_IOPOLL): only reads and writes with
+// O_DIRECT to devices with poll queues may use it. All queues of a reactor share one; the first that wants it makes it, the last
+// one closes it.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Uring;

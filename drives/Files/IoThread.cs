@@ -1,7 +1,8 @@
-// A thread that does requests with blocking system calls: where there is no io_uring, and for discards on kernels whose io_uring has none.
+// A thread that does requests with blocking system calls: where there is no io_uring, and for discards on kernels whose io_uring
+// has none.
 //
-// Reactor to thread: a mailbox and a sleep gate, as into a reactor; thread to reactor: Reactor.Post. A request is its own list node both
-// ways, so nothing is allocated.
+// Reactor to thread: a mailbox and a sleep gate, as into a reactor; thread to reactor: Reactor.Post. A request is its own list
+// node both ways, so nothing is allocated.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;

@@ -1,8 +1,9 @@
 // Block devices that are memory: RAM disks (brd), compressed memory (zram).
 //
-// Their drivers do the whole request inside the system call. Where such a driver cannot promise the kernel not to wait, io_uring hands
-// every request to a worker thread: two context switches for a copy. So they are served like files in memory, inside Submit. Their content
-// dies with the machine, so a flush has nothing to do. Persistent memory (pmem) is not among them: it outlives the machine and needs its flush.
+// Their drivers do the whole request inside the system call. Where such a driver cannot promise the kernel not to wait, io_uring
+// hands every request to a worker thread: two context switches for a copy. So they are served like files in memory, inside
+// Submit. Their content dies with the machine, so a flush has nothing to do. Persistent memory (pmem) is not among them: it
+// outlives the machine and needs its flush.
 
 namespace Polyblk.Drives.Files;
 

@@ -4,8 +4,8 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Drives.Files;
 
 /// <summary>
-/// A reactor's queue of a file or block device where there is no io_uring: a few threads of its own make blocking calls. Each request goes
-/// to the thread that has the fewest.
+/// A reactor's queue of a file or block device where there is no io_uring: a few threads of its own make blocking calls. Each
+/// request goes to the thread that has the fewest.
 /// </summary>
 internal sealed class ThreadedQueue : IBlockQueue
 {

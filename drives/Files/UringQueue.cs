@@ -176,7 +176,9 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
         NativeMemory.Free(_scratch);
     }
 
-    /// <summary>Gives a request a slot and issues its first operation; false, and nothing has happened, when it must wait.</summary>
+    /// <summary>
+    /// Gives a request a slot and issues its first operation; false, and nothing has happened, when it must wait.
+    /// </summary>
     private bool TryStart(BlockRequest request)
     {
         int index = _freeSlot;

@@ -1,5 +1,5 @@
-// A drive that keeps nothing: writes vanish, reads leave the buffer as it is. It is the floor of every measurement: what remains is
-// the cost of everything above a drive.
+// A drive that keeps nothing: writes vanish, reads leave the buffer as it is. It is the floor of every measurement: what remains
+// is the cost of everything above a drive.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -27,8 +27,8 @@ public sealed class NullDrive : IBlockDevice
             ReadOnly = readOnly,
             KeepsNothing = true,
 
-            // A read fills nothing. Of a buffer that only the kernel can reach nobody else has filled anything either: it would show what
-            // that memory held before, perhaps another program's data.
+            // A read fills nothing. Of a buffer that only the kernel can reach nobody else has filled anything either: it would
+            // show what that memory held before, perhaps another program's data.
             NeedsCpuAccessForReads = true,
         };
     }

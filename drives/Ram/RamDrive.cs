@@ -1,5 +1,5 @@
-// A drive in anonymous memory. Pages appear when they are first written (reads of others give zeroes), huge ones where the kernel has
-// them; discards give them back. Requests are copied by the reactor's thread inside Submit.
+// A drive in anonymous memory. Pages appear when they are first written (reads of others give zeroes), huge ones where the kernel
+// has them; discards give them back. Requests are copied by the reactor's thread inside Submit.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;

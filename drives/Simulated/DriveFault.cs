@@ -2,7 +2,9 @@ using Polyblk.Core.Block;
 
 namespace Polyblk.Drives.Simulated;
 
-/// <summary>A rule by which a simulated drive fails requests, or never answers them. The first rule that matches decides.</summary>
+/// <summary>
+/// A rule by which a simulated drive fails requests, or never answers them. The first rule that matches decides.
+/// </summary>
 public sealed class DriveFault
 {
     private int _left = int.MaxValue;
@@ -22,7 +24,9 @@ public sealed class DriveFault
     /// <summary>The error, positive.</summary>
     public int Errno { get; init; } = Core.Block.Errno.EIO;
 
-    /// <summary>Whether the request gets no answer until <see cref="SimulatedDrive.ReleaseStuckAsync"/>, instead of an error.</summary>
+    /// <summary>
+    /// Whether the request gets no answer until <see cref="SimulatedDrive.ReleaseStuckAsync"/>, instead of an error.
+    /// </summary>
     public bool Stuck { get; init; }
 
     /// <summary>How many requests it hits before it is spent.</summary>

@@ -1,6 +1,8 @@
 namespace Polyblk.Drives.Simulated;
 
-/// <summary>SplitMix64: a small generator whose every state is a good seed. A value type; the same seed gives the same numbers everywhere.</summary>
+/// <summary>
+/// SplitMix64: a small generator whose every state is a good seed. A value type; the same seed gives the same numbers everywhere.
+/// </summary>
 internal struct SeededRandom(ulong seed)
 {
     private ulong _state = seed;

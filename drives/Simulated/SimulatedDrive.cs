@@ -1,9 +1,9 @@
-// A drive that misbehaves on purpose, and always in the same way for the same seed: for tests of what stands on drives, and with a given
-// speed for judging arrays of many drives on a small machine.
+// A drive that misbehaves on purpose, and always in the same way for the same seed: for tests of what stands on drives, and with
+// a given speed for judging arrays of many drives on a small machine.
 //
-// Requests get a due time when they are submitted (latency, and the drive's IOPS and bandwidth) and are done when it has come, in the
-// order of due times: they overtake each other. Content is memory (SimulatedMedium). Random choices depend on the seed and on the number
-// of the request, so with one reactor and virtual time a run repeats exactly.
+// Requests get a due time when they are submitted (latency, and the drive's IOPS and bandwidth) and are done when it has come, in
+// the order of due times: they overtake each other. Content is memory (SimulatedMedium). Random choices depend on the seed and on
+// the number of the request, so with one reactor and virtual time a run repeats exactly.
 
 using System.Collections.Immutable;
 using Polyblk.Core.Block;
@@ -109,7 +109,9 @@ public sealed class SimulatedDrive : IBlockDevice
     /// <summary>Starts the requests again that a rule had left without an answer; they meet no rule this time.</summary>
     public Task ReleaseStuckAsync() => OnQueuesAsync(queue => queue.ReleaseStuck());
 
-    /// <summary>Fails every request in flight, and all later ones, with an error; the content stays. Undone by <see cref="Return"/>.</summary>
+    /// <summary>
+    /// Fails every request in flight, and all later ones, with an error; the content stays. Undone by <see cref="Return"/>.
+    /// </summary>
     public Task VanishAsync(int errno = Errno.ENODEV)
     {
         Volatile.Write(ref _goneErrno, errno);
@@ -120,8 +122,8 @@ public sealed class SimulatedDrive : IBlockDevice
     public void Return() => Volatile.Write(ref _goneErrno, 0);
 
     /// <summary>
-    /// Loses power. Requests in flight and later ones fail with -ENODEV. Flushed writes and those with FUA survive; each other write survives
-    /// wholly, in part or not at all. See <see cref="Restart"/>.
+    /// Loses power. Requests in flight and later ones fail with -ENODEV. Flushed writes and those with FUA survive; each other
+    /// write survives wholly, in part or not at all. See <see cref="Restart"/>.
     /// </summary>
     /// <exception cref="InvalidOperationException">The options say that it cannot crash.</exception>
     public async Task CrashAsync()
@@ -138,8 +140,9 @@ public sealed class SimulatedDrive : IBlockDevice
     }
 
     /// <summary>
-    /// Loses power at once, between two turns of the reactors: what a write in flight leaves on the medium is decided now, by the seed. Its requests
-    /// fail with -ENODEV when <see cref="FailInFlight"/> is called on each reactor. For simulations, whose reactors stand still meanwhile.
+    /// Loses power at once, between two turns of the reactors: what a write in flight leaves on the medium is decided now, by the
+    /// seed. Its requests fail with -ENODEV when <see cref="FailInFlight"/> is called on each reactor. For simulations, whose
+    /// reactors stand still meanwhile.
     /// </summary>
     internal void CutPower()
     {
@@ -149,7 +152,8 @@ public sealed class SimulatedDrive : IBlockDevice
     }
 
     /// <summary>
-    /// The process that used it dies: of the writes in flight each reaches the drive or not, which keeps its power and its cache. Otherwise as
+    /// The process that used it dies: of the writes in flight each reaches the drive or not, which keeps its power and its cache.
+    /// Otherwise as
     /// <see cref="CutPower"/>.
     /// </summary>
     internal void LoseUser()
@@ -162,7 +166,9 @@ public sealed class SimulatedDrive : IBlockDevice
         }
     }
 
-    /// <summary>After <see cref="CutPower"/> or <see cref="LoseUser"/>: fails what was in flight on a reactor, on its thread.</summary>
+    /// <summary>
+    /// After <see cref="CutPower"/> or <see cref="LoseUser"/>: fails what was in flight on a reactor, on its thread.
+    /// </summary>
     internal void FailInFlight(Reactor reactor)
     {
         foreach (SimulatedQueue queue in SnapshotQueues())
@@ -177,7 +183,9 @@ public sealed class SimulatedDrive : IBlockDevice
     /// <summary>Told of each request that the drive takes and finishes, on the reactor's thread.</summary>
     internal Action<SimulatedDrive, SimulatedStep, BlockRequest>? Observer { get; set; }
 
-    /// <summary>The same drive after power is back, with what survived, under the next seed. This object stays dead and loses its content.</summary>
+    /// <summary>
+    /// The same drive after power is back, with what survived, under the next seed. This object stays dead and loses its content.
+    /// </summary>
     public SimulatedDrive Restart()
     {
         if (!IsGone || _handedOver)

@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace Polyblk.Drives.Simulated;
 
-/// <summary>How a simulated drive behaves. In a drive's specification: <c>sim:10GiB,seed=7,latency=20us-200us,write-mbps=500</c>.</summary>
+/// <summary>
+/// How a simulated drive behaves. In a drive's specification: <c>sim:10GiB,seed=7,latency=20us-200us,write-mbps=500</c>.
+/// </summary>
 public sealed record SimulatedDriveOptions
 {
     /// <summary>Decides every random choice: latencies, errors, what survives a crash. Option <c>seed</c>.</summary>
@@ -51,8 +53,8 @@ public sealed record SimulatedDriveOptions
     public int TearBytes { get; init; } = 512;
 
     /// <summary>
-    /// Whether latencies pass in virtual time: requests complete in the order of their due times, one a turn, without waiting. With one
-    /// reactor the order then depends on the seed alone. Option <c>time=virtual|real</c>.
+    /// Whether latencies pass in virtual time: requests complete in the order of their due times, one a turn, without waiting.
+    /// With one reactor the order then depends on the seed alone. Option <c>time=virtual|real</c>.
     /// </summary>
     public bool VirtualTime { get; init; }
 

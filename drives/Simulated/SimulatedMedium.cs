@@ -1,9 +1,9 @@
 // The content of a simulated drive, twice: as a reader sees it, and as it would be after a crash.
 //
 // A completed write changes what readers see and joins the log of unflushed writes, in order. A flush takes from the log what had
-// completed before the flush was submitted and makes it durable. In a crash each entry of the log, and each write in flight, survives
-// wholly, in part (each unit of TearBytes by itself), or not at all. A write with FUA always survives; it joins the log nevertheless when
-// older writes are in it, which must not be laid over it later.
+// completed before the flush was submitted and makes it durable. In a crash each entry of the log, and each write in flight,
+// survives wholly, in part (each unit of TearBytes by itself), or not at all. A write with FUA always survives; it joins the log
+// nevertheless when older writes are in it, which must not be laid over it later.
 
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
@@ -56,8 +56,8 @@ internal sealed unsafe class SimulatedMedium : IDisposable
     }
 
     /// <summary>
-    /// Does a request that is complete now. One at a time, as a real drive never mixes two writes within a block: two reactors' copies to the same
-    /// place would be mixed, and the log's order be another than that in which readers saw them.
+    /// Does a request that is complete now. One at a time, as a real drive never mixes two writes within a block: two reactors'
+    /// copies to the same place would be mixed, and the log's order be another than that in which readers saw them.
     /// </summary>
     /// <param name="request">A valid request whose buffers the CPU may use.</param>
     /// <param name="flushMark">For a flush: <see cref="FlushMark"/> when it was submitted.</param>
@@ -211,8 +211,8 @@ internal sealed unsafe class SimulatedMedium : IDisposable
             throw DriveGeometry.Error("sim", "there is not enough memory; choose a smaller size.");
         }
 
-        // Most of it is never touched. With huge pages, which some kernels give unasked, a first write of 4 KiB would clear and keep 2 MiB.
-        // A kernel without huge pages refuses the advice.
+        // Most of it is never touched. With huge pages, which some kernels give unasked, a first write of 4 KiB would clear and
+        // keep 2 MiB. A kernel without huge pages refuses the advice.
         _ = DriveCalls.madvise(area, _sizeBytes, DriveCalls.MADV_NOHUGEPAGE);
         return (byte*)area;
     }

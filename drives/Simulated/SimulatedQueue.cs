@@ -1,5 +1,5 @@
-// One reactor's queue of a simulated drive: a heap of requests by due time, and a timer for the first of them. In virtual time there is
-// no timer: each turn does the first request and moves the queue's clock to its due time.
+// One reactor's queue of a simulated drive: a heap of requests by due time, and a timer for the first of them. In virtual time
+// there is no timer: each turn does the first request and moves the queue's clock to its due time.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -105,7 +105,9 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         }
     }
 
-    /// <summary>The drive is gone: everything in flight fails. In a crash the medium first hears of the writes among it.</summary>
+    /// <summary>
+    /// The drive is gone: everything in flight fails. In a crash the medium first hears of the writes among it.
+    /// </summary>
     public void FailAll(bool collect)
     {
         // In the order of their due times; a completion that submits again meets a drive that is gone.
@@ -121,7 +123,9 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         }
     }
 
-    /// <summary>Power is gone: the medium hears of the writes in flight, in the order of their due times. They are answered later.</summary>
+    /// <summary>
+    /// Power is gone: the medium hears of the writes in flight, in the order of their due times. They are answered later.
+    /// </summary>
     public void CollectInFlight()
     {
         ReleaseStuck();
@@ -131,7 +135,9 @@ internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
         }
     }
 
-    /// <summary>Nobody waits for the requests in flight any more: the drive does some of the writes. They are answered later.</summary>
+    /// <summary>
+    /// Nobody waits for the requests in flight any more: the drive does some of the writes. They are answered later.
+    /// </summary>
     public void Orphan(ref SeededRandom random)
     {
         ReleaseStuck();

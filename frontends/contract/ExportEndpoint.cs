@@ -19,7 +19,8 @@ public enum EndpointKind
 public sealed record ExportEndpoint(EndpointKind Kind, string Path);
 
 /// <summary>An exact way to attach an export.</summary>
-/// <param name="Consumer">Who runs it: <c>qemu</c>, <c>libvirt</c>, <c>docker</c>, <c>kubernetes</c>, <c>shell</c>, <c>fio</c>.</param>
+/// <param name="Consumer">Who runs it: <c>qemu</c>, <c>libvirt</c>, <c>docker</c>, <c>kubernetes</c>, <c>shell</c>,
+/// <c>fio</c>.</param>
 /// <param name="Purpose">One sentence.</param>
 /// <param name="Text">The command line, or the fragment of a configuration file.</param>
 /// <param name="Arguments">For command lines: the arguments one by one, unquoted; empty for fragments.</param>

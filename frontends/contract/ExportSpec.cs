@@ -7,7 +7,9 @@ namespace Polyblk.Frontends;
 /// <summary>What is to be served, and how: the options that every frontend shares, and those of its own.</summary>
 public sealed record ExportSpec
 {
-    /// <summary>Stable id of the export, for example <c>data/vhost-user/0</c>: the same command gives the same id after a restart.</summary>
+    /// <summary>
+    /// Stable id of the export, for example <c>data/vhost-user/0</c>: the same command gives the same id after a restart.
+    /// </summary>
     public required string Id { get; init; }
 
     /// <summary>The volume's name; fit for file and device names (letters, digits, '-', '_', '.').</summary>

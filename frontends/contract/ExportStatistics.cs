@@ -27,7 +27,10 @@ public sealed record ExportStatistics
     /// <summary>Requests that ended with an error.</summary>
     public long Errors { get; init; }
 
-    /// <summary>Notifications sent to consumers; null where they are not counted (no driver is notified: a socket's replies, the kernel's own completions).</summary>
+    /// <summary>
+    /// Notifications sent to consumers; null where they are not counted (no driver is notified: a socket's replies, the kernel's
+    /// own completions).
+    /// </summary>
     public long? Notifications { get; init; }
 
     /// <summary>Requests in flight now.</summary>

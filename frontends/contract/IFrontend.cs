@@ -1,8 +1,9 @@
 // What a door must be. A frontend is a plugin: its folder, and one line of the composition that registers it by name.
 //
-// Life of an export: Probe (can this host do it at all?), CreateAsync (make it, or take over what a killed process left behind under the
-// same id: recovery is the ordinary way of creating), then resize, drain and resume, statistics, and StopAsync. An export holds the
-// volume's device but does not own it; several exports, of any frontends, hold the same device at once and see coherent data.
+// Life of an export: Probe (can this host do it at all?), CreateAsync (make it, or take over what a killed process left behind
+// under the same id: recovery is the ordinary way of creating), then resize, drain and resume, statistics, and StopAsync. An
+// export holds the volume's device but does not own it; several exports, of any frontends, hold the same device at once and see
+// coherent data.
 
 namespace Polyblk.Frontends;
 
@@ -22,8 +23,8 @@ public interface IFrontend
     FrontendProbe Probe();
 
     /// <summary>
-    /// Makes the export and starts serving. Where an export with the same id was left behind by a process that died, takes it over: requests
-    /// that were in flight are completed once.
+    /// Makes the export and starts serving. Where an export with the same id was left behind by a process that died, takes it
+    /// over: requests that were in flight are completed once.
     /// </summary>
     /// <exception cref="FrontendException">It cannot be made; the message says why and what to do.</exception>
     Task<IExport> CreateAsync(ExportSpec spec, ExportContext context, CancellationToken cancellation);
@@ -44,10 +45,14 @@ public interface IExport : IAsyncDisposable
     /// <summary>The exact commands that attach it, with the endpoint filled in.</summary>
     IReadOnlyList<AttachCommand> AttachCommands { get; }
 
-    /// <summary>Things that the user should know about this export: the copy mode and why, a feature that the kernel lacks.</summary>
+    /// <summary>
+    /// Things that the user should know about this export: the copy mode and why, a feature that the kernel lacks.
+    /// </summary>
     IReadOnlyList<string> Notes { get; }
 
-    /// <summary>Finishes when the export ended by itself: normally never, with an exception after a failure that it cannot survive.</summary>
+    /// <summary>
+    /// Finishes when the export ended by itself: normally never, with an exception after a failure that it cannot survive.
+    /// </summary>
     Task Completion { get; }
 
     /// <summary>Counters since the start.</summary>
@@ -70,7 +75,9 @@ public interface IExport : IAsyncDisposable
 /// <summary>How an export is stopped.</summary>
 public enum StopMode
 {
-    /// <summary>Refuse while somebody uses it in a way that stopping would break (a mounted file system on a kernel device).</summary>
+    /// <summary>
+    /// Refuse while somebody uses it in a way that stopping would break (a mounted file system on a kernel device).
+    /// </summary>
     IfIdle,
 
     /// <summary>Stop in any case; requests that come later fail.</summary>

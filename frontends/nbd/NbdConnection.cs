@@ -84,7 +84,9 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     private bool _paused, _ending, _leaving, _mute, _closing;
     private TaskCompletionSource? _drained;
 
-    /// <summary>Takes over a connected, non-blocking socket. On the reactor's thread; <paramref name="fd"/> stays the caller's.</summary>
+    /// <summary>
+    /// Takes over a connected, non-blocking socket. On the reactor's thread; <paramref name="fd"/> stays the caller's.
+    /// </summary>
     /// <exception cref="IOException">The device cannot be opened here, or the socket not be watched; nothing stays
     /// behind.</exception>
     public NbdConnection(

@@ -1,4 +1,5 @@
-// An NBD export on a Unix socket: accepts clients, haggles with each on the control plane, and gives it to a reactor for transmission.
+// An NBD export on a Unix socket: accepts clients, haggles with each on the control plane, and gives it to a reactor for
+// transmission.
 //
 // Every connection is independent: its own reactor, its own queue on the device. All see the same device, and a flush covers the
 // writes of all, so the export announces multi-conn. A client that breaks the protocol is logged and dropped; the others go on.
@@ -292,7 +293,9 @@ internal sealed class NbdExport : IExport
         }
     }
 
-    /// <summary>On the reactor's thread. The session is known before its first request is taken: who asks does not miss it.</summary>
+    /// <summary>
+    /// On the reactor's thread. The session is known before its first request is taken: who asks does not miss it.
+    /// </summary>
     private Session Connect(Reactor reactor, int fd, NbdGuest guest, NbdSessionOptions options, NbdCounters counters)
     {
         // Once the export stops, nobody may open the device any more.
@@ -375,7 +378,8 @@ internal sealed class NbdExport : IExport
             flags |= NbdTransmissionFlags.SendWriteZeroes | (limits.Discard ? NbdTransmissionFlags.SendTrim : 0);
         }
 
-        // The preferred size is a power of two of at least 4096 by the specification; a stripe of 5 data drives is none, a chunk is.
+        // The preferred size is a power of two of at least 4096 by the specification; a stripe of 5 data drives is none, a chunk
+        // is.
         uint preferred = (uint)Math.Clamp(int.IsPow2(limits.MinimumIoSize) ? limits.MinimumIoSize : 4096, 4096, NbdProtocol.MaxRequestBytes);
         return new NbdExportInfo(
             _spec.VolumeName, $"polyblk volume {_spec.VolumeName}", _spec.Device.SizeBytes, flags, (uint)limits.LogicalBlockSize, preferred);

@@ -2,7 +2,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Polyblk.Frontends.Nbd;
 
-/// <summary>The Network Block Device protocol over a Unix socket: no kernel module, every QEMU, and the way into QEMU's own virtio-blk.</summary>
+/// <summary>
+/// The Network Block Device protocol over a Unix socket: no kernel module, every QEMU, and the way into QEMU's own virtio-blk.
+/// </summary>
 public sealed class NbdFrontend : IFrontend
 {
     internal const string FrontendName = "nbd";

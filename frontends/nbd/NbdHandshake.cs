@@ -1,8 +1,8 @@
 // The haggling before transmission: fixed newstyle. Runs on the control plane, with the framework's asynchronous sockets.
 //
-// The client learns what the export is and can do, and chooses structured replies and metadata contexts; its choices are the result.
-// Everything it sends is bounded and checked; what it may not ask is answered with an error reply, and only a client that breaks the
-// framing itself is dropped. Source: doc/proto.md, "Handshake phase" and "Option haggling".
+// The client learns what the export is and can do, and chooses structured replies and metadata contexts; its choices are the
+// result. Everything it sends is bounded and checked; what it may not ask is answered with an error reply, and only a client that
+// breaks the framing itself is dropped. Source: doc/proto.md, "Handshake phase" and "Option haggling".
 
 using System.Buffers.Binary;
 using System.Net.Sockets;

@@ -105,7 +105,9 @@ internal sealed class NbdLane : IPoller, IDisposable
     {
     }
 
-    /// <summary>What is caught here does not come to this; where it does all the same, nobody is polled any more: all end.</summary>
+    /// <summary>
+    /// What is caught here does not come to this; where it does all the same, nobody is polled any more: all end.
+    /// </summary>
     public void OnDropped(Exception error)
     {
         foreach (NbdConnection connection in _connections)
@@ -122,8 +124,8 @@ internal sealed class NbdLane : IPoller, IDisposable
         _connections = Array.FindAll(_connections, c => !ReferenceEquals(c, connection));
 
     /// <summary>
-    /// Whether a connection that holds <paramref name="held"/> blocks may have so many more now. The one that has the reserve gives
-    /// all back first: it must not keep the reserve from others by always asking for a little more.
+    /// Whether a connection that holds <paramref name="held"/> blocks may have so many more now. The one that has the reserve
+    /// gives all back first: it must not keep the reserve from others by always asking for a little more.
     /// </summary>
     public bool MayTake(NbdConnection connection, int held, int blocks)
     {

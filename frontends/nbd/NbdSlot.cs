@@ -4,7 +4,9 @@ using static Polyblk.Frontends.Nbd.NbdProtocol;
 
 namespace Polyblk.Frontends.Nbd;
 
-/// <summary>One request of a client, from its header to the last byte of its reply. Made with the connection and used again.</summary>
+/// <summary>
+/// One request of a client, from its header to the last byte of its reply. Made with the connection and used again.
+/// </summary>
 internal sealed unsafe class NbdSlot(byte* header)
 {
     /// <summary>Bytes that the header of a reply may need: a chunk header and the longest fixed payload.</summary>

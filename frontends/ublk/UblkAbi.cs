@@ -1,7 +1,7 @@
 // The ublk ABI: structures and constants of <linux/ublk_cmd.h> (Linux 7.3), under their C names.
 //
-// Sizes are asserted when the type is first used. The structures only ever grew at their ends, so an older kernel takes a prefix of
-// them: ublk_params carries its own length, and the kernel cuts it to what it knows.
+// Sizes are asserted when the type is first used. The structures only ever grew at their ends, so an older kernel takes a prefix
+// of them: ublk_params carries its own length, and the kernel cuts it to what it knows.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -43,7 +43,9 @@ internal struct ublksrv_ctrl_dev_info
     public ulong reserved2;
 }
 
-/// <summary>A request, in the area that the driver shares with the server: the operation in bits 0 to 7, flags in bits 8 to 31.</summary>
+/// <summary>
+/// A request, in the area that the driver shares with the server: the operation in bits 0 to 7, flags in bits 8 to 31.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct ublksrv_io_desc
 {

@@ -1,7 +1,8 @@
 // The buffers of one queue: one of the largest request's size for each tag, in one mapping.
 //
-// In the copying mode the driver must know a tag's buffer before it knows the request, so each tag has its own. The mapping reserves
-// address space only; pages come with the first request that touches them, so a queue that sees 4 KiB requests holds 4 KiB a tag.
+// In the copying mode the driver must know a tag's buffer before it knows the request, so each tag has its own. The mapping
+// reserves address space only; pages come with the first request that touches them, so a queue that sees 4 KiB requests holds 4
+// KiB a tag.
 
 using Polyblk.Core.Interop;
 

@@ -1,5 +1,5 @@
-// /dev/ublkcN: the server's side of a device. It opens once; the driver cleans up after the server when it is closed, and that is when
-// no descriptor, no mapping and no fetched tag refers to it any more. DEL_DEV waits for that.
+// /dev/ublkcN: the server's side of a device. It opens once; the driver cleans up after the server when it is closed, and that is
+// when no descriptor, no mapping and no fetched tag refers to it any more. DEL_DEV waits for that.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;

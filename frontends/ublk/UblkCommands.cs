@@ -84,8 +84,9 @@ internal static class UblkCommands
     }
 
     /// <summary>
-    /// Deletes a device without waiting for those who hold it; -ETIMEDOUT when they keep its number. The driver does not know the command for that
-    /// where the device is an unprivileged one: there the ordinary command is given up after a moment, and the deletion goes on when they let go.
+    /// Deletes a device without waiting for those who hold it; -ETIMEDOUT when they keep its number. The driver does not know the
+    /// command for that where the device is an unprivileged one: there the ordinary command is given up after a moment, and the
+    /// deletion goes on when they let go.
     /// </summary>
     public static async Task<int> DeleteInBackgroundAsync(this IUblkControl control, uint device)
     {

@@ -2,10 +2,10 @@ namespace Polyblk.Frontends.Ublk;
 
 /// <summary>How many tags a queue has, and how many of them may hold requests at once.</summary>
 /// <remarks>
-/// Before QUIESCE_DEV came (Linux 6.16) the driver noticed the death of a server by the commands that wait for requests: each queue was given
-/// back when one of its commands was cancelled. A queue whose tags all held requests at that moment had no such command. Its requests were
-/// never given back, and the device, with all processes that used it, stayed stuck until the next boot. So on such kernels a queue gets one tag
-/// more than the block layer may use, whose command always waits.
+/// Before QUIESCE_DEV came (Linux 6.16) the driver noticed the death of a server by the commands that wait for requests: each
+/// queue was given back when one of its commands was cancelled. A queue whose tags all held requests at that moment had no such
+/// command. Its requests were never given back, and the device, with all processes that used it, stayed stuck until the next
+/// boot. So on such kernels a queue gets one tag more than the block layer may use, whose command always waits.
 /// </remarks>
 /// <param name="Tags">Tags of a queue: its depth for the driver.</param>
 /// <param name="Requests">Requests in flight that are allowed.</param>

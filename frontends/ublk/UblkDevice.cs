@@ -1,10 +1,10 @@
 // A kernel device with its queues running: made new, or taken over from a dead process. What the export adds is the user's view.
 //
-// Order of creation: ADD_DEV, SET_PARAMS, open and map /dev/ublkcN, record the number, fetch every tag, START_DEV. START_DEV waits for
-// all tags and reads the partition table, so the queues serve requests before it returns. Recovery replaces the first two steps by
-// START_USER_RECOVERY and the last by END_USER_RECOVERY.
-// Order of the end: STOP_DEV (the driver finishes what is in flight and takes all tags back), free the queues, unmap and close
-// /dev/ublkcN, DEL_DEV, which waits for ever for a character device that is still mapped.
+// Order of creation: ADD_DEV, SET_PARAMS, open and map /dev/ublkcN, record the number, fetch every tag, START_DEV. START_DEV
+// waits for all tags and reads the partition table, so the queues serve requests before it returns. Recovery replaces the first
+// two steps by START_USER_RECOVERY and the last by END_USER_RECOVERY. Order of the end: STOP_DEV (the driver finishes what is in
+// flight and takes all tags back), free the queues, unmap and close /dev/ublkcN, DEL_DEV, which waits for ever for a character
+// device that is still mapped.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -103,8 +103,8 @@ internal sealed class UblkDevice
     }
 
     /// <summary>
-    /// Takes back a start of which nobody was told: a new device is removed, whoever looks at it (udev does, for a moment); one that was taken
-    /// over waits for the next successor.
+    /// Takes back a start of which nobody was told: a new device is removed, whoever looks at it (udev does, for a moment); one
+    /// that was taken over waits for the next successor.
     /// </summary>
     public async Task UndoAsync()
     {
@@ -149,8 +149,8 @@ internal sealed class UblkDevice
     }
 
     /// <summary>
-    /// Leaves the device behind for a successor: requests wait in the kernel. Returns whether that is so at once; otherwise (before
-    /// Linux 6.16) it is when this process's rings are closed, at its end.
+    /// Leaves the device behind for a successor: requests wait in the kernel. Returns whether that is so at once; otherwise
+    /// (before Linux 6.16) it is when this process's rings are closed, at its end.
     /// </summary>
     public async Task<bool> HandOverAsync()
     {
@@ -167,8 +167,8 @@ internal sealed class UblkDevice
     }
 
     /// <summary>
-    /// QUIESCE_DEV takes back only the tags that are idle; a tag whose request is committed later is fetched again by that very command.
-    /// New requests wait in the kernel from the first call on, so a few rounds take all.
+    /// QUIESCE_DEV takes back only the tags that are idle; a tag whose request is committed later is fetched again by that very
+    /// command. New requests wait in the kernel from the first call on, so a few rounds take all.
     /// </summary>
     private async Task<bool> QuiesceAsync()
     {
@@ -189,7 +189,8 @@ internal sealed class UblkDevice
     }
 
     /// <summary>
-    /// The first command that the driver allows by the permissions of an ordinary user's node: udev gives it to him a moment after it is made.
+    /// The first command that the driver allows by the permissions of an ordinary user's node: udev gives it to him a moment
+    /// after it is made.
     /// </summary>
     private async Task SetParametersAsync(ublk_params parameters, CancellationToken cancellation)
     {

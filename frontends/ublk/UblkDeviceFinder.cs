@@ -13,13 +13,15 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
     private static readonly TimeSpan s_cleanupInterval = TimeSpan.FromMilliseconds(20);
 
     /// <summary>
-    /// The device that carries the mark of the export and its volume, looked for at its recorded number first and then everywhere, or null.
+    /// The device that carries the mark of the export and its volume, looked for at its recorded number first and then
+    /// everywhere, or null.
     /// </summary>
     public async Task<ublksrv_ctrl_dev_info?> FindAsync(string exportId, Guid volumeUuid)
     {
         ulong mark = UblkStateStore.MarkOf(exportId, volumeUuid);
 
-        // Volumes of one name that have no UUID carry the same mark: then the device is the one that this state directory knows, or none.
+        // Volumes of one name that have no UUID carry the same mark: then the device is the one that this state directory knows,
+        // or none.
         IEnumerable<uint> numbers = volumeUuid == Guid.Empty ? [] : host.Devices();
         if (store.Load(exportId) is UblkState state && state.Mark == mark)
         {
@@ -39,8 +41,8 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
     }
 
     /// <summary>
-    /// The device to which an export's link has led until now, where that is an orphan: of another volume of that name, since an orphan of
-    /// the export's own would have been taken over. Null when there is none.
+    /// The device to which an export's link has led until now, where that is an orphan: of another volume of that name, since an
+    /// orphan of the export's own would have been taken over. Null when there is none.
     /// </summary>
     /// <param name="linkTarget">What the link says, or null when there is none.</param>
     /// <param name="own">The export's device.</param>
@@ -60,21 +62,22 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
     public bool IsServed(ublksrv_ctrl_dev_info info) => info.state == UBLK_S_DEV_LIVE && host.IsServing(info.ublksrv_pid, info.dev_id);
 
     /// <summary>
-    /// Whether a process died in the midst of taking the device over, where the driver may not be asked to begin anew: before Linux 6.16
-    /// START_USER_RECOVERY expects every queue to have had a server, and on a queue that nobody came to serve it follows a null pointer (ublk_queue_reinit).
-    /// A device of one queue is safe: the driver looks whether any has had one.
+    /// Whether a process died in the midst of taking the device over, where the driver may not be asked to begin anew: before
+    /// Linux 6.16 START_USER_RECOVERY expects every queue to have had a server, and on a queue that nobody came to serve it
+    /// follows a null pointer (ublk_queue_reinit). A device of one queue is safe: the driver looks whether any has had one.
     /// </summary>
     public bool WasLeftHalfTakenOver(UblkState record, ublksrv_ctrl_dev_info info) =>
         IsTakenOverOnce(info) && info.nr_hw_queues > 1
             && store.Load(record.ExportId) is { TakeOverBegun: true } left && left.Device == info.dev_id && left.Mark == record.Mark;
 
     /// <summary>
-    /// Makes sure that nobody serves the device and the driver is ready for a successor: waits for its clean-up after a dead server. What
-    /// follows is recorded as a take-over that has begun, until <see cref="EndTakeOver"/>.
+    /// Makes sure that nobody serves the device and the driver is ready for a successor: waits for its clean-up after a dead
+    /// server. What follows is recorded as a take-over that has begun, until <see cref="EndTakeOver"/>.
     /// </summary>
     /// <param name="record">The export's record, which names the device.</param>
     /// <returns>False when the device is no longer there to be recovered (it is dead: never started, or stopped).</returns>
-    /// <exception cref="FrontendException">Another process serves it, the driver does not let go of it, or the record cannot be written.</exception>
+    /// <exception cref="FrontendException">Another process serves it, the driver does not let go of it, or the record cannot be
+    /// written.</exception>
     public async Task<bool> PrepareRecoveryAsync(UblkState record)
     {
         uint device = record.Device;
@@ -94,12 +97,14 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
 
             if (WasLeftHalfTakenOver(record, info))
             {
-                // Its predecessor's START_USER_RECOVERY holds. What it did after that decides whether the driver takes this process's queues.
+                // Its predecessor's START_USER_RECOVERY holds. What it did after that decides whether the driver takes this
+                // process's queues.
                 return true;
             }
 
-            // -EBUSY: the dead process's last references are being dropped, or its requests are being collected. -EINVAL, before Linux 6.16: no queue
-            // is served since the last START_USER_RECOVERY, whose sender died before the record of it was written.
+            // -EBUSY: the dead process's last references are being dropped, or its requests are being collected. -EINVAL, before
+            // Linux 6.16: no queue is served since the last START_USER_RECOVERY, whose sender died before the record of it was
+            // written.
             result = await control.StartRecoveryAsync(device).ConfigureAwait(false);
             if (result >= 0 || (result == -Errno.EINVAL && IsTakenOverOnce(info)))
             {
@@ -121,7 +126,9 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
         }
     }
 
-    /// <summary>Records that the driver has every queue of this process: from now on it may be asked for the next take-over.</summary>
+    /// <summary>
+    /// Records that the driver has every queue of this process: from now on it may be asked for the next take-over.
+    /// </summary>
     /// <exception cref="FrontendException">The record cannot be written.</exception>
     public void EndTakeOver(UblkState record, ublksrv_ctrl_dev_info info)
     {
@@ -132,8 +139,8 @@ internal sealed class UblkDeviceFinder(IUblkControl control, UblkHost host, Ublk
     }
 
     /// <summary>
-    /// Whether the driver cannot repeat a take-over that was begun. Linux 6.16, where devices can be quiesced (a feature that is always asked for),
-    /// forgets a server when it closes the device, however far that one came.
+    /// Whether the driver cannot repeat a take-over that was begun. Linux 6.16, where devices can be quiesced (a feature that is
+    /// always asked for), forgets a server when it closes the device, however far that one came.
     /// </summary>
     private static bool IsTakenOverOnce(ublksrv_ctrl_dev_info info) =>
         ((UblkFeatures)info.flags & (UblkFeatures.UserRecovery | UblkFeatures.Quiesce)) == UblkFeatures.UserRecovery;

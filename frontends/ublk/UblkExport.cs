@@ -134,8 +134,8 @@ internal sealed class UblkExport : IExport
         cancellation);
 
     /// <summary>
-    /// Ends the export as <see cref="StopMode.IfIdle"/> does; a device in use is left to a successor instead, or taken away where it cannot
-    /// outlive this process.
+    /// Ends the export as <see cref="StopMode.IfIdle"/> does; a device in use is left to a successor instead, or taken away where
+    /// it cannot outlive this process.
     /// </summary>
     public async ValueTask DisposeAsync()
     {
@@ -263,7 +263,9 @@ internal sealed class UblkExport : IExport
         }
     }
 
-    /// <summary>Writes dirty pages to the volume before the device goes: what the consumer was told is written is then on the volume.</summary>
+    /// <summary>
+    /// Writes dirty pages to the volume before the device goes: what the consumer was told is written is then on the volume.
+    /// </summary>
     private async Task WriteBackAsync()
     {
         Task work = Task.Factory.StartNew(WriteBack, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);

@@ -157,7 +157,10 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    /// <summary>What the kernel was told of the device when it was made cannot be changed: it has to be right for the volume as it is to be served now.</summary>
+    /// <summary>
+    /// What the kernel was told of the device when it was made cannot be changed: it has to be right for the volume as it is to
+    /// be served now.
+    /// </summary>
     /// <exception cref="FrontendException">It is not.</exception>
     internal static void CheckSameVolume(uint number, ublk_params parameters, UblkVolume wanted)
     {
@@ -307,7 +310,9 @@ public sealed class UblkFrontend : IFrontend
         }
     }
 
-    /// <summary>The link RUNTIME/ublk/VOLUME; further devices of the same volume get the last part of their export's id as well.</summary>
+    /// <summary>
+    /// The link RUNTIME/ublk/VOLUME; further devices of the same volume get the last part of their export's id as well.
+    /// </summary>
     private static string LinkOf(string runtimeDirectory, ExportSpec spec)
     {
         string last = spec.Id[(spec.Id.LastIndexOf('/') + 1)..];

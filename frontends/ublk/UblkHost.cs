@@ -1,4 +1,5 @@
-// What the host knows about ublk devices beyond the control device: who uses one, and what lies on one. All from /proc, /sys and /dev.
+// What the host knows about ublk devices beyond the control device: who uses one, and what lies on one. All from /proc, /sys and
+// /dev.
 
 using System.Globalization;
 using Polyblk.Core.Block;
@@ -32,8 +33,8 @@ internal sealed class UblkHost(string root = "/")
     public bool IsAlive(int pid) => pid > 0 && Directory.Exists(At($"proc/{pid}")) && !IsZombie(pid);
 
     /// <summary>
-    /// Whether a process lives and holds a device's character node: a number that was given to another process since is not taken for the
-    /// server. Where the process's descriptors may not be looked at, its being alive has to do.
+    /// Whether a process lives and holds a device's character node: a number that was given to another process since is not taken
+    /// for the server. Where the process's descriptors may not be looked at, its being alive has to do.
     /// </summary>
     public bool IsServing(int pid, uint device)
     {
@@ -47,8 +48,8 @@ internal sealed class UblkHost(string root = "/")
     }
 
     /// <summary>
-    /// Sentences that say by what a device is used: mounts in any mount namespace, swap, devices on top of it, processes that have it
-    /// open, an exclusive claim. Empty when it is idle.
+    /// Sentences that say by what a device is used: mounts in any mount namespace, swap, devices on top of it, processes that
+    /// have it open, an exclusive claim. Empty when it is idle.
     /// </summary>
     public IReadOnlyList<string> UsersOf(uint device)
     {
@@ -106,7 +107,9 @@ internal sealed class UblkHost(string root = "/")
         return Partitions(name).Append(name).Any(part => Swaps().Contains("/dev/" + part));
     }
 
-    /// <summary>ublk devices below the files and devices that this process has open: directly, as a file system, or through md and dm.</summary>
+    /// <summary>
+    /// ublk devices below the files and devices that this process has open: directly, as a file system, or through md and dm.
+    /// </summary>
     public IReadOnlySet<uint> DevicesUsedByThisProcess()
     {
         var found = new HashSet<uint>();
@@ -154,8 +157,8 @@ internal sealed class UblkHost(string root = "/")
             : null;
 
     /// <summary>
-    /// Lets the block layer use only the first tags of a device's queues, whatever its I/O scheduler is now or later. A scheduler has
-    /// tags of its own, which it would limit instead: it is taken away for the moment.
+    /// Lets the block layer use only the first tags of a device's queues, whatever its I/O scheduler is now or later. A scheduler
+    /// has tags of its own, which it would limit instead: it is taken away for the moment.
     /// </summary>
     /// <returns>Whether the kernel took it.</returns>
     public bool LimitRequests(uint device, int requests)
@@ -228,7 +231,8 @@ internal sealed class UblkHost(string root = "/")
 
     private bool IsClaimed(string name)
     {
-        // O_EXCL without O_CREAT: open(2) fails with EBUSY while the device is claimed, for example by a mount in a namespace that we cannot see.
+        // O_EXCL without O_CREAT: open(2) fails with EBUSY while the device is claimed, for example by a mount in a namespace
+        // that we cannot see.
         int fd = Libc.open(At("dev/" + name), Libc.O_RDONLY | Libc.O_EXCL | Libc.O_CLOEXEC | Libc.O_NONBLOCK);
         if (fd >= 0)
         {

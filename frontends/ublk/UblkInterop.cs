@@ -8,8 +8,8 @@ internal static class UblkInterop
     private const int PR_SET_IO_FLUSHER = 57;
 
     /// <summary>
-    /// Tells the memory manager that this thread serves a block device (prctl(2), PR_SET_IO_FLUSHER, Linux 5.6): an allocation of this
-    /// thread never waits for dirty pages to be written, which may be pages of the very device that it serves.
+    /// Tells the memory manager that this thread serves a block device (prctl(2), PR_SET_IO_FLUSHER, Linux 5.6): an allocation of
+    /// this thread never waits for dirty pages to be written, which may be pages of the very device that it serves.
     /// </summary>
     /// <returns>Whether it was allowed (CAP_SYS_RESOURCE).</returns>
     public static bool MarkThreadAsIoFlusher() => Libc.prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0;

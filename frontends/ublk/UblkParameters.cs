@@ -70,8 +70,8 @@ internal static class UblkParameters
     }
 
     /// <summary>
-    /// Whether the driver can tell the optimal size to the consumer: it takes powers of two only. For others the right options of mkfs are
-    /// in the attach commands.
+    /// Whether the driver can tell the optimal size to the consumer: it takes powers of two only. For others the right options of
+    /// mkfs are in the attach commands.
     /// </summary>
     public static bool CanExpressOptimalIo(BlockLimits limits) => limits.OptimalIoSize == 0 || BitOperations.IsPow2(limits.OptimalIoSize);
 

@@ -6,8 +6,8 @@
 //              or writes them by READ_FIXED and WRITE_FIXED. The CPU of this process never sees the data, so it is used per direction:
 //              an array that computes parity gets its reads without a copy and its writes by user copy.
 //
-// A device with zero copy also has user copy: should a request turn out to need the CPU after all (an array lost a member since), it
-// takes that way. Flags can be asked for in vain: the driver masks those that it does not know, so what it gives back decides.
+// A device with zero copy also has user copy: should a request turn out to need the CPU after all (an array lost a member since),
+// it takes that way. Flags can be asked for in vain: the driver masks those that it does not know, so what it gives back decides.
 
 using Polyblk.Core.Block;
 

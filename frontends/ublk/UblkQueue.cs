@@ -30,11 +30,14 @@ namespace Polyblk.Frontends.Ublk;
 /// <param name="MaxIoBytes">Largest read or write in bytes.</param>
 /// <param name="BufferAlignment">The volume's <see cref="BlockLimits.BufferAlignment"/>.</param>
 /// <param name="FirstBuffer">First entry of the ring's buffer table that belongs to the queue, or -1.</param>
-/// <param name="ReadOnly">Whether to fail whatever would change the volume: the kernel sends none of that to a device that it knows to be so.</param>
+/// <param name="ReadOnly">Whether to fail whatever would change the volume: the kernel sends none of that to a device that it
+/// knows to be so.</param>
 internal sealed record UblkQueueSettings(
     int QueueId, int Depth, int CharFd, UblkPlan Plan, int MaxIoBytes, int BufferAlignment, int FirstBuffer, bool ReadOnly = false);
 
-/// <summary>The tags of a queue. All members are for the reactor's thread, but for the counters and <see cref="Ended"/>.</summary>
+/// <summary>
+/// The tags of a queue. All members are for the reactor's thread, but for the counters and <see cref="Ended"/>.
+/// </summary>
 internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPoller, IDisposable
 {
     private const int SectorShift = 9;
@@ -76,7 +79,8 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
         _copies = !_addressInCommand;
         _readOnly = settings.ReadOnly;
 
-        // With zero copy there are buffers too, for requests that turn out to need the CPU; untouched they cost address space only.
+        // With zero copy there are buffers too, for requests that turn out to need the CPU; untouched they cost address space
+        // only.
         _buffers = new UblkBuffers(settings.Depth, settings.MaxIoBytes);
         _pool = new RequestPool(settings.Depth, 1);
         _requests = new BlockRequest[settings.Depth];
@@ -94,7 +98,8 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     }
 
     /// <summary>
-    /// Finishes when the driver has taken every tag back: with 0, or with the negative errno of the first command that it refused.
+    /// Finishes when the driver has taken every tag back: with 0, or with the negative errno of the first command that it
+    /// refused.
     /// </summary>
     public Task<int> Ended => _ended.Task;
 
@@ -355,7 +360,8 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
         _device.Submit(request);
     }
 
-    // pread and pwrite, not io_uring: the character device cannot say "not now", so the ring would hand each copy to a worker thread.
+    // pread and pwrite, not io_uring: the character device cannot say "not now", so the ring would hand each copy to a worker
+    // thread.
     private bool CopyIn(int tag, long length)
     {
         byte* buffer = _buffers![tag];

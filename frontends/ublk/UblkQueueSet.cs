@@ -26,14 +26,17 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
     /// <summary>The reactors' names, in the order of the queues.</summary>
     public IReadOnlyList<string> ReactorNames => [.. _members.Select(m => m.Reactor.Name)];
 
-    /// <summary>Whether the kernel let us mark the reactors' threads: see <see cref="UblkInterop.MarkThreadAsIoFlusher"/>.</summary>
+    /// <summary>
+    /// Whether the kernel let us mark the reactors' threads: see <see cref="UblkInterop.MarkThreadAsIoFlusher"/>.
+    /// </summary>
     public bool ThreadsAreIoFlushers { get; private set; } = true;
 
     /// <summary>
-    /// Opens the volume on a reactor for each queue. Nothing of it reaches the driver, so that what may fail has failed before the driver has
-    /// got some queues and lacks others.
+    /// Opens the volume on a reactor for each queue. Nothing of it reaches the driver, so that what may fail has failed before
+    /// the driver has got some queues and lacks others.
     /// </summary>
-    /// <exception cref="FrontendException">A reactor cannot do it. The device must then be stopped, and this be closed.</exception>
+    /// <exception cref="FrontendException">A reactor cannot do it. The device must then be stopped, and this be
+    /// closed.</exception>
     public async Task OpenAsync(UblkVolume volume, UblkCharDevice charDevice, ublksrv_ctrl_dev_info info, UblkPlan plan)
     {
         for (int i = 0; i < info.nr_hw_queues; i++)
@@ -52,8 +55,12 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
         }
     }
 
-    /// <summary>Hands every tag of every queue to the driver; finishes when it has them (or has refused them: see <see cref="WhenFailedAsync"/>).</summary>
-    /// <exception cref="FrontendException">A ring takes no more commands. The device must then be stopped, and this be closed.</exception>
+    /// <summary>
+    /// Hands every tag of every queue to the driver; finishes when it has them (or has refused them: see <see
+    /// cref="WhenFailedAsync"/>).
+    /// </summary>
+    /// <exception cref="FrontendException">A ring takes no more commands. The device must then be stopped, and this be
+    /// closed.</exception>
     public async Task FetchAsync()
     {
         bool[] taken = await Task.WhenAll(_members.Select(m => m.Reactor.InvokeAsync(() => m.Queue!.FetchAll() >= 0))).ConfigureAwait(false);
@@ -95,8 +102,8 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
     }
 
     /// <summary>
-    /// Lets the queues go while the driver still holds their tags: nothing is in flight, and they take no request any more. Their buffers
-    /// stay until the process ends, since the driver may still copy into them.
+    /// Lets the queues go while the driver still holds their tags: nothing is in flight, and they take no request any more. Their
+    /// buffers stay until the process ends, since the driver may still copy into them.
     /// </summary>
     public async Task AbandonAsync()
     {

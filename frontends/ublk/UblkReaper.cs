@@ -7,7 +7,8 @@ namespace Polyblk.Frontends.Ublk;
 
 /// <summary>A ublk device of this host.</summary>
 /// <param name="Number">N of /dev/ublkbN.</param>
-/// <param name="State"><c>live</c>, <c>quiesced</c> (requests wait for a server), <c>fail-io</c> or <c>dead</c> (not started, or stopped).</param>
+/// <param name="State"><c>live</c>, <c>quiesced</c> (requests wait for a server), <c>fail-io</c> or <c>dead</c> (not started, or
+/// stopped).</param>
 /// <param name="ServerPid">The process that serves it or did last; 0 or less when there is none.</param>
 /// <param name="ServerAlive">Whether that process lives.</param>
 /// <param name="IsOurs">Whether polyblk made it.</param>
@@ -46,7 +47,9 @@ public sealed class UblkReaper
     private readonly UblkHost _host;
     private readonly IReadOnlyList<UblkStateStore> _stores;
 
-    /// <summary>Makes one that knows the exports recorded in these state directories (<see cref="ExportContext.StateDirectory"/>).</summary>
+    /// <summary>
+    /// Makes one that knows the exports recorded in these state directories (<see cref="ExportContext.StateDirectory"/>).
+    /// </summary>
     public UblkReaper(params IEnumerable<string> stateDirectories)
         : this(
             async () => await UblkControl.OpenAsync(unprivileged: false).ConfigureAwait(false),
@@ -93,7 +96,8 @@ public sealed class UblkReaper
     /// <summary>Deletes a device. Requests that wait for its dead server fail.</summary>
     /// <param name="number">N of /dev/ublkbN.</param>
     /// <param name="force">Also when its server lives, it is used, or polyblk did not make it.</param>
-    /// <exception cref="FrontendException">It does not exist, or one of these holds and <paramref name="force"/> is not given.</exception>
+    /// <exception cref="FrontendException">It does not exist, or one of these holds and <paramref name="force"/> is not
+    /// given.</exception>
     public async Task DeleteAsync(uint number, bool force)
     {
         UblkDeviceInfo device = (await ListAsync().ConfigureAwait(false)).FirstOrDefault(d => d.Number == number)

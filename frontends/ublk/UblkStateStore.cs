@@ -1,9 +1,10 @@
 // What must survive a dead process: which device number belongs to which export.
 //
-// One small JSON file an export in STATE/ublk, written by rename, so that it is whole or absent. It stays after a clean stop: the next
-// start under the same id asks for the same number, and /dev/ublkbN keeps its name. The kernel's own record of a device carries a mark
-// of the export and its volume too (ublksrv_flags), so a number that somebody else took meanwhile is never mistaken for ours, nor the device of
-// another volume of the same name: one of another state directory, or one that was deleted. Requests that wait in that one are that volume's.
+// One small JSON file an export in STATE/ublk, written by rename, so that it is whole or absent. It stays after a clean stop: the
+// next start under the same id asks for the same number, and /dev/ublkbN keeps its name. The kernel's own record of a device
+// carries a mark of the export and its volume too (ublksrv_flags), so a number that somebody else took meanwhile is never
+// mistaken for ours, nor the device of another volume of the same name: one of another state directory, or one that was deleted.
+// Requests that wait in that one are that volume's.
 
 using System.Text;
 using System.Text.Json;
@@ -18,7 +19,8 @@ namespace Polyblk.Frontends.Ublk;
 /// <param name="VolumeUuid">The volume's UUID; empty when it has none.</param>
 /// <param name="Device">The device's number.</param>
 /// <param name="TakeOverBegun">
-/// Whether a successor was handing its queues to the driver when this was written: see <see cref="UblkDeviceFinder.PrepareRecoveryAsync"/>.
+/// Whether a successor was handing its queues to the driver when this was written: see <see
+/// cref="UblkDeviceFinder.PrepareRecoveryAsync"/>.
 /// </param>
 internal sealed record UblkState(string ExportId, string VolumeName, Guid VolumeUuid, uint Device, bool TakeOverBegun = false)
 {
@@ -38,8 +40,8 @@ internal sealed class UblkStateStore(string stateDirectory)
     private readonly string _directory = Path.Combine(stateDirectory, "ublk");
 
     /// <summary>
-    /// A number that tells an export's device from all others: 16 bits say polyblk, 48 are a hash of the id and the volume's UUID. Volumes
-    /// without a UUID (<see cref="Guid.Empty"/>) cannot be told apart by it.
+    /// A number that tells an export's device from all others: 16 bits say polyblk, 48 are a hash of the id and the volume's
+    /// UUID. Volumes without a UUID (<see cref="Guid.Empty"/>) cannot be told apart by it.
     /// </summary>
     public static ulong MarkOf(string exportId, Guid volumeUuid) => MarkMagic | (Hash($"{volumeUuid:N} {exportId}") >> 16);
 

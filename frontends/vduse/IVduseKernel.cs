@@ -8,8 +8,8 @@ namespace Polyblk.Frontends.Vduse;
 internal readonly record struct IotlbRegion(ulong Start, MappedRegion Mapping);
 
 /// <summary>
-/// What the kernel offers on /dev/vduse/NAME: the seam at which a test plays the kernel. Any thread, but messages are read by one.
-/// Errors of the kernel are <see cref="IOException"/>, except where a result says otherwise.
+/// What the kernel offers on /dev/vduse/NAME: the seam at which a test plays the kernel. Any thread, but messages are read by
+/// one. Errors of the kernel are <see cref="IOException"/>, except where a result says otherwise.
 /// </summary>
 internal interface IVduseKernel : IDisposable
 {
@@ -31,7 +31,9 @@ internal interface IVduseKernel : IDisposable
     /// <summary>Sets up a queue before the device is attached.</summary>
     void SetupQueue(int index, int maxSize);
 
-    /// <summary>Where the kernel signals kicks; <see cref="VduseAbi.VDUSE_EVENTFD_DEASSIGN"/> for nowhere. Failure is not reported.</summary>
+    /// <summary>
+    /// Where the kernel signals kicks; <see cref="VduseAbi.VDUSE_EVENTFD_DEASSIGN"/> for nowhere. Failure is not reported.
+    /// </summary>
     void SetKick(int index, int eventFd);
 
     /// <summary>Interrupts the driver. On a reactor: returns 0 or a negative errno.</summary>

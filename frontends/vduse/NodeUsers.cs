@@ -1,8 +1,8 @@
 // Who uses a device node: asked before it is taken away.
 //
-// A container sees the node under another name and mounts it in a namespace of its own, so names prove nothing. The kernel itself says whether
-// a block device is claimed (mounted anywhere, part of an array or a device mapper table, used as swap): an exclusive open is refused then.
-// Descriptors are compared by device number.
+// A container sees the node under another name and mounts it in a namespace of its own, so names prove nothing. The kernel itself
+// says whether a block device is claimed (mounted anywhere, part of an array or a device mapper table, used as swap): an
+// exclusive open is refused then. Descriptors are compared by device number.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
@@ -24,7 +24,9 @@ internal static class NodeUsers
     /// <summary>The kind and number of a device.</summary>
     private readonly record struct Device(uint Kind, ulong Number);
 
-    /// <summary>What the first user that is found does with it, as the end of a sentence; null when nobody uses it. Partitions count.</summary>
+    /// <summary>
+    /// What the first user that is found does with it, as the end of a sentence; null when nobody uses it. Partitions count.
+    /// </summary>
     public static string? Find(string node)
     {
         if (DeviceOf(node) is not { } device)

@@ -177,7 +177,9 @@ internal static class VdpaTool
 
     private static string ModuleOf(VdpaAttachment kind) => kind == VdpaAttachment.Vhost ? "vhost_vdpa" : "virtio_vdpa";
 
-    /// <summary>Runs a program to its end. It is not interrupted: what it had done by then could not be told, and not be taken back.</summary>
+    /// <summary>
+    /// Runs a program to its end. It is not interrupted: what it had done by then could not be told, and not be taken back.
+    /// </summary>
     private static async Task<(int Status, string Output)> RunAsync(string program, params string[] arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };

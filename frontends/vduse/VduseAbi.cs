@@ -1,7 +1,7 @@
 // The kernel's interface of VDUSE: linux/vduse.h, API versions 0 and 1.
 //
-// Version 1 adds groups of queues, each of which may be given an address space of its own: a network device keeps its control queue apart
-// with them. All queues of a block device carry the guest's data; ours are one group in one address space, number 0.
+// Version 1 adds groups of queues, each of which may be given an address space of its own: a network device keeps its control
+// queue apart with them. All queues of a block device carry the guest's data; ours are one group in one address space, number 0.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;

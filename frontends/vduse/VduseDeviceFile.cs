@@ -134,8 +134,8 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
     }
 
     /// <summary>
-    /// When set, bounce pages shall be memory of this process. Told, on any thread, 0 when the kernel took it or the errno with which it did not,
-    /// in which case it is not asked again.
+    /// When set, bounce pages shall be memory of this process. Told, on any thread, 0 when the kernel took it or the errno with
+    /// which it did not, in which case it is not asked again.
     /// </summary>
     public Action<int>? OwnBouncePages { get; set; }
 
@@ -176,8 +176,8 @@ internal sealed unsafe class VduseDeviceFile : IVduseKernel
     }
 
     /// <summary>
-    /// Gives the kernel its own bounce pages back; it copies what is in flight into them. Where this does not come to pass (the process is
-    /// killed), closing the device does the same.
+    /// Gives the kernel its own bounce pages back; it copies what is in flight into them. Where this does not come to pass (the
+    /// process is killed), closing the device does the same.
     /// </summary>
     public void ForgetIotlb()
     {

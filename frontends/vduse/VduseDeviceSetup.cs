@@ -1,7 +1,8 @@
 // Making a device, or taking over what a predecessor left.
 //
-// A name may be free (the device is made), left behind and idle (it is destroyed and made anew), or attached while its daemon is gone (it is
-// taken over, provided that the state file is of the same shape: without it nobody knows what was in flight), or served by a living process.
+// A name may be free (the device is made), left behind and idle (it is destroyed and made anew), or attached while its daemon is
+// gone (it is taken over, provided that the state file is of the same shape: without it nobody knows what was in flight), or
+// served by a living process.
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;

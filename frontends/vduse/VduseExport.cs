@@ -146,8 +146,8 @@ internal sealed class VduseExport : IExport
     public Task ResumeAsync(CancellationToken cancellation) => _session.ResumeAsync(cancellation);
 
     /// <summary>
-    /// IfIdle refuses while the device's node is open or mounted. HandOver leaves the device and its attachment: its consumers wait for the
-    /// successor. The others take the device off the bus and destroy it.
+    /// IfIdle refuses while the device's node is open or mounted. HandOver leaves the device and its attachment: its consumers
+    /// wait for the successor. The others take the device off the bus and destroy it.
     /// </summary>
     public async Task StopAsync(StopMode mode, CancellationToken cancellation)
     {
@@ -183,8 +183,8 @@ internal sealed class VduseExport : IExport
     }
 
     /// <summary>
-    /// Ends like a daemon that is restarted: a consumer waits instead of failing. A device that this export made and that nobody uses is taken
-    /// away: after a start that failed at another frontend, nobody else would.
+    /// Ends like a daemon that is restarted: a consumer waits instead of failing. A device that this export made and that nobody
+    /// uses is taken away: after a start that failed at another frontend, nobody else would.
     /// </summary>
     public async ValueTask DisposeAsync()
     {
@@ -264,8 +264,8 @@ internal sealed class VduseExport : IExport
     }
 
     /// <summary>
-    /// Destroys a device that was closed. For a moment the kernel may still count it as open: a child that is being started has a copy of every
-    /// descriptor until it runs its program.
+    /// Destroys a device that was closed. For a moment the kernel may still count it as open: a child that is being started has a
+    /// copy of every descriptor until it runs its program.
     /// </summary>
     private static async Task<int> DestroyAsync(VduseControl control, string name, TimeProvider clock)
     {
@@ -279,7 +279,9 @@ internal sealed class VduseExport : IExport
         return rc;
     }
 
-    /// <summary>While the session answers: the driver resets the device on its way. Nobody was told of it, so nobody is asked who uses it.</summary>
+    /// <summary>
+    /// While the session answers: the driver resets the device on its way. Nobody was told of it, so nobody is asked who uses it.
+    /// </summary>
     private static async Task DetachAgainAsync(string name, ILogger log)
     {
         try

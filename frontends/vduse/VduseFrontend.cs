@@ -4,7 +4,9 @@ using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends.Vduse;
 
-/// <summary>The door through the kernel's vdpa bus: a disk for the host and its containers, or a vhost-vdpa device for a virtual machine.</summary>
+/// <summary>
+/// The door through the kernel's vdpa bus: a disk for the host and its containers, or a vhost-vdpa device for a virtual machine.
+/// </summary>
 public sealed class VduseFrontend : IFrontend
 {
     /// <summary>Its name on the command line.</summary>

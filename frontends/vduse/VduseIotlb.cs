@@ -1,8 +1,8 @@
 // The device's view of the driver's memory.
 //
-// The kernel hands out file descriptors for ranges of I/O virtual addresses: the bounce pages of virtio-vdpa, or a guest's memory with
-// vhost-vdpa. A range is asked for when a queue misses an address, mapped, and kept for all queues. When the kernel says that
-// mappings changed, all are forgotten; the queues are stopped at that moment, and find what they need anew.
+// The kernel hands out file descriptors for ranges of I/O virtual addresses: the bounce pages of virtio-vdpa, or a guest's memory
+// with vhost-vdpa. A range is asked for when a queue misses an address, mapped, and kept for all queues. When the kernel says
+// that mappings changed, all are forgotten; the queues are stopped at that moment, and find what they need anew.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Virtio.Memory;

@@ -1,15 +1,16 @@
 // A VDUSE device at work: the kernel's messages, and the queues that they start and stop.
 //
-// One control thread reads messages and answers each before the next: the kernel waits for the answer (30 seconds, then it gives the device
-// up). The driver sets its status; DRIVER_OK starts the queues that are ready, 0 stops them. When I/O virtual mappings change, the queues
-// are stopped, all mappings forgotten, and the queues started anew where they were: what is in flight is finished first, and nothing
-// points into old memory afterwards.
+// One control thread reads messages and answers each before the next: the kernel waits for the answer (30 seconds, then it gives
+// the device up). The driver sets its status; DRIVER_OK starts the queues that are ready, 0 stops them. When I/O virtual mappings
+// change, the queues are stopped, all mappings forgotten, and the queues started anew where they were: what is in flight is
+// finished first, and nothing points into old memory afterwards.
 //
-// A session may begin in the middle: the kernel kept the device when a predecessor died. The state file says whether the driver was
-// running; the queues then start at once from their inflight logs and look at their rings, since nobody repeats a kick that is lost.
+// A session may begin in the middle: the kernel kept the device when a predecessor died. The state file says whether the driver
+// was running; the queues then start at once from their inflight logs and look at their rings, since nobody repeats a kick that
+// is lost.
 //
-// Interrupts are refused by the kernel until it has the answer to DRIVER_OK; so the queues start paused, run after the answer, and ring
-// once more a little later.
+// Interrupts are refused by the kernel until it has the answer to DRIVER_OK; so the queues start paused, run after the answer,
+// and ring once more a little later.
 
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
@@ -22,7 +23,9 @@ using static Polyblk.Frontends.Vduse.VduseAbi;
 
 namespace Polyblk.Frontends.Vduse;
 
-/// <summary>Serves one device of the kernel. Starts with its construction; the kernel's side and the state file belong to it.</summary>
+/// <summary>
+/// Serves one device of the kernel. Starts with its construction; the kernel's side and the state file belong to it.
+/// </summary>
 internal sealed class VduseSession : IAsyncDisposable
 {
     private static readonly TimeSpan s_ringAgainAfter = TimeSpan.FromMilliseconds(50);

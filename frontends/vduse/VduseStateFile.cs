@@ -1,11 +1,11 @@
 // What must outlive the process: the device's status, and each queue's inflight log, in one mapped file.
 //
-// The kernel keeps a device when its daemon dies, but it does not tell a new daemon whether the driver was running, nor which requests were
-// in flight. A mapped file keeps both: what a killed process stored in it stays in the page cache. It means nothing after a reboot, when the
-// device is gone: whoever creates a device renews it.
+// The kernel keeps a device when its daemon dies, but it does not tell a new daemon whether the driver was running, nor which
+// requests were in flight. A mapped file keeps both: what a killed process stored in it stays in the page cache. It means nothing
+// after a reboot, when the device is gone: whoever creates a device renews it.
 //
-// A file of another shape, or of another volume, is left as it is until then: the process that was given the wrong options is refused the
-// attached device, and the right one must still find what was in flight.
+// A file of another shape, or of another volume, is left as it is until then: the process that was given the wrong options is
+// refused the attached device, and the right one must still find what was in flight.
 
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
@@ -55,7 +55,8 @@ internal sealed unsafe class VduseStateFile : IDisposable
     /// <summary>Opens or makes the file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="shape">The device's shape.</param>
-    /// <param name="isKnown">Whether it is the file of such a device. If not, it is unchanged, and must be renewed before anything else.</param>
+    /// <param name="isKnown">Whether it is the file of such a device. If not, it is unchanged, and must be renewed before
+    /// anything else.</param>
     /// <exception cref="IOException">The file cannot be used.</exception>
     public static VduseStateFile Open(string path, VduseShape shape, out bool isKnown)
     {

@@ -22,7 +22,9 @@ internal sealed partial class Backend
     /// <summary>Where the device's configuration begins in the registers of virtio-mmio (VIRTIO 1.3, section 4.2.2).</summary>
     private const uint VirtioMmioConfig = 0x100;
 
-    /// <summary>How long a front-end may leave a reply unread: others (a resize, a stop) wait for the message to be handled.</summary>
+    /// <summary>
+    /// How long a front-end may leave a reply unread: others (a resize, a stop) wait for the message to be handled.
+    /// </summary>
     private const int ReplyTimeoutMs = 5000;
 
     /// <summary>DEVICE_NEEDS_RESET of the device status (VIRTIO 1.3, section 2.1).</summary>

@@ -1,11 +1,12 @@
 // The back-end of one session: the state that the front-end's messages build up, and the queues that come to life from it.
 //
-// Theory of operation. Messages are handled one after the other, each to its end, by Handle (Backend.Messages.cs). A message changes what is
-// known of the session; then Settle looks at each ring it touched: with a size, addresses that lie in the memory given, a kick, and not
-// disabled, the ring should run; it is started on a reactor or stopped accordingly. So any order of messages works.
+// Theory of operation. Messages are handled one after the other, each to its end, by Handle (Backend.Messages.cs). A message
+// changes what is known of the session; then Settle looks at each ring it touched: with a size, addresses that lie in the memory
+// given, a kick, and not disabled, the ring should run; it is started on a reactor or stopped accordingly. So any order of
+// messages works.
 //
-// Stopping a ring always drains it: no more requests are taken, those taken are answered, and only then is anything unmapped or a reply
-// sent. Memory is exchanged the same way, ring by ring, while memory that is only added disturbs no ring.
+// Stopping a ring always drains it: no more requests are taken, those taken are answered, and only then is anything unmapped or a
+// reply sent. Memory is exchanged the same way, ring by ring, while memory that is only added disturbs no ring.
 //
 // Everything here runs on the session's thread or, for Pause and Resume, on another one that holds the session's lock.
 
@@ -44,7 +45,8 @@ internal sealed partial class Backend : IDisposable
     /// <param name="name">For messages.</param>
     /// <param name="paused">Whether queues start without taking requests.</param>
     /// <param name="log">The session's.</param>
-    /// <param name="onOffence">Told, on another thread, why the session has to end although no message broke the protocol.</param>
+    /// <param name="onOffence">Told, on another thread, why the session has to end although no message broke the
+    /// protocol.</param>
     public Backend(SessionContext context, string name, bool paused, ILogger log, Action<string> onOffence)
     {
         _context = context;
@@ -90,7 +92,8 @@ internal sealed partial class Backend : IDisposable
     /// <summary>Tells the front-end that the configuration has changed, where it gave a channel for that.</summary>
     public void SendConfigChange()
     {
-        // No reply is asked for: nobody waits for a front-end. One that does not read its channel loses the message after a second.
+        // No reply is asked for: nobody waits for a front-end. One that does not read its channel loses the message after a
+        // second.
         Core.Interop.SocketResult? result = _frontendChannel?.Send((uint)VhostUserBackendRequest.CONFIG_CHANGE_MSG, 0, [], timeoutMs: 1000);
         if (result is not null and not Core.Interop.SocketResult.Done)
         {
@@ -129,7 +132,8 @@ internal sealed partial class Backend : IDisposable
         && queue.IsMappedIn(_memory.Table);
 
     /// <summary>Starts or stops a queue as it should be.</summary>
-    /// <exception cref="RefusedException">It should run but cannot: the queue is the front-end's loss, the session goes on.</exception>
+    /// <exception cref="RefusedException">It should run but cannot: the queue is the front-end's loss, the session goes
+    /// on.</exception>
     private void Settle(BackendQueue queue)
     {
         bool shouldRun = ShouldRun(queue);
@@ -229,9 +233,9 @@ internal sealed partial class Backend : IDisposable
     }
 
     /// <summary>
-    /// Stops a ring for good (GET_VRING_BASE, reset). Nothing is in flight then, so its inflight region is made as new: the driver may set up
-    /// another ring in its place, to which the old record would not belong. Only what a drained export did not come to do stays recorded, for the
-    /// session in which the front-end hands the region over again.
+    /// Stops a ring for good (GET_VRING_BASE, reset). Nothing is in flight then, so its inflight region is made as new: the
+    /// driver may set up another ring in its place, to which the old record would not belong. Only what a drained export did not
+    /// come to do stays recorded, for the session in which the front-end hands the region over again.
     /// </summary>
     private void StopAndForget(BackendQueue queue)
     {
@@ -246,7 +250,9 @@ internal sealed partial class Backend : IDisposable
         queue.DropKick();
     }
 
-    /// <summary>Gives all queues the present memory. Those whose rings are gone stop; those whose rings have come start.</summary>
+    /// <summary>
+    /// Gives all queues the present memory. Those whose rings are gone stop; those whose rings have come start.
+    /// </summary>
     private void UseMemory(GuestMemory old, bool onlyAdded)
     {
         WaitAll(_queues, q => q.IsMappedIn(_memory.Table) ? null : StopAsync(q));

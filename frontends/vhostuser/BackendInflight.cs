@@ -1,11 +1,12 @@
 // The inflight buffer of a session ("Inflight I/O tracking"): made for the front-end, or given back by it after a crash of ours.
 //
-// The front-end keeps the buffer while the back-end is gone. Ours is a memfd sealed against any change of its size; one that comes back is
-// mapped as untrusted memory, and each queue's region is checked by the queue that recovers from it.
+// The front-end keeps the buffer while the back-end is gone. Ours is a memfd sealed against any change of its size; one that
+// comes back is mapped as untrusted memory, and each queue's region is checked by the queue that recovers from it.
 //
-// A front-end asks for regions of the size that it offers to the guest (QEMU: queue-size). The guest may set up larger rings all the same (QEMU
-// 10.0.13 with queue-size=128: 256 entries, by firmware and by Linux), and a ring without a record could not be repaired after a crash.
-// So regions are made for the largest rings that QEMU has; the front-end only keeps the buffer, and its size tells later how it was made.
+// A front-end asks for regions of the size that it offers to the guest (QEMU: queue-size). The guest may set up larger rings all
+// the same (QEMU 10.0.13 with queue-size=128: 256 entries, by firmware and by Linux), and a ring without a record could not be
+// repaired after a crash. So regions are made for the largest rings that QEMU has; the front-end only keeps the buffer, and its
+// size tells later how it was made.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;

@@ -1,7 +1,7 @@
 // The memory of one session: the regions that the front-end has shared, and the table made of them.
 //
-// A table never changes; a new one is made for each change and handed to the queues by the caller. Mappings are counted: a region is
-// unmapped when the last table that holds it is gone, which is after the last queue has let go of it.
+// A table never changes; a new one is made for each change and handed to the queues by the caller. Mappings are counted: a region
+// is unmapped when the last table that holds it is gone, which is after the last queue has let go of it.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
@@ -25,8 +25,8 @@ internal sealed class BackendMemory(
     private const int FewRegions = 32;
 
     /// <summary>
-    /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no harm; it is
-    /// the number of memory slots that KVM once had, and what other back-ends answer.
+    /// Most regions. A queue finds nearly every address in the region that it used last, others by binary search, so many do no
+    /// harm; it is the number of memory slots that KVM once had, and what other back-ends answer.
     /// </summary>
     public const int MaxSlots = 509;
 

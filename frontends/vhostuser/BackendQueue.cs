@@ -1,7 +1,8 @@
 // One vring of a session: what the front-end has said about it so far, and the queue that runs once enough was said.
 //
-// Front-ends send the parts in different orders (SPDK's initiator enables first, libblkio last, QEMU sends memory before or after), so no
-// message starts a queue by itself: after each message the session asks whether the queue should run, and starts or stops it.
+// Front-ends send the parts in different orders (SPDK's initiator enables first, libblkio last, QEMU sends memory before or
+// after), so no message starts a queue by itself: after each message the session asks whether the queue should run, and starts or
+// stops it.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
@@ -14,7 +15,8 @@ namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>The control side of a vring. The session's thread only.</summary>
 /// <param name="index">Its index.</param>
-/// <param name="onOffence">Told, on another thread, why the session has to end because of how the front-end treats this queue.</param>
+/// <param name="onOffence">Told, on another thread, why the session has to end because of how the front-end treats this
+/// queue.</param>
 internal sealed class BackendQueue(int index, Action<string> onOffence) : IDisposable
 {
     /// <summary>
@@ -107,8 +109,8 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
     }
 
     /// <summary>
-    /// Takes a new kick descriptor over (or none). Where it throws, the one before stays in use and the new one is closed; so with
-    /// the two below.
+    /// Takes a new kick descriptor over (or none). Where it throws, the one before stays in use and the new one is closed; so
+    /// with the two below.
     /// </summary>
     public void SetKick(ForeignDescriptor? given)
     {
@@ -155,7 +157,9 @@ internal sealed class BackendQueue(int index, Action<string> onOffence) : IDispo
         Kick = null;
     }
 
-    /// <summary>Back to the initial state, but for the call and error descriptors, which front-ends send once. Not while it runs.</summary>
+    /// <summary>
+    /// Back to the initial state, but for the call and error descriptors, which front-ends send once. Not while it runs.
+    /// </summary>
     public void Reset()
     {
         DropKick();

@@ -1,7 +1,7 @@
 // What a message must look like before anything of it is believed: the size of its payload and the number of its descriptors.
 //
-// Sizes are the specification's, widened where a known front-end sends more (an inflight description with or without its padding; a memory
-// table with room for all regions). One table, so that no handler can forget a check.
+// Sizes are the specification's, widened where a known front-end sends more (an inflight description with or without its padding;
+// a memory table with room for all regions). One table, so that no handler can forget a check.
 
 using Polyblk.Virtio.VhostUser;
 using static Polyblk.Virtio.VhostUser.VhostUserRequest;
@@ -99,11 +99,14 @@ internal static class MessageRules
     }
 }
 
-/// <summary>The front-end broke the protocol, or asked for something after whose failure both sides would disagree: its session ends.</summary>
+/// <summary>
+/// The front-end broke the protocol, or asked for something after whose failure both sides would disagree: its session ends.
+/// </summary>
 internal sealed class ProtocolException(string message) : Exception(message);
 
 /// <summary>
-/// A well-formed request that cannot be met. With REPLY_ACK the front-end is told and the session goes on; otherwise the session ends where
+/// A well-formed request that cannot be met. With REPLY_ACK the front-end is told and the session goes on; otherwise the session
+/// ends where
 /// <paramref name="fatal"/> says that the front-end would be in the wrong about its state.
 /// </summary>
 internal sealed class RefusedException(string message, bool fatal) : Exception(message)

@@ -17,7 +17,9 @@ internal sealed record SessionContext(
     IBlockDevice Device, VirtioBlkDeviceOptions Virtio, VhostUserOptions Options, ReactorGroup Reactors, QueueTotals Totals,
     SessionLogs Logs, TimeProvider Clock)
 {
-    /// <summary>How a session's thread waits for its queues. A test whose thread is the reactor itself takes turns meanwhile.</summary>
+    /// <summary>
+    /// How a session's thread waits for its queues. A test whose thread is the reactor itself takes turns meanwhile.
+    /// </summary>
     public Action<Task> Wait { get; init; } = static task => task.GetAwaiter().GetResult();
 
     /// <summary>How long a connection may be without a word.</summary>

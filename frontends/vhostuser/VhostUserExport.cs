@@ -47,7 +47,8 @@ internal sealed class VhostUserExport : IExport
         _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, context.Clock);
         try
         {
-            // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first session.
+            // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first
+            // session.
             _ = new VirtioBlkDevice(spec.Device, virtio);
             _listener = UnixListener.Listen(socketPath, options.SocketMode, takesDescriptors: true);
         }
@@ -125,8 +126,8 @@ internal sealed class VhostUserExport : IExport
     }
 
     /// <summary>
-    /// All modes end the same way, since a front-end keeps what was not yet taken in its rings and, when it reconnects, goes on with the
-    /// successor: what was taken is answered, the connections are closed, the socket is removed.
+    /// All modes end the same way, since a front-end keeps what was not yet taken in its rings and, when it reconnects, goes on
+    /// with the successor: what was taken is answered, the connections are closed, the socket is removed.
     /// </summary>
     public async Task StopAsync(StopMode mode, CancellationToken cancellation)
     {
@@ -183,7 +184,8 @@ internal sealed class VhostUserExport : IExport
 
             if (fd < 0)
             {
-                // Too few descriptors, mostly: the listener has refused the connection. Slowly, for there is nothing better to do.
+                // Too few descriptors, mostly: the listener has refused the connection. Slowly, for there is nothing better to
+                // do.
                 _context.Logs.Door.LogWarning(
                     "{Export}: a connection is refused (errno {Errno}): raise the limit of descriptors (ulimit -n)", Id, -fd);
                 _ = EndsWithin(_stopped.Task, ShortageRest);

@@ -20,7 +20,9 @@ internal sealed record VhostUserOptions
     /// <summary>Whether their number was asked for; otherwise it is the most that is possible, and no recommendation.</summary>
     public required bool AreQueuesGiven { get; init; }
 
-    /// <summary>Entries of a queue: recommended in the attach commands, and the most that is accepted when it was set by hand.</summary>
+    /// <summary>
+    /// Entries of a queue: recommended in the attach commands, and the most that is accepted when it was set by hand.
+    /// </summary>
     public required int QueueSize { get; init; }
 
     /// <summary>Most entries of a queue that a front-end may set.</summary>

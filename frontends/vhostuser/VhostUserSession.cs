@@ -3,9 +3,10 @@
 // A session counts from the moment when its connection was accepted, and has to prove itself: one that says nothing is ended
 // after a while, and one that has not run a ring is ended when another connection needs the place (VhostUserExport).
 //
-// The thread blocks in poll between messages. Other threads that need the back-end (drain, resize) take the session's lock, which is held
-// while a message is handled. Whatever goes wrong with a message ends this session and nothing else: the queues are drained, descriptors
-// and mappings are let go, the reason is logged. What was taken from a ring is always answered before its memory is unmapped.
+// The thread blocks in poll between messages. Other threads that need the back-end (drain, resize) take the session's lock, which
+// is held while a message is handled. Whatever goes wrong with a message ends this session and nothing else: the queues are
+// drained, descriptors and mappings are let go, the reason is logged. What was taken from a ring is always answered before its
+// memory is unmapped.
 //
 // The thread waits for no file of the front-end: what it gives is looked at without asking its file system, and closed by a
 // DescriptorCloser.

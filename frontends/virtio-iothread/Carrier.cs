@@ -11,7 +11,10 @@ internal sealed record Carrier(string Name, Func<string, IReadOnlyDictionary<str
 
     private static readonly IReadOnlyDictionary<string, string> s_none = new Dictionary<string, string>();
 
-    /// <summary>All of them, the best first: a block device of the kernel spares QEMU the NBD protocol; ublk's way is shorter than VDUSE's.</summary>
+    /// <summary>
+    /// All of them, the best first: a block device of the kernel spares QEMU the NBD protocol; ublk's way is shorter than
+    /// VDUSE's.
+    /// </summary>
     public static IReadOnlyList<Carrier> ByPreference { get; } =
     [
         new("ublk", _ => s_none, WhyUnavailable),

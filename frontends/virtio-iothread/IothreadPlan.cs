@@ -1,8 +1,8 @@
 // How many queues and iothreads a disk gets, and which queue runs on which.
 //
-// Defaults: a queue for each vCPU (each guest CPU then submits without sharing a queue), at most QEMU's limit; one iothread for every two
-// vCPUs, no more than this host has processors. Queues are dealt to the iothreads in turn: queue i to iothread i modulo their number,
-// which is QEMU's own rule when the mapping names no queues; it is written out so that it can be seen and changed.
+// Defaults: a queue for each vCPU (each guest CPU then submits without sharing a queue), at most QEMU's limit; one iothread for
+// every two vCPUs, no more than this host has processors. Queues are dealt to the iothreads in turn: queue i to iothread i modulo
+// their number, which is QEMU's own rule when the mapping names no queues; it is written out so that it can be seen and changed.
 
 namespace Polyblk.Frontends.VirtioIothread;
 

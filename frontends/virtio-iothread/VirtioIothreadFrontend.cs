@@ -1,7 +1,8 @@
 // The fourth door: QEMU's own virtio-blk device, with one iothread or with many (iothread-vq-mapping).
 //
-// QEMU must be able to open the volume. The carrier is another frontend, found by name: a block device of this host (ublk, VDUSE) where
-// that is to be had, else an NBD export on a Unix socket, which always is. The choice is made when the export is made and told in its notes.
+// QEMU must be able to open the volume. The carrier is another frontend, found by name: a block device of this host (ublk, VDUSE)
+// where that is to be had, else an NBD export on a Unix socket, which always is. The choice is made when the export is made and
+// told in its notes.
 
 using System.Globalization;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,11 +1,13 @@
-// What a user changes of a running array: each change is an update of its superblocks, and waits its turn among those of the control task.
+// What a user changes of a running array: each change is an update of its superblocks, and waits its turn among those of the
+// control task.
 
 namespace Polyblk.Raid.Engine;
 
 internal sealed partial class ArrayControl
 {
     /// <summary>Changes the exported size.</summary>
-    /// <exception cref="ArrayException">It cannot be changed: the array has failed, is only read, or is being stopped.</exception>
+    /// <exception cref="ArrayException">It cannot be changed: the array has failed, is only read, or is being
+    /// stopped.</exception>
     public Task ResizeAsync(long newSizeBytes, Action applied) => ChangeAsync(
         async () =>
         {
@@ -19,7 +21,8 @@ internal sealed partial class ArrayControl
         });
 
     /// <summary>Somebody knows that blocks may be damaged: forgets it.</summary>
-    /// <exception cref="ArrayException">The superblocks cannot be changed: the array has failed, is only read, or is being stopped.</exception>
+    /// <exception cref="ArrayException">The superblocks cannot be changed: the array has failed, is only read, or is being
+    /// stopped.</exception>
     public Task AcknowledgeDamageAsync() => ChangeAsync(
         async () =>
         {

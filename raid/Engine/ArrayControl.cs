@@ -1,8 +1,8 @@
-// The control task of an array: everything that changes superblocks. It runs on the scheduler and by the clock of the run options, which
-// are the pool's and the system's but in a simulation; one thing at a time; reactors only kick it.
+// The control task of an array: everything that changes superblocks. It runs on the scheduler and by the clock of the run
+// options, which are the pool's and the system's but in a simulation; one thing at a time; reactors only kick it.
 //
-// So that a simulation is the same each time, nothing here or below leaves the scheduler: every await goes on where it was begun, every
-// wait is one by that clock.
+// So that a simulation is the same each time, nothing here or below leaves the scheduler: every await goes on where it was begun,
+// every wait is one by that clock.
 //
 // What it promises, in the order that makes it true:
 //   a write starts         only after superblocks that say dirty are flushed to every member (RequestWrites, then OpenWrites);
@@ -147,8 +147,8 @@ internal sealed partial class ArrayControl
     }
 
     /// <summary>
-    /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say what is so: false
-    /// when the array has failed, or a member that hangs was written to.
+    /// Ends the task, the resync and the control queues; all queues of consumers are closed. Returns whether the superblocks say
+    /// what is so: false when the array has failed, or a member that hangs was written to.
     /// </summary>
     public async Task<bool> StopAsync(bool markClean)
     {
@@ -380,8 +380,8 @@ internal sealed partial class ArrayControl
     }
 
     /// <summary>
-    /// No write is in flight and none can start: flushes the members and marks them clean. Returns false when a member hangs that may have been
-    /// written to: the array stays dirty.
+    /// No write is in flight and none can start: flushes the members and marks them clean. Returns false when a member hangs that
+    /// may have been written to: the array stays dirty.
     /// </summary>
     private async Task<bool> FinishAsync()
     {
@@ -471,7 +471,10 @@ internal sealed partial class ArrayControl
         _resyncAtMs = NowMs + (long)_retryAfter.TotalMilliseconds;
     }
 
-    /// <summary>Starts the resync when its time has come: the first after <see cref="ArrayRunOptions.ResyncAfter"/>, then what it could not do.</summary>
+    /// <summary>
+    /// Starts the resync when its time has come: the first after <see cref="ArrayRunOptions.ResyncAfter"/>, then what it could
+    /// not do.
+    /// </summary>
     private async Task StartDueResyncAsync()
     {
         if (_resyncAtMs is not long due || NowMs < due || _array.State.IsBroken)

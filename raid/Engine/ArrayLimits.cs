@@ -27,8 +27,8 @@ internal static class ArrayLimits
             MaxSegments = Math.Min(MaxSegments, all.Min(l => l.MaxSegments)),
             VolatileCache = all.Any(l => l.VolatileCache),
 
-            // A parity array zeroes what is discarded, stripe by stripe: parity stays right whatever the members make of a discard.
-            // Copies must read the same afterwards: a mirror discards only when all its members do.
+            // A parity array zeroes what is discarded, stripe by stripe: parity stays right whatever the members make of a
+            // discard. Copies must read the same afterwards: a mirror discards only when all its members do.
             Discard = geometry.HasParity || (geometry.CopyCount > 1 ? all.All(l => l.Discard) : all.Any(l => l.Discard)),
             DiscardGranularity = geometry.HasParity ? (int)geometry.StripeDataSize : all.Max(l => l.DiscardGranularity),
             MaxDiscardBytes = MaxRangeBytes,
@@ -36,8 +36,8 @@ internal static class ArrayLimits
             ReadOnly = all.Any(l => l.ReadOnly),
             NeedsCpuAccessForWrites = geometry.HasParity || all.Any(l => l.NeedsCpuAccessForWrites),
 
-            // A parity array computes what it cannot read. It then refuses a read into memory that only the kernel reaches, with -EFAULT,
-            // and the submitter sends it again with other memory: healthy arrays are read without a copy.
+            // A parity array computes what it cannot read. It then refuses a read into memory that only the kernel reaches, with
+            // -EFAULT, and the submitter sends it again with other memory: healthy arrays are read without a copy.
             NeedsCpuAccessForReads = all.Any(l => l.NeedsCpuAccessForReads),
         };
     }

@@ -173,7 +173,8 @@ internal sealed class ArrayMetadata(
 
     /// <summary>Gives up the members that did not take a superblock or a flush.</summary>
     /// <param name="refused">Members, one bit each, by role.</param>
-    /// <param name="mayHaveLost">Whether what they had taken before may be missing, anywhere: nothing is made from one that has to stay.</param>
+    /// <param name="mayHaveLost">Whether what they had taken before may be missing, anywhere: nothing is made from one that has
+    /// to stay.</param>
     private void Refuse(ulong refused, bool mayHaveLost)
     {
         for (int role = 0; role < array.Members.Length; role++)

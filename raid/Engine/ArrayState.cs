@@ -1,10 +1,10 @@
 // What all reactors of an array must agree on in an instant: who failed, what of that is on disk, how far the resync is.
 //
-// Theory of operation. A reactor that sees a write fail sets the member's bit here before it lets go of the stripe (or range) that it
-// holds; whoever locks that stripe next therefore sees the bit (the lock's interlocked operations order the two), and never trusts
-// what the failed member holds. The acknowledgement of that write, and of every other write and flush from then on, is held back until
-// the superblocks of the survivors say so too (FailedMask == PersistedMask): after a crash the failed member must not come back as if
-// nothing had happened. Bits are only ever set while the array runs.
+// Theory of operation. A reactor that sees a write fail sets the member's bit here before it lets go of the stripe (or range)
+// that it holds; whoever locks that stripe next therefore sees the bit (the lock's interlocked operations order the two), and
+// never trusts what the failed member holds. The acknowledgement of that write, and of every other write and flush from then on,
+// is held back until the superblocks of the survivors say so too (FailedMask == PersistedMask): after a crash the failed member
+// must not come back as if nothing had happened. Bits are only ever set while the array runs.
 //
 // When more members refuse a write than can be given up, none of them is: what they hold is readable, only the redundancy of that
 // place is not right. The place is put in doubt (DoubtSet) and the request fails. The array breaks, and takes no writes any more,

@@ -24,7 +24,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>The sequence number of the superblock last written to it. The control task's.</summary>
     public ulong Sequence { get; set; }
 
-    /// <summary>For a member that is out: the event count at which the superblocks first said so; otherwise 0. The control task's.</summary>
+    /// <summary>
+    /// For a member that is out: the event count at which the superblocks first said so; otherwise 0. The control task's.
+    /// </summary>
     public ulong OutSinceEvent { get; set; }
 
     /// <summary>Whether no drive with this role is here.</summary>

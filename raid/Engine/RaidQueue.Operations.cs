@@ -1,5 +1,5 @@
-// Operations: requests that need more than one child, or a lock. An operation walks over its request, segment by segment; of each segment it
-// issues the parts, and when all of them are done it goes on with the next one or completes the request.
+// Operations: requests that need more than one child, or a lock. An operation walks over its request, segment by segment; of each
+// segment it issues the parts, and when all of them are done it goes on with the next one or completes the request.
 
 using Polyblk.Core.Block;
 
@@ -90,8 +90,8 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>
-    /// Sets up a child for the next bytes of an operation. May shorten <paramref name="length"/> when the child's list is too small.
-    /// Returns false, with the child unused, when not even one block fits.
+    /// Sets up a child for the next bytes of an operation. May shorten <paramref name="length"/> when the child's list is too
+    /// small. Returns false, with the child unused, when not even one block fits.
     /// </summary>
     /// <param name="child">The child.</param>
     /// <param name="operation">The operation; its cursor is not moved.</param>

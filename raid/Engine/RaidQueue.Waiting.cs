@@ -1,9 +1,9 @@
 // What waits: operations for children, requests for operations, writes for the superblocks to say dirty, and finished writes for
 // the superblocks to know of every failure. The pump serves the first two kinds; the control task opens the gates of the others.
 //
-// A child that came back with an error may need an operation of its own (ParityQueue), while its parent holds one and other parents hold all
-// the children. So such children, and their operations, have lists of their own that go first, and a few operations that only they may take;
-// what they need besides (rows) is never held by somebody who waits for them.
+// A child that came back with an error may need an operation of its own (ParityQueue), while its parent holds one and other
+// parents hold all the children. So such children, and their operations, have lists of their own that go first, and a few
+// operations that only they may take; what they need besides (rows) is never held by somebody who waits for them.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -30,7 +30,9 @@ internal abstract unsafe partial class RaidQueue
         SchedulePump();
     }
 
-    /// <summary>The control task wants to mark the array clean. Returns whether this queue is idle; its writes are then closed.</summary>
+    /// <summary>
+    /// The control task wants to mark the array clean. Returns whether this queue is idle; its writes are then closed.
+    /// </summary>
     internal bool TryCloseWrites()
     {
         if (WritesInFlight != 0 || !_waiting.IsEmpty || !_gated.IsEmpty)
@@ -95,8 +97,8 @@ internal abstract unsafe partial class RaidQueue
     }
 
     /// <summary>
-    /// A child of this queue came back and needs an operation of its own. It goes before everything else that waits, for what waits may wait for
-    /// what it holds; operations are kept for it.
+    /// A child of this queue came back and needs an operation of its own. It goes before everything else that waits, for what
+    /// waits may wait for what it holds; operations are kept for it.
     /// </summary>
     protected void ContinueWithOperation(BlockRequest child)
     {
@@ -135,7 +137,9 @@ internal abstract unsafe partial class RaidQueue
         SchedulePump();
     }
 
-    /// <summary>Goes on with the first that has room, in the order of who waits for whom. Returns false when there is none.</summary>
+    /// <summary>
+    /// Goes on with the first that has room, in the order of who waits for whom. Returns false when there is none.
+    /// </summary>
     private bool PumpOne()
     {
         if (!_stalledReturned.IsEmpty && HasRoomForReturned)

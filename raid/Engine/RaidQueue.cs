@@ -1,10 +1,10 @@
 // One reactor's way to an array: what all levels share.
 //
-// Theory of operation. A request that fits one child goes down at once: the child borrows the parent's own vectors, and its completion
-// completes the parent (StartRead of the levels). Every other request gets a TransferOp, which walks over the request and issues
-// parts: children of the pool, or rows of stripes (ParityQueue). When the pool is empty the operation stalls in a list and goes
-// on when children come back; when the operations are used up, requests wait in a list of their own. Both lists are served by
-// a pump that is deferred, so that completions inside Submit never nest.
+// Theory of operation. A request that fits one child goes down at once: the child borrows the parent's own vectors, and its
+// completion completes the parent (StartRead of the levels). Every other request gets a TransferOp, which walks over the request
+// and issues parts: children of the pool, or rows of stripes (ParityQueue). When the pool is empty the operation stalls in a list
+// and goes on when children come back; when the operations are used up, requests wait in a list of their own. Both lists are
+// served by a pump that is deferred, so that completions inside Submit never nest.
 //
 // Writes pass two gates. They start only while the superblocks say dirty: _writesOpen is this queue's own flag, opened and
 // closed by the control task on this reactor's thread, so that it costs no fence; what comes before waits in a list of its own,
@@ -105,7 +105,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>The logical block size - 1.</summary>
     protected long BlockMask { get; }
 
-    /// <summary>Log2 of the bytes of the volume in a unit of the locks; only levels that lock in <see cref="Begin"/> use it.</summary>
+    /// <summary>
+    /// Log2 of the bytes of the volume in a unit of the locks; only levels that lock in <see cref="Begin"/> use it.
+    /// </summary>
     protected virtual int LockShift => 12;
 
     /// <inheritdoc/>
@@ -194,7 +196,10 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         }
     }
 
-    /// <summary>The level's own work is done: a queue that was disposed meanwhile closes, in a later turn, when no member's queue is in use.</summary>
+    /// <summary>
+    /// The level's own work is done: a queue that was disposed meanwhile closes, in a later turn, when no member's queue is in
+    /// use.
+    /// </summary>
     internal void OwnWorkDone()
     {
         if (_closing)
@@ -239,8 +244,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     protected abstract bool SettleFailure(BlockRequest child);
 
     /// <summary>
-    /// A child came back because the submitter's memory could not be reached (a front-end took it away). That says nothing about the member,
-    /// which stays in the array; the request fails. Levels with copies remember that the copies may differ.
+    /// A child came back because the submitter's memory could not be reached (a front-end took it away). That says nothing about
+    /// the member, which stays in the array; the request fails. Levels with copies remember that the copies may differ.
     /// </summary>
     protected virtual void SettleLostMemory(BlockRequest child)
     {
@@ -257,7 +262,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>Whether a stalled operation of a child that came back has a chance now.</summary>
     protected virtual bool HasRoomForReturned => true;
 
-    /// <summary>Whether the level does something of its own accord, which outlives the request that gave the reason (a repair).</summary>
+    /// <summary>
+    /// Whether the level does something of its own accord, which outlives the request that gave the reason (a repair).
+    /// </summary>
     protected virtual bool HasOwnWork => false;
 
     /// <summary>Whether everything of the level is at rest.</summary>
@@ -268,7 +275,9 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     {
     }
 
-    /// <summary>Sets up a child that does the whole of a request on one member, with the request's own vectors: no copy of the list.</summary>
+    /// <summary>
+    /// Sets up a child that does the whole of a request on one member, with the request's own vectors: no copy of the list.
+    /// </summary>
     /// <param name="child">The child.</param>
     /// <param name="request">Its parent.</param>
     /// <param name="operation">Whom its completion is counted by; null completes the parent.</param>

@@ -3,8 +3,8 @@ using Polyblk.Raid.Layout;
 namespace Polyblk.Raid.Engine;
 
 /// <summary>
-/// The units of the locks and of the resync: 4 KiB of the volume for mirrors, a row for parity. A row is as many bytes at the same
-/// offset of every member as fit both a chunk and 64 KiB, so that the buffers of a stripe stay small whatever the chunk.
+/// The units of the locks and of the resync: 4 KiB of the volume for mirrors, a row for parity. A row is as many bytes at the
+/// same offset of every member as fit both a chunk and 64 KiB, so that the buffers of a stripe stay small whatever the chunk.
 /// </summary>
 internal static class RaidUnits
 {

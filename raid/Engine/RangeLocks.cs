@@ -2,19 +2,20 @@
 //
 // Theory of operation. The address space is cut into units (4 KiB of the volume for mirrors, a row of the stripes for parity). 64
 // neighbouring units share a slot of the table, one bit each; a range is locked by setting its bits with one compare-and-swap for
-// each slot that it touches, and unlocked by clearing them. Regions further apart than the table is long share slots: that costs a
-// needless wait now and then, never correctness.
+// each slot that it touches, and unlocked by clearing them. Regions further apart than the table is long share slots: that costs
+// a needless wait now and then, never correctness.
 //
 // A range of several slots is taken all or nothing: who meets a set bit gives back what it took, so nobody waits while holding
-// and there is no deadlock. Waiting never blocks a thread: the waiter links itself into the slot's list, and whoever clears bits of that
-// slot sends every waiter back to its own reactor, where it tries again.
+// and there is no deadlock. Waiting never blocks a thread: the waiter links itself into the slot's list, and whoever clears bits
+// of that slot sends every waiter back to its own reactor, where it tries again.
 //
 //     waiter                                   releaser
 //     W1  find a bit set                       R1  clear bits (interlocked: full fence)
 //     W2  push itself on the list (full fence) R2  look at the list; if it is not empty: take it all, wake each
 //     W3  look at the bits again; clear? wake
 //
-// If R2 misses the push of W2, then R1 came before W3 in the order of the two fences, and W3 sees the bits clear and does the waking.
+// If R2 misses the push of W2, then R1 came before W3 in the order of the two fences, and W3 sees the bits clear and does the
+// waking.
 
 using System.Numerics;
 using Polyblk.Core.Reactors;
@@ -70,7 +71,9 @@ internal sealed class RangeLocks
 
     private readonly Slot[] _slots = new Slot[SlotCount];
 
-    /// <summary>Locks the waiter's range and returns true, or queues it and returns false; it is then woken on its reactor.</summary>
+    /// <summary>
+    /// Locks the waiter's range and returns true, or queues it and returns false; it is then woken on its reactor.
+    /// </summary>
     public bool LockOrWait(RangeWaiter waiter)
     {
         long conflict = TryLock(waiter.FirstUnit, waiter.UnitCount);
@@ -102,7 +105,9 @@ internal sealed class RangeLocks
         return false;
     }
 
-    /// <summary>Locks a range without waiting. Returns -1, or a unit that is held by somebody else; nothing is locked then.</summary>
+    /// <summary>
+    /// Locks a range without waiting. Returns -1, or a unit that is held by somebody else; nothing is locked then.
+    /// </summary>
     public long TryLock(long firstUnit, int count)
     {
         long unit = firstUnit;

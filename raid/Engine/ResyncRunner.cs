@@ -1,8 +1,8 @@
 // The resync: walks over all units of an array and makes mirrors equal, or parity right, a row at a time.
 //
-// Theory of operation. It runs on the home reactor, over a queue of its own. A few rows are in flight at once; each locks its range, so
-// writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets
-// its turn in between. While consumers are busy only one row is in flight.
+// Theory of operation. It runs on the home reactor, over a queue of its own. A few rows are in flight at once; each locks its
+// range, so writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor
+// gets its turn in between. While consumers are busy only one row is in flight.
 //
 // First it does the ranges that are in doubt below ArrayState.SyncedUnits, then it walks on from there to the end. A row may end
 // before the one in front of it; SyncedUnits only moves over rows that are all done. A row that could not be made right (too many

@@ -67,7 +67,9 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         }
     });
 
-    /// <summary>Writes a superblock to every member that is not failed, and flushes it. Returns the members that did not take it.</summary>
+    /// <summary>
+    /// Writes a superblock to every member that is not failed, and flushes it. Returns the members that did not take it.
+    /// </summary>
     /// <param name="superblock">What all are to hold; role, UUID and sequence number become each member's own.</param>
     /// <param name="failed">Members that get none.</param>
     /// <param name="everySlot">
@@ -122,7 +124,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
     /// <summary>Gives up a member that did not take a superblock or a flush.</summary>
     /// <param name="role">The member.</param>
-    /// <param name="mayHaveLost">Whether what it had taken before may be missing, anywhere: nothing is made from one that has to stay.</param>
+    /// <param name="mayHaveLost">Whether what it had taken before may be missing, anywhere: nothing is made from one that has to
+    /// stay.</param>
     public void GiveUp(int role, bool mayHaveLost)
     {
         array.Members[role].CountWriteError();

@@ -44,7 +44,9 @@ internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
     /// <summary>Members whose blocks in this range could not be read: they are made from the others and rewritten.</summary>
     public ulong Unreadable;
 
-    /// <summary>Whether the copies of the segment may differ: some were written and others were not, though all members work.</summary>
+    /// <summary>
+    /// Whether the copies of the segment may differ: some were written and others were not, though all members work.
+    /// </summary>
     public bool InDoubt;
 
     /// <summary>

@@ -175,7 +175,9 @@ public sealed class RaidGeometry
     /// <summary>The chunk that holds the volume offset.</summary>
     public long ChunkOf(long offset) => offset >> chunkShift;
 
-    /// <summary>The stripe that holds the volume offset (for raid0 and parity levels; raid1 counts a chunk as a stripe).</summary>
+    /// <summary>
+    /// The stripe that holds the volume offset (for raid0 and parity levels; raid1 counts a chunk as a stripe).
+    /// </summary>
     public long StripeOf(long offset) => (offset >> chunkShift) / DataCount;
 
     /// <summary>

@@ -1,8 +1,8 @@
-// Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block that could
-// not be read (the good copy is written over it), the resync (the first copy is written to all others), and the agreement after a
-// write or discard that some copies have and others do not. An agreement compares first and writes what differs only: on a file
-// system that is full, writing what is there already may need room that is not there. It costs no member: what it cannot do stays
-// in doubt.
+// Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block
+// that could not be read (the good copy is written over it), the resync (the first copy is written to all others), and the
+// agreement after a write or discard that some copies have and others do not. An agreement compares first and writes what differs
+// only: on a file system that is full, writing what is there already may need room that is not there. It costs no member: what it
+// cannot do stays in doubt.
 //
 // The data goes through a buffer of its own, never through a guest's: a guest could change it between the read and the write.
 
@@ -97,7 +97,10 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         Begin(Job.Repair, offset, length, badMember, TransferOp.NoSource);
     }
 
-    /// <summary>Copies the first usable copy of a range to all others, in pieces of <see cref="MaxBytes"/> at most, each locked on its own.</summary>
+    /// <summary>
+    /// Copies the first usable copy of a range to all others, in pieces of <see cref="MaxBytes"/> at most, each locked on its
+    /// own.
+    /// </summary>
     public void StartResync(long offset, long length, IRowCompletion completion)
     {
         IsBusy = true;

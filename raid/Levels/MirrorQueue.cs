@@ -4,12 +4,12 @@
 // may differ because a resync has not come by yet, all reads go to the first copy that works, so that two reads never differ.
 // A read that fails is sent on to the next copy, and the bad block is rewritten from a good one (MirrorCopyOp).
 //
-// A write goes to all copies at once, from the submitter's own memory. Its range is locked: two writes to the same blocks in flight
-// together could reach the copies in different orders, and the copies would differ for good. A write whose memory vanishes on the way (a
-// front-end took it away), or that found no room on one member, may have reached some copies and not others while all members
-// work: before it is answered with its error, the copies of its range are made to agree: with the first one, or with the one that
-// had no room, because the others have room for what it holds. A discard that a member refuses is settled likewise. Where that
-// does not succeed the range is in doubt (DoubtSet): its first copy is read until the resync has come by.
+// A write goes to all copies at once, from the submitter's own memory. Its range is locked: two writes to the same blocks in
+// flight together could reach the copies in different orders, and the copies would differ for good. A write whose memory vanishes
+// on the way (a front-end took it away), or that found no room on one member, may have reached some copies and not others while
+// all members work: before it is answered with its error, the copies of its range are made to agree: with the first one, or with
+// the one that had no room, because the others have room for what it holds. A discard that a member refuses is settled likewise.
+// Where that does not succeed the range is in doubt (DoubtSet): its first copy is read until the resync has come by.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -101,7 +101,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
     }
 
     /// <summary>
-    /// The way of nearly every write: one piece, so that every copy takes the submitter's own vectors. The operation only counts the copies.
+    /// The way of nearly every write: one piece, so that every copy takes the submitter's own vectors. The operation only counts
+    /// the copies.
     /// </summary>
     protected override bool StartWrite(BlockRequest request)
     {

@@ -1,11 +1,12 @@
 // RAID 5 and 6: striping with one or two rotating parities.
 //
-// Theory of operation. Healthy reads go the way of RAID 0. Everything that touches parity is done in rows (ParityRow): the same columns, up
-// to 64 KiB, of every member. A write is cut into its rows; a read of a member that failed, or that answered with an error, becomes
-// rows that make the block from the others. Rows come from a bounded pool with their buffers; when it is empty the operation stalls.
+// Theory of operation. Healthy reads go the way of RAID 0. Everything that touches parity is done in rows (ParityRow): the same
+// columns, up to 64 KiB, of every member. A write is cut into its rows; a read of a member that failed, or that answered with an
+// error, becomes rows that make the block from the others. Rows come from a bounded pool with their buffers; when it is empty the
+// operation stalls.
 //
-// Zeroing whole stripes needs no parity arithmetic: the parities of zeroes are zero, so every member zeroes its part. A discard is
-// such a zeroing, with leave to deallocate, of the whole stripes inside its range; what it leaves at the ends stays as it was.
+// Zeroing whole stripes needs no parity arithmetic: the parities of zeroes are zero, so every member zeroes its part. A discard
+// is such a zeroing, with leave to deallocate, of the whole stripes inside its range; what it leaves at the ends stays as it was.
 
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;

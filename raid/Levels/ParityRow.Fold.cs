@@ -94,7 +94,9 @@ internal sealed unsafe partial class ParityRow
         return (int)run.Length == _hi - _lo && (_unreadable & (1UL << _target)) == 0 ? run.Base : null;
     }
 
-    /// <summary>Makes the lost blocks from the others: in staging, but the target where <paramref name="destination"/> says.</summary>
+    /// <summary>
+    /// Makes the lost blocks from the others: in staging, but the target where <paramref name="destination"/> says.
+    /// </summary>
     private void Recover(byte* destination)
     {
         // A Q that was not read counts as lost, unless the parities that are left would not be enough then.
@@ -177,8 +179,8 @@ internal sealed unsafe partial class ParityRow
     {
         int length = _hi - _lo;
 
-        // A block of a failed member is in the parities and goes nowhere. The members' own memory is not looked at again, unlike staging, which
-        // drives read from and the next row takes.
+        // A block of a failed member is in the parities and goes nowhere. The members' own memory is not looked at again, unlike
+        // staging, which drives read from and the next row takes.
         ulong targets = (_written & ~_failed) | (AllBlocks & ~_dataMask);
         bool nonTemporal = (targets & ~_inPlace) == 0;
         for (int i = 0; i < _dataCount; i++)
@@ -209,7 +211,9 @@ internal sealed unsafe partial class ParityRow
         }
     }
 
-    /// <summary>Points at the sources of the next bytes of every data block. Returns how many are contiguous in all of them.</summary>
+    /// <summary>
+    /// Points at the sources of the next bytes of every data block. Returns how many are contiguous in all of them.
+    /// </summary>
     private nuint NextStep(int done, nuint most)
     {
         nuint step = most;

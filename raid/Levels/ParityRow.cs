@@ -1,10 +1,10 @@
 // One row of a stripe under way: the same columns (at most 64 KiB) of every member, with their lock and their buffers.
 //
-// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, then Q. Every block has a staging
-// buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and parity in
-// the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never makes parity
-// disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of this process
-// (IMemoryQueue) is its own staging: its blocks are read and written in place, under the row's lock.
+// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, then Q. Every block has a
+// staging buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and
+// parity in the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never
+// makes parity disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of
+// this process (IMemoryQueue) is its own staging: its blocks are read and written in place, under the row's lock.
 //
 //   lock -> plan -> read what the plan needs -> compute -> write -> unlock
 //
@@ -14,12 +14,12 @@
 //   Reconstruct  reads the data that is not written, and computes the parities anew.
 //   Recover      reads everything there is, makes the lost data, then goes on like Reconstruct: for a lost block that is not written
 //                over all columns while no difference can be taken of it.
-// Modify and Reconstruct are chosen by the bytes to read. Modify trusts the old parity, so it is avoided while the row is not resynced; when
-// a member is lost it is right all the same, because it keeps what the parity says about the lost block.
+// Modify and Reconstruct are chosen by the bytes to read. Modify trusts the old parity, so it is avoided while the row is not
+// resynced; when a member is lost it is right all the same, because it keeps what the parity says about the lost block.
 //
-// A read that fails adds its block to the lost ones, and the plan is made again. What could be made from the others is written back
-// with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the lock is taken
-// and set before it is given back, so rows of other reactors never trust a block whose write failed.
+// A read that fails adds its block to the lost ones, and the plan is made again. What could be made from the others is written
+// back with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the
+// lock is taken and set before it is given back, so rows of other reactors never trust a block whose write failed.
 //
 // Nothing is made from a parity that may not fit: of columns in doubt (DoubtSet), of a row that a resync has yet to come to (a
 // block that cannot be read there is unknown; only for a lost member it is made all the same, with the array's warning), from a
@@ -117,7 +117,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _rowBytes = RaidUnits.RowBytes(_geometry);
         _rowsPerChunk = _geometry.ChunkSize / _rowBytes;
 
-        // The same column of every block is used together. At a power of two apart they would all fall into the same few sets of the caches.
+        // The same column of every block is used together. At a power of two apart they would all fall into the same few sets of
+        // the caches.
         _stagingStride = _rowBytes + StagingGapBytes;
         _dataCount = _geometry.DataCount;
         _parityCount = _geometry.ParityCount;
@@ -308,7 +309,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         }
     }
 
-    /// <summary>Chooses for each block whether it lies in staging or, as far as it is among the given, in its member's memory.</summary>
+    /// <summary>
+    /// Chooses for each block whether it lies in staging or, as far as it is among the given, in its member's memory.
+    /// </summary>
     private void PlaceBlocks(ulong usable)
     {
         _inPlace = 0;
@@ -434,7 +437,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     private ulong AllBlocks => _blockCount == 64 ? ulong.MaxValue : (1UL << _blockCount) - 1;
 
-    /// <summary>The blocks that members of a mask hold in this stripe. (Zeroing spans stripes with the same mask of members.)</summary>
+    /// <summary>
+    /// The blocks that members of a mask hold in this stripe. (Zeroing spans stripes with the same mask of members.)
+    /// </summary>
     private ulong BlocksOf(ulong members)
     {
         ulong blocks = 0;

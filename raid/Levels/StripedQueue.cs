@@ -1,8 +1,8 @@
 // RAID 0, and the way of healthy reads for every level that stripes without copies.
 //
-// Theory of operation. A request within one chunk is one child on one member, with the parent's own vectors. A larger request is cut
-// at the chunks. A discard or write-zeroes over whole stripes is one contiguous range on every member, so it costs one child a member
-// however long it is.
+// Theory of operation. A request within one chunk is one child on one member, with the parent's own vectors. A larger request is
+// cut at the chunks. A discard or write-zeroes over whole stripes is one contiguous range on every member, so it costs one child
+// a member however long it is.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;

@@ -16,7 +16,9 @@ public static class GaloisField
     private static readonly byte[] Exponentials = BuildExponentials();
     private static readonly byte[] Logarithms = BuildLogarithms();
 
-    /// <summary>2 to the <paramref name="exponent"/>; any exponent, negative ones too (the order of the generator is 255).</summary>
+    /// <summary>
+    /// 2 to the <paramref name="exponent"/>; any exponent, negative ones too (the order of the generator is 255).
+    /// </summary>
     public static byte Power(int exponent)
     {
         int reduced = exponent % 255;

@@ -58,7 +58,8 @@ public abstract unsafe class ParityKernels
     public abstract void Xor(byte** sources, int count, byte* destination, nuint length);
 
     /// <summary>
-    /// P and Q of <paramref name="count"/> data blocks in data-index order. <paramref name="p"/> may be null when only Q is wanted.
+    /// P and Q of <paramref name="count"/> data blocks in data-index order. <paramref name="p"/> may be null when only Q is
+    /// wanted.
     /// </summary>
     public abstract void GeneratePq(byte** data, int count, byte* p, byte* q, nuint length);
 
@@ -72,8 +73,9 @@ public abstract unsafe class ParityKernels
     /// <param name="p">Where P goes.</param>
     /// <param name="length">The length of each block in bytes.</param>
     /// <param name="nonTemporal">
-    /// Write staging and P past the caches: right only for memory that is large and not used again soon, such as that of a member that is memory, where it
-    /// more than doubles the speed; on staging from a pool it halves the speed (tests/bench/parity shows both). Takes effect when all destinations are aligned to 64 bytes.
+    /// Write staging and P past the caches: right only for memory that is large and not used again soon, such as that of a member
+    /// that is memory, where it more than doubles the speed; on staging from a pool it halves the speed (tests/bench/parity shows
+    /// both). Takes effect when all destinations are aligned to 64 bytes.
     /// </param>
     public abstract void CopyXor(byte** sources, byte** staging, int count, byte* p, nuint length, bool nonTemporal = false);
 
@@ -105,7 +107,8 @@ public abstract unsafe class ParityKernels
     public abstract void RecoverTwoData(byte** data, int count, int x, int y, byte* p, byte* q, nuint length);
 
     /// <summary>
-    /// Makes the lost data block <c>data[x]</c> from the others and Q, and the lost P as well unless <paramref name="p"/> is null.
+    /// Makes the lost data block <c>data[x]</c> from the others and Q, and the lost P as well unless <paramref name="p"/> is
+    /// null.
     /// </summary>
     public abstract void RecoverDataFromQ(byte** data, int count, int x, byte* p, byte* q, nuint length);
 

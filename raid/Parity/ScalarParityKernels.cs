@@ -54,7 +54,9 @@ internal sealed unsafe class ScalarParityKernels : ParityKernels
         }
     }
 
-    /// <summary>The blocks first .. first + count - 1; with <paramref name="add"/>, P and Q hold the sums of those after them.</summary>
+    /// <summary>
+    /// The blocks first .. first + count - 1; with <paramref name="add"/>, P and Q hold the sums of those after them.
+    /// </summary>
     internal static void PqRange(
         byte** sources, byte** staging, int first, int count, byte* p, byte* q, nuint from, nuint to, bool add)
     {

@@ -18,7 +18,8 @@ public static unsafe class StripeRecovery
     /// <param name="blocks">The data blocks in data-index order, then P, then (with two parities) Q.</param>
     /// <param name="dataCount">The number of data blocks, 1..63.</param>
     /// <param name="parityCount">The number of parities: 1 or 2.</param>
-    /// <param name="lost">One bit for each lost block, by its index in <paramref name="blocks"/>; a stripe has at most 64 blocks in all.</param>
+    /// <param name="lost">One bit for each lost block, by its index in <paramref name="blocks"/>; a stripe has at most 64 blocks
+    /// in all.</param>
     /// <param name="length">The length of each block in bytes.</param>
     /// <returns>False when more is lost than the parities make up for; nothing has been written then.</returns>
     public static bool TryRecover(

@@ -282,7 +282,9 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
         ScalarParityKernels.PqRange(sources, staging, first, count, p, q, at, end, TAdd.Value);
     }
 
-    /// <summary>Folds block i into Q: by Horner's rule (blocks come from the last to the first), or as a product of its own.</summary>
+    /// <summary>
+    /// Folds block i into Q: by Horner's rule (blocks come from the last to the first), or as a product of its own.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private TVector FoldQ(TVector sum, TVector value, int i) =>
         TField.MultiplyIsCheap

@@ -3,7 +3,9 @@ using System.Numerics;
 
 namespace Polyblk.Raid.Superblock;
 
-/// <summary>CRC-32C (Castagnoli): polynomial 0x1EDC6F41 reflected, initial and final XOR 0xFFFFFFFF (RFC 3720, appendix B.4).</summary>
+/// <summary>
+/// CRC-32C (Castagnoli): polynomial 0x1EDC6F41 reflected, initial and final XOR 0xFFFFFFFF (RFC 3720, appendix B.4).
+/// </summary>
 public static class Crc32C
 {
     /// <summary>The checksum of the bytes; the runtime uses the processor's CRC instruction where there is one.</summary>

@@ -15,7 +15,8 @@ namespace Polyblk.Raid.Superblock;
 /// <summary>Something found on a drive.</summary>
 /// <param name="Name">What it is, for people: "ext4 file system".</param>
 /// <param name="Offset">Where its signature is, in bytes.</param>
-/// <param name="IsPart">Whether the drive is a part of something that others put together: an array, a volume group, an encrypted volume.</param>
+/// <param name="IsPart">Whether the drive is a part of something that others put together: an array, a volume group, an encrypted
+/// volume.</param>
 public readonly record struct ForeignSignature(string Name, long Offset, bool IsPart = false)
 {
     /// <summary>

@@ -48,7 +48,8 @@ public partial class CompositionTests
                 .Select(f => Path.GetRelativePath(Repository.Root, f)),
         ];
 
-        // 'polyblk ublk' is the one command of a frontend's own: kernel devices outlive every process and need somebody who clears them away.
+        // 'polyblk ublk' is the one command of a frontend's own: kernel devices outlive every process and need somebody who
+        // clears them away.
         Assert.Equal(["cli/CommandLine/UblkCommand.cs", "cli/Composition.cs"], naming.Order(StringComparer.Ordinal));
     }
 

@@ -1,6 +1,7 @@
-// Dependencies point one way: core <- drives, core <- virtio, core <- raid, core <- the contract of frontends <- each frontend, virtio <-
-// the frontends that speak it, core <- machine, and all of these but raid and the frontends <- compare; core knows nothing; cli knows all.
-// Checked twice, in the project files and in what the compiler really referred to, because a project file can bring more in than it names (references are transitive).
+// Dependencies point one way: core <- drives, core <- virtio, core <- raid, core <- the contract of frontends <- each frontend,
+// virtio <- the frontends that speak it, core <- machine, and all of these but raid and the frontends <- compare; core knows
+// nothing; cli knows all. Checked twice, in the project files and in what the compiler really referred to, because a project file
+// can bring more in than it names (references are transitive).
 
 using System.Reflection;
 using System.Reflection.Metadata;

@@ -1,4 +1,5 @@
-// Doors wait and give up by a clock that is given to them (ExportContext.Clock, or the reactor's): a test needs no patience to see it.
+// Doors wait and give up by a clock that is given to them (ExportContext.Clock, or the reactor's): a test needs no patience to
+// see it.
 
 using System.Text.RegularExpressions;
 
@@ -28,7 +29,9 @@ public partial class FrontendClockTests
         ["frontends/contract/ExportSpec.cs", "frontends/contract/SessionLog.cs", "frontends/ublk/UblkControl.cs"],
         Lines().Where(l => l.Text.Contains("TimeProvider.System", StringComparison.Ordinal)).Select(l => l.File).Distinct().Order(StringComparer.Ordinal));
 
-    /// <summary>A delay, a source of cancellation with a time, or a wait with something else than the caller's cancellation.</summary>
+    /// <summary>
+    /// A delay, a source of cancellation with a time, or a wait with something else than the caller's cancellation.
+    /// </summary>
     [GeneratedRegex(@"Task\.Delay\(|new CancellationTokenSource\([^)]|(?<!_context)\.(WaitAsync|Wait)\((?!cancellation\)|_stop\.Token\)|\))")]
     private static partial Regex WaitsForATime();
 

@@ -1,5 +1,5 @@
-// What tests/simulation rests on: on the way of an array, time, threads and chance come from outside. Where one of these words appears
-// there, a simulation is no longer the same each time.
+// What tests/simulation rests on: on the way of an array, time, threads and chance come from outside. Where one of these words
+// appears there, a simulation is no longer the same each time.
 
 namespace Polyblk.Architecture.Tests;
 

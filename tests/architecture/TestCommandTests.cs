@@ -1,7 +1,8 @@
 // ./test itself, with a stand-in for the SDK: how it runs projects side by side, and what it makes of how they end.
 //
-// Theory of operation: a small tree has ./test, projects that say what they need, and for each a few lines of bash that stand for its tests. They
-// wait for files that others make, so that what must happen at the same time is proven without a clock: if it did not, they would fail.
+// Theory of operation: a small tree has ./test, projects that say what they need, and for each a few lines of bash that stand for
+// its tests. They wait for files that others make, so that what must happen at the same time is proven without a clock: if it did
+// not, they would fail.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -13,8 +14,8 @@ public sealed class TestCommandTests : IDisposable
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(2);
 
     /// <summary>
-    /// Stands for dotnet. A build leaves a note for later where the tree has a link of its own (the file "linking"); tests and that link are lines
-    /// of bash, with a way to wait for a file and to say how many tests there were.
+    /// Stands for dotnet. A build leaves a note for later where the tree has a link of its own (the file "linking"); tests and
+    /// that link are lines of bash, with a way to wait for a file and to say how many tests there were.
     /// </summary>
     private const string StandIn = """
         await() { for turn in $(seq 1200); do [ ! -e $1 ] || return 0; sleep 0.05; done; echo "waited in vain for $1"; exit 9; }

@@ -1,5 +1,5 @@
-// Verified random I/O: every block that was written says which block it is and which write it came from, and every read is held against
-// what was written last. Each queue has its share of the blocks and a thread of its own, so expectations need no locks.
+// Verified random I/O: every block that was written says which block it is and which write it came from, and every read is held
+// against what was written last. Each queue has its share of the blocks and a thread of its own, so expectations need no locks.
 
 using Polyblk.Compare.Clients.Blkio;
 
@@ -18,8 +18,8 @@ public static class BlkioVerifier
     public const int UnitBytes = 4096;
 
     /// <summary>
-    /// Runs <paramref name="requestsPerQueue"/> requests on each queue, and more for as long as <paramref name="goesOn"/> says so (asked by each
-    /// queue's thread before each request), <paramref name="depth"/> of them at once, then reads everything back.
+    /// Runs <paramref name="requestsPerQueue"/> requests on each queue, and more for as long as <paramref name="goesOn"/> says so
+    /// (asked by each queue's thread before each request), <paramref name="depth"/> of them at once, then reads everything back.
     /// </summary>
     /// <exception cref="InvalidDataException">A block was wrong; the message gives the seed, block and contents.</exception>
     /// <exception cref="IOException">A request failed.</exception>
@@ -130,7 +130,8 @@ public static class BlkioVerifier
                 throw new IOException($"do_io: {LibBlkio.ErrorMessage} ({count})");
             }
 
-            // The target may be waiting for this processor; in a virtual machine, for the one of the host that this one of the machine's runs on.
+            // The target may be waiting for this processor; in a virtual machine, for the one of the host that this one of the
+            // machine's runs on.
             _idleTurns = count > 0 ? 0 : _idleTurns + 1;
             if (_idleTurns > PatientTurns)
             {

@@ -12,8 +12,8 @@ public sealed class CompareFilesTests : IDisposable
     public void Dispose() => _sandbox.Dispose();
 
     /// <summary>
-    /// Two at once, in one folder and with one state directory, do not meet: each ends well, with its own results, and nothing stays. What the terminal
-    /// printed as ratios comes out of each results.csv again, by hand.
+    /// Two at once, in one folder and with one state directory, do not meet: each ends well, with its own results, and nothing
+    /// stays. What the terminal printed as ratios comes out of each results.csv again, by hand.
     /// </summary>
     [Fact]
     public async Task TwoComparisonsAtOnceDoNotMeetAndTheRatiosComeOutOfTheirFilesAgain()

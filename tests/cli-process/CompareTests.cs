@@ -70,8 +70,8 @@ public sealed class CompareTests : IDisposable
     }
 
     /// <summary>
-    /// Two requests at once are what timeout(1) makes: to its child, then to the child's group. A machine that stood still for a second between them
-    /// has them heard as two, and is asked again.
+    /// Two requests at once are what timeout(1) makes: to its child, then to the child's group. A machine that stood still for a
+    /// second between them has them heard as two, and is asked again.
     /// </summary>
     [Theory]
     [InlineData(SigInt)]
@@ -131,8 +131,8 @@ public sealed class CompareTests : IDisposable
     }
 
     /// <summary>
-    /// A target that stands still keeps the orderly end waiting: ten seconds, then it is killed. A machine that stood still for so long itself did not
-    /// let the second request come in time, and is asked again.
+    /// A target that stands still keeps the orderly end waiting: ten seconds, then it is killed. A machine that stood still for
+    /// so long itself did not let the second request come in time, and is asked again.
     /// </summary>
     [Fact]
     public async Task AskedASecondTimeItEndsAtOnceAndItsFilesAreRemovedAllTheSame()

@@ -1,4 +1,5 @@
-// The program as machine code: that it is one where it can be, that it has the processor's parity kernels, and what happens where nothing links it.
+// The program as machine code: that it is one where it can be, that it has the processor's parity kernels, and what happens where
+// nothing links it.
 
 using System.Diagnostics;
 using Polyblk.Raid.Parity;
@@ -33,7 +34,9 @@ public sealed class NativeProgramTests : IDisposable
         }
     }
 
-    /// <summary>These tests are compiled for the processor at hand by the just-in-time compiler, so they know what it can do.</summary>
+    /// <summary>
+    /// These tests are compiled for the processor at hand by the just-in-time compiler, so they know what it can do.
+    /// </summary>
     [Fact]
     public void TheProgramUsesTheFastestParityKernelsOfThisProcessor()
     {

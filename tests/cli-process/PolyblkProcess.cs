@@ -39,8 +39,8 @@ internal sealed class PolyblkSandbox : IDisposable
     public string PathOf(string name) => Path.Combine(Directory, name);
 
     /// <summary>
-    /// The SHA-256 of a file. Takes no lock, as the framework's streams do: the kernel may hold on to the one of a process that was
-    /// killed for a moment more.
+    /// The SHA-256 of a file. Takes no lock, as the framework's streams do: the kernel may hold on to the one of a process that
+    /// was killed for a moment more.
     /// </summary>
     public byte[] Sum(string name)
     {

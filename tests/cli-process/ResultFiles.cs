@@ -15,7 +15,10 @@ internal static partial class ResultFiles
 
     private static readonly Lazy<JsonSchema> s_schema = new(() => JsonSchema.FromFileAsync(Path.Combine(Root, "docs", "compare-results.schema.json")).GetAwaiter().GetResult());
 
-    /// <summary>Reads results.json after it was found valid by the schema in docs, and says of each method that was measured by which commands.</summary>
+    /// <summary>
+    /// Reads results.json after it was found valid by the schema in docs, and says of each method that was measured by which
+    /// commands.
+    /// </summary>
     public static Comparison ReadValid(string file)
     {
         string json = File.ReadAllText(file);
@@ -33,8 +36,8 @@ internal static partial class ResultFiles
     }
 
     /// <summary>
-    /// From results.csv alone: for each method and workload the ratio of its requests per second to the baseline's in the same round, and of these the
-    /// median.
+    /// From results.csv alone: for each method and workload the ratio of its requests per second to the baseline's in the same
+    /// round, and of these the median.
     /// </summary>
     public static Dictionary<(string Method, string Workload), double> RatiosOf(string csv, string baseline)
     {

@@ -1,4 +1,5 @@
-// The end of a volume whose drive does not answer: by the control socket and by a signal. Neither waits for ever, and both say what was left.
+// The end of a volume whose drive does not answer: by the control socket and by a signal. Neither waits for ever, and both say
+// what was left.
 
 using System.Text.Json;
 using Microsoft.Extensions.Logging;

@@ -14,7 +14,8 @@ public sealed class BrowserTests
     private const int ChartsOfTheExample = (6 * 4) + 2 + 2;
     private const string Drawn = "document.documentElement.dataset.charts === 'drawn'";
 
-    // What an outsider might put into a name or an error: an element, the end of a script, the beginning of a comment, the end of an attribute.
+    // What an outsider might put into a name or an error: an element, the end of a script, the beginning of a comment, the end of
+    // an attribute.
     private const string Nasty = "<img src=x onerror=alert(1)></script><script>alert(2)</script><!--\"'&\u2028";
 
     [Fact]

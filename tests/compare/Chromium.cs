@@ -21,7 +21,9 @@ internal sealed class Chromium : IAsyncDisposable
 
     private Chromium(Process process, string profile) => (_process, _profile) = (process, profile);
 
-    /// <summary>Errors, warnings and uncaught exceptions of the page, and requests that it made besides its own document.</summary>
+    /// <summary>
+    /// Errors, warnings and uncaught exceptions of the page, and requests that it made besides its own document.
+    /// </summary>
     public List<string> Complaints { get; } = [];
 
     public static async Task<Chromium> StartAsync()
@@ -61,7 +63,9 @@ internal sealed class Chromium : IAsyncDisposable
         await WaitAsync($"document.readyState === 'complete' && location.href === '{new Uri(path).AbsoluteUri}'");
     }
 
-    /// <summary>Turns the system's setting to dark or light while a page is open, and shows it as on a screen or on paper.</summary>
+    /// <summary>
+    /// Turns the system's setting to dark or light while a page is open, and shows it as on a screen or on paper.
+    /// </summary>
     public Task SetDarkAsync(bool isDark, bool isPaper = false) => CallAsync("Emulation.setEmulatedMedia", new()
     {
         ["media"] = isPaper ? "print" : string.Empty,

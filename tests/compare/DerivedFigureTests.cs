@@ -29,7 +29,8 @@ public sealed class DerivedFigureTests
     [Fact]
     public void Ratios_are_taken_within_rounds()
     {
-        // The machine halves its speed in the third round. The ratio of the medians would be 120 / 100; within rounds it is 1.5 always.
+        // The machine halves its speed in the third round. The ratio of the medians would be 120 / 100; within rounds it is 1.5
+        // always.
         Comparison comparison = Of([Method("base"), Method("m")], [Workload()], Runs("base", "w", 100, 200, 50), Runs("m", "w", 150, 300, 75));
         ComparedRow row = ComparedRow.From(comparison).Single(r => r.Method.Id == "m");
         Assert.Equal(new Sample(1.5, 1.5, 1.5, 3), row.Ratio);

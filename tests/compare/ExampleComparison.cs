@@ -1,11 +1,13 @@
-// A FIXTURE: the figures in this file are invented. They are of the kind and size that a comparison gives, so that the page and the
-// verdict can be tested without running one; they say nothing about any machine or program.
+// A FIXTURE: the figures in this file are invented. They are of the kind and size that a comparison gives, so that the page and
+// the verdict can be tested without running one; they say nothing about any machine or program.
 
 using Polyblk.Compare.Results;
 
 namespace Polyblk.Compare.Tests;
 
-/// <summary>An invented comparison with everything in it: both vantage points, peers, missing methods, a failed verification.</summary>
+/// <summary>
+/// An invented comparison with everything in it: both vantage points, peers, missing methods, a failed verification.
+/// </summary>
 internal static class ExampleComparison
 {
     private const int Rounds = 5;
@@ -20,7 +22,8 @@ internal static class ExampleComparison
         ("1024k-write-qd32", "1024 KiB sequential write, QD 32", AccessPattern.SequentialWrite, 1 << 20, 32),
     ];
 
-    // IOPS of the bare array for each load; what a method reaches of it; target and load processor time for a 4 KiB request in us.
+    // IOPS of the bare array for each load; what a method reaches of it; target and load processor time for a 4 KiB request in
+    // us.
     private static readonly double[] BareIops = [61_000, 720_000, 24_000, 168_000, 9_400, 3_900];
 
     public static Comparison Make() => new()

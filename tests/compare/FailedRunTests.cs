@@ -6,7 +6,10 @@ using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Tests;
 
-/// <summary>What becomes of runs that fail, of methods whose server ends, and of those that a comparison that is broken off does not reach.</summary>
+/// <summary>
+/// What becomes of runs that fail, of methods whose server ends, and of those that a comparison that is broken off does not
+/// reach.
+/// </summary>
 public sealed class FailedRunTests : IDisposable
 {
     private readonly string _place = Directory.CreateTempSubdirectory("polyblk-failed-").FullName;

@@ -1,4 +1,5 @@
-// The machine of the guest vantage when something in it goes wrong: a machine that is played, behind the real session, load and runner.
+// The machine of the guest vantage when something in it goes wrong: a machine that is played, behind the real session, load and
+// runner.
 
 using System.Globalization;
 using Polyblk.Compare.Guest;

@@ -6,7 +6,9 @@ using Polyblk.Compare.Workloads;
 
 namespace Polyblk.Compare.Tests;
 
-/// <summary>What the report has as the commands of a load: lines that can be typed, or a comment where there is no command.</summary>
+/// <summary>
+/// What the report has as the commands of a load: lines that can be typed, or a comment where there is no command.
+/// </summary>
 public sealed class LoadCommandsTests : IDisposable
 {
     private static readonly LoadSettings Settings = new(TimeSpan.FromSeconds(0.25), TimeSpan.FromSeconds(1), [2, 3], 7);

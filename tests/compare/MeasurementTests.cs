@@ -25,7 +25,9 @@ public sealed class MeasurementTests
         Assert.Null((after with { Notifications = 4 }).Since(before, 1.5)!.Value.Notifications);
     }
 
-    /// <summary>A busy host reads beginning and end at nearly the same moment: ten milliseconds of a tick would become seconds.</summary>
+    /// <summary>
+    /// A busy host reads beginning and end at nearly the same moment: ten milliseconds of a tick would become seconds.
+    /// </summary>
     [Fact]
     public void A_reading_in_too_small_a_part_is_none()
     {

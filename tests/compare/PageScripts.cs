@@ -16,7 +16,10 @@ internal static class PageScripts
         })()
         """;
 
-    /// <summary>Charts in whose SVG there are not as many bars, lines and dots as their data has, or whose bars are not as long as their figures say.</summary>
+    /// <summary>
+    /// Charts in whose SVG there are not as many bars, lines and dots as their data has, or whose bars are not as long as their
+    /// figures say.
+    /// </summary>
     public const string Undrawn = """
         (() => {
           const out = [], data = JSON.parse(document.getElementById('chart-data').textContent);

@@ -65,7 +65,9 @@ public sealed class RestartTesterTests
         Assert.False(target.WasKilled);
     }
 
-    /// <summary>A real target that stands still with requests in its rings: the driver's thread polls them until it gives up.</summary>
+    /// <summary>
+    /// A real target that stands still with requests in its rings: the driver's thread polls them until it gives up.
+    /// </summary>
     [Fact]
     public async Task A_driver_whose_requests_are_never_answered_gives_up()
     {

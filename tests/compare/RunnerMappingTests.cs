@@ -50,8 +50,8 @@ public sealed class RunnerMappingTests
     }
 
     /// <summary>
-    /// A run in which nothing was answered counts in requests per second and not in latency. A percentile that one run lacks the row does not have: what is
-    /// left would be the better runs.
+    /// A run in which nothing was answered counts in requests per second and not in latency. A percentile that one run lacks the
+    /// row does not have: what is left would be the better runs.
     /// </summary>
     [Fact]
     public void Runs_without_answers_or_percentiles_leave_out_what_they_lack()

@@ -50,7 +50,8 @@ public sealed class VerdictTests
     [Fact]
     public void The_lead_is_the_same_from_either_side()
     {
-        // From b's side the ratio is 0.4, 0.5, 0.625: a spread of 45 %. From a's side 1.6 to 2.5, also 45 %, against a lead of 100 %.
+        // From b's side the ratio is 0.4, 0.5, 0.625: a spread of 45 %. From a's side 1.6 to 2.5, also 45 %, against a lead of
+        // 100 %.
         Comparison comparison = Make([80, 100, 125], [50, 50, 50]);
         Assert.Equal(Duelled("a", "b").IsTie, Duelled("b", "a").IsTie);
         Assert.Equal(Duelled("a", "b").Lead, Duelled("b", "a").Lead, 12);
@@ -63,7 +64,8 @@ public sealed class VerdictTests
     [Fact]
     public void Several_workloads_count_by_their_geometric_mean()
     {
-        // a has 4 times b's result in one workload and a quarter in the other: no lead, and each workload is named where it matters.
+        // a has 4 times b's result in one workload and a quarter in the other: no lead, and each workload is named where it
+        // matters.
         Comparison comparison = Of(
             [Base, Method("a"), Method("b")], [Workload("w1"), Workload("w2", AccessPattern.SequentialRead)],
             Runs("a", "w1", 400, 400, 400), Runs("a", "w2", 10, 10, 10), Runs("b", "w1", 100, 100, 100), Runs("b", "w2", 40, 40, 40));

@@ -1,7 +1,7 @@
 // The model of a drive: an array of bytes. Random requests go to the drive and to the model, and every read must agree.
 //
-// Requests in flight together touch different blocks, since a drive may do them in any order. After a discard the content of the range
-// is undefined: the model reads it once and takes over what it finds.
+// Requests in flight together touch different blocks, since a drive may do them in any order. After a discard the content of the
+// range is undefined: the model reads it once and takes over what it finds.
 
 using Polyblk.Core.Block;
 using Polyblk.Fakes;

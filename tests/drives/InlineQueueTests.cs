@@ -5,7 +5,9 @@ using Polyblk.Fakes;
 
 namespace Polyblk.Drives.Tests;
 
-/// <summary>What is done inside Submit must not hold up the reactor: large requests take several rounds of its deferred work.</summary>
+/// <summary>
+/// What is done inside Submit must not hold up the reactor: large requests take several rounds of its deferred work.
+/// </summary>
 public sealed class InlineQueueTests
 {
     private const long Bytes = 1 << 20;

@@ -31,7 +31,8 @@ public sealed class SimulatedDriveTests
             var drive = new SimulatedDrive(1 << 20, new SimulatedDriveOptions { Seed = seed });
             await using (RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor))
             {
-                // Block 0: flushed. Block 1: FUA over an unflushed write. Block 2: flushed, then overwritten. Blocks 8 to 15: never flushed.
+                // Block 0: flushed. Block 1: FUA over an unflushed write. Block 2: flushed, then overwritten. Blocks 8 to 15:
+                // never flushed.
                 await WriteAsync(driver, 0, 0x10);
                 await WriteAsync(driver, 2, 0x12);
                 Assert.Equal(0, await driver.FlushAsync());

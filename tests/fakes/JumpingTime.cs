@@ -1,8 +1,8 @@
 namespace Polyblk.Fakes;
 
 /// <summary>
-/// A clock that jumps to the due time of each timer that is made: who waits waits for nothing, and finds that the time has passed. For
-/// those who try again and again until they give up; a limit on something that takes its time would be over at once.
+/// A clock that jumps to the due time of each timer that is made: who waits waits for nothing, and finds that the time has
+/// passed. For those who try again and again until they give up; a limit on something that takes its time would be over at once.
 /// </summary>
 public sealed class JumpingTime : TimeProvider
 {

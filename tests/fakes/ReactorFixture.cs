@@ -4,8 +4,8 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Fakes;
 
 /// <summary>
-/// A few running reactors for a test. They sleep when idle, so that tests do not fight for processors. An exception that reaches a loop
-/// is a bug: it is kept, and thrown when the fixture is disposed.
+/// A few running reactors for a test. They sleep when idle, so that tests do not fight for processors. An exception that reaches
+/// a loop is a bug: it is kept, and thrown when the fixture is disposed.
 /// </summary>
 public sealed class ReactorFixture : IDisposable
 {
@@ -15,8 +15,8 @@ public sealed class ReactorFixture : IDisposable
     /// <param name="count">How many.</param>
     /// <param name="ringEntries">Entries of each one's io_uring; 0 makes none.</param>
     /// <param name="maxSleep">
-    /// The longest sleep, or null for the usual second. A test of a wake-up wants an hour: a reactor that looks by itself now and then hides a
-    /// wake-up that was lost.
+    /// The longest sleep, or null for the usual second. A test of a wake-up wants an hour: a reactor that looks by itself now and
+    /// then hides a wake-up that was lost.
     /// </param>
     public ReactorFixture(int count = 1, uint ringEntries = 256, TimeSpan? maxSleep = null)
     {

@@ -12,7 +12,9 @@ namespace Polyblk.Fakes;
 /// <param name="Traits">What the request promises of its buffers.</param>
 public sealed record BufferLayout(int SegmentBytes = 0, int Misalignment = 0, BufferTraits Traits = BufferTraits.CpuAccessible);
 
-/// <summary>One reactor's queue of a device, for tests. Any number of requests may be in flight; every method may be called by any thread.</summary>
+/// <summary>
+/// One reactor's queue of a device, for tests. Any number of requests may be in flight; every method may be called by any thread.
+/// </summary>
 public sealed class RequestDriver : IAsyncDisposable
 {
     private readonly Reactor _reactor;
@@ -100,7 +102,9 @@ public sealed class RequestDriver : IAsyncDisposable
     }
 }
 
-/// <summary>Native memory of a request, laid out in segments. A byte beyond each segment is guarded and checked on disposal.</summary>
+/// <summary>
+/// Native memory of a request, laid out in segments. A byte beyond each segment is guarded and checked on disposal.
+/// </summary>
 public sealed unsafe class RequestBuffer : IDisposable
 {
     private const byte Guard = 0xA5;

@@ -1,14 +1,16 @@
 namespace Polyblk.Fakes;
 
 /// <summary>
-/// What work allocates when it is warm. What the runtime allocates once, at whatever moment (statics of a type, a method that is compiled anew), is
-/// not the work's; what the work allocates, it allocates in every run.
+/// What work allocates when it is warm. What the runtime allocates once, at whatever moment (statics of a type, a method that is
+/// compiled anew), is not the work's; what the work allocates, it allocates in every run.
 /// </summary>
 public static class SteadyAllocation
 {
     private const int Runs = 3;
 
-    /// <summary>Bytes that this thread allocates in a run: the least of several, of which those after one without any are left out.</summary>
+    /// <summary>
+    /// Bytes that this thread allocates in a run: the least of several, of which those after one without any are left out.
+    /// </summary>
     public static long Measure(Action run)
     {
         ArgumentNullException.ThrowIfNull(run);
@@ -23,7 +25,9 @@ public static class SteadyAllocation
         return least;
     }
 
-    /// <summary>The same of runs that measure themselves; one that returns a negative number has failed and is the result.</summary>
+    /// <summary>
+    /// The same of runs that measure themselves; one that returns a negative number has failed and is the result.
+    /// </summary>
     public static async Task<long> MeasureAsync(Func<Task<long>> run)
     {
         ArgumentNullException.ThrowIfNull(run);

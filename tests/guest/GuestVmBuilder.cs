@@ -21,7 +21,10 @@ public sealed class GuestVmBuilder : GuestBuilder
 /// <summary>What only tests can do.</summary>
 public static class GuestBuilderExtensions
 {
-    /// <summary>Adds polyblk's command line as ./polyblk runs it: machine code, or assemblies with the .NET runtime where nothing links that.</summary>
+    /// <summary>
+    /// Adds polyblk's command line as ./polyblk runs it: machine code, or assemblies with the .NET runtime where nothing links
+    /// that.
+    /// </summary>
     public static GuestBuilder Polyblk(this GuestBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -34,8 +37,8 @@ public static class GuestBuilderExtensions
     }
 
     /// <summary>
-    /// Adds the command line and the functions of <c>/rig/serving.sh</c> and <c>/rig/filesystem.sh</c>, which the script sources: for guests that serve
-    /// volumes to themselves.
+    /// Adds the command line and the functions of <c>/rig/serving.sh</c> and <c>/rig/filesystem.sh</c>, which the script sources:
+    /// for guests that serve volumes to themselves.
     /// </summary>
     public static GuestBuilder PolyblkServing(this GuestBuilder builder)
     {
@@ -48,8 +51,8 @@ public static class GuestBuilderExtensions
     }
 
     /// <summary>
-    /// Adds the command guest-programs, what tests run beside the command line (programs/Program.cs), and libblkio, which it drives. What the program
-    /// itself is linked to is what the command line is.
+    /// Adds the command guest-programs, what tests run beside the command line (programs/Program.cs), and libblkio, which it
+    /// drives. What the program itself is linked to is what the command line is.
     /// </summary>
     public static GuestBuilder GuestPrograms(this GuestBuilder builder)
     {
@@ -61,7 +64,8 @@ public static class GuestBuilderExtensions
 
     /// <summary>Boots a guest, does what its script waits for, and returns what it reported.</summary>
     /// <param name="builder">The guest.</param>
-    /// <param name="meanwhile">What is done outside while it runs; from the beginning again when the machine broke down and is booted again.</param>
+    /// <param name="meanwhile">What is done outside while it runs; from the beginning again when the machine broke down and is
+    /// booted again.</param>
     /// <exception cref="GuestException">The guest did not finish its script, or QEMU broke down three times.</exception>
     public static async Task<GuestResult> RunAsync(this GuestBuilder builder, Func<GuestVm, Task>? meanwhile = null)
     {
@@ -84,7 +88,9 @@ public static class GuestBuilderExtensions
 /// <summary>Tests with several guests, or with something that each attempt needs anew.</summary>
 public static class Guests
 {
-    /// <summary>Does a test's work with guests (<see cref="GuestAttempt"/>); the error output says when it begins again.</summary>
+    /// <summary>
+    /// Does a test's work with guests (<see cref="GuestAttempt"/>); the error output says when it begins again.
+    /// </summary>
     public static Task RunAsync(Func<GuestAttempt, Task> work) =>
         GuestAttempt.RunAsync(
             async attempt =>

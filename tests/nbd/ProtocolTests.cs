@@ -1,4 +1,5 @@
-// The protocol as a client sees it, well-behaved and not: each hostile client loses its connection or gets an error, and nobody else does.
+// The protocol as a client sees it, well-behaved and not: each hostile client loses its connection or gets an error, and nobody
+// else does.
 
 using System.Buffers.Binary;
 using System.Text;

@@ -145,7 +145,9 @@ public sealed class RangeTests
         Assert.InRange(drive.Seen, MostAtATime, 2 * MostAtATime);
     }
 
-    /// <summary>Lets go what the device holds, again and again: what is seen of us first, this or the end, is not ours to say.</summary>
+    /// <summary>
+    /// Lets go what the device holds, again and again: what is seen of us first, this or the end, is not ours to say.
+    /// </summary>
     private static async Task ReleaseUntilAsync(GateDrive drive, Func<bool> condition)
     {
         long started = Environment.TickCount64;

@@ -4,7 +4,9 @@ using System.Text;
 
 namespace Polyblk.Nbd.Tests;
 
-/// <summary>A client that sends whatever a test wants, byte by byte. Numbers are those of doc/proto.md, written out on purpose.</summary>
+/// <summary>
+/// A client that sends whatever a test wants, byte by byte. Numbers are those of doc/proto.md, written out on purpose.
+/// </summary>
 internal sealed class RawClient : IDisposable
 {
     private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 30_000 };

@@ -64,7 +64,9 @@ public sealed class RealClientTests
         Assert.Equal(0, server.Export.GetStatistics().Errors);
     }
 
-    /// <summary>NBD has no message for it: who is connected goes on with the size it knows, who connects again has the new one.</summary>
+    /// <summary>
+    /// NBD has no message for it: who is connected goes on with the size it knows, who connects again has the new one.
+    /// </summary>
     [Fact]
     public async Task A_grown_volume_has_its_new_size_for_who_connects_again_and_goes_on_for_who_is_connected()
     {

@@ -100,7 +100,8 @@ internal sealed class Guest : IActor, IDisposable
     }
 
     /// <summary>
-    /// Whoever asked for something in the guest's name is told that it is forgotten. It is still in flight, and so is the guest's own work.
+    /// Whoever asked for something in the guest's name is told that it is forgotten. It is still in flight, and so is the guest's
+    /// own work.
     /// </summary>
     public void ForgetAsked()
     {

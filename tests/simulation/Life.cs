@@ -1,13 +1,14 @@
-// A life: an array is made over simulated drives and served to a guest through virtqueues, works, meets trouble, ends in one way or
-// another, is started again, and is judged, for some generations.
+// A life: an array is made over simulated drives and served to a guest through virtqueues, works, meets trouble, ends in one way
+// or another, is started again, and is judged, for some generations.
 //
-// Theory of operation. A generation is one task of the world. A power cut or a kill comes in the place of some event, wherever the task is
-// by then: in the making, the assembly, the judging, the work, the resync. Then the old target is wound down with its drives gone, as
-// objects alone; nothing of that reaches the drives, nor, after a kill, the guest. The next generation finds what was left.
+// Theory of operation. A generation is one task of the world. A power cut or a kill comes in the place of some event, wherever
+// the task is by then: in the making, the assembly, the judging, the work, the resync. Then the old target is wound down with its
+// drives gone, as objects alone; nothing of that reaches the drives, nor, after a kill, the guest. The next generation finds what
+// was left.
 //
-// What is demanded: requests succeed as long as no more goes wrong than the level makes up for; what is read is possible (VolumeModel);
-// after a power cut it is possible for what was flushed, and does not change by itself; members agree after the resync; an array that was
-// stopped in order starts complete and clean.
+// What is demanded: requests succeed as long as no more goes wrong than the level makes up for; what is read is possible
+// (VolumeModel); after a power cut it is possible for what was flushed, and does not change by itself; members agree after the
+// resync; an array that was stopped in order starts complete and clean.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -75,7 +76,9 @@ internal sealed class Life : IDisposable
 
     public long Events => _world.Events;
 
-    /// <summary>Stripes for whose lost blocks nobody answers: they were being written when power was cut, and a member was out.</summary>
+    /// <summary>
+    /// Stripes for whose lost blocks nobody answers: they were being written when power was cut, and a member was out.
+    /// </summary>
     public long ExcusedStripes => _excusedStripes;
 
     /// <summary>Lives it.</summary>
@@ -295,7 +298,8 @@ internal sealed class Life : IDisposable
         }
         catch (ArrayException) when (_hungLately)
         {
-            // A drive that has only just begun to answer again may count as one that does not: the array says so, and stays dirty.
+            // A drive that has only just begun to answer again may count as one that does not: the array says so, and stays
+            // dirty.
             _model!.AddInFlight(_openBlocks);
         }
     }
@@ -307,7 +311,9 @@ internal sealed class Life : IDisposable
         _powerWasLost = false;
     }
 
-    /// <summary>While a resync is under way, blocks that were open when it became needed may differ from member to member.</summary>
+    /// <summary>
+    /// While a resync is under way, blocks that were open when it became needed may differ from member to member.
+    /// </summary>
     private void NoteSync()
     {
         if (_array!.GetStatus().Resync is null)
@@ -386,8 +392,8 @@ internal sealed class Life : IDisposable
     }
 
     /// <summary>
-    /// A member gets into trouble, where the level makes up for it: also while a resync makes members agree that once agreed, unless
-    /// that would have to make up for a block as well as for what it has not come to yet.
+    /// A member gets into trouble, where the level makes up for it: also while a resync makes members agree that once agreed,
+    /// unless that would have to make up for a block as well as for what it has not come to yet.
     /// </summary>
     private async Task MakeTroubleAsync(Task itsTime)
     {
@@ -527,7 +533,9 @@ internal sealed class Life : IDisposable
         }
     }
 
-    /// <summary>The target is gone; what is left of it in memory is put away, and the drives are what the next one finds.</summary>
+    /// <summary>
+    /// The target is gone; what is left of it in memory is put away, and the drives are what the next one finds.
+    /// </summary>
     private async Task WindDownAsync(Task generation)
     {
         try

@@ -74,7 +74,8 @@ public sealed class LifeTests
     /// <summary>What the calling thread has used.</summary>
     private static TimeSpan ThreadTime()
     {
-        // The fields behind the name, which may hold blanks: user and system time are the 14th and 15th of all, in hundredths of a second.
+        // The fields behind the name, which may hold blanks: user and system time are the 14th and 15th of all, in hundredths of
+        // a second.
         string stat = File.ReadAllText("/proc/thread-self/stat");
         string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
         long ticks = long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);

@@ -1,5 +1,5 @@
-// Whether what lies on the members agrees: parities with the data, copies with each other. Computed here from the definition of the levels,
-// not with the kernels of the product.
+// Whether what lies on the members agrees: parities with the data, copies with each other. Computed here from the definition of
+// the levels, not with the kernels of the product.
 
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;

@@ -1,7 +1,8 @@
 namespace Polyblk.Simulation.Tests;
 
 /// <summary>
-/// The time of a life in nanoseconds: it passes when the world says so. Timers fire on the world's thread, in the order of their due times.
+/// The time of a life in nanoseconds: it passes when the world says so. Timers fire on the world's thread, in the order of their
+/// due times.
 /// </summary>
 internal sealed class VirtualClock : TimeProvider
 {

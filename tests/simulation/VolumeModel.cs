@@ -1,10 +1,10 @@
-// What a volume may hold. Blocks say who wrote them, so that from what is read it can be told which write it is, and whether that may
-// still be there.
+// What a volume may hold. Blocks say who wrote them, so that from what is read it can be told which write it is, and whether that
+// may still be there.
 //
-// The rule: a block holds the content of a write, or what it held in the beginning, that no other write has certainly replaced. One has
-// certainly replaced another when it was begun after the other had ended, and it is settled: acknowledged, and after a loss of power also
-// flushed. What failed, or was never answered, may be there and settles nothing. Zeroes are a content that writes of zeroes, discards
-// (which settle nothing) and the beginning share.
+// The rule: a block holds the content of a write, or what it held in the beginning, that no other write has certainly replaced.
+// One has certainly replaced another when it was begun after the other had ended, and it is settled: acknowledged, and after a
+// loss of power also flushed. What failed, or was never answered, may be there and settles nothing. Zeroes are a content that
+// writes of zeroes, discards (which settle nothing) and the beginning share.
 
 using System.Buffers.Binary;
 
@@ -84,7 +84,8 @@ internal sealed class VolumeModel(long sizeBytes)
     }
 
     /// <summary>
-    /// Power was lost: nothing is in flight any more. Blocks with writes that were not durable are added to <paramref name="open"/>.
+    /// Power was lost: nothing is in flight any more. Blocks with writes that were not durable are added to <paramref
+    /// name="open"/>.
     /// </summary>
     public void LosePower(SortedSet<long> open)
     {
@@ -127,8 +128,8 @@ internal sealed class VolumeModel(long sizeBytes)
     public void Excuse(long block) => _isExcused[block] = true;
 
     /// <summary>
-    /// Copies of these blocks may still differ, and the one that was read is lost: what the others may hold since the losses of power counts
-    /// again.
+    /// Copies of these blocks may still differ, and the one that was read is lost: what the others may hold since the losses of
+    /// power counts again.
     /// </summary>
     public void Unsettle(IEnumerable<long> blocks)
     {

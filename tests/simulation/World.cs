@@ -1,11 +1,11 @@
 // One thread, one seed, one clock: everything of a life happens here, one event after the other.
 //
-// An event is a turn of a reactor, a continuation of a control task, an act of a guest, or time that passes because nothing else is to do.
-// Which of those that could happen happens next is chosen by the seed; each takes a little time. So reactors and control tasks are
-// interleaved as threads are, and in the same way whenever the seed is the same.
+// An event is a turn of a reactor, a continuation of a control task, an act of a guest, or time that passes because nothing else
+// is to do. Which of those that could happen happens next is chosen by the seed; each takes a little time. So reactors and
+// control tasks are interleaved as threads are, and in the same way whenever the seed is the same.
 //
-// The world is the synchronisation context and, through it, the scheduler of all control code. What is posted here from another thread has
-// left the simulation (a ConfigureAwait(false), a task of the pool): that is a bug, and is thrown.
+// The world is the synchronisation context and, through it, the scheduler of all control code. What is posted here from another
+// thread has left the simulation (a ConfigureAwait(false), a task of the pool): that is a bug, and is thrown.
 
 using Polyblk.Core.Reactors;
 

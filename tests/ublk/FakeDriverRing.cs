@@ -7,8 +7,8 @@ using static Polyblk.Frontends.Ublk.UblkAbi;
 namespace Polyblk.Frontends.Ublk.Tests;
 
 /// <summary>
-/// Plays the io_uring and the ublk driver behind it for one queue: takes FETCH and COMMIT_AND_FETCH as the driver does, and hands requests
-/// over through descriptors of its own.
+/// Plays the io_uring and the ublk driver behind it for one queue: takes FETCH and COMMIT_AND_FETCH as the driver does, and hands
+/// requests over through descriptors of its own.
 /// </summary>
 internal sealed unsafe class FakeDriverRing : IUringKernel, IDisposable
 {

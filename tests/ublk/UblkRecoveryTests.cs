@@ -160,7 +160,9 @@ public sealed class UblkRecoveryTests : IDisposable
         Assert.DoesNotContain(_control.Sent, s => s.Command == UBLK_U_CMD_START_USER_RECOVERY);
     }
 
-    /// <summary>Before Linux 6.16 a second START_USER_RECOVERY would follow a null pointer where some queues were fetched and others not.</summary>
+    /// <summary>
+    /// Before Linux 6.16 a second START_USER_RECOVERY would follow a null pointer where some queues were fetched and others not.
+    /// </summary>
     [Fact]
     public async Task A_take_over_that_was_broken_off_is_not_begun_again_where_the_driver_could_not_bear_it()
     {

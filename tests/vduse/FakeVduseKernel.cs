@@ -1,4 +1,5 @@
-// The kernel's side of a VDUSE device, played: messages, queues whose rings a pretended driver uses, and an IOTLB over its memory.
+// The kernel's side of a VDUSE device, played: messages, queues whose rings a pretended driver uses, and an IOTLB over its
+// memory.
 
 using System.Collections.Concurrent;
 using Polyblk.Core.Interop;

@@ -103,7 +103,9 @@ public sealed class SessionTests : IAsyncDisposable
         Assert.True(_kernel.Mapped > before);
     }
 
-    /// <summary>A virtual machine that exchanges its memory takes everything away for a moment: the queues stand, and then go on.</summary>
+    /// <summary>
+    /// A virtual machine that exchanges its memory takes everything away for a moment: the queues stand, and then go on.
+    /// </summary>
     [Fact]
     public async Task QueuesStandWhileNothingIsMapped()
     {

@@ -12,7 +12,9 @@ using Polyblk.Frontends.VhostUser;
 
 namespace Polyblk.VhostUser.Tests;
 
-/// <summary>A served device with its reactors, in a directory of its own. Faults of reactors and errors in the log fail the test.</summary>
+/// <summary>
+/// A served device with its reactors, in a directory of its own. Faults of reactors and errors in the log fail the test.
+/// </summary>
 internal sealed class ExportFixture : IDisposable
 {
     private readonly ReactorFixture _reactors;
@@ -69,7 +71,9 @@ internal sealed class ExportFixture : IDisposable
         }
     }
 
-    /// <summary>Lets every reactor take a whole turn: what was there to do has been done, kicks that came before have been seen.</summary>
+    /// <summary>
+    /// Lets every reactor take a whole turn: what was there to do has been done, kicks that came before have been seen.
+    /// </summary>
     public async Task SettleAsync()
     {
         for (int turn = 0; turn < 2; turn++)

@@ -8,8 +8,8 @@ using Polyblk.Virtio.VhostUser;
 namespace Polyblk.VhostUser.Tests;
 
 /// <summary>
-/// Messages made at random, mostly of a right shape with values near the edges, so that they get past the first checks. Longer runs:
-/// POLYBLK_FUZZ_ROUNDS and POLYBLK_FUZZ_SEED.
+/// Messages made at random, mostly of a right shape with values near the edges, so that they get past the first checks. Longer
+/// runs: POLYBLK_FUZZ_ROUNDS and POLYBLK_FUZZ_SEED.
 /// </summary>
 public sealed class FuzzTests
 {

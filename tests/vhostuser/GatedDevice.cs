@@ -3,7 +3,9 @@ using Polyblk.Core.Reactors;
 
 namespace Polyblk.VhostUser.Tests;
 
-/// <summary>A device in memory that a test can make hold its requests, and that counts how often each block was written.</summary>
+/// <summary>
+/// A device in memory that a test can make hold its requests, and that counts how often each block was written.
+/// </summary>
 internal sealed unsafe class GatedDevice : IBlockDevice
 {
     private const int BlockBytes = 512;

@@ -2,7 +2,9 @@ using Polyblk.Compare.Clients.VhostUser;
 
 namespace Polyblk.VhostUser.Tests;
 
-/// <summary>Connections that break and targets that restart with requests in flight: nothing is lost, failed or done twice.</summary>
+/// <summary>
+/// Connections that break and targets that restart with requests in flight: nothing is lost, failed or done twice.
+/// </summary>
 public sealed class ReconnectTests
 {
     [Theory]

@@ -5,7 +5,9 @@ using static Polyblk.Virtio.VhostUser.VhostUserRequest;
 
 namespace Polyblk.VhostUser.Tests;
 
-/// <summary>Messages that come while a ring runs: what would change the ground under it ends the session, the rest leaves it as it is.</summary>
+/// <summary>
+/// Messages that come while a ring runs: what would change the ground under it ends the session, the rest leaves it as it is.
+/// </summary>
 public sealed class RunningRingTests : IDisposable
 {
     private const ulong Features = (1UL << 32) | VhostUserAbi.VHOST_USER_F_PROTOCOL_FEATURES;

@@ -244,7 +244,8 @@ public sealed class SessionTests
         ring.Read(0, 0x18_0000);
         ring.Wait();
 
-        // The buffer, the page of the status byte, and the used ring under its own log address: that is marked after it was written.
+        // The buffer, the page of the status byte, and the used ring under its own log address: that is marked after it was
+        // written.
         var pages = new SortedSet<ulong>();
         ExportFixture.Until(
             () =>

@@ -1,5 +1,5 @@
-// The printed arguments under a real QEMU and a real guest: they are accepted as they stand, the guest sees the queues, its I/O is right,
-// and the iothreads' processor times show that every one of them works.
+// The printed arguments under a real QEMU and a real guest: they are accepted as they stand, the guest sees the queues, its I/O
+// is right, and the iothreads' processor times show that every one of them works.
 
 using System.Diagnostics;
 using Polyblk.GuestRig;

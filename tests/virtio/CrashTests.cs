@@ -1,7 +1,8 @@
 // A device that is killed between any two stores to shared memory, and its successor: no request lost, none answered twice.
 //
-// The device throws out of the n-th store, for every n; what it had in flight at the drive is then done or not done, as chance has it.
-// The driver does not notice, or works on before the successor comes: it takes the answers that it was shown, and asks for more.
+// The device throws out of the n-th store, for every n; what it had in flight at the drive is then done or not done, as chance
+// has it. The driver does not notice, or works on before the successor comes: it takes the answers that it was shown, and asks
+// for more.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Fakes.Virtio;
@@ -73,7 +74,9 @@ public sealed class CrashTests : IClassFixture<SteppedReactor>
         Assert.Null(harness.Blk.TryGetAnswer());
     });
 
-    /// <summary>Head 0 in flight, nothing ever answered in this log, and a used index that is not zero: its mark must stay.</summary>
+    /// <summary>
+    /// Head 0 in flight, nothing ever answered in this log, and a used index that is not zero: its mark must stay.
+    /// </summary>
     [Fact]
     public Task EntryZeroStaysWhenNothingWasAnsweredYet() => _stepped.Run(reactor =>
     {

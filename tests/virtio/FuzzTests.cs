@@ -1,5 +1,5 @@
-// Rings full of rubbish that looks like rings. The process must survive, the queue must end with a reason or with answers, and nothing
-// outside the guest's memory may be touched (the memory around it is not mapped: a stray access would end the process).
+// Rings full of rubbish that looks like rings. The process must survive, the queue must end with a reason or with answers, and
+// nothing outside the guest's memory may be touched (the memory around it is not mapped: a stray access would end the process).
 //
 // POLYBLK_FUZZ_ROUNDS sets the number of rounds (300 by default), POLYBLK_FUZZ_SEED the first seed.
 

@@ -1,10 +1,10 @@
-// Every interleaving of how a queue goes to sleep and a driver decides to kick, on a machine with store buffers (x86-TSO; a store may be seen late by
-// others).
+// Every interleaving of how a queue goes to sleep and a driver decides to kick, on a machine with store buffers (x86-TSO; a store
+// may be seen late by others).
 //
-// The steps of the device are those of Virtqueue.EnableKicks and DisableKicks with the fence P4 (split) or K4 (packed); those of the driver are the ones of
-// VIRTIO 1.3, sections 2.7.13 and 2.7.10: it publishes, one request or two at a time, has a fence, and reads whether it shall kick. A lost kick is a state in
-// which nothing can move although a request was published and not taken. The same explorer must find that state as soon as a fence or the order is taken
-// away: otherwise it would prove nothing.
+// The steps of the device are those of Virtqueue.EnableKicks and DisableKicks with the fence P4 (split) or K4 (packed); those of
+// the driver are the ones of VIRTIO 1.3, sections 2.7.13 and 2.7.10: it publishes, one request or two at a time, has a fence, and
+// reads whether it shall kick. A lost kick is a state in which nothing can move although a request was published and not taken.
+// The same explorer must find that state as soon as a fence or the order is taken away: otherwise it would prove nothing.
 
 namespace Polyblk.Virtio.Tests;
 

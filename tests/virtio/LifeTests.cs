@@ -133,8 +133,8 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
     }
 
     /// <summary>
-    /// A driver that stops its ring right after the successor of a killed target came: what that one had taken lies behind the ring's position, so
-    /// it is answered before the stop, unless the queue has not been let run.
+    /// A driver that stops its ring right after the successor of a killed target came: what that one had taken lies behind the
+    /// ring's position, so it is answered before the stop, unless the queue has not been let run.
     /// </summary>
     [Theory]
     [InlineData(false, false)]
@@ -231,8 +231,8 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
     }
 
     /// <summary>
-    /// A ring of several pages. The front-end takes the bits once between answers and their showing: what is changed after that is
-    /// marked again, and nothing is left out.
+    /// A ring of several pages. The front-end takes the bits once between answers and their showing: what is changed after that
+    /// is marked again, and nothing is left out.
     /// </summary>
     [Theory]
     [InlineData(false)]

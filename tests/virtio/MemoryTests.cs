@@ -168,8 +168,9 @@ public sealed unsafe class MemoryTests
     }
 
     /// <summary>
-    /// Where it cannot be sealed and its owner makes it shorter, what has gone reads as zeroes, writes go nowhere, the owner of the mapping is
-    /// told once, and neither the process nor another mapping is harmed. Without the guard this test ends the test program.
+    /// Where it cannot be sealed and its owner makes it shorter, what has gone reads as zeroes, writes go nowhere, the owner of
+    /// the mapping is told once, and neither the process nor another mapping is harmed. Without the guard this test ends the test
+    /// program.
     /// </summary>
     [Fact]
     public void MemoryThatIsTakenAwayIsReportedAndDoesNotEndTheProcess()

@@ -20,8 +20,8 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
     public static TheoryData<ulong> Kinds => [0, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_PACKED, VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX];
 
     /// <summary>
-    /// Both sides sleep whenever they may, over and over: a lost kick or call would stop this for ever (and is reported after a long time). The
-    /// reactor must not wake up by itself: it would find what was lost.
+    /// Both sides sleep whenever they may, over and over: a lost kick or call would stop this for ever (and is reported after a
+    /// long time). The reactor must not wake up by itself: it would find what was lost.
     /// </summary>
     /// <summary>Its ring is empty, and still it has something to show or to send.</summary>
     [Theory]
@@ -84,7 +84,10 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
         Assert.Equal(Requests, queue.GetStatistics().Reads);
     }
 
-    /// <summary>A request that is made available while the reactor is on its way to sleep: just before the queue asks for kicks, or just after.</summary>
+    /// <summary>
+    /// A request that is made available while the reactor is on its way to sleep: just before the queue asks for kicks, or just
+    /// after.
+    /// </summary>
     [Theory]
     [InlineData(0, true)]
     [InlineData(0, false)]
@@ -232,7 +235,10 @@ public sealed class NotificationTests : IClassFixture<SteppedReactor>
         }
     }
 
-    /// <summary>A driver that makes a request available whenever its reactor arms its pollers: one that comes from another processor at that moment.</summary>
+    /// <summary>
+    /// A driver that makes a request available whenever its reactor arms its pollers: one that comes from another processor at
+    /// that moment.
+    /// </summary>
     private sealed class LateDriver(GuestDriver driver, SafeFileHandle kick) : IPoller
     {
         public const int Requests = 50;

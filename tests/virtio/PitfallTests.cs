@@ -341,7 +341,9 @@ public sealed unsafe class PitfallTests : IClassFixture<SteppedReactor>
         Assert.Equal(VIRTIO_BLK_S_OK, *h.Space.At(Arena + 0x8000));
     });
 
-    /// <summary>Descriptors, tables and headers that another thread changes all the time: whatever is seen, it is seen once.</summary>
+    /// <summary>
+    /// Descriptors, tables and headers that another thread changes all the time: whatever is seen, it is seen once.
+    /// </summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -1,5 +1,5 @@
-// A queue, its drive and its pretended guest, stepped by hand: the test's body runs on the reactor's thread, so nothing is polled but by
-// the test itself, and every run is the same.
+// A queue, its drive and its pretended guest, stepped by hand: the test's body runs on the reactor's thread, so nothing is polled
+// but by the test itself, and every run is the same.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;

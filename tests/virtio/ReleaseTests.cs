@@ -55,8 +55,8 @@ public sealed unsafe class ReleaseTests : IClassFixture<SteppedReactor>
     });
 
     /// <summary>
-    /// While the device works on the third of three requests, that one is made available again: its answer was not shown, those of
-    /// the first two were.
+    /// While the device works on the third of three requests, that one is made available again: its answer was not shown, those
+    /// of the first two were.
     /// </summary>
     [Theory]
     [InlineData(false, false)]

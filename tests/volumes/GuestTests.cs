@@ -24,8 +24,8 @@ public sealed class GuestTests
             using var volume = new TestVolume("raid5", 4, MemberBytes, size: "256MiB");
             volume.Serve();
 
-            // As a user would attach it, with what serve prints: packed rings, which so meet the kernel's driver, its restarts and its crashes. The
-            // guest's memory is a file with a name.
+            // As a user would attach it, with what serve prints: packed rings, which so meet the kernel's driver, its restarts
+            // and its crashes. The guest's memory is a file with a name.
             string memory = Path.Combine("/dev/shm", $"polyblk-guest-{Guid.NewGuid():N}");
             GuestVm guest = attempt.Start(new GuestVmBuilder("volume-life", GuestKernel.Linux612)
                 .Memory(1024)
@@ -137,7 +137,9 @@ public sealed class GuestTests
                 "repair-xfs", "io-errors");
         });
 
-    /// <summary>The first guest's memory is huge pages. It stays attached: two sessions of one volume, and both outlive the target.</summary>
+    /// <summary>
+    /// The first guest's memory is huge pages. It stays attached: two sessions of one volume, and both outlive the target.
+    /// </summary>
     [Fact]
     public Task Data_outlives_the_target_and_a_second_guest_reads_it() =>
         Guests.RunAsync(async attempt =>

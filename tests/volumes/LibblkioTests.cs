@@ -1,4 +1,5 @@
-// Every level, healthy and degraded, under a virtio driver that is not ours: verified random I/O of mixed sizes over one and two queues.
+// Every level, healthy and degraded, under a virtio driver that is not ours: verified random I/O of mixed sizes over one and two
+// queues.
 
 using Polyblk.Blkio;
 

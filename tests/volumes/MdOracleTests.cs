@@ -1,5 +1,6 @@
 // Linux's own md as the oracle: an array of md and a volume of the same geometry get the same writes in a guest; afterwards every
-// member carries the same bytes, data and parity. md runs on loop devices in the guest; the volume's members are files of the host.
+// member carries the same bytes, data and parity. md runs on loop devices in the guest; the volume's members are files of the
+// host.
 
 using System.Security.Cryptography;
 using Polyblk.GuestRig;
@@ -11,7 +12,10 @@ public sealed class MdOracleTests
     private const long MemberBytes = 17L << 20;
     private const int ComparedBytes = 12 << 20;
 
-    /// <summary>compare NUMBER DISK LEVEL MEMBERS CHUNK-KIB: the same writes to the disk and to an array of md; then the sums of md's members.</summary>
+    /// <summary>
+    /// compare NUMBER DISK LEVEL MEMBERS CHUNK-KIB: the same writes to the disk and to an array of md; then the sums of md's
+    /// members.
+    /// </summary>
     private const string Functions = """
         modprobe virtio_blk; modprobe loop; modprobe raid456
         # The same bytes to the same places: whole stripes, chunks, pages, pieces over borders, places written twice.

@@ -1,7 +1,9 @@
-// Live migration: a guest that reads and writes all the time moves to another QEMU, which has a socket of its own on the same volume.
+// Live migration: a guest that reads and writes all the time moves to another QEMU, which has a socket of its own on the same
+// volume.
 //
-// QEMU sends the guest's memory while it runs. What the target writes into memory behind QEMU's back (the data of reads) QEMU only learns from
-// the dirty log (VHOST_USER_PROTOCOL_F_LOG_SHMFD): without it the page cache of the moved guest would hold what was there before.
+// QEMU sends the guest's memory while it runs. What the target writes into memory behind QEMU's back (the data of reads) QEMU
+// only learns from the dirty log (VHOST_USER_PROTOCOL_F_LOG_SHMFD): without it the page cache of the moved guest would hold what
+// was there before.
 
 using System.Globalization;
 using System.Text.Json.Nodes;
@@ -89,7 +91,9 @@ public sealed class MigrationTests
             .Script(Script)
             .Timeout(TimeSpan.FromMinutes(6));
 
-    /// <summary>Waits until the migration is over, one way or the other; helps one that never catches up with the guest.</summary>
+    /// <summary>
+    /// Waits until the migration is over, one way or the other; helps one that never catches up with the guest.
+    /// </summary>
     private static async Task<string> WaitAsync(QmpClient from)
     {
         for (int i = 0; ; i++)

@@ -1,4 +1,5 @@
-// A drive with poll queues (null_blk in the guest, as NVMe has them): polyblk runs in the guest and polls it for completions (IOPOLL).
+// A drive with poll queues (null_blk in the guest, as NVMe has them): polyblk runs in the guest and polls it for completions
+// (IOPOLL).
 
 using Polyblk.GuestRig;
 

@@ -78,7 +78,9 @@ public sealed class QemuDeviceTests
             result.RequireSuccess("first", "gone", "again", "content", "second");
         });
 
-    /// <summary>QEMU forgets the device's name a moment after the guest has, and lets its chardev go a moment after that.</summary>
+    /// <summary>
+    /// QEMU forgets the device's name a moment after the guest has, and lets its chardev go a moment after that.
+    /// </summary>
     private static async Task UntilDone(Func<Task> action)
     {
         for (int attempt = 0; ; attempt++)

@@ -29,7 +29,9 @@ internal sealed class TestVolume : IDisposable
     private Process? _server;
     private string? _ready;
 
-    /// <summary>Makes a volume of sparse files; <paramref name="size"/> is what it shows, if that is less than the files give.</summary>
+    /// <summary>
+    /// Makes a volume of sparse files; <paramref name="size"/> is what it shows, if that is less than the files give.
+    /// </summary>
     public TestVolume(string level, int members, long memberBytes, string chunk = "64KiB", string? size = null)
     {
         Members = [.. Enumerable.Range(0, members).Select(i => Path.Combine(_folder, $"member{i}"))];
@@ -102,7 +104,10 @@ internal sealed class TestVolume : IDisposable
         return _server.ExitCode;
     }
 
-    /// <summary>Waits until the array is in sync again after a server was killed: only then may it lose a drive without a doubt about what was being written.</summary>
+    /// <summary>
+    /// Waits until the array is in sync again after a server was killed: only then may it lose a drive without a doubt about what
+    /// was being written.
+    /// </summary>
     public void WaitForResync()
     {
         bool IsOptimal() => JsonDocument.Parse(Run(["volume", "show", Name, "--json"])).RootElement.GetProperty("array").GetProperty("state").GetString() == "optimal";

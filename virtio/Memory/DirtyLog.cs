@@ -1,7 +1,7 @@
 // The dirty log of live migration: one bit for each 4-KiB page of guest-physical memory, shared with the front-end.
 //
-// The front-end takes the bits away with atomic exchanges while the device sets them, so they are set with an atomic OR. The page was
-// written before its bit is set, and the OR is a full fence: whoever takes the bit sees the data.
+// The front-end takes the bits away with atomic exchanges while the device sets them, so they are set with an atomic OR. The page
+// was written before its bit is set, and the OR is a full fence: whoever takes the bit sees the data.
 
 using Polyblk.Core.Block;
 
@@ -69,7 +69,8 @@ public sealed unsafe class DirtyLog : IDisposable
         // Bits are counted in little-endian bytes, so an atomic OR of one byte is the unit; the runtime has it for bytes.
         byte bit = (byte)(1 << (int)(page & 7));
         byte* cell = _bitmap.Address + (page >> 3);
-        // Even when the bit is set already: the front-end may be taking it at this moment, before the page's new content is visible.
+        // Even when the bit is set already: the front-end may be taking it at this moment, before the page's new content is
+        // visible.
         byte seen = Volatile.Read(ref *cell);
         while (true)
         {

@@ -13,10 +13,11 @@
 // in this way a range takes two at most, whatever is touched in whatever order. The rest of the range is as lost as the page: its
 // session ends. Where the kernel has no room for so much (strict overcommit), the page alone is replaced.
 //
-// The handler is machine code, written out below: a handler in C# cannot be, because the signal comes while its thread runs managed code,
-// which the runtime does not allow to be entered again. It touches nothing of the runtime: it walks a table of a fixed place and size, and makes
-// two system calls (mmap, write), both async-signal-safe. The table is written by plain stores in an order that the handler, on the same or
-// another x86 processor, sees as well: a slot's end is written last and cleared first, and the end is what makes it count.
+// The handler is machine code, written out below: a handler in C# cannot be, because the signal comes while its thread runs
+// managed code, which the runtime does not allow to be entered again. It touches nothing of the runtime: it walks a table of a
+// fixed place and size, and makes two system calls (mmap, write), both async-signal-safe. The table is written by plain stores in
+// an order that the handler, on the same or another x86 processor, sees as well: a slot's end is written last and cleared first,
+// and the end is what makes it count.
 //
 // Nothing of this costs an access that does not fault.
 
@@ -152,8 +153,8 @@ internal static unsafe class FaultGuard
     }
 
     /// <summary>
-    /// Writes the handler: x86-64, called by the kernel as a function of (rdi: signal, rsi: siginfo_t*, rdx: context). It may use every register
-    /// that a function may; the kernel restores them all.
+    /// Writes the handler: x86-64, called by the kernel as a function of (rdi: signal, rsi: siginfo_t*, rdx: context). It may use
+    /// every register that a function may; the kernel restores them all.
     /// </summary>
     private static void WriteHandler(Span<byte> code, nuint slots, int loss, nuint next)
     {

@@ -40,8 +40,8 @@ public static unsafe class ForeignMemory
     }
 
     /// <summary>
-    /// The magic number of the file system that a file is on (linux/magic.h); 0 where it cannot be told. The file system is asked:
-    /// only of memory that is taken.
+    /// The magic number of the file system that a file is on (linux/magic.h); 0 where it cannot be told. The file system is
+    /// asked: only of memory that is taken.
     /// </summary>
     internal static long FileSystemOf(int fd)
     {

@@ -1,11 +1,12 @@
 // The memory of a guest: a table of regions that never changes.
 //
-// A queue holds one table and a window, a copy of the region that it hit last: nearly every descriptor is answered by one comparison
-// with the window. When the front-end adds or removes memory, a new table is made and given to each queue when nothing of the queue is in
-// flight; the table holds references to its mappings, so memory is unmapped when no queue can point into it any more.
+// A queue holds one table and a window, a copy of the region that it hit last: nearly every descriptor is answered by one
+// comparison with the window. When the front-end adds or removes memory, a new table is made and given to each queue when nothing
+// of the queue is in flight; the table holds references to its mappings, so memory is unmapped when no queue can point into it
+// any more.
 //
-// An address is trusted with nothing: it is looked up, its end must not wrap, and a range that leaves a region continues only where the
-// next region begins. Such a range becomes several segments.
+// An address is trusted with nothing: it is looked up, its end must not wrap, and a range that leaves a region continues only
+// where the next region begins. Such a range becomes several segments.
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
@@ -24,12 +25,15 @@ public interface IGuestMemoryResolver
 {
     /// <summary>
     /// Returns a table that holds all regions of <paramref name="current"/> and one with <paramref name="guestAddress"/>, with a
-    /// reference for the caller; or null when there is no such memory. Called on a reactor; a miss is rare and may do a system call.
+    /// reference for the caller; or null when there is no such memory. Called on a reactor; a miss is rare and may do a system
+    /// call.
     /// </summary>
     GuestMemory? Resolve(GuestMemory current, ulong guestAddress);
 }
 
-/// <summary>The region that a translator hit last, copied so that a hit touches one cache line. Starts empty; one for each queue.</summary>
+/// <summary>
+/// The region that a translator hit last, copied so that a hit touches one cache line. Starts empty; one for each queue.
+/// </summary>
 public unsafe struct MemoryWindow
 {
     internal ulong Guest;
@@ -138,8 +142,8 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <param name="destination">Where the segments go.</param>
     /// <param name="capacity">How many fit there.</param>
     /// <returns>
-    /// The number of segments, or -EFAULT when a part of the range is not mapped for that access or the range wraps, or -ENOBUFS when the
-    /// segments do not fit.
+    /// The number of segments, or -EFAULT when a part of the range is not mapped for that access or the range wraps, or -ENOBUFS
+    /// when the segments do not fit.
     /// </returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Translate(ref MemoryWindow window, ulong guestAddress, uint length, MapAccess access, IoVec* destination, int capacity)
@@ -167,7 +171,9 @@ public sealed unsafe class GuestMemory : IDisposable
         return Contains(index, offset, length, access) ? _regions[index].Host + offset : null;
     }
 
-    /// <summary>Translates a range of the front-end's own addresses that must be contiguous; null when it is not, or not mapped.</summary>
+    /// <summary>
+    /// Translates a range of the front-end's own addresses that must be contiguous; null when it is not, or not mapped.
+    /// </summary>
     public byte* TranslateUser(ulong userAddress, ulong length, MapAccess access = MapAccess.ReadWrite)
     {
         for (int i = 0; i < _regions.Length; i++)

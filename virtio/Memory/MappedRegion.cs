@@ -1,13 +1,13 @@
 // A piece of somebody else's memory, mapped into this process and counted.
 //
-// The memory of a guest arrives as a descriptor with an offset and a size. It is mapped once and unmapped when the last user lets go,
-// so that a region that the front-end removed stays readable for the requests that still point into it.
+// The memory of a guest arrives as a descriptor with an offset and a size. It is mapped once and unmapped when the last user lets
+// go, so that a region that the front-end removed stays readable for the requests that still point into it.
 //
-// A file that is made shorter under a mapping turns every later access beyond its end into SIGBUS. So when the region is mapped, the file must
-// be long enough, and a memfd that allows it is sealed against shrinking (F_SEAL_SHRINK); QEMU seals its memfds itself. A file or an unsealable
-// memfd stays in the hands of whoever holds it: MappedRegion.CannotShrink tells, and a caller may refuse such memory. A seal
-// promises the length but no pages: where huge pages or a tmpfs have run out, an access faults all the same. So every mapping is
-// guarded (FaultGuard), and their number is bounded (MappingBudget).
+// A file that is made shorter under a mapping turns every later access beyond its end into SIGBUS. So when the region is mapped,
+// the file must be long enough, and a memfd that allows it is sealed against shrinking (F_SEAL_SHRINK); QEMU seals its memfds
+// itself. A file or an unsealable memfd stays in the hands of whoever holds it: MappedRegion.CannotShrink tells, and a caller may
+// refuse such memory. A seal promises the length but no pages: where huge pages or a tmpfs have run out, an access faults all the
+// same. So every mapping is guarded (FaultGuard), and their number is bounded (MappingBudget).
 //
 // What a descriptor does not allow to be written is mapped for reading, if that is enough for the caller.
 
@@ -118,8 +118,8 @@ public sealed unsafe class MappedRegion : ISharedMemory, IDisposable
     public bool CannotShrink { get; private init; }
 
     /// <summary>
-    /// Whether somebody made the file shorter and a part of the memory has gone: it was replaced by zeroes that nobody else sees. Ask while a
-    /// reference is held.
+    /// Whether somebody made the file shorter and a part of the memory has gone: it was replaced by zeroes that nobody else sees.
+    /// Ask while a reference is held.
     /// </summary>
     public bool HasLost => _guard >= 0 && FaultGuard.HasLost(_guard);
 
@@ -199,10 +199,11 @@ public sealed unsafe class MappedRegion : ISharedMemory, IDisposable
     }
 
     /// <summary>
-    /// Maps fresh zeroed memory between two pages that nobody may touch: an access before its page's beginning or beyond its last byte ends the
-    /// process. For tests.
+    /// Maps fresh zeroed memory between two pages that nobody may touch: an access before its page's beginning or beyond its last
+    /// byte ends the process. For tests.
     /// </summary>
-    /// <param name="sizeBytes">Its length; a multiple of 64, so that the last byte is next to the guard and the first is aligned.</param>
+    /// <param name="sizeBytes">Its length; a multiple of 64, so that the last byte is next to the guard and the first is
+    /// aligned.</param>
     /// <param name="access">What the device may do with it; the mapping allows nothing else.</param>
     /// <exception cref="IOException">There is not enough memory.</exception>
     internal static MappedRegion CreateGuarded(ulong sizeBytes, MapAccess access = MapAccess.ReadWrite)

@@ -1,7 +1,7 @@
 // The vhost-user ABI: messages, payloads and flags under the names of the specification.
 //
-// Source: QEMU, docs/interop/vhost-user.rst. All numbers are in the machine's byte order; a message is a header of 12 bytes and `size`
-// bytes of payload. Both sides use these: the back-end in frontends/vhostuser, the built-in front-end in compare.
+// Source: QEMU, docs/interop/vhost-user.rst. All numbers are in the machine's byte order; a message is a header of 12 bytes and
+// `size` bytes of payload. Both sides use these: the back-end in frontends/vhostuser, the built-in front-end in compare.
 
 using System.Runtime.InteropServices;
 

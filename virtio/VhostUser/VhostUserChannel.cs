@@ -1,7 +1,7 @@
 // Whole vhost-user messages over a Unix socket: used by both sides.
 //
-// A message is read into one buffer of fixed size. A header that announces more than fits is answered by the caller with the end of the
-// session: nothing of an unknown size is ever skipped or allocated.
+// A message is read into one buffer of fixed size. A header that announces more than fits is answered by the caller with the end
+// of the session: nothing of an unknown size is ever skipped or allocated.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -36,7 +36,8 @@ public sealed unsafe class VhostUserChannel : IDisposable
     private byte* PayloadAt => _buffer + 16;
 
     /// <summary>
-    /// Reads the next message. With a size above <see cref="MaxPayloadBytes"/> the payload is left unread: the connection cannot go on.
+    /// Reads the next message. With a size above <see cref="MaxPayloadBytes"/> the payload is left unread: the connection cannot
+    /// go on.
     /// </summary>
     public SocketResult Receive(FdList fds, int timeoutMs = -1)
     {

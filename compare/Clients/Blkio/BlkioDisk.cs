@@ -55,7 +55,9 @@ public sealed unsafe class BlkioDisk : IDisposable
         return queue;
     }
 
-    /// <summary>Switches a queue's notifications on; returns the descriptor, non-blocking, that becomes readable with them.</summary>
+    /// <summary>
+    /// Switches a queue's notifications on; returns the descriptor, non-blocking, that becomes readable with them.
+    /// </summary>
     public int EnableDoorbell(int index)
     {
         nint queue = LibBlkio.blkio_get_queue(_handle, index);

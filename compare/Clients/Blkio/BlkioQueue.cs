@@ -37,7 +37,9 @@ internal sealed unsafe class BlkioQueue(BlkioDisk disk, int index, long bufferOf
         }
     }
 
-    /// <summary>Sends without waiting for the next look: whoever has other queues to look at first would delay the requests.</summary>
+    /// <summary>
+    /// Sends without waiting for the next look: whoever has other queues to look at first would delay the requests.
+    /// </summary>
     public void Publish()
     {
         if (_prepared != 0)

@@ -1,4 +1,5 @@
-// libblkio, a block I/O library with virtio drivers in user space, which is driven here by its C interface. Source of the names: <blkio.h> 1.5.
+// libblkio, a block I/O library with virtio drivers in user space, which is driven here by its C interface. Source of the names:
+// <blkio.h> 1.5.
 
 using System.Runtime.InteropServices;
 
@@ -24,7 +25,9 @@ internal unsafe struct blkio_completion
     private fixed byte reserved_[12];
 }
 
-/// <summary>The functions that are used here. The calls of the polling loop skip the runtime's transition: they do not block.</summary>
+/// <summary>
+/// The functions that are used here. The calls of the polling loop skip the runtime's transition: they do not block.
+/// </summary>
 internal static unsafe partial class LibBlkio
 {
     public const string Library = "libblkio.so.1";

@@ -1,5 +1,6 @@
-// A small NBD client over a Unix socket: fixed newstyle handshake with NBD_OPT_GO, simple replies, one request at a time. It exists for the
-// restart test, which fio's and libnbd's clients do not survive. Source of the numbers: the NBD protocol document (doc/proto.md of nbd).
+// A small NBD client over a Unix socket: fixed newstyle handshake with NBD_OPT_GO, simple replies, one request at a time. It
+// exists for the restart test, which fio's and libnbd's clients do not survive. Source of the numbers: the NBD protocol document
+// (doc/proto.md of nbd).
 
 using System.Buffers.Binary;
 using System.Net.Sockets;
@@ -36,7 +37,9 @@ public sealed class NbdClient : IDisposable
     {
     }
 
-    /// <summary>Chooses an export of the server at the other end of a stream, which belongs to this client from here on.</summary>
+    /// <summary>
+    /// Chooses an export of the server at the other end of a stream, which belongs to this client from here on.
+    /// </summary>
     /// <param name="stream">The connection.</param>
     /// <param name="serverName">What messages call it.</param>
     /// <param name="exportName">The export.</param>

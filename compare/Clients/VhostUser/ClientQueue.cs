@@ -1,8 +1,8 @@
 // The driver's side of one virtqueue: a fixed number of request slots, each with its header, its status byte and its buffer.
 //
-// One thread uses a queue: it fills slots (Submit), tells the device (Publish), and takes what is finished (Poll), by polling or by sleeping
-// on the call eventfd (Wait). Nothing allocates, and everything that does not change between two uses of a slot is written beforehand, so
-// that the driver costs little beside what it measures.
+// One thread uses a queue: it fills slots (Submit), tells the device (Publish), and takes what is finished (Poll), by polling or
+// by sleeping on the call eventfd (Wait). Nothing allocates, and everything that does not change between two uses of a slot is
+// written beforehand, so that the driver costs little beside what it measures.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -60,8 +60,8 @@ public abstract unsafe class ClientQueue : IVirtioQueue, IDisposable
     public long Kicks { get; private set; }
 
     /// <summary>
-    /// How often the device has signalled the call eventfd, from the counter of the eventfd; what <see cref="Wait"/> took is not in it. Any
-    /// thread, provided that no other is in <see cref="Wait"/>.
+    /// How often the device has signalled the call eventfd, from the counter of the eventfd; what <see cref="Wait"/> took is not
+    /// in it. Any thread, provided that no other is in <see cref="Wait"/>.
     /// </summary>
     public long ReadCalls()
     {

@@ -4,8 +4,8 @@ using static Polyblk.Virtio.RingLayout;
 namespace Polyblk.Compare.Clients.VhostUser;
 
 /// <summary>
-/// A split queue (VIRTIO 1.3, section 2.7). A slot owns three neighbouring descriptors, or with indirect tables one; only the middle
-/// one's address, length and direction change from request to request.
+/// A split queue (VIRTIO 1.3, section 2.7). A slot owns three neighbouring descriptors, or with indirect tables one; only the
+/// middle one's address, length and direction change from request to request.
 /// </summary>
 internal sealed unsafe class SplitClientQueue : ClientQueue
 {

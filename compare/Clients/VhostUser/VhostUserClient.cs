@@ -1,8 +1,9 @@
-// A vhost-user front-end with a virtio-blk driver, in user space: the load of a comparison where no third-party driver is installed, and
-// the opposite side of the back-end in tests.
+// A vhost-user front-end with a virtio-blk driver, in user space: the load of a comparison where no third-party driver is
+// installed, and the opposite side of the back-end in tests.
 //
-// It does what a virtual machine monitor and its guest do together: negotiate, share memory, set up rings, and then drive them from any
-// thread, one thread a queue. After the back-end's death Reconnect hands the same memory, rings and inflight buffer to its successor.
+// It does what a virtual machine monitor and its guest do together: negotiate, share memory, set up rings, and then drive them
+// from any thread, one thread a queue. After the back-end's death Reconnect hands the same memory, rings and inflight buffer to
+// its successor.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
@@ -29,7 +30,8 @@ public sealed unsafe class VhostUserClient : IVirtioDisk
     private VhostUserInflight _inflight;
 
     /// <summary>Attaches.</summary>
-    /// <exception cref="IOException">Nobody answers, or the back-end refuses or lacks something; the message says what.</exception>
+    /// <exception cref="IOException">Nobody answers, or the back-end refuses or lacks something; the message says
+    /// what.</exception>
     public VhostUserClient(VhostUserClientOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -97,7 +99,9 @@ public sealed unsafe class VhostUserClient : IVirtioDisk
     /// <summary>Whether the back-end has closed the connection, as its death does.</summary>
     public bool IsDisconnected => _link.IsClosed();
 
-    /// <summary>Breaks the connection as the death of this process would; memory and rings stay. See <see cref="Reconnect"/>.</summary>
+    /// <summary>
+    /// Breaks the connection as the death of this process would; memory and rings stay. See <see cref="Reconnect"/>.
+    /// </summary>
     public void Disconnect() => _link.Shutdown();
 
     /// <summary>Stops the rings in order, each when nothing of it is in flight any more, and closes the connection.</summary>
@@ -112,8 +116,8 @@ public sealed unsafe class VhostUserClient : IVirtioDisk
     }
 
     /// <summary>
-    /// Connects again and hands over the same memory, rings and inflight buffer. Requests in flight are finished by the back-end that answers
-    /// now, provided that there is an inflight buffer. No thread uses the queues meanwhile.
+    /// Connects again and hands over the same memory, rings and inflight buffer. Requests in flight are finished by the back-end
+    /// that answers now, provided that there is an inflight buffer. No thread uses the queues meanwhile.
     /// </summary>
     public void Reconnect()
     {

@@ -24,10 +24,15 @@ public sealed record VhostUserClientOptions
     /// <summary>Negotiate EVENT_IDX where it is offered.</summary>
     public bool EventIndex { get; init; } = true;
 
-    /// <summary>Ask for an inflight buffer where it is offered, so that <see cref="VhostUserClient.Reconnect"/> loses nothing.</summary>
+    /// <summary>
+    /// Ask for an inflight buffer where it is offered, so that <see cref="VhostUserClient.Reconnect"/> loses nothing.
+    /// </summary>
     public bool Inflight { get; init; }
 
-    /// <summary>Entries for which the inflight buffer is asked; 0 for those that the queues have. QEMU may ask for fewer than its guest uses.</summary>
+    /// <summary>
+    /// Entries for which the inflight buffer is asked; 0 for those that the queues have. QEMU may ask for fewer than its guest
+    /// uses.
+    /// </summary>
     public int InflightEntries { get; init; }
 
     /// <summary>Share memory by ADD_MEM_REG instead of SET_MEM_TABLE.</summary>

@@ -1,7 +1,7 @@
 // A workload as fio's command line. On the host and in a virtual machine the same arguments are used; only the target differs.
 //
-// A user's job file is taken as it is, after a [global] section that names the target, the times and the form of the output. What it says
-// itself about these (filename and the like) is left out: where the load goes is the comparison's to say.
+// A user's job file is taken as it is, after a [global] section that names the target, the times and the form of the output. What
+// it says itself about these (filename and the like) is left out: where the load goes is the comparison's to say.
 
 using System.Globalization;
 using Polyblk.Compare.Workloads;
@@ -53,12 +53,15 @@ public static class FioJob
     }
 
     /// <summary>
-    /// The arguments of a run that makes the files and no more. fio would make them before its warm-up, in a time that nobody outside of it knows, and
-    /// the target's processor time would be read too early.
+    /// The arguments of a run that makes the files and no more. fio would make them before its warm-up, in a time that nobody
+    /// outside of it knows, and the target's processor time would be read too early.
     /// </summary>
     public static IReadOnlyList<string> LayoutArguments(Workload workload, FioTarget folder, LoadSettings settings) => [.. Arguments(workload, folder, settings), "--create_only=1"];
 
-    /// <summary>The arguments of a verification: everything is written with checksums that name its place, flushed, read back and compared.</summary>
+    /// <summary>
+    /// The arguments of a verification: everything is written with checksums that name its place, flushed, read back and
+    /// compared.
+    /// </summary>
     public static IReadOnlyList<string> VerifyArguments(FioTarget target, ulong seed)
     {
         ArgumentNullException.ThrowIfNull(target);

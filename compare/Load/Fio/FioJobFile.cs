@@ -11,7 +11,9 @@ public static class FioJobFile
 
     private static readonly string[] s_waiting = ["stonewall", "wait_for_previous", "wait_for"];
 
-    /// <summary>Reads it. What it says of block size, depth and jobs is taken for the report; fio itself reads the rest.</summary>
+    /// <summary>
+    /// Reads it. What it says of block size, depth and jobs is taken for the report; fio itself reads the rest.
+    /// </summary>
     /// <exception cref="FormatException">It has no job, or does something that a comparison must not do.</exception>
     public static Workload Read(string name, string text)
     {

@@ -3,8 +3,8 @@ using Polyblk.Compare.Workloads;
 namespace Polyblk.Compare.Load.Fio;
 
 /// <summary>
-/// How long fio may take: what it has to do, at a speed below that of any disk worth measuring, and a margin for an emulated machine on a busy
-/// host. A block device without its server lets its consumers wait for ever; a comparison does not.
+/// How long fio may take: what it has to do, at a speed below that of any disk worth measuring, and a margin for an emulated
+/// machine on a busy host. A block device without its server lets its consumers wait for ever; a comparison does not.
 /// </summary>
 internal static class FioLimit
 {

@@ -1,4 +1,5 @@
-// fio: a load that is not this program's, for block devices, NBD exports and, where it was built with libblkio, vhost-user sockets.
+// fio: a load that is not this program's, for block devices, NBD exports and, where it was built with libblkio, vhost-user
+// sockets.
 
 using System.Globalization;
 using Polyblk.Compare.Methods;
@@ -119,7 +120,9 @@ public sealed class FioLoad(FioProgram fio, ScratchSpace scratch, TimeSpan? marg
 
     private string[] JobFileArguments(FioTarget target) => ["--output-format=json", .. target.IsReadOnly ? new[] { "--readonly" } : [], scratch.PathOf(JobFile)];
 
-    /// <summary>With libblkio a job drives one queue. Sequential jobs begin apart: each would read the same blocks otherwise.</summary>
+    /// <summary>
+    /// With libblkio a job drives one queue. Sequential jobs begin apart: each would read the same blocks otherwise.
+    /// </summary>
     internal static Workload ForQueues(LoadEndpoint endpoint, Workload workload)
     {
         int queues = endpoint is VhostUserEndpoint socket ? Math.Min(socket.Queues, workload.TotalDepth) : 0;

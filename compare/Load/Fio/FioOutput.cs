@@ -63,7 +63,9 @@ public static class FioOutput
         };
     }
 
-    /// <summary>Several groups of a user's job file: sums; percentiles of different groups cannot be combined and are left out.</summary>
+    /// <summary>
+    /// Several groups of a user's job file: sums; percentiles of different groups cannot be combined and are left out.
+    /// </summary>
     private static LoadResult Combine(LoadResult[] groups)
     {
         if (groups.Length == 1)

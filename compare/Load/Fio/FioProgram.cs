@@ -1,7 +1,7 @@
 // fio as a child: started pinned, its moments estimated, its end awaited.
 //
-// fio measures by itself and tells at the end. Its counted time begins after its start and the warm-up; how long the start takes is
-// learned once. Processor times of the target are read within the counted time, clear of both of its ends, and scaled.
+// fio measures by itself and tells at the end. Its counted time begins after its start and the warm-up; how long the start takes
+// is learned once. Processor times of the target are read within the counted time, clear of both of its ends, and scaled.
 
 using System.Diagnostics;
 using Polyblk.Compare.Methods;
@@ -29,7 +29,8 @@ public sealed class FioProgram
     public IReadOnlySet<string> Engines { get; }
 
     /// <summary>fio, when it is installed; null otherwise.</summary>
-    /// <param name="scratchFile">A path where it may write a little and which is removed: how long it takes until it does is its start.</param>
+    /// <param name="scratchFile">A path where it may write a little and which is removed: how long it takes until it does is its
+    /// start.</param>
     /// <param name="cancellation">Ends it.</param>
     public static async Task<FioProgram?> TryFindAsync(string scratchFile, CancellationToken cancellation)
     {
@@ -46,7 +47,8 @@ public sealed class FioProgram
     }
 
     /// <summary>Runs it and returns its output.</summary>
-    /// <exception cref="MethodException">It failed; with its own words. Or it did not end within the limit: what it drives answers no more then.</exception>
+    /// <exception cref="MethodException">It failed; with its own words. Or it did not end within the limit: what it drives
+    /// answers no more then.</exception>
     public async Task<string> RunAsync(
         IReadOnlyList<string> arguments, LoadSettings settings, TimeSpan limit, Action<bool> onMeasuring, CancellationToken cancellation)
     {

@@ -1,5 +1,6 @@
-// The frontends of the kernel beside what the kernel and QEMU have: VDUSE beside qemu-storage-daemon's vduse-blk, ublk beside the loop driver,
-// on the same kind of file and on null, all in one guest. bench.sh says what runs; docs/performance.md tells the method and the results.
+// The frontends of the kernel beside what the kernel and QEMU have: VDUSE beside qemu-storage-daemon's vduse-blk, ublk beside the
+// loop driver, on the same kind of file and on null, all in one guest. bench.sh says what runs; docs/performance.md tells the
+// method and the results.
 //
 //   dotnet run -c Release --project tests/bench/kernel -- [rounds] [seconds of a run] [folder for the raw results]
 //   dotnet run -c Release --project tests/bench/kernel -- print ROUNDS FOLDER        (the table of an earlier run)

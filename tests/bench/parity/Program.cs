@@ -1,14 +1,15 @@
 // Measures the parity kernels against ISA-L, side by side, in GB/s of data (parity bytes not counted).
 //
-// Method: blocks of 64 KiB, page-aligned and used over and over, so that they are as deep in the caches as they fit; short
-// slices of all contestants alternate, so that a neighbour's noise meets all alike; the median of the slices counts. 'ratio' is
-// the median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead. clock=cpu counts the processor's time rather than the
-// wall clock's: for a machine that has other work.
+// Method: blocks of 64 KiB, page-aligned and used over and over, so that they are as deep in the caches as they fit; short slices
+// of all contestants alternate, so that a neighbour's noise meets all alike; the median of the slices counts. 'ratio' is the
+// median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead. clock=cpu counts the processor's
+// time rather than the wall clock's: for a machine that has other work.
 //
 //   dotnet run -c Release --project tests/bench/parity -- [slices=15] [slice-ms=100] [kernels=avx2,portable]
 //       [shapes=8+1,8+2] [places=in,out] [clock=cpu]
 //
-// The same as machine code, for comparison: dotnet publish tests/bench/parity -c Release -r linux-x64 -p:PublishAot=true -p:IlcInstructionSet=x86-64-v4%2cgfni
+// The same as machine code, for comparison: dotnet publish tests/bench/parity -c Release -r linux-x64 -p:PublishAot=true
+// -p:IlcInstructionSet=x86-64-v4%2cgfni
 
 using System.Diagnostics;
 using System.Globalization;

@@ -42,7 +42,9 @@ internal sealed partial class LoadRunner : IPoller, IBlockCompletion
 
     private long Done { get; set; }
 
-    /// <summary>Runs the load; returns requests a second of the reactor's processor time (other programs on the machine do not count).</summary>
+    /// <summary>
+    /// Runs the load; returns requests a second of the reactor's processor time (other programs on the machine do not count).
+    /// </summary>
     public static async Task<double> RunAsync(Reactor reactor, IBlockDevice device, Load load, double seconds)
     {
         IBlockQueue queue = await reactor.InvokeAsync(() => device.OpenQueue(reactor));

@@ -2,8 +2,8 @@
 //
 //     dotnet run -c Release --project tests/bench/raid [SECONDS [NAME]]
 //
-// NAME chooses the arrays whose name contains it. Every line is the median of five alternating runs, and a ratio to the bare drive in the same rounds. A load keeps QD requests in flight:
-// a completion submits the next one through deferred work.
+// NAME chooses the arrays whose name contains it. Every line is the median of five alternating runs, and a ratio to the bare
+// drive in the same rounds. A load keeps QD requests in flight: a completion submits the next one through deferred work.
 
 using System.Globalization;
 using Polyblk.Core.Block;
@@ -110,7 +110,8 @@ async Task CompareAsync(Func<IBlockDevice> makeDrive, (string Name, RaidLevel Le
     }
 }
 
-// Memory that was never written is one page of zeroes for everybody, and its first touch a page fault: neither is what a drive costs.
+// Memory that was never written is one page of zeroes for everybody, and its first touch a page fault: neither is what a drive
+// costs.
 async Task FillAsync(IBlockDevice drive)
 {
     if (drive is RamDrive)

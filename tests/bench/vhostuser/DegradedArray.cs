@@ -1,5 +1,5 @@
-// A RAID 5 array of RAM drives that has lost its first member, served over vhost-user: what the command line cannot make, because its volatile
-// arrays are new and whole at every start. This program starts itself as this target:
+// A RAID 5 array of RAM drives that has lost its first member, served over vhost-user: what the command line cannot make, because
+// its volatile arrays are new and whole at every start. This program starts itself as this target:
 //
 //     bench-vhost-user serve-degraded SOCKET CPU MEMBERS MEMBER-BYTES
 

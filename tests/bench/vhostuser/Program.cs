@@ -1,8 +1,8 @@
 // polyblk against qemu-storage-daemon, side by side, over vhost-user with a driver that belongs to neither (libblkio, polling).
 //
-// Method: every target of a case is up during the whole case; a round runs each of them once; rounds are repeated and the order is
-// turned round each time, so that drift of the machine meets all alike. Figures are medians over the rounds with their spread; ratios are
-// medians of the ratios within one round. Target and load have processors of their own.
+// Method: every target of a case is up during the whole case; a round runs each of them once; rounds are repeated and the order
+// is turned round each time, so that drift of the machine meets all alike. Figures are medians over the rounds with their spread;
+// ratios are medians of the ratios within one round. Target and load have processors of their own.
 
 using System.CommandLine;
 using System.Text.Json;

@@ -1,6 +1,6 @@
-// What a request costs between the available ring and the used ring: the virtio-blk queue over a null device, driven by a pretended guest
-// on the same thread. The guest's own cost is inside the figures. Time is the thread's processor time, so that other load on the machine
-// distorts little.
+// What a request costs between the available ring and the used ring: the virtio-blk queue over a null device, driven by a
+// pretended guest on the same thread. The guest's own cost is inside the figures. Time is the thread's processor time, so that
+// other load on the machine distorts little.
 //
 //     dotnet run -c Release --project tests/bench/virtio [seconds for each row]
 

@@ -57,7 +57,8 @@ public sealed class BlkioClientTests : KnownGoodBackend
     [Fact]
     public void Verified_random_io_finds_a_changed_byte()
     {
-        // Asked for more when all its requests are under way, that is, when most blocks are written and before they are read back.
+        // Asked for more when all its requests are under way, that is, when most blocks are written and before they are read
+        // back.
         bool isChanged = false;
         bool ChangeIt()
         {

@@ -1,4 +1,5 @@
-// The load that a comparison drives vhost-user with, by libblkio and by the built-in driver, on a backend that is known to be good.
+// The load that a comparison drives vhost-user with, by libblkio and by the built-in driver, on a backend that is known to be
+// good.
 
 using Polyblk.Compare.Clients;
 using Polyblk.Compare.Clients.Blkio;

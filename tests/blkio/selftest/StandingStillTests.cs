@@ -32,7 +32,10 @@ public sealed class StandingStillTests : KnownGoodBackend
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => RunAsync(libblkio, s_hung * 2, silent, cancelled.Token));
     }
 
-    /// <summary>It stops while the load runs, and neither answers what is in flight nor lets the driver go. The patience has to last for an attachment.</summary>
+    /// <summary>
+    /// It stops while the load runs, and neither answers what is in flight nor lets the driver go. The patience has to last for
+    /// an attachment.
+    /// </summary>
     [Fact]
     public async Task A_back_end_that_stops_under_load_ends_the_run()
     {

@@ -34,7 +34,9 @@ public sealed class ControlSignalTests
         await wait;
     }
 
-    /// <summary>Every order of a set and the steps of a wait on two threads: none is lost. An hour of waiting would show.</summary>
+    /// <summary>
+    /// Every order of a set and the steps of a wait on two threads: none is lost. An hour of waiting would show.
+    /// </summary>
     [Fact]
     public async Task NoSetIsLost()
     {

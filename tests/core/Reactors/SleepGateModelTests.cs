@@ -1,8 +1,8 @@
 // Every interleaving of the sleep gate's protocol, on a machine with store buffers (x86-TSO; a store may be seen late by others).
 //
-// The steps are those of SleepGate.cs: A1 to A4 of the reactor, B1 to B3 of each sender. A lost wake-up is a state in which nothing can
-// move although work is waiting. The same explorer must find that state as soon as a fence or the order is taken away: otherwise it would
-// prove nothing.
+// The steps are those of SleepGate.cs: A1 to A4 of the reactor, B1 to B3 of each sender. A lost wake-up is a state in which
+// nothing can move although work is waiting. The same explorer must find that state as soon as a fence or the order is taken
+// away: otherwise it would prove nothing.
 
 using Polyblk.Core.Reactors;
 

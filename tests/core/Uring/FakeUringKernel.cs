@@ -31,7 +31,9 @@ internal sealed unsafe class FakeUringKernel : IUringKernel, IDisposable
     /// <summary>The calls of io_uring_enter: how many entries were offered, and the flags.</summary>
     public List<(uint ToSubmit, uint Flags)> Enters { get; } = [];
 
-    /// <summary>The next results of io_uring_enter: a negative errno, or the most entries it takes. Without any it takes all.</summary>
+    /// <summary>
+    /// The next results of io_uring_enter: a negative errno, or the most entries it takes. Without any it takes all.
+    /// </summary>
     public Queue<int> Results { get; } = new();
 
     /// <summary>user_data of the entries consumed and not completed.</summary>

@@ -15,7 +15,9 @@ internal sealed class LoopDevice : IDisposable
 
     public string Path { get; }
 
-    /// <summary>Makes one with direct I/O to its file; fails the test where that is not possible (no root, no loop driver).</summary>
+    /// <summary>
+    /// Makes one with direct I/O to its file; fails the test where that is not possible (no root, no loop driver).
+    /// </summary>
     public static LoopDevice Create(long sizeBytes, int sectorSize)
     {
         string file = System.IO.Path.GetTempFileName();

@@ -1,5 +1,5 @@
-// A guest that costs little: its chains are built beforehand and only shown again and again. For measuring a device, and for proving that
-// it allocates nothing.
+// A guest that costs little: its chains are built beforehand and only shown again and again. For measuring a device, and for
+// proving that it allocates nothing.
 
 using Polyblk.Virtio;
 using static Polyblk.Virtio.RingLayout;

@@ -1,5 +1,5 @@
-// The driver's side of a virtqueue, played in plain memory: what a guest's kernel does, and, by way of the raw pointers, what it must not
-// do. Single-threaded use or one thread against the device's: the barriers are a driver's.
+// The driver's side of a virtqueue, played in plain memory: what a guest's kernel does, and, by way of the raw pointers, what it
+// must not do. Single-threaded use or one thread against the device's: the barriers are a driver's.
 
 using Polyblk.Virtio;
 
@@ -57,8 +57,8 @@ public abstract class GuestDriver
             : new SplitGuestDriver(space, size, features, ringAddress);
 
     /// <summary>
-    /// Puts a chain into the ring without showing it. Returns its token, or -1 when there are too few free descriptors.
-    /// With <paramref name="tableAddress"/> not 0 the last <paramref name="indirectCount"/> buffers go into an indirect table there.
+    /// Puts a chain into the ring without showing it. Returns its token, or -1 when there are too few free descriptors. With
+    /// <paramref name="tableAddress"/> not 0 the last <paramref name="indirectCount"/> buffers go into an indirect table there.
     /// </summary>
     public abstract int Add(ReadOnlySpan<GuestBuffer> buffers, ulong tableAddress = 0, int indirectCount = int.MaxValue);
 

@@ -1,4 +1,5 @@
-// The memory of a pretended guest: regions of anonymous memory at chosen guest addresses, next to each other or with holes between.
+// The memory of a pretended guest: regions of anonymous memory at chosen guest addresses, next to each other or with holes
+// between.
 
 using Polyblk.Virtio.Memory;
 

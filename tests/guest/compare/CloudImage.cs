@@ -1,5 +1,5 @@
-// A disk image as distributions publish them, only smaller: a boot loader that the BIOS starts, Debian's kernel, and a first boot that takes what
-// it needs to know from a volume "cidata", as cloud-init does, and then lets ssh in. It has no fio.
+// A disk image as distributions publish them, only smaller: a boot loader that the BIOS starts, Debian's kernel, and a first boot
+// that takes what it needs to know from a volume "cidata", as cloud-init does, and then lets ssh in. It has no fio.
 
 using Polyblk.GuestRig;
 

@@ -22,7 +22,8 @@ public sealed class CompareGuestTests
             comparison, "qemu-file@guest", "vhost-user-1q@guest", "vhost-user-2q@guest", "virtio-iothread-1t@guest", "virtio-iothread-2t@guest",
             "nbd@guest", "qemu-storage-daemon-drive@guest");
         Assert.All(comparison.Methods.Where(m => m.Id.EndsWith("@guest", StringComparison.Ordinal)), m => Assert.Equal(Vantage.Guest, m.Vantage));
-        // Both sides were read: the target's process, and QEMU with all that is in it. A busy host may let one run be over before its first reading.
+        // Both sides were read: the target's process, and QEMU with all that is in it. A busy host may let one run be over before
+        // its first reading.
         Assert.Contains(comparison.Runs, r => r is { TargetCpuUsPerRequest: > 0, LoadCpuUsPerRequest: > 0 });
     }
 

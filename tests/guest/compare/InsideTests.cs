@@ -1,7 +1,7 @@
 // A whole comparison that runs in a machine, where the kernel has the drivers that this host may lack, by the real command.
 //
-// The run of all methods has a collection of its own, for it takes as long as all other tests here: an emulated machine keeps little more than one
-// processor busy, so two at a time are done sooner.
+// The run of all methods has a collection of its own, for it takes as long as all other tests here: an emulated machine keeps
+// little more than one processor busy, so two at a time are done sooner.
 
 using Polyblk.Compare.Results;
 
@@ -20,8 +20,8 @@ public sealed class InsideTests
     ];
 
     /// <summary>
-    /// All methods on RAID 5, from the host's side and from a VM's. The machine in the machine runs by KVM on the emulated processor's virtualisation:
-    /// emulated itself, it would not boot in the time of a test.
+    /// All methods on RAID 5, from the host's side and from a VM's. The machine in the machine runs by KVM on the emulated
+    /// processor's virtualisation: emulated itself, it would not boot in the time of a test.
     /// </summary>
     [Fact]
     public async Task Inside_a_machine_every_method_has_figures()

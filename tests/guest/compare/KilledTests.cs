@@ -1,5 +1,5 @@
-// What SIGKILL in the middle of a round leaves in the kernel: of a comparison with its servers, and of a server under a comparison that goes on. One
-// machine, which has all the drivers, sees both.
+// What SIGKILL in the middle of a round leaves in the kernel: of a comparison with its servers, and of a server under a
+// comparison that goes on. One machine, which has all the drivers, sees both.
 
 using Polyblk.GuestRig;
 
@@ -9,9 +9,10 @@ namespace Polyblk.CompareGuest.Tests;
 public sealed class KilledTests
 {
     /// <summary>
-    /// The worst moment for VDUSE: its disk has requests in flight, for which the kernel would wait for ever. What a killed comparison left is removed
-    /// by the next one. Where the server alone was killed, fio cannot be ended, and the kernel does not give the device back: the comparison serves it
-    /// once more, ends when it is told to, with its results, and leaves nothing.
+    /// The worst moment for VDUSE: its disk has requests in flight, for which the kernel would wait for ever. What a killed
+    /// comparison left is removed by the next one. Where the server alone was killed, fio cannot be ended, and the kernel does
+    /// not give the device back: the comparison serves it once more, ends when it is told to, with its results, and leaves
+    /// nothing.
     /// </summary>
     [Fact]
     public async Task Devices_of_a_killed_comparison_are_removed_by_the_next_one_and_one_whose_server_was_killed_ends_when_it_is_told_to()

@@ -1,5 +1,5 @@
-// The frontend against real kernels: one boot for each, with many checks. What is checked is in ublk.sh and volume.sh, the same on
-// both kernels; what the older one lacks must be refused there. The array levels are spread over them.
+// The frontend against real kernels: one boot for each, with many checks. What is checked is in ublk.sh and volume.sh, the same
+// on both kernels; what the older one lacks must be refused there. The array levels are spread over them.
 
 using Polyblk.GuestRig;
 

@@ -1,5 +1,5 @@
-// The frontend against real kernels: one boot for each, with many checks. The guest serves itself; what is checked is in vduse.sh, the same
-// on both kernels. The array levels are spread over them.
+// The frontend against real kernels: one boot for each, with many checks. The guest serves itself; what is checked is in
+// vduse.sh, the same on both kernels. The array levels are spread over them.
 
 using Polyblk.Machine;
 

@@ -1,4 +1,5 @@
-// The data path allocates nothing: 100,000 requests of each kind on every level, healthy and degraded, counted on the reactor's thread.
+// The data path allocates nothing: 100,000 requests of each kind on every level, healthy and degraded, counted on the reactor's
+// thread.
 
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;

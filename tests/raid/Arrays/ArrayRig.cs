@@ -32,7 +32,9 @@ internal sealed class ArrayRig : IAsyncDisposable
 
     public List<ArrayEvent> Events { get; } = [];
 
-    /// <summary>What the run options are unless a test changes them: nothing happens by itself, and the resync runs at once.</summary>
+    /// <summary>
+    /// What the run options are unless a test changes them: nothing happens by itself, and the resync runs at once.
+    /// </summary>
     public ArrayRunOptions Run { get; set; } = new() { CleanAfter = TimeSpan.FromHours(1) };
 
     /// <summary>Makes drives and an array over them.</summary>
@@ -106,8 +108,8 @@ internal sealed class ArrayRig : IAsyncDisposable
     public Task CrashAsync() => OnStillReactorsAsync(d => d.CrashAsync());
 
     /// <summary>
-    /// The process dies: what was on its way to the drives never gets there, what they have taken stays, flushed or not. Then assemble the
-    /// array again.
+    /// The process dies: what was on its way to the drives never gets there, what they have taken stays, flushed or not. Then
+    /// assemble the array again.
     /// </summary>
     public Task KillAsync() => OnStillReactorsAsync(d => d.VanishAsync());
 
@@ -191,8 +193,8 @@ internal sealed class ArrayRig : IAsyncDisposable
         AssertConsistentAsync(Array.Geometry, Drives, Reactors.Reactor, because, without);
 
     /// <summary>
-    /// The same for an array over other drives, by role. A member of <paramref name="without"/> is not looked at: of copies the others must be
-    /// equal, and with parities its block is what P makes of the others.
+    /// The same for an array over other drives, by role. A member of <paramref name="without"/> is not looked at: of copies the
+    /// others must be equal, and with parities its block is what P makes of the others.
     /// </summary>
     public static async Task AssertConsistentAsync(
         RaidGeometry geometry, IReadOnlyList<IBlockDevice> drives, Reactor reactor, string because, ulong without = 0)
@@ -219,7 +221,9 @@ internal sealed class ArrayRig : IAsyncDisposable
         return data;
     }
 
-    /// <summary>Makes one member's blocks from the others: data and P by exclusive or, Q anew (so that nothing is known of it).</summary>
+    /// <summary>
+    /// Makes one member's blocks from the others: data and P by exclusive or, Q anew (so that nothing is known of it).
+    /// </summary>
     private static void MakeLost(RaidGeometry geometry, byte[][] members, int lost)
     {
         members[lost] = new byte[geometry.MemberDataSize];

@@ -1,6 +1,6 @@
-// Several reactors write, read and flush overlapping ranges at once while drives complete out of order, fail and lose power. What is read
-// must be explained by some order of the writes; afterwards parity and copies must agree. On threads as they are, so no run is like another:
-// lives that repeat are in tests/simulation.
+// Several reactors write, read and flush overlapping ranges at once while drives complete out of order, fail and lose power. What
+// is read must be explained by some order of the writes; afterwards parity and copies must agree. On threads as they are, so no
+// run is like another: lives that repeat are in tests/simulation.
 
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;

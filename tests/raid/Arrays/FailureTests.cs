@@ -37,8 +37,8 @@ public sealed class FailureTests
     }
 
     /// <summary>
-    /// A front-end that takes its memory away makes the kernel answer -EFAULT. The drives are not at fault: a guest must not be able to have
-    /// members given up, nor to leave copies that differ.
+    /// A front-end that takes its memory away makes the kernel answer -EFAULT. The drives are not at fault: a guest must not be
+    /// able to have members given up, nor to leave copies that differ.
     /// </summary>
     [Theory]
     [InlineData(RaidLevel.Raid0, 3, 4096)]
@@ -179,7 +179,8 @@ public sealed class FailureTests
         (int status, _) = await driver.ReadAsync(0, 512);
         Assert.True(status < 0);
 
-        // The superblocks of the survivors do not claim more losses than the level can bear: with the drives back, it starts again.
+        // The superblocks of the survivors do not claim more losses than the level can bear: with the drives back, it starts
+        // again.
         await rig.AbandonAsync();
         foreach (SimulatedDrive drive in rig.Drives)
         {

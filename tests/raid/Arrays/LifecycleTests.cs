@@ -18,7 +18,8 @@ public sealed class LifecycleTests
         Assert.False(rig.Array.GetStatus().Dirty);
         for (int i = 0; i < 2; i++)
         {
-            // The mark hangs on its way to the drives, so that the array is not clean again before it is looked at; and the write waits for it.
+            // The mark hangs on its way to the drives, so that the array is not clean again before it is looked at; and the write
+            // waits for it.
             foreach (SimulatedDrive drive in rig.Drives)
             {
                 drive.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = 0, LengthBytes = ArrayRig.DataOffset, Stuck = true });

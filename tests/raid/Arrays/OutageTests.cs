@@ -1,4 +1,5 @@
-// Drives that stop answering and come back: a cable, a controller, a path. What they hold is sound, and must be reachable afterwards.
+// Drives that stop answering and come back: a cable, a controller, a path. What they hold is sound, and must be reachable
+// afterwards.
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
@@ -67,7 +68,8 @@ public sealed class OutageTests
         rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true });
         rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Flush, Stuck = true });
 
-        // The write wants superblocks that say dirty; while they are being written the flush ends without a drive, and has to wait for them.
+        // The write wants superblocks that say dirty; while they are being written the flush ends without a drive, and has to
+        // wait for them.
         Task<int> flush = driver.FlushAsync();
         Task<int> write = driver.WriteAsync(0, new byte[4096]);
         await Task.Delay(300);

@@ -1,4 +1,5 @@
-// What a write reads: nothing for whole rows, the old data and the parity for a little of a row, the rest of the row for most of it.
+// What a write reads: nothing for whole rows, the old data and the parity for a little of a row, the rest of the row for most of
+// it.
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
@@ -64,7 +65,9 @@ public sealed class ReadAmountTests
         await rig.AssertConsistentAsync("after 4 KiB");
     }
 
-    /// <summary>The old P is not trusted before the row was resynced: it is made from the data, although that takes more reads.</summary>
+    /// <summary>
+    /// The old P is not trusted before the row was resynced: it is made from the data, although that takes more reads.
+    /// </summary>
     [Fact]
     public async Task A_row_that_is_not_resynced_is_reconstructed()
     {

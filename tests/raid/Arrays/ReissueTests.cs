@@ -1,6 +1,6 @@
-// A kernel device outlives the process that serves it (ublk, VDUSE): its successor receives again every request that the dead process had
-// not answered, also those that were done but for the answer, and those that were half done. Serving them a second time, while the resync
-// runs, must leave exactly their data, and parity and copies that agree.
+// A kernel device outlives the process that serves it (ublk, VDUSE): its successor receives again every request that the dead
+// process had not answered, also those that were done but for the answer, and those that were half done. Serving them a second
+// time, while the resync runs, must leave exactly their data, and parity and copies that agree.
 
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
@@ -70,7 +70,9 @@ public sealed class ReissueTests
         await ArrayRig.WaitAsync(() => rig.Array.State.PersistedMask == 1UL << victim && rig.Array.Locks.IsIdle, $"the superblocks to name the failed member (seed {seed})");
     }
 
-    /// <summary>Ranges that do not overlap, many in the same stripe: the kernel never has two writes of one block in flight.</summary>
+    /// <summary>
+    /// Ranges that do not overlap, many in the same stripe: the kernel never has two writes of one block in flight.
+    /// </summary>
     private static List<(int Offset, int Length)> Scatter(Random random, int size)
     {
         var ranges = new List<(int, int)>();

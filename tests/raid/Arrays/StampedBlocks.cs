@@ -1,4 +1,5 @@
-// Blocks that say who wrote them: what a block may hold after concurrent writes, failures and crashes can be decided from its content.
+// Blocks that say who wrote them: what a block may hold after concurrent writes, failures and crashes can be decided from its
+// content.
 
 using System.Buffers.Binary;
 using Polyblk.Core.Block;
@@ -80,9 +81,9 @@ internal sealed class StampedBlocks(long sizeBytes, int seed)
     }
 
     /// <summary>
-    /// Checks what was read: every block must be whole, and from a write that no other one has certainly replaced. After a crash only durable
-    /// writes certainly replace others. A block to which a write was in flight during the read is not judged: memory drives promise no
-    /// atomic blocks.
+    /// Checks what was read: every block must be whole, and from a write that no other one has certainly replaced. After a crash
+    /// only durable writes certainly replace others. A block to which a write was in flight during the read is not judged: memory
+    /// drives promise no atomic blocks.
     /// </summary>
     public void Check(long offset, ReadOnlySpan<byte> data, bool afterCrash, long readStarted = long.MaxValue)
     {
@@ -123,7 +124,9 @@ internal sealed class StampedBlocks(long sizeBytes, int seed)
         }
     }
 
-    /// <summary>Writers that run until told to stop: random ranges, reads in between that are judged at once, flushes, FUA.</summary>
+    /// <summary>
+    /// Writers that run until told to stop: random ranges, reads in between that are judged at once, flushes, FUA.
+    /// </summary>
     public async Task RunWriterAsync(RequestDriver driver, int writer, Func<bool> running, int spanBytes, bool expectErrors)
     {
         var random = new Random(seed + (writer * 7919));

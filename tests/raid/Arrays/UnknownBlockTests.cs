@@ -245,7 +245,9 @@ public sealed class UnknownBlockTests
         Assert.Contains("--force", (await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync())).Message, StringComparison.Ordinal);
     }
 
-    /// <summary>Writes the whole array, then takes the first data members of its first stripe away. Returns what was written.</summary>
+    /// <summary>
+    /// Writes the whole array, then takes the first data members of its first stripe away. Returns what was written.
+    /// </summary>
     private static async Task<byte[]> FillAndLoseAsync(ArrayRig rig, RequestDriver driver, int lost, int seed)
     {
         byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, seed);

@@ -1,9 +1,9 @@
-// A submitter that changes its buffer while a write is under way gets something of it written, but never a parity that disagrees with the data:
-// that would destroy what others wrote at the next reconstruction.
+// A submitter that changes its buffer while a write is under way gets something of it written, but never a parity that disagrees
+// with the data: that would destroy what others wrote at the next reconstruction.
 //
-// With members that get requests, each of them changes the whole buffer whenever it is asked for anything. Members that are memory are
-// not asked: there the buffer is the member's own memory, a little further on, so that what is written changes what was read before. Both are
-// the same in every run.
+// With members that get requests, each of them changes the whole buffer whenever it is asked for anything. Members that are
+// memory are not asked: there the buffer is the member's own memory, a little further on, so that what is written changes what
+// was read before. Both are the same in every run.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;

@@ -4,7 +4,9 @@ using System.Runtime.InteropServices;
 
 namespace Polyblk.Raid.Tests.Parity;
 
-/// <summary>A few blocks of one length in native memory; a write outside of a block is found by <see cref="CheckGuards"/>.</summary>
+/// <summary>
+/// A few blocks of one length in native memory; a write outside of a block is found by <see cref="CheckGuards"/>.
+/// </summary>
 internal sealed unsafe class Blocks : IDisposable
 {
     private const int Guard = 128;

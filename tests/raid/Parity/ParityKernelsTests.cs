@@ -13,7 +13,9 @@ public unsafe class ParityKernelsTests(ITestOutputHelper output)
         ? new VectorParityKernels<EmulatedGfniField, Vector512<byte>, MatrixCoefficient>()
         : ParityKernels.Select(name);
 
-    /// <summary>The kernels of this processor, and the AVX-512/GFNI algorithm in emulation, which any processor can run.</summary>
+    /// <summary>
+    /// The kernels of this processor, and the AVX-512/GFNI algorithm in emulation, which any processor can run.
+    /// </summary>
     public static TheoryData<string> Names()
     {
         var names = new TheoryData<string>();
@@ -45,7 +47,9 @@ public unsafe class ParityKernelsTests(ITestOutputHelper output)
         }
     }
 
-    /// <summary>Runs an operation with the reference and with the kernels on equal blocks; all blocks must end up equal.</summary>
+    /// <summary>
+    /// Runs an operation with the reference and with the kernels on equal blocks; all blocks must end up equal.
+    /// </summary>
     private static void Compare(ParityKernels kernels, Blocks blocks, Action<ParityKernels> operation)
     {
         byte[][] before = blocks.Snapshot();

@@ -1,7 +1,8 @@
 // Writes to one volume through each of its doors and reads through the others: SEED NAME=PATH NAME=PATH ...
 //
-// In turns: a write of any size through one door is read through every other one, at once. Together: every door has each n-th block of the
-// same few stripes and writes to its blocks again and again while the others do; then each door must see the last write of all.
+// In turns: a write of any size through one door is read through every other one, at once. Together: every door has each n-th
+// block of the same few stripes and writes to its blocks again and again while the others do; then each door must see the last
+// write of all.
 
 using System.Buffers.Binary;
 using System.Globalization;

@@ -4,8 +4,8 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>
-/// A device as parity arrays are: <c>writes</c> says in its limits that it must see the data of writes; <c>late</c> says nothing and then
-/// refuses every request that the CPU cannot see, as an array does that has lost a member since the export was made.
+/// A device as parity arrays are: <c>writes</c> says in its limits that it must see the data of writes; <c>late</c> says nothing
+/// and then refuses every request that the CPU cannot see, as an array does that has lost a member since the export was made.
 /// </summary>
 internal sealed class CpuNeedingDevice(IBlockDevice inner, string kind) : IBlockDevice
 {

@@ -5,7 +5,9 @@ using Polyblk.Frontends.Ublk;
 
 namespace Polyblk.GuestPrograms.Ublk;
 
-/// <summary>A volume with reactors of its own and its exports: one for each of the numbers of queues that were asked for.</summary>
+/// <summary>
+/// A volume with reactors of its own and its exports: one for each of the numbers of queues that were asked for.
+/// </summary>
 internal sealed class Served(Volume volume, ReactorGroup reactors) : IAsyncDisposable
 {
     private readonly List<IExport> _exports = [];

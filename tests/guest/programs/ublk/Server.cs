@@ -8,10 +8,12 @@ using Polyblk.Frontends.Ublk;
 namespace Polyblk.GuestPrograms.Ublk;
 
 /// <summary>
-/// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes:
-/// <c>serve DRIVE [name=value ...]</c> with volume (its name), uuid (a small number; 1 unless said), queues (1,4 makes two devices), depth, reactors, read-only, copy-mode, max-io,
-/// number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see cref="Volume"/>); <c>break-off STEP DRIVE [name=value ...]</c> dies while
-/// it takes a device over (see <see cref="TakeOver"/>); then stop, force, give-up, handover, (an array: with its new size in MiB), drain and so on, with the volume's name at the end unless it is "data".
+/// Obeys lines of standard input and answers each with a line in capitals, or ERROR and the message. Serves volumes: <c>serve
+/// DRIVE [name=value ...]</c> with volume (its name), uuid (a small number; 1 unless said), queues (1,4 makes two devices),
+/// depth, reactors, read-only, copy-mode, max-io, number, unprivileged, fake (see <see cref="CpuNeedingDevice"/>), new (see <see
+/// cref="Volume"/>); <c>break-off STEP DRIVE [name=value ...]</c> dies while it takes a device over (see <see cref="TakeOver"/>);
+/// then stop, force, give-up, handover, (an array: with its new size in MiB), drain and so on, with the volume's name at the end
+/// unless it is "data".
 /// </summary>
 internal sealed class Server
 {
@@ -151,7 +153,9 @@ internal sealed class Server
         return $"READY {string.Join(' ', served.Exports.Select(export => export.Endpoint.Path))}";
     }
 
-    /// <summary>Stops a volume and disposes it; without a mode it is disposed as it is, as after a start that failed elsewhere.</summary>
+    /// <summary>
+    /// Stops a volume and disposes it; without a mode it is disposed as it is, as after a start that failed elsewhere.
+    /// </summary>
     private async Task EndAsync(Served served, StopMode? mode)
     {
         if (mode is StopMode stop)

@@ -9,8 +9,8 @@ namespace Polyblk.GuestPrograms.Ublk;
 internal static class TakeOver
 {
     /// <summary>
-    /// Begins to take over the device that was left behind of an export, and kills this process: with <c>begun</c> as soon as the driver waits for
-    /// its queues, with <c>fetched</c> when the driver has all of these, but was not told that this is the end.
+    /// Begins to take over the device that was left behind of an export, and kills this process: with <c>begun</c> as soon as the
+    /// driver waits for its queues, with <c>fetched</c> when the driver has all of these, but was not told that this is the end.
     /// </summary>
     public static async Task BreakOffAsync(string step, ExportSpec spec, ReactorGroup reactors, string stateDirectory)
     {

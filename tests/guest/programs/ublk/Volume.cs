@@ -21,8 +21,8 @@ internal sealed class Volume : IAsyncDisposable
     private RaidArray Array => (RaidArray)Device;
 
     /// <summary>
-    /// Opens a drive, or with <c>raid5=DRIVE;DRIVE;...</c> and the like an array: a new one with the option <c>new</c>, else one that exists,
-    /// with <c>force</c> also when it is dirty and lacks a member.
+    /// Opens a drive, or with <c>raid5=DRIVE;DRIVE;...</c> and the like an array: a new one with the option <c>new</c>, else one
+    /// that exists, with <c>force</c> also when it is dirty and lacks a member.
     /// </summary>
     public static async Task<Volume> OpenAsync(string text, Dictionary<string, string> options, ReactorGroup reactors)
     {

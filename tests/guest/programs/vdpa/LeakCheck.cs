@@ -7,7 +7,10 @@ using Polyblk.Frontends.Vduse;
 
 namespace Polyblk.GuestPrograms.Vdpa;
 
-/// <summary>Makes and deletes devices in one process, two at a time, and compares what it holds afterwards with what it held after the first rounds.</summary>
+/// <summary>
+/// Makes and deletes devices in one process, two at a time, and compares what it holds afterwards with what it held after the
+/// first rounds.
+/// </summary>
 internal static class LeakCheck
 {
     private const int AtATime = 2;
