@@ -26,7 +26,7 @@ public sealed class QemuStorageDaemon(string fileName = "qsd") : IDeliveryMethod
             file,
             ["--export", $"vhost-user-blk,id=export,node-name=drive,addr.type=unix,addr.path={socket},writable=on,num-queues=1,iothread=io"],
             scratch.TargetCpus,
-            () => File.Exists(socket));
+            () => ListeningSocket.IsAt(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
         return new SocketOfStorageDaemon(daemon, ScratchFile.Command(file, scratch.MemberBytes), socket, new VhostUserEndpoint(socket, 1, scratch.SpanBytes));
     }

@@ -27,7 +27,7 @@ public sealed class QemuStorageDaemonNbd : IDeliveryMethod
             file,
             ["--nbd-server", $"addr.type=unix,addr.path={socket},max-connections=0", "--export", $"nbd,id=export,node-name=drive,name={ExportName},writable=on,iothread=io"],
             scratch.TargetCpus,
-            () => File.Exists(socket));
+            () => ListeningSocket.IsAt(socket));
         await daemon.StartAsync(cancellation).ConfigureAwait(false);
         return new SocketOfStorageDaemon(daemon, ScratchFile.Command(file, scratch.MemberBytes), socket, new NbdEndpoint(socket, ExportName, scratch.SpanBytes));
     }
