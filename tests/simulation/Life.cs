@@ -10,6 +10,7 @@
 // (VolumeModel); after a power cut it is possible for what was flushed, and does not change by itself; members agree after the
 // resync; an array that was stopped in order starts complete and clean.
 
+using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives.Simulated;
@@ -37,7 +38,6 @@ internal sealed class Life : IDisposable
     private RaidArray? _array;
     private Ending _ending;
     private bool _interrupted;
-    private int _troubles;
     private ulong _inTrouble;
     private bool _wasInSync;
     private bool _hungLately;
@@ -398,7 +398,7 @@ internal sealed class Life : IDisposable
     private async Task MakeTroubleAsync(Task itsTime)
     {
         await itsTime;
-        if (_interrupted || _plan.Trouble == Trouble.None || _troubles == _plan.MostTroubles)
+        if (_interrupted || _plan.Trouble == Trouble.None || BitOperations.PopCount(_inTrouble) == _plan.MostTroubles)
         {
             return;
         }
@@ -428,7 +428,6 @@ internal sealed class Life : IDisposable
             member = (member + 1) % _drives.Length;
         }
 
-        _troubles++;
         _inTrouble |= 1UL << member;
         SimulatedDrive drive = _drives[member];
         _world.Note("trouble", (int)_plan.Trouble, member);
