@@ -7,6 +7,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid;
@@ -15,7 +16,7 @@ namespace Polyblk.Raid;
 public static class ArrayBuilder
 {
     /// <summary>How long a drive may take to show its superblock: longer than one needs to spin up.</summary>
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+    internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     /// <summary>
     /// Makes an array over the drives, in their order, and starts it. A new array whose drives are not known to be zero begins
@@ -65,18 +66,15 @@ public static class ArrayBuilder
             // Drives that are known to be zero hold nothing; without force the drives were found to hold nothing.
             await (options is { Force: true, AssumeZeroed: false }
                 ? DriveEraser.EraseAllAsync(drive, geometry.DataOffset, home)
-                : EraseSlotsAsync(drive, home, options.Run.Clock));
+                : MemberSlots.EraseAsync(drive, home, options.Run.Clock));
         }
 
-        var members = new RaidMember[drives.Count];
-        for (int i = 0; i < members.Length; i++)
-        {
-            members[i] = new RaidMember(i, drives[i], uuids[i]);
-        }
+        ImmutableArray<RaidMember> members = [.. drives.Select((drive, role) => new RaidMember(role, drive, uuids[role]))];
 
         var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false);
-        var array = new RaidArray(superblock, geometry, members, home, options.Run, start);
-        return await StartAsync(array, isNew: true, mayBeDamaged: false);
+        var array = new RaidArray(superblock, geometry, new ArrayMap(0, members, []), home, options.Run, start);
+        await array.Control.StartAsync(isNew: true, mayBeDamaged: false, []);
+        return array;
     }
 
     /// <summary>
@@ -117,10 +115,12 @@ public static class ArrayBuilder
             AssemblyCandidate? candidate = result.Members[role];
             IBlockDevice? drive = candidate is not null ? byCandidate[candidate]
                 : result.IsTooFew ? new AbsentDrive(newest.MemberDataOffset + newest.MemberDataSize) : null;
-            members[role] = new RaidMember(role, drive, newest.Members[role].Uuid)
+            MemberEntry entry = newest.Members[role];
+            members[role] = new RaidMember(role, drive, entry.Uuid)
             {
                 Sequence = candidate?.Superblock.Sequence ?? 0,
-                OutSinceEvent = newest.Members[role].EventCount,
+                OutSinceEvent = entry.EventCount,
+                WhyOut = candidate is not null ? OutReason.Errors : entry.State == MemberState.Failed ? entry.Reason : OutReason.Absent,
             };
         }
 
@@ -130,11 +130,18 @@ public static class ArrayBuilder
         var start = new RaidStart(
             !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
             AssemblyPermit.BlockSize(options, result, members.Where(m => !m.IsAbsent).Select(m => m.Drive!)),
-            options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true }));
-        var array = new RaidArray(newest, geometry, members, home, options.Run, start);
+            options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true }))
+        {
+            RebuildingMask = result.RebuildingRoles,
+            RebuiltBytes = result.RebuildFrom,
+        };
+        var map = new ArrayMap(0, [.. members], [.. result.Spares.Select(s => new SpareDrive(byCandidate[s], s.Superblock.MemberUuid))]);
+        var array = new RaidArray(newest, geometry, map, home, options.Run, start);
         Tell(options.Run, array, result, problems);
-        bool mayBeDamaged = result.MissingRoles != 0 && geometry.HasParity && newest.NeedsResync;
-        return await StartAsync(array, isNew: false, mayBeDamaged);
+        bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync;
+        await array.Control.StartAsync(
+            isNew: false, mayBeDamaged, result.Returning.Select(r => (r.Superblock.Role, byCandidate[r])));
+        return array;
     }
 
     private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems)
@@ -187,18 +194,12 @@ public static class ArrayBuilder
         {
             if (inspection.Superblock is { } superblock && (uuid is null || superblock.ArrayUuid == uuid))
             {
-                await EraseSlotsAsync(inspection.Drive, reactor, TimeProvider.System);
+                await MemberSlots.EraseAsync(inspection.Drive, reactor, TimeProvider.System);
                 erased.Add(inspection.Drive);
             }
         }
 
         return erased;
-    }
-
-    private static async Task<RaidArray> StartAsync(RaidArray array, bool isNew, bool mayBeDamaged)
-    {
-        await array.Control.StartAsync(isNew, mayBeDamaged);
-        return array;
     }
 
     private static RaidGeometry PlanGeometry(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives)
@@ -240,16 +241,19 @@ public static class ArrayBuilder
 
         foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock))
         {
-            string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
-                : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures.Distinct())}"
-                : inspection.Problem;
-            if (found is not null)
+            if (WhatIsThere(inspection) is string found)
             {
                 throw new ArrayException(
                     $"{inspection.Drive.Name} cannot be taken: {found}. Nothing was written. To overwrite what is there, use --force.");
             }
         }
     }
+
+    /// <summary>What speaks against overwriting a drive; null when nothing does.</summary>
+    internal static string? WhatIsThere(DriveInspection inspection) =>
+        inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
+            : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures.Distinct())}"
+            : inspection.Problem;
 
     private static List<DriveInspection> Choose(ArrayAssembleOptions options, IReadOnlyList<DriveInspection> inspections)
     {
@@ -282,7 +286,7 @@ public static class ArrayBuilder
         return string.Concat(problems);
     }
 
-    private static async Task<DriveInspection> InspectAsync(IBlockDevice drive, Reactor reactor, TimeProvider clock)
+    internal static async Task<DriveInspection> InspectAsync(IBlockDevice drive, Reactor reactor, TimeProvider clock)
     {
         if (drive.Limits.KeepsNothing)
         {
@@ -292,13 +296,13 @@ public static class ArrayBuilder
 
         try
         {
-            return await ReadInspectionAsync(drive, reactor).WaitAsync(s_patience, clock);
+            return await ReadInspectionAsync(drive, reactor).WaitAsync(Patience, clock);
         }
         catch (TimeoutException)
         {
             // What was asked of it stays with it; nothing waits for that.
             return new DriveInspection(
-                drive, null, $"it has not answered a read for {s_patience.TotalSeconds} s: check the drive and its cable", []);
+                drive, null, $"it has not answered a read for {Patience.TotalSeconds} s: check the drive and its cable", []);
         }
         catch (BlockIoException e)
         {
@@ -314,8 +318,8 @@ public static class ArrayBuilder
             return new DriveInspection(drive, null, "it is too small for an array", []);
         }
 
-        byte[]? slot0 = await TryReadSlotAsync(drive, reactor, 0);
-        byte[]? slot1 = await TryReadSlotAsync(drive, reactor, 1);
+        byte[]? slot0 = await MemberSlots.TryReadAsync(drive, reactor, 0);
+        byte[]? slot1 = await MemberSlots.TryReadAsync(drive, reactor, 1);
         SuperblockResult parsed = SuperblockFormat.ParseSlots(slot0, slot1);
         string? unreadable = (slot0, slot1) switch
         {
@@ -340,43 +344,5 @@ public static class ArrayBuilder
         IReadOnlyList<ForeignSignature> foreign = await ForeignSignatures.DetectAsync(
             drive.SizeBytes, (offset, buffer) => BlockIo.ReadAsync(drive, reactor, offset, buffer));
         return new DriveInspection(drive, null, problem, [.. foreign.Select(f => f.Name)]) { PartOf = foreign.FirstOrDefault(f => f.IsPart).Name };
-    }
-
-    /// <summary>The bytes of a slot, or null when the drive does not give them: the other one may be sound.</summary>
-    private static async Task<byte[]?> TryReadSlotAsync(IBlockDevice drive, Reactor reactor, ulong slot)
-    {
-        var block = new byte[SuperblockFormat.SizeBytes];
-        try
-        {
-            await BlockIo.ReadAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), block);
-            return block;
-        }
-        catch (BlockIoException)
-        {
-            // The caller says that it is unreadable.
-            return null;
-        }
-    }
-
-    /// <summary>
-    /// Clears both slots, the older superblock first: whenever the power goes out, what is left is the newest. The older one may
-    /// call a member present that has failed since.
-    /// </summary>
-    private static async Task EraseSlotsAsync(IBlockDevice drive, Reactor reactor, TimeProvider clock)
-    {
-        try
-        {
-            ulong newest = (await InspectAsync(drive, reactor, clock)).Superblock?.Sequence ?? 0;
-            var zeroes = new byte[SuperblockFormat.SizeBytes];
-            foreach (ulong slot in (ulong[])[newest + 1, newest])
-            {
-                await BlockIo.WriteAsync(drive, reactor, SuperblockFormat.SlotOffset(slot), zeroes);
-                await BlockIo.FlushAsync(drive, reactor);
-            }
-        }
-        catch (BlockIoException e)
-        {
-            throw new ArrayException($"{drive.Name} cannot be written: {e.Message}", e);
-        }
     }
 }

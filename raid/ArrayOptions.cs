@@ -95,12 +95,18 @@ public sealed record ArrayRunOptions
     public bool Resync { get; init; } = true;
 
     /// <summary>
-    /// How long after the array was opened a needed resync starts. It takes processor time and the drives, while a target that
+    /// Whether drives that were away are rebuilt in their places, and spares take those of members that fail, without anybody
+    /// asking for it.
+    /// </summary>
+    public bool RebuildByItself { get; init; } = true;
+
+    /// <summary>
+    /// How long after the array was opened a needed resync or rebuild starts. It takes processor time and the drives, while a target that
     /// was started again after a crash has consumers that wait for it.
     /// </summary>
     public TimeSpan ResyncAfter { get; init; }
 
-    /// <summary>Rows of stripes (up to 64 KiB of every member) that the resync has in flight, 1 to 16.</summary>
+    /// <summary>Rows of stripes (up to 64 KiB of every member) that a resync or rebuild has in flight, 1 to 16.</summary>
     public int ResyncDepth { get; init; } = 4;
 
     /// <summary>
@@ -109,7 +115,9 @@ public sealed record ArrayRunOptions
     /// </summary>
     public long RowMemoryBytes { get; init; } = 64 << 20;
 
-    /// <summary>Upper bound of the resync's speed in bytes a second of every member; 0 sets none.</summary>
+    /// <summary>
+    /// Upper bound of the speed of a resync or rebuild in bytes a second of every member; 0 sets none.
+    /// </summary>
     public long ResyncMaxBytesPerSecond { get; init; }
 
     /// <summary>
@@ -129,6 +137,9 @@ public sealed record ArrayRunOptions
     /// it; 0 never gives up.
     /// </summary>
     public int MaxReadErrorsInARow { get; init; } = 256;
+
+    /// <summary>Makes the UUIDs of drives that become members or spares, each another.</summary>
+    public Func<Guid> NewUuid { get; init; } = Guid.NewGuid;
 
     /// <summary>The clock by which requests grow old, control tasks wait, and superblocks are dated.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;

@@ -40,7 +40,7 @@ public sealed record MemberStatus(int Role, string Name, MemberState State, long
     public bool IsHanging { get; init; }
 }
 
-/// <summary>A resync that is under way or needed.</summary>
+/// <summary>A resync or rebuild that is under way or needed.</summary>
 /// <param name="DoneBytes">Bytes of every member that are done.</param>
 /// <param name="TotalBytes">Bytes of every member in all.</param>
 /// <param name="BytesPerSecond">The present speed in bytes a second of every member.</param>
@@ -88,6 +88,12 @@ public sealed record ArrayStatus
 
     /// <summary>The resync, or null when none is needed.</summary>
     public ResyncStatus? Resync { get; init; }
+
+    /// <summary>The rebuild of members that have new drives, or null when there is none.</summary>
+    public ResyncStatus? Rebuild { get; init; }
+
+    /// <summary>The drives that wait to take a lost member's place.</summary>
+    public IReadOnlyList<string> Spares { get; init; } = [];
 
     /// <summary>
     /// Ranges (rows of a stripe, up to 64 KiB of a member) in which copies differ or parity does not fit the data, after writes

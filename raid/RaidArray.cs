@@ -2,11 +2,13 @@
 // Engine/RaidQueue.cs and Levels/, changes of the superblocks are made by Engine/ArrayControl.cs, arrays are made and started by
 // ArrayBuilder.
 
+using System.Collections.Immutable;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Levels;
+using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid;
@@ -24,15 +26,17 @@ public sealed class RaidArray : IBlockDevice
     private long _sizeBytes;
     private bool _stopped;
     private bool _leavesWork;
+    private ArrayMap _map;
 
     internal RaidArray(
-        ArraySuperblock superblock, RaidGeometry geometry, RaidMember[] members, Reactor home, ArrayRunOptions options, RaidStart start)
+        ArraySuperblock superblock, RaidGeometry geometry, ArrayMap map, Reactor home, ArrayRunOptions options, RaidStart start)
     {
         Options = options;
         Uuid = superblock.ArrayUuid;
         Name = superblock.Name;
         Geometry = geometry;
-        Members = members;
+        _map = map;
+        ImmutableArray<RaidMember> members = map.Members;
         _sizeBytes = superblock.ExportedSize;
         ulong missing = 0;
         foreach (RaidMember member in members)
@@ -41,6 +45,11 @@ public sealed class RaidArray : IBlockDevice
         }
 
         State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, start.SyncedBytes));
+        if (start.RebuildingMask != 0)
+        {
+            State.BeginRebuild(start.RebuildingMask, RaidUnits.FromSyncedBytes(geometry, start.RebuiltBytes));
+        }
+
         if (members.Any(m => m is { IsAbsent: true, Drive: not null }))
         {
             State.Break();
@@ -77,7 +86,11 @@ public sealed class RaidArray : IBlockDevice
     /// <inheritdoc/>
     public BlockLimits Limits { get; }
 
-    internal RaidMember[] Members { get; }
+    /// <summary>The members of this moment, by role.</summary>
+    internal ImmutableArray<RaidMember> Members => Map.Members;
+
+    /// <summary>Which drives make it up.</summary>
+    internal ArrayMap Map => Volatile.Read(ref _map);
 
     internal ArrayState State { get; }
 
@@ -121,6 +134,9 @@ public sealed class RaidArray : IBlockDevice
             }
         }
 
+        // Published meanwhile to all queues but this one, which nobody knew.
+        queue.Adopt(Map);
+
         if (stopped)
         {
             queue.Dispose();
@@ -156,6 +172,43 @@ public sealed class RaidArray : IBlockDevice
     /// </summary>
     /// <exception cref="ArrayException">The superblocks cannot be changed.</exception>
     public Task AcknowledgeDamageAsync() => Control.AcknowledgeDamageAsync();
+
+    /// <summary>
+    /// The most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound. It may be changed while one runs.
+    /// </summary>
+    public long MaxJobBytesPerSecond
+    {
+        get => Control.MaxJobBytesPerSecond;
+        set => Control.MaxJobBytesPerSecond = value;
+    }
+
+    /// <summary>Gives a member up, as if it had failed.</summary>
+    /// <param name="role">Its role.</param>
+    /// <exception cref="ArrayException">The array cannot do without it; nothing was changed.</exception>
+    public Task FailMemberAsync(int role) => Control.FailAsync(role);
+
+    /// <summary>
+    /// Lets a drive take the place of a member that is out. Returns when the superblocks say so; the rebuild goes on in the
+    /// background, over stops and crashes (<see cref="ArrayStatus.Rebuild"/>).
+    /// </summary>
+    /// <param name="role">The member's role.</param>
+    /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
+    /// <param name="force">Overwrite whatever the drive holds.</param>
+    /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
+    public Task ReplaceMemberAsync(int role, IBlockDevice drive, bool force = false) => Control.ReplaceAsync(role, drive, force);
+
+    /// <summary>Lets a drive wait to take the place of a member that fails, or take that of one that has.</summary>
+    /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
+    /// <param name="force">Overwrite whatever the drive holds.</param>
+    /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
+    public Task AddSpareAsync(IBlockDevice drive, bool force = false) => Control.AddSpareAsync(drive, force);
+
+    /// <summary>
+    /// Lets a spare go, or the drive of a member that is out: the array has nothing to do with it any more when this returns.
+    /// </summary>
+    /// <param name="drive">The drive, as it was given.</param>
+    /// <exception cref="ArrayException">It is in use.</exception>
+    public Task RemoveDriveAsync(IBlockDevice drive) => Control.RemoveAsync(drive);
 
     /// <summary>
     /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must
@@ -215,6 +268,14 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Whether a member is there and was not given up.</summary>
     internal bool IsUsable(int role) => ((State.FailedMask >> role) & 1) == 0;
 
+    /// <summary>Goes by another map: returns when every queue does. The control task's.</summary>
+    /// <exception cref="IOException">A queue could not open a new drive.</exception>
+    internal Task AdoptAsync(ArrayMap map)
+    {
+        Volatile.Write(ref _map, map);
+        return ForEachQueueAsync(queue => queue.Adopt(map));
+    }
+
     /// <summary>Does something on every open queue, on its reactor, one after the other.</summary>
     internal async Task ForEachQueueAsync(Action<RaidQueue> action)
     {
@@ -262,4 +323,11 @@ public sealed class RaidArray : IBlockDevice
 /// <param name="SyncedBytes">The bytes of every member that are in sync; <see cref="long.MaxValue"/> when all are.</param>
 /// <param name="LogicalBlockSize">The unit in bytes in which consumers address it.</param>
 /// <param name="ReadOnly">Whether it is only read: no member is written, superblocks and repairs included.</param>
-internal readonly record struct RaidStart(long SyncedBytes, int LogicalBlockSize, bool ReadOnly);
+internal readonly record struct RaidStart(long SyncedBytes, int LogicalBlockSize, bool ReadOnly)
+{
+    /// <summary>Members that are being rebuilt.</summary>
+    public ulong RebuildingMask { get; init; }
+
+    /// <summary>The bytes of each of them that are in step.</summary>
+    public long RebuiltBytes { get; init; }
+}

@@ -1,6 +1,8 @@
 // What a user changes of a running array: each change is an update of its superblocks, and waits its turn among those of the
 // control task.
 
+using Polyblk.Core.Block;
+
 namespace Polyblk.Raid.Engine;
 
 internal sealed partial class ArrayControl
@@ -38,6 +40,25 @@ internal sealed partial class ArrayControl
                 throw new ArrayException($"Array {_array.Name} has failed; its superblocks stay.");
             }
         });
+
+    /// <inheritdoc cref="Membership.FailAsync"/>
+    public Task FailAsync(int role) => ChangeAsync(() => _membership.FailAsync(role));
+
+    /// <inheritdoc cref="Membership.ReplaceAsync"/>
+    public Task ReplaceAsync(int role, IBlockDevice drive, bool force) => ChangeAsync(() => _membership.ReplaceAsync(role, drive, force));
+
+    /// <inheritdoc cref="Membership.AddSpareAsync"/>
+    public Task AddSpareAsync(IBlockDevice drive, bool force) => ChangeAsync(() => _membership.AddSpareAsync(drive, force));
+
+    /// <inheritdoc cref="Membership.RemoveAsync"/>
+    public Task RemoveAsync(IBlockDevice drive) => ChangeAsync(() => _membership.RemoveAsync(drive));
+
+    /// <summary>The most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
+    public long MaxJobBytesPerSecond
+    {
+        get => _jobs.MaxBytesPerSecond;
+        set => _jobs.MaxBytesPerSecond = value;
+    }
 
     /// <summary>Does what a user asked for, while nothing else changes superblocks.</summary>
     private async Task ChangeAsync(Func<Task> change)

@@ -20,6 +20,7 @@ using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Control;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -39,7 +40,8 @@ internal sealed partial class ArrayControl
     private readonly ControlSignal _signal;
     private readonly SemaphoreSlim _metadata = new(1, 1);
     private readonly ArrayMetadata _superblocks;
-    private readonly ResyncRunner _resync;
+    private readonly JobRunner _jobs;
+    private readonly Membership _membership;
     private readonly MemberWatch _watch;
     private Task _loop = Task.CompletedTask;
     private ulong _reportedFailures;
@@ -54,6 +56,7 @@ internal sealed partial class ArrayControl
     private int _reportedTenths;
     private TimeSpan _retryAfter;
     private long? _resyncAtMs;
+    private bool _upgradesFormat;
 
     public ArrayControl(RaidArray array, ArraySuperblock superblock, Reactor home, ArrayRunOptions options)
     {
@@ -62,8 +65,10 @@ internal sealed partial class ArrayControl
         _signal = new ControlSignal(options.Scheduler, options.Clock);
         Home = home;
         _superblocks = new ArrayMetadata(array, superblock, home, options, Kick);
-        _resync = new ResyncRunner(array, home, options);
+        _jobs = new JobRunner(array, home, options);
+        _membership = new Membership(array, _superblocks, _jobs, options, Kick, Report);
         _watch = new MemberWatch(array, options, Report);
+        _upgradesFormat = superblock.FormatVersion < SuperblockFormat.Version;
     }
 
     /// <summary>The time of the array's clock in milliseconds.</summary>
@@ -82,8 +87,9 @@ internal sealed partial class ArrayControl
     /// <param name="mayBeDamaged">
     /// Whether it starts although blocks may be damaged: that is kept and shown until somebody says that he knows.
     /// </param>
+    /// <param name="returning">Drives that were away, by the roles that they had.</param>
     /// <exception cref="ArrayException">The superblocks of a new array could not be written.</exception>
-    public async Task StartAsync(bool isNew, bool mayBeDamaged)
+    public async Task StartAsync(bool isNew, bool mayBeDamaged, IEnumerable<(int Role, IBlockDevice Drive)> returning)
     {
         _superblocks.MayBeDamaged |= mayBeDamaged;
         _reportedFailures = _array.State.FailedMask;
@@ -96,6 +102,7 @@ internal sealed partial class ArrayControl
                 await _superblocks.CreateAsync();
             }
 
+            _membership.Begin(returning);
             if (_options.Resync && _array.State.NeedsResync && !_array.Limits.ReadOnly)
             {
                 _reportedTenths = ResyncTenths;
@@ -155,7 +162,7 @@ internal sealed partial class ArrayControl
         Volatile.Write(ref _stopping, true);
         Kick();
         await _loop;
-        bool isInOrder = await WaitUnlessHangingAsync(_resync.StopAsync());
+        bool isInOrder = await WaitUnlessHangingAsync(_jobs.StopAsync());
 
         // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once
         // would write two superblocks of one event.
@@ -187,7 +194,14 @@ internal sealed partial class ArrayControl
             : new ResyncStatus(
                 RaidUnits.ToSyncedBytes(_array.Geometry, _array.State.FirstUnsynced),
                 _array.Geometry.MemberDataSize,
-                _resync.BytesPerSecond)
+                _membership.IsQuiet ? _jobs.BytesPerSecond : 0)
+            {
+                IsLeft = _array.Limits.ReadOnly,
+            };
+        ulong rebuilding = _array.State.RebuildingMask & ~failed;
+        ResyncStatus? rebuild = rebuilding == 0
+            ? null
+            : new ResyncStatus(_superblocks.RebuiltBytes, _array.Geometry.MemberDataSize, _membership.IsQuiet ? 0 : _jobs.BytesPerSecond)
             {
                 IsLeft = _array.Limits.ReadOnly,
             };
@@ -201,7 +215,7 @@ internal sealed partial class ArrayControl
             SizeBytes = _array.SizeBytes,
             CapacityBytes = _array.Geometry.Capacity,
             Health = _array.State.IsBroken ? ArrayHealth.Failed
-                : failed != 0 ? ArrayHealth.Degraded
+                : (failed | rebuilding) != 0 ? ArrayHealth.Degraded
                 : resync is not null ? ArrayHealth.Resyncing
                 : ArrayHealth.Optimal,
             Dirty = _superblocks.IsDirty,
@@ -209,7 +223,10 @@ internal sealed partial class ArrayControl
             Members = [.. _array.Members.Select(m => new MemberStatus(
                 m.Role,
                 m.IsAbsent ? string.Empty : m.Drive!.Name,
-                m.IsAbsent ? MemberState.Missing : ((failed >> m.Role) & 1) != 0 ? MemberState.Failed : MemberState.Present,
+                m.IsAbsent ? MemberState.Missing
+                    : ((failed >> m.Role) & 1) != 0 ? MemberState.Failed
+                    : ((rebuilding >> m.Role) & 1) != 0 ? MemberState.Rebuilding
+                    : MemberState.Present,
                 m.ReadErrors,
                 m.WriteErrors,
                 m.Repairs)
@@ -220,6 +237,8 @@ internal sealed partial class ArrayControl
             })],
             RangesInDoubt = _array.State.Doubts.Count,
             Resync = resync,
+            Rebuild = rebuild,
+            Spares = [.. _array.Map.Spares.Select(s => s.Drive.Name)],
             Warnings = [.. DescribeProblems(failed)],
         };
     }
@@ -243,6 +262,11 @@ internal sealed partial class ArrayControl
                     ? $"Member {member.Role} is missing: the array runs without its redundancy."
                     : $"Member {member.Role} ({member.Drive.Name}) has failed: replace the drive.";
             }
+        }
+
+        if (_membership.Halted is string halted)
+        {
+            yield return halted;
         }
 
         ulong hanging = _watch.HangingMask & ~failed;
@@ -309,6 +333,8 @@ internal sealed partial class ArrayControl
             await _superblocks.UpdateAsync();
         }
 
+        ReportFormat();
+
         _watch.Look();
         ReportFailures();
         if (Interlocked.Exchange(ref _writesWanted, 0) != 0)
@@ -316,13 +342,18 @@ internal sealed partial class ArrayControl
             await OpenWritesAsync();
         }
 
-        if (_resync.TakeFinished())
+        switch (_jobs.TakeFinished())
         {
-            await FinishResyncAsync();
+            case RebuildJob rebuild:
+                await _membership.FinishAsync(rebuild);
+                break;
+            case not null:
+                await FinishResyncAsync();
+                break;
         }
 
+        await _membership.TurnAsync();
         ScheduleResync();
-
         ReportProgress();
         await StartDueResyncAsync();
 
@@ -406,7 +437,7 @@ internal sealed partial class ArrayControl
 
         bool wasDirty = _superblocks.IsDirty;
         _superblocks.IsDirty = false;
-        if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync)
+        if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync || _membership.IsRebuilding)
         {
             await _superblocks.UpdateAsync();
         }
@@ -441,7 +472,8 @@ internal sealed partial class ArrayControl
 
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
     private bool CanResync =>
-        !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.FailedMask) < _array.Geometry.ParityCount;
+        _membership.IsQuiet
+        && (!_array.Geometry.HasParity || BitOperations.PopCount(_array.State.LostMask) < _array.Geometry.ParityCount);
 
     /// <summary>
     /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go
@@ -460,7 +492,7 @@ internal sealed partial class ArrayControl
 
         _inDoubt = inDoubt;
         bool isDue = _options.Resync && !_array.Limits.ReadOnly && _array.State.NeedsResync && CanResync;
-        if (!isDue || _resyncAtMs is not null || _resync.IsBusy)
+        if (!isDue || _resyncAtMs is not null || _jobs.IsBusy)
         {
             return;
         }
@@ -477,7 +509,7 @@ internal sealed partial class ArrayControl
     /// </summary>
     private async Task StartDueResyncAsync()
     {
-        if (_resyncAtMs is not long due || NowMs < due || _array.State.IsBroken)
+        if (_resyncAtMs is not long due || NowMs < due || _array.State.IsBroken || _jobs.IsBusy || !_membership.IsQuiet)
         {
             return;
         }
@@ -497,16 +529,20 @@ internal sealed partial class ArrayControl
             Report(ArrayEventLevel.Information, "a resync has started");
         }
 
-        await _resync.StartAsync(Kick);
+        await _jobs.StartAsync(new ResyncJob(_array), Kick);
     }
 
-    /// <summary>While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash.</summary>
+    /// <summary>
+    /// While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash. A rebuild's progress
+    /// is kept always: writes go to what it has made.
+    /// </summary>
     private async Task CheckpointAsync()
     {
         long now = NowMs;
-        bool isKept = _superblocks is { IsDirty: false, HasWritten: true, LateMask: 0 }
-            && _array.State.NeedsResync && CanResync;
-        if (!isKept || _resyncAtMs is not null || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
+        bool isResync = !_superblocks.IsDirty && _array.State.NeedsResync && CanResync && _resyncAtMs is null;
+        bool isKept = (isResync || (_membership.IsRebuilding && _jobs.IsBusy))
+            && _superblocks is { HasWritten: true, LateMask: 0 } && !_array.State.IsBroken;
+        if (!isKept || now - _checkpointMs < _options.CheckpointEvery.TotalMilliseconds)
         {
             return;
         }
@@ -521,12 +557,16 @@ internal sealed partial class ArrayControl
     private void ReportFailures()
     {
         ulong failed = _array.State.FailedMask;
+
+        // Who has a new drive can fail again.
+        _reportedFailures &= failed;
         foreach (RaidMember member in _array.Members)
         {
             ulong bit = 1UL << member.Role;
             if ((failed & bit & ~_reportedFailures) != 0)
             {
                 _reportedFailures |= bit;
+                _membership.NoteFailure();
                 bool exposed = _superblocks.IsExposed;
                 Report(
                     ArrayEventLevel.Warning,
@@ -539,6 +579,18 @@ internal sealed partial class ArrayControl
         {
             _brokenReported = true;
             Report(ArrayEventLevel.Error, "more drives failed than the level can lose: writes are refused, reads are answered where they can be");
+        }
+    }
+
+    /// <summary>Says once that an older program will not know the array any more.</summary>
+    private void ReportFormat()
+    {
+        if (_upgradesFormat && _superblocks.HasWritten)
+        {
+            _upgradesFormat = false;
+            Report(
+                ArrayEventLevel.Information,
+                $"its superblocks are of format {SuperblockFormat.Version} from now on: a polyblk that is older than this one does not start it");
         }
     }
 

@@ -11,7 +11,7 @@ internal static class ArrayLimits
     private const long MaxRangeBytes = 1L << 30;
 
     /// <summary>The limits of an array.</summary>
-    public static BlockLimits Of(RaidGeometry geometry, RaidMember[] members, long exportedSize)
+    public static BlockLimits Of(RaidGeometry geometry, IReadOnlyList<RaidMember> members, long exportedSize)
     {
         BlockLimits[] all = [.. members.Where(m => m.Drive is not null).Select(m => m.Drive!.Limits)];
         int blockSize = all.Max(l => l.LogicalBlockSize);
@@ -43,7 +43,7 @@ internal static class ArrayLimits
     }
 
     /// <summary>The longest request that every member takes, by <see cref="BlockOperation"/>; multiples of 4096.</summary>
-    public static long[] MaxPieceBytes(RaidMember[] members)
+    public static long[] MaxPieceBytes(IReadOnlyList<RaidMember> members)
     {
         BlockLimits[] all = [.. members.Where(m => m.Drive is not null).Select(m => m.Drive!.Limits)];
         long data = Round(all.Min(l => l.MaxTransferBytes));
@@ -54,6 +54,42 @@ internal static class ArrayLimits
         result[(int)BlockOperation.Discard] = Round(all.Min(l => l.MaxDiscardBytes));
         result[(int)BlockOperation.WriteZeroes] = Round(all.Min(l => l.MaxWriteZeroesBytes));
         return result;
+    }
+
+    /// <summary>
+    /// Why a drive cannot join a running array, whose users have been told its limits; or null.
+    /// </summary>
+    public static string? WhyNotFit(RaidArray array, IBlockDevice drive)
+    {
+        BlockLimits has = drive.Limits, needs = array.Limits;
+        long bytes = array.Geometry.DataOffset + array.Geometry.MemberDataSize;
+        if (drive.SizeBytes < bytes)
+        {
+            return $"it has {drive.SizeBytes} bytes and a member needs {bytes}: take a larger one";
+        }
+
+        if (has.ReadOnly)
+        {
+            return "it is read-only: open it for writing";
+        }
+
+        if (has.LogicalBlockSize > needs.LogicalBlockSize)
+        {
+            return $"it has blocks of {has.LogicalBlockSize} bytes and the volume is addressed in blocks of {needs.LogicalBlockSize}: "
+                + "take one with smaller blocks";
+        }
+
+        bool fits = has.BufferAlignment <= needs.BufferAlignment && has.MaxSegments >= needs.MaxSegments
+            && (!has.VolatileCache || needs.VolatileCache)
+            && (!has.NeedsCpuAccessForReads || needs.NeedsCpuAccessForReads)
+            && (!has.NeedsCpuAccessForWrites || needs.NeedsCpuAccessForWrites)
+            && MayTake(BlockOperation.Read, has.MaxTransferBytes) && MayTake(BlockOperation.Discard, has.MaxDiscardBytes)
+            && MayTake(BlockOperation.WriteZeroes, has.MaxWriteZeroesBytes);
+        return fits ? null
+            : "it takes smaller or more strictly aligned requests than the drives that the volume was started with, or has a cache that they "
+                + "have not: take one of their kind";
+
+        bool MayTake(BlockOperation operation, long most) => Round(most) >= array.MaxPieceBytes(operation);
     }
 
     private static long Round(long bytes) => Math.Max(4096, bytes & ~4095L);

@@ -11,6 +11,9 @@
 //   clean mark      every queue was closed while idle, then every member was flushed
 //   checkpoint      says what was in sync before the last flush, never what the resync has reached since (FlushAsync)
 //   end of resync   every member was flushed after the last row
+//   rebuild begins  the new member's slots were cleared; it is called in step with nothing
+//   rebuilt so far  says what was made before the last flush; writes since then went to the new member, too
+//   end of rebuild  every member was flushed after the last row
 //   new size        changes nothing else
 //
 // A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is
@@ -34,8 +37,12 @@ internal sealed class ArrayMetadata(
     private readonly SuperblockWriter _writer = new(array, home, options, kick);
     private ArraySuperblock _current = newest;
     private long _flushedCheckpoint = SyncedBytesOf(array);
+    private long _flushedRebuilt = RebuiltBytesOf(array);
     private ulong _told = array.State.PersistedMask;
     private bool _leftOut;
+
+    /// <summary>The reactor that carries the superblocks.</summary>
+    public Reactor Home => home;
 
     /// <summary>The newest superblock that was written, or found. Any thread.</summary>
     public ArraySuperblock Current => Volatile.Read(ref _current);
@@ -45,6 +52,12 @@ internal sealed class ArrayMetadata(
 
     /// <summary>Whether a human should know that blocks may be damaged: <see cref="ArrayNotices.MayBeDamaged"/>.</summary>
     public bool MayBeDamaged { get; set; } = (newest.Notices & ArrayNotices.MayBeDamaged) != 0;
+
+    /// <summary>Members that the superblocks call rebuilding, or will with the next update.</summary>
+    public ulong RebuildingMask { get; private set; } = array.State.RebuildingMask;
+
+    /// <summary>Bytes of every member that is being rebuilt that are made; all of them when none is.</summary>
+    public long RebuiltBytes => RebuiltBytesOf(array);
 
     /// <summary>Whether this run has written superblocks: then they know of every member that was absent at its start.</summary>
     public bool HasWritten { get; private set; }
@@ -102,13 +115,30 @@ internal sealed class ArrayMetadata(
     /// </returns>
     public async Task<bool> FlushAsync()
     {
-        long checkpoint = SyncedBytes;
+        long checkpoint = SyncedBytes, rebuilt = RebuiltBytes;
         ulong late = LateMask;
         Refuse(await _writer.FlushAsync(array.State.FailedMask), mayHaveLost: true);
         bool all = (late | LateMask) == 0;
         _flushedCheckpoint = all ? checkpoint : Math.Min(_flushedCheckpoint, checkpoint);
+        _flushedRebuilt = all ? rebuilt : Math.Min(_flushedRebuilt, rebuilt);
         return all;
     }
+
+    /// <summary>Members begin to be rebuilt; they hold nothing yet. The next update says so.</summary>
+    public void BeginRebuild(ulong members)
+    {
+        RebuildingMask |= members;
+        _flushedRebuilt = 0;
+    }
+
+    /// <summary>
+    /// The members that were rebuilt are in step, and that is durable: the last call was a <see cref="FlushAsync"/> that returned
+    /// true. Or they have failed. The next update says so.
+    /// </summary>
+    public void EndRebuild() => RebuildingMask = 0;
+
+    /// <inheritdoc cref="SuperblockWriter.ReplaceAsync"/>
+    public Task ReplaceAsync(RaidMember member) => _writer.ReplaceAsync(member);
 
     /// <summary>
     /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that, when it is known
@@ -165,11 +195,16 @@ internal sealed class ArrayMetadata(
     private static long SyncedBytesOf(RaidArray array) =>
         array.State.NeedsResync ? RaidUnits.ToSyncedBytes(array.Geometry, array.State.FirstUnsynced) : 0;
 
-    /// <summary>Whether the superblocks call a member present that is not.</summary>
-    private bool KnowsLess(ulong failed) => array.Members.Any(
-        m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present);
+    private static long RebuiltBytesOf(RaidArray array) =>
+        array.State.RebuildingMask == 0 ? array.Geometry.MemberDataSize
+            : RaidUnits.ToSyncedBytes(array.Geometry, array.State.RebuiltUnits);
 
-    private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && KnowsLess(failed);
+    /// <summary>Whether the superblocks call a member present, or in step with a part, that is not.</summary>
+    private bool KnowsLess(ulong failed) => array.Members.Any(
+        m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State is MemberState.Present or MemberState.Rebuilding);
+
+    private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && array.Members.Any(
+        m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present);
 
     /// <summary>Gives up the members that did not take a superblock or a flush.</summary>
     /// <param name="refused">Members, one bit each, by role.</param>
@@ -199,11 +234,16 @@ internal sealed class ArrayMetadata(
                 member.OutSinceEvent = eventCount;
             }
 
-            MemberState state = !isOut ? MemberState.Present
+            MemberState state = !isOut
+                ? ((RebuildingMask >> member.Role) & 1) != 0 ? MemberState.Rebuilding : MemberState.Present
                 : member.Uuid == Guid.Empty ? MemberState.Missing
                 : MemberState.Failed;
-            entries.Add(new MemberEntry(member.Uuid, state, isOut ? member.OutSinceEvent : 0));
+            entries.Add(isOut
+                ? new MemberEntry(member.Uuid, state, member.OutSinceEvent, member.WhyOut)
+                : new MemberEntry(member.Uuid, state));
         }
+
+        ImmutableArray<MemberEntry> members = entries.MoveToImmutable();
 
         return like with
         {
@@ -216,9 +256,11 @@ internal sealed class ArrayMetadata(
             ResyncCheckpoint = !array.State.NeedsResync ? ArraySuperblock.NoResync
                 : IsDirty ? 0
                 : Math.Min(_flushedCheckpoint, SyncedBytes),
+            RebuildCheckpoint = members.Any(m => m.State == MemberState.Rebuilding) ? _flushedRebuilt : ArraySuperblock.NoRebuild,
+            FormatVersion = SuperblockFormat.Version,
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
-            Members = entries.MoveToImmutable(),
+            Members = members,
         };
     }
 }

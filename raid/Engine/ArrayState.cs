@@ -4,7 +4,13 @@
 // that it holds; whoever locks that stripe next therefore sees the bit (the lock's interlocked operations order the two), and
 // never trusts what the failed member holds. The acknowledgement of that write, and of every other write and flush from then on,
 // is held back until the superblocks of the survivors say so too (FailedMask == PersistedMask): after a crash the failed member
-// must not come back as if nothing had happened. Bits are only ever set while the array runs.
+// must not come back as if nothing had happened.
+//
+// A member that is being rebuilt is in RebuildingMask. It is in step below RebuiltUnits, where it is read and written like any
+// other; from there on it counts as lost (LostAt). The rebuild moves RebuiltUnits over a range while it holds the range's lock, so
+// whoever holds the lock of a range sees one answer for as long as he does. A bit of FailedMask goes away in one way only: when a
+// new drive has taken the member's place, its bit moves to RebuildingMask (BeginRebuild), and RebuiltUnits was 0 before. Should
+// that drive fail, its bit is in both masks, and FailedMask counts.
 //
 // When more members refuse a write than can be given up, none of them is: what they hold is readable, only the redundancy of that
 // place is not right. The place is put in doubt (DoubtSet) and the request fails. The array breaks, and takes no writes any more,
@@ -43,16 +49,43 @@ internal struct SharedWords
 
     [FieldOffset(112)]
     public int Seconds;
+
+    [FieldOffset(120)]
+    public ulong RebuildingMask;
+
+    [FieldOffset(128)]
+    public long RebuiltUnits;
 }
 
 /// <summary>See the top of the file.</summary>
 internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits)
 {
     private int _lowered;
-    private SharedWords _words = new() { FailedMask = missing, PersistedMask = missing, SyncedUnits = syncedUnits };
+    private SharedWords _words = new()
+    {
+        FailedMask = missing, PersistedMask = missing, SyncedUnits = syncedUnits, RebuiltUnits = long.MaxValue,
+    };
 
-    /// <summary>Members that hold nothing usable: one bit each, by role.</summary>
+    /// <summary>Members that are out, neither read nor written: one bit each, by role.</summary>
     public ulong FailedMask => Volatile.Read(ref _words.FailedMask);
+
+    /// <summary>Members that are being rebuilt, which may have failed meanwhile.</summary>
+    public ulong RebuildingMask => Volatile.Read(ref _words.RebuildingMask);
+
+    /// <summary>Lock units below this are in step on members that are being rebuilt; <see cref="long.MaxValue"/> without any.</summary>
+    public long RebuiltUnits => Volatile.Read(ref _words.RebuiltUnits);
+
+    /// <summary>Members that do not hold all that they should: out, or being rebuilt.</summary>
+    public ulong LostMask => FailedMask | RebuildingMask;
+
+    /// <summary>Members that hold nothing usable at a unit. Lasts for as long as the unit is locked.</summary>
+    public ulong LostAt(long unit)
+    {
+        // In this order: BeginRebuild writes them in the opposite one, so a member is seen in one of the two masks.
+        ulong failed = FailedMask;
+        ulong rebuilding = RebuildingMask;
+        return rebuilding != 0 && unit >= RebuiltUnits ? failed | rebuilding : failed;
+    }
 
     /// <summary>The failures that the superblocks of the survivors know of.</summary>
     public ulong PersistedMask
@@ -140,7 +173,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         ulong seen = FailedMask;
         while ((seen & members) != members)
         {
-            if (!geometry.SurvivesWithout(seen | members))
+            if (!geometry.SurvivesWithout(seen | members | RebuildingMask))
             {
                 return false;
             }
@@ -156,6 +189,33 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
 
         return true;
     }
+
+    /// <summary>
+    /// A new drive has taken a member's place, and every queue has a way to it: the member holds nothing up to
+    /// <paramref name="rebuiltUnits"/>, and takes part from there on as far as the rebuild comes. The control task's.
+    /// </summary>
+    public void BeginRebuild(ulong members, long rebuiltUnits)
+    {
+        Volatile.Write(ref _words.RebuiltUnits, rebuiltUnits);
+
+        // Lost in one way or the other at every moment.
+        Interlocked.Or(ref _words.RebuildingMask, members);
+        Interlocked.And(ref _words.FailedMask, ~members);
+        Interlocked.And(ref _words.PersistedMask, ~members);
+    }
+
+    /// <summary>
+    /// The rebuild is over: all of it is durable and recorded, or the members have failed (and are in <see cref="FailedMask"/>).
+    /// The control task's.
+    /// </summary>
+    public void EndRebuild()
+    {
+        Volatile.Write(ref _words.RebuildingMask, 0);
+        Volatile.Write(ref _words.RebuiltUnits, long.MaxValue);
+    }
+
+    /// <summary>The rebuild has made all below a unit, and holds the locks of what it has just made. The rebuild's.</summary>
+    public void AdvanceRebuilt(long unit) => Volatile.Write(ref _words.RebuiltUnits, unit);
 
     /// <summary>
     /// These members may have lost writes at an unknown place, and the array cannot do without them: it is broken.

@@ -76,6 +76,9 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         return oldest;
     }
 
+    /// <summary>Requests that wait to be sent to the drive again. Any thread may read it.</summary>
+    public int Waiting { get; set; }
+
     /// <summary>Requests that are at the drive. Any thread.</summary>
     public int InFlight
     {

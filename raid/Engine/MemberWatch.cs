@@ -1,7 +1,7 @@
 // What the control task looks at in every turn to tell members that hang and members that cannot be read: ages, counts, and what
 // follows.
 
-using Polyblk.Raid.Layout;
+using System.Collections.Immutable;
 
 namespace Polyblk.Raid.Engine;
 
@@ -12,6 +12,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 {
     private readonly long _started = options.Clock.GetTimestamp();
     private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
+    private ImmutableArray<RaidMember> _seen = array.Members;
     private readonly Lock _lock = new();
     private ulong _hanging;
 
@@ -39,16 +40,24 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         // One second beyond, so that 0 is before the start and the first period of a port is a new one.
         array.State.Seconds = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
         ulong hanging = 0;
-        foreach (RaidMember member in array.Members)
+        ImmutableArray<RaidMember> members = array.Members;
+        foreach (RaidMember member in members)
         {
+            if (!ReferenceEquals(member, _seen[member.Role]))
+            {
+                // Another drive, which has not failed anything yet.
+                _reportFrom[member.Role] = 1;
+            }
+
             LookAtReads(member);
             bool hangs = AgeSeconds(member) >= options.SlowAfter.TotalSeconds;
             hanging |= hangs ? 1UL << member.Role : 0;
             ReportHanging(member, hangs);
         }
 
+        _seen = members;
         Volatile.Write(ref _hanging, hanging);
-        ulong failed = array.State.FailedMask;
+        ulong failed = array.State.LostMask;
         array.State.SlowMask = array.Geometry.SurvivesWithout(failed | hanging) ? hanging & ~failed : 0;
     }
 

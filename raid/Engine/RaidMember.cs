@@ -1,4 +1,5 @@
 using Polyblk.Core.Block;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Engine;
 
@@ -28,6 +29,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// For a member that is out: the event count at which the superblocks first said so; otherwise 0. The control task's.
     /// </summary>
     public ulong OutSinceEvent { get; set; }
+
+    /// <summary>Why it is out, should it be.</summary>
+    public OutReason WhyOut { get; set; } = OutReason.Errors;
 
     /// <summary>Whether no drive with this role is here.</summary>
     public bool IsAbsent => Drive is null or AbsentDrive;
@@ -64,6 +68,17 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 
     public void CountWriteError() => Interlocked.Increment(ref _writeErrors);
 
+    /// <summary>A write or flush failed. Any thread.</summary>
+    public void NoteWriteError(BlockErrorKind kind)
+    {
+        CountWriteError();
+        if (kind == BlockErrorKind.Gone)
+        {
+            // Nothing is wrong with a drive that was pulled.
+            WhyOut = OutReason.Absent;
+        }
+    }
+
     public void CountRepair() => Interlocked.Increment(ref _repairs);
 
     /// <summary>A way to it was opened.</summary>
@@ -80,6 +95,12 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 
     /// <summary>Requests of all ways that are at the drive. Any thread.</summary>
     public int InFlight => Volatile.Read(ref _ports).Sum(p => p.InFlight);
+
+    /// <summary>
+    /// Whether nothing is owed by its drive: no request is there, none waits to be sent there again, and no superblock is on its
+    /// way. Any thread; true for good once the member is out.
+    /// </summary>
+    public bool IsDrained => ControlSince == int.MaxValue && Volatile.Read(ref _ports).All(p => p.InFlight == 0 && p.Waiting == 0);
 
     /// <summary>
     /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.

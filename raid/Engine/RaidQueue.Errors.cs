@@ -36,7 +36,12 @@ internal abstract unsafe partial class RaidQueue
         port.TakeBack(request) && (request.Status | request.Tries) != 0 && TryAgain(port, request);
 
     /// <summary>A request has waited long enough.</summary>
-    internal void SendAgain(BlockRequest request) => MemberQueues[request.RetryMember]!.Submit(request);
+    internal void SendAgain(BlockRequest request)
+    {
+        MemberPort port = MemberQueues[request.RetryMember]!;
+        port.Waiting--;
+        port.Submit(request);
+    }
 
     private bool TryAgain(MemberPort port, BlockRequest request)
     {
@@ -49,6 +54,7 @@ internal abstract unsafe partial class RaidQueue
         }
 
         request.RetryMember = (byte)port.Member.Role;
+        port.Waiting++;
         _retries[request.Tries++]!.Add(request);
         return true;
     }
@@ -68,9 +74,9 @@ internal abstract unsafe partial class RaidQueue
     protected void NoteRefusal(BlockRequest child, int member)
     {
         var operation = Unsafe.As<TransferOp>(child.Context!);
-        Array.Members[member].CountWriteError();
         ulong bit = 1UL << member;
         BlockErrorKind kind = BlockErrors.KindOf(child.Status);
+        Array.Members[member].NoteWriteError(kind);
         operation.NoSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
         operation.Refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
         operation.Gone |= kind == BlockErrorKind.Gone ? bit : 0;
@@ -145,7 +151,7 @@ internal abstract unsafe partial class RaidQueue
             return;
         }
 
-        if (Geometry.HasParity && State.FailedMask != 0)
+        if (Geometry.HasParity && State.LostMask != 0)
         {
             // What is made for the lost member needs what may be lost.
             State.Distrust(members);

@@ -15,6 +15,7 @@ using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Engine;
 
@@ -63,7 +64,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         _maxSegments = Math.Max(1, array.Limits.MaxSegments);
         _pump = new PumpWork(this);
         _writesOpen = !array.TracksDirt;
-        MemberQueues = OpenMembers(array, reactor);
+        Map = array.Map;
+        MemberQueues = OpenMembers(Map, array.State, reactor);
         MakeRetryLists();
         Children = MakeChildren();
         for (int i = 0; i < OperationCount; i++)
@@ -79,8 +81,11 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>The array's locks.</summary>
     internal RangeLocks Locks { get; }
 
-    /// <summary>The ways to the members by role; null for a member that was missing when this queue was opened.</summary>
+    /// <summary>The ways to the members by role; null for a member that was out when this queue learned of it.</summary>
     internal MemberPort?[] MemberQueues { get; }
+
+    /// <summary>The map that this queue goes by.</summary>
+    internal ArrayMap Map { get; private set; }
 
     /// <summary>Completes when the queue is disposed and its own work is done.</summary>
     internal Task Closed => _closed.Task;
@@ -220,7 +225,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         _closed.SetResult();
     }
 
-    /// <summary>Whether a member was given up.</summary>
+    /// <summary>Whether a member is out: neither read nor written.</summary>
     protected bool IsFailed(int member) => ((State.FailedMask >> member) & 1) != 0;
 
     /// <summary>Starts a read. Returns false when there is no room.</summary>
@@ -389,16 +394,43 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         return pool;
     }
 
-    private static MemberPort?[] OpenMembers(RaidArray array, Reactor reactor)
+    /// <summary>Goes by another map from now on. On the reactor's thread.</summary>
+    /// <exception cref="IOException">A new drive cannot be opened here: the queue goes by the old map.</exception>
+    internal void Adopt(ArrayMap map)
     {
-        var ports = new MemberPort?[array.Members.Length];
+        if (map.Epoch <= Map.Epoch || _closed.Task.IsCompleted)
+        {
+            return;
+        }
+
+        for (int role = 0; role < MemberQueues.Length; role++)
+        {
+            if (!ReferenceEquals(Map.Members[role], map.Members[role]))
+            {
+                MemberPort? old = MemberQueues[role];
+                MemberQueues[role] = OpenPort(map.Members[role], State, Reactor);
+                ClosePort(old);
+                MemberChanged(role);
+            }
+        }
+
+        Map = map;
+    }
+
+    /// <summary>The way to a member is another one, or there is none any more.</summary>
+    protected virtual void MemberChanged(int role)
+    {
+    }
+
+    private static MemberPort?[] OpenMembers(ArrayMap map, ArrayState state, Reactor reactor)
+    {
+        var ports = new MemberPort?[map.Members.Length];
         try
         {
             for (int i = 0; i < ports.Length; i++)
             {
-                RaidMember member = array.Members[i];
-                ports[i] = array.IsUsable(i) ? new MemberPort(member, array.State, member.Drive!.OpenQueue(reactor)) : null;
-                member.Add(ports[i]);
+                bool isOut = ((state.FailedMask >> i) & 1) != 0;
+                ports[i] = isOut ? null : OpenPort(map.Members[i], state, reactor);
             }
         }
         catch
@@ -412,6 +444,18 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         return ports;
+    }
+
+    private static MemberPort? OpenPort(RaidMember member, ArrayState state, Reactor reactor)
+    {
+        if (member.Drive is null)
+        {
+            return null;
+        }
+
+        var port = new MemberPort(member, state, member.Drive.OpenQueue(reactor));
+        member.Add(port);
+        return port;
     }
 
     private static void ClosePort(MemberPort? port)

@@ -51,6 +51,16 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         }
     });
 
+    /// <summary>Another drive takes a role, or none. What was there owes nothing (<see cref="RaidMember.IsDrained"/>).</summary>
+    /// <exception cref="IOException">The drive cannot be opened; nothing has changed.</exception>
+    public Task ReplaceAsync(RaidMember member) => home.InvokeAsync(() =>
+    {
+        IBlockQueue? queue = member.Drive?.OpenQueue(home);
+        _queues[member.Role]?.Dispose();
+        _queues[member.Role] = queue;
+        _late[member.Role] = null;
+    });
+
     /// <summary>Closes the queues.</summary>
     public Task CloseAsync() => home.InvokeAsync(() =>
     {

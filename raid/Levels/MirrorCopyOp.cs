@@ -1,6 +1,6 @@
 // Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block
-// that could not be read (the good copy is written over it), the resync (the first copy is written to all others), and the
-// agreement after a write or discard that some copies have and others do not. An agreement compares first and writes what differs
+// that could not be read (the good copy is written over it), the resync (the first copy is written to all others), the rebuild
+// (to a new member), and the agreement after a write or discard that some copies have and others do not. An agreement compares first and writes what differs
 // only: on a file system that is full, writing what is there already may need room that is not there. It costs no member: what it
 // cannot do stays in doubt.
 //
@@ -10,18 +10,11 @@ using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Levels;
 
-/// <summary>Told when a row of a resync is done, on its reactor.</summary>
-internal interface IRowCompletion
-{
-    /// <summary>The row is done.</summary>
-    /// <param name="row">The object that carried it out; it can be started again.</param>
-    /// <param name="status">0 or a negative errno.</param>
-    void OnRowDone(RangeWaiter row, int status);
-}
 
 /// <summary>One copy under way. Belongs to one reactor's queue.</summary>
 internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisposable
@@ -36,6 +29,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     {
         Repair,
         Resync,
+        Rebuild,
         Agreement,
     }
 
@@ -98,14 +92,15 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     }
 
     /// <summary>
-    /// Copies the first usable copy of a range to all others, in pieces of <see cref="MaxBytes"/> at most, each locked on its
-    /// own.
+    /// Copies the first usable copy of a range to all others (a rebuild: to those that are being rebuilt), in pieces of
+    /// <see cref="MaxBytes"/> at most, each locked on its own. A rebuild's range is one piece, which is still locked when that has
+    /// succeeded.
     /// </summary>
-    public void StartResync(long offset, long length, IRowCompletion completion)
+    public void StartJob(long offset, long length, RowJob job, IRowCompletion completion)
     {
         IsBusy = true;
         _completion = completion;
-        Begin(Job.Resync, offset, length, NoMember, TransferOp.NoSource);
+        Begin(job == RowJob.Rebuild ? Job.Rebuild : Job.Resync, offset, length, NoMember, TransferOp.NoSource);
     }
 
     /// <summary>
@@ -196,12 +191,18 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     /// <summary>The piece is locked: reads the copy that the others shall be like.</summary>
     private void ReadPiece()
     {
+        if (_job == Job.Rebuild && !HasTarget())
+        {
+            Finish(0);
+            return;
+        }
+
         _comparing = _isPreferred = false;
         _compares = _job == Job.Agreement || (_job == Job.Resync && _queue.IsInDoubt(_offset, _length));
         for (int copy = 0; _sourceMember >= 0 && copy < _geometry.CopyCount; copy++)
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
-            if (place.Member == _sourceMember && IsUsable(place.Member))
+            if (place.Member == _sourceMember && IsReadable(place.Member))
             {
                 // When it cannot be read, the first one that can is as good: the write has failed, and may have happened or not.
                 _source = copy;
@@ -220,7 +221,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         for (; copy < _geometry.CopyCount; copy++)
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
-            if (IsUsable(place.Member) && place.Member != _badMember)
+            if (IsReadable(place.Member) && place.Member != _badMember)
             {
                 _source = copy;
                 Read(copy, place);
@@ -247,7 +248,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
             bool wanted = _badMember >= 0 ? place.Member == _badMember : copy != _source;
-            if (wanted && IsUsable(place.Member))
+            if (wanted && IsTarget(place.Member))
             {
                 _pending++;
                 Send(_requests[copy], BlockOperation.Write, place, _buffer);
@@ -263,7 +264,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         while (++_target < _geometry.CopyCount)
         {
             MemberPlace place = _geometry.Copy(_offset, _target);
-            if (_target != _source && IsUsable(place.Member))
+            if (_target != _source && IsTarget(place.Member))
             {
                 _comparing = true;
                 Send(_requests[_target], BlockOperation.Read, place, _buffer + MaxBytes);
@@ -303,8 +304,9 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
         else
         {
-            _array.Members[member].CountWriteError();
-            Refuse(member, BlockErrors.KindOf(status));
+            BlockErrorKind kind = BlockErrors.KindOf(status);
+            _array.Members[member].NoteWriteError(kind);
+            Refuse(member, kind);
         }
 
         if (_compares)
@@ -347,7 +349,27 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         _queue.MemberQueues[place.Member]!.Submit(request);
     }
 
-    private bool IsUsable(int member) => ((_array.State.FailedMask >> member) & 1) == 0;
+    private bool IsReadable(int member) => ((_array.State.LostAt(FirstUnit + UnitCount - 1) >> member) & 1) == 0;
+
+    private bool IsTarget(int member)
+    {
+        ulong targets = _job == Job.Rebuild ? _array.State.RebuildingMask : ulong.MaxValue;
+        return (((targets & ~_array.State.FailedMask) >> member) & 1) != 0;
+    }
+
+    /// <summary>Whether the range has a copy on a member that is being rebuilt.</summary>
+    private bool HasTarget()
+    {
+        for (int copy = 0; copy < _geometry.CopyCount; copy++)
+        {
+            if (IsTarget(_geometry.Copy(_offset, copy).Member))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     private void Finish(int status)
     {
@@ -366,7 +388,11 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             _array.State.NoteNotSynced(FirstUnit, (int)_length);
         }
 
-        Locks.Unlock(FirstUnit, UnitCount);
+        if (_job != Job.Rebuild || status != 0)
+        {
+            Locks.Unlock(FirstUnit, UnitCount);
+        }
+
         _status = status;
         _offset += _length;
         if (_offset < _end && status == 0)

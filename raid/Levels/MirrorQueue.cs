@@ -9,6 +9,10 @@
 // on the way (a front-end took it away), or that found no room on one member, may have reached some copies and not others while
 // all members work: before it is answered with its error, the copies of its range are made to agree: with the first one, or with
 // the one that had no room, because the others have room for what it holds. A discard that a member refuses is settled likewise.
+//
+// A member that is being rebuilt takes every write, and is read up to where the rebuild is: what it takes beyond that place is
+// written once more when the rebuild comes by.
+//
 // Where that does not succeed the range is in doubt (DoubtSet): its first copy is read until the resync has come by.
 
 using System.Numerics;
@@ -16,12 +20,13 @@ using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Levels;
 
 /// <summary>A queue of a RAID 1 or RAID 10 array.</summary>
-internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompletion
+internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
 {
     private const int SpreadShift = 17;
     private const int TriesShift = 8;
@@ -58,8 +63,11 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
     }
 
     /// <inheritdoc/>
-    public void StartRow(RangeWaiter row, long unit, IRowCompletion completion) =>
-        ((MirrorCopyOp)row).StartResync(unit << LockShift, UnitsAt(unit) << LockShift, completion);
+    public void StartRow(RangeWaiter row, long unit, RowJob job, IRowCompletion completion) =>
+        ((MirrorCopyOp)row).StartJob(unit << LockShift, UnitsAt(unit) << LockShift, job, completion);
+
+    /// <inheritdoc/>
+    public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
 
     /// <inheritdoc/>
     public void DisposeRow(RangeWaiter row) => ((MirrorCopyOp)row).Dispose();
@@ -272,22 +280,25 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private MemberPlace ChooseCopy(long offset, long length)
     {
-        if (((offset + length - 1) >> LockShift) >= State.SyncedUnits || (State.Doubts.Count != 0 && IsInDoubt(offset, length)))
+        long lastUnit = (offset + length - 1) >> LockShift;
+        ulong lost = State.LostAt(lastUnit);
+        if (lastUnit >= State.SyncedUnits || (State.Doubts.Count != 0 && IsInDoubt(offset, length)))
         {
             MemberPlace first = Geometry.Copy(offset, 0);
-            return !IsFailed(first.Member) ? first : FindCopy(offset, 0, State.FailedMask, first);
+            return ((lost >> first.Member) & 1) == 0 ? first : FindCopy(offset, 0, lost, first);
         }
 
         int copy = (int)((uint)(offset >> SpreadShift) % (uint)_copies);
         MemberPlace place = Geometry.Copy(offset, copy);
-        ulong avoid = State.FailedMask | State.SlowMask;
+        ulong avoid = lost | State.SlowMask;
         if (((avoid >> place.Member) & 1) == 0)
         {
             return place;
         }
 
         // Rather one that is slow than none.
-        return FindCopy(offset, copy, avoid, IsFailed(place.Member) ? FindCopy(offset, copy, State.FailedMask, place) : place);
+        bool isLost = ((lost >> place.Member) & 1) != 0;
+        return FindCopy(offset, copy, avoid, isLost ? FindCopy(offset, copy, lost, place) : place);
     }
 
     /// <summary>The next copy after the given one, in cyclic order, on no member of a mask.</summary>
@@ -387,11 +398,12 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IResyncQueue, IRowCompleti
         long tries = (child.Tag >> TriesShift) + 1;
         long offset = Geometry.Unmap(member, child.OffsetBytes);
         int copy = CopyOf(offset, member);
+        ulong lost = State.LostAt((offset + child.LengthBytes - 1) >> LockShift);
         for (; tries < _copies; tries++)
         {
             copy = (copy + 1) % _copies;
             MemberPlace place = Geometry.Copy(offset, copy);
-            if (IsFailed(place.Member))
+            if (((lost >> place.Member) & 1) != 0)
             {
                 continue;
             }

@@ -12,11 +12,12 @@ using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Jobs;
 
 namespace Polyblk.Raid.Levels;
 
 /// <summary>A queue of an array with parity.</summary>
-internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
+internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 {
     // An array of many drives needs dozens of writes in flight to keep them busy, and one reactor may serve all of it.
     private const int MinRows = 4;
@@ -37,7 +38,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     {
         _rowBytes = RaidUnits.RowBytes(Geometry);
         _rowsPerChunk = Geometry.ChunkSize / _rowBytes;
-        MemberMemory = [.. MemberQueues.Select(queue => (nint)((queue?.Queue as IMemoryQueue)?.Memory))];
+        MemberMemory = [.. MemberQueues.Select(MemoryOf)];
         HasMemoryMembers = MemberMemory.Any(memory => memory != 0);
         Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
@@ -55,7 +56,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     internal nint[] MemberMemory { get; }
 
     /// <summary>Whether there is such a member.</summary>
-    internal bool HasMemoryMembers { get; }
+    internal bool HasMemoryMembers { get; private set; }
 
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
     internal byte* Zeroes { get; }
@@ -73,7 +74,11 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
     public int UnitsAt(long unit) => 1;
 
     /// <inheritdoc/>
-    public void StartRow(RangeWaiter row, long unit, IRowCompletion completion) => ((ParityRow)row).StartResync(unit, completion);
+    public void StartRow(RangeWaiter row, long unit, RowJob job, IRowCompletion completion) =>
+        ((ParityRow)row).StartJob(unit, job, completion);
+
+    /// <inheritdoc/>
+    public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
 
     /// <inheritdoc/>
     public void DisposeRow(RangeWaiter row) => ((ParityRow)row).Dispose();
@@ -166,6 +171,14 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         NativeMemory.AlignedFree(Zeroes);
     }
 
+    protected override void MemberChanged(int role)
+    {
+        MemberMemory[role] = MemoryOf(MemberQueues[role]);
+        HasMemoryMembers = MemberMemory.Any(memory => memory != 0);
+    }
+
+    private static nint MemoryOf(MemberPort? port) => (nint)((port?.Queue as IMemoryQueue)?.Memory);
+
     private ParityRow? RentRow() => _freeCount == 0 ? null : _allRows[_freeRows[--_freeCount]];
 
     private bool AdvanceRead(TransferOp operation)
@@ -173,7 +186,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         long offset = operation.Next;
         Locate(offset, out long stripe, out int dataIndex);
         int member = Geometry.DataMember(stripe, dataIndex);
-        if ((((State.FailedMask | State.SlowMask | operation.Unreadable) >> member) & 1) == 0)
+        ulong avoid = State.SlowMask | operation.Unreadable | State.LostAt(LastRowOfPiece(operation, stripe));
+        if (((avoid >> member) & 1) == 0)
         {
             return SendPieceTo(operation, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
         }
@@ -200,6 +214,14 @@ internal sealed unsafe class ParityQueue : StripedQueue, IResyncQueue
         operation.Pending++;
         row.StartRead(operation, (stripe * _rowsPerChunk) + (inChunk / _rowBytes), dataIndex, from, from + length, cursor);
         return true;
+    }
+
+    /// <summary>The last row that the operation touches in the present chunk: rows are rebuilt in order.</summary>
+    private long LastRowOfPiece(TransferOp operation, long stripe)
+    {
+        int inChunk = (int)(operation.Next & ChunkMask);
+        int end = (int)Math.Min(Geometry.ChunkSize, inChunk + (operation.SegmentEnd - operation.Next));
+        return (stripe * _rowsPerChunk) + ((end - 1) / _rowBytes);
     }
 
     /// <summary>Issues the rows of the present stripe.</summary>

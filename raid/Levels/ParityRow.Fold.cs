@@ -36,7 +36,7 @@ internal sealed unsafe partial class ParityRow
             return;
         }
 
-        if (_job == Job.Resync)
+        if (_job is Job.Resync or Job.Rebuild)
         {
             ComputeResync();
             return;

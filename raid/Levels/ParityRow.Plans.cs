@@ -15,7 +15,7 @@ internal sealed unsafe partial class ParityRow
     private void ReadForPlan()
     {
         ArrayState state = _array.State;
-        _failed = BlocksOf(state.FailedMask);
+        _failed = BlocksOf(state.LostAt(_row));
         _lost = _failed | _unreadable;
         _doubtful = state.Doubts.Touches(_row, _lo, _hi);
         _synced = _row < state.SyncedUnits && !_doubtful;
@@ -29,6 +29,7 @@ internal sealed unsafe partial class ParityRow
         {
             Job.Write => PlanWrite(),
             Job.Resync => PlanResync(),
+            Job.Rebuild => PlanRebuild(),
             _ => PlanRead(),
         };
         if (!IsPlanSound())
@@ -66,7 +67,7 @@ internal sealed unsafe partial class ParityRow
     private bool IsPlanSound() => _job switch
     {
         Job.Read => ((_lost >> _target) & 1) == 0 || FitsParity(),
-        Job.Resync => (_lost & _dataMask) == 0 || _lo == _hi || FitsParity(),
+        Job.Resync or Job.Rebuild => (_lost & _dataMask) == 0 || _lo == _hi || FitsParity(),
 
         // A block that cannot be read is not to be written back from a parity that may not fit.
         _ => (_plan != Plan.Recover || BadData == 0 || _synced) && CanReadBack(),
@@ -135,7 +136,7 @@ internal sealed unsafe partial class ParityRow
         }
 
         ulong lost = _job == Job.Write ? _failed & _dataMask : 0;
-        if (_job == Job.Zero || (_job == Job.Resync && _lo != _hi))
+        if (_job == Job.Zero || ((_job == Job.Resync || (_job == Job.Rebuild && !_synced)) && _lo != _hi))
         {
             for (int i = 0; i < UnitCount; i++)
             {
@@ -214,6 +215,13 @@ internal sealed unsafe partial class ParityRow
             return 0;
         }
 
+        return (_lost & _dataMask) == 0 ? _dataMask : BlocksForRecovery();
+    }
+
+    /// <summary>What the blocks of the members that are being rebuilt are made from: all data.</summary>
+    private ulong PlanRebuild()
+    {
+        _plan = Plan.Recover;
         return (_lost & _dataMask) == 0 ? _dataMask : BlocksForRecovery();
     }
 

@@ -24,9 +24,9 @@ internal sealed unsafe partial class ParityRow
 
     private void NoteRefusal(int member, int status)
     {
-        _array.Members[member].CountWriteError();
         ulong bit = 1UL << member;
         BlockErrorKind kind = BlockErrors.KindOf(status);
+        _array.Members[member].NoteWriteError(kind);
         _noSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
         _refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
         _gone |= kind == BlockErrorKind.Gone ? bit : 0;
@@ -70,7 +70,7 @@ internal sealed unsafe partial class ParityRow
         }
 
         _status = _isAdvice ? 0 : !areOut ? -Errno.EIO : -Errno.ENOSPC;
-        if (_job == Job.Resync)
+        if (_job is Job.Resync or Job.Rebuild)
         {
             Finish(_status);
             return;
@@ -105,7 +105,7 @@ internal sealed unsafe partial class ParityRow
     /// </summary>
     private bool ReadForSettling()
     {
-        _failed = BlocksOf(_array.State.FailedMask);
+        _failed = BlocksOf(_array.State.LostAt(_row));
         _lost = _failed | _unreadable;
         ulong lostData = _lost & _dataMask;
         ulong parities = AllBlocks & ~_dataMask & ~_failed;

@@ -34,6 +34,7 @@ using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;
 
@@ -51,6 +52,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         Write,
         Zero,
         Resync,
+        Rebuild,
         Settle,
     }
 
@@ -97,7 +99,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private ulong _unreadable;      // blocks that could not be read
     private ulong _absent;          // those of them whose members are gone
     private ulong _lost;            // blocks of failed members, and the unreadable ones
-    private ulong _failed;          // blocks of failed members
+    private ulong _failed;          // blocks of members that are out, or have not been rebuilt here
     private ulong _reading;
     private ulong _inPlace;         // blocks that lie in the members' own memory
     private int _pending;
@@ -208,15 +210,17 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         Lock(rows);
     }
 
-    /// <summary>Makes the parities of a row from its data.</summary>
-    public void StartResync(long row, IRowCompletion completion)
+    /// <summary>
+    /// Does a row of a background job. One of a rebuild that has succeeded is still locked when it is done.
+    /// </summary>
+    public void StartJob(long row, RowJob job, IRowCompletion completion)
     {
         SetPlace(row / _rowsPerChunk, (int)(row % _rowsPerChunk));
         _operation = null;
         _completion = completion;
         _flags = BlockFlags.None;
         _zeroes = false;
-        _job = Job.Resync;
+        _job = job == RowJob.Rebuild ? Job.Rebuild : Job.Resync;
         _lo = 0;
         _hi = _rowBytes;
         Lock(1);
@@ -374,10 +378,15 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             return;
         }
 
-        // Whoever failed since the plan was made is not written to: it is in the mask for good.
-        ulong failed = BlocksOf(_array.State.FailedMask);
+        // Whoever failed since the plan was made is not written to: it stays lost here for as long as the row is locked.
+        ulong failed = BlocksOf(_job == Job.Rebuild ? _array.State.FailedMask : _array.State.LostAt(_row));
         ulong wide = _job != Job.Read ? _unreadable : _array.Limits.ReadOnly ? 0 : _unreadable & (1UL << _target);
-        if (_job != Job.Read)
+        if (_job == Job.Rebuild)
+        {
+            wide |= BlocksOf(_array.State.RebuildingMask);
+        }
+
+        if (_job != Job.Read && !(_job == Job.Rebuild && _synced))
         {
             wide |= AllBlocks & ~_dataMask;
         }
@@ -410,6 +419,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         _isReading = false;
         _pending = 1;
+        // Also to those that are being rebuilt, wherever: of so many rows some may be in step there.
         for (ulong left = AllBlocks & ~BlocksOf(_array.State.FailedMask); left != 0; left &= left - 1)
         {
             int block = BitOperations.TrailingZeroCount(left);
@@ -460,7 +470,11 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             _array.State.NoteNotSynced(_row, _rowBytes);
         }
 
-        Locks.Unlock(FirstUnit, UnitCount);
+        if (_job != Job.Rebuild || status < 0)
+        {
+            Locks.Unlock(FirstUnit, UnitCount);
+        }
+
         TransferOp? operation = _operation;
         if (operation is null)
         {

@@ -4,7 +4,9 @@
 // superblock lists its UUID in its role as present and it is at most one event behind (see ArraySuperblock for why one is
 // right). Every other candidate is left out, with the reason; what is left out is never read as data. When two superblocks of
 // one event count disagree about the members, the array was started twice with different drives: there is no truth to choose,
-// and the user must. Where something is wrong that could be a mistake of the user (mixed arrays, copied drives, shrunk drives),
+// and the user must. A member that is being rebuilt is used as far as it is made; a drive that comes back to a role that stands
+// empty, because it was not there when the array was last used, is a candidate for being rebuilt in place. Spares never speak for
+// the array: they count when the newest superblock of a member lists them. Where something is wrong that could be a mistake of the user (mixed arrays, copied drives, shrunk drives),
 // assembly refuses as a whole instead of starting with less redundancy.
 
 using System.Collections.Immutable;
@@ -64,6 +66,21 @@ public sealed record AssemblyResult
     /// <summary>One bit for each role without a usable member.</summary>
     public ulong MissingRoles { get; init; }
 
+    /// <summary>One bit for each role whose member is there and is being rebuilt; none of <see cref="MissingRoles"/>.</summary>
+    public ulong RebuildingRoles { get; init; }
+
+    /// <summary>The bytes of every member of <see cref="RebuildingRoles"/> that are in step.</summary>
+    public long RebuildFrom { get; init; }
+
+    /// <summary>
+    /// Drives that are stale because they were away, and whose roles stand empty: they can be rebuilt without asking anybody, for
+    /// nothing was wrong with them. They are in <see cref="LeftOut"/>, too.
+    /// </summary>
+    public ImmutableArray<AssemblyCandidate> Returning { get; init; } = [];
+
+    /// <summary>Drives that wait to take a lost member's place.</summary>
+    public ImmutableArray<AssemblyCandidate> Spares { get; init; } = [];
+
     /// <summary>
     /// Those of <see cref="MissingRoles"/> that the superblocks call present: nobody knows yet that the array does without them.
     /// </summary>
@@ -101,42 +118,66 @@ public static class ArrayAssembly
         if (FindMixture(candidates) is { } mixture) return Refuse(mixture);
         if (FindCopy(candidates) is { } copy) return Refuse(copy);
 
-        ArraySuperblock newest = candidates.MaxBy(candidate => candidate.Superblock.EventCount)!.Superblock;
+        if (candidates.All(IsSpare)) return Refuse("Only spares of this array were found: connect its members.");
+
+        ArraySuperblock newest = candidates.Where(candidate => !IsSpare(candidate)).MaxBy(c => c.Superblock.EventCount)!.Superblock;
         if (FindDisagreement(candidates, newest) is { } disagreement) return Refuse(disagreement, newest);
         if (!newest.TryGetGeometry(out RaidGeometry? geometry, out string? shapeError)) return Refuse(shapeError!, newest);
 
         var members = new AssemblyCandidate?[newest.MemberCount];
         var leftOut = ImmutableArray.CreateBuilder<LeftOutMember>();
+        var spares = ImmutableArray.CreateBuilder<AssemblyCandidate>();
         foreach (AssemblyCandidate candidate in candidates)
         {
             if (ReasonToLeaveOut(candidate, newest) is { } reason) leftOut.Add(new LeftOutMember(candidate, reason));
+            else if (IsSpare(candidate)) spares.Add(candidate);
             else members[candidate.Superblock.Role] = candidate;
         }
         if (FindShrunk(members) is { } shrunk) return Refuse(shrunk, newest);
-        return Decide(newest, geometry!, members, leftOut.ToImmutable());
+        return Decide(newest, geometry!, members, leftOut.ToImmutable()) with { Spares = spares.ToImmutable() };
     }
+
+    private static bool IsSpare(AssemblyCandidate candidate) => candidate.Superblock.Role == ArraySuperblock.SpareRole;
 
     private static AssemblyResult Decide(
         ArraySuperblock newest, RaidGeometry geometry, AssemblyCandidate?[] members, ImmutableArray<LeftOutMember> leftOut)
     {
-        ulong missing = 0;
+        ulong missing = 0, rebuilding = 0;
         for (int role = 0; role < members.Length; role++)
+        {
             if (members[role] == null) missing |= 1UL << role;
-        bool survives = geometry.SurvivesWithout(missing);
+            else if (newest.Members[role].State == MemberState.Rebuilding) rebuilding |= 1UL << role;
+        }
+        bool survives = geometry.SurvivesWithout(missing | rebuilding);
         bool needsResync = newest.NeedsResync && geometry.CopyCount + geometry.ParityCount > 1;
         return new AssemblyResult
         {
-            Outcome = !survives ? AssemblyOutcome.Refused : missing == 0 ? AssemblyOutcome.Complete : AssemblyOutcome.Degraded,
-            Error = survives ? null : TooFew(newest, geometry, missing, leftOut),
+            Outcome = !survives ? AssemblyOutcome.Refused
+                : (missing | rebuilding) == 0 ? AssemblyOutcome.Complete : AssemblyOutcome.Degraded,
+            Error = survives ? null : TooFew(newest, geometry, missing, rebuilding, leftOut),
             IsTooFew = !survives,
             Newest = newest,
             Geometry = geometry,
             Members = [.. members],
             LeftOut = leftOut,
             MissingRoles = missing,
+            RebuildingRoles = rebuilding,
+            RebuildFrom = rebuilding == 0 ? 0 : newest.RebuildCheckpoint,
+            Returning = [.. leftOut.Select(left => left.Candidate).Where(candidate => IsReturning(candidate, newest))],
             NeedsResync = needsResync,
             ResyncFrom = needsResync ? Math.Max(0, newest.ResyncCheckpoint) : 0,
         };
+    }
+
+    /// <summary>Whether nothing is wrong with a stale drive but that it was away.</summary>
+    private static bool IsReturning(AssemblyCandidate candidate, ArraySuperblock newest)
+    {
+        if (IsSpare(candidate)) return false;
+        MemberEntry entry = newest.Members[candidate.Superblock.Role];
+        bool isSameDrive = entry.Uuid == candidate.Superblock.MemberUuid;
+        bool wasAway = entry is { State: MemberState.Failed, Reason: OutReason.Absent }
+            || entry.State is MemberState.Present or MemberState.Rebuilding;
+        return isSameDrive && wasAway;
     }
 
     private static string? FindMixture(IReadOnlyList<AssemblyCandidate> candidates)
@@ -168,6 +209,7 @@ public static class ArrayAssembly
         foreach (AssemblyCandidate candidate in candidates)
         {
             ArraySuperblock superblock = candidate.Superblock;
+            if (IsSpare(candidate)) continue;
             if (superblock.EventCount == newest.EventCount && !superblock.Members.AsSpan().SequenceEqual(newest.Members.AsSpan()))
                 return $"{newestPath} and {candidate.Path} are equally new but disagree about the members: the array was started "
                     + "twice, with different drives. Decide whose data to keep and leave the other drives out.";
@@ -189,10 +231,13 @@ public static class ArrayAssembly
     private static string? ReasonToLeaveOut(AssemblyCandidate candidate, ArraySuperblock newest)
     {
         ArraySuperblock superblock = candidate.Superblock;
+        if (IsSpare(candidate))
+            return newest.Spares.Contains(superblock.MemberUuid) ? null
+                : $"{candidate.Path} was a spare of this array and is none any more. It can be used as a new drive.";
         MemberEntry entry = newest.Members[superblock.Role];
         if (entry.Uuid != superblock.MemberUuid)
             return $"{candidate.Path} was replaced in its role {superblock.Role}: its data is stale. It can be used as a new drive.";
-        if (entry.State != MemberState.Present)
+        if (entry.State is not (MemberState.Present or MemberState.Rebuilding))
             return $"{candidate.Path} (role {superblock.Role}) failed or was missing at event {entry.EventCount}, its data is stale: "
                 + "it must be rebuilt before it is used again.";
         if (newest.EventCount - superblock.EventCount > MaxLag)
@@ -215,13 +260,15 @@ public static class ArrayAssembly
     }
 
     private static string TooFew(
-        ArraySuperblock newest, RaidGeometry geometry, ulong missing, ImmutableArray<LeftOutMember> leftOut)
+        ArraySuperblock newest, RaidGeometry geometry, ulong missing, ulong rebuilding, ImmutableArray<LeftOutMember> leftOut)
     {
         var roles = Enumerable.Range(0, newest.MemberCount).Where(role => (missing >> role & 1) != 0);
+        string unfinished = rebuilding == 0 ? ""
+            : $" {BitOperations.PopCount(rebuilding)} more were being rebuilt and hold only a part of their data.";
         string stale = leftOut.IsEmpty ? "" : " Not usable: " + string.Join(" ", leftOut.Select(member => member.Reason));
         return $"Array '{newest.Name}' ({newest.Level.Name()}, {newest.MemberCount} members) lacks {BitOperations.PopCount(missing)} "
             + $"members (roles {string.Join(", ", roles)}) and can lose {geometry.Redundancy}"
-            + $"{(newest.Level == RaidLevel.Raid10 ? " of each neighbouring pair" : "")}: connect the missing drives.{stale}";
+            + $"{(newest.Level == RaidLevel.Raid10 ? " of each neighbouring pair" : "")}: connect the missing drives.{unfinished}{stale}";
     }
 
     private static AssemblyResult Refuse(string error, ArraySuperblock? newest = null) =>

@@ -23,8 +23,27 @@ public enum MemberState : byte
     /// <summary>In step with the array.</summary>
     Present = 1,
 
-    /// <summary>Dropped from the array after an error; its data is stale.</summary>
+    /// <summary>Dropped from the array; its data is stale. <see cref="OutReason"/> says why.</summary>
     Failed = 2,
+
+    /// <summary>In step with the array up to <see cref="ArraySuperblock.RebuildCheckpoint"/>; the rest is being made.</summary>
+    Rebuilding = 3,
+}
+
+/// <summary>Why a member is out; the values are stored. Unknown ones are taken for <see cref="Unknown"/>.</summary>
+public enum OutReason : byte
+{
+    /// <summary>Not recorded, or the member is not out.</summary>
+    Unknown = 0,
+
+    /// <summary>Its drive was not there when the array was used without it.</summary>
+    Absent = 1,
+
+    /// <summary>Its drive did not do what it was asked.</summary>
+    Errors = 2,
+
+    /// <summary>Somebody said so.</summary>
+    Asked = 3,
 }
 
 /// <summary>The state of the array; the values are stored.</summary>
@@ -73,7 +92,8 @@ public enum ArrayNotices : uint
 /// <param name="EventCount">
 /// For a failed or missing member: the event count of the update that first said so, which that member did not take; else 0.
 /// </param>
-public readonly record struct MemberEntry(Guid Uuid, MemberState State, ulong EventCount = 0);
+/// <param name="Reason">Why it is out, when it is.</param>
+public readonly record struct MemberEntry(Guid Uuid, MemberState State, ulong EventCount = 0, OutReason Reason = OutReason.Unknown);
 
 /// <summary>The contents of a superblock.</summary>
 public sealed record ArraySuperblock
@@ -83,6 +103,15 @@ public sealed record ArraySuperblock
 
     /// <summary>The value of <see cref="ResyncCheckpoint"/> when no resync is under way.</summary>
     public const long NoResync = -1;
+
+    /// <summary>The value of <see cref="RebuildCheckpoint"/> when no member is being rebuilt.</summary>
+    public const long NoRebuild = -1;
+
+    /// <summary>The <see cref="Role"/> of a spare.</summary>
+    public const int SpareRole = -1;
+
+    /// <summary>The most spares of an array.</summary>
+    public const int MaxSpares = 16;
 
     /// <summary>Identifies the array.</summary>
     public required Guid ArrayUuid { get; init; }
@@ -105,7 +134,7 @@ public sealed record ArraySuperblock
     /// <summary>The number of members, 1..64.</summary>
     public required int MemberCount { get; init; }
 
-    /// <summary>The role of this member, 0..<see cref="MemberCount"/> - 1.</summary>
+    /// <summary>The role of this member, 0..<see cref="MemberCount"/> - 1, or <see cref="SpareRole"/>.</summary>
     public required int Role { get; init; }
 
     /// <summary>Where the data of every member begins, in bytes.</summary>
@@ -143,6 +172,21 @@ public sealed record ArraySuperblock
     /// needed.
     /// </summary>
     public long ResyncCheckpoint { get; init; } = NoResync;
+
+    /// <summary>
+    /// Bytes of every member that is being rebuilt, from <see cref="MemberDataOffset"/>, that are in step with the array and take
+    /// part in its writes; <see cref="NoRebuild"/> when there is no such member.
+    /// </summary>
+    public long RebuildCheckpoint { get; init; } = NoRebuild;
+
+    /// <summary>
+    /// The version of the format in which it was found; what is written has the newest. Where it came from, not what it says: two
+    /// that differ in nothing else are equal.
+    /// </summary>
+    public uint FormatVersion { get; init; } = SuperblockFormat.Version;
+
+    /// <summary>The UUIDs of the drives that wait to take a lost member's place.</summary>
+    public ImmutableArray<Guid> Spares { get; init; } = [];
 
     /// <summary>
     /// The unit in bytes in which consumers address the volume, 512 or 4096; 0 when it was made by a program that did not record
@@ -183,7 +227,8 @@ public sealed record ArraySuperblock
 
     /// <inheritdoc/>
     public bool Equals(ArraySuperblock? other) =>
-        other != null && EqualFields(other) && Members.AsSpan().SequenceEqual(other.Members.AsSpan());
+        other != null && EqualFields(other) && Members.AsSpan().SequenceEqual(other.Members.AsSpan())
+            && Spares.AsSpan().SequenceEqual(other.Spares.AsSpan());
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(ArrayUuid, MemberUuid, EventCount, Sequence);
@@ -197,5 +242,5 @@ public sealed record ArraySuperblock
         && (CreatedAt, UpdatedAt, State, DirtySince, ResyncCheckpoint, Compatible, Incompatible)
             == (other.CreatedAt, other.UpdatedAt, other.State, other.DirtySince, other.ResyncCheckpoint,
                 other.Compatible, other.Incompatible)
-        && (LogicalBlockSize, Notices) == (other.LogicalBlockSize, other.Notices);
+        && (LogicalBlockSize, Notices, RebuildCheckpoint) == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint);
 }

@@ -23,7 +23,8 @@ internal static class AssemblyPermit
     public static void Check(ArrayAssembleOptions options, AssemblyResult result, string problems)
     {
         ArraySuperblock newest = result.Newest!;
-        if (result.MissingRoles == 0)
+        ulong lost = result.MissingRoles | result.RebuildingRoles;
+        if (lost == 0)
         {
             return;
         }
@@ -43,10 +44,12 @@ internal static class AssemblyPermit
 
         if (result.Geometry!.HasParity && newest.NeedsResync && !options.Force)
         {
+            string connect = result.MissingRoles == 0 ? "Members are being rebuilt and hold only a part of their blocks. Use"
+                : "Connect the missing drives; or use";
             throw new ArrayException(
-                $"Array '{newest.Name}' was not stopped in order and lacks {Count(result.MissingRoles, newest)}."
-                + $"{Names(options, result, result.MissingRoles)} Blocks of the missing members that were being written when it "
-                + "stopped would be made from parity that may not match them. Connect the missing drives; or use "
+                $"Array '{newest.Name}' was not stopped in order and lacks {Count(lost, newest)}."
+                + $"{Names(options, result, lost)} Blocks of the missing members that were being written when it "
+                + $"stopped would be made from parity that may not match them. {connect} "
                 + $"--force-assembly to start without them, and check the file systems afterwards.{problems}");
         }
 

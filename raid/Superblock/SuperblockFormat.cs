@@ -16,8 +16,15 @@
 // 104 data offset i64 112 member data size i64 120 array size i64      128 exported size i64
 // 136 created i64     144 updated i64          152 dirty since i64 (times: Unix milliseconds; 0: clean)
 // 160 resync checkpoint i64 (-1: none)         168 logical block size u32 (512, 4096; 0: made before it was recorded)
-// 172 notices u32 (bit 0: may be damaged)      176 zero[16]             192 name[64], zero-padded UTF-8
-// 256 member table: 64 rows of { UUID[16], state u8, zero[7], event count u64 }        2304 zero[1792]
+// 172 notices u32 (bit 0: may be damaged)      176 rebuild checkpoint i64 (-1: none)
+// 184 spare count u32 188 zero[4]              192 name[64], zero-padded UTF-8
+// 256 member table: 64 rows of { UUID[16], state u8, reason u8, zero[6], event count u64 }
+// 2304 spare table: 16 UUIDs                   2560 zero[1536]
+//
+// A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
+// as it is: what counts is whether the members' list it.
+//
+// Version 1 had zeroes for the rebuild checkpoint, the reasons and the spares. It is read, and written as version 2.
 
 using System.Buffers.Binary;
 using System.Collections.Immutable;
@@ -61,9 +68,9 @@ public static class SuperblockFormat
     public const long MinDataOffset = SecondSlotOffset + SizeBytes;
 
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
-    public const uint Version = 1;
+    public const uint Version = 2;
 
-    private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32;
+    private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
     private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.None;
@@ -90,6 +97,8 @@ public static class SuperblockFormat
         Encoding.UTF8.GetBytes(superblock.Name, block[NameAt..]);
         for (int role = 0; role < superblock.MemberCount; role++)
             WriteRow(superblock.Members[role], block.Slice(TableAt + role * RowBytes, RowBytes));
+        for (int i = 0; i < superblock.Spares.Length; i++)
+            superblock.Spares[i].TryWriteBytes(block[(SparesAt + i * UuidBytes)..], bigEndian: true, out _);
         BinaryPrimitives.WriteUInt32LittleEndian(block[CrcAt..], Crc32C.Compute(block));
     }
 
@@ -106,7 +115,7 @@ public static class SuperblockFormat
             return Unsupported($"format version {version}, this program knows up to {Version}");
         ulong unknown = BinaryPrimitives.ReadUInt64LittleEndian(block[72..]) & ~(ulong)KnownIncompatible;
         if (unknown != 0) return Unsupported($"incompatible features 0x{unknown:x} that this program does not know");
-        ArraySuperblock? superblock = ReadFields(block);
+        ArraySuperblock? superblock = ReadFields(block, version);
         string? error = superblock == null ? "its fields make no sense" : Check(superblock);
         return error == null ? new SuperblockResult(SuperblockStatus.Valid, superblock, null) : Damaged(error);
     }
@@ -148,6 +157,8 @@ public static class SuperblockFormat
             return $"the exported size {superblock.ExportedSize} is not a multiple of {block} up to {superblock.ArraySize}";
         if (superblock.ResyncCheckpoint < ArraySuperblock.NoResync || superblock.ResyncCheckpoint > superblock.MemberDataSize)
             return $"the resync checkpoint {superblock.ResyncCheckpoint} is outside of the members";
+        if (superblock.RebuildCheckpoint < ArraySuperblock.NoRebuild || superblock.RebuildCheckpoint > superblock.MemberDataSize)
+            return $"the rebuild checkpoint {superblock.RebuildCheckpoint} is outside of the members";
         if ((superblock.State & ~ArrayStateFlags.Dirty) != 0) return $"unknown state flags 0x{(uint)superblock.State:x}";
         if (((superblock.State & ArrayStateFlags.Dirty) != 0) != superblock.DirtySince.HasValue)
             return "the dirty flag and the dirty time contradict each other";
@@ -168,17 +179,25 @@ public static class SuperblockFormat
 
     private static string? CheckMembers(ArraySuperblock superblock)
     {
-        if (superblock.Role < 0 || superblock.Role >= superblock.MemberCount)
+        bool isSpare = superblock.Role == ArraySuperblock.SpareRole;
+        if (!isSpare && (superblock.Role < 0 || superblock.Role >= superblock.MemberCount))
             return $"role {superblock.Role} of {superblock.MemberCount} members does not exist";
         if (superblock.Members.IsDefault || superblock.Members.Length != superblock.MemberCount)
             return "the member table does not have one row for each member";
         var seen = new HashSet<Guid>();
         foreach (MemberEntry member in superblock.Members)
         {
-            if (member.State > MemberState.Failed) return $"unknown member state {(byte)member.State}";
+            if (member.State > MemberState.Rebuilding) return $"unknown member state {(byte)member.State}";
             if (member.Uuid == Guid.Empty && member.State != MemberState.Missing) return "a member in use has no UUID";
             if (member.Uuid != Guid.Empty && !seen.Add(member.Uuid)) return $"member {member.Uuid} is listed twice";
         }
+        bool isRebuilt = superblock.Members.Any(member => member.State == MemberState.Rebuilding);
+        if (isRebuilt != (superblock.RebuildCheckpoint != ArraySuperblock.NoRebuild))
+            return "the member table and the rebuild checkpoint contradict each other";
+        if (superblock.Spares.IsDefault || superblock.Spares.Length > ArraySuperblock.MaxSpares) return "there are too many spares";
+        foreach (Guid spare in superblock.Spares)
+            if (spare == Guid.Empty || !seen.Add(spare)) return $"spare {spare} is listed twice, or is a member";
+        if (isSpare) return superblock.Spares.Contains(superblock.MemberUuid) ? null : "the spare table does not list this spare";
         return superblock.Members[superblock.Role].Uuid == superblock.MemberUuid
             ? null
             : "the member table lists another member in this member's role";
@@ -221,22 +240,28 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteInt64LittleEndian(block[160..], superblock.ResyncCheckpoint);
         BinaryPrimitives.WriteInt32LittleEndian(block[168..], superblock.LogicalBlockSize);
         BinaryPrimitives.WriteUInt32LittleEndian(block[172..], (uint)superblock.Notices);
+        BinaryPrimitives.WriteInt64LittleEndian(block[176..], superblock.RebuildCheckpoint);
+        BinaryPrimitives.WriteInt32LittleEndian(block[184..], superblock.Spares.Length);
     }
 
     private static void WriteRow(MemberEntry member, Span<byte> row)
     {
         member.Uuid.TryWriteBytes(row, bigEndian: true, out _);
         row[16] = (byte)member.State;
+        row[17] = (byte)member.Reason;
         BinaryPrimitives.WriteUInt64LittleEndian(row[24..], member.EventCount);
     }
 
     /// <summary>Null when a field cannot even be represented.</summary>
-    private static ArraySuperblock? ReadFields(ReadOnlySpan<byte> block)
+    private static ArraySuperblock? ReadFields(ReadOnlySpan<byte> block, uint version)
     {
+        bool isFirst = version == 1;
         uint level = BinaryPrimitives.ReadUInt32LittleEndian(block[80..]);
         int memberCount = BinaryPrimitives.ReadInt32LittleEndian(block[92..]);
         var state = (ArrayStateFlags)BinaryPrimitives.ReadUInt32LittleEndian(block[100..]);
+        int spareCount = isFirst ? 0 : BinaryPrimitives.ReadInt32LittleEndian(block[184..]);
         if (level > byte.MaxValue || memberCount is < 1 or > RaidGeometry.MaxMembers) return null;
+        if (spareCount is < 0 or > ArraySuperblock.MaxSpares) return null;
         if (!TryReadTime(block[136..], out DateTimeOffset created) || !TryReadTime(block[144..], out DateTimeOffset updated)
             || !TryReadTime(block[152..], out DateTimeOffset dirtySince)) return null;
         return new ArraySuperblock
@@ -262,8 +287,11 @@ public static class SuperblockFormat
             ResyncCheckpoint = BinaryPrimitives.ReadInt64LittleEndian(block[160..]),
             LogicalBlockSize = BinaryPrimitives.ReadInt32LittleEndian(block[168..]),
             Notices = (ArrayNotices)BinaryPrimitives.ReadUInt32LittleEndian(block[172..]) & KnownNotices,
+            RebuildCheckpoint = isFirst ? ArraySuperblock.NoRebuild : BinaryPrimitives.ReadInt64LittleEndian(block[176..]),
+            FormatVersion = version,
             Name = ReadName(block.Slice(NameAt, NameBytes)),
-            Members = ReadMembers(block, memberCount),
+            Members = ReadMembers(block, memberCount, isFirst),
+            Spares = ReadSpares(block, spareCount),
         };
     }
 
@@ -274,7 +302,14 @@ public static class SuperblockFormat
         return Encoding.UTF8.GetString(end < 0 ? bytes : bytes[..end]);
     }
 
-    private static ImmutableArray<MemberEntry> ReadMembers(ReadOnlySpan<byte> block, int count)
+    private static ImmutableArray<Guid> ReadSpares(ReadOnlySpan<byte> block, int count)
+    {
+        var spares = ImmutableArray.CreateBuilder<Guid>(count);
+        for (int i = 0; i < count; i++) spares.Add(new Guid(block.Slice(SparesAt + i * UuidBytes, UuidBytes), bigEndian: true));
+        return spares.MoveToImmutable();
+    }
+
+    private static ImmutableArray<MemberEntry> ReadMembers(ReadOnlySpan<byte> block, int count, bool isFirstVersion)
     {
         var members = ImmutableArray.CreateBuilder<MemberEntry>(count);
         for (int role = 0; role < count; role++)
@@ -283,7 +318,8 @@ public static class SuperblockFormat
             members.Add(new MemberEntry(
                 new Guid(row[..16], bigEndian: true),
                 (MemberState)row[16],
-                BinaryPrimitives.ReadUInt64LittleEndian(row[24..])));
+                BinaryPrimitives.ReadUInt64LittleEndian(row[24..]),
+                isFirstVersion || row[17] > (byte)OutReason.Asked ? OutReason.Unknown : (OutReason)row[17]));
         }
         return members.MoveToImmutable();
     }

@@ -35,7 +35,7 @@ internal sealed class ArrayRig : IAsyncDisposable
     /// <summary>
     /// What the run options are unless a test changes them: nothing happens by itself, and the resync runs at once.
     /// </summary>
-    public ArrayRunOptions Run { get; set; } = new() { CleanAfter = TimeSpan.FromHours(1) };
+    public ArrayRunOptions Run { get; set; } = new() { CleanAfter = TimeSpan.FromHours(1), RebuildByItself = false };
 
     /// <summary>Makes drives and an array over them.</summary>
     public static async Task<ArrayRig> CreateAsync(

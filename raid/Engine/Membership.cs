@@ -1,0 +1,454 @@
+// Who is a member: drives come in by a rebuild, go out by failing, and leave. A part of the control task: everything here happens
+// under its lock, one thing at a time.
+//
+// How a drive takes a role, in the order that keeps data safe:
+//   1  the member before it is out, recorded so, and owes nothing;
+//   2  both slots of the drive are cleared: no superblock of something else is left beside its own;
+//   3  every queue has a way to it (RaidArray.AdoptAsync);
+//   4  it counts as rebuilding, in step with nothing (ArrayState.BeginRebuild), and the superblocks say so, its own included;
+//   5  the rebuild fills it (Jobs/RebuildJob.cs); how far is recorded now and then, after a flush;
+//   6  all members are flushed, the superblocks call it present; only then is it counted as a survivor.
+// A crash before 4 leaves the array as it was, and a drive that belongs to nothing. One after it goes on at what 5 recorded.
+//
+// One rebuild at a time, of all members that are to be rebuilt when it begins. What comes later waits for its end.
+
+using System.Numerics;
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Jobs;
+using Polyblk.Raid.Map;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Engine;
+
+/// <summary>See the top of the file.</summary>
+internal sealed class Membership(
+    RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEventLevel, string> report)
+{
+    private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
+
+    private readonly List<(int Role, IBlockDevice Drive)> _returning = [];
+    private ulong _spareRefused;
+    private long? _dueMs;
+    private TimeSpan _retryAfter;
+    private int _reportedTenths;
+
+    /// <summary>Why the rebuild stands still, and what to do; null while it does not.</summary>
+    public string? Halted { get; private set; }
+
+    /// <summary>Whether a rebuild is under way, or needed and possible.</summary>
+    public bool IsRebuilding => array.State.RebuildingMask != 0;
+
+    /// <summary>Whether other work may have the members: no rebuild runs, or wants to.</summary>
+    public bool IsQuiet => !IsRebuilding || Halted is not null;
+
+    private ArrayState State => array.State;
+
+    private long NowMs => (long)options.Clock.GetElapsedTime(0).TotalMilliseconds;
+
+    private bool CanRebuild => options.Resync && array.TracksDirt && !array.Limits.ReadOnly && !State.IsBroken;
+
+    private int Tenths => (int)(10 * superblocks.RebuiltBytes / Math.Max(1, array.Geometry.MemberDataSize));
+
+    /// <summary>The array has been opened: what a run before it began goes on, and drives that were away come back.</summary>
+    /// <param name="returning">Drives that were away, by the roles that they had.</param>
+    public void Begin(IEnumerable<(int Role, IBlockDevice Drive)> returning)
+    {
+        _returning.AddRange(returning);
+        _reportedTenths = Tenths;
+        _dueMs = NowMs + (long)options.ResyncAfter.TotalMilliseconds;
+    }
+
+    /// <summary>A turn of the control task.</summary>
+    public async Task TurnAsync()
+    {
+        if (!CanRebuild || _dueMs is not long due || NowMs < due)
+        {
+            ReportProgress();
+            return;
+        }
+
+        _dueMs = null;
+        if (await EndOfFailedAsync() && options.RebuildByItself)
+        {
+            await FillEmptyRolesAsync();
+        }
+
+        if (IsRebuilding && !State.IsBroken)
+        {
+            await StartAsync();
+        }
+    }
+
+    /// <summary>A member has failed: somebody may take its place.</summary>
+    public void NoteFailure() => _dueMs ??= NowMs;
+
+    /// <summary>The rebuild has come to its end, or to a row that it cannot make.</summary>
+    public async Task FinishAsync(RebuildJob job)
+    {
+        ulong whole = State.RebuildingMask & ~State.FailedMask;
+        if (whole != 0 && job.FailedAt is long unit)
+        {
+            Halt(job.FailedStatus, RaidUnits.ToSyncedBytes(array.Geometry, unit));
+            return;
+        }
+
+        if (whole != 0 && !await superblocks.FlushAsync())
+        {
+            // Not durable on everybody: the end is reached again, at once, and this with it.
+            _dueMs = NowMs + (long)options.SlowAfter.TotalMilliseconds;
+            return;
+        }
+
+        whole = State.RebuildingMask & ~State.FailedMask;
+        superblocks.EndRebuild();
+        await superblocks.UpdateAsync();
+        State.EndRebuild();
+        Halted = null;
+        _retryAfter = default;
+        foreach (RaidMember member in array.Members.Where(m => ((whole >> m.Role) & 1) != 0 && array.IsUsable(m.Role)))
+        {
+            report(ArrayEventLevel.Information, $"the rebuild of {Describe(member)} is complete");
+        }
+
+        if (State.FailedMask != 0)
+        {
+            NoteFailure();
+        }
+    }
+
+    /// <summary>Gives a member up because somebody says so.</summary>
+    /// <exception cref="ArrayException">The array cannot do without it.</exception>
+    public async Task FailAsync(int role)
+    {
+        RaidMember member = MemberOf(role);
+        if (!array.IsUsable(role))
+        {
+            return;
+        }
+
+        if (!array.TracksDirt || !State.TryFailAll(1UL << role))
+        {
+            throw new ArrayException(
+                $"Array {array.Name} cannot do without {Describe(member)}: data would be lost. Nothing was changed.");
+        }
+
+        member.WhyOut = OutReason.Asked;
+        await superblocks.UpdateAsync();
+        NoteFailure();
+    }
+
+    /// <summary>A drive takes the place of a member that is out.</summary>
+    /// <exception cref="ArrayException">It cannot; the array is as it was.</exception>
+    public async Task ReplaceAsync(int role, IBlockDevice drive, bool force)
+    {
+        RaidMember member = MemberOf(role);
+        if (!array.TracksDirt)
+        {
+            throw new ArrayException(
+                $"Array {array.Name} has no redundancy from which a drive could be filled: copy the volume to another one.");
+        }
+
+        if (array.IsUsable(role) && ((State.RebuildingMask >> role) & 1) == 0)
+        {
+            throw new ArrayException(
+                $"{Describe(member)} of array {array.Name} works. To take it out all the same, and do without it until its "
+                + "successor is filled, fail it first.");
+        }
+
+        if (!await EndOfFailedAsync())
+        {
+            throw new ArrayException(
+                $"Array {array.Name} is rebuilding {string.Join(", ", Rebuilding().Select(Describe))}: replace further drives when that is done.");
+        }
+
+        if (State.IsBroken)
+        {
+            throw new ArrayException($"Array {array.Name} has failed: nothing can be made for a new drive.");
+        }
+
+        await InstallAsync(role, drive, force);
+        _dueMs = NowMs;
+        kick();
+    }
+
+    /// <summary>A drive waits from now on for a member to fail; or takes the place of one that has.</summary>
+    /// <exception cref="ArrayException">It cannot; the array is as it was.</exception>
+    public async Task AddSpareAsync(IBlockDevice drive, bool force)
+    {
+        if (!array.TracksDirt)
+        {
+            throw new ArrayException($"Array {array.Name} has no redundancy: a spare could not be filled.");
+        }
+
+        if (superblocks.Current.Spares.Length >= ArraySuperblock.MaxSpares)
+        {
+            throw new ArrayException($"Array {array.Name} has {ArraySuperblock.MaxSpares} spares, which is the most: remove one first.");
+        }
+
+        RefuseUnfit(drive);
+        var spare = new SpareDrive(drive, options.NewUuid());
+        await TakeAsync(drive, force);
+        await MemberSlots.WriteSpareAsync(superblocks.Current, spare, superblocks.Home);
+        await array.AdoptAsync(array.Map.With(spare));
+        await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Add(spare.Uuid) });
+        NoteFailure();
+        kick();
+    }
+
+    /// <summary>Lets a spare go, or forgets the drive of a member that is out.</summary>
+    /// <returns>What is not used any more.</returns>
+    /// <exception cref="ArrayException">The drive is in use.</exception>
+    public async Task<IBlockDevice?> RemoveAsync(IBlockDevice drive)
+    {
+        if (array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive)) is { } spare)
+        {
+            await array.AdoptAsync(array.Map.Without(spare));
+            await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Remove(spare.Uuid) });
+            await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
+            return drive;
+        }
+
+        RaidMember member = array.Members.FirstOrDefault(m => ReferenceEquals(m.Drive, drive))
+            ?? throw new ArrayException($"{drive.Name} belongs to no member of array {array.Name}.");
+        if (array.IsUsable(member.Role))
+        {
+            throw new ArrayException($"{Describe(member)} of array {array.Name} is in use: fail it first.");
+        }
+
+        if (!await EndOfFailedAsync())
+        {
+            throw new ArrayException($"Array {array.Name} is rebuilding: remove the drive when that is done.");
+        }
+
+        RefuseOwing(member);
+        await ChangeHandsAsync(new RaidMember(member.Role, null, Guid.Empty));
+        await superblocks.UpdateAsync();
+        await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
+        return drive;
+    }
+
+    /// <summary>A member, as messages name it.</summary>
+    public static string Describe(RaidMember member) =>
+        member.Drive is null ? $"member {member.Role}" : $"member {member.Role} ({member.Drive.Name})";
+
+    /// <summary>The members that are being rebuilt.</summary>
+    public IEnumerable<RaidMember> Rebuilding() => array.Members.Where(m => ((State.RebuildingMask >> m.Role) & 1) != 0);
+
+    private RaidMember MemberOf(int role) => role >= 0 && role < array.Members.Length ? array.Members[role]
+        : throw new ArrayException($"Array {array.Name} has members 0 to {array.Members.Length - 1}, not {role}.");
+
+    /// <summary>Drives that were away go back to their roles, then spares take what stands empty.</summary>
+    private async Task FillEmptyRolesAsync()
+    {
+        ulong tried = 0;
+        for (ulong empty = State.FailedMask; empty != 0; empty = State.FailedMask & ~tried & ~State.RebuildingMask)
+        {
+            int role = BitOperations.TrailingZeroCount(empty);
+            tried |= 1UL << role;
+            if (FindDrive(role) is not { } drive)
+            {
+                continue;
+            }
+
+            if (!array.Members[role].IsDrained)
+            {
+                // Its drive still has requests: the next look is soon enough.
+                _returning.Add((role, drive));
+                _dueMs = NowMs + (long)options.ResyncRetryAfter.TotalMilliseconds;
+                continue;
+            }
+
+            try
+            {
+                await InstallAsync(role, drive, force: false);
+            }
+            catch (ArrayException e)
+            {
+                report(ArrayEventLevel.Warning, $"{drive.Name} cannot take the place of member {role}: {e.Message}");
+            }
+        }
+    }
+
+    private IBlockDevice? FindDrive(int role)
+    {
+        int at = _returning.FindIndex(r => r.Role == role);
+        if (at >= 0)
+        {
+            IBlockDevice drive = _returning[at].Drive;
+            _returning.RemoveAt(at);
+            return drive;
+        }
+
+        for (int i = 0; i < array.Map.Spares.Length; i++)
+        {
+            // One that could not be used is not tried again in this run.
+            if (((_spareRefused >> i) & 1) == 0)
+            {
+                _spareRefused |= 1UL << i;
+                return array.Map.Spares[i].Drive;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Steps 1 to 4 of the top of the file.</summary>
+    private async Task InstallAsync(int role, IBlockDevice drive, bool force)
+    {
+        RefuseUnfit(drive);
+        RefuseOwing(array.Members[role]);
+        await TakeAsync(drive, force);
+        await jobs.StopAsync();
+        var member = new RaidMember(role, drive, options.NewUuid());
+        SpareDrive? spare = array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive));
+        await ChangeHandsAsync(member);
+        if (spare is not null)
+        {
+            await array.AdoptAsync(array.Map.Without(spare));
+            _spareRefused = 0;
+        }
+
+        ulong bit = 1UL << role;
+        superblocks.BeginRebuild(bit);
+        State.BeginRebuild(bit, 0);
+        _reportedTenths = 0;
+        Halted = null;
+        _retryAfter = default;
+
+        // What was held back for the bit that is gone now.
+        await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
+        await superblocks.UpdateAsync(s => spare is null ? s : s with { Spares = s.Spares.Remove(spare.Uuid) });
+        if (!array.IsUsable(role))
+        {
+            throw new ArrayException($"{drive.Name} did not take a superblock.");
+        }
+    }
+
+    /// <summary>Another drive, or none, has the role from now on, on every queue.</summary>
+    private async Task ChangeHandsAsync(RaidMember member)
+    {
+        RaidMember before = array.Members[member.Role];
+        try
+        {
+            await superblocks.ReplaceAsync(member);
+            await array.AdoptAsync(array.Map.With(member));
+        }
+        catch (IOException e)
+        {
+            // The one before was out: nobody misses its drive.
+            var none = new RaidMember(before.Role, null, before.Uuid) { OutSinceEvent = before.OutSinceEvent, WhyOut = before.WhyOut };
+            await array.AdoptAsync(array.Map.With(none));
+            await superblocks.ReplaceAsync(none);
+            throw new ArrayException($"{member.Drive?.Name} cannot be opened: {e.Message}", e);
+        }
+    }
+
+    private void RefuseUnfit(IBlockDevice drive)
+    {
+        bool isMember = array.Members.Any(m => ReferenceEquals(m.Drive, drive) && array.IsUsable(m.Role));
+        string? why = isMember ? "it is a member already" : ArrayLimits.WhyNotFit(array, drive);
+        if (why is not null)
+        {
+            throw new ArrayException($"{drive.Name} cannot be used in array {array.Name}: {why}.");
+        }
+    }
+
+    /// <summary>
+    /// Makes a drive free of what it held. Without force that must be nothing, or a superblock of this array: a drive that is stale,
+    /// or a spare.
+    /// </summary>
+    private async Task TakeAsync(IBlockDevice drive, bool force)
+    {
+        DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
+        if (found.Superblock?.ArrayUuid == array.Uuid)
+        {
+            await MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock);
+            return;
+        }
+
+        if (!force && ArrayBuilder.WhatIsThere(found) is string what)
+        {
+            throw new ArrayException(
+                $"{drive.Name} cannot be taken: {what}. Nothing was written. To overwrite what is there, use --force.");
+        }
+
+        await (force
+            ? DriveEraser.EraseAllAsync(drive, array.Geometry.DataOffset, superblocks.Home)
+            : MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock));
+    }
+
+    private void RefuseOwing(RaidMember member)
+    {
+        if (!member.IsDrained)
+        {
+            throw new ArrayException(
+                $"{Describe(member)} of array {array.Name} still has requests that it has not answered: unplug the drive, so that they end, "
+                + "or stop the volume and start it without the drive.");
+        }
+    }
+
+    /// <summary>Whether no rebuild is left: one whose new members have all failed is over.</summary>
+    private async Task<bool> EndOfFailedAsync()
+    {
+        if (!IsRebuilding)
+        {
+            return true;
+        }
+
+        if ((State.RebuildingMask & ~State.FailedMask) != 0)
+        {
+            return false;
+        }
+
+        await jobs.StopAsync();
+        superblocks.EndRebuild();
+        State.EndRebuild();
+        return true;
+    }
+
+    private async Task StartAsync()
+    {
+        await jobs.StopAsync();
+        if (!superblocks.HasWritten)
+        {
+            await superblocks.UpdateAsync();
+            if (State.IsBroken)
+            {
+                return;
+            }
+        }
+
+        if (Halted is null)
+        {
+            foreach (RaidMember member in Rebuilding())
+            {
+                report(ArrayEventLevel.Information, $"{Describe(member)} is being rebuilt");
+            }
+        }
+
+        Halted = null;
+        await jobs.StartAsync(new RebuildJob(array), kick);
+    }
+
+    private void Halt(int status, long bytes)
+    {
+        _retryAfter = _retryAfter == default ? options.ResyncRetryAfter
+            : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
+            : s_longestRetry;
+        _dueMs = NowMs + (long)_retryAfter.TotalMilliseconds;
+        Halted = $"The rebuild of {string.Join(", ", Rebuilding().Select(Describe))} stands still {bytes} bytes into the members: "
+            + (status == -Errno.ENOSPC ? "the new drive has no room. " : "a block there cannot be read from the other members. ")
+            + $"It is tried again; see to the drives. A block that cannot be read is known again when it is written.";
+        report(ArrayEventLevel.Error, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
+    }
+
+    private void ReportProgress()
+    {
+        if (IsRebuilding && Tenths is int tenths and < 10 && tenths > _reportedTenths)
+        {
+            _reportedTenths = tenths;
+            report(ArrayEventLevel.Information, $"{tenths * 10} % of the rebuild are done");
+        }
+    }
+}

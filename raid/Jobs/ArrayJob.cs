@@ -1,0 +1,32 @@
+namespace Polyblk.Raid.Jobs;
+
+/// <summary>
+/// A walk over an array's units in the background: what is next, and what follows from what is done. Everything happens on the
+/// runner's reactor.
+/// </summary>
+internal abstract class ArrayJob
+{
+    /// <summary>What is done to each row.</summary>
+    public abstract RowJob Kind { get; }
+
+    /// <summary>Whether a row is left that was not started.</summary>
+    public abstract bool HasNext { get; }
+
+    /// <summary>It starts.</summary>
+    public abstract void Begin();
+
+    /// <summary>The unit of the next row, which is started now; there is one.</summary>
+    public abstract long TakeNext(IRowQueue queue);
+
+    /// <summary>A row is done.</summary>
+    /// <param name="unit">Its first unit.</param>
+    /// <param name="status">0 or a negative errno.</param>
+    /// <param name="rows">The rows that are under way.</param>
+    public abstract void OnRowDone(long unit, int status, JobRows rows);
+
+    /// <summary>Whether a row that is done and still locked is to be unlocked now.</summary>
+    public virtual bool IsReleased(long unit) => true;
+
+    /// <summary>Nothing more can be done: what was not reached stays as it is.</summary>
+    public abstract void GiveUp();
+}

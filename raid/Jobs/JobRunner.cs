@@ -1,0 +1,281 @@
+// The engine of background work: walks over the units of an array for a job (resync, rebuild), a row at a time.
+//
+// Theory of operation. It runs on the home reactor, over a queue of its own, one job at a time. A few rows are in flight at once;
+// each locks its range, so writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else
+// on the reactor gets its turn in between. While consumers are busy only one row is in flight.
+//
+// What is done next, and what follows from a row that is done, is the job's (ArrayJob). It is told of the rows that are under way,
+// so that it can say up to where everything is done: rows end in any order.
+
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Jobs;
+
+/// <summary>What is done to a row in the background.</summary>
+internal enum RowJob : byte
+{
+    /// <summary>Makes copies equal, or the parities anew.</summary>
+    Resync,
+
+    /// <summary>Makes the blocks of the members that are being rebuilt. The row stays locked when that has succeeded.</summary>
+    Rebuild,
+}
+
+/// <summary>Told when a row is done, on its reactor.</summary>
+internal interface IRowCompletion
+{
+    /// <summary>The row is done.</summary>
+    /// <param name="row">The object that carried it out; it can be started again.</param>
+    /// <param name="status">0 or a negative errno.</param>
+    void OnRowDone(RangeWaiter row, int status);
+}
+
+/// <summary>A queue that can carry out rows of background jobs.</summary>
+internal interface IRowQueue
+{
+    /// <summary>Makes an object that carries out one row at a time. The queue disposes it.</summary>
+    RangeWaiter CreateRow();
+
+    /// <summary>How many units the row at a unit covers.</summary>
+    int UnitsAt(long unit);
+
+    /// <summary>Starts the row at a unit.</summary>
+    void StartRow(RangeWaiter row, long unit, RowJob job, IRowCompletion completion);
+
+    /// <summary>Unlocks a row that was left locked (<see cref="RowJob.Rebuild"/>).</summary>
+    void ReleaseRow(RangeWaiter row);
+
+    /// <summary>Disposes what <see cref="CreateRow"/> made; it is at rest.</summary>
+    void DisposeRow(RangeWaiter row);
+}
+
+/// <summary>See the top of the file.</summary>
+internal sealed class JobRunner : ReactorWork, IRowCompletion
+{
+    private const int MaxDepth = 16;
+
+    private readonly RaidArray _array;
+    private readonly Reactor _home;
+    private readonly RangeWaiter[] _rows;
+    private readonly JobRows _inFlight;
+    private readonly RateTimer _timer;
+    private readonly double _bytesPerUnit;
+    private ArrayJob? _job;
+    private long _unitsStarted;
+    private RaidQueue? _queue;
+    private Action? _finished;
+    private TaskCompletionSource? _stopped;
+    private long _started;
+    private long _activity;
+    private int _state; // 0 not running, 1 running, 2 finished and not yet taken
+    private bool _scheduled;
+    private bool _stopping;
+    private long _bytesPerSecond;
+    private long _maxBytesPerSecond;
+
+    public JobRunner(RaidArray array, Reactor home, ArrayRunOptions options)
+    {
+        _array = array;
+        _home = home;
+        _rows = new RangeWaiter[Math.Clamp(options.ResyncDepth, 1, MaxDepth)];
+        _inFlight = new JobRows(_rows.Length);
+        _timer = new RateTimer(this);
+        _bytesPerUnit = array.Geometry.MemberDataSize / (double)Math.Max(1, RaidUnits.Count(array.Geometry));
+        _maxBytesPerSecond = options.ResyncMaxBytesPerSecond;
+    }
+
+    /// <summary>The speed of late in bytes a second of every member.</summary>
+    public long BytesPerSecond => Volatile.Read(ref _bytesPerSecond);
+
+    /// <summary>The most of it; 0 sets no bound. Any thread, at any time.</summary>
+    public long MaxBytesPerSecond
+    {
+        get => Volatile.Read(ref _maxBytesPerSecond);
+        set => Volatile.Write(ref _maxBytesPerSecond, value);
+    }
+
+    /// <summary>Whether a job is under way, or has come to its end and nobody has taken note yet.</summary>
+    public bool IsBusy => Volatile.Read(ref _state) != 0;
+
+    /// <summary>Starts a job; none is under way. <paramref name="finished"/> is called on the home reactor.</summary>
+    public Task StartAsync(ArrayJob job, Action finished) => _home.InvokeAsync(() =>
+    {
+        _job = job;
+        _finished = finished;
+        _queue = _array.OpenUnregistered(_home);
+        for (int i = 0; i < _rows.Length; i++)
+        {
+            _rows[i] = ((IRowQueue)_queue).CreateRow();
+        }
+
+        _stopping = false;
+        _unitsStarted = 0;
+        _started = _home.ReadNs();
+        job.Begin();
+        Volatile.Write(ref _state, 1);
+        Schedule();
+    });
+
+    /// <summary>The job that has come to its end since the last call, or null.</summary>
+    public ArrayJob? TakeFinished() => Interlocked.CompareExchange(ref _state, 0, 2) == 2 ? _job : null;
+
+    /// <summary>Ends the job, finished or not, when the rows in flight are done; another one can be started then.</summary>
+    public async Task StopAsync()
+    {
+        Task stopped = await _home.InvokeAsync(() =>
+        {
+            if (_queue is null)
+            {
+                return Task.CompletedTask;
+            }
+
+            _stopping = true;
+            _home.Cancel(_timer);
+            _stopped = _home.MakePromise();
+            Schedule();
+            return _stopped.Task;
+        });
+        await stopped;
+    }
+
+    /// <summary>Starts rows: deferred work.</summary>
+    public override void Run()
+    {
+        _scheduled = false;
+        if (_queue is null)
+        {
+            // Rows that end inside their start schedule this once more than needed: it is closed already.
+            return;
+        }
+
+        if (_array.State.IsBroken)
+        {
+            _job!.GiveUp();
+        }
+
+        int depth = Depth();
+        for (int i = 0; i < _rows.Length && _inFlight.Running < depth && !_stopping && _job!.HasNext; i++)
+        {
+            if (_inFlight.IsFree(i))
+            {
+                StartRow(i);
+            }
+        }
+
+        if (_inFlight.Running == 0 && (_stopping || !_job!.HasNext))
+        {
+            Close();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnRowDone(RangeWaiter row, int status)
+    {
+        int index = Array.IndexOf(_rows, row);
+        _inFlight.End(index, holdsLock: _job!.Kind == RowJob.Rebuild && status == 0);
+        _job.OnRowDone(_inFlight.UnitOf(index), status, _inFlight);
+        ReleaseRows();
+        MeasureSpeed();
+        long wait = ThrottleNs();
+        if (wait > 0 && !_stopping)
+        {
+            _home.Schedule(_timer, _home.NowNs + wait);
+        }
+        else
+        {
+            Schedule();
+        }
+    }
+
+    private void StartRow(int index)
+    {
+        // Counted first: the row may be done inside the call.
+        var queue = (IRowQueue)_queue!;
+        long unit = _job!.TakeNext(queue);
+        _inFlight.Begin(index, unit);
+        _unitsStarted += queue.UnitsAt(unit);
+        queue.StartRow(_rows[index], unit, _job.Kind, this);
+    }
+
+    private void ReleaseRows()
+    {
+        for (int i = 0; i < _rows.Length; i++)
+        {
+            if (_inFlight.IsHeld(i) && _job!.IsReleased(_inFlight.UnitOf(i)))
+            {
+                _inFlight.Release(i);
+                ((IRowQueue)_queue!).ReleaseRow(_rows[i]);
+            }
+        }
+    }
+
+    private void MeasureSpeed()
+    {
+        long elapsed = _home.ReadNs() - _started;
+        if (elapsed > 0)
+        {
+            Volatile.Write(ref _bytesPerSecond, (long)(_unitsStarted * _bytesPerUnit / elapsed * 1e9));
+        }
+    }
+
+    /// <summary>One row while consumers are busy.</summary>
+    private int Depth()
+    {
+        long activity = 0;
+        foreach (RaidQueue queue in _array.Queues)
+        {
+            activity += queue.RequestsTaken;
+        }
+
+        bool busy = activity != _activity;
+        _activity = activity;
+        return busy ? 1 : _rows.Length;
+    }
+
+    private long ThrottleNs()
+    {
+        long limit = MaxBytesPerSecond;
+        if (limit <= 0)
+        {
+            return 0;
+        }
+
+        double dueNs = _unitsStarted * _bytesPerUnit / limit * 1e9;
+        return (long)dueNs - (_home.ReadNs() - _started);
+    }
+
+    private void Schedule()
+    {
+        if (!_scheduled && _queue is not null)
+        {
+            _scheduled = true;
+            _home.Defer(this);
+        }
+    }
+
+    private void Close()
+    {
+        foreach (RangeWaiter row in _rows)
+        {
+            ((IRowQueue)_queue!).DisposeRow(row);
+        }
+
+        _queue!.Dispose();
+        _queue = null;
+        bool complete = !_job!.HasNext;
+        Volatile.Write(ref _state, complete ? 2 : 0);
+        _stopped?.SetResult();
+        _stopped = null;
+        if (complete)
+        {
+            _finished!();
+        }
+    }
+
+    private sealed class RateTimer(JobRunner runner) : ReactorTimer
+    {
+        protected override void OnDue() => runner.Schedule();
+    }
+}

@@ -1,0 +1,64 @@
+// The rebuild: fills the members that have taken the place of lost ones.
+//
+// Its invariant: ArrayState.RebuiltUnits only moves over rows that are made, and while their locks are held. A row that is done
+// before the one in front of it therefore keeps its lock until RebuiltUnits has passed both: a write that comes to it finds it
+// either not begun (the member is lost there, and the row reads what was written when its turn comes) or in step (the member takes
+// part). Rows wait for rows in front of them only, and writers hold no lock while they wait for another: nobody waits for ever.
+//
+// A row that cannot be made ends the walk there: what it would leave on the new member could not be told from data. Nothing behind
+// it counts as done; it is tried again after a while, or when a consumer has written the block that could not be read.
+
+using Polyblk.Raid.Engine;
+
+namespace Polyblk.Raid.Jobs;
+
+/// <summary>See the top of the file.</summary>
+internal sealed class RebuildJob(RaidArray array) : ArrayJob
+{
+    private readonly long _total = RaidUnits.Count(array.Geometry);
+    private long _next;
+    private long _rebuilt;
+
+    public override RowJob Kind => RowJob.Rebuild;
+
+    public override bool HasNext => _next < _total && FailedAt is null && (array.State.RebuildingMask & ~array.State.FailedMask) != 0;
+
+    /// <summary>The first unit that could not be made; null when there is none.</summary>
+    public long? FailedAt { get; private set; }
+
+    /// <summary>Why it could not be made: a negative errno.</summary>
+    public int FailedStatus { get; private set; }
+
+    public override void Begin() => _next = _rebuilt = Math.Min(array.State.RebuiltUnits, _total);
+
+    public override long TakeNext(IRowQueue queue)
+    {
+        long unit = _next;
+        _next += queue.UnitsAt(unit);
+        return unit;
+    }
+
+    public override void OnRowDone(long unit, int status, JobRows rows)
+    {
+        if (status < 0 && unit < (FailedAt ?? long.MaxValue))
+        {
+            FailedAt = unit;
+            FailedStatus = status;
+        }
+
+        long rebuilt = Math.Min(rows.FirstRunning(_rebuilt, _next), FailedAt ?? long.MaxValue);
+        if (rebuilt > _rebuilt)
+        {
+            _rebuilt = rebuilt;
+            array.State.AdvanceRebuilt(rebuilt);
+        }
+    }
+
+    public override bool IsReleased(long unit) => unit < _rebuilt || FailedAt is not null;
+
+    public override void GiveUp()
+    {
+        FailedAt ??= _rebuilt;
+        FailedStatus = FailedStatus == 0 ? -Core.Block.Errno.EIO : FailedStatus;
+    }
+}
