@@ -187,6 +187,7 @@ internal sealed class Membership(
         }
 
         RefuseUnfit(drive);
+        await RecordAsync();
         var spare = new SpareDrive(drive, options.NewUuid());
         await TakeAsync(drive, force);
         await MemberSlots.WriteSpareAsync(superblocks.Current, spare, superblocks.Home);
@@ -222,6 +223,7 @@ internal sealed class Membership(
         }
 
         RefuseOwing(member);
+        await RecordAsync();
         await ChangeHandsAsync(new RaidMember(member.Role, null, Guid.Empty));
         await superblocks.UpdateAsync();
         await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
@@ -298,6 +300,7 @@ internal sealed class Membership(
     {
         RefuseUnfit(drive);
         RefuseOwing(array.Members[role]);
+        await RecordAsync();
         await TakeAsync(drive, force);
         await jobs.StopAsync();
         var member = new RaidMember(role, drive, options.NewUuid());
@@ -322,6 +325,23 @@ internal sealed class Membership(
         if (!array.IsUsable(role))
         {
             throw new ArrayException($"{drive.Name} did not take a superblock.");
+        }
+    }
+
+    /// <summary>
+    /// Brings the superblocks up to what the run has found (who is absent), before who is a member changes.
+    /// </summary>
+    /// <exception cref="ArrayException">They cannot be written.</exception>
+    private async Task RecordAsync()
+    {
+        if (!superblocks.HasWritten)
+        {
+            await superblocks.UpdateAsync();
+        }
+
+        if (State.IsBroken)
+        {
+            throw new ArrayException($"Array {array.Name} has failed; its members stay what they are.");
         }
     }
 

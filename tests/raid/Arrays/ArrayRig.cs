@@ -166,6 +166,34 @@ internal sealed class ArrayRig : IAsyncDisposable
         Array = await ArrayBuilder.AssembleAsync(options, candidates ?? Drives, Reactors.Reactor);
     }
 
+    /// <summary>A further drive like those of the array, which the rig disposes.</summary>
+    public SimulatedDrive MakeDrive()
+    {
+        SimulatedDrive like = Drives[0];
+        var drive = new SimulatedDrive(like.SizeBytes, like.Options with { Seed = 1_000_000 + (ulong)_owned.Count });
+        _owned.Add(drive);
+        return drive;
+    }
+
+    /// <summary>A member's drive is pulled, and the array knows.</summary>
+    public async Task LoseAsync(RequestDriver driver, int role)
+    {
+        await Drives[role].VanishAsync();
+        await driver.FlushAsync();
+        await WaitAsync(() => (Array.State.PersistedMask >> role & 1) != 0, $"the loss of member {role}");
+    }
+
+    /// <summary>A further drive takes the place of a member's that is out.</summary>
+    public async Task ReplaceAsync(int role)
+    {
+        SimulatedDrive drive = MakeDrive();
+        await Array.ReplaceMemberAsync(role, drive);
+        Drives[role] = drive;
+    }
+
+    /// <summary>Waits until no member is being rebuilt.</summary>
+    public async Task WaitForRebuildAsync() => await WaitAsync(() => Array.State.RebuildingMask == 0, "the rebuild to end");
+
     /// <summary>Waits until the resync is over.</summary>
     public async Task WaitForResyncAsync() => await WaitAsync(() => Array.GetStatus().Resync is null, "the resync to end");
 

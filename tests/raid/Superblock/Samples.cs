@@ -38,8 +38,13 @@ internal static class Samples
         };
     }
 
-    public static ArraySuperblock WithState(this ArraySuperblock superblock, int role, MemberState state, ulong events = 0) =>
-        superblock with { Members = superblock.Members.SetItem(role, superblock.Members[role] with { State = state, EventCount = events }) };
+    public static ArraySuperblock WithState(
+        this ArraySuperblock superblock, int role, MemberState state, ulong events = 0, OutReason reason = OutReason.Unknown) =>
+        superblock with
+        {
+            Members = superblock.Members.SetItem(
+                role, superblock.Members[role] with { State = state, EventCount = events, Reason = reason }),
+        };
 
     public static AssemblyCandidate Candidate(this ArraySuperblock superblock, long size = DriveSize) =>
         new($"/drive{superblock.Role}", size, superblock);

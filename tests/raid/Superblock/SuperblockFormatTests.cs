@@ -55,7 +55,7 @@ public class SuperblockFormatTests
         Assert.Equal(512u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(168)));
         Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(172)));
         Assert.Equal("POLYBLK\x01"u8, block.AsSpan(0, 8));
-        Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(8)));
+        Assert.Equal(2u, BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(8)));
         Assert.Equal(110ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(16)));
         Assert.Equal(10ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(24)));
         Assert.Equal(Samples.Uuid(1000), new Guid(block.AsSpan(32, 16), bigEndian: true));
@@ -66,6 +66,38 @@ public class SuperblockFormatTests
         Assert.Equal("vol-ä\0"u8, block.AsSpan(192, 7));
         Assert.Equal(Samples.Uuid(3), new Guid(block.AsSpan(256 + 3 * 32, 16), bigEndian: true));
         Assert.Equal((byte)MemberState.Present, block[256 + 3 * 32 + 16]);
+    }
+
+    [Fact]
+    public void WhatTheSecondFormatAddsIsWhereItIsDocumented()
+    {
+        ArraySuperblock superblock = Samples.Member(role: 2).WithState(1, MemberState.Failed, 9, OutReason.Absent).WithState(3, MemberState.Rebuilding)
+            with { RebuildCheckpoint = 131072, Spares = [Samples.Uuid(50), Samples.Uuid(51)] };
+        byte[] block = Bytes(superblock);
+        Assert.Equal(131072, BinaryPrimitives.ReadInt64LittleEndian(block.AsSpan(176)));
+        Assert.Equal(2, BinaryPrimitives.ReadInt32LittleEndian(block.AsSpan(184)));
+        Assert.Equal((2, 1), (block[256 + 32 + 16], block[256 + 32 + 17]));
+        Assert.Equal(3, block[256 + (3 * 32) + 16]);
+        Assert.Equal(Samples.Uuid(51), new Guid(block.AsSpan(2304 + 16, 16), bigEndian: true));
+        Assert.Equal(superblock, SuperblockFormat.Parse(block).Superblock);
+
+        ArraySuperblock spare = superblock with { Role = ArraySuperblock.SpareRole, MemberUuid = Samples.Uuid(50) };
+        Assert.Equal(uint.MaxValue, BinaryPrimitives.ReadUInt32LittleEndian(Bytes(spare).AsSpan(96)));
+        Assert.Equal(spare, SuperblockFormat.Parse(Bytes(spare)).Superblock);
+    }
+
+    [Fact]
+    public void TheFirstFormatIsRead()
+    {
+        ArraySuperblock superblock = Samples.Member(role: 2).WithState(1, MemberState.Failed, 9);
+        byte[] block = Patched(superblock, bytes =>
+        {
+            bytes[8] = 1;
+            bytes.AsSpan(176, 16).Clear();
+        });
+        ArraySuperblock read = SuperblockFormat.Parse(block).Superblock!;
+        Assert.Equal(superblock, read);
+        Assert.Equal((1u, ArraySuperblock.NoRebuild), (read.FormatVersion, read.RebuildCheckpoint));
     }
 
     [Fact]
@@ -132,9 +164,9 @@ public class SuperblockFormatTests
     [Fact]
     public void LaterVersionsAndUnknownIncompatibleFeaturesAreRefusedCompatibleOnesAreNot()
     {
-        SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 2));
+        SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 3));
         Assert.Equal(SuperblockStatus.Unsupported, later.Status);
-        Assert.Contains("version 2", later.Error, StringComparison.Ordinal);
+        Assert.Contains("version 3", later.Error, StringComparison.Ordinal);
         SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4));
         Assert.Equal(SuperblockStatus.Unsupported, feature.Status);
         Assert.Contains("0x4", feature.Error, StringComparison.Ordinal);
@@ -165,7 +197,7 @@ public class SuperblockFormatTests
         byte[] valid = Bytes(Samples.Member()), absent = new byte[4096];
         byte[] damaged = Bytes(Samples.Member());
         damaged[100] ^= 1;
-        byte[] later = Patched(Samples.Member(), bytes => bytes[8] = 2);
+        byte[] later = Patched(Samples.Member(), bytes => bytes[8] = 3);
         byte[] other = Bytes(Samples.Member() with { ArrayUuid = Samples.Uuid(2000) });
         Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.ParseSlots(absent, valid).Status);
         Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.ParseSlots(valid, damaged).Status);
@@ -198,6 +230,11 @@ public class SuperblockFormatTests
             good with { LogicalBlockSize = 4096 },
             good with { LogicalBlockSize = 1024 },
             good with { ResyncCheckpoint = -2 },
+            good with { RebuildCheckpoint = 0 },
+            good with { Spares = [good.MemberUuid] },
+            good with { Spares = [Samples.Uuid(50), Samples.Uuid(50)] },
+            good with { Role = ArraySuperblock.SpareRole },
+            good.WithState(3, MemberState.Rebuilding),
             good with { State = ArrayStateFlags.Dirty },
             good with { Members = good.Members.RemoveAt(3) },
             good with { Members = good.Members.SetItem(3, good.Members[2]) },
