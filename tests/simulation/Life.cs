@@ -47,6 +47,7 @@ internal sealed class Life : IDisposable
     private bool _wasStopped;
     private bool _leftResync;
     private ulong _lost;
+    private ulong _seenRebuilding;
     private long _excusedStripes;
 
     public Life(ulong seed, TextWriter? log = null)
@@ -55,17 +56,11 @@ internal sealed class Life : IDisposable
         _chance = new Chance(seed * 0x9E3779B97F4A7C15);
         _plan = LifePlan.Of(seed, _chance);
         _world = new World(new Chance(_chance.Seed()), _plan.Reactors, log);
-        _drives = [.. Enumerable.Range(0, _plan.Drives).Select(i => new SimulatedDrive(
-            RaidGeometry.DefaultDataOffset + _plan.MemberBytes,
-            new SimulatedDriveOptions
-            {
-                Seed = _chance.Seed(),
-                MinimumLatencyNs = 1_000,
-                MaximumLatencyNs = _plan.LatencyNs,
-                TearBytes = _plan.TearBytes,
-                VolatileCache = _plan.VolatileCache,
-            }))];
-        Array.ForEach(_drives, Own);
+        _drives = [];
+        for (int i = 0; i < _plan.Drives; i++)
+        {
+            MakeDrive();
+        }
     }
 
     public ulong Seed { get; }
@@ -133,6 +128,23 @@ internal sealed class Life : IDisposable
             step == SimulatedStep.Taken && request.Operation == BlockOperation.Write ? HashOf(request) : (long)request.Flags);
     }
 
+    private SimulatedDrive MakeDrive()
+    {
+        var drive = new SimulatedDrive(
+            RaidGeometry.DefaultDataOffset + _plan.MemberBytes,
+            new SimulatedDriveOptions
+            {
+                Seed = _chance.Seed(),
+                MinimumLatencyNs = 1_000,
+                MaximumLatencyNs = _plan.LatencyNs,
+                TearBytes = _plan.TearBytes,
+                VolatileCache = _plan.VolatileCache,
+            });
+        _drives = [.. _drives, drive];
+        Own(drive);
+        return drive;
+    }
+
     private static unsafe long HashOf(BlockRequest request)
     {
         ulong hash = 0;
@@ -153,6 +165,8 @@ internal sealed class Life : IDisposable
         ResyncDepth = _plan.ResyncDepth,
         RowMemoryBytes = _plan.RowMemoryBytes,
         ResyncRetryAfter = TimeSpan.FromMilliseconds(300),
+        ResyncMaxBytesPerSecond = _plan.JobBytesPerSecond,
+        NewUuid = _chance.Uuid,
         SlowAfter = s_slowAfter,
         OnEvent = e => _world.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message))),
     };
@@ -169,7 +183,7 @@ internal sealed class Life : IDisposable
         _plan.VolumeBytes = _array!.SizeBytes;
         _model ??= new VolumeModel(_plan.VolumeBytes);
         _guest ??= new Guest(_world, _plan, new Chance(_chance.Seed()), _model);
-        if (_array.Geometry.HasParity && _array.State.FailedMask != 0)
+        if (_array.Geometry.HasParity && _array.State.LostMask != 0)
         {
             ExcuseOpenStripes();
         }
@@ -193,7 +207,9 @@ internal sealed class Life : IDisposable
             InterruptWithin(20, 300);
         }
 
-        await Task.WhenAll(MakeTroubleAsync(_guest.WhenLeftAsync(_chance.Next(requests))), _guest.WorkAsync(requests));
+        await Task.WhenAll(
+            RepairAsync(MakeTroubleAsync(_guest.WhenLeftAsync(_chance.Next(requests)))),
+            _guest.WorkAsync(requests));
         if (ending != Ending.Stop)
         {
             return;
@@ -222,19 +238,26 @@ internal sealed class Life : IDisposable
                 Run = RunOptions,
             };
             _wasTried = true;
-            _array = await ArrayBuilder.CreateAsync(create, _drives, Home);
+            _array = await ArrayBuilder.CreateAsync(create, _drives[.._plan.Drives], Home);
             _wasMade = true;
+            for (int i = 0; i < _plan.Spares && !_interrupted; i++)
+            {
+                await _array.AddSpareAsync(MakeDrive());
+            }
+
             return;
         }
 
         var options = new ArrayAssembleOptions { Name = Name, AllowDegraded = true, Force = _lost != 0, Run = RunOptions };
         _array = await ArrayBuilder.AssembleAsync(options, _drives, Home);
-        ulong missing = _array.State.FailedMask;
+        ulong missing = _array.State.LostMask;
         _world.Note("assembled", (long)missing, (long)_array.GetStatus().EventCount);
         if ((missing & ~_lost) != 0)
         {
             throw new LifeException($"the array starts without members {missing:b}, of which only {_lost:b} met trouble");
         }
+
+        NoteMembers();
 
         if (wasStopped && (_array.GetStatus().Dirty || (_array.GetStatus().Resync is not null && !_leftResync)))
         {
@@ -316,6 +339,7 @@ internal sealed class Life : IDisposable
     /// </summary>
     private void NoteSync()
     {
+        NoteMembers();
         if (_array!.GetStatus().Resync is null)
         {
             _wasInSync = true;
@@ -323,6 +347,23 @@ internal sealed class Life : IDisposable
             _model!.ForgetUnsettled();
         }
     }
+
+    /// <summary>A member that has been rebuilt is as good as any other, and may meet trouble like any other.</summary>
+    private void NoteMembers()
+    {
+        ulong lost = _array!.State.LostMask;
+        _seenRebuilding |= _array.State.RebuildingMask;
+        ulong healed = _seenRebuilding & ~lost;
+        if (healed != 0)
+        {
+            _world.Note("healed", (long)healed);
+            _seenRebuilding &= ~healed;
+            _lost &= ~healed;
+            _inTrouble &= ~healed;
+        }
+    }
+
+    private SimulatedDrive? DriveOf(int role) => _array!.Members[role].Drive as SimulatedDrive;
 
     private void ExcuseOpenStripes()
     {
@@ -350,11 +391,11 @@ internal sealed class Life : IDisposable
 
     private async Task WaitForResyncAsync()
     {
-        for (int i = 0; _array!.GetStatus().Resync is not null; i++)
+        for (int i = 0; _array!.GetStatus() is { Resync: not null } or { Rebuild: not null }; i++)
         {
             if (i > 3000)
             {
-                throw new LifeException("the resync does not end");
+                throw new LifeException($"the resync does not end: {string.Join(" ", _array.GetStatus().Warnings)}");
             }
 
             await Task.Delay(TimeSpan.FromMilliseconds(20), _world.Clock);
@@ -368,20 +409,25 @@ internal sealed class Life : IDisposable
         Array.ForEach(_drives, d => d.ClearFaults());
         await WaitForResyncAsync();
         await ReadAndJudgeAsync(powerWasLost: false);
-        ulong failed = _array!.State.FailedMask | (_drives.Any(d => d.IsGone) ? _lost : 0);
+        var members = new byte[_plan.Drives][];
+        ulong failed = _array!.State.FailedMask;
+        for (int i = 0; i < members.Length; i++)
+        {
+            failed |= DriveOf(i) is { IsGone: false } ? 0 : 1UL << i;
+        }
+
         if (failed != 0 && _array.Geometry.HasParity)
         {
             return;
         }
 
-        var members = new byte[_drives.Length][];
         for (int i = 0; i < members.Length; i++)
         {
             members[i] = [];
             if (((failed >> i) & 1) == 0)
             {
                 members[i] = new byte[_array.Geometry.MemberDataSize];
-                await BlockIo.ReadAsync(_drives[i], Home, _array.Geometry.DataOffset, members[i]);
+                await BlockIo.ReadAsync(DriveOf(i)!, Home, _array.Geometry.DataOffset, members[i]);
             }
         }
 
@@ -422,14 +468,14 @@ internal sealed class Life : IDisposable
             }
         }
 
-        int member = _chance.Next(_drives.Length);
-        while (((_inTrouble >> member) & 1) != 0)
+        int member = _chance.Next(_plan.Drives);
+        while ((((_inTrouble | _array.State.LostMask) >> member) & 1) != 0)
         {
-            member = (member + 1) % _drives.Length;
+            member = (member + 1) % _plan.Drives;
         }
 
         _inTrouble |= 1UL << member;
-        SimulatedDrive drive = _drives[member];
+        SimulatedDrive drive = DriveOf(member)!;
         _world.Note("trouble", (int)_plan.Trouble, member);
         long data = RaidGeometry.DefaultDataOffset;
         if (_chance.OneIn(2))
@@ -446,7 +492,7 @@ internal sealed class Life : IDisposable
                 break;
             case Trouble.VanishUntold:
                 _lost |= 1UL << member;
-                SimulatedDrive[] others = [.. _drives.Where(d => d != drive)];
+                SimulatedDrive[] others = [.. _drives.Where(d => d != drive && !d.IsGone)];
                 foreach (SimulatedDrive other in others)
                 {
                     other.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = data, Stuck = true });
@@ -480,6 +526,54 @@ internal sealed class Life : IDisposable
                 drive.ClearFaults();
                 await drive.ReleaseStuckAsync();
                 break;
+        }
+    }
+
+    /// <summary>A member that is out gets a new drive, which may be lost as well.</summary>
+    private async Task RepairAsync(Task trouble)
+    {
+        await trouble;
+        await Task.Delay(TimeSpan.FromMicroseconds(_chance.Spread(1, 100_000)), _world.Clock);
+        if (_interrupted || !_plan.Repairs || _array is not { } array || array.State.FailedMask == 0)
+        {
+            return;
+        }
+
+        int role = BitOperations.TrailingZeroCount(array.State.FailedMask);
+        SimulatedDrive drive = MakeDrive();
+        _world.Note("replace", role);
+        if (_chance.OneIn(3))
+        {
+            InterruptWithin(20, 3_000);
+        }
+
+        try
+        {
+            await array.ReplaceMemberAsync(role, drive);
+        }
+        catch (ArrayException)
+        {
+            // Its drive still owes an answer, another rebuild is under way, or all has ended.
+            return;
+        }
+
+        NoteRebuild(array);
+        if (_chance.OneIn(4))
+        {
+            await Task.Delay(TimeSpan.FromMicroseconds(_chance.Spread(1, 20_000)), _world.Clock);
+            if (!_interrupted && _array == array && ((array.State.RebuildingMask >> role) & 1) != 0)
+            {
+                _world.Note("new drive lost", role);
+                await drive.VanishAsync(_chance.Of(Errno.ENODEV, Errno.EIO));
+            }
+        }
+    }
+
+    private void NoteRebuild(RaidArray array)
+    {
+        if (!_interrupted && _array == array)
+        {
+            NoteMembers();
         }
     }
 

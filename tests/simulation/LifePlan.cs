@@ -95,7 +95,16 @@ internal sealed record LifePlan
     /// <summary>Address space for the rows of a queue: with little of it, operations wait for rows.</summary>
     public required long RowMemoryBytes { get; init; }
 
-    /// <summary>How many members may get into trouble, one after the other.</summary>
+    /// <summary>Whether lost members get new drives.</summary>
+    public required bool Repairs { get; init; }
+
+    /// <summary>Drives that wait for a member to be lost.</summary>
+    public required int Spares { get; init; }
+
+    /// <summary>The most that a resync or rebuild does, in bytes a second; 0 sets no bound.</summary>
+    public required long JobBytesPerSecond { get; init; }
+
+    /// <summary>How many members may be in trouble at a time.</summary>
     public int MostTroubles => Level switch
     {
         RaidLevel.Raid0 => 0,
@@ -145,6 +154,9 @@ internal sealed record LifePlan
             Trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
                 Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
                 Trouble.ReadErrors),
+            Repairs = level != RaidLevel.Raid0 && !chance.OneIn(3),
+            Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
+            JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
         };
     }
 }
