@@ -168,7 +168,11 @@ internal sealed class Life : IDisposable
         ResyncMaxBytesPerSecond = _plan.JobBytesPerSecond,
         NewUuid = _chance.Uuid,
         SlowAfter = s_slowAfter,
-        OnEvent = e => _world.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message))),
+        OnEvent = e =>
+        {
+            _world.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message)));
+            _world.Trace.Log?.WriteLine(e.Message);
+        },
     };
 
     private Reactor Home => _world.Reactors[0];
@@ -409,8 +413,18 @@ internal sealed class Life : IDisposable
         Array.ForEach(_drives, d => d.ClearFaults());
         await WaitForResyncAsync();
         await ReadAndJudgeAsync(powerWasLost: false);
+        while (!await TryCompareMembersAsync())
+        {
+            await WaitForResyncAsync();
+        }
+    }
+
+    /// <summary>Compares what members hold. Returns false when one was being rebuilt meanwhile.</summary>
+    private async Task<bool> TryCompareMembersAsync()
+    {
         var members = new byte[_plan.Drives][];
-        ulong failed = _array!.State.FailedMask;
+        ulong failed = _array!.State.LostMask, lost = failed;
+        int epoch = _array.Map.Epoch;
         for (int i = 0; i < members.Length; i++)
         {
             failed |= DriveOf(i) is { IsGone: false } ? 0 : 1UL << i;
@@ -418,7 +432,7 @@ internal sealed class Life : IDisposable
 
         if (failed != 0 && _array.Geometry.HasParity)
         {
-            return;
+            return true;
         }
 
         for (int i = 0; i < members.Length; i++)
@@ -431,10 +445,12 @@ internal sealed class Life : IDisposable
             }
         }
 
-        if (MemberCheck.Find(_array.Geometry, members) is { } wrong)
+        if (epoch != _array.Map.Epoch || lost != _array.State.LostMask)
         {
-            throw new LifeException($"at the end {wrong}");
+            return false;
         }
+
+        return MemberCheck.Find(_array.Geometry, members) is { } wrong ? throw new LifeException($"at the end {wrong}") : true;
     }
 
     /// <summary>
@@ -600,12 +616,16 @@ internal sealed class Life : IDisposable
             }
         }
 
-        foreach (GuestQueue queue in _guest?.Queues ?? [])
+        foreach (Reactor reactor in _ending == Ending.Kill ? _world.Reactors : [])
         {
-            if (_ending == Ending.Kill && queue.Served is { } served)
+            // Also a queue that has only just been started, and that this life does not know yet.
+            _world.RunOn(reactor, () =>
             {
-                _world.RunOn(served.Setup.Reactor, () => served.Setup.Reactor.Drop(served, new LifeException("killed")));
-            }
+                foreach (VirtioBlkQueue queue in reactor.Pollers.OfType<VirtioBlkQueue>().ToList())
+                {
+                    reactor.Drop(queue, new LifeException("killed"));
+                }
+            });
         }
 
         if (_ending == Ending.PowerCut)
