@@ -140,7 +140,7 @@ public static class ArrayBuilder
         Tell(options.Run, array, result, problems);
         bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync;
         await array.Control.StartAsync(
-            isNew: false, mayBeDamaged, result.Returning.Select(r => (r.Superblock.Role, byCandidate[r])));
+            isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
         return array;
     }
 

@@ -47,12 +47,23 @@ public sealed class RaidArray : IBlockDevice
         State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, start.SyncedBytes));
         if (start.RebuildingMask != 0)
         {
-            State.BeginRebuild(start.RebuildingMask, RaidUnits.FromSyncedBytes(geometry, start.RebuiltBytes));
+            State.BeginRebuild(
+                start.RebuildingMask,
+                RaidUnits.FromSyncedBytes(geometry, start.RebuiltBytes),
+                (superblock.State & ArrayStateFlags.RebuildsMarked) != 0);
         }
 
         if (members.Any(m => m is { IsAbsent: true, Drive: not null }))
         {
             State.Break();
+        }
+
+        if (TracksDirt)
+        {
+            bool all = superblock.NeedsResync || State.LostMask != 0;
+            Intent = new WriteIntent(
+                geometry.Capacity,
+                superblock.Regions ?? WriteIntent.Make(geometry.Capacity, all, all ? 0 : superblock.EventCount));
         }
 
         Limits = ArrayLimits.Of(geometry, members, superblock.ExportedSize) with { LogicalBlockSize = start.LogicalBlockSize };
@@ -95,6 +106,9 @@ public sealed class RaidArray : IBlockDevice
     internal ArrayState State { get; }
 
     internal RangeLocks Locks { get; } = new();
+
+    /// <summary>Which regions may be written; null for a level without redundancy.</summary>
+    internal WriteIntent? Intent { get; }
 
     internal ArrayControl Control { get; }
 

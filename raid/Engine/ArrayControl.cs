@@ -5,7 +5,8 @@
 // every wait is one by that clock.
 //
 // What it promises, in the order that makes it true:
-//   a write starts         only after superblocks that say dirty are flushed to every member (RequestWrites, then OpenWrites);
+//   a write starts         only after superblocks that mark its regions are flushed to every member (RequestWrites, then
+//                          OpenWrites);
 //   a write is             acknowledged without a member only after the others' superblocks call that member failed
 //                          (ArrayMetadata.UpdateAsync);
 //   an array is            called clean only when every queue has been closed while idle and every member has been flushed
@@ -22,6 +23,7 @@ using Polyblk.Core.Control;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Engine;
@@ -87,9 +89,9 @@ internal sealed partial class ArrayControl
     /// <param name="mayBeDamaged">
     /// Whether it starts although blocks may be damaged: that is kept and shown until somebody says that he knows.
     /// </param>
-    /// <param name="returning">Drives that were away, by the roles that they had.</param>
+    /// <param name="returning">Drives that were away.</param>
     /// <exception cref="ArrayException">The superblocks of a new array could not be written.</exception>
-    public async Task StartAsync(bool isNew, bool mayBeDamaged, IEnumerable<(int Role, IBlockDevice Drive)> returning)
+    public async Task StartAsync(bool isNew, bool mayBeDamaged, IEnumerable<ReturningDrive> returning)
     {
         _superblocks.MayBeDamaged |= mayBeDamaged;
         _reportedFailures = _array.State.FailedMask;
@@ -364,7 +366,8 @@ internal sealed partial class ArrayControl
     private async Task OpenWritesAsync()
     {
         // Also those that say dirty already must know who is absent before anything is written without him.
-        if (!_array.State.IsBroken && (!_superblocks.IsDirty || !_superblocks.HasWritten))
+        bool isMarked = !_array.Intent!.TakeWanted();
+        if (!_array.State.IsBroken && (!_superblocks.IsDirty || !_superblocks.HasWritten || !isMarked))
         {
             _superblocks.IsDirty = true;
             await _superblocks.UpdateAsync();
@@ -378,6 +381,7 @@ internal sealed partial class ArrayControl
         }
 
         _idleSinceMs = NowMs;
+        _array.Intent.OpenMarked();
         await _array.ForEachQueueAsync(queue => queue.OpenWrites());
     }
 
@@ -437,6 +441,7 @@ internal sealed partial class ArrayControl
 
         bool wasDirty = _superblocks.IsDirty;
         _superblocks.IsDirty = false;
+        _superblocks.ForgetIntent();
         if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync || _membership.IsRebuilding)
         {
             await _superblocks.UpdateAsync();

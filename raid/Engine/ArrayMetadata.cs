@@ -5,10 +5,11 @@
 //
 //   creation        every slot of every drive was cleared and flushed before; only zeroed drives are called in sync
 //   catching up     the newest superblock as it was found, for members that missed it: the first thing that a run writes
-//   dirty mark      says less than before: no write has started
+//   marks           say less than before: no write has started that needs a new one
 //   a failure       the member is in the mask of all reactors before. It goes to both slots: whoever is acknowledged without that
 //                   member relies on it, also when one slot cannot be read later
-//   clean mark      every queue was closed while idle, then every member was flushed
+//   clean mark      every queue was closed while idle, then every member was flushed; so marks may go, where no member is lost and
+//                   nothing is left to resync
 //   checkpoint      says what was in sync before the last flush, never what the resync has reached since (FlushAsync)
 //   end of resync   every member was flushed after the last row
 //   rebuild begins  the new member's slots were cleared; it is called in step with nothing
@@ -125,10 +126,28 @@ internal sealed class ArrayMetadata(
     }
 
     /// <summary>Members begin to be rebuilt; they hold nothing yet. The next update says so.</summary>
-    public void BeginRebuild(ulong members)
+    /// <param name="members">One bit each, by role.</param>
+    /// <param name="marked">Whether they have missed only what is marked (<see cref="ArrayStateFlags.RebuildsMarked"/>).</param>
+    public void BeginRebuild(ulong members, bool marked)
     {
+        RebuildsMarked = marked && (RebuildingMask == 0 || RebuildsMarked);
         RebuildingMask |= members;
         _flushedRebuilt = 0;
+    }
+
+    /// <summary>Whether the rebuild makes only what is marked.</summary>
+    public bool RebuildsMarked { get; private set; } = (newest.State & ArrayStateFlags.RebuildsMarked) != 0;
+
+    /// <summary>
+    /// No write is in flight, none can start, and every member has been flushed: the next update takes all marks away, unless they
+    /// are still needed.
+    /// </summary>
+    public void ForgetIntent()
+    {
+        if (!array.State.NeedsResync && array.State.LostMask == 0)
+        {
+            array.Intent?.Clear(_current.EventCount + 1);
+        }
     }
 
     /// <summary>
@@ -244,19 +263,22 @@ internal sealed class ArrayMetadata(
         }
 
         ImmutableArray<MemberEntry> members = entries.MoveToImmutable();
+        bool rebuilds = members.Any(m => m.State == MemberState.Rebuilding);
 
         return like with
         {
             EventCount = eventCount,
             UpdatedAt = now,
-            State = IsDirty ? ArrayStateFlags.Dirty : ArrayStateFlags.Clean,
+            State = (IsDirty ? ArrayStateFlags.Dirty : ArrayStateFlags.Clean)
+                | (rebuilds && RebuildsMarked ? ArrayStateFlags.RebuildsMarked : ArrayStateFlags.Clean),
             DirtySince = IsDirty ? like.DirtySince ?? now : null,
 
             // After a crash that interrupts writes nothing counts as done: they may have been anywhere.
             ResyncCheckpoint = !array.State.NeedsResync ? ArraySuperblock.NoResync
                 : IsDirty ? 0
                 : Math.Min(_flushedCheckpoint, SyncedBytes),
-            RebuildCheckpoint = members.Any(m => m.State == MemberState.Rebuilding) ? _flushedRebuilt : ArraySuperblock.NoRebuild,
+            RebuildCheckpoint = rebuilds ? _flushedRebuilt : ArraySuperblock.NoRebuild,
+            Regions = array.Intent?.Describe(),
             FormatVersion = SuperblockFormat.Version,
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,

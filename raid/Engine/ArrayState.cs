@@ -190,12 +190,19 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         return true;
     }
 
+    /// <summary>Whether members that are being rebuilt have missed only what is marked (<see cref="WriteIntent"/>).</summary>
+    public bool RebuildsMarked { get; private set; }
+
     /// <summary>
     /// A new drive has taken a member's place, and every queue has a way to it: the member holds nothing up to
     /// <paramref name="rebuiltUnits"/>, and takes part from there on as far as the rebuild comes. The control task's.
     /// </summary>
-    public void BeginRebuild(ulong members, long rebuiltUnits)
+    /// <param name="members">One bit each, by role.</param>
+    /// <param name="rebuiltUnits">What they hold already.</param>
+    /// <param name="marked">Whether they have missed only what is marked.</param>
+    public void BeginRebuild(ulong members, long rebuiltUnits, bool marked)
     {
+        RebuildsMarked = marked;
         Volatile.Write(ref _words.RebuiltUnits, rebuiltUnits);
 
         // Lost in one way or the other at every moment.

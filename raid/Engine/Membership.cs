@@ -3,7 +3,8 @@
 //
 // How a drive takes a role, in the order that keeps data safe:
 //   1  the member before it is out, recorded so, and owes nothing;
-//   2  both slots of the drive are cleared: no superblock of something else is left beside its own;
+//   2  both slots of the drive are cleared: no superblock of something else is left beside its own. Not those of a member that was
+//      away and has missed only what is marked (ArrayAssembly.MissedOnlyMarked): the rebuild makes no more than that;
 //   3  every queue has a way to it (RaidArray.AdoptAsync);
 //   4  it counts as rebuilding, in step with nothing (ArrayState.BeginRebuild), and the superblocks say so, its own included;
 //   5  the rebuild fills it (Jobs/RebuildJob.cs); how far is recorded now and then, after a flush;
@@ -27,7 +28,7 @@ internal sealed class Membership(
 {
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
 
-    private readonly List<(int Role, IBlockDevice Drive)> _returning = [];
+    private readonly List<ReturningDrive> _returning = [];
     private ulong _spareRefused;
     private long? _dueMs;
     private TimeSpan _retryAfter;
@@ -51,8 +52,8 @@ internal sealed class Membership(
     private int Tenths => (int)(10 * superblocks.RebuiltBytes / Math.Max(1, array.Geometry.MemberDataSize));
 
     /// <summary>The array has been opened: what a run before it began goes on, and drives that were away come back.</summary>
-    /// <param name="returning">Drives that were away, by the roles that they had.</param>
-    public void Begin(IEnumerable<(int Role, IBlockDevice Drive)> returning)
+    /// <param name="returning">Drives that were away.</param>
+    public void Begin(IEnumerable<ReturningDrive> returning)
     {
         _returning.AddRange(returning);
         _reportedTenths = Tenths;
@@ -248,22 +249,22 @@ internal sealed class Membership(
         {
             int role = BitOperations.TrailingZeroCount(empty);
             tried |= 1UL << role;
-            if (FindDrive(role) is not { } drive)
-            {
-                continue;
-            }
-
             if (!array.Members[role].IsDrained)
             {
                 // Its drive still has requests: the next look is soon enough.
-                _returning.Add((role, drive));
                 _dueMs = NowMs + (long)options.ResyncRetryAfter.TotalMilliseconds;
+                continue;
+            }
+
+            ReturningDrive? returning = TakeReturning(role);
+            if ((returning?.Drive ?? TakeSpare()) is not { } drive)
+            {
                 continue;
             }
 
             try
             {
-                await InstallAsync(role, drive, force: false);
+                await InstallAsync(role, drive, force: false, returning?.Superblock);
             }
             catch (ArrayException e)
             {
@@ -272,16 +273,19 @@ internal sealed class Membership(
         }
     }
 
-    private IBlockDevice? FindDrive(int role)
+    private ReturningDrive? TakeReturning(int role)
     {
-        int at = _returning.FindIndex(r => r.Role == role);
-        if (at >= 0)
+        ReturningDrive? found = _returning.Find(r => r.Superblock.Role == role);
+        if (found is not null)
         {
-            IBlockDevice drive = _returning[at].Drive;
-            _returning.RemoveAt(at);
-            return drive;
+            _returning.Remove(found);
         }
 
+        return found;
+    }
+
+    private IBlockDevice? TakeSpare()
+    {
         for (int i = 0; i < array.Map.Spares.Length; i++)
         {
             // One that could not be used is not tried again in this run.
@@ -296,14 +300,25 @@ internal sealed class Membership(
     }
 
     /// <summary>Steps 1 to 4 of the top of the file.</summary>
-    private async Task InstallAsync(int role, IBlockDevice drive, bool force)
+    /// <param name="role">The role, which stands empty.</param>
+    /// <param name="drive">The drive.</param>
+    /// <param name="force">Whether it may hold something.</param>
+    /// <param name="its">What it holds, where it was this member before; null for any other drive.</param>
+    private async Task InstallAsync(int role, IBlockDevice drive, bool force, ArraySuperblock? its = null)
     {
         RefuseUnfit(drive);
         RefuseOwing(array.Members[role]);
         await RecordAsync();
-        await TakeAsync(drive, force);
+        bool marked = its is not null && ArrayAssembly.MissedOnlyMarked(its, superblocks.Current);
+        if (!marked)
+        {
+            await TakeAsync(drive, force);
+        }
+
         await jobs.StopAsync();
-        var member = new RaidMember(role, drive, options.NewUuid());
+        RaidMember member = marked
+            ? new RaidMember(role, drive, its!.MemberUuid) { Sequence = its.Sequence }
+            : new RaidMember(role, drive, options.NewUuid());
         SpareDrive? spare = array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive));
         await ChangeHandsAsync(member);
         if (spare is not null)
@@ -313,8 +328,8 @@ internal sealed class Membership(
         }
 
         ulong bit = 1UL << role;
-        superblocks.BeginRebuild(bit);
-        State.BeginRebuild(bit, 0);
+        superblocks.BeginRebuild(bit, marked);
+        State.BeginRebuild(bit, 0, superblocks.RebuildsMarked);
         _reportedTenths = 0;
         Halted = null;
         _retryAfter = default;
@@ -443,7 +458,8 @@ internal sealed class Membership(
         {
             foreach (RaidMember member in Rebuilding())
             {
-                report(ArrayEventLevel.Information, $"{Describe(member)} is being rebuilt");
+                string what = State.RebuildsMarked ? $": {array.Intent!.MarkedBytes} bytes of the volume, which it has missed" : string.Empty;
+                report(ArrayEventLevel.Information, $"{Describe(member)} is being rebuilt{what}");
             }
         }
 

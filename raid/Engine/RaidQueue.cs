@@ -6,9 +6,9 @@
 // and goes on when children come back; when the operations are used up, requests wait in a list of their own. Both lists are
 // served by a pump that is deferred, so that completions inside Submit never nest.
 //
-// Writes pass two gates. They start only while the superblocks say dirty: _writesOpen is this queue's own flag, opened and
-// closed by the control task on this reactor's thread, so that it costs no fence; what comes before waits in a list of its own,
-// past which reads go. And they, like flushes, are acknowledged only
+// Writes pass two gates. They start only while the superblocks say that their regions may be written (WriteIntent): _writesOpen is
+// this queue's own flag, opened and closed by the control task on this reactor's thread, so that it costs no fence; while it is
+// open no mark goes away. What comes before waits in a list of its own, past which reads go. And they, like flushes, are acknowledged only
 // while the superblocks know of every failed member; until then they are held in a further list.
 
 using System.Runtime.CompilerServices;
@@ -35,6 +35,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private readonly PumpWork _pump;
     private readonly TaskCompletionSource _closed;
     private readonly int _maxSegments;
+    private readonly WriteIntent? _intent;
 
     // Those that are free by their numbers: see RequestPool.
     private readonly TransferOp[] _operations = new TransferOp[OperationCount];
@@ -60,10 +61,10 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         State = array.State;
         Locks = array.Locks;
         Geometry = array.Geometry;
+        _intent = array.Intent;
         BlockMask = array.Limits.LogicalBlockSize - 1;
         _maxSegments = Math.Max(1, array.Limits.MaxSegments);
         _pump = new PumpWork(this);
-        _writesOpen = !array.TracksDirt;
         Map = array.Map;
         MemberQueues = OpenMembers(Map, array.State, reactor);
         MakeRetryLists();
@@ -354,10 +355,12 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             return true;
         }
 
-        if (!_writesOpen && request.Operation != BlockOperation.Flush)
+        if (_intent is not null && request.Operation != BlockOperation.Flush
+            && !(_writesOpen && _intent.Covers(request.OffsetBytes, request.LengthBytes)))
         {
             // Set apart: reads behind it need not wait for superblocks.
             _gated.Append(request);
+            _intent.Want(request.OffsetBytes, request.LengthBytes);
             Array.Control.RequestWrites();
             return true;
         }

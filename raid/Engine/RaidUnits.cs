@@ -21,6 +21,14 @@ internal static class RaidUnits
     public static long Count(RaidGeometry geometry) =>
         geometry.HasParity ? geometry.MemberDataSize / RowBytes(geometry) : geometry.Capacity >> MirrorShift;
 
+    /// <summary>The first byte of the volume that belongs to what a unit locks: of a parity array, to its whole stripe.</summary>
+    public static long VolumeOffset(RaidGeometry geometry, long unit) =>
+        geometry.HasParity ? unit / (geometry.ChunkSize / RowBytes(geometry)) * geometry.StripeDataSize : unit << MirrorShift;
+
+    /// <summary>The first unit to which a byte of the volume belongs.</summary>
+    public static long FromVolumeOffset(RaidGeometry geometry, long offset) =>
+        geometry.HasParity ? offset / geometry.StripeDataSize * (geometry.ChunkSize / RowBytes(geometry)) : offset >> MirrorShift;
+
     /// <summary>The units that are in sync when that many bytes of every member are; <see cref="long.MaxValue"/> stays.</summary>
     public static long FromSyncedBytes(RaidGeometry geometry, long syncedBytes)
     {

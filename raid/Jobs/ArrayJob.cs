@@ -15,7 +15,9 @@ internal abstract class ArrayJob
     /// <summary>It starts.</summary>
     public abstract void Begin();
 
-    /// <summary>The unit of the next row, which is started now; there is one.</summary>
+    /// <summary>
+    /// The unit of the next row, which is started now; -1 when it turns out that there is none, and <see cref="HasNext"/> is false.
+    /// </summary>
     public abstract long TakeNext(IRowQueue queue);
 
     /// <summary>A row is done.</summary>
@@ -23,6 +25,11 @@ internal abstract class ArrayJob
     /// <param name="status">0 or a negative errno.</param>
     /// <param name="rows">The rows that are under way.</param>
     public abstract void OnRowDone(long unit, int status, JobRows rows);
+
+    /// <summary>No row is under way, and no further one is started.</summary>
+    public virtual void OnAtRest(JobRows rows)
+    {
+    }
 
     /// <summary>Whether a row that is done and still locked is to be unlocked now.</summary>
     public virtual bool IsReleased(long unit) => true;

@@ -158,14 +158,15 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         int depth = Depth();
         for (int i = 0; i < _rows.Length && _inFlight.Running < depth && !_stopping && _job!.HasNext; i++)
         {
-            if (_inFlight.IsFree(i))
+            if (_inFlight.IsFree(i) && !TryStartRow(i))
             {
-                StartRow(i);
+                break;
             }
         }
 
         if (_inFlight.Running == 0 && (_stopping || !_job!.HasNext))
         {
+            _job!.OnAtRest(_inFlight);
             Close();
         }
     }
@@ -189,14 +190,20 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         }
     }
 
-    private void StartRow(int index)
+    private bool TryStartRow(int index)
     {
-        // Counted first: the row may be done inside the call.
         var queue = (IRowQueue)_queue!;
         long unit = _job!.TakeNext(queue);
+        if (unit < 0)
+        {
+            return false;
+        }
+
+        // Counted first: the row may be done inside the call.
         _inFlight.Begin(index, unit);
         _unitsStarted += queue.UnitsAt(unit);
         queue.StartRow(_rows[index], unit, _job.Kind, this);
+        return true;
     }
 
     private void ReleaseRows()

@@ -1,6 +1,8 @@
 // The resync: makes mirrors equal, or parity right.
 //
-// Its invariant: ArrayState.SyncedUnits only moves over rows that are all done. First it does the ranges that are in doubt below
+// Only what is marked (WriteIntent) can need it: elsewhere nothing was written since members were known to agree.
+//
+// Its invariant: ArrayState.SyncedUnits only moves over rows that are all done or not marked. First it does the ranges that are in doubt below
 // that, then it walks on from there to the end. A row that could not be made right (too many members did not answer a read, or a
 // block that cannot be read and whose parity is not known to fit) puts itself in doubt, and the walk goes on: the next run tries it
 // again. Where there is no room to remember it, the row lowers SyncedUnits, and the walk moves it no more.
@@ -41,14 +43,30 @@ internal sealed class ResyncJob(RaidArray array) : ArrayJob
 
     public override long TakeNext(IRowQueue queue)
     {
-        long unit = _todoNext < _todoCount ? _todo[_todoNext++] : _next;
-        _next = unit >= _walkedFrom ? unit + queue.UnitsAt(unit) : _next;
+        if (_todoNext < _todoCount)
+        {
+            return _todo[_todoNext++];
+        }
+
+        long marked = array.Intent!.NextMarked(RaidUnits.VolumeOffset(array.Geometry, _next));
+        long unit = marked == long.MaxValue ? _total : Math.Max(_next, RaidUnits.FromVolumeOffset(array.Geometry, marked));
+        if (unit >= _total)
+        {
+            _next = _total;
+            return -1;
+        }
+
+        _next = unit + queue.UnitsAt(unit);
         return unit;
     }
 
-    public override void OnRowDone(long unit, int status, JobRows rows)
+    // What a row could not do has put itself in doubt.
+    public override void OnRowDone(long unit, int status, JobRows rows) => Advance(rows);
+
+    public override void OnAtRest(JobRows rows) => Advance(rows);
+
+    private void Advance(JobRows rows)
     {
-        // What it could not do has put itself in doubt.
         long synced = Math.Min(rows.FirstRunning(_walkedFrom, _next), _total);
         if (!_movesSynced || synced <= _synced)
         {

@@ -191,7 +191,9 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     /// <summary>The piece is locked: reads the copy that the others shall be like.</summary>
     private void ReadPiece()
     {
-        if (_job == Job.Rebuild && !HasTarget())
+        // Looked at under the lock: a write marks before it locks.
+        bool wasMissed = _job != Job.Rebuild || !_array.State.RebuildsMarked || _array.Intent!.IsMarked(_offset, _length);
+        if (_job == Job.Rebuild && !(wasMissed && HasTarget()))
         {
             Finish(0);
             return;

@@ -307,6 +307,12 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         {
             SendZeroes();
         }
+        else if (_job == Job.Rebuild && _array.State.RebuildsMarked
+            && !_array.Intent!.IsMarked(_stripe * _geometry.StripeDataSize, _geometry.StripeDataSize))
+        {
+            // Nothing was written here while the member was away. Looked at under the lock: a write marks before it locks.
+            Finish(0);
+        }
         else
         {
             ReadForPlan();

@@ -10,6 +10,7 @@
 using System.Collections.Immutable;
 using Polyblk.Core.Block;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Map;
 
@@ -17,6 +18,11 @@ namespace Polyblk.Raid.Map;
 /// <param name="Drive">The drive.</param>
 /// <param name="Uuid">Its UUID as a spare.</param>
 internal sealed record SpareDrive(IBlockDevice Drive, Guid Uuid);
+
+/// <summary>A drive that was away while its array was used.</summary>
+/// <param name="Superblock">What it holds, from then.</param>
+/// <param name="Drive">The drive.</param>
+internal sealed record ReturningDrive(ArraySuperblock Superblock, IBlockDevice Drive);
 
 /// <summary>See the top of the file.</summary>
 /// <param name="Epoch">Counts the maps of a run, from 0.</param>

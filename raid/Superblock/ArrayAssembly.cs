@@ -169,6 +169,20 @@ public static class ArrayAssembly
         };
     }
 
+    /// <summary>
+    /// Whether a stale drive that returns has missed only what is marked: it was in step until it was recorded as out, and marks
+    /// are complete since before that.
+    /// </summary>
+    public static bool MissedOnlyMarked(ArraySuperblock its, ArraySuperblock newest)
+    {
+        if (its.Role == ArraySuperblock.SpareRole || newest.Regions is not { } regions) return false;
+        MemberEntry entry = newest.Members[its.Role];
+        return entry.Uuid == its.MemberUuid && entry.State == MemberState.Failed
+            && its.Members[its.Role].State == MemberState.Present
+            && its.EventCount + 1 >= entry.EventCount
+            && regions.SinceEvent <= its.EventCount;
+    }
+
     /// <summary>Whether nothing is wrong with a stale drive but that it was away.</summary>
     private static bool IsReturning(AssemblyCandidate candidate, ArraySuperblock newest)
     {

@@ -55,6 +55,12 @@ public enum ArrayStateFlags : uint
 
     /// <summary>In use, or not stopped in order: parity and copies may not agree with the data.</summary>
     Dirty = 1,
+
+    /// <summary>
+    /// The members that are being rebuilt were away: they have missed what <see cref="ArraySuperblock.Regions"/> marks, and nothing
+    /// else.
+    /// </summary>
+    RebuildsMarked = 2,
 }
 
 /// <summary>Optional parts of the format that an older program may ignore; none yet.</summary>
@@ -185,6 +191,12 @@ public sealed record ArraySuperblock
     /// </summary>
     public uint FormatVersion { get; init; } = SuperblockFormat.Version;
 
+    /// <summary>
+    /// Where members may disagree after an unclean stop, and what one that is out may have missed; null where it is not recorded,
+    /// and is everything (superblocks of version 1), or where no two members hold the same.
+    /// </summary>
+    public DirtyRegions? Regions { get; init; }
+
     /// <summary>The UUIDs of the drives that wait to take a lost member's place.</summary>
     public ImmutableArray<Guid> Spares { get; init; } = [];
 
@@ -228,7 +240,7 @@ public sealed record ArraySuperblock
     /// <inheritdoc/>
     public bool Equals(ArraySuperblock? other) =>
         other != null && EqualFields(other) && Members.AsSpan().SequenceEqual(other.Members.AsSpan())
-            && Spares.AsSpan().SequenceEqual(other.Spares.AsSpan());
+            && Spares.AsSpan().SequenceEqual(other.Spares.AsSpan()) && Equals(Regions, other.Regions);
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(ArrayUuid, MemberUuid, EventCount, Sequence);

@@ -1,4 +1,4 @@
-// The superblock on disk: 4096 bytes, little-endian, in two slots at the start of each member.
+// The superblock on disk: 8192 bytes, little-endian, in two slots at the start of each member.
 //
 // Theory of operation. Slot 0 is at byte 0, slot 1 at 64 KiB. Each write of a superblock takes the next sequence number and goes
 // to the slot of its lowest bit, which is never the slot of the last valid one; so a torn write destroys only what was being
@@ -19,12 +19,16 @@
 // 172 notices u32 (bit 0: may be damaged)      176 rebuild checkpoint i64 (-1: none)
 // 184 spare count u32 188 zero[4]              192 name[64], zero-padded UTF-8
 // 256 member table: 64 rows of { UUID[16], state u8, reason u8, zero[6], event count u64 }
-// 2304 spare table: 16 UUIDs                   2560 zero[1536]
+// 2304 spare table: 16 UUIDs
+// 2560 region shift u32 (0: not recorded)      2564 zero[4]             2568 marks complete since event u64
+// 2576 zero[1520]
+// 4096 marks of the regions: 512 u64
 //
 // A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
 // as it is: what counts is whether the members' list it.
 //
-// Version 1 had zeroes for the rebuild checkpoint, the reasons and the spares. It is read, and written as version 2.
+// Version 1 had 4096 bytes, and zeroes for the rebuild checkpoint, the reasons, the spares and the regions. It is read, and
+// written as version 2.
 
 using System.Buffers.Binary;
 using System.Collections.Immutable;
@@ -59,7 +63,7 @@ public sealed record SuperblockResult(SuperblockStatus Status, ArraySuperblock? 
 public static class SuperblockFormat
 {
     /// <summary>Bytes of a superblock.</summary>
-    public const int SizeBytes = 4096;
+    public const int SizeBytes = 8192;
 
     /// <summary>Offset of the second slot in bytes.</summary>
     public const long SecondSlotOffset = 64 << 10;
@@ -70,6 +74,7 @@ public static class SuperblockFormat
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
     public const uint Version = 2;
 
+    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
@@ -107,10 +112,10 @@ public static class SuperblockFormat
     {
         if (block.Length < SizeBytes || !block[..Magic.Length].SequenceEqual(Magic))
             return new SuperblockResult(SuperblockStatus.Absent, null, "No polyblk superblock: the drive is not part of an array.");
-        block = block[..SizeBytes];
+        uint version = BinaryPrimitives.ReadUInt32LittleEndian(block[8..]);
+        block = block[..(version == 1 ? FirstVersionBytes : SizeBytes)];
         if (ChecksumOf(block) != BinaryPrimitives.ReadUInt32LittleEndian(block[CrcAt..]))
             return Damaged("its checksum is wrong");
-        uint version = BinaryPrimitives.ReadUInt32LittleEndian(block[8..]);
         if (version is 0 or > Version)
             return Unsupported($"format version {version}, this program knows up to {Version}");
         ulong unknown = BinaryPrimitives.ReadUInt64LittleEndian(block[72..]) & ~(ulong)KnownIncompatible;
@@ -159,9 +164,13 @@ public static class SuperblockFormat
             return $"the resync checkpoint {superblock.ResyncCheckpoint} is outside of the members";
         if (superblock.RebuildCheckpoint < ArraySuperblock.NoRebuild || superblock.RebuildCheckpoint > superblock.MemberDataSize)
             return $"the rebuild checkpoint {superblock.RebuildCheckpoint} is outside of the members";
-        if ((superblock.State & ~ArrayStateFlags.Dirty) != 0) return $"unknown state flags 0x{(uint)superblock.State:x}";
+        if ((superblock.State & ~(ArrayStateFlags.Dirty | ArrayStateFlags.RebuildsMarked)) != 0) return $"unknown state flags 0x{(uint)superblock.State:x}";
         if (((superblock.State & ArrayStateFlags.Dirty) != 0) != superblock.DirtySince.HasValue)
             return "the dirty flag and the dirty time contradict each other";
+        if (superblock.Regions?.Check(superblock.ArraySize) is { } regionsError) return regionsError;
+        bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
+        if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
+            return "it rebuilds marked regions, and has none or no rebuild";
         return CheckMembers(superblock);
     }
 
@@ -242,6 +251,11 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt32LittleEndian(block[172..], (uint)superblock.Notices);
         BinaryPrimitives.WriteInt64LittleEndian(block[176..], superblock.RebuildCheckpoint);
         BinaryPrimitives.WriteInt32LittleEndian(block[184..], superblock.Spares.Length);
+        if (superblock.Regions is not { } regions) return;
+        BinaryPrimitives.WriteInt32LittleEndian(block[RegionsAt..], regions.Shift);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[(RegionsAt + 8)..], regions.SinceEvent);
+        for (int i = 0; i < DirtyRegions.WordCount; i++)
+            BinaryPrimitives.WriteUInt64LittleEndian(block[(MarksAt + i * sizeof(ulong))..], regions.Words[i]);
     }
 
     private static void WriteRow(MemberEntry member, Span<byte> row)
@@ -289,6 +303,7 @@ public static class SuperblockFormat
             Notices = (ArrayNotices)BinaryPrimitives.ReadUInt32LittleEndian(block[172..]) & KnownNotices,
             RebuildCheckpoint = isFirst ? ArraySuperblock.NoRebuild : BinaryPrimitives.ReadInt64LittleEndian(block[176..]),
             FormatVersion = version,
+            Regions = isFirst ? null : ReadRegions(block),
             Name = ReadName(block.Slice(NameAt, NameBytes)),
             Members = ReadMembers(block, memberCount, isFirst),
             Spares = ReadSpares(block, spareCount),
@@ -300,6 +315,16 @@ public static class SuperblockFormat
     {
         int end = bytes.IndexOf((byte)0);
         return Encoding.UTF8.GetString(end < 0 ? bytes : bytes[..end]);
+    }
+
+    private static DirtyRegions? ReadRegions(ReadOnlySpan<byte> block)
+    {
+        int shift = BinaryPrimitives.ReadInt32LittleEndian(block[RegionsAt..]);
+        if (shift == 0) return null;
+        var words = ImmutableArray.CreateBuilder<ulong>(DirtyRegions.WordCount);
+        for (int i = 0; i < DirtyRegions.WordCount; i++)
+            words.Add(BinaryPrimitives.ReadUInt64LittleEndian(block[(MarksAt + i * sizeof(ulong))..]));
+        return new DirtyRegions(shift, BinaryPrimitives.ReadUInt64LittleEndian(block[(RegionsAt + 8)..]), words.MoveToImmutable());
     }
 
     private static ImmutableArray<Guid> ReadSpares(ReadOnlySpan<byte> block, int count)

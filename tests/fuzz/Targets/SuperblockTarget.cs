@@ -163,13 +163,15 @@ internal sealed class SuperblockTarget : IFuzzTarget
 
         ArraySuperblock newest = result.Newest!;
         RaidGeometry geometry = result.Geometry!;
-        Require(candidates.All(c => c.Superblock.EventCount <= newest.EventCount), "A newer superblock was passed over.");
+        Require(
+            candidates.All(c => c.Superblock.Role == ArraySuperblock.SpareRole || c.Superblock.EventCount <= newest.EventCount),
+            "A newer superblock was passed over.");
         Require(
             result.Members.Length == newest.MemberCount && geometry.MemberCount == newest.MemberCount,
             "The members are not as many as the array has.");
         Require(
             geometry.Capacity == newest.ArraySize && newest.ExportedSize <= geometry.Capacity, "The size is not the geometry's.");
-        ulong missing = 0;
+        ulong missing = 0, rebuilding = 0;
         for (int role = 0; role < result.Members.Length; role++)
         {
             if (result.Members[role] is not { } member)
@@ -180,8 +182,9 @@ internal sealed class SuperblockTarget : IFuzzTarget
 
             ArraySuperblock its = member.Superblock;
             MemberEntry entry = newest.Members[role];
+            rebuilding |= entry.State == MemberState.Rebuilding ? 1UL << role : 0;
             Require(
-                its.Role == role && its.MemberUuid == entry.Uuid && entry.State == MemberState.Present,
+                its.Role == role && its.MemberUuid == entry.Uuid && entry.State is MemberState.Present or MemberState.Rebuilding,
                 $"The member in role {role} is not the array's.");
             Require(newest.EventCount - its.EventCount <= 1, $"The member in role {role} is stale.");
             Require(
@@ -193,9 +196,15 @@ internal sealed class SuperblockTarget : IFuzzTarget
         }
 
         Require(
-            missing == result.MissingRoles && geometry.SurvivesWithout(missing),
+            missing == result.MissingRoles && rebuilding == result.RebuildingRoles && geometry.SurvivesWithout(missing | rebuilding),
             "The array starts without members that it needs.");
-        Require((result.Outcome == AssemblyOutcome.Complete) == (missing == 0), "Complete and degraded were mixed up.");
+        Require(
+            (result.Outcome == AssemblyOutcome.Complete) == ((missing | rebuilding) == 0), "Complete and degraded were mixed up.");
+        Require(
+            result.RebuildFrom >= 0 && result.RebuildFrom <= geometry.MemberDataSize, "The rebuild begins outside of the members.");
+        Require(
+            result.Spares.All(s => s.Superblock.Role == ArraySuperblock.SpareRole && newest.Spares.Contains(s.Superblock.MemberUuid)),
+            "A drive counts as a spare that is none.");
         Require(
             result.ResyncFrom >= 0 && result.ResyncFrom <= geometry.MemberDataSize, "The resync begins outside of the members.");
         CheckPlaces(geometry, newest.ExportedSize);
