@@ -53,6 +53,45 @@ public sealed record ResyncStatus(long DoneBytes, long TotalBytes, long BytesPer
     public bool IsLeft { get; init; }
 }
 
+/// <summary>
+/// A scrub: members were compared. Ranges are rows of a stripe, or up to 64 KiB of a mirror.
+/// </summary>
+public sealed record ScrubStatus
+{
+    /// <summary>Whether it makes members agree; otherwise it only looks.</summary>
+    public required bool IsRepair { get; init; }
+
+    /// <summary>Bytes of every member that were looked at.</summary>
+    public required long DoneBytes { get; init; }
+
+    /// <summary>Bytes of every member in all.</summary>
+    public required long TotalBytes { get; init; }
+
+    /// <summary>Whether it has come to the end.</summary>
+    public required bool IsComplete { get; init; }
+
+    /// <summary>Ranges in which members differ, or one cannot be read, and that were left.</summary>
+    public required long Differing { get; init; }
+
+    /// <summary>Ranges of which it was known what was wrong, and that were made right.</summary>
+    public required long Repaired { get; init; }
+
+    /// <summary>Ranges that were made to agree, without knowing which member was right.</summary>
+    public required long MadeToAgree { get; init; }
+
+    /// <summary>Ranges that could not be compared: a member is lost there, or a resync has yet to come.</summary>
+    public required long Skipped { get; init; }
+
+    /// <summary>Ranges that cannot be read from enough members, or not be written.</summary>
+    public required long Unreadable { get; init; }
+
+    /// <summary>Where in the volume, in bytes, the first of them is; -1 when nothing was found.</summary>
+    public required long FirstOffset { get; init; }
+
+    /// <summary>When it ended; null while it is under way.</summary>
+    public DateTimeOffset? EndedAt { get; init; }
+}
+
 /// <summary>A snapshot of an array.</summary>
 public sealed record ArrayStatus
 {
@@ -91,6 +130,9 @@ public sealed record ArrayStatus
 
     /// <summary>The rebuild of members that have new drives, or null when there is none.</summary>
     public ResyncStatus? Rebuild { get; init; }
+
+    /// <summary>The scrub that is under way, or the last one of this run; null when there was none.</summary>
+    public ScrubStatus? Scrub { get; init; }
 
     /// <summary>The drives that wait to take a lost member's place.</summary>
     public IReadOnlyList<string> Spares { get; init; } = [];

@@ -196,6 +196,16 @@ public sealed class RaidArray : IBlockDevice
         set => Control.MaxJobBytesPerSecond = value;
     }
 
+    /// <summary>
+    /// Compares copies, or parities with data, over the whole array in the background (<see cref="ArrayStatus.Scrub"/>).
+    /// </summary>
+    /// <param name="repair">Whether members that differ are made to agree.</param>
+    /// <exception cref="ArrayException">One is under way, or there is nothing to compare.</exception>
+    public Task StartScrubAsync(bool repair) => Control.StartScrubAsync(repair);
+
+    /// <summary>Ends the scrub that is under way. Does nothing without one.</summary>
+    public Task StopScrubAsync() => Control.StopScrubAsync();
+
     /// <summary>Gives a member up, as if it had failed.</summary>
     /// <param name="role">Its role.</param>
     /// <exception cref="ArrayException">The array cannot do without it; nothing was changed.</exception>

@@ -240,6 +240,7 @@ internal sealed partial class ArrayControl
             RangesInDoubt = _array.State.Doubts.Count,
             Resync = resync,
             Rebuild = rebuild,
+            Scrub = ScrubStatus,
             Spares = [.. _array.Map.Spares.Select(s => s.Drive.Name)],
             Warnings = [.. DescribeProblems(failed)],
         };
@@ -349,6 +350,9 @@ internal sealed partial class ArrayControl
             case RebuildJob rebuild:
                 await _membership.FinishAsync(rebuild);
                 break;
+            case ScrubJob scrub:
+                EndScrub(scrub);
+                break;
             case not null:
                 await FinishResyncAsync();
                 break;
@@ -358,6 +362,7 @@ internal sealed partial class ArrayControl
         ScheduleResync();
         ReportProgress();
         await StartDueResyncAsync();
+        await ScrubTurnAsync();
 
         await TryMarkCleanAsync();
         await CheckpointAsync();
@@ -475,6 +480,8 @@ internal sealed partial class ArrayControl
         await _superblocks.UpdateAsync();
     }
 
+    private bool IsResyncDue => _resyncAtMs is long due && NowMs >= due;
+
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
     private bool CanResync =>
         _membership.IsQuiet
@@ -497,7 +504,7 @@ internal sealed partial class ArrayControl
 
         _inDoubt = inDoubt;
         bool isDue = _options.Resync && !_array.Limits.ReadOnly && _array.State.NeedsResync && CanResync;
-        if (!isDue || _resyncAtMs is not null || _jobs.IsBusy)
+        if (!isDue || _resyncAtMs is not null || (_jobs.IsBusy && _jobs.Current is not ScrubJob))
         {
             return;
         }
@@ -514,11 +521,12 @@ internal sealed partial class ArrayControl
     /// </summary>
     private async Task StartDueResyncAsync()
     {
-        if (_resyncAtMs is not long due || NowMs < due || _array.State.IsBroken || _jobs.IsBusy || !_membership.IsQuiet)
+        if (!IsResyncDue || _array.State.IsBroken || !_membership.IsQuiet || (_jobs.IsBusy && _jobs.Current is not ScrubJob))
         {
             return;
         }
 
+        await _jobs.StopAsync();
         _resyncAtMs = null;
         if (!_superblocks.HasWritten)
         {

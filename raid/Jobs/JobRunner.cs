@@ -21,6 +21,31 @@ internal enum RowJob : byte
 
     /// <summary>Makes the blocks of the members that are being rebuilt. The row stays locked when that has succeeded.</summary>
     Rebuild,
+
+    /// <summary>Compares copies, or parities with data.</summary>
+    Check,
+
+    /// <summary>The same, and makes them agree where they do not.</summary>
+    Repair,
+}
+
+/// <summary>What became of a row of a scrub, instead of an error number.</summary>
+internal static class RowFinding
+{
+    /// <summary>All agrees.</summary>
+    public const int Sound = 0;
+
+    /// <summary>Something differs, or could not be read, and was left.</summary>
+    public const int Differs = 1;
+
+    /// <summary>Something differed, or could not be read, and was made right: it was known which block was wrong.</summary>
+    public const int Repaired = 2;
+
+    /// <summary>Members differed, and were made to agree; nobody knows which of them was right.</summary>
+    public const int MadeToAgree = 3;
+
+    /// <summary>Nothing to compare: a member is lost there, or a resync has yet to come.</summary>
+    public const int Skipped = 4;
 }
 
 /// <summary>Told when a row is done, on its reactor.</summary>
@@ -28,7 +53,7 @@ internal interface IRowCompletion
 {
     /// <summary>The row is done.</summary>
     /// <param name="row">The object that carried it out; it can be started again.</param>
-    /// <param name="status">0 or a negative errno.</param>
+    /// <param name="status">0 or a negative errno; of a scrub a <see cref="RowFinding"/>.</param>
     void OnRowDone(RangeWaiter row, int status);
 }
 
@@ -95,6 +120,9 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         get => Volatile.Read(ref _maxBytesPerSecond);
         set => Volatile.Write(ref _maxBytesPerSecond, value);
     }
+
+    /// <summary>The job that was started last, whether or not it is over.</summary>
+    public ArrayJob? Current => Volatile.Read(ref _job);
 
     /// <summary>Whether a job is under way, or has come to its end and nobody has taken note yet.</summary>
     public bool IsBusy => Volatile.Read(ref _state) != 0;

@@ -30,6 +30,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         Repair,
         Resync,
         Rebuild,
+        Check,
+        Scrub,
         Agreement,
     }
 
@@ -51,6 +53,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     private int _source;
     private int _pending;
     private int _status;
+    private int _finding;
 
     public MirrorCopyOp(MirrorQueue queue, RaidArray array)
     {
@@ -100,7 +103,11 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     {
         IsBusy = true;
         _completion = completion;
-        Begin(job == RowJob.Rebuild ? Job.Rebuild : Job.Resync, offset, length, NoMember, TransferOp.NoSource);
+        Job its = job switch
+        {
+            RowJob.Rebuild => Job.Rebuild, RowJob.Check => Job.Check, RowJob.Repair => Job.Scrub, _ => Job.Resync,
+        };
+        Begin(its, offset, length, NoMember, TransferOp.NoSource);
     }
 
     /// <summary>
@@ -153,6 +160,12 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         else
         {
             _array.Members[member].CountReadError();
+            if (_job is Job.Check or Job.Scrub)
+            {
+                // The copy that cannot be read: found, and with a repair written from the next.
+                _finding = _job == Job.Check ? RowFinding.Differs : RowFinding.Repaired;
+            }
+
             int next = _isPreferred ? 0 : _source + 1;
             _isPreferred = false;
             ReadFrom(next);
@@ -169,6 +182,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         _offset = offset;
         _end = offset + length;
         _status = 0;
+        _finding = 0;
         BeginPiece();
     }
 
@@ -199,8 +213,15 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             return;
         }
 
+        if (_job is Job.Check or Job.Scrub && !IsComparable())
+        {
+            _finding = RowFinding.Skipped;
+            Finish(0);
+            return;
+        }
+
         _comparing = _isPreferred = false;
-        _compares = _job == Job.Agreement || (_job == Job.Resync && _queue.IsInDoubt(_offset, _length));
+        _compares = _job is Job.Agreement or Job.Check or Job.Scrub || (_job == Job.Resync && _queue.IsInDoubt(_offset, _length));
         for (int copy = 0; _sourceMember >= 0 && copy < _geometry.CopyCount; copy++)
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
@@ -286,7 +307,15 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
 
         int length = (int)_length;
         var wanted = new ReadOnlySpan<byte>(_buffer, length);
-        if (status == 0 && wanted.SequenceEqual(new ReadOnlySpan<byte>(_buffer + MaxBytes, length)))
+        bool isEqual = status == 0 && wanted.SequenceEqual(new ReadOnlySpan<byte>(_buffer + MaxBytes, length));
+        if (!isEqual && _job is Job.Check or Job.Scrub)
+        {
+            _finding = _job == Job.Check ? RowFinding.Differs
+                : status != 0 && _finding != RowFinding.MadeToAgree ? RowFinding.Repaired
+                : RowFinding.MadeToAgree;
+        }
+
+        if (isEqual || _job == Job.Check)
         {
             CompareNext();
             return;
@@ -359,6 +388,19 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         return (((targets & ~_array.State.FailedMask) >> member) & 1) != 0;
     }
 
+    /// <summary>Whether all copies of the range should be equal.</summary>
+    private bool IsComparable()
+    {
+        ulong lost = _array.State.LostAt(FirstUnit + UnitCount - 1);
+        bool isWhole = FirstUnit + UnitCount <= _array.State.SyncedUnits && !_queue.IsInDoubt(_offset, _length) && !_array.State.IsBroken;
+        for (int copy = 0; copy < _geometry.CopyCount; copy++)
+        {
+            isWhole &= ((lost >> _geometry.Copy(_offset, copy).Member) & 1) == 0;
+        }
+
+        return isWhole;
+    }
+
     /// <summary>Whether the range has a copy on a member that is being rebuilt.</summary>
     private bool HasTarget()
     {
@@ -410,6 +452,6 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             return;
         }
 
-        _completion.OnRowDone(this, _status);
+        _completion.OnRowDone(this, _status == 0 ? _finding : _status);
     }
 }

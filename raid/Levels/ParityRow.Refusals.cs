@@ -70,7 +70,7 @@ internal sealed unsafe partial class ParityRow
         }
 
         _status = _isAdvice ? 0 : !areOut ? -Errno.EIO : -Errno.ENOSPC;
-        if (_job is Job.Resync or Job.Rebuild)
+        if (_job is Job.Resync or Job.Rebuild or Job.Scrub)
         {
             Finish(_status);
             return;

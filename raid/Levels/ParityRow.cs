@@ -53,6 +53,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         Zero,
         Resync,
         Rebuild,
+        Scrub,
         Settle,
     }
 
@@ -220,7 +221,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _completion = completion;
         _flags = BlockFlags.None;
         _zeroes = false;
-        _job = job == RowJob.Rebuild ? Job.Rebuild : Job.Resync;
+        _job = job switch { RowJob.Rebuild => Job.Rebuild, RowJob.Resync => Job.Resync, _ => Job.Scrub };
+        _repairs = job == RowJob.Repair;
+        _finding = 0;
         _lo = 0;
         _hi = _rowBytes;
         Lock(1);
@@ -283,6 +286,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _status = 0;
         _refused = _noSpace = _gone = 0;
         _isAdvice = false;
+        _finding = 0;
     }
 
     private void Lock(int rows)
@@ -312,6 +316,10 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         {
             // Nothing was written here while the member was away. Looked at under the lock: a write marks before it locks.
             Finish(0);
+        }
+        else if (_job == Job.Scrub)
+        {
+            ReadForScrub();
         }
         else
         {
@@ -354,6 +362,10 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         else if (_job == Job.Settle)
         {
             AfterSettleReads();
+        }
+        else if (_job == Job.Scrub)
+        {
+            AfterScrubReads();
         }
         else if ((_unreadable & _reading) != 0)
         {
@@ -475,6 +487,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         {
             _array.State.NoteNotSynced(_row, _rowBytes);
         }
+
+        status = status == 0 ? _finding : status;
 
         if (_job != Job.Rebuild || status < 0)
         {

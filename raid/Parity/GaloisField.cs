@@ -25,6 +25,11 @@ public static class GaloisField
         return Exponentials[reduced < 0 ? reduced + 255 : reduced];
     }
 
+    /// <summary>The power of the generator that gives an element: 0 to 254.</summary>
+    /// <exception cref="DivideByZeroException">Zero is none.</exception>
+    public static int Log(byte a) =>
+        a == 0 ? throw new DivideByZeroException("Zero is no power of the generator of GF(2^8).") : Logarithms[a];
+
     /// <summary>The product of two elements.</summary>
     public static byte Multiply(byte a, byte b) =>
         a == 0 || b == 0 ? (byte)0 : Exponentials[Logarithms[a] + Logarithms[b]];

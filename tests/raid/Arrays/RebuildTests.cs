@@ -70,6 +70,64 @@ public sealed class RebuildTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    /// <summary>A member that was away gets what it has missed, and nothing else.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2, 0)]
+    [InlineData(RaidLevel.Raid1, 2, 1)]
+    [InlineData(RaidLevel.Raid10, 4, 2)]
+    [InlineData(RaidLevel.Raid5, 4, 1)]
+    [InlineData(RaidLevel.Raid6, 5, 4)]
+    public async Task A_member_that_was_away_is_filled_where_something_was_written_meanwhile(RaidLevel level, int drives, int away)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 4 << 20);
+        rig.Run = rig.Run with { RebuildByItself = true };
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 13);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        await rig.StopAsync();
+        await rig.AssembleAsync();
+
+        // Writes before it goes, one that it refuses, and writes that it never sees; over a stop and a start without it.
+        driver = await rig.OpenAsync();
+        await WriteAsync(driver, data, 100 << 10, 14);
+        await rig.LoseAsync(driver, away);
+        await WriteAsync(driver, data, 1 << 20, 15);
+        await rig.StopAsync();
+        await rig.AssembleAsync([.. rig.Drives.Where((_, i) => i != away)]);
+        driver = await rig.OpenAsync();
+        await WriteAsync(driver, data, 2 << 20, 16);
+        await rig.StopAsync();
+
+        rig.Drives[away].Return();
+        var written = new HashSet<long>();
+        rig.Drives[away].Observer = (_, step, request) =>
+        {
+            if (step == SimulatedStep.Taken && request.Operation == BlockOperation.Write && request.OffsetBytes >= ArrayRig.DataOffset)
+            {
+                lock (written)
+                {
+                    written.Add(request.OffsetBytes);
+                }
+            }
+        };
+        Guid uuid = (await ArrayBuilder.InspectAsync(rig.Drives, rig.Reactors.Reactor))[away].Superblock!.MemberUuid;
+        await rig.AssembleAsync();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Health == ArrayHealth.Optimal, "the member to be back");
+        Assert.Equal(uuid, rig.Array.Members[away].Uuid);
+        Assert.InRange(written.Count, 1, (int)(rig.Array.Geometry.MemberDataSize / Chunk / 4));
+        driver = await rig.OpenAsync();
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+        await rig.AssertConsistentAsync("after its return");
+    }
+
+    private static async Task WriteAsync(RequestDriver driver, byte[] data, int offset, int seed)
+    {
+        byte[] part = Noise(8192, seed);
+        part.CopyTo(data, offset);
+        Assert.Equal(0, await driver.WriteAsync(offset, part));
+        Assert.Equal(0, await driver.FlushAsync());
+    }
+
     /// <summary>What consumers write below, at, and above the place where the rebuild is, and what they read there.</summary>
     [Theory]
     [MemberData(nameof(Levels))]

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Collections.Immutable;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -72,13 +73,16 @@ public class SuperblockFormatTests
     public void WhatTheSecondFormatAddsIsWhereItIsDocumented()
     {
         ArraySuperblock superblock = Samples.Member(role: 2).WithState(1, MemberState.Failed, 9, OutReason.Absent).WithState(3, MemberState.Rebuilding)
-            with { RebuildCheckpoint = 131072, Spares = [Samples.Uuid(50), Samples.Uuid(51)] };
+            with { RebuildCheckpoint = 131072, Spares = [Samples.Uuid(50), Samples.Uuid(51)], Regions = new DirtyRegions(20, 7, Marks(64 + 1, 64 + 3)) };
         byte[] block = Bytes(superblock);
         Assert.Equal(131072, BinaryPrimitives.ReadInt64LittleEndian(block.AsSpan(176)));
         Assert.Equal(2, BinaryPrimitives.ReadInt32LittleEndian(block.AsSpan(184)));
         Assert.Equal((2, 1), (block[256 + 32 + 16], block[256 + 32 + 17]));
         Assert.Equal(3, block[256 + (3 * 32) + 16]);
         Assert.Equal(Samples.Uuid(51), new Guid(block.AsSpan(2304 + 16, 16), bigEndian: true));
+        Assert.Equal(20, BinaryPrimitives.ReadInt32LittleEndian(block.AsSpan(2560)));
+        Assert.Equal(7ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(2568)));
+        Assert.Equal(0b1010ul, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(4096 + 8)));
         Assert.Equal(superblock, SuperblockFormat.Parse(block).Superblock);
 
         ArraySuperblock spare = superblock with { Role = ArraySuperblock.SpareRole, MemberUuid = Samples.Uuid(50) };
@@ -86,15 +90,27 @@ public class SuperblockFormatTests
         Assert.Equal(spare, SuperblockFormat.Parse(Bytes(spare)).Superblock);
     }
 
+    private static ImmutableArray<ulong> Marks(params int[] regions)
+    {
+        var words = new ulong[DirtyRegions.WordCount];
+        foreach (int region in regions)
+        {
+            words[region >> 6] |= 1UL << region;
+        }
+
+        return [.. words];
+    }
+
     [Fact]
     public void TheFirstFormatIsRead()
     {
         ArraySuperblock superblock = Samples.Member(role: 2).WithState(1, MemberState.Failed, 9);
-        byte[] block = Patched(superblock, bytes =>
-        {
-            bytes[8] = 1;
-            bytes.AsSpan(176, 16).Clear();
-        });
+        byte[] block = Bytes(superblock);
+        block[8] = 1;
+        block.AsSpan(176, 16).Clear();
+        block.AsSpan(12, 4).Clear();
+        BinaryPrimitives.WriteUInt32LittleEndian(block.AsSpan(12), Crc32C.Compute(block.AsSpan(0, 4096)));
+        block.AsSpan(4096).Fill(0xA5); // not a part of it
         ArraySuperblock read = SuperblockFormat.Parse(block).Superblock!;
         Assert.Equal(superblock, read);
         Assert.Equal((1u, ArraySuperblock.NoRebuild), (read.FormatVersion, read.RebuildCheckpoint));
@@ -234,6 +250,11 @@ public class SuperblockFormatTests
             good with { Spares = [good.MemberUuid] },
             good with { Spares = [Samples.Uuid(50), Samples.Uuid(50)] },
             good with { Role = ArraySuperblock.SpareRole },
+            good with { Regions = new DirtyRegions(11, 0, Marks()) },
+            good with { Regions = new DirtyRegions(49, 0, Marks()) },
+            good with { Regions = new DirtyRegions(20, 0, [1]) },
+            good with { Regions = new DirtyRegions(20, 0, Marks(192)) },
+            good with { State = ArrayStateFlags.RebuildsMarked },
             good.WithState(3, MemberState.Rebuilding),
             good with { State = ArrayStateFlags.Dirty },
             good with { Members = good.Members.RemoveAt(3) },

@@ -1,0 +1,124 @@
+// The scrub, as users start and stop it. It has the members when nothing more urgent wants them: a rebuild or a resync comes first, and
+// the scrub goes on behind it where it was.
+
+using Polyblk.Raid.Jobs;
+
+namespace Polyblk.Raid.Engine;
+
+internal sealed partial class ArrayControl
+{
+    private ScrubJob? _scrub;
+    private ScrubStatus? _lastScrub;
+
+    /// <summary>Starts a scrub.</summary>
+    /// <exception cref="ArrayException">One is under way, or there is nothing to compare.</exception>
+    public Task StartScrubAsync(bool repair) => ChangeAsync(
+        () =>
+        {
+            if (!_array.TracksDirt)
+            {
+                throw new ArrayException($"Array {_array.Name} has no redundancy: there is nothing to compare.");
+            }
+
+            if (_scrub is not null)
+            {
+                throw new ArrayException($"A {NameOf(_scrub)} of array {_array.Name} is under way: stop it first, or wait for its end.");
+            }
+
+            if (_array.State.IsBroken)
+            {
+                throw new ArrayException($"Array {_array.Name} has failed: see to its drives first.");
+            }
+
+            _scrub = new ScrubJob(_array, repair);
+            Report(ArrayEventLevel.Information, $"a {NameOf(_scrub)} has started");
+            Kick();
+            return Task.CompletedTask;
+        });
+
+    /// <summary>Ends the scrub that is under way; what it has found stays to be seen. Does nothing without one.</summary>
+    public Task StopScrubAsync() => ChangeAsync(
+        async () =>
+        {
+            if (_scrub is not { } scrub)
+            {
+                return;
+            }
+
+            if (ReferenceEquals(_jobs.Current, scrub))
+            {
+                await _jobs.StopAsync();
+            }
+
+            EndScrub(scrub);
+        });
+
+    private static string NameOf(ScrubJob scrub) => scrub.IsRepair ? "repair" : "check";
+
+    private ScrubStatus? ScrubStatus => _scrub is { } scrub ? Describe(scrub, endedAt: null) : _lastScrub;
+
+    /// <summary>Starts the scrub that is wanted, or goes on with it.</summary>
+    private async Task ScrubTurnAsync()
+    {
+        if (_scrub is { HasNext: true } scrub && !_jobs.IsBusy && _membership.IsQuiet && !_array.State.IsBroken && !IsResyncDue)
+        {
+            await _jobs.StartAsync(scrub, Kick);
+        }
+    }
+
+    private void EndScrub(ScrubJob scrub)
+    {
+        ScrubStatus result = Describe(scrub, _options.Clock.GetUtcNow());
+        _lastScrub = result;
+        _scrub = null;
+        string end = result.IsComplete ? "is complete" : $"ended after {result.DoneBytes} of {result.TotalBytes} bytes of every member";
+        if (result is { Differing: 0, Repaired: 0, MadeToAgree: 0, Unreadable: 0 })
+        {
+            Report(ArrayEventLevel.Information, $"the {NameOf(scrub)} {end}: everything that it compared agrees");
+            return;
+        }
+
+        string found = string.Join(", ", Findings(result));
+        Report(
+            ArrayEventLevel.Warning,
+            $"the {NameOf(scrub)} {end}: {found}; the first at byte {result.FirstOffset} of the volume. Check the drives and the memory of this host");
+    }
+
+    private static IEnumerable<string> Findings(ScrubStatus result)
+    {
+        if (result.Differing != 0)
+        {
+            yield return $"{result.Differing} ranges in which members differ or cannot be read were left as they are";
+        }
+
+        if (result.Repaired != 0)
+        {
+            yield return $"{result.Repaired} ranges were repaired";
+        }
+
+        if (result.MadeToAgree != 0)
+        {
+            yield return $"{result.MadeToAgree} ranges were made to agree, of which nobody knows whether the data is right";
+        }
+
+        if (result.Unreadable != 0)
+        {
+            yield return $"{result.Unreadable} ranges cannot be read or written";
+        }
+    }
+
+    private ScrubStatus Describe(ScrubJob scrub, DateTimeOffset? endedAt) => new()
+    {
+        IsRepair = scrub.IsRepair,
+        DoneBytes = RaidUnits.ToSyncedBytes(_array.Geometry, scrub.Done),
+        TotalBytes = _array.Geometry.MemberDataSize,
+        IsComplete = !scrub.HasNext,
+        Differing = scrub.Count(RowFinding.Differs),
+        Repaired = scrub.Count(RowFinding.Repaired),
+        MadeToAgree = scrub.Count(RowFinding.MadeToAgree),
+        Skipped = scrub.Count(RowFinding.Skipped),
+        Unreadable = scrub.Failed,
+        FirstOffset = scrub.FirstOffset,
+        EndedAt = endedAt,
+    };
+}

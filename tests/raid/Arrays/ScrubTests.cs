@@ -1,0 +1,167 @@
+// The scrub: what differs silently is found, and made right where it can be told what is wrong.
+
+using Polyblk.Core.Block;
+using Polyblk.Drives.Simulated;
+using Polyblk.Fakes;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Tests.Arrays;
+
+public sealed class ScrubTests
+{
+    private const int Chunk = 16 << 10;
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid10, 5)]
+    [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid6, 5)]
+    public async Task What_agrees_is_found_sound_under_writes(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 1 << 20, simulation: o => o with { MaximumLatencyNs = 50_000 });
+        RequestDriver driver = await rig.OpenAsync();
+        var blocks = new StampedBlocks(rig.Array.SizeBytes, seed: 3);
+        bool running = true;
+        Task[] work = [.. Enumerable.Range(0, 4).Select(i => Task.Run(
+            () => blocks.RunWriterAsync(driver, i, () => Volatile.Read(ref running), 64 << 10, expectErrors: false)))];
+        ScrubStatus found = await ScrubAsync(rig, repair: true);
+        Volatile.Write(ref running, false);
+        await Task.WhenAll(work);
+        Assert.True(found is { IsComplete: true, Differing: 0, Repaired: 0, MadeToAgree: 0, Skipped: 0, Unreadable: 0, FirstOffset: -1 }, $"{found}");
+        await rig.AssertConsistentAsync("after a scrub under writes");
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2, 1)]
+    [InlineData(RaidLevel.Raid10, 4, 3)]
+    [InlineData(RaidLevel.Raid5, 4, 0)]
+    public async Task A_difference_is_told_and_a_repair_makes_members_agree(RaidLevel level, int drives, int wrong)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 1)));
+        await CorruptAsync(rig, wrong, ArrayRig.DataOffset + (3 * Chunk) + 512);
+        ScrubStatus found = await ScrubAsync(rig, repair: false);
+        Assert.True(found is { IsComplete: true, Differing: 1, Repaired: 0, MadeToAgree: 0 }, $"{found}");
+        Assert.InRange(found.FirstOffset, 1, rig.Array.SizeBytes);
+        found = await ScrubAsync(rig, repair: true);
+        Assert.True(found is { Differing: 0, Repaired: 0, MadeToAgree: 1 }, $"{found}");
+        await rig.AssertConsistentAsync("after the repair");
+        found = await ScrubAsync(rig, repair: false);
+        Assert.True(found is { Differing: 0, MadeToAgree: 0, FirstOffset: -1 }, $"{found}");
+    }
+
+    /// <summary>With two parities the block that is wrong is known, whichever it is.</summary>
+    [Theory]
+    [InlineData(512)]
+    [InlineData(8192)]
+    public async Task Two_parities_tell_which_block_is_wrong(int bytes)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid6, 6, Chunk, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 2);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        for (int member = 0; member < 6; member++)
+        {
+            await CorruptAsync(rig, member, ArrayRig.DataOffset + (member * 2 * Chunk) + 1024, bytes);
+        }
+
+        ScrubStatus found = await ScrubAsync(rig, repair: true);
+        Assert.True(found is { Differing: 0, Repaired: 6, MadeToAgree: 0 }, $"{found}");
+        await rig.AssertConsistentAsync("after the repair");
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
+    [Fact]
+    public async Task Two_wrong_blocks_of_a_row_are_not_taken_for_one()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid6, 6, Chunk, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 3)));
+        int[] members = [rig.Array.Geometry.DataMember(0, 0), rig.Array.Geometry.DataMember(0, 2)];
+        await CorruptAsync(rig, members[0], ArrayRig.DataOffset);
+        await CorruptAsync(rig, members[1], ArrayRig.DataOffset + 4096);
+        byte[] before = await driver.ReadOrThrowAsync(0, 4 * Chunk);
+        ScrubStatus found = await ScrubAsync(rig, repair: true);
+        Assert.True(found is { Differing: 0, Repaired: 0, MadeToAgree: 1 }, $"{found}");
+        Assert.True((await driver.ReadOrThrowAsync(0, 4 * Chunk)).AsSpan().SequenceEqual(before), "data was changed by a guess");
+        await rig.AssertConsistentAsync("after the repair");
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid6, 5)]
+    public async Task A_block_that_nobody_has_read_for_long_and_that_cannot_be_is_found_in_time(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 4);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        DriveFault Unreadable(int count) => new()
+        {
+            Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset + (7 * Chunk), LengthBytes = 4096, Count = count,
+        };
+        rig.Drives[0].AddFault(Unreadable(1000));
+        ScrubStatus found = await ScrubAsync(rig, repair: false);
+        Assert.True(found is { Differing: 1, Repaired: 0 }, $"{found}");
+        rig.Drives[0].ClearFaults();
+        rig.Drives[0].AddFault(Unreadable(1));
+        found = await ScrubAsync(rig, repair: true);
+        Assert.True(found is { Differing: 0, Repaired: 1, MadeToAgree: 0, Unreadable: 0 }, $"{found}");
+        await rig.AssertConsistentAsync("after the repair");
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
+    [Fact]
+    public async Task It_waits_for_a_rebuild_can_be_stopped_and_one_is_enough()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, Chunk, 1 << 20);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 5)));
+        rig.Array.MaxJobBytesPerSecond = 256 << 10;
+        await rig.Array.StartScrubAsync(repair: false);
+        ArrayException twice = await Assert.ThrowsAsync<ArrayException>(() => rig.Array.StartScrubAsync(repair: true));
+        Assert.Contains("under way", twice.Message, StringComparison.Ordinal);
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { DoneBytes: > 0 }, "a part of the scrub");
+        await rig.LoseAsync(driver, 1);
+        rig.Array.MaxJobBytesPerSecond = 0;
+        await rig.ReplaceAsync(1);
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { EndedAt: not null }, "the scrub behind the rebuild");
+        Assert.Equal(0UL, rig.Array.State.LostMask);
+        Assert.True(rig.Array.GetStatus().Scrub is { IsComplete: true, Differing: 0 });
+
+        rig.Array.MaxJobBytesPerSecond = 64 << 10;
+        await rig.Array.StartScrubAsync(repair: true);
+        await rig.Array.StopScrubAsync();
+        Assert.True(rig.Array.GetStatus().Scrub is { IsComplete: false, IsRepair: true, EndedAt: not null });
+        await rig.Array.StopScrubAsync();
+    }
+
+    private static async Task<ScrubStatus> ScrubAsync(ArrayRig rig, bool repair)
+    {
+        await rig.Array.StartScrubAsync(repair);
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub!.EndedAt is not null, "the scrub to end");
+        return rig.Array.GetStatus().Scrub!;
+    }
+
+    /// <summary>Behind the array's back.</summary>
+    private static async Task CorruptAsync(ArrayRig rig, int member, long offset, int bytes = 512)
+    {
+        var block = new byte[bytes];
+        await BlockIo.ReadAsync(rig.Drives[member], rig.Reactors.Reactor, offset, block);
+        for (int i = 0; i < block.Length; i += 3)
+        {
+            block[i] ^= (byte)(i | 1);
+        }
+
+        await BlockIo.WriteAsync(rig.Drives[member], rig.Reactors.Reactor, offset, block);
+    }
+
+    private static byte[] Noise(int bytes, int seed)
+    {
+        var data = new byte[bytes];
+        new Random(seed).NextBytes(data);
+        return data;
+    }
+}
