@@ -70,7 +70,7 @@ public sealed record ScrubStatus
     /// <summary>Whether it has come to the end.</summary>
     public required bool IsComplete { get; init; }
 
-    /// <summary>Ranges in which members differ, or one cannot be read, and that were left.</summary>
+    /// <summary>Ranges in which members differ, and that were left.</summary>
     public required long Differing { get; init; }
 
     /// <summary>Ranges of which it was known what was wrong, and that were made right.</summary>
@@ -82,7 +82,7 @@ public sealed record ScrubStatus
     /// <summary>Ranges that could not be compared: a member is lost there, or a resync has yet to come.</summary>
     public required long Skipped { get; init; }
 
-    /// <summary>Ranges that cannot be read from enough members, or not be written.</summary>
+    /// <summary>Ranges that cannot be read from all members, or not be written, and were left.</summary>
     public required long Unreadable { get; init; }
 
     /// <summary>Where in the volume, in bytes, the first of them is; -1 when nothing was found.</summary>

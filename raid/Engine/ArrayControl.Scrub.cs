@@ -88,7 +88,7 @@ internal sealed partial class ArrayControl
     {
         if (result.Differing != 0)
         {
-            yield return $"{result.Differing} ranges in which members differ or cannot be read were left as they are";
+            yield return $"{result.Differing} ranges in which members differ were left as they are";
         }
 
         if (result.Repaired != 0)
@@ -103,7 +103,7 @@ internal sealed partial class ArrayControl
 
         if (result.Unreadable != 0)
         {
-            yield return $"{result.Unreadable} ranges cannot be read or written";
+            yield return $"{result.Unreadable} ranges cannot be read from all members, or not be written";
         }
     }
 
@@ -117,7 +117,7 @@ internal sealed partial class ArrayControl
         Repaired = scrub.Count(RowFinding.Repaired),
         MadeToAgree = scrub.Count(RowFinding.MadeToAgree),
         Skipped = scrub.Count(RowFinding.Skipped),
-        Unreadable = scrub.Failed,
+        Unreadable = scrub.Failed + scrub.Count(RowFinding.Unread),
         FirstOffset = scrub.FirstOffset,
         EndedAt = endedAt,
     };

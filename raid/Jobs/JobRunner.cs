@@ -35,7 +35,7 @@ internal static class RowFinding
     /// <summary>All agrees.</summary>
     public const int Sound = 0;
 
-    /// <summary>Something differs, or could not be read, and was left.</summary>
+    /// <summary>Members differ, which was left.</summary>
     public const int Differs = 1;
 
     /// <summary>Something differed, or could not be read, and was made right: it was known which block was wrong.</summary>
@@ -46,6 +46,9 @@ internal static class RowFinding
 
     /// <summary>Nothing to compare: a member is lost there, or a resync has yet to come.</summary>
     public const int Skipped = 4;
+
+    /// <summary>A member could not be read, which was left.</summary>
+    public const int Unread = 5;
 }
 
 /// <summary>Told when a row is done, on its reactor.</summary>

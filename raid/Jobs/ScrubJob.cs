@@ -12,7 +12,7 @@ namespace Polyblk.Raid.Jobs;
 internal sealed class ScrubJob(RaidArray array, bool repair) : ArrayJob
 {
     private readonly long _total = RaidUnits.Count(array.Geometry);
-    private readonly long[] _found = new long[RowFinding.Skipped + 1];
+    private readonly long[] _found = new long[RowFinding.Unread + 1];
     private long _next;
     private long _failed;
     private long _firstOffset = -1;

@@ -163,7 +163,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             if (_job is Job.Check or Job.Scrub)
             {
                 // The copy that cannot be read: found, and with a repair written from the next.
-                _finding = _job == Job.Check ? RowFinding.Differs : RowFinding.Repaired;
+                _finding = _job == Job.Check ? RowFinding.Unread : RowFinding.Repaired;
             }
 
             int next = _isPreferred ? 0 : _source + 1;
@@ -310,7 +310,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         bool isEqual = status == 0 && wanted.SequenceEqual(new ReadOnlySpan<byte>(_buffer + MaxBytes, length));
         if (!isEqual && _job is Job.Check or Job.Scrub)
         {
-            _finding = _job == Job.Check ? RowFinding.Differs
+            _finding = _job == Job.Check ? (status != 0 ? RowFinding.Unread : RowFinding.Differs)
                 : status != 0 && _finding != RowFinding.MadeToAgree ? RowFinding.Repaired
                 : RowFinding.MadeToAgree;
         }

@@ -76,7 +76,7 @@ internal sealed unsafe partial class ParityRow
     {
         if (!_repairs || BitOperations.PopCount(_unreadable) > _parityCount)
         {
-            Finish(BitOperations.PopCount(_unreadable) > _parityCount ? -Core.Block.Errno.EIO : RowFinding.Differs);
+            Finish(RowFinding.Unread);
             return;
         }
 

@@ -204,6 +204,12 @@ internal sealed class Life : IDisposable
             await WaitForResyncAsync();
         }
 
+        if (_plan.Scrubs && _chance.OneIn(2))
+        {
+            _world.Note("scrub");
+            await _array!.StartScrubAsync(_chance.OneIn(2));
+        }
+
         int requests = _chance.Spread(5, 200);
         if (_chance.OneIn(3) && !_array!.GetStatus().Dirty)
         {
@@ -219,6 +225,7 @@ internal sealed class Life : IDisposable
             return;
         }
 
+        JudgeScrub();
         if (isLast)
         {
             await JudgeAtTheEndAsync();
@@ -408,6 +415,15 @@ internal sealed class Life : IDisposable
         NoteSync();
     }
 
+    /// <summary>Members that count as in step never differ.</summary>
+    private void JudgeScrub()
+    {
+        if (_plan.Trouble != Trouble.ReadErrors && _array!.GetStatus().Scrub is { } found && found.Differing + found.MadeToAgree != 0)
+        {
+            throw new LifeException($"members differ: {found}");
+        }
+    }
+
     private async Task JudgeAtTheEndAsync()
     {
         Array.ForEach(_drives, d => d.ClearFaults());
@@ -416,6 +432,18 @@ internal sealed class Life : IDisposable
         while (!await TryCompareMembersAsync())
         {
             await WaitForResyncAsync();
+        }
+
+        if (_plan.Scrubs && !_array!.State.IsBroken)
+        {
+            await _array.StopScrubAsync();
+            await _array.StartScrubAsync(repair: false);
+            while (_array.GetStatus().Scrub is { EndedAt: null })
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(20), _world.Clock);
+            }
+
+            JudgeScrub();
         }
     }
 

@@ -104,6 +104,9 @@ internal sealed record LifePlan
     /// <summary>The most that a resync or rebuild does, in bytes a second; 0 sets no bound.</summary>
     public required long JobBytesPerSecond { get; init; }
 
+    /// <summary>Whether members are compared while the guest works.</summary>
+    public required bool Scrubs { get; init; }
+
     /// <summary>How many members may be in trouble at a time.</summary>
     public int MostTroubles => Level switch
     {
@@ -156,6 +159,7 @@ internal sealed record LifePlan
                 Trouble.ReadErrors),
             Repairs = level != RaidLevel.Raid0 && !chance.OneIn(3),
             Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
+            Scrubs = level != RaidLevel.Raid0 && chance.OneIn(3),
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
         };
     }

@@ -104,7 +104,7 @@ public sealed class ScrubTests
         };
         rig.Drives[0].AddFault(Unreadable(1000));
         ScrubStatus found = await ScrubAsync(rig, repair: false);
-        Assert.True(found is { Differing: 1, Repaired: 0 }, $"{found}");
+        Assert.True(found is { Differing: 0, Repaired: 0, Unreadable: 1 }, $"{found}");
         rig.Drives[0].ClearFaults();
         rig.Drives[0].AddFault(Unreadable(1));
         found = await ScrubAsync(rig, repair: true);
