@@ -349,6 +349,12 @@ internal sealed partial class ArrayControl
         {
             case RebuildJob rebuild:
                 await _membership.FinishAsync(rebuild);
+                if (_membership.IsQuiet && _array.State.NeedsResync)
+                {
+                    // It had to wait.
+                    _resyncAtMs = NowMs;
+                }
+
                 break;
             case ScrubJob scrub:
                 EndScrub(scrub);

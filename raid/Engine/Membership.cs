@@ -94,6 +94,13 @@ internal sealed class Membership(
             return;
         }
 
+        if (whole != 0 && State.RebuiltUnits < RaidUnits.Count(array.Geometry))
+        {
+            // The members that it was for have failed, and others have come.
+            _dueMs = NowMs;
+            return;
+        }
+
         if (whole != 0 && !await superblocks.FlushAsync())
         {
             // Not durable on everybody: the end is reached again, at once, and this with it.

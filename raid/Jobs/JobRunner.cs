@@ -152,13 +152,17 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     /// <summary>The job that has come to its end since the last call, or null.</summary>
     public ArrayJob? TakeFinished() => Interlocked.CompareExchange(ref _state, 0, 2) == 2 ? _job : null;
 
-    /// <summary>Ends the job, finished or not, when the rows in flight are done; another one can be started then.</summary>
+    /// <summary>
+    /// Ends the job, finished or not, when the rows in flight are done; another one can be started then. An end of which nobody has
+    /// taken note is forgotten: it says nothing of what comes after.
+    /// </summary>
     public async Task StopAsync()
     {
         Task stopped = await _home.InvokeAsync(() =>
         {
             if (_queue is null)
             {
+                Volatile.Write(ref _state, 0);
                 return Task.CompletedTask;
             }
 
@@ -302,7 +306,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 
         _queue!.Dispose();
         _queue = null;
-        bool complete = !_job!.HasNext;
+        bool complete = !_job!.HasNext && !_stopping;
         Volatile.Write(ref _state, complete ? 2 : 0);
         _stopped?.SetResult();
         _stopped = null;

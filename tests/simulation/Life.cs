@@ -577,10 +577,19 @@ internal sealed class Life : IDisposable
     private async Task RepairAsync(Task trouble)
     {
         await trouble;
+        while (await TryRepairAsync() && _chance.OneIn(2))
+        {
+            // It may have been in vain: the next one.
+        }
+    }
+
+    /// <summary>Returns whether a new drive has failed, and there is time for another.</summary>
+    private async Task<bool> TryRepairAsync()
+    {
         await Task.Delay(TimeSpan.FromMicroseconds(_chance.Spread(1, 100_000)), _world.Clock);
         if (_interrupted || !_plan.Repairs || _array is not { } array || array.State.FailedMask == 0)
         {
-            return;
+            return false;
         }
 
         int role = BitOperations.TrailingZeroCount(array.State.FailedMask);
@@ -598,7 +607,7 @@ internal sealed class Life : IDisposable
         catch (ArrayException)
         {
             // Its drive still owes an answer, another rebuild is under way, or all has ended.
-            return;
+            return false;
         }
 
         NoteRebuild(array);
@@ -609,8 +618,11 @@ internal sealed class Life : IDisposable
             {
                 _world.Note("new drive lost", role);
                 await drive.VanishAsync(_chance.Of(Errno.ENODEV, Errno.EIO));
+                return true;
             }
         }
+
+        return false;
     }
 
     private void NoteRebuild(RaidArray array)
