@@ -5,7 +5,6 @@ using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
-using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;

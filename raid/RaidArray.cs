@@ -5,6 +5,7 @@
 using System.Collections.Immutable;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Control;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Levels;

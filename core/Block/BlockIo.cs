@@ -2,7 +2,7 @@
 //
 // Data goes through an aligned native buffer, so any Memory will do, and in pieces of at most MaxTransferBytes, one after the
 // other. What awaits goes on in the context of whoever called: the control tasks of an array stay on their scheduler
-// (raid/Engine/ArrayControl.cs).
+// (raid/Control/ArrayControl.cs).
 //
 // The buffer is freed when the device has answered, not when the caller lost patience: to bound the wait use Task.WaitAsync.
 

@@ -1,5 +1,6 @@
 using Polyblk.Core.Block;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Engine;
 

@@ -18,6 +18,7 @@
 // member still answers that may have lost writes is read directly, but nothing is made from it (DistrustedMask).
 
 using System.Runtime.InteropServices;
+using Polyblk.Raid.Control;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Engine;

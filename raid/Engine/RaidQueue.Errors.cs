@@ -8,6 +8,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Engine;
 

@@ -14,6 +14,7 @@
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Control;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 

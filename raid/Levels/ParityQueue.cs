@@ -13,6 +13,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Levels;
 

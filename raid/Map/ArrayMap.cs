@@ -9,7 +9,6 @@
 
 using System.Collections.Immutable;
 using Polyblk.Core.Block;
-using Polyblk.Raid.Engine;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Map;

@@ -3,7 +3,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
-using Polyblk.Raid.Engine;
+using Polyblk.Raid.Control;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 

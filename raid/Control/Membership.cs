@@ -16,11 +16,12 @@
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class Membership(

@@ -1,9 +1,10 @@
 // The scrub, as users start and stop it. It has the members when nothing more urgent wants them: a rebuild or a resync comes first, and
 // the scrub goes on behind it where it was.
 
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 internal sealed partial class ArrayControl
 {

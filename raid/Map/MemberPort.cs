@@ -7,8 +7,9 @@
 // hangs anyway.
 
 using Polyblk.Core.Block;
+using Polyblk.Raid.Engine;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Map;
 
 /// <summary>See the top of the file. One reactor's; <see cref="OldestSeconds"/> may be read by any thread.</summary>
 internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueue queue)

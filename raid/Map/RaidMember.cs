@@ -1,7 +1,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Raid.Superblock;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Map;
 
 /// <summary>A role of an array, with its drive if there is one, and what went wrong with it.</summary>
 internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)

@@ -3,7 +3,7 @@
 
 using Polyblk.Core.Block;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 internal sealed partial class ArrayControl
 {

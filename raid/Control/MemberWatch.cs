@@ -2,8 +2,9 @@
 // follows.
 
 using System.Collections.Immutable;
+using Polyblk.Raid.Map;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 /// <summary>
 /// See the top of the file. Any thread; the control task looks in each of its turns, and whoever waits for the end of the array.

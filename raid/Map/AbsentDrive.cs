@@ -1,7 +1,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Map;
 
 /// <summary>
 /// Stands for a drive that is not here, in an array that lacks more than its level can lose and is read all the same: what lies

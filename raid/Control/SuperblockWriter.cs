@@ -1,9 +1,10 @@
 using System.Diagnostics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 /// <summary>
 /// Writes superblocks to the members of a running array, over queues of its own on the home reactor. A passing error is tried

@@ -15,7 +15,7 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using Polyblk.Raid.Superblock;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class WriteIntent

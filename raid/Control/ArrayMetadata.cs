@@ -27,9 +27,11 @@
 
 using System.Collections.Immutable;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
-namespace Polyblk.Raid.Engine;
+namespace Polyblk.Raid.Control;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class ArrayMetadata(
