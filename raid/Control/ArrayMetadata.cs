@@ -20,7 +20,7 @@
 // A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is
 // recorded as failed by the first update, which is the first that a write, a resync or a failure needs.
 //
-// Each update raises the event count by one and goes to every member that is not failed. A member that does not take it is failed
+// Each update raises the event count by one, unless it only has more marks, and goes to every member that is not failed. A member that does not take it is failed
 // by the next update, until all that are left have the same. So a member that is not recorded as failed is one event behind at
 // most. A broken array's superblocks are left as they are: the drives that do not answer may be sound, and must not fall behind
 // those that do.
@@ -267,7 +267,7 @@ internal sealed class ArrayMetadata(
         ImmutableArray<MemberEntry> members = entries.MoveToImmutable();
         bool rebuilds = members.Any(m => m.State == MemberState.Rebuilding);
 
-        return like with
+        ArraySuperblock next = like with
         {
             EventCount = eventCount,
             UpdatedAt = now,
@@ -286,5 +286,10 @@ internal sealed class ArrayMetadata(
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
             Members = members,
         };
+
+        // Marks alone are no event: there can be many of them while a member is late, and it must not fall behind by them. At
+        // assembly the marks of all superblocks of one event count together.
+        ArraySuperblock marked = _current with { UpdatedAt = now, Regions = next.Regions };
+        return next with { EventCount = _current.EventCount } == marked ? marked : next;
     }
 }

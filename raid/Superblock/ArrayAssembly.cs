@@ -120,7 +120,7 @@ public static class ArrayAssembly
 
         if (candidates.All(IsSpare)) return Refuse("Only spares of this array were found: connect its members.");
 
-        ArraySuperblock newest = candidates.Where(candidate => !IsSpare(candidate)).MaxBy(c => c.Superblock.EventCount)!.Superblock;
+        ArraySuperblock newest = TakeMarks(candidates.Where(candidate => !IsSpare(candidate)).MaxBy(c => c.Superblock.EventCount)!.Superblock, candidates);
         if (FindDisagreement(candidates, newest) is { } disagreement) return Refuse(disagreement, newest);
         if (!newest.TryGetGeometry(out RaidGeometry? geometry, out string? shapeError)) return Refuse(shapeError!, newest);
 
@@ -135,6 +135,20 @@ public static class ArrayAssembly
         }
         if (FindShrunk(members) is { } shrunk) return Refuse(shrunk, newest);
         return Decide(newest, geometry!, members, leftOut.ToImmutable()) with { Spares = spares.ToImmutable() };
+    }
+
+    /// <summary>The marks of all superblocks of one event: each may have some that the others lack.</summary>
+    private static ArraySuperblock TakeMarks(ArraySuperblock newest, IReadOnlyList<AssemblyCandidate> candidates)
+    {
+        if (newest.Regions is not { } regions) return newest;
+        ulong[] words = [.. regions.Words];
+        foreach (AssemblyCandidate candidate in candidates)
+        {
+            ArraySuperblock its = candidate.Superblock;
+            bool counts = !IsSpare(candidate) && its.EventCount == newest.EventCount && its.Regions?.Shift == regions.Shift;
+            for (int i = 0; counts && i < words.Length; i++) words[i] |= its.Regions!.Words[i];
+        }
+        return newest with { Regions = regions with { Words = [.. words] } };
     }
 
     private static bool IsSpare(AssemblyCandidate candidate) => candidate.Superblock.Role == ArraySuperblock.SpareRole;
@@ -219,7 +233,7 @@ public static class ArrayAssembly
     /// <summary>Superblocks that no order of events explains.</summary>
     private static string? FindDisagreement(IReadOnlyList<AssemblyCandidate> candidates, ArraySuperblock newest)
     {
-        string newestPath = candidates.First(candidate => ReferenceEquals(candidate.Superblock, newest)).Path;
+        string newestPath = candidates.First(candidate => candidate.Superblock.MemberUuid == newest.MemberUuid).Path;
         foreach (AssemblyCandidate candidate in candidates)
         {
             ArraySuperblock superblock = candidate.Superblock;

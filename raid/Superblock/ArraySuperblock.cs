@@ -1,6 +1,7 @@
 // What a superblock says. Immutable: an update is a copy with a higher event count.
 //
-// Theory of operation of the event count. Every update of an array's metadata raises the event count by one and is written to
+// Theory of operation of the event count. Every update of an array's metadata, but one that only marks further regions, raises the
+// event count by one and is written to
 // all members that are present; none may begin before the one before it is written or has recorded as failed the members that
 // did not take it; and no write is acknowledged without a member before an update that marks it failed is on the others. So a
 // member that the newest superblock calls present and that is at most one event behind only missed the update that a crash cut

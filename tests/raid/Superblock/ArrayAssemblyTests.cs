@@ -221,4 +221,91 @@ public class ArrayAssemblyTests
             Assert.Equal(candidates.Count, result.LeftOut.Length + result.Members.Count(member => member != null));
         }
     }
+
+    [Fact]
+    public void MarksOfOneEventCountTogether()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        candidates[0] = (candidates[0].Superblock with { Regions = Marked(1) }).Candidate();
+        candidates[1] = (candidates[1].Superblock with { Regions = Marked(1 << 5) }).Candidate();
+        candidates[2] = (candidates[2].Superblock with { EventCount = 9, Regions = Marked(1 << 9) }).Candidate();
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(AssemblyOutcome.Complete, result.Outcome);
+        Assert.Equal((ulong)(1 | (1 << 5)), result.Newest!.Regions!.Words[0]);
+    }
+
+    [Fact]
+    public void AMemberThatIsBeingRebuiltIsUsedAndCountsAsLost()
+    {
+        List<AssemblyCandidate> candidates = [.. Samples.Array4(RaidLevel.Raid5).Select(c =>
+            (c.Superblock.WithState(2, MemberState.Rebuilding) with { RebuildCheckpoint = 1 << 20 }).Candidate())];
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal((AssemblyOutcome.Degraded, 0ul, 0b100ul, 1L << 20), (result.Outcome, result.MissingRoles, result.RebuildingRoles, result.RebuildFrom));
+        Assert.NotNull(result.Members[2]);
+        candidates.RemoveAt(0);
+        result = ArrayAssembly.Assemble(candidates);
+        Assert.True(result is { Outcome: AssemblyOutcome.Refused, IsTooFew: true });
+        Assert.Contains("1 more were being rebuilt", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void SparesCountWhenAMemberListsThemAndNeverSpeak()
+    {
+        List<AssemblyCandidate> candidates = [.. Samples.Array4().Select(c => (c.Superblock with { Spares = [Samples.Uuid(50)] }).Candidate())];
+        ArraySuperblock spare = candidates[0].Superblock with
+        {
+            Role = ArraySuperblock.SpareRole, MemberUuid = Samples.Uuid(50), EventCount = 99,
+        };
+        AssemblyCandidate used = new("/spare", Samples.DriveSize, spare);
+        AssemblyCandidate old = new("/old", Samples.DriveSize, spare with { MemberUuid = Samples.Uuid(51), Spares = [Samples.Uuid(51)] });
+        AssemblyResult result = ArrayAssembly.Assemble([.. candidates, used, old]);
+        Assert.Equal((AssemblyOutcome.Complete, 10ul), (result.Outcome, result.Newest!.EventCount));
+        Assert.Same(used, Assert.Single(result.Spares));
+        Assert.Contains("none any more", Assert.Single(result.LeftOut).Reason, StringComparison.Ordinal);
+        Assert.Contains("Only spares", ArrayAssembly.Assemble([used, old]).Error, StringComparison.Ordinal);
+    }
+
+    /// <summary>Who was away comes back by itself; who failed, or was replaced, does not.</summary>
+    [Theory]
+    [InlineData(OutReason.Absent, true)]
+    [InlineData(OutReason.Errors, false)]
+    [InlineData(OutReason.Asked, false)]
+    [InlineData(OutReason.Unknown, false)]
+    public void WhyAMemberIsOutSaysWhetherItComesBack(OutReason reason, bool returns)
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4();
+        for (int i = 0; i < 4; i++)
+        {
+            candidates[i] = i == 1 ? candidates[i] : (candidates[i].Superblock with { EventCount = 14 }).WithState(1, MemberState.Failed, 11, reason).Candidate();
+        }
+
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal(0b10ul, result.MissingRoles);
+        Assert.Equal(returns ? 1 : 0, result.Returning.Length);
+    }
+
+    /// <summary>The array is at event 20, the member is out since 11, and marks are complete since 8.</summary>
+    [Theory]
+    [InlineData(10, MemberState.Present, true)]
+    [InlineData(9, MemberState.Present, false)] // it was late already, and had missed an update
+    [InlineData(10, MemberState.Rebuilding, false)]
+    [InlineData(10, MemberState.Failed, false)]
+    public void AMemberThatWasInStepUntilItWasOutHasMissedOnlyWhatIsMarked(ulong its, MemberState own, bool expected)
+    {
+        ArraySuperblock newest = (Samples.Member(role: 0) with { EventCount = 20, Regions = Marked(1, since: 8) })
+            .WithState(1, MemberState.Failed, 11, OutReason.Absent);
+        ArraySuperblock back = (Samples.Member(role: 1) with { EventCount = its }).WithState(1, own);
+        Assert.Equal(expected, ArrayAssembly.MissedOnlyMarked(back, newest));
+        Assert.False(ArrayAssembly.MissedOnlyMarked(back, newest with { Regions = Marked(1, since: 11) }));
+        Assert.False(ArrayAssembly.MissedOnlyMarked(back, newest with { Regions = null }));
+        Assert.False(ArrayAssembly.MissedOnlyMarked(back, newest.WithState(1, MemberState.Rebuilding) with { RebuildCheckpoint = 0 }));
+        Assert.False(ArrayAssembly.MissedOnlyMarked(back with { MemberUuid = Samples.Uuid(70) }, newest));
+    }
+
+    private static DirtyRegions Marked(ulong word, ulong since = 0)
+    {
+        var words = new ulong[DirtyRegions.WordCount];
+        words[0] = word;
+        return new DirtyRegions(20, since, [.. words]);
+    }
 }
