@@ -1,8 +1,8 @@
 // Which entries of an array are free: the stack of numbers that every pool of objects needs.
 //
 // It holds numbers, not references: the collector wants to be told of every reference that is stored (the write barrier), and in
-// machine code made ahead of time that costs several times the store. The one that was given back last is taken next, as its lines
-// are in the cache.
+// machine code made ahead of time that costs several times the store. The one that was given back last is taken next, as its
+// lines are in the cache.
 
 using System.Runtime.CompilerServices;
 

@@ -14,12 +14,14 @@ public partial class LauncherTests
         string[] watched = SourceFolders().Match(script).Groups[1].Value.Split(',');
         string[] folders =
         [
-            .. Repository.ProductProjects.Select(p => Path.GetRelativePath(Repository.Root, p).Split('/')[0]).Distinct(), "eng/native", "eng/precompiled",
+            .. Repository.ProductProjects.Select(p => Path.GetRelativePath(Repository.Root, p).Split('/')[0]).Distinct(),
+            "eng/native",
+            "eng/precompiled",
         ];
         Assert.Equal(folders.Order(StringComparer.Ordinal), watched.Order(StringComparer.Ordinal));
     }
 
-    /// <summary>The lists of the tests here and of the launcher are one list, and no folder with a project is left out of it.</summary>
+    /// <summary>No folder with a project is left out of that list.</summary>
     [Fact]
     public void NoProjectOfTheProductIsOutsideOfTheseFolders()
     {
