@@ -70,7 +70,7 @@ public sealed unsafe partial class VirtioBlkQueue
         if (slot.HasRanges && slot.Error == -Errno.ECANCELED && _abandonsRanges && _setup.Inflight is not null)
         {
             // It stays in the inflight log, and a successor does it.
-            _free[_freeCount++] = slot.Index;
+            _free.Return(slot.Index);
             _inFlight--;
             return;
         }

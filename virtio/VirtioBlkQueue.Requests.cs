@@ -37,8 +37,7 @@ public sealed unsafe partial class VirtioBlkQueue
     private const ulong LastSector = long.MaxValue / VirtioBlkDevice.SectorBytes / 2;
 
     private readonly VirtioBlkSlot[] _slots;
-    private readonly int[] _free; // numbers, see RequestPool
-    private int _freeCount;
+    private FreeIndices _free;
     private int _takenLast;
     private bool _leftMore;
     private int _inFlight;
@@ -95,7 +94,7 @@ public sealed unsafe partial class VirtioBlkQueue
             return false;
         }
 
-        if (_freeCount == 0 || !TakesRequests)
+        if (_free.IsEmpty || !TakesRequests)
         {
             // Nothing to take, or nowhere to put it: what wakes the reactor is a completion or a call from a control thread.
             return true;
@@ -154,7 +153,7 @@ public sealed unsafe partial class VirtioBlkQueue
         Virtqueue ring = _ring;
         int count = 0;
         int shown = MayShowEarly() ? 0 : MaxShownEarly;
-        while (count < _batchSize && _freeCount != 0 && _turnLeft > 0 && TakesRequests)
+        while (count < _batchSize && !_free.IsEmpty && _turnLeft > 0 && TakesRequests)
         {
             if (!ring.TryPop())
             {
@@ -209,7 +208,7 @@ public sealed unsafe partial class VirtioBlkQueue
             return true;
         }
 
-        VirtioBlkSlot slot = _slots[_free[--_freeCount]];
+        VirtioBlkSlot slot = _slots[_free.Take()];
         _inFlight++;
         slot.Id = ring.Id;
         slot.DescriptorCount = ring.DescriptorCount;
@@ -398,7 +397,7 @@ public sealed unsafe partial class VirtioBlkQueue
         }
 
         _ring.Push(slot.Id, slot.DescriptorCount, slot.Written);
-        _free[_freeCount++] = slot.Index;
+        _free.Return(slot.Index);
         _inFlight--;
         if (status != 0)
         {

@@ -222,7 +222,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         _recovered = ring.RecoveredLeft;
         _base = ring.Base;
         _slots = new VirtioBlkSlot[Math.Min(setup.Size, Math.Clamp(setup.MostInFlight, 1, MaxInFlight))];
-        _free = new int[_slots.Length];
+        _free = new FreeIndices(_slots.Length);
         _slotMemory = MakeSlots();
         UseDirtyLog(setup.DirtyLog, setup.UsedLogAddress);
     }
@@ -279,14 +279,13 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         int fewBytes = VirtioBlkSlot.FewSegments * sizeof(IoVec);
         int manyBytes = (2 * MaxSegments * sizeof(IoVec)) + LineBytes;
         MappedRegion memory = MappedRegion.CreateAnonymous((ulong)_slots.Length * (ulong)(fewBytes + manyBytes));
-        for (int i = _slots.Length - 1; i >= 0; i--)
+        for (int i = 0; i < _slots.Length; i++)
         {
             _slots[i] = new VirtioBlkSlot(i, this)
             {
                 Few = (IoVec*)(memory.Address + ((long)i * fewBytes)),
                 Many = (IoVec*)(memory.Address + ((long)_slots.Length * fewBytes) + ((long)i * manyBytes)),
             };
-            _free[_freeCount++] = i;
         }
 
         return memory;

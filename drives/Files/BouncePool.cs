@@ -16,10 +16,9 @@ internal sealed unsafe class BouncePool : IDisposable
     /// <summary>No buffer.</summary>
     public const int None = -1;
 
-    private readonly int[] _free;
     private readonly nuint _mappedBytes;
     private readonly byte* _memory;
-    private int _count;
+    private FreeIndices _free;
 
     /// <summary>Maps <paramref name="buffers"/> buffers.</summary>
     /// <exception cref="IOException">There is no memory.</exception>
@@ -29,18 +28,14 @@ internal sealed unsafe class BouncePool : IDisposable
         void* memory = Libc.mmap(
             null, _mappedBytes, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
         _memory = memory != Libc.MAP_FAILED ? (byte*)memory : throw new IOException("There is no memory for a drive's bounce buffers.");
-        _free = new int[buffers];
-        for (int i = buffers - 1; i >= 0; i--)
-        {
-            _free[_count++] = i;
-        }
+        _free = new FreeIndices(buffers);
     }
 
     /// <summary>Takes a buffer; <see cref="None"/> when all are in use.</summary>
-    public int TryRent() => _count == 0 ? None : _free[--_count];
+    public int TryRent() => _free.IsEmpty ? None : _free.Take();
 
     /// <summary>Gives a buffer back.</summary>
-    public void Return(int buffer) => _free[_count++] = buffer;
+    public void Return(int buffer) => _free.Return(buffer);
 
     /// <summary>The buffer's first byte.</summary>
     public byte* Address(int buffer) => _memory + ((nint)buffer * BufferBytes);

@@ -15,6 +15,8 @@ namespace Polyblk.Drives.Simulated;
 /// <summary>Memory with a volatile cache that can be lost. Any thread.</summary>
 internal sealed unsafe class SimulatedMedium : IDisposable
 {
+    private const nuint SmallBytes = 4 << 20;
+
     private readonly Lock _lock = new();
     private readonly Queue<Entry> _log = new();
     private readonly nuint _sizeBytes;
@@ -204,8 +206,9 @@ internal sealed unsafe class SimulatedMedium : IDisposable
 
     private byte* Map()
     {
-        void* area = Libc.mmap(
-            null, _sizeBytes, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
+        // Of a small drive all is touched soon: its pages are made at once, which takes a tenth of the time of one after the other.
+        int flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE | (_sizeBytes <= SmallBytes ? Libc.MAP_POPULATE : 0);
+        void* area = Libc.mmap(null, _sizeBytes, Libc.PROT_READ | Libc.PROT_WRITE, flags, -1, 0);
         if (area == Libc.MAP_FAILED)
         {
             throw DriveGeometry.Error("sim", "there is not enough memory; choose a smaller size.");

@@ -148,7 +148,7 @@ internal sealed unsafe partial class NbdConnection
     private void Free(NbdSlot slot)
     {
         ReturnBlocks(slot);
-        _freeSlots[_freeCount++] = slot;
+        _freeSlots.Return(slot.Index);
     }
 
     private void ReturnBlocks(NbdSlot slot)

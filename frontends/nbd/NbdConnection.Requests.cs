@@ -155,13 +155,13 @@ internal sealed unsafe partial class NbdConnection
             return false;
         }
 
-        if (_freeCount == 0)
+        if (_freeSlots.IsEmpty)
         {
             _starved = true;
             return false;
         }
 
-        NbdSlot slot = _freeSlots[_freeCount - 1];
+        NbdSlot slot = _slots[_freeSlots.Next()];
         slot.Begin(bytes);
         slot.Status = NbdRequestCheck.Check(slot, _device.SizeBytes, _blockMask, _readOnly, _options);
         if (slot.Status == 0 && slot.HasData && !TakeMemory(slot))
@@ -170,7 +170,7 @@ internal sealed unsafe partial class NbdConnection
             return false;
         }
 
-        _freeCount--;
+        _ = _freeSlots.Take();
         _inputStart += RequestBytes;
         Start(slot);
         return true;

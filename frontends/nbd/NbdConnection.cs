@@ -56,13 +56,12 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     private readonly int _vectorsPerPart;
     private readonly RequestPool _parts = new(PartCount, VectorsPerPart);
     private readonly NbdSlot[] _slots = new NbdSlot[SlotCount];
-    private readonly NbdSlot[] _freeSlots = new NbdSlot[SlotCount];
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private byte* _memory;
     private readonly byte* _input;
     private readonly IoVec* _output;
-    private int _freeCount;
+    private FreeIndices _freeSlots = new(SlotCount);
     private int _inputStart, _inputEnd;
     private int _outputStart, _outputEnd;
     private long _queuedBytes, _sentBytes;
@@ -114,8 +113,7 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
         _output = (IoVec*)(_memory + InputBytes);
         for (int i = 0; i < SlotCount; i++)
         {
-            _slots[i] = new NbdSlot(_memory + InputBytes + output + (i * NbdSlot.HeaderCapacity));
-            _freeSlots[_freeCount++] = _slots[i];
+            _slots[i] = new NbdSlot(_memory + InputBytes + output + (i * NbdSlot.HeaderCapacity), i);
         }
 
         IBlockQueue? queue = null;
@@ -158,10 +156,10 @@ internal sealed unsafe partial class NbdConnection : IDoorbell, IBlockCompletion
     private bool CanSend => !_outputFull && (_outputStart != _outputEnd || _readyFirst is not null);
 
     /// <summary>Whether what was missing for the next request is there again: other connections give memory back, too.</summary>
-    private bool CanFeed => _freeCount != 0 && _lane.MayTake(this, _heldBlocks, _wantedBlocks);
+    private bool CanFeed => !_freeSlots.IsEmpty && _lane.MayTake(this, _heldBlocks, _wantedBlocks);
 
     /// <summary>The end was asked for, and nothing is left to do, or nothing that must be waited for.</summary>
-    private bool CanEnd => _ending && _atDevice == 0 && (_freeCount == SlotCount || (_leaving && _outputFull));
+    private bool CanEnd => _ending && _atDevice == 0 && (_freeSlots.IsFull || (_leaving && _outputFull));
 
     /// <summary>Does a bounded amount of work; returns the requests that were taken.</summary>
     public int Poll()

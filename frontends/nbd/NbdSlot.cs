@@ -7,11 +7,13 @@ namespace Polyblk.Frontends.Nbd;
 /// <summary>
 /// One request of a client, from its header to the last byte of its reply. Made with the connection and used again.
 /// </summary>
-internal sealed unsafe class NbdSlot(byte* header)
+internal sealed unsafe class NbdSlot(byte* header, int index)
 {
     /// <summary>Bytes that the header of a reply may need: a chunk header and the longest fixed payload.</summary>
     public const int HeaderCapacity = 64;
 
+    /// <summary>Which of the connection's slots it is.</summary>
+    public readonly int Index = index;
 
     public readonly byte* Header = header;
 

@@ -64,12 +64,12 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>Takes an operation for a request, or returns null when all are in use.</summary>
     protected TransferOp? RentOperation(BlockRequest request)
     {
-        if (_freeOperationCount <= (IsOfChild(request) ? 0 : ReservedOperations))
+        if (_freeOperations.Count <= (IsOfChild(request) ? 0 : ReservedOperations))
         {
             return null;
         }
 
-        TransferOp operation = _operations[_freeOperations[--_freeOperationCount]];
+        TransferOp operation = _operations[_freeOperations.Take()];
         operation.Parent = request;
         operation.Status = 0;
         operation.Unreadable = 0;
@@ -242,6 +242,6 @@ internal abstract unsafe partial class RaidQueue
     private void ReturnOperation(TransferOp operation)
     {
         operation.Parent = null!;
-        _freeOperations[_freeOperationCount++] = operation.Index;
+        _freeOperations.Return(operation.Index);
     }
 }

@@ -38,10 +38,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private readonly int _maxSegments;
     private readonly WriteIntent? _intent;
 
-    // Those that are free by their numbers: see RequestPool.
     private readonly TransferOp[] _operations = new TransferOp[OperationCount];
-    private readonly int[] _freeOperations = new int[OperationCount];
-    private int _freeOperationCount;
+    private FreeIndices _freeOperations = new(OperationCount);
     private OperationList _stalled, _stalledReturned;
     private RequestList _waiting;
     private RequestList _returned;
@@ -73,7 +71,6 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         for (int i = 0; i < OperationCount; i++)
         {
             _operations[i] = new TransferOp(this, i);
-            ReturnOperation(_operations[i]);
         }
     }
 

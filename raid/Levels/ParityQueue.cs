@@ -31,8 +31,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     private readonly ParityRow[] _allRows;
     private readonly int _rowBytes;
     private readonly int _rowsPerChunk;
-    private readonly int[] _freeRows; // numbers, see RequestPool
-    private int _freeCount;
+    private FreeIndices _freeRows;
 
     public ParityQueue(RaidArray array, Reactor reactor)
         : base(array, reactor)
@@ -45,11 +44,10 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
         long perRow = (long)_rowBytes * Geometry.MemberCount;
         _allRows = new ParityRow[(int)Math.Clamp(array.Options.RowMemoryBytes / perRow, MinRows, MaxRows)];
-        _freeRows = new int[_allRows.Length];
-        for (int i = _allRows.Length - 1; i >= 0; i--)
+        _freeRows = new FreeIndices(_allRows.Length);
+        for (int i = 0; i < _allRows.Length; i++)
         {
             _allRows[i] = new ParityRow(this, array, i);
-            ReturnRow(_allRows[i]);
         }
     }
 
@@ -62,11 +60,11 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
     internal byte* Zeroes { get; }
 
-    protected override bool HasRoom => base.HasRoom && _freeCount != 0;
+    protected override bool HasRoom => base.HasRoom && !_freeRows.IsEmpty;
 
-    protected override bool HasRoomForReturned => _freeCount != 0;
+    protected override bool HasRoomForReturned => !_freeRows.IsEmpty;
 
-    protected override bool IsIdle => base.IsIdle && _freeCount == _allRows.Length;
+    protected override bool IsIdle => base.IsIdle && _freeRows.IsFull;
 
     /// <inheritdoc/>
     public RangeWaiter CreateRow() => new ParityRow(this, Array, NotPooled);
@@ -87,7 +85,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>A row of the pool is at rest again.</summary>
     internal void ReturnRow(ParityRow row)
     {
-        _freeRows[_freeCount++] = row.Index;
+        _freeRows.Return(row.Index);
         if (HasBacklog)
         {
             SchedulePump();
@@ -180,7 +178,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 
     private static nint MemoryOf(MemberPort? port) => (nint)((port?.Queue as IMemoryQueue)?.Memory);
 
-    private ParityRow? RentRow() => _freeCount == 0 ? null : _allRows[_freeRows[--_freeCount]];
+    private ParityRow? RentRow() => _freeRows.IsEmpty ? null : _allRows[_freeRows.Take()];
 
     private bool AdvanceRead(TransferOp operation)
     {

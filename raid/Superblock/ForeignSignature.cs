@@ -8,6 +8,7 @@
 // format list is complete. Offsets and magics are from the formats' own descriptions, <linux/magic.h> and what libblkid
 // documents.
 
+using System.Buffers;
 using System.Buffers.Binary;
 
 namespace Polyblk.Raid.Superblock;
@@ -71,7 +72,7 @@ public static partial class ForeignSignatures
     public static async Task<IReadOnlyList<ForeignSignature>> DetectAsync(long size, Func<long, Memory<byte>, Task> read)
     {
         ArgumentNullException.ThrowIfNull(read);
-        var view = new DriveView(size);
+        using var view = new DriveView(size);
         await view.LoadAsync(0, HeadBytes, read);
 
         // The tail begins on a page boundary, for drives that are read with O_DIRECT.
@@ -96,9 +97,10 @@ public static partial class ForeignSignatures
     }
 
     /// <summary>What the drive is read through; what was not read reads as zeroes.</summary>
-    private sealed class DriveView(long size)
+    private sealed class DriveView(long size) : IDisposable
     {
-        private readonly List<(long Offset, byte[] Bytes)> _windows = [];
+        // Rented: some 3 MiB for each drive that is looked at.
+        private readonly List<(long Offset, int Length, byte[] Bytes)> _windows = [];
 
         public long Size => size;
 
@@ -108,10 +110,20 @@ public static partial class ForeignSignatures
             int bytes = (int)Math.Min(length, size - offset);
             if (bytes > 0 && At(offset, bytes).IsEmpty)
             {
-                var window = new byte[bytes];
-                await read(offset, window);
-                _windows.Add((offset, window));
+                byte[] window = ArrayPool<byte>.Shared.Rent(bytes);
+                _windows.Add((offset, bytes, window));
+                await read(offset, window.AsMemory(0, bytes));
             }
+        }
+
+        public void Dispose()
+        {
+            foreach ((_, _, byte[] bytes) in _windows)
+            {
+                ArrayPool<byte>.Shared.Return(bytes);
+            }
+
+            _windows.Clear();
         }
 
         public bool Has(long offset, ReadOnlySpan<byte> magic) => At(offset, magic.Length).SequenceEqual(magic);
@@ -135,9 +147,9 @@ public static partial class ForeignSignatures
         /// <summary>The bytes, or none where they were not read.</summary>
         public ReadOnlySpan<byte> At(long offset, int length)
         {
-            foreach ((long start, byte[] bytes) in _windows)
+            foreach ((long start, int had, byte[] bytes) in _windows)
             {
-                if (offset >= start && offset + length <= start + bytes.Length)
+                if (offset >= start && offset + length <= start + had)
                 {
                     return bytes.AsSpan((int)(offset - start), length);
                 }

@@ -12,6 +12,7 @@ namespace Polyblk.Cli.Process.Tests;
 public sealed class ServeTests : IDisposable
 {
     private const int SigInt = 2;
+    private const int SigBus = 7;
     private const int SigKill = 9;
     private const int SigTerm = 15;
     private const int SigHup = 1;
@@ -69,6 +70,38 @@ public sealed class ServeTests : IDisposable
         JsonElement array = second.Ready.GetProperty("array");
         Assert.Contains(array.GetProperty("state").GetString(), (string[])["resyncing", "optimal"]);
         Assert.Equal(0, second.End(SigTerm));
+    }
+
+    [Fact]
+    public void AConsumerThatTakesItsMemoryAwayCostsItsOwnSessionAndNobodyElses()
+    {
+        Create("data", "raid5", 3);
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient neighbour = Attach(serve.Socket());
+        using (var thief = new VhostUserClient(new VhostUserClientOptions
+        {
+            SocketPath = serve.Socket(), Depth = 16, BufferBytes = BlockBytes, SealableMemory = false,
+        }))
+        {
+            DriverCalls.WriteAll(thief, seed: 8, blocks: 16);
+            Assert.Equal(0, Libc.ftruncate((int)thief.Memory.File.DangerousGetHandle(), 0));
+            thief.Queues[0].Kick();
+            Assert.True(SpinWait.SpinUntil(() => thief.IsDisconnected, 60_000), $"the session goes on:\n{serve.Errors}");
+            DriverCalls.CheckAll(neighbour, seed: 8, blocks: 16);
+        }
+
+        Assert.DoesNotContain("would end this process", serve.Errors, StringComparison.Ordinal);
+        Assert.Equal(0, serve.End(SigTerm));
+    }
+
+    /// <summary>A SIGBUS that has nothing to do with the memory of consumers ends the process, as it does everywhere.</summary>
+    [Fact]
+    public void AFaultOfItsOwnEndsTheServer()
+    {
+        Create("data", "raid5", 3);
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient client = Attach(serve.Socket());
+        Assert.NotEqual(0, serve.End(SigBus));
     }
 
     [Fact]

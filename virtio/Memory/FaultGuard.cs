@@ -2,11 +2,12 @@
 //
 // Theory of operation. Memory of a guest is a file that the guest's owner may make shorter at any time, or for which there may be
 // no pages: a sealed memfd of huge pages when the pool is empty, a file on a tmpfs that is full. An access beyond the new end, or
-// to such a page, raises SIGBUS (mmap(2), "Errors"), whose default in the .NET runtime ends the process, and with it every other
+// to such a page, raises SIGBUS (mmap(2), "Errors"), for which the .NET runtime ends the process, and with it every other
 // guest. So SIGBUS gets a handler of our own: when the address lies in a guarded range and the reason is BUS_ADRERR
 // (sigaction(2)), it puts fresh zeroes in the place of the page and all that follow it in the range, counts the loss in the
 // range's slot and in the sum of all, writes to an eventfd, and lets the access go on. Every other SIGBUS goes to the handler
-// that was there before, the runtime's. Whoever answers a request compares the sum with the one that he knows, so that nothing is
+// that was there before, the runtime's; the runtime of a program of machine code has none, and then the signal gets what it had
+// before, and comes once more. Whoever answers a request compares the sum with the one that he knows, so that nothing is
 // called done that went to such a page. A thread that waits for the eventfd tells the range's owner, who ends the session.
 //
 // All that follows, because each piece that is replaced splits the mapping, and the process has a limited number of map entries:
@@ -23,6 +24,7 @@
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Tmds.Linux;
 
@@ -38,10 +40,17 @@ internal static unsafe class FaultGuard
     private const int MAP_FIXED = 0x10;
     private const int SYS_write = 1;
     private const int SYS_mmap = 9;
+    private const int SYS_rt_sigaction = 13;
+    private const int SYS_getpid = 39;
+    private const int SYS_kill = 62;
+
+    /// <summary>Where in the code what gives SIGBUS its former action is, and the kernel's struct sigaction for that.</summary>
+    private const int Former = 1024;
+    private const int FormerAction = 2048;
 
     private static readonly Lock s_lock = new();
     private static readonly MappedRegion?[] s_regions = new MappedRegion?[Capacity];
-    private static readonly Stack<int> s_free = new(Enumerable.Range(0, Capacity).Reverse());
+    private static FreeIndices s_free = new(Capacity);
     private static readonly bool[] s_told = new bool[Capacity];
     private static Slot* s_slots;
     private static int s_loss = -1;
@@ -71,7 +80,7 @@ internal static unsafe class FaultGuard
                 return -1;
             }
 
-            int index = s_free.Pop(); // the budget of mappings is no larger than this table
+            int index = s_free.Take(); // the budget of mappings is no larger than this table
 
             s_regions[index] = region;
             s_told[index] = false;
@@ -91,7 +100,7 @@ internal static unsafe class FaultGuard
         {
             Volatile.Write(ref s_slots[index].End, 0);
             s_regions[index] = null;
-            s_free.Push(index);
+            s_free.Return(index);
         }
     }
 
@@ -118,16 +127,18 @@ internal static unsafe class FaultGuard
 
         sigaction action;
         int rc = Libc.set_sigaction(Libc.SIGBUS, null, &action);
-        if (rc < 0 || (nuint)action.sa_handler <= 1)
+        if (rc < 0)
         {
-            return $"SIGBUS has no handler to build on (errno {-rc})";
+            return $"what SIGBUS does cannot be read (errno {-rc})";
         }
 
         s_loss = Libc.eventfd(0, Libc.EFD_CLOEXEC);
         void* code = Libc.mmap(null, CodeBytes, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS, -1, 0);
-        var slots = (Slot*)NativeMemory.AlignedAlloc((nuint)(Capacity * sizeof(Slot)), (nuint)sizeof(Slot));
-        NativeMemory.Clear(slots, (nuint)(Capacity * sizeof(Slot)));
-        if (s_loss < 0 || code == Libc.MAP_FAILED)
+
+        // Mapped, not allocated: pages of zeroes, of which only those are made that are looked at.
+        void* slots = Libc.mmap(
+            null, (nuint)(Capacity * sizeof(Slot)), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS, -1, 0);
+        if (s_loss < 0 || code == Libc.MAP_FAILED || slots == Libc.MAP_FAILED)
         {
             return $"there is no descriptor or no memory for it (errno {-s_loss})";
         }
@@ -139,7 +150,13 @@ internal static unsafe class FaultGuard
             return $"memory cannot be made executable (errno {-rc})";
         }
 
-        // The flags and the mask stay as the runtime wants them: its handler runs after ours.
+        // The flags and the mask stay as the runtime wants them: its handler runs after ours. Where it has none they are as it has
+        // them for other faults.
+        if (!IsHandler((nuint)action.sa_handler))
+        {
+            action.sa_flags = Libc.SA_SIGINFO | Libc.SA_ONSTACK | Libc.SA_RESTART;
+        }
+
         action.sa_handler = code;
         rc = Libc.set_sigaction(Libc.SIGBUS, &action, null);
         if (rc < 0)
@@ -147,10 +164,13 @@ internal static unsafe class FaultGuard
             return $"the handler is refused (errno {-rc})";
         }
 
-        s_slots = slots;
+        s_slots = (Slot*)slots;
         new Thread(WatchLosses, 64 << 10) { IsBackground = true, Name = "memory losses" }.Start();
         return null;
     }
+
+    /// <summary>Whether an action is a function: SIG_DFL is 0, and SIG_IGN 1.</summary>
+    private static bool IsHandler(nuint action) => action > 1;
 
     /// <summary>
     /// Writes the handler: x86-64, called by the kernel as a function of (rdi: signal, rsi: siginfo_t*, rdx: context). It may use
@@ -172,11 +192,21 @@ internal static unsafe class FaultGuard
         Land(code, length, below);
         Put(code, ref length, [0x49, 0x83, 0xC0, (byte)sizeof(Slot)]); // other: add r8, sizeof(Slot)
         Put(code, ref length, [0xFF, 0xC9]);                         //         dec ecx
-        Put(code, ref length, [0x75, (byte)(walk - (length + 2))]);  //         jnz walk
+        Put(code, ref length, [0x75, Back(walk, length)]);  //         jnz walk
         int chain = length;
         Land(code, length, notAddress);
-        Put(code, ref length, [0x48, 0xB8], next);                   // next:   mov rax, the handler before
-        Put(code, ref length, [0xFF, 0xE0]);                         //         jmp rax
+        if (IsHandler(next))
+        {
+            Put(code, ref length, [0x48, 0xB8], next);               // next:   mov rax, the handler before
+            Put(code, ref length, [0xFF, 0xE0]);                     //         jmp rax
+        }
+        else
+        {
+            Put(code, ref length, [0xE9], Former - (length + 5));    // next:   jmp former
+            PutFormer(code, Former);
+            BinaryPrimitives.WriteUInt64LittleEndian(code[FormerAction..], next);
+        }
+
         Land(code, length, found);
         Put(code, ref length, [0x57, 0x56, 0x52, 0x41, 0x50]);       // found:  push rdi, rsi, rdx, r8
         Put(code, ref length, [0x49, 0x8B, 0x78, 0x10]);             //         mov rdi, [r8+16]         PageBytes
@@ -196,9 +226,9 @@ internal static unsafe class FaultGuard
         Put(code, ref length, [0x4C, 0x8B, 0x1C, 0x24]);             //         mov r11, [rsp]           the slot
         Put(code, ref length, [0x49, 0x3B, 0x73, 0x10]);             //         cmp rsi, [r11+16]        PageBytes
         Put(code, ref length, [0x49, 0x8B, 0x73, 0x10]);             //         mov rsi, [r11+16]        length: the page
-        Put(code, ref length, [0x75, (byte)(map - (length + 2))]);   //         jne map
+        Put(code, ref length, [0x75, Back(map, length)]);   //         jne map
         Put(code, ref length, [0x41, 0x58, 0x5A, 0x5E, 0x5F]);       //         pop r8, rdx, rsi, rdi
-        Put(code, ref length, [0xEB, (byte)(chain - (length + 2))]); //         jmp next                 not even one page
+        Put(code, ref length, [0xEB, Back(chain, length)]); //         jmp next                 not even one page
         Land(code, length, mapped);
         Put(code, ref length, [0x41, 0x58, 0x5A, 0x5E, 0x5F]);       // mapped: pop r8, rdx, rsi, rdi
         Put(code, ref length, [0xF0, 0x49, 0xFF, 0x40, 0x18]);       //         lock inc qword [r8+24]   Losses
@@ -211,6 +241,27 @@ internal static unsafe class FaultGuard
         Put(code, ref length, [0xB8], SYS_write);                    //         mov eax, SYS_write
         Put(code, ref length, [0x0F, 0x05]);                         //         syscall
         Put(code, ref length, [0x58]);                               //         pop rax
+        Put(code, ref length, [0xC3]);                               //         ret
+    }
+
+    /// <summary>
+    /// Gives the signal what it had before and sends it once more: it comes when the handler has returned, and the process ends
+    /// as it would have.
+    /// </summary>
+    private static void PutFormer(Span<byte> code, int length)
+    {
+        Put(code, ref length, [0xBF], Libc.SIGBUS);                  // former: mov edi, SIGBUS
+        Put(code, ref length, [0x48, 0x8D, 0x35], FormerAction - (length + 7)); // lea rsi, [rip + ...]
+        Put(code, ref length, [0x31, 0xD2]);                         //         xor edx, edx
+        Put(code, ref length, [0x41, 0xBA], sizeof(ulong));          //         mov r10d, 8              size of a set of signals
+        Put(code, ref length, [0xB8], SYS_rt_sigaction);             //         mov eax, SYS_rt_sigaction
+        Put(code, ref length, [0x0F, 0x05]);                         //         syscall
+        Put(code, ref length, [0xB8], SYS_getpid);                   //         mov eax, SYS_getpid
+        Put(code, ref length, [0x0F, 0x05]);                         //         syscall
+        Put(code, ref length, [0x89, 0xC7]);                         //         mov edi, eax
+        Put(code, ref length, [0xBE], Libc.SIGBUS);                  //         mov esi, SIGBUS
+        Put(code, ref length, [0xB8], SYS_kill);                     //         mov eax, SYS_kill
+        Put(code, ref length, [0x0F, 0x05]);                         //         syscall
         Put(code, ref length, [0xC3]);                               //         ret
     }
 
@@ -240,6 +291,9 @@ internal static unsafe class FaultGuard
         Put(code, ref length, [operation, 0]);
         return length - 1;
     }
+
+    /// <summary>The distance of a short jump back, of which the operation stands at a place.</summary>
+    private static byte Back(int to, int from) => (byte)checked((sbyte)(to - (from + 2)));
 
     /// <summary>Lets a jump end at the given place.</summary>
     private static void Land(Span<byte> code, int place, int distanceAt)

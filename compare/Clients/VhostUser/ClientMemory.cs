@@ -26,10 +26,12 @@ public sealed unsafe class ClientMemory : IDisposable
     private readonly MappedRegion _mapping;
 
     /// <summary>Makes zeroed memory.</summary>
+    /// <param name="sizeBytes">How much.</param>
+    /// <param name="sealable">Whether the back-end may seal it, so that it cannot be made shorter any more.</param>
     /// <exception cref="IOException">There is not enough.</exception>
-    public ClientMemory(ulong sizeBytes)
+    public ClientMemory(ulong sizeBytes, bool sealable = true)
     {
-        int fd = Libc.memfd_create("polyblk-client", Libc.MFD_CLOEXEC | Libc.MFD_ALLOW_SEALING);
+        int fd = Libc.memfd_create("polyblk-client", Libc.MFD_CLOEXEC | (sealable ? Libc.MFD_ALLOW_SEALING : 0));
         if (fd < 0)
         {
             throw new IOException($"No memory can be made to share: errno {-fd}.");

@@ -47,7 +47,7 @@ public sealed unsafe class VhostUserClient : IVirtioDisk
         {
             Negotiate();
             _layouts = Layouts(options, _queueSize, out ulong bytes);
-            _memory = new ClientMemory(bytes);
+            _memory = new ClientMemory(bytes, options.SealableMemory);
             bool eventIndex = (Features & VirtioFeatures.VIRTIO_F_EVENT_IDX) != 0;
             _queues = [.. _layouts.Select(layout => options.Packed
                 ? (ClientQueue)new PackedClientQueue(_memory, layout, options, _queueSize, eventIndex)
@@ -77,6 +77,9 @@ public sealed unsafe class VhostUserClient : IVirtioDisk
     public IReadOnlyList<ClientQueue> Queues => _queues;
 
     IReadOnlyList<IVirtioQueue> IVirtioDisk.Queues => _queues;
+
+    /// <summary>What it shares with the back-end.</summary>
+    public ClientMemory Memory => _memory;
 
     /// <summary>Reads the configuration again.</summary>
     public void ReadConfig() => Config = _link.GetConfig();

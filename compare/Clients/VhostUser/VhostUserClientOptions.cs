@@ -38,6 +38,9 @@ public sealed record VhostUserClientOptions
     /// <summary>Share memory by ADD_MEM_REG instead of SET_MEM_TABLE.</summary>
     public bool MemorySlots { get; init; }
 
+    /// <summary>Whether the back-end may seal the memory against being made shorter; libblkio's memory cannot be sealed.</summary>
+    public bool SealableMemory { get; init; } = true;
+
     /// <summary>Longest wait for a reply in milliseconds.</summary>
     public int TimeoutMs { get; init; } = 10_000;
 }
