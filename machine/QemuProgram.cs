@@ -137,11 +137,10 @@ internal static class QemuProgram
     /// <para>maxcpus=1: it boots on one, and init switches on the others. A kernel patches its own code, mostly while it boots, and
     /// the emulator with several threads can lose such a patch: another processor that comes to the code between the emulator's
     /// discarding what it had translated and the store translates the old bytes again, and keeps them.</para>
-    /// <para>lpj: a processor whose time stamp counter does not promise a constant rate is timed with busy loops when it is switched
-    /// on, for more than a second of the host's each; of an emulated one the counter is the host's. The number is what a counter
-    /// of 3 GHz comes to at 250 ticks a second. It decides how long the drivers' short waits are, for which emulated devices have no use.</para>
-    /// <para>cryptomgr.notests: nor are algorithms tried out with known answers, which is work for more than the processor that was
-    /// meant.</para>
+    /// <para>lpj: a processor that is switched on later is timed with busy loops, for more than a second each, unless its time
+    /// stamp counter promises a constant rate, which an emulated one does not. The number is what 3 GHz come to at 250 ticks a
+    /// second; it decides how long drivers wait for their devices, and emulated devices need no time.</para>
+    /// <para>cryptomgr.notests: algorithms are not held against known answers.</para>
     /// </summary>
     public static string ArgumentsOfEmulated() => MachineCache.IsEmulated() ? " maxcpus=1 lpj=12000000 cryptomgr.notests" : "";
 
