@@ -17,6 +17,12 @@ public enum GuestKernel
 public sealed record BootImage(string Name, string KernelPath, IReadOnlyList<string> InitramfsPaths)
 {
     /// <summary>
+    /// The same kernel as it is in memory, where it is at hand: QEMU enters it directly (PVH), and nothing unpacks and moves it,
+    /// which an emulated processor takes a second for. No boot loader takes it.
+    /// </summary>
+    public string? UnpackedKernelPath { get; init; }
+
+    /// <summary>
     /// A kernel of the user's own. Its initramfs brings the modules (uncompressed, with modules.dep); init is replaced.
     /// </summary>
     /// <exception cref="MachineException">A file is not there, or the rest could not be prepared.</exception>

@@ -179,8 +179,8 @@ public sealed class GuestVm : IAsyncDisposable
         "-device", "virtserialport,chardev=control,name=rig.control",
         "-chardev", $"socket,id=output,path={OutputPath}", "-device", "virtserialport,chardev=output,name=rig.output",
         "-chardev", $"file,id=results,path={ResultsPath}", "-device", "virtserialport,chardev=results,name=rig.results",
-        "-kernel", _builder.Image.KernelPath, "-initrd", InitramfsPath,
-        "-append", $"{QemuProgram.KernelArguments}{QemuProgram.OneProcessorAtBoot()}{_builder.KernelArguments}", .. _builder.QemuArguments,
+        "-kernel", MachineCache.IsEmulated() ? _builder.Image.UnpackedKernelPath ?? _builder.Image.KernelPath : _builder.Image.KernelPath, "-initrd", InitramfsPath,
+        "-append", $"{QemuProgram.KernelArguments}{QemuProgram.ArgumentsOfEmulated()}{_builder.KernelArguments}", .. _builder.QemuArguments,
     ]);
 
     private static Socket Listen(string path)

@@ -41,7 +41,11 @@ public static class MachineCache
             return new BootImage(NameOf(kernel), Path.Combine(Folder, SealedKernel), [.. Directory.GetFiles(Folder, SealedInitramfs + "*").Order(StringComparer.Ordinal)]);
         string recipe = Prepare(kernel);
         string folder = Path.Combine(Folder, NameOf(kernel));
-        return new BootImage(NameOf(kernel), Path.Combine(folder, "vmlinuz"), [Path.Combine(folder, $"base-{recipe}.cpio")]);
+        string unpacked = Path.Combine(folder, "vmlinux");
+        return new BootImage(NameOf(kernel), Path.Combine(folder, "vmlinuz"), [Path.Combine(folder, $"base-{recipe}.cpio")])
+        {
+            UnpackedKernelPath = File.Exists(unpacked) ? unpacked : null,
+        };
     }
 
     /// <summary>The release of a prepared kernel, as uname says it.</summary>

@@ -133,12 +133,16 @@ internal static class QemuProgram
     }
 
     /// <summary>
-    /// The kernel's argument, after a space, that lets it boot on one processor where processors are emulated; init switches on
-    /// the others. A kernel patches its own code, mostly while it boots, and the emulator with several threads can lose such a
-    /// patch: another processor that comes to the code between the emulator's discarding what it had translated and the store
-    /// translates the old bytes again, and keeps them.
+    /// The kernel's arguments, after a space, where processors are emulated.
+    /// <para>maxcpus=1: it boots on one, and init switches on the others. A kernel patches its own code, mostly while it boots, and
+    /// the emulator with several threads can lose such a patch: another processor that comes to the code between the emulator's
+    /// discarding what it had translated and the store translates the old bytes again, and keeps them.</para>
+    /// <para>lpj: a processor that is switched on later is timed with busy loops, for more than a second each, unless its time
+    /// stamp counter promises a constant rate, which an emulated one does not. The number is what 3 GHz come to at 250 ticks a
+    /// second; it decides how long drivers wait for their devices, and emulated devices need no time.</para>
+    /// <para>cryptomgr.notests: algorithms are not held against known answers.</para>
     /// </summary>
-    public static string OneProcessorAtBoot() => MachineCache.IsEmulated() ? " maxcpus=1" : "";
+    public static string ArgumentsOfEmulated() => MachineCache.IsEmulated() ? " maxcpus=1 lpj=12000000 cryptomgr.notests" : "";
 
     /// <summary>
     /// Whether a machine that ended has broken down by itself: QEMU ended by a signal; the kernel died of a breakpoint, which

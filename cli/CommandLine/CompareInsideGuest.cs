@@ -264,7 +264,7 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
             : $"mkdir {ScratchFolder} && mkfs.ext4 -q -F -E nodiscard $(disk {builder.Disk(new FileDisk(image.Path, 1, 1))}) && mount $(ls -d /dev/vd?) {ScratchFolder} || exit 1";
         return builder.Script($$"""
             export PATH=/usr/sbin:/usr/bin:/sbin:/bin {{GuestEnvironment.Variable}}={{ShellWord.Quote(host)}} COLUMNS={{CompareCommand.ColumnsOf(terminal)}}
-            for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4 xfs; do modprobe $m 2>/dev/null; done
+            for m in virtio_blk ublk_drv vduse virtio_vdpa loop raid0 raid1 raid10 raid456 ext4; do modprobe $m 2>/dev/null; done
             hostname compare
             {{mount}}
             mkdir -p {{Folder}}

@@ -19,7 +19,8 @@ public sealed class PreparedSystem(Func<GuestBuilder> builder) : IGuestSystem
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(4);
     private static readonly TimeSpan s_patienceOfDisk = TimeSpan.FromMinutes(1);
 
-    private static readonly string[] s_fileSystemPrograms = ["mkfs.ext4", "mkfs.xfs"];
+    /// <summary>Of the file systems that workloads ask for (Presets).</summary>
+    private static readonly string[] s_fileSystemPrograms = ["mkfs.ext4"];
 
     /// <inheritdoc/>
     public MethodAvailability Check() => MissingPrograms.Check(("qemu-system-x86_64", "qemu-system-x86"), ("fio", "fio"));
@@ -49,7 +50,7 @@ public sealed class PreparedSystem(Func<GuestBuilder> builder) : IGuestSystem
 
     /// <summary>The machine's side. Results are packed: the channel is slow where the machine is emulated.</summary>
     private static string Loop(IEnumerable<string> slots) => $$"""
-        modprobe virtio_blk; modprobe ext4 2>/dev/null; modprobe xfs 2>/dev/null
+        modprobe virtio_blk; modprobe ext4 2>/dev/null
         missing=
         for slot in {{string.Join(' ', slots)}}; do
           device=$(disk $slot) && ln -s $device /dev/slot$slot || missing="$missing $slot"
