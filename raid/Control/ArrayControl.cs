@@ -264,7 +264,9 @@ internal sealed partial class ArrayControl
             {
                 yield return member.Drive is null
                     ? $"Member {member.Role} is missing: the array runs without its redundancy."
-                    : $"Member {member.Role} ({member.Drive.Name}) has failed: replace the drive.";
+                    : member.IsDrained ? $"Member {member.Role} ({member.Drive.Name}) has failed: replace the drive."
+                    : $"Member {member.Role} ({member.Drive.Name}) has failed, and has not answered all that was asked of it: unplug the drive, "
+                        + "so that its requests end, and replace it.";
             }
         }
 

@@ -28,6 +28,7 @@ internal sealed class Membership(
     RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEventLevel, string> report)
 {
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
+    private static readonly TimeSpan s_drainLook = TimeSpan.FromMilliseconds(500);
 
     private readonly List<ReturningDrive> _returning = [];
     private ulong _spareRefused;
@@ -259,8 +260,8 @@ internal sealed class Membership(
             tried |= 1UL << role;
             if (!array.Members[role].IsDrained)
             {
-                // Its drive still has requests: the next look is soon enough.
-                _dueMs = NowMs + (long)options.ResyncRetryAfter.TotalMilliseconds;
+                // Its drive still has requests, which come back in a moment, unless it hangs (the status says so then).
+                _dueMs = NowMs + (long)s_drainLook.TotalMilliseconds;
                 continue;
             }
 

@@ -8,7 +8,7 @@ namespace Polyblk.Simulation.Tests;
 /// </summary>
 public sealed class LifeTests
 {
-    private const int LivesPerLevel = 40;
+    private const int LivesPerLevel = 100;
 
     public static TheoryData<int> Levels => [.. Enumerable.Range(0, LifePlan.LevelCount)];
 
