@@ -17,7 +17,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
 {
     internal const string AllowDegradedName = "--allow-degraded";
     internal const string AllowDegradedDescription =
-        "Start an array without a member that it had when it was last used. Once something is written, that member is stale for good.";
+        "Start an array without a member that it had when it was last used. Once something is written, that member is stale, and must be filled anew.";
 
     private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
 
