@@ -23,7 +23,7 @@ public sealed class RepairTests : IDisposable
     [Theory]
     [InlineData("raid5", 3)]
     [InlineData("raid1", 2)]
-    public void AMemberIsReplacedUnderLoad(string level, int members)
+    public async Task AMemberIsReplacedUnderLoad(string level, int members)
     {
         Create(level, members);
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
@@ -61,7 +61,7 @@ public sealed class RepairTests : IDisposable
         }
 
         Assert.True(wasSeen, "the rebuild was over before it was looked at");
-        RunOutput done = replace.Result;
+        RunOutput done = await replace;
         Assert.True(done.ExitCode == 0, done.Errors);
         Assert.Contains("is complete", done.Errors, StringComparison.Ordinal);
         Assert.Equal("optimal", done.Json.GetProperty("array").GetProperty("state").GetString());
