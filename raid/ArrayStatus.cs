@@ -1,3 +1,4 @@
+using Polyblk.Core.Block;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -38,6 +39,12 @@ public sealed record MemberStatus(int Role, string Name, MemberState State, long
 
     /// <summary>Whether that is so long that the member counts as hanging: <see cref="ArrayRunOptions.SlowAfter"/>.</summary>
     public bool IsHanging { get; init; }
+
+    /// <summary>The drive; null when none has the role.</summary>
+    public IBlockDevice? Drive { get; init; }
+
+    /// <summary>Why it is out; <see cref="OutReason.Unknown"/> where it is not.</summary>
+    public OutReason WhyOut { get; init; }
 }
 
 /// <summary>A resync or rebuild that is under way or needed.</summary>
@@ -136,6 +143,9 @@ public sealed record ArrayStatus
 
     /// <summary>The drives that wait to take a lost member's place.</summary>
     public IReadOnlyList<string> Spares { get; init; } = [];
+
+    /// <summary>The same, as they were given.</summary>
+    public IReadOnlyList<IBlockDevice> SpareDrives { get; init; } = [];
 
     /// <summary>
     /// Ranges (rows of a stripe, up to 64 KiB of a member) in which copies differ or parity does not fit the data, after writes

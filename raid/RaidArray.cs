@@ -229,7 +229,8 @@ public sealed class RaidArray : IBlockDevice
     public Task AddSpareAsync(IBlockDevice drive, bool force = false) => Control.AddSpareAsync(drive, force);
 
     /// <summary>
-    /// Lets a spare go, or the drive of a member that is out: the array has nothing to do with it any more when this returns.
+    /// Lets a spare go, the drive of a member that is out, or one that was left out: the array has nothing to do with it any more when
+    /// this returns, and it holds no superblock of the array, if it can be written.
     /// </summary>
     /// <param name="drive">The drive, as it was given.</param>
     /// <exception cref="ArrayException">It is in use.</exception>

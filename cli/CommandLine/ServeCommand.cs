@@ -17,7 +17,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
 {
     internal const string AllowDegradedName = "--allow-degraded";
     internal const string AllowDegradedDescription =
-        "Start an array without a member that it had when it was last used. Once something is written, that member is stale for good.";
+        "Start an array without a member that it had when it was last used. Once something is written, that member is stale, and must be filled anew.";
 
     private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
 
@@ -52,6 +52,12 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             + "damaged. Or serve a drive that is a member of an array alone.",
     };
 
+    private readonly Option<bool> _noRebuild = new("--no-rebuild")
+    {
+        Description = "Do not fill drives that were away, or spares, by yourself: wait for 'polyblk volume replace'. A rebuild that has "
+            + "begun goes on.",
+    };
+
     private readonly Option<int?> _blockSize = new("--block-size")
     {
         HelpName = "BYTES",
@@ -78,6 +84,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         command.Options.Add(_idle);
         command.Options.Add(_degraded);
         command.Options.Add(_force);
+        command.Options.Add(_noRebuild);
         command.Options.Add(_blockSize);
         command.Options.Add(_json);
         _blockSize.AcceptOnlyFromAmong("512", "4096");
@@ -142,6 +149,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             AllowDegraded = parsed.GetValue(_degraded),
             Force = parsed.GetValue(_force),
             BlockSize = parsed.GetValue(_blockSize),
+            RebuildsByItself = !parsed.GetValue(_noRebuild),
         };
         var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, start);
 
@@ -165,12 +173,12 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         Tell("READY=1");
 
         // After the start, for which consumers of a target that was killed wait.
-        Task remembering = MemberMemory.RefreshAsync(new VolumeStore(directories), record, terminal.Warn, CancellationToken.None);
+        server.Remember(terminal.Warn);
         await Task.WhenAny(interruption.Requested, server.Ended).ConfigureAwait(false);
         Tell("STOPPING=1");
 
         // Under the volume's lock, but a drive that hangs holds up no end.
-        await Task.WhenAny(remembering, Task.Delay(s_rememberLimit, CancellationToken.None)).ConfigureAwait(false);
+        await Task.WhenAny(server.Remembering, Task.Delay(s_rememberLimit, CancellationToken.None)).ConfigureAwait(false);
         return await EndAsync(server, terminal).ConfigureAwait(false);
 
         void Tell(string state)
@@ -215,6 +223,12 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
 
     internal static async Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation)
     {
+        if (MemberChange.Parse(request.Command, request.Drive, request.NewDrive, request.Force) is MemberChange change)
+        {
+            MemberChangeResult done = await server.ChangeMembersAsync(change, cancellation).ConfigureAwait(false);
+            return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = server.GetLive() };
+        }
+
         switch (request.Command)
         {
             case "show":
@@ -228,11 +242,15 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             case "acknowledge":
                 await server.AcknowledgeDamageAsync(cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "set" when request.MaxRebuildBytesPerSecond is long most:
+                await server.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:
                 return new ControlResponse
                 {
                     Ok = false,
-                    Error = $"There is no request '{request.Command}': show, stop, resize and acknowledge are understood.",
+                    Error = $"There is no request '{request.Command}': show, stop, resize, acknowledge, fail, replace, add-spare, remove and "
+                        + "set are understood.",
                     ExitCode = ExitCode.Usage,
                 };
         }

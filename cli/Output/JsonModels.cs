@@ -1,6 +1,7 @@
 // What --json prints and what goes over the control socket. These names are documented in docs/cli.md and stay.
 
 using System.Text.Json.Serialization;
+using Polyblk.Core.Block;
 using Polyblk.Frontends;
 
 namespace Polyblk.Cli.Output;
@@ -42,6 +43,9 @@ internal sealed record VolumeJson
     /// <summary>What the serving process says, for <c>volume show</c>.</summary>
     public LiveJson? Live { get; init; }
 
+    /// <summary>What was done, of a command that changes members: in sentences.</summary>
+    public string? Message { get; init; }
+
     /// <summary>Of <c>volume stop</c>: what drives did not answer until the end; null where nothing was left.</summary>
     public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
 }
@@ -64,8 +68,9 @@ internal sealed record UnfinishedJson(int? Role, string Drive, int Requests, int
 internal sealed record ArrayJson
 {
     /// <summary>
-    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c> or <c>failed</c>. By its superblocks: <c>clean</c>,
-    /// <c>dirty</c>, <c>degraded</c>, <c>degraded, dirty</c> or <c>failed</c>; <c>unknown</c> where they may not be read.
+    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c>, <c>degraded, rebuilding</c> or <c>failed</c>. By its superblocks:
+    /// <c>clean</c>, <c>dirty</c>, <c>degraded</c>, with <c>, rebuilding</c> and <c>, dirty</c> where that is so, or <c>failed</c>;
+    /// <c>unknown</c> where they may not be read.
     /// </summary>
     public required string State { get; init; }
 
@@ -81,20 +86,92 @@ internal sealed record ArrayJson
     /// <summary>Whether a resync is needed that is not done, because the array is only read.</summary>
     public bool ResyncIsLeft { get; init; }
 
+    /// <summary>The resync that runs or is needed; null when none is.</summary>
+    public ProgressJson? Resync { get; init; }
+
+    /// <summary>The rebuild of members that have new drives; null when there is none.</summary>
+    public ProgressJson? Rebuild { get; init; }
+
+    /// <summary>The most that either does, in bytes a second of every member; null where there is no bound.</summary>
+    public long? MaxRebuildBytesPerSecond { get; init; }
+
+    /// <summary>What to type next, in commands.</summary>
+    public IReadOnlyList<string> Advice { get; init; } = [];
+
     /// <summary>Ranges in which members do not agree, or cannot be read, until they are written or resynced.</summary>
     public int RangesInDoubt { get; init; }
 
     public IReadOnlyList<MemberJson> Members { get; init; } = [];
+
+    /// <summary>The drives that wait to take a lost member's place.</summary>
+    public IReadOnlyList<string> Spares { get; init; } = [];
+
+    /// <summary>Drives that are recorded and of no use to the array.</summary>
+    public IReadOnlyList<OtherDriveJson> OtherDrives { get; init; } = [];
+}
+
+/// <summary>How far a resync or a rebuild is.</summary>
+/// <param name="DoneBytes">Bytes of every member that are done.</param>
+/// <param name="TotalBytes">Bytes of every member in all.</param>
+/// <param name="BytesPerSecond">The present speed, in bytes a second of every member; 0 while it waits.</param>
+internal sealed record ProgressJson(long DoneBytes, long TotalBytes, long BytesPerSecond)
+{
+    /// <summary>0 to 1.</summary>
+    public double Progress => TotalBytes == 0 ? 1 : (double)DoneBytes / TotalBytes;
+
+    /// <summary>At the present speed; null while it waits.</summary>
+    public long? RemainingSeconds => BytesPerSecond > 0 ? (TotalBytes - DoneBytes + BytesPerSecond - 1) / BytesPerSecond : null;
+
+    /// <summary>Whether it is needed and is not done: the array is only read, or not served.</summary>
+    public bool IsLeft { get; init; }
+
+    /// <summary>Whole percent that are done: 100 only when all is.</summary>
+    [JsonIgnore]
+    public int Percent => (int)(100 * Progress);
+
+    /// <summary>In words.</summary>
+    public override string ToString()
+    {
+        string of = $"{Percent} % of {ByteSize.FormatRounded(TotalBytes)} a member";
+        return RemainingSeconds is not long left ? of
+            : $"{of}, {ByteSize.FormatRounded(BytesPerSecond)}/s, {Duration(left)} left";
+    }
+
+    private static string Duration(long seconds) => seconds switch
+    {
+        < 90 => $"{seconds} s",
+        < 90 * 60 => $"{(seconds + 30) / 60} min",
+        _ => $"{seconds / 3600} h {seconds / 60 % 60} min",
+    };
+}
+
+/// <summary>A drive that is recorded and of no use to the array.</summary>
+/// <param name="Drive">The drive, as it is recorded.</param>
+/// <param name="State"><c>not used</c>, or <c>left out: …</c> with the reason.</param>
+internal sealed record OtherDriveJson(string Drive, string State)
+{
+    /// <summary>The state of a drive whose place another one has.</summary>
+    public const string NotUsed = "not used: its data is stale, or it holds none";
 }
 
 /// <summary>One member of an array.</summary>
 /// <param name="Role">Its role, from 0.</param>
 /// <param name="Drive">Its drive, or null when none is there.</param>
-/// <param name="State"><c>present</c>, <c>missing</c>, <c>failed</c>, or <c>left out: …</c> with the reason.</param>
+/// <param name="State"><c>present</c>, <c>rebuilding</c>, <c>missing</c>, <c>failed</c>, or <c>left out: …</c> with the reason.</param>
 internal sealed record MemberJson(int Role, string? Drive, string State)
 {
     /// <summary>The state of a member that is in use.</summary>
     public const string Present = "present";
+
+    /// <summary>The state of a member that is being filled.</summary>
+    public const string Rebuilding = "rebuilding";
+
+    /// <summary>Whether its drive is in use: it holds all that it should, or a part.</summary>
+    [JsonIgnore]
+    public bool IsInUse => State is Present or Rebuilding;
+
+    /// <summary>Why it is out: <c>absent</c>, <c>errors</c> or <c>asked</c>; null where it is not, or that is not known.</summary>
+    public string? Reason { get; init; }
 
     /// <summary>Its own UUID, which is in its superblock; null when it is not known.</summary>
     public Guid? Uuid { get; init; }
@@ -206,10 +283,25 @@ internal sealed record UblkDeviceJson
 /// <summary>A line to the control socket.</summary>
 internal sealed record ControlRequest
 {
-    /// <summary><c>show</c>, <c>stop</c> or <c>resize</c>.</summary>
+    /// <summary>
+    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c> or
+    /// <c>set</c>.
+    /// </summary>
     public required string Command { get; init; }
 
-    /// <summary>For <c>stop</c>: also when somebody uses it. For <c>resize</c>: also to a smaller size.</summary>
+    /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
+    public string? Drive { get; init; }
+
+    /// <summary>For <c>replace</c>: the drive that comes.</summary>
+    public string? NewDrive { get; init; }
+
+    /// <summary>For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
+    public long? MaxRebuildBytesPerSecond { get; init; }
+
+    /// <summary>
+    /// For <c>stop</c>: also when somebody uses it. For <c>resize</c>: also to a smaller size. For a drive that comes: overwrite
+    /// whatever it holds.
+    /// </summary>
     public bool Force { get; init; }
 
     /// <summary>For <c>resize</c>: the new size, or null to read the drives' sizes again.</summary>
@@ -228,6 +320,12 @@ internal sealed record ControlResponse
     public int ExitCode { get; init; }
 
     public LiveJson? Live { get; init; }
+
+    /// <summary>What was done, of a change of members: in sentences.</summary>
+    public string? Message { get; init; }
+
+    /// <summary>The member that such a change was about.</summary>
+    public int? Role { get; init; }
 
     /// <summary>Of a stop: what drives did not answer until the end; null where nothing was left.</summary>
     public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }

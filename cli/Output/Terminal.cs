@@ -15,6 +15,8 @@ internal sealed class Terminal
     private readonly TextWriter _output;
     private readonly TextWriter _error;
     private readonly IAnsiConsole _ansi;
+    private bool _hasProgress;
+    private int _toldTenths = -1;
 
     public Terminal(TextWriter output, TextWriter error)
     {
@@ -42,6 +44,8 @@ internal sealed class Terminal
 
     /// <summary>Whether somebody can be asked: standard input and error are a person's.</summary>
     public static bool CanAsk => !Console.IsInputRedirected && !Console.IsErrorRedirected;
+
+    private bool IsErrorInteractive => ReferenceEquals(_error, Console.Error) && !Console.IsErrorRedirected;
 
     /// <summary>The width in columns, of a terminal; a pipe has so many that nothing is folded.</summary>
     public int Width => _ansi.Profile.Width;
@@ -74,6 +78,34 @@ internal sealed class Terminal
     public void Note(string text) => _error.WriteLine($"note: {Printable.Text(text)}");
 
     public void Warn(string text) => _error.WriteLine($"warning: {Printable.Text(text)}");
+
+    /// <summary>
+    /// How far something is, on standard error: a line that is written anew where a person looks at it, and otherwise a line for
+    /// each tenth.
+    /// </summary>
+    public void Progress(string text, int percent)
+    {
+        if (IsErrorInteractive)
+        {
+            _error.Write($"\r\e[K{Printable.Line(text)}");
+            _error.Flush();
+            _hasProgress = true;
+        }
+        else if (percent / 10 > _toldTenths)
+        {
+            _toldTenths = percent / 10;
+            _error.WriteLine(Printable.Line(text));
+        }
+    }
+
+    /// <summary>The end of <see cref="Progress"/>.</summary>
+    public void EndProgress(string text)
+    {
+        _error.Write(_hasProgress ? "\r\e[K" : string.Empty);
+        _error.WriteLine(Printable.Text(text));
+        _hasProgress = false;
+        _toldTenths = -1;
+    }
 
     public void WriteJson<T>(T value, JsonTypeInfo<T> type)
     {

@@ -53,8 +53,15 @@ internal static class ServeReport
     {
         string resync = array.ResyncIsLeft ? ", needs a resync, which a read-only use does not do"
             : array.ResyncProgress is double progress ? $", resync {progress:P0} done" : string.Empty;
-        string[] odd = [.. array.Members.Where(m => m.State != "present").Select(m => Describe(m))];
-        return array.State + resync + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty);
+        string rebuild = array.Rebuild is ProgressJson { Percent: int percent } ? $", {percent} % rebuilt" : string.Empty;
+        string[] odd = [.. array.Members.Where(m => m.State != MemberJson.Present).Select(m => Describe(m))];
+        string spares = array.Spares.Count switch
+        {
+            0 => string.Empty,
+            1 => "; 1 spare",
+            int many => $"; {many} spares",
+        };
+        return array.State + resync + rebuild + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty) + spares;
     }
 
     private static string Describe(MemberJson member)

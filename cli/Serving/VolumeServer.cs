@@ -38,8 +38,10 @@ internal sealed class VolumeServer : IAsyncDisposable
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<ServedExport> _exports = [];
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
+    private readonly Lock _memory = new();
     private OpenVolume? _volume;
     private IReadOnlyList<UnfinishedJson>? _unfinished;
+    private Task _remembering = Task.CompletedTask;
 
     private VolumeServer(VolumeRecord record, ServeOptions options, StateDirectories directories, ILoggerFactory logging)
     {
@@ -76,6 +78,11 @@ internal sealed class VolumeServer : IAsyncDisposable
 
     public IReadOnlyList<string> VolumeNotes => _volume!.Notes;
 
+    /// <summary>Finishes when what was begun with the record is done.</summary>
+    public Task Remembering => Volatile.Read(ref _remembering);
+
+    private VolumeStore Store => new(_directories);
+
     /// <summary>Opens the volume and makes its exports.</summary>
     /// <exception cref="CliException">Something is in the way; nothing stays behind.</exception>
     public static async Task<VolumeServer> StartAsync(
@@ -92,6 +99,7 @@ internal sealed class VolumeServer : IAsyncDisposable
         {
             server._volume = await options.Open(
                 record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
+            server._volume.MembersChanged += () => server.Remember(_ => { });
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
             return server;
         }
@@ -99,6 +107,34 @@ internal sealed class VolumeServer : IAsyncDisposable
         {
             await server.DisposeAsync().ConfigureAwait(false);
             throw;
+        }
+    }
+
+    /// <summary>
+    /// Takes down which drive is which member, one look after the other. It may wait for a drive that hangs: nothing waits for it.
+    /// </summary>
+    public void Remember(Action<string> warn)
+    {
+        lock (_memory)
+        {
+            _remembering = _remembering.ContinueWith(
+                async _ =>
+                {
+                    try
+                    {
+                        if (Store.TryGet(_record.Name) is VolumeRecord now)
+                        {
+                            await MemberMemory.RefreshAsync(Store, now, warn, CancellationToken.None).ConfigureAwait(false);
+                        }
+                    }
+                    catch (CliException e)
+                    {
+                        _log.LogWarning("What is remembered of the members is old: {Reason}", e.Message);
+                    }
+                },
+                CancellationToken.None,
+                TaskContinuationOptions.None,
+                TaskScheduler.Default).Unwrap();
         }
     }
 
@@ -307,6 +343,44 @@ internal sealed class VolumeServer : IAsyncDisposable
         try
         {
             await _volume!.AcknowledgeDamageAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    /// <summary>Changes who is a member of the array, and the record.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public async Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            MemberChangeResult done = await _volume!.ChangeMembersAsync(change, Store).ConfigureAwait(false);
+            _log.LogInformation("{Change}: {Done}", change.Word, done.Message);
+            return done;
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    /// <summary>Bounds the speed of a resync or rebuild, now and at the next start; 0 sets no bound.</summary>
+    /// <exception cref="CliException">There can be none, or the record cannot be written.</exception>
+    public async Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation)
+    {
+        if (bytesPerSecond < 0)
+        {
+            throw CliException.Usage("A rate is not negative; 0 sets no bound.");
+        }
+
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            _volume!.LimitRebuild(bytesPerSecond);
+            Store.Change(_record.Name, record => record.WithRebuildLimit(bytesPerSecond));
         }
         finally
         {

@@ -31,7 +31,10 @@ internal sealed record VolumeRecord
     /// <summary>Whether its content lives only while it is served (a ram: or null: drive is among its drives).</summary>
     public bool Volatile { get; init; }
 
-    /// <summary>The drives, by stable path, in the order of creation.</summary>
+    /// <summary>
+    /// The drives, by stable path: members, spares, and those that have not been removed yet. In the order of creation; a drive
+    /// that takes the place of another stands in its place.
+    /// </summary>
     public required IReadOnlyList<string> Drives { get; init; }
 
     /// <summary>
@@ -40,7 +43,16 @@ internal sealed record VolumeRecord
     /// </summary>
     public IReadOnlyList<MemberRecord>? Members { get; init; }
 
+    /// <summary>
+    /// The most that a resync or rebuild does, in bytes a second of every member; null sets no bound.
+    /// </summary>
+    public long? MaxRebuildBytesPerSecond { get; init; }
+
     public DateTimeOffset CreatedUtc { get; init; }
+
+    /// <summary>The record with another bound for resync and rebuild; 0 sets none.</summary>
+    public VolumeRecord WithRebuildLimit(long bytesPerSecond) =>
+        this with { MaxRebuildBytesPerSecond = bytesPerSecond == 0 ? null : bytesPerSecond };
 }
 
 /// <summary>A member as it was last seen.</summary>

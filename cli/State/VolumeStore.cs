@@ -1,4 +1,7 @@
 using System.Text.Json;
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Block;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Cli.State;
 
@@ -68,6 +71,25 @@ internal sealed class VolumeStore(StateDirectories directories)
         }
     }
 
+    /// <summary>
+    /// Changes a record that others may change, too: the process that serves the volume, and commands about it. One after the
+    /// other, each from what the one before has written.
+    /// </summary>
+    /// <returns>The record as it is now.</returns>
+    /// <exception cref="CliException">It is gone, or cannot be written.</exception>
+    public VolumeRecord Change(string name, Func<VolumeRecord, VolumeRecord> change)
+    {
+        using SafeFileHandle held = LockRecord(name);
+        VolumeRecord before = Get(name);
+        VolumeRecord after = change(before);
+        if (!ReferenceEquals(after, before))
+        {
+            Put(after);
+        }
+
+        return after;
+    }
+
     /// <summary>Sees to it that a record can be written, before drives are changed for it.</summary>
     /// <exception cref="CliException">It cannot.</exception>
     public void RequireWritable(string name)
@@ -92,6 +114,30 @@ internal sealed class VolumeStore(StateDirectories directories)
     public void Delete(string name) => AtomicFile.Delete(FileOf(name));
 
     public string FileOf(string name) => Path.Combine(directories.Volumes, name + ".json");
+
+    /// <summary>For as long as a change takes; the lock's file stays, as that of the volume does (<see cref="VolumeLock"/>).</summary>
+    private SafeFileHandle LockRecord(string name)
+    {
+        VolumeName.Check(name);
+        string directory = directories.RuntimeOf(name);
+        StateDirectories.Ensure(directory);
+        string path = Path.Combine(directory, "record.lock");
+        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, Convert.ToInt32("644", 8));
+        var handle = new SafeFileHandle(fd, ownsHandle: true);
+        int rc = fd;
+        do
+        {
+            rc = fd < 0 ? fd : Libc.flock(fd, Libc.LOCK_EX);
+        }
+        while (rc == -Errno.EINTR);
+        if (rc >= 0)
+        {
+            return handle;
+        }
+
+        handle.Dispose();
+        throw CliException.HostLacks($"{path} cannot be locked (errno {-rc}). Choose another place with --state DIR.");
+    }
 
     private static VolumeRecord Read(string file)
     {

@@ -118,17 +118,25 @@ internal static class ArrayScanner
             ChunkBytes = newest.Level == RaidLevel.Raid1 ? 0 : newest.ChunkSize,
             SizeBytes = newest.ExportedSize,
             Recorded = false,
-            Drives = [.. members.OrderBy(m => m.Superblock.Role).Select(m => m.Path)],
+
+            // Spares, which have no role, come last.
+            Drives = [.. members.OrderBy(m => (uint)m.Superblock.Role).Select(m => m.Path)],
             Status = VolumeView.StoppedStatus,
             Array = new ArrayJson
             {
                 State = result.Outcome switch
                 {
                     AssemblyOutcome.Refused => "failed",
-                    AssemblyOutcome.Degraded => result.NeedsResync ? "degraded, dirty" : "degraded",
+                    AssemblyOutcome.Degraded => ArrayStatusJson.Degraded(result.NeedsResync, result.RebuildingRoles != 0),
                     _ => result.NeedsResync ? "dirty" : "clean",
                 },
                 Problem = result.Error,
+                Resync = result.NeedsResync && result.Outcome != AssemblyOutcome.Refused
+                    ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
+                Rebuild = result.RebuildingRoles != 0
+                    ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
+                Spares = [.. result.Spares.Select(s => s.Path)],
+                OtherDrives = [.. OthersOf(result, newest)],
                 Members = [.. MembersOf(result, newest)],
             },
         };
@@ -139,11 +147,27 @@ internal static class ArrayScanner
         for (int role = 0; role < newest.MemberCount; role++)
         {
             AssemblyCandidate? used = role < result.Members.Length ? result.Members[role] : null;
-            LeftOutMember? leftOut = result.LeftOut.FirstOrDefault(l => l.Candidate.Superblock.Role == role);
-            MemberJson member = used is not null ? new MemberJson(role, used.Path, MemberJson.Present)
+            LeftOutMember? leftOut = result.LeftOut.FirstOrDefault(l => IsOf(l, newest, role));
+            MemberEntry entry = newest.Members[role];
+            MemberJson member = used is not null
+                    ? new MemberJson(role, used.Path, entry.State == MemberState.Rebuilding ? MemberJson.Rebuilding : MemberJson.Present)
                 : leftOut is not null ? new MemberJson(role, leftOut.Candidate.Path, $"left out: {leftOut.Reason}")
                 : new MemberJson(role, null, "missing");
-            yield return member with { Uuid = newest.Members[role].Uuid };
+            yield return member with
+            {
+                Uuid = entry.Uuid == Guid.Empty ? null : entry.Uuid,
+                Reason = used is null ? ArrayStatusJson.ReasonName(entry.Reason) : null,
+            };
         }
     }
+
+    /// <summary>Drives of the array that are neither members nor spares: another one has their place.</summary>
+    private static IEnumerable<OtherDriveJson> OthersOf(AssemblyResult result, ArraySuperblock newest) =>
+        from leftOut in result.LeftOut
+        where !Enumerable.Range(0, newest.MemberCount).Any(role => IsOf(leftOut, newest, role))
+        select new OtherDriveJson(leftOut.Candidate.Path, $"left out: {leftOut.Reason}");
+
+    /// <summary>Whether a drive that is left out is the member that the array knows in a role.</summary>
+    private static bool IsOf(LeftOutMember leftOut, ArraySuperblock newest, int role) =>
+        leftOut.Candidate.Superblock.Role == role && leftOut.Candidate.Superblock.MemberUuid == newest.Members[role].Uuid;
 }

@@ -11,21 +11,21 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Cli.Volumes;
 
 /// <summary>An array on its drives.</summary>
-internal sealed class ArrayVolume : OpenVolume
+internal sealed partial class ArrayVolume : OpenVolume
 {
-    /// <summary>
-    /// Longer than consumers of a target that was killed take to connect again and to have their requests answered.
-    /// </summary>
-    private static readonly TimeSpan s_resyncAfter = TimeSpan.FromSeconds(2);
-
-    private readonly List<IBlockDevice> _drives;
+    private readonly VolumeRecord _record;
+    private readonly VolumeStart _start;
     private readonly RaidArray _array;
+    private string _seen = string.Empty;
 
-    private ArrayVolume(List<IBlockDevice> drives, RaidArray array, IReadOnlyList<string> notes)
+    private ArrayVolume(VolumeRecord record, VolumeStart start, List<VolumeDrive> drives, RaidArray array, IReadOnlyList<string> notes)
     {
+        _record = record;
+        _start = start;
         _drives = drives;
         _array = array;
         Notes = notes;
+        _seen = DescribeMembers();
     }
 
     public override IBlockDevice Device => _array;
@@ -38,20 +38,33 @@ internal sealed class ArrayVolume : OpenVolume
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
         ILogger log = logging.CreateLogger("polyblk.raid");
-        var run = new ArrayRunOptions { ResyncAfter = s_resyncAfter, OnEvent = e => log.Log(LevelOf(e.Level), "{Event}", e.Message) };
+        ArrayVolume? made = null;
+        var run = new ArrayRunOptions
+        {
+            Resync = start.RunsJobs,
+            RebuildByItself = start.RebuildsByItself,
+            ResyncAfter = start.JobsAfter,
+            ResyncMaxBytesPerSecond = record.MaxRebuildBytesPerSecond ?? 0,
+            OnEvent = e =>
+            {
+                log.Log(LevelOf(e.Level), "{Event}", e.Message);
+                Volatile.Read(ref made)?.LookAtMembers();
+            },
+        };
         Reactor home = reactors.Reactors[0];
-        IReadOnlyList<DriveSpec> specs = DriveList.Parse(record.Drives);
         var notes = new List<string>();
-        List<IBlockDevice> drives = record.Volatile
-            ? await DriveList.OpenAllAsync(specs, readOnly: false).ConfigureAwait(false)
-            : await DriveList.OpenMembersAsync(specs, start.ReadOnly, e => notes.Add($"A drive is left out: {e.Message}"))
-                .ConfigureAwait(false);
+        List<VolumeDrive> drives = record.Volatile
+            ? await OpenVolatileAsync(record).ConfigureAwait(false)
+            : DriveList.OpenMembers(record.Drives, start.ReadOnly);
+        IBlockDevice[] devices = [.. drives.Select(d => d.Device).OfType<IBlockDevice>()];
         try
         {
+            notes.AddRange(drives.Where(d => d.Device is null).Select(d => $"A drive is left out: {d.Problem}"));
+            await RefuseWithoutNeededAsync(record, drives, home).ConfigureAwait(false);
             cancellation.ThrowIfCancellationRequested();
             RaidArray array = record.Volatile
-                ? await CreateVolatileAsync(record, drives, home, run).ConfigureAwait(false)
-                : await ArrayBuilder.AssembleAsync(Options(record, start, run), drives, home).ConfigureAwait(false);
+                ? await CreateVolatileAsync(record, devices, home, run).ConfigureAwait(false)
+                : await ArrayBuilder.AssembleAsync(Options(record, start, run), devices, home).ConfigureAwait(false);
             if (record.Volatile)
             {
                 notes.Add(VolumeOpener.VolatileNote(record.Drives));
@@ -63,16 +76,18 @@ internal sealed class ArrayVolume : OpenVolume
             }
 
             notes.AddRange(array.GetStatus().Warnings);
-            return new ArrayVolume(drives, array, notes);
+            var volume = new ArrayVolume(record, start, drives, array, notes);
+            Volatile.Write(ref made, volume);
+            return volume;
         }
         catch (ArrayException e)
         {
-            await DriveList.CloseAllAsync(drives).ConfigureAwait(false);
+            await DriveList.CloseAllAsync(devices).ConfigureAwait(false);
             throw new CliException(ExitCode.Refused, string.Join('\n', [e.Message, .. notes]), e);
         }
         catch
         {
-            await DriveList.CloseAllAsync(drives).ConfigureAwait(false);
+            await DriveList.CloseAllAsync(devices).ConfigureAwait(false);
             throw;
         }
     }
@@ -83,7 +98,22 @@ internal sealed class ArrayVolume : OpenVolume
             .Select(m => new UnfinishedJson(m.Role, m.Name, m.RequestsInFlight, m.OldestRequestSeconds)),
     ];
 
-    public override ArrayJson? GetArray() => ToJson(_array.GetStatus());
+    public override ArrayJson? GetArray()
+    {
+        ArrayStatus status = _array.GetStatus();
+        return ArrayStatusJson.Of(status) with
+        {
+            MaxRebuildBytesPerSecond = _array.MaxJobBytesPerSecond is > 0 and long most ? most : null,
+            OtherDrives =
+            [
+                .. _drives.Where(d => !IsInArray(status, d)).Select(d => new OtherDriveJson(
+                    d.Text,
+                    d.Problem is string problem ? $"left out: {problem}"
+                        : RoleOf(status, d) is int role ? $"left out: its data is stale (member {role})"
+                        : OtherDriveJson.NotUsed)),
+            ],
+        };
+    }
 
     public override async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)
     {
@@ -109,10 +139,12 @@ internal sealed class ArrayVolume : OpenVolume
         }
     }
 
+    public override void LimitRebuild(long bytesPerSecond) => _array.MaxJobBytesPerSecond = bytesPerSecond;
+
     public override async ValueTask DisposeAsync()
     {
         await _array.DisposeAsync().ConfigureAwait(false);
-        await DriveList.CloseAllAsync(_drives).ConfigureAwait(false);
+        await DriveList.CloseAllAsync(_drives.Select(d => d.Device).OfType<IBlockDevice>()).ConfigureAwait(false);
     }
 
     private static ArrayAssembleOptions Options(VolumeRecord record, VolumeStart start, ArrayRunOptions run) => new()
@@ -123,13 +155,46 @@ internal sealed class ArrayVolume : OpenVolume
         Force = start.Force,
         LogicalBlockSize = start.BlockSize,
         Run = run,
-
-        // The drives of a record are in the order of their roles; of an array that was imported while some were missing they are
-        // fewer.
-        DescribeRole = (role, count) => record.Drives.Count == count ? record.Drives[role] : null,
+        DescribeRole = (role, count) => MemberMemory.DriveOf(record, role, count),
     };
 
-    private static Task<RaidArray> CreateVolatileAsync(VolumeRecord record, List<IBlockDevice> drives, Reactor home, ArrayRunOptions run) =>
+    private static async Task<List<VolumeDrive>> OpenVolatileAsync(VolumeRecord record)
+    {
+        IReadOnlyList<DriveSpec> specs = DriveList.Parse(record.Drives);
+        List<IBlockDevice> devices = await DriveList.OpenAllAsync(specs, readOnly: false).ConfigureAwait(false);
+        return [.. specs.Zip(devices, (spec, device) => new VolumeDrive(spec, device))];
+    }
+
+    /// <summary>
+    /// A drive that is there and cannot be had keeps an array from starting when it may be a member that is in step: an array that
+    /// starts without it would drop it as stale. The drive of a member that has failed, or was replaced, does not.
+    /// </summary>
+    private static async Task RefuseWithoutNeededAsync(VolumeRecord record, List<VolumeDrive> drives, Reactor home)
+    {
+        if (drives.Select(d => d.Refusal).FirstOrDefault(r => r is not null) is not CliException refusal)
+        {
+            return;
+        }
+
+        IBlockDevice[] devices = [.. drives.Select(d => d.Device).OfType<IBlockDevice>()];
+        IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync(devices, home).ConfigureAwait(false);
+        AssemblyCandidate[] members =
+        [
+            .. found.Where(f => f.Superblock?.ArrayUuid == record.Uuid)
+                .Select(f => new AssemblyCandidate(f.Drive.Name, f.Drive.SizeBytes, f.Superblock!)),
+        ];
+        AssemblyResult result = ArrayAssembly.Assemble(members);
+        bool isNeeded = result.Newest is not { } newest || result.Outcome == AssemblyOutcome.Refused
+            || newest.Members.Where((m, role) =>
+                ((result.MissingRoles >> role) & 1) != 0 && m.State is MemberState.Present or MemberState.Rebuilding).Any();
+        if (isNeeded)
+        {
+            throw refusal;
+        }
+    }
+
+    private static Task<RaidArray> CreateVolatileAsync(
+        VolumeRecord record, IReadOnlyList<IBlockDevice> drives, Reactor home, ArrayRunOptions run) =>
         ArrayBuilder.CreateAsync(
             VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes) with
             {
@@ -140,37 +205,21 @@ internal sealed class ArrayVolume : OpenVolume
             drives,
             home);
 
-    internal static ArrayJson ToJson(ArrayStatus status) => new()
+    /// <summary>Something happened to the array: its members may be others.</summary>
+    private void LookAtMembers()
     {
-        State = status.Health switch
+        string now = DescribeMembers();
+        if (Interlocked.Exchange(ref _seen, now) != now)
         {
-            ArrayHealth.Optimal => "optimal",
-            ArrayHealth.Resyncing => status.Resync is { IsLeft: true } ? "dirty" : "resyncing",
-            ArrayHealth.Degraded => status.Resync is { IsLeft: true } ? "degraded, dirty" : "degraded",
-            _ => "failed",
-        },
-        ResyncProgress = status.Resync is { IsLeft: false } resync ? resync.Percent / 100 : null,
-        ResyncIsLeft = status.Resync is { IsLeft: true },
-        RangesInDoubt = status.RangesInDoubt,
-        Warnings = status.Warnings,
-        Members =
-        [
-            .. status.Members.Select(m => new MemberJson(m.Role, m.Name.Length == 0 ? null : m.Name, StateName(m.State))
-            {
-                ReadErrors = m.ReadErrors,
-                WriteErrors = m.WriteErrors,
-                Repairs = m.Repairs,
-                OldestRequestSeconds = m.OldestRequestSeconds,
-            }),
-        ],
-    };
+            RaiseMembersChanged();
+        }
+    }
 
-    private static string StateName(MemberState state) => state switch
+    private string DescribeMembers()
     {
-        MemberState.Present => "present",
-        MemberState.Failed => "failed",
-        _ => "missing",
-    };
+        ArrayStatus status = _array.GetStatus();
+        return string.Join('\n', status.Members.Select(m => m.Name).Concat(status.Spares));
+    }
 
     private static LogLevel LevelOf(ArrayEventLevel level) => level switch
     {

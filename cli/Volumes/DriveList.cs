@@ -18,14 +18,7 @@ internal static class DriveList
         var specs = new List<DriveSpec>();
         foreach (string text in texts)
         {
-            try
-            {
-                specs.Add(DriveSpec.Parse(text));
-            }
-            catch (FormatException e)
-            {
-                throw new CliException(ExitCode.Usage, e.Message, e);
-            }
+            specs.Add(ParseOne(text));
         }
 
         var paths = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -89,33 +82,73 @@ internal static class DriveList
     }
 
     /// <summary>
-    /// Opens the members of an array. One that is gone or dead is left out, since the array may do without it. One that is there
-    /// but cannot be had (in use, not permitted, changed) ends the attempt: an array that starts without it would drop it as
-    /// stale. None is made.
+    /// Opens the drives of an array's record. One that is gone or dead is left out, since the array may do without it. One that is
+    /// there but cannot be had (in use, not permitted, changed) is left out with a refusal: an array that starts without it would
+    /// drop it as stale, if it is a member (<see cref="VolumeDrive.Refusal"/>). None is made.
     /// </summary>
-    /// <exception cref="CliException">A member is there but cannot be opened.</exception>
-    public static async Task<List<IBlockDevice>> OpenMembersAsync(
-        IReadOnlyList<DriveSpec> specs, bool readOnly, Action<DriveException> onLeftOut)
+    public static List<VolumeDrive> OpenMembers(IReadOnlyList<string> texts, bool readOnly)
     {
-        var drives = new List<IBlockDevice>();
-        foreach (DriveSpec spec in specs)
+        var drives = new List<VolumeDrive>();
+        foreach (DriveSpec spec in texts.Select(ParseOne))
         {
+            // A replacement that was cut short leaves both paths; they may lead to one device by now.
+            if (drives.Find(d => d.Is(spec)) is { } same)
+            {
+                drives.Add(new VolumeDrive(spec, null) { Problem = $"it is the same drive as {same.Text}" });
+                continue;
+            }
+
             try
             {
-                drives.Add(DriveFactory.Open(spec.IsVolatile ? spec : spec with { SizeBytes = null }, readOnly));
-            }
-            catch (DriveException e) when (!Path.Exists(spec.Path) || e.Errno is Errno.EIO or Errno.ENXIO or Errno.ENODEV)
-            {
-                onLeftOut(e);
+                drives.Add(new VolumeDrive(spec, DriveFactory.Open(spec.IsVolatile ? spec : spec with { SizeBytes = null }, readOnly)));
             }
             catch (DriveException e)
             {
-                await CloseAllAsync(drives).ConfigureAwait(false);
-                throw ToCli(spec, e);
+                bool isGone = !Path.Exists(spec.Path) || e.Errno is Errno.EIO or Errno.ENXIO or Errno.ENODEV;
+                drives.Add(new VolumeDrive(spec, null) { Problem = e.Message, Refusal = isGone ? null : ToCli(spec, e) });
             }
         }
 
         return drives;
+    }
+
+    /// <summary>Parses one drive as it is written on the command line, or recorded.</summary>
+    /// <exception cref="CliException">It is none.</exception>
+    public static DriveSpec ParseOne(string text)
+    {
+        try
+        {
+            return DriveSpec.Parse(text);
+        }
+        catch (FormatException e)
+        {
+            throw new CliException(ExitCode.Usage, e.Message, e);
+        }
+    }
+
+    /// <summary>
+    /// A drive as another process understands it, whose folder may be another: with its whole path, and all its options.
+    /// </summary>
+    public static string ToAbsolute(string text)
+    {
+        DriveSpec spec = ParseOne(text);
+        return spec.IsVolatile || Path.IsPathRooted(spec.Path) ? text
+            : spec.IsPlainPath ? Path.GetFullPath(text)
+            : text.Replace($":{spec.Path}", $":{Path.GetFullPath(spec.Path)}", StringComparison.Ordinal);
+    }
+
+    /// <summary>Opens one drive for writing; a file is made where a size says so.</summary>
+    /// <exception cref="CliException">It cannot be opened.</exception>
+    public static IBlockDevice Open(DriveSpec spec)
+    {
+        try
+        {
+            return DriveFactory.Open(spec);
+        }
+        catch (DriveException e)
+        {
+            throw ToCli(spec, e);
+        }
     }
 
     public static async Task CloseAllAsync(IEnumerable<IBlockDevice> drives)

@@ -30,7 +30,7 @@ internal static class MemberMemory
 
         foreach (MemberJson member in array.Members)
         {
-            if (member is { Drive: string drive, Uuid: Guid uuid } && member.State == MemberJson.Present)
+            if (member is { Drive: string drive, Uuid: Guid uuid, IsInUse: true })
             {
                 string stable = DriveList.StablePath(drive);
                 string real = DriveList.RealPath(drive);
@@ -58,16 +58,10 @@ internal static class MemberMemory
 
         IReadOnlyList<VolumeJson> found = await ArrayScanner
             .ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
-        VolumeRecord refreshed = Remember(record, found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array);
-        if (ReferenceEquals(refreshed, record))
-        {
-            return record;
-        }
-
+        ArrayJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array;
         try
         {
-            store.Put(refreshed);
-            return refreshed;
+            return store.Change(record.Name, now => Remember(now, array));
         }
         catch (CliException e)
         {
@@ -82,9 +76,25 @@ internal static class MemberMemory
         Members = [.. array.Members.Select(m => m.Drive is null ? Complete(m, array.Members.Count, record) : m)],
     };
 
+    /// <summary>
+    /// How the user knows the drive of a role, of so many; null where it is not known. In a record that never learnt who its
+    /// members are, drives stand in the order of their roles when none was left out.
+    /// </summary>
+    public static string? DriveOf(VolumeRecord record, int role, int members) =>
+        Known(record).FirstOrDefault(m => m.Role == role)?.Drive
+            ?? (record.Members is null && record.Drives.Count == members ? record.Drives[role] : null);
+
     private static MemberJson Complete(MemberJson missing, int members, VolumeRecord record)
     {
-        if (Known(record).FirstOrDefault(m => m.Role == missing.Role) is MemberRecord known)
+        MemberRecord? known = Known(record).FirstOrDefault(m => m.Role == missing.Role);
+
+        // Another drive has taken the role since it was looked at: what is known of the one before leads to the wrong one.
+        if (known is not null && missing.Uuid is Guid uuid && uuid != known.Uuid)
+        {
+            return missing;
+        }
+
+        if (known is not null)
         {
             return missing with
             {
@@ -95,8 +105,7 @@ internal static class MemberMemory
             };
         }
 
-        // A record without members: its drives stand in the order of their roles when none was left out.
-        return record.Drives.Count == members ? missing with { LastDrive = record.Drives[missing.Role] } : missing;
+        return missing with { LastDrive = DriveOf(record, missing.Role, members) };
     }
 
     /// <summary>The members of a record; it is a file that anybody edits.</summary>

@@ -1,4 +1,5 @@
 using Polyblk.Cli.Output;
+using Polyblk.Cli.State;
 using Polyblk.Core.Block;
 
 namespace Polyblk.Cli.Volumes;
@@ -36,5 +37,29 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public virtual Task AcknowledgeDamageAsync() => Task.CompletedTask;
 
+    /// <summary>
+    /// Raised when members or spares are others than before, on a thread of the volume's: what is remembered of them is old.
+    /// </summary>
+    public event Action? MembersChanged;
+
+    /// <summary>
+    /// Changes who is a member, and the record with it: a drive that comes is recorded before the array knows it, one that goes
+    /// is forgotten after the array has forgotten it. So whatever ends in between, a start finds all drives.
+    /// </summary>
+    /// <param name="change">What to do.</param>
+    /// <param name="store">Where the record is.</param>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public virtual Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, VolumeStore store) => throw HasNoMembers();
+
+    /// <summary>Bounds the speed of a resync or rebuild, in bytes a second of every member; 0 sets no bound.</summary>
+    /// <exception cref="CliException">There can be none.</exception>
+    public virtual void LimitRebuild(long bytesPerSecond) => throw HasNoMembers();
+
     public abstract ValueTask DisposeAsync();
+
+    /// <summary>Tells who listens to <see cref="MembersChanged"/>.</summary>
+    protected void RaiseMembersChanged() => MembersChanged?.Invoke();
+
+    private static CliException HasNoMembers() => CliException.Refused(
+        "A volume of level 'none' is one drive: it has no members to replace, and nothing to fill a drive from.");
 }

@@ -182,5 +182,5 @@ internal static class VolumeMaker
     }
 
     /// <summary>One reactor that is not pinned and never spins: enough for superblocks.</summary>
-    private static ReactorGroup ControlReactors() => new([new ReactorOptions { Name = "control", Idle = IdlePolicy.Frugal, RingEntries = 64 }]);
+    public static ReactorGroup ControlReactors() => new([new ReactorOptions { Name = "control", Idle = IdlePolicy.Frugal, RingEntries = 64 }]);
 }

@@ -15,6 +15,18 @@ internal sealed record VolumeStart
     /// </summary>
     public bool Force { get; init; }
 
+    /// <summary>Whether drives that were away, and spares, are filled without anybody asking for it.</summary>
+    public bool RebuildsByItself { get; init; } = true;
+
+    /// <summary>Whether members are brought into step at all while it is open: resync and rebuild.</summary>
+    public bool RunsJobs { get; init; } = true;
+
+    /// <summary>
+    /// How long after the start a resync or rebuild begins: longer than consumers of a target that was killed take to connect
+    /// again and to have their requests answered.
+    /// </summary>
+    public TimeSpan JobsAfter { get; init; } = TimeSpan.FromSeconds(2);
+
     /// <summary>
     /// The block size in bytes of an array that does not know its own; null asks for it where it is not certain.
     /// </summary>

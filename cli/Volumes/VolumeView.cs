@@ -50,7 +50,7 @@ internal static class VolumeView
                 return volume with { Status = BusyStatus };
             }
 
-            ArrayJson? served = live.Array is null ? null : MemberMemory.Complete(live.Array, record);
+            ArrayJson? served = live.Array is null ? null : Advise(MemberMemory.Complete(live.Array, record), record);
             return volume with { Live = live, Array = served, SizeBytes = live.SizeBytes };
         }
 
@@ -61,11 +61,34 @@ internal static class VolumeView
 
         IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, warn, cancellation).ConfigureAwait(false);
         VolumeJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid);
+        ArrayJson stopped = WithOthers(MemberMemory.Complete(array?.Array ?? Absent(record), record), record);
         return volume with
         {
-            Array = MemberMemory.Complete(array?.Array ?? Absent(record), record),
+            Array = Advise(stopped with { MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond }, record),
             SizeBytes = array?.SizeBytes ?? record.SizeBytes,
         };
+    }
+
+    /// <summary>What to type when members are out and nothing takes their place.</summary>
+    public static ArrayJson Advise(ArrayJson array, VolumeRecord record)
+    {
+        bool canReplace = array.State.StartsWith("degraded", StringComparison.Ordinal) && record.Level != "raid0" && array.Rebuild is null;
+        return !canReplace ? array : array with
+        {
+            Advice = [.. array.Members.Where(m => !m.IsInUse).Select(m => $"polyblk volume replace {record.Name} {m.Role} NEW_DRIVE")],
+        };
+    }
+
+    /// <summary>Drives of the record on which nothing of the array was found.</summary>
+    private static ArrayJson WithOthers(ArrayJson array, VolumeRecord record)
+    {
+        string[] found = [.. array.Members.Select(m => m.Drive).OfType<string>(), .. array.Spares, .. array.OtherDrives.Select(o => o.Drive)];
+        IEnumerable<OtherDriveJson> others =
+            from drive in record.Drives
+            let path = Path.GetFullPath(DriveSpec.Parse(drive).Path)
+            where !found.Contains(path)
+            select new OtherDriveJson(drive, Path.Exists(path) ? "left out: it holds nothing of this array" : "left out: it is not there");
+        return array with { OtherDrives = [.. array.OtherDrives, .. others] };
     }
 
     /// <summary>What the serving process says; null when it says nothing.</summary>

@@ -237,12 +237,15 @@ internal sealed partial class ArrayControl
                 OldestRequestSeconds = _watch.AgeSeconds(m),
                 RequestsInFlight = m.InFlight,
                 IsHanging = ((hanging >> m.Role) & 1) != 0,
+                Drive = m.IsAbsent ? null : m.Drive,
+                WhyOut = ((failed >> m.Role) & 1) != 0 ? m.WhyOut : OutReason.Unknown,
             })],
             RangesInDoubt = _array.State.Doubts.Count,
             Resync = resync,
             Rebuild = rebuild,
             Scrub = ScrubStatus,
             Spares = [.. _array.Map.Spares.Select(s => s.Drive.Name)],
+            SpareDrives = [.. _array.Map.Spares.Select(s => s.Drive)],
             Warnings = [.. DescribeProblems(failed)],
         };
     }

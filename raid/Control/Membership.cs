@@ -220,8 +220,20 @@ internal sealed class Membership(
             return drive;
         }
 
-        RaidMember member = array.Members.FirstOrDefault(m => ReferenceEquals(m.Drive, drive))
-            ?? throw new ArrayException($"{drive.Name} belongs to no member of array {array.Name}.");
+        _returning.RemoveAll(r => ReferenceEquals(r.Drive, drive));
+        RaidMember? member = array.Members.FirstOrDefault(m => ReferenceEquals(m.Drive, drive));
+        if (member is null)
+        {
+            // It was left out, or another one has its place: nobody uses it.
+            DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
+            if (found.Superblock?.ArrayUuid == array.Uuid)
+            {
+                await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
+            }
+
+            return drive;
+        }
+
         if (array.IsUsable(member.Role))
         {
             throw new ArrayException($"{Describe(member)} of array {array.Name} is in use: fail it first.");

@@ -11,7 +11,9 @@ internal sealed class VolumeCommand : ICliCommand
         ICliCommand[] parts =
         [
             new VolumeCreateCommand(), new VolumeListCommand(), new VolumeShowCommand(), new VolumeStopCommand(),
-            new VolumeResizeCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(), new VolumeAcknowledgeCommand(),
+            new VolumeResizeCommand(), new VolumeReplaceCommand(), new VolumeFailCommand(), new VolumeAddSpareCommand(),
+            new VolumeRemoveCommand(), new VolumeSetCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(),
+            new VolumeAcknowledgeCommand(),
         ];
         foreach (ICliCommand part in parts)
         {

@@ -100,8 +100,10 @@ internal sealed class VolumeListCommand : ICliCommand
 
     private static string Health(ArrayJson array)
     {
-        int missing = array.Members.Count(m => m.State != MemberJson.Present);
-        string resync = array.ResyncProgress is double progress ? $" {progress:P0}" : string.Empty;
+        int missing = array.Members.Count(m => !m.IsInUse);
+        string resync = array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %"
+            : array.ResyncProgress is double progress ? $" {progress:P0}"
+            : string.Empty;
         return array.State + resync + (missing > 0 ? $" ({missing} of {array.Members.Count} out)" : string.Empty);
     }
 }

@@ -44,8 +44,7 @@ internal sealed class VolumeResizeCommand : ICliCommand
             throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
         }
 
-        record = record with { SizeBytes = live.SizeBytes };
-        store.Put(record);
+        record = store.Change(record.Name, now => now with { SizeBytes = live.SizeBytes });
         if (parsed.GetValue(_json))
         {
             terminal.WriteJson(VolumeView.Brief(directories, record) with { Array = live.Array }, OutputJson.Default.VolumeJson);

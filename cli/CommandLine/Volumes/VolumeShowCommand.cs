@@ -51,9 +51,16 @@ internal sealed class VolumeShowCommand : ICliCommand
         if (volume.Array is ArrayJson array)
         {
             terminal.WriteLine($"Array     {ServeReport.Describe(array)}");
+            WriteProgress(terminal, "Resync", array.Resync, array);
+            WriteProgress(terminal, "Rebuild", array.Rebuild, array);
             foreach (string attention in array.Warnings.Prepend(array.Problem ?? string.Empty).Where(t => t.Length > 0))
             {
                 terminal.WriteLine($"          {attention}");
+            }
+
+            foreach (string command in array.Advice)
+            {
+                terminal.WriteLine($"          Next: {command}");
             }
         }
 
@@ -73,7 +80,20 @@ internal sealed class VolumeShowCommand : ICliCommand
         {
             foreach (MemberJson member in array.Members)
             {
-                table.AddRow($"{member.Role}", member.State, member.Drive ?? LastSeen(member));
+                string reason = member.Reason is string why && !member.State.StartsWith("left out", StringComparison.Ordinal)
+                    ? $" ({Explain(why)})" : string.Empty;
+                string done = member.State == MemberJson.Rebuilding && array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %" : string.Empty;
+                table.AddRow($"{member.Role}", member.State + done + reason, member.Drive ?? LastSeen(member));
+            }
+
+            foreach (string spare in array.Spares)
+            {
+                table.AddRow("spare", "waits", spare);
+            }
+
+            foreach (OtherDriveJson other in array.OtherDrives)
+            {
+                table.AddRow("-", other.State, other.Drive);
             }
         }
         else
@@ -86,6 +106,24 @@ internal sealed class VolumeShowCommand : ICliCommand
 
         table.Write(terminal);
     }
+
+    private static void WriteProgress(Terminal terminal, string what, ProgressJson? progress, ArrayJson array)
+    {
+        if (progress is null)
+        {
+            return;
+        }
+
+        string limit = array.MaxRebuildBytesPerSecond is long most ? $"; at most {ByteSize.FormatRounded(most)}/s" : string.Empty;
+        terminal.WriteLine($"          {what} {progress}{limit}{(progress.IsLeft ? "; it goes on when the volume is served for writing" : string.Empty)}");
+    }
+
+    private static string Explain(string reason) => reason switch
+    {
+        "absent" => "its drive was not there",
+        "asked" => "taken out by a user",
+        _ => reason,
+    };
 
     /// <summary>What to look for when a member is not there.</summary>
     private static string LastSeen(MemberJson member)

@@ -1,0 +1,190 @@
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Cli.Serving;
+using Polyblk.Cli.State;
+using Polyblk.Cli.Volumes;
+using Polyblk.Core.Reactors;
+using Serilog.Extensions.Logging;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary>What the commands that change members have in common.</summary>
+internal static class MemberChangeRun
+{
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(300);
+
+    public static Option<bool> Force() => new("--force") { Description = "Overwrite whatever the drive holds: file systems, partitions, other arrays." };
+
+    /// <summary>A drive as the process understands it that serves the volume; the number of a member stays what it is.</summary>
+    public static string Absolute(string drive) => ArrayVolume.IsNumber(drive, out _) ? drive : DriveList.ToAbsolute(drive);
+
+    /// <summary>Changes members, of a volume that is served or of one that is not.</summary>
+    public static async Task<int> RunAsync(ParseResult parsed, string name, MemberChange change, bool wait, bool json)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        VolumeRecord record = new VolumeStore(directories).Get(name);
+        using var interruption = new Interruption();
+        var request = new ControlRequest { Command = change.Word, Drive = change.Drive, NewDrive = change.NewDrive, Force = change.Force };
+        int code;
+        string done;
+
+        // What was asked for is waited for, also after Ctrl-C: whether it was done must be known.
+        if (await ControlClient.AskAsync(directories, record.Name, request, CancellationToken.None).ConfigureAwait(false) is { } response)
+        {
+            done = response.Message ?? string.Empty;
+            Say(done);
+            code = !wait || response.Role is not int role ? ExitCode.Ok
+                : await FollowServedAsync(directories, record, role, terminal, interruption.Token).ConfigureAwait(false);
+        }
+        else
+        {
+            (done, code) = await ChangeStoppedAsync(parsed, directories, record, change, wait, Say, interruption.Token).ConfigureAwait(false);
+        }
+
+        if (json)
+        {
+            record = new VolumeStore(directories).Get(name);
+            VolumeJson volume = await VolumeView.FullAsync(directories, record, _ => { }, CancellationToken.None).ConfigureAwait(false);
+            terminal.WriteJson(volume with { Live = null, Message = done }, OutputJson.Default.VolumeJson);
+        }
+
+        return code;
+
+        void Say(string text)
+        {
+            if (!json)
+            {
+                terminal.WriteLine(text);
+            }
+        }
+    }
+
+    /// <summary>Shows how far the rebuild is that another process carries.</summary>
+    private static async Task<int> FollowServedAsync(
+        StateDirectories directories, VolumeRecord record, int role, Terminal terminal, CancellationToken interrupted) =>
+        await FollowAsync(
+            async () =>
+            {
+                ControlResponse? response = await ControlClient.AskAsync(
+                    directories, record.Name, new ControlRequest { Command = "show" }, CancellationToken.None).ConfigureAwait(false);
+                return response?.Live?.Array ?? throw new CliException(
+                    ExitCode.Failed, $"Volume '{record.Name}' is not served any more. The rebuild goes on when it is served next.");
+            },
+            role,
+            terminal,
+            $"The rebuild goes on; 'polyblk volume show {record.Name}' follows it.",
+            interrupted).ConfigureAwait(false);
+
+    /// <summary>Opens the volume, which nobody serves, and changes it.</summary>
+    private static async Task<(string Done, int Code)> ChangeStoppedAsync(
+        ParseResult parsed,
+        StateDirectories directories,
+        VolumeRecord record,
+        MemberChange change,
+        bool wait,
+        Action<string> say,
+        CancellationToken interrupted)
+    {
+        using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out record);
+        if (record.Volatile)
+        {
+            throw CliException.Refused(
+                $"Volume '{record.Name}' is volatile and is not being served: it has no members now. Serve it, or make it of other drives.");
+        }
+
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
+        using var logging = new SerilogLoggerFactory(log);
+        using ReactorGroup reactors = VolumeMaker.ControlReactors();
+        var store = new VolumeStore(directories);
+        var start = new VolumeStart
+        {
+            AllowDegraded = await IsMeantAsync(record, change, interrupted).ConfigureAwait(false),
+            RunsJobs = wait,
+            RebuildsByItself = false,
+            JobsAfter = TimeSpan.Zero,
+        };
+        await using OpenVolume volume = await VolumeOpener.OpenAsync(record, reactors, start, logging, interrupted).ConfigureAwait(false);
+        MemberChangeResult done = await volume.ChangeMembersAsync(change, store).ConfigureAwait(false);
+        await MemberMemory.RefreshAsync(store, store.Get(record.Name), terminal.Warn, CancellationToken.None).ConfigureAwait(false);
+        say(done.Message);
+        int code = !wait || done.Role is not int role ? ExitCode.Ok : await FollowAsync(
+            () => Task.FromResult(volume.GetArray()!),
+            role,
+            terminal,
+            "The rest of the rebuild is left: it goes on when the volume is served, or by the same command.",
+            interrupted).ConfigureAwait(false);
+        return (done.Message, code);
+    }
+
+    /// <summary>
+    /// Whether the one member that is absent is the one that is to be replaced: then the start without it needs no other leave.
+    /// </summary>
+    private static async Task<bool> IsMeantAsync(VolumeRecord record, MemberChange change, CancellationToken cancellation)
+    {
+        if (change.Kind != MemberChangeKind.Replace)
+        {
+            return false;
+        }
+
+        IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
+        ArrayJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array;
+        MemberJson[] absent = [.. (array?.Members ?? []).Where(m => m.Drive is null)];
+        if (absent.Length != 1)
+        {
+            return false;
+        }
+
+        int role = absent[0].Role;
+        string? known = MemberMemory.DriveOf(record, role, array!.Members.Count);
+        return ArrayVolume.IsNumber(change.Drive, out int number) ? number == role
+            : known is not null && new VolumeDrive(DriveList.ParseOne(known), null).Is(DriveList.ParseOne(change.Drive));
+    }
+
+    private static async Task<int> FollowAsync(
+        Func<Task<ArrayJson>> look, int role, Terminal terminal, string goesOn, CancellationToken interrupted)
+    {
+        string shown = string.Empty, halted = string.Empty;
+        while (true)
+        {
+            ArrayJson array = await look().ConfigureAwait(false);
+            MemberJson member = array.Members[role];
+            if (!member.IsInUse)
+            {
+                throw new CliException(
+                    ExitCode.Failed,
+                    $"The new drive has failed before it was filled. {string.Join(' ', array.Warnings)}".TrimEnd());
+            }
+
+            if (member.State == MemberJson.Present)
+            {
+                terminal.EndProgress($"The rebuild of member {role} is complete.");
+                return ExitCode.Ok;
+            }
+
+            if (array.Warnings.FirstOrDefault(w => w.Contains("stands still", StringComparison.Ordinal)) is string halt && halt != halted)
+            {
+                terminal.EndProgress($"warning: {halt}");
+                halted = halt;
+            }
+
+            string now = $"rebuild: {array.Rebuild}";
+            if (now != shown)
+            {
+                terminal.Progress(now, array.Rebuild?.Percent ?? 0);
+                shown = now;
+            }
+
+            try
+            {
+                await Task.Delay(s_look, interrupted).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                terminal.EndProgress(goesOn);
+                return ExitCode.Interrupted;
+            }
+        }
+    }
+}
