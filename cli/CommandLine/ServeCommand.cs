@@ -58,6 +58,13 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             + "begun goes on.",
     };
 
+    private readonly Option<int> _wait = new("--wait")
+    {
+        HelpName = "SECONDS",
+        Description = "Wait so long for drives that are not there, before the array starts, or is refused, without a member that it had when "
+            + "it was last used. For starts at boot, when drives may be late.",
+    };
+
     private readonly Option<int?> _blockSize = new("--block-size")
     {
         HelpName = "BYTES",
@@ -85,9 +92,17 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         command.Options.Add(_degraded);
         command.Options.Add(_force);
         command.Options.Add(_noRebuild);
+        command.Options.Add(_wait);
         command.Options.Add(_blockSize);
         command.Options.Add(_json);
         _blockSize.AcceptOnlyFromAmong("512", "4096");
+        _wait.Validators.Add(result =>
+        {
+            if (result.Tokens.Count == 1 && !(int.TryParse(result.Tokens[0].Value, out int seconds) && seconds is >= 0 and <= 86400))
+            {
+                result.AddError($"'{result.Tokens[0].Value}' is no time for --wait: write seconds, 0 to 86400.");
+            }
+        });
         command.SetAction(RunAsync);
         HelpWithExamples.Add(
             command,
@@ -150,6 +165,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             Force = parsed.GetValue(_force),
             BlockSize = parsed.GetValue(_blockSize),
             RebuildsByItself = !parsed.GetValue(_noRebuild),
+            WaitForDrives = TimeSpan.FromSeconds(parsed.GetValue(_wait)),
         };
         var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, start);
 
@@ -242,6 +258,12 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             case "acknowledge":
                 await server.AcknowledgeDamageAsync(cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "check" or "repair":
+                await server.StartCheckAsync(repair: request.Command == "repair", cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "stop-check":
+                await server.StopCheckAsync(cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "set" when request.MaxRebuildBytesPerSecond is long most:
                 await server.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
@@ -249,8 +271,8 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
                 return new ControlResponse
                 {
                     Ok = false,
-                    Error = $"There is no request '{request.Command}': show, stop, resize, acknowledge, fail, replace, add-spare, remove and "
-                        + "set are understood.",
+                    Error = $"There is no request '{request.Command}': show, stop, resize, acknowledge, fail, replace, add-spare, remove, "
+                        + "check, repair, stop-check and set are understood.",
                     ExitCode = ExitCode.Usage,
                 };
         }

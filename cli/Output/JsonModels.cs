@@ -92,6 +92,9 @@ internal sealed record ArrayJson
     /// <summary>The rebuild of members that have new drives; null when there is none.</summary>
     public ProgressJson? Rebuild { get; init; }
 
+    /// <summary>The comparison of members that runs, or the last one since the volume is served; null when there was none.</summary>
+    public CheckJson? Check { get; init; }
+
     /// <summary>The most that either does, in bytes a second of every member; null where there is no bound.</summary>
     public long? MaxRebuildBytesPerSecond { get; init; }
 
@@ -108,6 +111,66 @@ internal sealed record ArrayJson
 
     /// <summary>Drives that are recorded and of no use to the array.</summary>
     public IReadOnlyList<OtherDriveJson> OtherDrives { get; init; } = [];
+}
+
+/// <summary>What <c>volume check</c> or <c>volume repair</c> has found. Ranges are rows of a stripe, or up to 64 KiB of a mirror.</summary>
+internal sealed record CheckJson
+{
+    /// <summary>Whether members are made to agree.</summary>
+    public required bool Repair { get; init; }
+
+    /// <summary>Bytes of every member that were looked at.</summary>
+    public required long DoneBytes { get; init; }
+
+    /// <summary>Bytes of every member in all.</summary>
+    public required long TotalBytes { get; init; }
+
+    /// <summary>Whether it came to the end.</summary>
+    public required bool Complete { get; init; }
+
+    /// <summary>Ranges in which members differ, and that were left.</summary>
+    public required long Differing { get; init; }
+
+    /// <summary>Ranges of which it was known what was wrong, and that were made right.</summary>
+    public required long Repaired { get; init; }
+
+    /// <summary>Ranges that were made to agree, without knowing which member was right.</summary>
+    public required long MadeToAgree { get; init; }
+
+    /// <summary>Ranges that cannot be read from all members, or not be written.</summary>
+    public required long Unreadable { get; init; }
+
+    /// <summary>Ranges that could not be compared: a member is lost there, or a resync has yet to come.</summary>
+    public required long Skipped { get; init; }
+
+    /// <summary>Where in the volume, in bytes, the first finding is; null without one.</summary>
+    public long? FirstOffset { get; init; }
+
+    /// <summary>When it ended; null while it is under way.</summary>
+    public DateTimeOffset? EndedUtc { get; init; }
+
+    /// <summary>Whether nothing was found.</summary>
+    [JsonIgnore]
+    public bool IsSound => Differing + Repaired + MadeToAgree + Unreadable == 0;
+
+    /// <summary>Whole percent that are done.</summary>
+    [JsonIgnore]
+    public int Percent => TotalBytes == 0 ? 100 : (int)(100 * DoneBytes / TotalBytes);
+
+    /// <summary>In words.</summary>
+    public override string ToString()
+    {
+        string what = Repair ? "repair" : "check";
+        string state = EndedUtc is null ? $"{what} {Percent} %" : Complete ? $"{what} complete" : $"{what} ended at {Percent} %";
+        (long Count, string What)[] found =
+        [
+            (Differing, "differ"), (Repaired, "repaired"), (MadeToAgree, "made to agree, of which nobody knows what was right"),
+            (Unreadable, "not readable"), (Skipped, "not compared"),
+        ];
+        string ranges = string.Join(", ", found.Where(f => f.Count != 0).Select(f => $"{f.Count} ranges {f.What}"));
+        string first = FirstOffset is long at ? $"; the first at byte {at} of the volume" : string.Empty;
+        return ranges.Length == 0 ? $"{state}: members agree" : $"{state}: {ranges}{first}";
+    }
 }
 
 /// <summary>How far a resync or a rebuild is.</summary>
@@ -284,8 +347,8 @@ internal sealed record UblkDeviceJson
 internal sealed record ControlRequest
 {
     /// <summary>
-    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c> or
-    /// <c>set</c>.
+    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>,
+    /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>.
     /// </summary>
     public required string Command { get; init; }
 

@@ -337,18 +337,30 @@ internal sealed class VolumeServer : IAsyncDisposable
 
     /// <summary>Lets the warning go that blocks of the volume may be damaged.</summary>
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
-    public async Task AcknowledgeDamageAsync(CancellationToken cancellation)
+    public Task AcknowledgeDamageAsync(CancellationToken cancellation) =>
+        ChangeAsync(volume => volume.AcknowledgeDamageAsync(), cancellation);
+
+    private async Task ChangeAsync(Func<OpenVolume, Task> change, CancellationToken cancellation)
     {
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            await _volume!.AcknowledgeDamageAsync().ConfigureAwait(false);
+            await change(_volume!).ConfigureAwait(false);
         }
         finally
         {
             _changing.Release();
         }
     }
+
+    /// <summary>Starts comparing members, and with <paramref name="repair"/> makes them agree.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public Task StartCheckAsync(bool repair, CancellationToken cancellation) =>
+        ChangeAsync(volume => volume.StartCheckAsync(repair), cancellation);
+
+    /// <summary>Ends the comparison that is under way.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public Task StopCheckAsync(CancellationToken cancellation) => ChangeAsync(volume => volume.StopCheckAsync(), cancellation);
 
     /// <summary>Changes who is a member of the array, and the record.</summary>
     /// <exception cref="CliException">That is not possible; the message says why.</exception>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
@@ -28,13 +29,47 @@ internal sealed partial class ArrayVolume : OpenVolume
         _seen = DescribeMembers();
     }
 
+    private static readonly TimeSpan s_lookForDrives = TimeSpan.FromMilliseconds(250);
+
     public override IBlockDevice Device => _array;
 
     public override IReadOnlyList<string> Notes { get; }
 
-    /// <summary>Assembles the array; a volatile one is made afresh.</summary>
+    /// <summary>
+    /// Assembles the array; a volatile one is made afresh. Where a member is missing that the superblocks call present, its drive
+    /// may only be late: it is waited for as long as <paramref name="start"/> says, before anything starts without it.
+    /// </summary>
     /// <exception cref="CliException">It cannot start; the message says why and what to do.</exception>
     public static async Task<OpenVolume> OpenAsync(
+        VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
+    {
+        long began = Stopwatch.GetTimestamp();
+        bool isTold = false;
+        while (!record.Volatile && Stopwatch.GetElapsedTime(began) < start.WaitForDrives)
+        {
+            string[] late = [.. DriveList.FindMissing(record.Drives)];
+            try
+            {
+                return await TryOpenAsync(record, reactors, start with { AllowDegraded = false, Force = false }, logging, cancellation)
+                    .ConfigureAwait(false);
+            }
+            catch (CliException e) when (e.Code == ExitCode.Refused && late.Length != 0)
+            {
+                if (!isTold)
+                {
+                    logging.CreateLogger("polyblk.raid").LogInformation(
+                        "Waits up to {Seconds} s for {Drives}", start.WaitForDrives.TotalSeconds, string.Join(", ", late));
+                    isTold = true;
+                }
+
+                await Task.Delay(s_lookForDrives, cancellation).ConfigureAwait(false);
+            }
+        }
+
+        return await TryOpenAsync(record, reactors, start, logging, cancellation).ConfigureAwait(false);
+    }
+
+    private static async Task<OpenVolume> TryOpenAsync(
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
         ILogger log = logging.CreateLogger("polyblk.raid");
@@ -115,31 +150,29 @@ internal sealed partial class ArrayVolume : OpenVolume
         };
     }
 
-    public override async Task ResizeAsync(long? sizeBytes, CancellationToken cancellation)
-    {
-        try
-        {
-            await _array.ResizeAsync(sizeBytes ?? _array.GetStatus().CapacityBytes & ~4095L).ConfigureAwait(false);
-        }
-        catch (ArrayException e)
-        {
-            throw new CliException(ExitCode.Refused, e.Message, e);
-        }
-    }
+    public override Task ResizeAsync(long? sizeBytes, CancellationToken cancellation) =>
+        RefusingAsync(() => _array.ResizeAsync(sizeBytes ?? _array.GetStatus().CapacityBytes & ~4095L));
 
-    public override async Task AcknowledgeDamageAsync()
-    {
-        try
-        {
-            await _array.AcknowledgeDamageAsync().ConfigureAwait(false);
-        }
-        catch (ArrayException e)
-        {
-            throw new CliException(ExitCode.Refused, e.Message, e);
-        }
-    }
+    public override Task AcknowledgeDamageAsync() => RefusingAsync(_array.AcknowledgeDamageAsync);
+
+    public override Task StartCheckAsync(bool repair) => RefusingAsync(() => _array.StartScrubAsync(repair));
+
+    public override Task StopCheckAsync() => RefusingAsync(_array.StopScrubAsync);
 
     public override void LimitRebuild(long bytesPerSecond) => _array.MaxJobBytesPerSecond = bytesPerSecond;
+
+    /// <summary>What the array refuses is a refusal of the command.</summary>
+    private static async Task RefusingAsync(Func<Task> change)
+    {
+        try
+        {
+            await change().ConfigureAwait(false);
+        }
+        catch (ArrayException e)
+        {
+            throw new CliException(ExitCode.Refused, e.Message, e);
+        }
+    }
 
     public override async ValueTask DisposeAsync()
     {

@@ -112,6 +112,10 @@ internal static class DriveList
         return drives;
     }
 
+    /// <summary>The drives of a record whose paths are not there at present.</summary>
+    public static IEnumerable<string> FindMissing(IReadOnlyList<string> texts) =>
+        texts.Select(ParseOne).Where(s => !s.IsVolatile && !Path.Exists(s.Path)).Select(s => s.Path);
+
     /// <summary>Parses one drive as it is written on the command line, or recorded.</summary>
     /// <exception cref="CliException">It is none.</exception>
     public static DriveSpec ParseOne(string text)

@@ -51,6 +51,14 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public virtual Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, VolumeStore store) => throw HasNoMembers();
 
+    /// <summary>Starts comparing members in the background, and with a repair makes them agree.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public virtual Task StartCheckAsync(bool repair) => throw HasNoMembers();
+
+    /// <summary>Ends the comparison that is under way; does nothing without one.</summary>
+    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    public virtual Task StopCheckAsync() => throw HasNoMembers();
+
     /// <summary>Bounds the speed of a resync or rebuild, in bytes a second of every member; 0 sets no bound.</summary>
     /// <exception cref="CliException">There can be none.</exception>
     public virtual void LimitRebuild(long bytesPerSecond) => throw HasNoMembers();

@@ -15,6 +15,11 @@ internal sealed record VolumeStart
     /// </summary>
     public bool Force { get; init; }
 
+    /// <summary>
+    /// How long drives are waited for that are not there, before an array starts without a member that its superblocks call present.
+    /// </summary>
+    public TimeSpan WaitForDrives { get; init; }
+
     /// <summary>Whether drives that were away, and spares, are filled without anybody asking for it.</summary>
     public bool RebuildsByItself { get; init; } = true;
 

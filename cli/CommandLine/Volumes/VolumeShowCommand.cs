@@ -53,6 +53,11 @@ internal sealed class VolumeShowCommand : ICliCommand
             terminal.WriteLine($"Array     {ServeReport.Describe(array)}");
             WriteProgress(terminal, "Resync", array.Resync, array);
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
+            if (array.Check is CheckJson check)
+            {
+                terminal.WriteLine($"          Members compared: {check}");
+            }
+
             foreach (string attention in array.Warnings.Prepend(array.Problem ?? string.Empty).Where(t => t.Length > 0))
             {
                 terminal.WriteLine($"          {attention}");
