@@ -2,7 +2,7 @@
 // like that. Pure; touches no drive.
 //
 // An array starts unasked only as its superblocks know it. Whoever is called present and is not here makes the start a decision:
-// what is written then makes the absent one stale for good; and of a mirror those that are here may be the stale ones, for their
+// what is written then makes the absent one stale; and of a mirror those that are here may be the stale ones, for their
 // superblocks are as
 // old as they.
 
@@ -60,7 +60,7 @@ internal static class AssemblyPermit
             throw new ArrayException(
                 $"Array '{newest.Name}' lacks {Count(result.AbsentRoles, newest)} that it had when it was last used."
                 + $"{Names(options, result, result.AbsentRoles)} Connect what is missing; or start without it with "
-                + $"--allow-degraded: once something is written then, it is stale and stays out.{mirror}{problems}");
+                + $"--allow-degraded: once something is written then, it is stale, and has to be filled when it comes back.{mirror}{problems}");
         }
     }
 

@@ -23,10 +23,12 @@ public sealed class CheckTests : IDisposable
         RunOutput sound = _sandbox.Must("volume", "check", "data", "--wait");
         Assert.Contains("check complete: members agree", sound.Errors + sound.Output, StringComparison.Ordinal);
 
-        using (FileStream member = File.OpenWrite(_sandbox.PathOf("m1")))
+        // Shared: otherwise the runtime would lock the file, which the server has locked.
+        using (var member = new FileStream(_sandbox.PathOf("m1"), FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
         {
             member.Position = DataOffset + (3 << 20);
             member.Write("not what was written"u8);
+            member.Flush(flushToDisk: true);
         }
 
         RunOutput found = _sandbox.Run("volume", "check", "data", "--wait", "--json");
