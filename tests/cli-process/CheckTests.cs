@@ -23,12 +23,12 @@ public sealed class CheckTests : IDisposable
         RunOutput sound = _sandbox.Must("volume", "check", "data", "--wait");
         Assert.Contains("check complete: members agree", sound.Errors + sound.Output, StringComparison.Ordinal);
 
-        // Shared: otherwise the runtime would lock the file, which the server has locked.
-        using (var member = new FileStream(_sandbox.PathOf("m1"), FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        // Not by the runtime's files: it would take the lock that the server has.
+        string write = $"printf 'not what was written' | dd of={_sandbox.PathOf("m1")} oflag=seek_bytes seek={DataOffset + (3 << 20)} conv=notrunc,fsync";
+        using (var dd = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("sh", ["-c", write]) { RedirectStandardError = true })!)
         {
-            member.Position = DataOffset + (3 << 20);
-            member.Write("not what was written"u8);
-            member.Flush(flushToDisk: true);
+            dd.WaitForExit();
+            Assert.Equal(0, dd.ExitCode);
         }
 
         RunOutput found = _sandbox.Run("volume", "check", "data", "--wait", "--json");
