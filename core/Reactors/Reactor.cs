@@ -48,9 +48,6 @@ public sealed unsafe partial class Reactor : IDisposable
     private readonly int _doorbellFd;
 
     private IPoller[] _pollers = [];
-
-    /// <summary>What is polled at present. On the reactor's thread.</summary>
-    internal IReadOnlyList<IPoller> Pollers => _pollers;
     private IoUring[] _rings = [];
     private IDoorbell?[] _doorbells = new IDoorbell?[16];
     private int[] _doorbellFds = new int[16];

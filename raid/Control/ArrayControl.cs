@@ -521,6 +521,13 @@ internal sealed partial class ArrayControl
             return;
         }
 
+        if (_jobs.Current is ResyncJob { HasNext: true })
+        {
+            // It was interrupted by something else.
+            _resyncAtMs = NowMs;
+            return;
+        }
+
         _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter
             : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
             : s_longestRetry;

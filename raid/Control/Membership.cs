@@ -246,6 +246,9 @@ internal sealed class Membership(
 
         RefuseOwing(member);
         await RecordAsync();
+
+        // A job has ways of its own to the drives, and this one may be closed when the caller has it back.
+        await jobs.StopAsync();
         await ChangeHandsAsync(new RaidMember(member.Role, null, Guid.Empty));
         await superblocks.UpdateAsync();
         await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);

@@ -286,7 +286,7 @@ internal sealed class Life : IDisposable
         {
             GuestQueue queue = _guest.Queues[i];
             Reactor reactor = _world.Reactors[i % _plan.Reactors];
-            queue.Served = await VirtioBlkQueue.StartAsync(new VirtqueueSetup
+            var setup = new VirtqueueSetup
             {
                 Name = $"queue {i}",
                 Reactor = reactor,
@@ -298,8 +298,14 @@ internal sealed class Life : IDisposable
                 Features = _guest.Features,
                 Base = queue.Base,
                 Inflight = queue.Log,
-            });
-            _world.Wake(reactor);
+            };
+
+            // At once: a process that is killed starts no further queue.
+            Task<VirtioBlkQueue>? started = null;
+            _world.RunOn(reactor, () => started = VirtioBlkQueue.StartAsync(setup));
+            queue.Served = await started!;
+            await Task.Yield();
+            ThrowIfInterrupted();
         }
 
         await _guest.RestAsync();
@@ -656,16 +662,12 @@ internal sealed class Life : IDisposable
             }
         }
 
-        foreach (Reactor reactor in _ending == Ending.Kill ? _world.Reactors : [])
+        foreach (GuestQueue queue in _guest?.Queues ?? [])
         {
-            // Also a queue that has only just been started, and that this life does not know yet.
-            _world.RunOn(reactor, () =>
+            if (_ending == Ending.Kill && queue.Served is { } served)
             {
-                foreach (VirtioBlkQueue queue in reactor.Pollers.OfType<VirtioBlkQueue>().ToList())
-                {
-                    reactor.Drop(queue, new LifeException("killed"));
-                }
-            });
+                _world.RunOn(served.Setup.Reactor, () => served.Setup.Reactor.Drop(served, new LifeException("killed")));
+            }
         }
 
         if (_ending == Ending.PowerCut)
