@@ -61,7 +61,17 @@ internal sealed partial class ArrayControl
     /// <summary>Starts the scrub that is wanted, or goes on with it.</summary>
     private async Task ScrubTurnAsync()
     {
-        if (_scrub is { HasNext: true } scrub && !_jobs.IsBusy && _membership.IsQuiet && !_array.State.IsBroken && !IsResyncDue)
+        if (_scrub is not { } scrub || _jobs.IsBusy)
+        {
+            return;
+        }
+
+        if (!scrub.HasNext)
+        {
+            // It came to its end just when something else took its place.
+            EndScrub(scrub);
+        }
+        else if (_membership.IsQuiet && !_array.State.IsBroken && !IsResyncDue)
         {
             await _jobs.StartAsync(scrub, Kick);
         }

@@ -521,9 +521,10 @@ internal sealed partial class ArrayControl
             return;
         }
 
-        if (_jobs.Current is ResyncJob { HasNext: true })
+        bool isAllDone = _array.State.FirstUnsynced >= RaidUnits.Count(_array.Geometry) && _superblocks.LateMask == 0;
+        if (_jobs.Current is ResyncJob { HasNext: true } || isAllDone)
         {
-            // It was interrupted by something else.
+            // It was interrupted by something else, also when nothing but its end was left to do.
             _resyncAtMs = NowMs;
             return;
         }

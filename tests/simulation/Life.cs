@@ -442,14 +442,23 @@ internal sealed class Life : IDisposable
 
         if (_plan.Scrubs && !_array!.State.IsBroken)
         {
-            await _array.StopScrubAsync();
+            await WaitForScrubAsync();
             await _array.StartScrubAsync(repair: false);
-            while (_array.GetStatus().Scrub is { EndedAt: null })
+            await WaitForScrubAsync();
+            JudgeScrub();
+        }
+    }
+
+    private async Task WaitForScrubAsync()
+    {
+        for (int i = 0; _array!.GetStatus().Scrub is { EndedAt: null }; i++)
+        {
+            if (i > 3000)
             {
-                await Task.Delay(TimeSpan.FromMilliseconds(20), _world.Clock);
+                throw new LifeException($"the scrub does not end: {_array.GetStatus().Scrub}");
             }
 
-            JudgeScrub();
+            await Task.Delay(TimeSpan.FromMilliseconds(20), _world.Clock);
         }
     }
 
