@@ -23,14 +23,20 @@ require_dotnet_sdk() {
   fi
 }
 
+# end_compiler NAME: ends the compiler process that builds with this name (-p:SharedCompilationId) have shared.
+end_compiler() {
+  local process
+  # (grep may find itself, and has ended by then.)
+  for process in $(grep -lszxF -- "-pipename:$1" /proc/[0-9]*/cmdline); do
+    kill "${process//[!0-9]/}" 2>/dev/null || true
+  done
+}
+
 # dotnet_build ARGUMENT...: builds (Release) with one compiler process for all projects, which halves the time, whatever the environment says of such
 # servers: it is this build's own, and ends with it.
 dotnet_build() {
-  local server=polyblk-$$ status=0 process
+  local server=polyblk-$$ status=0
   dotnet build "$@" -c Release --nologo -v quiet -p:UseSharedCompilation=true -p:SharedCompilationId="$server" || status=$?
-  # (grep may find itself, and has ended by then.)
-  for process in $(grep -lszxF -- "-pipename:$server" /proc/[0-9]*/cmdline); do
-    kill "${process//[!0-9]/}" 2>/dev/null || true
-  done
+  end_compiler "$server"
   return $status
 }

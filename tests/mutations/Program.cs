@@ -1,11 +1,14 @@
-// Puts the defects of the list into a copy of the last commit, one at a time, builds, and runs the test that must notice. See
-// eng/mutate.
+// Puts the defects of the list into a copy of the last commit, one at a time, and runs the test that must notice. See eng/mutate.
+//
+// All test projects are built once, and each test that is named must pass as things are: what fails anyway would catch everything. A
+// mutation is one compilation then: of the project whose file it changes, whose assembly goes to the test project's output.
 
 using System.Diagnostics;
 using Polyblk.Mutations;
 
 string root = args[0];
-HashSet<string> wanted = [.. args[1..]];
+string compiler = args[1];
+HashSet<string> wanted = [.. args[2..]];
 IReadOnlyList<Mutation> all = Mutation.ReadAll(root);
 if (wanted.Except(all.Select(m => m.Name)).ToList() is { Count: > 0 } unknown)
 {
@@ -14,59 +17,105 @@ if (wanted.Except(all.Select(m => m.Name)).ToList() is { Count: > 0 } unknown)
 }
 
 string tree = Path.Combine(root, "artifacts", "mutations", "tree");
-string log = Path.Combine(root, "artifacts", "mutations", "log");
-Directory.CreateDirectory(log);
-Run(root, "git", ["worktree", "prune"], null);
-if (!Directory.Exists(tree) && Run(root, "git", ["worktree", "add", "--detach", tree], Path.Combine(log, "worktree")) != 0)
+string logs = Path.Combine(root, "artifacts", "mutations", "log");
+string output = Path.Combine(tree, "artifacts", "bin");
+Directory.CreateDirectory(logs);
+Run(root, "git", ["worktree", "prune"], "worktree");
+if ((!Directory.Exists(tree) && Run(root, "git", ["worktree", "add", "--detach", tree], "worktree") != 0)
+    || Run(tree, "git", ["checkout", "--force", "--detach", Head()], "worktree") != 0)
 {
-    return Fail("worktree");
-}
-
-if (Run(tree, "git", ["checkout", "--force", "--detach", Head()], Path.Combine(log, "worktree")) != 0)
-{
-    return Fail("worktree");
+    return Fail("the copy of the last commit cannot be made", "worktree");
 }
 
 List<Mutation> chosen = [.. all.Where(m => wanted.Count == 0 || wanted.Contains(m.Name))];
 foreach (string project in chosen.Select(m => m.Project).Distinct())
 {
-    if (Build(project, restore: true, "base") != 0)
+    if (Build(project, "base") != 0)
     {
-        return Fail("base");
+        return Fail($"the last commit's {project} does not build", "base");
     }
 }
 
-var survivors = new List<string>();
+foreach ((string project, string filter) in chosen.Select(m => (m.Project, m.Filter)).Distinct())
+{
+    if (Test(project, filter, "base") != 0 || !File.ReadAllText(LogOf("base")).TrimEnd().Split('\n')[^1].Contains("Passed!", StringComparison.Ordinal))
+    {
+        return Fail($"{filter} of {project} does not pass without a mutation", "base");
+    }
+}
+
+int survivors = 0;
 foreach (Mutation mutation in chosen)
+{
+    long started = Stopwatch.GetTimestamp();
+    string found = Try(mutation);
+    survivors += found == "caught" ? 0 : 1;
+    Console.WriteLine($"{mutation.Name,-48} {found,-14} {Stopwatch.GetElapsedTime(started).TotalSeconds,5:F0} s");
+}
+
+Console.WriteLine($"{chosen.Count - survivors} caught, {survivors} not");
+return survivors == 0 ? 0 : 1;
+
+string Try(Mutation mutation)
 {
     string path = Path.Combine(tree, mutation.File);
     string sound = File.ReadAllText(path);
-    File.WriteAllText(path, mutation.Apply(sound));
-    string found = Build(mutation.Project, restore: false, mutation.Name) != 0 ? "does not build"
-        : Test(mutation) != 0 ? "caught"
-        : "SURVIVED";
-    File.WriteAllText(path, sound);
-    Console.WriteLine($"{mutation.Name,-44} {found}");
-    if (found != "caught")
+    string owner = OwnerOf(path);
+    string name = Path.GetFileNameWithoutExtension(owner);
+    string made = Path.Combine(output, name, "release", name + ".dll");
+    string used = Path.Combine(output, NameOfTests(mutation.Project), "release", name + ".dll");
+    byte[] soundAssembly = File.ReadAllBytes(used);
+    try
     {
-        survivors.Add(mutation.Name);
+        File.WriteAllText(path, mutation.Apply(sound));
+        if (Build(owner, mutation.Name, "--no-restore", "-p:BuildProjectReferences=false") != 0)
+        {
+            return "DOES NOT BUILD";
+        }
+
+        File.Copy(made, used, overwrite: true);
+        return Test(mutation.Project, mutation.Filter, mutation.Name) != 0 ? "caught" : "SURVIVED";
+    }
+    finally
+    {
+        File.WriteAllText(path, sound);
+        File.WriteAllBytes(made, soundAssembly);
+        File.WriteAllBytes(used, soundAssembly);
     }
 }
 
-Console.WriteLine($"{chosen.Count - survivors.Count} caught, {survivors.Count} not");
-return survivors.Count == 0 ? 0 : 1;
-
-int Build(string project, bool restore, string name) => Run(
+int Build(string project, string log, params string[] more) => Run(
     tree,
     "dotnet",
-    ["build", project, "-c", "Release", "--nologo", "-v", "q", "-p:RunAnalyzers=false", "-p:TreatWarningsAsErrors=false", .. restore ? (string[])[] : ["--no-restore"]],
-    Path.Combine(log, name));
+    [
+        "build", project, "-c", "Release", "--nologo", "-v", "q", "-p:RunAnalyzers=false", "-p:TreatWarningsAsErrors=false", "-p:LinkLater=true",
+        "-p:UseSharedCompilation=true", $"-p:SharedCompilationId={compiler}", .. more,
+    ],
+    log);
 
-int Test(Mutation mutation)
+// What hangs is caught too: the tests that are named take less than a minute.
+int Test(string project, string filter, string log) => Run(
+    tree,
+    "timeout",
+    [
+        "-k", "5", "300", "dotnet", "test", Path.Combine(output, NameOfTests(project), "release", NameOfTests(project) + ".dll"), "--nologo",
+        "--filter", filter, "--", "xUnit.StopOnFail=true",
+    ],
+    log);
+
+string NameOfTests(string project) => Path.GetFileNameWithoutExtension(Directory.GetFiles(Path.Combine(tree, project), "*.Tests.csproj")[0]);
+
+static string OwnerOf(string path)
 {
-    string project = Path.GetFileNameWithoutExtension(Directory.GetFiles(Path.Combine(tree, mutation.Project), "*.Tests.csproj")[0]);
-    string assembly = Path.Combine(tree, "artifacts", "bin", project, "release", project + ".dll");
-    return Run(tree, "timeout", ["600", "dotnet", "test", assembly, "--nologo", "--filter", mutation.Filter], Path.Combine(log, mutation.Name));
+    for (string? folder = Path.GetDirectoryName(path); folder is not null; folder = Path.GetDirectoryName(folder))
+    {
+        if (Directory.GetFiles(folder, "*.csproj") is [string project])
+        {
+            return project;
+        }
+    }
+
+    throw new FileNotFoundException("no project", path);
 }
 
 string Head()
@@ -75,25 +124,23 @@ string Head()
     return git.StandardOutput.ReadToEnd().Trim();
 }
 
-int Fail(string name)
+string LogOf(string name) => Path.Combine(logs, name + ".log");
+
+int Fail(string what, string log)
 {
-    Console.Error.WriteLine($"mutate: the copy of the last commit cannot be made or built; see {Path.Combine(log, name)}");
+    Console.Error.WriteLine($"mutate: {what}; see {LogOf(log)}");
     return 2;
 }
 
-static int Run(string folder, string program, IEnumerable<string> arguments, string? log)
+int Run(string folder, string program, IEnumerable<string> arguments, string log)
 {
     using var process = Process.Start(new ProcessStartInfo(program, arguments)
     {
         WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
     })!;
     Task<string> errors = process.StandardError.ReadToEndAsync();
-    string output = process.StandardOutput.ReadToEnd();
+    string text = process.StandardOutput.ReadToEnd();
     process.WaitForExit();
-    if (log is not null)
-    {
-        File.AppendAllText(log, output + errors.Result);
-    }
-
+    File.AppendAllText(LogOf(log), errors.Result + text);
     return process.ExitCode;
 }
