@@ -269,7 +269,9 @@ public sealed class RebuildTests
         rig.Drives[0].ClearFaults();
         await rig.Drives[0].ReleaseStuckAsync();
         Assert.Equal(0, await write.WaitAsync(TimeSpan.FromSeconds(60)));
-        Assert.Equal(MemberState.Failed, rig.Array.Control.GetStatus().Members[1].State);
+        Assert.Equal(MemberState.Failed, rig.Array.GetStatus().Members[1].State);
+        IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync([rig.Drives[0]], rig.Reactors.Reactor);
+        Assert.Equal(MemberState.Failed, found[0].Superblock!.Members[1].State);
     }
 
     [Theory]
