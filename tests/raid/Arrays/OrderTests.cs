@@ -141,6 +141,8 @@ public sealed class OrderTests
         await rig.AssembleAsync();
         Assert.InRange(rig.Array.GetStatus().Resync!.DoneBytes, 1, 4 << 20);
         Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, new byte[4096]));
+        Assert.All(
+            await ArrayBuilder.InspectAsync(rig.Drives, rig.Reactors.Reactor), found => Assert.Equal(0, found.Superblock!.ResyncCheckpoint));
         await rig.AbandonAsync();
         await rig.AssembleAsync();
         Assert.Equal(0, rig.Array.GetStatus().Resync!.DoneBytes);
