@@ -240,19 +240,23 @@ public static class ArrayBuilder
 
         foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock))
         {
-            if (WhatIsThere(inspection) is string found)
-            {
-                throw new ArrayException(
-                    $"{inspection.Drive.Name} cannot be taken: {found}. Nothing was written. To overwrite what is there, use --force.");
-            }
+            RefuseWhatIsThere(inspection);
         }
     }
 
-    /// <summary>What speaks against overwriting a drive; null when nothing does.</summary>
-    internal static string? WhatIsThere(DriveInspection inspection) =>
-        inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
+    /// <summary>Refuses a drive that holds something.</summary>
+    /// <exception cref="ArrayException">It does; the message says what.</exception>
+    internal static void RefuseWhatIsThere(DriveInspection inspection)
+    {
+        string? found = inspection.Superblock is { } superblock ? $"it is a member of array '{superblock.Name}' ({superblock.ArrayUuid})"
             : inspection.ForeignSignatures.Count != 0 ? $"it holds {string.Join(", ", inspection.ForeignSignatures.Distinct())}"
             : inspection.Problem;
+        if (found is not null)
+        {
+            throw new ArrayException(
+                $"{inspection.Drive.Name} cannot be taken: {found}. Nothing was written. To overwrite what is there, use --force.");
+        }
+    }
 
     private static List<DriveInspection> Choose(ArrayAssembleOptions options, IReadOnlyList<DriveInspection> inspections)
     {

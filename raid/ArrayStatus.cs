@@ -142,10 +142,10 @@ public sealed record ArrayStatus
     public ScrubStatus? Scrub { get; init; }
 
     /// <summary>The drives that wait to take a lost member's place.</summary>
-    public IReadOnlyList<string> Spares { get; init; } = [];
-
-    /// <summary>The same, as they were given.</summary>
     public IReadOnlyList<IBlockDevice> SpareDrives { get; init; } = [];
+
+    /// <summary>Their names.</summary>
+    public IReadOnlyList<string> Spares => [.. SpareDrives.Select(d => d.Name)];
 
     /// <summary>
     /// Ranges (rows of a stripe, up to 64 KiB of a member) in which copies differ or parity does not fit the data, after writes

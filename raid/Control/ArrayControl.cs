@@ -244,7 +244,6 @@ internal sealed partial class ArrayControl
             Resync = resync,
             Rebuild = rebuild,
             Scrub = ScrubStatus,
-            Spares = [.. _array.Map.Spares.Select(s => s.Drive.Name)],
             SpareDrives = [.. _array.Map.Spares.Select(s => s.Drive)],
             Warnings = [.. DescribeProblems(failed)],
         };

@@ -89,7 +89,7 @@ internal sealed class Membership(
     /// <summary>The rebuild has come to its end, or to a row that it cannot make.</summary>
     public async Task FinishAsync(RebuildJob job)
     {
-        ulong whole = State.RebuildingMask & ~State.FailedMask;
+        ulong whole = State.FilledMask;
         if (whole != 0 && job.FailedAt is long unit)
         {
             Halt(job.FailedStatus, RaidUnits.ToSyncedBytes(array.Geometry, unit));
@@ -110,7 +110,7 @@ internal sealed class Membership(
             return;
         }
 
-        whole = State.RebuildingMask & ~State.FailedMask;
+        whole = State.FilledMask;
         superblocks.EndRebuild();
         await superblocks.UpdateAsync();
         State.EndRebuild();
@@ -208,16 +208,15 @@ internal sealed class Membership(
     }
 
     /// <summary>Lets a spare go, or forgets the drive of a member that is out.</summary>
-    /// <returns>What is not used any more.</returns>
     /// <exception cref="ArrayException">The drive is in use.</exception>
-    public async Task<IBlockDevice?> RemoveAsync(IBlockDevice drive)
+    public async Task RemoveAsync(IBlockDevice drive)
     {
         if (array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive)) is { } spare)
         {
             await array.AdoptAsync(array.Map.Without(spare));
             await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Remove(spare.Uuid) });
             await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
-            return drive;
+            return;
         }
 
         _returning.RemoveAll(r => ReferenceEquals(r.Drive, drive));
@@ -231,7 +230,7 @@ internal sealed class Membership(
                 await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
             }
 
-            return drive;
+            return;
         }
 
         if (array.IsUsable(member.Role))
@@ -252,7 +251,6 @@ internal sealed class Membership(
         await ChangeHandsAsync(new RaidMember(member.Role, null, Guid.Empty));
         await superblocks.UpdateAsync();
         await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
-        return drive;
     }
 
     /// <summary>A member, as messages name it.</summary>
@@ -426,10 +424,9 @@ internal sealed class Membership(
             return;
         }
 
-        if (!force && ArrayBuilder.WhatIsThere(found) is string what)
+        if (!force)
         {
-            throw new ArrayException(
-                $"{drive.Name} cannot be taken: {what}. Nothing was written. To overwrite what is there, use --force.");
+            ArrayBuilder.RefuseWhatIsThere(found);
         }
 
         await (force
@@ -455,7 +452,7 @@ internal sealed class Membership(
             return true;
         }
 
-        if ((State.RebuildingMask & ~State.FailedMask) != 0)
+        if (State.FilledMask != 0)
         {
             return false;
         }

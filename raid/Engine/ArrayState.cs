@@ -73,6 +73,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Members that are being rebuilt, which may have failed meanwhile.</summary>
     public ulong RebuildingMask => Volatile.Read(ref _words.RebuildingMask);
 
+    /// <summary>Those of them that have not failed: what the rebuild fills.</summary>
+    public ulong FilledMask => RebuildingMask & ~FailedMask;
+
     /// <summary>Lock units below this are in step on members that are being rebuilt; <see cref="long.MaxValue"/> without any.</summary>
     public long RebuiltUnits => Volatile.Read(ref _words.RebuiltUnits);
 

@@ -21,7 +21,7 @@ internal sealed class RebuildJob(RaidArray array) : ArrayJob
 
     public override RowJob Kind => RowJob.Rebuild;
 
-    public override bool HasNext => _next < _total && FailedAt is null && (array.State.RebuildingMask & ~array.State.FailedMask) != 0;
+    public override bool HasNext => _next < _total && FailedAt is null && array.State.FilledMask != 0;
 
     /// <summary>The first unit that could not be made; null when there is none.</summary>
     public long? FailedAt { get; private set; }

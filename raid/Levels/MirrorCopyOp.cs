@@ -15,7 +15,6 @@ using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Levels;
 
-
 /// <summary>One copy under way. Belongs to one reactor's queue.</summary>
 internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisposable
 {
