@@ -3,6 +3,7 @@
 using System.Buffers.Binary;
 using Polyblk.Core.Reactors;
 using Polyblk.Fakes.Virtio;
+using Polyblk.Simulation.Tests.Lives;
 using Polyblk.Virtio;
 using Polyblk.Virtio.Memory;
 using static Polyblk.Virtio.VirtioBlkProtocol;

@@ -1,6 +1,6 @@
 using Polyblk.Raid.Layout;
 
-namespace Polyblk.Simulation.Tests;
+namespace Polyblk.Simulation.Tests.Lives;
 
 /// <summary>How a generation of a life ends.</summary>
 internal enum Ending

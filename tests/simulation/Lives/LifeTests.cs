@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Polyblk.Simulation.Tests;
+namespace Polyblk.Simulation.Tests.Lives;
 
 /// <summary>
 /// Lives by seeds. POLYBLK_SIM_SEED=n lives only that one, and POLYBLK_SIM_TRACE=file writes down all that happens in it;
