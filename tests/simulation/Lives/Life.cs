@@ -40,6 +40,9 @@ internal sealed class Life : IDisposable
 
     public long Events => _scene.World.Events;
 
+    /// <summary>What it met.</summary>
+    public LifeCounts Counts => _scene.Counts;
+
     /// <summary>
     /// Stripes for whose lost blocks nobody answers: they were being written when power was cut, and a member was out.
     /// </summary>
@@ -76,6 +79,14 @@ internal sealed class Life : IDisposable
             world.Run(() => wound.IsCompleted, wound);
         }
     }
+
+    /// <summary>The command that repeats a life.</summary>
+    public static string CommandOf(ulong seed) =>
+        $"POLYBLK_SIM_SEED={seed} dotnet test tests/simulation -c Release --filter {nameof(LifeTests.What_was_flushed_survives_and_members_agree)}";
+
+    /// <summary>What went wrong, with the last events.</summary>
+    public string Describe(Exception wrong) =>
+        $"Seed {Seed}, event {Events}: {wrong.Message}\nTo repeat it: {CommandOf(Seed)}\n{Plan}\n{Trace.Tail()}\n{wrong}";
 
     public void Dispose() => _scene.Dispose();
 

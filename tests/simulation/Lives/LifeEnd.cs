@@ -18,6 +18,7 @@ internal sealed class LifeEnd(LifeScene scene)
         scene.IsInterrupted = true;
         scene.World.Note("end", (long)scene.Ending);
         bool isPowerCut = scene.Ending == Ending.PowerCut;
+        scene.Counts += isPowerCut ? new LifeCounts { PowerCuts = 1 } : new LifeCounts { Kills = 1 };
         foreach (SimulatedDrive drive in scene.Drives.All)
         {
             if (isPowerCut)

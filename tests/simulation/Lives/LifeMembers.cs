@@ -36,6 +36,7 @@ internal sealed class LifeMembers(LifeScene scene)
         if (healed != 0)
         {
             scene.World.Note("healed", (long)healed);
+            scene.Counts += new LifeCounts { Rebuilds = BitOperations.PopCount(healed) };
             _seenRebuilding &= ~healed;
             Lost &= ~healed;
             _inTrouble &= ~healed;

@@ -48,6 +48,9 @@ internal sealed record LifePlan
     /// <summary>The levels: seed n lives on level n modulo their number.</summary>
     public static int LevelCount => s_levels.Length;
 
+    /// <summary>Their names, in that order.</summary>
+    public static IEnumerable<string> LevelNames => s_levels.Select(l => l.Name());
+
     public required RaidLevel Level { get; init; }
 
     public required int Drives { get; init; }
@@ -118,6 +121,10 @@ internal sealed record LifePlan
 
     /// <summary>The volume's size; set when it is there.</summary>
     public long VolumeBytes { get; set; }
+
+    /// <summary>The index of a level by its name; null when there is none.</summary>
+    public static int? IndexOf(string name) =>
+        Array.FindIndex(s_levels, l => l.Name() == name) is var index and >= 0 ? index : null;
 
     /// <summary>What the seed says.</summary>
     public static LifePlan Of(ulong seed, Chance chance)

@@ -47,6 +47,7 @@ internal sealed class LifeRepair(LifeScene scene)
             return false;
         }
 
+        scene.Counts += new LifeCounts { Replacements = 1 };
         if (IsCurrent(array))
         {
             scene.Members.Note();

@@ -48,6 +48,9 @@ internal sealed class LifeScene : IDisposable
     /// <summary>Whether power was lost, and what is left was not judged yet.</summary>
     public bool PowerWasLost { get; set; }
 
+    /// <summary>What it has met so far.</summary>
+    public LifeCounts Counts { get; set; }
+
     /// <summary>Whether a drive did not answer for a while in this generation.</summary>
     public bool HungLately { get; set; }
 
