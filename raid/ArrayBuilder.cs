@@ -5,6 +5,7 @@ using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
@@ -30,7 +31,8 @@ public static class ArrayBuilder
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(drives);
         ArgumentNullException.ThrowIfNull(home);
-        RaidGeometry geometry = PlanGeometry(options, drives);
+        ArrayConsistency consistency = ChooseConsistency(options, drives);
+        RaidGeometry geometry = PlanGeometry(options, drives, consistency);
         await RefuseForeignAsync(options, drives, home);
 
         Guid[] uuids = [.. drives.Select(_ => options.NewUuid())];
@@ -56,6 +58,8 @@ public static class ArrayBuilder
             UpdatedAt = now,
             ResyncCheckpoint = redundant && !zeroed ? 0 : ArraySuperblock.NoResync,
             LogicalBlockSize = drives.Max(d => d.Limits.LogicalBlockSize),
+            Consistency = consistency,
+            TrustsUnsynced = consistency == ArrayConsistency.Journal,
             Members = [.. uuids.Select(u => new MemberEntry(u, MemberState.Present))],
         };
 
@@ -70,7 +74,11 @@ public static class ArrayBuilder
 
         ImmutableArray<RaidMember> members = [.. drives.Select((drive, role) => new RaidMember(role, drive, uuids[role]))];
 
-        var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false);
+        // What the first resync has not come to holds nothing that anybody has written.
+        var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false)
+        {
+            TrustsUnsynced = superblock.TrustsUnsynced,
+        };
         var array = new RaidArray(superblock, geometry, new ArrayMap(0, members, []), home, options.Run, start);
         await array.Control.StartAsync(isNew: true, mayBeDamaged: false, []);
         return array;
@@ -124,26 +132,37 @@ public static class ArrayBuilder
         }
 
         RaidGeometry geometry = result.Geometry!;
+        bool isReadOnly = options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true });
+        JournalReplayResult? replayed = !isReadOnly && !result.IsTooFew && JournalReplay.IsNeeded(newest)
+            ? await JournalReplay.RunAsync(newest, geometry, [.. members.Select(m => m.Drive)], result.RebuildingRoles, home, options.Run.Clock)
+            : null;
+        bool trusts = newest.TrustsUnsynced && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || !JournalReplay.IsNeeded(newest));
         bool canResync = result.NeedsResync
             && (geometry.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy);
         var start = new RaidStart(
             !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
             AssemblyPermit.BlockSize(options, result, members.Where(m => !m.IsAbsent).Select(m => m.Drive!)),
-            options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true }))
+            isReadOnly)
         {
+            TrustsUnsynced = trusts,
             RebuildingMask = result.RebuildingRoles,
             RebuiltBytes = result.RebuildFrom,
         };
         var map = new ArrayMap(0, [.. members], [.. result.Spares.Select(s => new SpareDrive(byCandidate[s], s.Superblock.MemberUuid))]);
         var array = new RaidArray(newest, geometry, map, home, options.Run, start);
-        Tell(options.Run, array, result, problems);
-        bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync;
+        foreach (JournalRecord row in replayed?.Doubtful ?? [])
+        {
+            array.State.PutInDoubt(row.Row, row.From, row.To);
+        }
+
+        Tell(options.Run, array, result, problems, replayed);
+        bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync && !trusts;
         await array.Control.StartAsync(
             isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
         return array;
     }
 
-    private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems)
+    private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems, JournalReplayResult? replayed)
     {
         void Warn(string what) => run.OnEvent?.Invoke(new ArrayEvent(ArrayEventLevel.Warning, $"Array {array.Name}{what}"));
 
@@ -155,6 +174,18 @@ public static class ArrayBuilder
         if (problems.Length != 0)
         {
             Warn($":{problems}");
+        }
+
+        if (replayed is { Mended: > 0 })
+        {
+            run.OnEvent?.Invoke(new ArrayEvent(
+                ArrayEventLevel.Information, $"Array {array.Name}: {replayed.Mended} rows that were being written were put right from its journal."));
+        }
+
+        if (replayed is { Unreadable: > 0 } or { Doubtful.Length: > 0 })
+        {
+            Warn($": of its journal {replayed.Unreadable} slots could not be read, and {replayed.Doubtful.Length} rows that were being written could not be "
+                + "put right: check the drives.");
         }
 
         if (result.MissingRoles != 0)
@@ -201,7 +232,27 @@ public static class ArrayBuilder
         return erased;
     }
 
-    private static RaidGeometry PlanGeometry(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives)
+    private static ArrayConsistency ChooseConsistency(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives)
+    {
+        bool hasParity = options.Level.ParityCount() > 0;
+        bool isRedundant = hasParity || options.Level is RaidLevel.Raid1 or RaidLevel.Raid10;
+        bool isEphemeral = drives.Any(d => d.Limits.IsEphemeral);
+        return options.Consistency switch
+        {
+            null or ArrayConsistency.Unrecorded => !isRedundant ? ArrayConsistency.Unrecorded
+                : hasParity && !isEphemeral ? ArrayConsistency.Journal
+                : ArrayConsistency.Bitmap,
+            _ when !isRedundant => throw new ArrayException(
+                $"{options.Level.Name()} has no redundancy that could disagree after a crash: leave the consistency out."),
+            ArrayConsistency.Journal when !hasParity => throw new ArrayException(
+                $"{options.Level.Name()} needs no journal: its copies are made equal after a crash. Use bitmap, or leave the consistency out."),
+            ArrayConsistency.Journal when isEphemeral => throw new ArrayException(
+                "What these drives hold ends with the process, and a journal with it: use bitmap, or leave the consistency out."),
+            { } wanted => wanted,
+        };
+    }
+
+    private static RaidGeometry PlanGeometry(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives, ArrayConsistency consistency)
     {
         if (SuperblockFormat.CheckName(options.Name) is { } nameError)
         {
@@ -218,7 +269,10 @@ public static class ArrayBuilder
             throw new ArrayException($"{readOnly.Name} is read-only: open it for writing.");
         }
 
-        if (!RaidGeometry.TryCreate(options.Level, options.ChunkBytes, [.. drives.Select(d => d.SizeBytes)], out RaidGeometry? geometry, out string? error))
+        long[] sizes = [.. drives.Select(d => d.SizeBytes)];
+        bool isRoomy = consistency == ArrayConsistency.Journal && sizes.Length != 0 && sizes.Min() >= JournalLayout.RoomyDriveBytes;
+        long dataOffset = isRoomy ? JournalLayout.RoomyDataOffset : RaidGeometry.DefaultDataOffset;
+        if (!RaidGeometry.TryCreate(options.Level, options.ChunkBytes, sizes, out RaidGeometry? geometry, out string? error, dataOffset))
         {
             throw new ArrayException(error!);
         }

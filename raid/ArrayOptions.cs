@@ -30,6 +30,12 @@ public sealed record ArrayCreateOptions
     /// </summary>
     public bool AssumeZeroed { get; init; }
 
+    /// <summary>
+    /// How the array is put right after an unclean stop. Null takes the journal where there is parity and the drives outlive the
+    /// process, else the bitmap.
+    /// </summary>
+    public ArrayConsistency? Consistency { get; init; }
+
     /// <summary>Makes the UUIDs of the array and its members, each another.</summary>
     public Func<Guid> NewUuid { get; init; } = Guid.NewGuid;
 
@@ -47,8 +53,8 @@ public sealed record ArrayAssembleOptions
     public Guid? Uuid { get; init; }
 
     /// <summary>
-    /// Start although data may be damaged: a parity array that lacks a member and was not stopped in order. Includes
-    /// <see cref="AllowDegraded"/>.
+    /// Start although data may be damaged: a parity array without a journal (<see cref="ArrayConsistency"/>) that lacks a member and
+    /// was not stopped in order. Includes <see cref="AllowDegraded"/>.
     /// </summary>
     public bool Force { get; init; }
 

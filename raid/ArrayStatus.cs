@@ -120,6 +120,9 @@ public sealed record ArrayStatus
     /// <summary>The most that the members give, in bytes.</summary>
     public required long CapacityBytes { get; init; }
 
+    /// <summary>How it is put right after an unclean stop.</summary>
+    public ArrayConsistency Consistency { get; init; }
+
     /// <summary>How the array is.</summary>
     public required ArrayHealth Health { get; init; }
 

@@ -7,6 +7,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Control;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Levels;
 using Polyblk.Raid.Map;
@@ -59,12 +60,24 @@ public sealed class RaidArray : IBlockDevice
             State.Break();
         }
 
+        Consistency = superblock.Consistency;
+        if (JournalLayout.Of(geometry) is { } layout && !members.Any(m => m.Drive is { Limits.IsEphemeral: true }))
+        {
+            Journal = new WriteJournal(layout, geometry, Uuid, Consistency == ArrayConsistency.Journal);
+            if (start.TrustsUnsynced || (Journal.IsOn && !State.NeedsResync))
+            {
+                State.BeginTrust();
+                State.PersistedTrust = superblock.TrustsUnsynced;
+            }
+        }
+
         if (TracksDirt)
         {
             bool all = superblock.NeedsResync || State.LostMask != 0;
             Intent = new WriteIntent(
                 geometry.Capacity,
-                superblock.Regions ?? WriteIntent.Make(geometry.Capacity, all, all ? 0 : superblock.EventCount));
+                superblock.Regions ?? WriteIntent.Make(geometry.Capacity, all, all ? 0 : superblock.EventCount),
+                marksAll: Consistency == ArrayConsistency.None);
         }
 
         Limits = ArrayLimits.Of(geometry, members, superblock.ExportedSize) with { LogicalBlockSize = start.LogicalBlockSize };
@@ -110,6 +123,12 @@ public sealed class RaidArray : IBlockDevice
 
     /// <summary>Which regions may be written; null for a level without redundancy.</summary>
     internal WriteIntent? Intent { get; }
+
+    /// <summary>How it is put right after an unclean stop.</summary>
+    public ArrayConsistency Consistency { get; }
+
+    /// <summary>What is being written; null where there is no parity, no room for it, or nothing that outlives the process.</summary>
+    internal WriteJournal? Journal { get; }
 
     internal ArrayControl Control { get; }
 
@@ -356,4 +375,7 @@ internal readonly record struct RaidStart(long SyncedBytes, int LogicalBlockSize
 
     /// <summary>The bytes of each of them that are in step.</summary>
     public long RebuiltBytes { get; init; }
+
+    /// <inheritdoc cref="ArrayState.TrustsUnsynced"/>
+    public bool TrustsUnsynced { get; init; }
 }

@@ -98,6 +98,24 @@ public static class BlockIo
         }
     }
 
+    /// <summary>Zeroes a range over a queue that is opened and closed for it.</summary>
+    /// <exception cref="BlockIoException">The device answered with an error; parts of the range may have been zeroed.</exception>
+    public static Task WriteZeroesAsync(IBlockDevice device, Reactor reactor, long offsetBytes, long lengthBytes) => WithQueueAsync(
+        device,
+        reactor,
+        async queue =>
+        {
+            using var piece = new Piece(0);
+            long most = Math.Min(MaxPieceBytes, device.Limits.MaxWriteZeroesBytes / device.Limits.LogicalBlockSize * device.Limits.LogicalBlockSize);
+            for (long done = 0; done < lengthBytes;)
+            {
+                int length = (int)Math.Min(most, lengthBytes - done);
+                int status = await piece.RunAsync(queue, reactor, BlockOperation.WriteZeroes, offsetBytes + done, length, BlockFlags.None);
+                ThrowIfFailed(device, "Zeroing", offsetBytes + done, length, status);
+                done += length;
+            }
+        });
+
     /// <summary>An error number in words, for messages.</summary>
     public static string DescribeErrno(int errno) => $"{Marshal.GetPInvokeErrorMessage(errno)} (errno {errno})";
 
@@ -150,8 +168,9 @@ public static class BlockIo
         {
             var done = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
             _done = done;
+            bool hasData = operation is BlockOperation.Read or BlockOperation.Write;
             *_vector = new IoVec(_buffer, (nuint)length);
-            _request.Prepare(operation, offsetBytes, length, length == 0 ? null : _vector, length == 0 ? 0 : 1, this);
+            _request.Prepare(operation, offsetBytes, length, hasData ? _vector : null, hasData ? 1 : 0, this);
             _request.Flags = flags;
             _request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable;
 

@@ -47,6 +47,9 @@ public sealed record BlockLimits
     /// <summary>Whether the device keeps nothing: writes vanish, and a read leaves the buffer as it is.</summary>
     public bool KeepsNothing { get; init; }
 
+    /// <summary>Whether what the device holds ends with this process.</summary>
+    public bool IsEphemeral { get; init; }
+
     /// <summary>Whether the device refuses writes.</summary>
     public bool ReadOnly { get; init; }
 

@@ -26,6 +26,7 @@ public sealed class NullDrive : IBlockDevice
             DiscardGranularity = logicalBlockSize,
             ReadOnly = readOnly,
             KeepsNothing = true,
+            IsEphemeral = true,
 
             // A read fills nothing. Of a buffer that only the kernel can reach nobody else has filled anything either: it would
             // show what that memory held before, perhaps another program's data.

@@ -42,6 +42,7 @@ public sealed unsafe class RamDrive : IBlockDevice
             LogicalBlockSize = logicalBlockSize,
             PhysicalBlockSize = 4096,
             VolatileCache = false,
+            IsEphemeral = true,
             Discard = true,
             DiscardGranularity = 4096,
             ReadOnly = readOnly,

@@ -48,7 +48,7 @@ internal sealed partial class ArrayControl
 
             if (ReferenceEquals(_jobs.Current, scrub))
             {
-                await _jobs.StopAsync();
+                await _jobs.StopAsync(_superblocks.CatchUpAsync);
             }
 
             EndScrub(scrub);

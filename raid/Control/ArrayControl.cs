@@ -217,6 +217,7 @@ internal sealed partial class ArrayControl
             ChunkBytes = _array.Geometry.ChunkSize,
             SizeBytes = _array.SizeBytes,
             CapacityBytes = _array.Geometry.Capacity,
+            Consistency = _array.Consistency,
             Health = _array.State.IsBroken ? ArrayHealth.Failed
                 : (failed | rebuilding) != 0 ? ArrayHealth.Degraded
                 : resync is not null ? ArrayHealth.Resyncing
@@ -483,6 +484,11 @@ internal sealed partial class ArrayControl
 
         if (!_array.State.NeedsResync)
         {
+            if (_array.Journal is { IsOn: true })
+            {
+                _array.State.BeginTrust();
+            }
+
             Report(ArrayEventLevel.Information, "the resync is complete");
             _inDoubt = 0;
             _retryAfter = default;
@@ -545,7 +551,7 @@ internal sealed partial class ArrayControl
             return;
         }
 
-        await _jobs.StopAsync();
+        await _jobs.StopAsync(_superblocks.CatchUpAsync);
         _resyncAtMs = null;
         if (!_superblocks.HasWritten)
         {

@@ -16,6 +16,9 @@
 //   rebuilt so far  says what was made before the last flush; writes since then went to the new member, too
 //   end of rebuild  every member was flushed after the last row
 //   new size        changes nothing else
+//   trust           what is not in sync fits all the same; called so only while it is: a row that loses it keeps its locks, and its
+//                   record, until the superblocks know (ParityRow.Journal.cs). The first update of a run begins a new generation of
+//                   the journal: the records of the one before have been replayed, and no write has started
 //
 // A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is
 // recorded as failed by the first update, which is the first that a write, a resync or a failure needs.
@@ -43,6 +46,7 @@ internal sealed class ArrayMetadata(
     private long _flushedRebuilt = RebuiltBytesOf(array);
     private ulong _told = array.State.PersistedMask;
     private bool _leftOut;
+    private ulong _generation;
 
     /// <summary>The reactor that carries the superblocks.</summary>
     public Reactor Home => home;
@@ -78,7 +82,7 @@ internal sealed class ArrayMetadata(
     public bool IsKnown { get; private set; } = true;
 
     /// <summary>Whether there is a failure that no update has spoken of yet.</summary>
-    public bool IsBehind => array.State.FailedMask != _told;
+    public bool IsBehind => array.State.FailedMask != _told || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
 
     /// <inheritdoc cref="SuperblockWriter.TakeCaughtUp"/>
     public bool TakeCaughtUp() => _writer.TakeCaughtUp();
@@ -161,6 +165,9 @@ internal sealed class ArrayMetadata(
     /// <inheritdoc cref="SuperblockWriter.ReplaceAsync"/>
     public Task ReplaceAsync(RaidMember member) => _writer.ReplaceAsync(member);
 
+    /// <summary>Writes superblocks when there is something that they do not know: for whoever waits for rows, which may wait for them.</summary>
+    public Task CatchUpAsync() => _writer.TakeCaughtUp() || IsBehind ? UpdateAsync() : Task.CompletedTask;
+
     /// <summary>
     /// Writes superblocks until every member that is left has the same, and acknowledges what waited for that, when it is known
     /// (<see cref="IsKnown"/>). An array that is broken or only read keeps its own.
@@ -176,10 +183,12 @@ internal sealed class ArrayMetadata(
         }
 
         ulong failed = array.State.FailedMask;
+        bool trust = array.State.TrustsUnsynced;
         while (CanWrite)
         {
             NoteLosses(failed);
-            ArraySuperblock next = Describe(change is null ? _current : change(_current), failed);
+            trust = array.State.TrustsUnsynced;
+            ArraySuperblock next = Describe(change is null ? _current : change(_current), failed, trust);
             ulong late = LateMask; // left out, also those that answer meanwhile
             ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed) || _leftOut);
             late |= LateMask;
@@ -199,15 +208,17 @@ internal sealed class ArrayMetadata(
 
         _told = CanWrite ? _told : array.State.FailedMask;
         ulong persisted = !CanWrite ? array.State.FailedMask : IsKnown ? failed : array.State.PersistedMask;
-        if (array.State.PersistedMask != persisted)
+        bool persistedTrust = !CanWrite || (!IsKnown && array.State.PersistedTrust) ? array.State.PersistedTrust && CanWrite : trust;
+        if (array.State.PersistedMask != persisted || array.State.PersistedTrust != persistedTrust)
         {
             array.State.PersistedMask = persisted;
+            array.State.PersistedTrust = persistedTrust;
             await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
         }
     }
 
     /// <summary>Whether losing a member now leaves parity that nobody knows to be right.</summary>
-    public bool IsExposed => array.Geometry.HasParity && array.State.NeedsResync;
+    public bool IsExposed => array.Geometry.HasParity && array.State is { NeedsResync: true, TrustsUnsynced: false };
 
     private ulong AllMembers => array.Members.Aggregate(0UL, (all, m) => all | (1UL << m.Role));
 
@@ -242,7 +253,17 @@ internal sealed class ArrayMetadata(
         }
     }
 
-    private ArraySuperblock Describe(ArraySuperblock like, ulong failed)
+    /// <summary>The first update of a run: event counts only rise, so no generation comes twice.</summary>
+    private void BeginGeneration(ulong eventCount)
+    {
+        if (_generation == 0 && array.Journal is { } journal)
+        {
+            journal.Generation = _generation = eventCount;
+        }
+    }
+
+    /// <summary>What the superblocks are to say.</summary>
+    private ArraySuperblock Describe(ArraySuperblock like, ulong failed, bool trust)
     {
         DateTimeOffset now = options.Clock.GetUtcNow();
         ulong eventCount = _current.EventCount + 1;
@@ -264,6 +285,7 @@ internal sealed class ArrayMetadata(
                 : new MemberEntry(member.Uuid, state));
         }
 
+        BeginGeneration(eventCount);
         ImmutableArray<MemberEntry> members = entries.MoveToImmutable();
         bool rebuilds = members.Any(m => m.State == MemberState.Rebuilding);
 
@@ -282,6 +304,9 @@ internal sealed class ArrayMetadata(
             RebuildCheckpoint = rebuilds ? _flushedRebuilt : ArraySuperblock.NoRebuild,
             Regions = array.Intent?.Describe(),
             FormatVersion = SuperblockFormat.Version,
+            Consistency = array.Consistency,
+            TrustsUnsynced = trust,
+            JournalGeneration = _generation,
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
             Members = members,

@@ -4,7 +4,8 @@
 // How a drive takes a role, in the order that keeps data safe:
 //   1  the member before it is out, recorded so, and owes nothing;
 //   2  both slots of the drive are cleared: no superblock of something else is left beside its own. Not those of a member that was
-//      away and has missed only what is marked (ArrayAssembly.MissedOnlyMarked): the rebuild makes no more than that;
+//      away and has missed only what is marked (ArrayAssembly.MissedOnlyMarked): the rebuild makes no more than that. Of both, the
+//      journal is cleared;
 //   3  every queue has a way to it (RaidArray.AdoptAsync);
 //   4  it counts as rebuilding, in step with nothing (ArrayState.BeginRebuild), and the superblocks say so, its own included;
 //   5  the rebuild fills it (Jobs/RebuildJob.cs); how far is recorded now and then, after a flush;
@@ -18,6 +19,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
+using Polyblk.Raid.Journal;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
@@ -247,7 +249,7 @@ internal sealed class Membership(
         await RecordAsync();
 
         // A job has ways of its own to the drives, and this one may be closed when the caller has it back.
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         await ChangeHandsAsync(new RaidMember(member.Role, null, Guid.Empty));
         await superblocks.UpdateAsync();
         await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
@@ -337,7 +339,13 @@ internal sealed class Membership(
             await TakeAsync(drive, force);
         }
 
-        await jobs.StopAsync();
+        if (array.Journal is { } journal)
+        {
+            // Records that it has of this run are of rows that have been written without it.
+            await ClearJournalAsync(drive, journal.Layout);
+        }
+
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         RaidMember member = marked
             ? new RaidMember(role, drive, its!.MemberUuid) { Sequence = its.Sequence }
             : new RaidMember(role, drive, options.NewUuid());
@@ -434,6 +442,19 @@ internal sealed class Membership(
             : MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock));
     }
 
+    private async Task ClearJournalAsync(IBlockDevice drive, JournalLayout layout)
+    {
+        try
+        {
+            await BlockIo.WriteZeroesAsync(drive, superblocks.Home, JournalLayout.AreaOffset, layout.AreaBytes);
+            await BlockIo.FlushAsync(drive, superblocks.Home);
+        }
+        catch (BlockIoException e)
+        {
+            throw new ArrayException($"{drive.Name} cannot be written: {e.Message}", e);
+        }
+    }
+
     private void RefuseOwing(RaidMember member)
     {
         if (!member.IsDrained)
@@ -457,7 +478,7 @@ internal sealed class Membership(
             return false;
         }
 
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         superblocks.EndRebuild();
         State.EndRebuild();
         return true;
@@ -465,7 +486,7 @@ internal sealed class Membership(
 
     private async Task StartAsync()
     {
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         if (!superblocks.HasWritten)
         {
             await superblocks.UpdateAsync();

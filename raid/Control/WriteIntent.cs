@@ -22,14 +22,19 @@ internal sealed class WriteIntent
 {
     private readonly int _shift;
     private readonly int _count;
+    private readonly bool _marksAll;
 
     // Durable, being made durable, and asked for.
     private readonly ulong[] _open = new ulong[DirtyRegions.WordCount];
     private readonly ulong[] _marked = new ulong[DirtyRegions.WordCount];
     private readonly ulong[] _wanted = new ulong[DirtyRegions.WordCount];
 
-    public WriteIntent(long capacityBytes, DirtyRegions regions)
+    /// <param name="capacityBytes">Bytes of the volume.</param>
+    /// <param name="regions">What is marked.</param>
+    /// <param name="marksAll">Whether the first write marks everything: no region is told from another.</param>
+    public WriteIntent(long capacityBytes, DirtyRegions regions, bool marksAll = false)
     {
+        _marksAll = marksAll;
         _shift = regions.Shift;
         _count = DirtyRegions.CountFor(capacityBytes, regions.Shift);
         SinceEvent = regions.SinceEvent;
@@ -120,6 +125,11 @@ internal sealed class WriteIntent
     public bool TakeWanted()
     {
         bool isNew = false;
+        if (_marksAll)
+        {
+            Want(0, (long)_count << _shift);
+        }
+
         for (int i = 0; i < _wanted.Length; i++)
         {
             ulong wanted = Volatile.Read(ref _wanted[i]) == 0 ? 0 : Interlocked.Exchange(ref _wanted[i], 0);

@@ -56,6 +56,12 @@ internal struct SharedWords
 
     [FieldOffset(128)]
     public long RebuiltUnits;
+
+    [FieldOffset(136)]
+    public int Trust;
+
+    [FieldOffset(140)]
+    public int PersistedTrust;
 }
 
 /// <summary>See the top of the file.</summary>
@@ -99,7 +105,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>Whether acknowledgements of writes and flushes must wait for the superblocks.</summary>
-    public bool MetadataPending => Volatile.Read(ref _words.FailedMask) != Volatile.Read(ref _words.PersistedMask);
+    public bool MetadataPending =>
+        Volatile.Read(ref _words.FailedMask) != Volatile.Read(ref _words.PersistedMask)
+        || Volatile.Read(ref _words.PersistedTrust) > Volatile.Read(ref _words.Trust);
 
     /// <summary>
     /// Lock units below this are in sync: mirrors are equal, parity is right, but for <see cref="Doubts"/>. <see
@@ -118,6 +126,25 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
 
     /// <summary>The first unit that is not in sync or in doubt; <see cref="long.MaxValue"/> when there is none.</summary>
     public long FirstUnsynced => Math.Min(SyncedUnits, Doubts.First);
+
+    /// <summary>
+    /// Whether what is not in sync can be made from redundancy all the same: nobody has written there, or what was being written
+    /// has been put right from the journal; and all since was recorded there.
+    /// </summary>
+    public bool TrustsUnsynced => Volatile.Read(ref _words.Trust) != 0;
+
+    /// <summary>Whether the superblocks say so; not for longer than it is so (<see cref="MetadataPending"/>).</summary>
+    public bool PersistedTrust
+    {
+        get => Volatile.Read(ref _words.PersistedTrust) != 0;
+        set => Volatile.Write(ref _words.PersistedTrust, value ? 1 : 0);
+    }
+
+    /// <summary>Somewhere redundancy does not fit the data, and no record says what does.</summary>
+    public void LoseTrust() => Volatile.Write(ref _words.Trust, 0);
+
+    /// <summary>All is in sync, or right but for what nobody has written, and writes are recorded. The control task's.</summary>
+    public void BeginTrust() => Volatile.Write(ref _words.Trust, 1);
 
     /// <summary>
     /// Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.
@@ -243,6 +270,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// </summary>
     public void PutInDoubt(long unit, int from, int to)
     {
+        LoseTrust();
         if (!Doubts.Add(unit, from, to))
         {
             IsUnsyncedDistrusted = true;

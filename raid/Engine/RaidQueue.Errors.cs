@@ -159,6 +159,7 @@ internal abstract unsafe partial class RaidQueue
         }
         else
         {
+            State.LoseTrust();
             State.LowerSynced(0);
         }
 

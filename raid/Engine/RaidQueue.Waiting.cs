@@ -60,6 +60,13 @@ internal abstract unsafe partial class RaidQueue
         {
             Acknowledge(request, request.Status);
         }
+
+        OnSuperblocksKnown();
+    }
+
+    /// <summary>The superblocks know of every failure, or never will: what waits for that goes on.</summary>
+    protected virtual void OnSuperblocksKnown()
+    {
     }
 
     /// <summary>Runs the pump in this turn or the next.</summary>

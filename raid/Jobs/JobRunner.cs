@@ -83,6 +83,7 @@ internal interface IRowQueue
 internal sealed class JobRunner : ReactorWork, IRowCompletion
 {
     private const int MaxDepth = 16;
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(1);
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
@@ -156,7 +157,10 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     /// Ends the job, finished or not, when the rows in flight are done; another one can be started then. An end of which nobody has
     /// taken note is forgotten: it says nothing of what comes after.
     /// </summary>
-    public async Task StopAsync()
+    /// <param name="meanwhile">
+    /// What is done again and again until then: rows of the job may wait for rows that wait for superblocks. Null where none can.
+    /// </param>
+    public async Task StopAsync(Func<Task>? meanwhile = null)
     {
         Task stopped = await _home.InvokeAsync(() =>
         {
@@ -172,6 +176,12 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
             Schedule();
             return _stopped.Task;
         });
+        while (meanwhile is not null && !stopped.IsCompleted)
+        {
+            await Task.WhenAny(stopped, Task.Delay(s_look, _array.Options.Clock));
+            await meanwhile();
+        }
+
         await stopped;
     }
 

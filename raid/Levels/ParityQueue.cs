@@ -13,6 +13,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
+using Polyblk.Raid.Journal;
 using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Levels;
@@ -31,6 +32,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     private readonly ParityRow[] _allRows;
     private readonly int _rowBytes;
     private readonly int _rowsPerChunk;
+    private readonly List<ParityRow> _waitingRows;
     private FreeIndices _freeRows;
 
     public ParityQueue(RaidArray array, Reactor reactor)
@@ -45,6 +47,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         long perRow = (long)_rowBytes * Geometry.MemberCount;
         _allRows = new ParityRow[(int)Math.Clamp(array.Options.RowMemoryBytes / perRow, MinRows, MaxRows)];
         _freeRows = new FreeIndices(_allRows.Length);
+        _waitingRows = new List<ParityRow>(_allRows.Length);
+        JournalWriter = array.Journal is { } journal ? new JournalWriter(journal) : null;
         for (int i = 0; i < _allRows.Length; i++)
         {
             _allRows[i] = new ParityRow(this, array, i);
@@ -59,6 +63,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
     internal byte* Zeroes { get; }
+
+    /// <summary>Its part in the journal; null where there is none.</summary>
+    internal JournalWriter? JournalWriter { get; }
 
     protected override bool HasRoom => base.HasRoom && !_freeRows.IsEmpty;
 
@@ -89,6 +96,20 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         if (HasBacklog)
         {
             SchedulePump();
+        }
+    }
+
+    /// <summary>A row of the pool waits until the superblocks know of every failure: <see cref="ParityRow.GoOnWhenKnown"/>.</summary>
+    internal void WaitForSuperblocks(ParityRow row) => _waitingRows.Add(row);
+
+    protected override void OnSuperblocksKnown()
+    {
+        // Those that come to wait meanwhile wait for the next time.
+        for (int left = _waitingRows.Count; left > 0; left--)
+        {
+            ParityRow row = _waitingRows[0];
+            _waitingRows.RemoveAt(0);
+            row.GoOnWhenKnown();
         }
     }
 

@@ -15,6 +15,7 @@ internal sealed unsafe partial class ParityRow
     private readonly byte** _copies;
     private readonly IoVec* _runs;
     private bool _zeroes;
+    private ulong _nowhere;
 
     private void Compute()
     {
@@ -179,9 +180,10 @@ internal sealed unsafe partial class ParityRow
     {
         int length = _hi - _lo;
 
-        // A block of a failed member is in the parities and goes nowhere. The members' own memory is not looked at again, unlike
-        // staging, which drives read from and the next row takes.
-        ulong targets = (_written & ~_failed) | (AllBlocks & ~_dataMask);
+        // A block of a failed member is in the parities and goes nowhere, but into the record. The members' own memory is not looked
+        // at again, unlike staging, which drives read from and the next row takes.
+        _nowhere = _slot is null ? _failed : 0;
+        ulong targets = (_written & ~_nowhere) | (AllBlocks & ~_dataMask);
         bool nonTemporal = (targets & ~_inPlace) == 0;
         for (int i = 0; i < _dataCount; i++)
         {
@@ -235,7 +237,7 @@ internal sealed unsafe partial class ParityRow
 
             step = Math.Min(step, _runs[i].Length);
             _sources[i] = _runs[i].Base;
-            _copies[i] = ((_failed >> i) & 1) == 0 ? staging : null;
+            _copies[i] = ((_nowhere >> i) & 1) == 0 ? staging : null;
         }
 
         return step;

@@ -70,7 +70,7 @@ internal sealed unsafe partial class ParityRow
         Job.Resync or Job.Rebuild => (_lost & _dataMask) == 0 || _lo == _hi || FitsParity(),
 
         // A block that cannot be read is not to be written back from a parity that may not fit.
-        _ => (_plan != Plan.Recover || BadData == 0 || _synced) && CanReadBack(),
+        _ => (_plan != Plan.Recover || BadData == 0 || _synced || _array.State.TrustsUnsynced) && CanReadBack(),
     };
 
     /// <summary>
@@ -84,7 +84,7 @@ internal sealed unsafe partial class ParityRow
     {
         ArrayState state = _array.State;
         bool isSynced = _row < state.SyncedUnits;
-        bool fits = !_doubtful && (isSynced || (!state.IsUnsyncedDistrusted && BadData == 0));
+        bool fits = !_doubtful && (isSynced || state.TrustsUnsynced || (!state.IsUnsyncedDistrusted && BadData == 0));
         return fits
             && (state.DistrustedMask == 0 || BitOperations.PopCount(_lost | BlocksOf(state.DistrustedMask)) <= _parityCount);
     }

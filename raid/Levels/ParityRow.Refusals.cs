@@ -86,9 +86,7 @@ internal sealed unsafe partial class ParityRow
     {
         while (++_settled < UnitCount)
         {
-            _row = FirstUnit + _settled;
-            _stripe = _row / _rowsPerChunk;
-            _memberOffset = _geometry.StripeOffset(_stripe) + (_row % _rowsPerChunk * _rowBytes);
+            SetRow(FirstUnit + _settled);
             _unreadable = _absent = 0;
             _refused = _noSpace = _gone = 0;
             if (ReadForSettling())

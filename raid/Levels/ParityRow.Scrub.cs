@@ -21,6 +21,7 @@ internal sealed unsafe partial class ParityRow
 {
     private bool _repairs;          // Scrub: whether what is found is mended
     private int _finding;
+    private ulong _scrubbed;        // what is written of it
 
     /// <summary>Reads all blocks of the row, where they can be compared.</summary>
     private void ReadForScrub()
@@ -68,7 +69,8 @@ internal sealed unsafe partial class ParityRow
             : BitOperations.PopCount(differs) == 1 ? BitOperations.TrailingZeroCount(differs)
             : FindWrongData(length);
         _finding = wrong < 0 ? RowFinding.MadeToAgree : RowFinding.Repaired;
-        WriteScrubbed(wrong >= 0 && wrong < _dataCount ? 1UL << wrong : differs, length);
+        _scrubbed = wrong >= 0 && wrong < _dataCount ? 1UL << wrong : differs;
+        VoidThenWriteScrubbed();
     }
 
     /// <summary>Blocks could not be read: a resync of the row makes and writes them, where it may.</summary>
@@ -120,11 +122,12 @@ internal sealed unsafe partial class ParityRow
     }
 
     /// <summary>Writes a data block by what P says of it, or parities by what the data says.</summary>
-    private void WriteScrubbed(ulong blocks, int length)
+    private void WriteScrubbed()
     {
+        int length = _hi - _lo;
         _isReading = false;
         _pending = 1;
-        for (ulong left = blocks; left != 0; left &= left - 1)
+        for (ulong left = _scrubbed; left != 0; left &= left - 1)
         {
             int block = BitOperations.TrailingZeroCount(left);
             byte* to = _blocks[block] + _lo;

@@ -6,7 +6,7 @@
 // makes parity disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of
 // this process (IMemoryQueue) is its own staging: its blocks are read and written in place, under the row's lock.
 //
-//   lock -> plan -> read what the plan needs -> compute -> write -> unlock
+//   lock -> plan -> read what the plan needs -> compute -> record -> write -> unlock
 //
 // The plan of a write covers the columns [lo, hi) in which anything is written:
 //   Full         every data block is written over all columns: nothing is read.
@@ -25,8 +25,8 @@
 // block that cannot be read there is unknown; only for a lost member it is made all the same, with the array's warning), from a
 // distrusted member.
 //
-// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Refusals.cs what follows when members
-// refuse a write.
+// ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Journal.cs what is recorded before a row
+// is written, ParityRow.Refusals.cs what follows when members refuse a write.
 
 using System.Diagnostics;
 using System.Numerics;
@@ -85,6 +85,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private readonly byte* _staging;
     private readonly byte** _blocks;
     private readonly long _stagingStride;
+    private readonly BlockFlags _durably;
 
     private TransferOp? _operation;
     private IRowCompletion? _completion;
@@ -150,6 +151,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _sources = _pointers + _blockCount;
         _copies = _sources + _blockCount;
         _runs = (IoVec*)NativeMemory.Alloc((nuint)_dataCount, (nuint)sizeof(IoVec));
+        _durably = array.Limits.VolatileCache ? BlockFlags.Fua : BlockFlags.None;
+        _slot = array.Journal is { } journal ? new SlotLock(this, journal) : null;
     }
 
     /// <summary>Its number in the queue's pool.</summary>
@@ -252,7 +255,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
                 NoteRefusal(member, request.Status);
             }
         }
-        else if (!_isReading && (_unreadable & (1UL << block)) != 0)
+        else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0)
         {
             _array.Members[member].CountRepair();
         }
@@ -287,6 +290,15 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _refused = _noSpace = _gone = 0;
         _isAdvice = false;
         _finding = 0;
+        _voided = 0;
+    }
+
+    /// <summary>Goes to another one of the rows that are locked.</summary>
+    private void SetRow(long row)
+    {
+        _row = row;
+        _stripe = row / _rowsPerChunk;
+        _memberOffset = _geometry.StripeOffset(_stripe) + (row % _rowsPerChunk * _rowBytes);
     }
 
     private void Lock(int rows)
@@ -309,7 +321,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         if (_job == Job.Zero)
         {
-            SendZeroes();
+            VoidThenZero();
         }
         else if (_job == Job.Rebuild && _array.State.RebuildsMarked
             && !_array.Intent!.IsMarked(_stripe * _geometry.StripeDataSize, _geometry.StripeDataSize))
@@ -355,7 +367,11 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             return;
         }
 
-        if (!_isReading)
+        if (_journalStep is JournalStep.Recording or JournalStep.Voiding)
+        {
+            AfterRecords();
+        }
+        else if (!_isReading)
         {
             AfterWrites();
         }
@@ -374,7 +390,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         else
         {
             Compute();
-            WriteBack();
+            RecordThenWrite();
         }
     }
 
@@ -482,6 +498,14 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private byte* StagingOf(int block) => _staging + (block * _stagingStride);
 
     private void Finish(int status)
+    {
+        if (!EndsLater(status))
+        {
+            End(status);
+        }
+    }
+
+    private void End(int status)
     {
         if (_job == Job.Resync && status < 0)
         {

@@ -64,6 +64,24 @@ public enum ArrayStateFlags : uint
     RebuildsMarked = 2,
 }
 
+/// <summary>How an array is put right after an unclean stop; the values are stored.</summary>
+public enum ArrayConsistency : uint
+{
+    /// <summary>Not recorded (an older program), or there is no redundancy that could disagree. As <see cref="Bitmap"/>.</summary>
+    Unrecorded = 0,
+
+    /// <summary>The whole array is resynced.</summary>
+    None = 1,
+
+    /// <summary>What was marked as being written is resynced. A parity array that lacks a member then has lost blocks.</summary>
+    Bitmap = 2,
+
+    /// <summary>
+    /// What was being written is put right from the journal, also without the members that the level can lose, then resynced.
+    /// </summary>
+    Journal = 3,
+}
+
 /// <summary>Optional parts of the format that an older program may ignore; none yet.</summary>
 [Flags]
 public enum CompatibleFeatures : ulong
@@ -198,6 +216,18 @@ public sealed record ArraySuperblock
     /// </summary>
     public DirtyRegions? Regions { get; init; }
 
+    /// <summary>How it is put right after an unclean stop.</summary>
+    public ArrayConsistency Consistency { get; init; }
+
+    /// <summary>
+    /// Whether what is not in sync can be made from redundancy all the same, once the journal has been replayed; only with <see
+    /// cref="ArrayConsistency.Journal"/>.
+    /// </summary>
+    public bool TrustsUnsynced { get; init; }
+
+    /// <summary>The run whose records in the journal count; 0 when there are none.</summary>
+    public ulong JournalGeneration { get; init; }
+
     /// <summary>The UUIDs of the drives that wait to take a lost member's place.</summary>
     public ImmutableArray<Guid> Spares { get; init; } = [];
 
@@ -255,5 +285,6 @@ public sealed record ArraySuperblock
         && (CreatedAt, UpdatedAt, State, DirtySince, ResyncCheckpoint, Compatible, Incompatible)
             == (other.CreatedAt, other.UpdatedAt, other.State, other.DirtySince, other.ResyncCheckpoint,
                 other.Compatible, other.Incompatible)
-        && (LogicalBlockSize, Notices, RebuildCheckpoint) == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint);
+        && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
+            == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration);
 }

@@ -42,7 +42,16 @@ internal static class AssemblyPermit
             return;
         }
 
-        if (result.Geometry!.HasParity && newest.NeedsResync && !options.Force)
+        if (result.Geometry!.HasParity && newest is { NeedsResync: true, TrustsUnsynced: true } && options.ReadOnly && !options.Force
+            && (newest.State & ArrayStateFlags.Dirty) != 0)
+        {
+            throw new ArrayException(
+                $"Array '{newest.Name}' was not stopped in order and lacks {Count(lost, newest)}."
+                + $"{Names(options, result, lost)} What was being written is put right from its journal, which a read-only start cannot do: "
+                + $"start it for writing once.{problems}");
+        }
+
+        if (result.Geometry!.HasParity && newest is { NeedsResync: true, TrustsUnsynced: false } && !options.Force)
         {
             string connect = result.MissingRoles == 0 ? "Members are being rebuilt and hold only a part of their blocks. Use"
                 : "Connect the missing drives; or use";

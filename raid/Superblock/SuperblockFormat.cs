@@ -21,14 +21,16 @@
 // 256 member table: 64 rows of { UUID[16], state u8, reason u8, zero[6], event count u64 }
 // 2304 spare table: 16 UUIDs
 // 2560 region shift u32 (0: not recorded)      2564 zero[4]             2568 marks complete since event u64
-// 2576 zero[1520]
+// 2576 consistency u32 (0: not recorded)        2580 trust u32 (1: what is not in sync is trusted)
+// 2584 journal generation u64                  2592 zero[1504]
 // 4096 marks of the regions: 512 u64
 //
 // A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
 // as it is: what counts is whether the members' list it.
 //
 // Version 1 had 4096 bytes, and zeroes for the rebuild checkpoint, the reasons, the spares and the regions. It is read, and
-// written as version 2.
+// written as version 2. A program that does not know the consistency writes zeroes for it, its trust and the generation, which is
+// how it then is: the array was used without its journal.
 
 using System.Buffers.Binary;
 using System.Collections.Immutable;
@@ -74,7 +76,7 @@ public static class SuperblockFormat
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
     public const uint Version = 2;
 
-    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
+    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
@@ -167,6 +169,8 @@ public static class SuperblockFormat
         if ((superblock.State & ~(ArrayStateFlags.Dirty | ArrayStateFlags.RebuildsMarked)) != 0) return $"unknown state flags 0x{(uint)superblock.State:x}";
         if (((superblock.State & ArrayStateFlags.Dirty) != 0) != superblock.DirtySince.HasValue)
             return "the dirty flag and the dirty time contradict each other";
+        if (superblock.Consistency > ArrayConsistency.Journal) return $"unknown consistency {(uint)superblock.Consistency}";
+        if (superblock.TrustsUnsynced && superblock.Consistency != ArrayConsistency.Journal) return "it trusts a journal that it does not have";
         if (superblock.Regions?.Check(superblock.ArraySize) is { } regionsError) return regionsError;
         bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
         if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
@@ -251,6 +255,9 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt32LittleEndian(block[172..], (uint)superblock.Notices);
         BinaryPrimitives.WriteInt64LittleEndian(block[176..], superblock.RebuildCheckpoint);
         BinaryPrimitives.WriteInt32LittleEndian(block[184..], superblock.Spares.Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[ConsistencyAt..], (uint)superblock.Consistency);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], superblock.TrustsUnsynced ? 1u : 0);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[(ConsistencyAt + 8)..], superblock.JournalGeneration);
         if (superblock.Regions is not { } regions) return;
         BinaryPrimitives.WriteInt32LittleEndian(block[RegionsAt..], regions.Shift);
         BinaryPrimitives.WriteUInt64LittleEndian(block[(RegionsAt + 8)..], regions.SinceEvent);
@@ -304,6 +311,9 @@ public static class SuperblockFormat
             RebuildCheckpoint = isFirst ? ArraySuperblock.NoRebuild : BinaryPrimitives.ReadInt64LittleEndian(block[176..]),
             FormatVersion = version,
             Regions = isFirst ? null : ReadRegions(block),
+            Consistency = isFirst ? ArrayConsistency.Unrecorded : (ArrayConsistency)BinaryPrimitives.ReadUInt32LittleEndian(block[ConsistencyAt..]),
+            TrustsUnsynced = !isFirst && BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) == 1,
+            JournalGeneration = isFirst ? 0 : BinaryPrimitives.ReadUInt64LittleEndian(block[(ConsistencyAt + 8)..]),
             Name = ReadName(block.Slice(NameAt, NameBytes)),
             Members = ReadMembers(block, memberCount, isFirst),
             Spares = ReadSpares(block, spareCount),

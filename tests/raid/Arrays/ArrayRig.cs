@@ -5,6 +5,7 @@ using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;
+using Polyblk.Raid.Superblock;
 using Polyblk.Simulation.Tests;
 
 namespace Polyblk.Raid.Tests.Arrays;
@@ -47,7 +48,8 @@ internal sealed class ArrayRig : IAsyncDisposable
         bool zeroed = true,
         Func<SimulatedDriveOptions, SimulatedDriveOptions>? simulation = null,
         Func<int, long>? extraBytes = null,
-        ArrayRunOptions? run = null)
+        ArrayRunOptions? run = null,
+        ArrayConsistency? consistency = null)
     {
         var made = new SimulatedDrive[drives];
         for (int i = 0; i < drives; i++)
@@ -63,7 +65,7 @@ internal sealed class ArrayRig : IAsyncDisposable
         }
 
         rig.Array = await ArrayBuilder.CreateAsync(
-            new ArrayCreateOptions { Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Run = rig.Watched() }, made, rig.Reactors.Reactor);
+            new ArrayCreateOptions { Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Consistency = consistency, Run = rig.Watched() }, made, rig.Reactors.Reactor);
         return rig;
     }
 

@@ -121,7 +121,7 @@ public sealed class FailureTests
     [InlineData(RaidLevel.Raid6, 5)]
     public async Task A_write_without_a_member_is_acknowledged_only_after_the_superblocks_say_so(RaidLevel level, int drives)
     {
-        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 256 << 10);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 256 << 10, consistency: ArrayConsistency.Bitmap);
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(0, new byte[512]));
         MemberPlace place = rig.Array.Geometry.Map(0);
@@ -193,9 +193,9 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task A_dirty_degraded_parity_array_needs_force()
+    public async Task Without_a_journal_a_dirty_degraded_parity_array_needs_force()
     {
-        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, 16 << 10, 256 << 10);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, 16 << 10, 256 << 10, consistency: ArrayConsistency.Bitmap);
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(0, Noise(40_960, 5)));
         await rig.AbandonAsync();

@@ -130,7 +130,7 @@ public sealed class MetadataTests
     [Fact]
     public async Task The_warning_of_damage_outlives_starts_until_somebody_says_that_he_knows()
     {
-        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 3, 16 << 10, 512 << 10, consistency: ArrayConsistency.Bitmap);
         Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, new byte[4096]));
         await rig.AbandonAsync();
         rig.Run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1) };
@@ -155,7 +155,8 @@ public sealed class MetadataTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             RaidLevel.Raid5, 3, 16 << 10, 256 << 10, zeroed: false,
-            run: new ArrayRunOptions { Resync = false, CleanAfter = TimeSpan.FromHours(1) });
+            run: new ArrayRunOptions { Resync = false, CleanAfter = TimeSpan.FromHours(1) },
+            consistency: ArrayConsistency.Bitmap);
         RequestDriver driver = await rig.OpenAsync();
         await rig.Drives[1].VanishAsync();
         Assert.Equal(0, await driver.WriteAsync(0, new byte[rig.Array.SizeBytes]));

@@ -4,6 +4,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
+using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -211,7 +212,7 @@ public sealed class OrderTests
             {
                 lock (_lock)
                 {
-                    bool isSuperblock = request.Operation == BlockOperation.Write && request.OffsetBytes < ArrayRig.DataOffset;
+                    bool isSuperblock = request.Operation == BlockOperation.Write && request.OffsetBytes < JournalLayout.AreaOffset;
                     _entries.Add(new Entry(Clock(), step, request.Operation, isSuperblock));
                 }
             };

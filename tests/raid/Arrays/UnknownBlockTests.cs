@@ -4,6 +4,7 @@ using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -16,7 +17,7 @@ public sealed class UnknownBlockTests
     [InlineData(RaidLevel.Raid6, 5)]
     public async Task A_resync_makes_no_bad_block_from_parity_that_may_not_fit(RaidLevel level, int drives)
     {
-        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, consistency: ArrayConsistency.Bitmap);
         RequestDriver driver = await rig.OpenAsync();
         byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
@@ -145,7 +146,7 @@ public sealed class UnknownBlockTests
     [InlineData(RaidLevel.Raid6, 5)]
     public async Task A_write_beside_a_bad_block_makes_it_no_known_one_from_parity_that_may_not_fit(RaidLevel level, int drives)
     {
-        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, consistency: ArrayConsistency.Bitmap);
         byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 12);
         Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, data));
         await rig.KillAsync();
@@ -220,7 +221,7 @@ public sealed class UnknownBlockTests
     [InlineData(RaidLevel.Raid6, 5, 2)]
     public async Task A_failed_array_answers_what_can_be_read_directly_and_makes_nothing_else(RaidLevel level, int drives, int lost)
     {
-        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, consistency: ArrayConsistency.Bitmap);
         RequestDriver driver = await rig.OpenAsync();
         RaidGeometry geometry = rig.Array.Geometry;
         byte[] data = await FillAndLoseAsync(rig, driver, lost, 10);

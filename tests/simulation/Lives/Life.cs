@@ -130,7 +130,7 @@ internal sealed class Life : IDisposable
         _scene.Guest ??= new Guest(_scene.World, Plan, new Chance(_scene.Chance.Seed()), _scene.Model);
         if (_scene.Array.Geometry.HasParity && _scene.Array.State.LostMask != 0)
         {
-            _judge.ExcuseOpenStripes();
+            _judge.ExcuseLost(isReplayed: false);
         }
     }
 

@@ -4,6 +4,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Simulation.Tests.Lives;
 
@@ -32,8 +33,25 @@ internal sealed class LifeJudge(LifeScene scene)
         }
     }
 
-    /// <summary>The stripes of open blocks: with a member out, nobody answers for its blocks.</summary>
-    public void ExcuseOpenStripes()
+    /// <summary>A member is out while, or since, blocks were open: nobody answers for some of its blocks.</summary>
+    /// <param name="isReplayed">Whether the array has started with all members since they were open.</param>
+    public void ExcuseLost(bool isReplayed)
+    {
+        if (Array.Consistency != ArrayConsistency.Journal)
+        {
+            ExcuseOpenStripes();
+            return;
+        }
+
+        // What was put right from the journal stays as it was found; rows that were written as a whole are not in it.
+        int atLeast = isReplayed ? Array.Geometry.DataCount : 2;
+        foreach (long block in OpenColumns.Find(Array.Geometry, scene.OpenBlocks, atLeast, ulong.MaxValue).ToArray())
+        {
+            scene.Model!.Excuse(block);
+        }
+    }
+
+    private void ExcuseOpenStripes()
     {
         long blocksPerStripe = Array.Geometry.StripeDataSize / VolumeModel.BlockBytes;
         foreach (long stripe in scene.OpenBlocks.Select(b => b / blocksPerStripe).Distinct())

@@ -1,4 +1,5 @@
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Simulation.Tests.Lives;
 
@@ -110,6 +111,9 @@ internal sealed record LifePlan
     /// <summary>Whether members are compared while the guest works.</summary>
     public required bool Scrubs { get; init; }
 
+    /// <summary>How the array is put right after an unclean stop.</summary>
+    public required ArrayConsistency Consistency { get; init; }
+
     /// <summary>How many members may be in trouble at a time.</summary>
     public int MostTroubles => Level switch
     {
@@ -167,6 +171,12 @@ internal sealed record LifePlan
             Repairs = level != RaidLevel.Raid0 && !chance.OneIn(3),
             Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
             Scrubs = level != RaidLevel.Raid0 && chance.OneIn(3),
+            Consistency = level switch
+            {
+                RaidLevel.Raid0 => ArrayConsistency.Unrecorded,
+                RaidLevel.Raid1 or RaidLevel.Raid10 => chance.OneIn(6) ? ArrayConsistency.None : ArrayConsistency.Bitmap,
+                _ => chance.OneIn(6) ? ArrayConsistency.None : chance.OneIn(5) ? ArrayConsistency.Bitmap : ArrayConsistency.Journal,
+            },
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
         };
     }

@@ -3,6 +3,7 @@
 
 using Polyblk.Core.Reactors;
 using Polyblk.Raid;
+using Polyblk.Raid.Superblock;
 using Polyblk.Virtio;
 
 namespace Polyblk.Simulation.Tests.Lives;
@@ -53,7 +54,7 @@ internal sealed class LifeService(LifeScene scene)
         {
             Name = Name,
             AllowDegraded = true,
-            Force = scene.Members.Lost != 0,
+            Force = scene.Members.Lost != 0 && scene.Plan.Consistency != ArrayConsistency.Journal,
             Run = RunOptions,
         };
         RaidArray array = await ArrayBuilder.AssembleAsync(options, scene.Drives.All, scene.Home);
@@ -143,6 +144,7 @@ internal sealed class LifeService(LifeScene scene)
             Level = scene.Plan.Level,
             ChunkBytes = scene.Plan.ChunkBytes,
             AssumeZeroed = scene.Plan.IsZeroed,
+            Consistency = scene.Plan.Consistency,
             Force = _wasTried,
             NewUuid = scene.Chance.Uuid,
             Run = RunOptions,

@@ -63,7 +63,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         scene.World.Note("trouble in a resync");
         if (scene.Array!.Geometry.HasParity)
         {
-            judge.ExcuseOpenStripes();
+            judge.ExcuseLost(isReplayed: true);
         }
         else
         {

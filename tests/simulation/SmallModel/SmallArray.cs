@@ -2,6 +2,7 @@ using System.Numerics;
 using Polyblk.Fakes;
 using Polyblk.Raid;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Simulation.Tests.SmallModel;
 
@@ -9,7 +10,8 @@ namespace Polyblk.Simulation.Tests.SmallModel;
 /// <param name="Level">The level.</param>
 /// <param name="Members">How many members.</param>
 /// <param name="Away">A member that is not there while the sequence runs, and may be back, old, after it; or null.</param>
-internal sealed record SmallArray(RaidLevel Level, int Members, int? Away)
+/// <param name="Consistency">How it is put right.</param>
+internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, ArrayConsistency Consistency)
 {
     public const int ChunkBytes = 4096;
     public const int Rows = 2;
@@ -45,6 +47,7 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away)
             Level = Level,
             ChunkBytes = ChunkBytes,
             AssumeZeroed = true,
+            Consistency = Consistency,
             NewUuid = chance.Uuid,
             Run = RunOptions(world),
         },

@@ -1,10 +1,11 @@
 using System.Numerics;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Simulation.Tests.SmallModel;
 
 /// <summary>Goes through all crash points of a run, all subsets of what was not flushed, and all losses of members.</summary>
-internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen, bool closesTheWriteHole)
+internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen)
 {
     // What was started from already, by the writes that were on the drives.
     private readonly Dictionary<(UInt128 Writes, ulong Lost), SmallStart> _starts = [];
@@ -68,8 +69,15 @@ internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen, b
             // Only of superblocks that this run has written: before that, and after its end in order, they say clean.
             bool isWritten = Of(writes).Any(w => w.Offset < RaidGeometry.DefaultDataOffset && ((lost >> w.Drive) & 1) == 0);
             bool isTheHole = array.Level.ParityCount() != 0 && (lost | array.AwayMask) != 0 && isWritten && !isStopped;
-            Assert.True(isTheHole && !closesTheWriteHole, $"The start was refused: {Describe(point, writes, lost)}");
+            Assert.True(isTheHole && array.Consistency != ArrayConsistency.Journal, $"The start was refused: {Describe(point, writes, lost)}");
             ExcuseStripes(model, open);
+        }
+        else if (array.Level.ParityCount() != 0)
+        {
+            foreach (long block in OpenColumns.Find(start.Geometry, open, atLeast: 2, lost | array.AwayMask).ToArray())
+            {
+                model.Excuse(block);
+            }
         }
 
         string? wrong = start.Wrong ?? model.Judge(0, start.Found, model.Step(), powerWasLost: true);

@@ -2,6 +2,7 @@
 
 using Polyblk.Fakes;
 using Polyblk.Raid;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.Simulation.Tests.SmallModel;
 
@@ -9,7 +10,8 @@ namespace Polyblk.Simulation.Tests.SmallModel;
 /// <param name="IsRefused">Whether it took force to start.</param>
 /// <param name="Found">What was read, at once.</param>
 /// <param name="Wrong">What is wrong whatever the consumer knew, or null.</param>
-internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong)
+/// <param name="Geometry">The array's.</param>
+internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong, RaidGeometry Geometry)
 {
     /// <summary>Starts the array, reads everything, waits for the resync, and reads again.</summary>
     public static SmallStart Of(SmallArray shape, World world, SmallImage[] images, ulong lost)
@@ -39,7 +41,7 @@ internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong)
 
         await driver.DisposeAsync();
         await array.AbandonAsync();
-        return new SmallStart(isRefused, found, wrong);
+        return new SmallStart(isRefused, found, wrong, array.Geometry);
     }
 
     private static async Task<(RaidArray Array, bool IsRefused)> AssembleAsync(SmallArray shape, World world, SmallDrive[] drives)

@@ -1,0 +1,69 @@
+// Where the journal of a parity array lies: on every member between the superblocks and the data.
+//
+// Theory of operation. The area is cut into slots of a page and a row each: a record is a page that says what it is of, and behind
+// it the partial parity (JournalRecord). A row has one slot, given by its number, on each member that holds a parity of it; so a
+// row never has two records, and a record goes away when the next one of its slot is written. Records of P and of Q lie in halves
+// of their own, because a member holds P of some rows and Q of others.
+
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Raid.Journal;
+
+/// <summary>See the top of the file. Offsets are bytes of a member.</summary>
+internal sealed class JournalLayout
+{
+    /// <summary>Where the area begins: behind the second superblock.</summary>
+    public const long AreaOffset = 128 << 10;
+
+    /// <summary>Bytes of a record before its partial parity: a page, so that the parity stays aligned.</summary>
+    public const int HeaderBytes = 4096;
+
+    /// <summary>
+    /// The data offset of new arrays whose drives have room for it. It gives rows that are written at the same time a slot of
+    /// their own in most cases; where two share one, the second waits for the first.
+    /// </summary>
+    public const long RoomyDataOffset = 8 << 20;
+
+    /// <summary>The size of drives from which on that much is taken.</summary>
+    public const long RoomyDriveBytes = 1L << 30;
+
+    private const ulong Spread = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: neighbouring rows get different slots
+
+    private readonly int _slotBytes;
+    private readonly int _parityCount;
+
+    private JournalLayout(int slotBytes, int parityCount, int slotCount)
+    {
+        _slotBytes = slotBytes;
+        _parityCount = parityCount;
+        SlotCount = slotCount;
+    }
+
+    /// <summary>Bytes of the area that are used.</summary>
+    public long AreaBytes => (long)_parityCount * SlotCount * _slotBytes;
+
+    /// <summary>Slots of each parity on every member; at least 1.</summary>
+    public int SlotCount { get; }
+
+    /// <summary>The layout for a geometry; null where it has no parity, or no room before its data.</summary>
+    public static JournalLayout? Of(RaidGeometry geometry)
+    {
+        if (!geometry.HasParity)
+        {
+            return null;
+        }
+
+        int slotBytes = HeaderBytes + RaidUnits.RowBytes(geometry);
+        long count = (geometry.DataOffset - AreaOffset) / ((long)slotBytes * geometry.ParityCount);
+        return count < 1 ? null : new JournalLayout(slotBytes, geometry.ParityCount, (int)count);
+    }
+
+    /// <summary>The slot of a row, 0 to <see cref="SlotCount"/> - 1.</summary>
+    public int SlotOf(long row) => (int)((((ulong)row * Spread) >> 32) % (ulong)SlotCount);
+
+    /// <summary>Where the record of a slot lies on the member that holds that parity.</summary>
+    /// <param name="parity">0 is P, 1 is Q.</param>
+    /// <param name="slot">The slot.</param>
+    public long OffsetOf(int parity, int slot) => AreaOffset + (((long)parity * SlotCount) + slot) * _slotBytes;
+}

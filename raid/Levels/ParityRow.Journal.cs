@@ -1,0 +1,320 @@
+// The row's part in the journal (Journal/WriteJournal.cs): between the computing and the writing of a row that is written in part,
+// the parity of what is not written becomes durable on the members that hold the row's parities.
+//
+//   compute -> [slot's lock -> record] -> write -> [the superblocks know who did not take it -> slot's unlock] -> unlock
+//
+// A member that refuses a record is given up, like one that refuses a block. Nothing is written in place before the superblocks
+// know: the others' records would count without its own, at the next start, only then.
+//
+// Rows that wait for superblocks keep their locks, so the control task never waits for a row without looking after superblocks
+// meanwhile (JobRunner.StopAsync).
+
+using System.Numerics;
+using System.Runtime.InteropServices;
+using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Journal;
+using Polyblk.Raid.Parity;
+
+namespace Polyblk.Raid.Levels;
+
+internal sealed unsafe partial class ParityRow
+{
+    private enum JournalStep : byte
+    {
+        /// <summary>The row has no record, or none yet.</summary>
+        None,
+
+        /// <summary>A record is being made durable.</summary>
+        Recording,
+
+        /// <summary>A record of before is being made void.</summary>
+        Voiding,
+
+        /// <summary>The record is durable: the row may be written.</summary>
+        Recorded,
+    }
+
+    private readonly JournalTransaction _transaction = new();
+    private readonly SlotLock? _slot;
+    private JournalStep _journalStep;
+    private bool _endsWhenKnown;    // waits for superblocks: to finish, or else to go on after the record
+    private int _voided;            // Zero: rows whose records are void
+
+    /// <summary>The blocks are computed: records what must be, then writes.</summary>
+    private void RecordThenWrite()
+    {
+        if (_slot is null || _job != Job.Write)
+        {
+            WriteBack();
+            return;
+        }
+
+        bool isPartial = _plan != Plan.Full && ParitiesToRecord != 0;
+        WriteJournal journal = _slot.Journal;
+        _slot.Index = journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
+        if (isPartial && journal.IsOn)
+        {
+            LockSlot(JournalStep.Recording);
+        }
+        else if (journal.Holds(_slot.Index, _row))
+        {
+            LockSlot(JournalStep.Voiding);
+        }
+        else
+        {
+            WriteBack();
+        }
+    }
+
+    /// <summary>Parities of the row that are written: a record goes to their members.</summary>
+    private ulong ParitiesToRecord => AllBlocks & ~_dataMask & ~_failed & ~BlocksOf(_array.State.LostAt(_row));
+
+    /// <summary>Makes the records void of rows that are about to be zeroed, one after the other, and zeroes then.</summary>
+    private void VoidThenZero()
+    {
+        for (; _slot is not null && _voided < UnitCount; _voided++)
+        {
+            SetRow(FirstUnit + _voided);
+            _slot.Index = _slot.Journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
+            if (_slot.Journal.Holds(_slot.Index, _row))
+            {
+                LockSlot(JournalStep.Voiding);
+                return;
+            }
+        }
+
+        SetRow(FirstUnit);
+        SendZeroes();
+    }
+
+    /// <summary>What is mended was perhaps wrong when a record was made of it.</summary>
+    private void VoidThenWriteScrubbed()
+    {
+        if (_slot is not null)
+        {
+            _slot.Index = _slot.Journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
+            if (_slot.Journal.Holds(_slot.Index, _row))
+            {
+                LockSlot(JournalStep.Voiding);
+                return;
+            }
+        }
+
+        WriteScrubbed();
+    }
+
+    private void LockSlot(JournalStep step)
+    {
+        _journalStep = step;
+        if (_slot!.Locks.LockOrWait(_slot))
+        {
+            SendRecords();
+        }
+    }
+
+    /// <summary>The slot is this row's: sends the records.</summary>
+    private void SendRecords()
+    {
+        WriteJournal journal = _slot!.Journal;
+        if (_journalStep == JournalStep.Voiding && !journal.Holds(_slot.Index, _row))
+        {
+            // Another row's has taken its place meanwhile.
+            AfterVoid();
+            return;
+        }
+
+        ulong parities = _journalStep == JournalStep.Recording ? ParitiesToRecord
+            : AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostAt(_row));
+        JournalWriter writer = _queue.JournalWriter!;
+        writer.Begin(_transaction);
+        journal.NoteRecord(_slot.Index, _row);
+        _isReading = false;
+        _pending = 1;
+        for (ulong left = parities; left != 0; left &= left - 1)
+        {
+            SendRecord(BitOperations.TrailingZeroCount(left), (uint)(parities >> _dataCount), writer);
+        }
+
+        PartDone();
+    }
+
+    private void SendRecord(int block, uint parities, JournalWriter writer)
+    {
+        // The header lies right before the partial parity, in what is a gap of the staging or columns that are not used.
+        bool isVoid = _journalStep == JournalStep.Voiding;
+        int from = isVoid ? 0 : _lo, to = isVoid ? 0 : _hi;
+        byte* partial = ParityAside(block) + from;
+        var header = new Span<byte>(partial - JournalLayout.HeaderBytes, JournalLayout.HeaderBytes);
+        WriteJournal journal = writer.Journal;
+        JournalRecord.Begin(
+            header, journal.ArrayUuid, journal.Generation, writer.Number, _transaction.Number, writer.Oldest, parities, _row, from, to);
+        if (!isVoid)
+        {
+            MakePartialParity(block, header);
+        }
+
+        JournalRecord.Seal(header, block - _dataCount, new ReadOnlySpan<byte>(partial, to - from));
+        BlockRequest request = _requests[block];
+        int length = JournalLayout.HeaderBytes + to - from;
+        *request.OwnVectors = new IoVec(partial - JournalLayout.HeaderBytes, (nuint)length);
+        request.Prepare(
+            BlockOperation.Write, journal.Layout.OffsetOf(block - _dataCount, journal.Layout.SlotOf(_row)), length, request.OwnVectors, 1);
+        request.Flags = _durably;
+        bool aligned = ((from | to) & _alignmentMask) == 0;
+        request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | (aligned ? BufferTraits.Aligned : BufferTraits.None);
+        _pending++;
+        _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
+    }
+
+    /// <summary>
+    /// Takes what is written out of a parity: what is left is the sum of the blocks that stay. Staging holds the new content.
+    /// </summary>
+    private void MakePartialParity(int block, Span<byte> header)
+    {
+        byte* partial = ParityAside(block);
+        System.Buffer.MemoryCopy(_blocks[block] + _lo, partial + _lo, _hi - _lo, _hi - _lo);
+        for (ulong left = _written; left != 0; left &= left - 1)
+        {
+            int data = BitOperations.TrailingZeroCount(left);
+            Piece piece = _pieces[data];
+            byte coefficient = block == _dataCount ? (byte)1 : GaloisField.Power(data);
+            _kernels.MultiplyAccumulate(coefficient, _blocks[data] + piece.From, partial + piece.From, (nuint)(piece.To - piece.From));
+            JournalRecord.AddPiece(header, data, piece.From, piece.To);
+        }
+    }
+
+    /// <summary>All members have answered a record.</summary>
+    private void AfterRecords()
+    {
+        if ((_refused | _noSpace) == 0)
+        {
+            AfterRecordsKnown();
+            return;
+        }
+
+        bool areOut = _refused == 0 || _queue.GiveUp(_refused, _gone);
+        int status = _noSpace != 0 ? -Errno.ENOSPC : areOut ? 0 : -Errno.EIO;
+        _refused = _noSpace = _gone = 0;
+        if (_operation is null)
+        {
+            // A job comes again; its queue is not told when superblocks are known.
+            EndRecord();
+            End(-Errno.EIO);
+        }
+        else if (status != 0)
+        {
+            // Nothing was written in place.
+            Finish(_isAdvice ? 0 : status);
+        }
+        else
+        {
+            WaitUntilKnown(toEnd: false);
+        }
+    }
+
+    private void AfterRecordsKnown()
+    {
+        if (_journalStep == JournalStep.Voiding)
+        {
+            _slot!.Journal.NoteVoid(_slot.Index);
+            _queue.JournalWriter!.End(_transaction);
+            AfterVoid();
+            return;
+        }
+
+        // The row's blocks are durable when they are written: the slot is free then.
+        _journalStep = JournalStep.Recorded;
+        _flags |= _durably;
+        WriteBack();
+    }
+
+    private void AfterVoid()
+    {
+        _journalStep = JournalStep.None;
+        _slot!.Locks.Unlock(_slot.FirstUnit, 1);
+        if (_job == Job.Zero)
+        {
+            _voided++;
+            VoidThenZero();
+        }
+        else if (_job == Job.Scrub)
+        {
+            WriteScrubbed();
+        }
+        else
+        {
+            WriteBack();
+        }
+    }
+
+    private void WaitUntilKnown(bool toEnd)
+    {
+        _endsWhenKnown = toEnd;
+        if (!_array.State.MetadataPending || _array.State.IsBroken)
+        {
+            GoOnWhenKnown();
+        }
+        else
+        {
+            _queue.WaitForSuperblocks(this);
+        }
+    }
+
+    /// <summary>The superblocks know of every failure, or never will.</summary>
+    internal void GoOnWhenKnown()
+    {
+        if (_endsWhenKnown)
+        {
+            EndRecord();
+            End(_status);
+        }
+        else
+        {
+            AfterRecordsKnown();
+        }
+    }
+
+    /// <summary>Whether the end of the row has to wait for superblocks; it comes by itself then.</summary>
+    private bool EndsLater(int status)
+    {
+        if (_journalStep == JournalStep.None)
+        {
+            return false;
+        }
+
+        _status = status;
+        WaitUntilKnown(toEnd: true);
+        return true;
+    }
+
+    private void EndRecord()
+    {
+        _journalStep = JournalStep.None;
+        _queue.JournalWriter!.End(_transaction);
+        _slot!.Locks.Unlock(_slot.FirstUnit, 1);
+    }
+
+    /// <summary>The row's wait for its slot. In a list of the slots' locks while the row holds its own.</summary>
+    private sealed class SlotLock(ParityRow row, WriteJournal journal) : RangeWaiter
+    {
+        public WriteJournal Journal { get; } = journal;
+
+        public int Index
+        {
+            get => (int)FirstUnit;
+            set
+            {
+                FirstUnit = value;
+                UnitCount = 1;
+            }
+        }
+
+        internal override Reactor Home => row.Home;
+
+        internal override RangeLocks Locks => Journal.Locks;
+
+        protected override void OnLocked() => row.SendRecords();
+    }
+}

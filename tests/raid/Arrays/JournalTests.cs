@@ -1,0 +1,354 @@
+// The journal as drives and users see it: what must be durable before what, what costs nothing, and what a start makes of it. That
+// nothing is lost, whatever is cut off, is shown by tests/simulation (small model and lives).
+
+using Polyblk.Core.Block;
+using Polyblk.Drives.Simulated;
+using Polyblk.Fakes;
+using Polyblk.Raid.Journal;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Tests.Arrays;
+
+public sealed class JournalTests
+{
+    private const int Chunk = 16 << 10;
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid6, 5)]
+    public async Task A_row_is_written_when_its_records_are_durable(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await CreateAsync(level, drives);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(1 << 20, new byte[512]));
+        var log = new WriteLog(rig);
+        Assert.Equal(0, await driver.WriteAsync(4096, Noise(4096)));
+        WriteLog.Entry[] records = log.Records;
+        int parities = level.ParityCount();
+        Assert.Equal(parities, records.Length);
+        Assert.Equal(
+            Enumerable.Range(0, parities).Select(p => rig.Array.Geometry.ParityMember(0, p)).Order(), records.Select(r => r.Drive).Order());
+        Assert.All(records, r => Assert.True(r.Flags.HasFlag(BlockFlags.Fua) && r.Length == JournalLayout.HeaderBytes + 4096));
+        Assert.Equal(parities + 1, log.Data.Length);
+        Assert.InRange(records.Max(r => r.DoneAt), 1, log.Data.Min(d => d.TakenAt) - 1);
+
+        // The slot is free for another row when the blocks are durable.
+        Assert.All(log.Data, d => Assert.True(d.Flags.HasFlag(BlockFlags.Fua)));
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid6, 5)]
+    public async Task Whole_rows_reads_and_drives_without_a_cache_cost_nothing(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await CreateAsync(level, drives, volatileCache: false);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(1 << 20, new byte[512]));
+        var log = new WriteLog(rig);
+        int stripe = (int)rig.Array.Geometry.StripeDataSize;
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(stripe * 2)));
+        Assert.Equal(0, (await driver.ReadAsync(0, stripe)).Status);
+        Assert.Equal(0, await driver.WriteZeroesAsync(2 * stripe, stripe));
+        Assert.Empty(log.Records);
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        Assert.NotEmpty(log.Records);
+        Assert.All(log.Records.Concat(log.Data), e => Assert.False(e.Flags.HasFlag(BlockFlags.Fua)));
+    }
+
+    [Theory]
+    [InlineData("write")]
+    [InlineData("zero")]
+    [InlineData("discard")]
+    public async Task A_record_is_void_before_its_row_is_written_without_one(string what)
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid6, 5);
+        RequestDriver driver = await rig.OpenAsync();
+        int stripe = (int)rig.Array.Geometry.StripeDataSize;
+        Assert.Equal(0, await driver.WriteAsync(512, Noise(512)));
+        var log = new WriteLog(rig);
+        Assert.Equal(0, await (what switch
+        {
+            "write" => driver.WriteAsync(0, Noise(stripe)),
+            "zero" => driver.WriteZeroesAsync(0, 4 * stripe),
+            _ => driver.DiscardAsync(0, 4 * stripe),
+        }));
+        Assert.Equal(2, log.Records.Length);
+        Assert.All(log.Records, r => Assert.True(r.Flags.HasFlag(BlockFlags.Fua) && r.Length == JournalLayout.HeaderBytes));
+        Assert.InRange(log.Records.Max(r => r.DoneAt), 1, log.Data.Min(d => d.TakenAt) - 1);
+
+        // Once.
+        log = new WriteLog(rig);
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(stripe)));
+        Assert.Empty(log.Records);
+    }
+
+    [Fact]
+    public async Task Rows_of_one_slot_wait_for_each_other()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3, memberBytes: 16 << 20);
+        RaidGeometry geometry = rig.Array.Geometry;
+        JournalLayout layout = JournalLayout.Of(geometry)!;
+        long other = Enumerable.Range(1, 1000).First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(geometry.StripeDataSize * other, Noise(512)));
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+
+        // The first row's block does not get through: its record must stay.
+        SimulatedDrive data = rig.Drives[geometry.DataMember(0, 0)];
+        data.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = 512, Stuck = true });
+        var log = new WriteLog(rig);
+        Task<int> first = driver.WriteAsync(0, Noise(512));
+        await ArrayRig.WaitAsync(() => log.Data.Length > 0, "the first row to be written");
+        log = new WriteLog(rig);
+        Task<int> second = driver.WriteAsync(geometry.StripeDataSize * other, Noise(512));
+        await Task.Delay(100);
+        Assert.Empty(log.Records);
+        Assert.False(first.IsCompleted || second.IsCompleted);
+        data.ClearFaults();
+        await data.ReleaseStuckAsync();
+        Assert.Equal(0, await first);
+        Assert.Equal(0, await second);
+        Assert.Single(log.Records);
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid6, 5)]
+    public async Task A_member_that_refuses_a_record_is_out_before_the_row_is_written(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await CreateAsync(level, drives);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, new byte[512]));
+        int p = rig.Array.Geometry.ParityMember(0, 0);
+        rig.Drives[p].AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = JournalLayout.AreaOffset, LengthBytes = ArrayRig.DataOffset - JournalLayout.AreaOffset,
+        });
+        var log = new WriteLog(rig);
+        byte[] data = Noise(512);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        Assert.Equal(1UL << p, rig.Array.State.PersistedMask);
+        long known = log.Superblocks.Where(s => s.Drive != p).Min(s => s.DoneAt);
+        Assert.InRange(known, 1, log.Data.Min(d => d.TakenAt) - 1);
+        Assert.DoesNotContain(log.Data, d => d.Drive == p);
+        Assert.Equal(data, await driver.ReadOrThrowAsync(0, 512));
+    }
+
+    /// <summary>A record stays until a start would know who did not take the row.</summary>
+    [Fact]
+    public async Task A_slot_is_kept_until_the_superblocks_know_who_refused_the_row()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3, memberBytes: 16 << 20);
+        RaidGeometry geometry = rig.Array.Geometry;
+        JournalLayout layout = JournalLayout.Of(geometry)!;
+        long other = Enumerable.Range(1, 1000).First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(geometry.StripeDataSize * other, Noise(512)));
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        int refusing = geometry.DataMember(0, 0);
+        rig.Drives[refusing].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = 512 });
+        foreach (SimulatedDrive drive in rig.Drives)
+        {
+            drive.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = JournalLayout.AreaOffset, Stuck = true });
+        }
+
+        Task<int> first = driver.WriteAsync(0, Noise(512));
+        await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the failure to be seen");
+        var log = new WriteLog(rig);
+        Task<int> second = driver.WriteAsync(geometry.StripeDataSize * other, Noise(512));
+        await Task.Delay(100);
+        Assert.Empty(log.Records);
+        foreach (SimulatedDrive drive in rig.Drives)
+        {
+            drive.ClearFaults();
+            await drive.ReleaseStuckAsync();
+        }
+
+        Assert.Equal(0, await first);
+        Assert.Equal(0, await second);
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4, 1)]
+    [InlineData(RaidLevel.Raid6, 5, 2)]
+    public async Task A_dirty_array_without_members_starts_without_force_and_keeps_what_was_not_written(RaidLevel level, int drives, int lost)
+    {
+        await using ArrayRig rig = await CreateAsync(level, drives);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+
+        // The parities of a row are there and its new block is not: the hole.
+        RaidGeometry geometry = rig.Array.Geometry;
+        rig.Drives[geometry.DataMember(0, 0)].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = 4096, Stuck = true });
+        byte[] next = Noise(4096, 2);
+        byte[] parity = await rig.ReadMemberAsync(geometry.ParityMember(0, 0));
+        Task<int> cut = driver.WriteAsync(0, next);
+        await ArrayRig.WaitAsync(() => !rig.ReadMemberAsync(geometry.ParityMember(0, 0)).Result.AsSpan(0, 4096).SequenceEqual(parity.AsSpan(0, 4096)), "the parity");
+        await rig.KillAsync();
+        Assert.NotEqual(0, await cut);
+        await rig.ReturnDrivesAsync();
+
+        SimulatedDrive[] gone = [.. Enumerable.Range(1, lost).Select(i => rig.Drives[geometry.DataMember(0, i)])];
+        await rig.AssembleAsync([.. rig.Drives.Except(gone)]);
+        Assert.Equal(ArrayHealth.Degraded, rig.Array.GetStatus().Health);
+        Assert.DoesNotContain(rig.Array.GetStatus().Warnings, w => w.Contains("damaged", StringComparison.Ordinal));
+        Assert.Contains(rig.Events, e => e.Message.Contains("1 rows that were being written were put right", StringComparison.Ordinal));
+        byte[] found = await (await rig.OpenAsync()).ReadOrThrowAsync(0, data.Length);
+        Assert.True(found.AsSpan(0, 4096).SequenceEqual(data.AsSpan(0, 4096)) || found.AsSpan(0, 4096).SequenceEqual(next));
+        Assert.True(found.AsSpan(4096).SequenceEqual(data.AsSpan(4096)));
+    }
+
+    [Fact]
+    public async Task A_read_only_start_says_that_it_cannot_replay()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        await rig.AbandonAsync();
+        ArrayException refused = await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync(rig.Drives[1..], readOnly: true));
+        Assert.Contains("start it for writing once", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_a_new_members_journal_held_counts_no_more()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        RaidGeometry geometry = rig.Array.Geometry;
+        int p = geometry.ParityMember(0, 0);
+        long at = JournalLayout.Of(geometry)!.OffsetOf(0, JournalLayout.Of(geometry)!.SlotOf(0));
+        Assert.Contains(await ReadAsync(rig, rig.Drives[p], at), b => b != 0);
+        SimulatedDrive drive = rig.Drives[p];
+        await rig.Array.FailMemberAsync(p);
+        await rig.Array.ReplaceMemberAsync(p, drive);
+        await rig.WaitForRebuildAsync();
+        Assert.All(await ReadAsync(rig, drive, at), b => Assert.Equal(0, b));
+    }
+
+    /// <summary>What is in doubt is in no journal: a start without a member would make blocks from it.</summary>
+    [Fact]
+    public async Task An_array_with_doubts_is_not_trusted_any_more_before_anybody_is_told()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 4);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes)));
+        RaidGeometry geometry = rig.Array.Geometry;
+        await rig.LoseAsync(driver, geometry.DataMember(0, 1));
+        Assert.True(rig.Array.State.PersistedTrust);
+        rig.Drives[geometry.ParityMember(0, 0)].AddFault(
+            new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = 4096, Errno = Errno.ENOSPC });
+        Assert.Equal(-Errno.ENOSPC, await driver.WriteAsync(0, Noise(4096, 3)));
+        Assert.Equal(1, rig.Array.GetStatus().RangesInDoubt);
+        ArraySuperblock told = (await ArrayBuilder.InspectAsync([rig.Drives[geometry.DataMember(0, 0)]], rig.Reactors.Reactor))[0].Superblock!;
+        Assert.False(told.TrustsUnsynced);
+        await rig.AbandonAsync();
+        rig.Drives[geometry.ParityMember(0, 0)].ClearFaults();
+        Assert.Contains("--force", (await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync())).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_slot_that_cannot_be_read_is_told()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        await rig.AbandonAsync();
+        JournalLayout layout = JournalLayout.Of(rig.Array.Geometry)!;
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = layout.OffsetOf(0, 0), LengthBytes = 512 });
+        await rig.AssembleAsync();
+        Assert.Contains(rig.Events, e => e.Message.Contains("1 slots could not be read", StringComparison.Ordinal));
+        Assert.False(rig.Array.State.TrustsUnsynced);
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid0, ArrayConsistency.Bitmap, "no redundancy")]
+    [InlineData(RaidLevel.Raid1, ArrayConsistency.Journal, "needs no journal")]
+    public async Task A_consistency_that_the_level_cannot_have_is_refused(RaidLevel level, ArrayConsistency wanted, string says)
+    {
+        ArrayException refused = await Assert.ThrowsAsync<ArrayException>(() => ArrayRig.CreateAsync(level, 2, consistency: wanted));
+        Assert.Contains(says, refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Without_any_record_the_whole_array_is_resynced()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, memberBytes: 4 << 20, consistency: ArrayConsistency.None);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        Assert.InRange(rig.Array.Intent!.MarkedBytes, rig.Array.SizeBytes, long.MaxValue);
+    }
+
+    private static Task<ArrayRig> CreateAsync(RaidLevel level, int drives, long memberBytes = 1 << 20, bool volatileCache = true) => ArrayRig.CreateAsync(
+        level, drives, Chunk, memberBytes, simulation: o => o with { VolatileCache = volatileCache });
+
+    private static async Task<byte[]> ReadAsync(ArrayRig rig, SimulatedDrive drive, long at)
+    {
+        var header = new byte[JournalRecord.UsedBytes];
+        await BlockIo.ReadAsync(drive, rig.Reactors.Reactor, at, header);
+        return header;
+    }
+
+    private static byte[] Noise(int bytes, int seed = 1)
+    {
+        var data = new byte[bytes];
+        new Random(seed).NextBytes(data);
+        return data;
+    }
+
+    /// <summary>What the drives of a rig are told to write, in order.</summary>
+    private sealed class WriteLog
+    {
+        private readonly Lock _lock = new();
+        private readonly List<Entry> _entries = [];
+        private long _now;
+
+        public WriteLog(ArrayRig rig)
+        {
+            for (int i = 0; i < rig.Drives.Length; i++)
+            {
+                int drive = i;
+                rig.Drives[i].Observer = (_, step, request) => Note(drive, step, request);
+            }
+        }
+
+        public Entry[] Superblocks => Where(e => e.Offset < JournalLayout.AreaOffset);
+
+        public Entry[] Records => Where(e => e.Offset is >= JournalLayout.AreaOffset and < ArrayRig.DataOffset);
+
+        public Entry[] Data => Where(e => e.Offset >= ArrayRig.DataOffset);
+
+        private Entry[] Where(Func<Entry, bool> wanted)
+        {
+            lock (_lock)
+            {
+                return [.. _entries.Where(wanted)];
+            }
+        }
+
+        private void Note(int drive, SimulatedStep step, BlockRequest request)
+        {
+            if (request.Operation is BlockOperation.Read or BlockOperation.Flush)
+            {
+                return;
+            }
+
+            lock (_lock)
+            {
+                long now = ++_now;
+                if (step == SimulatedStep.Taken)
+                {
+                    _entries.Add(new Entry(drive, request.OffsetBytes, request.LengthBytes, request.Flags, now));
+                }
+                else if (_entries.Find(e => e.Drive == drive && e.Offset == request.OffsetBytes && e.DoneAt == 0) is { } entry)
+                {
+                    entry.DoneAt = now;
+                }
+            }
+        }
+
+        public sealed record Entry(int Drive, long Offset, long Length, BlockFlags Flags, long TakenAt)
+        {
+            public long DoneAt { get; set; }
+        }
+    }
+}
