@@ -237,20 +237,29 @@ public static class ArrayBuilder
         bool hasParity = options.Level.ParityCount() > 0;
         bool isRedundant = hasParity || options.Level is RaidLevel.Raid1 or RaidLevel.Raid10;
         bool isEphemeral = drives.Any(d => d.Limits.IsEphemeral);
-        return options.Consistency switch
+        if (options.Consistency is { } wanted and not ArrayConsistency.Unrecorded)
         {
-            null or ArrayConsistency.Unrecorded => !isRedundant ? ArrayConsistency.Unrecorded
-                : hasParity && !isEphemeral ? ArrayConsistency.Journal
-                : ArrayConsistency.Bitmap,
-            _ when !isRedundant => throw new ArrayException(
-                $"{options.Level.Name()} has no redundancy that could disagree after a crash: leave the consistency out."),
-            ArrayConsistency.Journal when !hasParity => throw new ArrayException(
-                $"{options.Level.Name()} needs no journal: its copies are made equal after a crash. Use bitmap, or leave the consistency out."),
-            ArrayConsistency.Journal when isEphemeral => throw new ArrayException(
-                "What these drives hold ends with the process, and a journal with it: use bitmap, or leave the consistency out."),
-            { } wanted => wanted,
-        };
+            return WhyNot(wanted, options.Level, isEphemeral) is { } why ? throw new ArrayException(why) : wanted;
+        }
+
+        return !isRedundant ? ArrayConsistency.Unrecorded
+            : hasParity && !isEphemeral ? ArrayConsistency.Journal
+            : ArrayConsistency.Bitmap;
     }
+
+    /// <summary>Why an array cannot be put right in a way, and what to do; null where it can.</summary>
+    /// <param name="consistency">The way.</param>
+    /// <param name="level">The array's level.</param>
+    /// <param name="isEphemeral">Whether drives end with the process.</param>
+    internal static string? WhyNot(ArrayConsistency consistency, RaidLevel level, bool isEphemeral) => (consistency, level) switch
+    {
+        (_, RaidLevel.Raid0) => $"{level.Name()} has no redundancy that could disagree after a crash: leave the consistency out.",
+        (ArrayConsistency.Journal, RaidLevel.Raid1 or RaidLevel.Raid10) =>
+            $"{level.Name()} needs no journal: its copies are made equal after a crash. Use bitmap, or leave the consistency out.",
+        (ArrayConsistency.Journal, _) when isEphemeral =>
+            "What these drives hold ends with the process, and a journal with it: use bitmap, or leave the consistency out.",
+        _ => null,
+    };
 
     private static RaidGeometry PlanGeometry(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives, ArrayConsistency consistency)
     {

@@ -26,6 +26,7 @@ public sealed class RaidArray : IBlockDevice
     private RaidQueue[] _queues = [];
     private Task[] _closing = [];
     private long _sizeBytes;
+    private volatile ArrayConsistency _consistency;
     private bool _stopped;
     private bool _leavesWork;
     private ArrayMap _map;
@@ -60,7 +61,7 @@ public sealed class RaidArray : IBlockDevice
             State.Break();
         }
 
-        Consistency = superblock.Consistency;
+        _consistency = superblock.Consistency;
         if (JournalLayout.Of(geometry) is { } layout && !members.Any(m => m.Drive is { Limits.IsEphemeral: true }))
         {
             Journal = new WriteJournal(layout, geometry, Uuid, Consistency == ArrayConsistency.Journal);
@@ -125,7 +126,11 @@ public sealed class RaidArray : IBlockDevice
     internal WriteIntent? Intent { get; }
 
     /// <summary>How it is put right after an unclean stop.</summary>
-    public ArrayConsistency Consistency { get; }
+    public ArrayConsistency Consistency
+    {
+        get => _consistency;
+        internal set => _consistency = value;
+    }
 
     /// <summary>What is being written; null where there is no parity, no room for it, or nothing that outlives the process.</summary>
     internal WriteJournal? Journal { get; }
@@ -225,6 +230,13 @@ public sealed class RaidArray : IBlockDevice
 
     /// <summary>Ends the scrub that is under way. Does nothing without one.</summary>
     public Task StopScrubAsync() => Control.StopScrubAsync();
+
+    /// <summary>
+    /// Changes how the array is put right after an unclean stop. A journal counts from the first moment without writes on, or from
+    /// the end of a resync that is under way: until then a start that lacks members still needs force.
+    /// </summary>
+    /// <exception cref="ArrayException">The level, or the drives, cannot have that.</exception>
+    public Task SetConsistencyAsync(ArrayConsistency consistency) => Control.SetConsistencyAsync(consistency);
 
     /// <summary>Gives a member up, as if it had failed.</summary>
     /// <param name="role">Its role.</param>

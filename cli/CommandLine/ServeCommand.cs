@@ -2,12 +2,14 @@
 
 using System.CommandLine;
 using Microsoft.Extensions.Logging;
+using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Cli.Output;
 using Polyblk.Cli.Serving;
 using Polyblk.Cli.State;
 using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Raid.Superblock;
 using Serilog.Extensions.Logging;
 
 namespace Polyblk.Cli.CommandLine;
@@ -266,6 +268,9 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "set" when request.MaxRebuildBytesPerSecond is long most:
                 await server.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "set" when ConsistencyOption.TryParse(request.Consistency, out ArrayConsistency consistency):
+                await server.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:
                 return new ControlResponse

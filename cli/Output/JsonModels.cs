@@ -83,6 +83,9 @@ internal sealed record ArrayJson
     /// <summary>Resync progress, 0 to 1; null when none runs.</summary>
     public double? ResyncProgress { get; init; }
 
+    /// <summary>How it is put right after an unclean stop: journal, bitmap or none; null where no members can disagree.</summary>
+    public string? Consistency { get; init; }
+
     /// <summary>Whether a resync is needed that is not done, because the array is only read.</summary>
     public bool ResyncIsLeft { get; init; }
 
@@ -357,6 +360,9 @@ internal sealed record ControlRequest
 
     /// <summary>For <c>replace</c>: the drive that comes.</summary>
     public string? NewDrive { get; init; }
+
+    /// <summary>For <c>set</c>: how the volume is put right after an unclean stop: journal, bitmap or none.</summary>
+    public string? Consistency { get; init; }
 
     /// <summary>For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
     public long? MaxRebuildBytesPerSecond { get; init; }

@@ -16,6 +16,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.Serving;
 
@@ -339,6 +340,11 @@ internal sealed class VolumeServer : IAsyncDisposable
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public Task AcknowledgeDamageAsync(CancellationToken cancellation) =>
         ChangeAsync(volume => volume.AcknowledgeDamageAsync(), cancellation);
+
+    /// <summary>Changes how the volume is put right after an unclean stop.</summary>
+    /// <exception cref="CliException">It cannot have that; the message says why.</exception>
+    public Task SetConsistencyAsync(ArrayConsistency consistency, CancellationToken cancellation) =>
+        ChangeAsync(volume => volume.SetConsistencyAsync(consistency), cancellation);
 
     private async Task ChangeAsync(Func<OpenVolume, Task> change, CancellationToken cancellation)
     {

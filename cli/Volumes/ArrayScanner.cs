@@ -131,6 +131,7 @@ internal static class ArrayScanner
                     _ => result.NeedsResync ? "dirty" : "clean",
                 },
                 Problem = result.Error,
+                Consistency = ArrayStatusJson.ConsistencyName(newest.Consistency, newest.Level),
                 Resync = result.NeedsResync && result.Outcome != AssemblyOutcome.Refused
                     ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
                 Rebuild = result.RebuildingRoles != 0

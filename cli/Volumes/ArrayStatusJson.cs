@@ -1,5 +1,6 @@
 using Polyblk.Cli.Output;
 using Polyblk.Raid;
+using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.Volumes;
@@ -36,6 +37,7 @@ internal static class ArrayStatusJson
             EndedUtc = scrub.EndedAt,
         },
         RangesInDoubt = status.RangesInDoubt,
+        Consistency = ConsistencyName(status.Consistency, status.Level),
         Warnings = status.Warnings,
         Spares = status.Spares,
         Members =
@@ -61,6 +63,14 @@ internal static class ArrayStatusJson
         MemberState.Rebuilding => MemberJson.Rebuilding,
         MemberState.Failed => "failed",
         _ => "missing",
+    };
+
+    /// <summary>How an array is put right after an unclean stop; null where it has no redundancy.</summary>
+    public static string? ConsistencyName(ArrayConsistency consistency, RaidLevel level) => level == RaidLevel.Raid0 ? null : consistency switch
+    {
+        ArrayConsistency.Journal => "journal",
+        ArrayConsistency.None => "none",
+        _ => "bitmap",
     };
 
     /// <summary>Why a member is out; null where that is not known.</summary>

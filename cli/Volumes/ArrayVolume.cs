@@ -155,6 +155,8 @@ internal sealed partial class ArrayVolume : OpenVolume
 
     public override Task AcknowledgeDamageAsync() => RefusingAsync(_array.AcknowledgeDamageAsync);
 
+    public override Task SetConsistencyAsync(ArrayConsistency consistency) => RefusingAsync(() => _array.SetConsistencyAsync(consistency));
+
     public override Task StartCheckAsync(bool repair) => RefusingAsync(() => _array.StartScrubAsync(repair));
 
     public override Task StopCheckAsync() => RefusingAsync(_array.StopScrubAsync);
@@ -227,16 +229,18 @@ internal sealed partial class ArrayVolume : OpenVolume
     }
 
     private static Task<RaidArray> CreateVolatileAsync(
-        VolumeRecord record, IReadOnlyList<IBlockDevice> drives, Reactor home, ArrayRunOptions run) =>
-        ArrayBuilder.CreateAsync(
-            VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes) with
-            {
-                SizeBytes = record.SizeBytes,
-                AssumeZeroed = true,
-                Run = run,
-            },
-            drives,
-            home);
+        VolumeRecord record, IReadOnlyList<IBlockDevice> drives, Reactor home, ArrayRunOptions run)
+    {
+        ArrayCreateOptions options = VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes);
+        options = options with
+        {
+            SizeBytes = record.SizeBytes,
+            AssumeZeroed = true,
+            Consistency = VolumeMaker.ForVolatile(options.Level),
+            Run = run,
+        };
+        return ArrayBuilder.CreateAsync(options, drives, home);
+    }
 
     /// <summary>Something happened to the array: its members may be others.</summary>
     private void LookAtMembers()

@@ -1,6 +1,7 @@
 using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Core.Block;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.Volumes;
 
@@ -36,6 +37,10 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <summary>Lets the warning go that blocks may be damaged; does nothing where there is none.</summary>
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public virtual Task AcknowledgeDamageAsync() => Task.CompletedTask;
+
+    /// <summary>Changes how it is put right after an unclean stop.</summary>
+    /// <exception cref="CliException">It cannot have that; the message says why.</exception>
+    public virtual Task SetConsistencyAsync(ArrayConsistency consistency) => throw CliException.Refused("One drive as it is has nothing that could disagree.");
 
     /// <summary>
     /// Raised when members or spares are others than before, on a thread of the volume's: what is remembered of them is old.

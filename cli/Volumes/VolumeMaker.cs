@@ -10,7 +10,11 @@ namespace Polyblk.Cli.Volumes;
 
 /// <summary>A volume that is wanted. <paramref name="Level"/> null is one drive as it is.</summary>
 internal sealed record VolumeRequest(
-    string Name, RaidLevel? Level, int ChunkBytes, long? SizeBytes, bool Force, IReadOnlyList<DriveSpec> Drives);
+    string Name, RaidLevel? Level, int ChunkBytes, long? SizeBytes, bool Force, IReadOnlyList<DriveSpec> Drives)
+{
+    /// <summary>How it is put right after an unclean stop; null takes what suits the level and the drives.</summary>
+    public ArrayConsistency? Consistency { get; init; }
+}
 
 /// <summary>A volume that was made.</summary>
 internal sealed record NewVolume(Guid Uuid, long SizeBytes);
@@ -128,6 +132,9 @@ internal static class VolumeMaker
         return chunkBytes > 0 ? options with { ChunkBytes = chunkBytes } : options;
     }
 
+    /// <summary>What a volume has whose drives begin empty each time: nothing that outlives the process.</summary>
+    public static ArrayConsistency? ForVolatile(RaidLevel level) => level.ParityCount() > 0 ? ArrayConsistency.Bitmap : null;
+
     private static async Task<NewVolume> MakeArrayAsync(
         VolumeRequest request, RaidLevel level, List<IBlockDevice> drives, bool zeroed, Action<string> note)
     {
@@ -137,6 +144,7 @@ internal static class VolumeMaker
             SizeBytes = request.SizeBytes,
             Force = request.Force,
             AssumeZeroed = zeroed,
+            Consistency = request.Consistency ?? (request.Drives[0].IsVolatile ? ForVolatile(level) : null),
 
             // The first resync is for the process that serves the volume.
             Run = new ArrayRunOptions { Resync = false },

@@ -2,6 +2,7 @@
 // control task.
 
 using Polyblk.Core.Block;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Control;
 
@@ -38,6 +39,46 @@ internal sealed partial class ArrayControl
             if (_array.State.IsBroken)
             {
                 throw new ArrayException($"Array {_array.Name} has failed; its superblocks stay.");
+            }
+        });
+
+    /// <inheritdoc cref="RaidArray.SetConsistencyAsync"/>
+    public Task SetConsistencyAsync(ArrayConsistency consistency) => ChangeAsync(
+        async () =>
+        {
+            if (ArrayBuilder.WhyNot(consistency, _array.Geometry.Level, _array.Members.Any(m => m.Drive is { Limits.IsEphemeral: true })) is { } why)
+            {
+                throw new ArrayException($"Array {_array.Name} stays as it is: {why}");
+            }
+
+            if (consistency == ArrayConsistency.Journal && _array.Journal is null)
+            {
+                throw new ArrayException($"Array {_array.Name} has no room before its data for a journal. Make it anew and copy what it holds.");
+            }
+
+            if (consistency == _array.Consistency)
+            {
+                return;
+            }
+
+            if (consistency == ArrayConsistency.Journal)
+            {
+                // Rows that are under way have no record: it counts when they are surely written (FinishAsync).
+                _mayLackRecords = true;
+                _array.Journal!.IsOn = true;
+            }
+            else
+            {
+                _array.State.LoseTrust();
+            }
+
+            _array.Consistency = consistency;
+            _array.Intent!.MarksAll = consistency == ArrayConsistency.None;
+            await _superblocks.UpdateAsync();
+            if (consistency != ArrayConsistency.Journal && _array.Journal is { } journal && !_array.State.IsBroken)
+            {
+                // Only now: until the superblocks say so, a start looks at the records.
+                journal.IsOn = false;
             }
         });
 

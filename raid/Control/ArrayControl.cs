@@ -60,6 +60,7 @@ internal sealed partial class ArrayControl
     private TimeSpan _retryAfter;
     private long? _resyncAtMs;
     private bool _upgradesFormat;
+    private bool _mayLackRecords;
 
     public ArrayControl(RaidArray array, ArraySuperblock superblock, Reactor home, ArrayRunOptions options)
     {
@@ -458,6 +459,8 @@ internal sealed partial class ArrayControl
 
         bool wasDirty = _superblocks.IsDirty;
         _superblocks.IsDirty = false;
+        _mayLackRecords = false;
+        BeginTrust();
         _superblocks.ForgetIntent();
         if (wasDirty || _array.State.MetadataPending || _array.State.NeedsResync || _membership.IsRebuilding)
         {
@@ -484,17 +487,22 @@ internal sealed partial class ArrayControl
 
         if (!_array.State.NeedsResync)
         {
-            if (_array.Journal is { IsOn: true })
-            {
-                _array.State.BeginTrust();
-            }
-
+            BeginTrust();
             Report(ArrayEventLevel.Information, "the resync is complete");
             _inDoubt = 0;
             _retryAfter = default;
         }
 
         await _superblocks.UpdateAsync();
+    }
+
+    /// <summary>All is in sync, and every write that is under way has its record.</summary>
+    private void BeginTrust()
+    {
+        if (_array.Journal is { IsOn: true } && !_array.State.NeedsResync && !_mayLackRecords)
+        {
+            _array.State.BeginTrust();
+        }
     }
 
     private bool IsResyncDue => _resyncAtMs is long due && NowMs >= due;

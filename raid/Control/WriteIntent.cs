@@ -22,7 +22,6 @@ internal sealed class WriteIntent
 {
     private readonly int _shift;
     private readonly int _count;
-    private readonly bool _marksAll;
 
     // Durable, being made durable, and asked for.
     private readonly ulong[] _open = new ulong[DirtyRegions.WordCount];
@@ -34,13 +33,16 @@ internal sealed class WriteIntent
     /// <param name="marksAll">Whether the first write marks everything: no region is told from another.</param>
     public WriteIntent(long capacityBytes, DirtyRegions regions, bool marksAll = false)
     {
-        _marksAll = marksAll;
+        MarksAll = marksAll;
         _shift = regions.Shift;
         _count = DirtyRegions.CountFor(capacityBytes, regions.Shift);
         SinceEvent = regions.SinceEvent;
         regions.Words.CopyTo(_open);
         regions.Words.CopyTo(_marked);
     }
+
+    /// <summary>Whether no region is told from another. The control task's.</summary>
+    public bool MarksAll { get; set; }
 
     /// <summary>The event count of the update that last took all marks away. The control task's.</summary>
     public ulong SinceEvent { get; private set; }
@@ -125,7 +127,7 @@ internal sealed class WriteIntent
     public bool TakeWanted()
     {
         bool isNew = false;
-        if (_marksAll)
+        if (MarksAll)
         {
             Want(0, (long)_count << _shift);
         }

@@ -5,6 +5,7 @@ using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -29,6 +30,9 @@ internal sealed class VolumeCreateCommand : ICliCommand
 
     private readonly Option<long?> _chunk = CommandSettings.Size("--chunk", "Chunk of a striped level: a power of two from 4KiB to 1MiB. [default: 64KiB]");
     private readonly Option<long?> _size = CommandSettings.Size("--size", "Size of the volume. [default: all that the drives give]");
+    private readonly Option<string?> _consistency = ConsistencyOption.Create(
+        "How an array is put right after an unclean stop: journal, bitmap or none. [default: journal for raid5 and raid6, bitmap for mirrors]");
+
     private readonly Option<bool> _force = new("--force") { Description = "Overwrite file systems, partitions and other arrays on the drives." };
     private readonly Option<bool> _json = CommandSettings.Json();
 
@@ -37,7 +41,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
         var command = new Command("create", "Make a volume from drives.");
         command.Arguments.Add(_name);
         command.Arguments.Add(_drives);
-        Option[] options = [_level, _chunk, _size, _force, _json];
+        Option[] options = [_level, _chunk, _size, _consistency, _force, _json];
         foreach (Option option in options)
         {
             command.Options.Add(option);
@@ -68,7 +72,12 @@ internal sealed class VolumeCreateCommand : ICliCommand
         store.RequireWritable(name);
 
         NewVolume made = await VolumeMaker.MakeAsync(
-            new VolumeRequest(name, level, chunk, parsed.GetValue(_size), parsed.GetValue(_force), drives), terminal.Note, cancellation)
+            new VolumeRequest(name, level, chunk, parsed.GetValue(_size), parsed.GetValue(_force), drives)
+            {
+                Consistency = ParseConsistency(parsed.GetValue(_consistency), level, drives[0]),
+            },
+            terminal.Note,
+            cancellation)
             .ConfigureAwait(false);
         var record = new VolumeRecord
         {
@@ -149,6 +158,19 @@ internal sealed class VolumeCreateCommand : ICliCommand
 
         int minimum = level.MinimumMembers();
         return drives >= minimum ? level : throw CliException.Usage($"{level.Name()} needs at least {minimum} drives; {drives} given.");
+    }
+
+    private static ArrayConsistency? ParseConsistency(string? text, RaidLevel? level, DriveSpec drive)
+    {
+        if (text is null)
+        {
+            return null;
+        }
+
+        return level is null ? throw CliException.Usage("--consistency is for arrays; one drive as it is has nothing that could disagree.")
+            : drive.IsVolatile ? throw CliException.Usage("--consistency is for drives that last: a volatile volume begins empty each time.")
+            : ConsistencyOption.TryParse(text, out ArrayConsistency consistency) ? consistency
+            : null;
     }
 
     private static int ParseChunk(long? wanted, RaidLevel? level)

@@ -15,7 +15,6 @@ internal sealed class VolumeSetCommand : ICliCommand
     {
         HelpName = "SIZE",
         Description = "The most that a resync or rebuild does, in bytes a second of every member, such as 100M; 0 sets no bound.",
-        Required = true,
         CustomParser = result =>
         {
             string text = result.Tokens[0].Value;
@@ -29,6 +28,9 @@ internal sealed class VolumeSetCommand : ICliCommand
         },
     };
 
+    private readonly Option<string?> _consistency = ConsistencyOption.Create(
+        "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
+
     private readonly Option<bool> _json = CommandSettings.Json();
 
     public Command Build()
@@ -36,9 +38,10 @@ internal sealed class VolumeSetCommand : ICliCommand
         var command = new Command("set", "Change how a volume behaves: at once where it is served, and at every start.");
         command.Arguments.Add(_name);
         command.Options.Add(_rate);
+        command.Options.Add(_consistency);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0");
+        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal");
         return command;
     }
 
@@ -53,12 +56,21 @@ internal sealed class VolumeSetCommand : ICliCommand
             throw CliException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt.");
         }
 
-        long rate = parsed.GetRequiredValue(_rate) ?? 0;
-        var request = new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = rate };
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
+        long? rate = parsed.GetValue(_rate);
+        string? consistency = parsed.GetValue(_consistency);
+        if (rate is null && consistency is null)
         {
-            using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
-            store.Change(record.Name, now => now.WithRebuildLimit(rate));
+            throw CliException.Usage("Say what to set: --rebuild-rate or --consistency.");
+        }
+
+        if (consistency is not null)
+        {
+            await SetConsistencyAsync(directories, record, consistency, cancellation).ConfigureAwait(false);
+        }
+
+        if (rate is long most)
+        {
+            await SetRateAsync(directories, store, record, most, cancellation).ConfigureAwait(false);
         }
 
         record = store.Get(record.Name);
@@ -69,9 +81,41 @@ internal sealed class VolumeSetCommand : ICliCommand
             return ExitCode.Ok;
         }
 
-        terminal.WriteLine(rate == 0
-            ? $"A resync or rebuild of volume '{record.Name}' goes as fast as it can."
-            : $"A resync or rebuild of volume '{record.Name}' does at most {ByteSize.FormatRounded(rate)}/s of every member.");
+        if (consistency is not null)
+        {
+            terminal.WriteLine($"Volume '{record.Name}' after an unclean stop: {ConsistencyOption.Describe(consistency)}.");
+        }
+
+        if (rate is not null)
+        {
+            terminal.WriteLine(rate == 0
+                ? $"A resync or rebuild of volume '{record.Name}' goes as fast as it can."
+                : $"A resync or rebuild of volume '{record.Name}' does at most {ByteSize.FormatRounded(rate.Value)}/s of every member.");
+        }
+
         return ExitCode.Ok;
+    }
+
+    /// <summary>It is kept in the superblocks, which the process that serves the volume writes.</summary>
+    private static async Task SetConsistencyAsync(
+        StateDirectories directories, VolumeRecord record, string consistency, CancellationToken cancellation)
+    {
+        var request = new ControlRequest { Command = "set", Consistency = consistency };
+        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
+        {
+            throw CliException.Refused(
+                $"Volume '{record.Name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
+        }
+    }
+
+    private static async Task SetRateAsync(
+        StateDirectories directories, VolumeStore store, VolumeRecord record, long rate, CancellationToken cancellation)
+    {
+        var request = new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = rate };
+        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
+        {
+            using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
+            store.Change(record.Name, now => now.WithRebuildLimit(rate));
+        }
     }
 }

@@ -51,6 +51,11 @@ internal sealed class VolumeShowCommand : ICliCommand
         if (volume.Array is ArrayJson array)
         {
             terminal.WriteLine($"Array     {ServeReport.Describe(array)}");
+            if (array.Consistency is string consistency)
+            {
+                terminal.WriteLine($"          After an unclean stop: {ConsistencyOption.Describe(consistency)}");
+            }
+
             WriteProgress(terminal, "Resync", array.Resync, array);
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
             if (array.Check is CheckJson check)
