@@ -24,6 +24,8 @@ internal sealed class LifeJudge(LifeScene scene)
     /// </summary>
     public void NoteSync()
     {
+        // An array that runs on in memory alone agrees with nobody.
+        scene.ThrowIfInterrupted();
         scene.Members.Note();
         if (Array.GetStatus().Resync is null)
         {

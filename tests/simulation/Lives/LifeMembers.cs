@@ -30,6 +30,7 @@ internal sealed class LifeMembers(LifeScene scene)
     /// <summary>A member that has been rebuilt is as good as any other, and may meet trouble like any other.</summary>
     public void Note()
     {
+        scene.ThrowIfInterrupted();
         ulong lost = scene.Array!.State.LostMask;
         _seenRebuilding |= scene.Array.State.RebuildingMask;
         ulong healed = _seenRebuilding & ~lost;

@@ -148,7 +148,9 @@ internal sealed record LifePlan
                 _ => chance.Between(4, 6),
             },
             ChunkBytes = chunk,
-            MemberBytes = Math.Max(chunk, 32 << 10) * chance.Between(1, 3),
+
+            // A mirror of more than 128 KiB is read from more than one copy.
+            MemberBytes = Math.Max(chunk, 32 << 10) * chance.Between(1, 3) * (level == RaidLevel.Raid1 ? 2 : 1),
             IsZeroed = !chance.OneIn(4),
             Reactors = manyReactors ? 2 : 1,
             Queues = manyReactors ? 2 : chance.Between(1, 2),

@@ -44,6 +44,7 @@ internal sealed class LifeService(LifeScene scene)
     {
         bool wasStopped = _wasStopped;
         _wasStopped = scene.HungLately = false;
+        scene.Guest?.ReadsMayFail = false;
         if (!_wasMade)
         {
             await MakeAsync();

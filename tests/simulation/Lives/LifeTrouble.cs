@@ -23,7 +23,8 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         }
 
         judge.NoteSync();
-        if (scene.Array!.GetStatus().Resync is not null && !TryInResync())
+        bool isInResync = scene.Array!.GetStatus().Resync is not null;
+        if (isInResync && !TryInResync())
         {
             return;
         }
@@ -49,7 +50,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
             scene.InterruptWithin(50, 3_000);
         }
 
-        await MeetAsync(drive);
+        await MeetAsync(drive, isInResync);
     }
 
     /// <summary>Whether trouble may come while members do not all agree yet; the model is told what is lost by that.</summary>
@@ -73,12 +74,12 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         return true;
     }
 
-    private async Task MeetAsync(SimulatedDrive drive)
+    private async Task MeetAsync(SimulatedDrive drive, bool isInResync)
     {
         switch (scene.Plan.Trouble)
         {
             case Trouble.Vanish:
-                await drive.VanishAsync(Chance.Of(Errno.ENODEV, Errno.EIO));
+                await VanishAsync(drive, isInResync);
                 break;
             case Trouble.VanishUntold:
                 await VanishUntoldAsync(drive);
@@ -101,6 +102,15 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
                 await HangAsync(drive);
                 break;
         }
+    }
+
+    private Task VanishAsync(SimulatedDrive drive, bool isInResync)
+    {
+        // Until a write has found out that the drive is lost, each of its blocks is one that cannot be read: in a row that the resync has
+        // yet to come to, that is an error.
+        int errno = Chance.Of(Errno.ENODEV, Errno.EIO);
+        scene.Guest!.ReadsMayFail |= errno == Errno.EIO && isInResync && scene.Array!.Geometry.HasParity;
+        return drive.VanishAsync(errno);
     }
 
     private async Task VanishUntoldAsync(SimulatedDrive drive)

@@ -61,7 +61,7 @@ public sealed class SmallModelTests
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Whatever_is_cut_off_and_lost_what_was_flushed_is_there(RaidLevel level, int members, int? away, string sequence)
+    public void Nothing_flushed_is_lost_at_any_crash_point(RaidLevel level, int members, int? away, string sequence)
     {
         var array = new SmallArray(level, members, away, level.ParityCount() > 0 ? ArrayConsistency.Journal : ArrayConsistency.Bitmap);
         var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
