@@ -122,7 +122,16 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     public long MaxBytesPerSecond
     {
         get => Volatile.Read(ref _maxBytesPerSecond);
-        set => Volatile.Write(ref _maxBytesPerSecond, value);
+        set
+        {
+            // What waits by the old bound may have very long to wait.
+            Volatile.Write(ref _maxBytesPerSecond, value);
+            _home.InvokeAsync(() =>
+            {
+                _home.Cancel(_timer);
+                Schedule();
+            });
+        }
     }
 
     /// <summary>The job that was started last, whether or not it is over.</summary>

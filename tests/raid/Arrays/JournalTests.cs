@@ -256,9 +256,91 @@ public sealed class JournalTests
         await rig.AbandonAsync();
         JournalLayout layout = JournalLayout.Of(rig.Array.Geometry)!;
         rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = layout.OffsetOf(0, 0), LengthBytes = 512 });
+        rig.Run = rig.Run with { Resync = false };
         await rig.AssembleAsync();
         Assert.Contains(rig.Events, e => e.Message.Contains("1 slots could not be read", StringComparison.Ordinal));
         Assert.False(rig.Array.State.TrustsUnsynced);
+    }
+
+    /// <summary>The next run's records take their place.</summary>
+    [Fact]
+    public async Task What_a_replay_wrote_is_durable_before_the_next_run_records_anything()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        await rig.AbandonAsync();
+        RaidGeometry geometry = rig.Array.Geometry;
+        SimulatedDrive p = rig.Drives[geometry.ParityMember(0, 0)];
+        await BlockIo.WriteAsync(p, rig.Reactors.Reactor, geometry.StripeOffset(0), Noise(512, 9));
+        var log = new WriteLog(rig);
+        rig.Run = rig.Run with { Resync = false };
+        await rig.AssembleAsync();
+        WriteLog.Entry mended = Assert.Single(log.Data);
+        Assert.Equal(geometry.StripeOffset(0), mended.Offset);
+        Assert.InRange(log.FlushedAt(geometry.ParityMember(0, 0), mended.DoneAt), mended.DoneAt, long.MaxValue - 1);
+        await rig.AssertConsistentAsync("after the replay");
+    }
+
+    [Fact]
+    public async Task A_torn_record_is_one_that_was_cut_off()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        Assert.Equal(0, await driver.WriteAsync(0, data.AsSpan(0, 512).ToArray()));
+        await rig.AbandonAsync();
+        RaidGeometry geometry = rig.Array.Geometry;
+        JournalLayout layout = JournalLayout.Of(geometry)!;
+        int p = geometry.ParityMember(0, 0);
+        long at = layout.OffsetOf(0, layout.SlotOf(0)) + JournalLayout.HeaderBytes;
+        await BlockIo.WriteAsync(rig.Drives[p], rig.Reactors.Reactor, at, Noise(512, 5));
+        await rig.AssembleAsync([.. rig.Drives.Where((_, i) => i != geometry.DataMember(0, 1))]);
+        Assert.Equal(data, await (await rig.OpenAsync()).ReadOrThrowAsync(0, data.Length));
+    }
+
+    [Fact]
+    public async Task A_journal_that_is_turned_on_counts_when_nothing_is_under_way_without_a_record()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, Chunk, zeroed: false, consistency: ArrayConsistency.Bitmap,
+            run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ResyncMaxBytesPerSecond = 1 });
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        await rig.Array.SetConsistencyAsync(ArrayConsistency.Journal);
+        var log = new WriteLog(rig);
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        Assert.Single(log.Records);
+        rig.Array.MaxJobBytesPerSecond = 0;
+        await rig.WaitForResyncAsync();
+        Assert.False(rig.Array.State.TrustsUnsynced);
+        await rig.StopAsync();
+        await rig.AssembleAsync();
+        Assert.True(rig.Array.State.TrustsUnsynced);
+        Assert.Equal(ArrayConsistency.Journal, rig.Array.GetStatus().Consistency);
+    }
+
+    [Fact]
+    public async Task A_journal_is_kept_until_the_superblocks_say_that_there_is_none()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = JournalLayout.AreaOffset, Stuck = true });
+        Task change = rig.Array.SetConsistencyAsync(ArrayConsistency.Bitmap);
+        await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the change to begin");
+        var log = new WriteLog(rig);
+        Task<int> write = driver.WriteAsync(0, Noise(512));
+        await ArrayRig.WaitAsync(() => log.Records.Length != 0, "the record");
+        rig.Drives[0].ClearFaults();
+        await rig.Drives[0].ReleaseStuckAsync();
+        await change;
+        Assert.Equal(0, await write);
+        log = new WriteLog(rig);
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+
+        // That the one before is void is not needed any more, and done all the same.
+        Assert.All(log.Records, r => Assert.Equal(JournalLayout.HeaderBytes, r.Length));
     }
 
     [Theory]
@@ -300,6 +382,7 @@ public sealed class JournalTests
     {
         private readonly Lock _lock = new();
         private readonly List<Entry> _entries = [];
+        private readonly List<(int Drive, long At)> _flushes = [];
         private long _now;
 
         public WriteLog(ArrayRig rig)
@@ -308,6 +391,15 @@ public sealed class JournalTests
             {
                 int drive = i;
                 rig.Drives[i].Observer = (_, step, request) => Note(drive, step, request);
+            }
+        }
+
+        /// <summary>When a drive was flushed for the first time after something; <see cref="long.MaxValue"/> when it was not.</summary>
+        public long FlushedAt(int drive, long after)
+        {
+            lock (_lock)
+            {
+                return _flushes.Where(f => f.Drive == drive && f.At > after).Select(f => f.At).DefaultIfEmpty(long.MaxValue).First();
             }
         }
 
@@ -327,14 +419,19 @@ public sealed class JournalTests
 
         private void Note(int drive, SimulatedStep step, BlockRequest request)
         {
-            if (request.Operation is BlockOperation.Read or BlockOperation.Flush)
-            {
-                return;
-            }
-
             lock (_lock)
             {
                 long now = ++_now;
+                if (request.Operation == BlockOperation.Flush && step == SimulatedStep.Done)
+                {
+                    _flushes.Add((drive, now));
+                }
+
+                if (request.Operation is BlockOperation.Read or BlockOperation.Flush)
+                {
+                    return;
+                }
+
                 if (step == SimulatedStep.Taken)
                 {
                     _entries.Add(new Entry(drive, request.OffsetBytes, request.LengthBytes, request.Flags, now));
