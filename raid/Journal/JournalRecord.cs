@@ -6,7 +6,7 @@
 // looking at any that was. This is what Linux md calls a partial parity log, for Q as well.
 //
 // Little-endian:
-//    0 magic[8]           8 crc32c u32 (of bytes 0..1023 with this field 0)    12 crc32c u32 of the partial parity
+//    0 magic[8]           8 crc32c u32 (of bytes 0..1023 with this field 0)    12 checksum u32 of the partial parity (Crc32C.ComputeInterleaved)
 //   16 array UUID[16]    32 generation u64       40 transaction u64            48 oldest unfinished transaction u64
 //   56 writer u32        60 parity u32 (0: P, 1: Q)                            64 row i64
 //   72 from u32          76 to u32 (columns)     80 parities u32 (bit j: it is recorded for parity j)
@@ -113,7 +113,7 @@ internal sealed record JournalRecord
     {
         header = header[..UsedBytes];
         BinaryPrimitives.WriteInt32LittleEndian(header[60..], parity);
-        BinaryPrimitives.WriteUInt32LittleEndian(header[12..], Crc32C.Compute(partialParity));
+        BinaryPrimitives.WriteUInt32LittleEndian(header[12..], Crc32C.ComputeInterleaved(partialParity));
         BinaryPrimitives.WriteUInt32LittleEndian(header[CrcAt..], 0);
         BinaryPrimitives.WriteUInt32LittleEndian(header[CrcAt..], Crc32C.Compute(header));
     }

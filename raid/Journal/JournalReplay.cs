@@ -245,7 +245,7 @@ internal sealed class JournalReplay
                 continue;
             }
 
-            if (Crc32C.Compute(partial.Span) != _scans[role]!.Records[parity, slot]!.ParityCrc)
+            if (Crc32C.ComputeInterleaved(partial.Span) != _scans[role]!.Records[parity, slot]!.ParityCrc)
             {
                 return (0, false);
             }

@@ -174,14 +174,30 @@ internal sealed unsafe partial class ParityRow
     private void MakePartialParity(int block, Span<byte> header)
     {
         byte* partial = ParityAside(block);
-        System.Buffer.MemoryCopy(_blocks[block] + _lo, partial + _lo, _hi - _lo, _hi - _lo);
+        byte* from = _blocks[block];
         for (ulong left = _written; left != 0; left &= left - 1)
         {
             int data = BitOperations.TrailingZeroCount(left);
             Piece piece = _pieces[data];
+            JournalRecord.AddPiece(header, data, piece.From, piece.To);
+            if (block == _dataCount && piece.From == _lo && piece.To == _hi)
+            {
+                // The usual case, in one pass.
+                _pointers[0] = from + _lo;
+                _pointers[1] = _blocks[data] + _lo;
+                _kernels.Xor(_pointers, 2, partial + _lo, (nuint)(_hi - _lo));
+                from = partial;
+                continue;
+            }
+
+            if (from != partial)
+            {
+                System.Buffer.MemoryCopy(from + _lo, partial + _lo, _hi - _lo, _hi - _lo);
+                from = partial;
+            }
+
             byte coefficient = block == _dataCount ? (byte)1 : GaloisField.Power(data);
             _kernels.MultiplyAccumulate(coefficient, _blocks[data] + piece.From, partial + piece.From, (nuint)(piece.To - piece.From));
-            JournalRecord.AddPiece(header, data, piece.From, piece.To);
         }
     }
 

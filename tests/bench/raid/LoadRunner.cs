@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -45,22 +46,29 @@ internal sealed partial class LoadRunner : IPoller, IBlockCompletion
     /// <summary>
     /// Runs the load; returns requests a second of the reactor's processor time (other programs on the machine do not count).
     /// </summary>
-    public static async Task<double> RunAsync(Reactor reactor, IBlockDevice device, Load load, double seconds)
+    public static async Task<double> RunAsync(Reactor reactor, IBlockDevice device, Load load, double seconds) =>
+        (await MeasureAsync(reactor, device, load, seconds)).ByProcessor;
+
+    /// <summary>Runs the load; returns requests a second of the reactor's processor time, and of the clock.</summary>
+    public static async Task<(double ByProcessor, double ByClock)> MeasureAsync(Reactor reactor, IBlockDevice device, Load load, double seconds)
     {
         IBlockQueue queue = await reactor.InvokeAsync(() => device.OpenQueue(reactor));
         var runner = new LoadRunner(queue, load);
-        long from = 0;
+        long from = 0, began = 0;
         await reactor.InvokeAsync(() =>
         {
             from = ThreadTimeNs();
+            began = Stopwatch.GetTimestamp();
             reactor.Add(runner);
         });
         await Task.Delay(TimeSpan.FromSeconds(seconds));
         long done = 0, to = 0;
+        TimeSpan elapsed = default;
         await reactor.InvokeAsync(() =>
         {
             done = runner.Done;
             to = ThreadTimeNs();
+            elapsed = Stopwatch.GetElapsedTime(began);
             runner._stopping = true;
         });
         await runner._drained.Task;
@@ -70,7 +78,7 @@ internal sealed partial class LoadRunner : IPoller, IBlockCompletion
             queue.Dispose();
         });
         runner.Free();
-        return done * 1e9 / (to - from);
+        return (done * 1e9 / (to - from), done / elapsed.TotalSeconds);
     }
 
     private unsafe void Free() => NativeMemory.AlignedFree(_buffers);

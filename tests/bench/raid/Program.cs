@@ -1,6 +1,9 @@
 // Arrays beside the bare drive, in one process on one reactor: what the array itself costs, without a frontend.
 //
 //     dotnet run -c Release --project tests/bench/raid [SECONDS [NAME]]
+//     dotnet run -c Release --project tests/bench/raid journal [SECONDS [FOLDER]]
+//
+// The second form is in JournalBench.cs.
 //
 // NAME chooses the arrays whose name contains it. Every line is the median of five alternating runs, and a ratio to the bare
 // drive in the same rounds. A load keeps QD requests in flight: a completion submits the next one through deferred work.
@@ -13,6 +16,12 @@ using Polyblk.Drives.Ram;
 using Polyblk.Raid;
 using Polyblk.Raid.Bench;
 using Polyblk.Raid.Layout;
+
+if (args.Length > 0 && args[0] == "journal")
+{
+    await JournalBench.RunAsync(args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 1, args.Length > 2 ? args[2] : Path.GetTempPath());
+    return;
+}
 
 double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 0.5;
 string only = args.Length > 1 ? args[1] : string.Empty;
