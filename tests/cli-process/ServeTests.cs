@@ -265,7 +265,8 @@ public sealed class ServeTests : IDisposable
     [Fact]
     public void AForcedStartIsRememberedUntilItIsAcknowledged()
     {
-        Create("data", "raid5", 3);
+        _sandbox.Must(
+            ["volume", "create", "data", "--level", "raid5", "--consistency", "bitmap", .. Enumerable.Range(0, 3).Select(i => Member("data", i))]);
         ServeProcess writing = _sandbox.Serve("data", "--frontend", "vhost-user");
         using (VhostUserClient client = Attach(writing.Socket()))
         {

@@ -32,6 +32,8 @@ public sealed class SmallModelTests
         "zero 0+8, flush, write 4+8",
         "zero 0+row, flush",
         "discard 0+row, write 0+2",
+        "write 1+2, zero 0+row, flush",
+        "write 4+8, write 0+row, flush",
         "discard 0+8, flush, write 1+1",
     ];
 
