@@ -3,6 +3,7 @@
 
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Polyblk.Simulation.Tests.Lives;
 
 namespace Polyblk.Simulation.Tests.Soak;
@@ -40,11 +41,8 @@ internal sealed class Soaking(SoakOptions options)
             _over.CancelAfter(time);
         }
 
-        Console.CancelKeyPress += (_, e) =>
-        {
-            e.Cancel = true;
-            _over.Cancel();
-        };
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, End);
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, End);
         Task jobs = Task.WhenAll(Enumerable.Range(0, options.Jobs).Select(RunJobAsync));
         while (await Task.WhenAny(jobs, Task.Delay(options.Every)) != jobs)
         {
@@ -59,6 +57,13 @@ internal sealed class Soaking(SoakOptions options)
         Console.WriteLine($"{Tally.Summary(_clock.Elapsed)}; {_losses.Count} lost");
         _losses.ForEach(Console.WriteLine);
         return _losses.Count == 0 && Tally.Lives != 0 ? 0 : 1;
+    }
+
+    /// <summary>Somebody has seen enough: what was reached is told all the same.</summary>
+    private void End(PosixSignalContext context)
+    {
+        context.Cancel = true;
+        _over.Cancel();
     }
 
     private async Task RunJobAsync(int index)
