@@ -166,6 +166,11 @@ internal sealed class Membership(
                 + "successor is filled, fail it first.");
         }
 
+        if (array.Map.ReplacementOf(role) is { } replacement)
+        {
+            throw new ArrayException($"{Describe(member)} of array {array.Name} is being replaced by {replacement.New.Drive!.Name} already.");
+        }
+
         if (!await EndOfFailedAsync())
         {
             throw new ArrayException(
@@ -191,6 +196,16 @@ internal sealed class Membership(
             throw new ArrayException($"Array {array.Name} has no redundancy: a spare could not be filled.");
         }
 
+        SpareDrive spare = await MakeSpareAsync(drive, force);
+        await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Add(spare.Uuid) });
+        NoteFailure();
+        kick();
+    }
+
+    /// <summary>Makes a drive a spare. The next update is to say so.</summary>
+    /// <exception cref="ArrayException">It cannot be one; the array is as it was.</exception>
+    public async Task<SpareDrive> MakeSpareAsync(IBlockDevice drive, bool force)
+    {
         if (superblocks.Current.Spares.Length >= ArraySuperblock.MaxSpares)
         {
             throw new ArrayException($"Array {array.Name} has {ArraySuperblock.MaxSpares} spares, which is the most: remove one first.");
@@ -202,9 +217,7 @@ internal sealed class Membership(
         await TakeAsync(drive, force);
         await MemberSlots.WriteSpareAsync(superblocks.Current, spare, superblocks.Home);
         await array.AdoptAsync(array.Map.With(spare));
-        await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Add(spare.Uuid) });
-        NoteFailure();
-        kick();
+        return spare;
     }
 
     /// <summary>Lets a spare go, or forgets the drive of a member that is out.</summary>
@@ -214,7 +227,7 @@ internal sealed class Membership(
         if (array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive)) is { } spare)
         {
             await array.AdoptAsync(array.Map.Without(spare));
-            await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Remove(spare.Uuid) });
+            await superblocks.UpdateAsync(s => s.WithoutSpare(spare.Uuid));
             await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
             return;
         }
@@ -260,7 +273,9 @@ internal sealed class Membership(
     /// <summary>The members that are being rebuilt.</summary>
     public IEnumerable<RaidMember> Rebuilding() => array.Members.Where(m => ((State.RebuildingMask >> m.Role) & 1) != 0);
 
-    private RaidMember MemberOf(int role) => role >= 0 && role < array.Members.Length ? array.Members[role]
+    /// <summary>The member of a role.</summary>
+    /// <exception cref="ArrayException">There is no such role.</exception>
+    public RaidMember MemberOf(int role) => role >= 0 && role < array.Members.Length ? array.Members[role]
         : throw new ArrayException($"Array {array.Name} has members 0 to {array.Members.Length - 1}, not {role}.");
 
     /// <summary>Drives that were away go back to their roles, then spares take what stands empty.</summary>
@@ -271,6 +286,12 @@ internal sealed class Membership(
         {
             int role = BitOperations.TrailingZeroCount(empty);
             tried |= 1UL << role;
+            if (array.Map.ReplacementOf(role) is not null)
+            {
+                // It turns into a rebuild (HotReplacement.cs).
+                continue;
+            }
+
             if (!array.Members[role].IsDrained)
             {
                 // Its drive still has requests, which come back in a moment, unless it hangs (the status says so then).
@@ -279,7 +300,7 @@ internal sealed class Membership(
             }
 
             ReturningDrive? returning = TakeReturning(role);
-            if ((returning?.Drive ?? TakeSpare()) is not { } drive)
+            if ((returning?.Drive ?? TakeSpare(role)) is not { } drive)
             {
                 continue;
             }
@@ -306,12 +327,15 @@ internal sealed class Membership(
         return found;
     }
 
-    private IBlockDevice? TakeSpare()
+    private IBlockDevice? TakeSpare(int role)
     {
         for (int i = 0; i < array.Map.Spares.Length; i++)
         {
+            // One that is kept for another role is not free.
+            bool isKept = superblocks.Current.Replacing is { } kept && kept.Spare == array.Map.Spares[i].Uuid && kept.Role != role;
+
             // One that could not be used is not tried again in this run.
-            if (((_spareRefused >> i) & 1) == 0)
+            if (!isKept && ((_spareRefused >> i) & 1) == 0)
             {
                 _spareRefused |= 1UL << i;
                 return array.Map.Spares[i].Drive;
@@ -326,7 +350,7 @@ internal sealed class Membership(
     /// <param name="drive">The drive.</param>
     /// <param name="force">Whether it may hold something.</param>
     /// <param name="its">What it holds, where it was this member before; null for any other drive.</param>
-    private async Task InstallAsync(int role, IBlockDevice drive, bool force, ArraySuperblock? its = null)
+    public async Task InstallAsync(int role, IBlockDevice drive, bool force, ArraySuperblock? its = null)
     {
         RefuseUnfit(drive);
         RefuseOwing(array.Members[role]);
@@ -358,7 +382,7 @@ internal sealed class Membership(
 
         // What was held back for the bit that is gone now.
         await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
-        await superblocks.UpdateAsync(s => spare is null ? s : s with { Spares = s.Spares.Remove(spare.Uuid) });
+        await superblocks.UpdateAsync(s => spare is null ? s : s.WithoutSpare(spare.Uuid));
         if (!array.IsUsable(role))
         {
             throw new ArrayException($"{drive.Name} did not take a superblock.");
@@ -369,7 +393,7 @@ internal sealed class Membership(
     /// Brings the superblocks up to what the run has found (who is absent), before who is a member changes.
     /// </summary>
     /// <exception cref="ArrayException">They cannot be written.</exception>
-    private async Task RecordAsync()
+    public async Task RecordAsync()
     {
         if (!superblocks.HasWritten)
         {
@@ -401,7 +425,7 @@ internal sealed class Membership(
         }
     }
 
-    private void RefuseUnfit(IBlockDevice drive)
+    public void RefuseUnfit(IBlockDevice drive)
     {
         bool isMember = array.Members.Any(m => ReferenceEquals(m.Drive, drive) && array.IsUsable(m.Role));
         string? why = isMember ? "it is a member already" : ArrayLimits.WhyNotFit(array, drive);
@@ -445,7 +469,7 @@ internal sealed class Membership(
     }
 
     /// <summary>Whether no rebuild is left: one whose new members have all failed is over.</summary>
-    private async Task<bool> EndOfFailedAsync()
+    public async Task<bool> EndOfFailedAsync()
     {
         if (!IsRebuilding)
         {
