@@ -33,6 +33,7 @@ internal sealed class HotReplacement(
     private static readonly TimeSpan s_longestEnd = TimeSpan.FromSeconds(10);
 
     private Replacement? _retired;
+    private bool _tellsReleased;
     private bool _isSettled;
     private long? _dueMs;
     private TimeSpan _retryAfter;
@@ -76,16 +77,25 @@ internal sealed class HotReplacement(
         }
 
         await CloseRetiredAsync();
-        if (_retired is not null)
+        if (_retired is not null || !member.Ports.All(p => p.IsSettled))
         {
-            throw new ArrayException($"Array {array.Name} waits for {_retired.Old.Drive!.Name} to answer what it was asked last.");
+            throw new ArrayException($"Array {array.Name} has replaced a drive that has not answered all that it was asked: see to that first.");
         }
 
-        SpareDrive spare = array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive))
-            ?? await membership.MakeSpareAsync(drive, force);
+        SpareDrive? known = array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive));
+        SpareDrive spare = known ?? await membership.MakeSpareAsync(drive, force);
         await membership.RecordAsync();
         await superblocks.UpdateAsync(s => Keep(s, spare.Uuid, role));
-        await StartAsync(role, spare);
+        try
+        {
+            await StartAsync(role, spare);
+        }
+        catch (ArrayException) when (known is null)
+        {
+            await LetGoAsync(spare.Uuid);
+            await WaitForRetiredAsync(drive);
+            throw;
+        }
     }
 
     /// <summary>A turn of the control task.</summary>
@@ -148,18 +158,7 @@ internal sealed class HotReplacement(
         }
 
         await GiveUpAsync(replacement, "somebody asked for that");
-        long began = options.Clock.GetTimestamp();
-        while (_retired is not null)
-        {
-            if (options.Clock.GetElapsedTime(began) > s_longestEnd)
-            {
-                throw new ArrayException($"{drive.Name} is not used any more, and has not answered all that it was asked: unplug it.");
-            }
-
-            await Task.Delay(s_lookForEnd, options.Clock);
-            await CloseRetiredAsync();
-        }
-
+        await WaitForRetiredAsync(drive);
         return true;
     }
 
@@ -203,6 +202,39 @@ internal sealed class HotReplacement(
         };
     }
 
+    /// <summary>A spare is none any more.</summary>
+    private async Task LetGoAsync(Guid uuid)
+    {
+        if (array.Map.Spares.FirstOrDefault(s => s.Uuid == uuid) is { } spare)
+        {
+            await array.AdoptAsync(array.Map.Without(spare));
+        }
+
+        await superblocks.UpdateAsync(s => s.WithoutSpare(uuid));
+    }
+
+    /// <summary>Whoever has the drive back does with it what he likes: nothing of the array is there when this returns.</summary>
+    private async Task WaitForRetiredAsync(IBlockDevice drive)
+    {
+        _tellsReleased = false;
+        long began = options.Clock.GetTimestamp();
+        while (true)
+        {
+            await CloseRetiredAsync();
+            if (_retired is null)
+            {
+                return;
+            }
+
+            if (options.Clock.GetElapsedTime(began) > s_longestEnd)
+            {
+                throw new ArrayException($"{drive.Name} is not used any more, and has not answered all that it was asked: unplug it.");
+            }
+
+            await Task.Delay(s_lookForEnd, options.Clock);
+        }
+    }
+
     private async Task BeginAnewAsync()
     {
         if (_dueMs is not long due || NowMs < due || _retired is not null || !MayRun)
@@ -240,8 +272,7 @@ internal sealed class HotReplacement(
         }
         catch (IOException e)
         {
-            await array.AdoptAsync(array.Map.With((Replacement?)null));
-            _retired = replacement;
+            await EndAsync(replacement);
             throw new ArrayException($"{spare.Drive.Name} cannot be opened: {e.Message}", e);
         }
 
@@ -361,6 +392,7 @@ internal sealed class HotReplacement(
     private async Task EndAsync(Replacement replacement)
     {
         _retired = replacement;
+        _tellsReleased = true;
         await jobs.StopAsync();
         await array.AdoptAsync(array.Map.With((Replacement?)null));
         Halted = null;
@@ -375,12 +407,7 @@ internal sealed class HotReplacement(
         }
 
         await EndAsync(replacement);
-        if (array.Map.Spares.FirstOrDefault(s => s.Uuid == replacement.New.Uuid) is { } spare)
-        {
-            await array.AdoptAsync(array.Map.Without(spare));
-        }
-
-        await superblocks.UpdateAsync(s => s.WithoutSpare(replacement.New.Uuid));
+        await LetGoAsync(replacement.New.Uuid);
         report(
             ArrayEventLevel.Warning,
             $"the replacement of {Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name} was given up ({why}); the old drive goes on");
@@ -421,11 +448,7 @@ internal sealed class HotReplacement(
 
         RaidMember stays = replacement.Phase == ReplacementPhase.Done ? replacement.New : replacement.Old;
         RaidMember goes = ReferenceEquals(stays, replacement.New) ? replacement.Old : replacement.New;
-        if (stays.Ports.All(p => p.IsSettled))
-        {
-            await array.ForEachQueueAsync(queue => queue.CloseRetired(replacement.Role));
-        }
-
+        await array.ForEachQueueAsync(queue => queue.CloseRetired(replacement.Role));
         if (goes.Ports.Count != 0 || !stays.Ports.All(p => p.Retired is null))
         {
             return;
@@ -436,7 +459,10 @@ internal sealed class HotReplacement(
         if (!isSpare)
         {
             await MemberSlots.TryEraseAsync(goes.Drive!, superblocks.Home, options.Clock);
-            options.OnReleased?.Invoke(goes.Drive!);
+            if (_tellsReleased)
+            {
+                options.OnReleased?.Invoke(goes.Drive!);
+            }
         }
     }
 

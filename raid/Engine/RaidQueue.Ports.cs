@@ -14,7 +14,9 @@ internal abstract unsafe partial class RaidQueue
     /// </summary>
     internal void CloseRetired(int role)
     {
-        if (MemberQueues[role] is { Retired: { } twin } port)
+        // Requests from before the replacement may be at the old drive still: that matters only where it goes.
+        if (MemberQueues[role] is { Retired: { IsIdle: true } twin } port
+            && (port.IsSettled || !ReferenceEquals(port.Queue, twin.New)))
         {
             port.Retired = null;
             twin.Dispose();
@@ -46,7 +48,15 @@ internal abstract unsafe partial class RaidQueue
         }
         else if (replacement is null && port.Queue is TwinQueue twin)
         {
-            port.Exchange(ReferenceEquals(member, twin.Replacement.New) ? twin.New : twin.Old);
+            if (ReferenceEquals(member, twin.Replacement.New))
+            {
+                port.Exchange(twin.New);
+            }
+            else
+            {
+                port.Return(twin.Old);
+            }
+
             port.Retired = twin;
             MemberChanged(role);
             twin.Retire();

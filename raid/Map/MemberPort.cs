@@ -43,6 +43,9 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         _current = NextPeriod(_half + 1, state.Seconds);
     }
 
+    /// <summary>Sends by the queue again that it had before the last exchange, which need not be settled.</summary>
+    public void Return(IBlockQueue former) => Queue = former;
+
     /// <summary>Whether all that was sent by the queue before this one is back. Any thread.</summary>
     public bool IsSettled
     {

@@ -59,6 +59,12 @@ internal sealed class TwinQueue : ReactorWork, IBlockQueue
     /// <summary>The new drive's queue.</summary>
     public IBlockQueue New { get; }
 
+    /// <summary>
+    /// Whether a twin that is retired has nothing to do any more. What else was sent to the drive that goes is not its to know: reads
+    /// of the old one.
+    /// </summary>
+    public bool IsIdle => _free.IsFull && _waiting.IsEmpty;
+
     /// <summary>The reactor.</summary>
     internal Reactor Reactor { get; }
 
