@@ -219,8 +219,10 @@ public sealed class RaidArray : IBlockDevice
     /// <param name="role">The member's role.</param>
     /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
     /// <param name="force">Overwrite whatever the drive holds.</param>
+    /// <param name="failFirst">A member that works is taken out for it, when the drive has been found to fit.</param>
     /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
-    public Task ReplaceMemberAsync(int role, IBlockDevice drive, bool force = false) => Control.ReplaceAsync(role, drive, force);
+    public Task ReplaceMemberAsync(int role, IBlockDevice drive, bool force = false, bool failFirst = false) =>
+        Control.ReplaceAsync(role, drive, force, failFirst);
 
     /// <summary>
     /// Lets a drive take the place of a member that works, and that serves until the drive holds all that it holds. Returns when both

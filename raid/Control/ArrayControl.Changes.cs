@@ -45,7 +45,8 @@ internal sealed partial class ArrayControl
     public Task FailAsync(int role) => ChangeAsync(() => _membership.FailAsync(role));
 
     /// <inheritdoc cref="Membership.ReplaceAsync"/>
-    public Task ReplaceAsync(int role, IBlockDevice drive, bool force) => ChangeAsync(() => _membership.ReplaceAsync(role, drive, force));
+    public Task ReplaceAsync(int role, IBlockDevice drive, bool force, bool failFirst) =>
+        ChangeAsync(() => _membership.ReplaceAsync(role, drive, force, failFirst));
 
     /// <inheritdoc cref="HotReplacement.ReplaceAsync"/>
     public Task ReplaceWorkingAsync(int role, IBlockDevice drive, bool force) => ChangeAsync(async () =>

@@ -166,7 +166,7 @@ internal sealed class HotReplacement(
     public ReplacementStatus? Describe()
     {
         ArraySuperblock current = superblocks.Current;
-        if (Current is { } replacement)
+        if ((Current ?? Volatile.Read(ref _retired)) is { } replacement && (Current is not null || replacement.Phase == ReplacementPhase.Done))
         {
             long total = replacement.Copies.Count * CopyMap.RegionBytes;
             long size = array.Geometry.DataOffset + array.Geometry.MemberDataSize;
@@ -454,7 +454,6 @@ internal sealed class HotReplacement(
             return;
         }
 
-        _retired = null;
         bool isSpare = array.Map.Spares.Any(s => ReferenceEquals(s.Drive, goes.Drive));
         if (!isSpare)
         {
@@ -464,6 +463,8 @@ internal sealed class HotReplacement(
                 options.OnReleased?.Invoke(goes.Drive!);
             }
         }
+
+        _retired = null;
     }
 
     private void ReportProgress(Replacement replacement)

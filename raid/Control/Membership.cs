@@ -29,6 +29,8 @@ internal sealed class Membership(
 {
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
     private static readonly TimeSpan s_drainLook = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan s_drainTick = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan s_longestDrain = TimeSpan.FromSeconds(5);
 
     private readonly List<ReturningDrive> _returning = [];
     private ulong _spareRefused;
@@ -148,9 +150,9 @@ internal sealed class Membership(
         NoteFailure();
     }
 
-    /// <summary>A drive takes the place of a member that is out.</summary>
+    /// <summary>A drive takes the place of a member that is out, or that is taken out for it.</summary>
     /// <exception cref="ArrayException">It cannot; the array is as it was.</exception>
-    public async Task ReplaceAsync(int role, IBlockDevice drive, bool force)
+    public async Task ReplaceAsync(int role, IBlockDevice drive, bool force, bool failFirst)
     {
         RaidMember member = MemberOf(role);
         if (!array.TracksDirt)
@@ -159,7 +161,8 @@ internal sealed class Membership(
                 $"Array {array.Name} has no redundancy from which a drive could be filled: copy the volume to another one.");
         }
 
-        if (array.IsUsable(role) && ((State.RebuildingMask >> role) & 1) == 0)
+        bool works = array.IsUsable(role) && ((State.RebuildingMask >> role) & 1) == 0;
+        if (works && !failFirst)
         {
             throw new ArrayException(
                 $"{Describe(member)} of array {array.Name} works. To take it out all the same, and do without it until its "
@@ -182,9 +185,33 @@ internal sealed class Membership(
             throw new ArrayException($"Array {array.Name} has failed: nothing can be made for a new drive.");
         }
 
+        if (works)
+        {
+            await TakeOutForAsync(role, drive, force);
+        }
+
         await InstallAsync(role, drive, force);
         _dueMs = NowMs;
         kick();
+    }
+
+    /// <summary>Gives a member up whose successor is here, and waits for what it was asked.</summary>
+    private async Task TakeOutForAsync(int role, IBlockDevice drive, bool force)
+    {
+        RefuseUnfit(drive);
+        DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
+        if (!force && found.Superblock?.ArrayUuid != array.Uuid)
+        {
+            ArrayBuilder.RefuseWhatIsThere(found);
+        }
+
+        RaidMember member = array.Members[role];
+        await FailAsync(role);
+        long began = options.Clock.GetTimestamp();
+        while (!member.IsDrained && options.Clock.GetElapsedTime(began) < s_longestDrain)
+        {
+            await Task.Delay(s_drainTick, options.Clock);
+        }
     }
 
     /// <summary>A drive waits from now on for a member to fail; or takes the place of one that has.</summary>

@@ -95,6 +95,7 @@ internal interface IRowQueue : IDisposable
 internal sealed class JobRunner : ReactorWork, IRowCompletion
 {
     private const int MaxDepth = 16;
+    private const long LongestWaitNs = 500_000_000;
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
@@ -226,10 +227,16 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         _job.OnRowDone(_inFlight.UnitOf(index), status, _inFlight);
         ReleaseRows();
         MeasureSpeed();
+        ScheduleInTime();
+    }
+
+    /// <summary>When the bound allows it, which may be another one by then.</summary>
+    private void ScheduleInTime()
+    {
         long wait = ThrottleNs();
         if (wait > 0 && !_stopping)
         {
-            _home.Schedule(_timer, _home.NowNs + wait);
+            _home.Schedule(_timer, _home.NowNs + Math.Min(wait, LongestWaitNs));
         }
         else
         {
@@ -330,6 +337,6 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 
     private sealed class RateTimer(JobRunner runner) : ReactorTimer
     {
-        protected override void OnDue() => runner.Schedule();
+        protected override void OnDue() => runner.ScheduleInTime();
     }
 }
