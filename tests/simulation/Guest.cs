@@ -3,6 +3,7 @@
 using System.Buffers.Binary;
 using Polyblk.Core.Reactors;
 using Polyblk.Fakes.Virtio;
+using Polyblk.Simulation.Tests.Lives;
 using Polyblk.Virtio;
 using Polyblk.Virtio.Memory;
 using static Polyblk.Virtio.VirtioBlkProtocol;
@@ -73,6 +74,11 @@ internal sealed class Guest : IActor, IDisposable
 
     /// <summary>Whether requests may fail: a drive misbehaves in more than one place.</summary>
     public bool ExpectsErrors { get; set; }
+
+    /// <summary>
+    /// Whether reads may fail until the next start: a drive answers errors, and what it holds is not made from parity that may not fit.
+    /// </summary>
+    public bool ReadsMayFail { get; set; }
 
     /// <summary>Whether somebody serves it, or is about to: otherwise nobody can ask for anything in its name.</summary>
     public bool IsServed { get; set; }
@@ -356,7 +362,8 @@ internal sealed class Guest : IActor, IDisposable
 
         bool success = answer.Status == VIRTIO_BLK_S_OK;
         Errors += success ? 0 : 1;
-        if (!success && !ExpectsErrors)
+        bool mayFail = ExpectsErrors || (ReadsMayFail && answer.Request.Type == VIRTIO_BLK_T_IN);
+        if (!success && !mayFail)
         {
             throw new LifeException(
                 $"a request of type {answer.Request.Type} at sector {answer.Request.Sector} gave status {answer.Status}");

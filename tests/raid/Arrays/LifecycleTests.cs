@@ -198,6 +198,25 @@ public sealed class LifecycleTests
         await rig.AssembleAsync();
     }
 
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    public async Task A_write_under_way_keeps_the_array_dirty(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            level, drives, 16 << 10, 1 << 20, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromMilliseconds(50) });
+        RequestDriver driver = await rig.OpenAsync();
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Stuck = true });
+        Task<int> write = driver.WriteAsync(0, new byte[64 << 10]);
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Dirty, "the write to be let go");
+        await Task.Delay(500);
+        Assert.True(rig.Array.GetStatus().Dirty);
+        rig.Drives[1].ClearFaults();
+        await rig.Drives[1].ReleaseStuckAsync();
+        Assert.Equal(0, await write);
+        await ArrayRig.WaitAsync(() => !rig.Array.GetStatus().Dirty, "the array to be clean");
+    }
+
     [Fact]
     public async Task A_resize_is_kept_and_told()
     {

@@ -203,6 +203,20 @@ public sealed class MetadataTests
         Assert.All(found, f => Assert.Equal(ArrayStateFlags.Clean, f.Superblock!.State));
     }
 
+    [Fact]
+    public async Task A_size_is_shown_when_the_superblocks_have_it()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid1, 2);
+        long before = rig.Array.SizeBytes;
+        Stick(rig);
+        Task resize = rig.Array.ResizeAsync(8 << 12);
+        await Task.Delay(100);
+        Assert.Equal(before, rig.Array.SizeBytes);
+        await ReleaseAsync(rig);
+        await resize;
+        Assert.Equal(8 << 12, rig.Array.SizeBytes);
+    }
+
     private static async Task<bool> IsDoneAsync(Task resize)
     {
         try

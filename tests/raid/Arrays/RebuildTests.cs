@@ -295,6 +295,30 @@ public sealed class RebuildTests
         await rig.AssertConsistentAsync("after the second drive");
     }
 
+    /// <summary>A member that is being rebuilt stands in for nobody yet.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 3)]
+    public async Task A_member_stays_that_a_rebuild_needs_whatever_befalls_it(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 1 << 20);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 13);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        await rig.LoseAsync(driver, 1);
+        rig.Array.MaxJobBytesPerSecond = 1 << 20;
+        await rig.ReplaceAsync(1);
+        ArrayException needed = await Assert.ThrowsAsync<ArrayException>(() => rig.Array.FailMemberAsync(0));
+        Assert.Contains("data would be lost", needed.Message, StringComparison.Ordinal);
+        rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 });
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, data));
+        Assert.Equal(MemberState.Present, rig.Array.GetStatus().Members[0].State);
+        rig.Array.MaxJobBytesPerSecond = 0;
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        await rig.WaitForRebuildAsync();
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
     /// <summary>Below where the rebuild is, the new member's failure must be recorded like any other's.</summary>
     [Fact]
     public async Task A_write_without_a_member_that_is_being_rebuilt_waits_for_the_superblocks()

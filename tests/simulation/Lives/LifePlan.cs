@@ -1,6 +1,6 @@
 using Polyblk.Raid.Layout;
 
-namespace Polyblk.Simulation.Tests;
+namespace Polyblk.Simulation.Tests.Lives;
 
 /// <summary>How a generation of a life ends.</summary>
 internal enum Ending
@@ -47,6 +47,9 @@ internal sealed record LifePlan
 
     /// <summary>The levels: seed n lives on level n modulo their number.</summary>
     public static int LevelCount => s_levels.Length;
+
+    /// <summary>Their names, in that order.</summary>
+    public static IEnumerable<string> LevelNames => s_levels.Select(l => l.Name());
 
     public required RaidLevel Level { get; init; }
 
@@ -119,6 +122,10 @@ internal sealed record LifePlan
     /// <summary>The volume's size; set when it is there.</summary>
     public long VolumeBytes { get; set; }
 
+    /// <summary>The index of a level by its name; null when there is none.</summary>
+    public static int? IndexOf(string name) =>
+        Array.FindIndex(s_levels, l => l.Name() == name) is var index and >= 0 ? index : null;
+
     /// <summary>What the seed says.</summary>
     public static LifePlan Of(ulong seed, Chance chance)
     {
@@ -137,7 +144,9 @@ internal sealed record LifePlan
                 _ => chance.Between(4, 6),
             },
             ChunkBytes = chunk,
-            MemberBytes = Math.Max(chunk, 32 << 10) * chance.Between(1, 3),
+
+            // A mirror of more than 128 KiB is read from more than one copy.
+            MemberBytes = Math.Max(chunk, 32 << 10) * chance.Between(1, 3) * (level == RaidLevel.Raid1 ? 2 : 1),
             IsZeroed = !chance.OneIn(4),
             Reactors = manyReactors ? 2 : 1,
             Queues = manyReactors ? 2 : chance.Between(1, 2),

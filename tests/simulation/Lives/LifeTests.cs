@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Polyblk.Simulation.Tests;
+namespace Polyblk.Simulation.Tests.Lives;
 
 /// <summary>
 /// Lives by seeds. POLYBLK_SIM_SEED=n lives only that one, and POLYBLK_SIM_TRACE=file writes down all that happens in it;
@@ -61,11 +61,7 @@ public sealed class LifeTests
         }
         catch (Exception e)
         {
-            Assert.Fail(
-                $"Seed {seed}, after {livesBefore} lives, event {life.Events}: {e.Message}\n"
-                + $"To repeat it: POLYBLK_SIM_SEED={seed} dotnet test tests/simulation -c Release "
-                + $"--filter {nameof(What_was_flushed_survives_and_members_agree)}\n"
-                + $"{life.Plan}\n{life.Trace.Tail()}\n{e}");
+            Assert.Fail($"After {livesBefore} lives: {life.Describe(e)}");
         }
 
         return (life.Events, life.Trace.Count, life.Trace.Hash);

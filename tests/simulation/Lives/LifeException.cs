@@ -1,4 +1,4 @@
-namespace Polyblk.Simulation.Tests;
+namespace Polyblk.Simulation.Tests.Lives;
 
 /// <summary>Something that must not be in a life.</summary>
 internal sealed class LifeException : Exception

@@ -1,0 +1,159 @@
+// What is demanded of what the guest and the drives hold: what is read is possible (VolumeModel), after a power cut also for what
+// was flushed; nothing changes by itself; members agree after the resync, and a scrub finds nothing.
+
+using Polyblk.Core.Block;
+using Polyblk.Raid;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Simulation.Tests.Lives;
+
+/// <summary>See the top of the file.</summary>
+internal sealed class LifeJudge(LifeScene scene)
+{
+    private RaidArray Array => scene.Array!;
+
+    /// <summary>Whether members have agreed once, so that a later resync has only open blocks to settle.</summary>
+    public bool WasInSync { get; private set; }
+
+    /// <summary>Stripes for whose lost blocks nobody answers.</summary>
+    public long ExcusedStripes { get; private set; }
+
+    /// <summary>
+    /// While a resync is under way, blocks that were open when it became needed may differ from member to member.
+    /// </summary>
+    public void NoteSync()
+    {
+        // An array that runs on in memory alone agrees with nobody.
+        scene.ThrowIfInterrupted();
+        scene.Members.Note();
+        if (Array.GetStatus().Resync is null)
+        {
+            WasInSync = true;
+            scene.OpenBlocks.Clear();
+            scene.Model!.ForgetUnsettled();
+        }
+    }
+
+    /// <summary>The stripes of open blocks: with a member out, nobody answers for its blocks.</summary>
+    public void ExcuseOpenStripes()
+    {
+        long blocksPerStripe = Array.Geometry.StripeDataSize / VolumeModel.BlockBytes;
+        foreach (long stripe in scene.OpenBlocks.Select(b => b / blocksPerStripe).Distinct())
+        {
+            ExcusedStripes++;
+            long end = Math.Min((stripe + 1) * blocksPerStripe, scene.Plan.VolumeBytes / VolumeModel.BlockBytes);
+            for (long block = stripe * blocksPerStripe; block < end; block++)
+            {
+                scene.Model!.Excuse(block);
+            }
+        }
+    }
+
+    /// <summary>What was flushed is there; what was found stays from then on.</summary>
+    public async Task JudgeAfterPowerLossAsync()
+    {
+        byte[] found = await ReadAndJudgeAsync(powerWasLost: true);
+        scene.Model!.Settle(0, found);
+        scene.PowerWasLost = false;
+    }
+
+    /// <summary>Members that count as in step never differ.</summary>
+    public void JudgeScrub()
+    {
+        if (scene.Plan.Trouble != Trouble.ReadErrors
+            && Array.GetStatus().Scrub is { } found
+            && found.Differing + found.MadeToAgree != 0)
+        {
+            throw new LifeException($"members differ: {found}");
+        }
+    }
+
+    /// <summary>The last judgement: no fault is left, and all that was to be repaired is.</summary>
+    public async Task JudgeAtTheEndAsync()
+    {
+        System.Array.ForEach(scene.Drives.All, d => d.ClearFaults());
+        await WaitForResyncAsync();
+        await ReadAndJudgeAsync(powerWasLost: false);
+        while (!await TryCompareMembersAsync())
+        {
+            await WaitForResyncAsync();
+        }
+
+        if (scene.Plan.Scrubs && !Array.State.IsBroken)
+        {
+            await WaitForScrubAsync();
+            await Array.StartScrubAsync(repair: false);
+            await WaitForScrubAsync();
+            JudgeScrub();
+        }
+    }
+
+    /// <summary>Waits until no resync and no rebuild is under way.</summary>
+    public async Task WaitForResyncAsync()
+    {
+        await WaitAsync(
+            () => Array.GetStatus() is { Resync: not null } or { Rebuild: not null },
+            () => $"the resync does not end: {string.Join(" ", Array.GetStatus().Warnings)}");
+        NoteSync();
+    }
+
+    private Task WaitForScrubAsync() =>
+        WaitAsync(() => Array.GetStatus().Scrub is { EndedAt: null }, () => $"the scrub does not end: {Array.GetStatus().Scrub}");
+
+    private async Task WaitAsync(Func<bool> isUnderWay, Func<string> complaint)
+    {
+        for (int i = 0; isUnderWay(); i++)
+        {
+            if (i > 3000)
+            {
+                throw new LifeException(complaint());
+            }
+
+            await Task.Delay(TimeSpan.FromMilliseconds(20), scene.World.Clock);
+        }
+    }
+
+    private async Task<byte[]> ReadAndJudgeAsync(bool powerWasLost)
+    {
+        long begun = scene.Model!.Step();
+        byte[] found = await scene.Guest!.ReadAsync(0, (int)scene.Plan.VolumeBytes);
+        return scene.Model.Judge(0, found, begun, powerWasLost) is { } wrong
+            ? throw new LifeException(powerWasLost ? $"after the loss of power {wrong}" : wrong)
+            : found;
+    }
+
+    /// <summary>Compares what members hold. Returns false when one was being rebuilt meanwhile.</summary>
+    private async Task<bool> TryCompareMembersAsync()
+    {
+        var members = new byte[scene.Plan.Drives][];
+        RaidGeometry geometry = Array.Geometry;
+        ulong failed = Array.State.LostMask, lost = failed;
+        int epoch = Array.Map.Epoch;
+        for (int i = 0; i < members.Length; i++)
+        {
+            failed |= scene.Members.DriveOf(i) is { IsGone: false } ? 0 : 1UL << i;
+        }
+
+        if (failed != 0 && geometry.HasParity)
+        {
+            return true;
+        }
+
+        for (int i = 0; i < members.Length; i++)
+        {
+            members[i] = [];
+            if (((failed >> i) & 1) == 0)
+            {
+                members[i] = new byte[geometry.MemberDataSize];
+                await BlockIo.ReadAsync(scene.Members.DriveOf(i)!, scene.Home, geometry.DataOffset, members[i]);
+            }
+        }
+
+        if (epoch != Array.Map.Epoch || lost != Array.State.LostMask)
+        {
+            return false;
+        }
+
+        return MemberCheck.Find(geometry, members) is { } wrong ? throw new LifeException($"at the end {wrong}") : true;
+    }
+}

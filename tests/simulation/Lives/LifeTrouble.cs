@@ -1,0 +1,146 @@
+// What goes wrong with drives while the guest works: always as much as the level makes up for, also while a resync makes members
+// agree that once agreed, unless that would have to make up for a block as well as for what it has not come to yet.
+
+using Polyblk.Core.Block;
+using Polyblk.Drives.Simulated;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Simulation.Tests.Lives;
+
+/// <summary>See the top of the file.</summary>
+internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
+{
+    private Chance Chance => scene.Chance;
+
+    /// <summary>A member gets into trouble, where there is room for it.</summary>
+    public async Task MakeAsync(Task itsTime)
+    {
+        await itsTime;
+        LifeMembers members = scene.Members;
+        if (scene.IsInterrupted || scene.Plan.Trouble == Trouble.None || members.TroubledCount == scene.Plan.MostTroubles)
+        {
+            return;
+        }
+
+        judge.NoteSync();
+        bool isInResync = scene.Array!.GetStatus().Resync is not null;
+        if (isInResync && !TryInResync())
+        {
+            return;
+        }
+
+        int member = Chance.Next(scene.Plan.Drives);
+        while (members.IsTroubled(member))
+        {
+            member = (member + 1) % scene.Plan.Drives;
+        }
+
+        members.AddTroubled(member);
+        if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang))
+        {
+            // One that passes errors, too: a flush that fails is not tried again.
+            members.AddLost(member);
+        }
+
+        SimulatedDrive drive = members.DriveOf(member)!;
+        scene.World.Note("trouble", (int)scene.Plan.Trouble, member);
+        if (Chance.OneIn(2))
+        {
+            // What matters most is what comes right after.
+            scene.InterruptWithin(50, 3_000);
+        }
+
+        await MeetAsync(drive, isInResync);
+    }
+
+    /// <summary>Whether trouble may come while members do not all agree yet; the model is told what is lost by that.</summary>
+    private bool TryInResync()
+    {
+        if (!judge.WasInSync || scene.Plan.Trouble == Trouble.ReadErrors)
+        {
+            return false;
+        }
+
+        scene.World.Note("trouble in a resync");
+        if (scene.Array!.Geometry.HasParity)
+        {
+            judge.ExcuseOpenStripes();
+        }
+        else
+        {
+            scene.Model!.Unsettle(scene.OpenBlocks);
+        }
+
+        return true;
+    }
+
+    private async Task MeetAsync(SimulatedDrive drive, bool isInResync)
+    {
+        switch (scene.Plan.Trouble)
+        {
+            case Trouble.Vanish:
+                await VanishAsync(drive, isInResync);
+                break;
+            case Trouble.VanishUntold:
+                await VanishUntoldAsync(drive);
+                break;
+            case Trouble.RefuseWrites:
+                drive.AddFault(new DriveFault { Operation = BlockOperation.Write, Errno = Errno.EIO, Count = Chance.Spread(1, 20) });
+                break;
+            case Trouble.PassingErrors:
+                drive.AddFault(new DriveFault { Errno = Errno.EAGAIN, Count = Chance.Spread(1, 6), Probability = 0.5 });
+                break;
+            case Trouble.ReadErrors:
+                drive.AddFault(new DriveFault
+                {
+                    Operation = BlockOperation.Read,
+                    OffsetBytes = RaidGeometry.DefaultDataOffset,
+                    Count = Chance.Spread(1, 6),
+                });
+                break;
+            default:
+                await HangAsync(drive);
+                break;
+        }
+    }
+
+    private Task VanishAsync(SimulatedDrive drive, bool isInResync)
+    {
+        // Until a write has found out that the drive is lost, each of its blocks is one that cannot be read: in a row that the resync has
+        // yet to come to, that is an error.
+        int errno = Chance.Of(Errno.ENODEV, Errno.EIO);
+        scene.Guest!.ReadsMayFail |= errno == Errno.EIO && isInResync && scene.Array!.Geometry.HasParity;
+        return drive.VanishAsync(errno);
+    }
+
+    private async Task VanishUntoldAsync(SimulatedDrive drive)
+    {
+        SimulatedDrive[] others = [.. scene.Drives.All.Where(d => d != drive && !d.IsGone)];
+        foreach (SimulatedDrive other in others)
+        {
+            other.AddFault(new DriveFault
+            {
+                Operation = BlockOperation.Write,
+                LengthBytes = RaidGeometry.DefaultDataOffset,
+                Stuck = true,
+            });
+        }
+
+        await drive.VanishAsync();
+        await Task.Delay(TimeSpan.FromMilliseconds(Chance.Spread(1, 3_000)), scene.World.Clock);
+        Array.ForEach(others, d => d.ClearFaults());
+        foreach (SimulatedDrive other in others)
+        {
+            await other.ReleaseStuckAsync();
+        }
+    }
+
+    private async Task HangAsync(SimulatedDrive drive)
+    {
+        scene.HungLately = true;
+        drive.AddFault(new DriveFault { Stuck = true, Probability = 0.3, Count = Chance.Spread(1, 6) });
+        await Task.Delay(TimeSpan.FromMilliseconds(Chance.Spread(1, 3_000)), scene.World.Clock);
+        drive.ClearFaults();
+        await drive.ReleaseStuckAsync();
+    }
+}

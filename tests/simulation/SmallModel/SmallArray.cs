@@ -1,0 +1,84 @@
+using System.Numerics;
+using Polyblk.Fakes;
+using Polyblk.Raid;
+using Polyblk.Raid.Layout;
+
+namespace Polyblk.Simulation.Tests.SmallModel;
+
+/// <summary>The shape of a small array, and what is done with one in a world.</summary>
+/// <param name="Level">The level.</param>
+/// <param name="Members">How many members.</param>
+/// <param name="Away">A member that is not there while the sequence runs, and may be back, old, after it; or null.</param>
+internal sealed record SmallArray(RaidLevel Level, int Members, int? Away)
+{
+    public const int ChunkBytes = 4096;
+    public const int Rows = 2;
+
+    private const string Name = "small";
+
+    /// <summary>Drives that may be missing after a run, as masks: with the one that was away no more than the level survives.</summary>
+    public IEnumerable<ulong> Losses
+    {
+        get
+        {
+            int most = Level == RaidLevel.Raid1 ? Members - 1 : Level.ParityCount();
+            return Enumerable.Range(0, 1 << Members).Select(m => (ulong)m).Where(m => BitOperations.PopCount(m | AwayMask) <= most);
+        }
+    }
+
+    /// <summary>The member that is away, as a mask.</summary>
+    public ulong AwayMask => Away is { } away ? 1UL << away : 0;
+
+    /// <summary>The data of a row in sectors.</summary>
+    public int RowSectors => ChunkBytes / VolumeModel.BlockBytes * (Level == RaidLevel.Raid1 ? 1 : Members - Level.ParityCount());
+
+    /// <summary>The volume's size in bytes.</summary>
+    public long VolumeBytes => (long)Rows * RowSectors * VolumeModel.BlockBytes;
+
+    public SmallImage NewImage() => new(RaidGeometry.DefaultDataOffset + (Rows * ChunkBytes));
+
+    /// <summary>Makes it over drives.</summary>
+    public Task<RaidArray> CreateAsync(World world, SmallDrive[] drives, Chance chance) => ArrayBuilder.CreateAsync(
+        new ArrayCreateOptions
+        {
+            Name = Name,
+            Level = Level,
+            ChunkBytes = ChunkBytes,
+            AssumeZeroed = true,
+            NewUuid = chance.Uuid,
+            Run = RunOptions(world),
+        },
+        drives,
+        world.Reactors[0]);
+
+    /// <summary>Assembles it from drives.</summary>
+    public Task<RaidArray> AssembleAsync(World world, IEnumerable<SmallDrive> drives, bool force = false) => ArrayBuilder.AssembleAsync(
+        new ArrayAssembleOptions { Name = Name, AllowDegraded = true, Force = force, Run = RunOptions(world) },
+        [.. drives],
+        world.Reactors[0]);
+
+    /// <summary>Does a request, which must succeed.</summary>
+    public static async Task DoAsync(RequestDriver driver, SmallRequest request, byte[] data)
+    {
+        int status = await (request.Kind switch
+        {
+            SmallKind.Write => driver.WriteAsync(request.Offset, data),
+            SmallKind.DurableWrite => driver.WriteAsync(request.Offset, data, Core.Block.BlockFlags.Fua),
+            SmallKind.Zeroes => driver.WriteZeroesAsync(request.Offset, request.Length),
+            SmallKind.Discard => driver.DiscardAsync(request.Offset, request.Length),
+            _ => driver.FlushAsync(),
+        });
+        if (status != 0)
+        {
+            throw new Lives.LifeException($"{request} gave {status}");
+        }
+    }
+
+    private static ArrayRunOptions RunOptions(World world) => new()
+    {
+        Clock = world.Clock,
+        Scheduler = world.Scheduler,
+        RowMemoryBytes = 0,
+        RebuildByItself = false,
+    };
+}
