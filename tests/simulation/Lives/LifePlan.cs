@@ -110,6 +110,9 @@ internal sealed record LifePlan
     /// <summary>Whether members are compared while the guest works.</summary>
     public required bool Scrubs { get; init; }
 
+    /// <summary>Whether drives are replaced that work.</summary>
+    public required bool Swaps { get; init; }
+
     /// <summary>How many members may be in trouble at a time.</summary>
     public int MostTroubles => Level switch
     {
@@ -170,6 +173,7 @@ internal sealed record LifePlan
             Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
             Scrubs = level != RaidLevel.Raid0 && chance.OneIn(3),
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
+            Swaps = chance.OneIn(3),
         };
     }
 }
