@@ -237,12 +237,11 @@ internal sealed class HotReplacement(
 
     private async Task BeginAnewAsync()
     {
-        if (_dueMs is not long due || NowMs < due || _retired is not null || !MayRun)
+        if (NowMs < _dueMs || _retired is not null || !MayRun)
         {
             return;
         }
 
-        _dueMs = null;
         if (superblocks.Current.Replacing is { } kept && array.Map.Spares.FirstOrDefault(s => s.Uuid == kept.Spare) is { } spare
             && array.IsUsable(kept.Role) && ((array.State.RebuildingMask >> kept.Role) & 1) == 0)
         {
@@ -253,6 +252,7 @@ internal sealed class HotReplacement(
             }
             catch (ArrayException e)
             {
+                _dueMs = NowMs + (long)options.ResyncRetryAfter.TotalMilliseconds;
                 report(ArrayEventLevel.Warning, e.Message.TrimEnd('.'));
             }
         }
@@ -302,12 +302,24 @@ internal sealed class HotReplacement(
             {
                 await jobs.StopAsync();
                 Halted = null;
-                await jobs.StartAsync(new CopyJob(array, replacement), array.Control.Kick);
+                await StartCopyingAsync(replacement);
             }
         }
         else if (superblocks.LateMask == 0)
         {
             await DecideAsync(replacement);
+        }
+    }
+
+    private async Task StartCopyingAsync(Replacement replacement)
+    {
+        try
+        {
+            await jobs.StartAsync(new CopyJob(array, replacement), array.Control.Kick);
+        }
+        catch (IOException)
+        {
+            replacement.GiveUp(-Errno.EIO);
         }
     }
 
@@ -332,6 +344,17 @@ internal sealed class HotReplacement(
         }
 
         await jobs.StopAsync();
+        try
+        {
+            await superblocks.ReplaceAsync(replacement.New);
+        }
+        catch (IOException)
+        {
+            replacement.GiveUp(-Errno.EIO);
+            await ResumeCopyingAsync(replacement);
+            return;
+        }
+
         await NameAsync(replacement.New, array.Map.Spares.First(s => s.Uuid == replacement.New.Uuid));
         if (!await superblocks.HandOverAsync(replacement.New, s => s.WithoutSpare(replacement.New.Uuid)))
         {
@@ -342,10 +365,9 @@ internal sealed class HotReplacement(
         await HandOverAsync(replacement);
     }
 
-    /// <summary>The drive that superblocks name in the role, and are written to, is another one; the twins stay.</summary>
+    /// <summary>The drive that superblocks name in the role is another one; the twins stay.</summary>
     private async Task NameAsync(RaidMember member, SpareDrive? noSpare)
     {
-        await superblocks.ReplaceAsync(member);
         ArrayMap map = array.Map.With(member);
         await array.AdoptAsync(noSpare is null ? map : map.Without(noSpare));
     }
@@ -356,6 +378,7 @@ internal sealed class HotReplacement(
     /// </summary>
     private async Task TakeBackAsync(Replacement replacement)
     {
+        await superblocks.ReplaceAsync(replacement.Old);
         await NameAsync(replacement.Old, noSpare: null);
         await superblocks.UpdateAsync(s => s with { Replacing = null });
         await superblocks.UpdateAsync(s => s.WithoutSpare(replacement.New.Uuid));

@@ -356,6 +356,12 @@ internal sealed class Membership(
 
     private IBlockDevice? TakeSpare(int role)
     {
+        if (superblocks.Current.Replacing is { } its && its.Role == role
+            && array.Map.Spares.FirstOrDefault(s => s.Uuid == its.Spare) is { } first)
+        {
+            return first.Drive;
+        }
+
         for (int i = 0; i < array.Map.Spares.Length; i++)
         {
             // One that is kept for another role is not free.
@@ -409,11 +415,18 @@ internal sealed class Membership(
 
         // What was held back for the bit that is gone now.
         await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
-        await superblocks.UpdateAsync(s => spare is null ? s : s.WithoutSpare(spare.Uuid));
+        await superblocks.UpdateAsync(s => Installed(s, role, spare));
         if (!array.IsUsable(role))
         {
             throw new ArrayException($"{drive.Name} did not take a superblock.");
         }
+    }
+
+    /// <summary>The role is another drive's: no spare is kept for the one that was to be replaced in it.</summary>
+    private static ArraySuperblock Installed(ArraySuperblock superblock, int role, SpareDrive? spare)
+    {
+        superblock = spare is null ? superblock : superblock.WithoutSpare(spare.Uuid);
+        return superblock.Replacing?.Role == role ? superblock with { Replacing = null } : superblock;
     }
 
     /// <summary>
