@@ -354,21 +354,17 @@ internal sealed class Membership(
         return found;
     }
 
-    private IBlockDevice? TakeSpare(int role)
-    {
-        if (superblocks.Current.Replacing is { } its && its.Role == role
-            && array.Map.Spares.FirstOrDefault(s => s.Uuid == its.Spare) is { } first)
-        {
-            return first.Drive;
-        }
+    /// <summary>The spare that is kept for the role, or else any that is kept for none.</summary>
+    private IBlockDevice? TakeSpare(int role) => TakeSpare(spare => spare.Uuid == KeptFor(role)) ?? TakeSpare(spare => spare.Uuid != superblocks.Current.Replacing?.Spare);
 
+    private Guid? KeptFor(int role) => superblocks.Current.Replacing is { } kept && kept.Role == role ? kept.Spare : null;
+
+    private IBlockDevice? TakeSpare(Func<SpareDrive, bool> wanted)
+    {
         for (int i = 0; i < array.Map.Spares.Length; i++)
         {
-            // One that is kept for another role is not free.
-            bool isKept = superblocks.Current.Replacing is { } kept && kept.Spare == array.Map.Spares[i].Uuid && kept.Role != role;
-
             // One that could not be used is not tried again in this run.
-            if (!isKept && ((_spareRefused >> i) & 1) == 0)
+            if (wanted(array.Map.Spares[i]) && ((_spareRefused >> i) & 1) == 0)
             {
                 _spareRefused |= 1UL << i;
                 return array.Map.Spares[i].Drive;
