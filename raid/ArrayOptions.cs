@@ -156,6 +156,12 @@ public sealed record ArrayRunOptions
     /// </summary>
     public TaskScheduler Scheduler { get; init; } = TaskScheduler.Default;
 
+    /// <summary>
+    /// Told of a drive with which the array has nothing to do any more: it was replaced while it worked, or was to replace one and was
+    /// given up. On a control thread.
+    /// </summary>
+    public Action<IBlockDevice>? OnReleased { get; init; }
+
     /// <summary>Told about failures, repairs and the resync, on control threads: one sentence each.</summary>
     public Action<ArrayEvent>? OnEvent { get; init; }
 }

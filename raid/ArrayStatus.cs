@@ -60,6 +60,13 @@ public sealed record ResyncStatus(long DoneBytes, long TotalBytes, long BytesPer
     public bool IsLeft { get; init; }
 }
 
+/// <summary>A drive that works and is being replaced.</summary>
+/// <param name="Role">Its role.</param>
+/// <param name="Old">The drive, which serves.</param>
+/// <param name="New">The one that takes its place.</param>
+/// <param name="Progress">How much of it is copied.</param>
+public sealed record ReplacementStatus(int Role, IBlockDevice Old, IBlockDevice New, ResyncStatus Progress);
+
 /// <summary>
 /// A scrub: members were compared. Ranges are rows of a stripe, or up to 64 KiB of a mirror.
 /// </summary>
@@ -140,6 +147,9 @@ public sealed record ArrayStatus
 
     /// <summary>The rebuild of members that have new drives, or null when there is none.</summary>
     public ResyncStatus? Rebuild { get; init; }
+
+    /// <summary>The replacement of a drive that works; null without one.</summary>
+    public ReplacementStatus? Replacement { get; init; }
 
     /// <summary>The scrub that is under way, or the last one of this run; null when there was none.</summary>
     public ScrubStatus? Scrub { get; init; }

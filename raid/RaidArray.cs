@@ -250,8 +250,21 @@ public sealed class RaidArray : IBlockDevice
     /// <param name="role">The member's role.</param>
     /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
     /// <param name="force">Overwrite whatever the drive holds.</param>
+    /// <param name="failFirst">A member that works is taken out for it, when the drive has been found to fit.</param>
     /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
-    public Task ReplaceMemberAsync(int role, IBlockDevice drive, bool force = false) => Control.ReplaceAsync(role, drive, force);
+    public Task ReplaceMemberAsync(int role, IBlockDevice drive, bool force = false, bool failFirst = false) =>
+        Control.ReplaceAsync(role, drive, force, failFirst);
+
+    /// <summary>
+    /// Lets a drive take the place of a member that works, and that serves until the drive holds all that it holds. Returns when both
+    /// get what is written; the rest goes on in the background (<see cref="ArrayStatus.Replacement"/>), begins anew after stops and
+    /// crashes, and ends with <see cref="ArrayRunOptions.OnReleased"/>.
+    /// </summary>
+    /// <param name="role">The member's role.</param>
+    /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
+    /// <param name="force">Overwrite whatever the drive holds.</param>
+    /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
+    public Task ReplaceWorkingMemberAsync(int role, IBlockDevice drive, bool force = false) => Control.ReplaceWorkingAsync(role, drive, force);
 
     /// <summary>Lets a drive wait to take the place of a member that fails, or take that of one that has.</summary>
     /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>

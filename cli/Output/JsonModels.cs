@@ -95,6 +95,9 @@ internal sealed record ArrayJson
     /// <summary>The rebuild of members that have new drives; null when there is none.</summary>
     public ProgressJson? Rebuild { get; init; }
 
+    /// <summary>The replacement of a drive that works; null when there is none.</summary>
+    public ReplacementJson? Replacement { get; init; }
+
     /// <summary>The comparison of members that runs, or the last one since the volume is served; null when there was none.</summary>
     public CheckJson? Check { get; init; }
 
@@ -210,6 +213,13 @@ internal sealed record ProgressJson(long DoneBytes, long TotalBytes, long BytesP
         _ => $"{seconds / 3600} h {seconds / 60 % 60} min",
     };
 }
+
+/// <summary>A drive that works and is being replaced; it serves until the new one holds all that it holds.</summary>
+/// <param name="Role">The member.</param>
+/// <param name="OldDrive">Its drive.</param>
+/// <param name="NewDrive">The one that takes its place.</param>
+/// <param name="Copy">How much of it is copied, in bytes of the drive.</param>
+internal sealed record ReplacementJson(int Role, string OldDrive, string NewDrive, ProgressJson Copy);
 
 /// <summary>A drive that is recorded and of no use to the array.</summary>
 /// <param name="Drive">The drive, as it is recorded.</param>
@@ -363,6 +373,9 @@ internal sealed record ControlRequest
 
     /// <summary>For <c>set</c>: how the volume is put right after an unclean stop: journal, bitmap or none.</summary>
     public string? Consistency { get; init; }
+
+    /// <summary>For <c>replace</c>: a drive that works is taken out first.</summary>
+    public bool FailFirst { get; init; }
 
     /// <summary>For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
     public long? MaxRebuildBytesPerSecond { get; init; }

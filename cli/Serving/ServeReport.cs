@@ -61,7 +61,9 @@ internal static class ServeReport
             1 => "; 1 spare",
             int many => $"; {many} spares",
         };
-        return array.State + resync + rebuild + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty) + spares;
+        string replaced = array.Replacement is not ReplacementJson replacement ? string.Empty
+            : $", member {replacement.Role} is being replaced ({replacement.Copy.Percent} %)";
+        return array.State + resync + rebuild + replaced + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty) + spares;
     }
 
     private static string Describe(MemberJson member)

@@ -100,6 +100,7 @@ internal sealed class VolumeServer : IAsyncDisposable
         {
             server._volume = await options.Open(
                 record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
+            server._volume.KeepRecord(server.Store);
             server._volume.MembersChanged += () => server.Remember(_ => { });
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
             return server;

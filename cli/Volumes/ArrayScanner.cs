@@ -136,12 +136,25 @@ internal static class ArrayScanner
                     ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
                 Rebuild = result.RebuildingRoles != 0
                     ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
-                Spares = [.. result.Spares.Select(s => s.Path)],
+                Replacement = ReplacementOf(result, newest),
+                Spares = [.. result.Spares.Where(s => s.Superblock.MemberUuid != ReplacingOf(result, newest)?.Spare).Select(s => s.Path)],
                 OtherDrives = [.. OthersOf(result, newest)],
                 Members = [.. MembersOf(result, newest)],
             },
         };
     }
+
+    /// <summary>The spare that is to take the place of a drive that works, where both are here.</summary>
+    private static SpareForRole? ReplacingOf(AssemblyResult result, ArraySuperblock newest) =>
+        newest.Replacing is SpareForRole kept && result.Spares.Any(s => s.Superblock.MemberUuid == kept.Spare)
+            && result.Members[kept.Role] is not null && newest.Members[kept.Role].State == MemberState.Present ? kept : null;
+
+    private static ReplacementJson? ReplacementOf(AssemblyResult result, ArraySuperblock newest) =>
+        ReplacingOf(result, newest) is not SpareForRole kept ? null : new ReplacementJson(
+            kept.Role,
+            result.Members[kept.Role]!.Path,
+            result.Spares.First(s => s.Superblock.MemberUuid == kept.Spare).Path,
+            new ProgressJson(0, newest.MemberDataOffset + newest.MemberDataSize, 0) { IsLeft = true });
 
     private static IEnumerable<MemberJson> MembersOf(AssemblyResult result, ArraySuperblock newest)
     {

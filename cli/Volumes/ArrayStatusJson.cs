@@ -22,6 +22,8 @@ internal static class ArrayStatusJson
         ResyncIsLeft = status.Resync is { IsLeft: true },
         Resync = Progress(status.Resync),
         Rebuild = Progress(status.Rebuild),
+        Replacement = status.Replacement is not ReplacementStatus replacement ? null : new ReplacementJson(
+            replacement.Role, replacement.Old.Name, replacement.New.Name, Progress(replacement.Progress)!),
         Check = status.Scrub is not ScrubStatus scrub ? null : new CheckJson
         {
             Repair = scrub.IsRepair,
@@ -39,7 +41,7 @@ internal static class ArrayStatusJson
         RangesInDoubt = status.RangesInDoubt,
         Consistency = ConsistencyName(status.Consistency, status.Level),
         Warnings = status.Warnings,
-        Spares = status.Spares,
+        Spares = [.. status.SpareDrives.Where(d => !ReferenceEquals(d, status.Replacement?.New)).Select(d => d.Name)],
         Members =
         [
             .. status.Members.Select(m => new MemberJson(m.Role, m.Name.Length == 0 ? null : m.Name, StateName(m.State))

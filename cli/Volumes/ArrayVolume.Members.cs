@@ -10,6 +10,7 @@
 // time.
 
 using System.Globalization;
+using Polyblk.Cli.Output;
 using Polyblk.Cli.State;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
@@ -24,10 +25,16 @@ internal sealed partial class ArrayVolume
     // Replaced as a whole, by one change at a time; read by any thread.
     private volatile List<VolumeDrive> _drives;
 
+    private readonly SemaphoreSlim _changing = new(1, 1);
+    private readonly TaskCompletionSource<VolumeStore> _storeKnown = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private volatile Task _releasing = Task.CompletedTask;
+    private volatile ReplacementJson? _replacement;
+
     private string Name => _record.Name;
 
     public override async Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, VolumeStore store)
     {
+        await _changing.WaitAsync().ConfigureAwait(false);
         try
         {
             return await (change.Kind switch
@@ -44,6 +51,40 @@ internal sealed partial class ArrayVolume
         }
         finally
         {
+            _changing.Release();
+            LookAtMembers();
+        }
+    }
+
+    public override void KeepRecord(VolumeStore store) => _storeKnown.TrySetResult(store);
+
+    /// <summary>The array has done with a drive by itself: it leaves the record, and is closed. Control threads.</summary>
+    private void Release(IBlockDevice device) => _releasing = ReleaseAsync(_releasing, device);
+
+    private async Task ReleaseAsync(Task before, IBlockDevice device)
+    {
+        await before.ConfigureAwait(false);
+        if (!_storeKnown.Task.IsCompleted)
+        {
+            // Nobody keeps the record of this volume: the drive stays open, and is closed with the others.
+            return;
+        }
+
+        await _changing.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (_drives.Find(d => ReferenceEquals(d.Device, device)) is { } drive)
+            {
+                await LetGoAsync(await _storeKnown.Task.ConfigureAwait(false), drive).ConfigureAwait(false);
+            }
+        }
+        catch (CliException)
+        {
+            // It is recorded still, which the next start says, and does not need.
+        }
+        finally
+        {
+            _changing.Release();
             LookAtMembers();
         }
     }
@@ -93,11 +134,18 @@ internal sealed partial class ArrayVolume
         }
 
         MemberStatus member = status.Members[role];
-        if (member.State == MemberState.Present)
+        bool works = member.State == MemberState.Present;
+        if (status.Replacement is { } replacement && replacement.Role == role && found?.Drive?.Device is { } next
+            && ReferenceEquals(next, replacement.New))
+        {
+            return new MemberChangeResult($"{Describe(member)} of volume '{Name}' is being replaced by {found.Drive.Text} already.", role);
+        }
+
+        if (works && found?.Role == role)
         {
             throw CliException.Refused(
-                $"{Describe(member)} of volume '{Name}' works. To take it out all the same, and do without it until its successor is filled, "
-                + $"fail it first: polyblk volume fail {Name} {role}");
+                $"{Describe(member)} of volume '{Name}' works, and cannot take its own place. To fill it anew all the same, and do without it "
+                + $"meanwhile, fail it first: polyblk volume fail {Name} {role}");
         }
 
         if (found is { Role: int other } && other != role)
@@ -112,7 +160,16 @@ internal sealed partial class ArrayVolume
         Taken taken = isSpare ? new Taken(found!.Drive!, WasRecorded: true, IsFresh: false)
             : await TakeAsync(store, spec, found?.Drive, after: place.Drive).ConfigureAwait(false);
         IBlockDevice device = taken.Drive.Device!;
-        await InstallAsync(store, taken, () => _array.ReplaceMemberAsync(role, device, change.Force)).ConfigureAwait(false);
+        if (works && !change.FailFirst)
+        {
+            await InstallAsync(store, taken, () => _array.ReplaceWorkingMemberAsync(role, device, change.Force)).ConfigureAwait(false);
+            return new MemberChangeResult(
+                $"{taken.Drive.Text} is to take the place of {Describe(member).ToLowerInvariant()} of volume '{Name}', which serves until then"
+                + (_start.RunsJobs ? "." : "; it is filled when the volume is served next."),
+                role);
+        }
+
+        await InstallAsync(store, taken, () => _array.ReplaceMemberAsync(role, device, change.Force, change.FailFirst)).ConfigureAwait(false);
         string done = $"{taken.Drive.Text} takes the place of member {role} of volume '{Name}'"
             + (_start.RunsJobs ? " and is being rebuilt." : "; it is filled when the volume is served next.");
         try

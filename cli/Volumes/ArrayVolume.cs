@@ -80,6 +80,7 @@ internal sealed partial class ArrayVolume : OpenVolume
             RebuildByItself = start.RebuildsByItself,
             ResyncAfter = start.JobsAfter,
             ResyncMaxBytesPerSecond = record.MaxRebuildBytesPerSecond ?? 0,
+            OnReleased = drive => Volatile.Read(ref made)?.Release(drive),
             OnEvent = e =>
             {
                 log.Log(LevelOf(e.Level), "{Event}", e.Message);
@@ -136,8 +137,16 @@ internal sealed partial class ArrayVolume : OpenVolume
     public override ArrayJson? GetArray()
     {
         ArrayStatus status = _array.GetStatus();
-        return ArrayStatusJson.Of(status) with
+        ArrayJson array = ArrayStatusJson.Of(status);
+        if (array.Replacement is not null)
         {
+            _replacement = array.Replacement;
+        }
+
+        return array with
+        {
+            // Over when the drive that goes has left the record, too.
+            Replacement = array.Replacement ?? (_releasing.IsCompleted ? null : _replacement),
             MaxRebuildBytesPerSecond = _array.MaxJobBytesPerSecond is > 0 and long most ? most : null,
             OtherDrives =
             [
@@ -179,6 +188,7 @@ internal sealed partial class ArrayVolume : OpenVolume
     public override async ValueTask DisposeAsync()
     {
         await _array.DisposeAsync().ConfigureAwait(false);
+        await _releasing.ConfigureAwait(false);
         await DriveList.CloseAllAsync(_drives.Select(d => d.Device).OfType<IBlockDevice>()).ConfigureAwait(false);
     }
 

@@ -6,7 +6,7 @@ internal enum MemberChangeKind
     /// <summary>A member is given up.</summary>
     Fail,
 
-    /// <summary>A drive takes the place of a member that is out.</summary>
+    /// <summary>A drive takes the place of another one, which may work.</summary>
     Replace,
 
     /// <summary>A drive waits for a member to fail.</summary>
@@ -21,7 +21,9 @@ internal enum MemberChangeKind
 /// <param name="Drive">With which drive: as it is written, or the number of a member. Paths are absolute.</param>
 /// <param name="NewDrive">Of a replacement: the drive that comes.</param>
 /// <param name="Force">Overwrite whatever the drive that comes holds.</param>
-internal sealed record MemberChange(MemberChangeKind Kind, string Drive, string? NewDrive = null, bool Force = false)
+/// <param name="FailFirst">Of a replacement: a drive that works is taken out first, instead of serving until the new one is filled.</param>
+internal sealed record MemberChange(
+    MemberChangeKind Kind, string Drive, string? NewDrive = null, bool Force = false, bool FailFirst = false)
 {
     // As the commands are named, and the requests to the control socket.
     private static readonly Dictionary<string, MemberChangeKind> s_words = new(StringComparer.Ordinal)

@@ -56,6 +56,14 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public virtual Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, VolumeStore store) => throw HasNoMembers();
 
+    /// <summary>
+    /// Says where the record is: drives that the array has replaced by itself leave it from now on. Those that it replaced before do
+    /// so now.
+    /// </summary>
+    public virtual void KeepRecord(VolumeStore store)
+    {
+    }
+
     /// <summary>Starts comparing members in the background, and with a repair makes them agree.</summary>
     /// <exception cref="CliException">That is not possible; the message says why.</exception>
     public virtual Task StartCheckAsync(bool repair) => throw HasNoMembers();

@@ -86,13 +86,27 @@ internal sealed partial class ArrayControl
     public Task FailAsync(int role) => ChangeAsync(() => _membership.FailAsync(role));
 
     /// <inheritdoc cref="Membership.ReplaceAsync"/>
-    public Task ReplaceAsync(int role, IBlockDevice drive, bool force) => ChangeAsync(() => _membership.ReplaceAsync(role, drive, force));
+    public Task ReplaceAsync(int role, IBlockDevice drive, bool force, bool failFirst) =>
+        ChangeAsync(() => _membership.ReplaceAsync(role, drive, force, failFirst));
+
+    /// <inheritdoc cref="HotReplacement.ReplaceAsync"/>
+    public Task ReplaceWorkingAsync(int role, IBlockDevice drive, bool force) => ChangeAsync(async () =>
+    {
+        await _replacement.ReplaceAsync(role, drive, force);
+        Kick();
+    });
 
     /// <inheritdoc cref="Membership.AddSpareAsync"/>
     public Task AddSpareAsync(IBlockDevice drive, bool force) => ChangeAsync(() => _membership.AddSpareAsync(drive, force));
 
     /// <inheritdoc cref="Membership.RemoveAsync"/>
-    public Task RemoveAsync(IBlockDevice drive) => ChangeAsync(() => _membership.RemoveAsync(drive));
+    public Task RemoveAsync(IBlockDevice drive) => ChangeAsync(async () =>
+    {
+        if (!await _replacement.CancelAsync(drive))
+        {
+            await _membership.RemoveAsync(drive);
+        }
+    });
 
     /// <summary>The most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
     public long MaxJobBytesPerSecond

@@ -71,7 +71,7 @@ internal sealed partial class ArrayControl
             // It came to its end just when something else took its place.
             EndScrub(scrub);
         }
-        else if (_membership.IsQuiet && !_array.State.IsBroken && !IsResyncDue)
+        else if (_membership.IsQuiet && !_replacement.WantsMembers && !_array.State.IsBroken && !IsResyncDue)
         {
             await _jobs.StartAsync(scrub, Kick);
         }

@@ -45,6 +45,7 @@ internal sealed partial class ArrayControl
     private readonly ArrayMetadata _superblocks;
     private readonly JobRunner _jobs;
     private readonly Membership _membership;
+    private readonly HotReplacement _replacement;
     private readonly MemberWatch _watch;
     private Task _loop = Task.CompletedTask;
     private ulong _reportedFailures;
@@ -71,6 +72,7 @@ internal sealed partial class ArrayControl
         _superblocks = new ArrayMetadata(array, superblock, home, options, Kick);
         _jobs = new JobRunner(array, home, options);
         _membership = new Membership(array, _superblocks, _jobs, options, Kick, Report);
+        _replacement = new HotReplacement(array, _superblocks, _membership, _jobs, options, Report);
         _watch = new MemberWatch(array, options, Report);
         _upgradesFormat = superblock.FormatVersion < SuperblockFormat.Version;
     }
@@ -107,6 +109,7 @@ internal sealed partial class ArrayControl
             }
 
             _membership.Begin(returning);
+            _replacement.Begin();
             if (_options.Resync && _array.State.NeedsResync && !_array.Limits.ReadOnly)
             {
                 _reportedTenths = ResyncTenths;
@@ -245,6 +248,7 @@ internal sealed partial class ArrayControl
             RangesInDoubt = _array.State.Doubts.Count,
             Resync = resync,
             Rebuild = rebuild,
+            Replacement = _replacement.Describe(),
             Scrub = ScrubStatus,
             SpareDrives = [.. _array.Map.Spares.Select(s => s.Drive)],
             Warnings = [.. DescribeProblems(failed)],
@@ -274,7 +278,7 @@ internal sealed partial class ArrayControl
             }
         }
 
-        if (_membership.Halted is string halted)
+        foreach (string halted in new[] { _membership.Halted, _replacement.Halted }.OfType<string>())
         {
             yield return halted;
         }
@@ -366,12 +370,16 @@ internal sealed partial class ArrayControl
             case ScrubJob scrub:
                 EndScrub(scrub);
                 break;
+            case CopyJob copy:
+                _replacement.Finish(copy);
+                break;
             case not null:
                 await FinishResyncAsync();
                 break;
         }
 
         await _membership.TurnAsync();
+        await _replacement.TurnAsync();
         ScheduleResync();
         ReportProgress();
         await StartDueResyncAsync();
@@ -505,6 +513,9 @@ internal sealed partial class ArrayControl
         }
     }
 
+    /// <summary>Whether a resync waits for nothing but the members.</summary>
+    public bool IsResyncUrgent => IsResyncDue && _array.State.NeedsResync && CanResync && _options.Resync;
+
     private bool IsResyncDue => _resyncAtMs is long due && NowMs >= due;
 
     /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
@@ -529,7 +540,7 @@ internal sealed partial class ArrayControl
 
         _inDoubt = inDoubt;
         bool isDue = _options.Resync && !_array.Limits.ReadOnly && _array.State.NeedsResync && CanResync;
-        if (!isDue || _resyncAtMs is not null || (_jobs.IsBusy && _jobs.Current is not ScrubJob))
+        if (!isDue || _resyncAtMs is not null || (_jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob)))
         {
             return;
         }
@@ -554,7 +565,7 @@ internal sealed partial class ArrayControl
     /// </summary>
     private async Task StartDueResyncAsync()
     {
-        if (!IsResyncDue || _array.State.IsBroken || !_membership.IsQuiet || (_jobs.IsBusy && _jobs.Current is not ScrubJob))
+        if (!IsResyncDue || _array.State.IsBroken || !_membership.IsQuiet || (_jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob)))
         {
             return;
         }

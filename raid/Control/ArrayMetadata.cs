@@ -175,23 +175,58 @@ internal sealed class ArrayMetadata(
     /// <param name="change">What else is different from now on; null changes nothing.</param>
     public async Task UpdateAsync(Func<ArraySuperblock, ArraySuperblock>? change = null)
     {
-        if (!HasWritten && CanWrite)
+        await BringUpAsync();
+        await WriteUntilAllAgreeAsync(null, change);
+    }
+
+    /// <summary>
+    /// Another drive has a role from now on, which the map says already. Its drive is told first; the others only when it is.
+    /// </summary>
+    /// <returns>False when the drive did not take it: the others know nothing of it.</returns>
+    public async Task<bool> HandOverAsync(RaidMember member, Func<ArraySuperblock, ArraySuperblock> change)
+    {
+        await BringUpAsync();
+        ulong failed = array.State.FailedMask;
+        ArraySuperblock next = Describe(change(_current), failed, array.State.TrustsUnsynced);
+        if (!CanWrite || !await _writer.WriteFirstAsync(next, member))
         {
-            // Before the event count is raised: a run that cannot write, however often it is tried, must leave no member further
-            // behind.
-            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false), mayHaveLost: false);
+            return false;
         }
 
-        ulong failed = array.State.FailedMask;
+        await WriteUntilAllAgreeAsync(new FirstTold(next, failed, 1UL << member.Role), change);
+        return true;
+    }
+
+    /// <summary>What one member was told before all others.</summary>
+    private sealed record FirstTold(ArraySuperblock Superblock, ulong Failed, ulong Member);
+
+    /// <summary>
+    /// Before a run raises the event count for the first time: a run that cannot write, however often it is tried, must leave no
+    /// member further behind.
+    /// </summary>
+    private async Task BringUpAsync()
+    {
+        if (!HasWritten && CanWrite)
+        {
+            Refuse(await _writer.WriteAsync(_current, array.State.FailedMask, everySlot: false), mayHaveLost: false);
+        }
+    }
+
+    private async Task WriteUntilAllAgreeAsync(FirstTold? first, Func<ArraySuperblock, ArraySuperblock>? change)
+    {
+        ulong failed = first?.Failed ?? array.State.FailedMask;
         bool trust = array.State.TrustsUnsynced;
         while (CanWrite)
         {
             NoteLosses(failed);
-            trust = array.State.TrustsUnsynced;
-            ArraySuperblock next = Describe(change is null ? _current : change(_current), failed, trust);
+            ArraySuperblock next = first?.Superblock
+                ?? Describe(change is null ? _current : change(_current), failed, array.State.TrustsUnsynced);
+            trust = next.TrustsUnsynced;
             ulong late = LateMask; // left out, also those that answer meanwhile
-            ulong refused = await _writer.WriteAsync(next, failed, everySlot: KnowsLess(failed) || _leftOut);
+            ulong told = failed | (first?.Member ?? 0);
+            ulong refused = await _writer.WriteAsync(next, told, everySlot: KnowsLess(failed) || _leftOut || (_current.TrustsUnsynced && !trust));
             late |= LateMask;
+            first = null;
             Volatile.Write(ref _current, next);
             HasWritten = true;
             _told = failed;

@@ -62,6 +62,12 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         array.State.SlowMask = array.Geometry.SurvivesWithout(failed | hanging) ? hanging & ~failed : 0;
     }
 
+    /// <summary>The drive; of two that are written as one, the one that does not answer.</summary>
+    private string? NameOf(RaidMember member) =>
+        array.Map.ReplacementOf(member.Role) is { } replacement && AgeSeconds(replacement.New) >= options.SlowAfter.TotalSeconds
+            ? replacement.New.Drive!.Name
+            : member.Drive?.Name;
+
     private void ReportHanging(RaidMember member, bool hangs)
     {
         bool did = ((_hanging >> member.Role) & 1) != 0;
@@ -69,7 +75,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         {
             report(
                 ArrayEventLevel.Warning,
-                $"member {member.Role} ({member.Drive?.Name}) has not answered a request for {AgeSeconds(member)} s; reads take other ways "
+                $"member {member.Role} ({NameOf(member)}) has not answered a request for {AgeSeconds(member)} s; reads take other ways "
                     + "where there are any, writes wait for it: check the drive and its cable");
         }
         else if (did && !hangs)

@@ -31,6 +31,8 @@ internal sealed class Membership(
 {
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
     private static readonly TimeSpan s_drainLook = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan s_drainTick = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan s_longestDrain = TimeSpan.FromSeconds(5);
 
     private readonly List<ReturningDrive> _returning = [];
     private ulong _spareRefused;
@@ -150,9 +152,9 @@ internal sealed class Membership(
         NoteFailure();
     }
 
-    /// <summary>A drive takes the place of a member that is out.</summary>
+    /// <summary>A drive takes the place of a member that is out, or that is taken out for it.</summary>
     /// <exception cref="ArrayException">It cannot; the array is as it was.</exception>
-    public async Task ReplaceAsync(int role, IBlockDevice drive, bool force)
+    public async Task ReplaceAsync(int role, IBlockDevice drive, bool force, bool failFirst)
     {
         RaidMember member = MemberOf(role);
         if (!array.TracksDirt)
@@ -161,11 +163,17 @@ internal sealed class Membership(
                 $"Array {array.Name} has no redundancy from which a drive could be filled: copy the volume to another one.");
         }
 
-        if (array.IsUsable(role) && ((State.RebuildingMask >> role) & 1) == 0)
+        bool works = array.IsUsable(role) && ((State.RebuildingMask >> role) & 1) == 0;
+        if (works && !failFirst)
         {
             throw new ArrayException(
                 $"{Describe(member)} of array {array.Name} works. To take it out all the same, and do without it until its "
                 + "successor is filled, fail it first.");
+        }
+
+        if (array.Map.ReplacementOf(role) is { } replacement)
+        {
+            throw new ArrayException($"{Describe(member)} of array {array.Name} is being replaced by {replacement.New.Drive!.Name} already.");
         }
 
         if (!await EndOfFailedAsync())
@@ -179,9 +187,33 @@ internal sealed class Membership(
             throw new ArrayException($"Array {array.Name} has failed: nothing can be made for a new drive.");
         }
 
+        if (works)
+        {
+            await TakeOutForAsync(role, drive, force);
+        }
+
         await InstallAsync(role, drive, force);
         _dueMs = NowMs;
         kick();
+    }
+
+    /// <summary>Gives a member up whose successor is here, and waits for what it was asked.</summary>
+    private async Task TakeOutForAsync(int role, IBlockDevice drive, bool force)
+    {
+        RefuseUnfit(drive);
+        DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
+        if (!force && found.Superblock?.ArrayUuid != array.Uuid)
+        {
+            ArrayBuilder.RefuseWhatIsThere(found);
+        }
+
+        RaidMember member = array.Members[role];
+        await FailAsync(role);
+        long began = options.Clock.GetTimestamp();
+        while (!member.IsDrained && options.Clock.GetElapsedTime(began) < s_longestDrain)
+        {
+            await Task.Delay(s_drainTick, options.Clock);
+        }
     }
 
     /// <summary>A drive waits from now on for a member to fail; or takes the place of one that has.</summary>
@@ -193,6 +225,16 @@ internal sealed class Membership(
             throw new ArrayException($"Array {array.Name} has no redundancy: a spare could not be filled.");
         }
 
+        SpareDrive spare = await MakeSpareAsync(drive, force);
+        await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Add(spare.Uuid) });
+        NoteFailure();
+        kick();
+    }
+
+    /// <summary>Makes a drive a spare. The next update is to say so.</summary>
+    /// <exception cref="ArrayException">It cannot be one; the array is as it was.</exception>
+    public async Task<SpareDrive> MakeSpareAsync(IBlockDevice drive, bool force)
+    {
         if (superblocks.Current.Spares.Length >= ArraySuperblock.MaxSpares)
         {
             throw new ArrayException($"Array {array.Name} has {ArraySuperblock.MaxSpares} spares, which is the most: remove one first.");
@@ -204,9 +246,7 @@ internal sealed class Membership(
         await TakeAsync(drive, force);
         await MemberSlots.WriteSpareAsync(superblocks.Current, spare, superblocks.Home);
         await array.AdoptAsync(array.Map.With(spare));
-        await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Add(spare.Uuid) });
-        NoteFailure();
-        kick();
+        return spare;
     }
 
     /// <summary>Lets a spare go, or forgets the drive of a member that is out.</summary>
@@ -216,7 +256,7 @@ internal sealed class Membership(
         if (array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive)) is { } spare)
         {
             await array.AdoptAsync(array.Map.Without(spare));
-            await superblocks.UpdateAsync(s => s with { Spares = s.Spares.Remove(spare.Uuid) });
+            await superblocks.UpdateAsync(s => s.WithoutSpare(spare.Uuid));
             await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
             return;
         }
@@ -262,7 +302,9 @@ internal sealed class Membership(
     /// <summary>The members that are being rebuilt.</summary>
     public IEnumerable<RaidMember> Rebuilding() => array.Members.Where(m => ((State.RebuildingMask >> m.Role) & 1) != 0);
 
-    private RaidMember MemberOf(int role) => role >= 0 && role < array.Members.Length ? array.Members[role]
+    /// <summary>The member of a role.</summary>
+    /// <exception cref="ArrayException">There is no such role.</exception>
+    public RaidMember MemberOf(int role) => role >= 0 && role < array.Members.Length ? array.Members[role]
         : throw new ArrayException($"Array {array.Name} has members 0 to {array.Members.Length - 1}, not {role}.");
 
     /// <summary>Drives that were away go back to their roles, then spares take what stands empty.</summary>
@@ -273,6 +315,12 @@ internal sealed class Membership(
         {
             int role = BitOperations.TrailingZeroCount(empty);
             tried |= 1UL << role;
+            if (array.Map.ReplacementOf(role) is not null)
+            {
+                // It turns into a rebuild (HotReplacement.cs).
+                continue;
+            }
+
             if (!array.Members[role].IsDrained)
             {
                 // Its drive still has requests, which come back in a moment, unless it hangs (the status says so then).
@@ -281,7 +329,7 @@ internal sealed class Membership(
             }
 
             ReturningDrive? returning = TakeReturning(role);
-            if ((returning?.Drive ?? TakeSpare()) is not { } drive)
+            if ((returning?.Drive ?? TakeSpare(role)) is not { } drive)
             {
                 continue;
             }
@@ -308,12 +356,17 @@ internal sealed class Membership(
         return found;
     }
 
-    private IBlockDevice? TakeSpare()
+    /// <summary>The spare that is kept for the role, or else any that is kept for none.</summary>
+    private IBlockDevice? TakeSpare(int role) => TakeSpare(spare => spare.Uuid == KeptFor(role)) ?? TakeSpare(spare => spare.Uuid != superblocks.Current.Replacing?.Spare);
+
+    private Guid? KeptFor(int role) => superblocks.Current.Replacing is { } kept && kept.Role == role ? kept.Spare : null;
+
+    private IBlockDevice? TakeSpare(Func<SpareDrive, bool> wanted)
     {
         for (int i = 0; i < array.Map.Spares.Length; i++)
         {
             // One that could not be used is not tried again in this run.
-            if (((_spareRefused >> i) & 1) == 0)
+            if (wanted(array.Map.Spares[i]) && ((_spareRefused >> i) & 1) == 0)
             {
                 _spareRefused |= 1UL << i;
                 return array.Map.Spares[i].Drive;
@@ -328,7 +381,7 @@ internal sealed class Membership(
     /// <param name="drive">The drive.</param>
     /// <param name="force">Whether it may hold something.</param>
     /// <param name="its">What it holds, where it was this member before; null for any other drive.</param>
-    private async Task InstallAsync(int role, IBlockDevice drive, bool force, ArraySuperblock? its = null)
+    public async Task InstallAsync(int role, IBlockDevice drive, bool force, ArraySuperblock? its = null)
     {
         RefuseUnfit(drive);
         RefuseOwing(array.Members[role]);
@@ -338,11 +391,9 @@ internal sealed class Membership(
         {
             await TakeAsync(drive, force);
         }
-
-        if (array.Journal is { } journal)
+        else
         {
-            // Records that it has of this run are of rows that have been written without it.
-            await ClearJournalAsync(drive, journal.Layout);
+            await ClearJournalAsync(drive);
         }
 
         await jobs.StopAsync(superblocks.CatchUpAsync);
@@ -366,18 +417,25 @@ internal sealed class Membership(
 
         // What was held back for the bit that is gone now.
         await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
-        await superblocks.UpdateAsync(s => spare is null ? s : s with { Spares = s.Spares.Remove(spare.Uuid) });
+        await superblocks.UpdateAsync(s => Installed(s, role, spare));
         if (!array.IsUsable(role))
         {
             throw new ArrayException($"{drive.Name} did not take a superblock.");
         }
     }
 
+    /// <summary>The role is another drive's: no spare is kept for the one that was to be replaced in it.</summary>
+    private static ArraySuperblock Installed(ArraySuperblock superblock, int role, SpareDrive? spare)
+    {
+        superblock = spare is null ? superblock : superblock.WithoutSpare(spare.Uuid);
+        return superblock.Replacing?.Role == role ? superblock with { Replacing = null } : superblock;
+    }
+
     /// <summary>
     /// Brings the superblocks up to what the run has found (who is absent), before who is a member changes.
     /// </summary>
     /// <exception cref="ArrayException">They cannot be written.</exception>
-    private async Task RecordAsync()
+    public async Task RecordAsync()
     {
         if (!superblocks.HasWritten)
         {
@@ -409,7 +467,7 @@ internal sealed class Membership(
         }
     }
 
-    private void RefuseUnfit(IBlockDevice drive)
+    public void RefuseUnfit(IBlockDevice drive)
     {
         bool isMember = array.Members.Any(m => ReferenceEquals(m.Drive, drive) && array.IsUsable(m.Role));
         string? why = isMember ? "it is a member already" : ArrayLimits.WhyNotFit(array, drive);
@@ -426,24 +484,29 @@ internal sealed class Membership(
     private async Task TakeAsync(IBlockDevice drive, bool force)
     {
         DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
-        if (found.Superblock?.ArrayUuid == array.Uuid)
-        {
-            await MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock);
-            return;
-        }
-
-        if (!force)
+        bool isOurs = found.Superblock?.ArrayUuid == array.Uuid;
+        if (!force && !isOurs)
         {
             ArrayBuilder.RefuseWhatIsThere(found);
         }
 
-        await (force
+        await (force && !isOurs
             ? DriveEraser.EraseAllAsync(drive, array.Geometry.DataOffset, superblocks.Home)
             : MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock));
+        await ClearJournalAsync(drive);
     }
 
-    private async Task ClearJournalAsync(IBlockDevice drive, JournalLayout layout)
+    /// <summary>
+    /// A drive may have been a member in this run, also one that has no superblock any more: its records are of rows that have been
+    /// written without it.
+    /// </summary>
+    private async Task ClearJournalAsync(IBlockDevice drive)
     {
+        if (array.Journal is not { Layout: var layout })
+        {
+            return;
+        }
+
         try
         {
             await BlockIo.WriteZeroesAsync(drive, superblocks.Home, JournalLayout.AreaOffset, layout.AreaBytes);
@@ -466,7 +529,7 @@ internal sealed class Membership(
     }
 
     /// <summary>Whether no rebuild is left: one whose new members have all failed is over.</summary>
-    private async Task<bool> EndOfFailedAsync()
+    public async Task<bool> EndOfFailedAsync()
     {
         if (!IsRebuilding)
         {

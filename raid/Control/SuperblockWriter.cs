@@ -89,6 +89,22 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     public Task<ulong> WriteAsync(ArraySuperblock superblock, ulong failed, bool everySlot) =>
         ForEachAsync(failed, (member, queue) => WriteOneAsync(superblock, member, queue, copies: everySlot ? 2 : 1));
 
+    /// <summary>
+    /// Writes a superblock to both slots of one member before any other has it, however long that takes: nobody must be told
+    /// something else of the same event meanwhile. Returns whether it did take it.
+    /// </summary>
+    public async Task<bool> WriteFirstAsync(ArraySuperblock superblock, RaidMember member)
+    {
+        Task<bool> write = TryAsync(member, () => WriteOneAsync(superblock, member, _queues[member.Role]!, copies: 2));
+        while (!write.IsCompleted)
+        {
+            await Task.WhenAny(write, Task.Delay(s_look, options.Clock));
+            array.Control.LookAtMembers();
+        }
+
+        return await write;
+    }
+
     /// <summary>Flushes every member that is not failed. Returns the members that did not.</summary>
     public Task<ulong> FlushAsync(ulong failed) => ForEachAsync(failed, FlushOnceAsync);
 

@@ -406,10 +406,14 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 
         for (int role = 0; role < MemberQueues.Length; role++)
         {
-            if (!ReferenceEquals(Map.Members[role], map.Members[role]))
+            if ((Map.ReplacementOf(role) ?? map.ReplacementOf(role)) is not null)
+            {
+                AdoptReplacement(role, map);
+            }
+            else if (!ReferenceEquals(Map.Members[role], map.Members[role]))
             {
                 MemberPort? old = MemberQueues[role];
-                MemberQueues[role] = OpenPort(map.Members[role], State, Reactor);
+                MemberQueues[role] = OpenPort(map, role, State, Reactor);
                 ClosePort(old);
                 MemberChanged(role);
             }
@@ -431,7 +435,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             for (int i = 0; i < ports.Length; i++)
             {
                 bool isOut = ((state.FailedMask >> i) & 1) != 0;
-                ports[i] = isOut ? null : OpenPort(map.Members[i], state, reactor);
+                ports[i] = isOut ? null : OpenPort(map, i, state, reactor);
             }
         }
         catch
@@ -445,27 +449,6 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         return ports;
-    }
-
-    private static MemberPort? OpenPort(RaidMember member, ArrayState state, Reactor reactor)
-    {
-        if (member.Drive is null)
-        {
-            return null;
-        }
-
-        var port = new MemberPort(member, state, member.Drive.OpenQueue(reactor));
-        member.Add(port);
-        return port;
-    }
-
-    private static void ClosePort(MemberPort? port)
-    {
-        if (port is not null)
-        {
-            port.Member.Remove(port);
-            port.Queue.Dispose();
-        }
     }
 
     private sealed class CloseWork(RaidQueue queue) : ReactorWork

@@ -1,3 +1,7 @@
+using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
+
 namespace Polyblk.Raid.Jobs;
 
 /// <summary>
@@ -8,6 +12,13 @@ internal abstract class ArrayJob
 {
     /// <summary>What is done to each row.</summary>
     public abstract RowJob Kind { get; }
+
+    /// <summary>What carries out its rows: a queue of the array for itself. On the reactor's thread.</summary>
+    public virtual IRowQueue Open(RaidArray array, Reactor home) => (IRowQueue)array.OpenUnregistered(home);
+
+    /// <summary>Bytes of every member that is concerned in one of its units.</summary>
+    public virtual double BytesPerUnit(RaidGeometry geometry) =>
+        geometry.MemberDataSize / (double)Math.Max(1, RaidUnits.Count(geometry));
 
     /// <summary>Whether a row is left that was not started.</summary>
     public abstract bool HasNext { get; }

@@ -27,6 +27,9 @@ internal enum RowJob : byte
 
     /// <summary>The same, and makes them agree where they do not.</summary>
     Repair,
+
+    /// <summary>Copies a region of a drive that works to the one that replaces it.</summary>
+    Copy,
 }
 
 /// <summary>What became of a row of a scrub, instead of an error number.</summary>
@@ -61,7 +64,7 @@ internal interface IRowCompletion
 }
 
 /// <summary>A queue that can carry out rows of background jobs.</summary>
-internal interface IRowQueue
+internal interface IRowQueue : IDisposable
 {
     /// <summary>Makes an object that carries out one row at a time. The queue disposes it.</summary>
     RangeWaiter CreateRow();
@@ -71,6 +74,15 @@ internal interface IRowQueue
 
     /// <summary>Starts the row at a unit.</summary>
     void StartRow(RangeWaiter row, long unit, RowJob job, IRowCompletion completion);
+
+    /// <summary>
+    /// Makes what a member holds in a row from the other members, and writes it there: it cannot be read.
+    /// </summary>
+    /// <param name="row">Made by <see cref="CreateRow"/>.</param>
+    /// <param name="member">The member.</param>
+    /// <param name="memberOffset">Where the row begins on it, in bytes of the drive.</param>
+    /// <param name="completion">Told at the end.</param>
+    void StartMend(RangeWaiter row, int member, long memberOffset, IRowCompletion completion);
 
     /// <summary>Unlocks a row that was left locked (<see cref="RowJob.Rebuild"/>).</summary>
     void ReleaseRow(RangeWaiter row);
@@ -84,16 +96,17 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 {
     private const int MaxDepth = 16;
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(1);
+    private const long LongestWaitNs = 500_000_000;
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
     private readonly RangeWaiter[] _rows;
     private readonly JobRows _inFlight;
     private readonly RateTimer _timer;
-    private readonly double _bytesPerUnit;
+    private double _bytesPerUnit;
     private ArrayJob? _job;
     private long _unitsStarted;
-    private RaidQueue? _queue;
+    private IRowQueue? _queue;
     private Action? _finished;
     private TaskCompletionSource? _stopped;
     private long _started;
@@ -111,7 +124,6 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         _rows = new RangeWaiter[Math.Clamp(options.ResyncDepth, 1, MaxDepth)];
         _inFlight = new JobRows(_rows.Length);
         _timer = new RateTimer(this);
-        _bytesPerUnit = array.Geometry.MemberDataSize / (double)Math.Max(1, RaidUnits.Count(array.Geometry));
         _maxBytesPerSecond = options.ResyncMaxBytesPerSecond;
     }
 
@@ -145,14 +157,15 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     {
         _job = job;
         _finished = finished;
-        _queue = _array.OpenUnregistered(_home);
+        _queue = job.Open(_array, _home);
         for (int i = 0; i < _rows.Length; i++)
         {
-            _rows[i] = ((IRowQueue)_queue).CreateRow();
+            _rows[i] = _queue.CreateRow();
         }
 
         _stopping = false;
         _unitsStarted = 0;
+        _bytesPerUnit = job.BytesPerUnit(_array.Geometry);
         _started = _home.ReadNs();
         job.Begin();
         Volatile.Write(ref _state, 1);
@@ -233,10 +246,16 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         _job.OnRowDone(_inFlight.UnitOf(index), status, _inFlight);
         ReleaseRows();
         MeasureSpeed();
+        ScheduleInTime();
+    }
+
+    /// <summary>When the bound allows it, which may be another one by then.</summary>
+    private void ScheduleInTime()
+    {
         long wait = ThrottleNs();
         if (wait > 0 && !_stopping)
         {
-            _home.Schedule(_timer, _home.NowNs + wait);
+            _home.Schedule(_timer, _home.NowNs + Math.Min(wait, LongestWaitNs));
         }
         else
         {
@@ -246,7 +265,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 
     private bool TryStartRow(int index)
     {
-        var queue = (IRowQueue)_queue!;
+        IRowQueue queue = _queue!;
         long unit = _job!.TakeNext(queue);
         if (unit < 0)
         {
@@ -267,7 +286,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
             if (_inFlight.IsHeld(i) && _job!.IsReleased(_inFlight.UnitOf(i)))
             {
                 _inFlight.Release(i);
-                ((IRowQueue)_queue!).ReleaseRow(_rows[i]);
+                _queue!.ReleaseRow(_rows[i]);
             }
         }
     }
@@ -320,7 +339,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     {
         foreach (RangeWaiter row in _rows)
         {
-            ((IRowQueue)_queue!).DisposeRow(row);
+            _queue!.DisposeRow(row);
         }
 
         _queue!.Dispose();
@@ -337,6 +356,6 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 
     private sealed class RateTimer(JobRunner runner) : ReactorTimer
     {
-        protected override void OnDue() => runner.Schedule();
+        protected override void OnDue() => runner.ScheduleInTime();
     }
 }

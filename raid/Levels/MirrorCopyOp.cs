@@ -93,6 +93,14 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         Begin(Job.Repair, offset, length, badMember, TransferOp.NoSource);
     }
 
+    /// <summary>The same, told at the end: -EIO where there is no other copy.</summary>
+    public void StartMend(long offset, long length, int badMember, IRowCompletion completion)
+    {
+        IsBusy = true;
+        _completion = completion;
+        Begin(Job.Repair, offset, length, badMember, TransferOp.NoSource);
+    }
+
     /// <summary>
     /// Copies the first usable copy of a range to all others (a rebuild: to those that are being rebuilt), in pieces of
     /// <see cref="MaxBytes"/> at most, each locked on its own. A rebuild's range is one piece, which is still locked when that has

@@ -67,6 +67,10 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         ((MirrorCopyOp)row).StartJob(unit << LockShift, UnitsAt(unit) << LockShift, job, completion);
 
     /// <inheritdoc/>
+    public void StartMend(RangeWaiter row, int member, long memberOffset, IRowCompletion completion) =>
+        ((MirrorCopyOp)row).StartMend(Geometry.Unmap(member, memberOffset), _rangeBytes, member, completion);
+
+    /// <inheritdoc/>
     public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
 
     /// <inheritdoc/>

@@ -84,6 +84,10 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         ((ParityRow)row).StartJob(unit, job, completion);
 
     /// <inheritdoc/>
+    public void StartMend(RangeWaiter row, int member, long memberOffset, IRowCompletion completion) =>
+        ((ParityRow)row).StartJob((memberOffset - Geometry.DataOffset) / _rowBytes, RowJob.Resync, completion, unreadable: 1UL << member);
+
+    /// <inheritdoc/>
     public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
 
     /// <inheritdoc/>

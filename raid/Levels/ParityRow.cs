@@ -215,11 +215,13 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     }
 
     /// <summary>
-    /// Does a row of a background job. One of a rebuild that has succeeded is still locked when it is done.
+    /// Does a row of a background job. One of a rebuild that has succeeded is still locked when it is done. What members hold that
+    /// are known to be unreadable is made from the others and written to them.
     /// </summary>
-    public void StartJob(long row, RowJob job, IRowCompletion completion)
+    public void StartJob(long row, RowJob job, IRowCompletion completion, ulong unreadable = 0)
     {
         SetPlace(row / _rowsPerChunk, (int)(row % _rowsPerChunk));
+        _unreadable = BlocksOf(unreadable);
         _operation = null;
         _completion = completion;
         _flags = BlockFlags.None;

@@ -5,6 +5,9 @@
 // closes those to drives that are gone. A role changes hands only when the member was out before and its drive owes nothing any
 // more (RaidMember.IsDrained): so whatever comes back by a role's way was sent by the same way.
 //
+// A role whose drive works changes hands by a replacement (Replacement.cs): for as long as the map names one, each way to that role
+// leads to both drives, and stays the same way when it becomes that of the new drive alone.
+//
 // What a member is worth at a moment (failed, rebuilt up to where) is not here: reactors change that in an instant (ArrayState).
 
 using System.Collections.Immutable;
@@ -29,6 +32,15 @@ internal sealed record ReturningDrive(ArraySuperblock Superblock, IBlockDevice D
 /// <param name="Spares">The spares that are here.</param>
 internal sealed record ArrayMap(int Epoch, ImmutableArray<RaidMember> Members, ImmutableArray<SpareDrive> Spares)
 {
+    /// <summary>The replacement that is under way: the ways to its role lead to two drives. Null without one.</summary>
+    public Replacement? Replacement { get; init; }
+
+    /// <summary>The replacement of a role, or null.</summary>
+    public Replacement? ReplacementOf(int role) => Replacement?.Role == role ? Replacement : null;
+
+    /// <summary>The map with a replacement under way, or without one.</summary>
+    public ArrayMap With(Replacement? replacement) => this with { Epoch = Epoch + 1, Replacement = replacement };
+
     /// <summary>The map with another member in its role.</summary>
     public ArrayMap With(RaidMember member) => this with { Epoch = Epoch + 1, Members = Members.SetItem(member.Role, member) };
 

@@ -5,7 +5,11 @@
 // current when it was sent, and a period is used again when nothing of it is in flight. When all but the current one hold
 // requests that do not come back, the current one simply goes on; the age is then too old by what it lasted, of a drive that
 // hangs anyway.
+//
+// A port can be given another queue while requests are in flight (Exchange): what was sent by the queue before is counted apart,
+// in the other half of the periods, and the port is settled when all of it is back.
 
+using System.Diagnostics;
 using Polyblk.Core.Block;
 using Polyblk.Raid.Engine;
 
@@ -16,15 +20,47 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
 {
     private const int Periods = 8;
 
-    private readonly int[] _inFlight = new int[Periods + 1];
-    private readonly int[] _began = new int[Periods + 1];
+    private readonly int[] _inFlight = new int[(2 * Periods) + 1];
+    private readonly int[] _began = new int[(2 * Periods) + 1];
     private int _current = 1;
+    private int _half;
 
     /// <summary>The member.</summary>
-    public RaidMember Member { get; } = member;
+    public RaidMember Member { get; set; } = member;
 
-    /// <summary>The drive's queue.</summary>
-    public IBlockQueue Queue { get; } = queue;
+    /// <summary>The drive's queue, or the twin of two drives'.</summary>
+    public IBlockQueue Queue { get; private set; } = queue;
+
+    /// <summary>The twin that was the queue before, and is not closed yet.</summary>
+    public TwinQueue? Retired { get; set; }
+
+    /// <summary>Sends by another queue from now on. All that was sent before the last exchange is back.</summary>
+    public void Exchange(IBlockQueue next)
+    {
+        Debug.Assert(IsSettled, "two exchanges at once");
+        Volatile.Write(ref _half, Periods - _half);
+        Queue = next;
+        _current = NextPeriod(_half + 1, state.Seconds);
+    }
+
+    /// <summary>Sends by the queue again that it had before the last exchange, which need not be settled.</summary>
+    public void Return(IBlockQueue former) => Queue = former;
+
+    /// <summary>Whether all that was sent by the queue before this one is back. Any thread.</summary>
+    public bool IsSettled
+    {
+        get
+        {
+            int other = Periods - Volatile.Read(ref _half);
+            int sum = 0;
+            for (int i = 1; i <= Periods; i++)
+            {
+                sum += Volatile.Read(ref _inFlight[other + i]);
+            }
+
+            return sum == 0;
+        }
+    }
 
     /// <summary>Sends a request to the drive.</summary>
     public void Submit(BlockRequest request)
@@ -66,7 +102,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
     public int OldestSeconds()
     {
         int oldest = int.MaxValue;
-        for (int i = 1; i <= Periods; i++)
+        for (int i = 1; i <= 2 * Periods; i++)
         {
             if (Volatile.Read(ref _inFlight[i]) > 0)
             {
@@ -86,7 +122,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         get
         {
             int sum = 0;
-            for (int i = 1; i <= Periods; i++)
+            for (int i = 1; i <= 2 * Periods; i++)
             {
                 sum += Volatile.Read(ref _inFlight[i]);
             }
@@ -99,7 +135,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
     {
         for (int i = 0; i < Periods; i++)
         {
-            int period = (current - 1 + i) % Periods + 1;
+            int period = _half + ((current - 1 + i) % Periods) + 1;
             if (_inFlight[period] == 0)
             {
                 Volatile.Write(ref _began[period], now);

@@ -93,6 +93,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>A way to it is being closed.</summary>
     public void Remove(MemberPort port) => Change(ports => [.. ports.Where(p => !ReferenceEquals(p, port))]);
 
+    /// <summary>The ways to it that are open. Any thread.</summary>
+    public IReadOnlyList<MemberPort> Ports => Volatile.Read(ref _ports);
+
     /// <summary>Requests of all ways that are at the drive. Any thread.</summary>
     public int InFlight => Volatile.Read(ref _ports).Sum(p => p.InFlight);
 

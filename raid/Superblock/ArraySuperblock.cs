@@ -120,6 +120,11 @@ public enum ArrayNotices : uint
 /// <param name="Reason">Why it is out, when it is.</param>
 public readonly record struct MemberEntry(Guid Uuid, MemberState State, ulong EventCount = 0, OutReason Reason = OutReason.Unknown);
 
+/// <summary>A spare that is being made like the drive of a role that works, and is to take its place.</summary>
+/// <param name="Spare">The spare's UUID.</param>
+/// <param name="Role">The role.</param>
+public readonly record struct SpareForRole(Guid Spare, int Role);
+
 /// <summary>The contents of a superblock.</summary>
 public sealed record ArraySuperblock
 {
@@ -231,6 +236,13 @@ public sealed record ArraySuperblock
     /// <summary>The UUIDs of the drives that wait to take a lost member's place.</summary>
     public ImmutableArray<Guid> Spares { get; init; } = [];
 
+    /// <summary>The one of <see cref="Spares"/> that is to take the place of a drive that works, and of which; null without one.</summary>
+    public SpareForRole? Replacing { get; init; }
+
+    /// <summary>The same without a spare, whatever it was kept for.</summary>
+    public ArraySuperblock WithoutSpare(Guid spare) =>
+        this with { Spares = Spares.Remove(spare), Replacing = Replacing?.Spare == spare ? null : Replacing };
+
     /// <summary>
     /// The unit in bytes in which consumers address the volume, 512 or 4096; 0 when it was made by a program that did not record
     /// it. It is the array's own, whatever drives are there: a partition table is found by it.
@@ -286,5 +298,6 @@ public sealed record ArraySuperblock
             == (other.CreatedAt, other.UpdatedAt, other.State, other.DirtySince, other.ResyncCheckpoint,
                 other.Compatible, other.Incompatible)
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
-            == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration);
+            == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
+        && Replacing == other.Replacing;
 }

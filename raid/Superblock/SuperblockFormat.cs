@@ -17,7 +17,8 @@
 // 136 created i64     144 updated i64          152 dirty since i64 (times: Unix milliseconds; 0: clean)
 // 160 resync checkpoint i64 (-1: none)         168 logical block size u32 (512, 4096; 0: made before it was recorded)
 // 172 notices u32 (bit 0: may be damaged)      176 rebuild checkpoint i64 (-1: none)
-// 184 spare count u32 188 zero[4]              192 name[64], zero-padded UTF-8
+// 184 spare count u32 188 replacing spare u8, its number + 1 (0: none)  189 replaced role u8  190 zero[2]
+// 192 name[64], zero-padded UTF-8
 // 256 member table: 64 rows of { UUID[16], state u8, reason u8, zero[6], event count u64 }
 // 2304 spare table: 16 UUIDs
 // 2560 region shift u32 (0: not recorded)      2564 zero[4]             2568 marks complete since event u64
@@ -27,6 +28,9 @@
 //
 // A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
 // as it is: what counts is whether the members' list it.
+//
+// A spare may be kept for one role: it is being made like that role's drive, which works (188, 189). What it holds so far counts for
+// nothing. A program that does not know of that reads a spare like any other, which is just as true, and writes the two bytes as 0.
 //
 // Version 1 had 4096 bytes, and zeroes for the rebuild checkpoint, the reasons, the spares and the regions. It is read, and
 // written as version 2. A program that does not know the consistency writes zeroes for it, its trust and the generation, which is
@@ -77,7 +81,7 @@ public static class SuperblockFormat
     public const uint Version = 2;
 
     private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576;
-    private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16;
+    private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
     private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.None;
@@ -210,6 +214,9 @@ public static class SuperblockFormat
         if (superblock.Spares.IsDefault || superblock.Spares.Length > ArraySuperblock.MaxSpares) return "there are too many spares";
         foreach (Guid spare in superblock.Spares)
             if (spare == Guid.Empty || !seen.Add(spare)) return $"spare {spare} is listed twice, or is a member";
+        if (superblock.Replacing is { } replacing
+            && (replacing.Role < 0 || replacing.Role >= superblock.MemberCount || !superblock.Spares.Contains(replacing.Spare)))
+            return "a spare is kept for a role, and one of them does not exist";
         if (isSpare) return superblock.Spares.Contains(superblock.MemberUuid) ? null : "the spare table does not list this spare";
         return superblock.Members[superblock.Role].Uuid == superblock.MemberUuid
             ? null
@@ -255,6 +262,11 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt32LittleEndian(block[172..], (uint)superblock.Notices);
         BinaryPrimitives.WriteInt64LittleEndian(block[176..], superblock.RebuildCheckpoint);
         BinaryPrimitives.WriteInt32LittleEndian(block[184..], superblock.Spares.Length);
+        if (superblock.Replacing is { } replacing)
+        {
+            block[ReplacingAt] = (byte)(superblock.Spares.IndexOf(replacing.Spare) + 1);
+            block[ReplacingAt + 1] = (byte)replacing.Role;
+        }
         BinaryPrimitives.WriteUInt32LittleEndian(block[ConsistencyAt..], (uint)superblock.Consistency);
         BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], superblock.TrustsUnsynced ? 1u : 0);
         BinaryPrimitives.WriteUInt64LittleEndian(block[(ConsistencyAt + 8)..], superblock.JournalGeneration);
@@ -317,6 +329,7 @@ public static class SuperblockFormat
             Name = ReadName(block.Slice(NameAt, NameBytes)),
             Members = ReadMembers(block, memberCount, isFirst),
             Spares = ReadSpares(block, spareCount),
+            Replacing = isFirst ? null : ReadReplacing(block, spareCount),
         };
     }
 
@@ -342,6 +355,15 @@ public static class SuperblockFormat
         var spares = ImmutableArray.CreateBuilder<Guid>(count);
         for (int i = 0; i < count; i++) spares.Add(new Guid(block.Slice(SparesAt + i * UuidBytes, UuidBytes), bigEndian: true));
         return spares.MoveToImmutable();
+    }
+
+    /// <summary>A number of no spare names an empty UUID, which <see cref="Check"/> refuses.</summary>
+    private static SpareForRole? ReadReplacing(ReadOnlySpan<byte> block, int spareCount)
+    {
+        int spare = block[ReplacingAt] - 1;
+        if (spare < 0) return null;
+        Guid uuid = spare < spareCount ? new Guid(block.Slice(SparesAt + spare * UuidBytes, UuidBytes), bigEndian: true) : Guid.Empty;
+        return new SpareForRole(uuid, block[ReplacingAt + 1]);
     }
 
     private static ImmutableArray<MemberEntry> ReadMembers(ReadOnlySpan<byte> block, int count, bool isFirstVersion)

@@ -29,8 +29,7 @@ public sealed class RepairTests : IDisposable
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
         using VhostUserClient client = Attach(serve.Socket());
         DriverCalls.WriteAll(client, seed: 1, Blocks);
-        string refused = _sandbox.Run("volume", "replace", "data", "1", New("new")).Errors;
-        Assert.Contains("fail it first: polyblk volume fail data 1", refused, StringComparison.Ordinal);
+        New("new");
         _sandbox.Must("volume", "fail", "data", Path("m1"));
         JsonElement array = Show();
         Assert.Equal("degraded", array.GetProperty("state").GetString());
@@ -75,6 +74,84 @@ public sealed class RepairTests : IDisposable
         DriverCalls.CheckAll(client, seed - 1, Blocks);
         client.Detach();
         Assert.Equal(0, serve.End(SigTerm));
+    }
+
+    /// <summary>The old drive serves until the end, and is nobody's then; the volume is whole all the while.</summary>
+    [Theory]
+    [InlineData("raid0", 2)]
+    [InlineData("raid5", 3)]
+    public async Task ADriveThatWorksIsReplacedUnderLoad(string level, int members)
+    {
+        Create(level, members);
+        ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient client = Attach(serve.Socket());
+        DriverCalls.WriteAll(client, seed: 1, Blocks);
+        _sandbox.Must("volume", "set", "data", "--rebuild-rate", "2M");
+        Task<RunOutput> replace = Task.Run(() => _sandbox.Run("volume", "replace", "data", Path("m1"), New("new"), "--wait", "--json"));
+        int seed = 2;
+        bool wasSeen = false;
+        for (bool isOver = false; !isOver; seed++)
+        {
+            isOver = replace.IsCompleted;
+            DriverCalls.WriteAll(client, seed, Blocks);
+            DriverCalls.CheckAll(client, seed, Blocks);
+            JsonElement array = Show();
+            if (!wasSeen && array.TryGetProperty("replacement", out JsonElement replacement))
+            {
+                wasSeen = true;
+                Assert.Equal("optimal", array.GetProperty("state").GetString());
+                Assert.Equal("present", Member(array, 1, "state"));
+                Assert.Equal(
+                    (1, Path("m1"), Path("new")),
+                    (replacement.GetProperty("role").GetInt32(), replacement.GetProperty("oldDrive").GetString(), replacement.GetProperty("newDrive").GetString()));
+                Assert.Contains("replacing", _sandbox.Must("volume", "list").Output, StringComparison.Ordinal);
+                _sandbox.Must("volume", "set", "data", "--rebuild-rate", "0");
+            }
+        }
+
+        Assert.True(wasSeen, "the replacement was over before it was looked at");
+        RunOutput done = await replace;
+        Assert.True(done.ExitCode == 0, done.Errors);
+        Assert.Contains("is complete", done.Errors, StringComparison.Ordinal);
+        Assert.Equal(Path("new"), Member(Show(), 1, "drive"));
+        Assert.DoesNotContain(Path("m1"), done.Json.GetProperty("drives").EnumerateArray().Select(d => d.GetString()!));
+
+        // Nothing looks at the old drive any more: not the running process, and not the next one.
+        File.WriteAllBytes(Path("m1"), new byte[1]);
+        DriverCalls.WriteAll(client, seed, Blocks);
+        DriverCalls.CheckAll(client, seed, Blocks);
+        client.Detach();
+        Assert.Equal(0, serve.End(SigTerm));
+        ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using VhostUserClient reader = Attach(second.Socket());
+        DriverCalls.CheckAll(reader, seed, Blocks);
+        reader.Detach();
+    }
+
+    [Fact]
+    public void AReplacementBeginsAnewAfterTheServerWasKilled()
+    {
+        Create("raid1", 2);
+        ServeProcess first = _sandbox.Serve("data", "--frontend", "vhost-user");
+        using (VhostUserClient client = Attach(first.Socket()))
+        {
+            DriverCalls.WriteAll(client, seed: 1, Blocks);
+            client.Detach();
+        }
+
+        _sandbox.Must("volume", "set", "data", "--rebuild-rate", "256K");
+        _sandbox.Must("volume", "replace", "data", "0", New("new"));
+        Until(() => Show().TryGetProperty("replacement", out JsonElement r) && r.GetProperty("copy").GetProperty("doneBytes").GetInt64() > 0, "the copying");
+        first.End(SigKill);
+        Assert.Equal(Path("new"), Show().GetProperty("replacement").GetProperty("newDrive").GetString());
+        _sandbox.Must("volume", "set", "data", "--rebuild-rate", "0");
+        ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
+        _sandbox.Must("volume", "replace", "data", "0", Path("new"), "--wait");
+        _sandbox.Must("volume", "fail", "data", "1");
+        using VhostUserClient reader = Attach(second.Socket());
+        DriverCalls.CheckAll(reader, seed: 1, Blocks);
+        reader.Detach();
+        Assert.DoesNotContain(Path("m0"), _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("drives").EnumerateArray().Select(d => d.GetString()!));
     }
 
     [Fact]

@@ -82,6 +82,66 @@ public sealed class RepairTests : IDisposable
         Assert.True(Content("b").AsSpan(DataOffset).SequenceEqual(Content("c").AsSpan(DataOffset)));
     }
 
+    /// <summary>A drive that works serves until the new one holds all that it holds: also where nothing could make it anew.</summary>
+    [Theory]
+    [InlineData("raid5", 3)]
+    [InlineData("raid1", 2)]
+    public async Task ADriveThatWorksIsReplacedWithoutBeingServed(string level, int drives)
+    {
+        await CreateAsync(level, drives);
+        byte[] data = Content("b")[DataOffset..];
+        string done = (await MustAsync("volume", "replace", "data", PathOf("b"), New("n"))).Output;
+        Assert.Contains("serves until then; it is filled when the volume is served next", done, StringComparison.Ordinal);
+        JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+        Assert.Equal("clean", array.GetProperty("state").GetString());
+        JsonElement replacement = array.GetProperty("replacement");
+        Assert.Equal(
+            (1, PathOf("b"), PathOf("n"), 0, true),
+            (replacement.GetProperty("role").GetInt32(), replacement.GetProperty("oldDrive").GetString(), replacement.GetProperty("newDrive").GetString(),
+                replacement.GetProperty("copy").GetProperty("doneBytes").GetInt32(), replacement.GetProperty("copy").GetProperty("isLeft").GetBoolean()));
+        Assert.Empty(array.GetProperty("spares").EnumerateArray());
+        Assert.Contains($"{PathOf("n")} replaces {PathOf("b")}", (await MustAsync("volume", "show", "data")).Output, StringComparison.Ordinal);
+        await RefusedAsync(ExitCode.Refused, "replace further drives when that is done", "replace", "data", "0", New("o"));
+
+        // The same command does what is left.
+        (int code, _, string errors) = await RunAsync("volume", "replace", "data", PathOf("b"), PathOf("n"), "--wait");
+        Assert.True(code == ExitCode.Ok, errors);
+        Assert.Contains("The replacement of member 1 is complete", errors, StringComparison.Ordinal);
+        Assert.True(data.AsSpan().SequenceEqual(Content("n").AsSpan(DataOffset, data.Length)), "the new drive holds something else");
+        Assert.True(Content("b").AsSpan(0, 4096).IndexOfAnyExcept((byte)0) < 0, "the old drive knows the array still");
+        Assert.Equal([PathOf("a"), PathOf("n")], Store.Get("data").Drives.Take(2));
+        Assert.DoesNotContain(PathOf("b"), Store.Get("data").Drives);
+        array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.False(array.TryGetProperty("replacement", out _));
+        Assert.Contains("already", (await MustAsync("volume", "replace", "data", PathOf("b"), PathOf("n"), "--wait")).Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task AReplacementIsCalledOffByRemovingTheNewDrive()
+    {
+        await CreateAsync("raid1", 2);
+        await MustAsync("volume", "replace", "data", "0", New("n"));
+        await MustAsync("volume", "remove", "data", PathOf("n"));
+        Assert.Equal([PathOf("a"), PathOf("b")], Store.Get("data").Drives);
+        JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+        Assert.False(array.TryGetProperty("replacement", out _));
+        Assert.Equal("clean", array.GetProperty("state").GetString());
+    }
+
+    [Fact]
+    public async Task ADriveThatWorksIsTakenOutFirstWhereThatIsWanted()
+    {
+        await CreateAsync("raid5", 3);
+        byte[] data = Content("b")[DataOffset..];
+        await MustAsync("volume", "replace", "data", PathOf("b"), New("n"), "--fail-first");
+        JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+        Assert.Equal("degraded, rebuilding", array.GetProperty("state").GetString());
+        await MustAsync("volume", "replace", "data", "1", PathOf("n"), "--wait");
+        Assert.True(data.AsSpan().SequenceEqual(Content("n").AsSpan(DataOffset, data.Length)));
+        Assert.Equal([PathOf("a"), PathOf("n"), PathOf("c")], Store.Get("data").Drives);
+    }
+
     [Fact]
     public async Task TheSameDriveTakesItsPlaceAgain()
     {
@@ -142,7 +202,12 @@ public sealed class RepairTests : IDisposable
         (foreign[0x438], foreign[0x439]) = (0x53, 0xEF);
         File.WriteAllBytes(PathOf("ext4"), foreign);
         File.WriteAllBytes(PathOf("small"), new byte[2 << 20]);
-        await RefusedAsync(ExitCode.Refused, "fail it first: polyblk volume fail data 1", "replace", "data", "1", New("d"));
+        New("d");
+        await RefusedAsync(ExitCode.Refused, "fail it first: polyblk volume fail data 1", "replace", "data", PathOf("b"), PathOf("b"));
+        await RefusedAsync(ExitCode.Refused, "--force", "replace", "data", "1", PathOf("ext4"));
+        await RefusedAsync(ExitCode.Refused, "--force", "replace", "data", "1", PathOf("ext4"), "--fail-first");
+        await RefusedAsync(ExitCode.Refused, "larger one", "replace", "data", "1", PathOf("small"), "--fail-first");
+        await RefusedAsync(ExitCode.Refused, "is the drive of member 0", "replace", "data", "1", PathOf("a"));
         await RefusedAsync(ExitCode.Refused, "fail it first", "remove", "data", "1");
         await RefusedAsync(ExitCode.Usage, "members 0 to 2", "fail", "data", "3");
         await RefusedAsync(ExitCode.NotFound, "no drive of volume", "fail", "data", PathOf("d"));

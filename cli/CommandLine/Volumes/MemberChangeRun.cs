@@ -25,7 +25,10 @@ internal static class MemberChangeRun
         Terminal terminal = CommandSettings.Terminal(parsed);
         VolumeRecord record = new VolumeStore(directories).Get(name);
         using var interruption = new Interruption();
-        var request = new ControlRequest { Command = change.Word, Drive = change.Drive, NewDrive = change.NewDrive, Force = change.Force };
+        var request = new ControlRequest
+        {
+            Command = change.Word, Drive = change.Drive, NewDrive = change.NewDrive, Force = change.Force, FailFirst = change.FailFirst,
+        };
         int code;
         string done;
 
@@ -35,7 +38,7 @@ internal static class MemberChangeRun
             done = response.Message ?? string.Empty;
             Say(done);
             code = !wait || response.Role is not int role ? ExitCode.Ok
-                : await FollowServedAsync(directories, record, role, terminal, interruption.Token).ConfigureAwait(false);
+                : await FollowServedAsync(directories, record, change, role, terminal, interruption.Token).ConfigureAwait(false);
         }
         else
         {
@@ -62,7 +65,7 @@ internal static class MemberChangeRun
 
     /// <summary>Shows how far the rebuild is that another process carries.</summary>
     private static async Task<int> FollowServedAsync(
-        StateDirectories directories, VolumeRecord record, int role, Terminal terminal, CancellationToken interrupted) =>
+        StateDirectories directories, VolumeRecord record, MemberChange change, int role, Terminal terminal, CancellationToken interrupted) =>
         await FollowAsync(
             async () =>
             {
@@ -71,6 +74,7 @@ internal static class MemberChangeRun
                 return response?.Live?.Array ?? throw new CliException(
                     ExitCode.Failed, $"Volume '{record.Name}' is not served any more. The rebuild goes on when it is served next.");
             },
+            change,
             role,
             terminal,
             $"The rebuild goes on; 'polyblk volume show {record.Name}' follows it.",
@@ -106,11 +110,13 @@ internal static class MemberChangeRun
             JobsAfter = TimeSpan.Zero,
         };
         await using OpenVolume volume = await VolumeOpener.OpenAsync(record, reactors, start, logging, interrupted).ConfigureAwait(false);
+        volume.KeepRecord(store);
         MemberChangeResult done = await volume.ChangeMembersAsync(change, store).ConfigureAwait(false);
         await MemberMemory.RefreshAsync(store, store.Get(record.Name), terminal.Warn, CancellationToken.None).ConfigureAwait(false);
         say(done.Message);
         int code = !wait || done.Role is not int role ? ExitCode.Ok : await FollowAsync(
             () => Task.FromResult(volume.GetArray()!),
+            change,
             role,
             terminal,
             "The rest of the rebuild is left: it goes on when the volume is served, or by the same command.",
@@ -142,10 +148,18 @@ internal static class MemberChangeRun
             : known is not null && new VolumeDrive(DriveList.ParseOne(known), null).Is(DriveList.ParseOne(change.Drive));
     }
 
+    /// <summary>Whether a member's drive is the one that was to come; drives of memory are all alike.</summary>
+    private static bool IsNew(MemberJson member, MemberChange change)
+    {
+        var wanted = DriveList.ParseOne(change.NewDrive!);
+        return wanted.IsVolatile || (member.Drive is string drive && new VolumeDrive(DriveList.ParseOne(drive), null).Is(wanted));
+    }
+
     private static async Task<int> FollowAsync(
-        Func<Task<ArrayJson>> look, int role, Terminal terminal, string goesOn, CancellationToken interrupted)
+        Func<Task<ArrayJson>> look, MemberChange change, int role, Terminal terminal, string goesOn, CancellationToken interrupted)
     {
         string shown = string.Empty, halted = string.Empty;
+        string? replaced = null;
         while (true)
         {
             ArrayJson array = await look().ConfigureAwait(false);
@@ -157,9 +171,17 @@ internal static class MemberChangeRun
                     $"The new drive has failed before it was filled. {string.Join(' ', array.Warnings)}".TrimEnd());
             }
 
-            if (member.State == MemberJson.Present)
+            bool isReplaced = array.Replacement?.Role == role;
+            if (member.State == MemberJson.Present && !isReplaced)
             {
-                terminal.EndProgress($"The rebuild of member {role} is complete.");
+                if (replaced is not null && !IsNew(member, change))
+                {
+                    throw new CliException(
+                        ExitCode.Failed,
+                        $"The new drive has failed before it was filled, and {replaced} goes on. {string.Join(' ', array.Warnings)}".TrimEnd());
+                }
+
+                terminal.EndProgress($"The {(replaced is null ? "rebuild" : "replacement")} of member {role} is complete.");
                 return ExitCode.Ok;
             }
 
@@ -169,10 +191,12 @@ internal static class MemberChangeRun
                 halted = halt;
             }
 
-            string now = $"rebuild: {array.Rebuild}";
+            replaced = isReplaced ? array.Replacement!.OldDrive : replaced;
+            ProgressJson? progress = isReplaced ? array.Replacement!.Copy : array.Rebuild;
+            string now = $"{(isReplaced ? "replacement" : "rebuild")}: {progress}";
             if (now != shown)
             {
-                terminal.Progress(now, array.Rebuild?.Percent ?? 0);
+                terminal.Progress(now, progress?.Percent ?? 0);
                 shown = now;
             }
 

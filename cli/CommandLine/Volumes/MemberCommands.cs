@@ -7,28 +7,36 @@ using Polyblk.Cli.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
-/// <summary><c>polyblk volume replace</c>: another drive takes the place of a member that is out.</summary>
+/// <summary><c>polyblk volume replace</c>: another drive takes the place of a member.</summary>
 internal sealed class VolumeReplaceCommand : ICliCommand
 {
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
-    private readonly Argument<string> _old = new("OLD") { Description = "The drive that is out, as it is listed, or the number of the member." };
+    private readonly Argument<string> _old = new("OLD") { Description = "The drive that goes, as it is listed, or the number of the member." };
     private readonly Argument<string> _new = new("NEW") { Description = "The drive that takes its place; the same one where it was plugged in again." };
     private readonly Option<bool> _force = MemberChangeRun.Force();
     private readonly Option<bool> _wait = new("--wait")
     {
-        Description = "Show how far the rebuild is until it is complete. Ctrl-C ends the waiting, not the rebuild; of a volume that is not "
-            + "served the drive is filled by this command, and the rest is left for the next time.",
+        Description = "Show how far the new drive is filled until it is complete. Ctrl-C ends the waiting, not the filling; of a volume that "
+            + "is not served the drive is filled by this command, and the rest is left for the next time.",
+    };
+
+    private readonly Option<bool> _failFirst = new("--fail-first")
+    {
+        Description = "Take a drive that works out first, and fill the new one from the other members: for a drive that is slow or not to "
+            + "be trusted. The volume is without its redundancy meanwhile.",
     };
 
     private readonly Option<bool> _json = CommandSettings.Json();
 
     public Command Build()
     {
-        var command = new Command("replace", "Let a drive take the place of a member that is out, and fill it from the others.");
+        var command = new Command(
+            "replace", "Let a drive take the place of a member. One that works serves until the new one holds all that it holds.");
         command.Arguments.Add(_name);
         command.Arguments.Add(_old);
         command.Arguments.Add(_new);
         command.Options.Add(_force);
+        command.Options.Add(_failFirst);
         command.Options.Add(_wait);
         command.Options.Add(_json);
         command.SetAction((parsed, _) => MemberChangeRun.RunAsync(
@@ -38,7 +46,8 @@ internal sealed class VolumeReplaceCommand : ICliCommand
                 MemberChangeKind.Replace,
                 MemberChangeRun.Absolute(parsed.GetRequiredValue(_old)),
                 DriveList.ToAbsolute(parsed.GetRequiredValue(_new)),
-                parsed.GetValue(_force)),
+                parsed.GetValue(_force),
+                parsed.GetValue(_failFirst)),
             parsed.GetValue(_wait),
             parsed.GetValue(_json)));
         HelpWithExamples.Add(

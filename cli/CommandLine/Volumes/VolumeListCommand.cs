@@ -104,6 +104,7 @@ internal sealed class VolumeListCommand : ICliCommand
         string resync = array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %"
             : array.ResyncProgress is double progress ? $" {progress:P0}"
             : string.Empty;
+        resync += array.Replacement is ReplacementJson replacement ? $", replacing {replacement.Copy.Percent} %" : string.Empty;
         return array.State + resync + (missing > 0 ? $" ({missing} of {array.Members.Count} out)" : string.Empty);
     }
 }

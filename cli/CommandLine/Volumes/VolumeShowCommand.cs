@@ -58,6 +58,11 @@ internal sealed class VolumeShowCommand : ICliCommand
 
             WriteProgress(terminal, "Resync", array.Resync, array);
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
+            if (array.Replacement is ReplacementJson replacement)
+            {
+                WriteProgress(terminal, $"Member {replacement.Role}: {replacement.NewDrive} replaces {replacement.OldDrive}, copied", replacement.Copy, array);
+            }
+
             if (array.Check is CheckJson check)
             {
                 terminal.WriteLine($"          Members compared: {check}");
@@ -94,6 +99,11 @@ internal sealed class VolumeShowCommand : ICliCommand
                     ? $" ({Explain(why)})" : string.Empty;
                 string done = member.State == MemberJson.Rebuilding && array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %" : string.Empty;
                 table.AddRow($"{member.Role}", member.State + done + reason, member.Drive ?? LastSeen(member));
+            }
+
+            if (array.Replacement is ReplacementJson next)
+            {
+                table.AddRow($"{next.Role}, next", $"copied {next.Copy.Percent} %", next.NewDrive);
             }
 
             foreach (string spare in array.Spares)

@@ -168,6 +168,9 @@ internal sealed class ArrayRig : IAsyncDisposable
         Array = await ArrayBuilder.AssembleAsync(options, candidates ?? Drives, Reactors.Reactor);
     }
 
+    /// <summary>Crashes and starts are those of these drives from now on, which are the rig's already.</summary>
+    public void UseDrives(SimulatedDrive[] drives) => Drives = drives;
+
     /// <summary>A further drive like those of the array, which the rig disposes.</summary>
     public SimulatedDrive MakeDrive()
     {

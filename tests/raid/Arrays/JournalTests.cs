@@ -330,8 +330,9 @@ public sealed class JournalTests
         Task change = rig.Array.SetConsistencyAsync(ArrayConsistency.Bitmap);
         await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the change to begin");
         var log = new WriteLog(rig);
-        Task<int> write = driver.WriteAsync(0, Noise(512));
-        await ArrayRig.WaitAsync(() => log.Records.Length != 0, "the record");
+        Task<int> write = driver.WriteAsync(rig.Array.Geometry.StripeDataSize, Noise(512));
+        await ArrayRig.WaitAsync(() => log.Data.Length != 0, "the row");
+        Assert.Equal(JournalLayout.HeaderBytes + 512, Assert.Single(log.Records).Length);
         rig.Drives[0].ClearFaults();
         await rig.Drives[0].ReleaseStuckAsync();
         await change;

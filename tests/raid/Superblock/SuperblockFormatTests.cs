@@ -90,6 +90,27 @@ public class SuperblockFormatTests
         Assert.Equal(spare, SuperblockFormat.Parse(Bytes(spare)).Superblock);
     }
 
+    [Fact]
+    public void ASpareThatIsKeptForARoleIsTwoBytesThatMayBeIgnored()
+    {
+        ArraySuperblock superblock = Samples.Member(role: 2) with
+        {
+            Spares = [Samples.Uuid(50), Samples.Uuid(51)], Replacing = new SpareForRole(Samples.Uuid(51), 3),
+        };
+        byte[] block = Bytes(superblock);
+        Assert.Equal((2, 3, 0, 0), (block[188], block[189], block[190], block[191]));
+        Assert.Equal(superblock, SuperblockFormat.Parse(block).Superblock);
+        Assert.NotEqual(superblock, superblock with { Replacing = null });
+
+        // A program that does not know of it writes zeroes.
+        byte[] older = Patched(superblock, bytes => bytes[188] = bytes[189] = 0);
+        Assert.Equal(superblock with { Replacing = null }, SuperblockFormat.Parse(older).Superblock);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[188] = 3)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[189] = 4)).Status);
+        Assert.Null(superblock.WithoutSpare(Samples.Uuid(51)).Replacing);
+        Assert.NotNull(superblock.WithoutSpare(Samples.Uuid(50)).Replacing);
+    }
+
     private static ImmutableArray<ulong> Marks(params int[] regions)
     {
         var words = new ulong[DirtyRegions.WordCount];
@@ -250,6 +271,8 @@ public class SuperblockFormatTests
             good with { Spares = [good.MemberUuid] },
             good with { Spares = [Samples.Uuid(50), Samples.Uuid(50)] },
             good with { Role = ArraySuperblock.SpareRole },
+            good with { Replacing = new SpareForRole(Samples.Uuid(50), 1) },
+            good with { Spares = [Samples.Uuid(50)], Replacing = new SpareForRole(Samples.Uuid(50), 4) },
             good with { Regions = new DirtyRegions(11, 0, Marks()) },
             good with { Regions = new DirtyRegions(49, 0, Marks()) },
             good with { Regions = new DirtyRegions(20, 0, [1]) },

@@ -19,6 +19,7 @@ internal sealed class Life : IDisposable
     private readonly LifeJudge _judge;
     private readonly LifeTrouble _trouble;
     private readonly LifeRepair _repair;
+    private readonly LifeSwap _swap;
     private readonly LifeEnd _end;
 
     public Life(ulong seed, TextWriter? log = null)
@@ -29,6 +30,7 @@ internal sealed class Life : IDisposable
         _judge = new LifeJudge(_scene);
         _trouble = new LifeTrouble(_scene, _judge);
         _repair = new LifeRepair(_scene);
+        _swap = new LifeSwap(_scene);
         _end = new LifeEnd(_scene);
     }
 
@@ -134,7 +136,7 @@ internal sealed class Life : IDisposable
         }
     }
 
-    /// <summary>The guest works; a scrub, trouble and repairs may come meanwhile.</summary>
+    /// <summary>The guest works; a scrub, trouble, repairs and swaps of drives may come meanwhile.</summary>
     private async Task WorkAsync()
     {
         Chance chance = _scene.Chance;
@@ -154,6 +156,7 @@ internal sealed class Life : IDisposable
         Guest guest = _scene.Guest!;
         await Task.WhenAll(
             _repair.MakeAsync(_trouble.MakeAsync(guest.WhenLeftAsync(chance.Next(requests)))),
+            _swap.MakeAsync(guest.WhenLeftAsync(chance.Next(requests))),
             guest.WorkAsync(requests));
     }
 }

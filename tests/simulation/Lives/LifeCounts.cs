@@ -3,7 +3,7 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// <summary>What a life met, or several of them.</summary>
 /// <param name="PowerCuts">Losses of power.</param>
 /// <param name="Kills">Kills of the target's process.</param>
-/// <param name="Replacements">New drives in the place of lost ones.</param>
+/// <param name="Replacements">New drives in the place of lost ones, or of ones that work.</param>
 /// <param name="Rebuilds">Members that were whole again after a rebuild: of a new drive, a spare, or one that came back.</param>
 internal readonly record struct LifeCounts(int PowerCuts, int Kills, int Replacements, int Rebuilds)
 {

@@ -106,11 +106,11 @@ internal sealed class LifeJudge(LifeScene scene)
         }
     }
 
-    /// <summary>Waits until no resync and no rebuild is under way.</summary>
+    /// <summary>Waits until no resync, no rebuild and no replacement is under way.</summary>
     public async Task WaitForResyncAsync()
     {
         await WaitAsync(
-            () => Array.GetStatus() is { Resync: not null } or { Rebuild: not null },
+            () => Array.GetStatus() is { Resync: not null } or { Rebuild: not null } or { Replacement: not null },
             () => $"the resync does not end: {string.Join(" ", Array.GetStatus().Warnings)}");
         NoteSync();
     }

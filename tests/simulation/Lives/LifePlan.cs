@@ -114,6 +114,9 @@ internal sealed record LifePlan
     /// <summary>How the array is put right after an unclean stop.</summary>
     public required ArrayConsistency Consistency { get; init; }
 
+    /// <summary>Whether drives are replaced that work.</summary>
+    public required bool Swaps { get; init; }
+
     /// <summary>How many members may be in trouble at a time.</summary>
     public int MostTroubles => Level switch
     {
@@ -180,6 +183,7 @@ internal sealed record LifePlan
                 _ => chance.OneIn(6) ? ArrayConsistency.None : chance.OneIn(5) ? ArrayConsistency.Bitmap : ArrayConsistency.Journal,
             },
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
+            Swaps = chance.OneIn(3),
         };
     }
 }
