@@ -14,20 +14,13 @@ internal sealed class LifeSwap(LifeScene scene)
     private Chance Chance => scene.Chance;
 
     /// <summary>Replaces a drive, and perhaps another one.</summary>
-    public async Task MakeAsync(Task itsTime)
+    public async Task MakeAsync()
     {
-        await itsTime;
-        if (!scene.Plan.Swaps)
+        for (bool goesOn = scene.Plan.Swaps; goesOn && !scene.IsInterrupted; goesOn = Chance.OneIn(2))
         {
-            return;
-        }
-
-        do
-        {
+            await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 200_000)), scene.World.Clock);
             await TryAsync();
-            await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 500_000)), scene.World.Clock);
         }
-        while (!scene.IsInterrupted && Chance.OneIn(2));
     }
 
     private async Task TryAsync()
