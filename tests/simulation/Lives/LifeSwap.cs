@@ -55,8 +55,8 @@ internal sealed class LifeSwap(LifeScene scene)
         }
 
         await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 50_000)), scene.World.Clock);
-        bool isMember = array.Map.Replacement is not { Phase: ReplacementPhase.Copying } replacement || !ReferenceEquals(replacement.New.Drive, drive);
-        if (!scene.IsInterrupted && scene.Array == array && !isMember)
+        bool isCopied = array.Map.Replacement is { Phase: ReplacementPhase.Copying } replacement && replacement.New.Drive == drive;
+        if (!scene.IsInterrupted && scene.Array == array && isCopied)
         {
             scene.World.Note("swapped drive lost", role);
             await drive.VanishAsync(Chance.Of(Errno.ENODEV, Errno.EIO));
