@@ -164,7 +164,7 @@ internal sealed partial class ArrayVolume
         {
             await InstallAsync(store, taken, () => _array.ReplaceWorkingMemberAsync(role, device, change.Force)).ConfigureAwait(false);
             return new MemberChangeResult(
-                $"{taken.Drive.Text} is to take the place of {Describe(member).ToLowerInvariant()} of volume '{Name}', which serves until then"
+                $"{taken.Drive.Text} is to take the place of member {role} ({member.Name}) of volume '{Name}', which serves until then"
                 + (_start.RunsJobs ? "." : "; it is filled when the volume is served next."),
                 role);
         }

@@ -26,11 +26,19 @@ namespace Polyblk.Raid.Control;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class HotReplacement(
-    RaidArray array, ArrayMetadata superblocks, Membership membership, JobRunner jobs, ArrayRunOptions options, Action<ArrayEventLevel, string> report)
+    RaidArray array,
+    ArrayMetadata superblocks,
+    Membership membership,
+    JobRunner jobs,
+    ArrayRunOptions options,
+    Action<ArrayEventLevel, string> report)
 {
     private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
     private static readonly TimeSpan s_lookForEnd = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan s_longestEnd = TimeSpan.FromSeconds(10);
+
+    /// <summary>What <see cref="MemberSlots.WriteSpareAsync"/> leaves.</summary>
+    private const ulong SpareSequence = 2;
 
     private Replacement? _retired;
     private bool _tellsReleased;
@@ -63,7 +71,7 @@ internal sealed class HotReplacement(
         if (Current is { } other)
         {
             throw new ArrayException(
-                $"Array {array.Name} is replacing {Membership.Describe(other.Old)} by {other.New.Drive!.Name}: replace further drives when that is done.");
+                $"Array {array.Name} is replacing {Describe(other)}: replace further drives when that is done.");
         }
 
         if (array.State.IsBroken)
@@ -73,13 +81,15 @@ internal sealed class HotReplacement(
 
         if (!array.IsUsable(role) || ((array.State.RebuildingMask >> role) & 1) != 0)
         {
-            throw new ArrayException($"{Membership.Describe(member)} of array {array.Name} does not hold all that it should: it cannot be copied.");
+            throw new ArrayException(
+                $"{Membership.Describe(member)} of array {array.Name} does not hold all that it should: it cannot be copied.");
         }
 
         await CloseRetiredAsync();
         if (_retired is not null || !member.Ports.All(p => p.IsSettled))
         {
-            throw new ArrayException($"Array {array.Name} has replaced a drive that has not answered all that it was asked: see to that first.");
+            throw new ArrayException(
+                $"Array {array.Name} has replaced a drive that has not answered all that it was asked: see to that first.");
         }
 
         SpareDrive? known = array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive));
@@ -136,9 +146,9 @@ internal sealed class HotReplacement(
             : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
             : s_longestRetry;
         _dueMs = NowMs + (long)_retryAfter.TotalMilliseconds;
-        Halted = $"The replacement of {Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name} stands still: a block at or behind "
-            + $"byte {offset} of the old drive cannot be read, and could not be made from other members. It is tried again; a block that cannot be "
-            + "read is known again when it is written.";
+        Halted = $"The replacement of {Describe(replacement)} stands still: a block at or behind byte {offset} of the old drive cannot be "
+            + "read, and could not be made from other members. It is tried again; a block that cannot be read is known again when it is "
+            + "written.";
         report(ArrayEventLevel.Error, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
     }
 
@@ -166,14 +176,18 @@ internal sealed class HotReplacement(
     public ReplacementStatus? Describe()
     {
         ArraySuperblock current = superblocks.Current;
-        if ((Current ?? Volatile.Read(ref _retired)) is { } replacement && (Current is not null || replacement.Phase == ReplacementPhase.Done))
+        long size = array.Geometry.DataOffset + array.Geometry.MemberDataSize;
+        Replacement? retired = Volatile.Read(ref _retired);
+        if ((Current ?? (retired?.Phase == ReplacementPhase.Done ? retired : null)) is { } replacement)
         {
-            long total = replacement.Copies.Count * CopyMap.RegionBytes;
-            long size = array.Geometry.DataOffset + array.Geometry.MemberDataSize;
-            long done = replacement.Copies.Left == 0 ? size : Math.Min(size, total - (replacement.Copies.Left * CopyMap.RegionBytes));
+            long left = replacement.Copies.Left;
+            long done = left == 0 ? size : Math.Min(size, (replacement.Copies.Count - left) * CopyMap.RegionBytes);
             bool isCopying = jobs.Current is CopyJob && jobs.IsBusy;
             return new ReplacementStatus(
-                replacement.Role, replacement.Old.Drive!, replacement.New.Drive!, new ResyncStatus(done, size, isCopying ? jobs.BytesPerSecond : 0));
+                replacement.Role,
+                replacement.Old.Drive!,
+                replacement.New.Drive!,
+                new ResyncStatus(done, size, isCopying ? jobs.BytesPerSecond : 0));
         }
 
         // One that waits for its time, or is left.
@@ -183,9 +197,12 @@ internal sealed class HotReplacement(
                     kept.Role,
                     old,
                     spare.Drive,
-                    new ResyncStatus(0, array.Geometry.DataOffset + array.Geometry.MemberDataSize, 0) { IsLeft = !options.Resync || array.Limits.ReadOnly })
+                    new ResyncStatus(0, size, 0) { IsLeft = !options.Resync || array.Limits.ReadOnly })
                 : null;
     }
+
+    private static string Describe(Replacement replacement) =>
+        $"{Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name}";
 
     /// <summary>The superblocks with a spare that is kept for a role; one that was kept before and is not here is forgotten.</summary>
     private ArraySuperblock Keep(ArraySuperblock superblock, Guid spare, int role)
@@ -265,7 +282,8 @@ internal sealed class HotReplacement(
         await jobs.StopAsync();
         RaidMember old = array.Members[role];
         ArrayMap before = array.Map;
-        var replacement = new Replacement(old, new RaidMember(role, spare.Drive, spare.Uuid) { Sequence = 2 }, new CopyMap(array.Geometry));
+        var member = new RaidMember(role, spare.Drive, spare.Uuid) { Sequence = SpareSequence };
+        var replacement = new Replacement(old, member, new CopyMap(array.Geometry));
         try
         {
             await array.AdoptAsync(before.With(replacement));
@@ -281,7 +299,9 @@ internal sealed class HotReplacement(
         _retryAfter = default;
         _reportedTenths = 0;
         Halted = null;
-        report(ArrayEventLevel.Information, $"{Membership.Describe(old)} is being replaced by {spare.Drive.Name}, and serves until that is done");
+        report(
+            ArrayEventLevel.Information,
+            $"{Membership.Describe(old)} is being replaced by {spare.Drive.Name}, and serves until that is done");
     }
 
     /// <summary>Steps 3 to 5.</summary>
@@ -385,7 +405,9 @@ internal sealed class HotReplacement(
         replacement.GiveUp(-Errno.EIO);
         replacement.Enter(ReplacementPhase.Copying);
         await EndAsync(replacement);
-        report(ArrayEventLevel.Warning, $"{replacement.New.Drive!.Name} did not take a superblock, and does not replace {Membership.Describe(replacement.Old)}, which goes on");
+        report(
+            ArrayEventLevel.Warning,
+            $"the replacement of {Describe(replacement)} was given up (the new drive did not take a superblock); the old drive goes on");
     }
 
     private async Task ResumeCopyingAsync(Replacement replacement)
@@ -408,7 +430,7 @@ internal sealed class HotReplacement(
         await array.ForEachQueueAsync(_ => { });
         replacement.Enter(ReplacementPhase.Done);
         await EndAsync(replacement);
-        report(ArrayEventLevel.Information, $"the replacement of member {replacement.Role} ({replacement.Old.Drive!.Name}) by {replacement.New.Drive!.Name} is complete");
+        report(ArrayEventLevel.Information, $"the replacement of {Describe(replacement)} is complete");
     }
 
     /// <summary>The twins become ways to one drive.</summary>
@@ -433,7 +455,7 @@ internal sealed class HotReplacement(
         await LetGoAsync(replacement.New.Uuid);
         report(
             ArrayEventLevel.Warning,
-            $"the replacement of {Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name} was given up ({why}); the old drive goes on");
+            $"the replacement of {Describe(replacement)} was given up ({why}); the old drive goes on");
     }
 
     /// <summary>The old drive has failed: the new one takes its place as any spare does.</summary>
@@ -449,7 +471,8 @@ internal sealed class HotReplacement(
         await CloseRetiredAsync();
         report(
             ArrayEventLevel.Warning,
-            $"{Membership.Describe(replacement.Old)} has failed while it was being replaced: {replacement.New.Drive!.Name} is filled from the other members");
+            $"{Membership.Describe(replacement.Old)} has failed while it was being replaced: {replacement.New.Drive!.Name} is filled from the "
+                + "other members");
         try
         {
             await membership.InstallAsync(replacement.Role, replacement.New.Drive!, force: false);
@@ -457,7 +480,9 @@ internal sealed class HotReplacement(
         }
         catch (ArrayException e)
         {
-            report(ArrayEventLevel.Warning, $"{replacement.New.Drive!.Name} cannot take the place of member {replacement.Role}: {e.Message.TrimEnd('.')}");
+            report(
+                ArrayEventLevel.Warning,
+                $"{replacement.New.Drive!.Name} cannot take the place of member {replacement.Role}: {e.Message.TrimEnd('.')}");
         }
     }
 

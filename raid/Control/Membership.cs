@@ -357,7 +357,8 @@ internal sealed class Membership(
     }
 
     /// <summary>The spare that is kept for the role, or else any that is kept for none.</summary>
-    private IBlockDevice? TakeSpare(int role) => TakeSpare(spare => spare.Uuid == KeptFor(role)) ?? TakeSpare(spare => spare.Uuid != superblocks.Current.Replacing?.Spare);
+    private IBlockDevice? TakeSpare(int role) =>
+        TakeSpare(spare => spare.Uuid == KeptFor(role)) ?? TakeSpare(spare => spare.Uuid != superblocks.Current.Replacing?.Spare);
 
     private Guid? KeptFor(int role) => superblocks.Current.Replacing is { } kept && kept.Role == role ? kept.Spare : null;
 

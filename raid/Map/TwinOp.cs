@@ -184,15 +184,16 @@ internal sealed unsafe class TwinOp : RangeWaiter, IBlockCompletion
 
     private void Remember()
     {
-        if (_oldStatus != 0 && _newStatus == 0 && _replacement.IsMending(_request!) && BlockErrors.KindOf(_oldStatus) != BlockErrorKind.Gone)
+        bool isGone = BlockErrors.KindOf(_oldStatus) == BlockErrorKind.Gone;
+        if (_oldStatus != 0 && _newStatus == 0 && !isGone && _replacement.IsMending(_request!))
         {
             // It could not be read before, and the new drive has it now.
             _oldStatus = 0;
             return;
         }
 
-        bool isNoFault = _newStatus == 0 || BlockErrors.KindOf(_newStatus) == BlockErrorKind.Memory || _request!.Operation == BlockOperation.Discard;
-        if (!isNoFault)
+        bool isFault = _newStatus != 0 && BlockErrors.KindOf(_newStatus) != BlockErrorKind.Memory;
+        if (isFault && _request!.Operation != BlockOperation.Discard)
         {
             _replacement.GiveUp(_newStatus);
         }

@@ -60,7 +60,8 @@ internal sealed class VolumeShowCommand : ICliCommand
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
             if (array.Replacement is ReplacementJson replacement)
             {
-                WriteProgress(terminal, $"Member {replacement.Role}: {replacement.NewDrive} replaces {replacement.OldDrive}, copied", replacement.Copy, array);
+                string what = $"Member {replacement.Role}: {replacement.NewDrive} replaces {replacement.OldDrive}, copied";
+                WriteProgress(terminal, what, replacement.Copy, array);
             }
 
             if (array.Check is CheckJson check)

@@ -34,7 +34,15 @@ public sealed class AllocationTests
     [InlineData(RaidLevel.Raid6, 5, 2)]
     public Task Nothing_is_allocated_with_requests(RaidLevel level, int count, int lost) => RunAsync(level, count, lost, opaque: true);
 
-    private static async Task RunAsync(RaidLevel level, int count, int lost, bool opaque)
+    /// <summary>Two drives of a role are written as one, and regions are copied between them.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid0, 2)]
+    [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid5, 4)]
+    public Task Nothing_is_allocated_while_a_drive_is_replaced(RaidLevel level, int count) =>
+        RunAsync(level, count, lost: 0, opaque: false, replaced: true);
+
+    private static async Task RunAsync(RaidLevel level, int count, int lost, bool opaque, bool replaced = false)
     {
         using var reactors = new ReactorFixture(1, ringEntries: 0);
         IBlockDevice[] drives =
@@ -53,6 +61,13 @@ public sealed class AllocationTests
 
         // The array stays open, so that its buffers and its write gate do.
         RequestDriver keeper = await RequestDriver.OpenAsync(array, reactors.Reactor);
+        await using var next = new RamDrive(drives[0].SizeBytes);
+        if (replaced)
+        {
+            array.MaxJobBytesPerSecond = 1;
+            await array.ReplaceWorkingMemberAsync(0, next);
+        }
+
         foreach (BlockOperation operation in Enum.GetValues<BlockOperation>())
         {
             foreach (int length in operation == BlockOperation.Flush ? [0] : new[] { 4096, 24 << 10 })

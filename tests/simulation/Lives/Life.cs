@@ -156,7 +156,7 @@ internal sealed class Life : IDisposable
         Guest guest = _scene.Guest!;
         await Task.WhenAll(
             _repair.MakeAsync(_trouble.MakeAsync(guest.WhenLeftAsync(chance.Next(requests)))),
-            _swap.MakeAsync(guest.WhenLeftAsync(chance.Next(requests))),
+            _swap.MakeAsync(),
             guest.WorkAsync(requests));
     }
 }

@@ -14,20 +14,13 @@ internal sealed class LifeSwap(LifeScene scene)
     private Chance Chance => scene.Chance;
 
     /// <summary>Replaces a drive, and perhaps another one.</summary>
-    public async Task MakeAsync(Task itsTime)
+    public async Task MakeAsync()
     {
-        await itsTime;
-        if (!scene.Plan.Swaps)
+        for (bool goesOn = scene.Plan.Swaps; goesOn && !scene.IsInterrupted; goesOn = Chance.OneIn(2))
         {
-            return;
-        }
-
-        do
-        {
+            await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 200_000)), scene.World.Clock);
             await TryAsync();
-            await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 500_000)), scene.World.Clock);
         }
-        while (!scene.IsInterrupted && Chance.OneIn(2));
     }
 
     private async Task TryAsync()
@@ -62,8 +55,8 @@ internal sealed class LifeSwap(LifeScene scene)
         }
 
         await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 50_000)), scene.World.Clock);
-        bool isMember = array.Map.Replacement is not { Phase: ReplacementPhase.Copying } replacement || !ReferenceEquals(replacement.New.Drive, drive);
-        if (!scene.IsInterrupted && scene.Array == array && !isMember)
+        bool isCopied = array.Map.Replacement is { Phase: ReplacementPhase.Copying } replacement && replacement.New.Drive == drive;
+        if (!scene.IsInterrupted && scene.Array == array && isCopied)
         {
             scene.World.Note("swapped drive lost", role);
             await drive.VanishAsync(Chance.Of(Errno.ENODEV, Errno.EIO));
