@@ -265,6 +265,9 @@ internal sealed class HotReplacement(
             try
             {
                 membership.RefuseUnfit(spare.Drive);
+
+                // Where nothing has been written yet in this run, the first update would come when the role has changed hands.
+                await membership.RecordAsync();
                 await StartAsync(kept.Role, spare);
             }
             catch (ArrayException e)
@@ -279,7 +282,7 @@ internal sealed class HotReplacement(
     private async Task StartAsync(int role, SpareDrive spare)
     {
         // Jobs have ways of their own, which nobody exchanges.
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         RaidMember old = array.Members[role];
         ArrayMap before = array.Map;
         var member = new RaidMember(role, spare.Drive, spare.Uuid) { Sequence = SpareSequence };
@@ -320,7 +323,7 @@ internal sealed class HotReplacement(
         {
             if ((!jobs.IsBusy || jobs.Current is ScrubJob) && membership.IsQuiet && !array.Control.IsResyncUrgent)
             {
-                await jobs.StopAsync();
+                await jobs.StopAsync(superblocks.CatchUpAsync);
                 Halted = null;
                 await StartCopyingAsync(replacement);
             }
@@ -363,7 +366,7 @@ internal sealed class HotReplacement(
             return;
         }
 
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         try
         {
             await superblocks.ReplaceAsync(replacement.New);
@@ -425,7 +428,7 @@ internal sealed class HotReplacement(
             return;
         }
 
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         replacement.ReadNew();
         await array.ForEachQueueAsync(_ => { });
         replacement.Enter(ReplacementPhase.Done);
@@ -438,7 +441,7 @@ internal sealed class HotReplacement(
     {
         _retired = replacement;
         _tellsReleased = true;
-        await jobs.StopAsync();
+        await jobs.StopAsync(superblocks.CatchUpAsync);
         await array.AdoptAsync(array.Map.With((Replacement?)null));
         Halted = null;
         _dueMs = null;

@@ -148,6 +148,7 @@ internal sealed unsafe partial class ParityRow
         byte* partial = ParityAside(block) + from;
         var header = new Span<byte>(partial - JournalLayout.HeaderBytes, JournalLayout.HeaderBytes);
         WriteJournal journal = writer.Journal;
+        header[JournalRecord.UsedBytes..].Clear();
         JournalRecord.Begin(
             header, journal.ArrayUuid, journal.Generation, writer.Number, _transaction.Number, writer.Oldest, parities, _row, from, to);
         if (!isVoid)
