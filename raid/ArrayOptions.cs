@@ -112,6 +112,12 @@ public sealed record ArrayRunOptions
     /// </summary>
     public TimeSpan ResyncAfter { get; init; }
 
+    /// <summary>
+    /// After what time since the last check or repair, or since the array was made, members are compared by themselves; zero never does. It
+    /// waits for an array that lacks nothing and needs no resync.
+    /// </summary>
+    public TimeSpan CheckEvery { get; init; }
+
     /// <summary>Rows of stripes (up to 64 KiB of every member) that a resync or rebuild has in flight, 1 to 16.</summary>
     public int ResyncDepth { get; init; } = 4;
 

@@ -228,6 +228,13 @@ public sealed class RaidArray : IBlockDevice
     /// <exception cref="ArrayException">One is under way, or there is nothing to compare.</exception>
     public Task StartScrubAsync(bool repair) => Control.StartScrubAsync(repair);
 
+    /// <inheritdoc cref="ArrayRunOptions.CheckEvery"/>
+    public TimeSpan CheckEvery
+    {
+        get => Control.CheckEvery;
+        set => Control.CheckEvery = value;
+    }
+
     /// <summary>Ends the scrub that is under way. Does nothing without one.</summary>
     public Task StopScrubAsync() => Control.StopScrubAsync();
 

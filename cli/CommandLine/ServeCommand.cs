@@ -270,6 +270,9 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             case "set" when request.MaxRebuildBytesPerSecond is long most:
                 await server.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "set" when request.CheckEverySeconds is long seconds:
+                await server.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "set" when ConsistencyOption.TryParse(request.Consistency, out ArrayConsistency consistency):
                 await server.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };

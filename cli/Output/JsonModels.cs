@@ -4,6 +4,8 @@ using System.Text.Json.Serialization;
 using Polyblk.Core.Block;
 using Polyblk.Frontends;
 
+using System.Globalization;
+
 namespace Polyblk.Cli.Output;
 
 /// <summary>One volume, for <c>volume list</c> and <c>volume show</c>.</summary>
@@ -98,7 +100,10 @@ internal sealed record ArrayJson
     /// <summary>The replacement of a drive that works; null when there is none.</summary>
     public ReplacementJson? Replacement { get; init; }
 
-    /// <summary>The comparison of members that runs, or the last one since the volume is served; null when there was none.</summary>
+    /// <summary>After how many seconds members are compared anew; 0 never; null where there are no others.</summary>
+    public long? CheckEverySeconds { get; init; }
+
+    /// <summary>The comparison of members that runs, or the last one that came to its end; null when there was none.</summary>
     public CheckJson? Check { get; init; }
 
     /// <summary>The most that either does, in bytes a second of every member; null where there is no bound.</summary>
@@ -168,6 +173,7 @@ internal sealed record CheckJson
     {
         string what = Repair ? "repair" : "check";
         string state = EndedUtc is null ? $"{what} {Percent} %" : Complete ? $"{what} complete" : $"{what} ended at {Percent} %";
+        string when = EndedUtc is DateTimeOffset ended ? string.Create(CultureInfo.InvariantCulture, $" ({ended:yyyy-MM-dd HH:mm} UTC)") : string.Empty;
         (long Count, string What)[] found =
         [
             (Differing, "differ"), (Repaired, "repaired"), (MadeToAgree, "made to agree, of which nobody knows what was right"),
@@ -175,7 +181,7 @@ internal sealed record CheckJson
         ];
         string ranges = string.Join(", ", found.Where(f => f.Count != 0).Select(f => $"{f.Count} ranges {f.What}"));
         string first = FirstOffset is long at ? $"; the first at byte {at} of the volume" : string.Empty;
-        return ranges.Length == 0 ? $"{state}: members agree" : $"{state}: {ranges}{first}";
+        return (ranges.Length == 0 ? $"{state}: members agree" : $"{state}: {ranges}{first}") + when;
     }
 }
 
@@ -370,6 +376,9 @@ internal sealed record ControlRequest
 
     /// <summary>For <c>replace</c>: the drive that comes.</summary>
     public string? NewDrive { get; init; }
+
+    /// <summary>For <c>set</c>: after how many seconds members are compared anew; 0 never.</summary>
+    public long? CheckEverySeconds { get; init; }
 
     /// <summary>For <c>set</c>: how the volume is put right after an unclean stop: journal, bitmap or none.</summary>
     public string? Consistency { get; init; }

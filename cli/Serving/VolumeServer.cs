@@ -407,6 +407,27 @@ internal sealed class VolumeServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Says after what time members are compared anew, now and at the next start; zero never.</summary>
+    /// <exception cref="CliException">There are none, or the record cannot be written.</exception>
+    public async Task CheckEveryAsync(long seconds, CancellationToken cancellation)
+    {
+        if (seconds is < 0 or > VolumeRecord.MostCheckSeconds)
+        {
+            throw CliException.Usage("The time between checks is from 0 (never) to a hundred years.");
+        }
+
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            _volume!.CheckEvery(TimeSpan.FromSeconds(seconds));
+            Store.Change(_record.Name, record => record with { CheckEverySeconds = seconds });
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         foreach (ServedExport served in _exports)

@@ -37,7 +37,8 @@ internal static class RecordCheck
             return record.Level is null ? "it has no level" : $"its level '{record.Level}' is unknown";
         }
 
-        return record.ChunkBytes < 0 || record.SizeBytes < 0 || record.MaxRebuildBytesPerSecond < 0 ? "a size is negative" : ProblemOfDrives(record);
+        return record.ChunkBytes < 0 || record.SizeBytes < 0 || record.MaxRebuildBytesPerSecond < 0 ? "a size is negative"
+            : record.CheckEverySeconds is < 0 or > VolumeRecord.MostCheckSeconds ? "the time between checks is not possible" : ProblemOfDrives(record);
     }
 
     private static string? ProblemOfDrives(VolumeRecord record)

@@ -48,6 +48,16 @@ internal sealed record VolumeRecord
     /// </summary>
     public long? MaxRebuildBytesPerSecond { get; init; }
 
+    /// <summary>The longest time between checks: a hundred years.</summary>
+    public const long MostCheckSeconds = 100L * 366 * 24 * 3600;
+
+    /// <summary>After how many seconds members are compared anew; 0 never, null as it is by default.</summary>
+    public long? CheckEverySeconds { get; init; }
+
+    /// <summary>After what time members are compared anew; zero never. A month, as long as nobody says otherwise.</summary>
+    [JsonIgnore]
+    public TimeSpan CheckEvery => Volatile ? TimeSpan.Zero : CheckEverySeconds is long seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromDays(30);
+
     public DateTimeOffset CreatedUtc { get; init; }
 
     /// <summary>The record with another bound for resync and rebuild; 0 sets none.</summary>

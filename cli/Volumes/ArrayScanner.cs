@@ -136,6 +136,7 @@ internal static class ArrayScanner
                     ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
                 Rebuild = result.RebuildingRoles != 0
                     ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
+                Check = ArrayStatusJson.Check(newest),
                 Replacement = ReplacementOf(result, newest),
                 Spares = [.. result.Spares.Where(s => s.Superblock.MemberUuid != ReplacingOf(result, newest)?.Spare).Select(s => s.Path)],
                 OtherDrives = [.. OthersOf(result, newest)],

@@ -24,20 +24,7 @@ internal static class ArrayStatusJson
         Rebuild = Progress(status.Rebuild),
         Replacement = status.Replacement is not ReplacementStatus replacement ? null : new ReplacementJson(
             replacement.Role, replacement.Old.Name, replacement.New.Name, Progress(replacement.Progress)!),
-        Check = status.Scrub is not ScrubStatus scrub ? null : new CheckJson
-        {
-            Repair = scrub.IsRepair,
-            DoneBytes = scrub.DoneBytes,
-            TotalBytes = scrub.TotalBytes,
-            Complete = scrub.IsComplete,
-            Differing = scrub.Differing,
-            Repaired = scrub.Repaired,
-            MadeToAgree = scrub.MadeToAgree,
-            Unreadable = scrub.Unreadable,
-            Skipped = scrub.Skipped,
-            FirstOffset = scrub.FirstOffset < 0 ? null : scrub.FirstOffset,
-            EndedUtc = scrub.EndedAt,
-        },
+        Check = status.Scrub is ScrubStatus scrub ? Check(scrub) : null,
         RangesInDoubt = status.RangesInDoubt,
         Consistency = ConsistencyName(status.Consistency, status.Level),
         Warnings = status.Warnings,
@@ -82,6 +69,38 @@ internal static class ArrayStatusJson
         OutReason.Errors => "errors",
         OutReason.Asked => "asked",
         _ => null,
+    };
+
+    /// <summary>What a comparison of members has found.</summary>
+    private static CheckJson Check(ScrubStatus scrub) => new()
+    {
+        Repair = scrub.IsRepair,
+        DoneBytes = scrub.DoneBytes,
+        TotalBytes = scrub.TotalBytes,
+        Complete = scrub.IsComplete,
+        Differing = scrub.Differing,
+        Repaired = scrub.Repaired,
+        MadeToAgree = scrub.MadeToAgree,
+        Unreadable = scrub.Unreadable,
+        Skipped = scrub.Skipped,
+        FirstOffset = scrub.FirstOffset < 0 ? null : scrub.FirstOffset,
+        EndedUtc = scrub.EndedAt,
+    };
+
+    /// <summary>The last one, as the superblocks have it.</summary>
+    public static CheckJson? Check(ArraySuperblock superblock) => superblock.LastScrub is not { } last ? null : new CheckJson
+    {
+        Repair = last.IsRepair,
+        DoneBytes = superblock.MemberDataSize,
+        TotalBytes = superblock.MemberDataSize,
+        Complete = true,
+        Differing = last.Differing,
+        Repaired = last.Repaired,
+        MadeToAgree = last.MadeToAgree,
+        Unreadable = last.Unreadable,
+        Skipped = last.Skipped,
+        FirstOffset = last.FirstOffset < 0 ? null : last.FirstOffset,
+        EndedUtc = last.EndedAt,
     };
 
     private static ProgressJson? Progress(ResyncStatus? status) => status is null ? null

@@ -80,6 +80,7 @@ internal sealed partial class ArrayVolume : OpenVolume
             RebuildByItself = start.RebuildsByItself,
             ResyncAfter = start.JobsAfter,
             ResyncMaxBytesPerSecond = record.MaxRebuildBytesPerSecond ?? 0,
+            CheckEvery = record.CheckEvery,
             OnReleased = drive => Volatile.Read(ref made)?.Release(drive),
             OnEvent = e =>
             {
@@ -148,6 +149,7 @@ internal sealed partial class ArrayVolume : OpenVolume
             // Over when the drive that goes has left the record, too.
             Replacement = array.Replacement ?? (_releasing.IsCompleted ? null : _replacement),
             MaxRebuildBytesPerSecond = _array.MaxJobBytesPerSecond is > 0 and long most ? most : null,
+            CheckEverySeconds = (long)_array.CheckEvery.TotalSeconds,
             OtherDrives =
             [
                 .. _drives.Where(d => !IsInArray(status, d)).Select(d => new OtherDriveJson(
@@ -165,6 +167,8 @@ internal sealed partial class ArrayVolume : OpenVolume
     public override Task AcknowledgeDamageAsync() => RefusingAsync(_array.AcknowledgeDamageAsync);
 
     public override Task SetConsistencyAsync(ArrayConsistency consistency) => RefusingAsync(() => _array.SetConsistencyAsync(consistency));
+
+    public override void CheckEvery(TimeSpan every) => _array.CheckEvery = every;
 
     public override Task StartCheckAsync(bool repair) => RefusingAsync(() => _array.StartScrubAsync(repair));
 

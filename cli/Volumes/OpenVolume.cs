@@ -76,6 +76,10 @@ internal abstract class OpenVolume : IAsyncDisposable
     /// <exception cref="CliException">There can be none.</exception>
     public virtual void LimitRebuild(long bytesPerSecond) => throw HasNoMembers();
 
+    /// <summary>After what time members are compared anew; zero never.</summary>
+    /// <exception cref="CliException">There are none.</exception>
+    public virtual void CheckEvery(TimeSpan every) => throw HasNoMembers();
+
     public abstract ValueTask DisposeAsync();
 
     /// <summary>Tells who listens to <see cref="MembersChanged"/>.</summary>

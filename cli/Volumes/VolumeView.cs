@@ -64,7 +64,7 @@ internal static class VolumeView
         ArrayJson stopped = WithOthers(MemberMemory.Complete(array?.Array ?? Absent(record), record), record);
         return volume with
         {
-            Array = Advise(stopped with { MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond }, record),
+            Array = Advise(stopped with { MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond, CheckEverySeconds = (long)record.CheckEvery.TotalSeconds }, record),
             SizeBytes = array?.SizeBytes ?? record.SizeBytes,
         };
     }

@@ -75,9 +75,9 @@ internal sealed partial class ArrayControl
             _array.Consistency = consistency;
             _array.Intent!.MarksAll = consistency == ArrayConsistency.None;
             await _superblocks.UpdateAsync();
-            if (consistency != ArrayConsistency.Journal && _array.Journal is { } journal && !_array.State.IsBroken)
+            if (consistency != ArrayConsistency.Journal && _array.Journal is { } journal && !_array.State.IsBroken && _superblocks.IsKnown)
             {
-                // Only now: until the superblocks say so, a start looks at the records.
+                // Only now: as long as a start may find superblocks that do not say so, it looks at the records.
                 journal.IsOn = false;
             }
         });

@@ -3,6 +3,7 @@
 
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Control;
 
@@ -10,6 +11,14 @@ internal sealed partial class ArrayControl
 {
     private ScrubJob? _scrub;
     private ScrubStatus? _lastScrub;
+    private long _checkEveryTicks;
+
+    /// <inheritdoc cref="ArrayRunOptions.CheckEvery"/>
+    public TimeSpan CheckEvery
+    {
+        get => new(Volatile.Read(ref _checkEveryTicks));
+        set => Volatile.Write(ref _checkEveryTicks, value.Ticks);
+    }
 
     /// <summary>Starts a scrub.</summary>
     /// <exception cref="ArrayException">One is under way, or there is nothing to compare.</exception>
@@ -51,16 +60,17 @@ internal sealed partial class ArrayControl
                 await _jobs.StopAsync(_superblocks.CatchUpAsync);
             }
 
-            EndScrub(scrub);
+            await EndScrubAsync(scrub);
         });
 
     private static string NameOf(ScrubJob scrub) => scrub.IsRepair ? "repair" : "check";
 
-    private ScrubStatus? ScrubStatus => _scrub is { } scrub ? Describe(scrub, endedAt: null) : _lastScrub;
+    private ScrubStatus? ScrubStatus => _scrub is { } scrub ? Describe(scrub, endedAt: null) : _lastScrub ?? Recorded();
 
     /// <summary>Starts the scrub that is wanted, or goes on with it.</summary>
     private async Task ScrubTurnAsync()
     {
+        StartDueCheck();
         if (_scrub is not { } scrub || _jobs.IsBusy)
         {
             return;
@@ -69,7 +79,7 @@ internal sealed partial class ArrayControl
         if (!scrub.HasNext)
         {
             // It came to its end just when something else took its place.
-            EndScrub(scrub);
+            await EndScrubAsync(scrub);
         }
         else if (_membership.IsQuiet && !_replacement.WantsMembers && !_array.State.IsBroken && !IsResyncDue)
         {
@@ -77,11 +87,55 @@ internal sealed partial class ArrayControl
         }
     }
 
-    private void EndScrub(ScrubJob scrub)
+    /// <summary>The time has come for a check, and nothing speaks against it.</summary>
+    private void StartDueCheck()
+    {
+        TimeSpan every = CheckEvery;
+        bool isSound = _scrub is null && every > TimeSpan.Zero && _options.Resync && _array.TracksDirt && !_array.Limits.ReadOnly
+            && _array.State is { IsBroken: false, LostMask: 0, NeedsResync: false } && !_jobs.IsBusy;
+        ArraySuperblock current = _superblocks.Current;
+        if (isSound && _options.Clock.GetUtcNow() - (current.LastScrub?.EndedAt ?? current.CreatedAt) >= every)
+        {
+            _scrub = new ScrubJob(_array, repair: false);
+            Report(ArrayEventLevel.Information, "a check has started, as it is every now and then");
+        }
+    }
+
+    /// <summary>A scrub is over; what one that came to its end has found is kept.</summary>
+    private async Task EndScrubAsync(ScrubJob scrub)
     {
         ScrubStatus result = Describe(scrub, _options.Clock.GetUtcNow());
         _lastScrub = result;
         _scrub = null;
+        ReportEnd(scrub, result);
+        if (result.IsComplete && !_array.State.IsBroken && !_array.Limits.ReadOnly)
+        {
+            static uint Bounded(long count) => (uint)Math.Min(count, uint.MaxValue);
+            var record = new LastScrub(
+                result.EndedAt!.Value, result.IsRepair, Bounded(result.Differing), Bounded(result.Repaired), Bounded(result.MadeToAgree),
+                Bounded(result.Unreadable), Bounded(result.Skipped), result.FirstOffset);
+            await _superblocks.UpdateAsync(s => s with { LastScrub = record });
+        }
+    }
+
+    /// <summary>What a run before this one has found.</summary>
+    private ScrubStatus? Recorded() => _superblocks.Current.LastScrub is not { } last ? null : new ScrubStatus
+    {
+        IsRepair = last.IsRepair,
+        DoneBytes = _array.Geometry.MemberDataSize,
+        TotalBytes = _array.Geometry.MemberDataSize,
+        IsComplete = true,
+        Differing = last.Differing,
+        Repaired = last.Repaired,
+        MadeToAgree = last.MadeToAgree,
+        Skipped = last.Skipped,
+        Unreadable = last.Unreadable,
+        FirstOffset = last.FirstOffset,
+        EndedAt = last.EndedAt,
+    };
+
+    private void ReportEnd(ScrubJob scrub, ScrubStatus result)
+    {
         string end = result.IsComplete ? "is complete" : $"ended after {result.DoneBytes} of {result.TotalBytes} bytes of every member";
         if (result is { Differing: 0, Repaired: 0, MadeToAgree: 0, Unreadable: 0 })
         {

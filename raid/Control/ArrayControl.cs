@@ -75,6 +75,7 @@ internal sealed partial class ArrayControl
         _replacement = new HotReplacement(array, _superblocks, _membership, _jobs, options, Report);
         _watch = new MemberWatch(array, options, Report);
         _upgradesFormat = superblock.FormatVersion < SuperblockFormat.Version;
+        CheckEvery = options.CheckEvery;
     }
 
     /// <summary>The time of the array's clock in milliseconds.</summary>
@@ -368,7 +369,7 @@ internal sealed partial class ArrayControl
 
                 break;
             case ScrubJob scrub:
-                EndScrub(scrub);
+                await EndScrubAsync(scrub);
                 break;
             case CopyJob copy:
                 _replacement.Finish(copy);

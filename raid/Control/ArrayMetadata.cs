@@ -15,7 +15,7 @@
 //   rebuild begins  the new member's slots were cleared; it is called in step with nothing
 //   rebuilt so far  says what was made before the last flush; writes since then went to the new member, too
 //   end of rebuild  every member was flushed after the last row
-//   new size        changes nothing else
+//   new size, a scrub's end    change nothing else
 //   trust           what is not in sync fits all the same; called so only while it is: a row that loses it keeps its locks, and its
 //                   record, until the superblocks know (ParityRow.Journal.cs). The first update of a run begins a new generation of
 //                   the journal: the records of the one before have been replayed, and no write has started

@@ -82,6 +82,18 @@ public enum ArrayConsistency : uint
     Journal = 3,
 }
 
+/// <summary>The last check or repair that came to its end.</summary>
+/// <param name="EndedAt">When.</param>
+/// <param name="IsRepair">Whether members were made to agree.</param>
+/// <param name="Differing">Ranges in which members differed, and that were left.</param>
+/// <param name="Repaired">Ranges that were repaired.</param>
+/// <param name="MadeToAgree">Ranges that were made to agree, without knowing which member was right.</param>
+/// <param name="Unreadable">Ranges that could not be read from all members, or not be written.</param>
+/// <param name="Skipped">Ranges that could not be compared.</param>
+/// <param name="FirstOffset">Where the first was found, in bytes of the volume; -1 when nothing was.</param>
+public readonly record struct LastScrub(
+    DateTimeOffset EndedAt, bool IsRepair, uint Differing, uint Repaired, uint MadeToAgree, uint Unreadable, uint Skipped, long FirstOffset);
+
 /// <summary>Optional parts of the format that an older program may ignore; none yet.</summary>
 [Flags]
 public enum CompatibleFeatures : ulong
@@ -230,6 +242,9 @@ public sealed record ArraySuperblock
     /// </summary>
     public bool TrustsUnsynced { get; init; }
 
+    /// <summary>The last check or repair that came to its end; null when there was none.</summary>
+    public LastScrub? LastScrub { get; init; }
+
     /// <summary>The run whose records in the journal count; 0 when there are none.</summary>
     public ulong JournalGeneration { get; init; }
 
@@ -299,5 +314,5 @@ public sealed record ArraySuperblock
                 other.Compatible, other.Incompatible)
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
-        && Replacing == other.Replacing;
+        && Replacing == other.Replacing && LastScrub == other.LastScrub;
 }

@@ -23,7 +23,9 @@
 // 2304 spare table: 16 UUIDs
 // 2560 region shift u32 (0: not recorded)      2564 zero[4]             2568 marks complete since event u64
 // 2576 consistency u32 (0: not recorded)        2580 trust u32 (1: what is not in sync is trusted)
-// 2584 journal generation u64                  2592 zero[1504]
+// 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
+//                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
+// 2632 zero[1464]
 // 4096 marks of the regions: 512 u64
 //
 // A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
@@ -80,7 +82,7 @@ public static class SuperblockFormat
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
     public const uint Version = 2;
 
-    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576;
+    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576, ScrubAt = 2592;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
@@ -270,11 +272,30 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt32LittleEndian(block[ConsistencyAt..], (uint)superblock.Consistency);
         BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], superblock.TrustsUnsynced ? 1u : 0);
         BinaryPrimitives.WriteUInt64LittleEndian(block[(ConsistencyAt + 8)..], superblock.JournalGeneration);
+        if (superblock.LastScrub is { } scrub) WriteScrub(scrub, block[ScrubAt..]);
         if (superblock.Regions is not { } regions) return;
         BinaryPrimitives.WriteInt32LittleEndian(block[RegionsAt..], regions.Shift);
         BinaryPrimitives.WriteUInt64LittleEndian(block[(RegionsAt + 8)..], regions.SinceEvent);
         for (int i = 0; i < DirtyRegions.WordCount; i++)
             BinaryPrimitives.WriteUInt64LittleEndian(block[(MarksAt + i * sizeof(ulong))..], regions.Words[i]);
+    }
+
+    private static void WriteScrub(LastScrub scrub, Span<byte> field)
+    {
+        BinaryPrimitives.WriteInt64LittleEndian(field, scrub.EndedAt.ToUnixTimeMilliseconds());
+        uint[] words = [scrub.IsRepair ? 1u : 0, scrub.Differing, scrub.Repaired, scrub.MadeToAgree, scrub.Unreadable, scrub.Skipped];
+        for (int i = 0; i < words.Length; i++) BinaryPrimitives.WriteUInt32LittleEndian(field[(8 + i * sizeof(uint))..], words[i]);
+        BinaryPrimitives.WriteInt64LittleEndian(field[32..], scrub.FirstOffset);
+    }
+
+    /// <summary>Null where there was none; any bytes are fine: nothing relies on it.</summary>
+    private static LastScrub? ReadScrub(ReadOnlySpan<byte> field)
+    {
+        if (BinaryPrimitives.ReadInt64LittleEndian(field) == 0 || !TryReadTime(field, out DateTimeOffset ended)) return null;
+        Span<uint> words = stackalloc uint[6];
+        for (int i = 0; i < words.Length; i++) words[i] = BinaryPrimitives.ReadUInt32LittleEndian(field[(8 + i * sizeof(uint))..]);
+        return new LastScrub(
+            ended, words[0] == 1, words[1], words[2], words[3], words[4], words[5], Math.Max(-1, BinaryPrimitives.ReadInt64LittleEndian(field[32..])));
     }
 
     private static void WriteRow(MemberEntry member, Span<byte> row)
@@ -326,6 +347,7 @@ public static class SuperblockFormat
             Consistency = isFirst ? ArrayConsistency.Unrecorded : (ArrayConsistency)BinaryPrimitives.ReadUInt32LittleEndian(block[ConsistencyAt..]),
             TrustsUnsynced = !isFirst && BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) == 1,
             JournalGeneration = isFirst ? 0 : BinaryPrimitives.ReadUInt64LittleEndian(block[(ConsistencyAt + 8)..]),
+            LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
             Name = ReadName(block.Slice(NameAt, NameBytes)),
             Members = ReadMembers(block, memberCount, isFirst),
             Spares = ReadSpares(block, spareCount),

@@ -42,7 +42,16 @@ public sealed class CheckTests : IDisposable
         Assert.Contains("Members compared: repair complete", _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
         _sandbox.Must("volume", "check", "data", "--wait");
         _sandbox.Must("volume", "check", "data", "--stop");
+        _sandbox.Must("volume", "set", "data", "--check-every", "off");
+        Assert.Equal(0, _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("checkEverySeconds").GetInt64());
+        _sandbox.Must("volume", "set", "data", "--check-every", "30d");
         Assert.Equal(0, serve.End(SigTerm));
+        // What was found last is kept, and so is how often members are compared.
+        string shown = _sandbox.Must("volume", "show", "data").Output;
+        Assert.Contains("Members compared: check complete: members agree", shown, StringComparison.Ordinal);
+        Assert.Contains("; every 30d", shown, StringComparison.Ordinal);
+        Assert.Contains("every 36h", _sandbox.Must("volume", "set", "data", "--check-every", "36h").Output, StringComparison.Ordinal);
+        Assert.Contains("; every 36h", _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
         RunOutput stopped = _sandbox.Run("volume", "check", "data");
         Assert.Equal(4, stopped.ExitCode);
         Assert.Contains("Serve it first", stopped.Errors, StringComparison.Ordinal);

@@ -28,6 +28,23 @@ internal sealed class VolumeSetCommand : ICliCommand
         },
     };
 
+    private readonly Option<long?> _check = new("--check-every")
+    {
+        HelpName = "TIME",
+        Description = "After what time members are compared by themselves, such as 30d or 12h; off never does. [default: 30d]",
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (Duration.TryParse(text, out TimeSpan time))
+            {
+                return (long)time.TotalSeconds;
+            }
+
+            result.AddError($"'{text}' is no time for --check-every: write days or hours, such as 30d or 12h, or off.");
+            return null;
+        },
+    };
+
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
 
@@ -39,9 +56,10 @@ internal sealed class VolumeSetCommand : ICliCommand
         command.Arguments.Add(_name);
         command.Options.Add(_rate);
         command.Options.Add(_consistency);
+        command.Options.Add(_check);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal");
+        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d");
         return command;
     }
 
@@ -53,14 +71,15 @@ internal sealed class VolumeSetCommand : ICliCommand
         VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
         if (record.Level == VolumeOpener.NoLevel)
         {
-            throw CliException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt.");
+            throw CliException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
         }
 
         long? rate = parsed.GetValue(_rate);
         string? consistency = parsed.GetValue(_consistency);
-        if (rate is null && consistency is null)
+        long? check = parsed.GetValue(_check);
+        if (rate is null && consistency is null && check is null)
         {
-            throw CliException.Usage("Say what to set: --rebuild-rate or --consistency.");
+            throw CliException.Usage("Say what to set: --rebuild-rate, --consistency or --check-every.");
         }
 
         if (consistency is not null)
@@ -71,6 +90,11 @@ internal sealed class VolumeSetCommand : ICliCommand
         if (rate is long most)
         {
             await SetRateAsync(directories, store, record, most, cancellation).ConfigureAwait(false);
+        }
+
+        if (check is long seconds)
+        {
+            await SetCheckAsync(directories, store, record, seconds, cancellation).ConfigureAwait(false);
         }
 
         record = store.Get(record.Name);
@@ -84,6 +108,13 @@ internal sealed class VolumeSetCommand : ICliCommand
         if (consistency is not null)
         {
             terminal.WriteLine($"Volume '{record.Name}' after an unclean stop: {ConsistencyOption.Describe(consistency)}.");
+        }
+
+        if (check is not null)
+        {
+            terminal.WriteLine(check == 0
+                ? $"The members of volume '{record.Name}' are compared only when somebody asks for it."
+                : $"The members of volume '{record.Name}' are compared every {Duration.Format(TimeSpan.FromSeconds(check.Value))}.");
         }
 
         if (rate is not null)
@@ -105,6 +136,17 @@ internal sealed class VolumeSetCommand : ICliCommand
         {
             throw CliException.Refused(
                 $"Volume '{record.Name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
+        }
+    }
+
+    private static async Task SetCheckAsync(
+        StateDirectories directories, VolumeStore store, VolumeRecord record, long seconds, CancellationToken cancellation)
+    {
+        var request = new ControlRequest { Command = "set", CheckEverySeconds = seconds };
+        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
+        {
+            using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
+            store.Change(record.Name, now => now with { CheckEverySeconds = seconds });
         }
     }
 

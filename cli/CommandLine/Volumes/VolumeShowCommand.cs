@@ -64,9 +64,10 @@ internal sealed class VolumeShowCommand : ICliCommand
                 WriteProgress(terminal, what, replacement.Copy, array);
             }
 
-            if (array.Check is CheckJson check)
+            string every = array.CheckEverySeconds is > 0 and long seconds ? $"; every {Duration.Format(TimeSpan.FromSeconds(seconds))}" : string.Empty;
+            if (array.Check is not null || (every.Length != 0 && array.Consistency is not null))
             {
-                terminal.WriteLine($"          Members compared: {check}");
+                terminal.WriteLine($"          Members compared: {(array.Check is CheckJson check ? check.ToString() : "not yet")}{every}");
             }
 
             foreach (string attention in array.Warnings.Prepend(array.Problem ?? string.Empty).Where(t => t.Length > 0))

@@ -326,11 +326,13 @@ public sealed class JournalTests
         await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
+        int stripe = (int)rig.Array.Geometry.StripeDataSize;
+        Assert.Equal(0, await driver.WriteAsync(stripe, Noise(stripe)));
         rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = JournalLayout.AreaOffset, Stuck = true });
         Task change = rig.Array.SetConsistencyAsync(ArrayConsistency.Bitmap);
         await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the change to begin");
         var log = new WriteLog(rig);
-        Task<int> write = driver.WriteAsync(rig.Array.Geometry.StripeDataSize, Noise(512));
+        Task<int> write = driver.WriteAsync(stripe, Noise(512));
         await ArrayRig.WaitAsync(() => log.Data.Length != 0, "the row");
         Assert.Equal(JournalLayout.HeaderBytes + 512, Assert.Single(log.Records).Length);
         rig.Drives[0].ClearFaults();

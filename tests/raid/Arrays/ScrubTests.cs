@@ -132,6 +132,37 @@ public sealed class ScrubTests
     }
 
     [Fact]
+    public async Task What_the_last_one_found_is_kept_over_a_stop()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 512 << 10);
+        Assert.Null(rig.Array.GetStatus().Scrub);
+        await CorruptAsync(rig, 1, ArrayRig.DataOffset + (3 * Chunk));
+        ScrubStatus found = await ScrubAsync(rig, repair: true);
+        Assert.Equal(1, found.MadeToAgree);
+        await rig.StopAsync();
+        await rig.AssembleAsync();
+        Assert.Equal(found with { EndedAt = null }, rig.Array.GetStatus().Scrub! with { EndedAt = null });
+        Assert.InRange((found.EndedAt - rig.Array.GetStatus().Scrub!.EndedAt)!.Value.TotalMilliseconds, 0, 1);
+    }
+
+    [Fact]
+    public async Task It_starts_by_itself_when_it_is_due_and_nothing_is_lost()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 3, Chunk, 512 << 10);
+        rig.Array.CheckEvery = TimeSpan.FromDays(1);
+        await Task.Delay(600);
+        Assert.Null(rig.Array.GetStatus().Scrub);
+        await rig.Array.FailMemberAsync(1);
+        rig.Array.CheckEvery = TimeSpan.FromTicks(1);
+        await Task.Delay(600);
+        Assert.Null(rig.Array.GetStatus().Scrub);
+        await rig.ReplaceAsync(1);
+        await rig.WaitForRebuildAsync();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { IsComplete: true, IsRepair: false }, "the check");
+        rig.Array.CheckEvery = TimeSpan.Zero;
+    }
+
+    [Fact]
     public async Task It_waits_for_a_rebuild_can_be_stopped_and_one_is_enough()
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, Chunk, 1 << 20);
