@@ -345,6 +345,16 @@ internal sealed class HotReplacement(
 
     private async Task DecideAsync(Replacement replacement)
     {
+        if (!superblocks.HasWritten)
+        {
+            // The new drive must not be among those that are brought up to what was found.
+            await superblocks.UpdateAsync();
+            if (superblocks.LateMask != 0 || array.State.IsBroken)
+            {
+                return;
+            }
+        }
+
         try
         {
             await BlockIo.FlushAsync(replacement.New.Drive!, superblocks.Home);
@@ -419,6 +429,17 @@ internal sealed class HotReplacement(
     /// <summary>Step 7: the superblocks of the new drive and of all that answer say so.</summary>
     private async Task HandOverAsync(Replacement replacement)
     {
+        if (superblocks.Current.Members[replacement.Role].Uuid != replacement.New.Uuid)
+        {
+            if (array.State.IsBroken)
+            {
+                // Nothing is recorded any more: whoever waits is told that it failed.
+                await ResumeCopyingAsync(replacement);
+            }
+
+            return;
+        }
+
         if (superblocks.LateMask != 0 || !superblocks.IsKnown)
         {
             // With the old drive, those that are late could start as if nothing had happened.
