@@ -201,6 +201,13 @@ internal sealed class HotReplacement(
                 : null;
     }
 
+    /// <summary>Jobs have ways of their own, which nobody exchanges. Whoever is interrupted goes on behind it.</summary>
+    private async Task StopJobsAsync()
+    {
+        await jobs.StopAsync();
+        membership.NoteInterruption();
+    }
+
     private static string Describe(Replacement replacement) =>
         $"{Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name}";
 
@@ -278,8 +285,7 @@ internal sealed class HotReplacement(
     /// <summary>Step 2.</summary>
     private async Task StartAsync(int role, SpareDrive spare)
     {
-        // Jobs have ways of their own, which nobody exchanges.
-        await jobs.StopAsync();
+        await StopJobsAsync();
         RaidMember old = array.Members[role];
         ArrayMap before = array.Map;
         var member = new RaidMember(role, spare.Drive, spare.Uuid) { Sequence = SpareSequence };
@@ -373,7 +379,7 @@ internal sealed class HotReplacement(
             return;
         }
 
-        await jobs.StopAsync();
+        await StopJobsAsync();
         try
         {
             await superblocks.ReplaceAsync(replacement.New);
@@ -446,7 +452,7 @@ internal sealed class HotReplacement(
             return;
         }
 
-        await jobs.StopAsync();
+        await StopJobsAsync();
         replacement.ReadNew();
         await array.ForEachQueueAsync(_ => { });
         replacement.Enter(ReplacementPhase.Done);
@@ -459,7 +465,7 @@ internal sealed class HotReplacement(
     {
         _retired = replacement;
         _tellsReleased = true;
-        await jobs.StopAsync();
+        await StopJobsAsync();
         await array.AdoptAsync(array.Map.With((Replacement?)null));
         Halted = null;
         _dueMs = null;
