@@ -180,12 +180,12 @@ internal sealed class ArrayMetadata(
     }
 
     /// <summary>
-    /// Another drive has a role from now on, which the map says already. Its drive is told first; the others only when it is.
+    /// Another drive has a role from now on, which the map says already. Its drive is told first; the others only when it is. This
+    /// run has written superblocks before.
     /// </summary>
     /// <returns>False when the drive did not take it: the others know nothing of it.</returns>
     public async Task<bool> HandOverAsync(RaidMember member, Func<ArraySuperblock, ArraySuperblock> change)
     {
-        await BringUpAsync();
         ulong failed = array.State.FailedMask;
         ArraySuperblock next = Describe(change(_current), failed, array.State.TrustsUnsynced);
         if (!CanWrite || !await _writer.WriteFirstAsync(next, member))

@@ -201,6 +201,13 @@ internal sealed class HotReplacement(
                 : null;
     }
 
+    /// <summary>Jobs have ways of their own, which nobody exchanges. Whoever is interrupted goes on behind it.</summary>
+    private async Task StopJobsAsync()
+    {
+        await jobs.StopAsync(superblocks.CatchUpAsync);
+        membership.NoteInterruption();
+    }
+
     private static string Describe(Replacement replacement) =>
         $"{Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name}";
 
@@ -265,9 +272,6 @@ internal sealed class HotReplacement(
             try
             {
                 membership.RefuseUnfit(spare.Drive);
-
-                // Where nothing has been written yet in this run, the first update would come when the role has changed hands.
-                await membership.RecordAsync();
                 await StartAsync(kept.Role, spare);
             }
             catch (ArrayException e)
@@ -281,8 +285,7 @@ internal sealed class HotReplacement(
     /// <summary>Step 2.</summary>
     private async Task StartAsync(int role, SpareDrive spare)
     {
-        // Jobs have ways of their own, which nobody exchanges.
-        await jobs.StopAsync(superblocks.CatchUpAsync);
+        await StopJobsAsync();
         RaidMember old = array.Members[role];
         ArrayMap before = array.Map;
         var member = new RaidMember(role, spare.Drive, spare.Uuid) { Sequence = SpareSequence };
@@ -348,6 +351,16 @@ internal sealed class HotReplacement(
 
     private async Task DecideAsync(Replacement replacement)
     {
+        if (!superblocks.HasWritten)
+        {
+            // The new drive must not be among those that are brought up to what was found.
+            await superblocks.UpdateAsync();
+            if (superblocks.LateMask != 0 || array.State.IsBroken)
+            {
+                return;
+            }
+        }
+
         try
         {
             await BlockIo.FlushAsync(replacement.New.Drive!, superblocks.Home);
@@ -366,7 +379,7 @@ internal sealed class HotReplacement(
             return;
         }
 
-        await jobs.StopAsync(superblocks.CatchUpAsync);
+        await StopJobsAsync();
         try
         {
             await superblocks.ReplaceAsync(replacement.New);
@@ -422,13 +435,24 @@ internal sealed class HotReplacement(
     /// <summary>Step 7: the superblocks of the new drive and of all that answer say so.</summary>
     private async Task HandOverAsync(Replacement replacement)
     {
+        if (superblocks.Current.Members[replacement.Role].Uuid != replacement.New.Uuid)
+        {
+            if (array.State.IsBroken)
+            {
+                // Nothing is recorded any more: whoever waits is told that it failed.
+                await ResumeCopyingAsync(replacement);
+            }
+
+            return;
+        }
+
         if (superblocks.LateMask != 0 || !superblocks.IsKnown)
         {
             // With the old drive, those that are late could start as if nothing had happened.
             return;
         }
 
-        await jobs.StopAsync(superblocks.CatchUpAsync);
+        await StopJobsAsync();
         replacement.ReadNew();
         await array.ForEachQueueAsync(_ => { });
         replacement.Enter(ReplacementPhase.Done);
@@ -441,7 +465,7 @@ internal sealed class HotReplacement(
     {
         _retired = replacement;
         _tellsReleased = true;
-        await jobs.StopAsync(superblocks.CatchUpAsync);
+        await StopJobsAsync();
         await array.AdoptAsync(array.Map.With((Replacement?)null));
         Halted = null;
         _dueMs = null;

@@ -87,6 +87,9 @@ internal sealed class Membership(
         }
     }
 
+    /// <summary>Jobs were stopped: a rebuild goes on where it was.</summary>
+    public void NoteInterruption() => _dueMs = IsRebuilding && Halted is null ? _dueMs ?? NowMs : _dueMs;
+
     /// <summary>A member has failed: somebody may take its place.</summary>
     public void NoteFailure() => _dueMs ??= NowMs;
 

@@ -686,6 +686,7 @@ public sealed class ReplacementTests
             () => rig.Array.GetStatus().Replacement is null && ReferenceEquals(rig.Array.Members[role].Drive, rig.Drives[role])
                 && rig.Array.Members[role].Ports.All(p => p.Retired is null),
             $"the replacement of {role}: {string.Join(" ", rig.Array.GetStatus().Warnings)}");
+        Assert.False(rig.Array.State.IsBroken);
     }
 
     private static byte[] Noise(int bytes, int seed)
