@@ -17,8 +17,9 @@
 //   end of rebuild  every member was flushed after the last row
 //   new size, a scrub's end    change nothing else
 //   trust           what is not in sync fits all the same; called so only while it is: a row that loses it keeps its locks, and its
-//                   record, until the superblocks know (ParityRow.Journal.cs). The first update of a run begins a new generation of
-//                   the journal: the records of the one before have been replayed, and no write has started
+//                   record, until the superblocks know (ParityRow.Journal.cs), both slots of each, as of a failure. The first update of
+//                   a run begins a new generation of the journal: the records of the one before have been replayed, and no write has
+//                   started
 //
 // A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is
 // recorded as failed by the first update, which is the first that a write, a resync or a failure needs.
@@ -244,12 +245,11 @@ internal sealed class ArrayMetadata(
         _told = CanWrite ? _told : array.State.FailedMask;
         ulong persisted = !CanWrite ? array.State.FailedMask : IsKnown ? failed : array.State.PersistedMask;
         bool persistedTrust = !CanWrite || (!IsKnown && array.State.PersistedTrust) ? array.State.PersistedTrust && CanWrite : trust;
-        if (array.State.PersistedMask != persisted || array.State.PersistedTrust != persistedTrust)
-        {
-            array.State.PersistedMask = persisted;
-            array.State.PersistedTrust = persistedTrust;
-            await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
-        }
+        array.State.PersistedMask = persisted;
+        array.State.PersistedTrust = persistedTrust;
+
+        // Also where neither is new: trust that was lost and has come back meanwhile is what somebody may have waited for.
+        await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
     }
 
     /// <summary>Whether losing a member now leaves parity that nobody knows to be right.</summary>

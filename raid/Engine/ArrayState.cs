@@ -141,10 +141,18 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>Somewhere redundancy does not fit the data, and no record says what does.</summary>
-    public void LoseTrust() => Volatile.Write(ref _words.Trust, 0);
+    public void LoseTrust() => Interlocked.Exchange(ref _words.Trust, 0);
 
     /// <summary>All is in sync, or right but for what nobody has written, and writes are recorded. The control task's.</summary>
-    public void BeginTrust() => Volatile.Write(ref _words.Trust, 1);
+    public void BeginTrust()
+    {
+        Interlocked.Exchange(ref _words.Trust, 1);
+        if (NeedsResync)
+        {
+            // Since then: whoever loses it notes the reason first, so either this sees it, or it is lost after it was begun.
+            LoseTrust();
+        }
+    }
 
     /// <summary>
     /// Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.
@@ -270,12 +278,14 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// </summary>
     public void PutInDoubt(long unit, int from, int to)
     {
-        LoseTrust();
         if (!Doubts.Add(unit, from, to))
         {
             IsUnsyncedDistrusted = true;
             LowerSynced(unit);
         }
+
+        // Afterwards: partner of BeginTrust.
+        LoseTrust();
     }
 
     /// <summary>A resync could not do the range at a unit, of that many bytes. The range is locked by the caller.</summary>

@@ -159,8 +159,8 @@ internal abstract unsafe partial class RaidQueue
         }
         else
         {
-            State.LoseTrust();
             State.LowerSynced(0);
+            State.LoseTrust();
         }
 
         Array.Control.Kick();

@@ -45,6 +45,7 @@ internal sealed class JournalReplay
     private readonly int _rowBytes;
     private readonly RowImage _image;
     private ulong _written;
+    private volatile bool _isGivenUp;
 
     private JournalReplay(
         ArraySuperblock newest, RaidGeometry geometry, JournalLayout layout, IReadOnlyList<IBlockDevice?> drives, ulong rebuilding, Reactor home)
@@ -93,6 +94,8 @@ internal sealed class JournalReplay
         }
         catch (TimeoutException e)
         {
+            // What it still reads must not be written to drives with which the array may have been started meanwhile.
+            replay._isGivenUp = true;
             throw new ArrayException(
                 $"The journal of array '{newest.Name}' could not be replayed: a drive has not answered for {ArrayBuilder.Patience.TotalSeconds} s. "
                 + "Check the drives, or leave the one out that hangs and start without it.",
@@ -282,6 +285,11 @@ internal sealed class JournalReplay
 
     private async Task WriteAsync(JournalRecord record, int block, Memory<byte> data)
     {
+        if (_isGivenUp)
+        {
+            throw new BlockIoException("the replay was given up", Errno.ESHUTDOWN);
+        }
+
         int role = _geometry.BlockMember(StripeOf(record.Row), block);
         await BlockIo.WriteAsync(_drives[role]!, _queues[role]!, _home, OffsetOf(record), data);
         _written |= 1UL << role;

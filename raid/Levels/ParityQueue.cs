@@ -58,7 +58,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>By role, where a member that is memory begins; 0 for all others.</summary>
     internal nint[] MemberMemory { get; }
 
-    /// <summary>Whether there is such a member.</summary>
+    /// <summary>Whether there is such a member, or was one.</summary>
     internal bool HasMemoryMembers { get; private set; }
 
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
@@ -198,7 +198,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     protected override void MemberChanged(int role)
     {
         MemberMemory[role] = MemoryOf(MemberQueues[role]);
-        HasMemoryMembers = MemberMemory.Any(memory => memory != 0);
+
+        // Rows that have found blocks there must find them elsewhere, also when this was the last.
+        HasMemoryMembers |= MemberMemory[role] != 0;
     }
 
     private static nint MemoryOf(MemberPort? port) => (nint)((port?.Queue as IMemoryQueue)?.Memory);

@@ -39,7 +39,7 @@ internal sealed unsafe partial class ParityRow
     private readonly JournalTransaction _transaction = new();
     private readonly SlotLock? _slot;
     private JournalStep _journalStep;
-    private bool _endsWhenKnown;    // waits for superblocks: to finish, or else to go on after the record
+    private bool _endsWhenKnown;    // waits for superblocks: to finish, or else to go on
     private int _voided;            // Zero: rows whose records are void
 
     /// <summary>The blocks are computed: records what must be, then writes.</summary>
@@ -52,6 +52,11 @@ internal sealed unsafe partial class ParityRow
         }
 
         bool isPartial = _plan != Plan.Full && ParitiesToRecord != 0;
+        if (_plan != Plan.Full && WaitsForLostParity())
+        {
+            return;
+        }
+
         WriteJournal journal = _slot.Journal;
         _slot.Index = journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
         if (isPartial && journal.IsOn)
@@ -70,6 +75,23 @@ internal sealed unsafe partial class ParityRow
 
     /// <summary>Parities of the row that are written: a record goes to their members.</summary>
     private ulong ParitiesToRecord => AllBlocks & ~_dataMask & ~_failed & ~BlocksOf(_array.State.LostAt(_row));
+
+    /// <summary>
+    /// A parity whose member is out gets no record, which is right only once the superblocks say that it is out: should it come back
+    /// as if nothing had happened, nothing would tell that it does not fit. Returns whether the row waits for them.
+    /// </summary>
+    private bool WaitsForLostParity()
+    {
+        ArrayState state = _array.State;
+        if ((BlocksOf(state.FailedMask & ~state.PersistedMask) & ~_dataMask) == 0 || state.IsBroken)
+        {
+            return false;
+        }
+
+        _endsWhenKnown = false;
+        _queue.WaitForSuperblocks(this);
+        return true;
+    }
 
     /// <summary>Makes the records void of rows that are about to be zeroed, one after the other, and zeroes then.</summary>
     private void VoidThenZero()
@@ -118,6 +140,13 @@ internal sealed unsafe partial class ParityRow
     private void SendRecords()
     {
         WriteJournal journal = _slot!.Journal;
+        if (_array.State.IsBroken)
+        {
+            // A row that was being written when it broke has given the slot free, but nobody knows of it: its record must stay.
+            GiveSlotBack();
+            return;
+        }
+
         if (_journalStep == JournalStep.Voiding && !journal.Holds(_slot.Index, _row))
         {
             // Another row's has taken its place meanwhile.
@@ -127,6 +156,11 @@ internal sealed unsafe partial class ParityRow
 
         ulong parities = _journalStep == JournalStep.Recording ? ParitiesToRecord
             : AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostAt(_row));
+        if (_journalStep == JournalStep.Recording && WaitsForLostParity())
+        {
+            return;
+        }
+
         JournalWriter writer = _queue.JournalWriter!;
         writer.Begin(_transaction);
         journal.NoteRecord(_slot.Index, _row);
@@ -222,7 +256,12 @@ internal sealed unsafe partial class ParityRow
         }
         else if (status != 0)
         {
-            // Nothing was written in place.
+            // Nothing was written in place, but to members' own memory.
+            if (_inPlace != 0 && _job == Job.Write)
+            {
+                PutInDoubt();
+            }
+
             Finish(_isAdvice ? 0 : status);
         }
         else
@@ -266,6 +305,21 @@ internal sealed unsafe partial class ParityRow
         }
     }
 
+    /// <summary>The array is broken: nothing is written, neither a record nor the row.</summary>
+    private void GiveSlotBack()
+    {
+        if (_job == Job.Scrub)
+        {
+            _journalStep = JournalStep.None;
+            _slot!.Locks.Unlock(_slot.FirstUnit, 1);
+            End(-Errno.EIO);
+        }
+        else
+        {
+            AfterVoid();
+        }
+    }
+
     private void WaitUntilKnown(bool toEnd)
     {
         _endsWhenKnown = toEnd;
@@ -287,9 +341,17 @@ internal sealed unsafe partial class ParityRow
             EndRecord();
             End(_status);
         }
-        else
+        else if (_transaction.Number != 0)
         {
             AfterRecordsKnown();
+        }
+        else if (_journalStep == JournalStep.None)
+        {
+            RecordThenWrite();
+        }
+        else
+        {
+            SendRecords();
         }
     }
 

@@ -243,9 +243,121 @@ public sealed class JournalTests
         Assert.Equal(1, rig.Array.GetStatus().RangesInDoubt);
         ArraySuperblock told = (await ArrayBuilder.InspectAsync([rig.Drives[geometry.DataMember(0, 0)]], rig.Reactors.Reactor))[0].Superblock!;
         Assert.False(told.TrustsUnsynced);
+
+        // Not even by the slot before, should the newest not be readable.
+        for (ulong slot = 0; slot < 2; slot++)
+        {
+            byte[]? block = await MemberSlots.TryReadAsync(rig.Drives[geometry.DataMember(0, 0)], rig.Reactors.Reactor, slot);
+            Assert.False(SuperblockFormat.ParseSlots(block, null).Superblock!.TrustsUnsynced);
+        }
+
         await rig.AbandonAsync();
         rig.Drives[geometry.ParityMember(0, 0)].ClearFaults();
         Assert.Contains("--force", (await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync())).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Should its member be back at the next start, nothing would tell that the parity does not fit.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid6, 5)]
+    public async Task A_row_without_a_parity_is_written_when_the_superblocks_know_who_is_out(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await CreateAsync(level, drives);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        RaidGeometry geometry = rig.Array.Geometry;
+        int stripe = (int)geometry.StripeDataSize, p = geometry.ParityMember(0, 0);
+        rig.Drives[p].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(1), LengthBytes = Chunk });
+        foreach (SimulatedDrive drive in rig.Drives)
+        {
+            drive.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = JournalLayout.AreaOffset, Stuck = true });
+        }
+
+        Task<int> refused = driver.WriteAsync(stripe, data.AsMemory(stripe, stripe));
+        await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the failure to be seen");
+        var log = new WriteLog(rig);
+        Task<int> write = driver.WriteAsync(0, Noise(512, 3));
+        await Task.Delay(100);
+        WriteLog.Entry[] early = log.Data;
+        foreach (SimulatedDrive drive in rig.Drives)
+        {
+            drive.ClearFaults();
+            await drive.ReleaseStuckAsync();
+        }
+
+        Assert.Equal(0, await refused);
+        Assert.Equal(0, await write);
+        Assert.Empty(early);
+        Assert.NotEmpty(log.Data);
+        Assert.DoesNotContain(log.Data, d => d.Drive == p);
+    }
+
+    /// <summary>What was being written when the array broke gives its slot free, for nothing is written any more: no record either.</summary>
+    [Fact]
+    public async Task A_broken_array_keeps_the_records_that_it_has()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 4, memberBytes: 16 << 20);
+        RaidGeometry geometry = rig.Array.Geometry;
+        JournalLayout layout = JournalLayout.Of(geometry)!;
+        long other = Enumerable.Range(1, 1000).First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)geometry.StripeDataSize);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        Assert.Equal(0, await driver.WriteAsync(geometry.StripeDataSize * other, data));
+        await rig.LoseAsync(driver, geometry.DataMember(0, 1));
+
+        // The parity of a row is there and its new block is not, when the drive of that is pulled.
+        SimulatedDrive pulled = rig.Drives[geometry.DataMember(0, 0)];
+        pulled.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = 4096, Stuck = true });
+        byte[] next = Noise(4096, 2);
+        byte[] parity = await rig.ReadMemberAsync(geometry.ParityMember(0, 0));
+        Task<int> cut = driver.WriteAsync(0, next);
+        await ArrayRig.WaitAsync(() => !rig.ReadMemberAsync(geometry.ParityMember(0, 0)).Result.AsSpan(0, 4096).SequenceEqual(parity.AsSpan(0, 4096)), "the parity");
+        Task<int> waits = driver.WriteAsync(geometry.StripeDataSize * other, Noise(512));
+        await Task.Delay(100);
+        var log = new WriteLog(rig);
+        await pulled.VanishAsync();
+        Assert.Equal(-Errno.EIO, await cut);
+        Assert.Equal(-Errno.EIO, await waits);
+        Assert.True(rig.Array.State.IsBroken);
+
+        await rig.AbandonAsync();
+        pulled.ClearFaults();
+        pulled.Return();
+        await rig.AssembleAsync();
+        byte[] found = await (await rig.OpenAsync()).ReadOrThrowAsync(0, data.Length);
+        Assert.True(found.AsSpan(0, 4096).SequenceEqual(data.AsSpan(0, 4096)) || found.AsSpan(0, 4096).SequenceEqual(next));
+        Assert.True(found.AsSpan(4096).SequenceEqual(data.AsSpan(4096)));
+        Assert.Empty(log.Records);
+    }
+
+    /// <summary>The array may have been started without the drive that hung, and been written, when that answers.</summary>
+    [Fact]
+    public async Task A_replay_that_was_given_up_writes_nothing_any_more()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        await rig.AbandonAsync();
+        RaidGeometry geometry = rig.Array.Geometry;
+        await BlockIo.WriteAsync(rig.Drives[geometry.ParityMember(0, 0)], rig.Reactors.Reactor, geometry.StripeOffset(0), Noise(512, 9));
+        SimulatedDrive hangs = rig.Drives[geometry.DataMember(0, 1)];
+        hangs.AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = geometry.StripeOffset(0), LengthBytes = 512, Stuck = true });
+        var clock = new ManualClock();
+        rig.Run = rig.Run with { Clock = clock };
+        var log = new WriteLog(rig);
+        Task start = rig.AssembleAsync();
+        while (!start.IsCompleted)
+        {
+            await Task.Delay(50);
+            clock.Advance(ArrayBuilder.Patience);
+        }
+
+        Assert.Contains("has not answered", (await Assert.ThrowsAsync<ArrayException>(() => start)).Message, StringComparison.Ordinal);
+        hangs.ClearFaults();
+        await hangs.ReleaseStuckAsync();
+        await Task.Delay(200);
+        Assert.Empty(log.Data);
     }
 
     [Fact]

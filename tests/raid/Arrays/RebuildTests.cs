@@ -46,6 +46,60 @@ public sealed class RebuildTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    /// <summary>What is computed in a member's own memory is there before the record, which may be refused.</summary>
+    [Fact]
+    public async Task A_refused_record_leaves_no_difference_on_a_member_that_is_memory()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 3, simulation: o => o with { VolatileCache = false });
+        RequestDriver driver = await rig.OpenAsync();
+        RaidGeometry geometry = rig.Array.Geometry;
+        int role = geometry.DataMember(0, 0);
+        await rig.Array.FailMemberAsync(role);
+        await using var memory = new Drives.Ram.RamDrive(rig.Drives[role].SizeBytes);
+        await rig.Array.ReplaceMemberAsync(role, memory);
+        await rig.WaitForRebuildAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1)));
+        SimulatedDrive p = rig.Drives[geometry.ParityMember(0, 0)];
+        p.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = 128 << 10, LengthBytes = geometry.DataOffset - (128 << 10), Errno = Errno.ENOSPC,
+        });
+        Assert.Equal(-Errno.ENOSPC, await driver.WriteAsync(0, RefusedWriteTests.Noise(512, 2)));
+        p.ClearFaults();
+        await rig.WaitForResyncAsync();
+        await rig.CloseDriversAsync();
+        IBlockDevice[] drives = [.. rig.Drives];
+        drives[role] = memory;
+        await ArrayRig.AssertConsistentAsync(geometry, drives, rig.Reactors.Reactor, "after the refused record");
+        await rig.Array.AbandonAsync();
+    }
+
+    /// <summary>Blocks of a member that is memory lie in it (ParityRow.PlaceBlocks), for as long as it is the member.</summary>
+    [Fact]
+    public async Task A_member_that_was_memory_is_not_looked_at_when_another_has_its_place()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 3, simulation: o => o with { VolatileCache = false });
+        RequestDriver driver = await rig.OpenAsync();
+        await rig.Array.FailMemberAsync(0);
+        await using var memory = new Drives.Ram.RamDrive(rig.Drives[0].SizeBytes);
+        await rig.Array.ReplaceMemberAsync(0, memory);
+        await rig.WaitForRebuildAsync();
+        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        await rig.Array.FailMemberAsync(0);
+        await rig.ReplaceAsync(0);
+        await rig.WaitForRebuildAsync();
+        for (int at = 0; at < data.Length; at += 64 << 10)
+        {
+            byte[] next = RefusedWriteTests.Noise(512, at);
+            next.CopyTo(data, at);
+            Assert.Equal(0, await driver.WriteAsync(at, next));
+        }
+
+        await rig.AssertConsistentAsync("after writes to the new member");
+        Assert.Equal(data, await driver.ReadOrThrowAsync(0, data.Length));
+    }
+
     [Fact]
     public async Task Two_lost_members_are_rebuilt_together()
     {
