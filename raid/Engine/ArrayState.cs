@@ -143,7 +143,10 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Somewhere redundancy does not fit the data, and no record says what does.</summary>
     public void LoseTrust() => Interlocked.Exchange(ref _words.Trust, 0);
 
-    /// <summary>All is in sync, or right but for what nobody has written, and writes are recorded. The control task's.</summary>
+    /// <summary>The array starts, and what is not in sync is right but for what nobody has written.</summary>
+    public void StartTrusted() => Volatile.Write(ref _words.Trust, 1);
+
+    /// <summary>All is in sync, and writes are recorded. The control task's.</summary>
     public void BeginTrust()
     {
         Interlocked.Exchange(ref _words.Trust, 1);

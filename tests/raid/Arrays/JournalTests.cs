@@ -200,6 +200,27 @@ public sealed class JournalTests
         Assert.True(found.AsSpan(4096).SequenceEqual(data.AsSpan(4096)));
     }
 
+    /// <summary>A crash before the resync after a crash is over: what the journal has put right stays trusted, and says so.</summary>
+    [Fact]
+    public async Task Trust_outlives_a_start_whose_resync_is_not_over()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 4);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise((int)rig.Array.SizeBytes)));
+        for (int i = 0; i < 2; i++)
+        {
+            await rig.AbandonAsync();
+            rig.Run = rig.Run with { Resync = false };
+            await rig.AssembleAsync();
+            Assert.NotNull(rig.Array.GetStatus().Resync);
+            Assert.True(rig.Array.State.TrustsUnsynced);
+            Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        }
+
+        await rig.AbandonAsync();
+        await rig.AssembleAsync(rig.Drives[1..]);
+        Assert.Equal(ArrayHealth.Degraded, rig.Array.GetStatus().Health);
+    }
+
     [Fact]
     public async Task A_read_only_start_says_that_it_cannot_replay()
     {

@@ -16,6 +16,7 @@ internal sealed class LifeEnd(LifeScene scene)
     public void Interrupt()
     {
         scene.IsInterrupted = true;
+        scene.WasInDoubt |= scene.Array?.State is { TrustsUnsynced: false } or { PersistedTrust: false };
         scene.World.Note("end", (long)scene.Ending);
         bool isPowerCut = scene.Ending == Ending.PowerCut;
         scene.Counts += isPowerCut ? new LifeCounts { PowerCuts = 1 } : new LifeCounts { Kills = 1 };

@@ -30,6 +30,7 @@ internal sealed class LifeJudge(LifeScene scene)
         if (Array.GetStatus().Resync is null)
         {
             WasInSync = true;
+            scene.WasInDoubt &= !Array.State.TrustsUnsynced || !Array.State.PersistedTrust;
             scene.OpenBlocks.Clear();
             scene.Model!.ForgetUnsettled();
         }
@@ -39,7 +40,7 @@ internal sealed class LifeJudge(LifeScene scene)
     /// <param name="isReplayed">Whether the array has started with all members since they were open.</param>
     public void ExcuseLost(bool isReplayed)
     {
-        if (Array.Consistency != ArrayConsistency.Journal)
+        if (Array.Consistency != ArrayConsistency.Journal || scene.IsForced || !Array.State.TrustsUnsynced)
         {
             ExcuseOpenStripes();
             return;

@@ -48,6 +48,12 @@ internal sealed class LifeScene : IDisposable
     /// <summary>Whether power was lost, and what is left was not judged yet.</summary>
     public bool PowerWasLost { get; set; }
 
+    /// <summary>Whether this generation's start was forced.</summary>
+    public bool IsForced { get; set; }
+
+    /// <summary>Whether members were seen not to agree where the journal does not say what is right.</summary>
+    public bool WasInDoubt { get; set; }
+
     /// <summary>What it has met so far.</summary>
     public LifeCounts Counts { get; set; }
 

@@ -58,7 +58,7 @@ internal sealed class LifeService(LifeScene scene)
             Force = scene.Members.Lost != 0 && scene.Plan.Consistency != ArrayConsistency.Journal,
             Run = RunOptions,
         };
-        RaidArray array = await ArrayBuilder.AssembleAsync(options, scene.Drives.All, scene.Home);
+        RaidArray array = await AssembleAsync(options);
         scene.Array = array;
         ulong missing = array.State.LostMask;
         scene.World.Note("assembled", (long)missing, (long)array.GetStatus().EventCount);
@@ -134,6 +134,22 @@ internal sealed class LifeService(LifeScene scene)
             // A drive that has only just begun to answer again may count as one that does not: the array says so, and stays
             // dirty.
             scene.Model!.AddInFlight(scene.OpenBlocks);
+        }
+    }
+
+    /// <summary>With a journal, force is needed only where members did not agree before, and no record could say what is right.</summary>
+    private async Task<RaidArray> AssembleAsync(ArrayAssembleOptions options)
+    {
+        scene.IsForced = options.Force;
+        try
+        {
+            return await ArrayBuilder.AssembleAsync(options, scene.Drives.All, scene.Home);
+        }
+        catch (ArrayException e) when (scene.WasInDoubt && !options.Force && e.Message.Contains("--force-assembly", StringComparison.Ordinal))
+        {
+            scene.World.Note("forced");
+            scene.IsForced = true;
+            return await ArrayBuilder.AssembleAsync(options with { Force = true }, scene.Drives.All, scene.Home);
         }
     }
 
