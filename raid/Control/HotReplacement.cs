@@ -74,6 +74,14 @@ internal sealed class HotReplacement(
                 $"Array {array.Name} is replacing {Describe(other)}: replace further drives when that is done.");
         }
 
+        if (superblocks.Current.Replacing is { } kept && array.Map.Spares.FirstOrDefault(s => s.Uuid == kept.Spare) is { } its
+            && (kept.Role != role || !ReferenceEquals(its.Drive, drive)))
+        {
+            throw new ArrayException(
+                $"Array {array.Name} is to replace {Membership.Describe(array.Members[kept.Role])} by {its.Drive.Name}: replace further drives when "
+                + "that is done, or remove that drive first.");
+        }
+
         if (array.State.IsBroken)
         {
             throw new ArrayException($"Array {array.Name} has failed: see to its drives first.");
