@@ -181,6 +181,23 @@ public sealed class OutageTests
         await rig.AssertConsistentAsync("with all drives back", without: rig.Array.State.FailedMask);
     }
 
+    [Fact]
+    public async Task A_broken_array_is_changed_on_no_drive()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid10, 4, 16 << 10, 1 << 20);
+        RequestDriver driver = await rig.OpenAsync();
+        long size = rig.Array.SizeBytes;
+        await Task.WhenAll(rig.Drives[0].VanishAsync(), rig.Drives[1].VanishAsync());
+        Assert.NotEqual(0, await driver.FlushAsync());
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Health == ArrayHealth.Failed, "the array to fail");
+        await Assert.ThrowsAsync<ArrayException>(() => rig.Array.ResizeAsync(size / 2));
+        Assert.Equal(size, rig.Array.SizeBytes);
+        await rig.AbandonAsync();
+        Array.ForEach(rig.Drives, d => d.Return());
+        await rig.AssembleAsync();
+        Assert.Equal(size, rig.Array.SizeBytes);
+    }
+
     /// <summary>A stopped array whose members hold noise: nothing agrees.</summary>
     private static async Task<ArrayRig> UnsyncedAsync(RaidLevel level, int drives)
     {

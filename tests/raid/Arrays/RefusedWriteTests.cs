@@ -62,6 +62,32 @@ public sealed class RefusedWriteTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    [Fact]
+    public async Task Copies_that_cannot_be_made_to_agree_are_in_doubt_until_they_do()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid1, 2, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ResyncRetryAfter = TimeSpan.FromMilliseconds(10) });
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(64 << 10, 1)));
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.ENOSPC });
+        rig.Drives[1].Observer = (_, step, request) =>
+        {
+            // The other copy is to be made like this one again; and cannot be written any more.
+            if (step == SimulatedStep.Taken && request.Operation == BlockOperation.Read)
+            {
+                rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset });
+            }
+        };
+        Assert.Equal(-Errno.ENOSPC, await driver.WriteAsync(8192, Noise(4096, 2)));
+        Assert.Equal((0UL, 1), (rig.Array.State.FailedMask, rig.Array.GetStatus().RangesInDoubt));
+
+        rig.Drives[1].Observer = null;
+        Array.ForEach(rig.Drives, d => d.ClearFaults());
+        await rig.WaitForResyncAsync();
+        Assert.Equal(0, rig.Array.GetStatus().RangesInDoubt);
+        await rig.AssertConsistentAsync("when both can be written again");
+    }
+
     [Theory]
     [MemberData(nameof(Levels))]
     public async Task Where_nobody_has_room_all_stay_and_go_on_when_there_is_room_again(RaidLevel level, int drives, int errno)
