@@ -144,15 +144,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public void LoseTrust() => Interlocked.Exchange(ref _words.Trust, 0);
 
     /// <summary>All is in sync, or right but for what nobody has written, and writes are recorded. The control task's.</summary>
-    public void BeginTrust()
-    {
-        Interlocked.Exchange(ref _words.Trust, 1);
-        if (NeedsResync)
-        {
-            // Since then: whoever loses it notes the reason first, so either this sees it, or it is lost after it was begun.
-            LoseTrust();
-        }
-    }
+    public void BeginTrust() => Interlocked.Exchange(ref _words.Trust, 1);
 
     /// <summary>
     /// Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.
@@ -284,7 +276,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
             LowerSynced(unit);
         }
 
-        // Afterwards: partner of BeginTrust.
+        // Afterwards: partner of ArrayControl.BeginTrust.
         LoseTrust();
     }
 

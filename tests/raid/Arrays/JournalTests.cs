@@ -200,6 +200,35 @@ public sealed class JournalTests
         Assert.True(found.AsSpan(4096).SequenceEqual(data.AsSpan(4096)));
     }
 
+    /// <summary>
+    /// Rows that were being written as a whole have no record. Until the resync comes to them, what is read of them is lost with its
+    /// member.
+    /// </summary>
+    [Fact]
+    public async Task A_member_that_is_lost_before_the_resync_after_a_crash_is_over_is_told()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes)));
+        RaidGeometry geometry = rig.Array.Geometry;
+        rig.Drives[geometry.DataMember(0, 0)].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = Chunk, Stuck = true });
+        byte[] parity = await rig.ReadMemberAsync(geometry.ParityMember(0, 0));
+        Task<int> cut = driver.WriteAsync(0, Noise((int)geometry.StripeDataSize, 2));
+        await ArrayRig.WaitAsync(() => !rig.ReadMemberAsync(geometry.ParityMember(0, 0)).Result.AsSpan(0, 4096).SequenceEqual(parity.AsSpan(0, 4096)), "the parity");
+        await rig.KillAsync();
+        Assert.NotEqual(0, await cut);
+        await rig.ReturnDrivesAsync();
+        rig.Run = rig.Run with { Resync = false };
+        await rig.AssembleAsync();
+        driver = await rig.OpenAsync();
+        byte[] read = await driver.ReadOrThrowAsync(Chunk, Chunk);
+        Assert.True(rig.Array.State.TrustsUnsynced);
+        Assert.Empty(rig.Array.GetStatus().Warnings);
+        await rig.LoseAsync(driver, geometry.DataMember(0, 1));
+        Assert.NotEqual(read, await driver.ReadOrThrowAsync(Chunk, Chunk));
+        Assert.Contains(rig.Array.GetStatus().Warnings, w => w.Contains("damaged", StringComparison.Ordinal));
+    }
+
     [Fact]
     public async Task A_read_only_start_says_that_it_cannot_replay()
     {
