@@ -156,7 +156,8 @@ public static class ArrayBuilder
         }
 
         Tell(options.Run, array, result, problems, replayed);
-        bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync && !trusts;
+        bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync
+            && (!trusts || newest.MayHaveTornRows);
         await array.Control.StartAsync(
             isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
         return array;

@@ -67,7 +67,7 @@ public sealed class RaidArray : IBlockDevice
             Journal = new WriteJournal(layout, geometry, Uuid, Consistency == ArrayConsistency.Journal);
             if (start.TrustsUnsynced || (Journal.IsOn && !State.NeedsResync))
             {
-                State.StartTrusted();
+                State.BeginTrust();
                 State.PersistedTrust = superblock.TrustsUnsynced;
             }
         }

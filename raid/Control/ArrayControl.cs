@@ -511,6 +511,11 @@ internal sealed partial class ArrayControl
         if (_array.Journal is { IsOn: true } && !_array.State.NeedsResync && !_mayLackRecords)
         {
             _array.State.BeginTrust();
+            if (_array.State.NeedsResync)
+            {
+                // Since then: whoever loses trust notes the reason first, so this sees it, or it is lost after it was begun.
+                _array.State.LoseTrust();
+            }
         }
     }
 

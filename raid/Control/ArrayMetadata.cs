@@ -46,6 +46,7 @@ internal sealed class ArrayMetadata(
     private long _flushedCheckpoint = SyncedBytesOf(array);
     private long _flushedRebuilt = RebuiltBytesOf(array);
     private ulong _told = array.State.PersistedMask;
+    private readonly bool _mayHaveTornRows = newest.MayHaveTornRows || (newest.State & ArrayStateFlags.Dirty) != 0;
     private bool _leftOut;
     private ulong _generation;
 
@@ -252,8 +253,11 @@ internal sealed class ArrayMetadata(
         await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
     }
 
-    /// <summary>Whether losing a member now leaves parity that nobody knows to be right.</summary>
-    public bool IsExposed => array.Geometry.HasParity && array.State is { NeedsResync: true, TrustsUnsynced: false };
+    /// <summary>
+    /// Whether losing a member now leaves parity that nobody knows to be right. After an unclean stop that is so until the resync is
+    /// over also where the journal was replayed: of rows that were being written as a whole it has no record.
+    /// </summary>
+    public bool IsExposed => array.Geometry.HasParity && array.State.NeedsResync && (_mayHaveTornRows || !array.State.TrustsUnsynced);
 
     private ulong AllMembers => array.Members.Aggregate(0UL, (all, m) => all | (1UL << m.Role));
 
@@ -270,8 +274,10 @@ internal sealed class ArrayMetadata(
     private bool KnowsLess(ulong failed) => array.Members.Any(
         m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State is MemberState.Present or MemberState.Rebuilding);
 
+    /// <summary>What was on a member that a start does without was not told to anybody since: only what was not flushed may be lost.</summary>
     private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && array.Members.Any(
-        m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present);
+        m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present
+            && (!m.IsAbsent || !array.State.TrustsUnsynced));
 
     /// <summary>Gives up the members that did not take a superblock or a flush.</summary>
     /// <param name="refused">Members, one bit each, by role.</param>
@@ -341,6 +347,7 @@ internal sealed class ArrayMetadata(
             FormatVersion = SuperblockFormat.Version,
             Consistency = array.Consistency,
             TrustsUnsynced = trust,
+            MayHaveTornRows = array.Geometry.HasParity && array.State.NeedsResync && _mayHaveTornRows,
             JournalGeneration = _generation,
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,

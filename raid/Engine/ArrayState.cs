@@ -62,6 +62,12 @@ internal struct SharedWords
 
     [FieldOffset(140)]
     public int PersistedTrust;
+
+    [FieldOffset(144)]
+    public long WholeRows;
+
+    [FieldOffset(152)]
+    public long FlushedWholeRows;
 }
 
 /// <summary>See the top of the file.</summary>
@@ -140,22 +146,36 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         set => Volatile.Write(ref _words.PersistedTrust, value ? 1 : 0);
     }
 
+    /// <summary>Rows that were written without a record and may be in the drives' caches.</summary>
+    public bool HasUnflushedRows => Volatile.Read(ref _words.WholeRows) != Volatile.Read(ref _words.FlushedWholeRows);
+
+    /// <summary>How many rows were written without a record. Taken before a flush, and given to <see cref="NoteRowsFlushed"/>.</summary>
+    public long WholeRows => Volatile.Read(ref _words.WholeRows);
+
+    /// <summary>A row, or several, was written without a record. Under its lock.</summary>
+    public void NoteWholeRow() => Interlocked.Increment(ref _words.WholeRows);
+
+    /// <summary>All members have been flushed since so many rows were written.</summary>
+    public void NoteRowsFlushed(long rows)
+    {
+        long seen = Volatile.Read(ref _words.FlushedWholeRows);
+        while (rows > seen)
+        {
+            long found = Interlocked.CompareExchange(ref _words.FlushedWholeRows, rows, seen);
+            if (found == seen)
+            {
+                return;
+            }
+
+            seen = found;
+        }
+    }
+
     /// <summary>Somewhere redundancy does not fit the data, and no record says what does.</summary>
     public void LoseTrust() => Interlocked.Exchange(ref _words.Trust, 0);
 
-    /// <summary>The array starts, and what is not in sync is right but for what nobody has written.</summary>
-    public void StartTrusted() => Volatile.Write(ref _words.Trust, 1);
-
-    /// <summary>All is in sync, and writes are recorded. The control task's.</summary>
-    public void BeginTrust()
-    {
-        Interlocked.Exchange(ref _words.Trust, 1);
-        if (NeedsResync)
-        {
-            // Since then: whoever loses it notes the reason first, so either this sees it, or it is lost after it was begun.
-            LoseTrust();
-        }
-    }
+    /// <summary>All is in sync, or right but for what nobody has written, and writes are recorded. The control task's.</summary>
+    public void BeginTrust() => Interlocked.Exchange(ref _words.Trust, 1);
 
     /// <summary>
     /// Whether nothing may be made from redundancy that is not resynced: more places came in doubt than can be remembered.
@@ -287,7 +307,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
             LowerSynced(unit);
         }
 
-        // Afterwards: partner of BeginTrust.
+        // Afterwards: partner of ArrayControl.BeginTrust.
         LoseTrust();
     }
 

@@ -109,7 +109,7 @@ internal abstract unsafe partial class RaidQueue
         }
 
         operation.Status = operation.Status == 0 ? status : operation.Status;
-        if (operation.Parent.Operation == BlockOperation.Flush)
+        if (operation.IsFlush)
         {
             FlushLost(inDoubt);
         }

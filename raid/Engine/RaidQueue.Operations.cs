@@ -53,6 +53,7 @@ internal abstract unsafe partial class RaidQueue
 
         bool flush = request.Operation == BlockOperation.Flush;
         operation.Next = flush ? 0 : request.OffsetBytes;
+        operation.RowsBefore = State.WholeRows;
         operation.End = flush ? Geometry.MemberCount : request.OffsetBytes + request.LengthBytes;
         operation.Cursor = new IoVecCursor(request.Vectors, request.HasData ? request.VectorCount : 0);
         operation.Unreadable = unreadable;
@@ -72,6 +73,7 @@ internal abstract unsafe partial class RaidQueue
         TransferOp operation = _operations[_freeOperations.Take()];
         operation.Parent = request;
         operation.Status = 0;
+        operation.IsFlushing = false;
         operation.Unreadable = 0;
         operation.InDoubt = false;
         operation.DoubtSource = TransferOp.NoSource;
@@ -142,7 +144,7 @@ internal abstract unsafe partial class RaidQueue
     }
 
     private bool Advance(TransferOp operation) =>
-        operation.Parent.Operation == BlockOperation.Flush ? AdvanceFlush(operation) : AdvanceData(operation);
+        operation.IsFlush ? AdvanceFlush(operation) : AdvanceData(operation);
 
     private bool AdvanceFlush(TransferOp operation)
     {
@@ -203,6 +205,20 @@ internal abstract unsafe partial class RaidQueue
         if (operation.Next < operation.End && operation.Status == 0 && !operation.InDoubt)
         {
             return LockSegment(operation);
+        }
+
+        if (operation is { IsFlush: true, Status: 0 })
+        {
+            State.NoteRowsFlushed(operation.RowsBefore);
+        }
+
+        if (FlushesAfterFua && (operation.Parent.Flags & BlockFlags.Fua) != 0 && operation is { IsFlush: false, Status: 0, InDoubt: false })
+        {
+            operation.IsFlushing = true;
+            operation.RowsBefore = State.WholeRows;
+            operation.Next = 0;
+            operation.SegmentEnd = operation.End = Geometry.MemberCount;
+            return true;
         }
 
         // A discard that was refused may end here: it is advice.

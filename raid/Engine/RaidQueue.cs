@@ -267,6 +267,12 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     protected virtual bool HasRoomForReturned => true;
 
     /// <summary>
+    /// Whether a write with FUA is followed by a flush of all members: that its own blocks are durable is not enough where it may
+    /// have to be made from others.
+    /// </summary>
+    internal virtual bool FlushesAfterFua => false;
+
+    /// <summary>
     /// Whether the level does something of its own accord, which outlives the request that gave the reason (a repair).
     /// </summary>
     protected virtual bool HasOwnWork => false;

@@ -38,6 +38,12 @@ internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
     /// <summary>0, or the first error.</summary>
     public int Status;
 
+    /// <summary>Whether its data is written, and members are being flushed (<see cref="RaidQueue.FlushesAfterFua"/>).</summary>
+    public bool IsFlushing;
+
+    /// <summary>When members are flushed: <see cref="ArrayState.WholeRows"/> before that.</summary>
+    public long RowsBefore;
+
     /// <summary>Whether the segment's range is locked.</summary>
     public bool Locked;
 
@@ -69,6 +75,9 @@ internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
 
     /// <summary>Its number in the queue's pool.</summary>
     public int Index { get; } = index;
+
+    /// <summary>Whether members are flushed: the whole operation does that, or its end.</summary>
+    public bool IsFlush => IsFlushing || Parent.Operation == BlockOperation.Flush;
 
     /// <inheritdoc/>
     internal override Reactor Home => queue.Reactor;

@@ -64,8 +64,8 @@ internal sealed unsafe class RowImage
     /// <summary>Makes columns in which the same blocks were being written.</summary>
     private bool TryMend(int from, int length, ulong written, ulong lost, uint partials)
     {
-        ulong data = (1UL << _dataCount) - 1, all = (1UL << (_dataCount + _parityCount)) - 1;
-        ulong noPartial = all & ~data & ~((ulong)partials << _dataCount);
+        ulong data = (1UL << _dataCount) - 1, parities = ((1UL << _parityCount) - 1) << _dataCount;
+        ulong noPartial = parities & ~((ulong)partials << _dataCount);
         if (!TryRecover(lost & data & ~written, noPartial, written, _partials, from, length)
             || !TryRecover(lost & data & written, lost & ~data, 0, [.. _blocks.Skip(_dataCount)], from, length))
         {

@@ -67,6 +67,12 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>Its part in the journal; null where there is none.</summary>
     internal JournalWriter? JournalWriter { get; }
 
+    /// <summary>
+    /// A start without a member makes its block from the others of the row, and those may have been written as a whole before, without
+    /// a record, and be in the caches still.
+    /// </summary>
+    internal override bool FlushesAfterFua => Array is { Limits.VolatileCache: true, Journal.IsOn: true } && State.HasUnflushedRows;
+
     protected override bool HasRoom => base.HasRoom && !_freeRows.IsEmpty;
 
     protected override bool HasRoomForReturned => !_freeRows.IsEmpty;

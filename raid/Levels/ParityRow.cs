@@ -509,6 +509,11 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     private void End(int status)
     {
+        if (_slot is not null && (_job == Job.Zero || (_job is Job.Write or Job.Settle && _durably != BlockFlags.None && (_flags & BlockFlags.Fua) == 0)))
+        {
+            _array.State.NoteWholeRow();
+        }
+
         if (_job == Job.Resync && status < 0)
         {
             _array.State.NoteNotSynced(_row, _rowBytes);

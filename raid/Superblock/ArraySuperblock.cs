@@ -242,6 +242,12 @@ public sealed record ArraySuperblock
     /// </summary>
     public bool TrustsUnsynced { get; init; }
 
+    /// <summary>
+    /// Whether rows may not fit that were being written as a whole when the array was cut off, and that no resync has come to since.
+    /// They are trusted all the same (<see cref="TrustsUnsynced"/>): what nobody was writing is not in them.
+    /// </summary>
+    public bool MayHaveTornRows { get; init; }
+
     /// <summary>The last check or repair that came to its end; null when there was none.</summary>
     public LastScrub? LastScrub { get; init; }
 
@@ -314,5 +320,6 @@ public sealed record ArraySuperblock
                 other.Compatible, other.Incompatible)
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
-        && Replacing == other.Replacing && LastScrub == other.LastScrub;
+        && Replacing == other.Replacing && LastScrub == other.LastScrub
+        && MayHaveTornRows == other.MayHaveTornRows;
 }

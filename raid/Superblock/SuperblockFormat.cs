@@ -22,7 +22,8 @@
 // 256 member table: 64 rows of { UUID[16], state u8, reason u8, zero[6], event count u64 }
 // 2304 spare table: 16 UUIDs
 // 2560 region shift u32 (0: not recorded)      2564 zero[4]             2568 marks complete since event u64
-// 2576 consistency u32 (0: not recorded)        2580 trust u32 (1: what is not in sync is trusted)
+// 2576 consistency u32 (0: not recorded)        2580 trust u32 (bit 0: what is not in sync is trusted,
+//                                                   bit 1: but rows that were written as a whole may be torn)
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
 // 2632 zero[1464]
@@ -270,7 +271,7 @@ public static class SuperblockFormat
             block[ReplacingAt + 1] = (byte)replacing.Role;
         }
         BinaryPrimitives.WriteUInt32LittleEndian(block[ConsistencyAt..], (uint)superblock.Consistency);
-        BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], superblock.TrustsUnsynced ? 1u : 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], (superblock.TrustsUnsynced ? 1u : 0) | (superblock.MayHaveTornRows ? 2u : 0));
         BinaryPrimitives.WriteUInt64LittleEndian(block[(ConsistencyAt + 8)..], superblock.JournalGeneration);
         if (superblock.LastScrub is { } scrub) WriteScrub(scrub, block[ScrubAt..]);
         if (superblock.Regions is not { } regions) return;
@@ -345,7 +346,8 @@ public static class SuperblockFormat
             FormatVersion = version,
             Regions = isFirst ? null : ReadRegions(block),
             Consistency = isFirst ? ArrayConsistency.Unrecorded : (ArrayConsistency)BinaryPrimitives.ReadUInt32LittleEndian(block[ConsistencyAt..]),
-            TrustsUnsynced = !isFirst && BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) == 1,
+            TrustsUnsynced = !isFirst && (BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) & 1) != 0,
+            MayHaveTornRows = !isFirst && (BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) & 2) != 0,
             JournalGeneration = isFirst ? 0 : BinaryPrimitives.ReadUInt64LittleEndian(block[(ConsistencyAt + 8)..]),
             LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
             Name = ReadName(block.Slice(NameAt, NameBytes)),

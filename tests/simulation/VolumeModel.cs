@@ -97,7 +97,7 @@ internal sealed class VolumeModel(long sizeBytes)
                 continue;
             }
 
-            bool isOpen = history.Exists(w => w.Durable == 0);
+            bool isOpen = history.Exists(w => w.Durable == 0 && !history.Exists(o => !o.IsDiscard && o.Durable != 0 && w.Ended != 0 && w.Ended < o.Started));
             foreach (ModelWrite write in history.Where(w => w.Ended == 0))
             {
                 write.Ended = _step;

@@ -221,6 +221,68 @@ public sealed class JournalTests
         Assert.Equal(ArrayHealth.Degraded, rig.Array.GetStatus().Health);
     }
 
+    /// <summary>
+    /// Rows that were being written as a whole have no record. Until the resync comes to them, what is read of them is lost with its
+    /// member.
+    /// </summary>
+    [Fact]
+    public async Task A_member_that_is_lost_before_the_resync_after_a_crash_is_over_is_told()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes)));
+        RaidGeometry geometry = rig.Array.Geometry;
+        rig.Drives[geometry.DataMember(0, 0)].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(0), LengthBytes = Chunk, Stuck = true });
+        byte[] parity = await rig.ReadMemberAsync(geometry.ParityMember(0, 0));
+        Task<int> cut = driver.WriteAsync(0, Noise((int)geometry.StripeDataSize, 2));
+        await ArrayRig.WaitAsync(() => !rig.ReadMemberAsync(geometry.ParityMember(0, 0)).Result.AsSpan(0, 4096).SequenceEqual(parity.AsSpan(0, 4096)), "the parity");
+        await rig.KillAsync();
+        Assert.NotEqual(0, await cut);
+        await rig.ReturnDrivesAsync();
+        rig.Run = rig.Run with { Resync = false };
+        await rig.AssembleAsync();
+        driver = await rig.OpenAsync();
+        byte[] read = await driver.ReadOrThrowAsync(Chunk, Chunk);
+        Assert.True(rig.Array.State.TrustsUnsynced);
+        Assert.Empty(rig.Array.GetStatus().Warnings);
+        await rig.LoseAsync(driver, geometry.DataMember(0, 1));
+        Assert.NotEqual(read, await driver.ReadOrThrowAsync(Chunk, Chunk));
+        Assert.Contains(rig.Array.GetStatus().Warnings, w => w.Contains("damaged", StringComparison.Ordinal));
+    }
+
+    /// <summary>The same when it is lost at the next start: the resync has not come by.</summary>
+    [Fact]
+    public async Task A_start_without_a_member_before_that_resync_is_over_is_told_too()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise((int)rig.Array.SizeBytes)));
+        await rig.AbandonAsync();
+        rig.Run = rig.Run with { Resync = false };
+        await rig.AssembleAsync();
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
+        await rig.StopAsync();
+        await rig.AssembleAsync(rig.Drives[1..]);
+        Assert.Contains(rig.Array.GetStatus().Warnings, w => w.Contains("damaged", StringComparison.Ordinal));
+    }
+
+    /// <summary>The blocks beside it may be in the caches still, and it is made from them when its member is lost.</summary>
+    [Fact]
+    public async Task A_write_with_fua_beside_rows_that_are_not_flushed_flushes_them()
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.Geometry.StripeDataSize)));
+        var log = new WriteLog(rig);
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512), BlockFlags.Fua));
+        long written = log.Data.Max(d => d.DoneAt);
+        Assert.All(Enumerable.Range(0, 3), i => Assert.InRange(log.FlushedAt(i, written), written, long.MaxValue - 1));
+
+        // Nothing is left in them.
+        log = new WriteLog(rig);
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(512), BlockFlags.Fua));
+        Assert.Equal(long.MaxValue, log.FlushedAt(0, 0));
+    }
+
     [Fact]
     public async Task A_read_only_start_says_that_it_cannot_replay()
     {

@@ -50,7 +50,9 @@ public sealed class RebuildTests
     [Fact]
     public async Task A_refused_record_leaves_no_difference_on_a_member_that_is_memory()
     {
-        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 3, simulation: o => o with { VolatileCache = false });
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, simulation: o => o with { VolatileCache = false },
+            run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), RebuildByItself = false, ResyncRetryAfter = TimeSpan.FromMilliseconds(50) });
         RequestDriver driver = await rig.OpenAsync();
         RaidGeometry geometry = rig.Array.Geometry;
         int role = geometry.DataMember(0, 0);

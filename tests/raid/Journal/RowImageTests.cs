@@ -35,6 +35,29 @@ public sealed class RowImageTests
         }
     }
 
+    [Theory]
+    [InlineData(RaidLevel.Raid5)]
+    [InlineData(RaidLevel.Raid6)]
+    public void The_widest_row_is_mended_as_any(RaidLevel level)
+    {
+        const int Members = 64;
+        Assert.True(RaidGeometry.TryCreate(level, RowBytes, [.. Enumerable.Repeat(4L << 20, Members)], out RaidGeometry? geometry, out _));
+        var random = new Random(1);
+        var row = new TornRow(geometry!, random);
+        for (int i = 0; i < Members; i++)
+        {
+            row.AssertMended(1UL << i, $"lost {i}");
+            if (level == RaidLevel.Raid6)
+            {
+                ulong two = (1UL << i) | (1UL << random.Next(Members));
+                row.AssertMended(two, $"lost {two:b}");
+                row.AssertMended((1UL << i) | (1UL << geometry!.DataCount), $"lost {i} and P");
+            }
+        }
+
+        Assert.False(row.TryMend(~row.Written & ((1UL << geometry!.DataCount) - 1) & (ulong)-(long)(~row.Written), partials: 0, out _));
+    }
+
     [Fact]
     public void Too_much_lost_is_said()
     {

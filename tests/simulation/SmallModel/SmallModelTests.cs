@@ -35,6 +35,7 @@ public sealed class SmallModelTests
         "write 1+2, zero 0+row, flush",
         "write 4+8, write 0+row, flush",
         "discard 0+8, flush, write 1+1",
+        "write 0+row, durable 0+1",
     ];
 
     private static readonly (RaidLevel, int, int?)[] s_arrays =
