@@ -226,7 +226,8 @@ internal sealed class ArrayMetadata(
             trust = next.TrustsUnsynced;
             ulong late = LateMask; // left out, also those that answer meanwhile
             ulong told = failed | (first?.Member ?? 0);
-            ulong refused = await _writer.WriteAsync(next, told, everySlot: KnowsLess(failed) || _leftOut || (_current.TrustsUnsynced && !trust));
+            bool everySlot = KnowsLess(failed) || _leftOut || (_current.TrustsUnsynced && !trust);
+            ulong refused = await _writer.WriteAsync(next, told, everySlot);
             late |= LateMask;
             first = null;
             Volatile.Write(ref _current, next);
