@@ -1,0 +1,149 @@
+// The write hole, measured: what parity arrays of Linux md and of polyblk lose that are cut off while they write and then lack a member.
+//
+//   dotnet run -c Release --project tests/bench/writehole -- [cut-offs, 10] [seed, 1]
+//
+// Needs what ./test installs (QEMU, mdadm, fio); takes two minutes for a cut-off without KVM. docs/reliability.md has the results.
+//
+// All arrays are in one guest, each on a slice of its own of the same disks (five, files of the host), so that all are cut off in the same moment
+// under the same load. Once: they are made over zeroes and filled with a pattern that names each sector, flushed and stopped in order. Then, for each
+// cut-off, from a copy of that:
+//
+// - The arrays are assembled, and each gets random writes of 4 KiB, 32 in flight, to every other chunk. The disks are slow, and differ in speed (QEMU's
+//   throttling, requests a second), so many requests wait in them, and some members are ahead of others. In the midst of that QEMU gets SIGKILL: what was waiting
+//   in the disks is lost.
+// - A second guest assembles each array without one member, another one each time, and where that is refused, by force; and reads all of it.
+//   A third one does the same on the same disks (a copy) with the next member missing, and of raid6 two.
+//
+// Chunks that nobody wrote since the flush are what is judged: each of their sectors that has changed is lost. In the others the old and the new are both
+// right.
+//
+// Not in it: drives that lose what they had taken but not flushed (tests/simulation has that). A member's writes here are lost from some point on
+// or not at all.
+
+using System.Diagnostics;
+using System.Globalization;
+using Polyblk.Bench.WriteHole;
+using Polyblk.GuestRig;
+using Polyblk.Machine;
+
+const int Disks = 5;
+const int SliceMib = 20;
+const int SlowestPerSecond = 140;
+const int StepPerSecond = 25;
+const GuestKernel Kernel = GuestKernel.Linux612;
+
+int cuts = args.Length > 0 ? int.Parse(args[0], CultureInfo.InvariantCulture) : 10;
+int seed = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 1;
+IReadOnlyList<TestedArray> arrays = TestedArray.All;
+using var script = new StreamReader(typeof(Pattern).Assembly.GetManifestResourceStream("guest.sh")!);
+string functions = script.ReadToEnd();
+byte[] first = Pattern.Fill();
+string folder = Directory.CreateTempSubdirectory("polyblk-writehole-").FullName;
+var tally = new Tally();
+try
+{
+    File.WriteAllBytes(PathOf("pattern"), first);
+    await Guests.RunAsync(async attempt =>
+    {
+        for (int i = 0; i < Disks; i++) Sparse(PathOf($"filled{i}"), (1L + (SliceMib * arrays.Count)) << 20);
+        GuestVm guest = attempt.Start(Guest("fill", "filled", slow: false, [PathOf("pattern")], $"PATTERN={GuestDisk.SlotOf(Disks)}", Calls("make")));
+        (await guest.CompletionAsync()).RequireSuccess([.. arrays.SelectMany((_, i) => new[] { $"make{i + 1}", $"fill{i + 1}" })]);
+    });
+    Console.Error.WriteLine("filled");
+    for (int cut = 0; cut < cuts; cut++)
+    {
+        var random = new Random((seed * 1000) + cut);
+        await Guests.RunAsync(attempt => CutOffAsync(attempt, random));
+        for (int look = 0; look < 2; look++)
+        {
+            int missing = (cut * 2) + look, lost = look;
+            await Guests.RunAsync(attempt => LookAsync(attempt, missing, lost + 1));
+        }
+
+        Console.Error.WriteLine($"cut-off {cut + 1} of {cuts}");
+        tally.Print(Console.Out, cut + 1);
+    }
+}
+finally
+{
+    Directory.Delete(folder, recursive: true);
+}
+
+string PathOf(string name) => Path.Combine(folder, name);
+
+static void Sparse(string path, long bytes)
+{
+    File.Delete(path);
+    using FileStream file = File.Create(path);
+    file.SetLength(bytes);
+}
+
+void Copy(string from, string to)
+{
+    for (int i = 0; i < Disks; i++)
+    {
+        using Process copy = Process.Start("cp", ["--sparse=always", "--reflink=auto", PathOf($"{from}{i}"), PathOf($"{to}{i}")]);
+        copy.WaitForExit();
+        if (copy.ExitCode != 0) throw new IOException("The disks could not be copied.");
+    }
+}
+
+string Calls(string function, Func<int, string>? more = null) =>
+    string.Concat(arrays.Select((array, i) => $"{function} {array.Words(i)} {more?.Invoke(i)}\n"));
+
+// A guest with the member disks, slow ones or as fast as the host's, and others behind them.
+GuestBuilder Guest(string name, string disks, bool slow, IEnumerable<string> others, string variables, string calls)
+{
+    GuestBuilder builder = new GuestVmBuilder($"writehole-{name}", Kernel)
+        .Memory(1536).Polyblk().Programs("mdadm", "fio", "addpart").BootWithin(TimeSpan.FromMinutes(3)).Timeout(TimeSpan.FromMinutes(8));
+    int slot = 0;
+    foreach (string path in Enumerable.Range(0, Disks).Select(i => PathOf($"{disks}{i}")).Concat(others))
+    {
+        string file = $$"""{"driver":"file","filename":"{{path}}"}""";
+        if (slow && slot < Disks)
+        {
+            builder.Qemu("-object", $"throttle-group,id=t{slot},x-iops-total={SlowestPerSecond + (StepPerSecond * slot)}");
+            file = $$"""{"driver":"throttle","throttle-group":"t{{slot}}","file":{{file}}}""";
+        }
+
+        builder.Qemu("-blockdev", file.Insert(1, $"\"node-name\":\"n{slot}\","), "-device", $"virtio-blk-pci,drive=n{slot},num-queues=1,addr={GuestDisk.SlotOf(slot)}");
+        slot++;
+    }
+
+    string members = string.Join(' ', Enumerable.Range(0, Disks).Select(GuestDisk.SlotOf));
+    return builder.Script(
+        $"SPAN={Pattern.SpanMib} SLICE={SliceMib << 11} ARRAYS={arrays.Count} MEMBERS='{members}'\n{variables}\n{functions}\n{calls}exit 0\n");
+}
+
+async Task CutOffAsync(GuestAttempt attempt, Random random)
+{
+    Copy("filled", "cut");
+    GuestBuilder builder = Guest("cut", "cut", slow: true, [], "", Calls("start") + "write\n");
+    for (int i = 0; i < arrays.Count; i++) builder.Text($"/load/{i + 1}", Pattern.Load(random));
+    GuestVm guest = attempt.Start(builder);
+    await guest.WaitForSignalAsync("writing");
+    await Task.Delay(random.Next(500, 4000));
+    int qemu = guest.QemuProcessId ?? throw new InvalidOperationException("QEMU ended before it was killed.");
+    using Process process = Process.GetProcessById(qemu);
+    process.Kill();
+    await process.WaitForExitAsync();
+}
+
+async Task LookAsync(GuestAttempt attempt, int missing, int lost)
+{
+    Copy("cut", "look");
+    Sparse(PathOf("back"), (long)Pattern.SpanMib * arrays.Count << 20);
+    string Without(int i) => string.Join(',', Enumerable.Range(0, arrays[i].Level == 6 ? lost : 1).Select(n => (missing + (n * (1 + (missing / arrays[i].Members)))) % arrays[i].Members).Distinct());
+    GuestVm guest = attempt.Start(Guest("look", "look", slow: false, [PathOf("back")], $"BACK={GuestDisk.SlotOf(Disks)}", Calls("examine", Without)));
+    var answers = new List<string>();
+    for (int i = 0; i < arrays.Count; i++) answers.Add(await guest.WaitForSignalAsync($"array{i + 1}"));
+    await guest.CompletionAsync();
+    using FileStream back = File.OpenRead(PathOf("back"));
+    byte[] read = new byte[first.Length];
+    for (int i = 0; i < arrays.Count; i++)
+    {
+        back.ReadExactly(read);
+        string without = Without(i);
+        tally.Add(arrays[i], without.Split(',').Length, without, answers[i], Pattern.Compare(first, read));
+    }
+}
