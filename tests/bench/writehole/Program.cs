@@ -1,6 +1,6 @@
 // The write hole, measured: what parity arrays of Linux md and of polyblk lose that are cut off while they write and then lack a member.
 //
-//   dotnet run -c Release --project tests/bench/writehole -- [cut-offs, 10] [seed, 1]
+//   dotnet run -c Release --project tests/bench/writehole -- [cut-offs, 10] [seed, 1] [md or polyblk, for those alone]
 //
 // Needs what ./test installs (QEMU, mdadm, fio); takes two minutes for a cut-off without KVM. docs/reliability.md has the results.
 //
@@ -8,9 +8,9 @@
 // under the same load. Once: they are made over zeroes and filled with a pattern that names each sector, flushed and stopped in order. Then, for each
 // cut-off, from a copy of that:
 //
-// - The arrays are assembled, and each gets random writes of 4 KiB, 32 in flight, to every other chunk. The disks are slow, and differ in speed (QEMU's
-//   throttling, requests a second), so many requests wait in them, and some members are ahead of others. In the midst of that QEMU gets SIGKILL: what was waiting
-//   in the disks is lost.
+// - The arrays are assembled, and each gets random writes of 4 KiB, 32 in flight, to every other chunk. The disks are slow (QEMU's throttling, requests a
+//   second), so that many requests wait in them, and differ by a little, other ones each time, so that some members are ahead of others. Not by more: all
+//   would wait for the slowest. In the midst of that QEMU gets SIGKILL: what was waiting in the disks is lost.
 // - A second guest assembles each array without one member, another one each time, and where that is refused, by force; and reads all of it.
 //   A third one does the same on the same disks (a copy) with the next member missing, and of raid6 two.
 //
@@ -28,13 +28,13 @@ using Polyblk.Machine;
 
 const int Disks = 5;
 const int SliceMib = 20;
-const int SlowestPerSecond = 140;
-const int StepPerSecond = 25;
+const int SlowestPerSecond = 200;
+const int FastestPerSecond = 206;
 const GuestKernel Kernel = GuestKernel.Linux612;
 
 int cuts = args.Length > 0 ? int.Parse(args[0], CultureInfo.InvariantCulture) : 10;
 int seed = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 1;
-IReadOnlyList<TestedArray> arrays = TestedArray.All;
+TestedArray[] arrays = [.. TestedArray.All.Where(a => args.Length < 3 || a.Kind == args[2])];
 using var script = new StreamReader(typeof(Pattern).Assembly.GetManifestResourceStream("guest.sh")!);
 string functions = script.ReadToEnd();
 byte[] first = Pattern.Fill();
@@ -45,8 +45,8 @@ try
     File.WriteAllBytes(PathOf("pattern"), first);
     await Guests.RunAsync(async attempt =>
     {
-        for (int i = 0; i < Disks; i++) Sparse(PathOf($"filled{i}"), (1L + (SliceMib * arrays.Count)) << 20);
-        GuestVm guest = attempt.Start(Guest("fill", "filled", slow: false, [PathOf("pattern")], $"PATTERN={GuestDisk.SlotOf(Disks)}", Calls("make")));
+        for (int i = 0; i < Disks; i++) Slices.Make(PathOf($"filled{i}"), SliceMib, arrays.Length);
+        GuestVm guest = attempt.Start(Guest("fill", "filled", slow: null, [PathOf("pattern")], $"PATTERN={GuestDisk.SlotOf(Disks)}", Calls("make")));
         (await guest.CompletionAsync()).RequireSuccess([.. arrays.SelectMany((_, i) => new[] { $"make{i + 1}", $"fill{i + 1}" })]);
     });
     Console.Error.WriteLine("filled");
@@ -71,13 +71,6 @@ finally
 
 string PathOf(string name) => Path.Combine(folder, name);
 
-static void Sparse(string path, long bytes)
-{
-    File.Delete(path);
-    using FileStream file = File.Create(path);
-    file.SetLength(bytes);
-}
-
 void Copy(string from, string to)
 {
     for (int i = 0; i < Disks; i++)
@@ -92,17 +85,17 @@ string Calls(string function, Func<int, string>? more = null) =>
     string.Concat(arrays.Select((array, i) => $"{function} {array.Words(i)} {more?.Invoke(i)}\n"));
 
 // A guest with the member disks, slow ones or as fast as the host's, and others behind them.
-GuestBuilder Guest(string name, string disks, bool slow, IEnumerable<string> others, string variables, string calls)
+GuestBuilder Guest(string name, string disks, Random? slow, IEnumerable<string> others, string variables, string calls)
 {
     GuestBuilder builder = new GuestVmBuilder($"writehole-{name}", Kernel)
-        .Memory(1536).Polyblk().Programs("mdadm", "fio", "addpart").BootWithin(TimeSpan.FromMinutes(3)).Timeout(TimeSpan.FromMinutes(8));
+        .Memory(1536).Polyblk().Programs("mdadm", "fio").BootWithin(TimeSpan.FromMinutes(3)).Timeout(TimeSpan.FromMinutes(8));
     int slot = 0;
     foreach (string path in Enumerable.Range(0, Disks).Select(i => PathOf($"{disks}{i}")).Concat(others))
     {
         string file = $$"""{"driver":"file","filename":"{{path}}"}""";
-        if (slow && slot < Disks)
+        if (slow is not null && slot < Disks)
         {
-            builder.Qemu("-object", $"throttle-group,id=t{slot},x-iops-total={SlowestPerSecond + (StepPerSecond * slot)}");
+            builder.Qemu("-object", $"throttle-group,id=t{slot},x-iops-total={slow.Next(SlowestPerSecond, FastestPerSecond + 1)}");
             file = $$"""{"driver":"throttle","throttle-group":"t{{slot}}","file":{{file}}}""";
         }
 
@@ -112,14 +105,14 @@ GuestBuilder Guest(string name, string disks, bool slow, IEnumerable<string> oth
 
     string members = string.Join(' ', Enumerable.Range(0, Disks).Select(GuestDisk.SlotOf));
     return builder.Script(
-        $"SPAN={Pattern.SpanMib} SLICE={SliceMib << 11} ARRAYS={arrays.Count} MEMBERS='{members}'\n{variables}\n{functions}\n{calls}exit 0\n");
+        $"SPAN={Pattern.SpanMib} MEMBERS='{members}'\n{variables}\n{functions}\n{calls}exit 0\n");
 }
 
 async Task CutOffAsync(GuestAttempt attempt, Random random)
 {
     Copy("filled", "cut");
-    GuestBuilder builder = Guest("cut", "cut", slow: true, [], "", Calls("start") + "write\n");
-    for (int i = 0; i < arrays.Count; i++) builder.Text($"/load/{i + 1}", Pattern.Load(random));
+    GuestBuilder builder = Guest("cut", "cut", slow: random, [], "", Calls("start") + "write\n");
+    for (int i = 0; i < arrays.Length; i++) builder.Text($"/load/{i + 1}", Pattern.Load(random));
     GuestVm guest = attempt.Start(builder);
     await guest.WaitForSignalAsync("writing");
     await Task.Delay(random.Next(500, 4000));
@@ -132,15 +125,21 @@ async Task CutOffAsync(GuestAttempt attempt, Random random)
 async Task LookAsync(GuestAttempt attempt, int missing, int lost)
 {
     Copy("cut", "look");
-    Sparse(PathOf("back"), (long)Pattern.SpanMib * arrays.Count << 20);
-    string Without(int i) => string.Join(',', Enumerable.Range(0, arrays[i].Level == 6 ? lost : 1).Select(n => (missing + (n * (1 + (missing / arrays[i].Members)))) % arrays[i].Members).Distinct());
-    GuestVm guest = attempt.Start(Guest("look", "look", slow: false, [PathOf("back")], $"BACK={GuestDisk.SlotOf(Disks)}", Calls("examine", Without)));
+    using FileStream back = File.Create(PathOf("back"));
+    back.SetLength((long)Pattern.SpanMib * arrays.Length << 20);
+    string Without(int i)
+    {
+        // All pairs come: the distance grows when each member was the first.
+        int members = arrays[i].Members, distance = 1 + (missing / members % (members - 1));
+        return string.Join(',', Enumerable.Range(0, arrays[i].Level == 6 ? lost : 1).Select(n => (missing + (n * distance)) % members));
+    }
+
+    GuestVm guest = attempt.Start(Guest("look", "look", slow: null, [PathOf("back")], $"BACK={GuestDisk.SlotOf(Disks)}", Calls("examine", Without)));
     var answers = new List<string>();
-    for (int i = 0; i < arrays.Count; i++) answers.Add(await guest.WaitForSignalAsync($"array{i + 1}"));
+    for (int i = 0; i < arrays.Length; i++) answers.Add(await guest.WaitForSignalAsync($"array{i + 1}"));
     await guest.CompletionAsync();
-    using FileStream back = File.OpenRead(PathOf("back"));
     byte[] read = new byte[first.Length];
-    for (int i = 0; i < arrays.Count; i++)
+    for (int i = 0; i < arrays.Length; i++)
     {
         back.ReadExactly(read);
         string without = Without(i);

@@ -1,6 +1,6 @@
 # The guest's part (Program.cs tells the whole): arrays over slices of the same disks are made and filled, written until the power goes, and
-# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), SLICE (sectors of a disk for
-# each array), ARRAYS (how many), MEMBERS (slots of the member disks), and calls.
+# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), MEMBERS (slots of the member disks),
+# PATTERN or BACK (the slot of one more), and calls.
 echo 1 >/sys/kernel/rcu_expedited
 for m in virtio_blk raid456 ublk_drv; do modprobe $m; done
 
@@ -8,16 +8,18 @@ disks=
 for slot in $MEMBERS; do
   found=$(disk $slot) || exit 1
   disks="$disks $found"
-  for n in $(seq $ARRAYS); do addpart $found $n $((2048 + (n - 1) * SLICE)) $SLICE || exit 1; done
 done
 
 polyblk() { /opt/polyblk/polyblk --state /tmp/state "$@"; }
 
-# parts NUMBER COUNT [WITHOUT]: sets $parts to the members of an array, but those in WITHOUT (as in 0,3).
+# parts NUMBER COUNT [WITHOUT]: sets $parts to the members of an array, but those in WITHOUT (as in 0,3). Each array begins with another disk, so that
+# all disks have as much to do. Logical partitions begin at 5.
 parts() {
-  parts='' i=0
-  for found in $disks; do
-    case ",$3," in *,$i,*) ;; *) [ $i -ge $2 ] || parts="$parts $found$1" ;; esac
+  parts='' i=-$(($1 % 5))
+  for found in $disks $disks; do
+    if [ $i -ge 0 ] && [ $i -lt $2 ]; then
+      case ",$3," in *,$i,*) ;; *) parts="$parts $found$(($1 + 4))" ;; esac
+    fi
     i=$((i + 1))
   done
 }
