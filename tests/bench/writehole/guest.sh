@@ -1,16 +1,20 @@
 # The guest's part (Program.cs tells the whole): arrays over slices of the same disks are made and filled, written until the power goes, and
-# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), MEMBERS (slots of the member disks),
+# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), ARRAYS (how many), MEMBERS (slots of the member disks),
 # PATTERN or BACK (the slot of one more), and calls.
 echo 1 >/sys/kernel/rcu_expedited
 for m in virtio_blk raid456 ublk_drv; do modprobe $m; done
 
-disks=
-for slot in $MEMBERS; do
-  found=$(disk $slot) || exit 1
-  disks="$disks $found"
-done
-
-polyblk() { /opt/polyblk/polyblk --state /tmp/state "$@"; }
+# use SLOT...: the member disks from here on, and a place for records of what is on them. $turn counts the calls from 0 on.
+turn=-1
+use() {
+  turn=$((turn + 1)) disks=
+  for slot; do
+    found=$(disk $slot) || exit 1
+    disks="$disks $found"
+  done
+}
+polyblk() { /opt/polyblk/polyblk --state /tmp/state$turn "$@"; }
+use $MEMBERS
 
 # parts NUMBER COUNT [WITHOUT]: sets $parts to the members of an array, but those in WITHOUT (as in 0,3). Each array begins with another disk, so that
 # all disks have as much to do. Logical partitions begin at 5.
@@ -29,12 +33,18 @@ serve() {
   served=v$1 number=$1
   shift
   rm -f /tmp/$served.ready
-  /opt/polyblk/polyblk --state /tmp/state serve $served --json --no-rebuild --idle frugal "$@" --frontend ublk --number $number --queues 1 >/tmp/$served.ready 2>/tmp/$served.err &
+  /opt/polyblk/polyblk --state /tmp/state$turn serve $served --json --no-rebuild --idle frugal "$@" --frontend ublk --number $number --queues 1 >/tmp/$served.ready 2>/tmp/$served.err &
   server=$!
   until read -r ready 2>/dev/null </tmp/$served.ready; do
     [ -d /proc/$server ] || { tail -n 1 /tmp/$served.err; return 1; }
     usleep 100000
   done
+}
+
+# end_serving: ends the last server in order.
+end_serving() {
+  kill -TERM $server
+  wait $server || { cat /tmp/$served.err; return 1; }
 }
 
 is_optimal() { polyblk volume show $1 --json | grep -q '"state": "optimal"'; }
@@ -61,13 +71,12 @@ make() {
   if [ $2 = md ]; then
     check stop$1 mdadm --stop /dev/md$1 || exit 1
   else
-    kill -TERM $server
-    wait $server || { cat /tmp/v$1.err; exit 1; }
+    end_serving || exit 1
   fi
 }
 
 # start NUMBER KIND LEVEL COUNT POLICY: assembles the array, whole, for the load.
-load='fio --thread --clocksource=clock_gettime --ioengine=libaio --direct=1 --iodepth=32 --replay_no_stall=1'
+load='fio --thread --clocksource=clock_gettime --ioengine=libaio --direct=1 --iodepth=64 --replay_no_stall=1'
 targets=
 start() {
   parts $1 $4
@@ -86,7 +95,7 @@ write() {
   $load >/tmp/fio.out 2>&1 &
   writer=$!
   for target in $targets; do
-    until read -r _ _ _ _ writes _ </sys/block/$target/stat && [ $writes -ge 20 ]; do
+    until read -r _ _ _ _ writes _ </sys/block/$target/stat && [ $writes -ge 100 ]; do
       [ -d /proc/$writer ] || { tail -n 20 /tmp/fio.out; exit 1; }
       usleep 50000
     done
@@ -99,7 +108,7 @@ write() {
 }
 
 # examine NUMBER KIND LEVEL COUNT POLICY WITHOUT: assembles the array without members, by force only where it is refused, and reads it all. Signals
-# 'arrayNUMBER asked|forced|kernel|refused MESSAGE' (kernel: forced in the kernel as well; refused: not to be had at all).
+# 'arrayTURN.NUMBER asked|forced|kernel|refused MESSAGE' (kernel: forced in the kernel as well; refused: not to be had at all).
 examine() {
   parts $1 $4 $6
   how=asked said=
@@ -128,14 +137,16 @@ examine() {
     cat /tmp/v$1.err
   fi
   [ $how = refused ] || back $(device $2 $1) $1
-  signal array$1 $how "${said:0:300}"
+  signal array$turn.$1 $how "${said:0:300}"
+  if [ $2 = md ]; then mdadm --stop /dev/md$1; elif [ $how != refused ]; then end_serving; fi
 }
 
-# back DEVICE NUMBER: the array's content to the disk for it. Blocks that cannot be read come as zeroes.
+# back DEVICE NUMBER: the array's content to its place on the disk for it, in each turn another one. Blocks that cannot be read come as zeroes.
 back() {
-  dd if=$1 of=$out bs=1M count=$SPAN seek=$(((${2} - 1) * SPAN)) iflag=direct oflag=direct conv=notrunc && return
+  place=$(((turn * ARRAYS + $2 - 1) * SPAN))
+  dd if=$1 of=$out bs=1M count=$SPAN seek=$place iflag=direct oflag=direct conv=notrunc && return
   echo "array $2: some blocks cannot be read"
-  dd if=$1 of=$out bs=4096 count=$((SPAN * 256)) seek=$(((${2} - 1) * SPAN * 256)) iflag=direct oflag=direct conv=notrunc,noerror,sync
+  dd if=$1 of=$out bs=4096 count=$((SPAN * 256)) seek=$((place * 256)) iflag=direct oflag=direct conv=notrunc,noerror,sync
 }
 out=
 [ -z "$BACK" ] || out=$(disk $BACK) || exit 1
