@@ -2,23 +2,22 @@
 //
 //   dotnet run -c Release --project tests/bench/writehole -- [cut-offs, 10] [seed, 1] [md or polyblk, for those alone]
 //
-// Needs what ./test installs (QEMU, mdadm, fio); takes two minutes for a cut-off without KVM. docs/reliability.md has the results.
+// Needs what ./test installs (QEMU, mdadm, fio); takes three minutes and two more for each cut-off without KVM on two busy processors. docs/reliability.md has the results.
 //
-// All arrays are in one guest, each on a slice of its own of the same disks (five, files of the host), so that all are cut off in the same moment
-// under the same load. Once: they are made over zeroes and filled with a pattern that names each sector, flushed and stopped in order. Then, for each
+// All arrays are in one guest, each on a slice of its own of the same disks (five, files of the host), so that all are cut off in the same moment under
+// the same load. Once: they are made over zeroes and filled with a pattern that names each sector, flushed and stopped in order. Then, for each
 // cut-off, from a copy of that:
 //
-// - The arrays are assembled, and each gets random writes of 4 KiB, 64 in flight, to every other chunk. The disks are slow (QEMU's throttling, requests a
-//   second), so that many requests wait in them, and differ by a little, other ones each time, so that some members are ahead of others. Not by more: all
-//   would wait for the slowest. In the midst of that QEMU gets SIGKILL: what was waiting in the disks is lost.
+// - The arrays are assembled, and each gets random writes of 4 KiB, 64 in flight, to every other chunk. The disks are slow (QEMU's throttling,
+//   requests a second), so that many requests wait in them, and differ by a little, other ones each time, so that some members are ahead of others.
+//   Not by more: all would wait for the slowest. In the midst of that QEMU gets SIGKILL: what was waiting in the disks is lost.
 // - A second guest assembles each array without one member, another one each time, and where that is refused, by force; and reads all of it.
 //   Then it does the same on a copy of the disks with the next member missing, and of raid6 two.
 //
-// Chunks that nobody wrote since the flush are what is judged: each of their sectors that has changed is lost. In the others the old and the new are both
-// right.
+// Chunks that nobody wrote since the flush are what is judged: each of their sectors that has changed is lost. In the others the old and the new
+// are both right.
 //
-// Not in it: drives that lose what they had taken but not flushed (tests/simulation has that). A member's writes here are lost from some point on
-// or not at all.
+// Not in it: drives that lose what they had taken but not flushed (tests/simulation has that). A request here is done as a whole or not at all.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -99,7 +98,8 @@ GuestBuilder Guest(string name, string disks, Random? slow, IEnumerable<string> 
             file = $$"""{"driver":"throttle","throttle-group":"t{{slot}}","file":{{file}}}""";
         }
 
-        builder.Qemu("-blockdev", file.Insert(1, $"\"node-name\":\"n{slot}\","), "-device", $"virtio-blk-pci,drive=n{slot},num-queues=1,addr={GuestDisk.SlotOf(slot)}");
+        string device = $"virtio-blk-pci,drive=n{slot},num-queues=1,addr={GuestDisk.SlotOf(slot)}";
+        builder.Qemu("-blockdev", file.Insert(1, $"\"node-name\":\"n{slot}\","), "-device", device);
         slot++;
     }
 

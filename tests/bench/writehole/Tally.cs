@@ -19,10 +19,9 @@ internal sealed class Tally
     /// <param name="damage">What it found.</param>
     public void Add(TestedArray array, int missing, string without, string answer, Damage damage)
     {
-        string how = answer.Split(' ')[0];
-        _looks.Add(new Look(array, missing, how, damage));
+        _looks.Add(new Look(array, missing, answer.Split(' ')[0], damage));
         Console.Error.WriteLine(
-            $"{array}, without {without}: {answer.Trim()}; lost {damage.LostSectors} sectors ({damage.Unreadable} zero), {damage.Arrived} blocks written");
+            $"{array}, without {without}: lost {damage.LostSectors} sectors ({damage.Unreadable} zero), {damage.Arrived} blocks written; {answer.Trim()}");
     }
 
     /// <summary>The table so far.</summary>
@@ -31,12 +30,16 @@ internal sealed class Tally
         to.WriteLine(string.Create(CultureInfo.InvariantCulture, $"\n{cuts} cut-offs"));
         to.WriteLine("| array | missing | looks | refused without force | with losses | lost sectors | most at once | written blocks a look |");
         to.WriteLine("|---|---|---|---|---|---|---|---|");
-        foreach (IGrouping<(TestedArray Array, int Missing), Look> row in _looks.GroupBy(l => (l.Array, l.Missing)).OrderBy(g => g.Key.Array.Level).ThenBy(g => g.Key.Missing))
+        foreach (var row in _looks.GroupBy(l => (l.Array, l.Missing)).OrderBy(g => g.Key.Array.Level).ThenBy(g => g.Key.Missing))
         {
             Look[] read = [.. row.Where(l => l.How != "refused")];
-            to.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"| {row.Key.Array} | {row.Key.Missing} | {row.Count()} | {row.Count(l => l.How != "asked")} | {read.Count(l => l.Damage.LostSectors > 0)} | {read.Sum(l => l.Damage.LostSectors)} | {read.Select(l => l.Damage.LostSectors).DefaultIfEmpty().Max()} | {read.Select(l => l.Damage.Arrived).DefaultIfEmpty().Average():F0} |"));
+            IEnumerable<int> lost = read.Select(l => l.Damage.LostSectors);
+            object[] cells =
+            [
+                row.Key.Array, row.Key.Missing, row.Count(), row.Count(l => l.How != "asked"), lost.Count(n => n > 0), lost.Sum(),
+                lost.DefaultIfEmpty().Max(), Math.Round(read.Select(l => l.Damage.Arrived).DefaultIfEmpty().Average()),
+            ];
+            to.WriteLine($"| {string.Join(" | ", cells)} |");
         }
     }
 }

@@ -1,6 +1,6 @@
 # The guest's part (Program.cs tells the whole): arrays over slices of the same disks are made and filled, written until the power goes, and
-# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), ARRAYS (how many), MEMBERS (slots of the member disks),
-# PATTERN or BACK (the slot of one more), and calls.
+# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), ARRAYS (how many), MEMBERS (slots
+# of the member disks), PATTERN or BACK (the slot of one more), and calls.
 echo 1 >/sys/kernel/rcu_expedited
 for m in virtio_blk raid456 ublk_drv; do modprobe $m; done
 
@@ -33,7 +33,8 @@ serve() {
   served=v$1 number=$1
   shift
   rm -f /tmp/$served.ready
-  /opt/polyblk/polyblk --state /tmp/state$turn serve $served --json --no-rebuild --idle frugal "$@" --frontend ublk --number $number --queues 1 >/tmp/$served.ready 2>/tmp/$served.err &
+  /opt/polyblk/polyblk --state /tmp/state$turn serve $served --json --no-rebuild --idle frugal "$@" \
+    --frontend ublk --number $number --queues 1 >/tmp/$served.ready 2>/tmp/$served.err &
   server=$!
   until read -r ready 2>/dev/null </tmp/$served.ready; do
     [ -d /proc/$server ] || { tail -n 1 /tmp/$served.err; return 1; }
