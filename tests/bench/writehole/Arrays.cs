@@ -11,12 +11,14 @@ internal sealed record TestedArray(string Kind, int Level, int Members, string P
     /// <summary>All of them, in the order of their slices.</summary>
     public static IReadOnlyList<TestedArray> All { get; } =
     [
-        new("md", 5, 4, "resync"), new("md", 5, 4, "bitmap"), new("md", 5, 4, "ppl"), new("polyblk", 5, 4, "bitmap"), new("polyblk", 5, 4, "journal"),
-        new("md", 6, 5, "resync"), new("md", 6, 5, "bitmap"), new("polyblk", 6, 5, "bitmap"), new("polyblk", 6, 5, "journal"),
+        new("md", 5, 4, "resync"), new("md", 5, 4, "bitmap"), new("md", 5, 4, "ppl"),
+        new("polyblk", 5, 4, "bitmap"), new("polyblk", 5, 4, "journal"),
+        new("md", 6, 5, "resync"), new("md", 6, 5, "bitmap"),
+        new("polyblk", 6, 5, "bitmap"), new("polyblk", 6, 5, "journal"),
     ];
 
     /// <summary>The words of a call of guest.sh.</summary>
-    public string Words(int index) => string.Create(CultureInfo.InvariantCulture, $"{index + 1} {Kind} {Level} {Members} {Policy}");
+    public string Words(int index) => $"{index + 1} {Kind} {Level} {Members} {Policy}";
 
     public override string ToString() => $"{Kind} raid{Level} {Policy}";
 }
@@ -39,7 +41,7 @@ internal static class Pattern
         {
             Span<byte> bytes = all.AsSpan(sector * SectorBytes, SectorBytes);
             new Random(sector).NextBytes(bytes);
-            Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"block {sector / 8:D6} sector {sector % 8} "), bytes);
+            Encoding.ASCII.GetBytes($"block {sector / 8:D6} sector {sector % 8} ", bytes);
         }
 
         return all;
@@ -51,7 +53,8 @@ internal static class Pattern
         var log = new StringBuilder("fio version 2 iolog\nx add\nx open\n");
         for (int i = 0; i < WritesOfLoad; i++)
         {
-            int offset = (random.Next(SpanBytes / ChunkBytes / 2) * 2 * ChunkBytes) + (random.Next(ChunkBytes / BlockBytes) * BlockBytes);
+            int chunk = 2 * random.Next(SpanBytes / ChunkBytes / 2);
+            int offset = (chunk * ChunkBytes) + (random.Next(ChunkBytes / BlockBytes) * BlockBytes);
             log.Append(CultureInfo.InvariantCulture, $"x write {offset} {BlockBytes}\n");
         }
 

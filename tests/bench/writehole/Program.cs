@@ -1,23 +1,27 @@
-// The write hole, measured: what parity arrays of Linux md and of polyblk lose that are cut off while they write and then lack a member.
+// The write hole, measured: what parity arrays of Linux md and of polyblk lose that are cut off while they write and then lack a
+// member.
 //
 //   dotnet run -c Release --project tests/bench/writehole -- [cut-offs, 10] [seed, 1] [md or polyblk, for those alone]
 //
-// Needs what ./test installs (QEMU, mdadm, fio); takes three minutes and two more for each cut-off without KVM on two busy processors. docs/reliability.md has the results.
+// Needs what ./test installs (QEMU, mdadm, fio); takes three minutes and two more for each cut-off without KVM on two busy
+// processors. docs/reliability.md has the results.
 //
-// All arrays are in one guest, each on a slice of its own of the same disks (five, files of the host), so that all are cut off in the same moment under
-// the same load. Once: they are made over zeroes and filled with a pattern that names each sector, flushed and stopped in order. Then, for each
-// cut-off, from a copy of that:
+// All arrays are in one guest, each on a slice of its own of the same disks (five, files of the host), so that all are cut off in
+// the same moment under the same load. Once: they are made over zeroes and filled with a pattern that names each sector, flushed
+// and stopped in order. Then, for each cut-off, from a copy of that:
 //
-// - The arrays are assembled, and each gets random writes of 4 KiB, 64 in flight, to every other chunk. The disks are slow (QEMU's throttling,
-//   requests a second), so that many requests wait in them, and differ by a little, other ones each time, so that some members are ahead of others.
-//   Not by more: all would wait for the slowest. In the midst of that QEMU gets SIGKILL: what was waiting in the disks is lost.
-// - A second guest assembles each array without one member, another one each time, and where that is refused, by force; and reads all of it.
-//   Then it does the same on a copy of the disks with the next member missing, and of raid6 two.
+// - The arrays are assembled, and each gets random writes of 4 KiB, 64 in flight, to every other chunk. The disks are slow
+//   (QEMU's throttling, requests a second), so that many requests wait in them, and differ by a little, other ones each time, so
+//   that some members are ahead of others. Not by more: all would wait for the slowest. In the midst of that QEMU gets SIGKILL:
+//   what was waiting in the disks is lost.
+// - A second guest assembles each array without one member, another one each time, and where that is refused, by force; and reads
+//   all of it. Then it does the same on a copy of the disks with the next member missing, and of raid6 two.
 //
-// Chunks that nobody wrote since the flush are what is judged: each of their sectors that has changed is lost. In the others the old and the new
-// are both right.
+// Chunks that nobody wrote since the flush are what is judged: each of their sectors that has changed is lost. In the others the
+// old and the new are both right.
 //
-// Not in it: drives that lose what they had taken but not flushed (tests/simulation has that). A request here is done as a whole or not at all.
+// Not in it: drives that lose what they had taken but not flushed (tests/simulation has that). A request here is done as a whole
+// or not at all.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -46,8 +50,10 @@ try
     await Guests.RunAsync(async attempt =>
     {
         for (int i = 0; i < Disks; i++) Slices.Make(PathOf($"filled{i}"), SliceMib, arrays.Length);
-        GuestVm guest = attempt.Start(Guest("fill", "filled", slow: null, [PathOf("pattern")], $"PATTERN={GuestDisk.SlotOf(Disks)}", Calls("make")));
-        (await guest.CompletionAsync()).RequireSuccess([.. arrays.SelectMany((_, i) => new[] { $"make{i + 1}", $"fill{i + 1}" })]);
+        string slot = $"PATTERN={GuestDisk.SlotOf(Disks)}";
+        GuestVm guest = attempt.Start(Guest("fill", "filled", slow: null, [PathOf("pattern")], slot, Calls("make")));
+        IEnumerable<string> checks = arrays.SelectMany((_, i) => new[] { $"make{i + 1}", $"fill{i + 1}" });
+        (await guest.CompletionAsync()).RequireSuccess([.. checks]);
     });
     Console.Error.WriteLine("filled");
     for (int cut = 0; cut < cuts; cut++)
@@ -90,11 +96,13 @@ GuestBuilder Guest(string name, string disks, Random? slow, IEnumerable<string> 
     int slot = 0;
     foreach (string path in Enumerable.Range(0, Disks).Select(i => PathOf($"{disks}{i}")).Concat(others))
     {
-        // What QEMU has written is in the files, also when it is killed: they need not be flushed, which would only cost time on a busy host.
+        // What QEMU has written is in the files, also when it is killed: they need not be flushed, which would only cost time on
+        // a busy host.
         string file = $$"""{"driver":"file","cache":{"no-flush":true},"filename":"{{path}}"}""";
         if (slow is not null && slot < Disks)
         {
-            builder.Qemu("-object", $"throttle-group,id=t{slot},x-iops-total={slow.Next(SlowestPerSecond, FastestPerSecond + 1)}");
+            int speed = slow.Next(SlowestPerSecond, FastestPerSecond + 1);
+            builder.Qemu("-object", $"throttle-group,id=t{slot},x-iops-total={speed}");
             file = $$"""{"driver":"throttle","throttle-group":"t{{slot}}","file":{{file}}}""";
         }
 
@@ -133,14 +141,16 @@ async Task LookAsync(GuestAttempt attempt, int missing)
     string Without(int look, int i)
     {
         int members = arrays[i].Members, first = missing + look, distance = 1 + (first / members % (members - 1));
-        return string.Join(',', Enumerable.Range(0, arrays[i].Level == 6 ? look + 1 : 1).Select(n => (first + (n * distance)) % members));
+        int count = arrays[i].Level == 6 ? look + 1 : 1;
+        return string.Join(',', Enumerable.Range(0, count).Select(n => (first + (n * distance)) % members));
     }
 
     IEnumerable<string> others = [.. Enumerable.Range(0, Disks).Select(i => PathOf($"again{i}")), PathOf("back")];
     string calls = Calls("examine", i => Without(0, i)) + $"use {Slots(Disks)}\n" + Calls("examine", i => Without(1, i));
     GuestVm guest = attempt.Start(Guest("look", "look", slow: null, others, $"BACK={GuestDisk.SlotOf(2 * Disks)}", calls));
     var answers = new List<string>();
-    for (int n = 0; n < Looks * arrays.Length; n++) answers.Add(await guest.WaitForSignalAsync($"array{n / arrays.Length}.{(n % arrays.Length) + 1}"));
+    for (int n = 0; n < Looks * arrays.Length; n++)
+        answers.Add(await guest.WaitForSignalAsync($"array{n / arrays.Length}.{(n % arrays.Length) + 1}"));
     await guest.CompletionAsync();
     byte[] read = new byte[first.Length];
     for (int n = 0; n < answers.Count; n++)

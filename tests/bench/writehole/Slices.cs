@@ -1,4 +1,5 @@
-// Disks that are cut into slices, which the kernel finds when it sees the disk: a partition table of the PC, with all slices as logical partitions.
+// Disks that are cut into slices, which the kernel finds when it sees the disk: a partition table of the PC, with all slices as
+// logical partitions.
 
 using System.Buffers.Binary;
 
@@ -14,7 +15,9 @@ internal static class Slices
     private const byte Extended = 0x0F;
     private const byte LinuxData = 0x83;
 
-    /// <summary>Makes a sparse file with slices of that size: the partitions 5, 6, and so on. Before each is a MiB for its table.</summary>
+    /// <summary>
+    /// Makes a sparse file with slices of that size: the partitions 5, 6, and so on. Before each is a MiB for its table.
+    /// </summary>
     public static void Make(string path, int mib, int count)
     {
         uint slot = (uint)(mib + 1) * SectorsOfMib;

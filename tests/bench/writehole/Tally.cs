@@ -21,15 +21,17 @@ internal sealed class Tally
     {
         _looks.Add(new Look(array, missing, answer.Split(' ')[0], damage));
         Console.Error.WriteLine(
-            $"{array}, without {without}: lost {damage.LostSectors} sectors ({damage.Unreadable} zero), {damage.Arrived} blocks written; {answer.Trim()}");
+            $"{array}, without {without}: lost {damage.LostSectors} sectors ({damage.Unreadable} zero), "
+            + $"{damage.Arrived} blocks written; {answer.Trim()}");
     }
 
     /// <summary>The table so far.</summary>
     public void Print(TextWriter to, int cuts)
     {
         to.WriteLine(string.Create(CultureInfo.InvariantCulture, $"\n{cuts} cut-offs"));
-        to.WriteLine("| array | missing | looks | refused without force | with losses | lost sectors | most at once | written blocks a look |");
-        to.WriteLine("|---|---|---|---|---|---|---|---|");
+        to.WriteLine(
+            "| array | missing | looks | refused without force | with losses | lost sectors | most at once | written blocks |\n"
+            + "|---|---|---|---|---|---|---|---|");
         foreach (var row in _looks.GroupBy(l => (l.Array, l.Missing)).OrderBy(g => g.Key.Array.Level).ThenBy(g => g.Key.Missing))
         {
             Look[] read = [.. row.Where(l => l.How != "refused")];

@@ -1,6 +1,6 @@
-# The guest's part (Program.cs tells the whole): arrays over slices of the same disks are made and filled, written until the power goes, and
-# read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), ARRAYS (how many), MEMBERS (slots
-# of the member disks), PATTERN or BACK (the slot of one more), and calls.
+# The guest's part (Program.cs tells the whole): arrays over slices of the same disks are made and filled, written until the power
+# goes, and read back without a member. Busybox sh, after lib.sh. Program.cs sets SPAN (MiB of each array that are filled), ARRAYS
+# (how many), MEMBERS (slots of the member disks), PATTERN or BACK (the slot of one more), and calls.
 echo 1 >/sys/kernel/rcu_expedited
 for m in virtio_blk raid456 ublk_drv; do modprobe $m; done
 
@@ -16,8 +16,8 @@ use() {
 polyblk() { /opt/polyblk/polyblk --state /tmp/state$turn "$@"; }
 use $MEMBERS
 
-# parts NUMBER COUNT [WITHOUT]: sets $parts to the members of an array, but those in WITHOUT (as in 0,3). Each array begins with another disk, so that
-# all disks have as much to do. Logical partitions begin at 5.
+# parts NUMBER COUNT [WITHOUT]: sets $parts to the members of an array, but those in WITHOUT (as in 0,3). Each array begins with
+# another disk, so that all disks have as much to do. Logical partitions begin at 5.
 parts() {
   parts='' i=-$(($1 % 5))
   for found in $disks $disks; do
@@ -60,8 +60,13 @@ device() { case $1 in md) echo /dev/md$2 ;; *) echo /dev/ublkb$2 ;; esac; }
 make() {
   parts $1 $4
   if [ $2 = md ]; then
-    case $5 in bitmap) policy='--bitmap=internal' ;; resync) policy='--bitmap=none' ;; *) policy="--bitmap=none --consistency-policy=$5" ;; esac
-    check make$1 mdadm --create /dev/md$1 --run --metadata=1.2 --assume-clean --level=$3 --raid-devices=$4 --chunk=64 $policy $parts || exit 1
+    case $5 in
+      bitmap) policy='--bitmap=internal' ;;
+      resync) policy='--bitmap=none' ;;
+      *) policy="--bitmap=none --consistency-policy=$5" ;;
+    esac
+    check make$1 mdadm --create /dev/md$1 --run --metadata=1.2 --assume-clean --level=$3 --raid-devices=$4 --chunk=64 $policy \
+      $parts || exit 1
     echo "policy: $(cat /sys/block/md$1/md/consistency_policy)"
   else
     check make$1 polyblk volume create v$1 --level raid$3 --chunk 64KiB --consistency $5 $parts || exit 1
@@ -108,8 +113,9 @@ write() {
   exit 1
 }
 
-# examine NUMBER KIND LEVEL COUNT POLICY WITHOUT: assembles the array without members, by force only where it is refused, and reads it all. Signals
-# 'arrayTURN.NUMBER asked|forced|kernel|refused MESSAGE' (kernel: forced in the kernel as well; refused: not to be had at all).
+# examine NUMBER KIND LEVEL COUNT POLICY WITHOUT: assembles the array without members, by force only where it is refused, and
+# reads it all. Signals 'arrayTURN.NUMBER asked|forced|kernel|refused MESSAGE' (kernel: forced in the kernel as well; refused: not
+# to be had at all).
 examine() {
   parts $1 $4 $6
   how=asked said=
@@ -142,7 +148,8 @@ examine() {
   if [ $2 = md ]; then mdadm --stop /dev/md$1; elif [ $how != refused ]; then end_serving; fi
 }
 
-# back DEVICE NUMBER: the array's content to its place on the disk for it, in each turn another one. Blocks that cannot be read come as zeroes.
+# back DEVICE NUMBER: the array's content to its place on the disk for it, in each turn another one. Blocks that cannot be read
+# come as zeroes.
 back() {
   place=$(((turn * ARRAYS + $2 - 1) * SPAN))
   dd if=$1 of=$out bs=1M count=$SPAN seek=$place iflag=direct oflag=direct conv=notrunc && return
