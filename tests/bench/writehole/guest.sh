@@ -19,7 +19,7 @@ use $MEMBERS
 # parts NUMBER COUNT [WITHOUT]: sets $parts to the members of an array, but those in WITHOUT (as in 0,3). Each array begins with
 # another disk, so that all disks have as much to do. Logical partitions begin at 5.
 parts() {
-  parts='' i=-$(($1 % 5))
+  parts='' i=$((-($1 % 5)))
   for found in $disks $disks; do
     if [ $i -ge 0 ] && [ $i -lt $2 ]; then
       case ",$3," in *,$i,*) ;; *) parts="$parts $found$(($1 + 4))" ;; esac
@@ -118,6 +118,7 @@ write() {
 # to be had at all).
 examine() {
   parts $1 $4 $6
+  echo "examine $2 raid$3 $5, without $6: $parts"
   how=asked said=
   if [ $2 = md ]; then
     mdadm --assemble --run /dev/md$1 $parts >/tmp/said 2>&1
