@@ -17,8 +17,11 @@ internal sealed class CompareArrays : IArrayFactory
         {
             open = await DriveList.OpenAllAsync(DriveList.Parse(drives), readOnly: false).ConfigureAwait(false);
             cancellation.ThrowIfCancellationRequested();
-            RaidArray array = await ArrayBuilder.CreateAsync(
-                VolumeMaker.CreateOptions("compare", level, chunkBytes: 0) with { Force = true, AssumeZeroed = true }, open, reactor).ConfigureAwait(false);
+            ArrayCreateOptions options = VolumeMaker.CreateOptions("compare", level, chunkBytes: 0);
+
+            // The theory counts what a level costs: without the journal, which the volume that is served has.
+            options = options with { Force = true, AssumeZeroed = true, Consistency = VolumeMaker.ForVolatile(options.Level) };
+            RaidArray array = await ArrayBuilder.CreateAsync(options, open, reactor).ConfigureAwait(false);
             return new OpenArray(array, open, reactor);
         }
         catch (Exception e)
