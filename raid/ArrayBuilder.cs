@@ -280,8 +280,9 @@ public static class ArrayBuilder
         }
 
         long[] sizes = [.. drives.Select(d => d.SizeBytes)];
-        bool isRoomy = consistency == ArrayConsistency.Journal && sizes.Length != 0 && sizes.Min() >= JournalLayout.RoomyDriveBytes;
-        long dataOffset = isRoomy ? JournalLayout.RoomyDataOffset : RaidGeometry.DefaultDataOffset;
+        long dataOffset = consistency == ArrayConsistency.Journal && sizes.Length != 0
+            ? JournalLayout.DataOffsetFor(sizes.Min())
+            : RaidGeometry.DefaultDataOffset;
         if (!RaidGeometry.TryCreate(options.Level, options.ChunkBytes, sizes, out RaidGeometry? geometry, out string? error, dataOffset))
         {
             throw new ArrayException(error!);

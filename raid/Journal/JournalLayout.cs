@@ -19,15 +19,7 @@ internal sealed class JournalLayout
     /// <summary>Bytes of a record before its partial parity: a page, so that the parity stays aligned.</summary>
     public const int HeaderBytes = 4096;
 
-    /// <summary>
-    /// The data offset of new arrays whose drives have room for it. It gives rows that are written at the same time a slot of
-    /// their own in most cases; where two share one, the second waits for the first.
-    /// </summary>
-    public const long RoomyDataOffset = 8 << 20;
-
-    /// <summary>The size of drives from which on that much is taken.</summary>
-    public const long RoomyDriveBytes = 1L << 30;
-
+    private const long MostDataOffset = 8 << 20;
     private const ulong Spread = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: neighbouring rows get different slots
 
     private readonly int _slotBytes;
@@ -58,6 +50,14 @@ internal sealed class JournalLayout
         long count = (geometry.DataOffset - AreaOffset) / ((long)slotBytes * geometry.ParityCount);
         return count < 1 ? null : new JournalLayout(slotBytes, geometry.ParityCount, (int)count);
     }
+
+    /// <summary>
+    /// Where the data of a new array with a journal begins: at a thirty-second of its smallest drive, from 1 to 8 MiB. The more slots
+    /// there are, the more rarely rows that are written at the same time share one, and wait for each other.
+    /// </summary>
+    /// <param name="driveBytes">Bytes of the smallest drive.</param>
+    public static long DataOffsetFor(long driveBytes) =>
+        Math.Clamp(driveBytes / 32 / RaidGeometry.DefaultDataOffset * RaidGeometry.DefaultDataOffset, RaidGeometry.DefaultDataOffset, MostDataOffset);
 
     /// <summary>The slot of a row, 0 to <see cref="SlotCount"/> - 1.</summary>
     public int SlotOf(long row) => (int)((((ulong)row * Spread) >> 32) % (ulong)SlotCount);

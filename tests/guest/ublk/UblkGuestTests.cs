@@ -67,7 +67,6 @@ public sealed class UblkGuestTests
         [
             .. healthy, "reconstruct-" + level, "degraded-" + level, "health-" + level, "caught-" + degraded, "same-devices-" + degraded, "killed-" + degraded,
             $"health-{level}-killed", "discard-" + degraded, .. FileSystems.ChecksOf(degraded),
-            .. level == "raid1" ? Array.Empty<string>() : ["unforced-" + degraded],
         ];
     }
 }

@@ -383,15 +383,8 @@ killed() {
   was="$dev $dev4"
   crash
   touch /tmp/load.over
-  option=
-  case $name in
-    raid[56]-degraded)
-      # Nothing but what waits was being written, as the load writes whole stripes: that alone makes it safe to start such an array at all.
-      refuse unforced-$name tell READY "serve $level=$array_drives $array_options"
-      option=force
-      ;;
-  esac
-  serve_level $level $option || return
+  # Also without members that are lost: what was being written is put right from the journal.
+  serve_level $level || return
   equal same-devices-$name "$dev $dev4" "$was"
   check killed-$name end_load load
 }

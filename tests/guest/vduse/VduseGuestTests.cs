@@ -69,7 +69,6 @@ public sealed class VduseGuestTests
         return
         [
             .. healthy.Except(["failed-raid0"]), "degraded-" + level, "kept-" + level, "told-" + level, "still-degraded-" + level, .. InEachState(degraded),
-            .. level == "raid1" ? Array.Empty<string>() : [$"unforced-{degraded}-reason"],
         ];
     }
 

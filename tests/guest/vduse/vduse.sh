@@ -112,16 +112,8 @@ killed() {
   check caught-$what catch vda vdb
   kill_server
   touch /tmp/load.over
-  force=
-  case $what in
-    raid[56]-degraded)
-      # Nothing but what waits was being written, as the load writes whole stripes: that alone makes it safe to start such an array at all.
-      refuse unforced-$what serve_level $level
-      because unforced-$what-reason 'was not stopped in order'
-      force=--force-assembly
-      ;;
-  esac
-  check serve-$what-killed serve_level $level $force || return
+  # Also without members that are lost: what was being written is put right from the journal.
+  check serve-$what-killed serve_level $level || return
   taken_over taken-over-$what
   check killed-$what end_load load
 }

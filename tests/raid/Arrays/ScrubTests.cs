@@ -174,8 +174,8 @@ public sealed class ScrubTests
         Assert.Contains("under way", twice.Message, StringComparison.Ordinal);
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { DoneBytes: > 0 }, "a part of the scrub");
         await rig.LoseAsync(driver, 1);
-        rig.Array.MaxJobBytesPerSecond = 0;
         await rig.ReplaceAsync(1);
+        rig.Array.MaxJobBytesPerSecond = 0;
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { EndedAt: not null }, "the scrub behind the rebuild");
         Assert.Equal(0UL, rig.Array.State.LostMask);
         Assert.True(rig.Array.GetStatus().Scrub is { IsComplete: true, Differing: 0 });

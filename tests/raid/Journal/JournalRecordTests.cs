@@ -85,6 +85,14 @@ public sealed class JournalRecordTests
         Assert.Equal(layout.SlotCount, Enumerable.Range(0, 1000).Select(row => layout.SlotOf(row)).Distinct().Count());
     }
 
+    [Theory]
+    [InlineData(1 << 20, 1 << 20)]
+    [InlineData((64 << 20) - 1, 1 << 20)]
+    [InlineData(100 << 20, 3 << 20)]
+    [InlineData(1L << 44, 8 << 20)]
+    public void The_more_a_drive_has_the_more_slots_there_are(long driveBytes, long dataOffset) =>
+        Assert.Equal(dataOffset, JournalLayout.DataOffsetFor(driveBytes));
+
     [Fact]
     public void The_oldest_unfinished_transaction_is_known()
     {
