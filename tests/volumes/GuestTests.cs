@@ -6,7 +6,7 @@ namespace Polyblk.Volumes.Tests;
 
 public sealed class GuestTests
 {
-    private const long MemberBytes = 129L << 20;
+    private const long MemberBytes = 132L << 20;
 
     /// <summary>Guest functions: a tree to copy, and its checksums.</summary>
     private const string Functions = """
