@@ -104,6 +104,22 @@ public sealed record ScrubStatus
 
     /// <summary>When it ended; null while it is under way.</summary>
     public DateTimeOffset? EndedAt { get; init; }
+
+    /// <summary>What a superblock says of the last one that came to its end; null where there was none.</summary>
+    public static ScrubStatus? LastOf(ArraySuperblock superblock) => superblock.LastScrub is not { } last ? null : new ScrubStatus
+    {
+        IsRepair = last.IsRepair,
+        DoneBytes = superblock.MemberDataSize,
+        TotalBytes = superblock.MemberDataSize,
+        IsComplete = true,
+        Differing = last.Differing,
+        Repaired = last.Repaired,
+        MadeToAgree = last.MadeToAgree,
+        Skipped = last.Skipped,
+        Unreadable = last.Unreadable,
+        FirstOffset = last.FirstOffset,
+        EndedAt = last.EndedAt,
+    };
 }
 
 /// <summary>A snapshot of an array.</summary>

@@ -273,7 +273,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             case "set" when request.CheckEverySeconds is long seconds:
                 await server.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "set" when ConsistencyOption.TryParse(request.Consistency, out ArrayConsistency consistency):
+            case "set" when ConsistencyWord.TryParse(request.Consistency, out ArrayConsistency consistency):
                 await server.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:

@@ -388,45 +388,37 @@ internal sealed class VolumeServer : IAsyncDisposable
 
     /// <summary>Bounds the speed of a resync or rebuild, now and at the next start; 0 sets no bound.</summary>
     /// <exception cref="CliException">There can be none, or the record cannot be written.</exception>
-    public async Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation)
+    public Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation)
     {
         if (bytesPerSecond < 0)
         {
             throw CliException.Usage("A rate is not negative; 0 sets no bound.");
         }
 
-        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
-        try
-        {
-            _volume!.LimitRebuild(bytesPerSecond);
-            Store.Change(_record.Name, record => record.WithRebuildLimit(bytesPerSecond));
-        }
-        finally
-        {
-            _changing.Release();
-        }
+        return ChangeKeptAsync(volume => volume.LimitRebuild(bytesPerSecond), record => record.WithRebuildLimit(bytesPerSecond), cancellation);
     }
 
     /// <summary>Says after what time members are compared anew, now and at the next start; zero never.</summary>
     /// <exception cref="CliException">There are none, or the record cannot be written.</exception>
-    public async Task CheckEveryAsync(long seconds, CancellationToken cancellation)
+    public Task CheckEveryAsync(long seconds, CancellationToken cancellation)
     {
         if (seconds is < 0 or > VolumeRecord.MostCheckSeconds)
         {
             throw CliException.Usage("The time between checks is from 0 (never) to a hundred years.");
         }
 
-        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
-        try
-        {
-            _volume!.CheckEvery(TimeSpan.FromSeconds(seconds));
-            Store.Change(_record.Name, record => record with { CheckEverySeconds = seconds });
-        }
-        finally
-        {
-            _changing.Release();
-        }
+        return ChangeKeptAsync(volume => volume.CheckEvery(TimeSpan.FromSeconds(seconds)), record => record with { CheckEverySeconds = seconds }, cancellation);
     }
+
+    /// <summary>Changes how the volume behaves, now and, by its record, at the next start.</summary>
+    private Task ChangeKeptAsync(Action<OpenVolume> now, Func<VolumeRecord, VolumeRecord> later, CancellationToken cancellation) => ChangeAsync(
+        volume =>
+        {
+            now(volume);
+            Store.Change(_record.Name, later);
+            return Task.CompletedTask;
+        },
+        cancellation);
 
     public async ValueTask DisposeAsync()
     {

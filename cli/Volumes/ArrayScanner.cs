@@ -5,6 +5,7 @@
 using Polyblk.Cli.Output;
 using Polyblk.Drives;
 using Polyblk.Drives.Files;
+using Polyblk.Raid;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -131,12 +132,12 @@ internal static class ArrayScanner
                     _ => result.NeedsResync ? "dirty" : "clean",
                 },
                 Problem = result.Error,
-                Consistency = ArrayStatusJson.ConsistencyName(newest.Consistency, newest.Level),
+                Consistency = ConsistencyWord.Of(newest.Consistency, newest.Level),
                 Resync = result.NeedsResync && result.Outcome != AssemblyOutcome.Refused
                     ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
                 Rebuild = result.RebuildingRoles != 0
                     ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
-                Check = ArrayStatusJson.Check(newest),
+                Check = ArrayStatusJson.Check(ScrubStatus.LastOf(newest)),
                 Replacement = ReplacementOf(result, newest),
                 Spares = [.. result.Spares.Where(s => s.Superblock.MemberUuid != ReplacingOf(result, newest)?.Spare).Select(s => s.Path)],
                 OtherDrives = [.. OthersOf(result, newest)],

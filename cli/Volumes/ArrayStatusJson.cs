@@ -1,6 +1,5 @@
 using Polyblk.Cli.Output;
 using Polyblk.Raid;
-using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.Volumes;
@@ -24,9 +23,9 @@ internal static class ArrayStatusJson
         Rebuild = Progress(status.Rebuild),
         Replacement = status.Replacement is not ReplacementStatus replacement ? null : new ReplacementJson(
             replacement.Role, replacement.Old.Name, replacement.New.Name, Progress(replacement.Progress)!),
-        Check = status.Scrub is ScrubStatus scrub ? Check(scrub) : null,
+        Check = Check(status.Scrub),
         RangesInDoubt = status.RangesInDoubt,
-        Consistency = ConsistencyName(status.Consistency, status.Level),
+        Consistency = ConsistencyWord.Of(status.Consistency, status.Level),
         Warnings = status.Warnings,
         Spares = [.. status.SpareDrives.Where(d => !ReferenceEquals(d, status.Replacement?.New)).Select(d => d.Name)],
         Members =
@@ -54,14 +53,6 @@ internal static class ArrayStatusJson
         _ => "missing",
     };
 
-    /// <summary>How an array is put right after an unclean stop; null where it has no redundancy.</summary>
-    public static string? ConsistencyName(ArrayConsistency consistency, RaidLevel level) => level == RaidLevel.Raid0 ? null : consistency switch
-    {
-        ArrayConsistency.Journal => "journal",
-        ArrayConsistency.None => "none",
-        _ => "bitmap",
-    };
-
     /// <summary>Why a member is out; null where that is not known.</summary>
     public static string? ReasonName(OutReason reason) => reason switch
     {
@@ -71,8 +62,8 @@ internal static class ArrayStatusJson
         _ => null,
     };
 
-    /// <summary>What a comparison of members has found.</summary>
-    private static CheckJson Check(ScrubStatus scrub) => new()
+    /// <summary>What a comparison of members has found; null where there was none.</summary>
+    public static CheckJson? Check(ScrubStatus? scrub) => scrub is null ? null : new CheckJson
     {
         Repair = scrub.IsRepair,
         DoneBytes = scrub.DoneBytes,
@@ -85,22 +76,6 @@ internal static class ArrayStatusJson
         Skipped = scrub.Skipped,
         FirstOffset = scrub.FirstOffset < 0 ? null : scrub.FirstOffset,
         EndedUtc = scrub.EndedAt,
-    };
-
-    /// <summary>The last one, as the superblocks have it.</summary>
-    public static CheckJson? Check(ArraySuperblock superblock) => superblock.LastScrub is not { } last ? null : new CheckJson
-    {
-        Repair = last.IsRepair,
-        DoneBytes = superblock.MemberDataSize,
-        TotalBytes = superblock.MemberDataSize,
-        Complete = true,
-        Differing = last.Differing,
-        Repaired = last.Repaired,
-        MadeToAgree = last.MadeToAgree,
-        Unreadable = last.Unreadable,
-        Skipped = last.Skipped,
-        FirstOffset = last.FirstOffset < 0 ? null : last.FirstOffset,
-        EndedUtc = last.EndedAt,
     };
 
     private static ProgressJson? Progress(ResyncStatus? status) => status is null ? null

@@ -65,7 +65,8 @@ internal sealed partial class ArrayControl
 
     private static string NameOf(ScrubJob scrub) => scrub.IsRepair ? "repair" : "check";
 
-    private ScrubStatus? ScrubStatus => _scrub is { } scrub ? Describe(scrub, endedAt: null) : _lastScrub ?? Recorded();
+    private ScrubStatus? ScrubStatus => _scrub is { } scrub ? Describe(scrub, endedAt: null)
+        : _lastScrub ?? Raid.ScrubStatus.LastOf(_superblocks.Current);
 
     /// <summary>Starts the scrub that is wanted, or goes on with it.</summary>
     private async Task ScrubTurnAsync()
@@ -117,22 +118,6 @@ internal sealed partial class ArrayControl
             await _superblocks.UpdateAsync(s => s with { LastScrub = record });
         }
     }
-
-    /// <summary>What a run before this one has found.</summary>
-    private ScrubStatus? Recorded() => _superblocks.Current.LastScrub is not { } last ? null : new ScrubStatus
-    {
-        IsRepair = last.IsRepair,
-        DoneBytes = _array.Geometry.MemberDataSize,
-        TotalBytes = _array.Geometry.MemberDataSize,
-        IsComplete = true,
-        Differing = last.Differing,
-        Repaired = last.Repaired,
-        MadeToAgree = last.MadeToAgree,
-        Skipped = last.Skipped,
-        Unreadable = last.Unreadable,
-        FirstOffset = last.FirstOffset,
-        EndedAt = last.EndedAt,
-    };
 
     private void ReportEnd(ScrubJob scrub, ScrubStatus result)
     {

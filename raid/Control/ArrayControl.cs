@@ -36,7 +36,6 @@ internal sealed partial class ArrayControl
 {
     private const int PatientTurns = 10;
     private static readonly TimeSpan s_tick = TimeSpan.FromMilliseconds(200);
-    private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
 
     private readonly RaidArray _array;
     private readonly ArrayRunOptions _options;
@@ -58,7 +57,7 @@ internal sealed partial class ArrayControl
     private long _checkpointMs;
     private int _inDoubt;
     private int _reportedTenths;
-    private TimeSpan _retryAfter;
+    private readonly Backoff _retry;
     private long? _resyncAtMs;
     private bool _upgradesFormat;
     private bool _mayLackRecords;
@@ -67,6 +66,7 @@ internal sealed partial class ArrayControl
     {
         _array = array;
         _options = options;
+        _retry = new Backoff(options.ResyncRetryAfter);
         _signal = new ControlSignal(options.Scheduler, options.Clock);
         Home = home;
         _superblocks = new ArrayMetadata(array, superblock, home, options, Kick);
@@ -499,7 +499,7 @@ internal sealed partial class ArrayControl
             BeginTrust();
             Report(ArrayEventLevel.Information, "the resync is complete");
             _inDoubt = 0;
-            _retryAfter = default;
+            _retry.Reset();
         }
 
         await _superblocks.UpdateAsync();
@@ -559,10 +559,7 @@ internal sealed partial class ArrayControl
             return;
         }
 
-        _retryAfter = _retryAfter == default ? _options.ResyncRetryAfter
-            : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
-            : s_longestRetry;
-        _resyncAtMs = NowMs + (long)_retryAfter.TotalMilliseconds;
+        _resyncAtMs = NowMs + _retry.NextMs();
     }
 
     /// <summary>
@@ -587,7 +584,7 @@ internal sealed partial class ArrayControl
             }
         }
 
-        if (_retryAfter == default)
+        if (_retry.IsFresh)
         {
             Report(ArrayEventLevel.Information, "a resync has started");
         }

@@ -246,9 +246,8 @@ internal sealed class ArrayMetadata(
 
         _told = CanWrite ? _told : array.State.FailedMask;
         ulong persisted = !CanWrite ? array.State.FailedMask : IsKnown ? failed : array.State.PersistedMask;
-        bool persistedTrust = !CanWrite || (!IsKnown && array.State.PersistedTrust) ? array.State.PersistedTrust && CanWrite : trust;
         array.State.PersistedMask = persisted;
-        array.State.PersistedTrust = persistedTrust;
+        array.State.PersistedTrust = CanWrite && (trust || (!IsKnown && array.State.PersistedTrust));
 
         // Also where neither is new: trust that was lost and has come back meanwhile is what somebody may have waited for.
         await array.ForEachQueueAsync(queue => queue.ReleaseHeld());

@@ -33,7 +33,6 @@ internal sealed class HotReplacement(
     ArrayRunOptions options,
     Action<ArrayEventLevel, string> report)
 {
-    private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
     private static readonly TimeSpan s_lookForEnd = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan s_longestEnd = TimeSpan.FromSeconds(10);
 
@@ -44,7 +43,7 @@ internal sealed class HotReplacement(
     private bool _tellsReleased;
     private bool _isSettled;
     private long? _dueMs;
-    private TimeSpan _retryAfter;
+    private readonly Backoff _retry = new(options.ResyncRetryAfter);
     private int _reportedTenths;
 
     /// <summary>Why the copying stands still, and what to do; null while it does not.</summary>
@@ -150,10 +149,7 @@ internal sealed class HotReplacement(
             return;
         }
 
-        _retryAfter = _retryAfter == default ? options.ResyncRetryAfter
-            : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
-            : s_longestRetry;
-        _dueMs = NowMs + (long)_retryAfter.TotalMilliseconds;
+        _dueMs = NowMs + _retry.NextMs();
         Halted = $"The replacement of {Describe(replacement)} stands still: a block at or behind byte {offset} of the old drive cannot be "
             + "read, and could not be made from other members. It is tried again; a block that cannot be read is known again when it is "
             + "written.";
@@ -310,7 +306,7 @@ internal sealed class HotReplacement(
 
         _isSettled = false;
         _dueMs = null;
-        _retryAfter = default;
+        _retry.Reset();
         _reportedTenths = 0;
         Halted = null;
         report(

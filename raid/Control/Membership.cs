@@ -29,7 +29,6 @@ namespace Polyblk.Raid.Control;
 internal sealed class Membership(
     RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEventLevel, string> report)
 {
-    private static readonly TimeSpan s_longestRetry = TimeSpan.FromHours(1);
     private static readonly TimeSpan s_drainLook = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan s_drainTick = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan s_longestDrain = TimeSpan.FromSeconds(5);
@@ -37,7 +36,7 @@ internal sealed class Membership(
     private readonly List<ReturningDrive> _returning = [];
     private ulong _spareRefused;
     private long? _dueMs;
-    private TimeSpan _retryAfter;
+    private readonly Backoff _retry = new(options.ResyncRetryAfter);
     private int _reportedTenths;
 
     /// <summary>Why the rebuild stands still, and what to do; null while it does not.</summary>
@@ -122,7 +121,7 @@ internal sealed class Membership(
         await superblocks.UpdateAsync();
         State.EndRebuild();
         Halted = null;
-        _retryAfter = default;
+        _retry.Reset();
         foreach (RaidMember member in array.Members.Where(m => ((whole >> m.Role) & 1) != 0 && array.IsUsable(m.Role)))
         {
             report(ArrayEventLevel.Information, $"the rebuild of {Describe(member)} is complete");
@@ -204,12 +203,7 @@ internal sealed class Membership(
     private async Task TakeOutForAsync(int role, IBlockDevice drive, bool force)
     {
         RefuseUnfit(drive);
-        DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
-        if (!force && found.Superblock?.ArrayUuid != array.Uuid)
-        {
-            ArrayBuilder.RefuseWhatIsThere(found);
-        }
-
+        await RefuseForeignAsync(drive, force);
         RaidMember member = array.Members[role];
         await FailAsync(role);
         long began = options.Clock.GetTimestamp();
@@ -417,7 +411,7 @@ internal sealed class Membership(
         State.BeginRebuild(bit, 0, superblocks.RebuildsMarked);
         _reportedTenths = 0;
         Halted = null;
-        _retryAfter = default;
+        _retry.Reset();
 
         // What was held back for the bit that is gone now.
         await array.ForEachQueueAsync(queue => queue.ReleaseHeld());
@@ -487,6 +481,16 @@ internal sealed class Membership(
     /// </summary>
     private async Task TakeAsync(IBlockDevice drive, bool force)
     {
+        bool isOurs = await RefuseForeignAsync(drive, force);
+        await (force && !isOurs
+            ? DriveEraser.EraseAllAsync(drive, array.Geometry.DataOffset, superblocks.Home)
+            : MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock));
+        await ClearJournalAsync(drive);
+    }
+
+    /// <summary>Without force, refuses a drive that holds something else than a superblock of this array. Returns whether it holds one.</summary>
+    private async Task<bool> RefuseForeignAsync(IBlockDevice drive, bool force)
+    {
         DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
         bool isOurs = found.Superblock?.ArrayUuid == array.Uuid;
         if (!force && !isOurs)
@@ -494,10 +498,7 @@ internal sealed class Membership(
             ArrayBuilder.RefuseWhatIsThere(found);
         }
 
-        await (force && !isOurs
-            ? DriveEraser.EraseAllAsync(drive, array.Geometry.DataOffset, superblocks.Home)
-            : MemberSlots.EraseAsync(drive, superblocks.Home, options.Clock));
-        await ClearJournalAsync(drive);
+        return isOurs;
     }
 
     /// <summary>
@@ -578,10 +579,7 @@ internal sealed class Membership(
 
     private void Halt(int status, long bytes)
     {
-        _retryAfter = _retryAfter == default ? options.ResyncRetryAfter
-            : _retryAfter * 2 < s_longestRetry ? _retryAfter * 2
-            : s_longestRetry;
-        _dueMs = NowMs + (long)_retryAfter.TotalMilliseconds;
+        _dueMs = NowMs + _retry.NextMs();
         Halted = $"The rebuild of {string.Join(", ", Rebuilding().Select(Describe))} stands still {bytes} bytes into the members: "
             + (status == -Errno.ENOSPC ? "the new drive has no room. " : "a block there cannot be read from the other members. ")
             + $"It is tried again; see to the drives. A block that cannot be read is known again when it is written.";

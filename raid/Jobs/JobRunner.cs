@@ -96,7 +96,6 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 {
     private const int MaxDepth = 16;
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(1);
-    private const long LongestWaitNs = 500_000_000;
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
@@ -255,7 +254,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         long wait = ThrottleNs();
         if (wait > 0 && !_stopping)
         {
-            _home.Schedule(_timer, _home.NowNs + Math.Min(wait, LongestWaitNs));
+            _home.Schedule(_timer, _home.NowNs + wait);
         }
         else
         {

@@ -191,7 +191,7 @@ internal sealed class JournalReplay
 
     private async Task<RowOutcome> ReplayAsync(JournalRecord record)
     {
-        ulong lost = BlocksOf(record.Row, LostAt(record.Row));
+        ulong absent = BlocksLostIn(record.Row), lost = absent;
         (uint partials, bool isWhole) = await ReadPartialParitiesAsync(record, lost);
         if (!isWhole)
         {
@@ -205,7 +205,6 @@ internal sealed class JournalReplay
         }
 
         bool differs = false;
-        ulong absent = BlocksOf(record.Row, LostAt(record.Row));
         for (int parity = 0; parity < _geometry.ParityCount; parity++)
         {
             int block = _geometry.DataCount + parity;
@@ -302,16 +301,7 @@ internal sealed class JournalReplay
 
     private ulong LostAt(long row) => row >= _rebuiltUnits ? _missing | _rebuilding : _missing;
 
-    private ulong BlocksOf(long row, ulong members)
-    {
-        ulong blocks = 0;
-        for (ulong left = members; left != 0; left &= left - 1)
-        {
-            blocks |= 1UL << _geometry.BlockIndex(StripeOf(row), BitOperations.TrailingZeroCount(left));
-        }
-
-        return blocks;
-    }
+    private ulong BlocksLostIn(long row) => _geometry.BlocksOf(StripeOf(row), LostAt(row));
 
     private enum RowOutcome
     {

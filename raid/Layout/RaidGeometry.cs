@@ -245,6 +245,16 @@ public sealed class RaidGeometry
         return distance < ParityCount ? DataCount + distance : distance - ParityCount;
     }
 
+    /// <summary>What members hold in a stripe, as bits by <see cref="BlockIndex"/>.</summary>
+    /// <param name="stripe">The stripe.</param>
+    /// <param name="members">One bit each, by role.</param>
+    public ulong BlocksOf(long stripe, ulong members)
+    {
+        ulong blocks = 0;
+        for (ulong left = members; left != 0; left &= left - 1) blocks |= 1UL << BlockIndex(stripe, BitOperations.TrailingZeroCount(left));
+        return blocks;
+    }
+
     /// <summary>The member of a block given by its index in the order of the parity kernels: data, then P, then Q.</summary>
     public int BlockMember(long stripe, int blockIndex) => blockIndex < DataCount
         ? DataMember(stripe, blockIndex)

@@ -57,24 +57,21 @@ internal sealed unsafe partial class ParityRow
             return;
         }
 
-        WriteJournal journal = _slot.Journal;
-        _slot.Index = journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
-        if (isPartial && journal.IsOn)
+        if (isPartial && _slot.Journal.IsOn)
         {
             LockSlot(JournalStep.Recording);
         }
-        else if (journal.Holds(_slot.Index, _row))
-        {
-            LockSlot(JournalStep.Voiding);
-        }
-        else
+        else if (!VoidsFirst())
         {
             WriteBack();
         }
     }
 
     /// <summary>Parities of the row that are written: a record goes to their members.</summary>
-    private ulong ParitiesToRecord => AllBlocks & ~_dataMask & ~_failed & ~BlocksOf(_array.State.LostAt(_row));
+    private ulong ParitiesToRecord => ParitiesHere & ~_failed;
+
+    /// <summary>Parities of the row whose members are here.</summary>
+    private ulong ParitiesHere => AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostAt(_row));
 
     /// <summary>
     /// A parity whose member is out gets no record, which is right only once the superblocks say that it is out: should it come back
@@ -99,10 +96,8 @@ internal sealed unsafe partial class ParityRow
         for (; _slot is not null && _voided < UnitCount; _voided++)
         {
             SetRow(FirstUnit + _voided);
-            _slot.Index = _slot.Journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
-            if (_slot.Journal.Holds(_slot.Index, _row))
+            if (VoidsFirst())
             {
-                LockSlot(JournalStep.Voiding);
                 return;
             }
         }
@@ -114,23 +109,31 @@ internal sealed unsafe partial class ParityRow
     /// <summary>What is mended was perhaps wrong when a record was made of it.</summary>
     private void VoidThenWriteScrubbed()
     {
-        if (_slot is not null)
+        if (_slot is null || !VoidsFirst())
         {
-            _slot.Index = _slot.Journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
-            if (_slot.Journal.Holds(_slot.Index, _row))
-            {
-                LockSlot(JournalStep.Voiding);
-                return;
-            }
+            WriteScrubbed();
+        }
+    }
+
+    /// <summary>Whether a record of the row may be in its slot: then it is being made void, and the row goes on behind that.</summary>
+    private bool VoidsFirst()
+    {
+        bool holds = _slot!.Journal.Holds(SlotIndex, _row);
+        if (holds)
+        {
+            LockSlot(JournalStep.Voiding);
         }
 
-        WriteScrubbed();
+        return holds;
     }
+
+    private int SlotIndex => _slot!.Journal.SlotIndex(_row, _geometry.ParityMember(_stripe, 0));
 
     private void LockSlot(JournalStep step)
     {
         _journalStep = step;
-        if (_slot!.Locks.LockOrWait(_slot))
+        _slot!.Index = SlotIndex;
+        if (_slot.Locks.LockOrWait(_slot))
         {
             SendRecords();
         }
@@ -154,8 +157,7 @@ internal sealed unsafe partial class ParityRow
             return;
         }
 
-        ulong parities = _journalStep == JournalStep.Recording ? ParitiesToRecord
-            : AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostAt(_row));
+        ulong parities = _journalStep == JournalStep.Recording ? ParitiesToRecord : ParitiesHere;
         if (_journalStep == JournalStep.Recording && WaitsForLostParity())
         {
             return;
@@ -191,16 +193,8 @@ internal sealed unsafe partial class ParityRow
         }
 
         JournalRecord.Seal(header, block - _dataCount, new ReadOnlySpan<byte>(partial, to - from));
-        BlockRequest request = _requests[block];
-        int length = JournalLayout.HeaderBytes + to - from;
-        *request.OwnVectors = new IoVec(partial - JournalLayout.HeaderBytes, (nuint)length);
-        request.Prepare(
-            BlockOperation.Write, journal.Layout.OffsetOf(block - _dataCount, journal.Layout.SlotOf(_row)), length, request.OwnVectors, 1);
-        request.Flags = _durably;
-        bool aligned = ((from | to) & _alignmentMask) == 0;
-        request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | (aligned ? BufferTraits.Aligned : BufferTraits.None);
-        _pending++;
-        _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
+        long offset = journal.Layout.OffsetOf(block - _dataCount, journal.Layout.SlotOf(_row));
+        Submit(BlockOperation.Write, block, partial - JournalLayout.HeaderBytes, offset, JournalLayout.HeaderBytes + to - from, _durably);
     }
 
     /// <summary>

@@ -469,13 +469,17 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         PartDone();
     }
 
-    private void Send(BlockOperation operation, int block, int from, int to)
+    private void Send(BlockOperation operation, int block, int from, int to) => Submit(
+        operation, block, _blocks[block] + from, _memberOffset + from, to - from, operation == BlockOperation.Write ? _flags : BlockFlags.None);
+
+    /// <summary>Sends a read or a write to the member of a block.</summary>
+    private void Submit(BlockOperation operation, int block, byte* buffer, long memberOffset, int length, BlockFlags flags)
     {
         BlockRequest request = _requests[block];
-        *request.OwnVectors = new IoVec(_blocks[block] + from, (nuint)(to - from));
-        request.Prepare(operation, _memberOffset + from, to - from, request.OwnVectors, 1);
-        request.Flags = operation == BlockOperation.Write ? _flags : BlockFlags.None;
-        bool aligned = ((from | to) & _alignmentMask) == 0;
+        *request.OwnVectors = new IoVec(buffer, (nuint)length);
+        request.Prepare(operation, memberOffset, length, request.OwnVectors, 1);
+        request.Flags = flags;
+        bool aligned = (((long)buffer | (uint)length) & _alignmentMask) == 0;
         request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable | (aligned ? BufferTraits.Aligned : BufferTraits.None);
         _pending++;
         _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
@@ -486,16 +490,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     /// <summary>
     /// The blocks that members of a mask hold in this stripe. (Zeroing spans stripes with the same mask of members.)
     /// </summary>
-    private ulong BlocksOf(ulong members)
-    {
-        ulong blocks = 0;
-        for (ulong left = members; left != 0; left &= left - 1)
-        {
-            blocks |= 1UL << _geometry.BlockIndex(_stripe, BitOperations.TrailingZeroCount(left));
-        }
-
-        return blocks;
-    }
+    private ulong BlocksOf(ulong members) => _geometry.BlocksOf(_stripe, members);
 
     private byte* StagingOf(int block) => _staging + (block * _stagingStride);
 

@@ -169,7 +169,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
 
         return level is null ? throw CliException.Usage("--consistency is for arrays; one drive as it is has nothing that could disagree.")
             : drive.IsVolatile ? throw CliException.Usage("--consistency is for drives that last: a volatile volume begins empty each time.")
-            : ConsistencyOption.TryParse(text, out ArrayConsistency consistency) ? consistency
+            : ConsistencyWord.TryParse(text, out ArrayConsistency consistency) ? consistency
             : null;
     }
 

@@ -89,12 +89,15 @@ internal sealed class VolumeSetCommand : ICliCommand
 
         if (rate is long most)
         {
-            await SetRateAsync(directories, store, record, most, cancellation).ConfigureAwait(false);
+            var request = new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = most };
+            await SetKeptAsync(directories, store, record, request, now => now.WithRebuildLimit(most), cancellation).ConfigureAwait(false);
         }
 
         if (check is long seconds)
         {
-            await SetCheckAsync(directories, store, record, seconds, cancellation).ConfigureAwait(false);
+            var request = new ControlRequest { Command = "set", CheckEverySeconds = seconds };
+            await SetKeptAsync(directories, store, record, request, now => now with { CheckEverySeconds = seconds }, cancellation)
+                .ConfigureAwait(false);
         }
 
         record = store.Get(record.Name);
@@ -107,7 +110,7 @@ internal sealed class VolumeSetCommand : ICliCommand
 
         if (consistency is not null)
         {
-            terminal.WriteLine($"Volume '{record.Name}' after an unclean stop: {ConsistencyOption.Describe(consistency)}.");
+            terminal.WriteLine($"Volume '{record.Name}' after an unclean stop: {ConsistencyWord.Describe(consistency)}.");
         }
 
         if (check is not null)
@@ -139,25 +142,19 @@ internal sealed class VolumeSetCommand : ICliCommand
         }
     }
 
-    private static async Task SetCheckAsync(
-        StateDirectories directories, VolumeStore store, VolumeRecord record, long seconds, CancellationToken cancellation)
+    /// <summary>It is kept in the record, and told to the process that serves the volume.</summary>
+    private static async Task SetKeptAsync(
+        StateDirectories directories,
+        VolumeStore store,
+        VolumeRecord record,
+        ControlRequest request,
+        Func<VolumeRecord, VolumeRecord> change,
+        CancellationToken cancellation)
     {
-        var request = new ControlRequest { Command = "set", CheckEverySeconds = seconds };
         if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
         {
             using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
-            store.Change(record.Name, now => now with { CheckEverySeconds = seconds });
-        }
-    }
-
-    private static async Task SetRateAsync(
-        StateDirectories directories, VolumeStore store, VolumeRecord record, long rate, CancellationToken cancellation)
-    {
-        var request = new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = rate };
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
-        {
-            using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
-            store.Change(record.Name, now => now.WithRebuildLimit(rate));
+            store.Change(record.Name, change);
         }
     }
 }

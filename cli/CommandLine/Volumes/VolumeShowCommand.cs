@@ -53,7 +53,7 @@ internal sealed class VolumeShowCommand : ICliCommand
             terminal.WriteLine($"Array     {ServeReport.Describe(array)}");
             if (array.Consistency is string consistency)
             {
-                terminal.WriteLine($"          After an unclean stop: {ConsistencyOption.Describe(consistency)}");
+                terminal.WriteLine($"          After an unclean stop: {ConsistencyWord.Describe(consistency)}");
             }
 
             WriteProgress(terminal, "Resync", array.Resync, array);

@@ -196,6 +196,16 @@ internal sealed class ArrayRig : IAsyncDisposable
         Drives[role] = drive;
     }
 
+    /// <summary>The drives do what they are asked again, and what was stuck goes on.</summary>
+    public async Task ReleaseDrivesAsync()
+    {
+        foreach (SimulatedDrive drive in Drives)
+        {
+            drive.ClearFaults();
+            await drive.ReleaseStuckAsync();
+        }
+    }
+
     /// <summary>Waits until no member is being rebuilt.</summary>
     public async Task WaitForRebuildAsync() => await WaitAsync(() => Array.State.RebuildingMask == 0, "the rebuild to end");
 

@@ -141,11 +141,7 @@ public sealed class FailureTests
         Assert.False(write.IsCompleted);
         Assert.False(flush.IsCompleted);
 
-        foreach (SimulatedDrive drive in rig.Drives)
-        {
-            drive.ClearFaults();
-            await drive.ReleaseStuckAsync();
-        }
+        await rig.ReleaseDrivesAsync();
 
         Assert.Equal(0, await write);
         Assert.Equal(0, await flush);

@@ -88,8 +88,7 @@ public sealed class JournalTests
     {
         await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3, memberBytes: 16 << 20);
         RaidGeometry geometry = rig.Array.Geometry;
-        JournalLayout layout = JournalLayout.Of(geometry)!;
-        long other = Enumerable.Range(1, 1000).First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
+        long other = RowOfSameSlot(geometry);
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(geometry.StripeDataSize * other, Noise(512)));
         Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
@@ -141,8 +140,7 @@ public sealed class JournalTests
     {
         await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3, memberBytes: 16 << 20);
         RaidGeometry geometry = rig.Array.Geometry;
-        JournalLayout layout = JournalLayout.Of(geometry)!;
-        long other = Enumerable.Range(1, 1000).First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
+        long other = RowOfSameSlot(geometry);
         RequestDriver driver = await rig.OpenAsync();
         Assert.Equal(0, await driver.WriteAsync(geometry.StripeDataSize * other, Noise(512)));
         Assert.Equal(0, await driver.WriteAsync(0, Noise(512)));
@@ -159,11 +157,7 @@ public sealed class JournalTests
         Task<int> second = driver.WriteAsync(geometry.StripeDataSize * other, Noise(512));
         await Task.Delay(100);
         Assert.Empty(log.Records);
-        foreach (SimulatedDrive drive in rig.Drives)
-        {
-            drive.ClearFaults();
-            await drive.ReleaseStuckAsync();
-        }
+        await rig.ReleaseDrivesAsync();
 
         Assert.Equal(0, await first);
         Assert.Equal(0, await second);
@@ -363,11 +357,7 @@ public sealed class JournalTests
         Task<int> write = driver.WriteAsync(0, Noise(512, 3));
         await Task.Delay(100);
         WriteLog.Entry[] early = log.Data;
-        foreach (SimulatedDrive drive in rig.Drives)
-        {
-            drive.ClearFaults();
-            await drive.ReleaseStuckAsync();
-        }
+        await rig.ReleaseDrivesAsync();
 
         Assert.Equal(0, await refused);
         Assert.Equal(0, await write);
@@ -382,8 +372,7 @@ public sealed class JournalTests
     {
         await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 4, memberBytes: 16 << 20);
         RaidGeometry geometry = rig.Array.Geometry;
-        JournalLayout layout = JournalLayout.Of(geometry)!;
-        long other = Enumerable.Range(1, 1000).First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
+        long other = RowOfSameSlot(geometry);
         RequestDriver driver = await rig.OpenAsync();
         byte[] data = Noise((int)geometry.StripeDataSize);
         Assert.Equal(0, await driver.WriteAsync(0, data));
@@ -556,6 +545,14 @@ public sealed class JournalTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, memberBytes: 4 << 20, consistency: ArrayConsistency.None);
         Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, Noise(512)));
         Assert.InRange(rig.Array.Intent!.MarkedBytes, rig.Array.SizeBytes, long.MaxValue);
+    }
+
+    /// <summary>Another stripe whose first row has the slot of the first row of all, on the same members.</summary>
+    private static long RowOfSameSlot(RaidGeometry geometry)
+    {
+        JournalLayout layout = JournalLayout.Of(geometry)!;
+        return Enumerable.Range(1, 1000)
+            .First(s => layout.SlotOf(s) == layout.SlotOf(0) && geometry.ParityMember(s, 0) == geometry.ParityMember(0, 0));
     }
 
     private static Task<ArrayRig> CreateAsync(RaidLevel level, int drives, long memberBytes = 1 << 20, bool volatileCache = true) => ArrayRig.CreateAsync(

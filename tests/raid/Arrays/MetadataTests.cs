@@ -177,7 +177,7 @@ public sealed class MetadataTests
         Task<int> write = driver.WriteAsync(0, new byte[4096]);
         Assert.Equal(0, (await driver.ReadAsync(0, 4096).WaitAsync(TimeSpan.FromSeconds(60))).Status);
         Assert.False(write.IsCompleted);
-        await ReleaseAsync(rig);
+        await rig.ReleaseDrivesAsync();
         Assert.Equal(0, await write);
     }
 
@@ -191,7 +191,7 @@ public sealed class MetadataTests
         Task before = rig.Array.ResizeAsync(32 << 12);
         Task stop = rig.Array.DisposeAsync().AsTask();
         Task behind = rig.Array.ResizeAsync(33 << 12);
-        await ReleaseAsync(rig);
+        await rig.ReleaseDrivesAsync();
         await before;
         await stop;
         bool isDone = await IsDoneAsync(behind);
@@ -213,7 +213,7 @@ public sealed class MetadataTests
         Task resize = rig.Array.ResizeAsync(8 << 12);
         await Task.Delay(100);
         Assert.Equal(before, rig.Array.SizeBytes);
-        await ReleaseAsync(rig);
+        await rig.ReleaseDrivesAsync();
         await resize;
         Assert.Equal(8 << 12, rig.Array.SizeBytes);
     }
@@ -271,14 +271,5 @@ public sealed class MetadataTests
     {
         var fault = new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true };
         Array.ForEach(rig.Drives, d => d.AddFault(fault));
-    }
-
-    private static async Task ReleaseAsync(ArrayRig rig)
-    {
-        foreach (SimulatedDrive drive in rig.Drives)
-        {
-            drive.ClearFaults();
-            await drive.ReleaseStuckAsync();
-        }
     }
 }

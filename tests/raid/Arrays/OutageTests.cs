@@ -103,11 +103,7 @@ public sealed class OutageTests
         await rig.Reactors.Reactor.InvokeAsync(() => Array.ForEach([.. rig.Array.Queues], q => q.ReleaseHeld()));
         await rig.Reactors.Reactor.InvokeAsync(() => { });
         bool isEarly = write.IsCompleted;
-        foreach (SimulatedDrive drive in rig.Drives)
-        {
-            drive.ClearFaults();
-            await drive.ReleaseStuckAsync();
-        }
+        await rig.ReleaseDrivesAsync();
 
         Assert.False(isEarly);
         Assert.Equal(0, await write.WaitAsync(TimeSpan.FromSeconds(60)));
