@@ -60,6 +60,8 @@ public static class ArrayBuilder
             LogicalBlockSize = drives.Max(d => d.Limits.LogicalBlockSize),
             Consistency = consistency,
             TrustsUnsynced = consistency == ArrayConsistency.Journal,
+            Forks = ForkHistory.From(1),
+            Host = options.Run.HostName,
             Members = [.. uuids.Select(u => new MemberEntry(u, MemberState.Present))],
         };
 

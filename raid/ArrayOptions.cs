@@ -153,6 +153,9 @@ public sealed record ArrayRunOptions
     /// <summary>Makes the UUIDs of drives that become members or spares, each another.</summary>
     public Func<Guid> NewUuid { get; init; } = Guid.NewGuid;
 
+    /// <summary>The host's name, for superblocks: it says where two halves were that were used apart. Empty records none.</summary>
+    public string HostName { get; init; } = "";
+
     /// <summary>The clock by which requests grow old, control tasks wait, and superblocks are dated.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 

@@ -81,6 +81,7 @@ internal sealed partial class ArrayVolume : OpenVolume
             ResyncAfter = start.JobsAfter,
             ResyncMaxBytesPerSecond = record.MaxRebuildBytesPerSecond ?? 0,
             CheckEvery = record.CheckEvery,
+            HostName = Environment.MachineName,
             OnReleased = drive => Volatile.Read(ref made)?.Release(drive),
             OnEvent = e =>
             {

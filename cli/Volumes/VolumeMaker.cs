@@ -147,7 +147,7 @@ internal static class VolumeMaker
             Consistency = request.Consistency ?? (request.Drives[0].IsVolatile ? ForVolatile(level) : null),
 
             // The first resync is for the process that serves the volume.
-            Run = new ArrayRunOptions { Resync = false },
+            Run = new ArrayRunOptions { Resync = false, HostName = Environment.MachineName },
         };
         try
         {

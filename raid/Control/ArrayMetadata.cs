@@ -49,6 +49,7 @@ internal sealed class ArrayMetadata(
     private readonly bool _mayHaveTornRows = newest.MayHaveTornRows || (newest.State & ArrayStateFlags.Dirty) != 0;
     private bool _leftOut;
     private ulong _generation;
+    private ulong _run;
 
     /// <summary>The reactor that carries the superblocks.</summary>
     public Reactor Home => home;
@@ -294,6 +295,9 @@ internal sealed class ArrayMetadata(
         }
     }
 
+    /// <summary>Who took members out: made when the first one is.</summary>
+    private ulong Run => _run != 0 ? _run : _run = Math.Max(1, BitConverter.ToUInt64(options.NewUuid().ToByteArray(), 8));
+
     /// <summary>The first update of a run: event counts only rise, so no generation comes twice.</summary>
     private void BeginGeneration(ulong eventCount)
     {
@@ -327,6 +331,7 @@ internal sealed class ArrayMetadata(
         }
 
         BeginGeneration(eventCount);
+        ForkHistory forks = like.Forks ?? ForkHistory.From(eventCount);
         ImmutableArray<MemberEntry> members = entries.MoveToImmutable();
         bool rebuilds = members.Any(m => m.State == MemberState.Rebuilding);
 
@@ -349,6 +354,8 @@ internal sealed class ArrayMetadata(
             TrustsUnsynced = trust,
             MayHaveTornRows = array.Geometry.HasParity && array.State.NeedsResync && _mayHaveTornRows,
             JournalGeneration = _generation,
+            Forks = KnowsLess(failed) ? forks.With(new ArrayFork(eventCount, Run)) : forks,
+            Host = options.HostName,
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
             Members = members,

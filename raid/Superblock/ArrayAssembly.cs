@@ -246,11 +246,21 @@ public static class ArrayAssembly
                     + "that does not belong to it.";
             // Dropped at an event that it claims to have seen: it went its own way after that.
             MemberEntry entry = newest.Members[superblock.Role];
-            if (entry.Uuid == superblock.MemberUuid && entry.EventCount != 0 && superblock.EventCount >= entry.EventCount)
-                return $"{candidate.Path} was used apart from {newestPath} after event {entry.EventCount}: the array was started "
-                    + "twice, with different drives. Decide whose data to keep and leave the other drives out.";
+            bool isOut = entry.Uuid == superblock.MemberUuid && entry.EventCount != 0;
+            if (isOut && superblock.EventCount >= entry.EventCount) return UsedApart(candidate, newestPath, entry.EventCount, newest);
+            // One of the two was an event ahead when they parted.
+            if (newest.Forks?.LeftAt(superblock.Forks) is ulong left) return UsedApart(candidate, newestPath, left, newest);
         }
         return null;
+    }
+
+    private static string UsedApart(AssemblyCandidate candidate, string newestPath, ulong eventCount, ArraySuperblock newest)
+    {
+        ArraySuperblock its = candidate.Superblock;
+        string when = its.Host.Length == 0 || newest.Host.Length == 0 ? "" : $" ({candidate.Path} last by host {its.Host}, {its.UpdatedAt:u}; "
+            + $"{newestPath} by {newest.Host}, {newest.UpdatedAt:u})";
+        return $"{candidate.Path} was used apart from {newestPath} after event {eventCount}{when}: the array was started twice, with "
+            + "different drives. Decide whose data to keep and leave the other drives out.";
     }
 
     private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size) Shape(ArraySuperblock superblock) =>

@@ -143,6 +143,9 @@ public sealed record ArraySuperblock
     /// <summary>The longest name in bytes of UTF-8.</summary>
     public const int MaxNameBytes = 63;
 
+    /// <summary>The longest name of a host in bytes of UTF-8; longer ones are cut.</summary>
+    public const int MaxHostBytes = 32;
+
     /// <summary>The value of <see cref="ResyncCheckpoint"/> when no resync is under way.</summary>
     public const long NoResync = -1;
 
@@ -251,6 +254,12 @@ public sealed record ArraySuperblock
     /// <summary>The last check or repair that came to its end; null when there was none.</summary>
     public LastScrub? LastScrub { get; init; }
 
+    /// <summary>Where the array went on without members; null where it is not recorded (an older program).</summary>
+    public ForkHistory? Forks { get; init; }
+
+    /// <summary>The host that wrote this, at most <see cref="MaxHostBytes"/> bytes of UTF-8; empty when it is not recorded.</summary>
+    public string Host { get; init; } = "";
+
     /// <summary>The run whose records in the journal count; 0 when there are none.</summary>
     public ulong JournalGeneration { get; init; }
 
@@ -321,5 +330,5 @@ public sealed record ArraySuperblock
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
         && Replacing == other.Replacing && LastScrub == other.LastScrub
-        && MayHaveTornRows == other.MayHaveTornRows;
+        && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host;
 }

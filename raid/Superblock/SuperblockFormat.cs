@@ -26,7 +26,10 @@
 //                                                   bit 1: but rows that were written as a whole may be torn)
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
-// 2632 zero[1464]
+// 2632 zero[1336]
+// 3968 host[32], zero-padded UTF-8: who wrote it (nothing: not recorded)
+// 4000 forks complete since event u64 (0: not recorded)
+// 4008 forks: 5 rows of { event count u64, run u64 (0: none) }        4088 zero[8]
 // 4096 marks of the regions: 512 u64
 //
 // A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
@@ -83,7 +86,7 @@ public static class SuperblockFormat
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
     public const uint Version = 2;
 
-    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576, ScrubAt = 2592;
+    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576, ScrubAt = 2592, HostAt = 3968, ForksAt = 4000;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
@@ -178,6 +181,7 @@ public static class SuperblockFormat
             return "the dirty flag and the dirty time contradict each other";
         if (superblock.Consistency > ArrayConsistency.Journal) return $"unknown consistency {(uint)superblock.Consistency}";
         if (superblock.TrustsUnsynced && superblock.Consistency != ArrayConsistency.Journal) return "it trusts a journal that it does not have";
+        if (superblock.Forks?.Check(superblock.EventCount) is { } forksError) return forksError;
         if (superblock.Regions?.Check(superblock.ArraySize) is { } regionsError) return regionsError;
         bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
         if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
@@ -274,6 +278,8 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], (superblock.TrustsUnsynced ? 1u : 0) | (superblock.MayHaveTornRows ? 2u : 0));
         BinaryPrimitives.WriteUInt64LittleEndian(block[(ConsistencyAt + 8)..], superblock.JournalGeneration);
         if (superblock.LastScrub is { } scrub) WriteScrub(scrub, block[ScrubAt..]);
+        WriteHost(superblock.Host, block.Slice(HostAt, ArraySuperblock.MaxHostBytes));
+        if (superblock.Forks is { } forks) WriteForks(forks, block[ForksAt..]);
         if (superblock.Regions is not { } regions) return;
         BinaryPrimitives.WriteInt32LittleEndian(block[RegionsAt..], regions.Shift);
         BinaryPrimitives.WriteUInt64LittleEndian(block[(RegionsAt + 8)..], regions.SinceEvent);
@@ -297,6 +303,43 @@ public static class SuperblockFormat
         for (int i = 0; i < words.Length; i++) words[i] = BinaryPrimitives.ReadUInt32LittleEndian(field[(8 + i * sizeof(uint))..]);
         return new LastScrub(
             ended, words[0] == 1, words[1], words[2], words[3], words[4], words[5], Math.Max(-1, BinaryPrimitives.ReadInt64LittleEndian(field[32..])));
+    }
+
+    /// <summary>As much of it as there is room for, in whole characters.</summary>
+    private static void WriteHost(string host, Span<byte> field)
+    {
+        foreach (Rune rune in host.EnumerateRunes())
+        {
+            if (!rune.TryEncodeToUtf8(field, out int written)) return;
+            field = field[written..];
+        }
+    }
+
+    private static void WriteForks(ForkHistory forks, Span<byte> field)
+    {
+        BinaryPrimitives.WriteUInt64LittleEndian(field, forks.SinceEvent);
+        foreach (ArrayFork fork in forks.Entries)
+        {
+            field = field[sizeof(ulong)..];
+            BinaryPrimitives.WriteUInt64LittleEndian(field, fork.EventCount);
+            field = field[sizeof(ulong)..];
+            BinaryPrimitives.WriteUInt64LittleEndian(field, fork.Run);
+        }
+    }
+
+    private static ForkHistory? ReadForks(ReadOnlySpan<byte> field)
+    {
+        ulong since = BinaryPrimitives.ReadUInt64LittleEndian(field);
+        if (since == 0) return null;
+        var entries = ImmutableArray.CreateBuilder<ArrayFork>();
+        for (int i = 0; i < ForkHistory.MaxEntries; i++)
+        {
+            ReadOnlySpan<byte> row = field.Slice(sizeof(ulong) + i * 2 * sizeof(ulong), 2 * sizeof(ulong));
+            ulong run = BinaryPrimitives.ReadUInt64LittleEndian(row[sizeof(ulong)..]);
+            if (run == 0) break;
+            entries.Add(new ArrayFork(BinaryPrimitives.ReadUInt64LittleEndian(row), run));
+        }
+        return new ForkHistory(since, entries.ToImmutable());
     }
 
     private static void WriteRow(MemberEntry member, Span<byte> row)
@@ -350,6 +393,8 @@ public static class SuperblockFormat
             MayHaveTornRows = !isFirst && (BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) & 2) != 0,
             JournalGeneration = isFirst ? 0 : BinaryPrimitives.ReadUInt64LittleEndian(block[(ConsistencyAt + 8)..]),
             LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
+            Forks = isFirst ? null : ReadForks(block[ForksAt..]),
+            Host = isFirst ? "" : ReadHost(block.Slice(HostAt, ArraySuperblock.MaxHostBytes)),
             Name = ReadName(block.Slice(NameAt, NameBytes)),
             Members = ReadMembers(block, memberCount, isFirst),
             Spares = ReadSpares(block, spareCount),
@@ -362,6 +407,13 @@ public static class SuperblockFormat
     {
         int end = bytes.IndexOf((byte)0);
         return Encoding.UTF8.GetString(end < 0 ? bytes : bytes[..end]);
+    }
+
+    /// <summary>What is no name is none: nothing relies on it, and it is shown to people.</summary>
+    private static string ReadHost(ReadOnlySpan<byte> bytes)
+    {
+        string host = ReadName(bytes);
+        return CheckName(host) is null ? host : "";
     }
 
     private static DirtyRegions? ReadRegions(ReadOnlySpan<byte> block)

@@ -111,6 +111,51 @@ public class ArrayAssemblyTests
         Assert.Equal(AssemblyOutcome.Degraded, ArrayAssembly.Assemble([right]).Outcome);
     }
 
+    /// <summary>A crash left one of them an event ahead; then each went on without the other.</summary>
+    [Theory]
+    [InlineData(12ul, 11ul)]
+    [InlineData(11ul, 12ul)]
+    public void HalvesThatPartedAtDifferentEventsAreRefused(ulong leftAt, ulong rightAt)
+    {
+        ArraySuperblock Half(int role, ulong outAt, ulong events) =>
+            (Samples.Member(RaidLevel.Raid1, 2, role, events) with
+            {
+                Forks = ForkHistory.From(1).With(new ArrayFork(outAt, (ulong)role + 1)),
+                Host = $"host{role}",
+                UpdatedAt = DateTimeOffset.UnixEpoch,
+            }).WithState(1 - role, MemberState.Failed, outAt, OutReason.Absent);
+        AssemblyCandidate left = Half(0, leftAt, leftAt).Candidate(), right = Half(1, rightAt, rightAt).Candidate();
+        AssemblyResult result = ArrayAssembly.Assemble([left, right]);
+        Assert.Equal(AssemblyOutcome.Refused, result.Outcome);
+        Assert.Contains("was used apart", result.Error, StringComparison.Ordinal);
+        Assert.Contains("last by host host", result.Error, StringComparison.Ordinal);
+
+        // A program that knows no history has written the newer one since: nothing can be told.
+        AssemblyCandidate newer = leftAt > rightAt ? left : right, older = leftAt > rightAt ? right : left;
+        AssemblyCandidate forgetful = newer with { Superblock = newer.Superblock with { Forks = null } };
+        Assert.Equal(AssemblyOutcome.Degraded, ArrayAssembly.Assemble([forgetful, older]).Outcome);
+    }
+
+    [Fact]
+    public void ADriveThatWasAwayDidNotPart()
+    {
+        ForkHistory common = ForkHistory.From(1).With(new ArrayFork(5, 50)).With(new ArrayFork(8, 80));
+        AssemblyCandidate away = (Samples.Member(RaidLevel.Raid1, 3, 1, 11) with { Forks = common })
+            .WithState(2, MemberState.Failed, 8, OutReason.Absent).Candidate();
+        ForkHistory later = common.With(new ArrayFork(12, 120));
+        for (ulong at = 20; at < 30; at++)
+        {
+            // Also when what they have in common has been forgotten.
+            AssemblyCandidate newest = (Samples.Member(RaidLevel.Raid1, 3, 0, at) with { Forks = later })
+                .WithState(1, MemberState.Failed, 12, OutReason.Absent).Candidate();
+            AssemblyResult result = ArrayAssembly.Assemble([away, newest]);
+            Assert.Equal(AssemblyOutcome.Degraded, result.Outcome);
+            Assert.Equal(away, Assert.Single(result.Returning));
+            later = later.With(new ArrayFork(at, at));
+            Assert.InRange(later.Entries.Length, 1, ForkHistory.MaxEntries);
+        }
+    }
+
     [Fact]
     public void MixedArraysAreRefused()
     {

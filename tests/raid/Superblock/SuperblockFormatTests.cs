@@ -73,7 +73,7 @@ public class SuperblockFormatTests
     public void WhatTheSecondFormatAddsIsWhereItIsDocumented()
     {
         ArraySuperblock superblock = Samples.Member(role: 2).WithState(1, MemberState.Failed, 9, OutReason.Absent).WithState(3, MemberState.Rebuilding)
-            with { LastScrub = new LastScrub(DateTimeOffset.UnixEpoch.AddDays(20_000), true, 1, 2, 3, 4, 5, 6), RebuildCheckpoint = 131072, Spares = [Samples.Uuid(50), Samples.Uuid(51)], Regions = new DirtyRegions(20, 7, Marks(64 + 1, 64 + 3)) };
+            with { Forks = new ForkHistory(3, [new ArrayFork(4, 99), new ArrayFork(7, ulong.MaxValue)]), Host = "störage-1", LastScrub = new LastScrub(DateTimeOffset.UnixEpoch.AddDays(20_000), true, 1, 2, 3, 4, 5, 6), RebuildCheckpoint = 131072, Spares = [Samples.Uuid(50), Samples.Uuid(51)], Regions = new DirtyRegions(20, 7, Marks(64 + 1, 64 + 3)) };
         byte[] block = Bytes(superblock);
         Assert.Equal(131072, BinaryPrimitives.ReadInt64LittleEndian(block.AsSpan(176)));
         Assert.Equal(2, BinaryPrimitives.ReadInt32LittleEndian(block.AsSpan(184)));
