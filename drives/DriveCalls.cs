@@ -18,9 +18,6 @@ internal static unsafe class DriveCalls
     public const uint S_IFMT = 0xf000, S_IFBLK = 0x6000, S_IFREG = 0x8000, S_IFDIR = 0x4000;
     private const uint STATX_DIOALIGN = 0x2000;
 
-    public static int MADV_DONTNEED => LibC.MADV_DONTNEED;
-    public static int MADV_HUGEPAGE => LibC.MADV_HUGEPAGE;
-    public static int MADV_NOHUGEPAGE => LibC.MADV_NOHUGEPAGE;
     public static int FALLOC_FL_KEEP_SIZE => LibC.FALLOC_FL_KEEP_SIZE;
     public static int FALLOC_FL_PUNCH_HOLE => LibC.FALLOC_FL_PUNCH_HOLE;
 

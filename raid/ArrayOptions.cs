@@ -118,12 +118,15 @@ public sealed record ArrayRunOptions
     /// </summary>
     public TimeSpan CheckEvery { get; init; }
 
-    /// <summary>Rows of stripes (up to 64 KiB of every member) that a resync or rebuild has in flight, 1 to 16.</summary>
-    public int ResyncDepth { get; init; } = 4;
+    /// <summary>
+    /// Rows of stripes (up to 64 KiB of every member) that a job in the background has in flight while no consumer is busy, 1 to 512;
+    /// 0: as many as keep drives busy, 2 MiB of each member.
+    /// </summary>
+    public int ResyncDepth { get; init; }
 
     /// <summary>
-    /// Address space for the rows of stripes that a queue of a parity level may have under way, in bytes: as many as fit, 4 to
-    /// 128. Memory is taken of it as rows are used.
+    /// What the rows of stripes that a queue of a parity level has under way may use of memory, in bytes: by the columns that they
+    /// touch, 4 to 256 rows. Those at rest may keep as much again.
     /// </summary>
     public long RowMemoryBytes { get; init; } = 64 << 20;
 

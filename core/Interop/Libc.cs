@@ -41,6 +41,9 @@ public static unsafe partial class Libc
     public static int MAP_ANONYMOUS => LibC.MAP_ANONYMOUS;
     public static int MAP_NORESERVE => LibC.MAP_NORESERVE;
     public static int MAP_POPULATE => LibC.MAP_POPULATE;
+    public static int MADV_DONTNEED => LibC.MADV_DONTNEED;
+    public static int MADV_HUGEPAGE => LibC.MADV_HUGEPAGE;
+    public static int MADV_NOHUGEPAGE => LibC.MADV_NOHUGEPAGE;
     public static void* MAP_FAILED => LibC.MAP_FAILED;
 
     public static int EFD_CLOEXEC => LibC.EFD_CLOEXEC;

@@ -35,7 +35,7 @@ public sealed unsafe class RamDrive : IBlockDevice
         }
 
         // Advice: a kernel without transparent huge pages uses small ones.
-        _ = DriveCalls.madvise(memory, _mappedBytes, DriveCalls.MADV_HUGEPAGE);
+        _ = DriveCalls.madvise(memory, _mappedBytes, Libc.MADV_HUGEPAGE);
         _memory = (byte*)memory;
         Limits = new BlockLimits
         {
@@ -88,7 +88,7 @@ public sealed unsafe class RamDrive : IBlockDevice
     {
         byte* first = (byte*)(((nuint)address + 4095) & ~(nuint)4095);
         byte* end = (byte*)(((nuint)address + (nuint)length) & ~(nuint)4095);
-        if (!giveBack || end <= first || DriveCalls.madvise(first, (nuint)(end - first), DriveCalls.MADV_DONTNEED) < 0)
+        if (!giveBack || end <= first || DriveCalls.madvise(first, (nuint)(end - first), Libc.MADV_DONTNEED) < 0)
         {
             NativeMemory.Clear(address, (nuint)length);
             return;

@@ -216,7 +216,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
 
         // Most of it is never touched. With huge pages, which some kernels give unasked, a first write of 4 KiB would clear and
         // keep 2 MiB. A kernel without huge pages refuses the advice.
-        _ = DriveCalls.madvise(area, _sizeBytes, DriveCalls.MADV_NOHUGEPAGE);
+        _ = DriveCalls.madvise(area, _sizeBytes, Libc.MADV_NOHUGEPAGE);
         return (byte*)area;
     }
 

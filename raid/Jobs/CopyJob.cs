@@ -97,6 +97,12 @@ internal sealed class CopyRows : IRowQueue
     public RangeWaiter CreateRow() => new CopyRow(this, _replacement, _made++);
 
     /// <inheritdoc/>
+    public long RowBytes => CopyMap.RegionBytes;
+
+    /// <inheritdoc/>
+    public int RowsAbreast => 1;
+
+    /// <inheritdoc/>
     public int UnitsAt(long unit) => 1;
 
     /// <inheritdoc/>

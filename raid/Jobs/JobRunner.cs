@@ -1,8 +1,10 @@
 // The engine of background work: walks over the units of an array for a job (resync, rebuild), a row at a time.
 //
-// Theory of operation. It runs on the home reactor, over a queue of its own, one job at a time. A few rows are in flight at once;
-// each locks its range, so writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else
-// on the reactor gets its turn in between. While consumers are busy only one row is in flight.
+// Theory of operation. It runs on the home reactor, over a queue of its own, one job at a time. As many rows are in flight at once
+// as drives with some latency need to be kept busy (2 MiB of each), within a bound of memory; each locks its range, so writers wait
+// for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets its turn in between.
+// While consumers are busy only as much is in flight as one row of the usual size has, 64 KiB; where the speed is bounded, what is due
+// in a fiftieth of a second.
 //
 // What is done next, and what follows from a row that is done, is the job's (ArrayJob). It is told of the rows that are under way,
 // so that it can say up to where everything is done: rows end in any order.
@@ -69,6 +71,12 @@ internal interface IRowQueue : IDisposable
     /// <summary>Makes an object that carries out one row at a time. The queue disposes it.</summary>
     RangeWaiter CreateRow();
 
+    /// <summary>Bytes of each member that is in a row, at most.</summary>
+    long RowBytes { get; }
+
+    /// <summary>How many neighbouring rows it takes until each member is in one.</summary>
+    int RowsAbreast { get; }
+
     /// <summary>How many units the row at a unit covers.</summary>
     int UnitsAt(long unit);
 
@@ -94,13 +102,23 @@ internal interface IRowQueue : IDisposable
 /// <summary>See the top of the file.</summary>
 internal sealed class JobRunner : ReactorWork, IRowCompletion
 {
-    private const int MaxDepth = 16;
+    private const int MinDepth = 4;
+    internal const int MaxDepth = 512;
+    private const long BytesInFlight = 2 << 20;
+    private const long BusyBytesInFlight = 64 << 10;
+    private const long MemoryInFlight = 64 << 20;
+
+    /// <summary>With a bound of the speed, no more is begun at once than is due in this part of a second.</summary>
+    private const int BurstsPerSecond = 50;
+
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(1);
 
     private readonly RaidArray _array;
     private readonly Reactor _home;
-    private readonly RangeWaiter[] _rows;
-    private readonly JobRows _inFlight;
+    private readonly int _depth;
+    private RangeWaiter[] _rows = [];
+    private JobRows _inFlight = new(0);
+    private int _busyDepth;
     private readonly RateTimer _timer;
     private double _bytesPerUnit;
     private ArrayJob? _job;
@@ -120,8 +138,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     {
         _array = array;
         _home = home;
-        _rows = new RangeWaiter[Math.Clamp(options.ResyncDepth, 1, MaxDepth)];
-        _inFlight = new JobRows(_rows.Length);
+        _depth = options.ResyncDepth;
         _timer = new RateTimer(this);
         _maxBytesPerSecond = options.ResyncMaxBytesPerSecond;
     }
@@ -157,6 +174,12 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         _job = job;
         _finished = finished;
         _queue = job.Open(_array, _home);
+        int abreast = _queue.RowsAbreast;
+        long all = BytesInFlight / _queue.RowBytes * abreast;
+        long most = MemoryInFlight / (_queue.RowBytes * _array.Geometry.MemberCount) * abreast;
+        _busyDepth = (int)Math.Max(1, BusyBytesInFlight / _queue.RowBytes);
+        _rows = new RangeWaiter[_depth > 0 ? Math.Min(_depth, MaxDepth) : (int)Math.Clamp(Math.Min(all, most), MinDepth, MaxDepth)];
+        _inFlight = new JobRows(_rows.Length);
         for (int i = 0; i < _rows.Length; i++)
         {
             _rows[i] = _queue.CreateRow();
@@ -299,7 +322,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         }
     }
 
-    /// <summary>One row while consumers are busy.</summary>
+    /// <summary>How many rows may be in flight now.</summary>
     private int Depth()
     {
         long activity = 0;
@@ -310,7 +333,8 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
 
         bool busy = activity != _activity;
         _activity = activity;
-        return busy ? 1 : _rows.Length;
+        int depth = busy ? Math.Min(_busyDepth, _rows.Length) : _rows.Length;
+        return MaxBytesPerSecond is > 0 and var limit ? (int)Math.Clamp(limit / BurstsPerSecond / _queue!.RowBytes, 1, depth) : depth;
     }
 
     private long ThrottleNs()

@@ -56,6 +56,12 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     public RangeWaiter CreateRow() => new MirrorCopyOp(this, Array);
 
     /// <inheritdoc/>
+    public long RowBytes => _rangeBytes;
+
+    /// <inheritdoc/>
+    public int RowsAbreast => Math.Max(1, Geometry.MemberCount / _copies);
+
+    /// <inheritdoc/>
     public int UnitsAt(long unit)
     {
         long bytes = Math.Min(_rangeBytes, Geometry.Capacity - (unit << LockShift));

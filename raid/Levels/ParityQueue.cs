@@ -23,13 +23,15 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 {
     // An array of many drives needs dozens of writes in flight to keep them busy, and one reactor may serve all of it.
     private const int MinRows = 4;
-    private const int MaxRows = 128;
+    private const int MaxRows = 256;
+    private const int LeastColumns = 4096;
     private const int MaxZeroRows = 256;
     private const long Rebuilt = 0x100;
     private const long WasGone = 0x200;
     private const int NotPooled = -1;
 
     private readonly ParityRow[] _allRows;
+    private readonly PagedMemory _staging;
     private readonly int _rowBytes;
     private readonly int _rowsPerChunk;
     private readonly List<ParityRow> _waitingRows;
@@ -44,14 +46,17 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         HasMemoryMembers = MemberMemory.Any(memory => memory != 0);
         Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
-        long perRow = (long)_rowBytes * Geometry.MemberCount;
-        _allRows = new ParityRow[(int)Math.Clamp(array.Options.RowMemoryBytes / perRow, MinRows, MaxRows)];
+        Budget = new RowBudget(array.Options.RowMemoryBytes, MinRows, MaxRows);
+        long leastPerRow = (long)Math.Min(_rowBytes, LeastColumns) * (Geometry.MemberCount + Geometry.ParityCount);
+        _allRows = new ParityRow[(int)Math.Clamp(array.Options.RowMemoryBytes / leastPerRow, MinRows, MaxRows)];
+        long stagingBytes = ParityRow.StagingBytesOf(Geometry);
+        _staging = new PagedMemory(stagingBytes * _allRows.Length);
         _freeRows = new FreeIndices(_allRows.Length);
         _waitingRows = new List<ParityRow>(_allRows.Length);
         JournalWriter = array.Journal is { } journal ? new JournalWriter(journal) : null;
         for (int i = 0; i < _allRows.Length; i++)
         {
-            _allRows[i] = new ParityRow(this, array, i);
+            _allRows[i] = new ParityRow(this, array, i, _staging.Start + (i * stagingBytes));
         }
     }
 
@@ -64,6 +69,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>A row of zeroes: the source of write-zeroes.</summary>
     internal byte* Zeroes { get; }
 
+    /// <summary>What its rows use of memory.</summary>
+    internal RowBudget Budget { get; }
+
     /// <summary>Its part in the journal; null where there is none.</summary>
     internal JournalWriter? JournalWriter { get; }
 
@@ -73,14 +81,20 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// </summary>
     internal override bool FlushesAfterFua => Array is { Limits.VolatileCache: true, Journal.IsOn: true } && State.HasUnflushedRows;
 
-    protected override bool HasRoom => base.HasRoom && !_freeRows.IsEmpty;
+    protected override bool HasRoom => base.HasRoom && HasRow;
 
-    protected override bool HasRoomForReturned => !_freeRows.IsEmpty;
+    protected override bool HasRoomForReturned => HasRow;
 
     protected override bool IsIdle => base.IsIdle && _freeRows.IsFull;
 
     /// <inheritdoc/>
-    public RangeWaiter CreateRow() => new ParityRow(this, Array, NotPooled);
+    public RangeWaiter CreateRow() => new ParityRow(this, Array, NotPooled, staging: null);
+
+    /// <inheritdoc/>
+    public long RowBytes => _rowBytes;
+
+    /// <inheritdoc/>
+    public int RowsAbreast => 1;
 
     /// <inheritdoc/>
     public int UnitsAt(long unit) => 1;
@@ -102,6 +116,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>A row of the pool is at rest again.</summary>
     internal void ReturnRow(ParityRow row)
     {
+        Budget.Return(row);
         _freeRows.Return(row.Index);
         if (HasBacklog)
         {
@@ -198,6 +213,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
             row.Dispose();
         }
 
+        _staging.Dispose();
         NativeMemory.AlignedFree(Zeroes);
     }
 
@@ -211,7 +227,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 
     private static nint MemoryOf(MemberPort? port) => (nint)((port?.Queue as IMemoryQueue)?.Memory);
 
-    private ParityRow? RentRow() => _freeRows.IsEmpty ? null : _allRows[_freeRows.Take()];
+    private bool HasRow => !_freeRows.IsEmpty && Budget.HasRoom;
+
+    private ParityRow? RentRow() => HasRow ? _allRows[_freeRows.Take()] : null;
 
     private bool AdvanceRead(TransferOp operation)
     {

@@ -181,7 +181,7 @@ internal sealed unsafe partial class ParityRow
         // The header lies right before the partial parity, in what is a gap of the staging or columns that are not used.
         bool isVoid = _journalStep == JournalStep.Voiding;
         int from = isVoid ? 0 : _lo, to = isVoid ? 0 : _hi;
-        byte* partial = ParityAside(block) + from;
+        byte* partial = ParityAside(block) + (isVoid ? _base : from);
         var header = new Span<byte>(partial - JournalLayout.HeaderBytes, JournalLayout.HeaderBytes);
         WriteJournal journal = writer.Journal;
         header[JournalRecord.UsedBytes..].Clear();

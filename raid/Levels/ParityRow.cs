@@ -8,6 +8,9 @@
 //
 //   lock -> plan -> read what the plan needs -> compute -> record -> write -> unlock
 //
+// Staging begins with the first column that is touched (to the page): small writes, wherever they are, use the same few pages, and
+// memory is taken as it is touched. What all rows of a queue use at a time is bounded by its RowBudget.
+//
 // The plan of a write covers the columns [lo, hi) in which anything is written:
 //   Full         every data block is written over all columns: nothing is read.
 //   Modify       reads the old data under the write and the parities, and adds the difference to them.
@@ -43,8 +46,10 @@ namespace Polyblk.Raid.Levels;
 /// <summary>See the top of the file. Belongs to one reactor's queue.</summary>
 internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, IDisposable
 {
+    private const int PageBytes = 4096;
+
     /// <summary>A page, so that blocks stay aligned for direct I/O.</summary>
-    private const int StagingGapBytes = 4096;
+    private const int StagingGapBytes = PageBytes;
 
     private enum Job : byte
     {
@@ -82,6 +87,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private readonly RequestPool _pool;
     private readonly BlockRequest[] _requests;
     private readonly Piece[] _pieces;
+    private readonly PagedMemory? _ownMemory;
     private readonly byte* _staging;
     private readonly byte** _blocks;
     private readonly long _stagingStride;
@@ -97,6 +103,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private long _memberOffset;
     private int _target;            // Read: the block that is wanted
     private int _lo, _hi;           // columns that the row touches
+    private int _base;              // the column with which staging begins: that of _lo, down to a page
     private ulong _written;         // data blocks with new content
     private ulong _unreadable;      // blocks that could not be read
     private ulong _absent;          // those of them whose members are gone
@@ -111,7 +118,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     /// <param name="queue">The queue.</param>
     /// <param name="array">Its array.</param>
     /// <param name="index">The row's number in the queue's pool, or -1.</param>
-    public ParityRow(ParityQueue queue, RaidArray array, int index)
+    /// <param name="staging">Its part of the queue's memory: <see cref="StagingBytesOf"/>; null where it is to have its own.</param>
+    /// <exception cref="IOException">There is no address space for its own.</exception>
+    public ParityRow(ParityQueue queue, RaidArray array, int index, byte* staging)
     {
         Index = index;
         _queue = queue;
@@ -123,7 +132,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         // The same column of every block is used together. At a power of two apart they would all fall into the same few sets of
         // the caches.
-        _stagingStride = _rowBytes + StagingGapBytes;
+        _stagingStride = StrideOf(_rowBytes);
         _dataCount = _geometry.DataCount;
         _parityCount = _geometry.ParityCount;
         _blockCount = _dataCount + _parityCount;
@@ -139,8 +148,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             _requests[i].Completion = this;
         }
 
-        // Behind the blocks there is room for parities to be compared.
-        _staging = (byte*)NativeMemory.AlignedAlloc((nuint)_stagingStride * (nuint)(_blockCount + _parityCount), 4096);
+        StagingBytes = StagingBytesOf(_geometry);
+        _ownMemory = staging is null ? new PagedMemory(StagingBytes) : null;
+        _staging = _ownMemory is null ? staging : _ownMemory.Start;
         _blocks = (byte**)NativeMemory.Alloc((nuint)_blockCount, (nuint)sizeof(byte*));
         for (int i = 0; i < _blockCount; i++)
         {
@@ -157,6 +167,12 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     /// <summary>Its number in the queue's pool.</summary>
     public int Index { get; }
+
+    /// <summary>Bytes of its staging.</summary>
+    public long StagingBytes { get; }
+
+    /// <summary>Bytes of staging that it uses for what it does, at most.</summary>
+    public long BytesInUse { get; private set; }
 
     internal override Reactor Home => _queue.Reactor;
 
@@ -273,7 +289,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         }
 
         _pool.Dispose();
-        NativeMemory.AlignedFree(_staging);
+        _ownMemory?.Dispose();
         NativeMemory.Free(_pointers);
         NativeMemory.Free(_blocks);
         NativeMemory.Free(_runs);
@@ -303,9 +319,29 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _memberOffset = _geometry.StripeOffset(_stripe) + (row % _rowsPerChunk * _rowBytes);
     }
 
+    /// <summary>Staging begins with the columns that are touched.</summary>
+    private void PlaceStaging()
+    {
+        int first = _lo & ~(PageBytes - 1);
+        if (first != _base)
+        {
+            _base = first;
+            for (int i = 0; i < _blockCount; i++)
+            {
+                _blocks[i] = StagingOf(i);
+            }
+        }
+    }
+
     private void Lock(int rows)
     {
         UnitCount = rows;
+        BytesInUse = (((_hi + PageBytes - 1) & ~(PageBytes - 1)) - (_lo & ~(PageBytes - 1))) * (long)(_blockCount + _parityCount);
+        if (Index >= 0)
+        {
+            _queue.Budget.Take(this);
+        }
+
         if (Locks.LockOrWait(this))
         {
             Begin();
@@ -315,6 +351,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     /// <summary>The lock is held: begins.</summary>
     private void Begin()
     {
+        PlaceStaging();
         if (_operation is { Unreadable: not 0 } operation)
         {
             _unreadable = BlocksOf(operation.Unreadable);
@@ -492,7 +529,17 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     /// </summary>
     private ulong BlocksOf(ulong members) => _geometry.BlocksOf(_stripe, members);
 
-    private byte* StagingOf(int block) => _staging + (block * _stagingStride);
+    /// <summary>Where column 0 of a block would be; only the touched ones are there.</summary>
+    private byte* StagingOf(int block) => _staging + (block * _stagingStride) - _base;
+
+    /// <summary>Gives the memory of staging back to the system. The row is at rest.</summary>
+    internal void ReleaseStaging() => PagedMemory.Release(_staging, StagingBytes);
+
+    /// <summary>Bytes of the staging of a row of an array: behind the blocks there is room for parities to be compared.</summary>
+    internal static long StagingBytesOf(RaidGeometry geometry) =>
+        StrideOf(RaidUnits.RowBytes(geometry)) * (geometry.MemberCount + geometry.ParityCount);
+
+    private static long StrideOf(int rowBytes) => rowBytes + StagingGapBytes;
 
     private void Finish(int status)
     {

@@ -19,6 +19,7 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Jobs;
 
 namespace Polyblk.Raid.Map;
 
@@ -37,7 +38,7 @@ internal enum ReplacementPhase
 internal sealed class Replacement(RaidMember old, RaidMember next, CopyMap copies)
 {
     private const long Nowhere = -1;
-    private const int MostMends = 16;
+    private const int MostMends = JobRunner.MaxDepth;
 
     private readonly long[] _mending = MakeMends();
     private int _phase;

@@ -6,12 +6,15 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Raid.Bench;
 
 /// <summary>What is submitted.</summary>
-internal sealed record Load(BlockOperation Operation, int Bytes, int Depth, bool Random);
+internal sealed record Load(BlockOperation Operation, int Bytes, int Depth, bool Random)
+{
+    /// <summary>The bytes of the device in which it moves.</summary>
+    public long SpanBytes { get; init; } = 128 << 20;
+}
 
 /// <summary>Keeps requests in flight on a device for a while, from a poller as a frontend is one.</summary>
 internal sealed partial class LoadRunner : IPoller, IBlockCompletion
 {
-    private const long SpanBytes = 128 << 20;
     private const int ClockThreadCpuTime = 3;
 
     private readonly IBlockQueue _queue;
@@ -150,10 +153,10 @@ internal sealed partial class LoadRunner : IPoller, IBlockCompletion
             _state ^= _state << 13;
             _state ^= _state >> 7;
             _state ^= _state << 17;
-            return (long)(_state % (ulong)(SpanBytes / _load.Bytes)) * _load.Bytes;
+            return (long)(_state % (ulong)(_load.SpanBytes / _load.Bytes)) * _load.Bytes;
         }
 
-        _next = (_next + _load.Bytes) % SpanBytes;
+        _next = (_next + _load.Bytes) % _load.SpanBytes;
         return _next;
     }
 }

@@ -3,7 +3,9 @@
 //     dotnet run -c Release --project tests/bench/raid [SECONDS [NAME]]
 //     dotnet run -c Release --project tests/bench/raid journal [SECONDS [FOLDER]]
 //
-// The second form is in JournalBench.cs.
+//     dotnet run -c Release --project tests/bench/raid wide [SECONDS]
+//
+// The second form is in JournalBench.cs, the third in WideBench.cs.
 //
 // NAME chooses the arrays whose name contains it. Every line is the median of five alternating runs, and a ratio to the bare
 // drive in the same rounds. A load keeps QD requests in flight: a completion submits the next one through deferred work.
@@ -20,6 +22,12 @@ using Polyblk.Raid.Layout;
 if (args.Length > 0 && args[0] == "journal")
 {
     await JournalBench.RunAsync(args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 1, args.Length > 2 ? args[2] : Path.GetTempPath());
+    return;
+}
+
+if (args.Length > 0 && args[0] == "wide")
+{
+    await WideBench.RunAsync(args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 2);
     return;
 }
 

@@ -168,7 +168,7 @@ internal sealed record LifePlan
             TearBytes = chance.Of(512, 4096),
             VolatileCache = !chance.OneIn(6),
             CleanAfter = chance.OneIn(2) ? TimeSpan.FromMilliseconds(chance.Spread(1, 1000)) : TimeSpan.FromSeconds(5),
-            ResyncDepth = chance.Between(1, 4),
+            ResyncDepth = chance.Between(0, 4),
             RowMemoryBytes = chance.Of(0, 256 << 10, 1 << 20),
             Trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
                 Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
