@@ -5,6 +5,7 @@ using System.CommandLine.Help;
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.Output;
 using Polyblk.Frontends;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.CommandLine;
 

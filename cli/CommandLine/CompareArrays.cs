@@ -1,7 +1,8 @@
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Methods;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid;
 
 namespace Polyblk.Cli.CommandLine;

@@ -1,8 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
@@ -16,6 +14,9 @@ using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
+using Polyblk.Host.Volumes;
 using Polyblk.Machine;
 using Spectre.Console;
 

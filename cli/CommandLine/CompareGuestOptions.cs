@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Results;
+using Polyblk.Host;
 using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;

@@ -9,12 +9,13 @@
 using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
 using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Verdict;
 using Polyblk.Core.Interop;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 using Polyblk.Machine;
 using Spectre.Console;
 

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Methods;
@@ -7,6 +6,8 @@ using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -7,14 +7,16 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -5,8 +5,9 @@
 // stand before it too.
 
 using System.CommandLine.Parsing;
-using Polyblk.Cli.Serving;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -1,3 +1,4 @@
+using Polyblk.Host;
 using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;

@@ -4,11 +4,13 @@ using System.CommandLine;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid.Superblock;
 using Serilog.Extensions.Logging;
 

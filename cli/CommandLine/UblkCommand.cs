@@ -2,10 +2,12 @@
 
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
 using Polyblk.Core.Block;
 using Polyblk.Frontends;
 using Polyblk.Frontends.Ublk;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
 
 namespace Polyblk.Cli.CommandLine;
 

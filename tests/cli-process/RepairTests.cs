@@ -3,6 +3,7 @@
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
+using Polyblk.Host;
 using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;

@@ -1,11 +1,11 @@
-using Polyblk.Core.Interop;
 using System.Globalization;
-// The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
-
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Core.Interop;
+using Polyblk.Host;
+// The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
 
 namespace Polyblk.Cli.Process.Tests;
 

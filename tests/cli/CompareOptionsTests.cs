@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Compare.Workloads;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Tests;
 

@@ -4,8 +4,10 @@ using System.Net.Sockets;
 using System.Text;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
 
 namespace Polyblk.Cli.Tests;
 

@@ -2,8 +2,9 @@ using System.CommandLine;
 using Microsoft.Extensions.DependencyInjection;
 using Moq;
 using Polyblk.Cli.CommandLine;
-using Polyblk.Cli.Serving;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.Tests;
 

@@ -5,13 +5,15 @@ using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives.Null;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 

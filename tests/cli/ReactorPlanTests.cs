@@ -1,6 +1,7 @@
 using Polyblk.Cli.CommandLine;
-using Polyblk.Cli.Serving;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.Tests;
 

@@ -5,9 +5,11 @@ using System.Text.Json;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.Tests;

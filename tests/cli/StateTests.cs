@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 

@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Serilog.Extensions.Logging;
 
 namespace Polyblk.Cli.CommandLine.Volumes;

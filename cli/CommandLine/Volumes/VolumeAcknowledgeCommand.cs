@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 

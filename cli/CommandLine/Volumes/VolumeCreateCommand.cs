@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 

@@ -1,8 +1,10 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 

@@ -5,11 +5,13 @@ using System.Text;
 using System.Text.Json;
 using Polyblk.Cli;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using static Polyblk.Fuzz.FuzzFailureException;
 
 namespace Polyblk.Fuzz.Targets;

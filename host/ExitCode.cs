@@ -1,0 +1,25 @@
+namespace Polyblk.Host;
+
+/// <summary>What the program's exit status says. Documented in docs/cli.md; scripts rely on the numbers.</summary>
+public static class ExitCode
+{
+    public const int Ok = 0;
+
+    /// <summary>Anything that has no number of its own.</summary>
+    public const int Failed = 1;
+
+    /// <summary>The command line is wrong.</summary>
+    public const int Usage = 2;
+
+    /// <summary>A volume, drive or path that was named is not there.</summary>
+    public const int NotFound = 3;
+
+    /// <summary>Refused, because something is in use or would be lost; nothing was changed.</summary>
+    public const int Refused = 4;
+
+    /// <summary>The host or a device lacks what this needs: a kernel module, a right, memory.</summary>
+    public const int HostLacks = 5;
+
+    /// <summary>Ended in order by Ctrl-C (128 + SIGINT), or by SIGTERM.</summary>
+    public const int Interrupted = 130;
+}
