@@ -29,7 +29,7 @@ internal sealed class CompareArrays : IArrayFactory
         {
             await DriveList.CloseAllAsync(open).ConfigureAwait(false);
             reactor.Dispose();
-            if (e is ArrayException or CliException)
+            if (e is ArrayException or RefusalException)
             {
                 throw new MethodException($"the array could not be made: {e.Message}", e);
             }

@@ -75,7 +75,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         (string Name, bool DestroyData)? named = _options.VolumeOf(parsed);
         if (named is not null && (guest.IsInside || guest.SshDestination is not null))
         {
-            throw CliException.Usage("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
+            throw RefusalException.Invalid("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
         }
 
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
@@ -177,11 +177,11 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new CliException(ExitCode.NotFound, e.Message, e);
+            throw new RefusalException(RefusalKind.NotFound, e.Message, e);
         }
         catch (Exception e) when (e is ComparisonFormatException or IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.Usage, e.Message, e);
+            throw new RefusalException(RefusalKind.Invalid, e.Message, e);
         }
     }
 
@@ -204,7 +204,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
         catch (MethodException e)
         {
-            throw new CliException(ExitCode.HostLacks, e.Message, e);
+            throw new RefusalException(RefusalKind.HostLacks, e.Message, e);
         }
     }
 
@@ -232,7 +232,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
 
         return wanted.Length > 1 ? wanted
-            : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
+            : throw RefusalException.Invalid($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
     }
 
     private static bool IsInQuick(MethodFacts facts) => (facts.Role != MethodRole.Bare || facts.Id == ArrayId) && !s_tooLongForQuick.Contains(facts.Id);

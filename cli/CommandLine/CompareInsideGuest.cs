@@ -80,16 +80,16 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
             return result.ExitStatus != KilledStatus
                 ? result.ExitStatus
-                : throw new CliException(ExitCode.Failed, "The comparison was killed inside the virtual machine, which most likely ran out of memory: use a larger --guest-memory, "
+                : throw new RefusalException(RefusalKind.Failed, "The comparison was killed inside the virtual machine, which most likely ran out of memory: use a larger --guest-memory, "
                     + "fewer --methods, a smaller --member-size, or --simulated 0.");
         }
         catch (MachineException e)
         {
-            throw new CliException(ExitCode.HostLacks, e.Message, e);
+            throw new RefusalException(RefusalKind.HostLacks, e.Message, e);
         }
         catch (GuestException e)
         {
-            throw new CliException(ExitCode.Failed, $"The virtual machine did not do its work: {e.Message}", e);
+            throw new RefusalException(RefusalKind.Failed, $"The virtual machine did not do its work: {e.Message}", e);
         }
     }
 

@@ -38,7 +38,13 @@ public sealed record VolumeJson
     /// <summary>The process that serves it.</summary>
     public int? Pid { get; init; }
 
-    /// <summary>Health of the array: see <see cref="ArrayJson.State"/>; null when it is not known.</summary>
+    /// <summary>How it is.</summary>
+    public Health Health { get; init; } = Health.Optimal;
+
+    /// <summary>Why it is failed or unknown, where there is no array that says so; null otherwise.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>The array; null for a single drive, and when it is not known.</summary>
     public ArrayJson? Array { get; init; }
 
     /// <summary>What the serving process says, for <c>volume show</c>.</summary>
@@ -68,8 +74,11 @@ public sealed record UnfinishedJson(int? Role, string Drive, int Requests, int O
 /// <summary>The array under a volume.</summary>
 public sealed record ArrayJson
 {
+    /// <summary>How it is, in the words of all volumes.</summary>
+    public required Health Health { get; init; }
+
     /// <summary>
-    /// Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c>, <c>degraded, rebuilding</c> or <c>failed</c>. By its superblocks:
+    /// The same in the words of earlier versions, with more of them. Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c>, <c>degraded, rebuilding</c> or <c>failed</c>. By its superblocks:
     /// <c>clean</c>, <c>dirty</c>, <c>degraded</c>, with <c>, rebuilding</c> and <c>, dirty</c> where that is so, or <c>failed</c>;
     /// <c>unknown</c> where they may not be read.
     /// </summary>
@@ -228,17 +237,23 @@ public sealed record ReplacementJson(int Role, string OldDrive, string NewDrive,
 
 /// <summary>A drive that is recorded and of no use to the array.</summary>
 /// <param name="Drive">The drive, as it is recorded.</param>
-/// <param name="State"><c>not used</c>, or <c>left out: …</c> with the reason.</param>
-public sealed record OtherDriveJson(string Drive, string State)
+/// <param name="State"><c>not used</c> or <c>left out</c>.</param>
+/// <param name="Problem">Why.</param>
+public sealed record OtherDriveJson(string Drive, string State, string Problem)
 {
-    /// <summary>The state of a drive whose place another one has.</summary>
-    public const string NotUsed = "not used: its data is stale, or it holds none";
+    private const string NotUsedState = "not used";
+
+    /// <summary>A drive that the array cannot use.</summary>
+    public static OtherDriveJson LeftOut(string drive, string problem) => new(drive, MemberJson.LeftOut, problem);
+
+    /// <summary>A drive whose place another one has.</summary>
+    public static OtherDriveJson NotUsed(string drive) => new(drive, NotUsedState, "its data is stale, or it holds none");
 }
 
 /// <summary>One member of an array.</summary>
 /// <param name="Role">Its role, from 0.</param>
 /// <param name="Drive">Its drive, or null when none is there.</param>
-/// <param name="State"><c>present</c>, <c>rebuilding</c>, <c>missing</c>, <c>failed</c>, or <c>left out: …</c> with the reason.</param>
+/// <param name="State"><c>present</c>, <c>rebuilding</c>, <c>missing</c>, <c>failed</c> or <c>left out</c>.</param>
 public sealed record MemberJson(int Role, string? Drive, string State)
 {
     /// <summary>The state of a member that is in use.</summary>
@@ -247,12 +262,18 @@ public sealed record MemberJson(int Role, string? Drive, string State)
     /// <summary>The state of a member that is being filled.</summary>
     public const string Rebuilding = "rebuilding";
 
+    /// <summary>The state of a drive that is there and cannot be used.</summary>
+    public const string LeftOut = "left out";
+
     /// <summary>Whether its drive is in use: it holds all that it should, or a part.</summary>
     [JsonIgnore]
     public bool IsInUse => State is Present or Rebuilding;
 
     /// <summary>Why it is out: <c>absent</c>, <c>errors</c> or <c>asked</c>; null where it is not, or that is not known.</summary>
     public string? Reason { get; init; }
+
+    /// <summary>Why one that is left out is; null for others.</summary>
+    public string? Problem { get; init; }
 
     /// <summary>Its own UUID, which is in its superblock; null when it is not known.</summary>
     public Guid? Uuid { get; init; }
@@ -317,48 +338,17 @@ public sealed record ExportJson
 
     public bool ReadOnly { get; init; }
 
-    /// <summary><c>serving</c>, <c>ended</c> or <c>failed: …</c>.</summary>
+    /// <summary><c>serving</c>, <c>ended</c> or <c>failed</c>.</summary>
     public required string State { get; init; }
+
+    /// <summary>Why it failed; null otherwise.</summary>
+    public string? Reason { get; init; }
 
     public IReadOnlyList<AttachCommand> Attach { get; init; } = [];
 
     public IReadOnlyList<string> Notes { get; init; } = [];
 
     public ExportStatistics? Statistics { get; init; }
-}
-
-/// <summary>What a frontend says about this host.</summary>
-public sealed record ProbeJson(
-    string Frontend, string Description, bool Available, string Summary, IReadOnlyList<string> Remedies, IReadOnlyDictionary<string, string> Facts);
-
-/// <summary>A ublk device of this host, for <c>ublk list</c>.</summary>
-public sealed record UblkDeviceJson
-{
-    /// <summary>N of /dev/ublkbN.</summary>
-    public required uint Number { get; init; }
-
-    public required string Path { get; init; }
-
-    /// <summary><c>live</c>, <c>quiesced</c>, <c>fail-io</c> or <c>dead</c>.</summary>
-    public required string State { get; init; }
-
-    public int ServerPid { get; init; }
-
-    public bool ServerAlive { get; init; }
-
-    /// <summary>Whether polyblk made it.</summary>
-    public bool IsOurs { get; init; }
-
-    /// <summary>Whether nobody serves it any more.</summary>
-    public bool IsOrphan { get; init; }
-
-    public string? Volume { get; init; }
-
-    public string? ExportId { get; init; }
-
-    public long SizeBytes { get; init; }
-
-    public IReadOnlyList<string> Users { get; init; } = [];
 }
 
 /// <summary>A line to the control socket.</summary>
@@ -403,11 +393,21 @@ public sealed record ControlResponse
 {
     public required bool Ok { get; init; }
 
-    /// <summary>When not ok: for the user.</summary>
+    /// <summary>When not ok: what is wrong, for the user.</summary>
     public string? Error { get; init; }
 
-    /// <summary>When not ok: the exit code for the client.</summary>
-    public int ExitCode { get; init; }
+    /// <summary>When not ok: what to do, for the user; null where the error says it.</summary>
+    public string? Remedy { get; init; }
+
+    /// <summary>When not ok: of what kind that is.</summary>
+    public RefusalKind? Kind { get; init; }
+
+    /// <summary>The answer that nothing was done.</summary>
+    public static ControlResponse Refuse(Refusal refusal) => new() { Ok = false, Error = refusal.Problem, Remedy = refusal.Remedy, Kind = refusal.Kind };
+
+    /// <summary>Why nothing was done; null where it was.</summary>
+    [JsonIgnore]
+    public Refusal? Refusal => Ok ? null : new Refusal(Kind ?? RefusalKind.Failed, Error ?? "The request was refused.", Remedy);
 
     public LiveJson? Live { get; init; }
 
@@ -420,15 +420,6 @@ public sealed record ControlResponse
     /// <summary>Of a stop: what drives did not answer until the end; null where nothing was left.</summary>
     public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
 }
-
-/// <summary>Indented, for people and programs.</summary>
-[JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
-[JsonSerializable(typeof(VolumeJson))]
-[JsonSerializable(typeof(IReadOnlyList<VolumeJson>))]
-[JsonSerializable(typeof(IReadOnlyList<ProbeJson>))]
-[JsonSerializable(typeof(IReadOnlyList<UblkDeviceJson>))]
-public sealed partial class OutputJson : JsonSerializerContext;
 
 /// <summary>One object a line: the control socket, and what <c>serve --json</c> prints when it is ready.</summary>
 [JsonSourceGenerationOptions(

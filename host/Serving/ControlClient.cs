@@ -12,7 +12,7 @@ public static class ControlClient
 
     /// <summary>Sends one request and waits for the answer.</summary>
     /// <returns>The answer, or null when nobody listens.</returns>
-    /// <exception cref="CliException">The other side refused; its message and code.</exception>
+    /// <exception cref="RefusalException">The other side refused; its message and code.</exception>
     public static async Task<ControlResponse?> AskAsync(
         StateDirectories directories, string volume, ControlRequest request, CancellationToken cancellation)
     {
@@ -36,14 +36,15 @@ public static class ControlClient
         }
         catch (IOException e)
         {
-            throw new CliException(ExitCode.Failed, $"The process that serves '{volume}' broke off: {e.Message} Its log says more.", e);
+            throw new RefusalException(
+                new Refusal(RefusalKind.Failed, $"The process that serves '{volume}' broke off: {e.Message}", "Its log says more."), e);
         }
 
         ControlResponse? response = line is null ? null : JsonSerializer.Deserialize(line, LineJson.Default.ControlResponse);
         return response switch
         {
-            null => throw new CliException(ExitCode.Failed, $"The process that serves '{volume}' ended without an answer. Its log says more."),
-            { Ok: false } => throw new CliException(response.ExitCode, response.Error ?? "The request was refused."),
+            null => throw new RefusalException(RefusalKind.Failed, $"The process that serves '{volume}' ended without an answer.", "Its log says more."),
+            { Ok: false } => throw new RefusalException(response.Refusal!),
             _ => response,
         };
     }

@@ -79,8 +79,7 @@ public sealed class ControlServer : IAsyncDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(
-                ExitCode.HostLacks, $"The control socket cannot be made: {e.Message} --state DIR moves it.", e);
+            throw new RefusalException(new Refusal(RefusalKind.HostLacks, $"The control socket cannot be made: {e.Message}", "--state DIR moves it."), e);
         }
     }
 
@@ -169,12 +168,8 @@ public sealed class ControlServer : IAsyncDisposable
         using var socket = client.TakeSocket();
         try
         {
-            await SendAsync(socket, new ControlResponse
-            {
-                Ok = false,
-                Error = $"{_limits.Clients} requests are being answered already: ask again when one is done.",
-                ExitCode = ExitCode.Refused,
-            }).ConfigureAwait(false);
+            await SendAsync(socket, ControlResponse.Refuse(
+                new Refusal(RefusalKind.Refused, $"{_limits.Clients} requests are being answered already.", "Ask again when one is done."))).ConfigureAwait(false);
         }
         catch (Exception e) when (e is SocketException or OperationCanceledException)
         {
@@ -254,23 +249,23 @@ public sealed class ControlServer : IAsyncDisposable
         {
             ControlRequest? request = JsonSerializer.Deserialize(line, LineJson.Default.ControlRequest);
             return request is null
-                ? new ControlResponse { Ok = false, Error = "An empty request.", ExitCode = ExitCode.Usage }
+                ? ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, "An empty request."))
                 : await handle(request, stop).ConfigureAwait(false);
         }
         catch (JsonException e)
         {
-            return new ControlResponse { Ok = false, Error = $"No request: {e.Message}", ExitCode = ExitCode.Usage };
+            return ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, $"No request: {e.Message}"));
         }
-        catch (CliException e)
+        catch (RefusalException e)
         {
-            return new ControlResponse { Ok = false, Error = e.Message, ExitCode = e.Code };
+            return ControlResponse.Refuse(e.Refusal);
         }
 #pragma warning disable CA1031 // Whatever went wrong is the client's answer and in the log; the volume is served on.
         catch (Exception e)
 #pragma warning restore CA1031
         {
             log.LogError(e, "The control request {Line} failed", line);
-            return new ControlResponse { Ok = false, Error = e.Message, ExitCode = ExitCode.Failed };
+            return ControlResponse.Refuse(new Refusal(RefusalKind.Failed, e.Message));
         }
     }
 

@@ -16,7 +16,7 @@ public sealed record ReactorPlan(IReadOnlyList<int> Cpus, string Reason)
     /// <param name="wanted">The value of <c>--reactors</c>, or null for the automatic plan.</param>
     /// <param name="allowed">Where this process may run (its affinity, which cpusets and containers limit).</param>
     /// <param name="queues">How many queues will be served in all, or null when the frontends decide.</param>
-    /// <exception cref="CliException">None of the wanted processors may be used.</exception>
+    /// <exception cref="RefusalException">None of the wanted processors may be used.</exception>
     public static ReactorPlan Make(CpuSet? wanted, CpuSet allowed, int? queues)
     {
         if (wanted is not null)
@@ -40,8 +40,8 @@ public sealed record ReactorPlan(IReadOnlyList<int> Cpus, string Reason)
         int[] usable = [.. wanted.Cpus.Intersect(allowed.Cpus)];
         if (usable.Length == 0)
         {
-            throw CliException.HostLacks(
-                $"None of the processors of --reactors {wanted} may be used here: this process is limited to {allowed}. Choose from these.");
+            throw RefusalException.HostLacks(
+                $"None of the processors of --reactors {wanted} may be used here: this process is limited to {allowed}.", "Choose from these.");
         }
 
         int[] left = [.. wanted.Cpus.Except(usable)];

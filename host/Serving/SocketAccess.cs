@@ -21,7 +21,7 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
     private const UnixFileMode Permissions = (UnixFileMode)0x1FF;
 
     /// <summary>What it says on the command line.</summary>
-    /// <exception cref="CliException">There is no such group, or that is no mode.</exception>
+    /// <exception cref="RefusalException">There is no such group, or that is no mode.</exception>
     public static SocketAccess? Parse(string? group, string? mode)
     {
         if (group is null && mode is null)
@@ -30,24 +30,24 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
         }
 
         uint? id = group is null ? null : GroupDatabase.Find(group)
-            ?? throw CliException.Usage($"There is no group '{group}' for --socket-group: 'getent group' lists them. libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
+            ?? throw RefusalException.Invalid($"There is no group '{group}' for --socket-group.", "'getent group' lists them; libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
         return new SocketAccess(group, id, mode is null ? null : ParseMode(mode));
     }
 
     /// <summary>Opens a socket that was made, and the way to it.</summary>
     /// <param name="endpoint">Where the export is reached.</param>
     /// <param name="runtimeDirectory">The folder of the volume's sockets.</param>
-    /// <exception cref="CliException">It is no socket, or may not be given away.</exception>
+    /// <exception cref="RefusalException">It is no socket, or may not be given away.</exception>
     public void Apply(ExportEndpoint endpoint, string runtimeDirectory)
     {
         if (endpoint.Kind != EndpointKind.UnixSocket)
         {
-            throw CliException.Usage($"--socket-group and --socket-mode are for sockets, and this export is {endpoint.Path}: its node belongs to udev.");
+            throw RefusalException.Invalid($"--socket-group and --socket-mode are for sockets, and this export is {endpoint.Path}: its node belongs to udev.");
         }
 
         if (GroupId is uint group && GroupDatabase.Give(endpoint.Path, group) is < 0 and int error)
         {
-            throw CliException.Refused(string.Create(
+            throw RefusalException.Refused(string.Create(
                 CultureInfo.InvariantCulture, $"{endpoint.Path} cannot be given to the group {Group} (errno {-error}): only root and members of the group may do that."));
         }
 
@@ -95,7 +95,7 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
         const UnixFileMode owners = UnixFileMode.UserRead | UnixFileMode.UserWrite;
         bool isOctal = text.Length is 3 or 4 && text.All(c => c is >= '0' and <= '7');
         var mode = (UnixFileMode)(isOctal ? Convert.ToInt32(text, 8) : 0);
-        return (mode & owners) == owners && (mode & ~Permissions) == 0 ? mode : throw CliException.Usage(
+        return (mode & owners) == owners && (mode & ~Permissions) == 0 ? mode : throw RefusalException.Invalid(
             $"--socket-mode takes a mode in octal in which the owner reads and writes, such as 660 or 666, not '{text}'. Whoever may write may connect.");
     }
 }

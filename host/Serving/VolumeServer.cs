@@ -85,7 +85,7 @@ public sealed class VolumeServer : IAsyncDisposable
     private VolumeStore Store => new(_directories);
 
     /// <summary>Opens the volume and makes its exports.</summary>
-    /// <exception cref="CliException">Something is in the way; nothing stays behind.</exception>
+    /// <exception cref="RefusalException">Something is in the way; nothing stays behind.</exception>
     public static async Task<VolumeServer> StartAsync(
         VolumeRecord record,
         IReadOnlyList<FrontendGroup> groups,
@@ -129,7 +129,7 @@ public sealed class VolumeServer : IAsyncDisposable
                             await MemberMemory.RefreshAsync(Store, now, warn, CancellationToken.None).ConfigureAwait(false);
                         }
                     }
-                    catch (CliException e)
+                    catch (RefusalException e)
                     {
                         _log.LogWarning("What is remembered of the members is old: {Reason}", e.Message);
                     }
@@ -170,14 +170,14 @@ public sealed class VolumeServer : IAsyncDisposable
     /// before it are made again, and the refusal goes to the caller. Where a drive hangs, it ends without the requests that are
     /// there (<see cref="Unfinished"/>).
     /// </summary>
-    /// <exception cref="CliException">One of them is in use, or a change is under way that does not end.</exception>
+    /// <exception cref="RefusalException">One of them is in use, or a change is under way that does not end.</exception>
     public async Task StopAsync(StopMode mode, CancellationToken cancellation)
     {
         if (!await _changing.WaitAsync(_options.Patience, cancellation).ConfigureAwait(false))
         {
-            throw CliException.Refused(
-                $"A change of volume '{_record.Name}' is under way and does not end: try again, or end the process that serves it "
-                + $"(kill {Environment.ProcessId}).");
+            throw RefusalException.Refused(
+                $"A change of volume '{_record.Name}' is under way and does not end.",
+                $"Try again, or end the process that serves it (kill {Environment.ProcessId}).");
         }
 
         try
@@ -207,7 +207,7 @@ public sealed class VolumeServer : IAsyncDisposable
                     await RestoreAsync(stopped).ConfigureAwait(false);
                     if (e is FrontendException)
                     {
-                        throw new CliException(ExitCode.Refused, e.Message, e);
+                        throw new RefusalException(RefusalKind.Refused, e.Message, e);
                     }
 
                     throw;
@@ -242,9 +242,9 @@ public sealed class VolumeServer : IAsyncDisposable
 
         if (users.Count > 0)
         {
-            throw CliException.Refused(
-                $"Volume '{_record.Name}' is in use: {string.Join("; ", users)}. "
-                + "Detach the disk there or end that process first; --force stops all the same.");
+            throw RefusalException.Refused(
+                $"Volume '{_record.Name}' is in use: {string.Join("; ", users)}.",
+                "Detach the disk there or end that process first; --force stops all the same.");
         }
     }
 
@@ -292,11 +292,11 @@ public sealed class VolumeServer : IAsyncDisposable
     /// <summary>
     /// Takes the size that the volume's drive has now, where the volume is as large as its drive, and tells every consumer.
     /// </summary>
-    /// <exception cref="CliException">The size is not possible, or a consumer could not be told.</exception>
+    /// <exception cref="RefusalException">The size is not possible, or a consumer could not be told.</exception>
     public Task FollowDriveAsync() => _volume!.HasSizeOfDrive ? ResizeAsync(null, mayShrink: false, CancellationToken.None) : Task.CompletedTask;
 
     /// <summary>Takes a new size (null: all that the drives give) and tells every consumer.</summary>
-    /// <exception cref="CliException">The size is not possible, is smaller and must not be, or a consumer could not be
+    /// <exception cref="RefusalException">The size is not possible, is smaller and must not be, or a consumer could not be
     /// told.</exception>
     public async Task ResizeAsync(long? sizeBytes, bool mayShrink, CancellationToken cancellation)
     {
@@ -305,9 +305,9 @@ public sealed class VolumeServer : IAsyncDisposable
         {
             if (sizeBytes < _volume!.Device.SizeBytes && !mayShrink)
             {
-                throw CliException.Refused(
-                    $"Volume '{_record.Name}' has {ByteSize.FormatRounded(_volume.Device.SizeBytes)}: less would cut off the end of what is on it. "
-                    + "Make the file system smaller first, then use --force.");
+                throw RefusalException.Refused(
+                    $"Volume '{_record.Name}' has {ByteSize.FormatRounded(_volume.Device.SizeBytes)}: less would cut off the end of what is on it.",
+                    "Make the file system smaller first, then use --force.");
             }
 
             await _volume.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
@@ -328,7 +328,7 @@ public sealed class VolumeServer : IAsyncDisposable
 
             if (untold.Count > 0)
             {
-                throw new CliException(ExitCode.Failed, $"Volume '{_record.Name}' has {size} now, but {string.Join(' ', untold)}");
+                throw new RefusalException(RefusalKind.Failed, $"Volume '{_record.Name}' has {size} now, but {string.Join(' ', untold)}");
             }
         }
         finally
@@ -338,12 +338,12 @@ public sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>Lets the warning go that blocks of the volume may be damaged.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public Task AcknowledgeDamageAsync(CancellationToken cancellation) =>
         ChangeAsync(volume => volume.AcknowledgeDamageAsync(), cancellation);
 
     /// <summary>Changes how the volume is put right after an unclean stop.</summary>
-    /// <exception cref="CliException">It cannot have that; the message says why.</exception>
+    /// <exception cref="RefusalException">It cannot have that; the message says why.</exception>
     public Task SetConsistencyAsync(ArrayConsistency consistency, CancellationToken cancellation) =>
         ChangeAsync(volume => volume.SetConsistencyAsync(consistency), cancellation);
 
@@ -361,16 +361,16 @@ public sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>Starts comparing members, and with <paramref name="repair"/> makes them agree.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public Task StartCheckAsync(bool repair, CancellationToken cancellation) =>
         ChangeAsync(volume => volume.StartCheckAsync(repair), cancellation);
 
     /// <summary>Ends the comparison that is under way.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public Task StopCheckAsync(CancellationToken cancellation) => ChangeAsync(volume => volume.StopCheckAsync(), cancellation);
 
     /// <summary>Changes who is a member of the array, and the record.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public async Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, CancellationToken cancellation)
     {
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
@@ -387,24 +387,24 @@ public sealed class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>Bounds the speed of a resync or rebuild, now and at the next start; 0 sets no bound.</summary>
-    /// <exception cref="CliException">There can be none, or the record cannot be written.</exception>
+    /// <exception cref="RefusalException">There can be none, or the record cannot be written.</exception>
     public Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation)
     {
         if (bytesPerSecond < 0)
         {
-            throw CliException.Usage("A rate is not negative; 0 sets no bound.");
+            throw RefusalException.Invalid("A rate is not negative; 0 sets no bound.");
         }
 
         return ChangeKeptAsync(volume => volume.LimitRebuild(bytesPerSecond), record => record.WithRebuildLimit(bytesPerSecond), cancellation);
     }
 
     /// <summary>Says after what time members are compared anew, now and at the next start; zero never.</summary>
-    /// <exception cref="CliException">There are none, or the record cannot be written.</exception>
+    /// <exception cref="RefusalException">There are none, or the record cannot be written.</exception>
     public Task CheckEveryAsync(long seconds, CancellationToken cancellation)
     {
         if (seconds is < 0 or > VolumeRecord.MostCheckSeconds)
         {
-            throw CliException.Usage("The time between checks is from 0 (never) to a hundred years.");
+            throw RefusalException.Invalid("The time between checks is from 0 (never) to a hundred years.");
         }
 
         return ChangeKeptAsync(volume => volume.CheckEvery(TimeSpan.FromSeconds(seconds)), record => record with { CheckEverySeconds = seconds }, cancellation);

@@ -41,7 +41,7 @@ public sealed record StateDirectories(string State, string Runtime)
             ?? (string.IsNullOrEmpty(home) ? null : Path.Combine(home, ".local", "state"));
         if (stateHome is null)
         {
-            throw CliException.HostLacks("There is no place for state: neither HOME nor XDG_STATE_HOME is set. Give one with --state DIR.");
+            throw RefusalException.HostLacks("There is no place for state: neither HOME nor XDG_STATE_HOME is set.", "Give one with --state DIR.");
         }
 
         string state = Path.Combine(stateHome, "polyblk");
@@ -50,7 +50,7 @@ public sealed record StateDirectories(string State, string Runtime)
     }
 
     /// <summary>Makes a directory that only this user may enter.</summary>
-    /// <exception cref="CliException">It cannot be made.</exception>
+    /// <exception cref="RefusalException">It cannot be made.</exception>
     public static void Ensure(string directory)
     {
         try
@@ -59,7 +59,8 @@ public sealed record StateDirectories(string State, string Runtime)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.HostLacks, $"The directory {directory} cannot be made: {e.Message} Choose another with --state DIR.", e);
+            throw new RefusalException(
+                new Refusal(RefusalKind.HostLacks, $"The directory {directory} cannot be made: {e.Message}", "Choose another with --state DIR."), e);
         }
     }
 

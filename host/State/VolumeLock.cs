@@ -22,7 +22,7 @@ public sealed class VolumeLock : IDisposable
     private VolumeLock(SafeFileHandle handle) => _handle = handle;
 
     /// <summary>Takes the lock.</summary>
-    /// <exception cref="CliException">Another process has it.</exception>
+    /// <exception cref="RefusalException">Another process has it.</exception>
     public static VolumeLock Take(StateDirectories directories, string volume, string purpose)
     {
         // 'volume list' shares a free lock for an instant to see whether it is free: a second look tells it from an owner.
@@ -38,15 +38,15 @@ public sealed class VolumeLock : IDisposable
             taken = TryTake(directories, volume, out holder);
         }
 
-        return taken ?? throw CliException.Refused(
-            $"Volume '{volume}' cannot be {purpose}: process {Describe(holder)} is working on it. End it first with 'polyblk volume stop {volume}'.");
+        return taken ?? throw RefusalException.Refused(
+            $"Volume '{volume}' cannot be {purpose}: process {Describe(holder)} is working on it.", $"End it first with 'polyblk volume stop {volume}'.");
     }
 
     /// <summary>
     /// Takes the lock of a volume that is recorded, and reads the record under it: another process may just have removed or made
     /// it.
     /// </summary>
-    /// <exception cref="CliException">There is no such volume, or another process has it.</exception>
+    /// <exception cref="RefusalException">There is no such volume, or another process has it.</exception>
     public static VolumeLock TakeRecorded(StateDirectories directories, string volume, string purpose, out VolumeRecord record)
     {
         var store = new VolumeStore(directories);
@@ -74,7 +74,7 @@ public sealed class VolumeLock : IDisposable
         int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, Convert.ToInt32("644", 8));
         if (fd < 0)
         {
-            throw CliException.HostLacks($"The lock file {path} cannot be opened (errno {-fd}). Choose another place with --state DIR.");
+            throw RefusalException.HostLacks($"The lock file {path} cannot be opened (errno {-fd}).", "Choose another place with --state DIR.");
         }
 
         var handle = new SafeFileHandle(fd, ownsHandle: true);
@@ -89,7 +89,7 @@ public sealed class VolumeLock : IDisposable
 
         holder = ReadHolder(handle);
         handle.Dispose();
-        return rc == -Errno.EAGAIN ? null : throw CliException.HostLacks($"{path} cannot be locked (errno {-rc}).");
+        return rc == -Errno.EAGAIN ? null : throw RefusalException.HostLacks($"{path} cannot be locked (errno {-rc}).");
     }
 
     /// <summary>
@@ -100,7 +100,7 @@ public sealed class VolumeLock : IDisposable
         int fd = Libc.open(PathOf(directories, volume), Libc.O_RDONLY | Libc.O_CLOEXEC, 0);
         if (fd < 0)
         {
-            return fd == -Errno.ENOENT ? null : throw CliException.HostLacks($"The lock file {PathOf(directories, volume)} cannot be opened (errno {-fd}).");
+            return fd == -Errno.ENOENT ? null : throw RefusalException.HostLacks($"The lock file {PathOf(directories, volume)} cannot be opened (errno {-fd}).");
         }
 
         // Shared, so that two who look at once do not take each other for an owner.

@@ -10,13 +10,14 @@ public static class VolumeName
         && char.IsAsciiLetterOrDigit(name[0])
         && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.');
 
-    /// <exception cref="CliException">The name will not do.</exception>
+    /// <exception cref="RefusalException">The name will not do.</exception>
     public static void Check(string name)
     {
         if (!IsValid(name))
         {
-            throw CliException.Usage(
-                $"'{name}' cannot be a volume's name: use 1 to {MaxLength} letters, digits, '-', '_' or '.', a letter or digit first.");
+            throw RefusalException.Invalid(
+                $"'{name}' cannot be a volume's name.",
+                $"Use 1 to {MaxLength} letters, digits, '-', '_' or '.', a letter or digit first.");
         }
     }
 }

@@ -23,7 +23,7 @@ public sealed class VolumeStore(StateDirectories directories)
             {
                 records.Add(Read(file));
             }
-            catch (CliException e)
+            catch (RefusalException e)
             {
                 warn(e.Message);
             }
@@ -40,7 +40,7 @@ public sealed class VolumeStore(StateDirectories directories)
         return File.Exists(file) ? Read(file) : null;
     }
 
-    /// <exception cref="CliException">There is no such volume; the message names the nearest one.</exception>
+    /// <exception cref="RefusalException">There is no such volume; the message names the nearest one.</exception>
     public VolumeRecord Get(string name)
     {
         VolumeRecord? record = TryGet(name);
@@ -50,10 +50,10 @@ public sealed class VolumeStore(StateDirectories directories)
         }
 
         string[] known = [.. List(_ => { }).Select(r => r.Name)];
-        string hint = Suggestion.Nearest(name, known) is string near ? $" Did you mean '{near}'?"
-            : known.Length > 0 ? $" There are: {string.Join(", ", known)}."
-            : " There are none yet: make one with 'polyblk volume create'.";
-        throw CliException.NotFound($"There is no volume '{name}' in {directories.State}.{hint}");
+        string hint = Suggestion.Nearest(name, known) is string near ? $"Did you mean '{near}'?"
+            : known.Length > 0 ? $"There are: {string.Join(", ", known)}."
+            : "There are none yet: make one with 'polyblk volume create'.";
+        throw RefusalException.NotFound($"There is no volume '{name}' in {directories.State}.", hint);
     }
 
     /// <summary>Writes a record durably.</summary>
@@ -67,7 +67,7 @@ public sealed class VolumeStore(StateDirectories directories)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.HostLacks, $"The record of volume '{record.Name}' could not be written: {e.Message}", e);
+            throw new RefusalException(RefusalKind.HostLacks, $"The record of volume '{record.Name}' could not be written: {e.Message}", e);
         }
     }
 
@@ -76,7 +76,7 @@ public sealed class VolumeStore(StateDirectories directories)
     /// other, each from what the one before has written.
     /// </summary>
     /// <returns>The record as it is now.</returns>
-    /// <exception cref="CliException">It is gone, or cannot be written.</exception>
+    /// <exception cref="RefusalException">It is gone, or cannot be written.</exception>
     public VolumeRecord Change(string name, Func<VolumeRecord, VolumeRecord> change)
     {
         using SafeFileHandle held = LockRecord(name);
@@ -91,7 +91,7 @@ public sealed class VolumeStore(StateDirectories directories)
     }
 
     /// <summary>Sees to it that a record can be written, before drives are changed for it.</summary>
-    /// <exception cref="CliException">It cannot.</exception>
+    /// <exception cref="RefusalException">It cannot.</exception>
     public void RequireWritable(string name)
     {
         StateDirectories.Ensure(directories.Volumes);
@@ -103,11 +103,8 @@ public sealed class VolumeStore(StateDirectories directories)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(
-                ExitCode.HostLacks,
-                $"The record of volume '{name}' could not be written: {e.Message} Nothing was changed. "
-                + "Make room or choose another place with --state DIR.",
-                e);
+            throw new RefusalException(
+                new Refusal(RefusalKind.HostLacks, $"The record of volume '{name}' could not be written: {e.Message} Nothing was changed.", "Make room or choose another place with --state DIR."), e);
         }
     }
 
@@ -136,7 +133,7 @@ public sealed class VolumeStore(StateDirectories directories)
         }
 
         handle.Dispose();
-        throw CliException.HostLacks($"{path} cannot be locked (errno {-rc}). Choose another place with --state DIR.");
+        throw RefusalException.HostLacks($"{path} cannot be locked (errno {-rc}).", "Choose another place with --state DIR.");
     }
 
     private static VolumeRecord Read(string file)
@@ -146,31 +143,33 @@ public sealed class VolumeStore(StateDirectories directories)
             VolumeRecord? record = JsonSerializer.Deserialize(File.ReadAllText(file), VolumeRecordJson.Default.VolumeRecord);
             if (record is null || record.Format is < 1 or > VolumeRecord.CurrentFormat)
             {
-                throw new CliException(
-                    ExitCode.Failed,
+                throw new RefusalException(
+                    RefusalKind.Failed,
                     $"{file} has format {record?.Format}, and this program knows up to {VolumeRecord.CurrentFormat}: use the newer program that wrote it.");
             }
 
             if (RecordCheck.Problem(record, Path.GetFileNameWithoutExtension(file)) is string problem)
             {
-                throw new CliException(
-                    ExitCode.Failed,
-                    $"{file} cannot be used: {problem}. Mend it; or move it away and register the volume again with "
-                    + "'polyblk volume import'. Its data is untouched.");
+                throw new RefusalException(
+                    RefusalKind.Failed,
+                    $"{file} cannot be used: {problem}.",
+                    "Mend it; or move it away and register the volume again with 'polyblk volume import'. Its data is untouched.");
             }
 
             return record;
         }
         catch (JsonException e)
         {
-            throw new CliException(
-                ExitCode.Failed,
-                $"{file} is damaged ({e.Message}). Move it away and register the volume again with 'polyblk volume import'; its data is untouched.",
+            throw new RefusalException(
+                new Refusal(
+                    RefusalKind.Failed,
+                    $"{file} is damaged ({e.Message}).",
+                    "Move it away and register the volume again with 'polyblk volume import'; its data is untouched."),
                 e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.HostLacks, $"{file} cannot be read: {e.Message}", e);
+            throw new RefusalException(RefusalKind.HostLacks, $"{file} cannot be read: {e.Message}", e);
         }
     }
 }

@@ -111,6 +111,7 @@ public static class ArrayScanner
     {
         AssemblyResult result = ArrayAssembly.Assemble(members);
         ArraySuperblock newest = result.Newest ?? members[0].Superblock;
+        ArrayJson array = DescribeArray(result, newest);
         return new VolumeJson
         {
             Name = newest.Name,
@@ -123,28 +124,33 @@ public static class ArrayScanner
             // Spares, which have no role, come last.
             Drives = [.. members.OrderBy(m => (uint)m.Superblock.Role).Select(m => m.Path)],
             Status = VolumeView.StoppedStatus,
-            Array = new ArrayJson
-            {
-                State = result.Outcome switch
-                {
-                    AssemblyOutcome.Refused => "failed",
-                    AssemblyOutcome.Degraded => ArrayStatusJson.Degraded(result.NeedsResync, result.RebuildingRoles != 0),
-                    _ => result.NeedsResync ? "dirty" : "clean",
-                },
-                Problem = result.Error,
-                Consistency = ConsistencyWord.Of(newest.Consistency, newest.Level),
-                Resync = result.NeedsResync && result.Outcome != AssemblyOutcome.Refused
-                    ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
-                Rebuild = result.RebuildingRoles != 0
-                    ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
-                Check = ArrayStatusJson.Check(ScrubStatus.LastOf(newest)),
-                Replacement = ReplacementOf(result, newest),
-                Spares = [.. result.Spares.Where(s => s.Superblock.MemberUuid != ReplacingOf(result, newest)?.Spare).Select(s => s.Path)],
-                OtherDrives = [.. OthersOf(result, newest)],
-                Members = [.. MembersOf(result, newest)],
-            },
+            Health = array.Health,
+            Array = array,
         };
     }
+
+    private static ArrayJson DescribeArray(AssemblyResult result, ArraySuperblock newest) => new()
+    {
+        Health = result.Outcome == AssemblyOutcome.Refused ? Health.Failed : Healths.Of(
+            result.Outcome == AssemblyOutcome.Degraded, result.RebuildingRoles != 0, result.NeedsResync, isResyncing: false),
+        State = result.Outcome switch
+        {
+            AssemblyOutcome.Refused => "failed",
+            AssemblyOutcome.Degraded => ArrayStatusJson.Degraded(result.NeedsResync, result.RebuildingRoles != 0),
+            _ => result.NeedsResync ? "dirty" : "clean",
+        },
+        Problem = result.Error,
+        Consistency = ConsistencyWord.Of(newest.Consistency, newest.Level),
+        Resync = result.NeedsResync && result.Outcome != AssemblyOutcome.Refused
+            ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
+        Rebuild = result.RebuildingRoles != 0
+            ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
+        Check = ArrayStatusJson.Check(ScrubStatus.LastOf(newest)),
+        Replacement = ReplacementOf(result, newest),
+        Spares = [.. result.Spares.Where(s => s.Superblock.MemberUuid != ReplacingOf(result, newest)?.Spare).Select(s => s.Path)],
+        OtherDrives = [.. OthersOf(result, newest)],
+        Members = [.. MembersOf(result, newest)],
+    };
 
     /// <summary>The spare that is to take the place of a drive that works, where both are here.</summary>
     private static SpareForRole? ReplacingOf(AssemblyResult result, ArraySuperblock newest) =>
@@ -167,7 +173,7 @@ public static class ArrayScanner
             MemberEntry entry = newest.Members[role];
             MemberJson member = used is not null
                     ? new MemberJson(role, used.Path, entry.State == MemberState.Rebuilding ? MemberJson.Rebuilding : MemberJson.Present)
-                : leftOut is not null ? new MemberJson(role, leftOut.Candidate.Path, $"left out: {leftOut.Reason}")
+                : leftOut is not null ? new MemberJson(role, leftOut.Candidate.Path, MemberJson.LeftOut) { Problem = leftOut.Reason }
                 : new MemberJson(role, null, "missing");
             yield return member with
             {
@@ -181,7 +187,7 @@ public static class ArrayScanner
     private static IEnumerable<OtherDriveJson> OthersOf(AssemblyResult result, ArraySuperblock newest) =>
         from leftOut in result.LeftOut
         where !Enumerable.Range(0, newest.MemberCount).Any(role => IsOf(leftOut, newest, role))
-        select new OtherDriveJson(leftOut.Candidate.Path, $"left out: {leftOut.Reason}");
+        select OtherDriveJson.LeftOut(leftOut.Candidate.Path, leftOut.Reason);
 
     /// <summary>Whether a drive that is left out is the member that the array knows in a role.</summary>
     private static bool IsOf(LeftOutMember leftOut, ArraySuperblock newest, int role) =>

@@ -10,6 +10,11 @@ public static class ArrayStatusJson
     /// <summary>A running array.</summary>
     public static ArrayJson Of(ArrayStatus status) => new()
     {
+        Health = status.Health == ArrayHealth.Failed ? Health.Failed : Healths.Of(
+            status.Health == ArrayHealth.Degraded,
+            status.Rebuild is { IsLeft: false },
+            status.Resync is { IsLeft: true },
+            status.Health == ArrayHealth.Resyncing && status.Resync is not { IsLeft: true }),
         State = status.Health switch
         {
             ArrayHealth.Optimal => "optimal",

@@ -47,7 +47,7 @@ public sealed partial class ArrayVolume
         }
         catch (ArrayException e)
         {
-            throw new CliException(ExitCode.Refused, e.Message, e);
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
         }
         finally
         {
@@ -78,7 +78,7 @@ public sealed partial class ArrayVolume
                 await LetGoAsync(await _storeKnown.Task.ConfigureAwait(false), drive).ConfigureAwait(false);
             }
         }
-        catch (CliException)
+        catch (RefusalException)
         {
             // It is recorded still, which the next start says, and does not need.
         }
@@ -96,7 +96,7 @@ public sealed partial class ArrayVolume
         if (place.Role is not int role)
         {
             return place.IsSpare
-                ? throw CliException.Refused($"{change.Drive} is a spare: 'polyblk volume remove {Name} {change.Drive}' lets it go.")
+                ? throw RefusalException.Refused($"{change.Drive} is a spare.", $"'polyblk volume remove {Name} {change.Drive}' lets it go.")
                 : new MemberChangeResult($"{place.Drive!.Text} is not in use already.");
         }
 
@@ -127,7 +127,7 @@ public sealed partial class ArrayVolume
         Place place = Require(old, change.Drive);
         if (place.Role is not int role)
         {
-            throw CliException.Refused(place.IsSpare
+            throw RefusalException.Refused(place.IsSpare
                 ? $"{change.Drive} is a spare, not a member: 'polyblk volume remove {Name} {change.Drive}' lets it go."
                 : $"{change.Drive} is no member of volume '{Name}' any more: name the member that is out, by its number "
                     + $"(polyblk volume show {Name}).");
@@ -143,14 +143,14 @@ public sealed partial class ArrayVolume
 
         if (works && found?.Role == role)
         {
-            throw CliException.Refused(
-                $"{Describe(member)} of volume '{Name}' works, and cannot take its own place. To fill it anew all the same, and do without it "
-                + $"meanwhile, fail it first: polyblk volume fail {Name} {role}");
+            throw RefusalException.Refused(
+                $"{Describe(member)} of volume '{Name}' works, and cannot take its own place.",
+                $"To fill it anew all the same, and do without it meanwhile, fail it first: polyblk volume fail {Name} {role}");
         }
 
         if (found is { Role: int other } && other != role)
         {
-            throw CliException.Refused($"{change.NewDrive} is the drive of member {other} of this volume: take another one.");
+            throw RefusalException.Refused($"{change.NewDrive} is the drive of member {other} of this volume.", "Take another one.");
         }
 
         RefuseGone(spec);
@@ -181,7 +181,7 @@ public sealed partial class ArrayVolume
 
             return new MemberChangeResult(done, role);
         }
-        catch (CliException e)
+        catch (RefusalException e)
         {
             return new MemberChangeResult($"{done} {place.Drive!.Text} is still recorded: {e.Message}", role);
         }
@@ -205,7 +205,7 @@ public sealed partial class ArrayVolume
 
         if (found?.Role is int role && found.Drive!.Device is not null)
         {
-            throw CliException.Refused(IsOut(status.Members[role])
+            throw RefusalException.Refused(IsOut(status.Members[role])
                 ? $"{change.Drive} is the drive of member {role}, which is out: 'polyblk volume replace {Name} {role} {change.Drive}' fills "
                     + $"it anew, 'polyblk volume remove {Name} {change.Drive}' lets it go."
                 : $"{change.Drive} is member {role} of volume '{Name}'.");
@@ -263,7 +263,7 @@ public sealed partial class ArrayVolume
         {
             device = DriveList.Open(spec);
         }
-        catch (CliException e) when (known is not null)
+        catch (RefusalException e) when (known is not null)
         {
             Exchange(known, known with { Problem = e.Message });
             throw;
@@ -365,7 +365,7 @@ public sealed partial class ArrayVolume
     private DriveSpec ParseNew(string text)
     {
         DriveSpec spec = DriveList.ParseOne(text);
-        return spec.IsVolatile == _record.Volatile ? spec : throw CliException.Usage(
+        return spec.IsVolatile == _record.Volatile ? spec : throw RefusalException.Invalid(
             $"'{text}' is {(spec.IsVolatile ? "volatile, and volume '" + Name + "' lasts" : "lasting, and volume '" + Name + "' is volatile")}: "
             + "they cannot be mixed.");
     }
@@ -374,20 +374,20 @@ public sealed partial class ArrayVolume
     {
         if (spec is { IsVolatile: false, SizeBytes: null } && DriveReader.IdentityOf(spec.Path) is null)
         {
-            throw CliException.NotFound(
-                $"{spec.Path}: there is no such file or device; check the path (lsblk), or create a file: file:{spec.Path},size=1GiB.");
+            throw RefusalException.NotFound(
+                $"{spec.Path}: there is no such file or device.", $"Check the path (lsblk), or create a file: file:{spec.Path},size=1GiB.");
         }
     }
 
     /// <summary>What a user means by a drive or the number of a member; null where it is nothing of this volume.</summary>
-    /// <exception cref="CliException">There is no such member; or several drives are written like that.</exception>
+    /// <exception cref="RefusalException">There is no such member; or several drives are written like that.</exception>
     private Place? Find(ArrayStatus status, string text, VolumeStore? store)
     {
         if (IsNumber(text, out int number))
         {
             if (number >= status.Members.Count)
             {
-                throw CliException.Usage(
+                throw RefusalException.Invalid(
                     $"Volume '{Name}' has members 0 to {status.Members.Count - 1}, not {number}. (A file of that name is written ./{text}.)");
             }
 
@@ -426,7 +426,7 @@ public sealed partial class ArrayVolume
     private Place ToPlace(ArrayStatus status, VolumeDrive drive) =>
         new(drive, RoleOf(status, drive), drive.Device is not null && status.SpareDrives.Contains(drive.Device));
 
-    private Place Require(Place? place, string text) => place ?? throw CliException.NotFound(
+    private Place Require(Place? place, string text) => place ?? throw RefusalException.NotFound(
         $"{text} is no drive of volume '{Name}'. It has: {string.Join(", ", _drives.Select(d => d.Text).Distinct())}."
         + (_record.Volatile ? " Name the member by its number." : string.Empty));
 

@@ -39,7 +39,7 @@ public sealed partial class ArrayVolume : OpenVolume
     /// Assembles the array; a volatile one is made afresh. Where a member is missing that the superblocks call present, its drive
     /// may only be late: it is waited for as long as <paramref name="start"/> says, before anything starts without it.
     /// </summary>
-    /// <exception cref="CliException">It cannot start; the message says why and what to do.</exception>
+    /// <exception cref="RefusalException">It cannot start; the message says why and what to do.</exception>
     public static async Task<OpenVolume> OpenAsync(
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
@@ -53,7 +53,7 @@ public sealed partial class ArrayVolume : OpenVolume
                 return await TryOpenAsync(record, reactors, start with { AllowDegraded = false, Force = false }, logging, cancellation)
                     .ConfigureAwait(false);
             }
-            catch (CliException e) when (e.Code == ExitCode.Refused && late.Length != 0)
+            catch (RefusalException e) when (e.Kind == RefusalKind.Refused && late.Length != 0)
             {
                 if (!isTold)
                 {
@@ -120,7 +120,7 @@ public sealed partial class ArrayVolume : OpenVolume
         catch (ArrayException e)
         {
             await DriveList.CloseAllAsync(devices).ConfigureAwait(false);
-            throw new CliException(ExitCode.Refused, string.Join('\n', [e.Message, .. notes]), e);
+            throw new RefusalException(RefusalKind.Refused, string.Join('\n', [e.Message, .. notes]), e);
         }
         catch
         {
@@ -152,11 +152,10 @@ public sealed partial class ArrayVolume : OpenVolume
             CheckEverySeconds = (long)_array.CheckEvery.TotalSeconds,
             OtherDrives =
             [
-                .. _drives.Where(d => !IsInArray(status, d)).Select(d => new OtherDriveJson(
-                    d.Text,
-                    d.Problem is string problem ? $"left out: {problem}"
-                        : RoleOf(status, d) is int role ? $"left out: its data is stale (member {role})"
-                        : OtherDriveJson.NotUsed)),
+                .. _drives.Where(d => !IsInArray(status, d)).Select(d =>
+                    d.Problem is string problem ? OtherDriveJson.LeftOut(d.Text, problem)
+                    : RoleOf(status, d) is int role ? OtherDriveJson.LeftOut(d.Text, $"its data is stale (member {role})")
+                    : OtherDriveJson.NotUsed(d.Text)),
             ],
         };
     }
@@ -185,7 +184,7 @@ public sealed partial class ArrayVolume : OpenVolume
         }
         catch (ArrayException e)
         {
-            throw new CliException(ExitCode.Refused, e.Message, e);
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
         }
     }
 
@@ -220,7 +219,7 @@ public sealed partial class ArrayVolume : OpenVolume
     /// </summary>
     private static async Task RefuseWithoutNeededAsync(VolumeRecord record, List<VolumeDrive> drives, Reactor home)
     {
-        if (drives.Select(d => d.Refusal).FirstOrDefault(r => r is not null) is not CliException refusal)
+        if (drives.Select(d => d.Refusal).FirstOrDefault(r => r is not null) is not RefusalException refusal)
         {
             return;
         }

@@ -12,7 +12,7 @@ public static class DriveList
     private const string ByIdDirectory = "/dev/disk/by-id";
 
     /// <summary>Parses drives as they are written on the command line.</summary>
-    /// <exception cref="CliException">One is wrong, is named twice, or volatile and lasting drives are mixed.</exception>
+    /// <exception cref="RefusalException">One is wrong, is named twice, or volatile and lasting drives are mixed.</exception>
     public static IReadOnlyList<DriveSpec> Parse(IEnumerable<string> texts)
     {
         var specs = new List<DriveSpec>();
@@ -29,13 +29,13 @@ public static class DriveList
             string what = DriveReader.IdentityOf(spec.Path) ?? Path.GetFullPath(spec.Path);
             if (!paths.TryAdd(what, spec.Text))
             {
-                throw CliException.Usage($"'{spec.Text}' and '{paths[what]}' are the same drive: name each drive once.");
+                throw RefusalException.Invalid($"'{spec.Text}' and '{paths[what]}' are the same drive.", "Name each drive once.");
             }
         }
 
         if (specs.Any(s => s.IsVolatile) && !specs.All(s => s.IsVolatile))
         {
-            throw CliException.Usage(
+            throw RefusalException.Invalid(
                 $"Volatile drives ({DriveKinds.Default.VolatileNames}) and lasting ones cannot be mixed: "
                 + "the volume would lose its redundancy at every end of the program.");
         }
@@ -61,7 +61,7 @@ public static class DriveList
     }
 
     /// <summary>Opens all, or none.</summary>
-    /// <exception cref="CliException">One cannot be opened.</exception>
+    /// <exception cref="RefusalException">One cannot be opened.</exception>
     public static async Task<List<IBlockDevice>> OpenAllAsync(IReadOnlyList<DriveSpec> specs, bool readOnly)
     {
         var drives = new List<IBlockDevice>();
@@ -74,7 +74,7 @@ public static class DriveList
             catch (DriveException e)
             {
                 await CloseAllAsync(drives).ConfigureAwait(false);
-                throw ToCli(spec, e);
+                throw ToRefusal(spec, e);
             }
         }
 
@@ -105,7 +105,7 @@ public static class DriveList
             catch (DriveException e)
             {
                 bool isGone = !Path.Exists(spec.Path) || e.Errno is Errno.EIO or Errno.ENXIO or Errno.ENODEV;
-                drives.Add(new VolumeDrive(spec, null) { Problem = e.Message, Refusal = isGone ? null : ToCli(spec, e) });
+                drives.Add(new VolumeDrive(spec, null) { Problem = e.Message, Refusal = isGone ? null : ToRefusal(spec, e) });
             }
         }
 
@@ -117,7 +117,7 @@ public static class DriveList
         texts.Select(ParseOne).Where(s => !s.IsVolatile && !Path.Exists(s.Path)).Select(s => s.Path);
 
     /// <summary>Parses one drive as it is written on the command line, or recorded.</summary>
-    /// <exception cref="CliException">It is none.</exception>
+    /// <exception cref="RefusalException">It is none.</exception>
     public static DriveSpec ParseOne(string text)
     {
         try
@@ -126,7 +126,7 @@ public static class DriveList
         }
         catch (FormatException e)
         {
-            throw new CliException(ExitCode.Usage, e.Message, e);
+            throw new RefusalException(RefusalKind.Invalid, e.Message, e);
         }
     }
 
@@ -142,7 +142,7 @@ public static class DriveList
     }
 
     /// <summary>Opens one drive for writing; a file is made where a size says so.</summary>
-    /// <exception cref="CliException">It cannot be opened.</exception>
+    /// <exception cref="RefusalException">It cannot be opened.</exception>
     public static IBlockDevice Open(DriveSpec spec)
     {
         try
@@ -151,7 +151,7 @@ public static class DriveList
         }
         catch (DriveException e)
         {
-            throw ToCli(spec, e);
+            throw ToRefusal(spec, e);
         }
     }
 
@@ -163,11 +163,11 @@ public static class DriveList
         }
     }
 
-    private static CliException ToCli(DriveSpec spec, DriveException e)
+    private static RefusalException ToRefusal(DriveSpec spec, DriveException e)
     {
         bool isMissing = !spec.IsVolatile && !Path.Exists(spec.Path);
-        int code = isMissing ? ExitCode.NotFound : e.Errno == Errno.EBUSY ? ExitCode.Refused : ExitCode.HostLacks;
-        return new CliException(code, e.Message, e);
+        RefusalKind kind = isMissing ? RefusalKind.NotFound : e.Errno == Errno.EBUSY ? RefusalKind.Refused : RefusalKind.HostLacks;
+        return new RefusalException(kind, e.Message, e);
     }
 
     /// <summary>The path with every link resolved; the path itself where there is nothing.</summary>

@@ -38,7 +38,7 @@ public sealed record MemberChange(
     public string Word => s_words.Single(w => w.Value == Kind).Key;
 
     /// <summary>Reads a request; null where the word is for something else.</summary>
-    /// <exception cref="CliException">It lacks a drive.</exception>
+    /// <exception cref="RefusalException">It lacks a drive.</exception>
     public static MemberChange? Parse(string word, string? drive, string? newDrive, bool force)
     {
         if (!s_words.TryGetValue(word, out MemberChangeKind kind))
@@ -47,7 +47,7 @@ public sealed record MemberChange(
         }
 
         bool lacks = string.IsNullOrWhiteSpace(drive) || (kind == MemberChangeKind.Replace && string.IsNullOrWhiteSpace(newDrive));
-        return lacks ? throw CliException.Usage($"The request '{word}' names no drive.") : new MemberChange(kind, drive!, newDrive, force);
+        return lacks ? throw RefusalException.Invalid($"The request '{word}' names no drive.") : new MemberChange(kind, drive!, newDrive, force);
     }
 }
 

@@ -63,7 +63,7 @@ public static class MemberMemory
         {
             return store.Change(record.Name, now => Remember(now, array));
         }
-        catch (CliException e)
+        catch (RefusalException e)
         {
             warn(e.Message);
             return record;

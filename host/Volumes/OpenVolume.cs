@@ -31,16 +31,16 @@ public abstract class OpenVolume : IAsyncDisposable
     public virtual IReadOnlyList<UnfinishedJson>? GetHanging() => null;
 
     /// <summary>Takes a new size, or with null reads the drives' sizes again.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public abstract Task ResizeAsync(long? sizeBytes, CancellationToken cancellation);
 
     /// <summary>Lets the warning go that blocks may be damaged; does nothing where there is none.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public virtual Task AcknowledgeDamageAsync() => Task.CompletedTask;
 
     /// <summary>Changes how it is put right after an unclean stop.</summary>
-    /// <exception cref="CliException">It cannot have that; the message says why.</exception>
-    public virtual Task SetConsistencyAsync(ArrayConsistency consistency) => throw CliException.Refused("One drive as it is has nothing that could disagree.");
+    /// <exception cref="RefusalException">It cannot have that; the message says why.</exception>
+    public virtual Task SetConsistencyAsync(ArrayConsistency consistency) => throw RefusalException.Refused("One drive as it is has nothing that could disagree.");
 
     /// <summary>
     /// Raised when members or spares are others than before, on a thread of the volume's: what is remembered of them is old.
@@ -53,7 +53,7 @@ public abstract class OpenVolume : IAsyncDisposable
     /// </summary>
     /// <param name="change">What to do.</param>
     /// <param name="store">Where the record is.</param>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public virtual Task<MemberChangeResult> ChangeMembersAsync(MemberChange change, VolumeStore store) => throw HasNoMembers();
 
     /// <summary>
@@ -65,19 +65,19 @@ public abstract class OpenVolume : IAsyncDisposable
     }
 
     /// <summary>Starts comparing members in the background, and with a repair makes them agree.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public virtual Task StartCheckAsync(bool repair) => throw HasNoMembers();
 
     /// <summary>Ends the comparison that is under way; does nothing without one.</summary>
-    /// <exception cref="CliException">That is not possible; the message says why.</exception>
+    /// <exception cref="RefusalException">That is not possible; the message says why.</exception>
     public virtual Task StopCheckAsync() => throw HasNoMembers();
 
     /// <summary>Bounds the speed of a resync or rebuild, in bytes a second of every member; 0 sets no bound.</summary>
-    /// <exception cref="CliException">There can be none.</exception>
+    /// <exception cref="RefusalException">There can be none.</exception>
     public virtual void LimitRebuild(long bytesPerSecond) => throw HasNoMembers();
 
     /// <summary>After what time members are compared anew; zero never.</summary>
-    /// <exception cref="CliException">There are none.</exception>
+    /// <exception cref="RefusalException">There are none.</exception>
     public virtual void CheckEvery(TimeSpan every) => throw HasNoMembers();
 
     public abstract ValueTask DisposeAsync();
@@ -85,6 +85,6 @@ public abstract class OpenVolume : IAsyncDisposable
     /// <summary>Tells who listens to <see cref="MembersChanged"/>.</summary>
     protected void RaiseMembersChanged() => MembersChanged?.Invoke();
 
-    private static CliException HasNoMembers() => CliException.Refused(
+    private static RefusalException HasNoMembers() => RefusalException.Refused(
         "A volume of level 'none' is one drive: it has no members to replace, and nothing to fill a drive from.");
 }

@@ -15,7 +15,7 @@ public sealed record VolumeDrive(DriveSpec Spec, IBlockDevice? Device)
     /// <summary>
     /// It is there and cannot be had (in use, not permitted): a volume that needs it must not start without it.
     /// </summary>
-    public CliException? Refusal { get; init; }
+    public RefusalException? Refusal { get; init; }
 
     /// <summary>As it is recorded.</summary>
     public string Text => Spec.Text;

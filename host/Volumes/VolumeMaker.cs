@@ -25,7 +25,7 @@ public static class VolumeMaker
     /// <summary>
     /// Opens the drives, writes the superblocks, and closes the drives again. Files that it made are removed when it fails.
     /// </summary>
-    /// <exception cref="CliException">It cannot be made; the message says why and what to do.</exception>
+    /// <exception cref="RefusalException">It cannot be made; the message says why and what to do.</exception>
     public static async Task<NewVolume> MakeAsync(VolumeRequest request, Action<string> note, CancellationToken cancellation)
     {
         DriveSpec[] freshFiles =
@@ -98,7 +98,7 @@ public static class VolumeMaker
     }
 
     /// <summary>Erases the superblocks of a volume's members, and of nothing else.</summary>
-    /// <exception cref="CliException">A drive cannot be opened or written.</exception>
+    /// <exception cref="RefusalException">A drive cannot be opened or written.</exception>
     public static async Task WipeAsync(VolumeRecord record, CancellationToken cancellation)
     {
         // Without sizes: a drive that is missing is told, and not made.
@@ -112,7 +112,7 @@ public static class VolumeMaker
         }
         catch (ArrayException e)
         {
-            throw new CliException(ExitCode.HostLacks, e.Message, e);
+            throw new RefusalException(RefusalKind.HostLacks, e.Message, e);
         }
         finally
         {
@@ -125,7 +125,7 @@ public static class VolumeMaker
     {
         if (!RaidLevels.TryParse(level, out RaidLevel parsed))
         {
-            throw new CliException(ExitCode.Failed, $"The record of volume '{name}' has the level '{level}', which this program does not know.");
+            throw new RefusalException(RefusalKind.Failed, $"The record of volume '{name}' has the level '{level}', which this program does not know.");
         }
 
         var options = new ArrayCreateOptions { Name = name, Level = parsed };
@@ -162,7 +162,7 @@ public static class VolumeMaker
         }
         catch (ArrayException e)
         {
-            throw new CliException(ExitCode.Refused, e.Message, e);
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
         }
     }
 
@@ -173,20 +173,20 @@ public static class VolumeMaker
         ArraySuperblock? member = found[0].Superblock;
         if (member is not null && !request.Force)
         {
-            throw CliException.Refused(
-                $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}); serving it alone would damage that. --force serves it all the same.");
+            throw RefusalException.Refused(
+                $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}); serving it alone would damage that.", "--force serves it all the same.");
         }
 
         // A file system on it is what this level is for; a part of something that others put together is not.
         if (found[0].PartOf is string part && !request.Force)
         {
-            throw CliException.Refused(
-                $"{drive.Name} is in use by something else ({part}); serving it alone would damage that. --force serves it all the same.");
+            throw RefusalException.Refused(
+                $"{drive.Name} is in use by something else ({part}); serving it alone would damage that.", "--force serves it all the same.");
         }
 
         return request.SizeBytes is null || request.SizeBytes == drive.SizeBytes
             ? new NewVolume(Guid.NewGuid(), drive.SizeBytes)
-            : throw CliException.Usage("--size is for arrays: a volume of level none has the size of its drive.");
+            : throw RefusalException.Invalid("--size is for arrays: a volume of level none has the size of its drive.");
     }
 
     /// <summary>One reactor that is not pinned and never spins: enough for superblocks.</summary>

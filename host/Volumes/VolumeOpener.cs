@@ -18,7 +18,7 @@ public static class VolumeOpener
     /// <summary>
     /// Opens the drives and, where there is one, assembles the array; a volatile array is made afresh, in memory that is new.
     /// </summary>
-    /// <exception cref="CliException">It cannot be opened; the message says why and what to do.</exception>
+    /// <exception cref="RefusalException">It cannot be opened; the message says why and what to do.</exception>
     public static async Task<OpenVolume> OpenAsync(
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
@@ -51,10 +51,10 @@ public static class VolumeOpener
         IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync([drive], reactor).ConfigureAwait(false);
         if (found[0].Superblock is { } member && !start.Force)
         {
-            throw CliException.Refused(
+            throw RefusalException.Refused(
                 $"{drive.Name} is a member of the array '{member.Name}' ({member.ArrayUuid}), and the record of volume "
-                + $"'{record.Name}' would serve it alone, which damages that. Delete this volume and import the array "
-                + "('polyblk volume import'); or serve the drive all the same with --force-assembly.");
+                + $"'{record.Name}' would serve it alone, which damages that.",
+                "Delete this volume and import the array ('polyblk volume import'); or serve the drive all the same with --force-assembly.");
         }
     }
 
@@ -78,13 +78,13 @@ public sealed class SingleDriveVolume(IBlockDevice drive, bool isVolatile) : Ope
     {
         if (sizeBytes is not null)
         {
-            throw CliException.Refused(
-                "A volume of level 'none' has the size of its drive. Grow the drive (lvextend, truncate), then resize the volume without --size.");
+            throw RefusalException.Refused(
+                "A volume of level 'none' has the size of its drive.", "Grow the drive (lvextend, truncate), then resize the volume without --size.");
         }
 
         if (drive is not FileDrive file)
         {
-            throw CliException.Refused($"{drive.Name} keeps its size until this process ends: serve a volume of another size instead.");
+            throw RefusalException.Refused($"{drive.Name} keeps its size until this process ends: serve a volume of another size instead.");
         }
 
         try
@@ -93,7 +93,7 @@ public sealed class SingleDriveVolume(IBlockDevice drive, bool isVolatile) : Ope
         }
         catch (DriveException e)
         {
-            throw new CliException(ExitCode.Refused, e.Message, e);
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
         }
     }
 

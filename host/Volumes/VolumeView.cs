@@ -47,16 +47,19 @@ public static class VolumeView
         {
             if (await AskAsync(directories, record, cancellation).ConfigureAwait(false) is not LiveJson live)
             {
-                return volume with { Status = BusyStatus };
+                return volume with
+                {
+                    Status = BusyStatus, Health = Health.Unknown, Problem = $"Process {volume.Pid} works on it and does not answer.",
+                };
             }
 
             ArrayJson? served = live.Array is null ? null : Advise(MemberMemory.Complete(live.Array, record), record);
-            return volume with { Live = live, Array = served, SizeBytes = live.SizeBytes };
+            return volume with { Live = live, Array = served, Health = served?.Health ?? Health.Optimal, SizeBytes = live.SizeBytes };
         }
 
         if (record.Volatile || record.Level == VolumeOpener.NoLevel)
         {
-            return volume;
+            return WithoutArray(volume);
         }
 
         IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, warn, cancellation).ConfigureAwait(false);
@@ -64,15 +67,23 @@ public static class VolumeView
         ArrayJson stopped = WithOthers(MemberMemory.Complete(array?.Array ?? Absent(record), record), record);
         return volume with
         {
+            Health = stopped.Health,
             Array = Advise(stopped with { MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond, CheckEverySeconds = (long)record.CheckEvery.TotalSeconds }, record),
             SizeBytes = array?.SizeBytes ?? record.SizeBytes,
         };
     }
 
+    /// <summary>A volume whose drives say nothing of themselves: it is well if they are there.</summary>
+    private static VolumeJson WithoutArray(VolumeJson volume)
+    {
+        string? missing = volume.Volatile ? null : DriveList.FindMissing(volume.Drives).FirstOrDefault();
+        return missing is null ? volume : volume with { Health = Health.Failed, Problem = $"{missing} is not there." };
+    }
+
     /// <summary>What to type when members are out and nothing takes their place.</summary>
     public static ArrayJson Advise(ArrayJson array, VolumeRecord record)
     {
-        bool canReplace = array.State.StartsWith("degraded", StringComparison.Ordinal) && record.Level != "raid0" && array.Rebuild is null;
+        bool canReplace = array.Health is Health.Degraded or Health.Rebuilding && record.Level != "raid0" && array.Rebuild is null;
         return !canReplace ? array : array with
         {
             Advice = [.. array.Members.Where(m => !m.IsInUse).Select(m => $"polyblk volume replace {record.Name} {m.Role} NEW_DRIVE")],
@@ -87,7 +98,7 @@ public static class VolumeView
             from drive in record.Drives
             let path = Path.GetFullPath(DriveSpec.Parse(drive).Path)
             where !found.Contains(path)
-            select new OtherDriveJson(drive, Path.Exists(path) ? "left out: it holds nothing of this array" : "left out: it is not there");
+            select OtherDriveJson.LeftOut(drive, Path.Exists(path) ? "it holds nothing of this array" : "it is not there");
         return array with { OtherDrives = [.. array.OtherDrives, .. others] };
     }
 
@@ -107,7 +118,7 @@ public static class VolumeView
         {
             return null;
         }
-        catch (CliException)
+        catch (RefusalException)
         {
             return null; // it ended or broke off meanwhile: that is not the end of a list of volumes
         }
@@ -121,6 +132,7 @@ public static class VolumeView
         bool isUnreadable = record.Drives.Any(IsUnreadable);
         return new ArrayJson
         {
+            Health = isUnreadable ? Health.Unknown : Health.Failed,
             State = isUnreadable ? "unknown" : "failed",
             Problem = isUnreadable
                 ? "Its drives cannot be read by this user: run as one who may read them."

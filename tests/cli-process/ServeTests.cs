@@ -350,6 +350,7 @@ public sealed class ServeTests : IDisposable
         Assert.True(client.WaitForConfigChange(10_000));
         client.ReadConfig();
         Assert.Equal(32L << 20, client.CapacityBytes);
+        Assert.False(client.WaitForConfigChange(0), "the size was told twice");
 
         RunOutput tooLarge = _sandbox.Run("volume", "resize", "data", "--size", "1TiB");
         Assert.Equal(4, tooLarge.ExitCode);

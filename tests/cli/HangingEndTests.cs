@@ -109,8 +109,8 @@ public sealed class HangingEndTests : IDisposable
         Task resize = server.ResizeAsync(null, mayShrink: false, CancellationToken.None);
         await server.ShutDownAsync().WaitAsync(s_tooLong);
         Assert.False(resize.IsCompleted);
-        Assert.Equal(ExitCode.Refused, (await Assert.ThrowsAsync<CliException>(
-            () => server.StopAsync(StopMode.Force, CancellationToken.None).WaitAsync(s_tooLong))).Code);
+        Assert.Equal(RefusalKind.Refused, (await Assert.ThrowsAsync<RefusalException>(
+            () => server.StopAsync(StopMode.Force, CancellationToken.None).WaitAsync(s_tooLong))).Kind);
         _volume.EndResize();
         await resize.WaitAsync(s_tooLong);
         await server.DisposeAsync();

@@ -74,12 +74,12 @@ internal sealed class VolumeDeleteCommand : ICliCommand
             + $"the superblocks of {string.Join(", ", record.Drives)} are erased.";
         if (!Terminal.CanAsk)
         {
-            throw CliException.Refused($"{what} Nothing was changed; confirm it with --yes.");
+            throw RefusalException.Refused($"{what} Nothing was changed; confirm it with --yes.");
         }
 
         if (!terminal.Ask($"{what} Erase them?"))
         {
-            throw CliException.Refused("Nothing was changed.");
+            throw RefusalException.Refused("Nothing was changed.");
         }
     }
 }

@@ -43,7 +43,7 @@ internal sealed class VolumeResizeCommand : ICliCommand
         ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
         if (response?.Live is not LiveJson live)
         {
-            throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
+            throw RefusalException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
         }
 
         record = store.Change(record.Name, now => now with { SizeBytes = live.SizeBytes });
