@@ -1,3 +1,5 @@
+using Polyblk.Host;
+
 namespace Polyblk.Cli;
 
 /// <summary>What the program's exit status says. Documented in docs/cli.md; scripts rely on the numbers.</summary>
@@ -22,4 +24,14 @@ internal static class ExitCode
 
     /// <summary>Ended in order by Ctrl-C (128 + SIGINT), or by SIGTERM.</summary>
     public const int Interrupted = 130;
+
+    /// <summary>The number of a refusal.</summary>
+    public static int Of(RefusalKind kind) => kind switch
+    {
+        RefusalKind.Invalid => Usage,
+        RefusalKind.NotFound => NotFound,
+        RefusalKind.Refused => Refused,
+        RefusalKind.HostLacks => HostLacks,
+        _ => Failed,
+    };
 }

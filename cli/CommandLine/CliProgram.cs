@@ -5,6 +5,7 @@ using System.CommandLine.Help;
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.Output;
 using Polyblk.Frontends;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -84,18 +85,9 @@ internal static class CliProgram
 
     private static int Report(Exception e, bool verbose, TextWriter error)
     {
-        (int code, string message) = e switch
-        {
-            CliException cli => (cli.Code, cli.Message),
-            OperationCanceledException => (ExitCode.Interrupted, "Interrupted."),
-            FrontendOptionException => (ExitCode.Usage, e.Message),
-            FrontendException => (ExitCode.HostLacks, e.Message),
-            FormatException => (ExitCode.Usage, e.Message),
-            UnauthorizedAccessException => (ExitCode.HostLacks, $"{e.Message} Run as root, or give this user the right."),
-            FileNotFoundException or DirectoryNotFoundException => (ExitCode.NotFound, e.Message),
-            IOException => (ExitCode.HostLacks, e.Message),
-            _ => (ExitCode.Failed, $"{e.GetType().Name}: {e.Message} This is a bug; --verbose shows where it happened."),
-        };
+        (int code, string message) = e is OperationCanceledException ? (ExitCode.Interrupted, "Interrupted.")
+            : Refusals.Of(e) is Refusal refusal ? (ExitCode.Of(refusal.Kind), refusal.Message)
+            : (ExitCode.Failed, $"{e.GetType().Name}: {e.Message} This is a bug; --verbose shows where it happened.");
         error.WriteLine($"error: {Printable.Text(message)}");
         if (verbose)
         {

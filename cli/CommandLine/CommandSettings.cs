@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
 using Polyblk.Core.Block;
+using Polyblk.Host.State;
 using Serilog.Events;
 
 namespace Polyblk.Cli.CommandLine;

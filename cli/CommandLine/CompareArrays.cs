@@ -1,7 +1,8 @@
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Methods;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid;
 
 namespace Polyblk.Cli.CommandLine;
@@ -28,7 +29,7 @@ internal sealed class CompareArrays : IArrayFactory
         {
             await DriveList.CloseAllAsync(open).ConfigureAwait(false);
             reactor.Dispose();
-            if (e is ArrayException or CliException)
+            if (e is ArrayException or RefusalException)
             {
                 throw new MethodException($"the array could not be made: {e.Message}", e);
             }

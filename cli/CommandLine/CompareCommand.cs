@@ -1,8 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
@@ -16,6 +14,9 @@ using Polyblk.Compare.Workloads;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
+using Polyblk.Host.Volumes;
 using Polyblk.Machine;
 using Spectre.Console;
 
@@ -74,7 +75,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         (string Name, bool DestroyData)? named = _options.VolumeOf(parsed);
         if (named is not null && (guest.IsInside || guest.SshDestination is not null))
         {
-            throw CliException.Usage("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
+            throw RefusalException.Invalid("The drives of a volume of yours are here: --inside-guest and --guest-ssh are for scratch volumes, leave VOLUME out. --vantage guest measures it from a virtual machine.");
         }
 
         (IReadOnlyList<int> target, IReadOnlyList<int> load) = SplitProcessors(CpuSet.Allowed().Cpus);
@@ -176,11 +177,11 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new CliException(ExitCode.NotFound, e.Message, e);
+            throw new RefusalException(RefusalKind.NotFound, e.Message, e);
         }
         catch (Exception e) when (e is ComparisonFormatException or IOException or UnauthorizedAccessException)
         {
-            throw new CliException(ExitCode.Usage, e.Message, e);
+            throw new RefusalException(RefusalKind.Invalid, e.Message, e);
         }
     }
 
@@ -203,7 +204,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
         catch (MethodException e)
         {
-            throw new CliException(ExitCode.HostLacks, e.Message, e);
+            throw new RefusalException(RefusalKind.HostLacks, e.Message, e);
         }
     }
 
@@ -231,7 +232,7 @@ internal sealed class CompareCommand(IEnumerable<IFrontend> frontends) : ICliCom
         }
 
         return wanted.Length > 1 ? wanted
-            : throw CliException.Usage($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
+            : throw RefusalException.Invalid($"No method has one of these words in its id: {string.Join(", ", request.Methods)}. There are {string.Join(", ", all.Select(m => m.Facts.Id))}.");
     }
 
     private static bool IsInQuick(MethodFacts facts) => (facts.Role != MethodRole.Bare || facts.Id == ArrayId) && !s_tooLongForQuick.Contains(facts.Id);

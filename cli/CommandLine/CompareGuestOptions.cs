@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Results;
+using Polyblk.Host;
 using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;
@@ -68,7 +69,7 @@ internal sealed class CompareGuestOptions
     public bool HasProgressLines(ParseResult parsed) => parsed.GetValue(_progressLines);
 
     /// <summary>What was asked for.</summary>
-    /// <exception cref="CliException">It is not possible; the message says what is.</exception>
+    /// <exception cref="RefusalException">It is not possible; the message says what is.</exception>
     public CompareGuestRequest Read(ParseResult parsed)
     {
         string[] vantages = parsed.GetValue(_vantage)!.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
@@ -83,7 +84,7 @@ internal sealed class CompareGuestOptions
         Check(image is null || kernel is null, "--guest-image and --guest-kernel exclude each other: an image has a kernel of its own.");
         foreach (string file in new[] { kernel, initrd, image }.OfType<string>().Where(f => !File.Exists(f) && !Directory.Exists(f)))
         {
-            throw CliException.NotFound($"There is no file {file}.");
+            throw RefusalException.NotFound($"There is no file {file}.");
         }
 
         Check(image is null || parsed.GetResult(_linux) is not { Implicit: false }, "--guest-image and --guest-linux exclude each other: an image has a kernel of its own.");
@@ -132,11 +133,11 @@ internal sealed class CompareGuestOptions
         }
         catch (InvalidDataException e)
         {
-            throw new CliException(ExitCode.Usage, e.Message, e);
+            throw new RefusalException(RefusalKind.Invalid, e.Message, e);
         }
         catch (MachineException e)
         {
-            throw new CliException(ExitCode.HostLacks, e.Message, e);
+            throw new RefusalException(RefusalKind.HostLacks, e.Message, e);
         }
     }
 
@@ -144,7 +145,7 @@ internal sealed class CompareGuestOptions
     {
         if (!condition)
         {
-            throw CliException.Usage(message);
+            throw RefusalException.Invalid(message);
         }
     }
 }

@@ -9,12 +9,13 @@
 using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
 using Polyblk.Compare.Clients.Blkio;
 using Polyblk.Compare.Measurement;
 using Polyblk.Compare.Results;
 using Polyblk.Compare.Verdict;
 using Polyblk.Core.Interop;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 using Polyblk.Machine;
 using Spectre.Console;
 
@@ -79,16 +80,16 @@ internal sealed class CompareInsideGuest(Terminal terminal, CompareGuestRequest 
 
             return result.ExitStatus != KilledStatus
                 ? result.ExitStatus
-                : throw new CliException(ExitCode.Failed, "The comparison was killed inside the virtual machine, which most likely ran out of memory: use a larger --guest-memory, "
+                : throw new RefusalException(RefusalKind.Failed, "The comparison was killed inside the virtual machine, which most likely ran out of memory: use a larger --guest-memory, "
                     + "fewer --methods, a smaller --member-size, or --simulated 0.");
         }
         catch (MachineException e)
         {
-            throw new CliException(ExitCode.HostLacks, e.Message, e);
+            throw new RefusalException(RefusalKind.HostLacks, e.Message, e);
         }
         catch (GuestException e)
         {
-            throw new CliException(ExitCode.Failed, $"The virtual machine did not do its work: {e.Message}", e);
+            throw new RefusalException(RefusalKind.Failed, $"The virtual machine did not do its work: {e.Message}", e);
         }
     }
 

@@ -4,11 +4,11 @@
 // Each frontend of the kernel has a server and a volume of its own: when its driver fails, only its rows are lost. The sockets of
 // one volume share a server, as they would in use.
 
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
 using Polyblk.Frontends;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 

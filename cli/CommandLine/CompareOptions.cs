@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Load.Fio;
 using Polyblk.Compare.Methods;
@@ -7,6 +6,8 @@ using Polyblk.Compare.Running;
 using Polyblk.Compare.Verdict;
 using Polyblk.Compare.Workloads;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -138,7 +139,7 @@ internal sealed class CompareOptions
     public string? Directory(ParseResult parsed) => parsed.GetValue(_directory);
 
     /// <summary>Sees to it that the result files can be written, before hours of measuring.</summary>
-    /// <exception cref="CliException">They cannot.</exception>
+    /// <exception cref="RefusalException">They cannot.</exception>
     public void CheckResultPlaces(ParseResult parsed)
     {
         if (parsed.GetValue(_out) is string directory)
@@ -175,16 +176,16 @@ internal sealed class CompareOptions
         }
         catch (DirectoryNotFoundException e)
         {
-            throw new CliException(ExitCode.NotFound, $"{option} {path} cannot be written: {e.Message}", e);
+            throw new RefusalException(RefusalKind.NotFound, $"{option} {path} cannot be written: {e.Message}", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new CliException(ExitCode.HostLacks, $"{option} {path} cannot be written: {e.Message}", e);
+            throw new RefusalException(RefusalKind.HostLacks, $"{option} {path} cannot be written: {e.Message}", e);
         }
     }
 
     /// <summary>The volume that is named, and whether its data may be destroyed; null without one.</summary>
-    /// <exception cref="CliException">Options do not go together.</exception>
+    /// <exception cref="RefusalException">Options do not go together.</exception>
     public (string Name, bool DestroyData)? VolumeOf(ParseResult parsed)
     {
         bool destroy = parsed.GetValue(_destroyData);
@@ -200,7 +201,7 @@ internal sealed class CompareOptions
     }
 
     /// <summary>What was asked for.</summary>
-    /// <exception cref="CliException">It is not possible; the message says what is.</exception>
+    /// <exception cref="RefusalException">It is not possible; the message says what is.</exception>
     public async Task<CompareRequest> ReadAsync(ParseResult parsed, ComparedVolume? volume, int loadCpus, CancellationToken cancellation)
     {
         Option[] given = [.. new Option[] { _preset, _quick, _full }.Where(o => parsed.GetResult(o) is { Implicit: false })];
@@ -208,7 +209,7 @@ internal sealed class CompareOptions
         string? preset = parsed.GetValue(_preset) ?? (parsed.GetValue(_full) ? "full" : parsed.GetValue(_quick) ? "quick" : null);
         if (preset is not null && !Presets.Names.Contains(preset))
         {
-            throw CliException.Usage($"There is no preset '{preset}'. Use one of {string.Join(", ", Presets.Names)}.");
+            throw RefusalException.Invalid($"There is no preset '{preset}'. Use one of {string.Join(", ", Presets.Names)}.");
         }
 
         int jobs = parsed.GetValue(_jobs) ?? Math.Max(2, loadCpus);
@@ -275,7 +276,7 @@ internal sealed class CompareOptions
         }
         catch (FormatException e)
         {
-            throw CliException.Usage($"--simulated-speed: {e.Message}");
+            throw RefusalException.Invalid($"--simulated-speed: {e.Message}");
         }
     }
 
@@ -283,7 +284,7 @@ internal sealed class CompareOptions
     {
         if (!condition)
         {
-            throw CliException.Usage(message);
+            throw RefusalException.Invalid(message);
         }
     }
 
@@ -298,11 +299,11 @@ internal sealed class CompareOptions
             }
             catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
             {
-                throw CliException.NotFound($"There is no fio job file {file}.");
+                throw RefusalException.NotFound($"There is no fio job file {file}.");
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
             {
-                throw CliException.Usage($"The fio job file {file} cannot be used: {e.Message}");
+                throw RefusalException.Invalid($"The fio job file {file} cannot be used: {e.Message}");
             }
         }
 

@@ -1,9 +1,9 @@
 using System.Reflection;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
 using Polyblk.Frontends;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -7,14 +7,16 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Compare.Load;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Running;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -36,7 +38,7 @@ internal sealed class CompareVolume : IDisposable
     public IReadOnlyList<string> Notes { get; }
 
     /// <summary>Locks it, looks at its drives and, unless its data may be destroyed, takes a sample of what it holds.</summary>
-    /// <exception cref="CliException">There is no such volume, it is in use, or it cannot start; the message says what to
+    /// <exception cref="RefusalException">There is no such volume, it is in use, or it cannot start; the message says what to
     /// do.</exception>
     public static async Task<CompareVolume> OpenAsync(StateDirectories directories, string name, bool destroyData, Action<string> warn, CancellationToken cancellation)
     {
@@ -54,7 +56,7 @@ internal sealed class CompareVolume : IDisposable
         catch (MethodException e)
         {
             held.Dispose();
-            throw new CliException(ExitCode.Refused, e.Message, e);
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
         }
         catch
         {
@@ -92,17 +94,18 @@ internal sealed class CompareVolume : IDisposable
         }
 
         VolumeJson array = (await ArrayScanner.ScanAsync(record.Drives, warn, cancellation).ConfigureAwait(false)).FirstOrDefault(a => a.Uuid == record.Uuid)
-            ?? throw CliException.NotFound($"None of the drives of volume '{record.Name}' holds its array: {string.Join(", ", record.Drives)}. See 'polyblk volume show {record.Name}'.");
-        string state = array.Array!.State;
-        if (state is "failed" or "degraded, dirty")
+            ?? throw RefusalException.NotFound($"None of the drives of volume '{record.Name}' holds its array: {string.Join(", ", record.Drives)}. See 'polyblk volume show {record.Name}'.");
+        ArrayJson found = array.Array!;
+        bool isDirty = found.ResyncIsLeft || found.Resync is not null;
+        if (found.Health == Health.Failed || (found.Health is Health.Degraded or Health.Rebuilding && isDirty))
         {
-            throw CliException.Refused(
-                $"Volume '{record.Name}' cannot be compared: it is {state}. {array.Array.Problem ?? $"Serve it once with 'polyblk serve {record.Name} --force-assembly ...', and look at its data."}");
+            throw RefusalException.Refused(
+                $"Volume '{record.Name}' cannot be compared: it is {found.State}. {found.Problem ?? $"Serve it once with 'polyblk serve {record.Name} --force-assembly ...', and look at its data."}");
         }
 
-        HashSet<string> there = [.. array.Array.Members.Where(m => m is { State: Present, Drive: not null }).Select(m => DriveList.RealPath(m.Drive!))];
+        HashSet<string> there = [.. found.Members.Where(m => m is { State: Present, Drive: not null }).Select(m => DriveList.RealPath(m.Drive!))];
         string[] drives = [.. record.Drives.Where(d => there.Contains(DriveList.RealPath(DriveSpec.Parse(d).Path)))];
-        return volume.With(array.SizeBytes ?? record.SizeBytes, drives, state == "degraded", state == "dirty");
+        return volume.With(array.SizeBytes ?? record.SizeBytes, drives, found.Health == Health.Degraded, isDirty);
     }
 
     private static async Task<KeptContent> SampleAsync(RecordedVolume volume, CancellationToken cancellation)
@@ -196,7 +199,7 @@ internal sealed class CompareVolume : IDisposable
             catch (Exception e)
             {
                 reactors.Dispose();
-                throw e is CliException ? new MethodException(e.Message, e) : e;
+                throw e is RefusalException ? new MethodException(e.Message, e) : e;
             }
         }
     }

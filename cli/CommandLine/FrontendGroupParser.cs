@@ -5,8 +5,9 @@
 // stand before it too.
 
 using System.CommandLine.Parsing;
-using Polyblk.Cli.Serving;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -51,7 +52,7 @@ internal sealed class FrontendGroupParser
 
     /// <summary>Deals the options out.</summary>
     /// <param name="tokens">The command line's tokens in their order.</param>
-    /// <exception cref="CliException">A value is wrong, or an option is not one of its frontend's.</exception>
+    /// <exception cref="RefusalException">A value is wrong, or an option is not one of its frontend's.</exception>
     public IReadOnlyList<FrontendGroup> Parse(IReadOnlyList<Token> tokens)
     {
         var groups = new List<Builder>();
@@ -84,12 +85,12 @@ internal sealed class FrontendGroupParser
 
         if (groups.Count == 0)
         {
-            throw CliException.Usage($"Say how to serve the volume: --frontend followed by {OneOf(_frontends.Keys)}. 'polyblk probe' tells what this host can do.");
+            throw RefusalException.Invalid($"Say how to serve the volume: --frontend followed by {OneOf(_frontends.Keys)}. 'polyblk probe' tells what this host can do.");
         }
 
         if (early.Count > 0 && groups.Count > 1)
         {
-            throw CliException.Usage($"{early[0].Name} belongs to a frontend: write it after the --frontend that it is for.");
+            throw RefusalException.Invalid($"{early[0].Name} belongs to a frontend: write it after the --frontend that it is for.");
         }
 
         early.ForEach(e => groups[0].Add(e.Name, e.Value));
@@ -103,12 +104,12 @@ internal sealed class FrontendGroupParser
     {
         if (paths.FirstOrDefault(p => p.Any(char.IsControl)) is string odd)
         {
-            throw CliException.Usage($"--socket {odd} has control characters: choose another path.");
+            throw RefusalException.Invalid($"--socket {odd} has control characters: choose another path.");
         }
 
         if (paths.GroupBy(p => p).FirstOrDefault(same => same.Count() > 1)?.Key is string shared)
         {
-            throw CliException.Usage($"--socket {shared} is given for several frontends: each needs a socket of its own.");
+            throw RefusalException.Invalid($"--socket {shared} is given for several frontends: each needs a socket of its own.");
         }
     }
 
@@ -120,7 +121,7 @@ internal sealed class FrontendGroupParser
         }
 
         string hint = Suggestion.Nearest(name, _frontends.Keys) is string near ? $" Did you mean '{near}'?" : string.Empty;
-        throw CliException.Usage($"There is no frontend '{name}'.{hint} There are: {string.Join(", ", _frontends.Keys)}.");
+        throw RefusalException.Invalid($"There is no frontend '{name}'.{hint} There are: {string.Join(", ", _frontends.Keys)}.");
     }
 
     private static string OneOf(IEnumerable<string> names) => string.Join(" or ", names);
@@ -134,7 +135,7 @@ internal sealed class FrontendGroupParser
             string name = option[2..];
             if (!_values.TryAdd(name, value))
             {
-                throw CliException.Usage($"{option} is given twice for --frontend {frontend.Name}.");
+                throw RefusalException.Invalid($"{option} is given twice for --frontend {frontend.Name}.");
             }
         }
 
@@ -162,7 +163,7 @@ internal sealed class FrontendGroupParser
 
             return int.TryParse(text, out int value) && value >= minimum && value <= maximum
                 ? value
-                : throw CliException.Usage($"--{name} takes a number from {minimum} to {maximum}, not '{text}'.");
+                : throw RefusalException.Invalid($"--{name} takes a number from {minimum} to {maximum}, not '{text}'.");
         }
 
         private int? TakePowerOfTwo(string name, int maximum)
@@ -170,7 +171,7 @@ internal sealed class FrontendGroupParser
             int? value = TakeNumber(name, 1, maximum);
             return value is null || int.IsPow2(value.Value)
                 ? value
-                : throw CliException.Usage($"--{name} takes a power of two, such as 128 or 256, not {value}.");
+                : throw RefusalException.Invalid($"--{name} takes a power of two, such as 128 or 256, not {value}.");
         }
 
         private string? TakeSerial()
@@ -178,7 +179,7 @@ internal sealed class FrontendGroupParser
             string? serial = Take("serial");
             return serial is null || (serial.Length is > 0 and <= MaxSerialBytes && serial.All(c => c is > ' ' and < (char)127))
                 ? serial
-                : throw CliException.Usage($"--serial takes 1 to {MaxSerialBytes} printable ASCII characters without spaces, not '{serial}'.");
+                : throw RefusalException.Invalid($"--serial takes 1 to {MaxSerialBytes} printable ASCII characters without spaces, not '{serial}'.");
         }
 
         private Dictionary<string, string> TakeOwn()
@@ -186,10 +187,10 @@ internal sealed class FrontendGroupParser
             foreach ((string name, string value) in _values)
             {
                 FrontendOption option = frontend.Options.FirstOrDefault(o => o.Name == name)
-                    ?? throw CliException.Usage($"--{name} is no option of the frontend {frontend.Name}. 'polyblk serve --help' says which ones have it.");
+                    ?? throw RefusalException.Invalid($"--{name} is no option of the frontend {frontend.Name}. 'polyblk serve --help' says which ones have it.");
                 if (option.Choices.Count > 0 && !option.Choices.Contains(value))
                 {
-                    throw CliException.Usage($"--{name} takes {string.Join(", ", option.Choices)}, not '{value}'.");
+                    throw RefusalException.Invalid($"--{name} takes {string.Join(", ", option.Choices)}, not '{value}'.");
                 }
             }
 

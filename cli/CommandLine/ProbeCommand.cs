@@ -1,6 +1,8 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Model;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -1,3 +1,4 @@
+using Polyblk.Host;
 using Polyblk.Machine;
 
 namespace Polyblk.Cli.CommandLine;
@@ -18,12 +19,12 @@ internal sealed class ScratchImage : IDisposable
     public string Path => System.IO.Path.Combine(_folder.Path, "scratch.img");
 
     /// <summary>Makes it in a directory.</summary>
-    /// <exception cref="CliException">There is no such directory.</exception>
+    /// <exception cref="RefusalException">There is no such directory.</exception>
     public static ScratchImage Create(string place, long bytes)
     {
         if (!Directory.Exists(place))
         {
-            throw CliException.NotFound($"There is no directory {place} for the scratch disk.");
+            throw RefusalException.NotFound($"There is no directory {place} for the scratch disk.");
         }
 
         OwnedFolder.RemoveAbandoned(place, Prefix);

@@ -4,11 +4,13 @@ using System.CommandLine;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.CommandLine.Volumes;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid.Superblock;
 using Serilog.Extensions.Logging;
 
@@ -218,7 +220,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             string? folder = Path.GetDirectoryName(path);
             if (folder is not null && !Directory.Exists(folder))
             {
-                throw CliException.NotFound(
+                throw RefusalException.NotFound(
                     $"There is no folder {folder} for the socket {path}: make it, or choose another path.");
             }
         }
@@ -277,13 +279,10 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
                 await server.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             default:
-                return new ControlResponse
-                {
-                    Ok = false,
-                    Error = $"There is no request '{request.Command}': show, stop, resize, acknowledge, fail, replace, add-spare, remove, "
-                        + "check, repair, stop-check and set are understood.",
-                    ExitCode = ExitCode.Usage,
-                };
+                return ControlResponse.Refuse(new Refusal(
+                    RefusalKind.Invalid,
+                    $"There is no request '{request.Command}'.",
+                    "Understood are show, stop, resize, acknowledge, fail, replace, add-spare, remove, check, repair, stop-check and set."));
         }
     }
 

@@ -2,10 +2,12 @@
 
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
 using Polyblk.Core.Block;
 using Polyblk.Frontends;
 using Polyblk.Frontends.Ublk;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -72,14 +74,14 @@ internal sealed class UblkCommand : ICliCommand
         if (number is uint wanted)
         {
             return orphans.FirstOrDefault(d => d.Number == wanted)
-                ?? throw new CliException(ExitCode.NotFound, $"{wanted} is no orphan that can be recovered; see polyblk ublk list.");
+                ?? throw new RefusalException(RefusalKind.NotFound, $"{wanted} is no orphan that can be recovered; see polyblk ublk list.");
         }
 
         return orphans.Count switch
         {
             1 => orphans[0],
-            0 => throw new CliException(ExitCode.NotFound, "There is no orphan to recover."),
-            _ => throw CliException.Usage($"There are several orphans: name one of {string.Join(", ", orphans.Select(o => o.Number))}."),
+            0 => throw new RefusalException(RefusalKind.NotFound, "There is no orphan to recover."),
+            _ => throw RefusalException.Invalid($"There are several orphans: name one of {string.Join(", ", orphans.Select(o => o.Number))}."),
         };
     }
 
@@ -123,7 +125,7 @@ internal sealed class UblkCommand : ICliCommand
         // A host without the driver answers as 'ublk list' does; what can be refused is a device that is there.
         if ((await reaper.ListAsync().ConfigureAwait(false)).All(d => d.Number != number))
         {
-            throw CliException.NotFound($"There is no ublk device {number}; 'polyblk ublk list' shows those that there are.");
+            throw RefusalException.NotFound($"There is no ublk device {number}; 'polyblk ublk list' shows those that there are.");
         }
 
         try
@@ -132,7 +134,7 @@ internal sealed class UblkCommand : ICliCommand
         }
         catch (FrontendException e)
         {
-            throw new CliException(ExitCode.Refused, e.Message, e);
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
         }
 
         CommandSettings.Terminal(parsed).WriteLine($"/dev/ublkb{number} is deleted.");
@@ -146,7 +148,7 @@ internal sealed class UblkCommand : ICliCommand
         UblkDeviceInfo device = Choose(orphans, parsed.GetValue(_optionalNumber));
         if (!IsWholeVolume(device))
         {
-            throw CliException.Usage($"{device.Path} was one of several doors or has no record here: run the 'polyblk serve' command that made it again.");
+            throw RefusalException.Invalid($"{device.Path} was one of several doors or has no record here: run the 'polyblk serve' command that made it again.");
         }
 
         List<string> args = ServeArguments(device, parsed.GetValue(CommandSettings.State), parsed.GetValue(_degraded));

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -5,9 +5,10 @@ using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.Reflection;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics.X86;
+using Polyblk.Host;
 using Polyblk.Machine;
 using Polyblk.Raid.Parity;
+using System.Runtime.Intrinsics.X86;
 
 namespace Polyblk.Cli.CommandLine;
 

@@ -1,4 +1,5 @@
-using Polyblk.Cli.State;
+using Polyblk.Host;
+using Polyblk.Host.State;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using Polyblk.Host;
 using Spectre.Console;
 
 namespace Polyblk.Cli.Output;

@@ -1,3 +1,5 @@
+using Polyblk.Host;
+
 // Tables of plain text that lose nothing, however narrow the terminal is.
 //
 // Columns are as wide as their widest cell. The last one gives way: it is folded, or goes to lines of its own below its row.

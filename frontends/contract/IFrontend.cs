@@ -58,7 +58,9 @@ public interface IExport : IAsyncDisposable
     /// <summary>Counters since the start.</summary>
     ExportStatistics GetStatistics();
 
-    /// <summary>Tells the consumers that the device's size has changed.</summary>
+    /// <summary>
+    /// Tells the consumers that the device's size has changed: who changes it calls this once, and exports tell of no change by themselves.
+    /// </summary>
     Task ResizeAsync(CancellationToken cancellation);
 
     /// <summary>Stops taking requests and returns when none is in flight. Consumers wait meanwhile.</summary>

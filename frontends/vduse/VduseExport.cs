@@ -37,7 +37,6 @@ internal sealed class VduseExport : IExport
                 ? EndpointKind.BlockDevice : EndpointKind.CharacterDevice,
             node);
         AttachCommands = AttachCommandList.Make(options, node);
-        spec.Device.Resized += OnResized;
     }
 
     public string Id => _spec.Id;
@@ -168,7 +167,6 @@ internal sealed class VduseExport : IExport
         }
 
         _stopped = true;
-        _spec.Device.Resized -= OnResized;
         await _session.DisposeAsync().ConfigureAwait(false);
         if (mode != StopMode.HandOver)
         {
@@ -308,17 +306,5 @@ internal sealed class VduseExport : IExport
         }
 
         return notes;
-    }
-
-    private void OnResized(IBlockDevice device)
-    {
-        try
-        {
-            _session.ChangeCapacity();
-        }
-        catch (IOException e)
-        {
-            _log.LogWarning("{Id}: the new size could not be told: {Reason}", Id, e.Message);
-        }
     }
 }

@@ -60,7 +60,6 @@ internal sealed class VhostUserExport : IExport
         Endpoint = new ExportEndpoint(EndpointKind.UnixSocket, socketPath);
         AttachCommands = AttachCommandList.Make(spec.Id, socketPath, options);
         Notes = MakeNotes(spec, options, context.Reactors.Reactors.Count);
-        spec.Device.Resized += OnResized;
         _acceptor = new Thread(Accept, 256 << 10) { IsBackground = true, Name = "vhost-user" };
         _acceptor.Start();
     }
@@ -146,7 +145,6 @@ internal sealed class VhostUserExport : IExport
             return;
         }
 
-        _context.Device.Resized -= OnResized;
         _listener.Wake();
         _stopped.TrySetResult();
         foreach (VhostUserSession session in sessions)
@@ -298,8 +296,6 @@ internal sealed class VhostUserExport : IExport
             _sessions.Remove(session);
         }
     }
-
-    private void OnResized(IBlockDevice device) => _ = ResizeAsync(CancellationToken.None);
 
     /// <summary>Does something with all sessions at once, on threads of the pool: a session may be busy with a message.</summary>
     private Task ForEachSession(Action<VhostUserSession> action, CancellationToken cancellation)

@@ -1,6 +1,7 @@
 // Members that differ silently are found and made to agree; a drive that is late is waited for. Real processes.
 
 using System.Text.Json;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

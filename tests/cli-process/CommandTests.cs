@@ -1,6 +1,7 @@
 // Commands that end by themselves: what they print, and the exit codes that scripts rely on.
 
 using System.Text.Json;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Polyblk.Compare.Results;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

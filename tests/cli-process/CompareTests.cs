@@ -1,7 +1,8 @@
-using Polyblk.Core.Interop;
 using System.Diagnostics;
 using System.Globalization;
 using Polyblk.Compare.Results;
+using Polyblk.Core.Interop;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

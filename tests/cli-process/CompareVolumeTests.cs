@@ -3,6 +3,7 @@
 using System.Security.Cryptography;
 using Polyblk.Compare.Clients.Nbd;
 using Polyblk.Compare.Results;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

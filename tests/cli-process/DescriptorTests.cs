@@ -2,6 +2,7 @@
 
 using System.Net.Sockets;
 using System.Text;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

@@ -3,6 +3,7 @@
 
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Process.Tests;
 

@@ -1,10 +1,11 @@
 // What users meet when something is not as they thought: each message names the cause, and nothing is left behind.
 
 using System.Diagnostics;
-using SystemProcess = System.Diagnostics.Process;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Host;
 using Polyblk.Tests;
+using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 

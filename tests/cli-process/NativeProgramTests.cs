@@ -2,6 +2,7 @@
 // nothing links it.
 
 using System.Diagnostics;
+using Polyblk.Host;
 using Polyblk.Raid.Parity;
 using Polyblk.Tests;
 using SystemProcess = System.Diagnostics.Process;
@@ -88,7 +89,7 @@ public sealed class NativeProgramTests : IDisposable
     public void WithoutACompilerItSaysSoOnceAndRunsOnTheRuntime()
     {
         string root = Path.Combine(_sandbox.Directory, "tree");
-        foreach (string folder in new[] { "core", "drives", "virtio", "raid", "frontends", "machine", "compare", "cli", "eng/native", "eng/precompiled" })
+        foreach (string folder in new[] { "core", "drives", "virtio", "raid", "frontends", "machine", "compare", "host", "cli", "eng/native", "eng/precompiled" })
         {
             Directory.CreateDirectory(Path.Combine(root, folder));
         }

@@ -1,10 +1,11 @@
 // Nothing needs root that does not have to: a volume on files, served over vhost-user by somebody who has no rights but his own.
 
 using System.Diagnostics;
-using SystemProcess = System.Diagnostics.Process;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Host;
 using Polyblk.Tests;
+using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 

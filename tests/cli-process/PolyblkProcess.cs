@@ -6,6 +6,7 @@ using System.Text;
 using System.Text.Json;
 using Polyblk.Core.Interop;
 using Polyblk.Drives.Files;
+using Polyblk.Host;
 using Polyblk.Tests;
 using SystemProcess = System.Diagnostics.Process;
 

@@ -3,6 +3,7 @@
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
+using Polyblk.Host;
 using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
@@ -54,7 +55,7 @@ public sealed class RepairTests : IDisposable
                 Assert.Equal("rebuilding", Member(array, 1, "state"));
                 Assert.InRange(rebuild.GetProperty("progress").GetDouble(), 0, 1);
                 Assert.Equal(256 << 10, array.GetProperty("maxRebuildBytesPerSecond").GetInt64());
-                Assert.Contains("degraded, rebuilding", _sandbox.Must("volume", "list").Output, StringComparison.Ordinal);
+                Assert.Contains("rebuilding", _sandbox.Must("volume", "list").Output, StringComparison.Ordinal);
                 _sandbox.Must("volume", "set", "data", "--rebuild-rate", "0");
             }
         }

@@ -1,11 +1,11 @@
-using Polyblk.Core.Interop;
 using System.Globalization;
-// The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
-
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Core.Interop;
+using Polyblk.Host;
+// The served volume, end to end: the real program in one process, the built-in virtio driver in this one.
 
 namespace Polyblk.Cli.Process.Tests;
 
@@ -350,6 +350,7 @@ public sealed class ServeTests : IDisposable
         Assert.True(client.WaitForConfigChange(10_000));
         client.ReadConfig();
         Assert.Equal(32L << 20, client.CapacityBytes);
+        Assert.False(client.WaitForConfigChange(0), "the size was told twice");
 
         RunOutput tooLarge = _sandbox.Run("volume", "resize", "data", "--size", "1TiB");
         Assert.Equal(4, tooLarge.ExitCode);

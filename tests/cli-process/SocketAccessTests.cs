@@ -2,8 +2,9 @@
 // (access(2)).
 
 using System.Diagnostics;
-using SystemProcess = System.Diagnostics.Process;
 using System.Text.Json;
+using Polyblk.Host;
+using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Compare.Workloads;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Tests;
 
@@ -23,8 +24,8 @@ public sealed class CompareOptionsTests : IDisposable
     [InlineData("a.fio", "a.job")]
     public async Task TwoJobFilesOfOneNameAreRefusedBeforeAnythingIsMeasured(string first, string second)
     {
-        CliException e = await Assert.ThrowsAsync<CliException>(() => ReadAsync("--fio", JobFile(first), "--fio", JobFile(second)));
-        Assert.Equal(ExitCode.Usage, e.Code);
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => ReadAsync("--fio", JobFile(first), "--fio", JobFile(second)));
+        Assert.Equal(RefusalKind.Invalid, e.Kind);
         Assert.StartsWith("Two workloads would be called 'a'", e.Message, StringComparison.Ordinal);
     }
 
@@ -33,15 +34,15 @@ public sealed class CompareOptionsTests : IDisposable
     {
         string file = JobFile($"{Presets.Quick[0].Name}.fio");
         Assert.Single((await ReadAsync("--fio", file)).Workloads);
-        CliException e = await Assert.ThrowsAsync<CliException>(() => ReadAsync("--quick", "--fio", file));
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => ReadAsync("--quick", "--fio", file));
         Assert.Contains(Presets.Quick[0].Name, e.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task AJobFileThatIsNotThereIsSaidByItsExitCode()
     {
-        Assert.Equal(ExitCode.NotFound, (await Assert.ThrowsAsync<CliException>(() => ReadAsync("--fio", Path.Combine(_folder, "none.fio")))).Code);
-        Assert.Equal(ExitCode.NotFound, (await Assert.ThrowsAsync<CliException>(() => ReadAsync("--fio", Path.Combine(_folder, "none", "a.fio")))).Code);
+        Assert.Equal(RefusalKind.NotFound, (await Assert.ThrowsAsync<RefusalException>(() => ReadAsync("--fio", Path.Combine(_folder, "none.fio")))).Kind);
+        Assert.Equal(RefusalKind.NotFound, (await Assert.ThrowsAsync<RefusalException>(() => ReadAsync("--fio", Path.Combine(_folder, "none", "a.fio")))).Kind);
     }
 
     [Theory]
@@ -49,8 +50,8 @@ public sealed class CompareOptionsTests : IDisposable
     [InlineData("--guest-kernel", "/none/vmlinuz", "--guest-initrd", "/none/initrd")]
     public void AFileForTheMachineThatIsNotThereIsSaidByItsExitCode(params string[] words)
     {
-        CliException e = Assert.Throws<CliException>(() => ReadGuest(words));
-        Assert.Equal(ExitCode.NotFound, e.Code);
+        RefusalException e = Assert.Throws<RefusalException>(() => ReadGuest(words));
+        Assert.Equal(RefusalKind.NotFound, e.Kind);
         Assert.Contains("/none/", e.Message, StringComparison.Ordinal);
     }
 
@@ -106,8 +107,8 @@ public sealed class CompareOptionsTests : IDisposable
     private static void AssertRefused(int code, string option, string path)
     {
         (CompareOptions options, ParseResult parsed) = Parse(option, path);
-        CliException e = Assert.Throws<CliException>(() => options.CheckResultPlaces(parsed));
-        Assert.Equal(code, e.Code);
+        RefusalException e = Assert.Throws<RefusalException>(() => options.CheckResultPlaces(parsed));
+        Assert.Equal(code, ExitCode.Of(e.Kind));
         Assert.StartsWith($"{option} {path} cannot be written: ", e.Message, StringComparison.Ordinal);
     }
 

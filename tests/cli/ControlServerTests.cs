@@ -4,8 +4,10 @@ using System.Net.Sockets;
 using System.Text;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
 
 namespace Polyblk.Cli.Tests;
 
@@ -30,8 +32,8 @@ public sealed class ControlServerTests : IDisposable
         await using ControlServer server = Start();
         using Socket client = Connect();
         Send(client, "{\"command\":\"show\"}\n{\"command\":\"resize\"}\nnonsense\n");
-        Assert.Equal("{\"ok\":true,\"error\":\"show\",\"exitCode\":0}", ReadLine(client));
-        Assert.Equal("{\"ok\":true,\"error\":\"resize\",\"exitCode\":0}", ReadLine(client));
+        Assert.Equal("{\"ok\":true,\"error\":\"show\"}", ReadLine(client));
+        Assert.Equal("{\"ok\":true,\"error\":\"resize\"}", ReadLine(client));
         Assert.Contains("No request", ReadLine(client), StringComparison.Ordinal);
     }
 
@@ -70,9 +72,9 @@ public sealed class ControlServerTests : IDisposable
         await _started.WaitAsync();
         try
         {
-            CliException e = await Assert.ThrowsAsync<CliException>(() => AskAsync("show"));
-            Assert.Contains("ask again", e.Message, StringComparison.Ordinal);
-            Assert.Equal(ExitCode.Refused, e.Code);
+            RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => AskAsync("show"));
+            Assert.Contains("Ask again", e.Message, StringComparison.Ordinal);
+            Assert.Equal(RefusalKind.Refused, e.Kind);
         }
         finally
         {
@@ -95,10 +97,10 @@ public sealed class ControlServerTests : IDisposable
         Task<ControlResponse?> asked = AskAsync(new string('x', 8 << 20));
         using (Socket server = await listener.AcceptAsync())
         {
-            Send(server, "{\"ok\":false,\"error\":\"ask again\",\"exitCode\":4}\n");
+            Send(server, "{\"ok\":false,\"error\":\"Ask again\",\"kind\":\"refused\"}\n");
         }
 
-        Assert.Equal("ask again", (await Assert.ThrowsAsync<CliException>(() => asked)).Message);
+        Assert.Equal("Ask again", (await Assert.ThrowsAsync<RefusalException>(() => asked)).Message);
     }
 
     [Fact]

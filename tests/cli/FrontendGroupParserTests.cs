@@ -2,8 +2,9 @@ using System.CommandLine;
 using Microsoft.Extensions.DependencyInjection;
 using Moq;
 using Polyblk.Cli.CommandLine;
-using Polyblk.Cli.Serving;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.Tests;
 
@@ -78,8 +79,8 @@ public class FrontendGroupParserTests
     [InlineData("serve v --frontend beta --mode fast", "no option of the frontend beta")]
     public void MistakesAreNamed(string line, string expected)
     {
-        CliException e = Assert.Throws<CliException>(() => Parse(line));
-        Assert.Equal(ExitCode.Usage, e.Code);
+        RefusalException e = Assert.Throws<RefusalException>(() => Parse(line));
+        Assert.Equal(RefusalKind.Invalid, e.Kind);
         Assert.Contains(expected, e.Message, StringComparison.Ordinal);
     }
 

@@ -5,13 +5,15 @@ using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives.Null;
 using Polyblk.Frontends;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 
@@ -107,8 +109,8 @@ public sealed class HangingEndTests : IDisposable
         Task resize = server.ResizeAsync(null, mayShrink: false, CancellationToken.None);
         await server.ShutDownAsync().WaitAsync(s_tooLong);
         Assert.False(resize.IsCompleted);
-        Assert.Equal(ExitCode.Refused, (await Assert.ThrowsAsync<CliException>(
-            () => server.StopAsync(StopMode.Force, CancellationToken.None).WaitAsync(s_tooLong))).Code);
+        Assert.Equal(RefusalKind.Refused, (await Assert.ThrowsAsync<RefusalException>(
+            () => server.StopAsync(StopMode.Force, CancellationToken.None).WaitAsync(s_tooLong))).Kind);
         _volume.EndResize();
         await resize.WaitAsync(s_tooLong);
         await server.DisposeAsync();

@@ -1,5 +1,5 @@
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
+using Polyblk.Host.State;
 using Serilog.Events;
 
 namespace Polyblk.Cli.Tests;

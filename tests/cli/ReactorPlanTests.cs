@@ -1,6 +1,7 @@
 using Polyblk.Cli.CommandLine;
-using Polyblk.Cli.Serving;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.Tests;
 
@@ -27,8 +28,8 @@ public class ReactorPlanTests
         ReactorPlan plan = ReactorPlan.Make(CpuSet.Parse("2-5"), CpuSet.Parse("0-3"), null);
         Assert.Equal([2, 3], plan.Cpus);
         Assert.Contains("without 4,5", plan.Reason, StringComparison.Ordinal);
-        CliException e = Assert.Throws<CliException>(() => ReactorPlan.Make(CpuSet.Parse("9"), CpuSet.Parse("0-3"), null));
-        Assert.Equal(ExitCode.HostLacks, e.Code);
+        RefusalException e = Assert.Throws<RefusalException>(() => ReactorPlan.Make(CpuSet.Parse("9"), CpuSet.Parse("0-3"), null));
+        Assert.Equal(RefusalKind.HostLacks, e.Kind);
     }
 
     [Theory]

@@ -5,9 +5,11 @@ using System.Text.Json;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Cli.Tests;
@@ -73,7 +75,7 @@ public sealed class RepairTests : IDisposable
         Assert.True(array.GetProperty("rebuild").GetProperty("isLeft").GetBoolean());
         string text = (await MustAsync("volume", "show", "data")).Output;
         Assert.Contains("rebuilding 0 %", text, StringComparison.Ordinal);
-        Assert.Contains("degraded, rebuilding 0 %", (await MustAsync("volume", "list")).Output, StringComparison.Ordinal);
+        Assert.Contains("rebuilding 0 %", (await MustAsync("volume", "list")).Output, StringComparison.Ordinal);
 
         // What is left is done by the same command, too.
         (int code, _, string errors) = await RunAsync("volume", "replace", "data", "0", PathOf("c"), "--wait");
@@ -326,8 +328,8 @@ public sealed class RepairTests : IDisposable
         await CreateAsync("raid1", 2);
         using (Hold(PathOf("b")))
         {
-            CliException inUse = await Assert.ThrowsAsync<CliException>(() => OpenAsync(new VolumeStart { AllowDegraded = true }));
-            Assert.Equal(ExitCode.Refused, inUse.Code);
+            RefusalException inUse = await Assert.ThrowsAsync<RefusalException>(() => OpenAsync(new VolumeStart { AllowDegraded = true }));
+            Assert.Equal(RefusalKind.Refused, inUse.Kind);
             Assert.Contains("another process", inUse.Message, StringComparison.Ordinal);
         }
 
@@ -337,7 +339,7 @@ public sealed class RepairTests : IDisposable
             await using OpenVolume volume = await OpenAsync(new VolumeStart());
             Assert.Equal("degraded", volume.GetArray()!.State);
             Assert.Contains(volume.Notes, n => n.Contains("another process", StringComparison.Ordinal));
-            Assert.Contains("another process", Assert.Single(volume.GetArray()!.OtherDrives).State, StringComparison.Ordinal);
+            Assert.Contains("another process", Assert.Single(volume.GetArray()!.OtherDrives).Problem, StringComparison.Ordinal);
         }
     }
 
@@ -368,7 +370,7 @@ public sealed class RepairTests : IDisposable
             return;
         }
 
-        Assert.Equal(ExitCode.Usage, Assert.Throws<CliException>(() => MemberChange.Parse(word, drive, newDrive, force: false)).Code);
+        Assert.Equal(RefusalKind.Invalid, Assert.Throws<RefusalException>(() => MemberChange.Parse(word, drive, newDrive, force: false)).Kind);
     }
 
     [Fact]

@@ -1,5 +1,5 @@
-using Polyblk.Cli.Volumes;
 using Polyblk.Drives;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 
@@ -28,7 +29,7 @@ public sealed class StateTests : IDisposable
     [Fact]
     public void WithoutAnyPlaceTheUserIsTold()
     {
-        CliException e = Assert.Throws<CliException>(() => StateDirectories.Resolve(null, false, _ => null));
+        RefusalException e = Assert.Throws<RefusalException>(() => StateDirectories.Resolve(null, false, _ => null));
         Assert.Contains("--state", e.Message, StringComparison.Ordinal);
     }
 
@@ -70,7 +71,7 @@ public sealed class StateTests : IDisposable
         var warnings = new List<string>();
         Assert.Equal(["good"], store.List(warnings.Add).Select(r => r.Name));
         Assert.Contains("bad.json is damaged", Assert.Single(warnings), StringComparison.Ordinal);
-        Assert.Throws<CliException>(() => store.Get("bad"));
+        Assert.Throws<RefusalException>(() => store.Get("bad"));
     }
 
     [Theory]
@@ -96,7 +97,7 @@ public sealed class StateTests : IDisposable
         JsonObject record = JsonNode.Parse(File.ReadAllText(store.FileOf("data")))!.AsObject();
         record[field] = JsonNode.Parse(value);
         File.WriteAllText(store.FileOf("data"), record.ToJsonString());
-        CliException e = Assert.Throws<CliException>(() => store.Get("data"));
+        RefusalException e = Assert.Throws<RefusalException>(() => store.Get("data"));
         Assert.Contains(reason, e.Message, StringComparison.Ordinal);
         Assert.Contains(store.FileOf("data"), e.Message, StringComparison.Ordinal);
     }
@@ -106,7 +107,7 @@ public sealed class StateTests : IDisposable
     {
         var store = new VolumeStore(Directories);
         store.Put(Record("data") with { Format = VolumeRecord.CurrentFormat + 1 });
-        Assert.Contains("newer program", Assert.Throws<CliException>(() => store.Get("data")).Message, StringComparison.Ordinal);
+        Assert.Contains("newer program", Assert.Throws<RefusalException>(() => store.Get("data")).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -114,8 +115,8 @@ public sealed class StateTests : IDisposable
     {
         var store = new VolumeStore(Directories);
         store.Put(Record("database"));
-        CliException e = Assert.Throws<CliException>(() => store.Get("databse"));
-        Assert.Equal(ExitCode.NotFound, e.Code);
+        RefusalException e = Assert.Throws<RefusalException>(() => store.Get("databse"));
+        Assert.Equal(RefusalKind.NotFound, e.Kind);
         Assert.Contains("Did you mean 'database'?", e.Message, StringComparison.Ordinal);
     }
 
@@ -126,8 +127,8 @@ public sealed class StateTests : IDisposable
         using (VolumeLock first = VolumeLock.Take(Directories, "data", "served"))
         {
             Assert.Equal(Environment.ProcessId, VolumeLock.Holder(Directories, "data"));
-            CliException e = Assert.Throws<CliException>(() => VolumeLock.Take(Directories, "data", "deleted"));
-            Assert.Equal(ExitCode.Refused, e.Code);
+            RefusalException e = Assert.Throws<RefusalException>(() => VolumeLock.Take(Directories, "data", "deleted"));
+            Assert.Equal(RefusalKind.Refused, e.Kind);
             Assert.Contains($"process {Environment.ProcessId}", e.Message, StringComparison.Ordinal);
             using VolumeLock other = VolumeLock.Take(Directories, "other", "served");
         }
@@ -161,8 +162,8 @@ public sealed class StateTests : IDisposable
         File.WriteAllText(path, "x");
         string link = Path.Combine(_directory, "link.img");
         File.CreateSymbolicLink(link, path);
-        Assert.Contains("same drive", Assert.Throws<CliException>(() => DriveList.Parse([path, link])).Message, StringComparison.Ordinal);
-        Assert.Contains("cannot be mixed", Assert.Throws<CliException>(() => DriveList.Parse([path, "ram:1GiB"])).Message, StringComparison.Ordinal);
+        Assert.Contains("same drive", Assert.Throws<RefusalException>(() => DriveList.Parse([path, link])).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be mixed", Assert.Throws<RefusalException>(() => DriveList.Parse([path, "ram:1GiB"])).Message, StringComparison.Ordinal);
         Assert.Equal(2, DriveList.Parse(["ram:1GiB", "ram:1GiB"]).Count);
     }
 
@@ -173,7 +174,7 @@ public sealed class StateTests : IDisposable
         string missing = Path.Combine(_directory, "b.img");
         await File.WriteAllBytesAsync(there, new byte[16 << 20]);
         VolumeRecord record = Record("data") with { Level = "raid1", Drives = [there, $"file:{missing},size=16MiB"] };
-        CliException e = await Assert.ThrowsAsync<CliException>(() => VolumeMaker.WipeAsync(record, CancellationToken.None));
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => VolumeMaker.WipeAsync(record, CancellationToken.None));
         Assert.Contains(missing, e.Message, StringComparison.Ordinal);
         Assert.False(File.Exists(missing));
     }

@@ -1,4 +1,5 @@
 using Polyblk.Cli.Output;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Tests;
 

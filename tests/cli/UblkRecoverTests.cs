@@ -1,5 +1,6 @@
 using Polyblk.Cli.CommandLine;
 using Polyblk.Frontends.Ublk;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Tests;
 

@@ -15,6 +15,7 @@ using System.Globalization;
 using System.Linq.Expressions;
 using System.Reflection;
 using System.Runtime.InteropServices;
+using Polyblk.Host;
 
 namespace Polyblk.Fuzz;
 

@@ -124,19 +124,21 @@ public sealed class SessionTests
     }
 
     [Fact]
-    public void A_new_size_is_told_to_every_session()
+    public async Task A_new_size_is_told_to_every_session_once()
     {
         using var fixture = new ExportFixture();
         using VhostUserClient one = fixture.Attach();
         using VhostUserClient two = fixture.Attach();
         Assert.Equal(1 << 20, one.CapacityBytes);
         fixture.Gated.Resize(1 << 19);
+        await fixture.Export.ResizeAsync(CancellationToken.None);
         foreach (VhostUserClient client in new[] { one, two })
         {
             Assert.True(client.WaitForConfigChange(10_000));
             client.ReadConfig();
             Assert.Equal(1 << 19, client.CapacityBytes);
             Assert.Equal(1, client.Queues[0].Do(ClientOperation.Read, 1 << 19, 512));
+            Assert.False(client.WaitForConfigChange(0));
         }
     }
 

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 

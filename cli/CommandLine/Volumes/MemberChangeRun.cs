@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Reactors;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Serilog.Extensions.Logging;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
@@ -71,8 +73,8 @@ internal static class MemberChangeRun
             {
                 ControlResponse? response = await ControlClient.AskAsync(
                     directories, record.Name, new ControlRequest { Command = "show" }, CancellationToken.None).ConfigureAwait(false);
-                return response?.Live?.Array ?? throw new CliException(
-                    ExitCode.Failed, $"Volume '{record.Name}' is not served any more. The rebuild goes on when it is served next.");
+                return response?.Live?.Array ?? throw new RefusalException(
+                    RefusalKind.Failed, $"Volume '{record.Name}' is not served any more. The rebuild goes on when it is served next.");
             },
             change,
             role,
@@ -93,7 +95,7 @@ internal static class MemberChangeRun
         using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out record);
         if (record.Volatile)
         {
-            throw CliException.Refused(
+            throw RefusalException.Refused(
                 $"Volume '{record.Name}' is volatile and is not being served: it has no members now. Serve it, or make it of other drives.");
         }
 
@@ -166,8 +168,8 @@ internal static class MemberChangeRun
             MemberJson member = array.Members[role];
             if (!member.IsInUse)
             {
-                throw new CliException(
-                    ExitCode.Failed,
+                throw new RefusalException(
+                    RefusalKind.Failed,
                     $"The new drive has failed before it was filled. {string.Join(' ', array.Warnings)}".TrimEnd());
             }
 
@@ -176,8 +178,8 @@ internal static class MemberChangeRun
             {
                 if (replaced is not null && !IsNew(member, change))
                 {
-                    throw new CliException(
-                        ExitCode.Failed,
+                    throw new RefusalException(
+                        RefusalKind.Failed,
                         $"The new drive has failed before it was filled, and {replaced} goes on. {string.Join(' ', array.Warnings)}".TrimEnd());
                 }
 

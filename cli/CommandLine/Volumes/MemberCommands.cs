@@ -3,7 +3,7 @@
 
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -29,7 +31,7 @@ internal sealed class VolumeAcknowledgeCommand : ICliCommand
         var request = new ControlRequest { Command = "acknowledge" };
         if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
         {
-            throw CliException.Refused(
+            throw RefusalException.Refused(
                 $"Volume '{record.Name}' is not being served. Serve it first; what it warns of is kept in its drives.");
         }
 

@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -96,7 +98,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
     }
 
     /// <summary>Writes the record, with what is known of the members.</summary>
-    /// <exception cref="CliException">It cannot be written; the message says how the volume that was made is taken over all the
+    /// <exception cref="RefusalException">It cannot be written; the message says how the volume that was made is taken over all the
     /// same.</exception>
     private static async Task<VolumeRecord> RecordAsync(
         VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
@@ -106,10 +108,10 @@ internal sealed class VolumeCreateCommand : ICliCommand
             store.Put(record);
             return await MemberMemory.RefreshAsync(store, record, warn, cancellation).ConfigureAwait(false);
         }
-        catch (CliException e) when (!record.Volatile && record.Level != VolumeOpener.NoLevel)
+        catch (RefusalException e) when (!record.Volatile && record.Level != VolumeOpener.NoLevel)
         {
-            throw new CliException(
-                e.Code,
+            throw new RefusalException(
+                e.Kind,
                 $"{e.Message}\nThe drives are initialised: they hold the array '{record.Name}' ({record.Uuid}). "
                 + $"When records can be written again, this takes it over: polyblk volume import {string.Join(' ', record.Drives)}",
                 e);
@@ -120,7 +122,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
     {
         if (store.TryGet(name) is not null)
         {
-            throw CliException.Refused($"There is a volume '{name}' already. Choose another name, or remove it first with 'polyblk volume delete {name}'.");
+            throw RefusalException.Refused($"There is a volume '{name}' already. Choose another name, or remove it first with 'polyblk volume delete {name}'.");
         }
     }
 
@@ -146,18 +148,18 @@ internal sealed class VolumeCreateCommand : ICliCommand
     {
         if (text.Equals(VolumeOpener.NoLevel, StringComparison.OrdinalIgnoreCase))
         {
-            return drives == 1 ? null : throw CliException.Usage($"--level none takes one drive, not {drives}: choose a RAID level for several.");
+            return drives == 1 ? null : throw RefusalException.Invalid($"--level none takes one drive, not {drives}: choose a RAID level for several.");
         }
 
         if (!RaidLevels.TryParse(text, out RaidLevel level))
         {
             string[] known = ["raid0", "raid1", "raid10", "raid5", "raid6", VolumeOpener.NoLevel];
             string hint = Suggestion.Nearest(text, known) is string near ? $" Did you mean '{near}'?" : string.Empty;
-            throw CliException.Usage($"'{text}' is no level.{hint} There are: {string.Join(", ", known)}.");
+            throw RefusalException.Invalid($"'{text}' is no level.{hint} There are: {string.Join(", ", known)}.");
         }
 
         int minimum = level.MinimumMembers();
-        return drives >= minimum ? level : throw CliException.Usage($"{level.Name()} needs at least {minimum} drives; {drives} given.");
+        return drives >= minimum ? level : throw RefusalException.Invalid($"{level.Name()} needs at least {minimum} drives; {drives} given.");
     }
 
     private static ArrayConsistency? ParseConsistency(string? text, RaidLevel? level, DriveSpec drive)
@@ -167,8 +169,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
             return null;
         }
 
-        return level is null ? throw CliException.Usage("--consistency is for arrays; one drive as it is has nothing that could disagree.")
-            : drive.IsVolatile ? throw CliException.Usage("--consistency is for drives that last: a volatile volume begins empty each time.")
+        return level is null ? throw RefusalException.Invalid("--consistency is for arrays; one drive as it is has nothing that could disagree.")
+            : drive.IsVolatile ? throw RefusalException.Invalid("--consistency is for drives that last: a volatile volume begins empty each time.")
             : ConsistencyWord.TryParse(text, out ArrayConsistency consistency) ? consistency
             : null;
     }
@@ -177,12 +179,12 @@ internal sealed class VolumeCreateCommand : ICliCommand
     {
         if (level is null or RaidLevel.Raid1)
         {
-            return wanted is null ? 0 : throw CliException.Usage("--chunk is for striped levels; raid1 and none have no chunk.");
+            return wanted is null ? 0 : throw RefusalException.Invalid("--chunk is for striped levels; raid1 and none have no chunk.");
         }
 
         long chunk = wanted ?? DefaultChunkBytes;
         return chunk is >= 4 << 10 and <= 1 << 20 && long.IsPow2(chunk)
             ? (int)chunk
-            : throw CliException.Usage($"--chunk takes a power of two from 4KiB to 1MiB, not {ByteSize.Format(chunk)}.");
+            : throw RefusalException.Invalid($"--chunk takes a power of two from 4KiB to 1MiB, not {ByteSize.Format(chunk)}.");
     }
 }

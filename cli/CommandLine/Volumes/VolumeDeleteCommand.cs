@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -72,12 +74,12 @@ internal sealed class VolumeDeleteCommand : ICliCommand
             + $"the superblocks of {string.Join(", ", record.Drives)} are erased.";
         if (!Terminal.CanAsk)
         {
-            throw CliException.Refused($"{what} Nothing was changed; confirm it with --yes.");
+            throw RefusalException.Refused($"{what} Nothing was changed; confirm it with --yes.");
         }
 
         if (!terminal.Ask($"{what} Erase them?"))
         {
-            throw CliException.Refused("Nothing was changed.");
+            throw RefusalException.Refused("Nothing was changed.");
         }
     }
 }

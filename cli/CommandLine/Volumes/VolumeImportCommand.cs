@@ -1,8 +1,10 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -40,8 +42,8 @@ internal sealed class VolumeImportCommand : ICliCommand
         if (found.Count != 1)
         {
             throw found.Count == 0
-                ? CliException.NotFound("No array was found on these drives. 'polyblk volume list --scan' looks at all drives.")
-                : CliException.Usage($"These drives belong to {found.Count} arrays ({string.Join(", ", found.Select(f => f.Name))}): import one at a time.");
+                ? RefusalException.NotFound("No array was found on these drives. 'polyblk volume list --scan' looks at all drives.")
+                : RefusalException.Invalid($"These drives belong to {found.Count} arrays ({string.Join(", ", found.Select(f => f.Name))}): import one at a time.");
         }
 
         string name = parsed.GetValue(_name) ?? found[0].Name;
@@ -50,7 +52,7 @@ internal sealed class VolumeImportCommand : ICliCommand
         VolumeRecord? known = store.List(terminal.Warn).FirstOrDefault(r => r.Uuid == found[0].Uuid || r.Name == name);
         if (known is not null)
         {
-            throw CliException.Refused(known.Uuid == found[0].Uuid
+            throw RefusalException.Refused(known.Uuid == found[0].Uuid
                 ? $"This array is recorded already, as volume '{known.Name}'."
                 : $"There is another volume '{name}' here: choose a name with --name.");
         }

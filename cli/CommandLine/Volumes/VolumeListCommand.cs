@@ -1,8 +1,10 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -37,7 +39,7 @@ internal sealed class VolumeListCommand : ICliCommand
         bool scan = parsed.GetValue(_scan);
         if (paths.Length > 0 && !scan)
         {
-            throw CliException.Usage("Paths are for --scan: polyblk volume list --scan PATH…");
+            throw RefusalException.Invalid("Paths are for --scan: polyblk volume list --scan PATH…");
         }
 
         var volumes = new List<VolumeJson>();
@@ -74,8 +76,8 @@ internal sealed class VolumeListCommand : ICliCommand
             return;
         }
 
-        // Health first: a degraded array must be seen at any width. What may be long comes last.
-        var table = new TextTable("NAME", "HEALTH", "LEVEL", "SIZE", "STATUS", "DRIVES");
+        // Health first: a degraded array must be seen at any width. What may be long comes last; drives are for volume show.
+        var table = new TextTable("NAME", "HEALTH", "LEVEL", "SIZE", "STATUS");
         foreach (VolumeJson volume in volumes)
         {
             string status = (volume.Recorded ? volume.Status : "found, not recorded")
@@ -83,28 +85,35 @@ internal sealed class VolumeListCommand : ICliCommand
                 + (volume.Volatile ? ", volatile" : string.Empty);
             table.AddRow(
                 volume.Name,
-                volume.Array is ArrayJson array ? Health(array) : "-",
+                HealthOf(volume),
                 volume.Level,
                 volume.SizeBytes is long size ? ByteSize.FormatRounded(size) : "?",
-                status,
-                string.Join(' ', volume.Drives));
+                status);
         }
 
         table.Write(terminal);
-        if (volumes.Exists(v => !v.Recorded))
+        foreach (VolumeJson found in volumes.Where(v => !v.Recorded))
         {
             terminal.WriteLine();
-            terminal.WriteLine("Take over what was found with: polyblk volume import DRIVE…");
+            terminal.WriteLine($"Take over '{found.Name}' with: polyblk volume import {string.Join(' ', found.Drives.Select(Quoted))}");
         }
     }
 
-    private static string Health(ArrayJson array)
+    private static string Quoted(string drive) => drive.All(c => char.IsAsciiLetterOrDigit(c) || "/._:=,+-".Contains(c, StringComparison.Ordinal))
+        ? drive : $"'{drive.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+
+    private static string HealthOf(VolumeJson volume)
     {
+        if (volume.Array is not ArrayJson array)
+        {
+            return volume.Health.Word();
+        }
+
         int missing = array.Members.Count(m => !m.IsInUse);
         string resync = array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %"
             : array.ResyncProgress is double progress ? $" {progress:P0}"
             : string.Empty;
         resync += array.Replacement is ReplacementJson replacement ? $", replacing {replacement.Copy.Percent} %" : string.Empty;
-        return array.State + resync + (missing > 0 ? $" ({missing} of {array.Members.Count} out)" : string.Empty);
+        return volume.Health.Word() + resync + (missing > 0 ? $" ({missing} of {array.Members.Count} out)" : string.Empty);
     }
 }

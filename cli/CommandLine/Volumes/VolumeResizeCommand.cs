@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -41,7 +43,7 @@ internal sealed class VolumeResizeCommand : ICliCommand
         ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
         if (response?.Live is not LiveJson live)
         {
-            throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
+            throw RefusalException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
         }
 
         record = store.Change(record.Name, now => now with { SizeBytes = live.SizeBytes });

@@ -1,8 +1,10 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -87,7 +89,7 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
     {
         ControlResponse response =
             await ControlClient.AskAsync(directories, record.Name, new ControlRequest { Command = command }, CancellationToken.None).ConfigureAwait(false)
-            ?? throw CliException.Refused($"Volume '{record.Name}' is not being served. Serve it first; its members are compared while it is in use.");
-        return response.Live?.Array ?? throw CliException.Refused($"Volume '{record.Name}' is one drive: there is nothing to compare.");
+            ?? throw RefusalException.Refused($"Volume '{record.Name}' is not being served. Serve it first; its members are compared while it is in use.");
+        return response.Live?.Array ?? throw RefusalException.Refused($"Volume '{record.Name}' is one drive: there is nothing to compare.");
     }
 }

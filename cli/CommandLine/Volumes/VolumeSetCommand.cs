@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -71,7 +73,7 @@ internal sealed class VolumeSetCommand : ICliCommand
         VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
         if (record.Level == VolumeOpener.NoLevel)
         {
-            throw CliException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
+            throw RefusalException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
         }
 
         long? rate = parsed.GetValue(_rate);
@@ -79,7 +81,7 @@ internal sealed class VolumeSetCommand : ICliCommand
         long? check = parsed.GetValue(_check);
         if (rate is null && consistency is null && check is null)
         {
-            throw CliException.Usage("Say what to set: --rebuild-rate, --consistency or --check-every.");
+            throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency or --check-every.");
         }
 
         if (consistency is not null)
@@ -137,7 +139,7 @@ internal sealed class VolumeSetCommand : ICliCommand
         var request = new ControlRequest { Command = "set", Consistency = consistency };
         if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
         {
-            throw CliException.Refused(
+            throw RefusalException.Refused(
                 $"Volume '{record.Name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
         }
     }

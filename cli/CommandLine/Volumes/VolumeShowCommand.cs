@@ -1,9 +1,11 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -97,8 +99,8 @@ internal sealed class VolumeShowCommand : ICliCommand
         {
             foreach (MemberJson member in array.Members)
             {
-                string reason = member.Reason is string why && !member.State.StartsWith("left out", StringComparison.Ordinal)
-                    ? $" ({Explain(why)})" : string.Empty;
+                string reason = member.Problem is string problem ? $": {problem}"
+                    : member.Reason is string why ? $" ({Explain(why)})" : string.Empty;
                 string done = member.State == MemberJson.Rebuilding && array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %" : string.Empty;
                 table.AddRow($"{member.Role}", member.State + done + reason, member.Drive ?? LastSeen(member));
             }
@@ -115,7 +117,7 @@ internal sealed class VolumeShowCommand : ICliCommand
 
             foreach (OtherDriveJson other in array.OtherDrives)
             {
-                table.AddRow("-", other.State, other.Drive);
+                table.AddRow("-", $"{other.State}: {other.Problem}", other.Drive);
             }
         }
         else
@@ -167,7 +169,7 @@ internal sealed class VolumeShowCommand : ICliCommand
             var s = export.Statistics;
             table.AddRow(
                 export.Id,
-                export.State,
+                export.Reason is string why ? $"{export.State}: {why}" : export.State,
                 $"{s?.Sessions}",
                 $"{s?.Reads}",
                 s is null ? string.Empty : ByteSize.FormatRounded(s.ReadBytes),

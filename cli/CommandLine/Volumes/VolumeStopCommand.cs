@@ -1,8 +1,10 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -45,7 +47,7 @@ internal sealed class VolumeStopCommand : ICliCommand
         ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
         if (response is null)
         {
-            throw CliException.Refused(
+            throw RefusalException.Refused(
                 $"Process {pid} works on volume '{record.Name}' but does not answer: it is still starting, or hangs. Try again, or end it: kill {pid}");
         }
 
@@ -82,7 +84,7 @@ internal sealed class VolumeStopCommand : ICliCommand
         {
             if (DateTime.UtcNow > deadline)
             {
-                throw CliException.Refused($"Process {pid} has stopped its exports but does not end. Its log says more; kill {pid} ends it.");
+                throw RefusalException.Refused($"Process {pid} has stopped its exports but does not end. Its log says more; kill {pid} ends it.");
             }
 
             await Task.Delay(50, cancellation).ConfigureAwait(false);

@@ -5,11 +5,13 @@ using System.Text;
 using System.Text.Json;
 using Polyblk.Cli;
 using Polyblk.Cli.Output;
-using Polyblk.Cli.Serving;
-using Polyblk.Cli.State;
-using Polyblk.Cli.Volumes;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 using static Polyblk.Fuzz.FuzzFailureException;
 
 namespace Polyblk.Fuzz.Targets;
@@ -77,7 +79,7 @@ internal sealed class RecordTarget : IFuzzTarget
         {
             same = store.TryGet(VolumeText);
         }
-        catch (CliException)
+        catch (RefusalException)
         {
             Require(warnings == 1, "A record is listed and cannot be read.");
         }
@@ -99,7 +101,7 @@ internal sealed class RecordTarget : IFuzzTarget
         {
             _ = DriveList.Parse(record.Drives);
         }
-        catch (CliException)
+        catch (RefusalException)
         {
             // Two paths to one drive are found when they are opened.
         }
@@ -122,7 +124,7 @@ internal sealed class RecordTarget : IFuzzTarget
         Require(request.Command is not null, "A request without a command is none.");
         return request.Command is "show" or "stop" or "resize"
             ? Task.FromResult(new ControlResponse { Ok = true })
-            : throw CliException.Usage($"'{request.Command}' is unknown.");
+            : throw RefusalException.Invalid($"'{request.Command}' is unknown.");
     }
 
     private static void ParseDrive(string text)

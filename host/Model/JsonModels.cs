@@ -1,0 +1,430 @@
+// What --json prints and what goes over the control socket. These names are documented in docs/cli.md and stay.
+
+using System.Globalization;
+using System.Text.Json.Serialization;
+using Polyblk.Core.Block;
+using Polyblk.Frontends;
+
+namespace Polyblk.Host.Model;
+
+/// <summary>One volume, for <c>volume list</c> and <c>volume show</c>.</summary>
+public sealed record VolumeJson
+{
+    public required string Name { get; init; }
+
+    public required Guid Uuid { get; init; }
+
+    public required string Level { get; init; }
+
+    public int ChunkBytes { get; init; }
+
+    /// <summary>Size in bytes; null when the volume cannot be looked at now.</summary>
+    public long? SizeBytes { get; init; }
+
+    public bool Volatile { get; init; }
+
+    /// <summary>Whether this host has a record of it; false for what a scan found.</summary>
+    public bool Recorded { get; init; } = true;
+
+    public required IReadOnlyList<string> Drives { get; init; }
+
+    /// <summary>
+    /// <c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer); of <c>volume delete</c>:
+    /// <c>forgotten</c>
+    /// or <c>deleted</c>.
+    /// </summary>
+    public required string Status { get; init; }
+
+    /// <summary>The process that serves it.</summary>
+    public int? Pid { get; init; }
+
+    /// <summary>How it is.</summary>
+    public Health Health { get; init; } = Health.Optimal;
+
+    /// <summary>Why it is failed or unknown, where there is no array that says so; null otherwise.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>The array; null for a single drive, and when it is not known.</summary>
+    public ArrayJson? Array { get; init; }
+
+    /// <summary>What the serving process says, for <c>volume show</c>.</summary>
+    public LiveJson? Live { get; init; }
+
+    /// <summary>What was done, of a command that changes members: in sentences.</summary>
+    public string? Message { get; init; }
+
+    /// <summary>Of <c>volume stop</c>: what drives did not answer until the end; null where nothing was left.</summary>
+    public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
+}
+
+/// <summary>Requests without which a volume was ended, because their drive does not answer.</summary>
+/// <param name="Role">The member's role; null for a volume of one drive.</param>
+/// <param name="Drive">The drive.</param>
+/// <param name="Requests">How many are at the drive.</param>
+/// <param name="OldestSeconds">How long the oldest of them has been there, in seconds; of one drive, since when none was
+/// answered.</param>
+public sealed record UnfinishedJson(int? Role, string Drive, int Requests, int OldestSeconds)
+{
+    /// <summary>In words.</summary>
+    public override string ToString() =>
+        $"{(Role is int role ? $"member {role} ({Drive})" : Drive)}: {Requests} request{(Requests == 1 ? string.Empty : "s")}, "
+            + $"the oldest {OldestSeconds} s old";
+}
+
+/// <summary>The array under a volume.</summary>
+public sealed record ArrayJson
+{
+    /// <summary>How it is, in the words of all volumes.</summary>
+    public required Health Health { get; init; }
+
+    /// <summary>
+    /// The same in the words of earlier versions, with more of them. Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c>, <c>degraded, rebuilding</c> or <c>failed</c>. By its superblocks:
+    /// <c>clean</c>, <c>dirty</c>, <c>degraded</c>, with <c>, rebuilding</c> and <c>, dirty</c> where that is so, or <c>failed</c>;
+    /// <c>unknown</c> where they may not be read.
+    /// </summary>
+    public required string State { get; init; }
+
+    /// <summary>Why it cannot start as it is, and what to do.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>What needs the attention of a human.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>Resync progress, 0 to 1; null when none runs.</summary>
+    public double? ResyncProgress { get; init; }
+
+    /// <summary>How it is put right after an unclean stop: journal, bitmap or none; null where no members can disagree.</summary>
+    public string? Consistency { get; init; }
+
+    /// <summary>Whether a resync is needed that is not done, because the array is only read.</summary>
+    public bool ResyncIsLeft { get; init; }
+
+    /// <summary>The resync that runs or is needed; null when none is.</summary>
+    public ProgressJson? Resync { get; init; }
+
+    /// <summary>The rebuild of members that have new drives; null when there is none.</summary>
+    public ProgressJson? Rebuild { get; init; }
+
+    /// <summary>The replacement of a drive that works; null when there is none.</summary>
+    public ReplacementJson? Replacement { get; init; }
+
+    /// <summary>After how many seconds members are compared anew; 0 never; null where there are no others.</summary>
+    public long? CheckEverySeconds { get; init; }
+
+    /// <summary>The comparison of members that runs, or the last one that came to its end; null when there was none.</summary>
+    public CheckJson? Check { get; init; }
+
+    /// <summary>The most that either does, in bytes a second of every member; null where there is no bound.</summary>
+    public long? MaxRebuildBytesPerSecond { get; init; }
+
+    /// <summary>What to type next, in commands.</summary>
+    public IReadOnlyList<string> Advice { get; init; } = [];
+
+    /// <summary>Ranges in which members do not agree, or cannot be read, until they are written or resynced.</summary>
+    public int RangesInDoubt { get; init; }
+
+    public IReadOnlyList<MemberJson> Members { get; init; } = [];
+
+    /// <summary>The drives that wait to take a lost member's place.</summary>
+    public IReadOnlyList<string> Spares { get; init; } = [];
+
+    /// <summary>Drives that are recorded and of no use to the array.</summary>
+    public IReadOnlyList<OtherDriveJson> OtherDrives { get; init; } = [];
+}
+
+/// <summary>What <c>volume check</c> or <c>volume repair</c> has found. Ranges are rows of a stripe, or up to 64 KiB of a mirror.</summary>
+public sealed record CheckJson
+{
+    /// <summary>Whether members are made to agree.</summary>
+    public required bool Repair { get; init; }
+
+    /// <summary>Bytes of every member that were looked at.</summary>
+    public required long DoneBytes { get; init; }
+
+    /// <summary>Bytes of every member in all.</summary>
+    public required long TotalBytes { get; init; }
+
+    /// <summary>Whether it came to the end.</summary>
+    public required bool Complete { get; init; }
+
+    /// <summary>Ranges in which members differ, and that were left.</summary>
+    public required long Differing { get; init; }
+
+    /// <summary>Ranges of which it was known what was wrong, and that were made right.</summary>
+    public required long Repaired { get; init; }
+
+    /// <summary>Ranges that were made to agree, without knowing which member was right.</summary>
+    public required long MadeToAgree { get; init; }
+
+    /// <summary>Ranges that cannot be read from all members, or not be written.</summary>
+    public required long Unreadable { get; init; }
+
+    /// <summary>Ranges that could not be compared: a member is lost there, or a resync has yet to come.</summary>
+    public required long Skipped { get; init; }
+
+    /// <summary>Where in the volume, in bytes, the first finding is; null without one.</summary>
+    public long? FirstOffset { get; init; }
+
+    /// <summary>When it ended; null while it is under way.</summary>
+    public DateTimeOffset? EndedUtc { get; init; }
+
+    /// <summary>Whether nothing was found.</summary>
+    [JsonIgnore]
+    public bool IsSound => Differing + Repaired + MadeToAgree + Unreadable == 0;
+
+    /// <summary>Whole percent that are done.</summary>
+    [JsonIgnore]
+    public int Percent => TotalBytes == 0 ? 100 : (int)(100 * DoneBytes / TotalBytes);
+
+    /// <summary>In words.</summary>
+    public override string ToString()
+    {
+        string what = Repair ? "repair" : "check";
+        string state = EndedUtc is null ? $"{what} {Percent} %" : Complete ? $"{what} complete" : $"{what} ended at {Percent} %";
+        string when = EndedUtc is DateTimeOffset ended ? string.Create(CultureInfo.InvariantCulture, $" ({ended:yyyy-MM-dd HH:mm} UTC)") : string.Empty;
+        (long Count, string What)[] found =
+        [
+            (Differing, "differ"), (Repaired, "repaired"), (MadeToAgree, "made to agree, of which nobody knows what was right"),
+            (Unreadable, "not readable"), (Skipped, "not compared"),
+        ];
+        string ranges = string.Join(", ", found.Where(f => f.Count != 0).Select(f => $"{f.Count} ranges {f.What}"));
+        string first = FirstOffset is long at ? $"; the first at byte {at} of the volume" : string.Empty;
+        return (ranges.Length == 0 ? $"{state}: members agree" : $"{state}: {ranges}{first}") + when;
+    }
+}
+
+/// <summary>How far a resync or a rebuild is.</summary>
+/// <param name="DoneBytes">Bytes of every member that are done.</param>
+/// <param name="TotalBytes">Bytes of every member in all.</param>
+/// <param name="BytesPerSecond">The present speed, in bytes a second of every member; 0 while it waits.</param>
+public sealed record ProgressJson(long DoneBytes, long TotalBytes, long BytesPerSecond)
+{
+    /// <summary>0 to 1.</summary>
+    public double Progress => TotalBytes == 0 ? 1 : (double)DoneBytes / TotalBytes;
+
+    /// <summary>At the present speed; null while it waits.</summary>
+    public long? RemainingSeconds => BytesPerSecond > 0 ? (TotalBytes - DoneBytes + BytesPerSecond - 1) / BytesPerSecond : null;
+
+    /// <summary>Whether it is needed and is not done: the array is only read, or not served.</summary>
+    public bool IsLeft { get; init; }
+
+    /// <summary>Whole percent that are done: 100 only when all is.</summary>
+    [JsonIgnore]
+    public int Percent => (int)(100 * Progress);
+
+    /// <summary>In words.</summary>
+    public override string ToString()
+    {
+        string of = $"{Percent} % of {ByteSize.FormatRounded(TotalBytes)} a member";
+        return RemainingSeconds is not long left ? of
+            : $"{of}, {ByteSize.FormatRounded(BytesPerSecond)}/s, {Duration(left)} left";
+    }
+
+    private static string Duration(long seconds) => seconds switch
+    {
+        < 90 => $"{seconds} s",
+        < 90 * 60 => $"{(seconds + 30) / 60} min",
+        _ => $"{seconds / 3600} h {seconds / 60 % 60} min",
+    };
+}
+
+/// <summary>A drive that works and is being replaced; it serves until the new one holds all that it holds.</summary>
+/// <param name="Role">The member.</param>
+/// <param name="OldDrive">Its drive.</param>
+/// <param name="NewDrive">The one that takes its place.</param>
+/// <param name="Copy">How much of it is copied, in bytes of the drive.</param>
+public sealed record ReplacementJson(int Role, string OldDrive, string NewDrive, ProgressJson Copy);
+
+/// <summary>A drive that is recorded and of no use to the array.</summary>
+/// <param name="Drive">The drive, as it is recorded.</param>
+/// <param name="State"><c>not used</c> or <c>left out</c>.</param>
+/// <param name="Problem">Why.</param>
+public sealed record OtherDriveJson(string Drive, string State, string Problem)
+{
+    private const string NotUsedState = "not used";
+
+    /// <summary>A drive that the array cannot use.</summary>
+    public static OtherDriveJson LeftOut(string drive, string problem) => new(drive, MemberJson.LeftOut, problem);
+
+    /// <summary>A drive whose place another one has.</summary>
+    public static OtherDriveJson NotUsed(string drive) => new(drive, NotUsedState, "its data is stale, or it holds none");
+}
+
+/// <summary>One member of an array.</summary>
+/// <param name="Role">Its role, from 0.</param>
+/// <param name="Drive">Its drive, or null when none is there.</param>
+/// <param name="State"><c>present</c>, <c>rebuilding</c>, <c>missing</c>, <c>failed</c> or <c>left out</c>.</param>
+public sealed record MemberJson(int Role, string? Drive, string State)
+{
+    /// <summary>The state of a member that is in use.</summary>
+    public const string Present = "present";
+
+    /// <summary>The state of a member that is being filled.</summary>
+    public const string Rebuilding = "rebuilding";
+
+    /// <summary>The state of a drive that is there and cannot be used.</summary>
+    public const string LeftOut = "left out";
+
+    /// <summary>Whether its drive is in use: it holds all that it should, or a part.</summary>
+    [JsonIgnore]
+    public bool IsInUse => State is Present or Rebuilding;
+
+    /// <summary>Why it is out: <c>absent</c>, <c>errors</c> or <c>asked</c>; null where it is not, or that is not known.</summary>
+    public string? Reason { get; init; }
+
+    /// <summary>Why one that is left out is; null for others.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>Its own UUID, which is in its superblock; null when it is not known.</summary>
+    public Guid? Uuid { get; init; }
+
+    /// <summary>Where a member that is not there was when it was last seen.</summary>
+    public string? LastDrive { get; init; }
+
+    /// <summary>What the kernel called it then.</summary>
+    public string? LastDevice { get; init; }
+
+    /// <summary>The serial number of the drive of a member that is not there.</summary>
+    public string? Serial { get; init; }
+
+    public long ReadErrors { get; init; }
+
+    public long WriteErrors { get; init; }
+
+    public long Repairs { get; init; }
+
+    /// <summary>How long its oldest request in flight has been there, in seconds.</summary>
+    public int OldestRequestSeconds { get; init; }
+}
+
+/// <summary>A served volume, as the process that serves it sees it.</summary>
+public sealed record LiveJson
+{
+    public required string Volume { get; init; }
+
+    public required Guid Uuid { get; init; }
+
+    public required int Pid { get; init; }
+
+    public DateTimeOffset StartedUtc { get; init; }
+
+    public long SizeBytes { get; init; }
+
+    public ArrayJson? Array { get; init; }
+
+    /// <summary>Why the reactors run where they run.</summary>
+    public required string ReactorPlan { get; init; }
+
+    public required IReadOnlyList<ReactorJson> Reactors { get; init; }
+
+    public required IReadOnlyList<ExportJson> Exports { get; init; }
+}
+
+/// <summary>One reactor.</summary>
+public sealed record ReactorJson(
+    string Name, int? Cpu, int Queues, long Turns, long BusyNs, long SpinNs, long SleepNs, long Sleeps, long Requests, long Faults);
+
+/// <summary>One export.</summary>
+public sealed record ExportJson
+{
+    public required string Id { get; init; }
+
+    public required string Frontend { get; init; }
+
+    /// <summary><c>unix-socket</c>, <c>block-device</c> or <c>character-device</c>.</summary>
+    public required string EndpointKind { get; init; }
+
+    public required string Endpoint { get; init; }
+
+    public bool ReadOnly { get; init; }
+
+    /// <summary><c>serving</c>, <c>ended</c> or <c>failed</c>.</summary>
+    public required string State { get; init; }
+
+    /// <summary>Why it failed; null otherwise.</summary>
+    public string? Reason { get; init; }
+
+    public IReadOnlyList<AttachCommand> Attach { get; init; } = [];
+
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
+    public ExportStatistics? Statistics { get; init; }
+}
+
+/// <summary>A line to the control socket.</summary>
+public sealed record ControlRequest
+{
+    /// <summary>
+    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>,
+    /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>.
+    /// </summary>
+    public required string Command { get; init; }
+
+    /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
+    public string? Drive { get; init; }
+
+    /// <summary>For <c>replace</c>: the drive that comes.</summary>
+    public string? NewDrive { get; init; }
+
+    /// <summary>For <c>set</c>: after how many seconds members are compared anew; 0 never.</summary>
+    public long? CheckEverySeconds { get; init; }
+
+    /// <summary>For <c>set</c>: how the volume is put right after an unclean stop: journal, bitmap or none.</summary>
+    public string? Consistency { get; init; }
+
+    /// <summary>For <c>replace</c>: a drive that works is taken out first.</summary>
+    public bool FailFirst { get; init; }
+
+    /// <summary>For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
+    public long? MaxRebuildBytesPerSecond { get; init; }
+
+    /// <summary>
+    /// For <c>stop</c>: also when somebody uses it. For <c>resize</c>: also to a smaller size. For a drive that comes: overwrite
+    /// whatever it holds.
+    /// </summary>
+    public bool Force { get; init; }
+
+    /// <summary>For <c>resize</c>: the new size, or null to read the drives' sizes again.</summary>
+    public long? SizeBytes { get; init; }
+}
+
+/// <summary>A line back.</summary>
+public sealed record ControlResponse
+{
+    public required bool Ok { get; init; }
+
+    /// <summary>When not ok: what is wrong, for the user.</summary>
+    public string? Error { get; init; }
+
+    /// <summary>When not ok: what to do, for the user; null where the error says it.</summary>
+    public string? Remedy { get; init; }
+
+    /// <summary>When not ok: of what kind that is.</summary>
+    public RefusalKind? Kind { get; init; }
+
+    /// <summary>The answer that nothing was done.</summary>
+    public static ControlResponse Refuse(Refusal refusal) => new() { Ok = false, Error = refusal.Problem, Remedy = refusal.Remedy, Kind = refusal.Kind };
+
+    /// <summary>Why nothing was done; null where it was.</summary>
+    [JsonIgnore]
+    public Refusal? Refusal => Ok ? null : new Refusal(Kind ?? RefusalKind.Failed, Error ?? "The request was refused.", Remedy);
+
+    public LiveJson? Live { get; init; }
+
+    /// <summary>What was done, of a change of members: in sentences.</summary>
+    public string? Message { get; init; }
+
+    /// <summary>The member that such a change was about.</summary>
+    public int? Role { get; init; }
+
+    /// <summary>Of a stop: what drives did not answer until the end; null where nothing was left.</summary>
+    public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
+}
+
+/// <summary>One object a line: the control socket, and what <c>serve --json</c> prints when it is ready.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(LiveJson))]
+[JsonSerializable(typeof(ControlRequest))]
+[JsonSerializable(typeof(ControlResponse))]
+public sealed partial class LineJson : JsonSerializerContext;

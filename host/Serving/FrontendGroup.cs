@@ -1,0 +1,23 @@
+namespace Polyblk.Host.Serving;
+
+/// <summary>One <c>--frontend</c> of a serve command line with the options that follow it.</summary>
+public sealed record FrontendGroup
+{
+    public required string Frontend { get; init; }
+
+    public string? SocketPath { get; init; }
+
+    /// <summary>Who may connect to its socket besides this user; null for its group (mode 660 of the sockets).</summary>
+    public SocketAccess? SocketAccess { get; init; }
+
+    public int? Queues { get; init; }
+
+    public int? QueueSize { get; init; }
+
+    public bool ReadOnly { get; init; }
+
+    public string? Serial { get; init; }
+
+    /// <summary>Values of the frontend's own options; a switch that is present has the value <c>true</c>.</summary>
+    public IReadOnlyDictionary<string, string> Options { get; init; } = new Dictionary<string, string>();
+}

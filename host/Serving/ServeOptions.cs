@@ -1,0 +1,23 @@
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Reactors;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
+
+namespace Polyblk.Host.Serving;
+
+/// <summary>What the exports of one serve share.</summary>
+/// <param name="Plan">Where the reactors run.</param>
+/// <param name="Idle">How long they poll without work.</param>
+/// <param name="Start">How the volume is opened.</param>
+public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart Start)
+{
+    /// <summary>
+    /// How long the end of an export waits for a drive that hangs already; supervisors wait 90 s before they kill (systemd's
+    /// default).
+    /// </summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Opens the volume.</summary>
+    public Func<VolumeRecord, ReactorGroup, VolumeStart, ILoggerFactory, CancellationToken, Task<OpenVolume>> Open { get; init; } =
+        VolumeOpener.OpenAsync;
+}

@@ -1,0 +1,69 @@
+namespace Polyblk.Host.State;
+
+/// <summary>
+/// Where the program keeps things. Root: /var/lib/polyblk and /run/polyblk. Others: the XDG directories. <c>--state DIR</c>
+/// overrides both; the runtime directory is then DIR/run.
+/// </summary>
+/// <param name="State">What survives a reboot: volume records, logs, the frontends' recovery files.</param>
+/// <param name="Runtime">Sockets and locks.</param>
+public sealed record StateDirectories(string State, string Runtime)
+{
+    /// <summary>One JSON file a volume.</summary>
+    public string Volumes => Path.Combine(State, "volumes");
+
+    public string Logs => Path.Combine(State, "log");
+
+    /// <summary>Locks and sockets of one volume.</summary>
+    public string RuntimeOf(string volume) => Path.Combine(Runtime, volume);
+
+    /// <summary>What the frontends keep for one volume across restarts.</summary>
+    public string ExportStateOf(string volume) => Path.Combine(State, "exports", volume);
+
+    /// <summary>Decides where, and makes nothing.</summary>
+    /// <param name="overridden">The value of <c>--state</c>, or null.</param>
+    /// <param name="isRoot">Whether the effective user is root.</param>
+    /// <param name="environment">Reads an environment variable.</param>
+    public static StateDirectories Resolve(string? overridden, bool isRoot, Func<string, string?> environment)
+    {
+        if (!string.IsNullOrEmpty(overridden))
+        {
+            string directory = Path.GetFullPath(overridden);
+            return new StateDirectories(directory, Path.Combine(directory, "run"));
+        }
+
+        if (isRoot)
+        {
+            return new StateDirectories("/var/lib/polyblk", "/run/polyblk");
+        }
+
+        string? home = environment("HOME");
+        string? stateHome = Absolute(environment("XDG_STATE_HOME"))
+            ?? (string.IsNullOrEmpty(home) ? null : Path.Combine(home, ".local", "state"));
+        if (stateHome is null)
+        {
+            throw RefusalException.HostLacks("There is no place for state: neither HOME nor XDG_STATE_HOME is set.", "Give one with --state DIR.");
+        }
+
+        string state = Path.Combine(stateHome, "polyblk");
+        string? runtimeHome = Absolute(environment("XDG_RUNTIME_DIR"));
+        return new StateDirectories(state, runtimeHome is null ? Path.Combine(state, "run") : Path.Combine(runtimeHome, "polyblk"));
+    }
+
+    /// <summary>Makes a directory that only this user may enter.</summary>
+    /// <exception cref="RefusalException">It cannot be made.</exception>
+    public static void Ensure(string directory)
+    {
+        try
+        {
+            Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RefusalException(
+                new Refusal(RefusalKind.HostLacks, $"The directory {directory} cannot be made: {e.Message}", "Choose another with --state DIR."), e);
+        }
+    }
+
+    // The XDG base directory specification: relative values are to be ignored.
+    private static string? Absolute(string? path) => !string.IsNullOrEmpty(path) && Path.IsPathRooted(path) ? path : null;
+}
