@@ -40,6 +40,9 @@ internal static class Composition
     {
         services.AddKeyedSingleton<ICliCommand, VolumeCommand>("volume");
         services.AddKeyedSingleton<ICliCommand, ServeCommand>("serve");
+        services.AddKeyedSingleton<ICliCommand, DaemonCommand>("daemon");
+        services.AddKeyedSingleton<ICliCommand, ExportCommand>("export");
+        services.AddKeyedSingleton<ICliCommand, CheckCommand>("check");
         services.AddKeyedSingleton<ICliCommand, ProbeCommand>("probe");
         services.AddKeyedSingleton<ICliCommand, CompareCommand>("compare");
         services.AddKeyedSingleton<ICliCommand, UblkCommand>("ublk");

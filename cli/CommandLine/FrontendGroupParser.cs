@@ -7,6 +7,7 @@
 using System.CommandLine.Parsing;
 using Polyblk.Frontends;
 using Polyblk.Host;
+using Polyblk.Host.Daemon;
 using Polyblk.Host.Serving;
 
 namespace Polyblk.Cli.CommandLine;
@@ -15,9 +16,9 @@ namespace Polyblk.Cli.CommandLine;
 internal sealed class FrontendGroupParser
 {
     public const string FrontendOptionName = "--frontend";
-    public const int MaxQueues = 256;
-    public const int MaxQueueSize = 32768;
-    public const int MaxSerialBytes = 20;
+    public const int MaxQueues = ExportCheck.MaxQueues;
+    public const int MaxQueueSize = ExportCheck.MaxQueueSize;
+    public const int MaxSerialBytes = ExportCheck.MaxSerialBytes;
 
     /// <summary>The options that every frontend understands.</summary>
     public static IReadOnlyList<FrontendOption> Common { get; } =

@@ -33,28 +33,11 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         Description = "When ready, print one line of JSON (endpoints, attach commands, plan) instead of text.",
     };
 
-    private readonly Option<CpuSet?> _reactors = new("--reactors")
-    {
-        HelpName = "CPUSET",
-        Description = "Processors to poll on, one reactor each, such as 2-5 or 0,2. [default: all but one, at most 8, at most one for each queue]",
-        CustomParser = result => ParseOrReport(result, CpuSet.Parse),
-    };
-
-    private readonly Option<IdlePolicy?> _idle = new("--idle")
-    {
-        HelpName = "POLICY",
-        Description = "How long a reactor without work polls before it sleeps: latency (for ever), balanced (50us), frugal (not at all), "
-            + "or a time such as 20us. [default: balanced]",
-        CustomParser = result => ParseOrReport(result, IdlePolicy.Parse),
-    };
-
+    private readonly Option<CpuSet?> _reactors = ServingOptions.Reactors();
+    private readonly Option<IdlePolicy?> _idle = ServingOptions.Idle();
     private readonly Option<bool> _degraded = new(AllowDegradedName) { Description = AllowDegradedDescription };
 
-    private readonly Option<bool> _force = new("--force-assembly")
-    {
-        Description = "Start an array that lacks a member and was not stopped cleanly: what was being written then may be "
-            + "damaged. Or serve a drive that is a member of an array alone.",
-    };
+    private readonly Option<bool> _force = ServingOptions.Force();
 
     private readonly Option<bool> _noRebuild = new("--no-rebuild")
     {
@@ -62,35 +45,19 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             + "begun goes on.",
     };
 
-    private readonly Option<int> _wait = new("--wait")
-    {
-        HelpName = "SECONDS",
-        Description = "Wait so long for drives that are not there, before the array starts, or is refused, without a member that it had when "
-            + "it was last used. For starts at boot, when drives may be late.",
-    };
+    private readonly Option<int> _wait = ServingOptions.Seconds(
+        "--wait",
+        "Wait so long for drives that are not there, before the array starts, or is refused, without a member that it had when "
+        + "it was last used. For starts at boot, when drives may be late.",
+        byDefault: 0);
 
-    private readonly Option<int?> _blockSize = new("--block-size")
-    {
-        HelpName = "BYTES",
-        Description = "512 or 4096: what its users saw, for an array made by an older polyblk that lacks a member. Others know "
-            + "their own.",
-    };
+    private readonly Option<int?> _blockSize = ServingOptions.BlockSize();
 
     public Command Build()
     {
         var command = new Command("serve", "Serve a volume through one or more frontends until SIGTERM or Ctrl-C.");
         command.Arguments.Add(_volume);
-        command.Options.Add(new Option<string[]>(FrontendGroupParser.FrontendOptionName)
-        {
-            HelpName = "NAME",
-            Description = "A door to the volume; options that follow belong to it, and there may be several. "
-                + string.Join(" ", _frontends.Select(f => $"{f.Name}: {f.Description}")),
-        });
-        foreach (Option option in FrontendOptions())
-        {
-            command.Options.Add(option);
-        }
-
+        ServingOptions.AddFrontends(command, _frontends);
         command.Options.Add(_reactors);
         command.Options.Add(_idle);
         command.Options.Add(_degraded);
@@ -99,14 +66,6 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         command.Options.Add(_wait);
         command.Options.Add(_blockSize);
         command.Options.Add(_json);
-        _blockSize.AcceptOnlyFromAmong("512", "4096");
-        _wait.Validators.Add(result =>
-        {
-            if (result.Tokens.Count == 1 && !(int.TryParse(result.Tokens[0].Value, out int seconds) && seconds is >= 0 and <= 86400))
-            {
-                result.AddError($"'{result.Tokens[0].Value}' is no time for --wait: write seconds, 0 to 86400.");
-            }
-        });
         command.SetAction(RunAsync);
         HelpWithExamples.Add(
             command,
@@ -117,46 +76,13 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         return command;
     }
 
-    private static T? ParseOrReport<T>(System.CommandLine.Parsing.ArgumentResult result, Func<string, T> parse)
-        where T : class
-    {
-        try
-        {
-            return parse(result.Tokens[0].Value);
-        }
-        catch (FormatException e)
-        {
-            result.AddError(e.Message);
-            return null;
-        }
-    }
-
-    /// <summary>Every option of every frontend once, for the help and the parser.</summary>
-    private IEnumerable<Option> FrontendOptions()
-    {
-        foreach (FrontendOption option in FrontendGroupParser.Common)
-        {
-            yield return MakeOption(option, option.Description);
-        }
-
-        foreach (var same in _frontends.SelectMany(f => f.Options.Select(o => (Frontend: f.Name, Option: o))).GroupBy(p => p.Option.Name))
-        {
-            string description = string.Join(" ", same.Select(p => $"{p.Frontend}: {p.Option.Description}"));
-            yield return MakeOption(same.First().Option, description);
-        }
-    }
-
-    private static Option MakeOption(FrontendOption option, string description) => option.ValueHint is null
-        ? new Option<bool>("--" + option.Name) { Description = description, Arity = ArgumentArity.Zero }
-        : new Option<string[]>("--" + option.Name) { Description = description, HelpName = option.ValueHint };
-
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
         IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
         using VolumeLock held = VolumeLock.TakeRecorded(directories, parsed.GetRequiredValue(_volume), "served", out VolumeRecord record);
-        RequireSocketFolders(groups);
+        ServingOptions.RequireSocketFolders(groups);
         await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
         using var logging = new SerilogLoggerFactory(log);
         int? queues = groups.All(g => g.Queues is not null) ? groups.Sum(g => g.Queues) : null;
@@ -179,7 +105,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             record, groups, _frontends, options, directories, logging, interruption.Token).ConfigureAwait(false);
         running = server;
         await using ControlServer control = ControlServer.Start(
-            directories, record.Name, (request, c) => AnswerAsync(server, request, c), logging.CreateLogger("polyblk.control"));
+            directories, record.Name, (request, c) => VolumeRequests.AnswerAsync(server, request, c), logging.CreateLogger("polyblk.control"));
 
         if (parsed.GetValue(_json))
         {
@@ -210,22 +136,6 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
     }
 
-    /// <summary>
-    /// A folder that is not there is a typing error more often than a wish: none is made, least of all as root.
-    /// </summary>
-    private static void RequireSocketFolders(IReadOnlyList<FrontendGroup> groups)
-    {
-        foreach (string path in groups.Select(g => g.SocketPath).OfType<string>())
-        {
-            string? folder = Path.GetDirectoryName(path);
-            if (folder is not null && !Directory.Exists(folder))
-            {
-                throw RefusalException.NotFound(
-                    $"There is no folder {folder} for the socket {path}: make it, or choose another path.");
-            }
-        }
-    }
-
     internal static async Task<int> EndAsync(VolumeServer server, Terminal terminal)
     {
         if (server.Ended.IsCompleted)
@@ -239,51 +149,6 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
 
         return server.EndedCleanly ? ExitCode.Ok : ExitCode.Failed;
-    }
-
-    internal static async Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation)
-    {
-        if (MemberChange.Parse(request.Command, request.Drive, request.NewDrive, request.Force) is MemberChange change)
-        {
-            change = change with { FailFirst = request.FailFirst };
-            MemberChangeResult done = await server.ChangeMembersAsync(change, cancellation).ConfigureAwait(false);
-            return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = server.GetLive() };
-        }
-
-        switch (request.Command)
-        {
-            case "show":
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "stop":
-                await server.StopAsync(request.Force ? StopMode.Force : StopMode.IfIdle, cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Unfinished = server.Unfinished };
-            case "resize":
-                await server.ResizeAsync(request.SizeBytes, request.Force, cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "acknowledge":
-                await server.AcknowledgeDamageAsync(cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "check" or "repair":
-                await server.StartCheckAsync(repair: request.Command == "repair", cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "stop-check":
-                await server.StopCheckAsync(cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "set" when request.MaxRebuildBytesPerSecond is long most:
-                await server.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "set" when request.CheckEverySeconds is long seconds:
-                await server.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            case "set" when ConsistencyWord.TryParse(request.Consistency, out ArrayConsistency consistency):
-                await server.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Live = server.GetLive() };
-            default:
-                return ControlResponse.Refuse(new Refusal(
-                    RefusalKind.Invalid,
-                    $"There is no request '{request.Command}'.",
-                    "Understood are show, stop, resize, acknowledge, fail, replace, add-spare, remove, check, repair, stop-check and set."));
-        }
     }
 
     private static async Task FollowDriveAsync(VolumeServer? server, ILoggerFactory logging)

@@ -44,6 +44,8 @@ internal sealed record UblkDeviceJson
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(VolumeJson))]
 [JsonSerializable(typeof(IReadOnlyList<VolumeJson>))]
+[JsonSerializable(typeof(IReadOnlyList<ExportJson>))]
+[JsonSerializable(typeof(IReadOnlyList<DaemonExportJson>))]
 [JsonSerializable(typeof(IReadOnlyList<ProbeJson>))]
 [JsonSerializable(typeof(IReadOnlyList<UblkDeviceJson>))]
 internal sealed partial class OutputJson : JsonSerializerContext;

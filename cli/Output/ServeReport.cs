@@ -28,24 +28,30 @@ internal static class ServeReport
         foreach (ExportJson export in live.Exports)
         {
             terminal.WriteLine();
-            terminal.WriteLine($"{export.Id}{(export.ReadOnly ? " (read-only)" : string.Empty)} at {export.Endpoint}");
-            foreach (string note in export.Notes)
-            {
-                terminal.WriteLine($"  note: {note}");
-            }
-
-            foreach (AttachCommand attach in export.Attach)
-            {
-                terminal.WriteLine($"  {attach.Consumer}: {attach.Purpose}");
-                foreach (string line in attach.Text.Split('\n'))
-                {
-                    terminal.WriteLine($"    {line.TrimEnd()}");
-                }
-            }
+            WriteExport(terminal, export);
         }
 
         terminal.WriteLine();
         terminal.WriteLine($"Serving as process {live.Pid}. Ctrl-C or 'polyblk volume stop {live.Volume}' ends it.");
+    }
+
+    /// <summary>Where an export is, and how to attach it.</summary>
+    public static void WriteExport(Terminal terminal, ExportJson export)
+    {
+        terminal.WriteLine($"{export.Id}{(export.ReadOnly ? " (read-only)" : string.Empty)} at {export.Endpoint}");
+        foreach (string note in export.Notes)
+        {
+            terminal.WriteLine($"  note: {note}");
+        }
+
+        foreach (AttachCommand attach in export.Attach)
+        {
+            terminal.WriteLine($"  {attach.Consumer}: {attach.Purpose}");
+            foreach (string line in attach.Text.Split('\n'))
+            {
+                terminal.WriteLine($"    {line.TrimEnd()}");
+            }
+        }
     }
 
     /// <summary>The health of an array in one line.</summary>

@@ -3,6 +3,7 @@
 using System.Globalization;
 using System.Text.Json.Serialization;
 using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
 
 namespace Polyblk.Host.Model;
@@ -29,11 +30,15 @@ public sealed record VolumeJson
     public required IReadOnlyList<string> Drives { get; init; }
 
     /// <summary>
-    /// <c>stopped</c>, <c>served</c>, or <c>busy</c> (a process works on it that does not answer); of <c>volume delete</c>:
+    /// <c>stopped</c>, <c>served</c>, <c>waiting</c> (the daemon waits for its drives), or <c>busy</c> (a process works on it that does not
+    /// answer); of <c>volume delete</c>:
     /// <c>forgotten</c>
     /// or <c>deleted</c>.
     /// </summary>
     public required string Status { get; init; }
+
+    /// <summary>Why the daemon does not serve it; null where it does, or is not to.</summary>
+    public string? NotServed { get; init; }
 
     /// <summary>The process that serves it.</summary>
     public int? Pid { get; init; }
@@ -322,7 +327,22 @@ public sealed record LiveJson
 
 /// <summary>One reactor.</summary>
 public sealed record ReactorJson(
-    string Name, int? Cpu, int Queues, long Turns, long BusyNs, long SpinNs, long SleepNs, long Sleeps, long Requests, long Faults);
+    string Name, int? Cpu, int Queues, long Turns, long BusyNs, long SpinNs, long SleepNs, long Sleeps, long Requests, long Faults)
+{
+    /// <summary>Those of a group, now.</summary>
+    public static IReadOnlyList<ReactorJson> Of(ReactorGroup group)
+    {
+        IReadOnlyList<int> queues = group.Plan;
+        return
+        [
+            .. group.Reactors.Select((reactor, i) =>
+            {
+                ReactorStatistics s = reactor.GetStatistics();
+                return new ReactorJson(s.Name, s.Cpu, queues[i], s.Turns, s.BusyNs, s.SpinNs, s.SleepNs, s.Sleeps, s.Requests, s.Faults);
+            }),
+        ];
+    }
+}
 
 /// <summary>One export.</summary>
 public sealed record ExportJson
@@ -350,81 +370,3 @@ public sealed record ExportJson
 
     public ExportStatistics? Statistics { get; init; }
 }
-
-/// <summary>A line to the control socket.</summary>
-public sealed record ControlRequest
-{
-    /// <summary>
-    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>,
-    /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>.
-    /// </summary>
-    public required string Command { get; init; }
-
-    /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
-    public string? Drive { get; init; }
-
-    /// <summary>For <c>replace</c>: the drive that comes.</summary>
-    public string? NewDrive { get; init; }
-
-    /// <summary>For <c>set</c>: after how many seconds members are compared anew; 0 never.</summary>
-    public long? CheckEverySeconds { get; init; }
-
-    /// <summary>For <c>set</c>: how the volume is put right after an unclean stop: journal, bitmap or none.</summary>
-    public string? Consistency { get; init; }
-
-    /// <summary>For <c>replace</c>: a drive that works is taken out first.</summary>
-    public bool FailFirst { get; init; }
-
-    /// <summary>For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
-    public long? MaxRebuildBytesPerSecond { get; init; }
-
-    /// <summary>
-    /// For <c>stop</c>: also when somebody uses it. For <c>resize</c>: also to a smaller size. For a drive that comes: overwrite
-    /// whatever it holds.
-    /// </summary>
-    public bool Force { get; init; }
-
-    /// <summary>For <c>resize</c>: the new size, or null to read the drives' sizes again.</summary>
-    public long? SizeBytes { get; init; }
-}
-
-/// <summary>A line back.</summary>
-public sealed record ControlResponse
-{
-    public required bool Ok { get; init; }
-
-    /// <summary>When not ok: what is wrong, for the user.</summary>
-    public string? Error { get; init; }
-
-    /// <summary>When not ok: what to do, for the user; null where the error says it.</summary>
-    public string? Remedy { get; init; }
-
-    /// <summary>When not ok: of what kind that is.</summary>
-    public RefusalKind? Kind { get; init; }
-
-    /// <summary>The answer that nothing was done.</summary>
-    public static ControlResponse Refuse(Refusal refusal) => new() { Ok = false, Error = refusal.Problem, Remedy = refusal.Remedy, Kind = refusal.Kind };
-
-    /// <summary>Why nothing was done; null where it was.</summary>
-    [JsonIgnore]
-    public Refusal? Refusal => Ok ? null : new Refusal(Kind ?? RefusalKind.Failed, Error ?? "The request was refused.", Remedy);
-
-    public LiveJson? Live { get; init; }
-
-    /// <summary>What was done, of a change of members: in sentences.</summary>
-    public string? Message { get; init; }
-
-    /// <summary>The member that such a change was about.</summary>
-    public int? Role { get; init; }
-
-    /// <summary>Of a stop: what drives did not answer until the end; null where nothing was left.</summary>
-    public IReadOnlyList<UnfinishedJson>? Unfinished { get; init; }
-}
-
-/// <summary>One object a line: the control socket, and what <c>serve --json</c> prints when it is ready.</summary>
-[JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
-[JsonSerializable(typeof(LiveJson))]
-[JsonSerializable(typeof(ControlRequest))]
-[JsonSerializable(typeof(ControlResponse))]
-public sealed partial class LineJson : JsonSerializerContext;

@@ -5,6 +5,9 @@ public sealed record FrontendGroup
 {
     public required string Frontend { get; init; }
 
+    /// <summary>Which of the volume's exports of this frontend it is; null counts them in their order.</summary>
+    public int? Index { get; init; }
+
     public string? SocketPath { get; init; }
 
     /// <summary>Who may connect to its socket besides this user; null for its group (mode 660 of the sockets).</summary>

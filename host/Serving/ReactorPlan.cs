@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
 
 namespace Polyblk.Host.Serving;
@@ -33,6 +34,24 @@ public sealed record ReactorPlan(IReadOnlyList<int> Cpus, string Reason)
             : usable.Length > AutomaticMaximum ? $", at most {AutomaticMaximum} unless --reactors asks for more"
             : string.Empty;
         return new ReactorPlan([.. usable.TakeLast(Math.Max(1, count))], $"automatic: {rest}{limit}");
+    }
+
+    /// <summary>Starts the reactors of a plan; what goes wrong on them is logged.</summary>
+    public static ReactorGroup Start(ReactorPlan plan, IdlePolicy idle, ILogger log)
+    {
+        var reactors = new ReactorGroup(plan.Cpus, idle);
+        foreach (Reactor reactor in reactors.Reactors)
+        {
+            // Raised on the reactor's thread, where logging is not allowed.
+            reactor.Faulted += (r, source, e) => ThreadPool.QueueUserWorkItem(
+                _ => log.LogError(e, "{Reactor} dropped {Source}: this is a bug", r.Name, source?.GetType().Name ?? "its loop"));
+            if (reactor.RingNotice.Length > 0)
+            {
+                log.LogWarning("{Reactor}: {Notice}", reactor.Name, reactor.RingNotice);
+            }
+        }
+
+        return reactors;
     }
 
     private static ReactorPlan MakeWanted(CpuSet wanted, CpuSet allowed)

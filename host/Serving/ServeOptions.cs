@@ -17,6 +17,9 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
     /// </summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>The reactors that several volumes share, by that plan; null starts some for this one.</summary>
+    public ReactorGroup? Reactors { get; init; }
+
     /// <summary>Opens the volume.</summary>
     public Func<VolumeRecord, ReactorGroup, VolumeStart, ILoggerFactory, CancellationToken, Task<OpenVolume>> Open { get; init; } =
         VolumeOpener.OpenAsync;

@@ -21,7 +21,7 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Host.Serving;
 
 /// <summary>Everything that <c>polyblk serve</c> runs for one volume.</summary>
-public sealed class VolumeServer : IAsyncDisposable
+public sealed partial class VolumeServer : IAsyncDisposable
 {
     // virtio-blk, VIRTIO_BLK_ID_BYTES.
     private const int MaxSerialBytes = 20;
@@ -32,14 +32,17 @@ public sealed class VolumeServer : IAsyncDisposable
     private readonly ServeOptions _options;
     private readonly ReactorPlan _plan;
     private readonly ReactorGroup _reactors;
+    private readonly bool _ownsReactors;
     private readonly ILogger _log;
     private readonly ILoggerFactory _logging;
     private readonly StateDirectories _directories;
     private readonly SemaphoreSlim _changing = new(1);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly List<ServedExport> _exports = [];
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private readonly Lock _memory = new();
+
+    // Replaced as a whole by one change at a time; read by any thread.
+    private volatile ServedExport[] _exports = [];
     private OpenVolume? _volume;
     private IReadOnlyList<UnfinishedJson>? _unfinished;
     private Task _remembering = Task.CompletedTask;
@@ -52,17 +55,8 @@ public sealed class VolumeServer : IAsyncDisposable
         _directories = directories;
         _logging = logging;
         _log = logging.CreateLogger("polyblk.serve");
-        _reactors = new ReactorGroup(_plan.Cpus, options.Idle);
-        foreach (Reactor reactor in _reactors.Reactors)
-        {
-            // Raised on the reactor's thread, where logging is not allowed.
-            reactor.Faulted += (r, source, e) => ThreadPool.QueueUserWorkItem(
-                _ => _log.LogError(e, "{Reactor} dropped {Source}: this is a bug", r.Name, source?.GetType().Name ?? "its loop"));
-            if (reactor.RingNotice.Length > 0)
-            {
-                _log.LogWarning("{Reactor}: {Notice}", reactor.Name, reactor.RingNotice);
-            }
-        }
+        _ownsReactors = options.Reactors is null;
+        _reactors = options.Reactors ?? ReactorPlan.Start(_plan, options.Idle, _log);
     }
 
     /// <summary>Finishes when the last export has ended.</summary>
@@ -78,6 +72,12 @@ public sealed class VolumeServer : IAsyncDisposable
     public IReadOnlyList<UnfinishedJson>? Unfinished => _unfinished;
 
     public IReadOnlyList<string> VolumeNotes => _volume!.Notes;
+
+    /// <summary>Why the first export that failed did; null where none has.</summary>
+    public string? Failure => _exports.Select(e => e.Failure).FirstOrDefault(f => f is not null);
+
+    /// <summary>The exports that it has, as they are now.</summary>
+    public IReadOnlyList<ExportJson> GetExports() => [.. _exports.Select(e => e.ToJson())];
 
     /// <summary>Finishes when what was begun with the record is done.</summary>
     public Task Remembering => Volatile.Read(ref _remembering);
@@ -143,7 +143,6 @@ public sealed class VolumeServer : IAsyncDisposable
     /// <summary>A picture of everything, now.</summary>
     public LiveJson GetLive()
     {
-        IReadOnlyList<int> queues = _reactors.Plan;
         return new LiveJson
         {
             Volume = _record.Name,
@@ -153,140 +152,9 @@ public sealed class VolumeServer : IAsyncDisposable
             SizeBytes = _volume!.Device.SizeBytes,
             Array = _volume.GetArray(),
             ReactorPlan = _plan.Reason,
-            Reactors =
-            [
-                .. _reactors.Reactors.Select((reactor, i) =>
-                {
-                    ReactorStatistics s = reactor.GetStatistics();
-                    return new ReactorJson(s.Name, s.Cpu, queues[i], s.Turns, s.BusyNs, s.SpinNs, s.SleepNs, s.Sleeps, s.Requests, s.Faults);
-                }),
-            ],
+            Reactors = ReactorJson.Of(_reactors),
             Exports = [.. _exports.Select(e => e.ToJson())],
         };
-    }
-
-    /// <summary>
-    /// Stops every export. With <see cref="StopMode.IfIdle"/> it is all or nothing: when one refuses, those that were stopped
-    /// before it are made again, and the refusal goes to the caller. Where a drive hangs, it ends without the requests that are
-    /// there (<see cref="Unfinished"/>).
-    /// </summary>
-    /// <exception cref="RefusalException">One of them is in use, or a change is under way that does not end.</exception>
-    public async Task StopAsync(StopMode mode, CancellationToken cancellation)
-    {
-        if (!await _changing.WaitAsync(_options.Patience, cancellation).ConfigureAwait(false))
-        {
-            throw RefusalException.Refused(
-                $"A change of volume '{_record.Name}' is under way and does not end.",
-                $"Try again, or end the process that serves it (kill {Environment.ProcessId}).");
-        }
-
-        try
-        {
-            if (mode == StopMode.IfIdle)
-            {
-                RefuseWhileConnected();
-            }
-
-            var stopped = new List<ServedExport>();
-            foreach (ServedExport served in _exports.Where(e => e.IsServing))
-            {
-                try
-                {
-                    served.MarkStopped();
-                    await PatientlyAsync(served, served.Export.StopAsync(mode, cancellation)).ConfigureAwait(false);
-                    stopped.Add(served);
-                }
-                catch (HangingDriveException e)
-                {
-                    // Nothing can be made again over such a drive: the stop goes on.
-                    Abandon(served, e);
-                }
-                catch (Exception e)
-                {
-                    served.Replace(served.Export);
-                    await RestoreAsync(stopped).ConfigureAwait(false);
-                    if (e is FrontendException)
-                    {
-                        throw new RefusalException(RefusalKind.Refused, e.Message, e);
-                    }
-
-                    throw;
-                }
-            }
-
-            _ended.TrySetResult();
-        }
-        finally
-        {
-            _changing.Release();
-        }
-    }
-
-    /// <summary>
-    /// A consumer that is connected to a socket would lose its disk: a virtual machine waits for a successor that nobody
-    /// announced, a client gets errors. All are looked at before the first is stopped.
-    /// </summary>
-    private void RefuseWhileConnected()
-    {
-        var users = new List<string>();
-        foreach (ServedExport served in _exports.Where(e => e.IsServing && e.Export.Endpoint.Kind == EndpointKind.UnixSocket))
-        {
-            int sessions = served.Export.GetStatistics().Sessions;
-            if (sessions > 0)
-            {
-                IReadOnlyList<string> peers = UnixPeers.Of(served.Export.Endpoint.Path);
-                string who = peers.Count > 0 ? Printable.Line(string.Join(", ", peers.Distinct())) : $"{sessions} session(s)";
-                users.Add($"{served.Export.Id} by {who}");
-            }
-        }
-
-        if (users.Count > 0)
-        {
-            throw RefusalException.Refused(
-                $"Volume '{_record.Name}' is in use: {string.Join("; ", users)}.",
-                "Detach the disk there or end that process first; --force stops all the same.");
-        }
-    }
-
-    /// <summary>
-    /// The clean end on a signal: exports that are idle stop; one that is in use leaves its state to a successor, so that its
-    /// consumers wait for the next <c>serve</c> instead of failing.
-    /// </summary>
-    /// <returns>What the user should know, one sentence for each export that was handed over.</returns>
-    public async Task<IReadOnlyList<string>> ShutDownAsync()
-    {
-        var notes = new List<string>();
-
-        // A change that hangs, as its drive does, must not hold up the end of the process.
-        bool isAlone = await _changing.WaitAsync(_options.Patience).ConfigureAwait(false);
-        try
-        {
-            foreach (ServedExport served in _exports.Where(e => e.IsServing))
-            {
-                served.MarkStopped();
-                await EndOneAsync(served, async () =>
-                {
-                    try
-                    {
-                        await served.Export.StopAsync(StopMode.IfIdle, CancellationToken.None).ConfigureAwait(false);
-                    }
-                    catch (FrontendException e)
-                    {
-                        notes.Add($"{e.Message} Who uses it waits until the volume is served again by the same command; an unprivileged ublk device cannot wait, its requests fail.");
-                        await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
-                    }
-                }).ConfigureAwait(false);
-            }
-
-            return notes;
-        }
-        finally
-        {
-            if (isAlone)
-            {
-                _changing.Release();
-            }
-        }
     }
 
     /// <summary>
@@ -420,193 +288,4 @@ public sealed class VolumeServer : IAsyncDisposable
         },
         cancellation);
 
-    public async ValueTask DisposeAsync()
-    {
-        foreach (ServedExport served in _exports)
-        {
-            if (served.IsServing)
-            {
-                served.MarkStopped();
-            }
-
-            // No forced stop: after a start that failed, a device that was taken over may still be mounted. Disposing an export
-            // leaves what is in use to a successor.
-            if (!served.IsAbandoned)
-            {
-                await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
-            }
-        }
-
-        if (_unfinished is not null)
-        {
-            // Its queues have requests that do not come back: nothing below can be closed, and all goes with the process.
-            return;
-        }
-
-        if (_volume is not null)
-        {
-            await _volume.DisposeAsync().ConfigureAwait(false);
-        }
-
-        _reactors.Dispose();
-        _changing.Dispose();
-    }
-
-    private async Task CreateExportsAsync(IReadOnlyList<FrontendGroup> groups, IReadOnlyList<IFrontend> frontends, CancellationToken cancellation)
-    {
-        var context = MakeContext();
-        SocketAccess.CloseFolder(context.RuntimeDirectory);
-        var counts = new Dictionary<string, int>(StringComparer.Ordinal);
-        foreach (FrontendGroup group in groups)
-        {
-            IFrontend frontend = frontends.Single(f => f.Name == group.Frontend);
-            int index = counts.GetValueOrDefault(group.Frontend);
-            counts[group.Frontend] = index + 1;
-            ExportSpec spec = MakeSpec(group, index);
-            IExport export = await frontend.CreateAsync(spec, context, cancellation).ConfigureAwait(false);
-            var served = new ServedExport(frontend, spec, export, group.SocketAccess);
-            _exports.Add(served);
-            group.SocketAccess?.Apply(export.Endpoint, context.RuntimeDirectory);
-            WatchCompletion(served, export);
-            _log.LogInformation("{Export} is served at {Endpoint}", export.Id, export.Endpoint.Path);
-        }
-    }
-
-    private ExportSpec MakeSpec(FrontendGroup group, int index) => new()
-    {
-        Id = $"{_record.Name}/{group.Frontend}/{index}",
-        VolumeName = _record.Name,
-        VolumeUuid = _record.Uuid,
-        Device = _volume!.Device,
-        Serial = group.Serial ?? _record.Uuid.ToString("N")[..MaxSerialBytes],
-        ReadOnly = group.ReadOnly,
-        Queues = group.Queues,
-        QueueSize = group.QueueSize,
-        SocketPath = group.SocketPath,
-        Options = group.Options,
-    };
-
-    private ExportContext MakeContext()
-    {
-        string runtime = _directories.RuntimeOf(_record.Name);
-        string state = _directories.ExportStateOf(_record.Name);
-        StateDirectories.Ensure(runtime);
-        StateDirectories.Ensure(state);
-        return new ExportContext(_reactors, runtime, state, _logging);
-    }
-
-    /// <summary>
-    /// Ends an export. One that fails to end must not keep the others from ending, nor the array from being marked clean if it
-    /// can be.
-    /// </summary>
-    private async Task EndOneAsync(ServedExport served, Func<Task> end)
-    {
-        try
-        {
-            await PatientlyAsync(served, end()).ConfigureAwait(false);
-        }
-        catch (HangingDriveException e)
-        {
-            Abandon(served, e);
-        }
-#pragma warning disable CA1031 // Whatever it is: it is logged, the export counts as failed, and the rest is taken down.
-        catch (Exception e)
-#pragma warning restore CA1031
-        {
-            EndedCleanly = false;
-            served.MarkFailed(e.Message);
-            _log.LogError(e, "{Export} could not be ended", served.Export.Id);
-        }
-    }
-
-    /// <summary>Gives up the end of an export that waits for a drive which does not answer.</summary>
-    private void Abandon(ServedExport served, HangingDriveException e)
-    {
-        EndedCleanly = false;
-        served.IsAbandoned = true;
-        served.MarkFailed(e.Message);
-        _unfinished = e.Drives;
-        _log.LogError("{Export} is ended without what its drives did not answer: {Reason}", served.Export.Id, e.Message);
-    }
-
-    /// <summary>Waits for the end of an export; not for ever where a drive holds its requests and does not answer.</summary>
-    /// <exception cref="HangingDriveException">One does.</exception>
-    private async Task PatientlyAsync(ServedExport served, Task ending)
-    {
-        long started = Stopwatch.GetTimestamp();
-        long lastAnswer = started;
-        long answers = -1;
-        while (!ending.IsCompleted)
-        {
-            await Task.WhenAny(ending, Task.Delay(_options.Patience / LooksOfPatience)).ConfigureAwait(false);
-            ExportStatistics now = served.Export.GetStatistics();
-            long sum = now.Reads + now.Writes + now.Flushes + now.Discards + now.Errors - now.InFlight;
-            lastAnswer = sum == answers ? lastAnswer : Stopwatch.GetTimestamp();
-            answers = sum;
-            if (!ending.IsCompleted && Stopwatch.GetElapsedTime(started) > _options.Patience
-                && WhatHangs(now, Stopwatch.GetElapsedTime(lastAnswer)) is { Count: > 0 } hanging)
-            {
-                throw new HangingDriveException(hanging);
-            }
-        }
-
-        await ending.ConfigureAwait(false);
-    }
-
-    /// <summary>
-    /// Drives that do not answer. An array knows its members' requests; one drive alone counts as hanging where requests are in
-    /// flight and none was answered for as long as the end waits.
-    /// </summary>
-    private IReadOnlyList<UnfinishedJson> WhatHangs(ExportStatistics now, TimeSpan silence) =>
-        _volume?.GetHanging()
-        ?? (_volume is not null && now.InFlight > 0 && silence > _options.Patience
-            ? [new UnfinishedJson(null, _volume.Device.Name, (int)now.InFlight, (int)silence.TotalSeconds)]
-            : []);
-
-    private async Task RestoreAsync(List<ServedExport> stopped)
-    {
-        foreach (ServedExport served in stopped)
-        {
-            await served.Export.DisposeAsync().ConfigureAwait(false);
-            IExport again = await served.Frontend.CreateAsync(served.Spec, MakeContext(), CancellationToken.None).ConfigureAwait(false);
-            served.SocketAccess?.Apply(again.Endpoint, _directories.RuntimeOf(_record.Name));
-            served.Replace(again);
-            WatchCompletion(served, again);
-        }
-    }
-
-    private void WatchCompletion(ServedExport served, IExport export) => _ = export.Completion.ContinueWith(
-        task =>
-        {
-            if (!served.IsServing || !ReferenceEquals(served.Export, export))
-            {
-                return;
-            }
-
-            Exception? failure = task.Exception?.GetBaseException();
-            if (failure is null)
-            {
-                served.MarkStopped();
-                _log.LogInformation("{Export} ended", export.Id);
-            }
-            else
-            {
-                served.MarkFailed(failure.Message);
-                _log.LogError(failure, "{Export} failed and is not served any more; the other exports go on", export.Id);
-            }
-
-            if (_exports.All(e => !e.IsServing))
-            {
-                _ended.TrySetResult();
-            }
-        },
-        TaskScheduler.Default);
-}
-
-/// <summary>The end waits for drives that do not answer.</summary>
-public sealed class HangingDriveException(IReadOnlyList<UnfinishedJson> drives)
-    : Exception($"A drive holds requests and does not answer ({string.Join("; ", drives)}): the volume ends without them, and is not marked clean.")
-{
-    /// <summary>Which, and what they hold.</summary>
-    public IReadOnlyList<UnfinishedJson> Drives => drives;
 }

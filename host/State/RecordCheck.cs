@@ -38,7 +38,16 @@ public static class RecordCheck
         }
 
         return record.ChunkBytes < 0 || record.SizeBytes < 0 || record.MaxRebuildBytesPerSecond < 0 ? "a size is negative"
-            : record.CheckEverySeconds is < 0 or > VolumeRecord.MostCheckSeconds ? "the time between checks is not possible" : ProblemOfDrives(record);
+            : record.CheckEverySeconds is < 0 or > VolumeRecord.MostCheckSeconds ? "the time between checks is not possible"
+            : ProblemOfExports(record) ?? ProblemOfDrives(record);
+    }
+
+    private static string? ProblemOfExports(VolumeRecord record)
+    {
+        IReadOnlyList<ExportRecord> exports = record.Exports ?? [];
+        return exports.Any(e => e is null || string.IsNullOrEmpty(e.Frontend) || e.Index < 0 || e.Options is null) ? "an export of it has no frontend"
+            : exports.DistinctBy(e => (e.Frontend, e.Index)).Count() != exports.Count ? "two exports of it have one number"
+            : null;
     }
 
     private static string? ProblemOfDrives(VolumeRecord record)

@@ -8,6 +8,9 @@ namespace Polyblk.Host.State;
 /// <param name="Runtime">Sockets and locks.</param>
 public sealed record StateDirectories(string State, string Runtime)
 {
+    /// <summary>Stands for the daemon where volumes have their names: no volume can have this one.</summary>
+    public const string Daemon = "_daemon";
+
     /// <summary>One JSON file a volume.</summary>
     public string Volumes => Path.Combine(State, "volumes");
 

@@ -14,6 +14,7 @@ namespace Polyblk.Host.State;
 /// <summary>The exclusive lock on a volume. Released by disposal or the end of the process.</summary>
 public sealed class VolumeLock : IDisposable
 {
+    private const string LockName = "lock";
     private const int Attempts = 5;
     private const int AttemptPauseMs = 20;
 
@@ -68,9 +69,19 @@ public sealed class VolumeLock : IDisposable
     public static VolumeLock? TryTake(StateDirectories directories, string volume, out int holder)
     {
         VolumeName.Check(volume);
-        string directory = directories.RuntimeOf(volume);
+        return TryTakeIn(directories.RuntimeOf(volume), out holder);
+    }
+
+    /// <summary>Takes the daemon's place: there is one of a state folder.</summary>
+    /// <exception cref="RefusalException">Another process has it.</exception>
+    public static VolumeLock TakeDaemons(StateDirectories directories) =>
+        TryTakeIn(directories.RuntimeOf(StateDirectories.Daemon), out int holder)
+            ?? throw RefusalException.Refused($"A daemon works here already: process {Describe(holder)}.", "Use that one, or end it first.");
+
+    private static VolumeLock? TryTakeIn(string directory, out int holder)
+    {
         StateDirectories.Ensure(directory);
-        string path = PathOf(directories, volume);
+        string path = Path.Combine(directory, LockName);
         int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, Convert.ToInt32("644", 8));
         if (fd < 0)
         {
@@ -110,7 +121,7 @@ public sealed class VolumeLock : IDisposable
 
     public void Dispose() => _handle.Dispose();
 
-    private static string PathOf(StateDirectories directories, string volume) => Path.Combine(directories.RuntimeOf(volume), "lock");
+    private static string PathOf(StateDirectories directories, string volume) => Path.Combine(directories.RuntimeOf(volume), LockName);
 
     private static int ReadHolder(SafeFileHandle handle)
     {

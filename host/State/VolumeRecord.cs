@@ -60,6 +60,12 @@ public sealed record VolumeRecord
 
     public DateTimeOffset CreatedUtc { get; init; }
 
+    /// <summary>What the daemon serves it through; null for nothing.</summary>
+    public IReadOnlyList<ExportRecord>? Exports { get; init; }
+
+    /// <summary>Whether the daemon serves it from its own start on; null as it is by default: yes.</summary>
+    public bool? Autostart { get; init; }
+
     /// <summary>The record with another bound for resync and rebuild; 0 sets none.</summary>
     public VolumeRecord WithRebuildLimit(long bytesPerSecond) =>
         this with { MaxRebuildBytesPerSecond = bytesPerSecond == 0 ? null : bytesPerSecond };

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -29,8 +28,6 @@ public sealed partial class ArrayVolume : OpenVolume
         _seen = DescribeMembers();
     }
 
-    private static readonly TimeSpan s_lookForDrives = TimeSpan.FromMilliseconds(250);
-
     public override IBlockDevice Device => _array;
 
     public override IReadOnlyList<string> Notes { get; }
@@ -43,29 +40,23 @@ public sealed partial class ArrayVolume : OpenVolume
     public static async Task<OpenVolume> OpenAsync(
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
-        long began = Stopwatch.GetTimestamp();
-        bool isTold = false;
-        while (!record.Volatile && Stopwatch.GetElapsedTime(began) < start.WaitForDrives)
+        var late = new LateDrives(record, start, logging.CreateLogger("polyblk.raid"));
+        while (!record.Volatile && late.AreWaitedFor)
         {
-            string[] late = [.. DriveList.FindMissing(record.Drives)];
             try
             {
-                return await TryOpenAsync(record, reactors, start with { AllowDegraded = false, Force = false }, logging, cancellation)
+                OpenVolume opened = await TryOpenAsync(record, reactors, start with { AllowDegraded = false, Force = false }, logging, cancellation)
                     .ConfigureAwait(false);
+                late.End();
+                return opened;
             }
-            catch (RefusalException e) when (e.Kind == RefusalKind.Refused && late.Length != 0)
+            catch (RefusalException e) when (e.Kind == RefusalKind.Refused)
             {
-                if (!isTold)
-                {
-                    logging.CreateLogger("polyblk.raid").LogInformation(
-                        "Waits up to {Seconds} s for {Drives}", start.WaitForDrives.TotalSeconds, string.Join(", ", late));
-                    isTold = true;
-                }
-
-                await Task.Delay(s_lookForDrives, cancellation).ConfigureAwait(false);
+                await late.WaitAsync(cancellation).ConfigureAwait(false);
             }
         }
 
+        late.End();
         return await TryOpenAsync(record, reactors, start, logging, cancellation).ConfigureAwait(false);
     }
 

@@ -27,6 +27,13 @@ public static class VolumeOpener
             return await ArrayVolume.OpenAsync(record, reactors, start, logging, cancellation).ConfigureAwait(false);
         }
 
+        var late = new LateDrives(record, start, logging.CreateLogger("polyblk.serve"));
+        while (!record.Volatile && late.AreWaitedFor)
+        {
+            await late.WaitAsync(cancellation).ConfigureAwait(false);
+        }
+
+        late.End();
         IReadOnlyList<DriveSpec> specs =
             [.. DriveList.Parse(record.Drives).Select(s => s.IsVolatile ? s : s with { SizeBytes = null })];
         List<IBlockDevice> drives = await DriveList.OpenAllAsync(specs, start.ReadOnly).ConfigureAwait(false);

@@ -1,5 +1,6 @@
 using Polyblk.Drives;
 using Polyblk.Drives.Files;
+using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -11,6 +12,7 @@ public static class VolumeView
 {
     public const string StoppedStatus = "stopped";
     public const string ServedStatus = "served";
+    public const string WaitingStatus = "waiting";
     public const string BusyStatus = "busy";
     public const string ForgottenStatus = "forgotten";
     public const string DeletedStatus = "deleted";
@@ -45,16 +47,24 @@ public static class VolumeView
         VolumeJson volume = Brief(directories, record);
         if (volume.Pid is not null)
         {
-            if (await AskAsync(directories, record, cancellation).ConfigureAwait(false) is not LiveJson live)
+            if (await AskAsync(directories, record, cancellation).ConfigureAwait(false) is LiveJson live)
+            {
+                ArrayJson? served = live.Array is null ? null : Advise(MemberMemory.Complete(live.Array, record), record);
+                return volume with { Live = live, Array = served, Health = served?.Health ?? Health.Optimal, SizeBytes = live.SizeBytes };
+            }
+
+            volume = await AskDaemonAsync(directories, record, volume, cancellation).ConfigureAwait(false);
+            if (volume.NotServed is null)
             {
                 return volume with
                 {
                     Status = BusyStatus, Health = Health.Unknown, Problem = $"Process {volume.Pid} works on it and does not answer.",
                 };
             }
-
-            ArrayJson? served = live.Array is null ? null : Advise(MemberMemory.Complete(live.Array, record), record);
-            return volume with { Live = live, Array = served, Health = served?.Health ?? Health.Optimal, SizeBytes = live.SizeBytes };
+        }
+        else
+        {
+            volume = await AskDaemonAsync(directories, record, volume, cancellation).ConfigureAwait(false);
         }
 
         if (record.Volatile || record.Level == VolumeOpener.NoLevel)
@@ -70,6 +80,20 @@ public static class VolumeView
             Health = stopped.Health,
             Array = Advise(stopped with { MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond, CheckEverySeconds = (long)record.CheckEvery.TotalSeconds }, record),
             SizeBytes = array?.SizeBytes ?? record.SizeBytes,
+        };
+    }
+
+    /// <summary>Why the daemon does not serve a volume that it is to serve.</summary>
+    private static async Task<VolumeJson> AskDaemonAsync(
+        StateDirectories directories, VolumeRecord record, VolumeJson volume, CancellationToken cancellation)
+    {
+        DaemonJson? daemon = record.Exports is not { Count: > 0 } ? null
+            : await DaemonClient.ShowAsync(directories, cancellation).ConfigureAwait(false);
+        return daemon?.Volumes.FirstOrDefault(v => v.Name == record.Name) switch
+        {
+            { State: DaemonState.Waiting } its => volume with { Status = WaitingStatus, NotServed = $"Its drives are waited for: {string.Join(", ", its.WaitsFor)}." },
+            { State: DaemonState.Failed } its => volume with { NotServed = its.Reason },
+            _ => volume,
         };
     }
 

@@ -43,7 +43,7 @@ public sealed class HangingEndTests : IDisposable
         _volume.Hanging = [new UnfinishedJson(1, "/dev/slow", 3, 42)];
         VolumeServer server = await StartAsync();
         var request = new ControlRequest { Command = "stop", Force = true };
-        ControlResponse answer = await ServeCommand.AnswerAsync(server, request, CancellationToken.None).WaitAsync(s_tooLong);
+        ControlResponse answer = await VolumeRequests.AnswerAsync(server, request, CancellationToken.None).WaitAsync(s_tooLong);
         Assert.True(answer.Ok);
         Assert.Equal([new UnfinishedJson(1, "/dev/slow", 3, 42)], answer.Unfinished);
         await server.Ended.WaitAsync(s_tooLong);
@@ -124,7 +124,7 @@ public sealed class HangingEndTests : IDisposable
         VolumeServer server = await StartAsync();
         VolumeLock held = VolumeLock.Take(Directories, _record.Name, "served");
         ControlServer control = ControlServer.Start(
-            Directories, _record.Name, (request, c) => ServeCommand.AnswerAsync(server, request, c), _log.CreateLogger("control"));
+            Directories, _record.Name, (request, c) => VolumeRequests.AnswerAsync(server, request, c), _log.CreateLogger("control"));
         _ = server.Ended.ContinueWith(_ => held.Dispose(), TaskScheduler.Default);
         (int code, string output, string errors) = await RunAsync("volume", "stop", _record.Name, "--force", "--json");
         Assert.Equal(ExitCode.Failed, code);

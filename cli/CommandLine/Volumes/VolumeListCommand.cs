@@ -82,7 +82,8 @@ internal sealed class VolumeListCommand : ICliCommand
         {
             string status = (volume.Recorded ? volume.Status : "found, not recorded")
                 + (volume.Pid is int pid ? $" (process {pid})" : string.Empty)
-                + (volume.Volatile ? ", volatile" : string.Empty);
+                + (volume.Volatile ? ", volatile" : string.Empty)
+                + (volume.NotServed is null || volume.Status == VolumeView.WaitingStatus ? string.Empty : ", could not start");
             table.AddRow(
                 volume.Name,
                 HealthOf(volume),
@@ -102,7 +103,8 @@ internal sealed class VolumeListCommand : ICliCommand
     private static string Quoted(string drive) => drive.All(c => char.IsAsciiLetterOrDigit(c) || "/._:=,+-".Contains(c, StringComparison.Ordinal))
         ? drive : $"'{drive.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 
-    private static string HealthOf(VolumeJson volume)
+    /// <summary>The health of a volume in a few words.</summary>
+    public static string HealthOf(VolumeJson volume)
     {
         if (volume.Array is not ArrayJson array)
         {

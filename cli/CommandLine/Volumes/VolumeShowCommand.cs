@@ -50,6 +50,12 @@ internal sealed class VolumeShowCommand : ICliCommand
         terminal.WriteLine($"Level     {volume.Level}{chunk}{(volume.Volatile ? ", volatile" : string.Empty)}");
         terminal.WriteLine($"Size      {(volume.SizeBytes is long size ? $"{ByteSize.FormatRounded(size)} ({size} bytes)" : "not known")}");
         terminal.WriteLine($"Status    {volume.Status}{(volume.Pid is int pid ? $" by process {pid}" : string.Empty)}");
+        foreach (string reason in new[] { volume.NotServed, volume.Problem }.OfType<string>())
+        {
+            terminal.WriteLine($"          {reason}");
+        }
+
+        terminal.WriteLine($"Health    {volume.Health.Word()}");
         if (volume.Array is ArrayJson array)
         {
             terminal.WriteLine($"Array     {ServeReport.Describe(array)}");

@@ -1,0 +1,85 @@
+// polyblk check: the health of volumes as an exit code, for monitoring.
+
+using System.CommandLine;
+using Polyblk.Cli.CommandLine.Volumes;
+using Polyblk.Cli.Output;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary><c>polyblk check</c>: 0 well, 1 degraded, 2 failed or not known; the worst of the volumes.</summary>
+internal sealed class CheckCommand : ICliCommand
+{
+    private const int Well = 0, Degraded = 1, Bad = 2;
+
+    private readonly Argument<string?> _name = new("VOLUME")
+    {
+        Description = "One volume. [default: all of this host]", Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    private readonly Option<bool> _json = CommandSettings.Json();
+
+    public Command Build()
+    {
+        var command = new Command(
+            "check", "Tell the health of volumes, by the exit code too: 0 all redundancy is there, 1 degraded, 2 failed or not known.");
+        command.Arguments.Add(_name);
+        command.Options.Add(_json);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "polyblk check || mail -s 'a volume needs you' root < /dev/null");
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        var store = new VolumeStore(directories);
+        int code = Well;
+        IReadOnlyList<VolumeRecord> records = parsed.GetValue(_name) is string name ? [store.Get(name)] : store.List(Unreadable);
+        var volumes = new List<VolumeJson>();
+        foreach (VolumeRecord record in records)
+        {
+            VolumeJson volume = await VolumeView.FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false);
+            volumes.Add(volume with { Live = null });
+            code = Math.Max(code, CodeOf(volume));
+        }
+
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson<IReadOnlyList<VolumeJson>>(volumes, OutputJson.Default.IReadOnlyListVolumeJson);
+            return code;
+        }
+
+        foreach (VolumeJson volume in volumes)
+        {
+            terminal.WriteLine($"{volume.Name}: {VolumeListCommand.HealthOf(volume)}");
+            string?[] reasons = [volume.NotServed, volume.Problem, volume.Array?.Problem, .. volume.Array?.Warnings ?? []];
+            foreach (string reason in reasons.OfType<string>().Distinct())
+            {
+                terminal.WriteLine($"  {reason}");
+            }
+        }
+
+        return code;
+
+        void Unreadable(string warning)
+        {
+            terminal.Warn(warning);
+            code = Bad;
+        }
+    }
+
+    /// <summary>The exit code of one volume. What the daemon cannot serve, or may be damaged, is not well whatever its drives say.</summary>
+    internal static int CodeOf(VolumeJson volume) => volume.Health switch
+    {
+        Health.Failed or Health.Unknown => Bad,
+        _ when volume.NotServed is not null && volume.Status != VolumeView.WaitingStatus => Bad,
+        Health.Degraded or Health.Rebuilding => Degraded,
+        _ when volume.Array is { Warnings.Count: > 0 } || volume.Status == VolumeView.WaitingStatus => Degraded,
+        _ => Well,
+    };
+}

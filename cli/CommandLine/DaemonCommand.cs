@@ -1,0 +1,115 @@
+// polyblk daemon: serves every volume that has exports, until it is told to end.
+
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using Polyblk.Cli.Output;
+using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
+using Polyblk.Host.Daemon;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Serilog.Extensions.Logging;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary><c>polyblk daemon</c>.</summary>
+internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliCommand
+{
+    private const int WaitSeconds = 30;
+    private const int StopSeconds = 60;
+
+    private readonly IFrontend[] _frontends = [.. frontends];
+    private readonly Option<CpuSet?> _reactors = ServingOptions.Reactors();
+    private readonly Option<IdlePolicy?> _idle = ServingOptions.Idle();
+    private readonly Option<int> _wait = ServingOptions.Seconds(
+        "--wait",
+        "How long drives that are not there are waited for at the start, before an array starts degraded.",
+        WaitSeconds);
+
+    private readonly Option<int> _stopWithin = ServingOptions.Seconds(
+        "--stop-within",
+        "How long the end takes at most: what has not drained by then is left as it is, and an array is not marked clean.",
+        StopSeconds);
+
+    public Command Build()
+    {
+        var command = new Command("daemon", "Serve every volume that has exports (polyblk export add), until SIGTERM or Ctrl-C.");
+        command.Options.Add(_reactors);
+        command.Options.Add(_idle);
+        command.Options.Add(_wait);
+        command.Options.Add(_stopWithin);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "polyblk daemon", "# on processors 2 to 5", "polyblk daemon --reactors 2-5");
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        await using var log = LogSetup.Create(directories, StateDirectories.Daemon, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
+        using var logging = new SerilogLoggerFactory(log);
+        ILogger own = logging.CreateLogger("polyblk.daemon");
+        ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), queues: null);
+        var options = new DaemonOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, _frontends)
+        {
+            WaitForDrives = TimeSpan.FromSeconds(parsed.GetValue(_wait)),
+            StopWithin = TimeSpan.FromSeconds(parsed.GetValue(_stopWithin)),
+        };
+
+        VolumeDaemon? running = null;
+        using var interruption = new Interruption(onHangup: () => _ = FollowDrivesAsync(running, own));
+        await using VolumeDaemon daemon = VolumeDaemon.Start(options, directories, logging);
+        running = daemon;
+        await using ControlServer control = ControlServer.Start(
+            directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, request, c), logging.CreateLogger("polyblk.control"));
+        await Task.WhenAny(daemon.Tried, interruption.Requested).ConfigureAwait(false);
+        Tell("READY=1\nSTATUS=" + Summary(daemon.GetStatus()));
+        own.LogInformation("The daemon is ready: {Summary}", Summary(daemon.GetStatus()));
+        _ = daemon.Settled.ContinueWith(_ => Tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
+        await interruption.Requested.ConfigureAwait(false);
+        Tell("STOPPING=1");
+        bool isClean = await daemon.ShutDownAsync().ConfigureAwait(false);
+        if (daemon.IsAbandoned)
+        {
+            // Whoever asked for something of it is kept waiting with it, and so would be who waits for them here.
+            await log.DisposeAsync().ConfigureAwait(false);
+            Environment.Exit(ExitCode.Failed);
+        }
+
+        return isClean ? ExitCode.Ok : ExitCode.Failed;
+
+        void Tell(string state)
+        {
+            if (SystemdNotifier.Notify(state) is string trouble)
+            {
+                own.LogWarning("systemd is not told: {Trouble}", trouble);
+            }
+        }
+    }
+
+    /// <summary>What it does, in a line.</summary>
+    private static string Summary(DaemonJson status)
+    {
+        int served = status.Volumes.Count(v => v.State == DaemonState.Served);
+        string[] waiting = [.. status.Volumes.Where(v => v.WaitsFor.Count > 0).Select(v => $"{v.Name} waits for {string.Join(", ", v.WaitsFor)}")];
+        string[] failed = [.. status.Volumes.Where(v => v.State == DaemonState.Failed).Select(v => v.Name)];
+        return $"serves {served} of {status.Volumes.Count} volumes"
+            + (failed.Length > 0 ? $"; failed: {string.Join(", ", failed)}" : string.Empty)
+            + (waiting.Length > 0 ? $"; {string.Join("; ", waiting)}" : string.Empty);
+    }
+
+    private static async Task FollowDrivesAsync(VolumeDaemon? daemon, ILogger log)
+    {
+        try
+        {
+            await (daemon?.FollowDrivesAsync() ?? Task.CompletedTask).ConfigureAwait(false);
+        }
+#pragma warning disable CA1031 // Nobody waits for a signal's handler: what goes wrong is said in the log, and the volumes are served on.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            log.LogWarning("SIGHUP: {Reason}", e.Message);
+        }
+    }
+}

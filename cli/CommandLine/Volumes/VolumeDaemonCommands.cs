@@ -1,0 +1,70 @@
+// What is asked of the daemon about one volume.
+
+using System.CommandLine;
+using Polyblk.Cli.Output;
+using Polyblk.Host.Daemon;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+
+namespace Polyblk.Cli.CommandLine.Volumes;
+
+/// <summary><c>polyblk volume start</c>: lets the daemon serve a volume that it does not.</summary>
+internal sealed class VolumeStartCommand : ICliCommand
+{
+    private readonly Argument<string> _name = VolumeCommand.NameArgument();
+    private readonly Option<bool> _degraded = new(ServeCommand.AllowDegradedName) { Description = ServeCommand.AllowDegradedDescription };
+    private readonly Option<bool> _force = ServingOptions.Force();
+    private readonly Option<int?> _blockSize = ServingOptions.BlockSize();
+
+    public Command Build()
+    {
+        var command = new Command("start", "Let the daemon serve a volume that was stopped, or could not start, through its exports.");
+        command.Arguments.Add(_name);
+        command.Options.Add(_degraded);
+        command.Options.Add(_force);
+        command.Options.Add(_blockSize);
+        command.SetAction(RunAsync);
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        var allowed = new StartPermissions(parsed.GetValue(_degraded), parsed.GetValue(_force), parsed.GetValue(_blockSize));
+        var request = new ControlRequest { Command = "start", Volume = record.Name, Allow = allowed };
+        _ = await DaemonClient.AskAsync(directories, request, cancellation).ConfigureAwait(false);
+        CommandSettings.Terminal(parsed).WriteLine($"Volume '{record.Name}' is served.");
+        return ExitCode.Ok;
+    }
+}
+
+/// <summary><c>polyblk volume autostart</c>: whether the daemon serves a volume from its own start on.</summary>
+internal sealed class VolumeAutostartCommand : ICliCommand
+{
+    private const string On = "on", Off = "off";
+
+    private readonly Argument<string> _name = VolumeCommand.NameArgument();
+    private readonly Argument<string> _what = new("on|off") { Description = "on, as it is by default, or off." };
+
+    public Command Build()
+    {
+        var command = new Command("autostart", "Say whether the daemon serves a volume from its own start on.");
+        _what.AcceptOnlyFromAmong(On, Off);
+        command.Arguments.Add(_name);
+        command.Arguments.Add(_what);
+        command.SetAction(Run);
+        return command;
+    }
+
+    private int Run(ParseResult parsed)
+    {
+        bool starts = parsed.GetRequiredValue(_what) == On;
+        VolumeRecord record = new VolumeStore(CommandSettings.Directories(parsed))
+            .Change(parsed.GetRequiredValue(_name), now => now with { Autostart = starts ? null : false });
+        CommandSettings.Terminal(parsed).WriteLine(
+            starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
+            : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");
+        return ExitCode.Ok;
+    }
+}

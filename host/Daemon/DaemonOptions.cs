@@ -1,0 +1,24 @@
+using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
+using Polyblk.Host.Serving;
+
+namespace Polyblk.Host.Daemon;
+
+/// <summary>What the volumes of a daemon share.</summary>
+/// <param name="Plan">Where the reactors run.</param>
+/// <param name="Idle">How long they poll without work.</param>
+/// <param name="Frontends">The frontends of this program.</param>
+public sealed record DaemonOptions(ReactorPlan Plan, IdlePolicy Idle, IReadOnlyList<IFrontend> Frontends)
+{
+    /// <summary>How long drives that are not there are waited for, before an array starts without them.</summary>
+    public TimeSpan WaitForDrives { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// How long the end takes at most; what has not drained by then is left as it is. Supervisors wait 90 s before they kill (systemd's
+    /// default).
+    /// </summary>
+    public TimeSpan StopWithin { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How volumes are opened and ended; its plan, reactors and start are the daemon's.</summary>
+    public ServeOptions? Serve { get; init; }
+}

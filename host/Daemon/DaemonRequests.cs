@@ -1,0 +1,36 @@
+using Polyblk.Host.Model;
+
+namespace Polyblk.Host.Daemon;
+
+/// <summary>What may be asked of the daemon, over its control socket.</summary>
+public static class DaemonRequests
+{
+    /// <summary>Does what is asked.</summary>
+    /// <exception cref="RefusalException">It is not possible; the message says why.</exception>
+    public static async Task<ControlResponse> AnswerAsync(VolumeDaemon daemon, ControlRequest request, CancellationToken cancellation)
+    {
+        switch (request.Command)
+        {
+            case "show":
+                return new ControlResponse { Ok = true, Daemon = daemon.GetStatus() };
+            case "start":
+                await daemon.StartVolumeAsync(Named(request.Volume), request.Allow ?? new StartPermissions(), cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Daemon = daemon.GetStatus() };
+            case "add-export" when request.Export is not null:
+                return new ControlResponse
+                {
+                    Ok = true,
+                    Export = await daemon.AddExportAsync(Named(request.Volume), request.Export, cancellation).ConfigureAwait(false),
+                };
+            case "remove-export" when request.ExportId is not null:
+                await daemon.RemoveExportAsync(request.ExportId, request.Force, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true };
+            default:
+                return ControlResponse.Refuse(new Refusal(
+                    RefusalKind.Invalid, $"There is no request '{request.Command}', or it lacks something.",
+                    "The daemon understands show, start, add-export and remove-export."));
+        }
+    }
+
+    private static string Named(string? volume) => volume ?? throw RefusalException.Invalid("The request names no volume.");
+}

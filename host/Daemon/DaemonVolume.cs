@@ -1,0 +1,357 @@
+// One volume of the daemon: its lock, its server and its control socket, while it is served.
+//
+// Made in that order, and taken down in the opposite one. The lock is held only then: the drives of a volume that is not served
+// may be looked at, repaired, or served by another process. A start or end, and a change of its exports, happen one after the other.
+
+using Microsoft.Extensions.Logging;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
+
+namespace Polyblk.Host.Daemon;
+
+/// <summary>A volume of the daemon, served or not.</summary>
+#pragma warning disable CA1001 // The semaphore has no handle unless asked for one, and who changes the volume may come after its end.
+internal sealed class DaemonVolume(string name, DaemonContext context)
+#pragma warning restore CA1001
+{
+    private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
+
+    private readonly SemaphoreSlim _changing = new(1);
+    private readonly ILogger _log = context.Logging.CreateLogger("polyblk.daemon");
+    private Served? _served;
+    private bool _isOver;
+    private CancellationTokenSource? _patience;
+
+    // State and what belongs to it, as one: read by any thread.
+    private volatile Status _status = new(DaemonState.Stopped, null, []);
+
+    public string Name => name;
+
+    public DaemonState State => _status.State;
+
+    /// <summary>Completes with the first attempt to start it: served, failed, or waiting for drives.</summary>
+    public TaskCompletionSource Tried { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>The server; null while it is not served.</summary>
+    public VolumeServer? Server => Volatile.Read(ref _served)?.Server;
+
+    public DaemonVolumeJson ToJson(VolumeRecord? record)
+    {
+        Status status = _status;
+        IReadOnlyList<ExportJson> live = status.State == DaemonState.Served ? Server?.GetExports() ?? [] : [];
+        return new DaemonVolumeJson
+        {
+            Name = name,
+            State = status.State,
+            Reason = status.Reason,
+            WaitsFor = status.WaitsFor,
+            Autostart = record?.Autostart ?? true,
+            Exports =
+            [
+                .. (record?.Exports ?? []).Select(kept =>
+                {
+                    string id = ExportRecord.IdOf(name, kept.Frontend, kept.Index);
+                    ExportJson? its = live.FirstOrDefault(e => e.Id == id);
+                    return new DaemonExportJson
+                    {
+                        Id = id,
+                        Volume = name,
+                        Frontend = kept.Frontend,
+                        ReadOnly = kept.ReadOnly,
+                        State = its?.State ?? (status.State == DaemonState.Served ? "ended" : Word(status.State)),
+                        Reason = its is null ? status.Reason : its.Reason,
+                        Live = its,
+                    };
+                }),
+            ],
+        };
+    }
+
+    /// <summary>Starts it, by its record; does nothing where it is served.</summary>
+    /// <param name="allowed">What a user who asks for it allows; null for a start at boot, which waits for drives.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <exception cref="RefusalException">It cannot be; it is shown with that reason.</exception>
+    public async Task StartAsync(StartPermissions? allowed, CancellationToken cancellation)
+    {
+        if (allowed is not null)
+        {
+            StopWaiting();
+        }
+
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        try
+        {
+            if (_served is null)
+            {
+                Volatile.Write(ref _patience, patience);
+                await OpenAsync(allowed, more: null, patience.Token).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            Volatile.Write(ref _patience, null);
+            _changing.Release();
+        }
+    }
+
+    /// <summary>Somebody who knows better does not wait for the drives that a start at boot waits for.</summary>
+    private void StopWaiting()
+    {
+        if (State == DaemonState.Waiting)
+        {
+            try
+            {
+                Volatile.Read(ref _patience)?.Cancel();
+            }
+            catch (ObjectDisposedException)
+            {
+                // It has just ended by itself.
+            }
+        }
+    }
+
+    /// <summary>Serves it through one more export, and keeps that. A volume that was not served is started for it.</summary>
+    /// <exception cref="RefusalException">It cannot be; nothing has changed.</exception>
+    public async Task<ExportJson> AddExportAsync(ExportRecord wanted, CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            IReadOnlyList<ExportRecord> exports = context.Store.Get(name).Exports ?? [];
+            int index = Enumerable.Range(0, exports.Count + 1)
+                .First(i => !exports.Any(e => e.Frontend == wanted.Frontend && e.Index == i));
+            wanted = wanted with { Index = index };
+            string id = ExportRecord.IdOf(name, wanted.Frontend, index);
+            bool wasServed = _served is not null;
+            if (_served is null)
+            {
+                await OpenAsync(new StartPermissions(), wanted, cancellation).ConfigureAwait(false);
+            }
+            else
+            {
+                await _served.Server.AddExportAsync(wanted.ToGroup(), context.Options.Frontends, cancellation).ConfigureAwait(false);
+            }
+
+            try
+            {
+                context.Store.Change(name, record => record with { Exports = [.. record.Exports ?? [], wanted] });
+            }
+            catch
+            {
+                // What is not kept would be gone after the next start, which nobody expects.
+                await (wasServed ? _served!.Server.RemoveExportAsync(id, force: true, CancellationToken.None) : CloseAsync(null))
+                    .ConfigureAwait(false);
+                throw;
+            }
+
+            return Server!.GetExports().First(e => e.Id == id);
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    /// <summary>Ends an export, and keeps that. A volume without exports is not served.</summary>
+    /// <exception cref="RefusalException">There is none such, or it is in use.</exception>
+    public async Task RemoveExportAsync(string id, bool force, CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            IReadOnlyList<ExportRecord> exports = context.Store.Get(name).Exports ?? [];
+            ExportRecord kept = exports.FirstOrDefault(e => ExportRecord.IdOf(name, e.Frontend, e.Index) == id)
+                ?? throw RefusalException.NotFound($"Volume '{name}' has no export '{id}'.", "'polyblk export list' names them.");
+
+            // An export that failed when it was made is not there.
+            if (Server is VolumeServer server && server.GetExports().Any(e => e.Id == id))
+            {
+                await server.RemoveExportAsync(id, force, cancellation).ConfigureAwait(false);
+            }
+
+            VolumeRecord now = context.Store.Change(
+                name, record => record with { Exports = [.. (record.Exports ?? []).Where(e => (e.Frontend, e.Index) != (kept.Frontend, kept.Index))] });
+            if (now.Exports is not { Count: > 0 } && _served is not null)
+            {
+                _log.LogInformation("{Volume} has no exports any more, and is closed", name);
+                await CloseAsync(null).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    /// <summary>The clean end on a signal; see <see cref="VolumeServer.ShutDownAsync"/>.</summary>
+    /// <returns>Whether all ended in order.</returns>
+    public async Task<bool> ShutDownAsync()
+    {
+        await _changing.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            _isOver = true;
+            if (_served is not Served served)
+            {
+                return true;
+            }
+
+            foreach (string note in await served.Server.ShutDownAsync().ConfigureAwait(false))
+            {
+                _log.LogWarning("{Note}", note);
+            }
+
+            bool isClean = served.Server.EndedCleanly;
+            await CloseAsync(null).ConfigureAwait(false);
+            return isClean;
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    private static string Word(DaemonState state) => state switch
+    {
+        DaemonState.Starting => "starting",
+        DaemonState.Waiting => "waiting",
+        DaemonState.Failed => "failed",
+        _ => "stopped",
+    };
+
+    private async Task OpenAsync(StartPermissions? allowed, ExportRecord? more, CancellationToken cancellation)
+    {
+        VolumeLock? held = null;
+        VolumeServer? server = null;
+        Status before = _status;
+        try
+        {
+            if (_isOver)
+            {
+                throw RefusalException.Refused("The daemon is ending.");
+            }
+
+            held = VolumeLock.TakeRecorded(context.Directories, name, "served", out VolumeRecord record);
+            FrontendGroup[] groups = [.. (record.Exports ?? []).Append(more).OfType<ExportRecord>().Select(e => e.ToGroup())];
+            if (groups.Length == 0)
+            {
+                throw RefusalException.Refused($"Volume '{name}' has no exports.", $"Add one: polyblk export add {name} --frontend FRONTEND");
+            }
+
+            Become(DaemonState.Starting);
+            server = await VolumeServer.StartAsync(
+                record, groups, context.Options.Frontends, MakeOptions(groups, allowed), context.Directories, context.Logging, cancellation)
+                .ConfigureAwait(false);
+            VolumeServer made = server;
+            ControlServer control = ControlServer.Start(
+                context.Directories, name, (request, c) => VolumeRequests.AnswerAsync(made, request, c), context.Logging.CreateLogger("polyblk.control"));
+            var served = new Served(held, server, control);
+            Volatile.Write(ref _served, served);
+            Become(DaemonState.Served);
+            _ = server.Ended.ContinueWith(_ => OnEndedAsync(served), TaskScheduler.Default);
+            server.Remember(warning => _log.LogWarning("{Warning}", warning));
+        }
+        catch (Exception e)
+        {
+            if (server is not null)
+            {
+                await server.DisposeAsync().ConfigureAwait(false);
+            }
+
+            held?.Dispose();
+            string reason = Refusals.Of(e)?.Message ?? e.Message;
+            if (more is not null)
+            {
+                // Nothing has changed for a volume that was to have one more export.
+                _status = before;
+            }
+            else
+            {
+                Become(e is OperationCanceledException ? DaemonState.Stopped : DaemonState.Failed, e is OperationCanceledException ? null : reason);
+            }
+
+            throw;
+        }
+        finally
+        {
+            Tried.TrySetResult();
+        }
+    }
+
+    private ServeOptions MakeOptions(FrontendGroup[] groups, StartPermissions? allowed)
+    {
+        var start = new VolumeStart
+        {
+            // Where nobody may write, nothing at all is written.
+            ReadOnly = groups.All(g => g.ReadOnly),
+
+            // A start that a user asks for waits for nothing; what was allowed then holds. By itself it waits, and then does without.
+            WaitForDrives = allowed is null ? context.Options.WaitForDrives : TimeSpan.Zero,
+            AllowDegraded = allowed?.Degraded ?? true,
+            Force = allowed?.Force ?? false,
+            BlockSize = allowed?.BlockSize,
+            Waiting = OnWaiting,
+        };
+        ServeOptions options = context.Options.Serve ?? new ServeOptions(context.Options.Plan, context.Options.Idle, start);
+        return options with { Start = start, Reactors = context.Reactors };
+    }
+
+    private void OnWaiting(IReadOnlyList<string> drives)
+    {
+        if (drives.Count == 0)
+        {
+            Become(DaemonState.Starting);
+        }
+        else
+        {
+            _status = new Status(DaemonState.Waiting, null, drives);
+            Tried.TrySetResult();
+        }
+    }
+
+    private void Become(DaemonState state, string? reason = null) => _status = new Status(state, reason, []);
+
+    /// <summary>Its last export has ended: by a command, or by a failure.</summary>
+    private async Task OnEndedAsync(Served served)
+    {
+        await _changing.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (ReferenceEquals(_served, served))
+            {
+                // Under the volume's lock, but a drive that hangs holds up no end.
+                await Task.WhenAny(served.Server.Remembering, Task.Delay(s_rememberLimit)).ConfigureAwait(false);
+                await CloseAsync(served.Server.Failure).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    private async Task CloseAsync(string? failure)
+    {
+        Served served = _served!;
+        Volatile.Write(ref _served, null);
+        await served.Control.DisposeAsync().ConfigureAwait(false);
+        await served.Server.DisposeAsync().ConfigureAwait(false);
+        Become(failure is null ? DaemonState.Stopped : DaemonState.Failed, failure);
+        if (served.Server.Unfinished is null)
+        {
+            served.Lock.Dispose();
+        }
+        else
+        {
+            // Its drives hold requests of this process still: nobody may open them before it ends.
+            Become(DaemonState.Failed, "Drives did not answer until its end: it can be served again when this daemon has ended.");
+        }
+    }
+
+    private sealed record Served(VolumeLock Lock, VolumeServer Server, ControlServer Control);
+
+    private sealed record Status(DaemonState State, string? Reason, IReadOnlyList<string> WaitsFor);
+}

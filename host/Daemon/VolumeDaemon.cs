@@ -1,0 +1,249 @@
+// The daemon: all volumes of a host that have exports, in one process and on the same reactors.
+//
+// What is served is what the records of the volumes say (exports, autostart); the daemon keeps nothing beside them. Every volume is
+// opened, served and ended by itself: one that cannot start, or waits for its drives, harms no other. Each has its lock and its
+// control socket, as if a process of its own served it; so every command about a volume works alike.
+//
+// The end: all volumes at once, each as by VolumeServer.ShutDownAsync (exports first, then the array is marked clean). What has not
+// ended by the deadline is left: its array stays marked as in use, and the next start puts right what was being written.
+
+using Microsoft.Extensions.Logging;
+using Polyblk.Core.Reactors;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+
+namespace Polyblk.Host.Daemon;
+
+/// <summary>What the volumes of a daemon have in common.</summary>
+internal sealed record DaemonContext(DaemonOptions Options, StateDirectories Directories, VolumeStore Store, ReactorGroup Reactors, ILoggerFactory Logging);
+
+/// <summary>Serves the volumes of this host.</summary>
+public sealed class VolumeDaemon : IAsyncDisposable
+{
+    private readonly DaemonContext _context;
+    private readonly VolumeLock _held;
+    private readonly ILogger _log;
+    private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
+    private readonly CancellationTokenSource _ending = new();
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, DaemonVolume> _volumes = new(StringComparer.Ordinal);
+    private readonly List<Task> _starts = [];
+
+    private VolumeDaemon(DaemonContext context, VolumeLock held)
+    {
+        _context = context;
+        _held = held;
+        _log = context.Logging.CreateLogger("polyblk.daemon");
+    }
+
+    /// <summary>Whether the deadline of the end has passed: what is left hangs, and may keep whoever waits for it.</summary>
+    public bool IsAbandoned { get; private set; }
+
+    /// <summary>Finishes when every volume that starts by itself is served, has failed, or waits for drives.</summary>
+    public Task Tried { get; private set; } = Task.CompletedTask;
+
+    /// <summary>Finishes when none of them waits any more.</summary>
+    public Task Settled { get; private set; } = Task.CompletedTask;
+
+    /// <summary>Begins to start the volumes; see <see cref="Tried"/>.</summary>
+    /// <exception cref="RefusalException">A daemon works here already.</exception>
+    public static VolumeDaemon Start(DaemonOptions options, StateDirectories directories, ILoggerFactory logging)
+    {
+        VolumeLock held = VolumeLock.TakeDaemons(directories);
+        ILogger log = logging.CreateLogger("polyblk.daemon");
+        ReactorGroup reactors = ReactorPlan.Start(options.Plan, options.Idle, log);
+        var daemon = new VolumeDaemon(new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging), held);
+        daemon.StartAll();
+        return daemon;
+    }
+
+    /// <summary>A picture of everything, now.</summary>
+    public DaemonJson GetStatus()
+    {
+        Dictionary<string, VolumeRecord> records = _context.Store.List(_ => { }).ToDictionary(r => r.Name, StringComparer.Ordinal);
+        foreach (VolumeRecord record in records.Values.Where(r => r.Exports is { Count: > 0 }))
+        {
+            Known(record.Name);
+        }
+
+        DaemonVolume[] volumes;
+        lock (_lock)
+        {
+            volumes = [.. _volumes.Values.Where(v => records.ContainsKey(v.Name) || v.State == DaemonState.Served).OrderBy(v => v.Name, StringComparer.Ordinal)];
+        }
+
+        return new DaemonJson
+        {
+            Pid = Environment.ProcessId,
+            StartedUtc = _started,
+            ReactorPlan = _context.Options.Plan.Reason,
+            Reactors = ReactorJson.Of(_context.Reactors),
+            Volumes = [.. volumes.Select(v => v.ToJson(records.GetValueOrDefault(v.Name)))],
+        };
+    }
+
+    /// <summary>What the volumes that are served say of themselves.</summary>
+    public IReadOnlyList<LiveJson> GetLive()
+    {
+        lock (_lock)
+        {
+            return [.. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>().Select(s => s.GetLive())];
+        }
+    }
+
+    /// <summary>Serves a volume through one more export, now and at every start.</summary>
+    /// <exception cref="RefusalException">That is not possible; nothing has changed.</exception>
+    public Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation)
+    {
+        _ = _context.Store.Get(volume);
+        ExportCheck.Check(export, _context.Options.Frontends);
+        if (export.SocketPath is string path && SocketOwner(path) is string owner)
+        {
+            throw RefusalException.Refused($"The socket {path} is that of the export {owner}.", "Choose another path.");
+        }
+
+        return Known(volume).AddExportAsync(export, cancellation);
+    }
+
+    /// <summary>Ends an export, now and for every start.</summary>
+    /// <exception cref="RefusalException">There is none such, or somebody uses it.</exception>
+    public Task RemoveExportAsync(string id, bool force, CancellationToken cancellation)
+    {
+        string volume = id.Split('/')[0];
+        return VolumeName.IsValid(volume) && _context.Store.TryGet(volume) is not null
+            ? Known(volume).RemoveExportAsync(id, force, cancellation)
+            : throw RefusalException.NotFound($"There is no export '{id}'.", "'polyblk export list' names them.");
+    }
+
+    /// <summary>Starts a volume that is not served.</summary>
+    /// <exception cref="RefusalException">It cannot start; the message says why.</exception>
+    public Task StartVolumeAsync(string volume, StartPermissions allowed, CancellationToken cancellation)
+    {
+        _ = _context.Store.Get(volume);
+        return Known(volume).StartAsync(allowed, cancellation);
+    }
+
+    /// <summary>Takes the sizes that drives have now, of volumes that are as large as their drive.</summary>
+    public async Task FollowDrivesAsync()
+    {
+        VolumeServer[] servers;
+        lock (_lock)
+        {
+            servers = [.. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>()];
+        }
+
+        foreach (VolumeServer server in servers)
+        {
+            await server.FollowDriveAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Ends all volumes in order, each by itself, within the time that the options give.</summary>
+    /// <returns>Whether every one ended in order.</returns>
+    public async Task<bool> ShutDownAsync()
+    {
+        await _ending.CancelAsync().ConfigureAwait(false);
+        DaemonVolume[] volumes;
+        lock (_lock)
+        {
+            volumes = [.. _volumes.Values];
+        }
+
+        var ends = volumes.ToDictionary(v => v.Name, v => Task.Run(v.ShutDownAsync));
+        Task all = Task.WhenAll([.. ends.Values, .. _starts]);
+        await Task.WhenAny(all, Task.Delay(_context.Options.StopWithin)).ConfigureAwait(false);
+        bool isClean = true;
+        foreach ((string name, Task<bool> end) in ends)
+        {
+            if (!end.IsCompleted)
+            {
+                _log.LogError(
+                    "{Volume} has not ended within {Seconds} s, and is left as it is: an array is not marked clean, and what was not acknowledged may be lost",
+                    name, _context.Options.StopWithin.TotalSeconds);
+                IsAbandoned = true;
+            }
+            else if (end.Exception is not null)
+            {
+                _log.LogError(end.Exception.GetBaseException(), "{Volume} could not be ended", name);
+            }
+
+            isClean &= end.IsCompletedSuccessfully && end.Result;
+        }
+
+        return isClean;
+    }
+
+    /// <summary>Ends what is left. Where the deadline has passed that is left to the end of the process.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (!_ending.IsCancellationRequested)
+        {
+            await ShutDownAsync().ConfigureAwait(false);
+        }
+
+        if (!IsAbandoned)
+        {
+            _context.Reactors.Dispose();
+            _ending.Dispose();
+        }
+
+        _held.Dispose();
+    }
+
+    private void StartAll()
+    {
+        var tried = new List<Task>();
+        foreach (VolumeRecord record in _context.Store.List(warning => _log.LogError("{Warning}", warning)).Where(r => r.Exports is { Count: > 0 }))
+        {
+            DaemonVolume volume = Known(record.Name);
+            if (record.Autostart ?? true)
+            {
+                _starts.Add(Task.Run(() => StartAtBootAsync(volume)));
+                tried.Add(volume.Tried.Task);
+            }
+        }
+
+        Tried = Task.WhenAll(tried);
+        Settled = Task.WhenAll(_starts);
+    }
+
+    private async Task StartAtBootAsync(DaemonVolume volume)
+    {
+        try
+        {
+            await volume.StartAsync(allowed: null, _ending.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            volume.Tried.TrySetResult();
+        }
+#pragma warning disable CA1031 // Whatever keeps one volume from starting is shown with it, and the others are served.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _log.LogError("{Volume} is not served: {Reason}", volume.Name, Refusals.Of(e)?.Message ?? e.ToString());
+        }
+    }
+
+    private DaemonVolume Known(string name)
+    {
+        lock (_lock)
+        {
+            if (!_volumes.TryGetValue(name, out DaemonVolume? volume))
+            {
+                volume = new DaemonVolume(name, _context);
+                _volumes.Add(name, volume);
+            }
+
+            return volume;
+        }
+    }
+
+    /// <summary>The export that has a socket already, of whatever volume.</summary>
+    private string? SocketOwner(string path) => (
+        from record in _context.Store.List(_ => { })
+        from export in record.Exports ?? []
+        where export.SocketPath == path
+        select ExportRecord.IdOf(record.Name, export.Frontend, export.Index)).FirstOrDefault();
+}

@@ -1,0 +1,197 @@
+// The daemon as a process: killed under load with two volumes, and everything is back; a drive that is missing beside a volume that is
+// served; an export that is removed under its consumer; and what it tells systemd.
+
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Core.Interop;
+using SystemProcess = System.Diagnostics.Process;
+
+namespace Polyblk.Cli.Process.Tests;
+
+public sealed class DaemonTests : IDisposable
+{
+    private const int SigKill = 9;
+    private const int SigTerm = 15;
+    private const int BlockBytes = 64 << 10;
+    private const int Blocks = 48;
+    private const int InFlight = 16;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(120);
+
+    private readonly PolyblkSandbox _sandbox = new();
+    private readonly Socket _systemd = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+    private SystemProcess? _daemon;
+
+    public DaemonTests() => _systemd.Bind(new UnixDomainSocketEndPoint(_sandbox.PathOf("notify")));
+
+    public void Dispose()
+    {
+        if (_daemon is { HasExited: false })
+        {
+            _daemon.Kill();
+            _daemon.WaitForExit();
+        }
+
+        _daemon?.Dispose();
+        _systemd.Dispose();
+        _sandbox.Dispose();
+    }
+
+    [Fact]
+    public void AfterAKillUnderLoadEverythingIsBack()
+    {
+        string[] names = ["one", "two"];
+        Array.ForEach(names, Create);
+        Start();
+        foreach (string name in names)
+        {
+            _sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
+            _sandbox.Must("export", "add", name, "--frontend", "nbd", "--read-only");
+        }
+
+        VhostUserClient[] clients = [.. names.Select(name => new VhostUserClient(new VhostUserClientOptions
+        {
+            SocketPath = Socket(name), Depth = InFlight, BufferBytes = BlockBytes, Inflight = true,
+        }))];
+        for (int round = 0; round < 2; round++)
+        {
+            for (int i = 0; i < clients.Length; i++)
+            {
+                DriverCalls.WriteAll(clients[i], seed: 10 * round + i, Blocks);
+
+                // None of these is awaited when the daemon dies.
+                DriverCalls.SubmitWrites(clients[i], seed: 100 + 10 * round + i, firstBlock: 0, InFlight);
+            }
+
+            End(SigKill);
+            Start();
+            Assert.Equal(
+                ["one/nbd/0 serving", "one/vhost-user/0 serving", "two/nbd/0 serving", "two/vhost-user/0 serving"],
+                Exports().Select(e => $"{e.Id} {e.State}").Order(StringComparer.Ordinal));
+            for (int i = 0; i < clients.Length; i++)
+            {
+                clients[i].Reconnect();
+                DriverCalls.AwaitAll(clients[i]);
+                DriverCalls.CheckAll(clients[i], seed: 100 + 10 * round + i, InFlight);
+                DriverCalls.CheckRange(clients[i], seed: 10 * round + i, InFlight, Blocks - InFlight);
+            }
+        }
+
+        Array.ForEach(clients, c => c.Dispose());
+        Assert.Equal(0, End(SigTerm));
+
+        // A resync that was under way goes on at the next start; nothing else is wrong.
+        Assert.All(names, name => Assert.Contains(Show(name).GetProperty("health").GetString(), (string[])["optimal", "dirty"]));
+    }
+
+    [Fact]
+    public void AMissingDriveIsWaitedForWhileAnotherVolumeIsServedAndTheEndDoesNotWait()
+    {
+        Create("late");
+        Create("prompt");
+        Start();
+        _sandbox.Must("export", "add", "late", "--frontend", "vhost-user");
+        _sandbox.Must("export", "add", "prompt", "--frontend", "vhost-user", "--socket", Socket("prompt"));
+        Assert.Equal(0, End(SigTerm));
+        Assert.Equal(0, _sandbox.Run("check").ExitCode);
+        File.Move(Member("late", 1), Member("late", 1) + ".away");
+        Assert.Equal(1, _sandbox.Run("check").ExitCode);
+
+        string told = Start("--wait", "3600");
+        Assert.Contains($"late waits for {Member("late", 1)}", told, StringComparison.Ordinal);
+        Assert.Equal("waiting", Show("late").GetProperty("status").GetString());
+        Assert.Equal(0, _sandbox.Run("check", "prompt").ExitCode);
+        using (VhostUserClient client = Attach("prompt"))
+        {
+            DriverCalls.WriteAll(client, seed: 7, Blocks);
+            DriverCalls.CheckAll(client, seed: 7, Blocks);
+            client.Detach();
+        }
+
+        Assert.Equal(0, End(SigTerm));
+
+        // All of its members are gone: it fails, and the other one is served.
+        for (int i = 0; i < 3; i++)
+        {
+            File.Delete(Member("late", i));
+        }
+
+        Start("--wait", "0");
+        RunOutput check = _sandbox.Run("check");
+        Assert.Equal(2, check.ExitCode);
+        Assert.Contains("prompt: optimal", check.Output, StringComparison.Ordinal);
+        Assert.All(_sandbox.Must("volume", "list").Output.Split('\n'), line => Assert.True(line.Length <= 80, line));
+        Assert.Equal(["failed", "serving"], Exports().Select(e => e.State));
+        Assert.Equal(0, End(SigTerm));
+    }
+
+    [Fact]
+    public void AnExportIsNotRemovedUnderItsConsumerUnlessForced()
+    {
+        Create("data");
+        Start();
+        _sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Socket("data"));
+        _sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Socket("other"));
+        using VhostUserClient kept = Attach("other");
+        DriverCalls.WriteAll(kept, seed: 1, Blocks);
+        using (VhostUserClient client = Attach("data"))
+        {
+            RunOutput refused = _sandbox.Run("export", "remove", "data/vhost-user/0");
+            Assert.Equal(4, refused.ExitCode);
+            Assert.Contains("--force", refused.Errors, StringComparison.Ordinal);
+            DriverCalls.CheckAll(client, seed: 1, Blocks);
+            _sandbox.Must("export", "remove", "data/vhost-user/0", "--force");
+            Assert.False(File.Exists(Socket("data")));
+        }
+
+        DriverCalls.CheckAll(kept, seed: 1, Blocks);
+        Assert.Equal(["serving"], Exports().Select(e => e.State));
+        kept.Detach();
+        Assert.Equal(0, End(SigTerm));
+    }
+
+    private VhostUserClient Attach(string name) =>
+        new(new VhostUserClientOptions { SocketPath = Socket(name), Queues = 1, Depth = InFlight, BufferBytes = BlockBytes });
+
+    private void Create(string name) =>
+        _sandbox.Must(["volume", "create", name, "--level", "raid5", .. Enumerable.Range(0, 3).Select(i => $"file:{Member(name, i)},size=16MiB")]);
+
+    /// <summary>Starts the daemon, and waits until it tells systemd that it is ready.</summary>
+    /// <returns>What it told.</returns>
+    private string Start(params string[] options)
+    {
+        _daemon?.Dispose();
+        _daemon = _sandbox.Start(["daemon", .. options], start => start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("notify"));
+        _ = _daemon.StandardError.ReadToEndAsync();
+        _systemd.ReceiveTimeout = (int)s_patience.TotalMilliseconds;
+        while (true)
+        {
+            byte[] bytes = new byte[4096];
+            string told = Encoding.UTF8.GetString(bytes, 0, _systemd.Receive(bytes));
+            if (told.StartsWith("READY=1", StringComparison.Ordinal))
+            {
+                return told;
+            }
+        }
+    }
+
+    private int End(int signal)
+    {
+        Assert.Equal(0, Libc.kill(_daemon!.Id, signal));
+        Assert.True(_daemon.WaitForExit(s_patience), "the daemon did not end");
+        return _daemon.ExitCode;
+    }
+
+    private (string Id, string State)[] Exports() =>
+    [
+        .. _sandbox.Must("export", "list", "--json").Json.EnumerateArray()
+            .Select(e => (e.GetProperty("id").GetString()!, e.GetProperty("state").GetString()!)),
+    ];
+
+    private JsonElement Show(string volume) => _sandbox.Must("volume", "show", volume, "--json").Json;
+
+    private string Socket(string name) => _sandbox.PathOf(name + ".sock");
+
+    private string Member(string volume, int index) => _sandbox.PathOf($"{volume}{index}");
+}
