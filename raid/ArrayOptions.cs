@@ -84,6 +84,12 @@ public sealed record ArrayAssembleOptions
     /// </summary>
     public Func<int, int, string?> DescribeRole { get; init; } = (_, _) => null;
 
+    /// <summary>
+    /// Whether the run before this one is known to have left members that agree, though it could not say so: it was this process's, and
+    /// had nothing under way.
+    /// </summary>
+    internal bool IsInSync { get; init; }
+
     /// <summary>How the array behaves while it runs.</summary>
     public ArrayRunOptions Run { get; init; } = new();
 }
@@ -120,6 +126,11 @@ public sealed record ArrayRunOptions
 
     /// <summary>Rows of stripes (up to 64 KiB of every member) that a resync or rebuild has in flight, 1 to 16.</summary>
     public int ResyncDepth { get; init; } = 4;
+
+    /// <summary>
+    /// The most of the volume, in bytes, that a reshape moves at a time, and that is closed to consumers meanwhile; at least a stripe is.
+    /// </summary>
+    public long ReshapeWindowBytes { get; init; } = 4 << 20;
 
     /// <summary>
     /// Address space for the rows of stripes that a queue of a parity level may have under way, in bytes: as many as fit, 4 to
