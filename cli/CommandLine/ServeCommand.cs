@@ -243,7 +243,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
     {
         if (MemberChange.Parse(request.Command, request.Drive, request.NewDrive, request.Force) is MemberChange change)
         {
-            change = change with { FailFirst = request.FailFirst };
+            change = change with { FailFirst = request.FailFirst, MoreDrives = request.MoreDrives };
             MemberChangeResult done = await server.ChangeMembersAsync(change, cancellation).ConfigureAwait(false);
             return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = server.GetLive() };
         }

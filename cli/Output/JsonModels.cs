@@ -100,6 +100,9 @@ internal sealed record ArrayJson
     /// <summary>The replacement of a drive that works; null when there is none.</summary>
     public ReplacementJson? Replacement { get; init; }
 
+    /// <summary>The reshape that is under way; null when there is none.</summary>
+    public ReshapeJson? Reshape { get; init; }
+
     /// <summary>After how many seconds members are compared anew; 0 never; null where there are no others.</summary>
     public long? CheckEverySeconds { get; init; }
 
@@ -226,6 +229,12 @@ internal sealed record ProgressJson(long DoneBytes, long TotalBytes, long BytesP
 /// <param name="NewDrive">The one that takes its place.</param>
 /// <param name="Copy">How much of it is copied, in bytes of the drive.</param>
 internal sealed record ReplacementJson(int Role, string OldDrive, string NewDrive, ProgressJson Copy);
+
+/// <summary>Drives were added, and the volume is being spread over all; it is as large as before until the end.</summary>
+/// <param name="OldMembers">How many members it had.</param>
+/// <param name="NewMembers">How many it gets.</param>
+/// <param name="Progress">How much of every member is made, in bytes.</param>
+internal sealed record ReshapeJson(int OldMembers, int NewMembers, ProgressJson Progress);
 
 /// <summary>A drive that is recorded and of no use to the array.</summary>
 /// <param name="Drive">The drive, as it is recorded.</param>
@@ -366,13 +375,16 @@ internal sealed record UblkDeviceJson
 internal sealed record ControlRequest
 {
     /// <summary>
-    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>,
+    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>, <c>reshape</c>, <c>grow</c>,
     /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>.
     /// </summary>
     public required string Command { get; init; }
 
     /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
     public string? Drive { get; init; }
+
+    /// <summary>For <c>reshape</c>: the drives that come with the first.</summary>
+    public IReadOnlyList<string> MoreDrives { get; init; } = [];
 
     /// <summary>For <c>replace</c>: the drive that comes.</summary>
     public string? NewDrive { get; init; }

@@ -82,6 +82,8 @@ internal sealed class VolumeServer : IAsyncDisposable
     /// <summary>Finishes when what was begun with the record is done.</summary>
     public Task Remembering => Volatile.Read(ref _remembering);
 
+    private long _toldBytes;
+
     private VolumeStore Store => new(_directories);
 
     /// <summary>Opens the volume and makes its exports.</summary>
@@ -102,6 +104,7 @@ internal sealed class VolumeServer : IAsyncDisposable
                 record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
             server._volume.KeepRecord(server.Store);
             server._volume.MembersChanged += () => server.Remember(_ => { });
+            server._volume.Device.Resized += _ => server.FollowArray();
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
             return server;
         }
@@ -311,30 +314,69 @@ internal sealed class VolumeServer : IAsyncDisposable
             }
 
             await _volume.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
-            string size = ByteSize.FormatRounded(_volume.Device.SizeBytes);
-            _log.LogInformation("{Volume} has {Size} now", _record.Name, size);
-            var untold = new List<string>();
-            foreach (ServedExport served in _exports.Where(e => e.IsServing))
-            {
-                try
-                {
-                    await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);
-                }
-                catch (Exception e) when (e is FrontendException or IOException)
-                {
-                    untold.Add($"{served.Export.Id} could not be told: {e.Message}");
-                }
-            }
-
-            if (untold.Count > 0)
-            {
-                throw new CliException(ExitCode.Failed, $"Volume '{_record.Name}' has {size} now, but {string.Join(' ', untold)}");
-            }
+            await TellSizeAsync(cancellation).ConfigureAwait(false);
         }
         finally
         {
             _changing.Release();
         }
+    }
+
+    /// <summary>Tells every consumer what size the volume has.</summary>
+    /// <exception cref="CliException">One could not be told.</exception>
+    private async Task TellSizeAsync(CancellationToken cancellation)
+    {
+        _toldBytes = _volume!.Device.SizeBytes;
+        string size = ByteSize.FormatRounded(_toldBytes);
+        _log.LogInformation("{Volume} has {Size} now", _record.Name, size);
+        var untold = new List<string>();
+        foreach (ServedExport served in _exports.Where(e => e.IsServing))
+        {
+            try
+            {
+                await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is FrontendException or IOException)
+            {
+                untold.Add($"{served.Export.Id} could not be told: {e.Message}");
+            }
+        }
+
+        if (untold.Count > 0)
+        {
+            throw new CliException(ExitCode.Failed, $"Volume '{_record.Name}' has {size} now, but {string.Join(' ', untold)}");
+        }
+    }
+
+    /// <summary>The array has another size by itself (a reshape is over): consumers are told, once nothing else changes it.</summary>
+    private void FollowArray()
+    {
+        if (_volume is not { HasSizeOfDrive: false })
+        {
+            return;
+        }
+
+        _ = Task.Run(async () =>
+        {
+            await _changing.WaitAsync().ConfigureAwait(false);
+            try
+            {
+                long size = _volume.Device.SizeBytes;
+                if (size != _toldBytes)
+                {
+                    Store.Change(_record.Name, record => record with { SizeBytes = size });
+                    await TellSizeAsync(CancellationToken.None).ConfigureAwait(false);
+                }
+            }
+            catch (CliException e)
+            {
+                _log.LogWarning("{Problem}", e.Message);
+            }
+            finally
+            {
+                _changing.Release();
+            }
+        });
     }
 
     /// <summary>Lets the warning go that blocks of the volume may be damaged.</summary>
