@@ -8,6 +8,7 @@ using Polyblk.Core.Reactors;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
+using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid;
@@ -135,11 +136,11 @@ public static class ArrayBuilder
 
         RaidGeometry geometry = result.Geometry!;
         bool isReadOnly = options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true });
-        JournalReplayResult? replayed = !isReadOnly && !result.IsTooFew && JournalReplay.IsNeeded(newest)
-            ? await JournalReplay.RunAsync(newest, geometry, [.. members.Select(m => m.Drive)], result.RebuildingRoles, home, options.Run.Clock)
+        JournalReplayResult? replayed = !isReadOnly && !options.IsInSync && !result.IsTooFew && JournalReplay.IsNeeded(newest)
+            ? await ReplayAsync(newest, geometry, [.. members.Select(m => m.Drive)], result.RebuildingRoles, home, options.Run.Clock)
             : null;
-        bool trusts = newest.TrustsUnsynced && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || !JournalReplay.IsNeeded(newest));
-        bool canResync = result.NeedsResync
+        bool trusts = newest.TrustsUnsynced && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || options.IsInSync || !JournalReplay.IsNeeded(newest));
+        bool canResync = result.NeedsResync && !options.IsInSync
             && (geometry.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy);
         var start = new RaidStart(
             !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
@@ -158,11 +159,26 @@ public static class ArrayBuilder
         }
 
         Tell(options.Run, array, result, problems, replayed);
-        bool mayBeDamaged = (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync
+        bool mayBeDamaged = !options.IsInSync && (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync
             && (!trusts || newest.MayHaveTornRows);
         await array.Control.StartAsync(
             isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
         return array;
+    }
+
+    /// <summary>Of an array that is being reshaped, the rows of each geometry have records of their own.</summary>
+    private static async Task<JournalReplayResult> ReplayAsync(
+        ArraySuperblock newest, RaidGeometry geometry, IBlockDevice?[] drives, ulong rebuilding, Reactor home, TimeProvider clock)
+    {
+        var total = new JournalReplayResult(0, 0, [], 0);
+        foreach (JournalPart part in newest.Reshape is { } reshape ? ReshapeMap.Of(newest).JournalParts(reshape.Frontier) : [JournalPart.AllOf(geometry)])
+        {
+            JournalReplayResult one = await JournalReplay.RunAsync(newest, part, drives[..part.Geometry.MemberCount], rebuilding, home, clock);
+            total = new JournalReplayResult(
+                total.Rows + one.Rows, total.Mended + one.Mended, total.Doubtful.AddRange(one.Doubtful), total.Unreadable + one.Unreadable);
+        }
+
+        return total;
     }
 
     private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems, JournalReplayResult? replayed)

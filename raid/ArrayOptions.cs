@@ -84,6 +84,12 @@ public sealed record ArrayAssembleOptions
     /// </summary>
     public Func<int, int, string?> DescribeRole { get; init; } = (_, _) => null;
 
+    /// <summary>
+    /// Whether the run before this one is known to have left members that agree, though it could not say so: it was this process's, and
+    /// had nothing under way.
+    /// </summary>
+    internal bool IsInSync { get; init; }
+
     /// <summary>How the array behaves while it runs.</summary>
     public ArrayRunOptions Run { get; init; } = new();
 }
@@ -123,6 +129,11 @@ public sealed record ArrayRunOptions
     /// 0: as many as keep drives busy, 2 MiB of each member.
     /// </summary>
     public int ResyncDepth { get; init; }
+
+    /// <summary>
+    /// The most of the volume, in bytes, that a reshape moves at a time, and that is closed to consumers meanwhile; at least a stripe is.
+    /// </summary>
+    public long ReshapeWindowBytes { get; init; } = 4 << 20;
 
     /// <summary>
     /// What the rows of stripes that a queue of a parity level has under way may use of memory, in bytes: by the columns that they

@@ -67,6 +67,12 @@ public sealed record ResyncStatus(long DoneBytes, long TotalBytes, long BytesPer
 /// <param name="Progress">How much of it is copied.</param>
 public sealed record ReplacementStatus(int Role, IBlockDevice Old, IBlockDevice New, ResyncStatus Progress);
 
+/// <summary>Drives that were added, over which the volume is being spread.</summary>
+/// <param name="OldMembers">How many members it had.</param>
+/// <param name="NewMembers">How many it gets.</param>
+/// <param name="Progress">How much of every member is made.</param>
+public sealed record ReshapeStatus(int OldMembers, int NewMembers, ResyncStatus Progress);
+
 /// <summary>
 /// A scrub: members were compared. Ranges are rows of a stripe, or up to 64 KiB of a mirror.
 /// </summary>
@@ -166,6 +172,9 @@ public sealed record ArrayStatus
 
     /// <summary>The replacement of a drive that works; null without one.</summary>
     public ReplacementStatus? Replacement { get; init; }
+
+    /// <summary>The reshape that is under way; null without one.</summary>
+    public ReshapeStatus? Reshape { get; init; }
 
     /// <summary>The scrub that is under way, or the last one of this run; null when there was none.</summary>
     public ScrubStatus? Scrub { get; init; }

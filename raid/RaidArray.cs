@@ -11,6 +11,7 @@ using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Levels;
 using Polyblk.Raid.Map;
+using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid;
@@ -19,7 +20,7 @@ namespace Polyblk.Raid;
 /// A running array. Its drives stay the caller's: dispose the array first, then them. The home reactor that it was started with
 /// carries the superblock writes and the resync, and must outlive it.
 /// </summary>
-public sealed class RaidArray : IBlockDevice
+public sealed partial class RaidArray : IBlockDevice
 {
     private readonly Lock _lock = new();
     private readonly long[] _maxPieceBytes;
@@ -62,7 +63,13 @@ public sealed class RaidArray : IBlockDevice
         }
 
         _consistency = superblock.Consistency;
-        if (JournalLayout.Of(geometry) is { } layout && !members.Any(m => m.Drive is { Limits.IsEphemeral: true }))
+        bool mayHaveJournal = !members.Any(m => m.Drive is { Limits.IsEphemeral: true });
+        if (superblock.Reshape is { } reshape && reshape.Frontier < geometry.Capacity)
+        {
+            Reshape = new ReshapeRun(superblock, mayHaveJournal, Consistency == ArrayConsistency.Journal);
+        }
+
+        if ((Reshape is null ? JournalLayout.Of(geometry) : Reshape.Map.NewJournal) is { } layout && mayHaveJournal)
         {
             Journal = new WriteJournal(layout, geometry, Uuid, Consistency == ArrayConsistency.Journal);
             if (start.TrustsUnsynced || (Journal.IsOn && !State.NeedsResync))
@@ -107,7 +114,10 @@ public sealed class RaidArray : IBlockDevice
     public RaidGeometry Geometry { get; }
 
     /// <inheritdoc/>
-    public long SizeBytes => Volatile.Read(ref _sizeBytes);
+    public long SizeBytes => Live.OwnSizeBytes;
+
+    /// <summary>The size that this run shows.</summary>
+    internal long OwnSizeBytes => Volatile.Read(ref _sizeBytes);
 
     /// <inheritdoc/>
     public BlockLimits Limits { get; }
@@ -152,6 +162,16 @@ public sealed class RaidArray : IBlockDevice
     public IBlockQueue OpenQueue(Reactor reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
+        if (Volatile.Read(ref _successor) is { } successor)
+        {
+            return successor.OpenQueue(reactor);
+        }
+
+        if (Reshape is { } run)
+        {
+            return OpenRouter(reactor, run);
+        }
+
         lock (_lock)
         {
             if (Array.Find(_queues, q => ReferenceEquals(q.Reactor, reactor)) is { } open)
@@ -162,15 +182,26 @@ public sealed class RaidArray : IBlockDevice
             }
         }
 
-        RaidQueue queue = OpenUnregistered(reactor);
+        RaidQueue queue = OpenUnregistered(reactor, Shape);
         bool stopped;
         lock (_lock)
         {
             stopped = _stopped;
-            if (!stopped)
+            successor = _successor;
+            if (!stopped && successor is null)
             {
                 _queues = [.. _queues, queue];
+                if (_isPausing)
+                {
+                    queue.Park();
+                }
             }
+        }
+
+        if (successor is not null)
+        {
+            queue.Dispose();
+            return successor.OpenQueue(reactor);
         }
 
         // Published meanwhile to all queues but this one, which nobody knew.
@@ -186,7 +217,7 @@ public sealed class RaidArray : IBlockDevice
     }
 
     /// <summary>A snapshot of the array's state. Any thread.</summary>
-    public ArrayStatus GetStatus() => Control.GetStatus();
+    public ArrayStatus GetStatus() => Live.Control.GetStatus();
 
     /// <summary>
     /// Shows another size to the consumers and raises <see cref="Resized"/>.
@@ -195,10 +226,16 @@ public sealed class RaidArray : IBlockDevice
     /// <exception cref="ArrayException">The size is not possible, or the superblocks could not be written.</exception>
     public async Task ResizeAsync(long newSizeBytes)
     {
-        if (newSizeBytes <= 0 || newSizeBytes % 4096 != 0 || newSizeBytes > Geometry.Capacity)
+        if (Volatile.Read(ref _successor) is { } successor)
+        {
+            await successor.ResizeAsync(newSizeBytes);
+            return;
+        }
+
+        if (newSizeBytes <= 0 || newSizeBytes % 4096 != 0 || newSizeBytes > MaxSizeBytes)
         {
             throw new ArrayException(
-                $"Array {Name} cannot have {newSizeBytes} bytes: use a multiple of 4096 up to {Geometry.Capacity & ~4095L}, which is what its drives give.");
+                $"Array {Name} cannot have {newSizeBytes} bytes: use a multiple of 4096 up to {MaxSizeBytes & ~4095L}, which is what its drives give.");
         }
 
         await Control.ResizeAsync(newSizeBytes, () => Volatile.Write(ref _sizeBytes, newSizeBytes));
@@ -206,19 +243,30 @@ public sealed class RaidArray : IBlockDevice
     }
 
     /// <summary>
+    /// Takes over what all drives have more than when the array was made, or grown last, and shows it to the consumers, who see a
+    /// pause. A resync makes members agree there.
+    /// </summary>
+    /// <exception cref="ArrayException">It cannot, or the drives have not all grown; the message says which.</exception>
+    public async Task GrowAsync()
+    {
+        await ArrayGrowth.GrowAsync(Live);
+        await ResizeAsync(Live.Geometry.Capacity & ~4095L);
+    }
+
+    /// <summary>
     /// Lets the warning go that blocks may be damaged (<see cref="ArrayStatus.Warnings"/>): somebody has checked what is on the
     /// volume. Does nothing when there is none.
     /// </summary>
     /// <exception cref="ArrayException">The superblocks cannot be changed.</exception>
-    public Task AcknowledgeDamageAsync() => Control.AcknowledgeDamageAsync();
+    public Task AcknowledgeDamageAsync() => Live.Control.AcknowledgeDamageAsync();
 
     /// <summary>
     /// The most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound. It may be changed while one runs.
     /// </summary>
     public long MaxJobBytesPerSecond
     {
-        get => Control.MaxJobBytesPerSecond;
-        set => Control.MaxJobBytesPerSecond = value;
+        get => Live.Control.MaxJobBytesPerSecond;
+        set => Live.Control.MaxJobBytesPerSecond = value;
     }
 
     /// <summary>
@@ -226,29 +274,29 @@ public sealed class RaidArray : IBlockDevice
     /// </summary>
     /// <param name="repair">Whether members that differ are made to agree.</param>
     /// <exception cref="ArrayException">One is under way, or there is nothing to compare.</exception>
-    public Task StartScrubAsync(bool repair) => Control.StartScrubAsync(repair);
+    public Task StartScrubAsync(bool repair) => Live.Control.StartScrubAsync(repair);
 
     /// <inheritdoc cref="ArrayRunOptions.CheckEvery"/>
     public TimeSpan CheckEvery
     {
-        get => Control.CheckEvery;
-        set => Control.CheckEvery = value;
+        get => Live.Control.CheckEvery;
+        set => Live.Control.CheckEvery = value;
     }
 
     /// <summary>Ends the scrub that is under way. Does nothing without one.</summary>
-    public Task StopScrubAsync() => Control.StopScrubAsync();
+    public Task StopScrubAsync() => Live.Control.StopScrubAsync();
 
     /// <summary>
     /// Changes how the array is put right after an unclean stop. A journal counts from the first moment without writes on, or from
     /// the end of a resync that is under way: until then a start that lacks members still needs force.
     /// </summary>
     /// <exception cref="ArrayException">The level, or the drives, cannot have that.</exception>
-    public Task SetConsistencyAsync(ArrayConsistency consistency) => Control.SetConsistencyAsync(consistency);
+    public Task SetConsistencyAsync(ArrayConsistency consistency) => Live.Control.SetConsistencyAsync(consistency);
 
     /// <summary>Gives a member up, as if it had failed.</summary>
     /// <param name="role">Its role.</param>
     /// <exception cref="ArrayException">The array cannot do without it; nothing was changed.</exception>
-    public Task FailMemberAsync(int role) => Control.FailAsync(role);
+    public Task FailMemberAsync(int role) => Live.Control.FailAsync(role);
 
     /// <summary>
     /// Lets a drive take the place of a member that is out. Returns when the superblocks say so; the rebuild goes on in the
@@ -260,7 +308,7 @@ public sealed class RaidArray : IBlockDevice
     /// <param name="failFirst">A member that works is taken out for it, when the drive has been found to fit.</param>
     /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
     public Task ReplaceMemberAsync(int role, IBlockDevice drive, bool force = false, bool failFirst = false) =>
-        Control.ReplaceAsync(role, drive, force, failFirst);
+        Live.Control.ReplaceAsync(role, drive, force, failFirst);
 
     /// <summary>
     /// Lets a drive take the place of a member that works, and that serves until the drive holds all that it holds. Returns when both
@@ -271,13 +319,13 @@ public sealed class RaidArray : IBlockDevice
     /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
     /// <param name="force">Overwrite whatever the drive holds.</param>
     /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
-    public Task ReplaceWorkingMemberAsync(int role, IBlockDevice drive, bool force = false) => Control.ReplaceWorkingAsync(role, drive, force);
+    public Task ReplaceWorkingMemberAsync(int role, IBlockDevice drive, bool force = false) => Live.Control.ReplaceWorkingAsync(role, drive, force);
 
     /// <summary>Lets a drive wait to take the place of a member that fails, or take that of one that has.</summary>
     /// <param name="drive">The drive; it stays the caller's, and must outlive the array.</param>
     /// <param name="force">Overwrite whatever the drive holds.</param>
     /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
-    public Task AddSpareAsync(IBlockDevice drive, bool force = false) => Control.AddSpareAsync(drive, force);
+    public Task AddSpareAsync(IBlockDevice drive, bool force = false) => Live.Control.AddSpareAsync(drive, force);
 
     /// <summary>
     /// Lets a spare go, the drive of a member that is out, or one that was left out: the array has nothing to do with it any more when
@@ -285,7 +333,7 @@ public sealed class RaidArray : IBlockDevice
     /// </summary>
     /// <param name="drive">The drive, as it was given.</param>
     /// <exception cref="ArrayException">It is in use.</exception>
-    public Task RemoveDriveAsync(IBlockDevice drive) => Control.RemoveAsync(drive);
+    public Task RemoveDriveAsync(IBlockDevice drive) => Live.Control.RemoveAsync(drive);
 
     /// <summary>
     /// Stops the array: ends the resync (it goes on at the next start), flushes, and marks the superblocks clean. All queues must
@@ -295,7 +343,11 @@ public sealed class RaidArray : IBlockDevice
     /// clean.</exception>
     public async Task StopAsync()
     {
-        if (await BeginStopAsync()
+        if (await TakeSuccessorAsync() is { } successor)
+        {
+            await successor.StopAsync();
+        }
+        else if (await BeginStopAsync()
             && !await Control.StopAsync(markClean: !_leavesWork))
         {
             throw new ArrayException(
@@ -309,7 +361,11 @@ public sealed class RaidArray : IBlockDevice
     /// </summary>
     public async ValueTask DisposeAsync()
     {
-        if (await BeginStopAsync())
+        if (await TakeSuccessorAsync() is { } successor)
+        {
+            await successor.DisposeAsync();
+        }
+        else if (await BeginStopAsync())
         {
             await Control.StopAsync(markClean: !_leavesWork);
         }
@@ -318,18 +374,22 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Ends the array without telling the superblocks, as a crash does. For tests.</summary>
     internal async Task AbandonAsync()
     {
-        if (await BeginStopAsync())
+        if (await TakeSuccessorAsync() is { } successor)
+        {
+            await successor.AbandonAsync();
+        }
+        else if (await BeginStopAsync())
         {
             await Control.StopAsync(markClean: false);
         }
     }
 
     /// <summary>A queue that the control task uses itself: it is not counted among the consumers'.</summary>
-    internal RaidQueue OpenUnregistered(Reactor reactor) => Geometry.Level switch
+    internal RaidQueue OpenUnregistered(Reactor reactor, QueueShape shape) => Geometry.Level switch
     {
-        RaidLevel.Raid0 => new StripedQueue(this, reactor),
-        RaidLevel.Raid1 or RaidLevel.Raid10 => new MirrorQueue(this, reactor),
-        _ => new ParityQueue(this, reactor),
+        RaidLevel.Raid0 => new StripedQueue(this, reactor, shape),
+        RaidLevel.Raid1 or RaidLevel.Raid10 => new MirrorQueue(this, reactor, shape),
+        _ => new ParityQueue(this, reactor, shape),
     };
 
     /// <summary>A queue was disposed. It may have work of its own to end.</summary>
@@ -356,7 +416,7 @@ public sealed class RaidArray : IBlockDevice
     /// <summary>Does something on every open queue, on its reactor, one after the other.</summary>
     internal async Task ForEachQueueAsync(Action<RaidQueue> action)
     {
-        foreach (RaidQueue queue in Queues)
+        foreach (RaidQueue queue in (RaidQueue[])[.. Queues, .. Volatile.Read(ref _ownQueues)])
         {
             // A queue may close meanwhile and its reactor end with it.
             Task done = queue.Reactor.InvokeAsync(() =>

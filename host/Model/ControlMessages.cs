@@ -9,7 +9,7 @@ namespace Polyblk.Host.Model;
 public sealed record ControlRequest
 {
     /// <summary>
-    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>,
+    /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>, <c>reshape</c>, <c>grow</c>,
     /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>. To the daemon: <c>show</c>, <c>start</c>, <c>add-export</c> or
     /// <c>remove-export</c>.
     /// </summary>
@@ -17,6 +17,9 @@ public sealed record ControlRequest
 
     /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
     public string? Drive { get; init; }
+
+    /// <summary>For <c>reshape</c>: the drives that come with the first.</summary>
+    public IReadOnlyList<string> MoreDrives { get; init; } = [];
 
     /// <summary>For <c>replace</c>: the drive that comes.</summary>
     public string? NewDrive { get; init; }

@@ -113,6 +113,9 @@ public sealed record ArrayJson
     /// <summary>The replacement of a drive that works; null when there is none.</summary>
     public ReplacementJson? Replacement { get; init; }
 
+    /// <summary>The reshape that is under way; null when there is none.</summary>
+    public ReshapeJson? Reshape { get; init; }
+
     /// <summary>After how many seconds members are compared anew; 0 never; null where there are no others.</summary>
     public long? CheckEverySeconds { get; init; }
 
@@ -239,6 +242,12 @@ public sealed record ProgressJson(long DoneBytes, long TotalBytes, long BytesPer
 /// <param name="NewDrive">The one that takes its place.</param>
 /// <param name="Copy">How much of it is copied, in bytes of the drive.</param>
 public sealed record ReplacementJson(int Role, string OldDrive, string NewDrive, ProgressJson Copy);
+
+/// <summary>Drives were added, and the volume is being spread over all; it is as large as before until the end.</summary>
+/// <param name="OldMembers">How many members it had.</param>
+/// <param name="NewMembers">How many it gets.</param>
+/// <param name="Progress">How much of every member is made, in bytes.</param>
+public sealed record ReshapeJson(int OldMembers, int NewMembers, ProgressJson Progress);
 
 /// <summary>A drive that is recorded and of no use to the array.</summary>
 /// <param name="Drive">The drive, as it is recorded.</param>

@@ -14,7 +14,7 @@ public static class VolumeRequests
     {
         if (MemberChange.Parse(request.Command, request.Drive, request.NewDrive, request.Force) is MemberChange change)
         {
-            change = change with { FailFirst = request.FailFirst };
+            change = change with { FailFirst = request.FailFirst, MoreDrives = request.MoreDrives };
             MemberChangeResult done = await server.ChangeMembersAsync(change, cancellation).ConfigureAwait(false);
             return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = server.GetLive() };
         }
@@ -51,7 +51,7 @@ public static class VolumeRequests
                 return ControlResponse.Refuse(new Refusal(
                     RefusalKind.Invalid,
                     $"There is no request '{request.Command}'.",
-                    "Understood are show, stop, resize, acknowledge, fail, replace, add-spare, remove, check, repair, stop-check and set."));
+                    "Understood are show, stop, resize, acknowledge, fail, replace, add-spare, remove, reshape, grow, check, repair, stop-check and set."));
         }
     }
 }

@@ -102,6 +102,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
                 record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
             server._volume.KeepRecord(server.Store);
             server._volume.MembersChanged += () => server.Remember(_ => { });
+            server._volume.Device.Resized += _ => server.FollowArray();
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
             return server;
         }
@@ -155,54 +156,6 @@ public sealed partial class VolumeServer : IAsyncDisposable
             Reactors = ReactorJson.Of(_reactors),
             Exports = [.. _exports.Select(e => e.ToJson())],
         };
-    }
-
-    /// <summary>
-    /// Takes the size that the volume's drive has now, where the volume is as large as its drive, and tells every consumer.
-    /// </summary>
-    /// <exception cref="RefusalException">The size is not possible, or a consumer could not be told.</exception>
-    public Task FollowDriveAsync() => _volume!.HasSizeOfDrive ? ResizeAsync(null, mayShrink: false, CancellationToken.None) : Task.CompletedTask;
-
-    /// <summary>Takes a new size (null: all that the drives give) and tells every consumer.</summary>
-    /// <exception cref="RefusalException">The size is not possible, is smaller and must not be, or a consumer could not be
-    /// told.</exception>
-    public async Task ResizeAsync(long? sizeBytes, bool mayShrink, CancellationToken cancellation)
-    {
-        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
-        try
-        {
-            if (sizeBytes < _volume!.Device.SizeBytes && !mayShrink)
-            {
-                throw RefusalException.Refused(
-                    $"Volume '{_record.Name}' has {ByteSize.FormatRounded(_volume.Device.SizeBytes)}: less would cut off the end of what is on it.",
-                    "Make the file system smaller first, then use --force.");
-            }
-
-            await _volume.ResizeAsync(sizeBytes, cancellation).ConfigureAwait(false);
-            string size = ByteSize.FormatRounded(_volume.Device.SizeBytes);
-            _log.LogInformation("{Volume} has {Size} now", _record.Name, size);
-            var untold = new List<string>();
-            foreach (ServedExport served in _exports.Where(e => e.IsServing))
-            {
-                try
-                {
-                    await served.Export.ResizeAsync(cancellation).ConfigureAwait(false);
-                }
-                catch (Exception e) when (e is FrontendException or IOException)
-                {
-                    untold.Add($"{served.Export.Id} could not be told: {e.Message}");
-                }
-            }
-
-            if (untold.Count > 0)
-            {
-                throw new RefusalException(RefusalKind.Failed, $"Volume '{_record.Name}' has {size} now, but {string.Join(' ', untold)}");
-            }
-        }
-        finally
-        {
-            _changing.Release();
-        }
     }
 
     /// <summary>Lets the warning go that blocks of the volume may be damaged.</summary>

@@ -147,6 +147,7 @@ public static class ArrayScanner
             ? new ProgressJson(result.RebuildFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
         Check = ArrayStatusJson.Check(ScrubStatus.LastOf(newest)),
         Replacement = ReplacementOf(result, newest),
+        Reshape = ReshapeOf(newest),
         Spares = [.. result.Spares.Where(s => s.Superblock.MemberUuid != ReplacingOf(result, newest)?.Spare).Select(s => s.Path)],
         OtherDrives = [.. OthersOf(result, newest)],
         Members = [.. MembersOf(result, newest)],
@@ -163,6 +164,19 @@ public static class ArrayScanner
             result.Members[kept.Role]!.Path,
             result.Spares.First(s => s.Superblock.MemberUuid == kept.Spare).Path,
             new ProgressJson(0, newest.MemberDataOffset + newest.MemberDataSize, 0) { IsLeft = true });
+
+    private static ReshapeJson? ReshapeOf(ArraySuperblock newest)
+    {
+        if (newest.Reshape is not { } reshape || reshape.Frontier >= newest.ArraySize)
+        {
+            return null;
+        }
+
+        // The frontier is one of the new geometry, of which every member has its share.
+        long done = (long)((double)reshape.Frontier / newest.ArraySize * newest.MemberDataSize);
+        return new ReshapeJson(
+            reshape.OldMemberCount, newest.MemberCount, new ProgressJson(done, newest.MemberDataSize, 0) { IsLeft = true });
+    }
 
     private static IEnumerable<MemberJson> MembersOf(AssemblyResult result, ArraySuperblock newest)
     {

@@ -28,6 +28,8 @@ public static class ArrayStatusJson
         Rebuild = Progress(status.Rebuild),
         Replacement = status.Replacement is not ReplacementStatus replacement ? null : new ReplacementJson(
             replacement.Role, replacement.Old.Name, replacement.New.Name, Progress(replacement.Progress)!),
+        Reshape = status.Reshape is not ReshapeStatus reshape ? null
+            : new ReshapeJson(reshape.OldMembers, reshape.NewMembers, Progress(reshape.Progress)!),
         Check = Check(status.Scrub),
         RangesInDoubt = status.RangesInDoubt,
         Consistency = ConsistencyWord.Of(status.Consistency, status.Level),

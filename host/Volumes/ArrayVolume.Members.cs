@@ -42,6 +42,8 @@ public sealed partial class ArrayVolume
                 MemberChangeKind.Fail => FailAsync(change),
                 MemberChangeKind.Replace => ReplaceAsync(change, store),
                 MemberChangeKind.AddSpare => AddSpareAsync(change, store),
+                MemberChangeKind.Reshape => ReshapeAsync(change, store),
+                MemberChangeKind.Grow => GrowAsync(store),
                 _ => RemoveAsync(change, store),
             }).ConfigureAwait(false);
         }

@@ -14,6 +14,12 @@ public enum MemberChangeKind
 
     /// <summary>A drive that is not in use leaves the volume.</summary>
     Remove,
+
+    /// <summary>Drives become further members, and the volume is spread over them.</summary>
+    Reshape,
+
+    /// <summary>What all drives have more now is taken over.</summary>
+    Grow,
 }
 
 /// <summary>A change of who is a member.</summary>
@@ -32,7 +38,12 @@ public sealed record MemberChange(
         ["replace"] = MemberChangeKind.Replace,
         ["add-spare"] = MemberChangeKind.AddSpare,
         ["remove"] = MemberChangeKind.Remove,
+        ["reshape"] = MemberChangeKind.Reshape,
+        ["grow"] = MemberChangeKind.Grow,
     };
+
+    /// <summary>Of a reshape: the drives that come after <see cref="Drive"/>.</summary>
+    public IReadOnlyList<string> MoreDrives { get; init; } = [];
 
     /// <summary>The word for it.</summary>
     public string Word => s_words.Single(w => w.Value == Kind).Key;
@@ -46,8 +57,8 @@ public sealed record MemberChange(
             return null;
         }
 
-        bool lacks = string.IsNullOrWhiteSpace(drive) || (kind == MemberChangeKind.Replace && string.IsNullOrWhiteSpace(newDrive));
-        return lacks ? throw RefusalException.Invalid($"The request '{word}' names no drive.") : new MemberChange(kind, drive!, newDrive, force);
+        bool lacks = (kind != MemberChangeKind.Grow && string.IsNullOrWhiteSpace(drive)) || (kind == MemberChangeKind.Replace && string.IsNullOrWhiteSpace(newDrive));
+        return lacks ? throw RefusalException.Invalid($"The request '{word}' names no drive.") : new MemberChange(kind, drive ?? string.Empty, newDrive, force);
     }
 }
 

@@ -46,6 +46,11 @@ internal sealed partial class ArrayControl
     public Task SetConsistencyAsync(ArrayConsistency consistency) => ChangeAsync(
         async () =>
         {
+            if (_array.Reshape is not null)
+            {
+                throw new ArrayException($"Array {_array.Name} has been reshaped since it was started: stop it and start it again for that.");
+            }
+
             if (ArrayBuilder.WhyNot(consistency, _array.Geometry.Level, _array.Members.Any(m => m.Drive is { Limits.IsEphemeral: true })) is { } why)
             {
                 throw new ArrayException($"Array {_array.Name} stays as it is: {why}");
@@ -87,11 +92,16 @@ internal sealed partial class ArrayControl
 
     /// <inheritdoc cref="Membership.ReplaceAsync"/>
     public Task ReplaceAsync(int role, IBlockDevice drive, bool force, bool failFirst) =>
-        ChangeAsync(() => _membership.ReplaceAsync(role, drive, force, failFirst));
+        ChangeAsync(() =>
+        {
+            RefuseWhileReshaping();
+            return _membership.ReplaceAsync(role, drive, force, failFirst);
+        });
 
     /// <inheritdoc cref="HotReplacement.ReplaceAsync"/>
     public Task ReplaceWorkingAsync(int role, IBlockDevice drive, bool force) => ChangeAsync(async () =>
     {
+        RefuseWhileReshaping();
         await _replacement.ReplaceAsync(role, drive, force);
         Kick();
     });
@@ -114,6 +124,31 @@ internal sealed partial class ArrayControl
         get => _jobs.MaxBytesPerSecond;
         set => _jobs.MaxBytesPerSecond = value;
     }
+
+    /// <summary>What has to wait for the end of a reshape.</summary>
+    /// <exception cref="ArrayException">One is under way.</exception>
+    private void RefuseWhileReshaping()
+    {
+        if (_array.Reshaping is not null)
+        {
+            throw new ArrayException($"Array {_array.Name} is being reshaped: wait for the end of that.");
+        }
+    }
+
+    /// <summary>What the superblocks say. Any thread.</summary>
+    public ArraySuperblock Superblock => _superblocks.Current;
+
+    /// <summary>Writes what the superblocks are to say to every member.</summary>
+    /// <exception cref="ArrayException">The array has failed, is only read, or is being stopped.</exception>
+    public Task RecordAsync() => ChangeAsync(
+        async () =>
+        {
+            await _superblocks.UpdateAsync();
+            if (_array.State.IsBroken)
+            {
+                throw new ArrayException($"Array {_array.Name} has failed; it stays as it is.");
+            }
+        });
 
     /// <summary>Does what a user asked for, while nothing else changes superblocks.</summary>
     private async Task ChangeAsync(Func<Task> change)

@@ -30,6 +30,7 @@ internal sealed partial class ArrayControl
                 throw new ArrayException($"Array {_array.Name} has no redundancy: there is nothing to compare.");
             }
 
+            RefuseWhileReshaping();
             if (_scrub is not null)
             {
                 throw new ArrayException($"A {NameOf(_scrub)} of array {_array.Name} is under way: stop it first, or wait for its end.");
@@ -93,7 +94,7 @@ internal sealed partial class ArrayControl
     {
         TimeSpan every = CheckEvery;
         bool isSound = _scrub is null && every > TimeSpan.Zero && _options.Resync && _array.TracksDirt && !_array.Limits.ReadOnly
-            && _array.State is { IsBroken: false, LostMask: 0, NeedsResync: false } && !_jobs.IsBusy;
+            && _array.State is { IsBroken: false, LostMask: 0, NeedsResync: false } && !_jobs.IsBusy && _array.Reshaping is null;
         ArraySuperblock current = _superblocks.Current;
         if (isSound && _options.Clock.GetUtcNow() - (current.LastScrub?.EndedAt ?? current.CreatedAt) >= every)
         {

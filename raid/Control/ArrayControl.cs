@@ -45,6 +45,7 @@ internal sealed partial class ArrayControl
     private readonly JobRunner _jobs;
     private readonly Membership _membership;
     private readonly HotReplacement _replacement;
+    private readonly Reshaping _reshaping;
     private readonly MemberWatch _watch;
     private Task _loop = Task.CompletedTask;
     private ulong _reportedFailures;
@@ -73,6 +74,7 @@ internal sealed partial class ArrayControl
         _jobs = new JobRunner(array, home, options);
         _membership = new Membership(array, _superblocks, _jobs, options, Kick, Report);
         _replacement = new HotReplacement(array, _superblocks, _membership, _jobs, options, Report);
+        _reshaping = new Reshaping(array, _superblocks, _jobs, options, Kick, Report);
         _watch = new MemberWatch(array, options, Report);
         _upgradesFormat = superblock.FormatVersion < SuperblockFormat.Version;
         CheckEvery = options.CheckEvery;
@@ -170,7 +172,7 @@ internal sealed partial class ArrayControl
         Volatile.Write(ref _stopping, true);
         Kick();
         await _loop;
-        bool isInOrder = await WaitUnlessHangingAsync(_jobs.StopAsync());
+        bool isInOrder = await WaitUnlessHangingAsync(_reshaping.StopAsync()) & await WaitUnlessHangingAsync(_jobs.StopAsync());
 
         // A change that a user asked for meanwhile is either done before, or finds that the array has ended: two updates at once
         // would write two superblocks of one event.
@@ -221,7 +223,7 @@ internal sealed partial class ArrayControl
             Level = _array.Geometry.Level,
             ChunkBytes = _array.Geometry.ChunkSize,
             SizeBytes = _array.SizeBytes,
-            CapacityBytes = _array.Geometry.Capacity,
+            CapacityBytes = _array.Reshaping?.Map.OldCapacity ?? _array.Geometry.Capacity,
             Consistency = _array.Consistency,
             Health = _array.State.IsBroken ? ArrayHealth.Failed
                 : (failed | rebuilding) != 0 ? ArrayHealth.Degraded
@@ -250,6 +252,7 @@ internal sealed partial class ArrayControl
             Resync = resync,
             Rebuild = rebuild,
             Replacement = _replacement.Describe(),
+            Reshape = _reshaping.Describe(),
             Scrub = ScrubStatus,
             SpareDrives = [.. _array.Map.Spares.Select(s => s.Drive)],
             Warnings = [.. DescribeProblems(failed)],
@@ -279,7 +282,7 @@ internal sealed partial class ArrayControl
             }
         }
 
-        foreach (string halted in new[] { _membership.Halted, _replacement.Halted }.OfType<string>())
+        foreach (string halted in new[] { _membership.Halted, _replacement.Halted, _reshaping.Halted }.OfType<string>())
         {
             yield return halted;
         }
@@ -381,6 +384,7 @@ internal sealed partial class ArrayControl
 
         await _membership.TurnAsync();
         await _replacement.TurnAsync();
+        await _reshaping.TurnAsync();
         ScheduleResync();
         ReportProgress();
         await StartDueResyncAsync();
@@ -568,7 +572,7 @@ internal sealed partial class ArrayControl
     /// </summary>
     private async Task StartDueResyncAsync()
     {
-        if (!IsResyncDue || _array.State.IsBroken || !_membership.IsQuiet || (_jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob)))
+        if (!IsResyncDue || _reshaping.IsBusy || _array.State.IsBroken || !_membership.IsQuiet || (_jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob)))
         {
             return;
         }

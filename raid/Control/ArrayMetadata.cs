@@ -16,6 +16,7 @@
 //   rebuilt so far  says what was made before the last flush; writes since then went to the new member, too
 //   end of rebuild  every member was flushed after the last row
 //   new size, a scrub's end    change nothing else
+//   a reshape's frontier       all before it is at its new place, and every member was flushed since; the old place still holds the same
 //   trust           what is not in sync fits all the same; called so only while it is: a row that loses it keeps its locks, and its
 //                   record, until the superblocks know (ParityRow.Journal.cs), both slots of each, as of a failure. The first update of
 //                   a run begins a new generation of the journal: the records of the one before have been replayed, and no write has
@@ -304,6 +305,10 @@ internal sealed class ArrayMetadata(
         if (_generation == 0 && array.Journal is { } journal)
         {
             journal.Generation = _generation = eventCount;
+            if (array.Reshape?.OldJournal is { } old)
+            {
+                old.Generation = eventCount;
+            }
         }
     }
 
@@ -359,6 +364,10 @@ internal sealed class ArrayMetadata(
             LogicalBlockSize = array.Limits.LogicalBlockSize,
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
             Members = members,
+
+            // One that was over when this run began is forgotten with its first update.
+            Reshape = array.Reshape is null ? null : like.Reshape,
+            Incompatible = array.Reshape is null ? like.Incompatible & ~IncompatibleFeatures.Reshape : like.Incompatible,
         };
 
         // Marks alone are no event: there can be many of them while a member is late, and it must not fall behind by them. At

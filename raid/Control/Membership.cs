@@ -52,7 +52,7 @@ internal sealed class Membership(
 
     private long NowMs => (long)options.Clock.GetElapsedTime(0).TotalMilliseconds;
 
-    private bool CanRebuild => options.Resync && array.TracksDirt && !array.Limits.ReadOnly && !State.IsBroken;
+    private bool CanRebuild => options.Resync && array.Reshaping is null && array.TracksDirt && !array.Limits.ReadOnly && !State.IsBroken;
 
     private int Tenths => (int)(10 * superblocks.RebuiltBytes / Math.Max(1, array.Geometry.MemberDataSize));
 
@@ -507,14 +507,14 @@ internal sealed class Membership(
     /// </summary>
     private async Task ClearJournalAsync(IBlockDevice drive)
     {
-        if (array.Journal is not { Layout: var layout })
+        if (array.Journal is null)
         {
             return;
         }
 
         try
         {
-            await BlockIo.WriteZeroesAsync(drive, superblocks.Home, JournalLayout.AreaOffset, layout.AreaBytes);
+            await BlockIo.WriteZeroesAsync(drive, superblocks.Home, JournalLayout.AreaOffset, array.Geometry.DataOffset - JournalLayout.AreaOffset);
             await BlockIo.FlushAsync(drive, superblocks.Home);
         }
         catch (BlockIoException e)

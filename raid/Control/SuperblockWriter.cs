@@ -19,6 +19,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
     private readonly Task<bool>?[] _late = new Task<bool>?[array.Members.Length];
     private ulong _caughtUp;
+    private ulong _settled;
     private bool _closed;
 
     /// <summary>Members whose answer to something earlier is outstanding.</summary>
@@ -134,6 +135,15 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     private async Task WriteOneAsync(ArraySuperblock superblock, RaidMember member, IBlockQueue queue, int copies)
     {
         var block = new byte[SuperblockFormat.SizeBytes];
+        if (((Volatile.Read(ref _settled) >> member.Role) & 1) == 0)
+        {
+            // What was found may be in the drive's cache only: a run that was killed wrote it and did not come to its flush. Should power go
+            // out now, and the other slot be torn, both would be lost.
+            ThrowIfClosed();
+            await FlushOnceAsync(member, queue);
+            Interlocked.Or(ref _settled, 1UL << member.Role);
+        }
+
         for (int i = 0; i < copies; i++)
         {
             ArraySuperblock own = superblock with

@@ -162,6 +162,13 @@ internal sealed class WriteIntent
         SinceEvent = eventCount;
     }
 
+    /// <summary>
+    /// What is marked says nothing of what was changed before an update: data was moved, which no mark tells of. Marks are complete
+    /// from then on. The control task's.
+    /// </summary>
+    /// <param name="eventCount">The event count of that update, which comes next.</param>
+    public void NoteMoved(ulong eventCount) => SinceEvent = eventCount;
+
     /// <summary>What a superblock says of it. The control task's.</summary>
     public DirtyRegions Describe() => new(_shift, SinceEvent, [.. _marked]);
 

@@ -35,6 +35,11 @@ internal abstract unsafe partial class RaidQueue
     /// </summary>
     internal bool TryCloseWrites()
     {
+        if (_isOwn)
+        {
+            return true;
+        }
+
         if (WritesInFlight != 0 || !_waiting.IsEmpty || !_gated.IsEmpty)
         {
             return false;

@@ -15,10 +15,19 @@ using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Control;
+using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Engine;
+
+/// <summary>What a queue is a way to: an array has one such shape, or two while it is being reshaped.</summary>
+/// <param name="Geometry">Where what lies.</param>
+/// <param name="Journal">Where rows that are written in part are recorded; null where they are not.</param>
+/// <param name="Intent">What must be marked before it is written; null where nothing must.</param>
+/// <param name="Bias">What requests add to a byte of the volume.</param>
+/// <param name="IsOwn">Whether the array uses it itself: it may read and write beyond what the volume shows, and is not waited for.</param>
+internal readonly record struct QueueShape(RaidGeometry Geometry, WriteJournal? Journal, WriteIntent? Intent, long Bias = 0, bool IsOwn = false);
 
 /// <summary>Base of the queues of all levels. Everything runs on one reactor's thread unless it says otherwise.</summary>
 internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
@@ -37,6 +46,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private readonly TaskCompletionSource _closed;
     private readonly int _maxSegments;
     private readonly WriteIntent? _intent;
+    private readonly long _bias;
+    private readonly bool _isOwn;
 
     private readonly TransferOp[] _operations = new TransferOp[OperationCount];
     private FreeIndices _freeOperations = new(OperationCount);
@@ -52,15 +63,18 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     private long _writesStarted;
     private long _requestsTaken;
 
-    protected RaidQueue(RaidArray array, Reactor reactor)
+    protected RaidQueue(RaidArray array, Reactor reactor, QueueShape shape)
     {
         Array = array;
         Reactor = reactor;
         _closed = reactor.MakePromise();
         State = array.State;
         Locks = array.Locks;
-        Geometry = array.Geometry;
-        _intent = array.Intent;
+        Geometry = shape.Geometry;
+        Journal = shape.Journal;
+        _intent = shape.Intent;
+        _bias = shape.Bias;
+        _isOwn = shape.IsOwn;
         BlockMask = array.Limits.LogicalBlockSize - 1;
         _maxSegments = Math.Max(1, array.Limits.MaxSegments);
         _pump = new PumpWork(this);
@@ -102,7 +116,11 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 
     protected ArrayState State { get; }
 
-    protected RaidGeometry Geometry { get; }
+    /// <summary>Where what lies of which it is the way.</summary>
+    internal RaidGeometry Geometry { get; }
+
+    /// <summary>The records of its rows; null where there are none.</summary>
+    internal WriteJournal? Journal { get; }
 
     protected RequestPool Children { get; }
 
@@ -118,6 +136,12 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     public void Submit(BlockRequest request)
     {
         _requestsTaken++;
+        if (_isDiverted)
+        {
+            Divert(request);
+            return;
+        }
+
         int problem = Check(request);
         if (problem != 0)
         {
@@ -182,7 +206,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             return;
         }
 
-        if (_closed.Task.IsCompleted || _closing)
+        if (DisposeSuccessor() || _closed.Task.IsCompleted || _closing)
         {
             return;
         }
@@ -331,7 +355,13 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             return Array.Limits.ReadOnly ? 1 : 0;
         }
 
-        long size = Array.SizeBytes;
+        if (_isOwn)
+        {
+            // What the array does for itself may go beyond what it shows.
+            return 0;
+        }
+
+        long size = Array.OwnSizeBytes + _bias;
         if ((ulong)request.OffsetBytes > (ulong)size || (ulong)request.LengthBytes > (ulong)(size - request.OffsetBytes)
             || ((request.OffsetBytes | request.LengthBytes) & BlockMask) != 0)
         {
@@ -360,11 +390,11 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         }
 
         if (_intent is not null && request.Operation != BlockOperation.Flush
-            && !(_writesOpen && _intent.Covers(request.OffsetBytes, request.LengthBytes)))
+            && !(_writesOpen && _intent.Covers(request.OffsetBytes - _bias, request.LengthBytes)))
         {
             // Set apart: reads behind it need not wait for superblocks.
             _gated.Append(request);
-            _intent.Want(request.OffsetBytes, request.LengthBytes);
+            _intent.Want(request.OffsetBytes - _bias, request.LengthBytes);
             Array.Control.RequestWrites();
             return true;
         }

@@ -1,6 +1,7 @@
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Reshape;
 
 namespace Polyblk.Raid.Jobs;
 
@@ -14,7 +15,8 @@ internal abstract class ArrayJob
     public abstract RowJob Kind { get; }
 
     /// <summary>What carries out its rows: a queue of the array for itself. On the reactor's thread.</summary>
-    public virtual IRowQueue Open(RaidArray array, Reactor home) => (IRowQueue)array.OpenUnregistered(home);
+    public virtual IRowQueue Open(RaidArray array, Reactor home) =>
+        array.Reshaping is { } run ? new ReshapeRows(array, run, home) : (IRowQueue)array.OpenUnregistered(home, array.Shape);
 
     /// <summary>Bytes of every member that is concerned in one of its units.</summary>
     public virtual double BytesPerUnit(RaidGeometry geometry) =>

@@ -73,7 +73,7 @@ internal sealed class CopyRows : IRowQueue
         replacement.New.Add(_new);
         Old = new PatientQueue(_old, home);
         New = new PatientQueue(_new, home);
-        Mender = array.TracksDirt ? (IRowQueue)array.OpenUnregistered(home) : null;
+        Mender = array.TracksDirt ? (IRowQueue)array.OpenUnregistered(home, array.Shape) : null;
 
         // Rows that were under way when the twins came may still write such a drive in place.
         WaitsForRows = array.Geometry.HasParity && _old.Queue is IMemoryQueue;

@@ -48,8 +48,7 @@ internal sealed class ResyncJob(RaidArray array) : ArrayJob
             return _todo[_todoNext++];
         }
 
-        long marked = array.Intent!.NextMarked(RaidUnits.VolumeOffset(array.Geometry, _next));
-        long unit = marked == long.MaxValue ? _total : Math.Max(_next, RaidUnits.FromVolumeOffset(array.Geometry, marked));
+        long unit = array.Reshaping is { } run ? run.NextMarked(array.Intent!, _next) : NextMarked();
         if (unit >= _total)
         {
             _next = _total;
@@ -64,6 +63,12 @@ internal sealed class ResyncJob(RaidArray array) : ArrayJob
     public override void OnRowDone(long unit, int status, JobRows rows) => Advance(rows);
 
     public override void OnAtRest(JobRows rows) => Advance(rows);
+
+    private long NextMarked()
+    {
+        long marked = array.Intent!.NextMarked(RaidUnits.VolumeOffset(array.Geometry, _next));
+        return marked == long.MaxValue ? _total : Math.Max(_next, RaidUnits.FromVolumeOffset(array.Geometry, marked));
+    }
 
     private void Advance(JobRows rows)
     {

@@ -22,11 +22,13 @@ internal sealed class JournalLayout
     private const long MostDataOffset = 8 << 20;
     private const ulong Spread = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: neighbouring rows get different slots
 
+    private readonly long _begin;
     private readonly int _slotBytes;
     private readonly int _parityCount;
 
-    private JournalLayout(int slotBytes, int parityCount, int slotCount)
+    private JournalLayout(long begin, int slotBytes, int parityCount, int slotCount)
     {
+        _begin = begin;
         _slotBytes = slotBytes;
         _parityCount = parityCount;
         SlotCount = slotCount;
@@ -39,7 +41,13 @@ internal sealed class JournalLayout
     public int SlotCount { get; }
 
     /// <summary>The layout for a geometry; null where it has no parity, or no room before its data.</summary>
-    public static JournalLayout? Of(RaidGeometry geometry)
+    public static JournalLayout? Of(RaidGeometry geometry) => Of(geometry, AreaOffset, geometry.DataOffset);
+
+    /// <summary>The layout for a geometry in a part of the area.</summary>
+    /// <param name="geometry">The geometry.</param>
+    /// <param name="begin">Where the part begins, a multiple of 4096.</param>
+    /// <param name="end">Where it ends.</param>
+    public static JournalLayout? Of(RaidGeometry geometry, long begin, long end)
     {
         if (!geometry.HasParity)
         {
@@ -47,8 +55,8 @@ internal sealed class JournalLayout
         }
 
         int slotBytes = HeaderBytes + RaidUnits.RowBytes(geometry);
-        long count = (geometry.DataOffset - AreaOffset) / ((long)slotBytes * geometry.ParityCount);
-        return count < 1 ? null : new JournalLayout(slotBytes, geometry.ParityCount, (int)count);
+        long count = (end - begin) / ((long)slotBytes * geometry.ParityCount);
+        return count < 1 ? null : new JournalLayout(begin, slotBytes, geometry.ParityCount, (int)count);
     }
 
     /// <summary>
@@ -65,5 +73,5 @@ internal sealed class JournalLayout
     /// <summary>Where the record of a slot lies on the member that holds that parity.</summary>
     /// <param name="parity">0 is P, 1 is Q.</param>
     /// <param name="slot">The slot.</param>
-    public long OffsetOf(int parity, int slot) => AreaOffset + (((long)parity * SlotCount) + slot) * _slotBytes;
+    public long OffsetOf(int parity, int slot) => _begin + (((long)parity * SlotCount) + slot) * _slotBytes;
 }

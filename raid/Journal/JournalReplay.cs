@@ -29,6 +29,17 @@ namespace Polyblk.Raid.Journal;
 /// <param name="Unreadable">Slots of the journal that could not be read: what they held is not known.</param>
 internal sealed record JournalReplayResult(int Rows, int Mended, ImmutableArray<JournalRecord> Doubtful, int Unreadable);
 
+/// <summary>Rows of an array and where their records lie: all of them, or those of one geometry of an array that is being reshaped.</summary>
+/// <param name="Geometry">Where their blocks lie.</param>
+/// <param name="Layout">Where their records do; null where there is no room for any.</param>
+/// <param name="FirstRow">The first of them.</param>
+/// <param name="EndRow">The row behind the last.</param>
+internal sealed record JournalPart(RaidGeometry Geometry, JournalLayout? Layout, long FirstRow, long EndRow)
+{
+    /// <summary>All rows of an array that has one geometry.</summary>
+    public static JournalPart AllOf(RaidGeometry geometry) => new(geometry, JournalLayout.Of(geometry), 0, RaidUnits.Count(geometry));
+}
+
 /// <summary>See the top of the file.</summary>
 internal sealed class JournalReplay
 {
@@ -44,14 +55,17 @@ internal sealed class JournalReplay
     private readonly long _rebuiltUnits;
     private readonly int _rowBytes;
     private readonly RowImage _image;
+    private readonly JournalPart _part;
     private ulong _written;
     private volatile bool _isGivenUp;
 
     private JournalReplay(
-        ArraySuperblock newest, RaidGeometry geometry, JournalLayout layout, IReadOnlyList<IBlockDevice?> drives, ulong rebuilding, Reactor home)
+        ArraySuperblock newest, JournalPart part, JournalLayout layout, IReadOnlyList<IBlockDevice?> drives, ulong rebuilding, Reactor home)
     {
+        RaidGeometry geometry = part.Geometry;
         _newest = newest;
         _geometry = geometry;
+        _part = part;
         _layout = layout;
         _drives = [.. drives];
         _home = home;
@@ -73,21 +87,21 @@ internal sealed class JournalReplay
 
     /// <summary>Replays what the members hold, and flushes them.</summary>
     /// <param name="newest">The superblock that speaks for the array; <see cref="IsNeeded"/>.</param>
-    /// <param name="geometry">Its geometry.</param>
+    /// <param name="part">Which rows, and where their records are.</param>
     /// <param name="drives">The drives by role; null where the member is lost.</param>
     /// <param name="rebuilding">Those that are being rebuilt, one bit each.</param>
     /// <param name="home">Carries the I/O.</param>
     /// <param name="clock">By which a drive that does not answer is given up.</param>
     /// <exception cref="ArrayException">A drive could not be written, or does not answer.</exception>
     public static async Task<JournalReplayResult> RunAsync(
-        ArraySuperblock newest, RaidGeometry geometry, IReadOnlyList<IBlockDevice?> drives, ulong rebuilding, Reactor home, TimeProvider clock)
+        ArraySuperblock newest, JournalPart part, IReadOnlyList<IBlockDevice?> drives, ulong rebuilding, Reactor home, TimeProvider clock)
     {
-        if (JournalLayout.Of(geometry) is not { } layout)
+        if (part.Layout is not { } layout)
         {
             return new JournalReplayResult(0, 0, [], 0);
         }
 
-        var replay = new JournalReplay(newest, geometry, layout, drives, rebuilding, home);
+        var replay = new JournalReplay(newest, part, layout, drives, rebuilding, home);
         try
         {
             return await replay.RunAsync().WaitAsync(ArrayBuilder.Patience, clock);
@@ -164,7 +178,7 @@ internal sealed class JournalReplay
             [.. _scans.OfType<JournalScan>().SelectMany(scan => scan.Records.Cast<JournalRecord?>()).OfType<JournalRecord>()];
         Dictionary<uint, ulong> oldest = all.GroupBy(r => r.Writer).ToDictionary(g => g.Key, g => g.Max(r => r.Oldest));
         return all
-            .Where(r => !r.IsVoid && r.Transaction >= oldest[r.Writer] && r.Row < RaidUnits.Count(_geometry) && IsWhole(r))
+            .Where(r => !r.IsVoid && r.Transaction >= oldest[r.Writer] && r.Row >= _part.FirstRow && r.Row < _part.EndRow && IsWhole(r))
             .DistinctBy(r => (r.Writer, r.Transaction, r.Row))
             .OrderBy(r => (r.Row, r.Transaction));
     }

@@ -247,11 +247,11 @@ public sealed class RaidGeometry
 
     /// <summary>What members hold in a stripe, as bits by <see cref="BlockIndex"/>.</summary>
     /// <param name="stripe">The stripe.</param>
-    /// <param name="members">One bit each, by role.</param>
+    /// <param name="members">One bit each, by role. Those of no member are ignored.</param>
     public ulong BlocksOf(long stripe, ulong members)
     {
         ulong blocks = 0;
-        for (ulong left = members; left != 0; left &= left - 1) blocks |= 1UL << BlockIndex(stripe, BitOperations.TrailingZeroCount(left));
+        for (ulong left = members & (ulong.MaxValue >> (MaxMembers - MemberCount)); left != 0; left &= left - 1) blocks |= 1UL << BlockIndex(stripe, BitOperations.TrailingZeroCount(left));
         return blocks;
     }
 

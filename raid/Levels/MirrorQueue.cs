@@ -40,8 +40,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     private readonly MirrorCopyOp _agreement;
     private TransferOp? _inDoubtFirst, _inDoubtLast;
 
-    public MirrorQueue(RaidArray array, Reactor reactor)
-        : base(array, reactor)
+    public MirrorQueue(RaidArray array, Reactor reactor, QueueShape shape)
+        : base(array, reactor, shape)
     {
         _copies = Geometry.CopyCount;
         _striped = Geometry.Level == RaidLevel.Raid10;

@@ -37,8 +37,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     private readonly List<ParityRow> _waitingRows;
     private FreeIndices _freeRows;
 
-    public ParityQueue(RaidArray array, Reactor reactor)
-        : base(array, reactor)
+    public ParityQueue(RaidArray array, Reactor reactor, QueueShape shape)
+        : base(array, reactor, shape)
     {
         _rowBytes = RaidUnits.RowBytes(Geometry);
         _rowsPerChunk = Geometry.ChunkSize / _rowBytes;
@@ -53,7 +53,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         _staging = new PagedMemory(stagingBytes * _allRows.Length);
         _freeRows = new FreeIndices(_allRows.Length);
         _waitingRows = new List<ParityRow>(_allRows.Length);
-        JournalWriter = array.Journal is { } journal ? new JournalWriter(journal) : null;
+        JournalWriter = Journal is { } journal ? new JournalWriter(journal) : null;
         for (int i = 0; i < _allRows.Length; i++)
         {
             _allRows[i] = new ParityRow(this, array, i, _staging.Start + (i * stagingBytes));
@@ -79,7 +79,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// A start without a member makes its block from the others of the row, and those may have been written as a whole before, without
     /// a record, and be in the caches still.
     /// </summary>
-    internal override bool FlushesAfterFua => Array is { Limits.VolatileCache: true, Journal.IsOn: true } && State.HasUnflushedRows;
+    internal override bool FlushesAfterFua => Array.Limits.VolatileCache && Journal is { IsOn: true } && State.HasUnflushedRows;
 
     protected override bool HasRoom => base.HasRoom && HasRow;
 

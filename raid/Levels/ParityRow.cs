@@ -125,7 +125,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         Index = index;
         _queue = queue;
         _array = array;
-        _geometry = array.Geometry;
+        _geometry = queue.Geometry;
         _kernels = ParityKernels.Best;
         _rowBytes = RaidUnits.RowBytes(_geometry);
         _rowsPerChunk = _geometry.ChunkSize / _rowBytes;
@@ -162,7 +162,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _copies = _sources + _blockCount;
         _runs = (IoVec*)NativeMemory.Alloc((nuint)_dataCount, (nuint)sizeof(IoVec));
         _durably = array.Limits.VolatileCache ? BlockFlags.Fua : BlockFlags.None;
-        _slot = array.Journal is { } journal ? new SlotLock(this, journal) : null;
+        _slot = queue.Journal is { } journal ? new SlotLock(this, journal) : null;
     }
 
     /// <summary>Its number in the queue's pool.</summary>

@@ -19,8 +19,8 @@ internal unsafe class StripedQueue : RaidQueue
     private readonly int _chunkShift;
     private readonly long _maxPieceBytes;
 
-    public StripedQueue(RaidArray array, Reactor reactor)
-        : base(array, reactor)
+    public StripedQueue(RaidArray array, Reactor reactor, QueueShape shape)
+        : base(array, reactor, shape)
     {
         _dataCount = Geometry.DataCount;
         _chunkShift = BitOperations.Log2((uint)Geometry.ChunkSize);

@@ -118,6 +118,8 @@ public static class ArrayAssembly
         if (FindMixture(candidates) is { } mixture) return Refuse(mixture);
         if (FindCopy(candidates) is { } copy) return Refuse(copy);
 
+        ImmutableArray<LeftOutMember> unbegun = [.. FindUnbegun(candidates)];
+        candidates = [.. candidates.Except(unbegun.Select(left => left.Candidate))];
         if (candidates.All(IsSpare)) return Refuse("Only spares of this array were found: connect its members.");
 
         ArraySuperblock newest = TakeMarks(candidates.Where(candidate => !IsSpare(candidate)).MaxBy(c => c.Superblock.EventCount)!.Superblock, candidates);
@@ -126,6 +128,7 @@ public static class ArrayAssembly
 
         var members = new AssemblyCandidate?[newest.MemberCount];
         var leftOut = ImmutableArray.CreateBuilder<LeftOutMember>();
+        leftOut.AddRange(unbegun);
         var spares = ImmutableArray.CreateBuilder<AssemblyCandidate>();
         foreach (AssemblyCandidate candidate in candidates)
         {
@@ -133,8 +136,23 @@ public static class ArrayAssembly
             else if (IsSpare(candidate)) spares.Add(candidate);
             else members[candidate.Superblock.Role] = candidate;
         }
-        if (FindShrunk(members) is { } shrunk) return Refuse(shrunk, newest);
+        if (FindShrunk(members, newest) is { } shrunk) return Refuse(shrunk, newest);
         return Decide(newest, geometry!, members, leftOut.ToImmutable()) with { Spares = spares.ToImmutable() };
+    }
+
+    /// <summary>
+    /// Drives of a reshape of which no older member knows: it has not begun, they hold nothing, and do not speak for the array.
+    /// </summary>
+    private static IEnumerable<LeftOutMember> FindUnbegun(IReadOnlyList<AssemblyCandidate> candidates)
+    {
+        static bool IsNew(AssemblyCandidate candidate) =>
+            candidate.Superblock.Reshape is { Frontier: 0 } reshape && candidate.Superblock.Role >= reshape.OldMemberCount;
+
+        // What has a frontier has begun, also where the older ones have forgotten it since: it was over.
+        bool hasBegun = candidates.Any(candidate => candidate.Superblock.Reshape is not null && !IsSpare(candidate) && !IsNew(candidate))
+            || candidates.All(candidate => IsSpare(candidate) || IsNew(candidate));
+        return hasBegun ? [] : candidates.Where(IsNew).Select(candidate => new LeftOutMember(
+            candidate, $"{candidate.Path} was to become a member by a reshape that did not begin. It can be used as a new drive."));
     }
 
     /// <summary>The marks of all superblocks of one event: each may have some that the others lack.</summary>
@@ -189,7 +207,7 @@ public static class ArrayAssembly
     /// </summary>
     public static bool MissedOnlyMarked(ArraySuperblock its, ArraySuperblock newest)
     {
-        if (its.Role == ArraySuperblock.SpareRole || newest.Regions is not { } regions) return false;
+        if (its.Role == ArraySuperblock.SpareRole || newest.Regions is not { } regions || its.Role >= newest.MemberCount) return false;
         MemberEntry entry = newest.Members[its.Role];
         return entry.Uuid == its.MemberUuid && entry.State == MemberState.Failed
             && its.Members[its.Role].State == MemberState.Present
@@ -200,7 +218,7 @@ public static class ArrayAssembly
     /// <summary>Whether nothing is wrong with a stale drive but that it was away.</summary>
     private static bool IsReturning(AssemblyCandidate candidate, ArraySuperblock newest)
     {
-        if (IsSpare(candidate)) return false;
+        if (IsSpare(candidate) || candidate.Superblock.Role >= newest.MemberCount) return false;
         MemberEntry entry = newest.Members[candidate.Superblock.Role];
         bool isSameDrive = entry.Uuid == candidate.Superblock.MemberUuid;
         bool wasAway = entry is { State: MemberState.Failed, Reason: OutReason.Absent }
@@ -241,9 +259,10 @@ public static class ArrayAssembly
             if (superblock.EventCount == newest.EventCount && !superblock.Members.AsSpan().SequenceEqual(newest.Members.AsSpan()))
                 return $"{newestPath} and {candidate.Path} are equally new but disagree about the members: the array was started "
                     + "twice, with different drives. Decide whose data to keep and leave the other drives out.";
-            if (Shape(superblock) != Shape(newest))
+            if (!MayPrecede(superblock, newest) && Shape(superblock) != Shape(newest))
                 return $"{newestPath} and {candidate.Path} describe the same array with different geometry: leave out the drive "
                     + "that does not belong to it.";
+            if (superblock.Role >= newest.MemberCount) continue;
             // Dropped at an event that it claims to have seen: it went its own way after that.
             MemberEntry entry = newest.Members[superblock.Role];
             bool isOut = entry.Uuid == superblock.MemberUuid && entry.EventCount != 0;
@@ -263,6 +282,20 @@ public static class ArrayAssembly
             + "different drives. Decide whose data to keep and leave the other drives out.";
     }
 
+    /// <summary>
+    /// Whether an older superblock is of a shape that the array has had: it is stale, or has missed just the change that made the
+    /// newest (ArrayGrowth, ArrayReshape), which was cut off.
+    /// </summary>
+    private static bool MayPrecede(ArraySuperblock older, ArraySuperblock newest)
+    {
+        if (older.EventCount >= newest.EventCount || (older.Level, older.ChunkSize) != (newest.Level, newest.ChunkSize)) return false;
+        if (newest.EventCount - older.EventCount > MaxLag) return true;
+        bool hasGrown = older.MemberCount == newest.MemberCount && older.MemberDataOffset == newest.MemberDataOffset
+            && older.MemberDataSize < newest.MemberDataSize;
+        return hasGrown || (newest.Reshape is { Frontier: 0 } reshape && older.MemberCount == reshape.OldMemberCount
+            && older.MemberDataOffset == newest.MemberDataOffset + reshape.ShiftBytes && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
+    }
+
     private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size) Shape(ArraySuperblock superblock) =>
         (superblock.Level, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset, superblock.MemberDataSize);
 
@@ -272,6 +305,8 @@ public static class ArrayAssembly
         if (IsSpare(candidate))
             return newest.Spares.Contains(superblock.MemberUuid) ? null
                 : $"{candidate.Path} was a spare of this array and is none any more. It can be used as a new drive.";
+        if (superblock.Role >= newest.MemberCount)
+            return $"{candidate.Path} has role {superblock.Role}, which the array does not have. It can be used as a new drive.";
         MemberEntry entry = newest.Members[superblock.Role];
         if (entry.Uuid != superblock.MemberUuid)
             return $"{candidate.Path} was replaced in its role {superblock.Role}: its data is stale. It can be used as a new drive.";
@@ -284,12 +319,12 @@ public static class ArrayAssembly
         return null;
     }
 
-    private static string? FindShrunk(AssemblyCandidate?[] members)
+    private static string? FindShrunk(AssemblyCandidate?[] members, ArraySuperblock newest)
     {
         foreach (AssemblyCandidate? member in members)
         {
             if (member == null) continue;
-            long needed = member.Superblock.MemberDataOffset + member.Superblock.MemberDataSize;
+            long needed = newest.MemberDataOffset + newest.MemberDataSize;
             if (member.SizeBytes < needed)
                 return $"{member.Path} has {member.SizeBytes} bytes but its member needs {needed}: the drive shrank or is an "
                     + "incomplete copy. Restore its size, or leave it out to start without it.";

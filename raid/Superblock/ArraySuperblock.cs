@@ -102,12 +102,15 @@ public enum CompatibleFeatures : ulong
     None = 0,
 }
 
-/// <summary>Parts of the format without which the array must not be used; none yet.</summary>
+/// <summary>Parts of the format without which the array must not be used.</summary>
 [Flags]
 public enum IncompatibleFeatures : ulong
 {
     /// <summary>None.</summary>
     None = 0,
+
+    /// <summary>It is being reshaped (<see cref="ArraySuperblock.Reshape"/>): a part of it lies where another geometry says.</summary>
+    Reshape = 1,
 }
 
 /// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>
@@ -136,6 +139,15 @@ public readonly record struct MemberEntry(Guid Uuid, MemberState State, ulong Ev
 /// <param name="Spare">The spare's UUID.</param>
 /// <param name="Role">The role.</param>
 public readonly record struct SpareForRole(Guid Spare, int Role);
+
+/// <summary>
+/// A reshape that is under way, or has come to its end in the run that wrote this: the geometry is the new one, and below the
+/// frontier the volume lies in it.
+/// </summary>
+/// <param name="OldMemberCount">The members of the old geometry: the first so many.</param>
+/// <param name="ShiftBytes">By how many bytes the data of the old geometry began later on every member.</param>
+/// <param name="Frontier">A byte of the volume.</param>
+public sealed record ReshapeRecord(int OldMemberCount, long ShiftBytes, long Frontier);
 
 /// <summary>The contents of a superblock.</summary>
 public sealed record ArraySuperblock
@@ -269,6 +281,9 @@ public sealed record ArraySuperblock
     /// <summary>The one of <see cref="Spares"/> that is to take the place of a drive that works, and of which; null without one.</summary>
     public SpareForRole? Replacing { get; init; }
 
+    /// <summary>The reshape; null without one.</summary>
+    public ReshapeRecord? Reshape { get; init; }
+
     /// <summary>The same without a spare, whatever it was kept for.</summary>
     public ArraySuperblock WithoutSpare(Guid spare) =>
         this with { Spares = Spares.Remove(spare), Replacing = Replacing?.Spare == spare ? null : Replacing };
@@ -330,5 +345,5 @@ public sealed record ArraySuperblock
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
         && Replacing == other.Replacing && LastScrub == other.LastScrub
-        && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host;
+        && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host && Reshape == other.Reshape;
 }

@@ -75,6 +75,28 @@ internal static class MemberSlots
         }
     }
 
+    /// <summary>Writes a superblock to the next slot of a member that no run has, and flushes it.</summary>
+    /// <param name="superblock">What all are to hold; role, UUID and sequence number become the member's own.</param>
+    /// <param name="member">The member; its sequence number goes on.</param>
+    /// <param name="reactor">Carries the I/O.</param>
+    /// <exception cref="ArrayException">The drive cannot be written.</exception>
+    public static async Task WriteMemberAsync(ArraySuperblock superblock, RaidMember member, Reactor reactor)
+    {
+        var block = new byte[SuperblockFormat.SizeBytes];
+        ArraySuperblock own = superblock with { Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1 };
+        SuperblockFormat.Write(own, block);
+        try
+        {
+            await BlockIo.WriteAsync(member.Drive!, reactor, SuperblockFormat.SlotOffset(own.Sequence), block);
+            await BlockIo.FlushAsync(member.Drive!, reactor);
+            member.Sequence = own.Sequence;
+        }
+        catch (BlockIoException e)
+        {
+            throw new ArrayException($"{member.Drive!.Name} cannot be written: {e.Message}", e);
+        }
+    }
+
     /// <summary>Writes to both slots of a spare, which are clear, what it waits for.</summary>
     /// <exception cref="ArrayException">The drive cannot be written.</exception>
     public static async Task WriteSpareAsync(ArraySuperblock current, SpareDrive spare, Reactor reactor)

@@ -26,7 +26,7 @@
 //                                                   bit 1: but rows that were written as a whole may be torn)
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
-// 2632 zero[1336]
+// 2632 reshape { old member count u32 (0: none), zero[4], shift i64, frontier i64 }    2656 zero[1312]
 // 3968 host[32], zero-padded UTF-8: who wrote it (nothing: not recorded)
 // 4000 forks complete since event u64 (0: not recorded)
 // 4008 forks: 5 rows of { event count u64, run u64 (0: none) }        4088 zero[8]
@@ -86,11 +86,12 @@ public static class SuperblockFormat
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
     public const uint Version = 2;
 
-    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096, ConsistencyAt = 2576, ScrubAt = 2592, HostAt = 3968, ForksAt = 4000;
+    private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
+    private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, HostAt = 3968, ForksAt = 4000;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
-    private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.None;
+    private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.Reshape;
 
     /// <summary>The first eight bytes of a superblock.</summary>
     public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
@@ -186,7 +187,26 @@ public static class SuperblockFormat
         bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
         if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
             return "it rebuilds marked regions, and has none or no rebuild";
-        return CheckMembers(superblock);
+        return CheckReshape(superblock, geometry!) ?? CheckMembers(superblock);
+    }
+
+    private static string? CheckReshape(ArraySuperblock superblock, RaidGeometry geometry)
+    {
+        bool isFlagged = (superblock.Incompatible & IncompatibleFeatures.Reshape) != 0;
+        if (superblock.Reshape is not { } reshape) return isFlagged ? "it is being reshaped, and does not say how" : null;
+        if (!isFlagged) return "it is being reshaped, and its features do not say so";
+        if (superblock.Level is not (RaidLevel.Raid0 or RaidLevel.Raid5 or RaidLevel.Raid6)
+            || reshape.OldMemberCount < superblock.Level.MinimumMembers() || reshape.OldMemberCount >= superblock.MemberCount)
+            return "it is being reshaped from members that are not possible";
+        long round = (long)reshape.OldMemberCount * superblock.ChunkSize;
+        if (reshape.ShiftBytes <= 0 || reshape.ShiftBytes % round != 0 || reshape.ShiftBytes >= superblock.MemberDataSize)
+            return $"it is being reshaped with a shift of {reshape.ShiftBytes} bytes, which is not possible";
+        if (reshape.Frontier < 0 || reshape.Frontier > geometry.Capacity || reshape.Frontier % geometry.StripeDataSize != 0)
+            return $"it is being reshaped up to {reshape.Frontier}, which is not possible";
+        long stripes = (superblock.MemberDataSize - reshape.ShiftBytes) / superblock.ChunkSize;
+        long capacity = stripes * superblock.ChunkSize * (reshape.OldMemberCount - superblock.ParityCount);
+        return reshape.Frontier < geometry.Capacity && superblock.ExportedSize > capacity
+            ? $"the exported size {superblock.ExportedSize} is more than it has before its reshape is over" : null;
     }
 
     /// <summary>What is wrong with a name for an array, or null.</summary>
@@ -278,6 +298,12 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt32LittleEndian(block[(ConsistencyAt + 4)..], (superblock.TrustsUnsynced ? 1u : 0) | (superblock.MayHaveTornRows ? 2u : 0));
         BinaryPrimitives.WriteUInt64LittleEndian(block[(ConsistencyAt + 8)..], superblock.JournalGeneration);
         if (superblock.LastScrub is { } scrub) WriteScrub(scrub, block[ScrubAt..]);
+        if (superblock.Reshape is { } reshape)
+        {
+            BinaryPrimitives.WriteInt32LittleEndian(block[ReshapeAt..], reshape.OldMemberCount);
+            BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 8)..], reshape.ShiftBytes);
+            BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 16)..], reshape.Frontier);
+        }
         WriteHost(superblock.Host, block.Slice(HostAt, ArraySuperblock.MaxHostBytes));
         if (superblock.Forks is { } forks) WriteForks(forks, block[ForksAt..]);
         if (superblock.Regions is not { } regions) return;
@@ -342,6 +368,13 @@ public static class SuperblockFormat
         return new ForkHistory(since, entries.ToImmutable());
     }
 
+    private static ReshapeRecord? ReadReshape(ReadOnlySpan<byte> field)
+    {
+        int members = BinaryPrimitives.ReadInt32LittleEndian(field);
+        return members == 0 ? null
+            : new ReshapeRecord(members, BinaryPrimitives.ReadInt64LittleEndian(field[8..]), BinaryPrimitives.ReadInt64LittleEndian(field[16..]));
+    }
+
     private static void WriteRow(MemberEntry member, Span<byte> row)
     {
         member.Uuid.TryWriteBytes(row, bigEndian: true, out _);
@@ -393,6 +426,8 @@ public static class SuperblockFormat
             MayHaveTornRows = !isFirst && (BinaryPrimitives.ReadUInt32LittleEndian(block[(ConsistencyAt + 4)..]) & 2) != 0,
             JournalGeneration = isFirst ? 0 : BinaryPrimitives.ReadUInt64LittleEndian(block[(ConsistencyAt + 8)..]),
             LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
+            Incompatible = (IncompatibleFeatures)BinaryPrimitives.ReadUInt64LittleEndian(block[72..]),
+            Reshape = isFirst ? null : ReadReshape(block[ReshapeAt..]),
             Forks = isFirst ? null : ReadForks(block[ForksAt..]),
             Host = isFirst ? "" : ReadHost(block.Slice(HostAt, ArraySuperblock.MaxHostBytes)),
             Name = ReadName(block.Slice(NameAt, NameBytes)),

@@ -33,8 +33,8 @@ internal sealed class VolumeModel(long sizeBytes)
 {
     public const int BlockBytes = 512;
 
-    private readonly List<ModelWrite>?[] _history = new List<ModelWrite>?[sizeBytes / BlockBytes];
-    private readonly bool[] _isExcused = new bool[sizeBytes / BlockBytes];
+    private List<ModelWrite>?[] _history = new List<ModelWrite>?[sizeBytes / BlockBytes];
+    private bool[] _isExcused = new bool[sizeBytes / BlockBytes];
     private readonly Dictionary<long, List<ModelWrite>> _beforeSettled = [];
     private readonly List<ModelWrite> _undurable = [];
     private long _step;
@@ -42,6 +42,13 @@ internal sealed class VolumeModel(long sizeBytes)
 
     /// <summary>Now.</summary>
     public long Step() => ++_step;
+
+    /// <summary>The volume has grown: what is new holds zeroes.</summary>
+    public void Grow(long newSizeBytes)
+    {
+        Array.Resize(ref _history, (int)(newSizeBytes / BlockBytes));
+        Array.Resize(ref _isExcused, (int)(newSizeBytes / BlockBytes));
+    }
 
     /// <summary>Begins a write and makes its content.</summary>
     public (ModelWrite Write, byte[] Data) BeginWrite(long offset, int length)

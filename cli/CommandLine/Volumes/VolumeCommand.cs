@@ -12,7 +12,8 @@ internal sealed class VolumeCommand : ICliCommand
         [
             new VolumeCreateCommand(), new VolumeListCommand(), new VolumeShowCommand(), new VolumeStopCommand(),
             new VolumeResizeCommand(), new VolumeReplaceCommand(), new VolumeFailCommand(), new VolumeAddSpareCommand(),
-            new VolumeRemoveCommand(), new VolumeScrubCommand(repair: false), new VolumeScrubCommand(repair: true), new VolumeSetCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(),
+            new VolumeRemoveCommand(), new VolumeReshapeCommand(), new VolumeGrowCommand(), new VolumeScrubCommand(repair: false),
+            new VolumeScrubCommand(repair: true), new VolumeSetCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(),
             new VolumeAcknowledgeCommand(), new VolumeStartCommand(), new VolumeAutostartCommand(),
         ];
         foreach (ICliCommand part in parts)

@@ -116,6 +116,7 @@ internal sealed class VolumeListCommand : ICliCommand
             : array.ResyncProgress is double progress ? $" {progress:P0}"
             : string.Empty;
         resync += array.Replacement is ReplacementJson replacement ? $", replacing {replacement.Copy.Percent} %" : string.Empty;
+        resync += array.Reshape is ReshapeJson reshape ? $", reshaping {reshape.Progress.Percent} %" : string.Empty;
         return volume.Health.Word() + resync + (missing > 0 ? $" ({missing} of {array.Members.Count} out)" : string.Empty);
     }
 }

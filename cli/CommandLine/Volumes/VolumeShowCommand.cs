@@ -66,6 +66,11 @@ internal sealed class VolumeShowCommand : ICliCommand
 
             WriteProgress(terminal, "Resync", array.Resync, array);
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
+            if (array.Reshape is ReshapeJson reshape)
+            {
+                WriteProgress(terminal, $"Reshape from {reshape.OldMembers} to {reshape.NewMembers} drives", reshape.Progress, array);
+            }
+
             if (array.Replacement is ReplacementJson replacement)
             {
                 string what = $"Member {replacement.Role}: {replacement.NewDrive} replaces {replacement.OldDrive}, copied";

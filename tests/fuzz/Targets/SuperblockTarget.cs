@@ -191,7 +191,8 @@ internal sealed class SuperblockTarget : IFuzzTarget
                 its.ArrayUuid == newest.ArrayUuid && its.Level == newest.Level && its.ChunkSize == newest.ChunkSize,
                 "Two arrays were mixed.");
             Require(
-                its.MemberDataOffset == geometry.DataOffset && member.SizeBytes >= geometry.DataOffset + geometry.MemberDataSize,
+                its.MemberDataOffset == geometry.DataOffset + (its.MemberCount < newest.MemberCount ? newest.Reshape!.ShiftBytes : 0)
+                    && member.SizeBytes >= geometry.DataOffset + geometry.MemberDataSize,
                 $"The member in role {role} is too small for the array, or has its data elsewhere.");
         }
 

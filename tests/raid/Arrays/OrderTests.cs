@@ -35,6 +35,21 @@ public sealed class OrderTests
         }
     }
 
+    /// <summary>A run that was killed may have left its last superblock in a drive's cache: the other slot is the only durable one then.</summary>
+    [Fact]
+    public async Task The_first_superblock_of_a_run_is_written_when_what_was_found_is_flushed()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 1 << 20, run: s_quiet);
+        await rig.StopAsync();
+        DriveLog[] logs = [.. rig.Drives.Select(d => new DriveLog(d))];
+        long order = 0;
+        Array.ForEach(logs, l => l.Clock = () => Interlocked.Increment(ref order));
+        await rig.AssembleAsync();
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
+        Assert.All(logs, l => Assert.InRange(l.FlushedAfter(0), 1, l.First(l.IsSuperblock) - 1));
+    }
+
     [Fact]
     public async Task A_further_write_to_a_region_waits_for_its_mark_as_the_first_one_does()
     {

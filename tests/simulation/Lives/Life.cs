@@ -20,6 +20,7 @@ internal sealed class Life : IDisposable
     private readonly LifeTrouble _trouble;
     private readonly LifeRepair _repair;
     private readonly LifeSwap _swap;
+    private readonly LifeReshape _reshape;
     private readonly LifeEnd _end;
 
     public Life(ulong seed, TextWriter? log = null)
@@ -31,6 +32,7 @@ internal sealed class Life : IDisposable
         _trouble = new LifeTrouble(_scene, _judge);
         _repair = new LifeRepair(_scene);
         _swap = new LifeSwap(_scene);
+        _reshape = new LifeReshape(_scene);
         _end = new LifeEnd(_scene);
     }
 
@@ -129,6 +131,7 @@ internal sealed class Life : IDisposable
     {
         Plan.VolumeBytes = _scene.Array!.SizeBytes;
         _scene.Model ??= new VolumeModel(Plan.VolumeBytes);
+        _scene.Model.Grow(Plan.VolumeBytes);
         _scene.Guest ??= new Guest(_scene.World, Plan, new Chance(_scene.Chance.Seed()), _scene.Model);
         if (_scene.Array.Geometry.HasParity && _scene.Array.State.LostMask != 0)
         {
@@ -140,10 +143,10 @@ internal sealed class Life : IDisposable
     private async Task WorkAsync()
     {
         Chance chance = _scene.Chance;
-        if (Plan.Scrubs && chance.OneIn(2))
+        if (Plan.Scrubs && chance.OneIn(2) && _scene.Array!.Reshaping is null)
         {
             _scene.World.Note("scrub");
-            await _scene.Array!.StartScrubAsync(chance.OneIn(2));
+            await _scene.Array.StartScrubAsync(chance.OneIn(2));
         }
 
         int requests = chance.Spread(5, 200);
@@ -157,6 +160,7 @@ internal sealed class Life : IDisposable
         await Task.WhenAll(
             _repair.MakeAsync(_trouble.MakeAsync(guest.WhenLeftAsync(chance.Next(requests)))),
             _swap.MakeAsync(),
+            _reshape.MakeAsync(),
             guest.WorkAsync(requests));
     }
 }

@@ -47,26 +47,37 @@ internal sealed class LifeJudge(LifeScene scene)
         }
 
         // What was put right from the journal stays as it was found; rows that were written as a whole are not in it.
-        int atLeast = isReplayed ? Array.Geometry.DataCount : 2;
-        foreach (long block in OpenColumns.Find(Array.Geometry, scene.OpenBlocks, atLeast, ulong.MaxValue).ToArray())
+        foreach ((RaidGeometry geometry, long bias) in Geometries)
         {
-            scene.Model!.Excuse(block);
+            int atLeast = isReplayed ? geometry.DataCount : 2;
+            foreach (long block in OpenColumns.Find(geometry, scene.OpenBlocks.Select(b => b + bias), atLeast, ulong.MaxValue).ToArray())
+            {
+                scene.Model!.Excuse(block - bias);
+            }
         }
     }
 
     private void ExcuseOpenStripes()
     {
-        long blocksPerStripe = Array.Geometry.StripeDataSize / VolumeModel.BlockBytes;
-        foreach (long stripe in scene.OpenBlocks.Select(b => b / blocksPerStripe).Distinct())
+        foreach ((RaidGeometry geometry, long bias) in Geometries)
         {
-            ExcusedStripes++;
-            long end = Math.Min((stripe + 1) * blocksPerStripe, scene.Plan.VolumeBytes / VolumeModel.BlockBytes);
-            for (long block = stripe * blocksPerStripe; block < end; block++)
+            long blocksPerStripe = geometry.StripeDataSize / VolumeModel.BlockBytes;
+            foreach (long stripe in scene.OpenBlocks.Select(b => (b + bias) / blocksPerStripe).Distinct())
             {
-                scene.Model!.Excuse(block);
+                ExcusedStripes++;
+                long end = Math.Min(((stripe + 1) * blocksPerStripe) - bias, scene.Plan.VolumeBytes / VolumeModel.BlockBytes);
+                for (long block = (stripe * blocksPerStripe) - bias; block < end; block++)
+                {
+                    scene.Model!.Excuse(block);
+                }
             }
         }
     }
+
+    /// <summary>Where what was open may lie, and what is to be added to a block of the volume for it: two while it is being reshaped.</summary>
+    private IEnumerable<(RaidGeometry Geometry, long BiasBlocks)> Geometries => Array.Reshape is { Map: var map }
+        ? [(map.New, 0), (map.Old, map.Bias / VolumeModel.BlockBytes)]
+        : [(Array.Geometry, 0)];
 
     /// <summary>What was flushed is there; what was found stays from then on.</summary>
     public async Task JudgeAfterPowerLossAsync()
@@ -107,11 +118,11 @@ internal sealed class LifeJudge(LifeScene scene)
         }
     }
 
-    /// <summary>Waits until no resync, no rebuild and no replacement is under way.</summary>
+    /// <summary>Waits until no resync, no rebuild, no replacement and no reshape is under way.</summary>
     public async Task WaitForResyncAsync()
     {
         await WaitAsync(
-            () => Array.GetStatus() is { Resync: not null } or { Rebuild: not null } or { Replacement: not null },
+            () => Array.GetStatus() is { Resync: not null } or { Rebuild: not null } or { Replacement: not null } or { Reshape: not null },
             () => $"the resync does not end: {string.Join(" ", Array.GetStatus().Warnings)}");
         NoteSync();
     }
@@ -144,7 +155,7 @@ internal sealed class LifeJudge(LifeScene scene)
     /// <summary>Compares what members hold. Returns false when one was being rebuilt meanwhile.</summary>
     private async Task<bool> TryCompareMembersAsync()
     {
-        var members = new byte[scene.Plan.Drives][];
+        var members = new byte[Array.Members.Length][];
         RaidGeometry geometry = Array.Geometry;
         ulong failed = Array.State.LostMask, lost = failed;
         int epoch = Array.Map.Epoch;

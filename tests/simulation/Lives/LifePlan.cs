@@ -117,6 +117,12 @@ internal sealed record LifePlan
     /// <summary>Whether drives are replaced that work.</summary>
     public required bool Swaps { get; init; }
 
+    /// <summary>Whether drives are added.</summary>
+    public required bool Reshapes { get; init; }
+
+    /// <summary>What a reshape moves at a time.</summary>
+    public required int WindowBytes { get; init; }
+
     /// <summary>How many members may be in trouble at a time.</summary>
     public int MostTroubles => Level switch
     {
@@ -184,6 +190,8 @@ internal sealed record LifePlan
             },
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
             Swaps = chance.OneIn(3),
+            Reshapes = level is RaidLevel.Raid0 or RaidLevel.Raid5 or RaidLevel.Raid6 && chance.OneIn(2),
+            WindowBytes = chance.Of(1, 1, 32 << 10),
         };
     }
 }

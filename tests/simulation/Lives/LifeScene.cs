@@ -6,6 +6,8 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// <summary>What the parts of a life share: the world and what there is in it now.</summary>
 internal sealed class LifeScene : IDisposable
 {
+    private RaidArray? _array;
+
     public LifeScene(ulong seed, TextWriter? log)
     {
         Chance = new Chance(seed * 0x9E3779B97F4A7C15);
@@ -34,7 +36,11 @@ internal sealed class LifeScene : IDisposable
     public Guest? Guest { get; set; }
 
     /// <summary>The array as it runs; null when none does.</summary>
-    public RaidArray? Array { get; set; }
+    public RaidArray? Array
+    {
+        get => _array?.Live;
+        set => _array = value;
+    }
 
     /// <summary>Blocks that were being written at an end that nobody asked for, until members agree again.</summary>
     public SortedSet<long> OpenBlocks { get; } = [];

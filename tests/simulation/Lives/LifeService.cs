@@ -30,6 +30,7 @@ internal sealed class LifeService(LifeScene scene)
         ResyncRetryAfter = TimeSpan.FromMilliseconds(300),
         ResyncMaxBytesPerSecond = scene.Plan.JobBytesPerSecond,
         NewUuid = scene.Chance.Uuid,
+        ReshapeWindowBytes = scene.Plan.WindowBytes,
         SlowAfter = s_slowAfter,
         OnEvent = e =>
         {

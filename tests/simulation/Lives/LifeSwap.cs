@@ -31,7 +31,7 @@ internal sealed class LifeSwap(LifeScene scene)
         }
 
         SimulatedDrive drive = scene.Drives.Add();
-        int role = Chance.Next(scene.Plan.Drives);
+        int role = Chance.Next(array.Members.Length);
         scene.World.Note("swap", role);
         if (Chance.OneIn(2))
         {

@@ -29,10 +29,11 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
             return;
         }
 
-        int member = Chance.Next(scene.Plan.Drives);
+        int count = scene.Array.Members.Length;
+        int member = Chance.Next(count);
         while (members.IsTroubled(member))
         {
-            member = (member + 1) % scene.Plan.Drives;
+            member = (member + 1) % count;
         }
 
         members.AddTroubled(member);

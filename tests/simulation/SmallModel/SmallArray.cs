@@ -14,9 +14,17 @@ namespace Polyblk.Simulation.Tests.SmallModel;
 internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, ArrayConsistency Consistency)
 {
     public const int ChunkBytes = 4096;
-    public const int Rows = 2;
 
     private const string Name = "small";
+
+    /// <summary>Rows of chunks.</summary>
+    public int Rows { get; init; } = 2;
+
+    /// <summary>Drives that are added while the sequence runs.</summary>
+    public int Added { get; init; }
+
+    /// <summary>All drives, those that are added last.</summary>
+    public int Drives => Members + Added;
 
     /// <summary>Drives that may be missing after a run, as masks: with the one that was away no more than the level survives.</summary>
     public IEnumerable<ulong> Losses
@@ -24,7 +32,7 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
         get
         {
             int most = Level == RaidLevel.Raid1 ? Members - 1 : Level.ParityCount();
-            return Enumerable.Range(0, 1 << Members).Select(m => (ulong)m).Where(m => BitOperations.PopCount(m | AwayMask) <= most);
+            return Enumerable.Range(0, 1 << Drives).Select(m => (ulong)m).Where(m => BitOperations.PopCount(m | AwayMask) <= most);
         }
     }
 
@@ -82,6 +90,7 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
         Clock = world.Clock,
         Scheduler = world.Scheduler,
         RowMemoryBytes = 0,
+        ReshapeWindowBytes = 1,
         RebuildByItself = false,
     };
 }

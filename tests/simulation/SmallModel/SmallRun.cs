@@ -9,12 +9,14 @@ namespace Polyblk.Simulation.Tests.SmallModel;
 /// </summary>
 internal sealed class SmallRun
 {
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(1);
+
     private readonly SmallArray _array;
 
     private SmallRun(SmallArray array)
     {
         _array = array;
-        Base = [.. Enumerable.Range(0, array.Members).Select(_ => array.NewImage())];
+        Base = [.. Enumerable.Range(0, array.Drives).Select(_ => array.NewImage())];
         Log = new SmallLog(array.VolumeBytes);
     }
 
@@ -50,7 +52,7 @@ internal sealed class SmallRun
 
     private async Task PrepareAsync(World world, Chance chance)
     {
-        RaidArray array = await _array.CreateAsync(world, [.. Base.Select((image, i) => new SmallDrive(i, image))], chance);
+        RaidArray array = await _array.CreateAsync(world, [.. Base.Take(_array.Members).Select((image, i) => new SmallDrive(i, image))], chance);
         RequestDriver driver = await RequestDriver.OpenAsync(array, world.Reactors[0]);
         var everything = new SmallRequest(SmallKind.DurableWrite, 0, (int)_array.VolumeBytes / VolumeModel.BlockBytes);
         await SmallArray.DoAsync(driver, everything, Log.First(new VolumeModel(_array.VolumeBytes)));
@@ -62,12 +64,24 @@ internal sealed class SmallRun
     {
         var model = new VolumeModel(_array.VolumeBytes);
         _ = Log.First(model);
-        RaidArray array = await _array.AssembleAsync(
-            world, Base.Select((image, i) => new SmallDrive(i, image.Copy(), recorder)).Where(d => d.Index != _array.Away));
+        SmallDrive[] drives = [.. Base.Select((image, i) => new SmallDrive(i, image.Copy(), recorder))];
+        RaidArray array = await _array.AssembleAsync(world, drives.Take(_array.Members).Where(d => d.Index != _array.Away));
         RequestDriver driver = await RequestDriver.OpenAsync(array, world.Reactors[0]);
+        if (_array.Added != 0)
+        {
+            // So slowly that what comes meanwhile does come meanwhile.
+            array.MaxJobBytesPerSecond = 1 << 20;
+            await array.AddDrivesAsync(drives[_array.Members..]);
+        }
+
         foreach (SmallRequest[] step in sequence.Steps)
         {
             await Task.WhenAll(step.Select(DoAsync));
+        }
+
+        while (array.Live.Reshaping is { } reshape && reshape.Frontier < reshape.Map.OldCapacity)
+        {
+            await Task.Delay(s_look, world.Clock);
         }
 
         await driver.DisposeAsync();

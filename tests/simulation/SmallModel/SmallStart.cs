@@ -33,7 +33,7 @@ internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong, R
         if (array.State.LostMask == 0)
         {
             await WaitForResyncAsync(array, world);
-            byte[][] members = [.. drives.Select(d => d.Image.Read(array.Geometry.DataOffset, array.Geometry.MemberDataSize))];
+            byte[][] members = [.. drives.Take(array.Geometry.MemberCount).Select(d => d.Image.Read(array.Geometry.DataOffset, array.Geometry.MemberDataSize))];
             wrong ??= MemberCheck.Find(array.Geometry, members);
             byte[] again = await driver.ReadOrThrowAsync(0, (int)shape.VolumeBytes);
             wrong ??= found.AsSpan().SequenceEqual(again) ? null : "what was read has changed by itself";
@@ -58,14 +58,14 @@ internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong, R
 
     private static async Task WaitForResyncAsync(RaidArray array, World world)
     {
-        for (int i = 0; array.GetStatus().Resync is not null; i++)
+        for (int i = 0; array.GetStatus() is { Resync: not null } or { Reshape: not null }; i++)
         {
-            if (i == 1000)
+            if (i == 10_000)
             {
-                throw new Lives.LifeException("the resync does not end");
+                throw new Lives.LifeException("the resync, or the reshape, does not end");
             }
 
-            await Task.Delay(TimeSpan.FromMilliseconds(20), world.Clock);
+            await Task.Delay(TimeSpan.FromMilliseconds(array.Reshape is null ? 20 : 1), world.Clock);
         }
     }
 }

@@ -59,6 +59,6 @@ internal static class SoakJob
         }
 
         LifeCounts counts = life.Counts;
-        Console.WriteLine($"{Lived} {seed} {counts.PowerCuts} {counts.Kills} {counts.Replacements} {counts.Rebuilds}");
+        Console.WriteLine($"{Lived} {seed} {counts.PowerCuts} {counts.Kills} {counts.Replacements} {counts.Rebuilds} {counts.Reshapes}");
     }
 }

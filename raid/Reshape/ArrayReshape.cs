@@ -1,0 +1,124 @@
+// The beginning of a reshape: drives come in, and the superblocks speak of two geometries from then on, with the frontier at 0. Nothing
+// is moved here; the run that comes next does (Control/Reshaping.cs), and any run after it.
+//
+// While nothing runs (RaidArray.Succession.cs), in the order that makes it harmless to be cut off:
+//   1  the new drives are cleared: their slots, and the journal's area;
+//   2  the new superblock goes to both slots of the new drives. It counts for nothing as long as no older member has it
+//      (ArrayAssembly.FindUnbegun): the array starts as it was;
+//   3  it goes to the older members, one after the other. From the first on the reshape has begun, and all that it needs is there.
+
+using System.Collections.Immutable;
+using Polyblk.Core.Block;
+using Polyblk.Raid.Control;
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Journal;
+using Polyblk.Raid.Map;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Reshape;
+
+/// <summary>See the top of the file.</summary>
+internal static class ArrayReshape
+{
+    /// <summary>Adds drives to a running array.</summary>
+    /// <exception cref="ArrayException">It cannot; the array goes on as it was.</exception>
+    public static async Task BeginAsync(RaidArray array, IReadOnlyList<IBlockDevice> drives, bool force)
+    {
+        bool hasJournal = array.Consistency == ArrayConsistency.Journal;
+        ReshapeMap map = ReshapeMap.Plan(array.Geometry, drives.Count, array.Options.ReshapeWindowBytes, hasJournal);
+        ArrayGrowth.RefuseUnlessSound(array, "be reshaped");
+        await RefuseUnfitAsync(array, drives, force);
+        try
+        {
+            await array.SucceedAsync("be reshaped", drives, ChangeAsync);
+        }
+        catch (ArrayException) when (array.Live.Reshape is not null)
+        {
+            // A member did not take the superblock, others have: it has begun, and that one is out.
+        }
+
+        async Task ChangeAsync(ArraySuperblock current)
+        {
+            RaidMember[] added =
+            [
+                .. drives.Select((drive, i) => new RaidMember(current.MemberCount + i, drive, array.Options.NewUuid())),
+            ];
+            ArraySuperblock next = Describe(current, map, added, array.Options.Clock.GetUtcNow());
+            foreach (RaidMember member in added)
+            {
+                await ClearAsync(array, map, member.Drive!, force);
+            }
+
+            foreach (RaidMember member in added)
+            {
+                await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
+                await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
+            }
+
+            foreach (RaidMember member in array.Members)
+            {
+                await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
+            }
+        }
+    }
+
+    /// <summary>What the superblocks are to say.</summary>
+    internal static ArraySuperblock Describe(ArraySuperblock current, ReshapeMap map, IReadOnlyList<RaidMember> added, DateTimeOffset at) =>
+        current with
+        {
+            EventCount = current.EventCount + 1,
+            UpdatedAt = at,
+            MemberCount = map.New.MemberCount,
+            MemberDataOffset = map.New.DataOffset,
+            MemberDataSize = map.New.MemberDataSize,
+            ArraySize = map.New.Capacity,
+            Members = [.. current.Members, .. added.Select(m => new MemberEntry(m.Uuid, MemberState.Present))],
+            Regions = map.New.HasParity ? WriteIntent.Make(map.New.Capacity, marked: false, current.EventCount + 1) : null,
+            Incompatible = current.Incompatible | IncompatibleFeatures.Reshape,
+            Reshape = new ReshapeRecord(map.Old.MemberCount, map.ShiftBytes, 0),
+        };
+
+    private static async Task RefuseUnfitAsync(RaidArray array, IReadOnlyList<IBlockDevice> drives, bool force)
+    {
+        if (drives.Count == 0 || drives.Distinct(ReferenceEqualityComparer.Instance).Count() != drives.Count)
+        {
+            throw new ArrayException("A reshape needs drives to add, each of them once.");
+        }
+
+        foreach (IBlockDevice drive in drives)
+        {
+            string? why = array.Drives.Contains(drive, ReferenceEqualityComparer.Instance) ? "the array has it already"
+                : array.Journal is not null && drive.Limits.IsEphemeral ? "what it holds ends with the process: take a drive of the others' kind"
+                : ArrayLimits.WhyNotFit(array, drive);
+            if (why is not null)
+            {
+                throw new ArrayException($"{drive.Name} cannot become a member of array {array.Name}: {why}.");
+            }
+
+            if (!force)
+            {
+                ArrayBuilder.RefuseWhatIsThere(await ArrayBuilder.InspectAsync(drive, array.Control.Home, array.Options.Clock));
+            }
+        }
+    }
+
+    private static async Task ClearAsync(RaidArray array, ReshapeMap map, IBlockDevice drive, bool force)
+    {
+        try
+        {
+            await (force
+                ? DriveEraser.EraseAllAsync(drive, map.New.DataOffset, array.Control.Home)
+                : MemberSlots.EraseAsync(drive, array.Control.Home, array.Options.Clock));
+            if (map.New.HasParity && map.New.DataOffset > JournalLayout.AreaOffset)
+            {
+                await BlockIo.WriteZeroesAsync(
+                    drive, array.Control.Home, JournalLayout.AreaOffset, map.New.DataOffset - JournalLayout.AreaOffset);
+                await BlockIo.FlushAsync(drive, array.Control.Home);
+            }
+        }
+        catch (BlockIoException e)
+        {
+            throw new ArrayException($"{drive.Name} cannot be written: {e.Message}", e);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+// Two geometries of one array and what of the drives belongs to which, while drives are added. Pure arithmetic.
+//
+// Theory of operation. The data of the new geometry begins further to the front of every drive than that of the old one did, by the
+// shift: a number of whole rounds of the old geometry, so that the stripes of both lie on one grid and the old one, counted from the
+// new beginning, is a geometry like any other (its parities rotate as before). What the volume has at v, the old geometry then has at
+// v + bias. A row of the drives has one number in both, and belongs to one of them.
+//
+// The frontier is a byte of the volume. Below it the volume lies where the new geometry says, from it on where the old one does:
+//
+//     drives   |<-- new rows -->|<---- gap: nobody's ---->|<------ old rows ------>|
+//              0             NewEnd(f)                OldBegin(f)
+//
+// The next window of the volume may be written to its new place while the frontier is still before it: as long as its new rows end
+// before the first old row that is needed, which is OldBegin(frontier). What is in the gap counts for nothing, so any part of a
+// window may be there, and it may be written as often as one likes; once the window is durable the frontier is recorded behind it.
+// More data fits a new row than an old one, so the gap gets wider, and windows longer; the shift is what there is at the beginning.
+//
+// Behind the end of the old volume there is nothing to be moved: new rows there are zeroed, so that what was in the gap last is not
+// shown to anybody.
+
+using Polyblk.Raid.Engine;
+using Polyblk.Raid.Journal;
+using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
+
+namespace Polyblk.Raid.Reshape;
+
+/// <summary>See the top of the file.</summary>
+internal sealed class ReshapeMap
+{
+    private const int PageBytes = 4096;
+
+    private ReshapeMap(RaidGeometry newGeometry, RaidGeometry old, long shiftBytes)
+    {
+        New = newGeometry;
+        Old = old;
+        ShiftBytes = shiftBytes;
+        Bias = shiftBytes / old.ChunkSize * old.StripeDataSize;
+        OldCapacity = old.Capacity - Bias;
+    }
+
+    /// <summary>The geometry that the array gets.</summary>
+    public RaidGeometry New { get; }
+
+    /// <summary>The one that it had, counted from where the data of the new one begins.</summary>
+    public RaidGeometry Old { get; }
+
+    /// <summary>By how many bytes the data begins further to the front of every drive.</summary>
+    public long ShiftBytes { get; }
+
+    /// <summary>What has to be added to a byte of the volume for <see cref="Old"/>.</summary>
+    public long Bias { get; }
+
+    /// <summary>Bytes of the volume in the old geometry.</summary>
+    public long OldCapacity { get; }
+
+    /// <summary>The reshape that a superblock speaks of.</summary>
+    public static ReshapeMap Of(ArraySuperblock superblock)
+    {
+        ReshapeRecord record = superblock.Reshape!;
+        return Make(superblock.Level, superblock.ChunkSize, record.OldMemberCount, superblock.MemberCount, superblock.MemberDataOffset,
+            superblock.MemberDataSize, record.ShiftBytes);
+    }
+
+    /// <summary>Plans the addition of drives.</summary>
+    /// <param name="now">The geometry.</param>
+    /// <param name="added">How many drives come in.</param>
+    /// <param name="windowBytes">What is to be moved at a time, if there is room for it.</param>
+    /// <param name="hasJournal">Whether there must be room for the journals of both geometries before the data.</param>
+    /// <exception cref="ArrayException">It cannot be; the message says why.</exception>
+    public static ReshapeMap Plan(RaidGeometry now, int added, long windowBytes, bool hasJournal)
+    {
+        if (now.Level is not (RaidLevel.Raid0 or RaidLevel.Raid5 or RaidLevel.Raid6))
+        {
+            throw new ArrayException($"Drives can be added to raid0, raid5 and raid6, not to {now.Level.Name()}.");
+        }
+
+        int members = now.MemberCount + added;
+        if (members > RaidGeometry.MaxMembers)
+        {
+            throw new ArrayException($"An array has at most {RaidGeometry.MaxMembers} drives, and this would have {members}.");
+        }
+
+        long round = (long)now.MemberCount * now.ChunkSize;
+        long room = now.DataOffset - JournalLayout.AreaOffset;
+        long wanted = windowBytes / (members - now.ParityCount);
+        long shift = Math.Max(round, Math.Min(wanted, room / 2) / round * round);
+        if (shift <= room)
+        {
+            ReshapeMap map = Make(now.Level, now.ChunkSize, now.MemberCount, members, now.DataOffset - shift, now.MemberDataSize + shift, shift);
+            if (!hasJournal || (map.NewJournal is not null && map.OldJournal is not null))
+            {
+                return map;
+            }
+        }
+
+        throw new ArrayException(
+            $"There is no room before the data of the drives, which begins at {now.DataOffset}, for what a reshape needs: {round} bytes to begin "
+            + $"with{(hasJournal ? ", and the journals of both shapes" : string.Empty)}. Make the volume anew, with smaller chunks, and copy what it holds.");
+    }
+
+    /// <summary>Where the records of rows of the old geometry lie; null where there is no room for them.</summary>
+    public JournalLayout? OldJournal => JournalLayout.Of(Old, JournalLayout.AreaOffset, MiddleOfArea);
+
+    /// <summary>The same for the new one. The records of one never lie in a place of the other's.</summary>
+    public JournalLayout? NewJournal => JournalLayout.Of(New, MiddleOfArea, New.DataOffset);
+
+    /// <summary>Bytes from the beginning of the data, of every drive, that the new geometry uses below a frontier.</summary>
+    public long NewEnd(long frontier) => (frontier + New.StripeDataSize - 1) / New.StripeDataSize * New.ChunkSize;
+
+    /// <summary>Bytes from the beginning of the data, of every drive, behind which the old geometry has what lies from a frontier on.</summary>
+    public long OldBegin(long frontier) =>
+        frontier >= OldCapacity ? Old.MemberDataSize : ShiftBytes + (frontier / Old.StripeDataSize * Old.ChunkSize);
+
+    /// <summary>Where the window ends that can be moved next: a multiple of the new stripe, beyond the frontier.</summary>
+    /// <param name="frontier">The frontier that is recorded.</param>
+    /// <param name="mostBytes">The longest window; at least a stripe is moved.</param>
+    public long NextFrontier(long frontier, long mostBytes)
+    {
+        long stripes = Math.Max(1, mostBytes / New.StripeDataSize);
+        long free = (OldBegin(frontier) - NewEnd(frontier)) / New.ChunkSize;
+        return frontier + (Math.Min(stripes, free) * New.StripeDataSize);
+    }
+
+    /// <summary>The first row behind those of the new geometry.</summary>
+    public long NewEndRow(long frontier) => NewEnd(frontier) / RaidUnits.RowBytes(New);
+
+    /// <summary>The first row of the old geometry.</summary>
+    public long OldBeginRow(long frontier) => OldBegin(frontier) / RaidUnits.RowBytes(New);
+
+    /// <summary>The rows whose records count at a frontier.</summary>
+    public IEnumerable<JournalPart> JournalParts(long frontier) =>
+    [
+        new(New, NewJournal, 0, NewEndRow(frontier)),
+        new(Old, OldJournal, OldBeginRow(frontier), RaidUnits.Count(Old)),
+    ];
+
+    private long MiddleOfArea =>
+        JournalLayout.AreaOffset + (Math.Max(0, New.DataOffset - JournalLayout.AreaOffset) / 2 / PageBytes * PageBytes);
+
+    private static ReshapeMap Make(RaidLevel level, int chunk, int oldMembers, int members, long dataOffset, long dataBytes, long shift) =>
+        new(MakeGeometry(level, chunk, members, dataOffset, dataBytes), MakeGeometry(level, chunk, oldMembers, dataOffset, dataBytes), shift);
+
+    private static RaidGeometry MakeGeometry(RaidLevel level, int chunk, int members, long dataOffset, long dataBytes)
+    {
+        long[] sizes = new long[members];
+        Array.Fill(sizes, dataOffset + dataBytes);
+        return RaidGeometry.TryCreate(level, chunk, sizes, out RaidGeometry? geometry, out string? error, dataOffset)
+            ? geometry! : throw new ArrayException(error!);
+    }
+}
