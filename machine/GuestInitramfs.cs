@@ -7,6 +7,7 @@ namespace Polyblk.Machine;
 internal sealed class GuestInitramfs
 {
     private const string DotNetFolder = "/usr/share/dotnet";
+    private const string AspNet = "Microsoft.AspNetCore.App";
     private readonly List<string> _programs = [];
     private readonly List<string> _ownersOfLibraries = [];
     private readonly List<(string Source, string Path)> _files = [];
@@ -67,6 +68,11 @@ internal sealed class GuestInitramfs
         AddWithLibraries(archive, Path.Combine(root, "dotnet"), DotNetFolder + "/dotnet");
         archive.AddFolder(Path.Combine(root, "host", "fxr", version), $"{DotNetFolder}/host/fxr/{version}");
         archive.AddFolder(runtime, $"{DotNetFolder}/shared/Microsoft.NETCore.App/{version}");
+        if (_files.Any(f => Directory.Exists(f.Source) && NeedsAspNet(f.Source)))
+        {
+            archive.AddFolder(Path.Combine(root, "shared", AspNet, version), $"{DotNetFolder}/shared/{AspNet}/{version}");
+        }
+
         string settings = string.Join(' ', _runtimeSettings.Select(s => $"{s.Key}={ShellWord.Quote(s.Value)}"));
         archive.AddText("/usr/bin/dotnet", $"#!/bin/sh\nexport {settings}\nexec {DotNetFolder}/dotnet \"$@\"\n");
         AddLibraries(archive, Path.Combine(runtime, "libcoreclr.so"));
@@ -86,6 +92,10 @@ internal sealed class GuestInitramfs
         var assemblies = AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") as string;
         return assemblies?.Split(Path.PathSeparator).Where(path => Path.GetFileName(path) == "System.Private.CoreLib.dll").Select(Path.GetDirectoryName).FirstOrDefault();
     }
+
+    /// <summary>Whether a program in this folder asks for the larger framework.</summary>
+    private static bool NeedsAspNet(string folder) => Directory.EnumerateFiles(folder, "*.runtimeconfig.json")
+        .Any(f => File.ReadAllText(f).Contains(AspNet, StringComparison.Ordinal));
 
     private static void AddWithLibraries(CpioArchive archive, string source, string guestPath)
     {

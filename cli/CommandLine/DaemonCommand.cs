@@ -2,9 +2,11 @@
 
 using System.CommandLine;
 using Microsoft.Extensions.Logging;
+using Polyblk.Api;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
@@ -67,6 +69,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         Tell("READY=1\nSTATUS=" + Summary(daemon.GetStatus()));
         own.LogInformation("The daemon is ready: {Summary}", Summary(daemon.GetStatus()));
         _ = daemon.Settled.ContinueWith(_ => Tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
+
+        // After the exports, for which consumers of a daemon that was killed wait.
+        await using ApiServer? api = await StartApiAsync(daemon, directories, own).ConfigureAwait(false);
         await interruption.Requested.ConfigureAwait(false);
         Tell("STOPPING=1");
         bool isClean = await daemon.ShutDownAsync().ConfigureAwait(false);
@@ -85,6 +90,20 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             {
                 own.LogWarning("systemd is not told: {Trouble}", trouble);
             }
+        }
+    }
+
+    /// <summary>The API; null where it cannot be had, which is no reason not to serve.</summary>
+    private static async Task<ApiServer?> StartApiAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log)
+    {
+        try
+        {
+            return await ApiServer.StartAsync(daemon, directories, log).ConfigureAwait(false);
+        }
+        catch (RefusalException e)
+        {
+            log.LogError("There is no API: {Reason}", e.Message);
+            return null;
         }
     }
 

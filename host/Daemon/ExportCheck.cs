@@ -22,7 +22,7 @@ public static class ExportCheck
         IFrontend frontend = frontends.FirstOrDefault(f => f.Name == export.Frontend)
             ?? throw RefusalException.Invalid($"There is no frontend '{export.Frontend}'.", $"There are: {string.Join(", ", frontends.Select(f => f.Name))}.");
         string? problem =
-            export.Options is null || export.Options.Values.Any(v => v is null) ? "An option has no value."
+            export.Options.Values.Any(v => v is null) ? "An option has no value."
             : export.Queues is < 1 or > MaxQueues ? $"Queues are from 1 to {MaxQueues}."
             : export.QueueSize is int size && (size is < 1 or > MaxQueueSize || !int.IsPow2(size)) ? $"The size of a queue is a power of two up to {MaxQueueSize}."
             : export.Serial is string serial && (serial.Length is 0 or > MaxSerialBytes || !serial.All(c => c is > ' ' and < (char)127))

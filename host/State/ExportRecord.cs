@@ -6,6 +6,8 @@ namespace Polyblk.Host.State;
 /// <summary>An export that the daemon makes whenever it serves the volume.</summary>
 public sealed record ExportRecord
 {
+    private static readonly Dictionary<string, string> s_none = [];
+
     /// <summary>The name of its frontend.</summary>
     public required string Frontend { get; init; }
 
@@ -28,8 +30,12 @@ public sealed record ExportRecord
 
     public string? Serial { get; init; }
 
-    /// <summary>Values of the frontend's own options.</summary>
-    public IReadOnlyDictionary<string, string> Options { get; init; } = new Dictionary<string, string>();
+    /// <summary>Values of the frontend's own options; none where nothing is said, in JSON too.</summary>
+    public IReadOnlyDictionary<string, string> Options
+    {
+        get => field ?? s_none;
+        init;
+    }
 
     /// <summary>The id of an export.</summary>
     public static string IdOf(string volume, string frontend, int index) => string.Create(CultureInfo.InvariantCulture, $"{volume}/{frontend}/{index}");

@@ -45,7 +45,7 @@ public static class RecordCheck
     private static string? ProblemOfExports(VolumeRecord record)
     {
         IReadOnlyList<ExportRecord> exports = record.Exports ?? [];
-        return exports.Any(e => e is null || string.IsNullOrEmpty(e.Frontend) || e.Index < 0 || e.Options is null) ? "an export of it has no frontend"
+        return exports.Any(e => e is null || string.IsNullOrEmpty(e.Frontend) || e.Index < 0) ? "an export of it has no frontend"
             : exports.DistinctBy(e => (e.Frontend, e.Index)).Count() != exports.Count ? "two exports of it have one number"
             : null;
     }

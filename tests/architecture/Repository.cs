@@ -12,7 +12,7 @@ internal static class Repository
     /// <summary>Product projects: the folder below the root, and the project file.</summary>
     public static IReadOnlyList<string> ProductProjects { get; } =
     [
-        .. new[] { "core", "drives", "virtio", "raid", "frontends", "machine", "compare", "host", "cli" }
+        .. new[] { "core", "drives", "virtio", "raid", "frontends", "machine", "compare", "host", "api", "cli" }
             .SelectMany(folder => Directory.EnumerateFiles(Path.Combine(Root, folder), "*.csproj", SearchOption.AllDirectories))
             .Order(StringComparer.Ordinal),
     ];

@@ -89,7 +89,7 @@ public sealed class NativeProgramTests : IDisposable
     public void WithoutACompilerItSaysSoOnceAndRunsOnTheRuntime()
     {
         string root = Path.Combine(_sandbox.Directory, "tree");
-        foreach (string folder in new[] { "core", "drives", "virtio", "raid", "frontends", "machine", "compare", "host", "cli", "eng/native", "eng/precompiled" })
+        foreach (string folder in new[] { "core", "drives", "virtio", "raid", "frontends", "machine", "compare", "host", "api", "cli", "eng/native", "eng/precompiled" })
         {
             Directory.CreateDirectory(Path.Combine(root, folder));
         }

@@ -207,7 +207,7 @@ public sealed class DaemonTests : IAsyncDisposable
         ExportRecord[] bad =
         [
             good with { Frontend = "telnet" }, good with { Queues = 0 }, good with { Queues = 257 }, good with { QueueSize = 100 }, good with { Serial = "a b" },
-            good with { SocketPath = "sock" }, good with { SocketPath = "/nowhere/sock" }, good with { SocketMode = "rw" }, good with { Options = null! },
+            good with { SocketPath = "sock" }, good with { SocketPath = "/nowhere/sock" }, good with { SocketMode = "rw" },
             good with { Options = new Dictionary<string, string> { ["no-such"] = "1" } },
         ];
         foreach (ExportRecord export in bad)

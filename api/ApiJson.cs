@@ -1,0 +1,31 @@
+using System.Text.Json.Serialization;
+using Polyblk.Host;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+
+namespace Polyblk.Api;
+
+/// <summary>A refusal, as RFC 9457 names its parts; the last two are ours.</summary>
+/// <param name="Status">The HTTP status.</param>
+/// <param name="Title">What is wrong.</param>
+internal sealed record ProblemJson(int Status, string Title)
+{
+    /// <summary>Of what kind it is: what a program decides by.</summary>
+    public required RefusalKind Kind { get; init; }
+
+    /// <summary>What to do; null where the title says it.</summary>
+    public string? Remedy { get; init; }
+}
+
+/// <summary>What goes over the API.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(DaemonJson))]
+[JsonSerializable(typeof(IReadOnlyList<DaemonVolumeJson>))]
+[JsonSerializable(typeof(IReadOnlyList<DaemonExportJson>))]
+[JsonSerializable(typeof(DaemonVolumeJson))]
+[JsonSerializable(typeof(LiveJson))]
+[JsonSerializable(typeof(ExportJson))]
+[JsonSerializable(typeof(ExportRecord))]
+[JsonSerializable(typeof(StartPermissions))]
+[JsonSerializable(typeof(ProblemJson))]
+internal sealed partial class ApiJson : JsonSerializerContext;

@@ -1,0 +1,213 @@
+// The API of the daemon: HTTP/1.1 and JSON on a Unix socket.
+//
+// Kestrel without what is usually built on it: no routing by reflection, no configuration, no logging of its own. It is started after the
+// exports are up, and a client cannot disturb them: the number of connections, the size of a request and the time for its header
+// are bounded. The socket lies in a folder of the daemon's user, and is for that user only.
+//
+//   GET    /v1/daemon                          what the daemon does
+//   GET    /v1/volumes                         its volumes
+//   GET    /v1/volumes/NAME                    one of them
+//   POST   /v1/volumes/NAME/start              start it; the body says what is allowed, {} nothing
+//   GET    /v1/volumes/NAME/live               what is served, as serve --json prints it
+//   POST   /v1/volumes/NAME/exports            one more export
+//   GET    /v1/exports                         all exports
+//   DELETE /v1/exports/VOLUME/FRONTEND/N       end one; ?force=true also under its consumer
+//   GET    /metrics                            for Prometheus
+//
+// What is refused is answered as RFC 9457 says (application/problem+json).
+
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Polyblk.Host;
+using Polyblk.Host.Daemon;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+
+namespace Polyblk.Api;
+
+/// <summary>Listens until it is disposed.</summary>
+public sealed class ApiServer : IAsyncDisposable
+{
+    private const int MostConnections = 64;
+    private const int MostRequestBytes = 64 << 10;
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private static readonly TimeSpan s_headerTime = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_endTime = TimeSpan.FromSeconds(2);
+
+    private readonly VolumeDaemon _daemon;
+    private readonly ILogger _log;
+    private readonly WebApplication _app;
+
+    private ApiServer(VolumeDaemon daemon, string path, ILogger log)
+    {
+        _daemon = daemon;
+        _log = log;
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxConcurrentConnections = MostConnections;
+            kestrel.Limits.MaxRequestBodySize = MostRequestBytes;
+            kestrel.Limits.RequestHeadersTimeout = s_headerTime;
+            kestrel.ListenUnixSocket(path);
+        });
+        _app = builder.Build();
+        _app.Run(AnswerAsync);
+    }
+
+    /// <summary>Where it listens.</summary>
+    public static string PathOf(StateDirectories directories)
+    {
+        ArgumentNullException.ThrowIfNull(directories);
+        return Path.Combine(directories.RuntimeOf(StateDirectories.Daemon), "api.sock");
+    }
+
+    /// <summary>Starts listening. The caller is the daemon of these folders, so a socket that is there is a dead process's.</summary>
+    /// <exception cref="RefusalException">The socket cannot be made.</exception>
+    public static async Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log)
+    {
+        string path = PathOf(directories);
+        try
+        {
+            File.Delete(path);
+            var server = new ApiServer(daemon, path, log);
+            await server._app.StartAsync().ConfigureAwait(false);
+            File.SetUnixFileMode(path, OwnerOnly);
+            return server;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RefusalException(new Refusal(RefusalKind.HostLacks, $"The socket of the API cannot be made: {e.Message}", "--state DIR moves it."), e);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        using var limit = new CancellationTokenSource(s_endTime);
+        await _app.StopAsync(limit.Token).ConfigureAwait(false);
+        await _app.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private async Task AnswerAsync(HttpContext context)
+    {
+        try
+        {
+            await RouteAsync(context).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
+        {
+            // The client has left.
+        }
+        catch (BadHttpRequestException e)
+        {
+            await RefuseAsync(context, new Refusal(RefusalKind.Invalid, e.Message), e.StatusCode).ConfigureAwait(false);
+        }
+        catch (JsonException e)
+        {
+            await RefuseAsync(context, new Refusal(RefusalKind.Invalid, $"The body is not what is expected: {e.Message}")).ConfigureAwait(false);
+        }
+#pragma warning disable CA1031 // Whatever went wrong is the client's answer and in the log; the volumes are served on.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            if (Refusals.Of(e) is not Refusal refusal)
+            {
+                _log.LogError(e, "{Method} {Path} failed", context.Request.Method, context.Request.Path.Value);
+                refusal = new Refusal(RefusalKind.Failed, e.Message);
+            }
+
+            await RefuseAsync(context, refusal).ConfigureAwait(false);
+        }
+    }
+
+    private Task RouteAsync(HttpContext context)
+    {
+        string[] path = (context.Request.Path.Value ?? string.Empty).Split('/', StringSplitOptions.RemoveEmptyEntries);
+        return (context.Request.Method, path) switch
+        {
+            ("GET", ["metrics"]) => MetricsAsync(context),
+            ("GET", ["v1", "daemon"]) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson),
+            ("GET", ["v1", "volumes"]) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson),
+            ("GET", ["v1", "volumes", string name]) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson),
+            ("GET", ["v1", "volumes", string name, "live"]) => SendAsync(context, Live(name), ApiJson.Default.LiveJson),
+            ("POST", ["v1", "volumes", string name, "start"]) => StartAsync(context, name),
+            ("POST", ["v1", "volumes", string name, "exports"]) => AddExportAsync(context, name),
+            ("GET", ["v1", "exports"]) => SendAsync(
+                context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson),
+            ("DELETE", ["v1", "exports", string volume, string frontend, string index]) => RemoveExportAsync(context, $"{volume}/{frontend}/{index}"),
+            _ => throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/daemon.md lists what there is."),
+        };
+    }
+
+    private DaemonVolumeJson Volume(string name) => _daemon.GetStatus().Volumes.FirstOrDefault(v => v.Name == name)
+        ?? throw RefusalException.NotFound($"The daemon has no volume '{name}'.", $"Export it: polyblk export add {name} --frontend FRONTEND");
+
+    private LiveJson Live(string name) => _daemon.GetLive().FirstOrDefault(v => v.Volume == name)
+        ?? throw RefusalException.NotFound($"Volume '{name}' is not served by the daemon.");
+
+    private async Task StartAsync(HttpContext context, string name)
+    {
+        StartPermissions allowed = await ReadAsync(context, ApiJson.Default.StartPermissions).ConfigureAwait(false);
+        await _daemon.StartVolumeAsync(name, allowed, context.RequestAborted).ConfigureAwait(false);
+        await SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson).ConfigureAwait(false);
+    }
+
+    private async Task AddExportAsync(HttpContext context, string name)
+    {
+        ExportRecord export = await ReadAsync(context, ApiJson.Default.ExportRecord).ConfigureAwait(false);
+        ExportJson added = await _daemon.AddExportAsync(name, export, CancellationToken.None).ConfigureAwait(false);
+        context.Response.Headers.Location = $"/v1/exports/{added.Id}";
+        await SendAsync(context, added, ApiJson.Default.ExportJson, StatusCodes.Status201Created).ConfigureAwait(false);
+    }
+
+    private async Task RemoveExportAsync(HttpContext context, string id)
+    {
+        await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None).ConfigureAwait(false);
+        context.Response.StatusCode = StatusCodes.Status204NoContent;
+    }
+
+    private Task MetricsAsync(HttpContext context)
+    {
+        context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
+        return context.Response.WriteAsync(MetricsText.Write(_daemon.GetStatus(), _daemon.GetLive()), context.RequestAborted);
+    }
+
+    private static async Task<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type) =>
+        await JsonSerializer.DeserializeAsync(context.Request.Body, type, context.RequestAborted).ConfigureAwait(false)
+            ?? throw RefusalException.Invalid("The body is null.");
+
+    private static Task SendAsync<T>(HttpContext context, T value, JsonTypeInfo<T> type, int status = StatusCodes.Status200OK)
+    {
+        context.Response.StatusCode = status;
+        context.Response.ContentType = "application/json";
+        return JsonSerializer.SerializeAsync(context.Response.Body, value, type, context.RequestAborted);
+    }
+
+    private static Task RefuseAsync(HttpContext context, Refusal refusal, int? ownStatus = null)
+    {
+        if (context.Response.HasStarted)
+        {
+            context.Abort();
+            return Task.CompletedTask;
+        }
+
+        int status = ownStatus ?? StatusOf(refusal.Kind);
+        context.Response.StatusCode = status;
+        context.Response.ContentType = "application/problem+json";
+        var problem = new ProblemJson(status, refusal.Problem) { Kind = refusal.Kind, Remedy = refusal.Remedy };
+        return JsonSerializer.SerializeAsync(context.Response.Body, problem, ApiJson.Default.ProblemJson, context.RequestAborted);
+    }
+
+    private static int StatusOf(RefusalKind kind) => kind switch
+    {
+        RefusalKind.Invalid => StatusCodes.Status400BadRequest,
+        RefusalKind.NotFound => StatusCodes.Status404NotFound,
+        RefusalKind.Refused => StatusCodes.Status409Conflict,
+        RefusalKind.HostLacks => StatusCodes.Status503ServiceUnavailable,
+        _ => StatusCodes.Status500InternalServerError,
+    };
+}

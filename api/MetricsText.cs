@@ -1,0 +1,172 @@
+// What Prometheus scrapes: its text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). A metric's name, help
+// and type come once, before its samples; counters end in _total; values of labels are quoted, with \\, \" and \n escaped.
+//
+// Written from the same pictures of the volumes that volume show has. Nothing here runs on a reactor.
+
+using System.Globalization;
+using System.Text;
+using Polyblk.Frontends;
+using Polyblk.Host.Model;
+
+namespace Polyblk.Api;
+
+/// <summary>Writes metrics.</summary>
+internal sealed class MetricsText
+{
+    private const double NsInSecond = 1e9;
+
+    private readonly StringBuilder _text = new();
+
+    /// <summary>All metrics of a daemon.</summary>
+    public static string Write(DaemonJson daemon, IReadOnlyList<LiveJson> volumes)
+    {
+        var metrics = new MetricsText();
+        metrics.WriteVolumes(daemon, volumes);
+        metrics.WriteMembers(volumes);
+        metrics.WriteExports(daemon, volumes);
+        metrics.WriteReactors(daemon.Reactors);
+        return metrics._text.ToString();
+    }
+
+    private void WriteVolumes(DaemonJson daemon, IReadOnlyList<LiveJson> volumes)
+    {
+        Begin("polyblk_volume_state", "gauge", "What the daemon does with a volume: 1 for the state that it is in.");
+        foreach (DaemonVolumeJson volume in daemon.Volumes)
+        {
+            foreach (DaemonState state in Enum.GetValues<DaemonState>())
+            {
+                Add(volume.State == state ? 1 : 0, ("volume", volume.Name), ("state", state.ToString().ToLowerInvariant()));
+            }
+        }
+
+        Begin("polyblk_volume_health", "gauge", "Health of a volume that is served: 1 for the one that it has.");
+        foreach (LiveJson volume in volumes)
+        {
+            Health its = volume.Array?.Health ?? Health.Optimal;
+            foreach (Health health in Enum.GetValues<Health>())
+            {
+                Add(its == health ? 1 : 0, ("volume", volume.Volume), ("health", health.Word()));
+            }
+        }
+
+        Each("polyblk_volume_size_bytes", "gauge", "Size of a volume.", volumes, v => v.SizeBytes, Named);
+        LiveJson[] arrays = [.. volumes.Where(v => v.Array is not null)];
+        Each("polyblk_array_warnings", "gauge", "What needs the attention of a human.", arrays, v => v.Array!.Warnings.Count, Named);
+        Each("polyblk_array_ranges_in_doubt", "gauge", "Ranges in which members may disagree.", arrays, v => v.Array!.RangesInDoubt, Named);
+        Each("polyblk_array_spares", "gauge", "Drives that wait to take a lost member's place.", arrays, v => v.Array!.Spares.Count, Named);
+        Progress("polyblk_array_resync", "resync", [.. arrays.Where(v => v.Array!.Resync is not null)], v => v.Array!.Resync!);
+        Progress("polyblk_array_rebuild", "rebuild", [.. arrays.Where(v => v.Array!.Rebuild is not null)], v => v.Array!.Rebuild!);
+    }
+
+    private void Progress(string name, string what, LiveJson[] volumes, Func<LiveJson, ProgressJson> progress)
+    {
+        Each($"{name}_done_bytes", "gauge", $"Bytes of every member that the {what} has done.", volumes, v => progress(v).DoneBytes, Named);
+        Each($"{name}_bytes", "gauge", $"Bytes of every member that the {what} does in all.", volumes, v => progress(v).TotalBytes, Named);
+    }
+
+    private void WriteMembers(IReadOnlyList<LiveJson> volumes)
+    {
+        (LiveJson Volume, MemberJson Member)[] members = [.. volumes.SelectMany(v => (v.Array?.Members ?? []).Select(m => (v, m)))];
+        Each("polyblk_member_in_use", "gauge", "Whether the drive of a member is in use.", members, m => m.Member.IsInUse ? 1 : 0, Named);
+        Begin("polyblk_member_errors_total", "counter", "Requests that the drive of a member has failed.");
+        foreach ((LiveJson Volume, MemberJson Member) m in members)
+        {
+            Add(m.Member.ReadErrors, [.. Named(m), ("operation", "read")]);
+            Add(m.Member.WriteErrors, [.. Named(m), ("operation", "write")]);
+        }
+
+        Each("polyblk_member_repairs_total", "counter", "Ranges of a member that were read wrong, and written again.", members, m => m.Member.Repairs, Named);
+        Each("polyblk_member_oldest_request_seconds", "gauge", "Age of the oldest request at the drive of a member.", members, m => m.Member.OldestRequestSeconds, Named);
+    }
+
+    private void WriteExports(DaemonJson daemon, IReadOnlyList<LiveJson> volumes)
+    {
+        DaemonExportJson[] all = [.. daemon.Volumes.SelectMany(v => v.Exports)];
+        Begin("polyblk_export_up", "gauge", "Whether an export is served.");
+        foreach (DaemonExportJson export in all)
+        {
+            Add(export.State == "serving" ? 1 : 0, ("volume", export.Volume), ("export", export.Id), ("frontend", export.Frontend));
+        }
+
+        (LiveJson Volume, ExportJson Export, ExportStatistics Counts)[] exports =
+            [.. volumes.SelectMany(v => v.Exports.Where(e => e.Statistics is not null).Select(e => (v, e, e.Statistics!)))];
+        Each("polyblk_export_sessions", "gauge", "Consumers that are attached.", exports, e => e.Counts.Sessions, Named);
+        Each("polyblk_export_in_flight", "gauge", "Requests that are being worked on.", exports, e => e.Counts.InFlight, Named);
+        Each("polyblk_export_queues", "gauge", "Queues.", exports, e => e.Counts.QueueReactors.Count, Named);
+        Begin("polyblk_export_requests_total", "counter", "Requests that were completed.");
+        foreach (var e in exports)
+        {
+            Add(e.Counts.Reads, [.. Named(e), ("operation", "read")]);
+            Add(e.Counts.Writes, [.. Named(e), ("operation", "write")]);
+            Add(e.Counts.Flushes, [.. Named(e), ("operation", "flush")]);
+            Add(e.Counts.Discards, [.. Named(e), ("operation", "discard")]);
+        }
+
+        Begin("polyblk_export_bytes_total", "counter", "Bytes that were read and written.");
+        foreach (var e in exports)
+        {
+            Add(e.Counts.ReadBytes, [.. Named(e), ("operation", "read")]);
+            Add(e.Counts.WriteBytes, [.. Named(e), ("operation", "write")]);
+        }
+
+        Each("polyblk_export_errors_total", "counter", "Requests that ended with an error.", exports, e => e.Counts.Errors, Named);
+    }
+
+    private void WriteReactors(IReadOnlyList<ReactorJson> reactors)
+    {
+        Each("polyblk_reactor_queues", "gauge", "Queues that a reactor serves.", reactors, r => r.Queues, Named);
+        Each("polyblk_reactor_requests_total", "counter", "Requests that a reactor has taken.", reactors, r => r.Requests, Named);
+        Each("polyblk_reactor_turns_total", "counter", "Turns of a reactor.", reactors, r => r.Turns, Named);
+        Each("polyblk_reactor_sleeps_total", "counter", "How often a reactor went to sleep.", reactors, r => r.Sleeps, Named);
+        Each("polyblk_reactor_faults_total", "counter", "Pollers that a reactor has dropped: bugs.", reactors, r => r.Faults, Named);
+        Begin("polyblk_reactor_seconds_total", "counter", "What a reactor has spent its time with.");
+        foreach (ReactorJson r in reactors)
+        {
+            Add(r.BusyNs / NsInSecond, [.. Named(r), ("mode", "busy")]);
+            Add(r.SpinNs / NsInSecond, [.. Named(r), ("mode", "spin")]);
+            Add(r.SleepNs / NsInSecond, [.. Named(r), ("mode", "sleep")]);
+        }
+    }
+
+    private static (string, string)[] Named(LiveJson volume) => [("volume", volume.Volume)];
+
+    private static (string, string)[] Named((LiveJson Volume, MemberJson Member) m) =>
+        [("volume", m.Volume.Volume), ("member", m.Member.Role.ToString(CultureInfo.InvariantCulture)), ("drive", m.Member.Drive ?? string.Empty)];
+
+    private static (string, string)[] Named((LiveJson Volume, ExportJson Export, ExportStatistics Counts) e) =>
+        [("volume", e.Volume.Volume), ("export", e.Export.Id), ("frontend", e.Export.Frontend)];
+
+    private static (string, string)[] Named(ReactorJson reactor) => [("reactor", reactor.Name)];
+
+    private void Each<T>(string name, string type, string help, IReadOnlyList<T> all, Func<T, double> value, Func<T, (string, string)[]> labels)
+    {
+        Begin(name, type, help);
+        foreach (T one in all)
+        {
+            Add(value(one), labels(one));
+        }
+    }
+
+    private string _name = string.Empty;
+
+    private void Begin(string name, string type, string help)
+    {
+        _name = name;
+        _text.Append("# HELP ").Append(name).Append(' ').Append(help).Append('\n');
+        _text.Append("# TYPE ").Append(name).Append(' ').Append(type).Append('\n');
+    }
+
+    private void Add(double value, params (string Name, string Value)[] labels)
+    {
+        _text.Append(_name).Append('{');
+        foreach ((string name, string text) in labels)
+        {
+            _text.Append(name).Append("=\"");
+            _text.Append(text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal));
+            _text.Append("\",");
+        }
+
+        _text[^1] = '}';
+        _text.Append(' ').Append(value.ToString("R", CultureInfo.InvariantCulture)).Append('\n');
+    }
+}

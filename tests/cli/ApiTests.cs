@@ -1,0 +1,204 @@
+// The API over its socket: what is served, changed and refused by it, and what Prometheus reads.
+
+using System.Net;
+using System.Net.Http.Json;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging.Abstractions;
+using Polyblk.Api;
+using Polyblk.Cli.CommandLine;
+using Polyblk.Core.Reactors;
+using Polyblk.Frontends;
+using Polyblk.Host.Daemon;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+
+namespace Polyblk.Cli.Tests;
+
+public sealed partial class ApiTests : IAsyncLifetime
+{
+    private static readonly TimeSpan s_tooLong = TimeSpan.FromSeconds(120);
+
+    private readonly string _directory = Directory.CreateTempSubdirectory("pbt").FullName;
+    private readonly ServiceProvider _services = Composition.Build();
+    private VolumeDaemon _daemon = null!;
+    private ApiServer _api = null!;
+    private HttpClient _client = null!;
+
+    private StateDirectories Directories => new(_directory, Path.Combine(_directory, "run"));
+
+    public async ValueTask InitializeAsync()
+    {
+        var options = new DaemonOptions(ReactorPlan.Make(null, CpuSet.Allowed(), 1), IdlePolicy.Frugal, [.. _services.GetServices<IFrontend>()])
+        {
+            WaitForDrives = TimeSpan.Zero,
+        };
+        _daemon = VolumeDaemon.Start(options, Directories, NullLoggerFactory.Instance);
+        _api = await ApiServer.StartAsync(_daemon, Directories, NullLogger.Instance);
+        _client = new HttpClient(new SocketsHttpHandler
+        {
+            ConnectCallback = async (_, cancellation) =>
+            {
+                var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                await socket.ConnectAsync(new UnixDomainSocketEndPoint(ApiServer.PathOf(Directories)), cancellation);
+                return new NetworkStream(socket, ownsSocket: true);
+            },
+        })
+        {
+            BaseAddress = new Uri("http://polyblk"), Timeout = s_tooLong,
+        };
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _client.Dispose();
+        await _api.DisposeAsync();
+        await _daemon.DisposeAsync();
+        await _services.DisposeAsync();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    [Fact]
+    public async Task AnExportIsMadeShownAndRemoved()
+    {
+        await CreateAsync("data");
+        using HttpResponseMessage made = await PostAsync("/v1/volumes/data/exports", """{"frontend":"nbd","readOnly":true}""");
+        Assert.Equal(HttpStatusCode.Created, made.StatusCode);
+        Assert.Equal("/v1/exports/data/nbd/0", made.Headers.Location!.OriginalString);
+        JsonElement exports = await GetAsync("/v1/exports");
+        Assert.Equal(("data/nbd/0", "serving", true), (Text(exports[0], "id"), Text(exports[0], "state"), exports[0].GetProperty("readOnly").GetBoolean()));
+        Assert.Equal("served", Text(await GetAsync("/v1/volumes/data"), "state"));
+        Assert.Equal("optimal", Text((await GetAsync("/v1/volumes/data/live")).GetProperty("array"), "health"));
+        Assert.Equal(1, (await GetAsync("/v1/daemon")).GetProperty("volumes").GetArrayLength());
+        using HttpResponseMessage gone = await _client.DeleteAsync("/v1/exports/data/nbd/0");
+        Assert.Equal(HttpStatusCode.NoContent, gone.StatusCode);
+        Assert.Equal(0, (await GetAsync("/v1/exports")).GetArrayLength());
+        using HttpResponseMessage none = await PostAsync("/v1/volumes/data/start", "{}");
+        await AssertProblemAsync(none, HttpStatusCode.Conflict, "refused");
+    }
+
+    [Theory]
+    [InlineData("POST", "/v1/volumes/data/exports", """{"frontend":"telnet"}""", HttpStatusCode.BadRequest, "invalid")]
+    [InlineData("POST", "/v1/volumes/data/exports", """{"frontend":""", HttpStatusCode.BadRequest, "invalid")]
+    [InlineData("POST", "/v1/volumes/data/exports", "null", HttpStatusCode.BadRequest, "invalid")]
+    [InlineData("POST", "/v1/volumes/none/exports", """{"frontend":"nbd"}""", HttpStatusCode.NotFound, "not-found")]
+    [InlineData("POST", "/v1/volumes/..%2Fdata/exports", """{"frontend":"nbd"}""", HttpStatusCode.BadRequest, "invalid")]
+    [InlineData("DELETE", "/v1/exports/data/nbd/7", null, HttpStatusCode.NotFound, "not-found")]
+    [InlineData("GET", "/v1/volumes/none", null, HttpStatusCode.NotFound, "not-found")]
+    [InlineData("PUT", "/v1/exports", "{}", HttpStatusCode.NotFound, "not-found")]
+    [InlineData("GET", "/", null, HttpStatusCode.NotFound, "not-found")]
+    public async Task WhatIsRefusedIsAProblem(string method, string path, string? body, HttpStatusCode status, string kind)
+    {
+        await CreateAsync("data");
+        using var request = new HttpRequestMessage(new HttpMethod(method), path)
+        {
+            Content = body is null ? null : new StringContent(body, Encoding.UTF8, "application/json"),
+        };
+        using HttpResponseMessage response = await _client.SendAsync(request);
+        await AssertProblemAsync(response, status, kind);
+        Assert.Null(new VolumeStore(Directories).Get("data").Exports);
+    }
+
+    [Fact]
+    public async Task PrometheusReadsWhatIsServed()
+    {
+        await CreateAsync("data");
+        using HttpResponseMessage made = await PostAsync("/v1/volumes/data/exports", """{"frontend":"nbd"}""");
+        using HttpResponseMessage response = await _client.GetAsync("/metrics");
+        Assert.Equal("text/plain; version=0.0.4; charset=utf-8", response.Content.Headers.ContentType!.ToString());
+        string text = await response.Content.ReadAsStringAsync();
+        Assert.Contains("polyblk_volume_health{volume=\"data\",health=\"optimal\"} 1\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_volume_state{volume=\"data\",state=\"served\"} 1\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_export_up{volume=\"data\",export=\"data/nbd/0\",frontend=\"nbd\"} 1\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_export_requests_total{volume=\"data\",export=\"data/nbd/0\",frontend=\"nbd\",operation=\"write\"} 0\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_member_in_use{volume=\"data\",member=\"1\",drive=", text, StringComparison.Ordinal);
+        AssertIsExposition(text);
+    }
+
+    [Fact]
+    public void NamesOfOthersCannotBreakOutOfALabel()
+    {
+        var daemon = new DaemonJson
+        {
+            Pid = 1, StartedUtc = default, ReactorPlan = "", Reactors = [],
+            Volumes =
+            [
+                new DaemonVolumeJson
+                {
+                    Name = "v", State = DaemonState.Failed,
+                    Exports = [new DaemonExportJson { Id = "a\\b\"} 1\nevil 2", Volume = "v", Frontend = "f", State = "failed" }],
+                },
+            ],
+        };
+        string text = MetricsText.Write(daemon, []);
+        Assert.Contains("export=\"a\\\\b\\\"} 1\\nevil 2\"", text, StringComparison.Ordinal);
+        AssertIsExposition(text);
+    }
+
+    [Fact]
+    public void TheSocketIsItsUsersOnly() => Assert.Equal(
+        UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(ApiServer.PathOf(Directories)));
+
+    /// <summary>The rules that promtool checks: help and type once, before the samples; names and ends of counters; no sample twice.</summary>
+    private static void AssertIsExposition(string text)
+    {
+        Assert.EndsWith("\n", text, StringComparison.Ordinal);
+        string[] lines = text[..^1].Split('\n');
+        string[] names = [.. lines.Where(l => l.StartsWith("# TYPE ", StringComparison.Ordinal)).Select(l => l.Split(' ')[2])];
+        Assert.Equal(names.Distinct(), names);
+        string name = "";
+        foreach (string line in lines)
+        {
+            if (line.StartsWith("# HELP ", StringComparison.Ordinal))
+            {
+                name = line.Split(' ')[2];
+                Assert.True(line.Length > "# HELP ".Length + name.Length + 1, line);
+            }
+            else if (line.StartsWith("# TYPE ", StringComparison.Ordinal))
+            {
+                Assert.Equal(name, line.Split(' ')[2]);
+                Assert.Equal(name.EndsWith("_total", StringComparison.Ordinal) ? "counter" : "gauge", line.Split(' ')[3]);
+            }
+            else
+            {
+                Assert.Matches(Sample(), line);
+                Assert.StartsWith(name + "{", line, StringComparison.Ordinal);
+            }
+        }
+
+        Assert.Equal(lines.Distinct(), lines);
+    }
+
+    [GeneratedRegex("""^polyblk_[a-z_]+\{[a-z]+="(\\.|[^"\\\n])*"(,[a-z]+="(\\.|[^"\\\n])*")*\} [0-9.E+-]+$""")]
+    private static partial Regex Sample();
+
+    private static string? Text(JsonElement element, string name) => element.GetProperty(name).GetString();
+
+    private static async Task AssertProblemAsync(HttpResponseMessage response, HttpStatusCode status, string kind)
+    {
+        string body = await response.Content.ReadAsStringAsync();
+        Assert.True(status == response.StatusCode, $"{response.StatusCode}: {body}");
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+        JsonElement problem = JsonDocument.Parse(body).RootElement;
+        Assert.Equal(((int)status, kind), (problem.GetProperty("status").GetInt32(), Text(problem, "kind")));
+        Assert.NotEmpty(Text(problem, "title")!);
+    }
+
+    private async Task<JsonElement> GetAsync(string path) => await _client.GetFromJsonAsync<JsonElement>(path);
+
+    private Task<HttpResponseMessage> PostAsync(string path, string body) =>
+        _client.PostAsync(path, new StringContent(body, Encoding.UTF8, "application/json"));
+
+    private async Task CreateAsync(string name)
+    {
+        using var errors = new StringWriter();
+        int code = await CliProgram.RunAsync(
+            ["volume", "create", name, "--level", "raid1", $"file:{_directory}/{name}0,size=4MiB", $"file:{_directory}/{name}1,size=4MiB", "--state", _directory],
+            TextWriter.Null, errors).WaitAsync(s_tooLong);
+        Assert.True(code == ExitCode.Ok, errors.ToString());
+    }
+}
