@@ -163,7 +163,29 @@ public static class ArrayBuilder
             && (!trusts || newest.MayHaveTornRows);
         await array.Control.StartAsync(
             isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
+        if (newest.Reshape is not null && !array.TracksDirt && !options.ReadOnly)
+        {
+            await MakeFrontierDurableAsync(array);
+        }
+
         return array;
+    }
+
+    /// <summary>
+    /// The frontier that was found may be in a drive's cache only, since a kill, and writes go by it. Arrays with marks write superblocks
+    /// before the first of them anyway.
+    /// </summary>
+    private static async Task MakeFrontierDurableAsync(RaidArray array)
+    {
+        try
+        {
+            await array.Control.RecordAsync();
+        }
+        catch
+        {
+            await array.DisposeAsync();
+            throw;
+        }
     }
 
     /// <summary>Of an array that is being reshaped, the rows of each geometry have records of their own.</summary>

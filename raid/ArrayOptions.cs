@@ -210,6 +210,9 @@ public readonly record struct ArrayEvent(ArrayEventLevel Level, string Message);
 /// <summary>An array could not be made, started or changed; the message says why and what to do.</summary>
 public sealed class ArrayException : IOException
 {
+    /// <summary>Whether the change has begun all the same: drives that it brought in belong to the array.</summary>
+    public bool HasBegun { get; init; }
+
     public ArrayException()
     {
     }

@@ -84,12 +84,13 @@ public sealed partial class RaidArray
         }
         catch
         {
-            await ForEachQueueAsync(queue => queue.Unpark());
             lock (_lock)
             {
+                // From here on none is parked when it is opened.
                 _isPausing = false;
             }
 
+            await ForEachQueueAsync(queue => queue.Unpark());
             throw;
         }
 
@@ -99,7 +100,7 @@ public sealed partial class RaidArray
         bool isInSync = !isInOrder && !State.NeedsResync && !State.IsBroken;
         ArrayException? refusal = isInOrder ? null
             : new ArrayException($"Array {Name} has failed, or a drive does not answer: it could not be changed.");
-        while (Members.Any(m => IsUsable(m.Role) && !m.IsDrained))
+        while (!Control.IsSettled || Members.Any(m => IsUsable(m.Role) && !m.IsDrained))
         {
             await Task.Delay(s_restLook, Options.Clock);
         }
@@ -115,6 +116,12 @@ public sealed partial class RaidArray
         catch (ArrayException e)
         {
             refusal = e;
+        }
+#pragma warning disable CA1031 // Whatever it is: consumers wait, and the array goes on as its superblocks say.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            refusal = new ArrayException($"Array {Name} could not be changed: {e.Message}", e);
         }
 
         await BeginNextAsync(newDrives, isInSync);
@@ -166,12 +173,17 @@ public sealed partial class RaidArray
         ArrayException? problem = null;
         try
         {
-            next = await ArrayBuilder.AssembleAsync(options, [.. Drives, .. newDrives], Control.Home);
+            // One that has failed at the very end is called present by its superblock still, and may lack what was not flushed.
+            IEnumerable<IBlockDevice> drives = Members.Where(m => !m.IsAbsent && IsUsable(m.Role)).Select(m => m.Drive!)
+                .Concat(Map.Spares.Select(s => s.Drive));
+            next = await ArrayBuilder.AssembleAsync(options, [.. drives, .. newDrives], Control.Home);
             next.Resized += _ => Resized?.Invoke(this);
         }
-        catch (ArrayException e)
+#pragma warning disable CA1031 // Whatever it is: consumers wait, and get errors then.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
-            problem = e;
+            problem = e as ArrayException ?? new ArrayException($"Array {Name} could not be started again: {e.Message}", e);
             State.Break();
             Options.OnEvent?.Invoke(new ArrayEvent(
                 ArrayEventLevel.Error, $"Array {Name} was to be changed, and could not be started again; requests end with errors: {e.Message}"));
@@ -187,17 +199,24 @@ public sealed partial class RaidArray
         {
             Volatile.Write(ref _successor, next);
             queues = _queues;
+
+            // Without a next run there is nothing that could be opened.
+            _stopped |= next is null;
+            _isPausing = false;
         }
 
         foreach (RaidQueue queue in queues)
         {
-            await queue.Reactor.InvokeAsync(() =>
+            Task told = queue.Reactor.InvokeAsync(() =>
             {
                 if (!queue.Closed.IsCompleted)
                 {
                     queue.HandOver(OpenSuccessor(next, queue.Reactor));
                 }
             });
+
+            // The others are handed over also when this one's reactor has ended.
+            await Task.WhenAny(told, queue.Closed);
         }
 
         if (problem is not null)
@@ -225,7 +244,7 @@ public sealed partial class RaidArray
         {
             return next?.OpenQueue(reactor) ?? new RefusingQueue();
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or InvalidOperationException)
         {
             // A drive cannot be opened there any more.
             return new RefusingQueue();

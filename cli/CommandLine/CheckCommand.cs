@@ -44,20 +44,20 @@ internal sealed class CheckCommand : ICliCommand
         foreach (VolumeRecord record in records)
         {
             VolumeJson volume = await VolumeView.FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false);
-            volumes.Add(volume with { Live = null });
+            volumes.Add(volume);
             code = Math.Max(code, CodeOf(volume));
         }
 
         if (parsed.GetValue(_json))
         {
-            terminal.WriteJson<IReadOnlyList<VolumeJson>>(volumes, OutputJson.Default.IReadOnlyListVolumeJson);
+            terminal.WriteJson<IReadOnlyList<VolumeJson>>([.. volumes.Select(v => v with { Live = null })], OutputJson.Default.IReadOnlyListVolumeJson);
             return code;
         }
 
         foreach (VolumeJson volume in volumes)
         {
             terminal.WriteLine($"{volume.Name}: {VolumeListCommand.HealthOf(volume)}");
-            string?[] reasons = [volume.NotServed, volume.Problem, volume.Array?.Problem, .. volume.Array?.Warnings ?? []];
+            string?[] reasons = [volume.NotServed, volume.Problem, volume.Array?.Problem, .. volume.Array?.Warnings ?? [], .. FailedExports(volume)];
             foreach (string reason in reasons.OfType<string>().Distinct())
             {
                 terminal.WriteLine($"  {reason}");
@@ -73,13 +73,16 @@ internal sealed class CheckCommand : ICliCommand
         }
     }
 
+    private static IEnumerable<string> FailedExports(VolumeJson volume) =>
+        (volume.Live?.Exports ?? []).Where(e => e.State == ExportJson.FailedState).Select(e => $"The export {e.Id} has failed: {e.Reason}");
+
     /// <summary>The exit code of one volume. What the daemon cannot serve, or may be damaged, is not well whatever its drives say.</summary>
     internal static int CodeOf(VolumeJson volume) => volume.Health switch
     {
         Health.Failed or Health.Unknown => Bad,
         _ when volume.NotServed is not null && volume.Status != VolumeView.WaitingStatus => Bad,
         Health.Degraded or Health.Rebuilding => Degraded,
-        _ when volume.Array is { Warnings.Count: > 0 } || volume.Status == VolumeView.WaitingStatus => Degraded,
+        _ when volume.Array is { Warnings.Count: > 0 } || volume.Status == VolumeView.WaitingStatus || FailedExports(volume).Any() => Degraded,
         _ => Well,
     };
 }

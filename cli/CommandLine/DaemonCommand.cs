@@ -21,6 +21,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     private const int WaitSeconds = 30;
     private const int StopSeconds = 60;
 
+    /// <summary>Beyond the wait for drives: what opening takes.</summary>
+    private static readonly TimeSpan s_startMargin = TimeSpan.FromSeconds(15);
+
     private readonly IFrontend[] _frontends = [.. frontends];
     private readonly Option<CpuSet?> _reactors = ServingOptions.Reactors();
     private readonly Option<IdlePolicy?> _idle = ServingOptions.Idle();
@@ -65,7 +68,10 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         running = daemon;
         await using ControlServer control = ControlServer.Start(
             directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, request, c), logging.CreateLogger("polyblk.control"));
-        await Task.WhenAny(daemon.Tried, interruption.Requested).ConfigureAwait(false);
+
+        // A drive that hangs keeps its own volume starting, and nothing else.
+        await Task.WhenAny(daemon.Tried, interruption.Requested, Task.Delay(options.WaitForDrives + s_startMargin, CancellationToken.None))
+            .ConfigureAwait(false);
         Tell("READY=1\nSTATUS=" + Summary(daemon.GetStatus()));
         own.LogInformation("The daemon is ready: {Summary}", Summary(daemon.GetStatus()));
         _ = daemon.Settled.ContinueWith(_ => Tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
@@ -100,9 +106,11 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         {
             return await ApiServer.StartAsync(daemon, directories, log).ConfigureAwait(false);
         }
-        catch (RefusalException e)
+#pragma warning disable CA1031 // Whatever keeps it from being there, volumes are served without it.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
-            log.LogError("There is no API: {Reason}", e.Message);
+            log.LogError("There is no API: {Reason}", Refusals.Of(e)?.Message ?? e.ToString());
             return null;
         }
     }
@@ -112,8 +120,10 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     {
         int served = status.Volumes.Count(v => v.State == DaemonState.Served);
         string[] waiting = [.. status.Volumes.Where(v => v.WaitsFor.Count > 0).Select(v => $"{v.Name} waits for {string.Join(", ", v.WaitsFor)}")];
+        string[] starting = [.. status.Volumes.Where(v => v.State == DaemonState.Starting).Select(v => v.Name)];
         string[] failed = [.. status.Volumes.Where(v => v.State == DaemonState.Failed).Select(v => v.Name)];
         return $"serves {served} of {status.Volumes.Count} volumes"
+            + (starting.Length > 0 ? $"; starting: {string.Join(", ", starting)}" : string.Empty)
             + (failed.Length > 0 ? $"; failed: {string.Join(", ", failed)}" : string.Empty)
             + (waiting.Length > 0 ? $"; {string.Join("; ", waiting)}" : string.Empty);
     }

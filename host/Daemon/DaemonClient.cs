@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -9,12 +10,27 @@ public static class DaemonClient
 {
     private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(5);
 
+    /// <summary>One that was started just now answers by then.</summary>
+    private static readonly TimeSpan s_startLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(50);
+
     /// <summary>Asks, and waits for the answer.</summary>
     /// <exception cref="RefusalException">It refused, or there is no daemon.</exception>
-    public static async Task<ControlResponse> AskAsync(StateDirectories directories, ControlRequest request, CancellationToken cancellation) =>
-        await ControlClient.AskAsync(directories, StateDirectories.Daemon, request, cancellation).ConfigureAwait(false)
-            ?? throw RefusalException.Refused(
-                $"No daemon works for {directories.State}.", "Start it: polyblk daemon (or: systemctl start polyblk).");
+    public static async Task<ControlResponse> AskAsync(StateDirectories directories, ControlRequest request, CancellationToken cancellation)
+    {
+        for (long began = Stopwatch.GetTimestamp(); ; await Task.Delay(s_look, cancellation).ConfigureAwait(false))
+        {
+            if (await ControlClient.AskAsync(directories, StateDirectories.Daemon, request, cancellation).ConfigureAwait(false) is ControlResponse answer)
+            {
+                return answer;
+            }
+
+            if (Stopwatch.GetElapsedTime(began) > s_startLimit)
+            {
+                throw RefusalException.Refused($"No daemon works for {directories.State}.", "Start it: polyblk daemon (or: systemctl start polyblk).");
+            }
+        }
+    }
 
     /// <summary>What the daemon does; null where there is none, or it does not answer.</summary>
     public static async Task<DaemonJson?> ShowAsync(StateDirectories directories, CancellationToken cancellation)

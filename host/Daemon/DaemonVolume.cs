@@ -13,15 +13,21 @@ namespace Polyblk.Host.Daemon;
 
 /// <summary>A volume of the daemon, served or not.</summary>
 #pragma warning disable CA1001 // The semaphore has no handle unless asked for one, and who changes the volume may come after its end.
-internal sealed class DaemonVolume(string name, DaemonContext context)
+internal sealed class DaemonVolume(string name, DaemonContext context, bool isOver)
 #pragma warning restore CA1001
 {
     private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
 
+    /// <summary>How long the end waits for a change that is under way, and for who is being answered.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(15);
+
+
     private readonly SemaphoreSlim _changing = new(1);
     private readonly ILogger _log = context.Logging.CreateLogger("polyblk.daemon");
     private Served? _served;
-    private bool _isOver;
+    private Served? _abandoned; // keeps the lock, which would be given up by the collector
+    private volatile bool _isAbandoned;
+    private bool _isOver = isOver;
     private CancellationTokenSource? _patience;
 
     // State and what belongs to it, as one: read by any thread.
@@ -33,6 +39,9 @@ internal sealed class DaemonVolume(string name, DaemonContext context)
 
     /// <summary>Completes with the first attempt to start it: served, failed, or waiting for drives.</summary>
     public TaskCompletionSource Tried { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Whether it has ended without what its drives did not answer; that is so until the end of the process.</summary>
+    public bool IsAbandoned => _isAbandoned;
 
     /// <summary>The server; null while it is not served.</summary>
     public VolumeServer? Server => Volatile.Read(ref _served)?.Server;
@@ -75,9 +84,14 @@ internal sealed class DaemonVolume(string name, DaemonContext context)
     /// <exception cref="RefusalException">It cannot be; it is shown with that reason.</exception>
     public async Task StartAsync(StartPermissions? allowed, CancellationToken cancellation)
     {
-        if (allowed is not null)
+        if (allowed is { Degraded: true } or { Force: true })
         {
             StopWaiting();
+        }
+        else if (allowed is not null && _status is { State: DaemonState.Waiting } waiting)
+        {
+            throw RefusalException.Refused(
+                $"Volume '{name}' waits for {string.Join(", ", waiting.WaitsFor)}.", "It starts when they are there; --allow-degraded does not wait for them.");
         }
 
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
@@ -190,18 +204,28 @@ internal sealed class DaemonVolume(string name, DaemonContext context)
     /// <returns>Whether all ended in order.</returns>
     public async Task<bool> ShutDownAsync()
     {
-        await _changing.WaitAsync().ConfigureAwait(false);
+        _isOver = true;
+        bool isAlone = await _changing.WaitAsync(s_patience).ConfigureAwait(false);
         try
         {
-            _isOver = true;
-            if (_served is not Served served)
+            if (Volatile.Read(ref _served) is not Served served)
             {
-                return true;
+                // A start that does not end has opened nothing that must be closed in order.
+                _isAbandoned |= !isAlone;
+                return !_isAbandoned;
             }
 
             foreach (string note in await served.Server.ShutDownAsync().ConfigureAwait(false))
             {
                 _log.LogWarning("{Note}", note);
+            }
+
+            if (!isAlone)
+            {
+                // A change that does not end holds the volume: its exports are ended, and the rest goes with the process.
+                _log.LogError("{Volume} is left as it is: a change of it does not end", name);
+                Abandon(served);
+                return false;
             }
 
             bool isClean = served.Server.EndedCleanly;
@@ -210,7 +234,10 @@ internal sealed class DaemonVolume(string name, DaemonContext context)
         }
         finally
         {
-            _changing.Release();
+            if (isAlone)
+            {
+                _changing.Release();
+            }
         }
     }
 
@@ -337,7 +364,7 @@ internal sealed class DaemonVolume(string name, DaemonContext context)
     {
         Served served = _served!;
         Volatile.Write(ref _served, null);
-        await served.Control.DisposeAsync().ConfigureAwait(false);
+        await Task.WhenAny(served.Control.DisposeAsync().AsTask(), Task.Delay(s_patience)).ConfigureAwait(false);
         await served.Server.DisposeAsync().ConfigureAwait(false);
         Become(failure is null ? DaemonState.Stopped : DaemonState.Failed, failure);
         if (served.Server.Unfinished is null)
@@ -346,9 +373,16 @@ internal sealed class DaemonVolume(string name, DaemonContext context)
         }
         else
         {
-            // Its drives hold requests of this process still: nobody may open them before it ends.
+            // Its drives hold requests of this process still: nobody may open them before it ends, so its lock is kept.
+            Abandon(served);
             Become(DaemonState.Failed, "Drives did not answer until its end: it can be served again when this daemon has ended.");
         }
+    }
+
+    private void Abandon(Served served)
+    {
+        _abandoned = served;
+        _isAbandoned = true;
     }
 
     private sealed record Served(VolumeLock Lock, VolumeServer Server, ControlServer Control);

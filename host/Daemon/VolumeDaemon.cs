@@ -29,6 +29,7 @@ public sealed class VolumeDaemon : IAsyncDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<string, DaemonVolume> _volumes = new(StringComparer.Ordinal);
     private readonly List<Task> _starts = [];
+    private bool _isEnding;
 
     private VolumeDaemon(DaemonContext context, VolumeLock held)
     {
@@ -37,7 +38,10 @@ public sealed class VolumeDaemon : IAsyncDisposable
         _log = context.Logging.CreateLogger("polyblk.daemon");
     }
 
-    /// <summary>Whether the deadline of the end has passed: what is left hangs, and may keep whoever waits for it.</summary>
+    /// <summary>
+    /// Whether the deadline of the end has passed, or drives have not answered until the end of a volume: what is left hangs, and may
+    /// keep whoever waits for it.
+    /// </summary>
     public bool IsAbandoned { get; private set; }
 
     /// <summary>Finishes when every volume that starts by itself is served, has failed, or waits for drives.</summary>
@@ -121,21 +125,33 @@ public sealed class VolumeDaemon : IAsyncDisposable
     public Task StartVolumeAsync(string volume, StartPermissions allowed, CancellationToken cancellation)
     {
         _ = _context.Store.Get(volume);
-        return Known(volume).StartAsync(allowed, cancellation);
+        return allowed.BlockSize is null or 512 or 4096 ? Known(volume).StartAsync(allowed, cancellation)
+            : throw RefusalException.Invalid($"Blocks of {allowed.BlockSize} bytes are not possible.", "A block has 512 or 4096 bytes.");
     }
 
     /// <summary>Takes the sizes that drives have now, of volumes that are as large as their drive.</summary>
     public async Task FollowDrivesAsync()
     {
-        VolumeServer[] servers;
+        DaemonVolume[] volumes;
         lock (_lock)
         {
-            servers = [.. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>()];
+            volumes = [.. _volumes.Values];
         }
 
-        foreach (VolumeServer server in servers)
+        await Task.WhenAll(volumes.Select(FollowAsync)).ConfigureAwait(false);
+
+        async Task FollowAsync(DaemonVolume volume)
         {
-            await server.FollowDriveAsync().ConfigureAwait(false);
+            try
+            {
+                await (volume.Server?.FollowDriveAsync() ?? Task.CompletedTask).ConfigureAwait(false);
+            }
+#pragma warning disable CA1031 // One volume whose drive refuses or that ends just now keeps no other from its new size.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                _log.LogWarning("{Volume} does not follow its drive: {Reason}", volume.Name, Refusals.Of(e)?.Message ?? e.Message);
+            }
         }
     }
 
@@ -147,6 +163,8 @@ public sealed class VolumeDaemon : IAsyncDisposable
         DaemonVolume[] volumes;
         lock (_lock)
         {
+            // Whatever comes to be known from now on is not opened.
+            _isEnding = true;
             volumes = [.. _volumes.Values];
         }
 
@@ -171,7 +189,9 @@ public sealed class VolumeDaemon : IAsyncDisposable
             isClean &= end.IsCompletedSuccessfully && end.Result;
         }
 
-        return isClean;
+        // What drives have not answered is on the reactors still: they end with the process.
+        IsAbandoned |= volumes.Any(v => v.IsAbandoned);
+        return isClean && !IsAbandoned;
     }
 
     /// <summary>Ends what is left. Where the deadline has passed that is left to the end of the process.</summary>
@@ -232,7 +252,7 @@ public sealed class VolumeDaemon : IAsyncDisposable
         {
             if (!_volumes.TryGetValue(name, out DaemonVolume? volume))
             {
-                volume = new DaemonVolume(name, _context);
+                volume = new DaemonVolume(name, _context, _isEnding);
                 _volumes.Add(name, volume);
             }
 

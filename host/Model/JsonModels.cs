@@ -356,6 +356,9 @@ public sealed record ReactorJson(
 /// <summary>One export.</summary>
 public sealed record ExportJson
 {
+    /// <summary>The <see cref="State"/> of one that has ended by a failure.</summary>
+    public const string FailedState = "failed";
+
     public required string Id { get; init; }
 
     public required string Frontend { get; init; }

@@ -72,7 +72,17 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
     {
         for (string? folder = Path.GetDirectoryName(socketPath); folder is not null; folder = Path.GetDirectoryName(folder))
         {
-            if ((File.GetUnixFileMode(folder) & PassThrough) == 0)
+            UnixFileMode mode;
+            try
+            {
+                mode = File.GetUnixFileMode(folder);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return $"{folder} is not there, or may not be looked at: nobody reaches the socket. {e.Message}";
+            }
+
+            if ((mode & PassThrough) == 0)
             {
                 return $"Only the owner may enter {folder}: nobody else reaches the socket there. Put it elsewhere with --socket PATH, or open that folder (chmod o+x).";
             }

@@ -23,7 +23,7 @@ public sealed partial class VolumeServer
         {
             throw RefusalException.Refused(
                 $"A change of volume '{_record.Name}' is under way and does not end.",
-                $"Try again, or end the process that serves it (kill {Environment.ProcessId}).");
+                "Try again. 'polyblk volume show' says whether a drive does not answer.");
         }
 
         try

@@ -97,9 +97,11 @@ public sealed partial class VolumeServer
                 await TellSizeAsync(CancellationToken.None).ConfigureAwait(false);
             }
         }
-        catch (RefusalException e)
+#pragma warning disable CA1031 // Nobody waits for this: what goes wrong is said in the log, and the volume is served on.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
-            _log.LogWarning("{Problem}", e.Message);
+            _log.LogWarning("{Problem}", Refusals.Of(e)?.Message ?? e.ToString());
         }
         finally
         {

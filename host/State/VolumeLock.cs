@@ -82,13 +82,8 @@ public sealed class VolumeLock : IDisposable
     {
         StateDirectories.Ensure(directory);
         string path = Path.Combine(directory, LockName);
-        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, Convert.ToInt32("644", 8));
-        if (fd < 0)
-        {
-            throw RefusalException.HostLacks($"The lock file {path} cannot be opened (errno {-fd}).", "Choose another place with --state DIR.");
-        }
-
-        var handle = new SafeFileHandle(fd, ownsHandle: true);
+        SafeFileHandle handle = OpenFile(path);
+        int fd = (int)handle.DangerousGetHandle();
         int rc = Libc.flock(fd, Libc.LOCK_EX | Libc.LOCK_NB);
         if (rc == 0)
         {
@@ -101,6 +96,30 @@ public sealed class VolumeLock : IDisposable
         holder = ReadHolder(handle);
         handle.Dispose();
         return rc == -Errno.EAGAIN ? null : throw RefusalException.HostLacks($"{path} cannot be locked (errno {-rc}).");
+    }
+
+    /// <summary>
+    /// Opens a file that is locked, for its owner alone: whoever may open it, were it only to read, may lock it, and keep it so. The
+    /// folder is no protection where others may pass through it to a socket.
+    /// </summary>
+    /// <exception cref="RefusalException">It cannot be opened.</exception>
+    internal static SafeFileHandle OpenFile(string path)
+    {
+        const UnixFileMode Owners = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, (int)Owners);
+        if (fd < 0)
+        {
+            throw RefusalException.HostLacks($"The lock file {path} cannot be opened (errno {-fd}).", "Choose another place with --state DIR.");
+        }
+
+        var handle = new SafeFileHandle(fd, ownsHandle: true);
+        if (File.GetUnixFileMode(handle) != Owners)
+        {
+            // Made by an older program.
+            File.SetUnixFileMode(handle, Owners);
+        }
+
+        return handle;
     }
 
     /// <summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
@@ -8,6 +9,10 @@ namespace Polyblk.Host.State;
 /// <summary>The volume records of this host: one JSON file each, replaced atomically.</summary>
 public sealed class VolumeStore(StateDirectories directories)
 {
+    /// <summary>A change of a record takes some milliseconds.</summary>
+    private static readonly TimeSpan s_recordLimit = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_recordLook = TimeSpan.FromMilliseconds(2);
+
     /// <summary>All records, by name. A file that cannot be read is reported, not hidden.</summary>
     public IReadOnlyList<VolumeRecord> List(Action<string> warn)
     {
@@ -108,7 +113,12 @@ public sealed class VolumeStore(StateDirectories directories)
         }
     }
 
-    public void Delete(string name) => AtomicFile.Delete(FileOf(name));
+    /// <summary>Takes a record away: whoever is changing it is done before, and whoever comes then finds none.</summary>
+    public void Delete(string name)
+    {
+        using SafeFileHandle held = LockRecord(name);
+        AtomicFile.Delete(FileOf(name));
+    }
 
     public string FileOf(string name) => Path.Combine(directories.Volumes, name + ".json");
 
@@ -119,21 +129,24 @@ public sealed class VolumeStore(StateDirectories directories)
         string directory = directories.RuntimeOf(name);
         StateDirectories.Ensure(directory);
         string path = Path.Combine(directory, "record.lock");
-        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, Convert.ToInt32("644", 8));
-        var handle = new SafeFileHandle(fd, ownsHandle: true);
-        int rc = fd;
-        do
+        SafeFileHandle handle = VolumeLock.OpenFile(path);
+        long began = Stopwatch.GetTimestamp();
+        int rc;
+        while ((rc = Libc.flock((int)handle.DangerousGetHandle(), Libc.LOCK_EX | Libc.LOCK_NB)) is -Errno.EAGAIN or -Errno.EINTR
+            && Stopwatch.GetElapsedTime(began) < s_recordLimit)
         {
-            rc = fd < 0 ? fd : Libc.flock(fd, Libc.LOCK_EX);
+            Thread.Sleep(s_recordLook);
         }
-        while (rc == -Errno.EINTR);
+
         if (rc >= 0)
         {
             return handle;
         }
 
         handle.Dispose();
-        throw RefusalException.HostLacks($"{path} cannot be locked (errno {-rc}).", "Choose another place with --state DIR.");
+        throw rc == -Errno.EAGAIN
+            ? RefusalException.Refused($"The record of volume '{name}' is being changed by another process, which does not end.", $"'fuser {path}' tells which.")
+            : RefusalException.HostLacks($"{path} cannot be locked (errno {-rc}).", "Choose another place with --state DIR.");
     }
 
     private static VolumeRecord Read(string file)

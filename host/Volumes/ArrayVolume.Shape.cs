@@ -4,6 +4,7 @@ using Polyblk.Core.Block;
 using Polyblk.Drives;
 using Polyblk.Drives.Files;
 using Polyblk.Host.State;
+using Polyblk.Raid;
 
 namespace Polyblk.Host.Volumes;
 
@@ -33,7 +34,7 @@ public sealed partial class ArrayVolume
 
             await _array.AddDrivesAsync([.. taken.Select(t => t.Drive.Device!)], change.Force).ConfigureAwait(false);
         }
-        catch
+        catch (Exception e) when (e is not ArrayException { HasBegun: true })
         {
             foreach (Taken one in taken.Where(t => !IsInArray(_array.GetStatus(), t.Drive)))
             {

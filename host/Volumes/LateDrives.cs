@@ -9,12 +9,19 @@ internal sealed class LateDrives(VolumeRecord record, VolumeStart start, ILogger
 {
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(250);
 
+    /// <summary>From the node of a drive to a drive that answers.</summary>
+    private static readonly TimeSpan s_settle = TimeSpan.FromSeconds(5);
+
     private readonly long _began = Stopwatch.GetTimestamp();
     private string[] _missing = [.. DriveList.FindMissing(record.Drives)];
     private string[] _told = [];
+    private long? _cameAt;
 
-    /// <summary>Whether some are missing, and there is time to wait for them.</summary>
-    public bool AreWaitedFor => _missing.Length != 0 && Stopwatch.GetElapsedTime(_began) < start.WaitForDrives;
+    /// <summary>
+    /// Whether some are missing, or have only just come and may not answer yet, and there is time to wait for them.
+    /// </summary>
+    public bool AreWaitedFor =>
+        (_missing.Length != 0 || (_cameAt is long came && Stopwatch.GetElapsedTime(came) < s_settle)) && Stopwatch.GetElapsedTime(_began) < start.WaitForDrives;
 
     /// <summary>Says what is missing, where that is new, and looks again after a while.</summary>
     public async Task WaitAsync(CancellationToken cancellation)
@@ -29,6 +36,7 @@ internal sealed class LateDrives(VolumeRecord record, VolumeStart start, ILogger
 
         await Task.Delay(s_look, cancellation).ConfigureAwait(false);
         _missing = [.. DriveList.FindMissing(record.Drives)];
+        _cameAt = _missing.Length != 0 ? null : _cameAt ?? Stopwatch.GetTimestamp();
     }
 
     /// <summary>Nothing is waited for any more.</summary>

@@ -93,6 +93,10 @@ public static class VolumeView
         {
             { State: DaemonState.Waiting } its => volume with { Status = WaitingStatus, NotServed = $"Its drives are waited for: {string.Join(", ", its.WaitsFor)}." },
             { State: DaemonState.Failed } its => volume with { NotServed = its.Reason },
+            null when record.Exports is { Count: > 0 } && (record.Autostart ?? true) && volume.Pid is null => volume with
+            {
+                NotServed = "It has exports, and no daemon serves it.",
+            },
             _ => volume,
         };
     }

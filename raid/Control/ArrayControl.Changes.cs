@@ -138,6 +138,9 @@ internal sealed partial class ArrayControl
     /// <summary>What the superblocks say. Any thread.</summary>
     public ArraySuperblock Superblock => _superblocks.Current;
 
+    /// <inheritdoc cref="SuperblockWriter.IsSettled"/>
+    public bool IsSettled => _superblocks.IsSettled;
+
     /// <summary>Writes what the superblocks are to say to every member.</summary>
     /// <exception cref="ArrayException">The array has failed, is only read, or is being stopped.</exception>
     public Task RecordAsync() => ChangeAsync(

@@ -88,6 +88,9 @@ internal sealed class ArrayMetadata(
     /// <summary>Whether there is a failure that no update has spoken of yet.</summary>
     public bool IsBehind => array.State.FailedMask != _told || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
 
+    /// <inheritdoc cref="SuperblockWriter.IsSettled"/>
+    public bool IsSettled => _writer.IsSettled;
+
     /// <inheritdoc cref="SuperblockWriter.TakeCaughtUp"/>
     public bool TakeCaughtUp() => _writer.TakeCaughtUp();
 

@@ -15,6 +15,7 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
@@ -39,6 +40,7 @@ internal sealed class Reshaping(
     private long _movedBytes;
     private int _reportedTenths;
     private bool _isStopping;
+    private int _lostFlushes;
 
     private enum Phase
     {
@@ -175,6 +177,7 @@ internal sealed class Reshaping(
             && array.State is { IsBroken: false, NeedsResync: false };
         if (!mayGoOn)
         {
+            SayIfStuck(run);
             return false;
         }
 
@@ -206,6 +209,7 @@ internal sealed class Reshaping(
         }
 
         long most = options.ReshapeWindowBytes * (run.Frontier >= run.Map.OldCapacity ? ZeroFactor : 1);
+        _lostFlushes = array.State.LostFlushes;
         run.Close(new ReshapeWindow(run.Frontier, run.Map.NextFrontier(run.Frontier, most)));
         _closing = Task.WhenAll(await array.AdoptReshapeAsync());
         _phase = Phase.Closing;
@@ -215,6 +219,18 @@ internal sealed class Reshaping(
         }
 
         return true;
+    }
+
+    /// <summary>Without members, a parity array is resynced no more in this run: nothing goes on by itself then.</summary>
+    private void SayIfStuck(ReshapeRun run)
+    {
+        ArrayState state = array.State;
+        if (Halted is null && !run.IsComplete && !jobs.IsBusy && state is { NeedsResync: true, IsBroken: false, LostMask: not 0 })
+        {
+            Halted = "The reshape waits for a resync, which cannot be done without the members that are out. Stop the volume and start it again: "
+                + "it goes on then.";
+            report(ArrayEventLevel.Warning, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
+        }
     }
 
     /// <summary>The window is at its new place: makes that durable, then known.</summary>
@@ -235,10 +251,19 @@ internal sealed class Reshaping(
             return false;
         }
 
+        if (array.State.LostFlushes != _lostFlushes)
+        {
+            // A member refused a consumer's flush meanwhile, and stays: what the window had written may be lost with the rest, and a drive
+            // says so once. The window is moved again.
+            await OpenAsync(run, run.Frontier);
+            return true;
+        }
+
         // Who is away from now on has missed more than what is marked.
         array.Intent?.NoteMoved(superblocks.Current.EventCount + 1);
         ReshapeRecord record = run.Describe(run.Window.To);
-        await superblocks.UpdateAsync(s => s with { Reshape = record });
+        long size = run.Window.To >= run.Map.New.Capacity ? SizeAtEnd(run) : array.OwnSizeBytes;
+        await superblocks.UpdateAsync(s => s with { Reshape = record, ExportedSize = size });
         if (array.State.IsBroken)
         {
             // Some may have it and some not; both places hold the same, and nothing is written any more.
@@ -287,22 +312,24 @@ internal sealed class Reshaping(
         array.ForgetMover();
         await superblocks.Home.InvokeAsync(mover.Dispose);
         report(ArrayEventLevel.Information, $"the reshape to {run.Map.New.MemberCount} members is complete");
-        bool grows = array.OwnSizeBytes >= (run.Map.OldCapacity & ~4095L);
-        long size = grows ? run.Map.New.Capacity & ~4095L : array.OwnSizeBytes;
+        long size = SizeAtEnd(run);
 
         // The records of this run lie where only a start finds them that knows of the reshape: the next run's first update forgets it.
         bool isForgotten = array.Journal is null;
         await superblocks.UpdateAsync(s => s with
         {
-            ExportedSize = size,
             Reshape = isForgotten ? null : s.Reshape,
             Incompatible = isForgotten ? s.Incompatible & ~IncompatibleFeatures.Reshape : s.Incompatible,
         });
-        if (grows && !array.State.IsBroken)
+        if (size != array.OwnSizeBytes && !array.State.IsBroken)
         {
             array.ShowSize(size);
         }
     }
+
+    /// <summary>What the drives give, when the volume had all that they gave before; the superblocks say so with the last frontier.</summary>
+    private long SizeAtEnd(ReshapeRun run) =>
+        array.OwnSizeBytes >= (run.Map.OldCapacity & ~4095L) ? run.Map.New.Capacity & ~4095L : array.OwnSizeBytes;
 
     private async Task HaltAsync(ReshapeRun run, int status)
     {

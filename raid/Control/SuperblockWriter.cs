@@ -19,6 +19,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
     private readonly Task<bool>?[] _late = new Task<bool>?[array.Members.Length];
     private ulong _caughtUp;
+    private int _unsettled;
     private ulong _settled;
     private bool _closed;
 
@@ -36,6 +37,9 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             return late;
         }
     }
+
+    /// <summary>Whether what members answered late has had its consequences, too.</summary>
+    public bool IsSettled => Volatile.Read(ref _unsettled) == 0;
 
     /// <summary>
     /// Whether a member that was late has answered since the last call: it lacks what the others got meanwhile.
@@ -218,6 +222,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     private void LeaveLate(int role, Task<bool> task)
     {
         _late[role] = task;
+        Interlocked.Increment(ref _unsettled);
         task.ContinueWith(
             ended =>
             {
@@ -227,6 +232,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
                 }
 
                 Interlocked.Or(ref _caughtUp, 1UL << role);
+                Interlocked.Decrement(ref _unsettled);
                 kick();
             },
             CancellationToken.None,

@@ -74,6 +74,7 @@ internal struct SharedWords
 internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits)
 {
     private int _lowered;
+    private int _lostFlushes;
     private SharedWords _words = new()
     {
         FailedMask = missing, PersistedMask = missing, SyncedUnits = syncedUnits, RebuiltUnits = long.MaxValue,
@@ -151,6 +152,12 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
 
     /// <summary>How many rows were written without a record. Taken before a flush, and given to <see cref="NoteRowsFlushed"/>.</summary>
     public long WholeRows => Volatile.Read(ref _words.WholeRows);
+
+    /// <summary>How many flushes members have refused that stay all the same.</summary>
+    public int LostFlushes => Volatile.Read(ref _lostFlushes);
+
+    /// <summary>Another one.</summary>
+    public void NoteLostFlush() => Interlocked.Increment(ref _lostFlushes);
 
     /// <summary>A row, or several, was written without a record. Under its lock.</summary>
     public void NoteWholeRow() => Interlocked.Increment(ref _words.WholeRows);

@@ -146,6 +146,7 @@ internal abstract unsafe partial class RaidQueue
     /// </summary>
     private void FlushLost(ulong members)
     {
+        State.NoteLostFlush();
         if (!Array.TracksDirt)
         {
             // No redundancy that could disagree: the error says it all.

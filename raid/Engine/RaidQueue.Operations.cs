@@ -207,8 +207,9 @@ internal abstract unsafe partial class RaidQueue
             return LockSegment(operation);
         }
 
-        if (operation is { IsFlush: true, Status: 0 })
+        if (operation is { IsFlush: true, Status: 0 } && Geometry.MemberCount == Array.Members.Length)
         {
+            // That of the old geometry of a reshape leaves the drives out that were added.
             State.NoteRowsFlushed(operation.RowsBefore);
         }
 

@@ -28,13 +28,19 @@ internal static class ArrayReshape
         ReshapeMap map = ReshapeMap.Plan(array.Geometry, drives.Count, array.Options.ReshapeWindowBytes, hasJournal);
         ArrayGrowth.RefuseUnlessSound(array, "be reshaped");
         await RefuseUnfitAsync(array, drives, force);
+        bool hasBegun = false;
         try
         {
             await array.SucceedAsync("be reshaped", drives, ChangeAsync);
         }
-        catch (ArrayException) when (array.Live.Reshape is not null)
+        catch (ArrayException e) when (hasBegun)
         {
-            // A member did not take the superblock, others have: it has begun, and that one is out.
+            // A member did not take the superblock, others may have: it has begun, and that one is out. Whoever has the new drives must
+            // keep them, also where the array could not start again: its superblocks name them.
+            if (array.Live.Reshape is null)
+            {
+                throw new ArrayException($"{e.Message} The reshape has begun: the drives that were added belong to the array.", e) { HasBegun = true };
+            }
         }
 
         async Task ChangeAsync(ArraySuperblock current)
@@ -49,12 +55,26 @@ internal static class ArrayReshape
                 await ClearAsync(array, map, member.Drive!, force);
             }
 
-            foreach (RaidMember member in added)
+            try
             {
-                await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
-                await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
+                foreach (RaidMember member in added)
+                {
+                    await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
+                    await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);
+                }
+            }
+            catch
+            {
+                // None of them is to be taken for a member of an event that comes again.
+                foreach (RaidMember member in added)
+                {
+                    await MemberSlots.TryEraseAsync(member.Drive!, array.Control.Home, array.Options.Clock);
+                }
+
+                throw;
             }
 
+            hasBegun = true;
             foreach (RaidMember member in array.Members)
             {
                 await MemberSlots.WriteMemberAsync(next, member, array.Control.Home);

@@ -59,14 +59,15 @@ internal sealed class ReshapeRun
     public bool IsComplete => Frontier == Map.New.Capacity;
 
     /// <summary>Nobody may touch a window from now on. The control task's.</summary>
-    public void Close(ReshapeWindow window) => Volatile.Write(ref _window, window);
+    /// <remarks>A full fence: whoever opens a router that is not seen afterwards sees the window (RaidArray.OpenRouter).</remarks>
+    public void Close(ReshapeWindow window) => Interlocked.Exchange(ref _window, window);
 
     /// <summary>The window is open again. The control task's.</summary>
     /// <param name="frontier">Behind it when it has been moved, otherwise as before.</param>
     public void Open(long frontier)
     {
         Volatile.Write(ref _frontier, frontier);
-        Volatile.Write(ref _window, ReshapeWindow.None);
+        Interlocked.Exchange(ref _window, ReshapeWindow.None);
     }
 
     /// <summary>What the superblocks are to say.</summary>

@@ -48,7 +48,8 @@ internal sealed class VolumeStopCommand : ICliCommand
         if (response is null)
         {
             throw RefusalException.Refused(
-                $"Process {pid} works on volume '{record.Name}' but does not answer: it is still starting, or hangs. Try again, or end it: kill {pid}");
+                $"Process {pid} works on volume '{record.Name}' but does not answer: it is still starting, or hangs.",
+                IsDaemon(directories, pid) ? "It is the daemon, which serves others too: 'polyblk export list' says what it waits for. Try again." : $"Try again, or end it: kill {pid}");
         }
 
         await WaitUntilFreeAsync(directories, record.Name, pid, cancellation).ConfigureAwait(false);
@@ -77,6 +78,8 @@ internal sealed class VolumeStopCommand : ICliCommand
         }
     }
 
+    private static bool IsDaemon(StateDirectories directories, int pid) => VolumeLock.Holder(directories, StateDirectories.Daemon) == pid;
+
     private static async Task WaitUntilFreeAsync(StateDirectories directories, string volume, int pid, CancellationToken cancellation)
     {
         DateTime deadline = DateTime.UtcNow + s_patience;
@@ -84,7 +87,11 @@ internal sealed class VolumeStopCommand : ICliCommand
         {
             if (DateTime.UtcNow > deadline)
             {
-                throw RefusalException.Refused($"Process {pid} has stopped its exports but does not end. Its log says more; kill {pid} ends it.");
+                throw IsDaemon(directories, pid)
+                    ? RefusalException.Refused(
+                        $"The exports of volume '{volume}' are stopped, but the daemon (process {pid}) does not let it go.",
+                        "Its log says more. It can be used again when the daemon has ended, which serves others too.")
+                    : RefusalException.Refused($"Process {pid} has stopped its exports but does not end.", $"Its log says more; kill {pid} ends it.");
             }
 
             await Task.Delay(50, cancellation).ConfigureAwait(false);
