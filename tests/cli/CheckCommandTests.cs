@@ -1,5 +1,6 @@
 using Polyblk.Cli.CommandLine;
 using Polyblk.Host.Model;
+using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
@@ -25,6 +26,29 @@ public class CheckCommandTests
         {
             Array = new ArrayJson { Health = Health.Optimal, State = "optimal", Warnings = ["blocks may be damaged"] },
         }));
+    }
+
+    [Fact]
+    public async Task ExportsThatNobodyServesAreNotWell()
+    {
+        string directory = Directory.CreateTempSubdirectory("pbt").FullName;
+        try
+        {
+            var directories = new StateDirectories(directory, Path.Combine(directory, "run"));
+            string drive = Path.Combine(directory, "drive");
+            File.WriteAllBytes(drive, new byte[1 << 20]);
+            var record = new VolumeRecord { Name = "data", Uuid = Guid.NewGuid(), Level = "none", Drives = [drive], SizeBytes = 1 << 20 };
+            Assert.Equal(0, CheckCommand.CodeOf(await LookAsync(record)));
+            record = record with { Exports = [new ExportRecord { Frontend = "nbd" }] };
+            Assert.Equal(2, CheckCommand.CodeOf(await LookAsync(record)));
+            Assert.Equal(0, CheckCommand.CodeOf(await LookAsync(record with { Autostart = false })));
+
+            Task<VolumeJson> LookAsync(VolumeRecord its) => VolumeView.FullAsync(directories, its, _ => { }, CancellationToken.None);
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
     }
 
     [Fact]

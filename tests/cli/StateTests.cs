@@ -46,6 +46,24 @@ public sealed class StateTests : IDisposable
     [InlineData("abcdefghijklmnopqrstuvwxyz0123456", false)]
     public void NamesAreFitForFiles(string name, bool valid) => Assert.Equal(valid, VolumeName.IsValid(name));
 
+    /// <summary>Whoever may open a lock's file may lock it and keep it so; also one that an older program made.</summary>
+    [Fact]
+    public void LocksAreTheirOwnersAlone()
+    {
+        const UnixFileMode Owners = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        string file = Path.Combine(Directories.RuntimeOf("data"), "lock");
+        using (VolumeLock.Take(Directories, "data", "served"))
+        {
+            Assert.Equal(Owners, File.GetUnixFileMode(file));
+        }
+
+        File.SetUnixFileMode(file, Owners | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
+        using (VolumeLock.Take(Directories, "data", "served"))
+        {
+            Assert.Equal(Owners, File.GetUnixFileMode(file));
+        }
+    }
+
     [Fact]
     public void RecordsComeBackAsTheyWereWritten()
     {

@@ -233,6 +233,32 @@ public sealed class ReshapeTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    /// <summary>
+    /// A consumer's flush fails while a window is on its way, and the member stays: what it had taken of the window may be lost, which a
+    /// drive says once. So the window is moved again before the frontier is recorded.
+    /// </summary>
+    [Fact]
+    public async Task A_window_is_moved_again_when_a_flush_was_refused_meanwhile()
+    {
+        await using ArrayRig rig = await MakeAsync(RaidLevel.Raid0, 2);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        long first = rig.Array.Geometry.DataOffset - (2 * Chunk);
+        int writes = 0;
+        rig.Drives[0].Observer = (_, step, request) =>
+            writes += step == SimulatedStep.Done && request.Operation == BlockOperation.Write && request.OffsetBytes == first ? 1 : 0;
+        rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = first, LengthBytes = Chunk, Stuck = true, Count = 1 });
+        await AddAsync(rig, 1);
+        await ArrayRig.WaitAsync(() => rig.Array.Live.Members[0].InFlight == 1, "the window's first chunk to be on its way");
+        rig.Drives[1].AddFault(new DriveFault { Operation = BlockOperation.Flush, Count = 1 });
+        Assert.Equal(-Errno.EIO, await driver.FlushAsync());
+        await rig.ReleaseDrivesAsync();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Reshape is null, "the end");
+        Assert.Equal(2, writes);
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
     private static byte[] Noise(int length, int seed) => RefusedWriteTests.Noise(length, seed);
 
     /// <summary>Drives come in, and are the rig's.</summary>
