@@ -93,14 +93,17 @@ public sealed class DaemonTests : IDisposable
         Start();
         _sandbox.Must("export", "add", "late", "--frontend", "vhost-user");
         _sandbox.Must("export", "add", "prompt", "--frontend", "vhost-user", "--socket", Socket("prompt"));
-        Assert.Equal(0, End(SigTerm));
         Assert.Equal(0, _sandbox.Run("check").ExitCode);
+        Assert.Equal(0, End(SigTerm));
+        RunOutput unserved = _sandbox.Run("check");
+        Assert.Equal(2, unserved.ExitCode);
+        Assert.Contains("no daemon serves it", unserved.Output, StringComparison.Ordinal);
         File.Move(Member("late", 1), Member("late", 1) + ".away");
-        Assert.Equal(1, _sandbox.Run("check").ExitCode);
 
         string told = Start("--wait", "3600");
         Assert.Contains($"late waits for {Member("late", 1)}", told, StringComparison.Ordinal);
         Assert.Equal("waiting", Show("late").GetProperty("status").GetString());
+        Assert.Equal(1, _sandbox.Run("check", "late").ExitCode);
         Assert.Equal(0, _sandbox.Run("check", "prompt").ExitCode);
         using (VhostUserClient client = Attach("prompt"))
         {
