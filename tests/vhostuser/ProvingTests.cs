@@ -260,6 +260,7 @@ public sealed class DescriptorTests
         }
 
         fixture.Gated.Resize(2 << 20);
+        _ = fixture.Export.ResizeAsync(CancellationToken.None);
         Assert.True(HasMessage(left), "the channel before is in use");
         f.Get(GET_FEATURES);
         _ = Libc.close(right);
