@@ -1,8 +1,8 @@
 // The API of the daemon: HTTP/1.1 and JSON on a Unix socket.
 //
-// Kestrel without what is usually built on it: no routing by reflection, no configuration, no logging of its own. It is started after the
-// exports are up, and a client cannot disturb them: the number of connections, the size of a request and the time for its header
-// are bounded. The socket lies in a folder of the daemon's user, and is for that user only.
+// Kestrel without what is usually built on it: no routing by reflection, no configuration, no logging of its own. It is started
+// after the exports are up, and a client cannot disturb them: the number of connections, the size of a request and the time for
+// its header are bounded. The socket lies in a folder of the daemon's user, and is for that user only.
 //
 //   GET    /v1/daemon                          what the daemon does
 //   GET    /v1/volumes                         its volumes
@@ -66,7 +66,9 @@ public sealed class ApiServer : IAsyncDisposable
         return Path.Combine(directories.RuntimeOf(StateDirectories.Daemon), "api.sock");
     }
 
-    /// <summary>Starts listening. The caller is the daemon of these folders, so a socket that is there is a dead process's.</summary>
+    /// <summary>
+    /// Starts listening. The caller is the daemon of these folders, so a socket that is there is a dead process's.
+    /// </summary>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
     public static async Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log)
     {
@@ -108,7 +110,8 @@ public sealed class ApiServer : IAsyncDisposable
         }
         catch (JsonException e)
         {
-            await RefuseAsync(context, new Refusal(RefusalKind.Invalid, $"The body is not what is expected: {e.Message}")).ConfigureAwait(false);
+            await RefuseAsync(context, new Refusal(RefusalKind.Invalid, $"The body is not what is expected: {e.Message}"))
+                .ConfigureAwait(false);
         }
 #pragma warning disable CA1031 // Whatever went wrong is the client's answer and in the log; the volumes are served on.
         catch (Exception e)
@@ -144,7 +147,9 @@ public sealed class ApiServer : IAsyncDisposable
     }
 
     private DaemonVolumeJson Volume(string name) => _daemon.GetStatus().Volumes.FirstOrDefault(v => v.Name == name)
-        ?? throw RefusalException.NotFound($"The daemon has no volume '{name}'.", $"Export it: polyblk export add {name} --frontend FRONTEND");
+        ?? throw RefusalException.NotFound(
+            $"The daemon has no volume '{name}'.",
+            $"Export it: polyblk export add {name} --frontend FRONTEND");
 
     private LiveJson Live(string name) => _daemon.GetLive().FirstOrDefault(v => v.Volume == name)
         ?? throw RefusalException.NotFound($"Volume '{name}' is not served by the daemon.");
@@ -166,7 +171,8 @@ public sealed class ApiServer : IAsyncDisposable
 
     private async Task RemoveExportAsync(HttpContext context, string id)
     {
-        await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None).ConfigureAwait(false);
+        await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None)
+            .ConfigureAwait(false);
         context.Response.StatusCode = StatusCodes.Status204NoContent;
     }
 

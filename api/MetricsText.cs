@@ -1,5 +1,5 @@
-// What Prometheus scrapes: its text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). A metric's name, help
-// and type come once, before its samples; counters end in _total; values of labels are quoted, with \\, \" and \n escaped.
+// What Prometheus scrapes: its text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). A metric's name,
+// help and type come once, before its samples; counters end in _total; values of labels are quoted, with \\, \" and \n escaped.
 //
 // Written from the same pictures of the volumes that volume show has. Nothing here runs on a reactor.
 
@@ -35,7 +35,7 @@ internal sealed class MetricsText
         {
             foreach (DaemonState state in Enum.GetValues<DaemonState>())
             {
-                Add(volume.State == state ? 1 : 0, ("volume", volume.Name), ("state", state.ToString().ToLowerInvariant()));
+                Add(volume.State == state ? 1 : 0, ("volume", volume.Name), ("state", state.Word()));
             }
         }
 

@@ -139,7 +139,8 @@ public static class ArrayBuilder
         JournalReplayResult? replayed = !isReadOnly && !options.IsInSync && !result.IsTooFew && JournalReplay.IsNeeded(newest)
             ? await ReplayAsync(newest, geometry, [.. members.Select(m => m.Drive)], result.RebuildingRoles, home, options.Run.Clock)
             : null;
-        bool trusts = newest.TrustsUnsynced && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || options.IsInSync || !JournalReplay.IsNeeded(newest));
+        bool trusts = newest.TrustsUnsynced
+            && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || options.IsInSync || !JournalReplay.IsNeeded(newest));
         bool canResync = result.NeedsResync && !options.IsInSync
             && (geometry.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy);
         var start = new RaidStart(
@@ -172,8 +173,8 @@ public static class ArrayBuilder
     }
 
     /// <summary>
-    /// The frontier that was found may be in a drive's cache only, since a kill, and writes go by it. Arrays with marks write superblocks
-    /// before the first of them anyway.
+    /// The frontier that was found may be in a drive's cache only, since a kill, and writes go by it. Arrays with marks write
+    /// superblocks before the first of them anyway.
     /// </summary>
     private static async Task MakeFrontierDurableAsync(RaidArray array)
     {

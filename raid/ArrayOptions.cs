@@ -85,8 +85,8 @@ public sealed record ArrayAssembleOptions
     public Func<int, int, string?> DescribeRole { get; init; } = (_, _) => null;
 
     /// <summary>
-    /// Whether the run before this one is known to have left members that agree, though it could not say so: it was this process's, and
-    /// had nothing under way.
+    /// Whether the run before this one is known to have left members that agree, though it could not say so: it was this
+    /// process's, and had nothing under way.
     /// </summary>
     internal bool IsInSync { get; init; }
 
@@ -131,13 +131,14 @@ public sealed record ArrayRunOptions
     public int ResyncDepth { get; init; }
 
     /// <summary>
-    /// The most of the volume, in bytes, that a reshape moves at a time, and that is closed to consumers meanwhile; at least a stripe is.
+    /// The most of the volume, in bytes, that a reshape moves at a time, and that is closed to consumers meanwhile; at least a
+    /// stripe is.
     /// </summary>
     public long ReshapeWindowBytes { get; init; } = 4 << 20;
 
     /// <summary>
-    /// What the rows of stripes that a queue of a parity level has under way may use of memory, in bytes: by the columns that they
-    /// touch, 4 to 256 rows. Those at rest may keep as much again.
+    /// What the rows of stripes that a queue of a parity level has under way may use of memory, in bytes: by the columns that
+    /// they touch, 4 to 256 rows. Those at rest may keep as much again.
     /// </summary>
     public long RowMemoryBytes { get; init; } = 64 << 20;
 
@@ -167,7 +168,9 @@ public sealed record ArrayRunOptions
     /// <summary>Makes the UUIDs of drives that become members or spares, each another.</summary>
     public Func<Guid> NewUuid { get; init; } = Guid.NewGuid;
 
-    /// <summary>The host's name, for superblocks: it says where two halves were that were used apart. Empty records none.</summary>
+    /// <summary>
+    /// The host's name, for superblocks: it says where two halves were that were used apart. Empty records none.
+    /// </summary>
     public string HostName { get; init; } = "";
 
     /// <summary>The clock by which requests grow old, control tasks wait, and superblocks are dated.</summary>

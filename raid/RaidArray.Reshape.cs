@@ -1,5 +1,5 @@
-// The queues of an array that is being reshaped: consumers have routers (Reshape/ReshapeQueue.cs), each over two queues, and the array
-// has two of its own, with which it moves what is there (Reshape/WindowMover.cs).
+// The queues of an array that is being reshaped: consumers have routers (Reshape/ReshapeQueue.cs), each over two queues, and the
+// array has two of its own, with which it moves what is there (Reshape/WindowMover.cs).
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -31,7 +31,8 @@ public sealed partial class RaidArray
 
     /// <summary>
     /// Adds drives to a raid0, raid5 or raid6. Returns when the superblocks speak of it; what the volume holds is moved in the
-    /// background, over stops and crashes (<see cref="ArrayStatus.Reshape"/>), and the volume is as large as before until the end.
+    /// background, over stops and crashes (<see cref="ArrayStatus.Reshape"/>), and the volume is as large as before until the
+    /// end.
     /// </summary>
     /// <param name="drives">The drives; they stay the caller's, and must outlive the array.</param>
     /// <param name="force">Overwrite whatever the drives hold.</param>

@@ -225,7 +225,9 @@ public sealed partial class RaidArray
         }
     }
 
-    /// <summary>What was found says dirty, and this run knows better: from its first update on it can call the array clean.</summary>
+    /// <summary>
+    /// What was found says dirty, and this run knows better: from its first update on it can call the array clean.
+    /// </summary>
     private static async Task TryRecordAsync(RaidArray next)
     {
         try

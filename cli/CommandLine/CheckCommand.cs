@@ -76,7 +76,9 @@ internal sealed class CheckCommand : ICliCommand
     private static IEnumerable<string> FailedExports(VolumeJson volume) =>
         (volume.Live?.Exports ?? []).Where(e => e.State == ExportJson.FailedState).Select(e => $"The export {e.Id} has failed: {e.Reason}");
 
-    /// <summary>The exit code of one volume. What the daemon cannot serve, or may be damaged, is not well whatever its drives say.</summary>
+    /// <summary>
+    /// The exit code of one volume. What the daemon cannot serve, or may be damaged, is not well whatever its drives say.
+    /// </summary>
     internal static int CodeOf(VolumeJson volume) => volume.Health switch
     {
         Health.Failed or Health.Unknown => Bad,

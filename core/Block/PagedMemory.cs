@@ -3,8 +3,8 @@ using Polyblk.Core.Interop;
 namespace Polyblk.Core.Block;
 
 /// <summary>
-/// Memory in whole pages of 4 KiB, each of which the system gives when it is touched first, and takes back on request: address space
-/// for the worst case costs nothing that way. Zero until it is written, and page-aligned.
+/// Memory in whole pages of 4 KiB, each of which the system gives when it is touched first, and takes back on request: address
+/// space for the worst case costs nothing that way. Zero until it is written, and page-aligned.
 /// </summary>
 public sealed unsafe class PagedMemory : IDisposable
 {

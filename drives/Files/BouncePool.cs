@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
-using Polyblk.Core.Interop;
 
 namespace Polyblk.Drives.Files;
 
@@ -16,18 +15,14 @@ internal sealed unsafe class BouncePool : IDisposable
     /// <summary>No buffer.</summary>
     public const int None = -1;
 
-    private readonly nuint _mappedBytes;
-    private readonly byte* _memory;
+    private readonly PagedMemory _memory;
     private FreeIndices _free;
 
     /// <summary>Maps <paramref name="buffers"/> buffers.</summary>
     /// <exception cref="IOException">There is no memory.</exception>
     public BouncePool(int buffers)
     {
-        _mappedBytes = (nuint)buffers * BufferBytes;
-        void* memory = Libc.mmap(
-            null, _mappedBytes, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
-        _memory = memory != Libc.MAP_FAILED ? (byte*)memory : throw new IOException("There is no memory for a drive's bounce buffers.");
+        _memory = new PagedMemory((long)buffers * BufferBytes);
         _free = new FreeIndices(buffers);
     }
 
@@ -38,7 +33,7 @@ internal sealed unsafe class BouncePool : IDisposable
     public void Return(int buffer) => _free.Return(buffer);
 
     /// <summary>The buffer's first byte.</summary>
-    public byte* Address(int buffer) => _memory + ((nint)buffer * BufferBytes);
+    public byte* Address(int buffer) => _memory.Start + ((nint)buffer * BufferBytes);
 
     /// <summary>Whether O_DIRECT takes a request's own memory.</summary>
     /// <param name="request">A read or write.</param>
@@ -86,5 +81,5 @@ internal sealed unsafe class BouncePool : IDisposable
         return copied;
     }
 
-    public void Dispose() => _ = Libc.munmap(_memory, _mappedBytes);
+    public void Dispose() => _memory.Dispose();
 }

@@ -59,7 +59,8 @@ public interface IExport : IAsyncDisposable
     ExportStatistics GetStatistics();
 
     /// <summary>
-    /// Tells the consumers that the device's size has changed: who changes it calls this once, and exports tell of no change by themselves.
+    /// Tells the consumers that the device's size has changed: who changes it calls this once, and exports tell of no change by
+    /// themselves.
     /// </summary>
     Task ResizeAsync(CancellationToken cancellation);
 

@@ -27,7 +27,9 @@ public static class DaemonClient
 
             if (Stopwatch.GetElapsedTime(began) > s_startLimit)
             {
-                throw RefusalException.Refused($"No daemon works for {directories.State}.", "Start it: polyblk daemon (or: systemctl start polyblk).");
+                throw RefusalException.Refused(
+                    $"No daemon works for {directories.State}.",
+                    "Start it: polyblk daemon (or: systemctl start polyblk).");
             }
         }
     }
@@ -40,7 +42,8 @@ public static class DaemonClient
         try
         {
             ControlResponse? answer = await ControlClient
-                .AskAsync(directories, StateDirectories.Daemon, new ControlRequest { Command = "show" }, limit.Token).ConfigureAwait(false);
+                .AskAsync(directories, StateDirectories.Daemon, new ControlRequest { Command = "show" }, limit.Token)
+                    .ConfigureAwait(false);
             return answer?.Daemon;
         }
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)

@@ -14,8 +14,8 @@ public sealed record DaemonOptions(ReactorPlan Plan, IdlePolicy Idle, IReadOnlyL
     public TimeSpan WaitForDrives { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// How long the end takes at most; what has not drained by then is left as it is. Supervisors wait 90 s before they kill (systemd's
-    /// default).
+    /// How long the end takes at most; what has not drained by then is left as it is. Supervisors wait 90 s before they kill
+    /// (systemd's default).
     /// </summary>
     public TimeSpan StopWithin { get; init; } = TimeSpan.FromSeconds(60);
 

@@ -14,7 +14,8 @@ public static class DaemonRequests
             case "show":
                 return new ControlResponse { Ok = true, Daemon = daemon.GetStatus() };
             case "start":
-                await daemon.StartVolumeAsync(Named(request.Volume), request.Allow ?? new StartPermissions(), cancellation).ConfigureAwait(false);
+                await daemon.StartVolumeAsync(Named(request.Volume), request.Allow ?? new StartPermissions(), cancellation)
+                    .ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Daemon = daemon.GetStatus() };
             case "add-export" when request.Export is not null:
                 return new ControlResponse

@@ -1,7 +1,8 @@
 // One volume of the daemon: its lock, its server and its control socket, while it is served.
 //
 // Made in that order, and taken down in the opposite one. The lock is held only then: the drives of a volume that is not served
-// may be looked at, repaired, or served by another process. A start or end, and a change of its exports, happen one after the other.
+// may be looked at, repaired, or served by another process. A start or end, and a change of its exports, happen one after the
+// other.
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Host.Model;
@@ -69,7 +70,7 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
                         Volume = name,
                         Frontend = kept.Frontend,
                         ReadOnly = kept.ReadOnly,
-                        State = its?.State ?? (status.State == DaemonState.Served ? "ended" : Word(status.State)),
+                        State = its?.State ?? (status.State == DaemonState.Served ? ExportJson.EndedState : status.State.Word()),
                         Reason = its is null ? status.Reason : its.Reason,
                         Live = its,
                     };
@@ -146,7 +147,8 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
             }
             else
             {
-                await _served.Server.AddExportAsync(wanted.ToGroup(), context.Options.Frontends, cancellation).ConfigureAwait(false);
+                await _served.Server.AddExportAsync(wanted.ToGroup(), context.Options.Frontends, cancellation)
+                    .ConfigureAwait(false);
             }
 
             try
@@ -241,14 +243,6 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
         }
     }
 
-    private static string Word(DaemonState state) => state switch
-    {
-        DaemonState.Starting => "starting",
-        DaemonState.Waiting => "waiting",
-        DaemonState.Failed => "failed",
-        _ => "stopped",
-    };
-
     private async Task OpenAsync(StartPermissions? allowed, ExportRecord? more, CancellationToken cancellation)
     {
         VolumeLock? held = null;
@@ -265,7 +259,9 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
             FrontendGroup[] groups = [.. (record.Exports ?? []).Append(more).OfType<ExportRecord>().Select(e => e.ToGroup())];
             if (groups.Length == 0)
             {
-                throw RefusalException.Refused($"Volume '{name}' has no exports.", $"Add one: polyblk export add {name} --frontend FRONTEND");
+                throw RefusalException.Refused(
+                    $"Volume '{name}' has no exports.",
+                    $"Add one: polyblk export add {name} --frontend FRONTEND");
             }
 
             Become(DaemonState.Starting);
@@ -315,7 +311,8 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
             // Where nobody may write, nothing at all is written.
             ReadOnly = groups.All(g => g.ReadOnly),
 
-            // A start that a user asks for waits for nothing; what was allowed then holds. By itself it waits, and then does without.
+            // A start that a user asks for waits for nothing; what was allowed then holds. By itself it waits, and then does
+            // without.
             WaitForDrives = allowed is null ? context.Options.WaitForDrives : TimeSpan.Zero,
             AllowDegraded = allowed?.Degraded ?? true,
             Force = allowed?.Force ?? false,

@@ -36,7 +36,9 @@ public static class ExportCheck
 
         if (export.SocketPath is string socket && Path.GetDirectoryName(socket) is string folder && !Directory.Exists(folder))
         {
-            throw RefusalException.NotFound($"There is no folder {folder} for the socket {socket}.", "Make it, or choose another path.");
+            throw RefusalException.NotFound(
+                $"There is no folder {folder} for the socket {socket}.",
+                "Make it, or choose another path.");
         }
 
         // Its group and mode.

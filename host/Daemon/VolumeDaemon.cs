@@ -1,11 +1,11 @@
 // The daemon: all volumes of a host that have exports, in one process and on the same reactors.
 //
-// What is served is what the records of the volumes say (exports, autostart); the daemon keeps nothing beside them. Every volume is
-// opened, served and ended by itself: one that cannot start, or waits for its drives, harms no other. Each has its lock and its
-// control socket, as if a process of its own served it; so every command about a volume works alike.
+// What is served is what the records of the volumes say (exports, autostart); the daemon keeps nothing beside them. Every volume
+// is opened, served and ended by itself: one that cannot start, or waits for its drives, harms no other. Each has its lock and
+// its control socket, as if a process of its own served it; so every command about a volume works alike.
 //
-// The end: all volumes at once, each as by VolumeServer.ShutDownAsync (exports first, then the array is marked clean). What has not
-// ended by the deadline is left: its array stays marked as in use, and the next start puts right what was being written.
+// The end: all volumes at once, each as by VolumeServer.ShutDownAsync (exports first, then the array is marked clean). What has
+// not ended by the deadline is left: its array stays marked as in use, and the next start puts right what was being written.
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
@@ -39,8 +39,8 @@ public sealed class VolumeDaemon : IAsyncDisposable
     }
 
     /// <summary>
-    /// Whether the deadline of the end has passed, or drives have not answered until the end of a volume: what is left hangs, and may
-    /// keep whoever waits for it.
+    /// Whether the deadline of the end has passed, or drives have not answered until the end of a volume: what is left hangs, and
+    /// may keep whoever waits for it.
     /// </summary>
     public bool IsAbandoned { get; private set; }
 
@@ -74,7 +74,11 @@ public sealed class VolumeDaemon : IAsyncDisposable
         DaemonVolume[] volumes;
         lock (_lock)
         {
-            volumes = [.. _volumes.Values.Where(v => records.ContainsKey(v.Name) || v.State == DaemonState.Served).OrderBy(v => v.Name, StringComparer.Ordinal)];
+            volumes =
+            [
+                .. _volumes.Values.Where(v => records.ContainsKey(v.Name) || v.State == DaemonState.Served)
+                    .OrderBy(v => v.Name, StringComparer.Ordinal),
+            ];
         }
 
         return new DaemonJson
@@ -126,7 +130,9 @@ public sealed class VolumeDaemon : IAsyncDisposable
     {
         _ = _context.Store.Get(volume);
         return allowed.BlockSize is null or 512 or 4096 ? Known(volume).StartAsync(allowed, cancellation)
-            : throw RefusalException.Invalid($"Blocks of {allowed.BlockSize} bytes are not possible.", "A block has 512 or 4096 bytes.");
+            : throw RefusalException.Invalid(
+                $"Blocks of {allowed.BlockSize} bytes are not possible.",
+                "A block has 512 or 4096 bytes.");
     }
 
     /// <summary>Takes the sizes that drives have now, of volumes that are as large as their drive.</summary>

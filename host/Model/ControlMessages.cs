@@ -79,7 +79,8 @@ public sealed record ControlResponse
     public RefusalKind? Kind { get; init; }
 
     /// <summary>The answer that nothing was done.</summary>
-    public static ControlResponse Refuse(Refusal refusal) => new() { Ok = false, Error = refusal.Problem, Remedy = refusal.Remedy, Kind = refusal.Kind };
+    public static ControlResponse Refuse(Refusal refusal) =>
+        new() { Ok = false, Error = refusal.Problem, Remedy = refusal.Remedy, Kind = refusal.Kind };
 
     /// <summary>Why nothing was done; null where it was.</summary>
     [JsonIgnore]

@@ -27,6 +27,20 @@ public enum DaemonState
     Stopped,
 }
 
+/// <summary>Words of what the daemon does with a volume.</summary>
+public static class DaemonStates
+{
+    /// <summary>The word, as JSON has it.</summary>
+    public static string Word(this DaemonState state) => state switch
+    {
+        DaemonState.Starting => "starting",
+        DaemonState.Waiting => "waiting",
+        DaemonState.Served => "served",
+        DaemonState.Failed => "failed",
+        _ => "stopped",
+    };
+}
+
 /// <summary>A volume of the daemon.</summary>
 public sealed record DaemonVolumeJson
 {

@@ -359,6 +359,9 @@ public sealed record ExportJson
     /// <summary>The <see cref="State"/> of one that has ended by a failure.</summary>
     public const string FailedState = "failed";
 
+    /// <summary>That of one that was stopped, or has come to its end.</summary>
+    public const string EndedState = "ended";
+
     public required string Id { get; init; }
 
     public required string Frontend { get; init; }

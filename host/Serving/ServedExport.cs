@@ -53,7 +53,7 @@ public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport ex
         },
         Endpoint = Export.Endpoint.Path,
         ReadOnly = spec.ReadOnly,
-        State = Failure is not null ? ExportJson.FailedState : IsServing ? "serving" : "ended",
+        State = Failure is not null ? ExportJson.FailedState : IsServing ? "serving" : ExportJson.EndedState,
         Reason = Failure,
         Attach = Export.AttachCommands,
         Notes = [.. Export.Notes, .. AccessNotes()],

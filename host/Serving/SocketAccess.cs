@@ -30,7 +30,9 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
         }
 
         uint? id = group is null ? null : GroupDatabase.Find(group)
-            ?? throw RefusalException.Invalid($"There is no group '{group}' for --socket-group.", "'getent group' lists them; libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
+            ?? throw RefusalException.Invalid(
+                $"There is no group '{group}' for --socket-group.",
+                "'getent group' lists them; libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
         return new SocketAccess(group, id, mode is null ? null : ParseMode(mode));
     }
 

@@ -2,6 +2,7 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Frontends;
+using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 
@@ -38,7 +39,8 @@ public sealed partial class VolumeServer
                 foreach (ServedExport made in _exports.Except(before))
                 {
                     made.MarkStopped();
-                    await EndOneAsync(made, () => made.Export.StopAsync(StopMode.Force, CancellationToken.None)).ConfigureAwait(false);
+                    await EndOneAsync(made, () => made.Export.StopAsync(StopMode.Force, CancellationToken.None))
+                        .ConfigureAwait(false);
                     await EndOneAsync(made, () => made.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
                 }
 
@@ -63,7 +65,9 @@ public sealed partial class VolumeServer
         try
         {
             ServedExport served = _exports.FirstOrDefault(e => e.Export.Id == id)
-                ?? throw RefusalException.NotFound($"Volume '{_record.Name}' has no export '{id}'.", "'polyblk export list' names them.");
+                ?? throw RefusalException.NotFound(
+                    $"Volume '{_record.Name}' has no export '{id}'.",
+                    "'polyblk export list' names them.");
             if (served.IsServing)
             {
                 await StopRemovedAsync(served, force).ConfigureAwait(false);
@@ -141,7 +145,7 @@ public sealed partial class VolumeServer
         VolumeName = _record.Name,
         VolumeUuid = _record.Uuid,
         Device = _volume!.Device,
-        Serial = group.Serial ?? _record.Uuid.ToString("N")[..MaxSerialBytes],
+        Serial = group.Serial ?? _record.Uuid.ToString("N")[..ExportCheck.MaxSerialBytes],
         ReadOnly = group.ReadOnly,
         Queues = group.Queues,
         QueueSize = group.QueueSize,

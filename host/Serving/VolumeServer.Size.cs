@@ -1,5 +1,5 @@
-// The size of a volume that is served: it changes on request, with its drive, or by itself when a reshape is over. Each export is told
-// once.
+// The size of a volume that is served: it changes on request, with its drive, or by itself when a reshape is over. Each export is
+// told once.
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
@@ -67,7 +67,9 @@ public sealed partial class VolumeServer
         }
     }
 
-    /// <summary>The array has another size by itself (a reshape is over): consumers are told, once nothing else changes it.</summary>
+    /// <summary>
+    /// The array has another size by itself (a reshape is over): consumers are told, once nothing else changes it.
+    /// </summary>
     private void FollowArray()
     {
         if (_volume is { HasSizeOfDrive: false })

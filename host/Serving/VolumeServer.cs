@@ -23,9 +23,6 @@ namespace Polyblk.Host.Serving;
 /// <summary>Everything that <c>polyblk serve</c> runs for one volume.</summary>
 public sealed partial class VolumeServer : IAsyncDisposable
 {
-    // virtio-blk, VIRTIO_BLK_ID_BYTES.
-    private const int MaxSerialBytes = 20;
-
     private const int LooksOfPatience = 30;
 
     private readonly VolumeRecord _record;
@@ -154,7 +151,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
             Array = _volume.GetArray(),
             ReactorPlan = _plan.Reason,
             Reactors = ReactorJson.Of(_reactors),
-            Exports = [.. _exports.Select(e => e.ToJson())],
+            Exports = GetExports(),
         };
     }
 

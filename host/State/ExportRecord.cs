@@ -11,7 +11,9 @@ public sealed record ExportRecord
     /// <summary>The name of its frontend.</summary>
     public required string Frontend { get; init; }
 
-    /// <summary>Which of the volume's exports of this frontend it is. It keeps its number when others go: its recovery goes by it.</summary>
+    /// <summary>
+    /// Which of the volume's exports of this frontend it is. It keeps its number when others go: its recovery goes by it.
+    /// </summary>
     public int Index { get; init; }
 
     public string? SocketPath { get; init; }
@@ -38,7 +40,8 @@ public sealed record ExportRecord
     }
 
     /// <summary>The id of an export.</summary>
-    public static string IdOf(string volume, string frontend, int index) => string.Create(CultureInfo.InvariantCulture, $"{volume}/{frontend}/{index}");
+    public static string IdOf(string volume, string frontend, int index) =>
+        string.Create(CultureInfo.InvariantCulture, $"{volume}/{frontend}/{index}");
 
     /// <summary>What a command line asks for, as it is kept.</summary>
     public static ExportRecord Of(FrontendGroup group) => new()

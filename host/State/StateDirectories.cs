@@ -44,7 +44,9 @@ public sealed record StateDirectories(string State, string Runtime)
             ?? (string.IsNullOrEmpty(home) ? null : Path.Combine(home, ".local", "state"));
         if (stateHome is null)
         {
-            throw RefusalException.HostLacks("There is no place for state: neither HOME nor XDG_STATE_HOME is set.", "Give one with --state DIR.");
+            throw RefusalException.HostLacks(
+                "There is no place for state: neither HOME nor XDG_STATE_HOME is set.",
+                "Give one with --state DIR.");
         }
 
         string state = Path.Combine(stateHome, "polyblk");

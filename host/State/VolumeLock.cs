@@ -76,7 +76,9 @@ public sealed class VolumeLock : IDisposable
     /// <exception cref="RefusalException">Another process has it.</exception>
     public static VolumeLock TakeDaemons(StateDirectories directories) =>
         TryTakeIn(directories.RuntimeOf(StateDirectories.Daemon), out int holder)
-            ?? throw RefusalException.Refused($"A daemon works here already: process {Describe(holder)}.", "Use that one, or end it first.");
+            ?? throw RefusalException.Refused(
+                $"A daemon works here already: process {Describe(holder)}.",
+                "Use that one, or end it first.");
 
     private static VolumeLock? TryTakeIn(string directory, out int holder)
     {
@@ -99,8 +101,8 @@ public sealed class VolumeLock : IDisposable
     }
 
     /// <summary>
-    /// Opens a file that is locked, for its owner alone: whoever may open it, were it only to read, may lock it, and keep it so. The
-    /// folder is no protection where others may pass through it to a socket.
+    /// Opens a file that is locked, for its owner alone: whoever may open it, were it only to read, may lock it, and keep it so.
+    /// The folder is no protection where others may pass through it to a socket.
     /// </summary>
     /// <exception cref="RefusalException">It cannot be opened.</exception>
     internal static SafeFileHandle OpenFile(string path)
@@ -109,7 +111,9 @@ public sealed class VolumeLock : IDisposable
         int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, (int)Owners);
         if (fd < 0)
         {
-            throw RefusalException.HostLacks($"The lock file {path} cannot be opened (errno {-fd}).", "Choose another place with --state DIR.");
+            throw RefusalException.HostLacks(
+                $"The lock file {path} cannot be opened (errno {-fd}).",
+                "Choose another place with --state DIR.");
         }
 
         var handle = new SafeFileHandle(fd, ownsHandle: true);
@@ -140,7 +144,8 @@ public sealed class VolumeLock : IDisposable
 
     public void Dispose() => _handle.Dispose();
 
-    private static string PathOf(StateDirectories directories, string volume) => Path.Combine(directories.RuntimeOf(volume), LockName);
+    private static string PathOf(StateDirectories directories, string volume) =>
+        Path.Combine(directories.RuntimeOf(volume), LockName);
 
     private static int ReadHolder(SafeFileHandle handle)
     {

@@ -152,7 +152,9 @@ public sealed partial class ArrayVolume
 
         if (found is { Role: int other } && other != role)
         {
-            throw RefusalException.Refused($"{change.NewDrive} is the drive of member {other} of this volume.", "Take another one.");
+            throw RefusalException.Refused(
+                $"{change.NewDrive} is the drive of member {other} of this volume.",
+                "Take another one.");
         }
 
         RefuseGone(spec);

@@ -21,7 +21,8 @@ internal sealed class LateDrives(VolumeRecord record, VolumeStart start, ILogger
     /// Whether some are missing, or have only just come and may not answer yet, and there is time to wait for them.
     /// </summary>
     public bool AreWaitedFor =>
-        (_missing.Length != 0 || (_cameAt is long came && Stopwatch.GetElapsedTime(came) < s_settle)) && Stopwatch.GetElapsedTime(_began) < start.WaitForDrives;
+        (_missing.Length != 0 || (_cameAt is long came && Stopwatch.GetElapsedTime(came) < s_settle))
+            && Stopwatch.GetElapsedTime(_began) < start.WaitForDrives;
 
     /// <summary>Says what is missing, where that is new, and looks again after a while.</summary>
     public async Task WaitAsync(CancellationToken cancellation)

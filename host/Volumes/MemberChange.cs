@@ -57,7 +57,8 @@ public sealed record MemberChange(
             return null;
         }
 
-        bool lacks = (kind != MemberChangeKind.Grow && string.IsNullOrWhiteSpace(drive)) || (kind == MemberChangeKind.Replace && string.IsNullOrWhiteSpace(newDrive));
+        bool lacks = (kind != MemberChangeKind.Grow && string.IsNullOrWhiteSpace(drive))
+            || (kind == MemberChangeKind.Replace && string.IsNullOrWhiteSpace(newDrive));
         return lacks ? throw RefusalException.Invalid($"The request '{word}' names no drive.") : new MemberChange(kind, drive ?? string.Empty, newDrive, force);
     }
 }

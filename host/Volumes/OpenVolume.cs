@@ -40,7 +40,8 @@ public abstract class OpenVolume : IAsyncDisposable
 
     /// <summary>Changes how it is put right after an unclean stop.</summary>
     /// <exception cref="RefusalException">It cannot have that; the message says why.</exception>
-    public virtual Task SetConsistencyAsync(ArrayConsistency consistency) => throw RefusalException.Refused("One drive as it is has nothing that could disagree.");
+    public virtual Task SetConsistencyAsync(ArrayConsistency consistency) =>
+        throw RefusalException.Refused("One drive as it is has nothing that could disagree.");
 
     /// <summary>
     /// Raised when members or spares are others than before, on a thread of the volume's: what is remembered of them is old.

@@ -20,7 +20,9 @@ public sealed record VolumeStart
     /// </summary>
     public TimeSpan WaitForDrives { get; init; }
 
-    /// <summary>Called with the drives that are waited for, as often as they are others; with none when the waiting is over.</summary>
+    /// <summary>
+    /// Called with the drives that are waited for, as often as they are others; with none when the waiting is over.
+    /// </summary>
     public Action<IReadOnlyList<string>>? Waiting { get; init; }
 
     /// <summary>Whether drives that were away, and spares, are filled without anybody asking for it.</summary>

@@ -528,10 +528,12 @@ internal sealed partial class ArrayControl
 
     private bool IsResyncDue => _resyncAtMs is long due && NowMs >= due;
 
-    /// <summary>Whether a resync can do anything: there is redundancy that is not used up.</summary>
-    private bool CanResync =>
-        _membership.IsQuiet
-        && (!_array.Geometry.HasParity || BitOperations.PopCount(_array.State.LostMask) < _array.Geometry.ParityCount);
+    /// <summary>Whether there is redundancy that members which are lost have not used up: a resync can make something then.</summary>
+    public bool HasRedundancyLeft =>
+        !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.LostMask) < _array.Geometry.ParityCount;
+
+    /// <summary>Whether a resync can do anything now.</summary>
+    private bool CanResync => _membership.IsQuiet && HasRedundancyLeft;
 
     /// <summary>
     /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go

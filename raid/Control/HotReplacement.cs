@@ -153,7 +153,7 @@ internal sealed class HotReplacement(
         Halted = $"The replacement of {Describe(replacement)} stands still: a block at or behind byte {offset} of the old drive cannot be "
             + "read, and could not be made from other members. It is tried again; a block that cannot be read is known again when it is "
             + "written.";
-        report(ArrayEventLevel.Error, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
+        report(ArrayEventLevel.Error, EventText.Of(Halted));
     }
 
     /// <summary>The drive that was to replace another one is taken away: the array is as it was.</summary>

@@ -52,7 +52,8 @@ internal sealed class Membership(
 
     private long NowMs => (long)options.Clock.GetElapsedTime(0).TotalMilliseconds;
 
-    private bool CanRebuild => options.Resync && array.Reshaping is null && array.TracksDirt && !array.Limits.ReadOnly && !State.IsBroken;
+    private bool CanRebuild =>
+        options.Resync && array.Reshaping is null && array.TracksDirt && !array.Limits.ReadOnly && !State.IsBroken;
 
     private int Tenths => (int)(10 * superblocks.RebuiltBytes / Math.Max(1, array.Geometry.MemberDataSize));
 
@@ -583,7 +584,7 @@ internal sealed class Membership(
         Halted = $"The rebuild of {string.Join(", ", Rebuilding().Select(Describe))} stands still {bytes} bytes into the members: "
             + (status == -Errno.ENOSPC ? "the new drive has no room. " : "a block there cannot be read from the other members. ")
             + $"It is tried again; see to the drives. A block that cannot be read is known again when it is written.";
-        report(ArrayEventLevel.Error, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
+        report(ArrayEventLevel.Error, EventText.Of(Halted));
     }
 
     private void ReportProgress()

@@ -10,12 +10,11 @@
 //   5  the window is opened: requests go to the new place, and the old one may be written over by a later window.
 // A crash before 4 leaves the old place as it was, whatever of 2 reached the drives. After it both hold the same, until 5.
 //
-// It goes on without members that fail, as far as the level survives. A window that cannot be read or written is opened again at its
-// old place, and tried again after a while. A resync comes first; rebuilds, scrubs and replacements wait for the end.
+// It goes on without members that fail, as far as the level survives. A window that cannot be read or written is opened again at
+// its old place, and tried again after a while. A resync comes first; rebuilds, scrubs and replacements wait for the end.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
-using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
@@ -224,12 +223,12 @@ internal sealed class Reshaping(
     /// <summary>Without members, a parity array is resynced no more in this run: nothing goes on by itself then.</summary>
     private void SayIfStuck(ReshapeRun run)
     {
-        ArrayState state = array.State;
-        if (Halted is null && !run.IsComplete && !jobs.IsBusy && state is { NeedsResync: true, IsBroken: false, LostMask: not 0 })
+        bool needsResync = array.State is { NeedsResync: true, IsBroken: false };
+        if (Halted is null && !run.IsComplete && needsResync && !array.Control.HasRedundancyLeft)
         {
             Halted = "The reshape waits for a resync, which cannot be done without the members that are out. Stop the volume and start it again: "
                 + "it goes on then.";
-            report(ArrayEventLevel.Warning, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
+            report(ArrayEventLevel.Warning, EventText.Of(Halted));
         }
     }
 
@@ -253,8 +252,8 @@ internal sealed class Reshaping(
 
         if (array.State.LostFlushes != _lostFlushes)
         {
-            // A member refused a consumer's flush meanwhile, and stays: what the window had written may be lost with the rest, and a drive
-            // says so once. The window is moved again.
+            // A member refused a consumer's flush meanwhile, and stays: what the window had written may be lost with the rest,
+            // and a drive says so once. The window is moved again.
             await OpenAsync(run, run.Frontier);
             return true;
         }
@@ -262,8 +261,8 @@ internal sealed class Reshaping(
         // Who is away from now on has missed more than what is marked.
         array.Intent?.NoteMoved(superblocks.Current.EventCount + 1);
         ReshapeRecord record = run.Describe(run.Window.To);
-        long size = run.Window.To >= run.Map.New.Capacity ? SizeAtEnd(run) : array.OwnSizeBytes;
-        await superblocks.UpdateAsync(s => s with { Reshape = record, ExportedSize = size });
+        bool isLast = run.Window.To >= run.Map.New.Capacity;
+        await superblocks.UpdateAsync(s => s with { Reshape = record, ExportedSize = isLast ? SizeAtEnd(run) : s.ExportedSize });
         if (array.State.IsBroken)
         {
             // Some may have it and some not; both places hold the same, and nothing is written any more.
@@ -314,20 +313,22 @@ internal sealed class Reshaping(
         report(ArrayEventLevel.Information, $"the reshape to {run.Map.New.MemberCount} members is complete");
         long size = SizeAtEnd(run);
 
-        // The records of this run lie where only a start finds them that knows of the reshape: the next run's first update forgets it.
-        bool isForgotten = array.Journal is null;
-        await superblocks.UpdateAsync(s => s with
+        // With a journal, the records of this run lie where only a start finds them that knows of the reshape: the next run's
+        // first update forgets it.
+        if (array.Journal is null)
         {
-            Reshape = isForgotten ? null : s.Reshape,
-            Incompatible = isForgotten ? s.Incompatible & ~IncompatibleFeatures.Reshape : s.Incompatible,
-        });
+            await superblocks.UpdateAsync(s => s with { Reshape = null, Incompatible = s.Incompatible & ~IncompatibleFeatures.Reshape });
+        }
+
         if (size != array.OwnSizeBytes && !array.State.IsBroken)
         {
             array.ShowSize(size);
         }
     }
 
-    /// <summary>What the drives give, when the volume had all that they gave before; the superblocks say so with the last frontier.</summary>
+    /// <summary>
+    /// What the drives give, when the volume had all that they gave before; the superblocks say so with the last frontier.
+    /// </summary>
     private long SizeAtEnd(ReshapeRun run) =>
         array.OwnSizeBytes >= (run.Map.OldCapacity & ~4095L) ? run.Map.New.Capacity & ~4095L : array.OwnSizeBytes;
 
@@ -339,7 +340,7 @@ internal sealed class Reshaping(
         {
             Halted = $"The reshape stands still at byte {run.Frontier} of the volume: "
                 + (status == -Errno.ENOSPC ? "a drive has no room. " : "what is there cannot be read or written. ") + "It is tried again; see to the drives.";
-            report(ArrayEventLevel.Error, char.ToLowerInvariant(Halted[0]) + Halted[1..].TrimEnd('.'));
+            report(ArrayEventLevel.Error, EventText.Of(Halted));
         }
     }
 

@@ -141,8 +141,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         var block = new byte[SuperblockFormat.SizeBytes];
         if (((Volatile.Read(ref _settled) >> member.Role) & 1) == 0)
         {
-            // What was found may be in the drive's cache only: a run that was killed wrote it and did not come to its flush. Should power go
-            // out now, and the other slot be torn, both would be lost.
+            // What was found may be in the drive's cache only: a run that was killed wrote it and did not come to its flush.
+            // Should power go out now, and the other slot be torn, both would be lost.
             ThrowIfClosed();
             await FlushOnceAsync(member, queue);
             Interlocked.Or(ref _settled, 1UL << member.Role);
@@ -150,10 +150,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
         for (int i = 0; i < copies; i++)
         {
-            ArraySuperblock own = superblock with
-            {
-                Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1,
-            };
+            ArraySuperblock own = member.NextOf(superblock);
             SuperblockFormat.Write(own, block);
             long offset = SuperblockFormat.SlotOffset(own.Sequence);
             ThrowIfClosed();

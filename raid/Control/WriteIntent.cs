@@ -163,8 +163,8 @@ internal sealed class WriteIntent
     }
 
     /// <summary>
-    /// What is marked says nothing of what was changed before an update: data was moved, which no mark tells of. Marks are complete
-    /// from then on. The control task's.
+    /// What is marked says nothing of what was changed before an update: data was moved, which no mark tells of. Marks are
+    /// complete from then on. The control task's.
     /// </summary>
     /// <param name="eventCount">The event count of that update, which comes next.</param>
     public void NoteMoved(ulong eventCount) => SinceEvent = eventCount;

@@ -1,5 +1,5 @@
-// How a queue that consumers hold goes over to the next run of its array (RaidArray.Succession.cs): it takes no request any more, what
-// it has taken ends, and from then on it hands everything on to a queue of the next run. All on the reactor's thread.
+// How a queue that consumers hold goes over to the next run of its array (RaidArray.Succession.cs): it takes no request any more,
+// what it has taken ends, and from then on it hands everything on to a queue of the next run. All on the reactor's thread.
 
 using Polyblk.Core.Block;
 
@@ -30,7 +30,9 @@ internal abstract unsafe partial class RaidQueue
         }
     }
 
-    /// <summary>Another queue does all from now on; this one is at rest (<see cref="IsAtRest"/>), and gives back what it has.</summary>
+    /// <summary>
+    /// Another queue does all from now on; this one is at rest (<see cref="IsAtRest"/>), and gives back what it has.
+    /// </summary>
     internal void HandOver(IBlockQueue successor)
     {
         _successor = successor;

@@ -1,10 +1,10 @@
 // The engine of background work: walks over the units of an array for a job (resync, rebuild), a row at a time.
 //
-// Theory of operation. It runs on the home reactor, over a queue of its own, one job at a time. As many rows are in flight at once
-// as drives with some latency need to be kept busy (2 MiB of each), within a bound of memory; each locks its range, so writers wait
-// for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets its turn in between.
-// While consumers are busy only as much is in flight as one row of the usual size has, 64 KiB; where the speed is bounded, what is due
-// in a fiftieth of a second.
+// Theory of operation. It runs on the home reactor, over a queue of its own, one job at a time. As many rows are in flight at
+// once as drives with some latency need to be kept busy (2 MiB of each), within a bound of memory; each locks its range, so
+// writers wait for a row at most. Rows are started from deferred work, one batch a turn: everything else on the reactor gets its
+// turn in between. While consumers are busy only as much is in flight as one row of the usual size has, 64 KiB; where the speed
+// is bounded, what is due in a fiftieth of a second.
 //
 // What is done next, and what follows from a row that is done, is the job's (ArrayJob). It is told of the rows that are under way,
 // so that it can say up to where everything is done: rows end in any order.

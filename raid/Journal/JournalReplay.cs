@@ -29,7 +29,9 @@ namespace Polyblk.Raid.Journal;
 /// <param name="Unreadable">Slots of the journal that could not be read: what they held is not known.</param>
 internal sealed record JournalReplayResult(int Rows, int Mended, ImmutableArray<JournalRecord> Doubtful, int Unreadable);
 
-/// <summary>Rows of an array and where their records lie: all of them, or those of one geometry of an array that is being reshaped.</summary>
+/// <summary>
+/// Rows of an array and where their records lie: all of them, or those of one geometry of an array that is being reshaped.
+/// </summary>
 /// <param name="Geometry">Where their blocks lie.</param>
 /// <param name="Layout">Where their records do; null where there is no room for any.</param>
 /// <param name="FirstRow">The first of them.</param>
@@ -37,7 +39,8 @@ internal sealed record JournalReplayResult(int Rows, int Mended, ImmutableArray<
 internal sealed record JournalPart(RaidGeometry Geometry, JournalLayout? Layout, long FirstRow, long EndRow)
 {
     /// <summary>All rows of an array that has one geometry.</summary>
-    public static JournalPart AllOf(RaidGeometry geometry) => new(geometry, JournalLayout.Of(geometry), 0, RaidUnits.Count(geometry));
+    public static JournalPart AllOf(RaidGeometry geometry) =>
+        new(geometry, JournalLayout.Of(geometry), 0, RaidUnits.Count(geometry));
 }
 
 /// <summary>See the top of the file.</summary>

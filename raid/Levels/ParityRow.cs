@@ -8,8 +8,8 @@
 //
 //   lock -> plan -> read what the plan needs -> compute -> record -> write -> unlock
 //
-// Staging begins with the first column that is touched (to the page): small writes, wherever they are, use the same few pages, and
-// memory is taken as it is touched. What all rows of a queue use at a time is bounded by its RowBudget.
+// Staging begins with the first column that is touched (to the page): small writes, wherever they are, use the same few pages,
+// and memory is taken as it is touched. What all rows of a queue use at a time is bounded by its RowBudget.
 //
 // The plan of a write covers the columns [lo, hi) in which anything is written:
 //   Full         every data block is written over all columns: nothing is read.

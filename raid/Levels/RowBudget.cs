@@ -1,9 +1,9 @@
 namespace Polyblk.Raid.Levels;
 
 /// <summary>
-/// What the rows of a queue use of memory. A row takes its staging as address space for the largest work that it can be given, and
-/// uses the columns that it touches: 4 KiB of each block for most writes, up to 64 KiB of each for a whole row. So there are as many
-/// rows as small writes need to keep all drives busy, and large ones are held to the bytes that they use. One reactor's.
+/// What the rows of a queue use of memory. A row takes its staging as address space for the largest work that it can be given,
+/// and uses the columns that it touches: 4 KiB of each block for most writes, up to 64 KiB of each for a whole row. So there are
+/// as many rows as small writes need to keep all drives busy, and large ones are held to the bytes that they use. One reactor's.
 /// </summary>
 /// <param name="budgetBytes">What rows that are under way may use. The last one that is begun may go beyond it.</param>
 /// <param name="minRows">As many rows may be under way whatever they use.</param>
@@ -33,7 +33,8 @@ internal sealed class RowBudget(long budgetBytes, int minRows, int maxRows)
     }
 
     /// <summary>
-    /// A row is at rest. Its memory stays where it is, for the next one; but rows at rest keep no more than those under way may use.
+    /// A row is at rest. Its memory stays where it is, for the next one; but rows at rest keep no more than those under way may
+    /// use.
     /// </summary>
     public void Return(ParityRow row)
     {

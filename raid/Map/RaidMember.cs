@@ -51,6 +51,12 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>Reads that failed, and none has succeeded since, as its reactors have seen it.</summary>
     public int ReadErrorsInARow => Volatile.Read(ref _readErrorsInARow);
 
+    /// <summary>
+    /// The superblock that is written to it next, of what all members are to hold: role, UUID and sequence number are its own.
+    /// </summary>
+    public ArraySuperblock NextOf(ArraySuperblock superblock) =>
+        superblock with { Role = Role, MemberUuid = Uuid, Sequence = Sequence + 1 };
+
     public void CountReadError()
     {
         Interlocked.Increment(ref _readErrors);

@@ -1,8 +1,9 @@
 // Growing an array whose members have all grown: the members' data gets longer, where it lies stays.
 //
-// The superblocks that say so are written one after the other, while nothing runs (RaidArray.Succession.cs). Until all have it, the
-// newest counts, which is true for all drives alike: they have all grown, and what was there before lies where it did. Nobody has
-// written what is new; a resync makes members agree there, from where the data ended before, and only there: nothing else is marked.
+// The superblocks that say so are written one after the other, while nothing runs (RaidArray.Succession.cs). Until all have it,
+// the newest counts, which is true for all drives alike: they have all grown, and what was there before lies where it did. Nobody
+// has written what is new; a resync makes members agree there, from where the data ended before, and only there: nothing else is
+// marked.
 
 using System.Collections.Immutable;
 using Polyblk.Core.Block;

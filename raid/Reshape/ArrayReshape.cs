@@ -1,5 +1,5 @@
-// The beginning of a reshape: drives come in, and the superblocks speak of two geometries from then on, with the frontier at 0. Nothing
-// is moved here; the run that comes next does (Control/Reshaping.cs), and any run after it.
+// The beginning of a reshape: drives come in, and the superblocks speak of two geometries from then on, with the frontier at 0.
+// Nothing is moved here; the run that comes next does (Control/Reshaping.cs), and any run after it.
 //
 // While nothing runs (RaidArray.Succession.cs), in the order that makes it harmless to be cut off:
 //   1  the new drives are cleared: their slots, and the journal's area;
@@ -35,8 +35,8 @@ internal static class ArrayReshape
         }
         catch (ArrayException e) when (hasBegun)
         {
-            // A member did not take the superblock, others may have: it has begun, and that one is out. Whoever has the new drives must
-            // keep them, also where the array could not start again: its superblocks name them.
+            // A member did not take the superblock, others may have: it has begun, and that one is out. Whoever has the new
+            // drives must keep them, also where the array could not start again: its superblocks name them.
             if (array.Live.Reshape is null)
             {
                 throw new ArrayException($"{e.Message} The reshape has begun: the drives that were added belong to the array.", e) { HasBegun = true };

@@ -1,22 +1,23 @@
 // Two geometries of one array and what of the drives belongs to which, while drives are added. Pure arithmetic.
 //
-// Theory of operation. The data of the new geometry begins further to the front of every drive than that of the old one did, by the
-// shift: a number of whole rounds of the old geometry, so that the stripes of both lie on one grid and the old one, counted from the
-// new beginning, is a geometry like any other (its parities rotate as before). What the volume has at v, the old geometry then has at
-// v + bias. A row of the drives has one number in both, and belongs to one of them.
+// Theory of operation. The data of the new geometry begins further to the front of every drive than that of the old one did, by
+// the shift: a number of whole rounds of the old geometry, so that the stripes of both lie on one grid and the old one, counted
+// from the new beginning, is a geometry like any other (its parities rotate as before). What the volume has at v, the old
+// geometry then has at v + bias. A row of the drives has one number in both, and belongs to one of them.
 //
 // The frontier is a byte of the volume. Below it the volume lies where the new geometry says, from it on where the old one does:
 //
 //     drives   |<-- new rows -->|<---- gap: nobody's ---->|<------ old rows ------>|
 //              0             NewEnd(f)                OldBegin(f)
 //
-// The next window of the volume may be written to its new place while the frontier is still before it: as long as its new rows end
-// before the first old row that is needed, which is OldBegin(frontier). What is in the gap counts for nothing, so any part of a
-// window may be there, and it may be written as often as one likes; once the window is durable the frontier is recorded behind it.
-// More data fits a new row than an old one, so the gap gets wider, and windows longer; the shift is what there is at the beginning.
+// The next window of the volume may be written to its new place while the frontier is still before it: as long as its new rows
+// end before the first old row that is needed, which is OldBegin(frontier). What is in the gap counts for nothing, so any part of
+// a window may be there, and it may be written as often as one likes; once the window is durable the frontier is recorded behind
+// it. More data fits a new row than an old one, so the gap gets wider, and windows longer; the shift is what there is at the
+// beginning.
 //
-// Behind the end of the old volume there is nothing to be moved: new rows there are zeroed, so that what was in the gap last is not
-// shown to anybody.
+// Behind the end of the old volume there is nothing to be moved: new rows there are zeroed, so that what was in the gap last is
+// not shown to anybody.
 
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Journal;
@@ -108,7 +109,9 @@ internal sealed class ReshapeMap
     /// <summary>Bytes from the beginning of the data, of every drive, that the new geometry uses below a frontier.</summary>
     public long NewEnd(long frontier) => (frontier + New.StripeDataSize - 1) / New.StripeDataSize * New.ChunkSize;
 
-    /// <summary>Bytes from the beginning of the data, of every drive, behind which the old geometry has what lies from a frontier on.</summary>
+    /// <summary>
+    /// Bytes from the beginning of the data, of every drive, behind which the old geometry has what lies from a frontier on.
+    /// </summary>
     public long OldBegin(long frontier) =>
         frontier >= OldCapacity ? Old.MemberDataSize : ShiftBytes + (frontier / Old.StripeDataSize * Old.ChunkSize);
 

@@ -1,9 +1,10 @@
 // One reactor's way to an array that is being reshaped: a router over two queues of the array, one for each geometry.
 //
 // Theory of operation. What lies below the frontier goes to the new queue as it is. What lies beyond goes to the old one, as one
-// child or, where it crosses the frontier, or has too many segments, as several; while it is under way it is known by its operation,
-// so that a window can be closed: what touches the window waits, and when what was sent before has come back, the control task is
-// told (ReshapeRun.cs). Nothing below the frontier can touch a window. A flush goes to the new queue, which has all members.
+// child or, where it crosses the frontier, or has too many segments, as several; while it is under way it is known by its
+// operation, so that a window can be closed: what touches the window waits, and when what was sent before has come back, the
+// control task is told (ReshapeRun.cs). Nothing below the frontier can touch a window. A flush goes to the new queue, which has
+// all members.
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
@@ -221,7 +222,9 @@ internal sealed unsafe class ReshapeQueue : IBlockQueue, IBlockCompletion
         (isNew ? New : Old).Submit(child);
     }
 
-    /// <summary>Gives a child the next bytes of the submitter's memory; fewer, whole blocks, where its list is too short for all.</summary>
+    /// <summary>
+    /// Gives a child the next bytes of the submitter's memory; fewer, whole blocks, where its list is too short for all.
+    /// </summary>
     private long Slice(Operation operation, BlockRequest child, long length)
     {
         long blockMask = _array.Limits.LogicalBlockSize - 1;

@@ -1,5 +1,5 @@
-// The rows of a job over an array that is being reshaped: each belongs to one of the two geometries, and is carried out by a queue of
-// that one. The frontier stands still while a job runs.
+// The rows of a job over an array that is being reshaped: each belongs to one of the two geometries, and is carried out by a
+// queue of that one. The frontier stands still while a job runs.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;

@@ -1,9 +1,9 @@
 // The reshape of a running array, as all its queues see it: how far it is, and which window of the volume is closed.
 //
-// Theory of operation. The frontier and the window are the control task's (Control/Reshaping.cs), which tells every router of them
-// on its reactor, one after the other. So routers do not all have the same frontier at a moment, and need not: what lies between two
-// of their frontiers is the window, closed everywhere from before its first byte is moved until after the frontier behind it is
-// recorded; and what was recorded is told to all before the next window is closed.
+// Theory of operation. The frontier and the window are the control task's (Control/Reshaping.cs), which tells every router of
+// them on its reactor, one after the other. So routers do not all have the same frontier at a moment, and need not: what lies
+// between two of their frontiers is the window, closed everywhere from before its first byte is moved until after the frontier
+// behind it is recorded; and what was recorded is told to all before the next window is closed.
 //
 //     control                                    router
 //     C1  window is closed (Window)              R1  what touches it waits from now on
@@ -11,7 +11,8 @@
 //     C3  all have answered: move, flush, record
 //     C4  the frontier is behind it, no window   R3  goes by that; what waited goes on
 //
-// A router that is opened meanwhile looks at both after it was entered in the list, as the map is looked at (RaidArray.OpenQueue).
+// A router that is opened meanwhile looks at both after it was entered in the list, as the map is looked at
+// (RaidArray.OpenQueue).
 
 using Polyblk.Raid.Control;
 using Polyblk.Raid.Engine;
@@ -73,7 +74,9 @@ internal sealed class ReshapeRun
     /// <summary>What the superblocks are to say.</summary>
     public ReshapeRecord Describe(long frontier) => new(Map.Old.MemberCount, Map.ShiftBytes, frontier);
 
-    /// <summary>Whether a row is one of the old geometry. Rows of the gap are taken for new ones: nobody misses what they hold.</summary>
+    /// <summary>
+    /// Whether a row is one of the old geometry. Rows of the gap are taken for new ones: nobody misses what they hold.
+    /// </summary>
     public bool IsOld(long row) => row >= Map.OldBeginRow(Frontier);
 
     /// <summary>The first row from one on that may need a resync: it is of one of the two, and marked.</summary>

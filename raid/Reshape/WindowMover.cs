@@ -1,6 +1,6 @@
-// Moves one window of the volume from its old place to its new one: reads it through a queue of the old geometry, writes it through
-// one of the new. Both are its own, and pass no gate: what is written lies before the first row that anybody needs, so nothing has to
-// be marked for it. Members that are lost are made up for by the queues, as for anybody.
+// Moves one window of the volume from its old place to its new one: reads it through a queue of the old geometry, writes it
+// through one of the new. Both are its own, and pass no gate: what is written lies before the first row that anybody needs, so
+// nothing has to be marked for it. Members that are lost are made up for by the queues, as for anybody.
 //
 // The window is closed meanwhile (ReshapeRun.cs). What is behind the old volume's end is zeroed.
 

@@ -293,7 +293,8 @@ public static class ArrayAssembly
         bool hasGrown = older.MemberCount == newest.MemberCount && older.MemberDataOffset == newest.MemberDataOffset
             && older.MemberDataSize < newest.MemberDataSize;
         return hasGrown || (newest.Reshape is { Frontier: 0 } reshape && older.MemberCount == reshape.OldMemberCount
-            && older.MemberDataOffset == newest.MemberDataOffset + reshape.ShiftBytes && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
+            && older.MemberDataOffset == newest.MemberDataOffset + reshape.ShiftBytes
+            && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
     }
 
     private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size) Shape(ArraySuperblock superblock) =>

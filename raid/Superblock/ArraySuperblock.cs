@@ -109,7 +109,9 @@ public enum IncompatibleFeatures : ulong
     /// <summary>None.</summary>
     None = 0,
 
-    /// <summary>It is being reshaped (<see cref="ArraySuperblock.Reshape"/>): a part of it lies where another geometry says.</summary>
+    /// <summary>
+    /// It is being reshaped (<see cref="ArraySuperblock.Reshape"/>): a part of it lies where another geometry says.
+    /// </summary>
     Reshape = 1,
 }
 
@@ -269,7 +271,9 @@ public sealed record ArraySuperblock
     /// <summary>Where the array went on without members; null where it is not recorded (an older program).</summary>
     public ForkHistory? Forks { get; init; }
 
-    /// <summary>The host that wrote this, at most <see cref="MaxHostBytes"/> bytes of UTF-8; empty when it is not recorded.</summary>
+    /// <summary>
+    /// The host that wrote this, at most <see cref="MaxHostBytes"/> bytes of UTF-8; empty when it is not recorded.
+    /// </summary>
     public string Host { get; init; } = "";
 
     /// <summary>The run whose records in the journal count; 0 when there are none.</summary>
@@ -345,5 +349,6 @@ public sealed record ArraySuperblock
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
         && Replacing == other.Replacing && LastScrub == other.LastScrub
-        && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host && Reshape == other.Reshape;
+        && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host
+        && Reshape == other.Reshape;
 }

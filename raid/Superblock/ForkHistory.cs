@@ -8,10 +8,10 @@ namespace Polyblk.Raid.Superblock;
 public readonly record struct ArrayFork(ulong EventCount, ulong Run);
 
 /// <summary>
-/// Where an array went on without some of its members. It tells a drive that was away from one that was used by itself meanwhile, on
-/// another host for instance: whoever goes on alone records the others as out, so each of two halves that went on apart has an entry
-/// that the other lacks; a drive that was only away has none that the newest superblock lacks. Event counts alone do not tell, since
-/// after a crash one member may be one event ahead of another.
+/// Where an array went on without some of its members. It tells a drive that was away from one that was used by itself meanwhile,
+/// on another host for instance: whoever goes on alone records the others as out, so each of two halves that went on apart has an
+/// entry that the other lacks; a drive that was only away has none that the newest superblock lacks. Event counts alone do not
+/// tell, since after a crash one member may be one event ahead of another.
 /// </summary>
 /// <param name="SinceEvent">No entry of this event count or a later one is missing; at least 1.</param>
 /// <param name="Entries">The latest of them, at most <see cref="MaxEntries"/>, in the order of their event counts.</param>
@@ -34,7 +34,9 @@ public sealed record ForkHistory(ulong SinceEvent, ImmutableArray<ArrayFork> Ent
     /// </summary>
     /// <param name="other">The history on that drive; this one is the newest superblock's.</param>
     public ulong? LeftAt(ForkHistory? other) =>
-        other is { Entries: [.., ArrayFork last] } && last.EventCount >= SinceEvent && !Entries.Contains(last) ? last.EventCount - 1 : null;
+        other is { Entries: [.., ArrayFork last] } && last.EventCount >= SinceEvent && !Entries.Contains(last)
+            ? last.EventCount - 1
+            : null;
 
     /// <summary>What is wrong with it in a superblock of that event count, or null.</summary>
     public string? Check(ulong eventCount)

@@ -83,7 +83,7 @@ internal static class MemberSlots
     public static async Task WriteMemberAsync(ArraySuperblock superblock, RaidMember member, Reactor reactor)
     {
         var block = new byte[SuperblockFormat.SizeBytes];
-        ArraySuperblock own = superblock with { Role = member.Role, MemberUuid = member.Uuid, Sequence = member.Sequence + 1 };
+        ArraySuperblock own = member.NextOf(superblock);
         SuperblockFormat.Write(own, block);
         try
         {

@@ -1,7 +1,8 @@
 // Dependencies point one way: core <- drives, core <- virtio, core <- raid, core <- the contract of frontends <- each frontend,
-// virtio <- the frontends that speak it, core <- machine, and all of these but raid and the frontends <- compare; drives, raid and
-// the contract <- host, which knows no frontend, no console and no exit code; host <- api; core knows nothing; cli knows all. Checked twice, in the project files and in what the compiler really referred to, because a project file
-// can bring more in than it names (references are transitive).
+// virtio <- the frontends that speak it, core <- machine, and all of these but raid and the frontends <- compare; drives, raid
+// and the contract <- host, which knows no frontend, no console and no exit code; host <- api; core knows nothing; cli knows all.
+// Checked twice, in the project files and in what the compiler really referred to, because a project file can bring more in than
+// it names (references are transitive).
 
 using System.Reflection;
 using System.Reflection.Metadata;

@@ -1,5 +1,5 @@
-// The daemon as a process: killed under load with two volumes, and everything is back; a drive that is missing beside a volume that is
-// served; an export that is removed under its consumer; and what it tells systemd.
+// The daemon as a process: killed under load with two volumes, and everything is back; a drive that is missing beside a volume
+// that is served; an export that is removed under its consumer; and what it tells systemd.
 
 using System.Net.Sockets;
 using System.Text;

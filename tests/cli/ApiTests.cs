@@ -143,7 +143,9 @@ public sealed partial class ApiTests : IAsyncLifetime
     public void TheSocketIsItsUsersOnly() => Assert.Equal(
         UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(ApiServer.PathOf(Directories)));
 
-    /// <summary>The rules that promtool checks: help and type once, before the samples; names and ends of counters; no sample twice.</summary>
+    /// <summary>
+    /// The rules that promtool checks: help and type once, before the samples; names and ends of counters; no sample twice.
+    /// </summary>
     private static void AssertIsExposition(string text)
     {
         Assert.EndsWith("\n", text, StringComparison.Ordinal);

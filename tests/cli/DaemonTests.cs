@@ -1,5 +1,5 @@
-// The daemon in this process: what it serves, and what comes back; volumes that cannot start or wait for drives beside others that
-// are served; exports that come and go; and an end that does not come.
+// The daemon in this process: what it serves, and what comes back; volumes that cannot start or wait for drives beside others
+// that are served; exports that come and go; and an end that does not come.
 
 using System.Net.Sockets;
 using System.Text.Json;

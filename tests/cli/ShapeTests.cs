@@ -1,4 +1,5 @@
-// Arrays that get another shape by a command, of volumes that nobody serves: what the command says, the record, and the superblocks.
+// Arrays that get another shape by a command, of volumes that nobody serves: what the command says, the record, and the
+// superblocks.
 
 using System.Text.Json;
 using Polyblk.Cli.CommandLine;
@@ -65,7 +66,8 @@ public sealed class ShapeTests : IDisposable
         Assert.Equal(["a", "b"], Store.Get("data").Drives.Select(Path.GetFileName));
     }
 
-    private async Task<long> SizeAsync() => (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("sizeBytes").GetInt64();
+    private async Task<long> SizeAsync() =>
+        (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("sizeBytes").GetInt64();
 
     private string PathOf(string name) => Path.Combine(_directory, name);
 

@@ -1,5 +1,5 @@
-// Commands that change the shape of an array: volume reshape, volume grow. As the commands that change its members, they go to the
-// process that serves it, or open it themselves.
+// Commands that change the shape of an array: volume reshape, volume grow. As the commands that change its members, they go to
+// the process that serves it, or open it themselves.
 
 using System.CommandLine;
 using Polyblk.Host.Volumes;

@@ -78,7 +78,8 @@ internal sealed class VolumeStopCommand : ICliCommand
         }
     }
 
-    private static bool IsDaemon(StateDirectories directories, int pid) => VolumeLock.Holder(directories, StateDirectories.Daemon) == pid;
+    private static bool IsDaemon(StateDirectories directories, int pid) =>
+        VolumeLock.Holder(directories, StateDirectories.Daemon) == pid;
 
     private static async Task WaitUntilFreeAsync(StateDirectories directories, string volume, int pid, CancellationToken cancellation)
     {

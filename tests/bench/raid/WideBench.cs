@@ -6,8 +6,8 @@
 //     where it is recorded in the journal;
 //   - resync and rebuild of drives that answer after 5 ms and move 100 MB/s: the share of that on each member.
 //
-// Drives are simulated ones; what is measured is requests, or bytes of a member, a second of the clock. One round each: nothing of it
-// depends on the processor while one is free.
+// Drives are simulated ones; what is measured is requests, or bytes of a member, a second of the clock. One round each: nothing
+// of it depends on the processor while one is free.
 
 using System.Diagnostics;
 using System.Globalization;

@@ -5,6 +5,7 @@ using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -235,13 +236,6 @@ public sealed class FailureTests
         await rig.StopAsync();
         await rig.AssembleAsync(allowDegraded: false);
         Assert.Equal(0b00011UL, rig.Array.State.FailedMask);
-    }
-
-    private static byte[] Noise(int length, int seed)
-    {
-        var data = new byte[length];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 
     [Fact]

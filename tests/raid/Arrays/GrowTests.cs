@@ -31,7 +31,7 @@ public sealed class GrowTests
         var sizes = new List<long>();
         array.Resized += device => sizes.Add(device.SizeBytes);
         RequestDriver driver = await RequestDriver.OpenAsync(array, reactors.Reactor);
-        byte[] data = RefusedWriteTests.Noise((int)before, 1);
+        byte[] data = TestBytes.Noise((int)before, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
 
         await Assert.ThrowsAsync<ArrayException>(array.GrowAsync);
@@ -43,7 +43,7 @@ public sealed class GrowTests
         Assert.Equal(before * 3 / 2, array.SizeBytes);
         Assert.Equal([array.SizeBytes], sizes);
         Assert.Equal(data, await driver.ReadOrThrowAsync(0, data.Length));
-        byte[] more = RefusedWriteTests.Noise((int)(array.SizeBytes - before), 2);
+        byte[] more = TestBytes.Noise((int)(array.SizeBytes - before), 2);
         Assert.Equal(0, await driver.WriteAsync(before, more));
         await ArrayRig.WaitAsync(() => array.GetStatus().Resync is null, "the resync");
         await driver.DisposeAsync();
@@ -69,7 +69,7 @@ public sealed class GrowTests
         SizedDrive[] drives = Drives(3);
         RaidArray array = await MakeAsync(RaidLevel.Raid5, drives, reactors.Reactor);
         RequestDriver driver = await RequestDriver.OpenAsync(array, reactors.Reactor);
-        byte[] data = RefusedWriteTests.Noise((int)array.SizeBytes, 1);
+        byte[] data = TestBytes.Noise((int)array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         await driver.DisposeAsync();
         await array.StopAsync();
@@ -102,7 +102,7 @@ public sealed class GrowTests
         byte[][] data = new byte[64][];
         await Task.WhenAll(Enumerable.Range(0, data.Length).Select(async i =>
         {
-            data[i] = RefusedWriteTests.Noise(4096, i);
+            data[i] = TestBytes.Noise(4096, i);
             Assert.Equal(0, await drivers[i & 1].WriteAsync(i * 8192, data[i]));
         }));
         await grown;

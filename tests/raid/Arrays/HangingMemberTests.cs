@@ -25,7 +25,7 @@ public sealed class HangingMemberTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             level, drives, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         int member = rig.Array.Geometry.Map(0).Member;
         SimulatedDrive drive = rig.Drives[member];
@@ -70,7 +70,7 @@ public sealed class HangingMemberTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             RaidLevel.Raid10, 6, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 2);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 2);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         rig.Drives[4].AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true });
         await rig.Drives[0].VanishAsync();
@@ -105,7 +105,7 @@ public sealed class HangingMemberTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             level, drives, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 5);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 5);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         ulong before = rig.Array.GetStatus().EventCount;
 
@@ -179,7 +179,7 @@ public sealed class HangingMemberTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             RaidLevel.Raid1, 3, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
         RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise(8192, 8)));
+        Assert.Equal(0, await driver.WriteAsync(0, TestBytes.Noise(8192, 8)));
 
         // It takes data and hangs with an update that tells of no failure.
         SimulatedDrive late = rig.Drives[1];
@@ -219,7 +219,7 @@ public sealed class HangingMemberTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             RaidLevel.Raid5, 4, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 6);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 6);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         await rig.KillAsync();
         await rig.ReturnDrivesAsync();
@@ -228,7 +228,7 @@ public sealed class HangingMemberTests
         const long stripe = 2;
         RaidGeometry geometry = rig.Array.Geometry;
         int parity = geometry.ParityMember(stripe, 0);
-        await BlockIo.WriteAsync(rig.Drives[parity], rig.Reactors.Reactor, geometry.StripeOffset(stripe), RefusedWriteTests.Noise(Chunk, 7));
+        await BlockIo.WriteAsync(rig.Drives[parity], rig.Reactors.Reactor, geometry.StripeOffset(stripe), TestBytes.Noise(Chunk, 7));
         rig.Run = rig.Run with { ResyncAfter = TimeSpan.FromHours(1) };
         await rig.AssembleAsync();
         driver = await rig.OpenAsync();
@@ -280,7 +280,7 @@ public sealed class HangingMemberTests
         var clock = new ManualClock();
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             RaidLevel.Raid5, 4, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), Clock = clock });
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 3);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 3);
         Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, data));
         await rig.StopAsync();
         rig.Drives[2].AddFault(new DriveFault { Operation = BlockOperation.Read, Stuck = true });

@@ -7,6 +7,7 @@ using Polyblk.Fakes;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -563,13 +564,6 @@ public sealed class JournalTests
         var header = new byte[JournalRecord.UsedBytes];
         await BlockIo.ReadAsync(drive, rig.Reactors.Reactor, at, header);
         return header;
-    }
-
-    private static byte[] Noise(int bytes, int seed = 1)
-    {
-        var data = new byte[bytes];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 
     /// <summary>What the drives of a rig are told to write, in order.</summary>

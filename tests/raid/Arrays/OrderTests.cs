@@ -7,6 +7,7 @@ using Polyblk.Fakes;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -35,7 +36,9 @@ public sealed class OrderTests
         }
     }
 
-    /// <summary>A run that was killed may have left its last superblock in a drive's cache: the other slot is the only durable one then.</summary>
+    /// <summary>
+    /// A run that was killed may have left its last superblock in a drive's cache: the other slot is the only durable one then.
+    /// </summary>
     [Fact]
     public async Task The_first_superblock_of_a_run_is_written_when_what_was_found_is_flushed()
     {
@@ -204,13 +207,6 @@ public sealed class OrderTests
             drive.ClearFaults();
             await drive.ReleaseStuckAsync();
         }
-    }
-
-    private static byte[] Noise(int bytes)
-    {
-        var data = new byte[bytes];
-        new Random(1).NextBytes(data);
-        return data;
     }
 
     /// <summary>What a drive takes and finishes, in order.</summary>

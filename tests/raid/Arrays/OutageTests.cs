@@ -5,6 +5,7 @@ using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -213,12 +214,5 @@ public sealed class OutageTests
         {
             rig.Drives[i].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset });
         }
-    }
-
-    private static byte[] Noise(int length, int seed)
-    {
-        var data = new byte[length];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 }

@@ -6,6 +6,7 @@ using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -60,13 +61,13 @@ public sealed class RebuildTests
         await using var memory = new Drives.Ram.RamDrive(rig.Drives[role].SizeBytes);
         await rig.Array.ReplaceMemberAsync(role, memory);
         await rig.WaitForRebuildAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1)));
+        Assert.Equal(0, await driver.WriteAsync(0, TestBytes.Noise((int)rig.Array.SizeBytes, 1)));
         SimulatedDrive p = rig.Drives[geometry.ParityMember(0, 0)];
         p.AddFault(new DriveFault
         {
             Operation = BlockOperation.Write, OffsetBytes = 128 << 10, LengthBytes = geometry.DataOffset - (128 << 10), Errno = Errno.ENOSPC,
         });
-        Assert.Equal(-Errno.ENOSPC, await driver.WriteAsync(0, RefusedWriteTests.Noise(512, 2)));
+        Assert.Equal(-Errno.ENOSPC, await driver.WriteAsync(0, TestBytes.Noise(512, 2)));
         p.ClearFaults();
         await rig.WaitForResyncAsync();
         await rig.CloseDriversAsync();
@@ -86,14 +87,14 @@ public sealed class RebuildTests
         await using var memory = new Drives.Ram.RamDrive(rig.Drives[0].SizeBytes);
         await rig.Array.ReplaceMemberAsync(0, memory);
         await rig.WaitForRebuildAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         await rig.Array.FailMemberAsync(0);
         await rig.ReplaceAsync(0);
         await rig.WaitForRebuildAsync();
         for (int at = 0; at < data.Length; at += 64 << 10)
         {
-            byte[] next = RefusedWriteTests.Noise(512, at);
+            byte[] next = TestBytes.Noise(512, at);
             next.CopyTo(data, at);
             Assert.Equal(0, await driver.WriteAsync(at, next));
         }
@@ -498,12 +499,5 @@ public sealed class RebuildTests
         await rig.Array.ReplaceMemberAsync(1, used, force: true);
         await rig.WaitForRebuildAsync();
         Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);
-    }
-
-    private static byte[] Noise(int bytes, int seed)
-    {
-        var data = new byte[bytes];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 }

@@ -42,7 +42,7 @@ public sealed class RefusedRowTests
             await using ArrayRig rig = await ArrayRig.CreateAsync(
                 level, drives, Chunk, 16 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ResyncRetryAfter = TimeSpan.FromHours(1) });
             RequestDriver driver = await rig.OpenAsync();
-            byte[] before = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
+            byte[] before = TestBytes.Noise((int)rig.Array.SizeBytes, 1);
             Assert.Equal(0, await driver.WriteAsync(0, before));
             for (int i = 0; i < lost; i++)
             {
@@ -61,7 +61,7 @@ public sealed class RefusedRowTests
                         new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = errno });
                 }
 
-                byte[] data = RefusedWriteTests.Noise(length, offset);
+                byte[] data = TestBytes.Noise(length, offset);
                 data.CopyTo(after, offset);
                 int status = await driver.WriteAsync(offset, data);
                 Array.ForEach(rig.Drives, d => d.ClearFaults());

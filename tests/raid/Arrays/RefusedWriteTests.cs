@@ -5,6 +5,7 @@ using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -307,12 +308,5 @@ public sealed class RefusedWriteTests
         // What the member had taken may be lost: it is out.
         await rig.AssembleAsync(allowDegraded: false);
         Assert.Equal(0b10UL, rig.Array.State.FailedMask);
-    }
-
-    internal static byte[] Noise(int length, int seed)
-    {
-        var data = new byte[length];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 }

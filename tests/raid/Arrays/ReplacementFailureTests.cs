@@ -5,6 +5,7 @@ using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using static Polyblk.Raid.Tests.Arrays.ReplacementRig;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 

@@ -7,6 +7,7 @@ using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 using static Polyblk.Raid.Tests.Arrays.ReplacementRig;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 

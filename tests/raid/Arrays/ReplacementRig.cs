@@ -45,11 +45,4 @@ internal static class ReplacementRig
             $"the replacement of {role}: {string.Join(" ", rig.Array.GetStatus().Warnings)}");
         Assert.False(rig.Array.State.IsBroken);
     }
-
-    public static byte[] Noise(int bytes, int seed)
-    {
-        var data = new byte[bytes];
-        new Random(seed).NextBytes(data);
-        return data;
-    }
 }

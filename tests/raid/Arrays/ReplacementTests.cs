@@ -7,6 +7,7 @@ using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 using static Polyblk.Raid.Tests.Arrays.ReplacementRig;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -157,7 +158,9 @@ public sealed class ReplacementTests
         await rig.AssertConsistentAsync("after the replacement");
     }
 
-    /// <summary>The copy of what was there before is late: a write to the same place that came meanwhile comes after it.</summary>
+    /// <summary>
+    /// The copy of what was there before is late: a write to the same place that came meanwhile comes after it.
+    /// </summary>
     [Theory]
     [InlineData(RaidLevel.Raid0, 1)]
     [InlineData(RaidLevel.Raid1, 2)]

@@ -5,6 +5,7 @@ using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -98,7 +99,9 @@ public sealed class ReshapeTests
         await AssertConsistentAsync(rig, "after kills");
     }
 
-    /// <summary>A member fails in the midst of it: it goes on without, and the member is filled anew afterwards, as a whole.</summary>
+    /// <summary>
+    /// A member fails in the midst of it: it goes on without, and the member is filled anew afterwards, as a whole.
+    /// </summary>
     [Theory]
     [InlineData(RaidLevel.Raid5, 3, 0)]
     [InlineData(RaidLevel.Raid5, 3, 3)]
@@ -234,8 +237,8 @@ public sealed class ReshapeTests
     }
 
     /// <summary>
-    /// A consumer's flush fails while a window is on its way, and the member stays: what it had taken of the window may be lost, which a
-    /// drive says once. So the window is moved again before the frontier is recorded.
+    /// A consumer's flush fails while a window is on its way, and the member stays: what it had taken of the window may be lost,
+    /// which a drive says once. So the window is moved again before the frontier is recorded.
     /// </summary>
     [Fact]
     public async Task A_window_is_moved_again_when_a_flush_was_refused_meanwhile()
@@ -247,7 +250,8 @@ public sealed class ReshapeTests
         long first = rig.Array.Geometry.DataOffset - (2 * Chunk);
         int writes = 0;
         rig.Drives[0].Observer = (_, step, request) =>
-            writes += step == SimulatedStep.Done && request.Operation == BlockOperation.Write && request.OffsetBytes == first ? 1 : 0;
+            writes += step == SimulatedStep.Done && request.Operation == BlockOperation.Write
+                && request.OffsetBytes == first ? 1 : 0;
         rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = first, LengthBytes = Chunk, Stuck = true, Count = 1 });
         await AddAsync(rig, 1);
         await ArrayRig.WaitAsync(() => rig.Array.Live.Members[0].InFlight == 1, "the window's first chunk to be on its way");
@@ -258,8 +262,6 @@ public sealed class ReshapeTests
         Assert.Equal(2, writes);
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
-
-    private static byte[] Noise(int length, int seed) => RefusedWriteTests.Noise(length, seed);
 
     /// <summary>Drives come in, and are the rig's.</summary>
     private static async Task AddAsync(ArrayRig rig, int count)

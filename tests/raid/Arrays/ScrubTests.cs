@@ -4,6 +4,7 @@ using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -205,12 +206,5 @@ public sealed class ScrubTests
         }
 
         await BlockIo.WriteAsync(rig.Drives[member], rig.Reactors.Reactor, offset, block);
-    }
-
-    private static byte[] Noise(int bytes, int seed)
-    {
-        var data = new byte[bytes];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 }

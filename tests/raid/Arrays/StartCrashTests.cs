@@ -4,6 +4,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Fakes;
 using Polyblk.Raid.Layout;
+using static Polyblk.Raid.Tests.Arrays.TestBytes;
 
 namespace Polyblk.Raid.Tests.Arrays;
 
@@ -220,12 +221,5 @@ public sealed class StartCrashTests
         Assert.True(rig.Array.State.FailedMask == 0, $"{when}: a member is out");
         await rig.WaitForResyncAsync();
         await rig.AssertConsistentAsync(when);
-    }
-
-    private static byte[] Noise(int length, int seed)
-    {
-        var data = new byte[length];
-        new Random(seed).NextBytes(data);
-        return data;
     }
 }

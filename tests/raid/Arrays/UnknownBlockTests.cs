@@ -19,7 +19,7 @@ public sealed class UnknownBlockTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, consistency: ArrayConsistency.Bitmap);
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 1);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         await rig.KillAsync();
         await rig.ReturnDrivesAsync();
@@ -28,7 +28,7 @@ public sealed class UnknownBlockTests
         long stripe = 3;
         RaidGeometry geometry = rig.Array.Geometry;
         MemberPlace bad = geometry.Map(stripe * geometry.StripeDataSize);
-        await BlockIo.WriteAsync(rig.Drives[geometry.ParityMember(stripe, 0)], rig.Reactors.Reactor, geometry.StripeOffset(stripe), RefusedWriteTests.Noise(Chunk, 2));
+        await BlockIo.WriteAsync(rig.Drives[geometry.ParityMember(stripe, 0)], rig.Reactors.Reactor, geometry.StripeOffset(stripe), TestBytes.Noise(Chunk, 2));
         rig.Drives[bad.Member].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = bad.Offset, LengthBytes = 4096 });
         rig.Run = rig.Run with { ResyncRetryAfter = TimeSpan.FromHours(1) };
         await rig.AssembleAsync();
@@ -50,7 +50,7 @@ public sealed class UnknownBlockTests
         Assert.Equal(-Errno.EIO, (await driver.ReadAsync(at, 4096)).Status);
 
         // A write makes the drive use another place, and the array whole.
-        byte[] next = RefusedWriteTests.Noise((int)geometry.StripeDataSize, 3);
+        byte[] next = TestBytes.Noise((int)geometry.StripeDataSize, 3);
         rig.Drives[bad.Member].ClearFaults();
         Assert.Equal(0, await driver.WriteAsync(at, next));
         Assert.True((await driver.ReadOrThrowAsync(at, next.Length)).AsSpan().SequenceEqual(next));
@@ -66,7 +66,7 @@ public sealed class UnknownBlockTests
         await using ArrayRig rig = await ArrayRig.CreateAsync(
             level, drives, Chunk, 256 << 10, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), MaxReadErrorsInARow = 20 });
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 4);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 4);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset });
         for (int i = 0; i < 100 && rig.Array.GetStatus().Members[0].ReadErrors < 20; i++)
@@ -99,7 +99,7 @@ public sealed class UnknownBlockTests
         int victim = geometry.DataMember(0, geometry.DataCount - 1);
         rig.Drives[victim].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 });
         long at = (geometry.DataCount - 1) * Chunk;
-        Assert.Equal(-Errno.EIO, await driver.WriteAsync(at, RefusedWriteTests.Noise(4096, 6)));
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(at, TestBytes.Noise(4096, 6)));
         ArrayStatus status = rig.Array.GetStatus();
         Assert.Equal((ArrayHealth.Degraded, 1), (status.Health, status.RangesInDoubt));
         for (int i = 0; i < lost; i++)
@@ -124,15 +124,15 @@ public sealed class UnknownBlockTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, Chunk, 256 << 10);
         RequestDriver driver = await rig.OpenAsync();
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 7);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 7);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         RaidGeometry geometry = rig.Array.Geometry;
         await rig.Drives[geometry.DataMember(0, 0)].VanishAsync();
         rig.Drives[geometry.DataMember(0, 1)].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 });
         Assert.Equal(0, await driver.FlushAsync());
-        Assert.Equal(-Errno.EIO, await driver.WriteAsync(Chunk, RefusedWriteTests.Noise(8192, 8)));
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(Chunk, TestBytes.Noise(8192, 8)));
         Assert.Equal(-Errno.EIO, (await driver.ReadAsync(0, 8192)).Status);
-        byte[] next = RefusedWriteTests.Noise(4096, 9);
+        byte[] next = TestBytes.Noise(4096, 9);
         Assert.Equal(0, await driver.WriteAsync(0, next));
         Assert.Equal(next, await driver.ReadOrThrowAsync(0, 4096));
         Assert.Equal(-Errno.EIO, (await driver.ReadAsync(4096, 4096)).Status);
@@ -147,7 +147,7 @@ public sealed class UnknownBlockTests
     public async Task A_write_beside_a_bad_block_makes_it_no_known_one_from_parity_that_may_not_fit(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, consistency: ArrayConsistency.Bitmap);
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 12);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 12);
         Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, data));
         await rig.KillAsync();
         await rig.ReturnDrivesAsync();
@@ -157,14 +157,14 @@ public sealed class UnknownBlockTests
         RaidGeometry geometry = rig.Array.Geometry;
         int at = (int)(stripe * geometry.StripeDataSize);
         MemberPlace bad = geometry.Map(at);
-        await BlockIo.WriteAsync(rig.Drives[geometry.ParityMember(stripe, 0)], rig.Reactors.Reactor, geometry.StripeOffset(stripe), RefusedWriteTests.Noise(Chunk, 13));
+        await BlockIo.WriteAsync(rig.Drives[geometry.ParityMember(stripe, 0)], rig.Reactors.Reactor, geometry.StripeOffset(stripe), TestBytes.Noise(Chunk, 13));
         rig.Drives[bad.Member].AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = bad.Offset, LengthBytes = 4096 });
         rig.Run = rig.Run with { ResyncAfter = TimeSpan.FromHours(1) };
         await rig.AssembleAsync();
 
         // The end of that block and all of the next one: the parities can only be made with what the bad place held.
         RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(-Errno.EIO, await driver.WriteAsync(at + 8192, RefusedWriteTests.Noise(2 * Chunk - 8192, 14)));
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(at + 8192, TestBytes.Noise(2 * Chunk - 8192, 14)));
         Assert.Equal(-Errno.EIO, (await driver.ReadAsync(at, 4096)).Status);
         rig.Drives[bad.Member].ClearFaults();
         var held = new byte[4096];
@@ -177,16 +177,16 @@ public sealed class UnknownBlockTests
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid6, 5, Chunk, 256 << 10);
         RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, RefusedWriteTests.Noise((int)rig.Array.SizeBytes, 15)));
+        Assert.Equal(0, await driver.WriteAsync(0, TestBytes.Noise((int)rig.Array.SizeBytes, 15)));
         RaidGeometry geometry = rig.Array.Geometry;
         await rig.Drives[geometry.DataMember(0, 0)].VanishAsync();
         await rig.Drives[geometry.DataMember(0, 1)].VanishAsync();
         Assert.Equal(0, await driver.FlushAsync());
         rig.Drives[geometry.DataMember(0, 2)].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 });
-        Assert.Equal(-Errno.EIO, await driver.WriteAsync(2 * Chunk, RefusedWriteTests.Noise(4096, 16)));
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(2 * Chunk, TestBytes.Noise(4096, 16)));
 
         // Two blocks are only in parities that do not fit: one of them alone would not be found in there.
-        byte[] next = RefusedWriteTests.Noise(2 * Chunk, 17);
+        byte[] next = TestBytes.Noise(2 * Chunk, 17);
         Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, next.AsMemory(0, 4096)));
         Assert.Equal(0, await driver.WriteAsync(0, next));
         Assert.Equal(next, await driver.ReadOrThrowAsync(0, next.Length));
@@ -206,7 +206,7 @@ public sealed class UnknownBlockTests
         // One that the array cannot do without says that something is lost, and it is.
         SimulatedDrive victim = rig.Drives[geometry.DataMember(0, geometry.DataCount - 1)];
         victim.AddFault(new DriveFault { Operation = BlockOperation.Flush, Count = 1 });
-        await BlockIo.WriteAsync(victim, rig.Reactors.Reactor, geometry.StripeOffset(0), RefusedWriteTests.Noise(Chunk, 19));
+        await BlockIo.WriteAsync(victim, rig.Reactors.Reactor, geometry.StripeOffset(0), TestBytes.Noise(Chunk, 19));
         Assert.Equal(-Errno.EIO, await driver.FlushAsync());
         for (int i = 0; i < lost; i++)
         {
@@ -228,7 +228,7 @@ public sealed class UnknownBlockTests
 
         SimulatedDrive victim = rig.Drives[geometry.DataMember(0, geometry.DataCount - 1)];
         victim.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.ENODEV, Count = 1 });
-        byte[] next = RefusedWriteTests.Noise(4096, 11);
+        byte[] next = TestBytes.Noise(4096, 11);
         long at = (geometry.DataCount - 1) * Chunk;
         Assert.Equal(-Errno.EIO, await driver.WriteAsync(at, next));
         Assert.Equal(ArrayHealth.Failed, rig.Array.GetStatus().Health);
@@ -251,7 +251,7 @@ public sealed class UnknownBlockTests
     /// </summary>
     private static async Task<byte[]> FillAndLoseAsync(ArrayRig rig, RequestDriver driver, int lost, int seed)
     {
-        byte[] data = RefusedWriteTests.Noise((int)rig.Array.SizeBytes, seed);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, seed);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         for (int i = 0; i < lost; i++)
         {

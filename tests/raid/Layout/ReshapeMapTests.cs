@@ -37,8 +37,8 @@ public sealed class ReshapeMapTests
     }
 
     /// <summary>
-    /// Chunks are moved from window to window, whatever is written over is forgotten: at every frontier, before a window and after any
-    /// part of it, every chunk of the volume is where the frontier says.
+    /// Chunks are moved from window to window, whatever is written over is forgotten: at every frontier, before a window and
+    /// after any part of it, every chunk of the volume is where the frontier says.
     /// </summary>
     [Theory]
     [MemberData(nameof(Shapes))]

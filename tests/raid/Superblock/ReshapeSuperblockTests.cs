@@ -68,7 +68,9 @@ public sealed class ReshapeSuperblockTests
         Assert.Empty(result.LeftOut);
     }
 
-    /// <summary>A new drive that missed the update by which the others forgot a reshape that was over is a member like any other.</summary>
+    /// <summary>
+    /// A new drive that missed the update by which the others forgot a reshape that was over is a member like any other.
+    /// </summary>
     [Fact]
     public void A_reshape_that_is_over_has_begun()
     {

@@ -74,7 +74,9 @@ internal sealed class LifeJudge(LifeScene scene)
         }
     }
 
-    /// <summary>Where what was open may lie, and what is to be added to a block of the volume for it: two while it is being reshaped.</summary>
+    /// <summary>
+    /// Where what was open may lie, and what is to be added to a block of the volume for it: two while it is being reshaped.
+    /// </summary>
     private IEnumerable<(RaidGeometry Geometry, long BiasBlocks)> Geometries => Array.Reshape is { Map: var map }
         ? [(map.New, 0), (map.Old, map.Bias / VolumeModel.BlockBytes)]
         : [(Array.Geometry, 0)];

@@ -5,8 +5,8 @@ using Polyblk.Raid.Layout;
 namespace Polyblk.Simulation.Tests.Lives;
 
 /// <summary>
-/// What an administrator does who needs more room: drives are added while the array serves. The end of a generation likes to come in the
-/// midst of that, and the next ones go on with it.
+/// What an administrator does who needs more room: drives are added while the array serves. The end of a generation likes to come
+/// in the midst of that, and the next ones go on with it.
 /// </summary>
 internal sealed class LifeReshape(LifeScene scene)
 {

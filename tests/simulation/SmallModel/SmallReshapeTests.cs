@@ -1,8 +1,9 @@
-// Every loss of power in the reshape of small arrays: from before the first superblock that speaks of it until all that was there is
-// moved, with every subset of the writes that were not flushed, and every loss of members that the level survives. The volume must start
-// unforced, hold what was flushed at once, and again when the next run has gone on to the end.
+// Every loss of power in the reshape of small arrays: from before the first superblock that speaks of it until all that was there
+// is moved, with every subset of the writes that were not flushed, and every loss of members that the level survives. The volume
+// must start unforced, hold what was flushed at once, and again when the next run has gone on to the end.
 //
-// The array is so small that its second half lies where the first half's old place is: windows are moved over what was moved before.
+// The array is so small that its second half lies where the first half's old place is: windows are moved over what was moved
+// before.
 
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
