@@ -52,6 +52,9 @@ public sealed unsafe class EventFdNotifier : IVirtqueueNotifier, IDisposable
         NotifierWatch.Add(this);
     }
 
+    /// <summary>The descriptor, to duplicate it.</summary>
+    public SafeFileHandle Descriptor => _eventFd;
+
     /// <inheritdoc/>
     /// <remarks>By one thread at a time.</remarks>
     public void Notify()

@@ -1,6 +1,7 @@
 // polyblk daemon: serves every volume that has exports, until it is told to end.
 
 using System.CommandLine;
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Polyblk.Api;
 using Polyblk.Cli.Output;
@@ -8,6 +9,7 @@ using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
+using Polyblk.Host.Daemon.HandOver;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -37,6 +39,11 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         "How long the end takes at most: what has not drained by then is left as it is, and an array is not marked clean.",
         StopSeconds);
 
+    private readonly Option<bool> _takeOver = new("--take-over")
+    {
+        Description = "Take over from the daemon that works: its virtual machines do not notice. Where none works, an ordinary start.",
+    };
+
     public Command Build()
     {
         var command = new Command("daemon", "Serve every volume that has exports (polyblk export add), until SIGTERM or Ctrl-C.");
@@ -44,6 +51,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_idle);
         command.Options.Add(_wait);
         command.Options.Add(_stopWithin);
+        command.Options.Add(_takeOver);
+        command.Subcommands.Add(DaemonRestartCommand.Build());
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk daemon", "# on processors 2 to 5", "polyblk daemon --reactors 2-5");
         return command;
@@ -64,10 +73,15 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
         VolumeDaemon? running = null;
         using var interruption = new Interruption(onHangup: () => _ = FollowDrivesAsync(running, own));
-        await using VolumeDaemon daemon = VolumeDaemon.Start(options, directories, logging);
+        await using VolumeDaemon daemon = parsed.GetValue(_takeOver)
+            ? await VolumeDaemon.TakeOverAsync(options, directories, logging, cancellation).ConfigureAwait(false)
+            : VolumeDaemon.Start(options, directories, logging);
         running = daemon;
+        await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own);
+        var succession = new Succession(handOver, DaemonRestartCommand.Successor);
         await using ControlServer control = ControlServer.Start(
-            directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, request, c), logging.CreateLogger("polyblk.control"));
+            directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, succession, request, c),
+            logging.CreateLogger("polyblk.control"));
 
         // A drive that hangs keeps its own volume starting, and nothing else.
         await Task.WhenAny(daemon.Tried, interruption.Requested, Task.Delay(options.WaitForDrives + s_startMargin, CancellationToken.None))
@@ -78,7 +92,16 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
         // After the exports, for which consumers of a daemon that was killed wait.
         await using ApiServer? api = await StartApiAsync(daemon, directories, own).ConfigureAwait(false);
-        await interruption.Requested.ConfigureAwait(false);
+        await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
+        if (handOver.Completed.IsCompletedSuccessfully)
+        {
+            // systemd follows the successor from here on.
+            int successor = await handOver.Completed.ConfigureAwait(false);
+            Tell(string.Create(CultureInfo.InvariantCulture, $"MAINPID={successor}"));
+            own.LogInformation("Process {Pid} has taken over", successor);
+            return ExitCode.Ok;
+        }
+
         Tell("STOPPING=1");
         bool isClean = await daemon.ShutDownAsync().ConfigureAwait(false);
         if (daemon.IsAbandoned)

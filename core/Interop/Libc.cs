@@ -16,6 +16,7 @@
 
 using System.Runtime.InteropServices;
 using System.Runtime.InteropServices.Marshalling;
+using Microsoft.Win32.SafeHandles;
 using Tmds.Linux;
 
 namespace Polyblk.Core.Interop;
@@ -129,6 +130,26 @@ public static unsafe partial class Libc
     public static int fallocate(int fd, int mode, long offset, long len) => Result(LibC.fallocate(fd, mode, offset, len));
 
     public static int ftruncate(int fd, long length) => Result(LibC.ftruncate(fd, length));
+
+    /// <summary>Duplicates a descriptor; a program that is started does not get it.</summary>
+    /// <exception cref="IOException">There are too few descriptors.</exception>
+    public static SafeFileHandle Duplicate(SafeFileHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        bool held = false;
+        descriptor.DangerousAddRef(ref held);
+        try
+        {
+            int fd = fcntl((int)descriptor.DangerousGetHandle(), LibC.F_DUPFD_CLOEXEC, 0);
+            return fd >= 0
+                ? new SafeFileHandle(fd, ownsHandle: true)
+                : throw new IOException($"No descriptor is left (errno {-fd}): raise the limit (ulimit -n).");
+        }
+        finally
+        {
+            descriptor.DangerousRelease();
+        }
+    }
 
     public static int fcntl(int fd, int command, nint argument) => Result(LibC.fcntl(fd, command, (void*)argument));
 

@@ -14,6 +14,7 @@ public sealed unsafe class UnixListener : IDisposable
     private readonly int _fd;
     private readonly int _wakeFd;
     private int _spareFd;
+    private bool _isReleased;
 
     private UnixListener(string path, int fd, int wakeFd)
     {
@@ -90,6 +91,40 @@ public sealed unsafe class UnixListener : IDisposable
     }
 
     /// <summary>
+    /// Goes on with a socket that listens at a path already: another process made it, or another object of this one
+    /// (<see cref="Release"/>). Who waits to be accepted goes on waiting.
+    /// </summary>
+    /// <param name="path">Where it listens.</param>
+    /// <param name="fd">Its descriptor; this object owns it, also where this throws.</param>
+    /// <exception cref="IOException">It does not listen, or no descriptor is left.</exception>
+    public static UnixListener Adopt(string path, int fd)
+    {
+        int listens = 0;
+        uint length = sizeof(int);
+        bool isListening = Libc.getsockopt(fd, Libc.SOL_SOCKET, Libc.SO_ACCEPTCONN, &listens, &length) == 0 && listens == 1;
+        int wakeFd = isListening ? Libc.eventfd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK) : -1;
+        if (wakeFd < 0)
+        {
+            _ = Libc.close(fd);
+            throw new IOException(isListening
+                ? "No descriptor is left for a socket (raise the limit: ulimit -n)."
+                : $"What was handed over for {path} does not listen.");
+        }
+
+        return new UnixListener(path, fd, wakeFd);
+    }
+
+    /// <summary>
+    /// Gives the listening socket to the caller, who owns it from here on: it listens at its path as before. Not while somebody is
+    /// in <see cref="Accept"/>.
+    /// </summary>
+    public int Release()
+    {
+        _isReleased = true;
+        return _fd;
+    }
+
+    /// <summary>
     /// Waits for a connection: its descriptor; or -ECANCELED after <see cref="Wake"/>; or another negative errno. Where
     /// <see cref="IsShortage"/> holds for it wait a little: the client that came was refused, so it sees its end instead of waiting.
     /// </summary>
@@ -139,6 +174,13 @@ public sealed unsafe class UnixListener : IDisposable
     /// <summary>Stops listening and removes the path.</summary>
     public void Dispose()
     {
+        if (_isReleased)
+        {
+            Close(-1, _wakeFd);
+            Close(-1, _spareFd);
+            return;
+        }
+
         // First the path, while it still is ours: after close another process may listen there.
         if (Libc.IsSocket(Path))
         {

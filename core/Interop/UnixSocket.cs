@@ -110,6 +110,7 @@ public sealed unsafe class UnixSocket : IDisposable
     private readonly int _fd;
     private readonly int _wakeFd;
     private readonly bool _isGiven;
+    private bool _isReleased;
 
     /// <summary>Takes over a connection that this process made or accepted; where it throws the descriptor is closed.</summary>
     /// <exception cref="IOException">No descriptors are left.</exception>
@@ -173,6 +174,22 @@ public sealed unsafe class UnixSocket : IDisposable
     /// <summary>The descriptor; this object owns it.</summary>
     internal int Descriptor => _fd;
 
+    /// <summary>
+    /// Whether the last <see cref="Receive"/> ended after it had read some of its bytes, and not all: the stream cannot be gone on
+    /// with.
+    /// </summary>
+    public bool IsAmidRead { get; private set; }
+
+    /// <summary>
+    /// Gives the descriptor to the caller, who owns it from here on; the connection stays. What has come and was not read is in it
+    /// still.
+    /// </summary>
+    public int Release()
+    {
+        _isReleased = true;
+        return _fd;
+    }
+
     /// <summary>Ends every wait of this socket now and later. Any thread.</summary>
     public void Wake() => Libc.SignalEventFd(_wakeFd);
 
@@ -185,6 +202,7 @@ public sealed unsafe class UnixSocket : IDisposable
     {
         ArgumentNullException.ThrowIfNull(fds);
         int done = 0;
+        IsAmidRead = false;
         while (done < count)
         {
             long got = ReceiveSome(buffer + done, count - done, fds, out SocketResult taken);
@@ -193,6 +211,7 @@ public sealed unsafe class UnixSocket : IDisposable
                 SocketResult wait = Wait(Libc.POLLIN, timeoutMs);
                 if (wait != SocketResult.Done)
                 {
+                    IsAmidRead = done > 0;
                     return wait;
                 }
 
@@ -271,7 +290,11 @@ public sealed unsafe class UnixSocket : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Close();
+        if (!_isReleased)
+        {
+            Close();
+        }
+
         _ = Libc.close(_wakeFd);
     }
 

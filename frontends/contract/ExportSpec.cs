@@ -36,6 +36,12 @@ public sealed record ExportSpec
     /// <summary>Path of the Unix socket, for frontends that have one; null puts it into the runtime directory.</summary>
     public string? SocketPath { get; init; }
 
+    /// <summary>
+    /// What a predecessor in another process handed over (<see cref="IMovableExport"/>), or null. An export that was made owns it; where
+    /// none was made the caller does.
+    /// </summary>
+    public HandedOverExport? HandedOver { get; init; }
+
     /// <summary>Values of the frontend's own options (<see cref="IFrontend.Options"/>) by name.</summary>
     public IReadOnlyDictionary<string, string> Options { get; init; } = new Dictionary<string, string>();
 }

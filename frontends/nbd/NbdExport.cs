@@ -10,6 +10,7 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
@@ -17,7 +18,7 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Frontends.Nbd;
 
 /// <summary>A volume served by NBD.</summary>
-internal sealed class NbdExport : IExport
+internal sealed class NbdExport : IMovableExport
 {
     /// <summary>For the owner and the group.</summary>
     private const UnixFileMode SocketMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
@@ -82,7 +83,10 @@ internal sealed class NbdExport : IExport
         string path = spec.SocketPath ?? Path.Combine(context.RuntimeDirectory, spec.Id.Replace('/', '-') + ".sock");
         try
         {
-            return new NbdExport(spec, context, limits, path, UnixListener.Listen(path, SocketMode));
+            UnixListener listener = spec.HandedOver is null
+                ? UnixListener.Listen(path, SocketMode)
+                : UnixListener.Adopt(path, HandedOverExport.Take(spec.HandedOver.Listener));
+            return new NbdExport(spec, context, limits, path, listener);
         }
         catch (IOException e)
         {
@@ -148,10 +152,35 @@ internal sealed class NbdExport : IExport
             throw new FrontendException($"{clients} NBD clients are connected to {Endpoint.Path}: disconnect them, or stop with --force.");
         }
 
+        await StopAcceptingAsync().ConfigureAwait(false);
+        _listener.Dispose();
+        await EndSessionsAsync(cancellation).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// The socket goes over; sessions end when what they asked is answered. Clients connect again, and wait in the socket until the
+    /// successor accepts them.
+    /// </remarks>
+    public async Task<HandedOverExport> HandOverAsync()
+    {
+        ObjectDisposedException.ThrowIf(_stop.IsCancellationRequested, this);
+        await StopAcceptingAsync().ConfigureAwait(false);
+        var listener = new SafeFileHandle(_listener.Release(), ownsHandle: true);
+        _listener.Dispose();
+        await EndSessionsAsync(CancellationToken.None).ConfigureAwait(false);
+        return new HandedOverExport(listener, []);
+    }
+
+    private async Task StopAcceptingAsync()
+    {
         await _stop.CancelAsync().ConfigureAwait(false);
         _listener.Wake();
         await _accepting.ConfigureAwait(false);
-        _listener.Dispose();
+    }
+
+    private async Task EndSessionsAsync(CancellationToken cancellation)
+    {
         foreach (Session session in _sessions.Values)
         {
             await session.Reactor.InvokeAsync(session.Connection.Close).ConfigureAwait(false);

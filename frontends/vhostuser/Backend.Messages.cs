@@ -2,7 +2,6 @@
 
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
-using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
 using Polyblk.Virtio;
 using Polyblk.Virtio.Memory;
@@ -109,8 +108,7 @@ internal sealed partial class Backend
         if (_hasOwner)
         {
             ResetDevice();
-            _dirtyLog?.Dispose();
-            _dirtyLog = null;
+            DropDirtyLog();
             UseMemory(_memory.Replace([]), onlyAdded: false);
         }
 
@@ -162,7 +160,7 @@ internal sealed partial class Backend
             throw new ProtocolException($"SET_MEM_TABLE names {count} regions and carries {fds.Count} descriptors");
         }
 
-        var regions = new List<GuestRegion>();
+        var regions = new List<SharedRegion>();
         try
         {
             foreach (ref readonly VhostUserMemoryRegion region in MemoryMarshal.Cast<byte, VhostUserMemoryRegion>(payload)[..(int)count])
@@ -186,11 +184,11 @@ internal sealed partial class Backend
             throw new ProtocolException("ADD_MEM_REG carries no descriptor");
         }
 
-        GuestRegion added = _memory.Map(region, fds.TakeForeign());
+        SharedRegion added = _memory.Map(region, fds.TakeForeign());
         if (_memory.Contains(added))
         {
             // Once more the same: a device that is plugged in again behind a kept chardev of QEMU begins so.
-            added.Mapping.Dispose();
+            added.Dispose();
             return;
         }
 
@@ -222,6 +220,8 @@ internal sealed partial class Backend
         _dirtyLog = new DirtyLog(bitmap);
         UpdateLogging();
         old?.Dispose();
+        _dirtyLogFile?.Dispose();
+        (_dirtyLogFile, _dirtyLogPlace) = (KeptFile.Keep(file), description);
         ReplyNumber(channel, 0);
     }
 
@@ -384,15 +384,12 @@ internal sealed partial class Backend
         VhostUserInflight description = ReadInflight(channel);
         try
         {
-            (BackendInflight buffer, ulong bytes, SafeFileHandle file) =
-                BackendInflight.Create(description.num_queues, description.queue_size, IsPacked);
+            (BackendInflight buffer, ForeignDescriptor file) = BackendInflight.Create(description, IsPacked);
             using (file)
             {
                 _inflight?.Dispose();
                 _inflight = buffer;
-                description.mmap_size = bytes;
-                description.mmap_offset = 0;
-                Reply(channel, description, [(int)file.DangerousGetHandle()]);
+                Reply(channel, buffer.Description, [(int)file.File.DangerousGetHandle()]);
             }
         }
         catch (RefusedException e)

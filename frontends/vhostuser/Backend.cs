@@ -34,6 +34,8 @@ internal sealed partial class Backend : IDisposable
     private VhostUserProtocolFeatures _protocolFeatures;
     private BackendInflight? _inflight;
     private DirtyLog? _dirtyLog;
+    private KeptFile? _dirtyLogFile;
+    private VhostUserLog _dirtyLogPlace;
     private VhostUserChannel? _frontendChannel;
     private ulong _status;
     private bool _hasOwner;
@@ -117,9 +119,16 @@ internal sealed partial class Backend : IDisposable
         }
 
         _frontendChannel?.Dispose();
-        _dirtyLog?.Dispose();
+        DropDirtyLog();
         _inflight?.Dispose();
         _memory.Dispose();
+    }
+
+    private void DropDirtyLog()
+    {
+        _dirtyLog?.Dispose();
+        _dirtyLogFile?.Dispose();
+        (_dirtyLog, _dirtyLogFile) = (null, null);
     }
 
     private bool IsPacked => (_features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0;

@@ -8,7 +8,6 @@
 // repaired after a crash. So regions are made for the largest rings that QEMU has; the front-end only keeps the buffer, and its
 // size tells later how it was made.
 
-using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
 using Polyblk.Virtio;
 using Polyblk.Virtio.Memory;
@@ -24,12 +23,20 @@ internal sealed class BackendInflight : IDisposable
 
     private readonly MappedRegion _mapping;
 
-    private BackendInflight(MappedRegion mapping, int queues, int queueSize)
+    private BackendInflight(MappedRegion mapping, in VhostUserInflight description, KeptFile? file)
     {
         _mapping = mapping;
-        Queues = queues;
-        QueueSize = queueSize;
+        Description = description;
+        File = file;
+        Queues = description.num_queues;
+        QueueSize = description.queue_size;
     }
+
+    /// <summary>How it is told to a successor.</summary>
+    public VhostUserInflight Description { get; }
+
+    /// <summary>Its file, for a successor; null where it was not kept.</summary>
+    public KeptFile? File { get; }
 
     /// <summary>Queues for which it has a region.</summary>
     public int Queues { get; }
@@ -38,18 +45,20 @@ internal sealed class BackendInflight : IDisposable
     public int QueueSize { get; }
 
     /// <summary>Makes a buffer.</summary>
-    /// <returns>The buffer, its size in bytes, and its descriptor for the front-end: the caller closes it.</returns>
-    public static (BackendInflight Buffer, ulong SizeBytes, SafeFileHandle File) Create(int queues, int queueSize, bool packed)
+    /// <param name="wanted">The queues and their entries.</param>
+    /// <param name="packed">Whether the rings are packed.</param>
+    /// <returns>The buffer, and its descriptor for the front-end: the caller disposes it when it was sent.</returns>
+    public static (BackendInflight Buffer, ForeignDescriptor File) Create(in VhostUserInflight wanted, bool packed)
     {
-        CheckShape(queues, queueSize);
-        long bytes = queues * InflightLog.RegionBytes(Math.Max(queueSize, LeastEntries), packed);
+        CheckShape(wanted.num_queues, wanted.queue_size);
+        long bytes = wanted.num_queues * InflightLog.RegionBytes(Math.Max((int)wanted.queue_size, LeastEntries), packed);
         int fd = Libc.memfd_create("polyblk-inflight", Libc.MFD_CLOEXEC | Libc.MFD_ALLOW_SEALING);
         if (fd < 0)
         {
             throw new RefusedException($"no inflight buffer can be made (errno {-fd})", fatal: true);
         }
 
-        var file = new SafeFileHandle(fd, ownsHandle: true);
+        var file = new ForeignDescriptor(fd, DescriptorCloser.Default);
         try
         {
             int rc = Libc.ftruncate(fd, bytes);
@@ -59,7 +68,9 @@ internal sealed class BackendInflight : IDisposable
             }
 
             _ = Libc.fcntl(fd, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW | Libc.F_SEAL_SEAL);
-            return (new BackendInflight(MappedRegion.Map(file, 0, (ulong)bytes), queues, queueSize), (ulong)bytes, file);
+            VhostUserInflight description = wanted;
+            (description.mmap_size, description.mmap_offset) = ((ulong)bytes, 0);
+            return (new BackendInflight(MappedRegion.Map(file.File, 0, (ulong)bytes), description, KeptFile.Keep(file)), file);
         }
         catch (IOException e)
         {
@@ -83,7 +94,7 @@ internal sealed class BackendInflight : IDisposable
         }
 
         MappedRegion mapping = memory.Map("inflight buffer", file.File, description.mmap_offset, description.mmap_size);
-        return new BackendInflight(mapping, description.num_queues, description.queue_size);
+        return new BackendInflight(mapping, description, KeptFile.Keep(file));
     }
 
     /// <summary>The region of a queue; null when there is none that is large enough.</summary>
@@ -108,7 +119,11 @@ internal sealed class BackendInflight : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _mapping.Dispose();
+    public void Dispose()
+    {
+        _mapping.Dispose();
+        File?.Dispose();
+    }
 
     private static void CheckShape(int queues, int queueSize)
     {

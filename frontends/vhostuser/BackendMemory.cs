@@ -11,6 +11,19 @@ using Polyblk.Virtio.VhostUser;
 
 namespace Polyblk.Frontends.VhostUser;
 
+/// <summary>A region that the front-end shares, with what is needed to share it with a successor.</summary>
+/// <param name="Region">Where it is mapped.</param>
+/// <param name="OffsetBytes">Where it starts in its file.</param>
+/// <param name="File">Its file; null where it was not kept.</param>
+internal sealed record SharedRegion(GuestRegion Region, ulong OffsetBytes, KeptFile? File) : IDisposable
+{
+    public void Dispose()
+    {
+        Region.Mapping.Dispose();
+        File?.Dispose();
+    }
+}
+
 /// <summary>The regions of a session. The session's thread only.</summary>
 /// <param name="mustBeSealed">Whether memory is refused that its owner could make shorter.</param>
 /// <param name="onLost">Told when a part of the memory was found to be gone, because its owner made it shorter.</param>
@@ -30,13 +43,13 @@ internal sealed class BackendMemory(
     /// </summary>
     public const int MaxSlots = 509;
 
-    private List<GuestRegion> _regions = [];
+    private List<SharedRegion> _regions = [];
 
     /// <summary>The present table; empty at the beginning.</summary>
     public GuestMemory Table { get; private set; } = new([]);
 
     /// <summary>Regions in the table.</summary>
-    public int Count => _regions.Count;
+    public IReadOnlyList<SharedRegion> Regions => _regions;
 
     /// <summary>
     /// Maps a region. Takes the descriptor over. What the descriptor allows only to be read is mapped so; where it lies on a file
@@ -44,7 +57,7 @@ internal sealed class BackendMemory(
     /// something of it fail: the disk works all the same, since rings and answers are never in such memory.
     /// </summary>
     /// <exception cref="RefusedException">It cannot be mapped.</exception>
-    public GuestRegion Map(in VhostUserMemoryRegion region, ForeignDescriptor given)
+    public SharedRegion Map(in VhostUserMemoryRegion region, ForeignDescriptor given)
     {
         using ForeignDescriptor descriptor = given;
         SafeFileHandle file = descriptor.File;
@@ -61,7 +74,8 @@ internal sealed class BackendMemory(
             mapping = Map(what, file, offset, size, least: MapAccess.Read);
         }
 
-        return new GuestRegion(region.guest_phys_addr, region.userspace_addr, mapping);
+        return new SharedRegion(
+            new GuestRegion(region.guest_phys_addr, region.userspace_addr, mapping), offset, KeptFile.Keep(descriptor));
     }
 
     /// <summary>Maps something that the front-end shares. The descriptor may be closed afterwards.</summary>
@@ -95,11 +109,11 @@ internal sealed class BackendMemory(
     /// <summary>Makes a table with one region more. On failure nothing has changed, and the region is let go.</summary>
     /// <returns>The table that was replaced: to be disposed when all queues have the new one.</returns>
     /// <exception cref="RefusedException">There are too many, or it overlaps another.</exception>
-    public GuestMemory Add(GuestRegion region)
+    public GuestMemory Add(SharedRegion region)
     {
         if (_regions.Count == MaxSlots)
         {
-            region.Mapping.Dispose();
+            region.Dispose();
             throw new RefusedException($"there are {MaxSlots} memory regions already, which is the most", fatal: true);
         }
 
@@ -109,17 +123,17 @@ internal sealed class BackendMemory(
         }
         catch (RefusedException)
         {
-            region.Mapping.Dispose();
+            region.Dispose();
             throw;
         }
     }
 
     /// <summary>Whether the very same region is there already: the same addresses, of the same place in the same file.</summary>
-    public bool Contains(in GuestRegion region)
+    public bool Contains(SharedRegion region)
     {
-        (ulong guest, ulong user, MappedRegion mapping) = region;
-        return _regions.Exists(r => r.GuestAddress == guest && r.UserAddress == user && r.Mapping.SizeBytes == mapping.SizeBytes
-            && r.Mapping.File == mapping.File && r.Mapping.Access == mapping.Access);
+        (ulong guest, ulong user, MappedRegion mapping) = region.Region;
+        return _regions.Exists(r => r.Region is var its && its.GuestAddress == guest && its.UserAddress == user
+            && its.Mapping.SizeBytes == mapping.SizeBytes && its.Mapping.File == mapping.File && its.Mapping.Access == mapping.Access);
     }
 
     /// <summary>Whether a region can be removed: known by its addresses and its size, the offset does not count.</summary>
@@ -129,16 +143,16 @@ internal sealed class BackendMemory(
     public GuestMemory Remove(in VhostUserMemoryRegion region)
     {
         int index = IndexOf(region);
-        GuestRegion removed = _regions[index];
+        SharedRegion removed = _regions[index];
         GuestMemory old = Install([.. _regions.Where((_, i) => i != index)]);
-        removed.Mapping.Dispose();
+        removed.Dispose();
         return old;
     }
 
     /// <summary>Makes a table of other regions. On failure nothing has changed, and the new regions are let go.</summary>
-    public GuestMemory Replace(List<GuestRegion> regions)
+    public GuestMemory Replace(List<SharedRegion> regions)
     {
-        List<GuestRegion> before = _regions;
+        List<SharedRegion> before = _regions;
         GuestMemory old;
         try
         {
@@ -155,11 +169,11 @@ internal sealed class BackendMemory(
     }
 
     /// <summary>Lets go of mappings.</summary>
-    public static void DisposeAll(IEnumerable<GuestRegion> regions)
+    public static void DisposeAll(IEnumerable<SharedRegion> regions)
     {
-        foreach (GuestRegion region in regions)
+        foreach (SharedRegion region in regions)
         {
-            region.Mapping.Dispose();
+            region.Dispose();
         }
     }
 
@@ -185,12 +199,12 @@ internal sealed class BackendMemory(
         }
     }
 
-    private GuestMemory Install(List<GuestRegion> regions)
+    private GuestMemory Install(List<SharedRegion> regions)
     {
         GuestMemory table;
         try
         {
-            table = new GuestMemory(regions, pinning: pinning);
+            table = new GuestMemory([.. regions.Select(r => r.Region)], pinning: pinning);
         }
         catch (ArgumentException e)
         {
@@ -204,5 +218,6 @@ internal sealed class BackendMemory(
     }
 
     private int IndexOf(VhostUserMemoryRegion region) => _regions.FindIndex(r =>
-        r.GuestAddress == region.guest_phys_addr && r.UserAddress == region.userspace_addr && r.Mapping.SizeBytes == region.memory_size);
+        r.Region.GuestAddress == region.guest_phys_addr && r.Region.UserAddress == region.userspace_addr
+        && r.Region.Mapping.SizeBytes == region.memory_size);
 }

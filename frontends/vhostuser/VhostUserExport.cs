@@ -1,6 +1,7 @@
 // A volume behind a Unix socket. Each connection is a session of its own on the same device; sessions come and go on their own.
 
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Polyblk.Virtio;
@@ -8,7 +9,7 @@ using Polyblk.Virtio;
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>An export with its listening socket and its sessions.</summary>
-internal sealed class VhostUserExport : IExport
+internal sealed class VhostUserExport : IMovableExport
 {
     /// <summary>How long a connection waits for the end of a session that was asked to end.</summary>
     private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(5);
@@ -50,7 +51,9 @@ internal sealed class VhostUserExport : IExport
             // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first
             // session.
             _ = new VirtioBlkDevice(spec.Device, virtio);
-            _listener = UnixListener.Listen(socketPath, options.SocketMode, takesDescriptors: true);
+            _listener = spec.HandedOver is null
+                ? UnixListener.Listen(socketPath, options.SocketMode, takesDescriptors: true)
+                : UnixListener.Adopt(socketPath, HandedOverExport.Take(spec.HandedOver.Listener));
         }
         catch (Exception e) when (e is IOException or ArgumentException or UnauthorizedAccessException)
         {
@@ -60,6 +63,11 @@ internal sealed class VhostUserExport : IExport
         Endpoint = new ExportEndpoint(EndpointKind.UnixSocket, socketPath);
         AttachCommands = AttachCommandList.Make(spec.Id, socketPath, options);
         Notes = MakeNotes(spec, options, context.Reactors.Reactors.Count);
+        foreach (HandedOverSession session in spec.HandedOver?.Sessions ?? [])
+        {
+            Add(HandedOverExport.Take(session.Connection), session);
+        }
+
         _acceptor = new Thread(Accept, 256 << 10) { IsBackground = true, Name = "vhost-user" };
         _acceptor.Start();
     }
@@ -165,6 +173,28 @@ internal sealed class VhostUserExport : IExport
         _completion.TrySetResult();
     }
 
+    /// <summary>Who connects meanwhile waits in the socket, which goes over.</summary>
+    public async Task<HandedOverExport> HandOverAsync()
+    {
+        _listener.Wake();
+        await Task.Run(_acceptor.Join).ConfigureAwait(false);
+        VhostUserSession[] sessions;
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_stopping, this);
+            _stopping = true;
+            sessions = [.. _sessions];
+        }
+
+        HandedOverSession?[] luggage = await Task.WhenAll(sessions.Select(s => s.MoveAsync())).ConfigureAwait(false);
+        var listener = new SafeFileHandle(_listener.Release(), ownsHandle: true);
+        _listener.Dispose();
+        _stopped.TrySetResult();
+        _context.Logs.Dispose();
+        _completion.TrySetResult();
+        return new HandedOverExport(listener, [.. luggage.OfType<HandedOverSession>()]);
+    }
+
     public async ValueTask DisposeAsync()
     {
         await StopAsync(StopMode.Force, CancellationToken.None).ConfigureAwait(false);
@@ -223,10 +253,18 @@ internal sealed class VhostUserExport : IExport
                 return;
             }
 
+            Add(fd, predecessor: null);
+        }
+    }
+
+    private void Add(int fd, HandedOverSession? predecessor)
+    {
+        lock (_lock)
+        {
             VhostUserSession session;
             try
             {
-                session = new VhostUserSession(_context, $"{Id}#{++_sessionCount}", fd, _drained, Forget);
+                session = new VhostUserSession(_context, $"{Id}#{++_sessionCount}", fd, _drained, Forget, predecessor);
             }
             catch (IOException e)
             {

@@ -8,11 +8,15 @@
 // drained, descriptors and mappings are let go, the reason is logged. What was taken from a ring is always answered before its
 // memory is unmapped.
 //
+// A session may move to another process (SessionScript): it stops as for its end, but keeps its connection, which goes over with what
+// a new session needs to know. The front-end does not notice.
+//
 // The thread waits for no file of the front-end: what it gives is looked at without asking its file system, and closed by a
 // DescriptorCloser.
 
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
 using Polyblk.Virtio.VhostUser;
 
@@ -48,6 +52,9 @@ internal sealed class VhostUserSession
     private bool _channelClosed;
     private readonly SessionLog _log;
     private readonly ITimer _silence;
+    private readonly HandedOverSession? _predecessor;
+    private HandedOverSession? _luggage;
+    private volatile bool _isToMove;
     private volatile string? _offence;
     private volatile bool _hasSpoken;
 
@@ -57,9 +64,12 @@ internal sealed class VhostUserSession
     /// <param name="fd">The connection.</param>
     /// <param name="paused">Whether queues start without taking requests: the export is drained.</param>
     /// <param name="onEnded">Called on the session's thread when it has let go of everything.</param>
-    public VhostUserSession(SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded)
+    /// <param name="predecessor">The session in another process that goes on here, or null; it is this one's from here on.</param>
+    public VhostUserSession(
+        SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded, HandedOverSession? predecessor = null)
     {
         _onEnded = onEnded;
+        _predecessor = predecessor;
         Name = name;
         var socket = new UnixSocket(fd);
         _closer = socket.Closer;
@@ -119,6 +129,19 @@ internal sealed class VhostUserSession
         }
     }
 
+    /// <summary>
+    /// Asks the session to stop, and to give away what a successor in another process needs to go on with it. Where it cannot, it
+    /// ends as by <see cref="Close"/>. Any thread.
+    /// </summary>
+    /// <returns>What goes over, or null; the caller owns it.</returns>
+    public async Task<HandedOverSession?> MoveAsync()
+    {
+        _isToMove = true;
+        Close();
+        await Ended.ConfigureAwait(false);
+        return _luggage;
+    }
+
     /// <summary>Ends the session to make room for another. Any thread.</summary>
     public void Evict() => OnOffence("no ring of it had run, and another connection needed its place (--max-sessions)");
 
@@ -159,11 +182,14 @@ internal sealed class VhostUserSession
 
     private void Main()
     {
-        _log.LogInformation("{Session}: attached", Name);
+        _log.LogInformation("{Session}: {How}", Name, _predecessor is null ? "attached" : "taken over from another process");
         string reason;
+        bool mayMove = false;
         try
         {
+            GoOn();
             reason = ReadMessages();
+            mayMove = _isToMove && _offence is null && !_channel.IsAmidMessage;
         }
         catch (ProtocolException e)
         {
@@ -177,7 +203,21 @@ internal sealed class VhostUserSession
             reason = e.Message;
         }
 
-        End(reason);
+        End(reason, mayMove);
+    }
+
+    /// <summary>Goes on where a predecessor stopped.</summary>
+    private void GoOn()
+    {
+        using HandedOverSession? predecessor = _predecessor;
+        if (predecessor is not null && predecessor.State.Length > 0)
+        {
+            HasSpoken();
+            lock (_lock)
+            {
+                SessionScript.Replay(predecessor, _backend, _closer);
+            }
+        }
     }
 
     /// <summary>Handles messages until the session is over; returns why.</summary>
@@ -208,19 +248,23 @@ internal sealed class VhostUserSession
 
     private void Handle(FdList fds)
     {
-        if (!_hasSpoken)
-        {
-            _hasSpoken = true;
-            _silence.Dispose();
-        }
-
+        HasSpoken();
         lock (_lock)
         {
             _backend.Handle(_channel, fds);
         }
     }
 
-    private void End(string reason)
+    private void HasSpoken()
+    {
+        if (!_hasSpoken)
+        {
+            _hasSpoken = true;
+            _silence.Dispose();
+        }
+    }
+
+    private void End(string reason, bool mayMove = false)
     {
         _silence.Dispose();
         lock (_lock)
@@ -228,6 +272,11 @@ internal sealed class VhostUserSession
             _closed = true;
             try
             {
+                if (mayMove)
+                {
+                    Move(ref reason);
+                }
+
                 _backend.Dispose();
             }
 #pragma warning disable CA1031 // As above.
@@ -249,5 +298,26 @@ internal sealed class VhostUserSession
         _log.Dispose();
         _onEnded(this);
         _ended.SetResult();
+    }
+
+    /// <summary>Gives the session away, with its connection.</summary>
+    private void Move(ref string reason)
+    {
+        using var writer = new SessionWriter();
+        try
+        {
+            // One that has said nothing takes nothing along but its connection.
+            if (!_hasSpoken || _backend.TryWriteDown(writer))
+            {
+                _luggage = _hasSpoken ? writer.Finish(Connection()) : new HandedOverSession(Connection(), [], []);
+                reason = "it goes over to another process";
+            }
+        }
+        catch (IOException e)
+        {
+            _log.LogWarning("{Session}: it cannot go over to another process: {Reason}", Name, e.Message);
+        }
+
+        SafeFileHandle Connection() => new(_channel.Release(), ownsHandle: true);
     }
 }

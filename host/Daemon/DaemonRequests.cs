@@ -1,3 +1,4 @@
+using Polyblk.Host.Daemon.HandOver;
 using Polyblk.Host.Model;
 
 namespace Polyblk.Host.Daemon;
@@ -6,8 +7,13 @@ namespace Polyblk.Host.Daemon;
 public static class DaemonRequests
 {
     /// <summary>Does what is asked.</summary>
+    /// <param name="daemon">The daemon.</param>
+    /// <param name="succession">How it is succeeded; null where it cannot be.</param>
+    /// <param name="request">What is asked.</param>
+    /// <param name="cancellation">Gives up.</param>
     /// <exception cref="RefusalException">It is not possible; the message says why.</exception>
-    public static async Task<ControlResponse> AnswerAsync(VolumeDaemon daemon, ControlRequest request, CancellationToken cancellation)
+    public static async Task<ControlResponse> AnswerAsync(
+        VolumeDaemon daemon, Succession? succession, ControlRequest request, CancellationToken cancellation)
     {
         switch (request.Command)
         {
@@ -26,10 +32,13 @@ public static class DaemonRequests
             case "remove-export" when request.ExportId is not null:
                 await daemon.RemoveExportAsync(request.ExportId, request.Force, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true };
+            case "restart" when succession is not null:
+                int successor = await succession.RunAsync(cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Message = $"Process {successor} has taken over from process {Environment.ProcessId}." };
             default:
                 return ControlResponse.Refuse(new Refusal(
                     RefusalKind.Invalid, $"There is no request '{request.Command}', or it lacks something.",
-                    "The daemon understands show, start, add-export and remove-export."));
+                    "The daemon understands show, start, add-export, remove-export and restart."));
         }
     }
 

@@ -14,7 +14,7 @@ namespace Polyblk.Host.Daemon;
 
 /// <summary>A volume of the daemon, served or not.</summary>
 #pragma warning disable CA1001 // The semaphore has no handle unless asked for one, and who changes the volume may come after its end.
-internal sealed class DaemonVolume(string name, DaemonContext context, bool isOver)
+internal sealed partial class DaemonVolume(string name, DaemonContext context, bool isOver)
 #pragma warning restore CA1001
 {
     private static readonly TimeSpan s_rememberLimit = TimeSpan.FromSeconds(1);
@@ -28,7 +28,7 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
     private Served? _served;
     private Served? _abandoned; // keeps the lock, which would be given up by the collector
     private volatile bool _isAbandoned;
-    private bool _isOver = isOver;
+    private volatile bool _isOver = isOver;
     private CancellationTokenSource? _patience;
 
     // State and what belongs to it, as one: read by any thread.
@@ -243,7 +243,8 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
         }
     }
 
-    private async Task OpenAsync(StartPermissions? allowed, ExportRecord? more, CancellationToken cancellation)
+    private async Task OpenAsync(
+        StartPermissions? allowed, ExportRecord? more, CancellationToken cancellation, Func<Luggage>? takeLuggage = null)
     {
         VolumeLock? held = null;
         VolumeServer? server = null;
@@ -266,7 +267,7 @@ internal sealed class DaemonVolume(string name, DaemonContext context, bool isOv
 
             Become(DaemonState.Starting);
             server = await VolumeServer.StartAsync(
-                record, groups, context.Options.Frontends, MakeOptions(groups, allowed), context.Directories, context.Logging, cancellation)
+                record, groups, context.Options.Frontends, MakeOptions(groups, allowed) with { TakeLuggage = takeLuggage }, context.Directories, context.Logging, cancellation)
                 .ConfigureAwait(false);
             VolumeServer made = server;
             ControlServer control = ControlServer.Start(

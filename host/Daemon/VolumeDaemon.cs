@@ -19,10 +19,9 @@ namespace Polyblk.Host.Daemon;
 internal sealed record DaemonContext(DaemonOptions Options, StateDirectories Directories, VolumeStore Store, ReactorGroup Reactors, ILoggerFactory Logging);
 
 /// <summary>Serves the volumes of this host.</summary>
-public sealed class VolumeDaemon : IAsyncDisposable
+public sealed partial class VolumeDaemon : IAsyncDisposable
 {
     private readonly DaemonContext _context;
-    private readonly VolumeLock _held;
     private readonly ILogger _log;
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private readonly CancellationTokenSource _ending = new();
@@ -30,11 +29,11 @@ public sealed class VolumeDaemon : IAsyncDisposable
     private readonly Dictionary<string, DaemonVolume> _volumes = new(StringComparer.Ordinal);
     private readonly List<Task> _starts = [];
     private bool _isEnding;
+    private VolumeLock? _held;
 
-    private VolumeDaemon(DaemonContext context, VolumeLock held)
+    private VolumeDaemon(DaemonContext context)
     {
         _context = context;
-        _held = held;
         _log = context.Logging.CreateLogger("polyblk.daemon");
     }
 
@@ -55,11 +54,16 @@ public sealed class VolumeDaemon : IAsyncDisposable
     public static VolumeDaemon Start(DaemonOptions options, StateDirectories directories, ILoggerFactory logging)
     {
         VolumeLock held = VolumeLock.TakeDaemons(directories);
-        ILogger log = logging.CreateLogger("polyblk.daemon");
-        ReactorGroup reactors = ReactorPlan.Start(options.Plan, options.Idle, log);
-        var daemon = new VolumeDaemon(new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging), held);
-        daemon.StartAll();
+        VolumeDaemon daemon = Make(options, directories, logging);
+        daemon._held = held;
+        daemon.StartAll(except: []);
         return daemon;
+    }
+
+    private static VolumeDaemon Make(DaemonOptions options, StateDirectories directories, ILoggerFactory logging)
+    {
+        ReactorGroup reactors = ReactorPlan.Start(options.Plan, options.Idle, logging.CreateLogger("polyblk.daemon"));
+        return new VolumeDaemon(new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging));
     }
 
     /// <summary>A picture of everything, now.</summary>
@@ -214,16 +218,16 @@ public sealed class VolumeDaemon : IAsyncDisposable
             _ending.Dispose();
         }
 
-        _held.Dispose();
+        _held?.Dispose();
     }
 
-    private void StartAll()
+    private void StartAll(IReadOnlyCollection<string> except)
     {
         var tried = new List<Task>();
         foreach (VolumeRecord record in _context.Store.List(warning => _log.LogError("{Warning}", warning)).Where(r => r.Exports is { Count: > 0 }))
         {
             DaemonVolume volume = Known(record.Name);
-            if (record.Autostart ?? true)
+            if ((record.Autostart ?? true) && !except.Contains(record.Name))
             {
                 _starts.Add(Task.Run(() => StartAtBootAsync(volume)));
                 tried.Add(volume.Tried.Task);

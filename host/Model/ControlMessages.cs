@@ -10,8 +10,8 @@ public sealed record ControlRequest
 {
     /// <summary>
     /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>, <c>reshape</c>, <c>grow</c>,
-    /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>. To the daemon: <c>show</c>, <c>start</c>, <c>add-export</c> or
-    /// <c>remove-export</c>.
+    /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>. To the daemon: <c>show</c>, <c>start</c>, <c>add-export</c>,
+    /// <c>remove-export</c> or <c>restart</c>.
     /// </summary>
     public required string Command { get; init; }
 

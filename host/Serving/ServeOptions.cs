@@ -20,6 +20,11 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
     /// <summary>The reactors that several volumes share, by that plan; null starts some for this one.</summary>
     public ReactorGroup? Reactors { get; init; }
 
+    /// <summary>
+    /// Gives what the exports of a predecessor in another process handed over, once the volume is open; null where there was none.
+    /// </summary>
+    public Func<Luggage>? TakeLuggage { get; init; }
+
     /// <summary>Opens the volume.</summary>
     public Func<VolumeRecord, ReactorGroup, VolumeStart, ILoggerFactory, CancellationToken, Task<OpenVolume>> Open { get; init; } =
         VolumeOpener.OpenAsync;

@@ -135,6 +135,28 @@ public sealed partial class VolumeServer
         }
     }
 
+    /// <summary>
+    /// The end for the sake of a successor in another process: consumers do not notice, where the kind of export allows that, and wait
+    /// for the successor elsewhere.
+    /// </summary>
+    /// <param name="luggage">Takes what the exports hand over.</param>
+    internal async Task HandOverAsync(Luggage luggage)
+    {
+        ServedExport[] serving = [.. _exports.Where(e => e.IsServing)];
+        Array.ForEach(serving, e => e.MarkStopped());
+        await Task.WhenAll(serving.Select(served => EndOneAsync(served, async () =>
+        {
+            if (served.Export is IMovableExport movable)
+            {
+                luggage.Add(movable.Id, await movable.HandOverAsync().ConfigureAwait(false));
+            }
+            else
+            {
+                await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+            }
+        }))).ConfigureAwait(false);
+    }
+
     public async ValueTask DisposeAsync()
     {
         foreach (ServedExport served in _exports)

@@ -115,28 +115,44 @@ public sealed partial class VolumeServer
     {
         var context = MakeContext();
         SocketAccess.CloseFolder(context.RuntimeDirectory);
+        using Luggage? luggage = _options.TakeLuggage?.Invoke();
         var counts = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (FrontendGroup group in groups)
         {
             int index = group.Index ?? counts.GetValueOrDefault(group.Frontend);
             counts[group.Frontend] = index + 1;
-            await CreateExportAsync(group, index, frontends, context, cancellation).ConfigureAwait(false);
+            await CreateExportAsync(group, index, frontends, context, cancellation, luggage).ConfigureAwait(false);
         }
     }
 
     private async Task<ServedExport> CreateExportAsync(
-        FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, ExportContext context, CancellationToken cancellation)
+        FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, ExportContext context, CancellationToken cancellation,
+        Luggage? luggage = null)
     {
         IFrontend frontend = frontends.FirstOrDefault(f => f.Name == group.Frontend)
             ?? throw RefusalException.Invalid($"There is no frontend '{group.Frontend}'.", $"There are: {string.Join(", ", frontends.Select(f => f.Name))}.");
         ExportSpec spec = MakeSpec(group, index);
-        IExport export = await frontend.CreateAsync(spec, context, cancellation).ConfigureAwait(false);
+        IExport export = await CreateAsync(frontend, spec, luggage?.Take(spec.Id), context, cancellation).ConfigureAwait(false);
         var served = new ServedExport(frontend, spec, export, group.SocketAccess);
         _exports = [.. _exports, served];
         group.SocketAccess?.Apply(export.Endpoint, context.RuntimeDirectory);
         WatchCompletion(served, export);
         _log.LogInformation("{Export} is served at {Endpoint}", export.Id, export.Endpoint.Path);
         return served;
+    }
+
+    private static async Task<IExport> CreateAsync(
+        IFrontend frontend, ExportSpec spec, HandedOverExport? handedOver, ExportContext context, CancellationToken cancellation)
+    {
+        try
+        {
+            return await frontend.CreateAsync(spec with { HandedOver = handedOver }, context, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            handedOver?.Dispose();
+            throw;
+        }
     }
 
     private ExportSpec MakeSpec(FrontendGroup group, int index) => new()

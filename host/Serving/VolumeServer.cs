@@ -73,6 +73,9 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <summary>Why the first export that failed did; null where none has.</summary>
     public string? Failure => _exports.Select(e => e.Failure).FirstOrDefault(f => f is not null);
 
+    /// <summary>Whether drives hold requests and have not answered for so long that nothing waits for them.</summary>
+    public bool IsHanging => _volume?.GetHanging() is { Count: > 0 };
+
     /// <summary>The exports that it has, as they are now.</summary>
     public IReadOnlyList<ExportJson> GetExports() => [.. _exports.Select(e => e.ToJson())];
 

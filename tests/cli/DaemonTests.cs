@@ -305,7 +305,7 @@ public sealed class DaemonTests : IAsyncDisposable
     {
         _daemon = VolumeDaemon.Start(options, Directories, NullLoggerFactory.Instance);
         _control = ControlServer.Start(
-            Directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(_daemon, request, c), NullLogger.Instance);
+            Directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(_daemon, null, request, c), NullLogger.Instance);
         return Task.CompletedTask;
     }
 

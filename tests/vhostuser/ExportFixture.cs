@@ -99,6 +99,13 @@ internal sealed class ExportFixture : IDisposable
         Export = Start();
     }
 
+    /// <summary>Ends the export as one whose sessions go over to a successor: see <see cref="Succeed"/>.</summary>
+    public Task<HandedOverExport> HandOverAsync() => ((IMovableExport)Export).HandOverAsync();
+
+    /// <summary>Makes the successor.</summary>
+    public void Succeed(HandedOverExport luggage) =>
+        Export = new VhostUserFrontend().CreateAsync(Spec with { HandedOver = luggage }, Context, CancellationToken.None).Result;
+
     public void Dispose()
     {
         (Device as GatedDevice)?.Release();

@@ -63,14 +63,14 @@ public sealed class OwnerTests
         Assert.Equal(0, Libc.ftruncate(fd, Bytes));
         using var memory = new BackendMemory(mustBeSealed: false, () => { }, (_, _) => { }, (_, _) => { });
         var described = new VhostUserMemoryRegion { guest_phys_addr = 0x1000, memory_size = Bytes, userspace_addr = 0x2000 };
-        GuestRegion region = memory.Map(described, new ForeignDescriptor(fd, DescriptorCloser.Default));
+        SharedRegion region = memory.Map(described, new ForeignDescriptor(fd, DescriptorCloser.Default));
         memory.Add(region).Dispose();
         GuestMemory inUse = memory.Table;
         inUse.AddReference();
         memory.Remove(described).Dispose();
-        Assert.True(region.Mapping.IsMapped);
+        Assert.True(region.Region.Mapping.IsMapped);
         inUse.Release();
-        Assert.Equal((false, taken), (region.Mapping.IsMapped, MappingBudget.Mappings.Taken));
+        Assert.Equal((false, taken), (region.Region.Mapping.IsMapped, MappingBudget.Mappings.Taken));
     }
 
     private static void Give(BackendQueue queue, string kind)

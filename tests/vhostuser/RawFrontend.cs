@@ -86,6 +86,16 @@ internal sealed class RawFrontend : IDisposable
         Send(SET_FEATURES, wanted);
     }
 
+    /// <summary>Starts queue 0 on a ring in memory that was shared.</summary>
+    public void Start(RawRing ring)
+    {
+        Send(SET_VRING_NUM, new vhost_vring_state { num = RawRing.Size });
+        Send(SET_VRING_ADDR, ring.Address(0));
+        Send(SET_VRING_CALL, 0UL, [ring.CallFd]);
+        Send(SET_VRING_ENABLE, new vhost_vring_state { num = 1 });
+        Assert.Equal(0UL, Acked(SET_VRING_KICK, 0UL, [ring.KickFd]));
+    }
+
     /// <summary>Waits for the session's end; returns false when a message came instead.</summary>
     public bool IsEnded()
     {

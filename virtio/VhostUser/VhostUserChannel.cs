@@ -44,18 +44,31 @@ public sealed unsafe class VhostUserChannel : IDisposable
         VhostUserHeader header;
         SocketResult result = _socket.Receive((byte*)&header, sizeof(VhostUserHeader), fds, timeoutMs);
         Header = header;
+        IsAmidMessage = _socket.IsAmidRead;
         if (result != SocketResult.Done || header.size == 0 || header.size > MaxPayloadBytes)
         {
             return result;
         }
 
         result = _socket.Receive(PayloadAt, (int)header.size, fds, timeoutMs);
+        IsAmidMessage = result != SocketResult.Done;
         return result == SocketResult.Closed ? SocketResult.Broken : result;
     }
 
     /// <summary>The payload as a structure; the caller has checked its size.</summary>
     public T Read<T>()
         where T : unmanaged => MemoryMarshal.Read<T>(Payload);
+
+    /// <summary>
+    /// Whether the last <see cref="Receive"/> ended in the midst of a message, which cannot be read to its end any more.
+    /// </summary>
+    public bool IsAmidMessage { get; private set; }
+
+    /// <summary>
+    /// Gives the socket's descriptor to the caller, who owns it from here on; the connection stays, with what has come and was not
+    /// read.
+    /// </summary>
+    public int Release() => _socket.Release();
 
     /// <summary>Sends a message.</summary>
     public SocketResult Send(uint request, uint flags, ReadOnlySpan<byte> payload, ReadOnlySpan<int> fds = default, int timeoutMs = -1)
@@ -86,8 +99,8 @@ public sealed unsafe class VhostUserChannel : IDisposable
         }
     }
 
-    /// <summary>The socket's descriptor. For tests.</summary>
-    internal int Descriptor => _socket.Descriptor;
+    /// <summary>The socket's descriptor, to duplicate it; this object owns it.</summary>
+    public int Descriptor => _socket.Descriptor;
 
     /// <summary>Who is at the other end.</summary>
     public PeerCredentials Peer => _socket.Peer;

@@ -1,0 +1,46 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using Polyblk.Cli.Output;
+using Polyblk.Host.Daemon;
+using Polyblk.Host.Model;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary><c>polyblk daemon restart</c>.</summary>
+internal static class DaemonRestartCommand
+{
+    private const string TakeOver = "--take-over";
+    private const string Deleted = " (deleted)";
+
+    public static Command Build()
+    {
+        var command = new Command(
+            "restart", "Have the daemon that works succeeded by the program as it is installed now. Virtual machines do not notice.");
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "# after an upgrade", "polyblk daemon restart");
+        return command;
+    }
+
+    /// <summary>How the successor of this process is started: with its own arguments.</summary>
+    public static ProcessStartInfo Successor()
+    {
+        // A program that was replaced is found where it was.
+        string program = Environment.ProcessPath!;
+        program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
+        string[] arguments = Environment.GetCommandLineArgs();
+        return new ProcessStartInfo(
+            program, [.. RuntimeFeature.IsDynamicCodeCompiled ? arguments : arguments[1..], .. arguments.Contains(TakeOver) ? [] : (string[])[TakeOver]])
+        {
+            UseShellExecute = false,
+        };
+    }
+
+    private static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        var request = new ControlRequest { Command = "restart" };
+        ControlResponse answer = await DaemonClient.AskAsync(CommandSettings.Directories(parsed), request, cancellation).ConfigureAwait(false);
+        CommandSettings.Terminal(parsed).WriteLine(answer.Message!);
+        return ExitCode.Ok;
+    }
+}

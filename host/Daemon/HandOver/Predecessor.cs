@@ -1,0 +1,138 @@
+// The successor's side of a hand-over.
+
+using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Interop;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+
+namespace Polyblk.Host.Daemon.HandOver;
+
+/// <summary>The daemon that works, as its successor talks to it.</summary>
+internal sealed class Predecessor : IDisposable
+{
+    private readonly HandOverChannel _channel;
+
+    private Predecessor(HandOverChannel channel, HandOverMessage volumes)
+    {
+        _channel = channel;
+        Served = volumes.Served;
+        Stopped = volumes.Stopped;
+    }
+
+    /// <summary>The volumes that it serves.</summary>
+    public IReadOnlyList<string> Served { get; }
+
+    /// <summary>Volumes that would start by themselves, and that somebody stopped.</summary>
+    public IReadOnlyList<string> Stopped { get; }
+
+    /// <summary>Finds the daemon that works.</summary>
+    /// <returns>Null where there is none.</returns>
+    /// <exception cref="RefusalException">It does not let itself be succeeded.</exception>
+    public static Predecessor? Find(StateDirectories directories)
+    {
+        string path = HandOverServer.PathOf(directories);
+        if (!Libc.IsSocket(path))
+        {
+            return null;
+        }
+
+        UnixSocket socket;
+        try
+        {
+            socket = UnixSocket.Connect(path);
+        }
+        catch (IOException)
+        {
+            return null; // left by one that was killed
+        }
+
+        var channel = new HandOverChannel(socket);
+        try
+        {
+            channel.Send(new HandOverMessage
+            {
+                Kind = HandOverMessage.TakeOver, Version = HandOverMessage.CurrentVersion, Pid = Environment.ProcessId,
+            });
+            HandOverMessage answer = Receive(channel);
+            return answer.Kind == HandOverMessage.Volumes
+                ? new Predecessor(channel, answer)
+                : throw RefusalException.Refused($"The daemon that works hands nothing over: {answer.Reason}");
+        }
+        catch (Exception e)
+        {
+            channel.Dispose();
+            throw e is IOException ? RefusalException.Refused($"The daemon that works hands nothing over: {e.Message}") : e;
+        }
+    }
+
+    /// <summary>Asks for a volume: its lock and its drives are free then.</summary>
+    /// <exception cref="RefusalException">It keeps it.</exception>
+    public void Ask(string volume)
+    {
+        HandOverMessage answer = Say(new HandOverMessage { Kind = HandOverMessage.Give, Volume = volume }, out _);
+        if (answer.Kind != HandOverMessage.Given)
+        {
+            throw RefusalException.Refused($"The daemon that worked keeps volume '{volume}': {answer.Reason}");
+        }
+    }
+
+    /// <summary>Says that the volume is open, and takes what its exports hand over.</summary>
+    /// <exception cref="RefusalException">The predecessor is gone.</exception>
+    public Luggage TakeLuggage(string volume)
+    {
+        var opened = new HandOverMessage { Kind = HandOverMessage.Opened, Volume = volume };
+        HandOverMessage answer = Say(opened, out Queue<SafeFileHandle> descriptors);
+        try
+        {
+            return LuggageMessage.Read(answer.Luggage, descriptors);
+        }
+        catch (IOException e)
+        {
+            throw RefusalException.Refused(e.Message);
+        }
+    }
+
+    /// <summary>Says that the volume could not be opened.</summary>
+    /// <returns>Whether the predecessor goes on with it, and with everything.</returns>
+    public bool Return(string volume, string reason) =>
+        Say(new HandOverMessage { Kind = HandOverMessage.Failed, Volume = volume, Reason = reason }, out _).Kind == HandOverMessage.TakenBack;
+
+    /// <summary>Says that all is taken over.</summary>
+    public void Finish()
+    {
+        try
+        {
+            _channel.Send(new HandOverMessage { Kind = HandOverMessage.Done });
+        }
+        catch (IOException)
+        {
+            // It is gone, which is all that was wanted of it.
+        }
+    }
+
+    public void Dispose() => _channel.Dispose();
+
+    private HandOverMessage Say(HandOverMessage message, out Queue<SafeFileHandle> descriptors)
+    {
+        try
+        {
+            _channel.Send(message);
+            return _channel.Receive(out descriptors);
+        }
+        catch (IOException e)
+        {
+            throw RefusalException.Refused($"The daemon that worked is gone, or does not answer: {e.Message}");
+        }
+    }
+
+    private static HandOverMessage Receive(HandOverChannel channel)
+    {
+        HandOverMessage answer = channel.Receive(out Queue<SafeFileHandle> descriptors);
+        foreach (SafeFileHandle descriptor in descriptors)
+        {
+            descriptor.Dispose();
+        }
+
+        return answer;
+    }
+}
