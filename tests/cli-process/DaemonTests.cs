@@ -1,6 +1,7 @@
-// The daemon as a process: killed under load with two volumes, and everything is back; a drive that is missing beside a volume
+// The daemon as a process: succeeded by another under load; killed under load with two volumes, and everything is back; a drive that is missing beside a volume
 // that is served; an export that is removed under its consumer; and what it tells systemd.
 
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
@@ -82,6 +83,70 @@ public sealed class DaemonTests : IDisposable
         Assert.Equal(0, End(SigTerm));
 
         // A resync that was under way goes on at the next start; nothing else is wrong.
+        Assert.All(names, name => Assert.Contains(Show(name).GetProperty("health").GetString(), (string[])["optimal", "dirty"]));
+    }
+
+    /// <summary>
+    /// Two volumes; of one a driver that has writes under way all the time and checks what it wrote, of the other one that only reads
+    /// at the end. Neither connects again.
+    /// </summary>
+    [Fact]
+    public void ASuccessorTakesOverUnderLoadAndNobodyNotices()
+    {
+        string[] names = ["one", "two"];
+        Array.ForEach(names, Create);
+        Start();
+        foreach (string name in names)
+        {
+            _sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
+            _sandbox.Must("export", "add", name, "--frontend", "nbd", "--socket", Socket(name + "-nbd"), "--read-only");
+        }
+
+        using VhostUserClient busy = Attach("one");
+        using VhostUserClient calm = Attach("two");
+        DriverCalls.WriteAll(calm, seed: 77, Blocks);
+        using var enough = new CancellationTokenSource();
+        Task<int> load = Task.Run(() =>
+        {
+            int round = 0;
+            for (; !enough.IsCancellationRequested; round++)
+            {
+                DriverCalls.WriteAll(busy, round, Blocks);
+                DriverCalls.CheckAll(busy, round, Blocks);
+            }
+
+            return round;
+        });
+        int pid = _daemon!.Id;
+        for (int round = 0; round < 3; round++)
+        {
+            string said = _sandbox.Must("daemon", "restart").Output;
+            int successor = int.Parse(said.Split(' ')[1], CultureInfo.InvariantCulture);
+            Assert.Equal($"Process {successor} has taken over from process {pid}.", said.Trim());
+            Assert.NotEqual(pid, successor);
+            Assert.Equal($"MAINPID={successor}", Told("MAINPID="));
+            Assert.Contains("serves 2 of 2 volumes", Told("READY=1"), StringComparison.Ordinal);
+            pid = successor;
+            Assert.All(Exports(), e => Assert.Equal("serving", e.State));
+            Assert.True(File.Exists(Socket("one-nbd")));
+            _sandbox.Must("volume", "set", "one", "--rebuild-rate", $"{round + 1}M");
+        }
+
+        Assert.Equal(0, WaitForEnd(_daemon));
+        enough.Cancel();
+        Assert.True(load.GetAwaiter().GetResult() > 0);
+        DriverCalls.CheckAll(calm, seed: 77, Blocks);
+        Assert.False(busy.IsDisconnected || calm.IsDisconnected);
+
+        // The last of them ends as every daemon does.
+        busy.Detach();
+        calm.Detach();
+        Assert.Equal(0, Libc.kill(pid, SigTerm));
+        while (Libc.kill(pid, 0) == 0)
+        {
+            Thread.Sleep(10);
+        }
+
         Assert.All(names, name => Assert.Contains(Show(name).GetProperty("health").GetString(), (string[])["optimal", "dirty"]));
     }
 
@@ -167,12 +232,18 @@ public sealed class DaemonTests : IDisposable
         _daemon?.Dispose();
         _daemon = _sandbox.Start(["daemon", .. options], start => start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("notify"));
         _ = _daemon.StandardError.ReadToEndAsync();
+        return Told("READY=1");
+    }
+
+    /// <summary>What systemd is told next that begins so.</summary>
+    private string Told(string beginning)
+    {
         _systemd.ReceiveTimeout = (int)s_patience.TotalMilliseconds;
         while (true)
         {
             byte[] bytes = new byte[4096];
             string told = Encoding.UTF8.GetString(bytes, 0, _systemd.Receive(bytes));
-            if (told.StartsWith("READY=1", StringComparison.Ordinal))
+            if (told.StartsWith(beginning, StringComparison.Ordinal))
             {
                 return told;
             }
@@ -182,8 +253,13 @@ public sealed class DaemonTests : IDisposable
     private int End(int signal)
     {
         Assert.Equal(0, Libc.kill(_daemon!.Id, signal));
-        Assert.True(_daemon.WaitForExit(s_patience), "the daemon did not end");
-        return _daemon.ExitCode;
+        return WaitForEnd(_daemon);
+    }
+
+    private static int WaitForEnd(SystemProcess process)
+    {
+        Assert.True(process.WaitForExit(s_patience), "the daemon did not end");
+        return process.ExitCode;
     }
 
     private (string Id, string State)[] Exports() =>

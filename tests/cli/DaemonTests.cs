@@ -20,28 +20,9 @@ using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 
-public sealed class DaemonTests : IAsyncDisposable
+public sealed class DaemonTests : DaemonTestBase
 {
     private const int DriveBytes = 4 << 20;
-
-    /// <summary>Far below this everything is done; a test that waits so long fails.</summary>
-    private static readonly TimeSpan s_tooLong = TimeSpan.FromSeconds(120);
-
-    private readonly string _directory = Directory.CreateTempSubdirectory("pbt").FullName;
-    private readonly ServiceProvider _services = Composition.Build();
-    private VolumeDaemon? _daemon;
-    private ControlServer? _control;
-
-    private StateDirectories Directories => new(_directory, Path.Combine(_directory, "run"));
-
-    private VolumeStore Store => new(Directories);
-
-    public async ValueTask DisposeAsync()
-    {
-        await EndAsync();
-        await _services.DisposeAsync();
-        Directory.Delete(_directory, recursive: true);
-    }
 
     [Fact]
     public async Task WhatIsExportedIsServedAgainAfterTheNextStart()
@@ -55,14 +36,14 @@ public sealed class DaemonTests : IAsyncDisposable
         Assert.Equal(["one/nbd/0", "two/nbd/0", "two/vhost-user/0"], (await ExportsAsync()).Select(e => e.Id));
         Assert.All(await ExportsAsync(), e => Assert.Equal("serving", e.State));
         Assert.Equal("served", (await ShowAsync("one")).GetProperty("status").GetString());
-        Assert.Equal(2, _daemon!.GetLive().Count);
-        Assert.Single(_daemon.GetLive().SelectMany(l => l.Reactors).Select(r => r.Name).Distinct());
+        Assert.Equal(2, Daemon!.GetLive().Count);
+        Assert.Single(Daemon.GetLive().SelectMany(l => l.Reactors).Select(r => r.Name).Distinct());
         await EndAsync();
         Assert.All(await ExportsAsync(), e => Assert.Equal("no daemon", e.State));
         Assert.Equal("stopped", (await ShowAsync("one")).GetProperty("status").GetString());
 
         await StartAsync();
-        await _daemon!.Settled.WaitAsync(s_tooLong);
+        await Daemon!.Settled.WaitAsync(TooLong);
         Assert.Equal(["one/nbd/0", "two/nbd/0", "two/vhost-user/0"], (await ExportsAsync()).Where(e => e.State == "serving").Select(e => e.Id));
         ExportRecord kept = Store.Get("two").Exports![1];
         Assert.Equal(("vhost-user", 0, 1, true), (kept.Frontend, kept.Index, kept.Queues, kept.ReadOnly));
@@ -77,8 +58,8 @@ public sealed class DaemonTests : IAsyncDisposable
         File.Move(PathOf("bad0"), PathOf("away0"));
         File.Move(PathOf("bad1"), PathOf("away1"));
         await StartAsync(wait: TimeSpan.Zero);
-        await _daemon!.Settled.WaitAsync(s_tooLong);
-        DaemonVolumeJson[] volumes = [.. _daemon.GetStatus().Volumes];
+        await Daemon!.Settled.WaitAsync(TooLong);
+        DaemonVolumeJson[] volumes = [.. Daemon.GetStatus().Volumes];
         Assert.Equal([DaemonState.Failed, DaemonState.Served], volumes.Select(v => v.State));
         Assert.NotNull(volumes[0].Reason);
         Assert.Equal(volumes[0].Reason, (await ShowAsync("bad")).GetProperty("notServed").GetString());
@@ -100,14 +81,14 @@ public sealed class DaemonTests : IAsyncDisposable
         await CreateAsync("prompt", "raid1", 2);
         await ExportBothAsync("late", "prompt");
         File.Move(PathOf("late1"), PathOf("away"));
-        await StartAsync(wait: s_tooLong);
-        await _daemon!.Tried.WaitAsync(s_tooLong);
-        DaemonVolumeJson[] volumes = [.. _daemon.GetStatus().Volumes];
+        await StartAsync(wait: TooLong);
+        await Daemon!.Tried.WaitAsync(TooLong);
+        DaemonVolumeJson[] volumes = [.. Daemon.GetStatus().Volumes];
         Assert.Equal([DaemonState.Waiting, DaemonState.Served], volumes.Select(v => v.State));
         Assert.Equal([PathOf("late1")], volumes[0].WaitsFor);
         Assert.Equal("waiting", (await ShowAsync("late")).GetProperty("status").GetString());
         File.Move(PathOf("away"), PathOf("late1"));
-        await _daemon.Settled.WaitAsync(s_tooLong);
+        await Daemon.Settled.WaitAsync(TooLong);
         Assert.Equal("optimal", (await ShowAsync("late")).GetProperty("health").GetString());
     }
 
@@ -119,15 +100,15 @@ public sealed class DaemonTests : IAsyncDisposable
         await CreateAsync("data", "raid1", 2);
         await ExportBothAsync("data");
         File.Delete(PathOf("data1"));
-        await StartAsync(wait: isAsked ? s_tooLong : TimeSpan.FromMilliseconds(20));
-        await _daemon!.Tried.WaitAsync(s_tooLong);
+        await StartAsync(wait: isAsked ? TooLong : TimeSpan.FromMilliseconds(20));
+        await Daemon!.Tried.WaitAsync(TooLong);
         if (isAsked)
         {
             await MustAsync("volume", "start", "data", "--allow-degraded");
         }
 
-        await _daemon.Settled.WaitAsync(s_tooLong);
-        Assert.Equal(DaemonState.Served, Assert.Single(_daemon.GetStatus().Volumes).State);
+        await Daemon.Settled.WaitAsync(TooLong);
+        Assert.Equal(DaemonState.Served, Assert.Single(Daemon.GetStatus().Volumes).State);
         Assert.Equal("degraded", (await ShowAsync("data")).GetProperty("health").GetString());
     }
 
@@ -137,12 +118,12 @@ public sealed class DaemonTests : IAsyncDisposable
         await CreateAsync("data", "none", 1);
         await ExportBothAsync("data");
         File.Move(PathOf("data0"), PathOf("away"));
-        await StartAsync(wait: s_tooLong);
-        await _daemon!.Tried.WaitAsync(s_tooLong);
-        Assert.Equal(DaemonState.Waiting, Assert.Single(_daemon.GetStatus().Volumes).State);
+        await StartAsync(wait: TooLong);
+        await Daemon!.Tried.WaitAsync(TooLong);
+        Assert.Equal(DaemonState.Waiting, Assert.Single(Daemon.GetStatus().Volumes).State);
         File.Move(PathOf("away"), PathOf("data0"));
-        await _daemon.Settled.WaitAsync(s_tooLong);
-        Assert.Equal(DaemonState.Served, Assert.Single(_daemon.GetStatus().Volumes).State);
+        await Daemon.Settled.WaitAsync(TooLong);
+        Assert.Equal(DaemonState.Served, Assert.Single(Daemon.GetStatus().Volumes).State);
     }
 
     [Fact]
@@ -152,7 +133,7 @@ public sealed class DaemonTests : IAsyncDisposable
         await StartAsync();
         await MustAsync("export", "add", "data", "--frontend", "nbd");
         await MustAsync("export", "add", "data", "--frontend", "nbd");
-        ExportJson[] exports = [.. Assert.Single(_daemon!.GetLive()).Exports];
+        ExportJson[] exports = [.. Assert.Single(Daemon!.GetLive()).Exports];
         using (var client = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
         {
             client.Connect(new UnixDomainSocketEndPoint(exports[0].Endpoint));
@@ -174,7 +155,7 @@ public sealed class DaemonTests : IAsyncDisposable
         Assert.Equal(["data/nbd/1", "data/nbd/0"], (await ExportsAsync()).Select(e => e.Id));
         await MustAsync("export", "remove", "data/nbd/0");
         await MustAsync("export", "remove", "data/nbd/1");
-        Assert.Equal(DaemonState.Stopped, Assert.Single(_daemon!.GetStatus().Volumes).State);
+        Assert.Equal(DaemonState.Stopped, Assert.Single(Daemon!.GetStatus().Volumes).State);
         Assert.Null(VolumeLock.Holder(Directories, "data"));
         Assert.Equal("clean", (await ShowAsync("data")).GetProperty("array").GetProperty("state").GetString());
         Assert.Equal(ExitCode.NotFound, (await RunAsync("export", "remove", "data/nbd/1")).Code);
@@ -195,7 +176,7 @@ public sealed class DaemonTests : IAsyncDisposable
         File.WriteAllText(PathOf("taken"), "x");
         Assert.NotEqual(ExitCode.Ok, (await RunAsync("export", "add", "data", "--frontend", "nbd", "--socket", PathOf("taken/sock"))).Code);
         Assert.Equal("data/nbd/0", Assert.Single(await ExportsAsync(), e => e.Volume == "data").Id);
-        Assert.Single(Assert.Single(_daemon!.GetLive()).Exports);
+        Assert.Single(Assert.Single(Daemon!.GetLive()).Exports);
     }
 
     [Fact]
@@ -212,13 +193,13 @@ public sealed class DaemonTests : IAsyncDisposable
         ];
         foreach (ExportRecord export in bad)
         {
-            RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => _daemon!.AddExportAsync("data", export, CancellationToken.None));
+            RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => Daemon!.AddExportAsync("data", export, CancellationToken.None));
             Assert.Contains(e.Kind, (RefusalKind[])[RefusalKind.Invalid, RefusalKind.NotFound]);
         }
 
-        await _daemon!.AddExportAsync("data", good, CancellationToken.None).WaitAsync(s_tooLong);
-        Assert.True(await _daemon.ShutDownAsync().WaitAsync(s_tooLong));
-        await Assert.ThrowsAsync<RefusalException>(() => _daemon.AddExportAsync("data", good, CancellationToken.None));
+        await Daemon!.AddExportAsync("data", good, CancellationToken.None).WaitAsync(TooLong);
+        Assert.True(await Daemon.ShutDownAsync().WaitAsync(TooLong));
+        await Assert.ThrowsAsync<RefusalException>(() => Daemon.AddExportAsync("data", good, CancellationToken.None));
         Assert.Single(Store.Get("data").Exports!);
         Assert.Null(VolumeLock.Holder(Directories, "data"));
     }
@@ -230,8 +211,8 @@ public sealed class DaemonTests : IAsyncDisposable
         await ExportBothAsync("data");
         await MustAsync("volume", "autostart", "data", "off");
         await StartAsync();
-        await _daemon!.Settled.WaitAsync(s_tooLong);
-        Assert.Equal((DaemonState.Stopped, false), Assert.Single(_daemon.GetStatus().Volumes) is var v ? (v.State, v.Autostart) : default);
+        await Daemon!.Settled.WaitAsync(TooLong);
+        Assert.Equal((DaemonState.Stopped, false), Assert.Single(Daemon.GetStatus().Volumes) is var v ? (v.State, v.Autostart) : default);
         await MustAsync("volume", "start", "data");
         Assert.Equal("served", (await ShowAsync("data")).GetProperty("status").GetString());
         await MustAsync("volume", "stop", "data");
@@ -271,8 +252,8 @@ public sealed class DaemonTests : IAsyncDisposable
                     : VolumeOpener.OpenAsync(record, reactors, start, logging, cancellation),
             },
         });
-        await _daemon!.Settled.WaitAsync(s_tooLong);
-        Assert.False(await _daemon.ShutDownAsync().WaitAsync(s_tooLong));
+        await Daemon!.Settled.WaitAsync(TooLong);
+        Assert.False(await Daemon.ShutDownAsync().WaitAsync(TooLong));
         Assert.Equal("clean", (await ShowAsync("good")).GetProperty("array").GetProperty("state").GetString());
         stuck.End();
     }
@@ -294,72 +275,6 @@ public sealed class DaemonTests : IAsyncDisposable
         {
             answer += client.Receive(bytes.AsSpan(answer..10));
         }
-    }
-
-    private DaemonOptions Options(TimeSpan wait) => new(
-        ReactorPlan.Make(null, CpuSet.Allowed(), 1), IdlePolicy.Frugal, [.. _services.GetServices<IFrontend>()]) { WaitForDrives = wait };
-
-    private Task StartAsync(TimeSpan? wait = null) => StartAsync(Options(wait ?? TimeSpan.Zero));
-
-    private Task StartAsync(DaemonOptions options)
-    {
-        _daemon = VolumeDaemon.Start(options, Directories, NullLoggerFactory.Instance);
-        _control = ControlServer.Start(
-            Directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(_daemon, null, request, c), NullLogger.Instance);
-        return Task.CompletedTask;
-    }
-
-    private async Task EndAsync()
-    {
-        if (_daemon is not null)
-        {
-            await _control!.DisposeAsync();
-            await _daemon.DisposeAsync();
-            _daemon = null;
-        }
-    }
-
-    /// <summary>As if the daemon had been told so before.</summary>
-    private async Task ExportBothAsync(params string[] volumes)
-    {
-        await Task.CompletedTask;
-        foreach (string volume in volumes)
-        {
-            Store.Change(volume, r => r with { Exports = [new ExportRecord { Frontend = "nbd" }] });
-        }
-    }
-
-    private async Task CreateAsync(string name, string level, int drives)
-    {
-        string[] files = [.. Enumerable.Range(0, drives).Select(i => $"file:{PathOf($"{name}{i}")},size=4MiB")];
-        await MustAsync(["volume", "create", name, "--level", level, .. files]);
-    }
-
-    private string PathOf(string name) => Path.Combine(_directory, name);
-
-    private async Task<IReadOnlyList<DaemonExportJson>> ExportsAsync()
-    {
-        await Task.CompletedTask;
-        string output = (await MustAsync("export", "list", "--json")).Output;
-        return JsonSerializer.Deserialize(output, Output.OutputJson.Default.IReadOnlyListDaemonExportJson)!;
-    }
-
-    private async Task<JsonElement> ShowAsync(string volume) =>
-        JsonDocument.Parse((await MustAsync("volume", "show", volume, "--json")).Output).RootElement;
-
-    private async Task<(string Output, string Errors)> MustAsync(params string[] arguments)
-    {
-        (int code, string output, string errors) = await RunAsync(arguments);
-        Assert.True(code == ExitCode.Ok, $"{string.Join(' ', arguments)}: {code}, {errors}");
-        return (output, errors);
-    }
-
-    private async Task<(int Code, string Output, string Errors)> RunAsync(params string[] arguments)
-    {
-        using var output = new StringWriter();
-        using var errors = new StringWriter();
-        int code = await CliProgram.RunAsync([.. arguments, "--state", _directory], output, errors).WaitAsync(s_tooLong);
-        return (code, output.ToString(), errors.ToString());
     }
 
     /// <summary>Its close does not end before it is released.</summary>
