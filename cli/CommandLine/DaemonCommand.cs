@@ -61,7 +61,11 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
-        await using var log = LogSetup.Create(directories, StateDirectories.Daemon, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
+        // A predecessor writes to the file as long as it works.
+        var isAlone = new TaskCompletionSource();
+        await using var log = LogSetup.Create(
+            directories, StateDirectories.Daemon, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose),
+            parsed.GetValue(_takeOver) ? isAlone.Task : Task.CompletedTask);
         using var logging = new SerilogLoggerFactory(log);
         ILogger own = logging.CreateLogger("polyblk.daemon");
         ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), queues: null);
@@ -74,8 +78,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         VolumeDaemon? running = null;
         using var interruption = new Interruption(onHangup: () => _ = FollowDrivesAsync(running, own));
         await using VolumeDaemon daemon = parsed.GetValue(_takeOver)
-            ? await VolumeDaemon.TakeOverAsync(options, directories, logging, cancellation).ConfigureAwait(false)
+            ? await VolumeDaemon.TakeOverAsync(options, directories, logging, interruption.Token).ConfigureAwait(false)
             : VolumeDaemon.Start(options, directories, logging);
+        isAlone.SetResult();
         running = daemon;
         await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own);
         var succession = new Succession(handOver, DaemonRestartCommand.Successor);
@@ -93,16 +98,19 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         // After the exports, for which consumers of a daemon that was killed wait.
         await using ApiServer? api = await StartApiAsync(daemon, directories, own).ConfigureAwait(false);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
+        await handOver.DisposeAsync().ConfigureAwait(false);
         if (handOver.Completed.IsCompletedSuccessfully)
         {
             // systemd follows the successor from here on.
             int successor = await handOver.Completed.ConfigureAwait(false);
             Tell(string.Create(CultureInfo.InvariantCulture, $"MAINPID={successor}"));
             own.LogInformation("Process {Pid} has taken over", successor);
-            return ExitCode.Ok;
+        }
+        else
+        {
+            Tell("STOPPING=1");
         }
 
-        Tell("STOPPING=1");
         bool isClean = await daemon.ShutDownAsync().ConfigureAwait(false);
         if (daemon.IsAbandoned)
         {

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using Polyblk.Cli.Output;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
@@ -29,8 +28,9 @@ internal static class DaemonRestartCommand
         string program = Environment.ProcessPath!;
         program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
         string[] arguments = Environment.GetCommandLineArgs();
+        bool isRuntime = Path.GetFileName(program) == "dotnet"; // which is told the program by its first argument
         return new ProcessStartInfo(
-            program, [.. RuntimeFeature.IsDynamicCodeCompiled ? arguments : arguments[1..], .. arguments.Contains(TakeOver) ? [] : (string[])[TakeOver]])
+            program, [.. isRuntime ? arguments : arguments[1..], .. arguments.Contains(TakeOver) ? [] : (string[])[TakeOver]])
         {
             UseShellExecute = false,
         };

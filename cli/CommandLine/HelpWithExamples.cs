@@ -1,18 +1,19 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using System.Runtime.CompilerServices;
 
 namespace Polyblk.Cli.CommandLine;
 
 /// <summary>The library's help, followed by examples of the command.</summary>
 internal sealed class HelpWithExamples(HelpAction inner) : SynchronousCommandLineAction
 {
-    private static readonly Dictionary<Command, string[]> s_examples = [];
+    private static readonly ConditionalWeakTable<Command, string[]> s_examples = [];
 
     public override bool ClearsParseErrors => inner.ClearsParseErrors;
 
     /// <summary>Gives a command its examples: lines as they are typed; lines that begin with '#' explain.</summary>
-    public static void Add(Command command, params string[] lines) => s_examples[command] = lines;
+    public static void Add(Command command, params string[] lines) => s_examples.Add(command, lines);
 
     public override int Invoke(ParseResult parseResult)
     {

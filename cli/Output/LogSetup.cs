@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Polyblk.Host;
 using Polyblk.Host.State;
 using Serilog;
@@ -15,7 +16,14 @@ internal static class LogSetup
     private const string ConsoleTemplateWithErrors = "{Timestamp:HH:mm:ss.fff} {Level:u3} {SourceContext} {Message:lj}{NewLine}{Exception}";
     private const string FileTemplate = "{Timestamp:yyyy-MM-ddTHH:mm:ss.fffzzz} {Level:u3} [{SourceContext}] {Message:lj}{NewLine}{Exception}";
 
-    public static Logger Create(StateDirectories directories, string volume, LogEventLevel level, bool verbose)
+    /// <param name="directories">Where the file is.</param>
+    /// <param name="volume">Whose log it is.</param>
+    /// <param name="level">What is shown.</param>
+    /// <param name="verbose">Whether it is shown with its source and its errors.</param>
+    /// <param name="mayWrite">
+    /// When the file is this process's, where another one writes to it still; what comes before is written then. Null: now.
+    /// </param>
+    public static Logger Create(StateDirectories directories, string volume, LogEventLevel level, bool verbose, Task? mayWrite = null)
     {
         StateDirectories.Ensure(directories.Logs);
         var theme = Console.IsErrorRedirected || !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"))
@@ -28,7 +36,7 @@ internal static class LogSetup
                 outputTemplate: verbose ? ConsoleTemplateWithErrors : ConsoleTemplate,
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 theme: theme)
-            .WriteTo.Sink(new FirstUseSink(() => new LoggerConfiguration()
+            .WriteTo.Sink(new FirstUseSink(mayWrite ?? Task.CompletedTask, () => new LoggerConfiguration()
                 .MinimumLevel.Is(LogEventLevel.Verbose)
                 .WriteTo.File(
                     Path.Combine(directories.Logs, volume + ".log"),
@@ -59,14 +67,39 @@ internal static class LogSetup
     /// Makes the file's sink when the first line comes. It compiles a regular expression, and the first line of a server says
     /// that it serves: whoever waits for one that is started again need not wait for that.
     /// </summary>
-    private sealed class FirstUseSink(Func<Logger> make) : ILogEventSink, IDisposable
+    private sealed class FirstUseSink(Task mayWrite, Func<Logger> make) : ILogEventSink, IDisposable
     {
-        private readonly Lazy<Logger> _sink = new(make);
+        /// <summary>Lines that are kept until the file may be written; a hand-over has a few for each volume.</summary>
+        private const int MostKept = 10_000;
 
-        public void Emit(LogEvent logEvent) => _sink.Value.Write(logEvent);
+        private readonly Lazy<Logger> _sink = new(make);
+        private readonly ConcurrentQueue<LogEvent> _kept = new();
+
+        public void Emit(LogEvent logEvent)
+        {
+            if (mayWrite.IsCompleted)
+            {
+                WriteKept();
+                _sink.Value.Write(logEvent);
+            }
+            else if (_kept.Count < MostKept)
+            {
+                _kept.Enqueue(logEvent);
+            }
+        }
+
+        private void WriteKept()
+        {
+            while (_kept.TryDequeue(out LogEvent? kept))
+            {
+                _sink.Value.Write(kept);
+            }
+        }
 
         public void Dispose()
         {
+            // One that ends before it may write it all the same: nobody else says why it ended.
+            WriteKept();
             if (_sink.IsValueCreated)
             {
                 _sink.Value.Dispose();

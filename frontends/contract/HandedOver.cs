@@ -5,6 +5,7 @@
 // session ends then, as after a kill.
 
 using Microsoft.Win32.SafeHandles;
+using Polyblk.Core.Interop;
 
 namespace Polyblk.Frontends;
 
@@ -56,6 +57,8 @@ public sealed class HandedOverExport(SafeFileHandle listener, IReadOnlyList<Hand
 /// <param name="descriptors">Descriptors of the client that the state speaks of, in its order.</param>
 public sealed class HandedOverSession(SafeFileHandle connection, byte[] state, IReadOnlyList<SafeFileHandle> descriptors) : IDisposable
 {
+    private readonly DescriptorCloser _closer = DescriptorCloser.OfPeer((int)connection.DangerousGetHandle());
+
     /// <summary>The connection of its client.</summary>
     public SafeFileHandle Connection => connection;
 
@@ -65,13 +68,17 @@ public sealed class HandedOverSession(SafeFileHandle connection, byte[] state, I
     /// <summary>Descriptors of the client, in the order in which the state speaks of them.</summary>
     public IReadOnlyList<SafeFileHandle> Descriptors => descriptors;
 
-    /// <inheritdoc/>
+    /// <summary>
+    /// Closes what is left in it; nothing here waits for what its client gave. The connection is not shut down: a successor may have it.
+    /// </summary>
     public void Dispose()
     {
-        connection.Dispose();
-        foreach (SafeFileHandle descriptor in descriptors)
+        foreach (SafeFileHandle descriptor in (IEnumerable<SafeFileHandle>)[.. descriptors, connection])
         {
-            descriptor.Dispose();
+            if (!descriptor.IsInvalid && !descriptor.IsClosed)
+            {
+                _closer.Close(HandedOverExport.Take(descriptor));
+            }
         }
     }
 }

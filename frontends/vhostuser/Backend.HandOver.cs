@@ -28,6 +28,12 @@ internal sealed partial class Backend
             return false;
         }
 
+        foreach (BackendQueue queue in _queues.Where(q => q is { Live: null, DrainedAt: not null }))
+        {
+            // The successor cannot tell whether the ring that begins there is the one that the record belongs to.
+            queue.Inflight?.Clear();
+        }
+
         WaitAll(_queues, q => q.Live is null ? null
             : StopLiveAsync(q, q.Live, q.Inflight is null ? VirtqueueStop.Finish : VirtqueueStop.Abandon));
         WriteSession(writer);

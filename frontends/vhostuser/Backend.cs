@@ -74,6 +74,9 @@ internal sealed partial class Backend : IDisposable
     /// <summary>Whether a ring runs, or did. Any thread; true before a ring's first request is answered.</summary>
     public bool HasRun => _hasRun;
 
+    /// <summary>A ring ran in the process that this session comes from.</summary>
+    public void RememberRun() => _hasRun = true;
+
     /// <summary>Whether a ring runs.</summary>
     public bool IsInUse => Array.Exists(_queues, q => q.Live is not null);
 

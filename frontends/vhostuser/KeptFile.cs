@@ -4,8 +4,8 @@ using Polyblk.Core.Interop;
 namespace Polyblk.Frontends.VhostUser;
 
 /// <summary>
-/// The descriptor of memory that a front-end shares, kept after it was mapped so that it can be handed over to a successor. It is
-/// counted among the descriptors of front-ends (<see cref="SessionContext.Descriptors"/>).
+/// The descriptor of memory that a front-end shares, kept after it was mapped so that it can be handed over to a successor. Their
+/// number is bounded (<see cref="SessionContext.KeptFiles"/>).
 /// </summary>
 internal sealed class KeptFile : IDisposable
 {
@@ -29,8 +29,7 @@ internal sealed class KeptFile : IDisposable
 
         try
         {
-            // Comfort: what queues need comes first.
-            SessionContext.Descriptors.Take(isOneOfMany: true);
+            SessionContext.KeptFiles.Take(isOneOfMany: false);
         }
         catch (IOException)
         {
@@ -46,7 +45,7 @@ internal sealed class KeptFile : IDisposable
         if (!File.IsClosed)
         {
             File.Dispose();
-            SessionContext.Descriptors.Return();
+            SessionContext.KeptFiles.Return();
         }
     }
 }

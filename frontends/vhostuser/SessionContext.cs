@@ -34,6 +34,13 @@ internal sealed record SessionContext(
         "raise the limit of descriptors (ulimit -n), or use fewer queues");
 
     /// <summary>
+    /// Descriptors of shared memory that are kept for a successor: a session beyond it works, and cannot be handed over. Few, as all
+    /// descriptors are there twice while sessions go over.
+    /// </summary>
+    public static ProcessBudget KeptFiles { get; } = new(
+        "descriptors of shared memory", Libc.MaxDescriptors() / 8, "raise the limit of descriptors (ulimit -n)");
+
+    /// <summary>
     /// Places for requests in flight. One takes up to 33 KB, when its request has the most segments that are possible: 4 GiB in
     /// all if every front-end does its worst, and a hundredth of that with ordinary ones.
     /// </summary>

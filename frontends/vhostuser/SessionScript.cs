@@ -4,8 +4,9 @@
 // its predecessor tells it exactly as it checks what a front-end tells it, and there is no second format of a session's state that
 // must be kept right.
 //
-// Layout, in the machine's byte order: the version (4 bytes), then for each message its request, the number of its descriptors and
-// the bytes of its payload (4 bytes each), and the payload. Descriptors are counted through, in the order of the messages.
+// Layout, in the machine's byte order: the version and whether a ring has run (4 bytes each), then for each message its request, the
+// number of its descriptors and the bytes of its payload (4 bytes each), and the payload. Descriptors are counted through, in the order
+// of the messages.
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
@@ -22,7 +23,12 @@ internal sealed class SessionWriter : IDisposable
     private readonly List<SafeFileHandle> _descriptors = [];
 
     /// <summary>Begins.</summary>
-    public SessionWriter() => Write(SessionScript.Version);
+    /// <param name="hasRun">Whether a ring of the session runs, or did.</param>
+    public SessionWriter(bool hasRun)
+    {
+        Write(SessionScript.Version);
+        Write(hasRun ? 1u : 0u);
+    }
 
     /// <summary>Adds a message.</summary>
     /// <param name="request">What it says.</param>
@@ -98,6 +104,11 @@ internal static class SessionScript
             throw new ProtocolException($"what was handed over has version {version}, and {Version} is understood");
         }
 
+        if (Take(ref script) != 0)
+        {
+            backend.RememberRun();
+        }
+
         while (script.Length >= HeadBytes)
         {
             (uint request, uint count, uint bytes) = (Take(ref script), Take(ref script), Take(ref script));
@@ -118,20 +129,22 @@ internal static class SessionScript
     {
         int[] numbers = [.. descriptors.Select(d => (int)d.DangerousGetHandle())];
         using var fds = new FdList(closer);
-        if (teller.Send((uint)request, VhostUserAbi.NEED_REPLY, payload, numbers) != SocketResult.Done
-            || listener.Receive(fds) != SocketResult.Done)
+        if (teller.Send((uint)request, 0, payload, numbers) != SocketResult.Done || listener.Receive(fds) != SocketResult.Done)
         {
             throw new ProtocolException($"{request} of what was handed over cannot be told");
         }
 
-        backend.Handle(listener, fds);
-
-        // With REPLY_ACK what was refused is told so; without, what cannot do without it has thrown.
-        using var none = new FdList(closer);
-        if (teller.Receive(none, timeoutMs: 0) == SocketResult.Done && teller.Read<ulong>() != 0)
+        // They have arrived as others: the process does not hold both for longer than for a message.
+        foreach (SafeFileHandle descriptor in descriptors)
         {
-            throw new ProtocolException($"{request} of what was handed over is refused");
+            closer.Close(HandedOverExport.Take(descriptor));
         }
+
+        // No acknowledgement is asked for: what cannot be done without ends the session; a queue that cannot start is in the log, as it
+        // was before.
+        backend.Handle(listener, fds);
+        using var none = new FdList(closer);
+        _ = teller.Receive(none, timeoutMs: 0);
     }
 
     private static uint Take(ref ReadOnlySpan<byte> script)

@@ -40,6 +40,7 @@ internal enum SessionStage
 internal sealed class VhostUserSession
 {
     private const int StackBytes = 256 << 10;
+    private const string TheExportStops = "the export stops";
 
     private readonly Action<VhostUserSession> _onEnded;
     private readonly VhostUserChannel _channel;
@@ -55,6 +56,8 @@ internal sealed class VhostUserSession
     private readonly HandedOverSession? _predecessor;
     private HandedOverSession? _luggage;
     private volatile bool _isToMove;
+    private volatile bool _isToEnd;
+    private bool _isAtMessage;
     private volatile string? _offence;
     private volatile bool _hasSpoken;
 
@@ -119,6 +122,9 @@ internal sealed class VhostUserSession
     /// <summary>Asks the session to end; it drains first. See <see cref="Ended"/>. Any thread.</summary>
     public void Close()
     {
+        // Who sends without a pause keeps its thread from waiting, and so from being woken.
+        _isToEnd = true;
+
         // Not the session's lock, which is held while a message is handled: this must not wait for a drain.
         lock (_channelLock)
         {
@@ -189,7 +195,7 @@ internal sealed class VhostUserSession
         {
             GoOn();
             reason = ReadMessages();
-            mayMove = _isToMove && _offence is null && !_channel.IsAmidMessage;
+            mayMove = _isToMove && _isAtMessage && _offence is null;
         }
         catch (ProtocolException e)
         {
@@ -225,6 +231,12 @@ internal sealed class VhostUserSession
     {
         while (true)
         {
+            if (_isToEnd)
+            {
+                _isAtMessage = true;
+                return _offence ?? TheExportStops;
+            }
+
             using var fds = new FdList(_closer);
             switch (_channel.Receive(fds))
             {
@@ -233,7 +245,8 @@ internal sealed class VhostUserSession
                 case SocketResult.Closed:
                     return "the front-end closed the connection";
                 case SocketResult.Woken:
-                    return _offence ?? "the export stops";
+                    _isAtMessage = !_channel.IsAmidMessage;
+                    return _offence ?? TheExportStops;
                 case SocketResult.TooManyFds:
                     return "a message carries more descriptors than any may";
                 case SocketResult.FdsRefused:
@@ -303,7 +316,7 @@ internal sealed class VhostUserSession
     /// <summary>Gives the session away, with its connection.</summary>
     private void Move(ref string reason)
     {
-        using var writer = new SessionWriter();
+        using var writer = new SessionWriter(_backend.HasRun);
         try
         {
             // One that has said nothing takes nothing along but its connection.

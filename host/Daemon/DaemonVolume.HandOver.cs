@@ -14,10 +14,20 @@ internal sealed partial class DaemonVolume
         set => _isOver = value;
     }
 
+    /// <summary>Why it cannot be handed over as it is; null where it can.</summary>
+    public string? WhyNotMovable()
+    {
+        return State == DaemonState.Starting ? $"volume '{name}' is being started: try again in a moment"
+            : Server is not VolumeServer server ? null
+            : IsAbandoned || server.IsHanging ? $"a drive of volume '{name}' does not answer"
+            : server.IsVolatile ? $"the content of volume '{name}' is in the memory of this process, and would be gone"
+            : null;
+    }
+
     /// <summary>Stops the exports, closes the volume and releases its lock.</summary>
-    /// <returns>What the exports hand over; the caller disposes it.</returns>
+    /// <returns>What the exports hand over, which the caller disposes; and what the next start needs to be allowed.</returns>
     /// <exception cref="RefusalException">It is not served any more, or a change or a drive does not end.</exception>
-    public async Task<Luggage> CloseForSuccessorAsync()
+    public async Task<(Luggage Luggage, StartPermissions Allowed)> CloseForSuccessorAsync()
     {
         if (!await _changing.WaitAsync(s_patience).ConfigureAwait(false))
         {
@@ -28,9 +38,12 @@ internal sealed partial class DaemonVolume
         try
         {
             Served served = _served ?? throw RefusalException.Refused("It is not served any more.");
+
+            // A member that is out already need not be recorded as such, where nothing was written since. Any other one has to be there.
+            StartPermissions allowed = served.Allowed with { Degraded = served.Server.IsDegraded };
             await served.Server.HandOverAsync(luggage).ConfigureAwait(false);
             await CloseAsync(null).ConfigureAwait(false);
-            return IsAbandoned ? throw RefusalException.Refused("A drive of it does not answer.") : luggage;
+            return IsAbandoned ? throw RefusalException.Refused("A drive of it does not answer.") : (luggage, allowed);
         }
         catch
         {
@@ -44,14 +57,14 @@ internal sealed partial class DaemonVolume
     }
 
     /// <summary>Opens it, and makes its exports from what those of another process, or of this one, handed over.</summary>
+    /// <param name="allowed">What the start may do.</param>
     /// <param name="takeLuggage">Gives that, once the volume is open.</param>
-    public async Task OpenForSuccessionAsync(Func<Luggage> takeLuggage)
+    public async Task OpenForSuccessionAsync(StartPermissions allowed, Func<Luggage> takeLuggage)
     {
         await _changing.WaitAsync().ConfigureAwait(false);
         try
         {
-            // As it was served until now: nothing is degraded by it that was not.
-            await OpenAsync(new StartPermissions(Degraded: true), more: null, CancellationToken.None, takeLuggage).ConfigureAwait(false);
+            await OpenAsync(allowed, more: null, CancellationToken.None, takeLuggage).ConfigureAwait(false);
         }
         finally
         {

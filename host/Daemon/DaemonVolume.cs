@@ -272,7 +272,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
             VolumeServer made = server;
             ControlServer control = ControlServer.Start(
                 context.Directories, name, (request, c) => VolumeRequests.AnswerAsync(made, request, c), context.Logging.CreateLogger("polyblk.control"));
-            var served = new Served(held, server, control);
+            var served = new Served(held, server, control, allowed ?? new StartPermissions());
             Volatile.Write(ref _served, served);
             Become(DaemonState.Served);
             _ = server.Ended.ContinueWith(_ => OnEndedAsync(served), TaskScheduler.Default);
@@ -383,7 +383,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         _isAbandoned = true;
     }
 
-    private sealed record Served(VolumeLock Lock, VolumeServer Server, ControlServer Control);
+    private sealed record Served(VolumeLock Lock, VolumeServer Server, ControlServer Control, StartPermissions Allowed);
 
     private sealed record Status(DaemonState State, string? Reason, IReadOnlyList<string> WaitsFor);
 }

@@ -14,10 +14,11 @@ namespace Polyblk.Host.Daemon;
 
 public sealed partial class VolumeDaemon
 {
-    /// <summary>How long the predecessor may take to end, once it has nothing left.</summary>
+    /// <summary>After this time it is said that a predecessor which has nothing left does not end.</summary>
     private static readonly TimeSpan s_endLimit = TimeSpan.FromSeconds(30);
 
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(5);
+    private static readonly TimeSpan s_again = TimeSpan.FromSeconds(1);
 
     private List<string> _given = [];
 
@@ -25,6 +26,10 @@ public sealed partial class VolumeDaemon
     /// Takes over from the daemon that works in these directories, so that who uses its exports does not notice; where none works it
     /// is <see cref="Start"/>.
     /// </summary>
+    /// <param name="options">How volumes are served.</param>
+    /// <param name="directories">Where.</param>
+    /// <param name="logging">For control paths.</param>
+    /// <param name="cancellation">Gives up waiting for the end of a predecessor that has nothing left.</param>
     /// <exception cref="RefusalException">The one that works does not let itself be succeeded, and goes on.</exception>
     public static async Task<VolumeDaemon> TakeOverAsync(
         DaemonOptions options, StateDirectories directories, ILoggerFactory logging, CancellationToken cancellation)
@@ -38,14 +43,22 @@ public sealed partial class VolumeDaemon
         VolumeDaemon daemon = Make(options, directories, logging);
         try
         {
+            var taken = new List<string>();
             foreach (string volume in predecessor.Served)
             {
-                await daemon.TakeVolumeAsync(volume, predecessor).ConfigureAwait(false);
+                if (await daemon.TakeVolumeAsync(volume, predecessor).ConfigureAwait(false))
+                {
+                    taken.Add(volume);
+                }
             }
 
-            predecessor.Finish();
-            daemon._held = await TakePlaceAsync(directories, cancellation).ConfigureAwait(false);
-            daemon.StartAll(except: [.. predecessor.Served, .. predecessor.Stopped]);
+            if (!predecessor.Finish())
+            {
+                daemon._log.LogError("The daemon that was succeeded broke off before its end");
+            }
+
+            daemon._held = await daemon.TakePlaceAsync(cancellation).ConfigureAwait(false);
+            daemon.StartAll(except: [.. taken, .. predecessor.Stopped]);
             return daemon;
         }
         catch
@@ -55,7 +68,7 @@ public sealed partial class VolumeDaemon
         }
     }
 
-    /// <summary>Begins to be succeeded: nothing is changed from now on.</summary>
+    /// <summary>Begins to be succeeded: nothing is started, added or removed from now on.</summary>
     /// <returns>Why that is not possible now; null where it is.</returns>
     internal string? BeginHandOver()
     {
@@ -66,14 +79,9 @@ public sealed partial class VolumeDaemon
                 return "it is ending";
             }
 
-            if (_volumes.Values.FirstOrDefault(v => v.State == DaemonState.Starting) is DaemonVolume starting)
+            if (_volumes.Values.Select(v => v.WhyNotMovable()).FirstOrDefault(why => why is not null) is string obstacle)
             {
-                return $"volume '{starting.Name}' is being started: try again in a moment";
-            }
-
-            if (_volumes.Values.FirstOrDefault(v => v.IsAbandoned || v.Server?.IsHanging == true) is DaemonVolume hanging)
-            {
-                return $"a drive of volume '{hanging.Name}' does not answer";
+                return obstacle;
             }
 
             _isEnding = true;
@@ -93,6 +101,11 @@ public sealed partial class VolumeDaemon
         List<string> given;
         lock (_lock)
         {
+            if (_ending.IsCancellationRequested)
+            {
+                return;
+            }
+
             _isEnding = false;
             given = _given;
             foreach (DaemonVolume volume in _volumes.Values)
@@ -103,7 +116,7 @@ public sealed partial class VolumeDaemon
 
         foreach (string volume in given)
         {
-            _ = Task.Run(() => StartAtBootAsync(Known(volume)));
+            _ = Task.Run(() => StartAgainAsync(Known(volume)));
         }
     }
 
@@ -121,26 +134,43 @@ public sealed partial class VolumeDaemon
     }
 
     /// <summary>Stops a volume's exports and closes it.</summary>
-    /// <returns>What the exports hand over.</returns>
+    /// <returns>What the exports hand over, and what the next start needs to be allowed.</returns>
     /// <exception cref="RefusalException">It is not served, or does not end.</exception>
-    internal async Task<Luggage> CloseForSuccessorAsync(string volume)
+    internal async Task<(Luggage Luggage, StartPermissions Allowed)> CloseForSuccessorAsync(string volume)
     {
-        Luggage luggage = await Known(volume).CloseForSuccessorAsync().ConfigureAwait(false);
-        _given.Add(volume);
-        return luggage;
+        (Luggage, StartPermissions) closed = await Known(volume).CloseForSuccessorAsync().ConfigureAwait(false);
+        lock (_lock)
+        {
+            _given.Add(volume);
+        }
+
+        return closed;
     }
 
     /// <summary>Serves a volume again that a successor could not open, with the sessions that it had.</summary>
-    internal async Task TakeBackAsync(string volume, Luggage luggage)
+    internal async Task TakeBackAsync(string volume, Luggage luggage, StartPermissions allowed)
     {
-        _given.Remove(volume);
         DaemonVolume its = Known(volume);
-        its.IsOver = false;
+        lock (_lock)
+        {
+            if (_ending.IsCancellationRequested)
+            {
+                return; // It is closed, in order.
+            }
+
+            its.IsOver = false;
+        }
+
         try
         {
-            await its.OpenForSuccessionAsync(() => luggage).ConfigureAwait(false);
+            // Here, where its guests wait, a member that does not answer just now is done without.
+            await its.OpenForSuccessionAsync(allowed with { Degraded = true }, () => luggage).ConfigureAwait(false);
+            lock (_lock)
+            {
+                _given.Remove(volume);
+            }
         }
-#pragma warning disable CA1031 // It is shown as failed, with its reason.
+#pragma warning disable CA1031 // It is tried again with those that the successor had taken, and shown as failed until then.
         catch (Exception e)
 #pragma warning restore CA1031
         {
@@ -148,56 +178,86 @@ public sealed partial class VolumeDaemon
         }
     }
 
-    private async Task TakeVolumeAsync(string volume, Predecessor predecessor)
+    /// <returns>Whether the volume is this daemon's now, served or not.</returns>
+    private async Task<bool> TakeVolumeAsync(string volume, Predecessor predecessor)
     {
+        long began = Stopwatch.GetTimestamp();
+        StartPermissions allowed;
         try
         {
-            predecessor.Ask(volume);
+            allowed = predecessor.Ask(volume);
         }
         catch (RefusalException e)
         {
             // It ends there as by a signal, and starts here when that is done.
             _log.LogError("{Reason}", e.Message);
-            return;
+            return false;
         }
 
-        long began = Stopwatch.GetTimestamp();
-        bool isTaken = false;
+        double closed = Stopwatch.GetElapsedTime(began).TotalMilliseconds;
+        bool isOpen = false;
         try
         {
-            await Known(volume).OpenForSuccessionAsync(() =>
+            await Known(volume).OpenForSuccessionAsync(allowed, () =>
             {
-                isTaken = true;
+                isOpen = true;
                 return predecessor.TakeLuggage(volume);
             }).ConfigureAwait(false);
-            _log.LogInformation("{Volume} is taken over: opened in {Milliseconds:0.0} ms", volume, Stopwatch.GetElapsedTime(began).TotalMilliseconds);
+            _log.LogInformation(
+                "{Volume} is taken over: closed there in {Closed:0.0} ms, served here after {Served:0.0} ms",
+                volume, closed, Stopwatch.GetElapsedTime(began).TotalMilliseconds);
         }
 #pragma warning disable CA1031 // One volume that cannot be opened is shown as failed, unless it is the first.
         catch (Exception e)
 #pragma warning restore CA1031
         {
             string reason = Refusals.Of(e)?.Message ?? e.Message;
-            if (!isTaken && predecessor.Return(volume, reason))
+            if (!isOpen && predecessor.Return(volume, reason))
             {
                 throw RefusalException.Refused($"Volume '{volume}' cannot be taken over, and the daemon that works goes on: {reason}");
             }
 
             _log.LogError("{Volume} is not served: {Reason}", volume, reason);
         }
+
+        return true;
     }
 
-    /// <summary>Waits for the place of a daemon that has nothing left.</summary>
-    private static async Task<VolumeLock> TakePlaceAsync(StateDirectories directories, CancellationToken cancellation)
+    /// <summary>Starts a volume that a successor has, or had: as soon as it has let go of it.</summary>
+    private async Task StartAgainAsync(DaemonVolume volume)
     {
-        for (long began = Stopwatch.GetTimestamp(); ; await Task.Delay(s_look, cancellation).ConfigureAwait(false))
+        while (!_ending.IsCancellationRequested)
+        {
+            await StartAtBootAsync(volume).ConfigureAwait(false);
+            if (volume.State != DaemonState.Failed || VolumeLock.Holder(_context.Directories, volume.Name) is null)
+            {
+                return;
+            }
+
+            await Task.WhenAny(Task.Delay(s_again, _ending.Token)).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>
+    /// Waits for the place of a daemon that has nothing left. One that does not end keeps its control socket, and no volume from being
+    /// served here.
+    /// </summary>
+    private async Task<VolumeLock> TakePlaceAsync(CancellationToken cancellation)
+    {
+        long began = Stopwatch.GetTimestamp();
+        for (bool isTold = false; ; await Task.Delay(s_look, cancellation).ConfigureAwait(false))
         {
             try
             {
-                return VolumeLock.TakeDaemons(directories);
+                return VolumeLock.TakeDaemons(_context.Directories);
             }
-            catch (RefusalException) when (Stopwatch.GetElapsedTime(began) < s_endLimit)
+            catch (RefusalException e)
             {
-                // It is ending.
+                if (!isTold && Stopwatch.GetElapsedTime(began) > s_endLimit)
+                {
+                    isTold = true;
+                    _log.LogError("The daemon that was succeeded does not end; kill it: {Reason}", e.Message);
+                }
             }
         }
     }

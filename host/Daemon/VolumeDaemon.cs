@@ -108,6 +108,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <exception cref="RefusalException">That is not possible; nothing has changed.</exception>
     public Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation)
     {
+        RefuseWhileEnding();
         _ = _context.Store.Get(volume);
         ExportCheck.Check(export, _context.Options.Frontends);
         if (export.SocketPath is string path && SocketOwner(path) is string owner)
@@ -122,6 +123,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <exception cref="RefusalException">There is none such, or somebody uses it.</exception>
     public Task RemoveExportAsync(string id, bool force, CancellationToken cancellation)
     {
+        RefuseWhileEnding();
         string volume = id.Split('/')[0];
         return VolumeName.IsValid(volume) && _context.Store.TryGet(volume) is not null
             ? Known(volume).RemoveExportAsync(id, force, cancellation)
@@ -253,6 +255,18 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
 #pragma warning restore CA1031
         {
             _log.LogError("{Volume} is not served: {Reason}", volume.Name, Refusals.Of(e)?.Message ?? e.ToString());
+        }
+    }
+
+    /// <summary>What is kept in a record now would not be what a successor has taken over.</summary>
+    private void RefuseWhileEnding()
+    {
+        lock (_lock)
+        {
+            if (_isEnding)
+            {
+                throw RefusalException.Refused("The daemon is ending, or is being succeeded by another.", "Try again in a moment.");
+            }
         }
     }
 

@@ -6,11 +6,19 @@ namespace Polyblk.Host.Serving;
 public sealed class Luggage : IDisposable
 {
     private readonly Dictionary<string, HandedOverExport> _exports = new(StringComparer.Ordinal);
+    private bool _isDisposed;
 
     public void Add(string id, HandedOverExport export)
     {
         lock (_exports)
         {
+            if (_isDisposed)
+            {
+                // It was waited for no longer.
+                export.Dispose();
+                return;
+            }
+
             _exports.Add(id, export);
         }
     }
@@ -29,11 +37,15 @@ public sealed class Luggage : IDisposable
 
     public void Dispose()
     {
-        foreach (HandedOverExport export in _exports.Values)
+        lock (_exports)
         {
-            export.Dispose();
-        }
+            _isDisposed = true;
+            foreach (HandedOverExport export in _exports.Values)
+            {
+                export.Dispose();
+            }
 
-        _exports.Clear();
+            _exports.Clear();
+        }
     }
 }

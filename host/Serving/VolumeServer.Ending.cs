@@ -140,21 +140,36 @@ public sealed partial class VolumeServer
     /// for the successor elsewhere.
     /// </summary>
     /// <param name="luggage">Takes what the exports hand over.</param>
+    /// <exception cref="RefusalException">It has just ended, or a change of it does not end; nothing has been stopped.</exception>
     internal async Task HandOverAsync(Luggage luggage)
     {
+        if (!await _changing.WaitAsync(_options.Patience).ConfigureAwait(false))
+        {
+            throw RefusalException.Refused("A change of it does not end.");
+        }
+
+        if (_ended.Task.IsCompleted)
+        {
+            _changing.Release();
+            throw RefusalException.Refused("It is not served any more.");
+        }
+
+        // Not released any more: whatever wants to change the volume waits until it gives up, and finds the successor.
         ServedExport[] serving = [.. _exports.Where(e => e.IsServing)];
         Array.ForEach(serving, e => e.MarkStopped());
-        await Task.WhenAll(serving.Select(served => EndOneAsync(served, async () =>
+        await Task.WhenAll(serving.Select(served => EndOneAsync(served, () => HandOverAsync(served.Export, luggage)))).ConfigureAwait(false);
+    }
+
+    private static async Task HandOverAsync(IExport export, Luggage luggage)
+    {
+        if (export is IMovableExport movable)
         {
-            if (served.Export is IMovableExport movable)
-            {
-                luggage.Add(movable.Id, await movable.HandOverAsync().ConfigureAwait(false));
-            }
-            else
-            {
-                await served.Export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
-            }
-        }))).ConfigureAwait(false);
+            luggage.Add(movable.Id, await movable.HandOverAsync().ConfigureAwait(false));
+        }
+        else
+        {
+            await export.StopAsync(StopMode.HandOver, CancellationToken.None).ConfigureAwait(false);
+        }
     }
 
     public async ValueTask DisposeAsync()

@@ -76,6 +76,12 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <summary>Whether drives hold requests and have not answered for so long that nothing waits for them.</summary>
     public bool IsHanging => _volume?.GetHanging() is { Count: > 0 };
 
+    /// <summary>Whether its content is gone when it is closed.</summary>
+    public bool IsVolatile => _record.Volatile;
+
+    /// <summary>Whether it lacks a member.</summary>
+    public bool IsDegraded => _volume?.GetArray()?.Health is Health.Degraded or Health.Rebuilding or Health.Failed;
+
     /// <summary>The exports that it has, as they are now.</summary>
     public IReadOnlyList<ExportJson> GetExports() => [.. _exports.Select(e => e.ToJson())];
 

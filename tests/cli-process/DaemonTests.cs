@@ -91,7 +91,7 @@ public sealed class DaemonTests : IDisposable
     /// at the end. Neither connects again.
     /// </summary>
     [Fact]
-    public void ASuccessorTakesOverUnderLoadAndNobodyNotices()
+    public async Task ASuccessorTakesOverUnderLoadAndNobodyNotices()
     {
         string[] names = ["one", "two"];
         Array.ForEach(names, Create);
@@ -133,8 +133,8 @@ public sealed class DaemonTests : IDisposable
         }
 
         Assert.Equal(0, WaitForEnd(_daemon));
-        enough.Cancel();
-        Assert.True(load.GetAwaiter().GetResult() > 0);
+        await enough.CancelAsync();
+        Assert.True(await load > 0);
         DriverCalls.CheckAll(calm, seed: 77, Blocks);
         Assert.False(busy.IsDisconnected || calm.IsDisconnected);
 

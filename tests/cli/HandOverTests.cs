@@ -97,7 +97,7 @@ public sealed class HandOverTests : DaemonTestBase
         Assert.Equal(DaemonState.Failed, failed.State);
         Assert.Contains("out of order", failed.Reason, StringComparison.Ordinal);
         Check(one, 1);
-        Assert.True(two.IsDisconnected);
+        await UntilAsync(() => two.IsDisconnected);
     }
 
     /// <summary>It dies with the volume closed here and its sessions not given: they go on.</summary>
@@ -130,11 +130,68 @@ public sealed class HandOverTests : DaemonTestBase
         {
             asked.Ask("one");
             asked.TakeLuggage("one").Dispose();
-            Assert.True(one.IsDisconnected);
         }
 
+        await UntilAsync(() => one.IsDisconnected);
         await AreServedAsync();
         one.Reconnect();
+        Check(one, 1);
+    }
+
+    /// <summary>Closing it would be its end: the guest would go on with an empty disk.</summary>
+    [Fact]
+    public async Task AVolumeInTheMemoryOfThisProcessKeepsItFromBeingSucceeded()
+    {
+        await MustAsync("volume", "create", "ram", "--level", "none", "ram:8MiB");
+        await StartAsync();
+        _handOver = HandOverServer.Start(Daemon!, Directories, NullLogger.Instance);
+        await MustAsync("export", "add", "ram", "--frontend", "vhost-user", "--socket", PathOf("ram.sock"));
+        using VhostUserClient client = Attach("ram");
+        Put(client, 1);
+        RefusalException refused = await Assert.ThrowsAsync<RefusalException>(() => SucceedAsync());
+        Assert.Contains("in the memory of this process", refused.Message, StringComparison.Ordinal);
+        Check(client, 1);
+    }
+
+    /// <summary>It was served without the member before, and nothing was written since: only the permission says so.</summary>
+    [Fact]
+    public async Task OneThatIsDegradedGoesOverAsItIs()
+    {
+        await StartWithAsync("one");
+        await EndPredecessorAsync();
+        await EndAsync();
+        File.Move(PathOf("one1"), PathOf("away"));
+        await StartAsync();
+        await Daemon!.Settled.WaitAsync(TooLong);
+        _handOver = HandOverServer.Start(Daemon!, Directories, NullLogger.Instance);
+        using VhostUserClient one = Attach("one");
+        await SucceedAsync();
+        Put(one, 1);
+        Check(one, 1);
+        Assert.Equal("degraded", (await ShowAsync("one")).GetProperty("health").GetString());
+    }
+
+    /// <summary>A drive that is missing just then is no reason to go on without it.</summary>
+    [Fact]
+    public async Task OneThatLacksNothingIsNotDegradedByIt()
+    {
+        await StartWithAsync("one");
+        using VhostUserClient one = Attach("one");
+        Put(one, 1);
+        File.Move(PathOf("one1"), PathOf("away"));
+        await Assert.ThrowsAsync<RefusalException>(() => SucceedAsync());
+        Check(one, 1);
+    }
+
+    /// <summary>It has just ended there, so it cannot be given; nobody would serve it after that.</summary>
+    [Fact]
+    public async Task WhatThePredecessorKeepsIsStartedWhenThatHasEnded()
+    {
+        await StartWithAsync("one", "two");
+        using VhostUserClient one = Attach("one");
+        Put(one, 1);
+        await SucceedAsync(whenOpening: name => name == "one" ? MustAsync("volume", "stop", "two") : Task.CompletedTask);
+        Assert.All(_successor!.GetStatus().Volumes, v => Assert.Equal(DaemonState.Served, v.State));
         Check(one, 1);
     }
 
@@ -176,7 +233,7 @@ public sealed class HandOverTests : DaemonTestBase
     }
 
     /// <summary>Has the daemon succeeded by another one; where it is not, nothing of that one is left.</summary>
-    private async Task SucceedAsync(string? cannotOpen = null)
+    private async Task SucceedAsync(string? cannotOpen = null, Func<string, Task>? whenOpening = null)
     {
         DaemonOptions options = Options(TimeSpan.Zero);
         Task<VolumeDaemon> taking = Task.Run(() => VolumeDaemon.TakeOverAsync(
@@ -184,9 +241,13 @@ public sealed class HandOverTests : DaemonTestBase
             {
                 Serve = new ServeOptions(options.Plan, options.Idle, new VolumeStart())
                 {
-                    Open = (record, reactors, start, logging, cancellation) => record.Name == cannotOpen
-                        ? throw RefusalException.Refused("out of order")
-                        : VolumeOpener.OpenAsync(record, reactors, start, logging, cancellation),
+                    Open = async (record, reactors, start, logging, cancellation) =>
+                    {
+                        await (whenOpening?.Invoke(record.Name) ?? Task.CompletedTask);
+                        return record.Name == cannotOpen
+                            ? throw RefusalException.Refused("out of order")
+                            : await VolumeOpener.OpenAsync(record, reactors, start, logging, cancellation);
+                    },
                 },
             },
             Directories, NullLoggerFactory.Instance, CancellationToken.None));
@@ -210,10 +271,12 @@ public sealed class HandOverTests : DaemonTestBase
         }
     }
 
-    private async Task AreServedAsync()
+    private Task AreServedAsync() => UntilAsync(() => Daemon!.GetStatus().Volumes.All(v => v.State == DaemonState.Served));
+
+    private static async Task UntilAsync(Func<bool> isSo)
     {
         using var limit = new CancellationTokenSource(TooLong);
-        while (!Daemon!.GetStatus().Volumes.All(v => v.State == DaemonState.Served))
+        while (!isSo())
         {
             await Task.Delay(10, limit.Token);
         }

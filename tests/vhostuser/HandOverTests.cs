@@ -184,6 +184,26 @@ public sealed class HandOverTests
         Assert.Contains(fixture.Log.Lines, l => l.Contains("handed over", StringComparison.Ordinal));
     }
 
+    /// <summary>It sends without a pause, so its session never has to wait for a message.</summary>
+    [Fact]
+    public async Task WhoFloodsItsSessionKeepsNobodyFromGoingOver()
+    {
+        using var fixture = new ExportFixture();
+        using VhostUserClient good = fixture.Attach();
+        using RawFrontend flood = fixture.Connect();
+        using var enough = new CancellationTokenSource();
+        Task flooding = Task.Run(() =>
+        {
+            while (!enough.IsCancellationRequested && flood.Channel.Send((uint)RESET_OWNER, 0, [], timeoutMs: 100) != SocketResult.Broken)
+            {
+            }
+        });
+        fixture.Succeed(await fixture.HandOverAsync().WaitAsync(s_patience));
+        Assert.Equal(0, good.Queues[0].Do(ClientOperation.Read, 0, BlockBytes));
+        enough.Cancel();
+        await flooding;
+    }
+
     [Fact]
     public async Task WhatIsGivenUpEndsTheSessionsAndClosesAllThatTheyGave()
     {
@@ -196,14 +216,15 @@ public sealed class HandOverTests
             f.Negotiate();
             Assert.Equal(0UL, f.Acked(ADD_MEM_REG, memory.Slot, [memory.Fd]));
             f.Start(ring);
-            int counted = Frontends.VhostUser.SessionContext.Descriptors.Taken;
-            Assert.True(counted > 0);
+            Assert.True(Frontends.VhostUser.SessionContext.Descriptors.Taken > 0);
+            Assert.Equal(1, Frontends.VhostUser.SessionContext.KeptFiles.Taken);
             (await fixture.HandOverAsync()).Dispose();
             Assert.True(f.IsEnded());
             Assert.Equal(0, Frontends.VhostUser.SessionContext.Descriptors.Taken);
+            Assert.Equal(0, Frontends.VhostUser.SessionContext.KeptFiles.Taken);
         }
 
-        Assert.Equal(before, Descriptors());
+        ExportFixture.Until(() => Descriptors() == before, "all is closed");
     }
 
     private static unsafe ulong Dirty(SharedMemory log) => Volatile.Read(ref ((ulong*)log.Address)[0x10_0000 / 4096 / 64]);

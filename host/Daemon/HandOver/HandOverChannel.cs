@@ -16,10 +16,10 @@ internal sealed unsafe class HandOverChannel(UnixSocket socket) : IDisposable
 
     private const int HeadBytes = 2 * sizeof(int);
 
-    /// <summary>How long the other side may take: opening a volume with drives that answer slowly, ending one with requests.</summary>
-    private const int TimeoutMs = 60_000;
-
     public void Dispose() => socket.Dispose();
+
+    /// <summary>Ends every wait, now and later. Any thread.</summary>
+    public void Wake() => socket.Wake();
 
     /// <summary>Sends a message; the descriptors stay the caller's.</summary>
     /// <exception cref="IOException">The other side is gone, or takes nothing.</exception>
@@ -98,7 +98,7 @@ internal sealed unsafe class HandOverChannel(UnixSocket socket) : IDisposable
     {
         fixed (byte* p = bytes)
         {
-            SocketResult result = socket.Send(p, bytes.Length, fds, TimeoutMs);
+            SocketResult result = socket.Send(p, bytes.Length, fds);
             if (result != SocketResult.Done)
             {
                 throw new IOException($"The other daemon is not told ({result}).");
@@ -110,7 +110,7 @@ internal sealed unsafe class HandOverChannel(UnixSocket socket) : IDisposable
     {
         fixed (byte* p = bytes)
         {
-            SocketResult result = socket.Receive(p, bytes.Length, fds, TimeoutMs);
+            SocketResult result = socket.Receive(p, bytes.Length, fds);
             if (result != SocketResult.Done)
             {
                 throw new IOException($"The other daemon says nothing ({result}).");

@@ -6,17 +6,21 @@
 //   take-over (version, pid)        ->
 //                                   <- volumes (those that are served; those that were stopped) | refused
 //   give (volume)                   ->    stops its exports, closes the volume
-//                                   <- given | kept (why)
+//                                   <- given (what its start was allowed) | kept (why)
 //   opened | failed (why)           ->
 //                                   <- exports (with descriptors) | taken-back | dropped
 //   ...
-//   done                            ->    ends
+//   done                            ->
+//                                   <- done, and ends
+//
+// Neither waits for a limited time: opening drives may take long, and who is gone is seen by the end of the connection.
 //
 // Until `exports` the predecessor can go on with a volume by itself, as nobody else has touched the rings of its guests. From then
 // on it is the successor's, whatever becomes of it. A first volume that cannot be opened ends the whole, with nothing changed; a later
 // one is dropped: its guests see what they see after a kill.
 
 using System.Text.Json.Serialization;
+using Polyblk.Host.Model;
 
 namespace Polyblk.Host.Daemon.HandOver;
 
@@ -52,6 +56,9 @@ internal sealed record HandOverMessage
 
     /// <summary>Why something is not as it was wanted.</summary>
     public string? Reason { get; init; }
+
+    /// <summary>Of <c>given</c>: what the successor's start needs to be allowed, as this one's was.</summary>
+    public StartPermissions? Allowed { get; init; }
 
     /// <summary>Of <c>volumes</c>: what is served.</summary>
     public IReadOnlyList<string> Served { get; init; } = [];

@@ -1,10 +1,8 @@
 // The predecessor's side of a hand-over: a socket of the daemon's user, where one successor at a time asks for the volumes.
 
 using Microsoft.Extensions.Logging;
-using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 
 namespace Polyblk.Host.Daemon.HandOver;
@@ -20,6 +18,9 @@ public sealed class HandOverServer : IAsyncDisposable
     private readonly ILogger _log;
     private readonly TaskCompletionSource<int> _completed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Task _listening;
+    private readonly Lock _lock = new();
+    private HandOverChannel? _channel;
+    private bool _isEnding;
 
     private HandOverServer(VolumeDaemon daemon, UnixListener listener, ILogger log)
     {
@@ -49,9 +50,20 @@ public sealed class HandOverServer : IAsyncDisposable
         }
     }
 
-    /// <inheritdoc/>
+    /// <summary>Ends; a hand-over that is under way is broken off, and what the successor has not taken stays here.</summary>
     public async ValueTask DisposeAsync()
     {
+        lock (_lock)
+        {
+            if (_isEnding)
+            {
+                return;
+            }
+
+            _isEnding = true;
+            _channel?.Wake();
+        }
+
         _listener.Wake();
         await _listening.ConfigureAwait(false);
         _listener.Dispose();
@@ -82,11 +94,21 @@ public sealed class HandOverServer : IAsyncDisposable
 
     private void Serve(int fd)
     {
+        HandOverChannel? channel = null;
         try
         {
-            using var channel = new HandOverChannel(new UnixSocket(fd));
-            var giving = new Giving(_daemon, channel, _log);
-            if (giving.RunAsync().GetAwaiter().GetResult() is int successor)
+            channel = new HandOverChannel(new UnixSocket(fd));
+            lock (_lock)
+            {
+                if (_isEnding)
+                {
+                    return;
+                }
+
+                _channel = channel;
+            }
+
+            if (new Giving(_daemon, channel, _log).RunAsync().GetAwaiter().GetResult() is int successor)
             {
                 _completed.TrySetResult(successor);
             }
@@ -97,147 +119,14 @@ public sealed class HandOverServer : IAsyncDisposable
         {
             _log.LogError("A successor has not taken over: {Reason}", Refusals.Of(e)?.Message ?? e.Message);
         }
-    }
-}
-
-/// <summary>One hand-over, from the predecessor's side.</summary>
-internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogger log)
-{
-    private bool _hasGiven;
-
-    /// <summary>Answers the successor until it has all, or gives up.</summary>
-    /// <returns>The successor's process; null where it gave up, and this daemon goes on with what is left.</returns>
-    public async Task<int?> RunAsync()
-    {
-        HandOverMessage wish = Receive();
-        if (wish.Kind != HandOverMessage.TakeOver || wish.Version != HandOverMessage.CurrentVersion)
-        {
-            channel.Send(Refuse($"it understands version {HandOverMessage.CurrentVersion}, not {wish.Version}: end it, and start the new one"));
-            return null;
-        }
-
-        if (daemon.BeginHandOver() is string obstacle)
-        {
-            channel.Send(Refuse(obstacle));
-            return null;
-        }
-
-        log.LogInformation("Process {Pid} takes over", wish.Pid);
-        bool isDone = false;
-        try
-        {
-            channel.Send(new HandOverMessage
-            {
-                Kind = HandOverMessage.Volumes, Served = daemon.VolumesThatAre(served: true), Stopped = daemon.VolumesThatAre(served: false),
-            });
-            isDone = await GiveAsync().ConfigureAwait(false);
-        }
         finally
         {
-            if (!isDone)
+            lock (_lock)
             {
-                daemon.EndHandOver();
+                _channel = null;
             }
+
+            channel?.Dispose();
         }
-
-        return isDone ? wish.Pid : null;
-    }
-
-    /// <returns>Whether the successor has all.</returns>
-    private async Task<bool> GiveAsync()
-    {
-        while (true)
-        {
-            HandOverMessage wish;
-            try
-            {
-                wish = Receive();
-            }
-            catch (IOException e) when (_hasGiven)
-            {
-                // What it took it has, or it has ended with that: nothing here may serve it, but for what is still here.
-                log.LogError("The successor is gone before it had everything: {Reason}", e.Message);
-                return false;
-            }
-
-            switch (wish.Kind)
-            {
-                case HandOverMessage.Give when wish.Volume is not null:
-                    if (!await GiveAsync(wish.Volume).ConfigureAwait(false))
-                    {
-                        return false;
-                    }
-
-                    break;
-                case HandOverMessage.Done:
-                    return true;
-                default:
-                    throw new IOException($"'{wish.Kind}' was not expected.");
-            }
-        }
-    }
-
-    /// <summary>Gives one volume.</summary>
-    /// <returns>False where it was the first, and the successor cannot open it: the hand-over has failed, and nothing has changed.</returns>
-    private async Task<bool> GiveAsync(string volume)
-    {
-        Luggage luggage;
-        try
-        {
-            luggage = await daemon.CloseForSuccessorAsync(volume).ConfigureAwait(false);
-        }
-        catch (RefusalException e)
-        {
-            channel.Send(new HandOverMessage { Kind = HandOverMessage.Kept, Volume = volume, Reason = e.Message });
-            return true;
-        }
-
-        using (luggage)
-        {
-            HandOverMessage answer;
-            try
-            {
-                channel.Send(new HandOverMessage { Kind = HandOverMessage.Given, Volume = volume });
-                answer = Receive();
-            }
-            catch (IOException)
-            {
-                // It died before it had the sessions: they are still where they were.
-                await daemon.TakeBackAsync(volume, luggage).ConfigureAwait(false);
-                throw;
-            }
-
-            if (answer.Kind == HandOverMessage.Opened)
-            {
-                _hasGiven = true;
-                (IReadOnlyList<HandedOverExportJson> exports, IReadOnlyList<SafeFileHandle> descriptors) = LuggageMessage.Write(luggage);
-                channel.Send(new HandOverMessage { Kind = HandOverMessage.Exports, Volume = volume, Luggage = exports }, descriptors);
-                return true;
-            }
-
-            log.LogError("The successor cannot open {Volume}: {Reason}", volume, answer.Reason);
-            if (_hasGiven)
-            {
-                channel.Send(new HandOverMessage { Kind = HandOverMessage.Dropped, Volume = volume });
-                return true;
-            }
-
-            await daemon.TakeBackAsync(volume, luggage).ConfigureAwait(false);
-            channel.Send(new HandOverMessage { Kind = HandOverMessage.TakenBack, Volume = volume });
-            return false;
-        }
-    }
-
-    private static HandOverMessage Refuse(string reason) => new() { Kind = HandOverMessage.Refused, Reason = reason };
-
-    private HandOverMessage Receive()
-    {
-        HandOverMessage message = channel.Receive(out Queue<SafeFileHandle> descriptors);
-        foreach (SafeFileHandle descriptor in descriptors)
-        {
-            descriptor.Dispose();
-        }
-
-        return message;
     }
 }

@@ -2,6 +2,7 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Interop;
+using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 
@@ -65,26 +66,30 @@ internal sealed class Predecessor : IDisposable
         }
     }
 
+    /// <summary>Whether it is gone, or has broken off: it has no more to give, and takes nothing back.</summary>
+    public bool IsGone { get; private set; }
+
     /// <summary>Asks for a volume: its lock and its drives are free then.</summary>
-    /// <exception cref="RefusalException">It keeps it.</exception>
-    public void Ask(string volume)
+    /// <returns>What its start needs to be allowed.</returns>
+    /// <exception cref="RefusalException">It keeps it, or is gone.</exception>
+    public StartPermissions Ask(string volume)
     {
-        HandOverMessage answer = Say(new HandOverMessage { Kind = HandOverMessage.Give, Volume = volume }, out _);
-        if (answer.Kind != HandOverMessage.Given)
-        {
-            throw RefusalException.Refused($"The daemon that worked keeps volume '{volume}': {answer.Reason}");
-        }
+        HandOverMessage answer = Say(new HandOverMessage { Kind = HandOverMessage.Give, Volume = volume }, volume, out _)
+            ?? throw RefusalException.Refused($"The daemon that worked is gone, and has not given volume '{volume}'.");
+        return answer.Kind == HandOverMessage.Given
+            ? answer.Allowed ?? new StartPermissions()
+            : throw RefusalException.Refused($"The daemon that worked keeps volume '{volume}': {answer.Reason}");
     }
 
     /// <summary>Says that the volume is open, and takes what its exports hand over.</summary>
-    /// <exception cref="RefusalException">The predecessor is gone.</exception>
+    /// <returns>Nothing where the predecessor is gone: the volume is served as after a kill.</returns>
     public Luggage TakeLuggage(string volume)
     {
         var opened = new HandOverMessage { Kind = HandOverMessage.Opened, Volume = volume };
-        HandOverMessage answer = Say(opened, out Queue<SafeFileHandle> descriptors);
+        HandOverMessage? answer = Say(opened, volume, out Queue<SafeFileHandle> descriptors);
         try
         {
-            return LuggageMessage.Read(answer.Luggage, descriptors);
+            return LuggageMessage.Read(answer?.Luggage ?? [], descriptors);
         }
         catch (IOException e)
         {
@@ -95,33 +100,42 @@ internal sealed class Predecessor : IDisposable
     /// <summary>Says that the volume could not be opened.</summary>
     /// <returns>Whether the predecessor goes on with it, and with everything.</returns>
     public bool Return(string volume, string reason) =>
-        Say(new HandOverMessage { Kind = HandOverMessage.Failed, Volume = volume, Reason = reason }, out _).Kind == HandOverMessage.TakenBack;
+        Say(new HandOverMessage { Kind = HandOverMessage.Failed, Volume = volume, Reason = reason }, volume, out _)?.Kind
+            == HandOverMessage.TakenBack;
 
     /// <summary>Says that all is taken over.</summary>
-    public void Finish()
-    {
-        try
-        {
-            _channel.Send(new HandOverMessage { Kind = HandOverMessage.Done });
-        }
-        catch (IOException)
-        {
-            // It is gone, which is all that was wanted of it.
-        }
-    }
+    /// <returns>Whether the predecessor knows it, and ends.</returns>
+    public bool Finish() => Say(new HandOverMessage { Kind = HandOverMessage.Done }, volume: null, out _)?.Kind == HandOverMessage.Done;
 
     public void Dispose() => _channel.Dispose();
 
-    private HandOverMessage Say(HandOverMessage message, out Queue<SafeFileHandle> descriptors)
+    /// <summary>Says something, and waits for the answer; null where there is none.</summary>
+    private HandOverMessage? Say(HandOverMessage message, string? volume, out Queue<SafeFileHandle> descriptors)
     {
+        descriptors = [];
+        if (IsGone)
+        {
+            return null;
+        }
+
         try
         {
             _channel.Send(message);
-            return _channel.Receive(out descriptors);
+            HandOverMessage answer = _channel.Receive(out descriptors);
+            return answer.Volume == volume ? answer : throw new IOException($"'{answer.Kind}' is about {answer.Volume}, not {volume}.");
         }
-        catch (IOException e)
+        catch (IOException)
         {
-            throw RefusalException.Refused($"The daemon that worked is gone, or does not answer: {e.Message}");
+            // Whatever was understood wrongly: nothing that comes later would be right.
+            IsGone = true;
+            _channel.Dispose();
+            foreach (SafeFileHandle descriptor in descriptors)
+            {
+                descriptor.Dispose();
+            }
+
+            descriptors = [];
+            return null;
         }
     }
 

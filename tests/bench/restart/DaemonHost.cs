@@ -55,8 +55,10 @@ internal sealed class DaemonHost : IDisposable
     {
         if (File.Exists(PathOf("s/run/_daemon/lock")))
         {
-            int pid = int.Parse(File.ReadAllText(PathOf("s/run/_daemon/lock")));
-            Process.Start("kill", ["-TERM", $"{pid}"]).WaitForExit();
+            // The framework would lock the file, as its owner does.
+            using var reader = Process.Start(new ProcessStartInfo("cat", [PathOf("s/run/_daemon/lock")]) { RedirectStandardOutput = true })!;
+            string pid = reader.StandardOutput.ReadToEnd().Trim();
+            Process.Start("kill", ["-TERM", pid]).WaitForExit();
             for (int i = 0; i < 1000 && Directory.Exists($"/proc/{pid}"); i++)
             {
                 Thread.Sleep(10);
