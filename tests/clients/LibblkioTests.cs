@@ -28,6 +28,41 @@ public sealed class LibblkioTests
         });
     }
 
+    /// <summary>libblkio knows nothing of a connection that ends: it would wait for ever.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task Verified_random_io_goes_on_while_its_session_goes_over_again_and_again(int queues)
+    {
+        const int LeastMoves = 20;
+        string directory = Directory.CreateTempSubdirectory("pbcl").FullName;
+        await using var drive = new RamDrive(64 << 20);
+        using var fixture = new ReactorFixture(2);
+        var spec = new ExportSpec { Id = "clients", VolumeName = "clients", Device = drive, SocketPath = Path.Combine(directory, "s.sock") };
+        var context = new ExportContext(fixture.Group, directory, directory, NullLoggerFactory.Instance);
+        var frontend = new VhostUserFrontend();
+        IExport export = await frontend.CreateAsync(spec, context, CancellationToken.None);
+        int moves = 0;
+        for (int seed = Seed; moves < LeastMoves; seed++)
+        {
+            Task<BlkioVerified> load = Task.Factory.StartNew(
+                () => BlkioVerifier.Run(Driver, spec.SocketPath, queues, drive.SizeBytes, requestsPerQueue: 20_000, maxUnits: 16, seed),
+                TaskCreationOptions.LongRunning);
+            while (!load.IsCompleted)
+            {
+                HandedOverExport luggage = await ((IMovableExport)export).HandOverAsync();
+                export = await frontend.CreateAsync(spec with { HandedOver = luggage }, context, CancellationToken.None);
+                moves++;
+                await Task.WhenAny(load, Task.Delay(5));
+            }
+
+            Assert.True((await load).Reads > 0);
+        }
+
+        await export.DisposeAsync();
+        Directory.Delete(directory, recursive: true);
+    }
+
     [Fact]
     public async Task Two_clients_at_once_see_each_others_writes()
     {
