@@ -1,6 +1,7 @@
 // From the arguments to the exit code. Every error ends here as one message on standard error that says what to do.
 
 using System.CommandLine;
+using System.CommandLine.Completions;
 using System.CommandLine.Help;
 using Microsoft.Extensions.DependencyInjection;
 using Polyblk.Cli.Output;
@@ -18,7 +19,7 @@ internal static class CliProgram
         await using ServiceProvider services = Composition.Build();
         ParseResult parsed = BuildRoot(services, args).Parse(args);
         bool isWrong = parsed.Errors.Count > 0 || UsageErrors.OptionsTakenForArguments(parsed).Any() || UsageErrors.HasEmptyWord(parsed);
-        if (isWrong && parsed.Action is not HelpWithExamples)
+        if (isWrong && parsed.Action is not HelpWithExamples && !IsCompletion(parsed))
         {
             return UsageErrors.Report(parsed, error);
         }
@@ -40,6 +41,17 @@ internal static class CliProgram
         {
             return Report(e, parsed.GetValue(CommandSettings.Verbose), error);
         }
+    }
+
+    /// <summary>Whether a shell asks how a command line goes on, which is not whole yet (the library's directive).</summary>
+    private static bool IsCompletion(ParseResult parsed) => parsed.RootCommandResult.Command is RootCommand root
+        && root.Directives.OfType<SuggestDirective>().Any(d => parsed.GetResult(d) is not null);
+
+    /// <summary>The whole command tree, for its manual pages.</summary>
+    public static RootCommand DescribeAll()
+    {
+        using ServiceProvider services = Composition.Build();
+        return BuildRoot(services, []);
     }
 
     /// <summary>

@@ -15,6 +15,9 @@ internal sealed class HelpWithExamples(HelpAction inner) : SynchronousCommandLin
     /// <summary>Gives a command its examples: lines as they are typed; lines that begin with '#' explain.</summary>
     public static void Add(Command command, params string[] lines) => s_examples.Add(command, lines);
 
+    /// <summary>The examples of a command; empty where it has none.</summary>
+    public static IReadOnlyList<string> Of(Command command) => s_examples.GetValueOrDefault(command) ?? [];
+
     public override int Invoke(ParseResult parseResult)
     {
         int rc = inner.Invoke(parseResult);

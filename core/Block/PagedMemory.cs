@@ -26,6 +26,9 @@ public sealed unsafe class PagedMemory : IDisposable
 
         Start = (byte*)start;
 
+        // What is written here belongs to whoever stores it, and is no business of who reads a core dump.
+        _ = Libc.madvise(start, _bytes, Libc.MADV_DONTDUMP);
+
         // One touch would take 2 MiB. Where the kernel knows no huge pages it refuses, which is as good.
         _ = Libc.madvise(start, _bytes, Libc.MADV_NOHUGEPAGE);
     }

@@ -66,6 +66,26 @@ public static unsafe partial class Libc
 
     private static int ChangeOwner(byte* path, (uint Owner, uint Group) a) => Result(LibC.chown(path, a.Owner, a.Group));
 
+    /// <summary>chown(2) of the path itself, were it a symbolic link.</summary>
+    public static int lchown(string path, uint owner, uint group) => WithPath(path, (owner, group), &ChangeOwnerOfLink);
+
+    private static int ChangeOwnerOfLink(byte* path, (uint Owner, uint Group) a) => Result(LibC.lchown(path, a.Owner, a.Group));
+
+    public static int fchown(int fd, uint owner, uint group) => Result(LibC.fchown(fd, owner, group));
+
+    /// <summary>The owner and the group of what lies at the path; a symbolic link counts as itself.</summary>
+    /// <returns>0 or a negative errno.</returns>
+    public static int OwnerOf(string path, out uint owner, out uint group)
+    {
+        Tmds.Linux.statx status;
+        int rc = WithPath(path, (nint)(&status), &ReadOwner);
+        (owner, group) = (status.stx_uid, status.stx_gid);
+        return rc;
+    }
+
+    private static int ReadOwner(byte* path, nint status) => statx(
+        LibC.AT_FDCWD, path, LibC.AT_SYMLINK_NOFOLLOW, LibC.STATX_UID | LibC.STATX_GID, (Tmds.Linux.statx*)status);
+
     public static int poll(pollfd* fds, nuint count, int timeoutMs) => Result(poll_(fds, count, timeoutMs));
 
     public static long sendmsg(int fd, msghdr* message, int flags) => Result((long)LibC.sendmsg(fd, message, flags));

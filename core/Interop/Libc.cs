@@ -28,6 +28,7 @@ public static unsafe partial class Libc
     public static int O_RDWR => LibC.O_RDWR;
     public static int O_CREAT => LibC.O_CREAT;
     public static int O_EXCL => LibC.O_EXCL;
+    public static int O_NOFOLLOW => LibC.O_NOFOLLOW;
     public static int O_NONBLOCK => LibC.O_NONBLOCK;
     public static int O_DSYNC => LibC.O_DSYNC;
     public static int O_DIRECT => LibC.O_DIRECT;
@@ -43,6 +44,7 @@ public static unsafe partial class Libc
     public static int MAP_NORESERVE => LibC.MAP_NORESERVE;
     public static int MAP_POPULATE => LibC.MAP_POPULATE;
     public static int MADV_DONTNEED => LibC.MADV_DONTNEED;
+    public static int MADV_DONTDUMP => LibC.MADV_DONTDUMP;
     public static int MADV_HUGEPAGE => LibC.MADV_HUGEPAGE;
     public static int MADV_NOHUGEPAGE => LibC.MADV_NOHUGEPAGE;
     public static void* MAP_FAILED => LibC.MAP_FAILED;

@@ -36,6 +36,9 @@ public sealed unsafe class RamDrive : IBlockDevice
 
         // Advice: a kernel without transparent huge pages uses small ones.
         _ = DriveCalls.madvise(memory, _mappedBytes, Libc.MADV_HUGEPAGE);
+
+        // What is stored here is in no core dump.
+        _ = DriveCalls.madvise(memory, _mappedBytes, Libc.MADV_DONTDUMP);
         _memory = (byte*)memory;
         Limits = new BlockLimits
         {

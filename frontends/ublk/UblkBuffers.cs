@@ -26,6 +26,8 @@ internal sealed unsafe class UblkBuffers : IDisposable
             throw new IOException($"No memory for {depth} ublk buffers of {bufferBytes >> 10} KiB: use a smaller --queue-size or --max-io.");
         }
 
+        // What the device's users store is in no core dump.
+        _ = Libc.madvise(area, _bytes, Libc.MADV_DONTDUMP);
         _first = (byte*)area;
     }
 

@@ -13,14 +13,17 @@ public static class AtomicFile
         string temporary = $"{path}.{Environment.ProcessId}.tmp";
         try
         {
+            // Made anew: whatever lies there under this name is no file that this process may write to.
+            File.Delete(temporary);
             var options = new FileStreamOptions
             {
-                Mode = FileMode.Create,
+                Mode = FileMode.CreateNew,
                 Access = FileAccess.Write,
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead,
             };
             using (var stream = new FileStream(temporary, options))
             {
+                FolderOwner.GiveFile(temporary, (int)stream.SafeFileHandle.DangerousGetHandle());
                 stream.Write(Encoding.UTF8.GetBytes(content));
                 stream.Flush(flushToDisk: true);
             }

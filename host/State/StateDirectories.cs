@@ -54,19 +54,37 @@ public sealed record StateDirectories(string State, string Runtime)
         return new StateDirectories(state, runtimeHome is null ? Path.Combine(state, "run") : Path.Combine(runtimeHome, "polyblk"));
     }
 
-    /// <summary>Makes a directory that only this user may enter.</summary>
+    /// <summary>
+    /// Makes a directory that only its owner may enter: this user; where root makes it in somebody else's folder, that one.
+    /// </summary>
     /// <exception cref="RefusalException">It cannot be made.</exception>
     public static void Ensure(string directory)
     {
         try
         {
-            Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            EnsureAll(directory);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new RefusalException(
                 new Refusal(RefusalKind.HostLacks, $"The directory {directory} cannot be made: {e.Message}", "Choose another with --state DIR."), e);
         }
+    }
+
+    private static void EnsureAll(string directory)
+    {
+        if (Directory.Exists(directory))
+        {
+            return;
+        }
+
+        if (Path.GetDirectoryName(directory) is string parent)
+        {
+            EnsureAll(parent);
+        }
+
+        Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        FolderOwner.GiveDirectory(directory);
     }
 
     // The XDG base directory specification: relative values are to be ignored.

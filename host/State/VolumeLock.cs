@@ -108,7 +108,16 @@ public sealed class VolumeLock : IDisposable
     internal static SafeFileHandle OpenFile(string path)
     {
         const UnixFileMode Owners = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        int fd = Libc.open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_CLOEXEC, (int)Owners);
+        int flags = Libc.O_RDWR | Libc.O_NOFOLLOW | Libc.O_CLOEXEC;
+        int fd = Libc.open(path, flags);
+        bool isNew = false;
+        if (fd == -Errno.ENOENT)
+        {
+            fd = Libc.open(path, flags | Libc.O_CREAT | Libc.O_EXCL, (int)Owners);
+            isNew = fd >= 0;
+            fd = fd == -Errno.EEXIST ? Libc.open(path, flags) : fd;
+        }
+
         if (fd < 0)
         {
             throw RefusalException.HostLacks(
@@ -117,7 +126,11 @@ public sealed class VolumeLock : IDisposable
         }
 
         var handle = new SafeFileHandle(fd, ownsHandle: true);
-        if (File.GetUnixFileMode(handle) != Owners)
+        if (isNew)
+        {
+            FolderOwner.GiveFile(path, fd);
+        }
+        else if (File.GetUnixFileMode(handle) != Owners)
         {
             // Made by an older program.
             File.SetUnixFileMode(handle, Owners);

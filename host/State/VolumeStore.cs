@@ -103,7 +103,12 @@ public sealed class VolumeStore(StateDirectories directories)
         string trial = $"{FileOf(name)}.{Environment.ProcessId}.trial";
         try
         {
-            File.WriteAllText(trial, "x");
+            File.Delete(trial);
+            using (var file = new FileStream(trial, FileMode.CreateNew))
+            {
+                file.WriteByte((byte)'x');
+            }
+
             File.Delete(trial);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Polyblk.Core.Interop;
 using Polyblk.Host;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
@@ -62,6 +63,60 @@ public sealed class StateTests : IDisposable
         {
             Assert.Equal(Owners, File.GetUnixFileMode(file));
         }
+    }
+
+    /// <summary>
+    /// Root types commands about the volumes of a daemon that has a user of its own: what they make is the daemon's to open.
+    /// Without root it is, as ever, the user's own.
+    /// </summary>
+    [Fact]
+    public void WhatRootMakesInSomebodysFolderIsThatOnes()
+    {
+        const uint Somebody = 4711;
+        if (Environment.IsPrivilegedProcess)
+        {
+            Assert.Equal(0, Libc.chown(_directory, Somebody, Somebody + 1));
+        }
+
+        Assert.Equal(0, Libc.OwnerOf(_directory, out uint owner, out uint group));
+        var store = new VolumeStore(Directories);
+        store.Put(Record("data"));
+        using (VolumeLock.Take(Directories, "data", "served"))
+        {
+            _ = store.Change("data", r => r with { Autostart = false });
+        }
+
+        string[] made = Directory.GetFileSystemEntries(_directory, "*", SearchOption.AllDirectories);
+        Assert.Equal(
+            ["run", "run/data", "run/data/lock", "run/data/record.lock", "volumes", "volumes/data.json"],
+            made.Select(m => Path.GetRelativePath(_directory, m)).Order(StringComparer.Ordinal));
+        Assert.All(made, m =>
+        {
+            Assert.Equal(0, Libc.OwnerOf(m, out uint of, out uint ofGroup));
+            Assert.Equal((owner, group), (of, ofGroup));
+        });
+    }
+
+    /// <summary>A daemon that was taken over leads no command of root's to a file of somebody else's.</summary>
+    [Fact]
+    public void NothingIsWrittenThroughASymbolicLink()
+    {
+        string other = Path.Combine(_directory, "other");
+        File.WriteAllText(other, "mine");
+        var store = new VolumeStore(Directories);
+        store.Put(Record("data"));
+        foreach (string ending in (string[])["tmp", "trial"])
+        {
+            File.CreateSymbolicLink($"{store.FileOf("data")}.{Environment.ProcessId}.{ending}", other);
+        }
+
+        store.RequireWritable("data");
+        store.Put(Record("data"));
+        string locked = Path.Combine(Directories.RuntimeOf("data"), "lock");
+        StateDirectories.Ensure(Directories.RuntimeOf("data"));
+        File.CreateSymbolicLink(locked, other);
+        Assert.Throws<RefusalException>(() => VolumeLock.Take(Directories, "data", "served"));
+        Assert.Equal("mine", File.ReadAllText(other));
     }
 
     [Fact]

@@ -3,6 +3,7 @@
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Polyblk.Fakes;
 using Polyblk.Virtio.Memory;
 
 namespace Polyblk.Virtio.Tests;
@@ -286,6 +287,20 @@ public sealed unsafe class MemoryTests
         Assert.Equal(1, memory.Translate(ref window, 0, 512, MapAccess.Read, &vector, 1));
         Assert.Equal(-Errno.EFAULT, memory.Translate(ref window, 0, 512, MapAccess.Write, &vector, 1));
         Assert.True(memory.TranslateUser(0x10000, 512) is null);
+    }
+
+    /// <summary>What a guest has in its memory, keys among it, is nobody's who may read a dump of this process.</summary>
+    [Theory]
+    [InlineData(MapAccess.ReadWrite)]
+    [InlineData(MapAccess.Read)]
+    public void MemoryOfGuestsIsInNoCoreDump(MapAccess access)
+    {
+        using SafeFileHandle writable = MakeMemfd(8192, true);
+        FileAccess opened = access == MapAccess.Read ? FileAccess.Read : FileAccess.ReadWrite;
+        using SafeFileHandle file = File.OpenHandle($"/proc/self/fd/{writable.DangerousGetHandle()}", FileMode.Open, opened);
+        using MappedRegion region = MappedRegion.Map(file, 0, 8192, new MapOptions { Least = MapAccess.Read });
+        Assert.Equal(access, region.Access);
+        Assert.True(MappingFlags.IsLeftOutOfDumps(region.Address));
     }
 
     [Fact]

@@ -325,11 +325,17 @@ public sealed unsafe class MappedRegion : ISharedMemory, IDisposable
             errno = Marshal.GetLastPInvokeError();
         }
 
-        return mapping != Libc.MAP_FAILED
-            ? mapping
-            : throw new IOException(
-                $"Mapping {bytes} bytes at file offset {offset} failed (errno {errno}): "
-                + "the memory must be shareable (memfd, hugetlbfs or tmpfs, opened for reading and writing).");
+        if (mapping != Libc.MAP_FAILED)
+        {
+            // A core dump of this process holds no guest's memory. Whoever dumps it may have set coredump_filter to shared
+            // mappings.
+            _ = Libc.madvise(mapping, bytes, Libc.MADV_DONTDUMP);
+            return mapping;
+        }
+
+        throw new IOException(
+            $"Mapping {bytes} bytes at file offset {offset} failed (errno {errno}): "
+            + "the memory must be shareable (memfd, hugetlbfs or tmpfs, opened for reading and writing).");
     }
 
     private static int ProtectionOf(MapAccess access) =>

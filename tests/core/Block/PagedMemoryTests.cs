@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
+using Polyblk.Fakes;
 
 namespace Polyblk.Core.Tests.Block;
 
@@ -28,6 +29,14 @@ public sealed unsafe partial class PagedMemoryTests
     [Fact]
     public void Address_space_that_is_not_there_is_refused() =>
         Assert.Throws<IOException>(() => new PagedMemory(1L << 60).Dispose());
+
+    [Fact]
+    public void It_is_in_no_core_dump()
+    {
+        using var memory = new PagedMemory(PageBytes);
+        memory.Start[0] = 1;
+        Assert.True(MappingFlags.IsLeftOutOfDumps(memory.Start));
+    }
 
     private static int CountResident(PagedMemory memory, int pages)
     {

@@ -3,8 +3,10 @@
 //   ublk        a server that obeys lines of standard input (ublk/Server.cs)
 //   vdpa        verified I/O on a vhost-vdpa device, and a search for leaks (vdpa/VdpaProgram.cs)
 //   coherence   writes through each door of a volume and reads through the others (coherence/CoherenceProgram.cs)
+//   pattern     writes a pattern through a door of a volume, or reads it back (pattern/PatternProgram.cs)
 
 using Polyblk.GuestPrograms.Coherence;
+using Polyblk.GuestPrograms.Pattern;
 using Polyblk.GuestPrograms.Ublk;
 using Polyblk.GuestPrograms.Vdpa;
 
@@ -16,7 +18,9 @@ switch (args)
         return await VdpaProgram.RunAsync(rest);
     case ["coherence", .. string[] rest]:
         return CoherenceProgram.Run(rest);
+    case ["pattern", .. string[] rest]:
+        return PatternProgram.Run(rest);
     default:
-        Console.Error.WriteLine("usage: ublk | vdpa ... | coherence ...");
+        Console.Error.WriteLine("usage: ublk | vdpa ... | coherence ... | pattern ...");
         return 2;
 }

@@ -1,0 +1,100 @@
+// The package in a Debian of its own: installed, booted again, and purged. The system is real (systemd, udev, apt), the machine
+// emulated where there is no KVM; the kernel is the rig's. What is checked is in install.sh and purge.sh.
+
+using System.Diagnostics;
+
+namespace Polyblk.GuestRig.Tests;
+
+public sealed class PackageGuestTests : IDisposable
+{
+    private const int Drives = 3;
+    private const long DriveBytes = 48 << 20;
+
+    private static readonly string s_folder = Path.Combine(RigPaths.Repository, "tests", "guest", "package");
+
+    private readonly string _work = Directory.CreateTempSubdirectory("polyblk-package-").FullName;
+
+    public void Dispose() => Directory.Delete(_work, recursive: true);
+
+    [Fact]
+    public async Task It_is_installed_serves_after_a_reboot_and_a_purge_leaves_the_drives()
+    {
+        string program = Path.Combine(RigPaths.Repository, "eng", "package");
+        string package = Run(program, "--built", "--compression", "none", "--out", _work);
+        string root = Run(Path.Combine(RigPaths.Repository, "tests", "setup", "debian-root"));
+        await BootAsync("package-install", root, package, "install.sh",
+        [
+            "install", "enabled", "active", "user", "no-capability", "no-new-privileges", "filtered", "level", "create",
+            "record-owner", "export", "served", "written", "read", "others", "nothing-written", "no-network",
+            "served-after-kill", "another-process", "read-after-kill", "completion",
+        ]);
+        await BootAsync("package-purge", root, package, "purge.sh",
+        [
+            "served-after-reboot", "optimal", "read-after-reboot", "clean", "purge", "drives-stay", "no-service",
+            "nothing-left", "no-runtime",
+        ]);
+    }
+
+    /// <summary>Boots the disk as the boot before has left it; the first time, as it was made.</summary>
+    private async Task BootAsync(string name, string root, string package, string script, string[] expected)
+    {
+        string before = Path.Combine(_work, "before");
+        if (!Directory.Exists(before))
+        {
+            Directory.CreateDirectory(before);
+            Copy(root, Path.Combine(before, "root"));
+            for (int i = 0; i < Drives; i++)
+            {
+                using FileStream drive = File.Create(Path.Combine(before, $"drive{i}"));
+                drive.SetLength(DriveBytes);
+            }
+        }
+
+        string after = Path.Combine(_work, name);
+        string programs = Path.Combine(RigPaths.Repository, "artifacts", "guest-programs", "guest-programs");
+        await Guests.RunAsync(async attempt =>
+        {
+            // A machine that broke down begins again with the disks as they were.
+            Directory.CreateDirectory(after);
+            foreach (string disk in Directory.GetFiles(before))
+            {
+                Copy(disk, Path.Combine(after, Path.GetFileName(disk)));
+            }
+
+            var builder = new GuestVmBuilder(name, GuestKernel.Linux612);
+            builder.Disk(new FileDisk(Path.Combine(after, "root"), Queues: 1, Iothreads: 1));
+            for (int i = 0; i < Drives; i++)
+            {
+                builder.Disk(new FileDisk(Path.Combine(after, $"drive{i}"), Queues: 1, Iothreads: 1));
+            }
+
+            GuestVm guest = attempt.Start(builder
+                .Memory(1024)
+                .KernelArgument("rdinit=/rig/boot.sh systemd.show_status=false")
+                .Text("/rig/boot.sh", await File.ReadAllTextAsync(Path.Combine(s_folder, "boot.sh")))
+                .Text("/rig/system.sh", await File.ReadAllTextAsync(Path.Combine(s_folder, "system.sh")))
+                .File(package, "/rig/polyblk.deb")
+                .File(programs, "/rig/bin/guest-programs")
+                .File("/usr/lib/x86_64-linux-gnu/libblkio.so.1", "/rig/lib/libblkio.so.1")
+                .Script(await File.ReadAllTextAsync(Path.Combine(s_folder, script)))
+                .Timeout(TimeSpan.FromMinutes(8)));
+            (await guest.CompletionAsync()).RequireSuccess(expected);
+        });
+        Directory.Delete(before, recursive: true);
+        Directory.Move(after, before);
+    }
+
+    private static void Copy(string from, string to) => _ = Run("cp", "--sparse=always", "--reflink=auto", "--", from, to);
+
+    /// <summary>Runs a program and returns what it printed.</summary>
+    private static string Run(string program, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process process = Process.Start(start)!;
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd().Trim();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{program} ended with {process.ExitCode}: {errors.Result}");
+        return output;
+    }
+}

@@ -1,0 +1,34 @@
+# What lib.sh takes from busybox, in a Debian of bash and coreutils; and how a script of this system ends.
+usleep() { sleep 0.1; }
+
+# The rig's port.
+control() {
+  for name in /sys/class/virtio-ports/*/name; do
+    [ "$(cat "$name")" != rig.control ] || echo "/dev/$(basename "$(dirname "$name")")"
+  done
+}
+
+# finish STATUS: ends the system in order; the rig is told when it has ended (system-shutdown/rig).
+finish() {
+  echo "$1" >/run/rig/status
+  systemctl --no-block reboot
+  exec sleep infinity
+}
+
+# programs of the host, with their own loader and libraries
+rig_program() { name=$1; shift; LD_LIBRARY_PATH=/run/rig/lib "/run/rig/bin/$name" "$@"; }
+
+# files FILE: lists what is on the disk, without what any package's installation changes.
+files() {
+  find / -xdev \( -path /var/log -o -path /var/cache -o -path /var/backups -o -path /var/lib/apt -o -path /var/lib/dpkg \
+    -o -path /tmp -o -path /root -o -path /var/lib/systemd -o -path '/etc/*-' -o -path /etc/.pwd.lock \) -prune \
+    -o -print | sort >"$1"
+  sha256sum /etc/passwd /etc/group >>"$1"
+}
+
+main_pid() { systemctl show -p MainPID --value polyblk; }
+
+# is_served: whether the daemon has told systemd so.
+is_served() {
+  [ "$(systemctl is-active polyblk)" = active ] && systemctl show -p StatusText --value polyblk | grep -q 'serves 1 of 1'
+}
