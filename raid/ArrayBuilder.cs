@@ -5,6 +5,7 @@ using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
@@ -162,6 +163,8 @@ public static class ArrayBuilder
         Tell(options.Run, array, result, problems, replayed);
         bool mayBeDamaged = !options.IsInSync && (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync
             && (!trusts || newest.MayHaveTornRows);
+        mayBeDamaged |= !options.IsInSync && geometry.HasParity && (newest.State & ArrayStateFlags.Dirty) != 0
+            && (!trusts || newest.MayHaveTornRows) && HasMarkedBadRows(array);
         await array.Control.StartAsync(
             isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
         if (newest.Reshape is not null && !array.TracksDirt && !options.ReadOnly)
@@ -187,6 +190,15 @@ public static class ArrayBuilder
             await array.DisposeAsync();
             throw;
         }
+    }
+
+    /// <summary>Whether members have places that they could not write where something may have been cut off.</summary>
+    private static bool HasMarkedBadRows(RaidArray array)
+    {
+        long stripe = array.Geometry.StripeDataSize;
+        return array.State.Bad.Entries.Any(e => array.Intent!.IsMarked(
+            RaidUnits.VolumeOffset(array.Geometry, e.Row),
+            RaidUnits.VolumeOffset(array.Geometry, e.End - 1) + stripe - RaidUnits.VolumeOffset(array.Geometry, e.Row)));
     }
 
     /// <summary>Of an array that is being reshaped, the rows of each geometry have records of their own.</summary>

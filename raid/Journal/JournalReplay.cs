@@ -316,7 +316,7 @@ internal sealed class JournalReplay
     private long OffsetOf(JournalRecord record) =>
         _geometry.StripeOffset(StripeOf(record.Row)) + (record.Row % (_geometry.ChunkSize / _rowBytes) * _rowBytes) + record.From;
 
-    private ulong LostAt(long row) => row >= _rebuiltUnits ? _missing | _rebuilding : _missing;
+    private ulong LostAt(long row) => (row >= _rebuiltUnits ? _missing | _rebuilding : _missing) | _newest.BadRanges.In(row, 1);
 
     private ulong BlocksLostIn(long row) => _geometry.BlocksOf(StripeOf(row), LostAt(row));
 

@@ -113,6 +113,9 @@ public enum IncompatibleFeatures : ulong
     /// It is being reshaped (<see cref="ArraySuperblock.Reshape"/>): a part of it lies where another geometry says.
     /// </summary>
     Reshape = 1,
+
+    /// <summary>Some members lack places (<see cref="ArraySuperblock.BadRanges"/>): what lies there is not to be read.</summary>
+    BadRanges = 2,
 }
 
 /// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>
@@ -288,6 +291,9 @@ public sealed record ArraySuperblock
     /// <summary>The reshape; null without one.</summary>
     public ReshapeRecord? Reshape { get; init; }
 
+    /// <summary>The places that members could not write, and that are not to be read from them.</summary>
+    public BadRanges BadRanges { get; init; } = BadRanges.None;
+
     /// <summary>The same without a spare, whatever it was kept for.</summary>
     public ArraySuperblock WithoutSpare(Guid spare) =>
         this with { Spares = Spares.Remove(spare), Replacing = Replacing?.Spare == spare ? null : Replacing };
@@ -350,5 +356,5 @@ public sealed record ArraySuperblock
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
         && Replacing == other.Replacing && LastScrub == other.LastScrub
         && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host
-        && Reshape == other.Reshape;
+        && Reshape == other.Reshape && BadRanges.Equals(other.BadRanges);
 }
