@@ -76,6 +76,13 @@ public sealed class RefusedRowTests
             }
 
             Assert.True(rig.Array.Locks.IsIdle);
+            if (rig.Array.State.BadMask != 0)
+            {
+                await rig.Array.StartScrubAsync(repair: true);
+                await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { EndedAt: not null }, "the repair");
+                Assert.Equal(0UL, rig.Array.State.BadMask);
+            }
+
             ulong failed = rig.Array.State.FailedMask;
             if (rig.Array.GetStatus().RangesInDoubt == 0 && BitOperations.PopCount(failed) < 2)
             {
