@@ -65,8 +65,8 @@ public static class BlockErrors
     }
 
     /// <summary>
-    /// Whether an error may concern just the place that was asked for, so that the drive can serve others: what Linux makes of a medium
-    /// error (ENODATA), of one that a device tells without saying more (EREMOTEIO, EIO), of a wrong checksum (EILSEQ).
+    /// Whether an error may concern just the place that was asked for, so that the drive can serve others: what Linux makes of a
+    /// medium error (ENODATA), of one that a device tells without saying more (EREMOTEIO, EIO), of a wrong checksum (EILSEQ).
     /// </summary>
     public static bool MayBeOfPlace(int status) => status is -Errno.EIO or -Errno.ENODATA or -Errno.EREMOTEIO or -Errno.EILSEQ;
 

@@ -1,5 +1,5 @@
-// Places that members could not write: told, and tried again now and then. A drive may have replaced the block meanwhile, or be another
-// one (HotReplacement).
+// Places that members could not write: told, and tried again now and then. A drive may have replaced the block meanwhile, or be
+// another one (HotReplacement).
 
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Map;
@@ -65,10 +65,11 @@ internal sealed partial class ArrayControl
             long before = _reportedBad.RowsOf(member.Role), now = bad.RowsOf(member.Role);
             if (now > before)
             {
+                string ranges = Count(bad.CountOf(member.Role), "bad range");
                 Report(
                     ArrayEventLevel.Warning,
-                    $"{Membership.Describe(member)} could not write a block: it has {Count(bad.CountOf(member.Role), "bad range")} now, which "
-                        + "the other members serve; replace it when convenient");
+                    $"{Membership.Describe(member)} could not write a block: it has {ranges} now, which the other "
+                        + "members serve; replace it when convenient");
             }
             else if (now == 0 && before != 0)
             {

@@ -88,7 +88,8 @@ internal sealed class ArrayMetadata(
     public bool IsKnown { get; private set; } = true;
 
     /// <summary>Whether there is a failure, or a place that is bad or no more, that no update has spoken of yet.</summary>
-    public bool IsBehind => array.State.FailedMask != _told || !ReferenceEquals(array.State.Bad, _toldBad) || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
+    public bool IsBehind => array.State.FailedMask != _told || !ReferenceEquals(array.State.Bad, _toldBad)
+        || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
 
     /// <inheritdoc cref="SuperblockWriter.IsSettled"/>
     public bool IsSettled => _writer.IsSettled;
@@ -235,6 +236,7 @@ internal sealed class ArrayMetadata(
             // First: what is described then has at least these.
             badAdded = first?.BadAdded ?? array.State.BadAdded;
             BadRanges bad = first?.Bad ?? array.State.Bad;
+            MayBeDamaged |= IsExposed && !_current.BadRanges.Includes(bad);
             ArraySuperblock next = first?.Superblock
                 ?? Describe(change is null ? _current : change(_current), failed, bad, array.State.TrustsUnsynced);
             trust = next.TrustsUnsynced;
@@ -293,10 +295,9 @@ internal sealed class ArrayMetadata(
         m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State is MemberState.Present or MemberState.Rebuilding);
 
     /// <summary>What was on a member that a start does without was not told to anybody since: only what was not flushed may be lost.</summary>
-    private void NoteLosses(ulong failed) => MayBeDamaged |= (IsExposed && array.Members.Any(
+    private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && array.Members.Any(
         m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present
-            && (!m.IsAbsent || !array.State.TrustsUnsynced)))
-        || (IsExposed && !_current.BadRanges.Includes(array.State.Bad));
+            && (!m.IsAbsent || !array.State.TrustsUnsynced));
 
     /// <summary>Gives up the members that did not take a superblock or a flush.</summary>
     /// <param name="refused">Members, one bit each, by role.</param>

@@ -18,10 +18,10 @@
 // member still answers that may have lost writes is read directly, but nothing is made from it (DistrustedMask).
 
 //
-// A member that cannot write a place, and works otherwise, is lost at that place alone (Bad, ADR 19): LostAt says so to whoever holds
-// the lock of it. A place comes in under the lock of a row or range that was refused, and acknowledgements wait for the superblocks as
-// they do for a failed member. It goes under the lock of the whole row, when what lies there is right and durable; the superblocks
-// may say so later. Those of a member whose drive is another one go while the member is lost everywhere.
+// A member that cannot write a place, and works otherwise, is lost at that place alone (Bad, ADR 19): LostAt says so to whoever
+// holds the lock of it. A place comes in under the lock of a row or range that was refused, and acknowledgements wait for the
+// superblocks as they do for a failed member. It goes under the lock of the whole row, when what lies there is right and durable;
+// the superblocks may say so later. Those of a member whose drive is another one go while the member is lost everywhere.
 
 using System.Runtime.InteropServices;
 using Polyblk.Raid.Control;
@@ -143,7 +143,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public ulong BadIn(long first, long last)
     {
         BadRanges bad = Volatile.Read(ref _bad);
-        return ReferenceEquals(bad, BadRanges.None) ? 0 : bad.In(first >> _rowShift, (last >> _rowShift) - (first >> _rowShift) + 1);
+        long row = first >> _rowShift;
+        return ReferenceEquals(bad, BadRanges.None) ? 0 : bad.In(row, (last >> _rowShift) - row + 1);
     }
 
     /// <summary>Members that hold nothing usable at a unit, not counting single places that are bad.</summary>
@@ -328,8 +329,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public void BeginBad(BadRanges bad) => Volatile.Write(ref _bad, bad);
 
     /// <summary>
-    /// Members refused to write a range and are lost there from now on. Units of the range that was refused are locked by the caller;
-    /// the whole rows that they are in become bad.
+    /// Members refused to write a range and are lost there from now on. Units of the range that was refused are locked by the
+    /// caller; the whole rows that they are in become bad.
     /// </summary>
     /// <param name="first">The first unit.</param>
     /// <param name="last">The last unit.</param>

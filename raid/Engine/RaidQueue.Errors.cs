@@ -3,11 +3,11 @@
 //
 // A write that several members carry is judged when all of them have answered, still under its lock: the members that refused it
 // are given up together, or, when that would lose data, not one of them. A path that fails for all drives at once so costs
-// requests, and no drive. A member that may just have a place that it cannot write (BlockErrors.MayBeOfPlace) is not given up: it is
-// lost there alone (ArrayState.TryAddBad).
+// requests, and no drive. A member that may just have a place that it cannot write (BlockErrors.MayBeOfPlace) is not given up: it
+// is lost there alone (ArrayState.TryAddBad).
 //
-// What a drive refuses together with a flush (FUA) may be the flush, and then nobody knows what it has lost. So such a write is sent
-// again without: refused again it is the place; taken, it was perhaps the flush, which costs the member.
+// What a drive refuses together with a flush (FUA) may be the flush, and then nobody knows what it has lost. So such a write is
+// sent again without: refused again it is the place; taken, it was perhaps the flush, which costs the member.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -63,7 +63,8 @@ internal abstract unsafe partial class RaidQueue
         {
             request.Status = NotFlushed;
         }
-        else if (request.Operation == BlockOperation.Write && BlockErrors.MayBeOfPlace(request.Status) && TryPlaceAgain(port, request))
+        else if (request.Operation == BlockOperation.Write && BlockErrors.MayBeOfPlace(request.Status)
+            && TryPlaceAgain(port, request))
         {
             return true;
         }
@@ -174,8 +175,8 @@ internal abstract unsafe partial class RaidQueue
             operation.AtPlace);
 
     /// <summary>
-    /// Gives up the members that refused to write a range, there alone where that is enough. Returns false when that would lose data:
-    /// then only those are given up that are gone. Some of the range is locked.
+    /// Gives up the members that refused to write a range, there alone where that is enough. Returns false when that would lose
+    /// data: then only those are given up that are gone. Some of the range is locked.
     /// </summary>
     /// <param name="first">The first unit of the range.</param>
     /// <param name="last">The last unit.</param>

@@ -4,8 +4,8 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Raid.Jobs;
 
 /// <summary>
-/// Tries once more what members could not write (<see cref="ArrayState.Bad"/>): makes it from the others, and writes it, row by row.
-/// What they take is bad no more; what they refuse stays as it is.
+/// Tries once more what members could not write (<see cref="ArrayState.Bad"/>): makes it from the others, and writes it, row by
+/// row. What they take is bad no more; what they refuse stays as it is.
 /// </summary>
 internal sealed class MendJob(RaidArray array) : ArrayJob
 {

@@ -1,5 +1,6 @@
 // Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block
-// that could not be read (the good copy is written over it), the resync (the first copy is written to all others), the rebuild
+// that could not be read (the good copy is written over it), the mending of one that could not be written, the resync (the first
+// copy is written to all others), the rebuild
 // (to a new member), and the agreement after a write or discard that some copies have and others do not. An agreement compares first and writes what differs
 // only: on a file system that is full, writing what is there already may need room that is not there. It costs no member: what it
 // cannot do stays in doubt.
@@ -119,7 +120,11 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         _completion = completion;
         Job its = job switch
         {
-            RowJob.Rebuild => Job.Rebuild, RowJob.Check => Job.Check, RowJob.Repair => Job.Scrub, RowJob.Mend => Job.Mend, _ => Job.Resync,
+            RowJob.Rebuild => Job.Rebuild,
+            RowJob.Check => Job.Check,
+            RowJob.Repair => Job.Scrub,
+            RowJob.Mend => Job.Mend,
+            _ => Job.Resync,
         };
         Begin(its, offset, length, NoMember, TransferOp.NoSource);
     }

@@ -15,8 +15,8 @@
 //
 // Where that does not succeed the range is in doubt (DoubtSet): its first copy is read until the resync has come by.
 //
-// A member that could not write a range is lost there (ArrayState.Bad), in whole ranges of the grid of MirrorCopyOp.MaxBytes. A request
-// that touches such a range goes by an operation, which cuts it at the grid: no piece has a copy that is right in a part of it only.
+// A member that could not write a range is lost there (ArrayState.Bad), in whole ranges of a grid (RaidUnits.RowShift). A request
+// that touches such a range goes by an operation, which cuts it at the grid: no piece has a copy that is right in a part only.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;

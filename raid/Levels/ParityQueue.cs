@@ -237,7 +237,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         Locate(offset, out long stripe, out int dataIndex);
         int member = Geometry.DataMember(stripe, dataIndex);
         long last = LastRowOfPiece(operation, stripe);
-        ulong avoid = State.SlowMask | operation.Unreadable | State.LostAt(last) | State.BadIn(FirstRowOfPiece(operation, stripe), last);
+        ulong bad = State.BadIn(FirstRowOfPiece(operation, stripe), last);
+        ulong avoid = State.SlowMask | operation.Unreadable | State.LostAt(last) | bad;
         if (((avoid >> member) & 1) == 0)
         {
             return SendPieceTo(operation, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));

@@ -47,7 +47,7 @@ internal sealed unsafe partial class ParityRow
     {
         if (_slot is not null && MendsParity && _journalStep == JournalStep.None)
         {
-            // A record that was made before it went bad may be on its member still, and says of the other blocks what they were then.
+            // A record that was made before it went bad may be on its member still, and says of the others what they were then.
             LockSlot(JournalStep.Voiding);
             return;
         }
@@ -82,7 +82,7 @@ internal sealed unsafe partial class ParityRow
     /// <summary>Parities of the row whose members are here.</summary>
     private ulong ParitiesHere => AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostAt(_row));
 
-    /// <summary>Those whose records may be there: also where the parity's own place is bad, that of the record need not be.</summary>
+    /// <summary>Those whose records may be there: where a parity's own place is bad, that of its record need not be.</summary>
     private ulong ParitiesToVoid => AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostBesidesBad(_row));
 
     /// <summary>

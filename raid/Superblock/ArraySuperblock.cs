@@ -11,6 +11,7 @@
 // consumer's write, a resync or a failure changes something. Who writes one is named in Engine/ArrayMetadata.cs.
 
 using System.Collections.Immutable;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Superblock;
@@ -293,6 +294,9 @@ public sealed record ArraySuperblock
 
     /// <summary>The places that members could not write, and that are not to be read from them.</summary>
     public BadRanges BadRanges { get; init; } = BadRanges.None;
+
+    /// <summary>How many bytes of a member <see cref="BadRanges"/> are.</summary>
+    public long BadBytesOf(int role) => BadRanges.RowsOf(role) * Math.Min(ChunkSize, RaidUnits.MaxRowBytes);
 
     /// <summary>The same without a spare, whatever it was kept for.</summary>
     public ArraySuperblock WithoutSpare(Guid spare) =>

@@ -1,8 +1,8 @@
 // The places that members could not write: each is as if the member had failed, there only.
 //
-// A place is a run of rows of one member. Rows are numbered as the array's parity is made: as many bytes at the same offset of every
-// member as fit both a chunk and 64 KiB; of mirrors, as many bytes of the volume. One entry too many costs redundancy at its place, one
-// too few costs data: so what cannot be said in fewer entries stays as it is.
+// A place is a run of rows of one member. Rows are numbered as the array's parity is made: as many bytes at the same offset of
+// every member as fit both a chunk and 64 KiB; of mirrors, as many bytes of the volume. One entry too many costs redundancy at
+// its place, one too few costs data: so what cannot be said in fewer entries stays as it is.
 
 using System.Collections.Immutable;
 using System.Numerics;
@@ -92,7 +92,8 @@ public sealed class BadRanges : IEquatable<BadRanges>
     public bool Includes(BadRanges other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        return ReferenceEquals(other, None) || ReferenceEquals(other, this) || other.Entries.All(e => Rows(e.Role, e.Row, e.End).Sum(part => part.End - part.Row) == e.Rows);
+        return ReferenceEquals(other, this)
+            || other.Entries.All(e => Rows(e.Role, e.Row, e.End).Sum(part => part.End - part.Row) == e.Rows);
     }
 
     /// <summary>The list with some rows of some members more. Null when it has no room for them.</summary>

@@ -337,7 +337,8 @@ public static class SuperblockFormat
         foreach (BadRange range in ranges.Entries)
         {
             field = field[sizeof(ulong)..];
-            BinaryPrimitives.WriteUInt64LittleEndian(field, (ulong)range.Row | (ulong)(range.Rows - 1) << 48 | (ulong)range.Role << 56);
+            ulong packed = (ulong)range.Row | (ulong)(range.Rows - 1) << 48 | (ulong)range.Role << 56;
+            BinaryPrimitives.WriteUInt64LittleEndian(field, packed);
         }
     }
 

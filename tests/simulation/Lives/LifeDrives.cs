@@ -56,10 +56,14 @@ internal sealed class LifeDrives : IDisposable
     /// <param name="alsoReads">Whether it cannot read it either.</param>
     public void MakeBad(SimulatedDrive drive, long offset, long length, bool alsoReads)
     {
-        BlockOperation[] refused = [BlockOperation.Write, BlockOperation.WriteZeroes, .. alsoReads ? [BlockOperation.Read] : Array.Empty<BlockOperation>()];
+        BlockOperation[] writes = [BlockOperation.Write, BlockOperation.WriteZeroes];
+        BlockOperation[] refused = alsoReads ? [.. writes, BlockOperation.Read] : writes;
         foreach (BlockOperation operation in refused)
         {
-            var fault = new DriveFault { Operation = operation, OffsetBytes = offset, LengthBytes = length, Errno = _chance.Of(Errno.EIO, Errno.ENODATA) };
+            var fault = new DriveFault
+            {
+                Operation = operation, OffsetBytes = offset, LengthBytes = length, Errno = _chance.Of(Errno.EIO, Errno.ENODATA),
+            };
             _bad.Add((Array.IndexOf(All, drive), fault));
             drive.AddFault(fault);
         }

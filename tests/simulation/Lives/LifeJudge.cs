@@ -132,7 +132,8 @@ internal sealed class LifeJudge(LifeScene scene)
 
     /// <summary>What drives could not write they can now, and it is made from the others.</summary>
     private Task WaitForMendAsync() => WaitAsync(
-        () => Array.State is { BadMask: not 0 } state && (state.LostMask == 0 || !Array.Geometry.HasParity) && (state.BadMask & ~state.LostMask) != 0,
+        () => Array.State is { BadMask: not 0 } state && (state.BadMask & ~state.LostMask) != 0
+            && (state.LostMask == 0 || !Array.Geometry.HasParity),
         () => $"bad ranges stay: {string.Join(" ", Array.GetStatus().Warnings)}");
 
     private Task WaitForScrubAsync() =>

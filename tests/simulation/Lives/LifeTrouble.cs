@@ -40,7 +40,8 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang or Trouble.BadBlocks)
             || (scene.Plan is { Trouble: Trouble.BadBlocks, Reshapes: true }))
         {
-            // One that passes errors, too: a flush that fails is not tried again. While an array is reshaped, a bad block costs the member.
+            // One that passes errors, too: a flush that fails is not tried again. While an array is reshaped, a bad block costs
+            // the member.
             members.AddLost(member);
         }
 
