@@ -160,6 +160,14 @@ public static class ArrayBuilder
             array.State.PutInDoubt(row.Row, row.From, row.To);
         }
 
+        foreach (RefusedParity parity in replayed?.Refused ?? [])
+        {
+            if (array.State.TryAddBad(parity.Record.Row, parity.Record.Row, 1UL << parity.Role) != BadOutcome.Recorded)
+            {
+                array.State.PutInDoubt(parity.Record.Row, parity.Record.From, parity.Record.To);
+            }
+        }
+
         Tell(options.Run, array, result, problems, replayed);
         bool mayBeDamaged = !options.IsInSync && (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync
             && (!trusts || newest.MayHaveTornRows);
@@ -205,12 +213,13 @@ public static class ArrayBuilder
     private static async Task<JournalReplayResult> ReplayAsync(
         ArraySuperblock newest, RaidGeometry geometry, IBlockDevice?[] drives, ulong rebuilding, Reactor home, TimeProvider clock)
     {
-        var total = new JournalReplayResult(0, 0, [], 0);
+        JournalReplayResult total = JournalReplayResult.None;
         foreach (JournalPart part in newest.Reshape is { } reshape ? ReshapeMap.Of(newest).JournalParts(reshape.Frontier) : [JournalPart.AllOf(geometry)])
         {
             JournalReplayResult one = await JournalReplay.RunAsync(newest, part, drives[..part.Geometry.MemberCount], rebuilding, home, clock);
             total = new JournalReplayResult(
-                total.Rows + one.Rows, total.Mended + one.Mended, total.Doubtful.AddRange(one.Doubtful), total.Unreadable + one.Unreadable);
+                total.Rows + one.Rows, total.Mended + one.Mended, total.Doubtful.AddRange(one.Doubtful), total.Unreadable + one.Unreadable,
+                total.Refused.AddRange(one.Refused));
         }
 
         return total;

@@ -164,7 +164,13 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             return;
         }
 
-        if (request.Operation == BlockOperation.Write)
+        bool isWrite = request.Operation == BlockOperation.Write;
+        if (isWrite && _mended != 0 && request.Status == 0 && request.Flags != _durably)
+        {
+            // A second time, durably, before it counts. Not the first time: what refuses that may be the flush.
+            Send(request, BlockOperation.Write, new MemberPlace(member, request.OffsetBytes), _buffer, _durably);
+        }
+        else if (isWrite)
         {
             OnWritten(member, request.Status);
         }
@@ -419,11 +425,12 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
     }
 
-    private void Send(BlockRequest request, BlockOperation operation, MemberPlace place, byte* buffer)
+    private void Send(
+        BlockRequest request, BlockOperation operation, MemberPlace place, byte* buffer, BlockFlags flags = BlockFlags.None)
     {
         *request.OwnVectors = new IoVec(buffer, (nuint)_length);
         request.Prepare(operation, place.Offset, _length, request.OwnVectors, 1, this);
-        request.Flags = operation == BlockOperation.Write && _mended != 0 ? _durably : BlockFlags.None;
+        request.Flags = flags;
         request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable;
         request.Tag = place.Member;
         _queue.MemberQueues[place.Member]!.Submit(request);

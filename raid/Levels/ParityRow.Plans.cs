@@ -53,14 +53,12 @@ internal sealed unsafe partial class ParityRow
     private ulong LostHere => _mends ? _array.State.LostBesidesBad(_row) : _array.State.LostAt(_row);
 
     /// <summary>
-    /// What the row's members could not write is made, and written, like what they cannot read. Durably: it counts then. Returns
-    /// false where there is nothing.
+    /// What the row's members could not write is made, and written, like what they cannot read. Returns false where there is nothing.
     /// </summary>
     private bool BeginMend()
     {
         _mended = _array.State.BadAt(_row) & ~_array.State.LostBesidesBad(_row);
         _unreadable |= BlocksOf(_mended);
-        _flags = _durably;
         return _mended != 0;
     }
 

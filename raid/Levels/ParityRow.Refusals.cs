@@ -45,14 +45,32 @@ internal sealed unsafe partial class ParityRow
         }
         else if ((_refused | _noSpace) == 0)
         {
-            ForgetMended();
-            Heal();
-            Finish(_status);
+            if (!WritesMendedDurably())
+            {
+                ForgetMended();
+                Heal();
+                Finish(_status);
+            }
         }
         else
         {
             JudgeRefusals();
         }
+    }
+
+    /// <summary>
+    /// What was mended is written a second time, durably, before it counts. Not the first time: what refuses that may be the flush.
+    /// </summary>
+    private bool WritesMendedDurably()
+    {
+        if (_mended == 0 || _lo == _hi || _flags == _durably)
+        {
+            return false;
+        }
+
+        _flags = _durably;
+        WriteBack();
+        return true;
     }
 
     /// <summary>A row was mended, durably: its places are bad no more.</summary>

@@ -276,7 +276,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
                 NoteRefusal(member, request.Status);
             }
         }
-        else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0)
+        else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0
+            && (_mended == 0 || _flags == _durably))
         {
             _array.Members[member].CountRepair();
         }
