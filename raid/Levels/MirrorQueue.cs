@@ -383,9 +383,10 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         }
 
         MemberPlace place = ChooseCopy(operation.Next, length);
-        if (((BadIn(operation.Next, length) >> place.Member) & 1) != 0)
+        ulong bad = BadIn(operation.Next, length);
+        if (bad != 0 && (((bad | State.FailedMask) >> place.Member) & 1) != 0)
         {
-            // It is all that is left, and is not what was written.
+            // None is left that holds what was written, and one that is out may have no queue.
             Children.Return(child);
             operation.Status = -Errno.EIO;
             return false;
