@@ -76,6 +76,8 @@ internal sealed class MetricsText
         }
 
         Each("polyblk_member_repairs_total", "counter", "Ranges of a member that were read wrong, and written again.", members, m => m.Member.Repairs, Named);
+        const string Bad = "Places that the drive of a member could not write.";
+        Each("polyblk_member_bad_ranges", "gauge", Bad, members, m => m.Member.BadRanges, Named);
         Each("polyblk_member_oldest_request_seconds", "gauge", "Age of the oldest request at the drive of a member.", members, m => m.Member.OldestRequestSeconds, Named);
     }
 

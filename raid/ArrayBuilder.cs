@@ -5,6 +5,7 @@ using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
@@ -159,9 +160,19 @@ public static class ArrayBuilder
             array.State.PutInDoubt(row.Row, row.From, row.To);
         }
 
+        foreach (RefusedParity parity in replayed?.Refused ?? [])
+        {
+            if (array.State.TryAddBad(parity.Record.Row, parity.Record.Row, 1UL << parity.Role) != BadOutcome.Recorded)
+            {
+                array.State.PutInDoubt(parity.Record.Row, parity.Record.From, parity.Record.To);
+            }
+        }
+
         Tell(options.Run, array, result, problems, replayed);
         bool mayBeDamaged = !options.IsInSync && (result.MissingRoles | result.RebuildingRoles) != 0 && geometry.HasParity && newest.NeedsResync
             && (!trusts || newest.MayHaveTornRows);
+        mayBeDamaged |= !options.IsInSync && geometry.HasParity && (newest.State & ArrayStateFlags.Dirty) != 0
+            && (!trusts || newest.MayHaveTornRows) && HasMarkedBadRows(array);
         await array.Control.StartAsync(
             isNew: false, mayBeDamaged, result.Returning.Select(r => new ReturningDrive(r.Superblock, byCandidate[r])));
         if (newest.Reshape is not null && !array.TracksDirt && !options.ReadOnly)
@@ -189,16 +200,26 @@ public static class ArrayBuilder
         }
     }
 
+    /// <summary>Whether members have places that they could not write where something may have been cut off.</summary>
+    private static bool HasMarkedBadRows(RaidArray array)
+    {
+        long stripe = array.Geometry.StripeDataSize;
+        return array.State.Bad.Entries.Any(e => array.Intent!.IsMarked(
+            RaidUnits.VolumeOffset(array.Geometry, e.Row),
+            RaidUnits.VolumeOffset(array.Geometry, e.End - 1) + stripe - RaidUnits.VolumeOffset(array.Geometry, e.Row)));
+    }
+
     /// <summary>Of an array that is being reshaped, the rows of each geometry have records of their own.</summary>
     private static async Task<JournalReplayResult> ReplayAsync(
         ArraySuperblock newest, RaidGeometry geometry, IBlockDevice?[] drives, ulong rebuilding, Reactor home, TimeProvider clock)
     {
-        var total = new JournalReplayResult(0, 0, [], 0);
+        JournalReplayResult total = JournalReplayResult.None;
         foreach (JournalPart part in newest.Reshape is { } reshape ? ReshapeMap.Of(newest).JournalParts(reshape.Frontier) : [JournalPart.AllOf(geometry)])
         {
             JournalReplayResult one = await JournalReplay.RunAsync(newest, part, drives[..part.Geometry.MemberCount], rebuilding, home, clock);
             total = new JournalReplayResult(
-                total.Rows + one.Rows, total.Mended + one.Mended, total.Doubtful.AddRange(one.Doubtful), total.Unreadable + one.Unreadable);
+                total.Rows + one.Rows, total.Mended + one.Mended, total.Doubtful.AddRange(one.Doubtful), total.Unreadable + one.Unreadable,
+                total.Refused.AddRange(one.Refused));
         }
 
         return total;

@@ -40,6 +40,12 @@ public sealed record MemberStatus(int Role, string Name, MemberState State, long
     /// <summary>Whether that is so long that the member counts as hanging: <see cref="ArrayRunOptions.SlowAfter"/>.</summary>
     public bool IsHanging { get; init; }
 
+    /// <summary>Places that it could not write, and that the other members serve: runs of rows.</summary>
+    public int BadRanges { get; init; }
+
+    /// <summary>How many bytes they have.</summary>
+    public long BadBytes { get; init; }
+
     /// <summary>The drive; null when none has the role.</summary>
     public IBlockDevice? Drive { get; init; }
 

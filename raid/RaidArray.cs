@@ -49,6 +49,7 @@ public sealed partial class RaidArray : IBlockDevice
         }
 
         State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, start.SyncedBytes));
+        State.BeginBad(superblock.BadRanges);
         if (start.RebuildingMask != 0)
         {
             State.BeginRebuild(

@@ -64,6 +64,12 @@ public static class BlockErrors
         return !flushes || request.Status is -Errno.EAGAIN or -Errno.EINTR;
     }
 
+    /// <summary>
+    /// Whether an error may concern just the place that was asked for, so that the drive can serve others: what Linux makes of a
+    /// medium error (ENODATA), of one that a device tells without saying more (EREMOTEIO, EIO), of a wrong checksum (EILSEQ).
+    /// </summary>
+    public static bool MayBeOfPlace(int status) => status is -Errno.EIO or -Errno.ENODATA or -Errno.EREMOTEIO or -Errno.EILSEQ;
+
     /// <summary>What a consumer is told of an error of that kind: -ENOSPC where room is missing, otherwise -EIO.</summary>
     public static int ForConsumer(int status) => KindOf(status) == BlockErrorKind.NoSpace ? -Errno.ENOSPC : -Errno.EIO;
 }

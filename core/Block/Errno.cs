@@ -24,10 +24,12 @@ public static class Errno
     public const int EPIPE = 32;
     public const int ERANGE = 34;
     public const int ENOSYS = 38;
+    public const int ENODATA = 61;
     public const int ETIME = 62;
     public const int EPROTO = 71;
-    public const int EOVERFLOW = 75;
     public const int EBADMSG = 74;
+    public const int EOVERFLOW = 75;
+    public const int EILSEQ = 84;
     public const int EOPNOTSUPP = 95;
     public const int ENOBUFS = 105;
     public const int ESHUTDOWN = 108;

@@ -307,6 +307,12 @@ public sealed record MemberJson(int Role, string? Drive, string State)
 
     public long Repairs { get; init; }
 
+    /// <summary>Places that it could not write, and that the other members serve.</summary>
+    public int BadRanges { get; init; }
+
+    /// <summary>How many bytes of it they have.</summary>
+    public long BadBytes { get; init; }
+
     /// <summary>How long its oldest request in flight has been there, in seconds.</summary>
     public int OldestRequestSeconds { get; init; }
 }

@@ -193,6 +193,8 @@ public static class ArrayScanner
             {
                 Uuid = entry.Uuid == Guid.Empty ? null : entry.Uuid,
                 Reason = used is null ? ArrayStatusJson.ReasonName(entry.Reason) : null,
+                BadRanges = newest.BadRanges.CountOf(role),
+                BadBytes = newest.BadBytesOf(role),
             };
         }
     }

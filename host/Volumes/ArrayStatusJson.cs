@@ -43,6 +43,8 @@ public static class ArrayStatusJson
                 ReadErrors = m.ReadErrors,
                 WriteErrors = m.WriteErrors,
                 Repairs = m.Repairs,
+                BadRanges = m.BadRanges,
+                BadBytes = m.BadBytes,
                 OldestRequestSeconds = m.OldestRequestSeconds,
             }),
         ],

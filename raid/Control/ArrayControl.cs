@@ -68,6 +68,7 @@ internal sealed partial class ArrayControl
         _array = array;
         _options = options;
         _retry = new Backoff(options.ResyncRetryAfter);
+        _mendRetry = new Backoff(options.ResyncRetryAfter);
         _signal = new ControlSignal(options.Scheduler, options.Clock);
         Home = home;
         _superblocks = new ArrayMetadata(array, superblock, home, options, Kick);
@@ -77,6 +78,7 @@ internal sealed partial class ArrayControl
         _reshaping = new Reshaping(array, _superblocks, _jobs, options, Kick, Report);
         _watch = new MemberWatch(array, options, Report);
         _upgradesFormat = superblock.FormatVersion < SuperblockFormat.Version;
+        _reportedBad = array.State.Bad;
         CheckEvery = options.CheckEvery;
     }
 
@@ -216,6 +218,7 @@ internal sealed partial class ArrayControl
                 IsLeft = _array.Limits.ReadOnly,
             };
         ulong hanging = _watch.HangingMask;
+        BadRanges bad = _array.State.Bad;
         return new ArrayStatus
         {
             Name = _array.Name,
@@ -245,6 +248,8 @@ internal sealed partial class ArrayControl
                 OldestRequestSeconds = _watch.AgeSeconds(m),
                 RequestsInFlight = m.InFlight,
                 IsHanging = ((hanging >> m.Role) & 1) != 0,
+                BadRanges = bad.CountOf(m.Role),
+                BadBytes = bad.RowsOf(m.Role) * RaidUnits.RowBytes(_array.Geometry),
                 Drive = m.IsAbsent ? null : m.Drive,
                 WhyOut = ((failed >> m.Role) & 1) != 0 ? m.WhyOut : OutReason.Unknown,
             })],
@@ -279,6 +284,15 @@ internal sealed partial class ArrayControl
                     : member.IsDrained ? $"Member {member.Role} ({member.Drive.Name}) has failed: replace the drive."
                     : $"Member {member.Role} ({member.Drive.Name}) has failed, and has not answered all that was asked of it: unplug the drive, "
                         + "so that its requests end, and replace it.";
+            }
+        }
+
+        foreach (RaidMember member in _array.Members)
+        {
+            if (((failed >> member.Role) & 1) == 0 && _array.State.Bad.CountOf(member.Role) is int ranges and > 0)
+            {
+                yield return $"{Count(ranges, "bad range")} on {Membership.Describe(member)}: it could not write there, and what "
+                    + "belongs there has less redundancy. Replace it when convenient.";
             }
         }
 
@@ -355,6 +369,7 @@ internal sealed partial class ArrayControl
 
         _watch.Look();
         ReportFailures();
+        ReportBad();
         if (Interlocked.Exchange(ref _writesWanted, 0) != 0)
         {
             await OpenWritesAsync();
@@ -377,6 +392,8 @@ internal sealed partial class ArrayControl
             case CopyJob copy:
                 _replacement.Finish(copy);
                 break;
+            case MendJob:
+                break;
             case not null:
                 await FinishResyncAsync();
                 break;
@@ -388,6 +405,7 @@ internal sealed partial class ArrayControl
         ScheduleResync();
         ReportProgress();
         await StartDueResyncAsync();
+        await MendTurnAsync();
         await ScrubTurnAsync();
 
         await TryMarkCleanAsync();

@@ -8,6 +8,7 @@
 //   marks           say less than before: no write has started that needs a new one
 //   a failure       the member is in the mask of all reactors before. It goes to both slots: whoever is acknowledged without that
 //                   member relies on it, also when one slot cannot be read later
+//   a bad place     as a failure, of a member at that place alone. One that is bad no more was written before, durably
 //   clean mark      every queue was closed while idle, then every member was flushed; so marks may go, where no member is lost and
 //                   nothing is left to resync
 //   checkpoint      says what was in sync before the last flush, never what the resync has reached since (FlushAsync)
@@ -47,6 +48,7 @@ internal sealed class ArrayMetadata(
     private long _flushedCheckpoint = SyncedBytesOf(array);
     private long _flushedRebuilt = RebuiltBytesOf(array);
     private ulong _told = array.State.PersistedMask;
+    private BadRanges _toldBad = array.State.Bad;
     private readonly bool _mayHaveTornRows = newest.MayHaveTornRows || (newest.State & ArrayStateFlags.Dirty) != 0;
     private bool _leftOut;
     private ulong _generation;
@@ -85,8 +87,9 @@ internal sealed class ArrayMetadata(
     /// </summary>
     public bool IsKnown { get; private set; } = true;
 
-    /// <summary>Whether there is a failure that no update has spoken of yet.</summary>
-    public bool IsBehind => array.State.FailedMask != _told || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
+    /// <summary>Whether there is a failure, or a place that is bad or no more, that no update has spoken of yet.</summary>
+    public bool IsBehind => array.State.FailedMask != _told || !ReferenceEquals(array.State.Bad, _toldBad)
+        || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
 
     /// <inheritdoc cref="SuperblockWriter.IsSettled"/>
     public bool IsSettled => _writer.IsSettled;
@@ -194,18 +197,20 @@ internal sealed class ArrayMetadata(
     public async Task<bool> HandOverAsync(RaidMember member, Func<ArraySuperblock, ArraySuperblock> change)
     {
         ulong failed = array.State.FailedMask;
-        ArraySuperblock next = Describe(change(_current), failed, array.State.TrustsUnsynced);
+        long badAdded = array.State.BadAdded;
+        BadRanges bad = array.State.Bad;
+        ArraySuperblock next = Describe(change(_current), failed, bad, array.State.TrustsUnsynced);
         if (!CanWrite || !await _writer.WriteFirstAsync(next, member))
         {
             return false;
         }
 
-        await WriteUntilAllAgreeAsync(new FirstTold(next, failed, 1UL << member.Role), change);
+        await WriteUntilAllAgreeAsync(new FirstTold(next, failed, bad, badAdded, 1UL << member.Role), change);
         return true;
     }
 
     /// <summary>What one member was told before all others.</summary>
-    private sealed record FirstTold(ArraySuperblock Superblock, ulong Failed, ulong Member);
+    private sealed record FirstTold(ArraySuperblock Superblock, ulong Failed, BadRanges Bad, long BadAdded, ulong Member);
 
     /// <summary>
     /// Before a run raises the event count for the first time: a run that cannot write, however often it is tried, must leave no
@@ -223,21 +228,29 @@ internal sealed class ArrayMetadata(
     {
         ulong failed = first?.Failed ?? array.State.FailedMask;
         bool trust = array.State.TrustsUnsynced;
+        long badAdded = array.State.PersistedBad;
         while (CanWrite)
         {
             NoteLosses(failed);
+
+            // First: what is described then has at least these.
+            badAdded = first?.BadAdded ?? array.State.BadAdded;
+            BadRanges bad = first?.Bad ?? array.State.Bad;
+            MayBeDamaged |= IsExposed && !_current.BadRanges.Includes(bad);
             ArraySuperblock next = first?.Superblock
-                ?? Describe(change is null ? _current : change(_current), failed, array.State.TrustsUnsynced);
+                ?? Describe(change is null ? _current : change(_current), failed, bad, array.State.TrustsUnsynced);
             trust = next.TrustsUnsynced;
             ulong late = LateMask; // left out, also those that answer meanwhile
             ulong told = failed | (first?.Member ?? 0);
-            bool everySlot = KnowsLess(failed) || _leftOut || (_current.TrustsUnsynced && !trust);
+            bool everySlot = KnowsLess(failed) || _leftOut || (_current.TrustsUnsynced && !trust)
+                || !_current.BadRanges.Includes(bad);
             ulong refused = await _writer.WriteAsync(next, told, everySlot);
             late |= LateMask;
             first = null;
             Volatile.Write(ref _current, next);
             HasWritten = true;
             _told = failed;
+            _toldBad = bad;
             _leftOut = late != 0;
             IsKnown = late == 0 || !array.Geometry.SurvivesWithout(AllMembers & ~(failed | refused | late));
             Refuse(refused, mayHaveLost: false);
@@ -250,8 +263,10 @@ internal sealed class ArrayMetadata(
         }
 
         _told = CanWrite ? _told : array.State.FailedMask;
+        _toldBad = CanWrite ? _toldBad : array.State.Bad;
         ulong persisted = !CanWrite ? array.State.FailedMask : IsKnown ? failed : array.State.PersistedMask;
         array.State.PersistedMask = persisted;
+        array.State.PersistedBad = !CanWrite ? array.State.BadAdded : IsKnown ? badAdded : array.State.PersistedBad;
         array.State.PersistedTrust = CanWrite && (trust || (!IsKnown && array.State.PersistedTrust));
 
         // Also where neither is new: trust that was lost and has come back meanwhile is what somebody may have waited for.
@@ -316,7 +331,7 @@ internal sealed class ArrayMetadata(
     }
 
     /// <summary>What the superblocks are to say.</summary>
-    private ArraySuperblock Describe(ArraySuperblock like, ulong failed, bool trust)
+    private ArraySuperblock Describe(ArraySuperblock like, ulong failed, BadRanges bad, bool trust)
     {
         DateTimeOffset now = options.Clock.GetUtcNow();
         ulong eventCount = _current.EventCount + 1;
@@ -370,7 +385,9 @@ internal sealed class ArrayMetadata(
 
             // One that was over when this run began is forgotten with its first update.
             Reshape = array.Reshape is null ? null : like.Reshape,
-            Incompatible = array.Reshape is null ? like.Incompatible & ~IncompatibleFeatures.Reshape : like.Incompatible,
+            Incompatible = (array.Reshape is null ? IncompatibleFeatures.None : like.Incompatible & IncompatibleFeatures.Reshape)
+                | (bad.Members != 0 ? IncompatibleFeatures.BadRanges : IncompatibleFeatures.None),
+            BadRanges = bad,
         };
 
         // Marks alone are no event: there can be many of them while a member is late, and it must not fall behind by them. At

@@ -461,6 +461,7 @@ internal sealed class HotReplacement(
         await array.ForEachQueueAsync(_ => { });
         replacement.Enter(ReplacementPhase.Done);
         await EndAsync(replacement);
+        array.Control.MendSoon();
         report(ArrayEventLevel.Information, $"the replacement of {Describe(replacement)} is complete");
     }
 

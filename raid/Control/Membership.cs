@@ -289,6 +289,7 @@ internal sealed class Membership(
         // A job has ways of its own to the drives, and this one may be closed when the caller has it back.
         await jobs.StopAsync(superblocks.CatchUpAsync);
         await ChangeHandsAsync(new RaidMember(member.Role, null, Guid.Empty));
+        State.ForgetBad(1UL << member.Role);
         await superblocks.UpdateAsync();
         await MemberSlots.TryEraseAsync(drive, superblocks.Home, options.Clock);
     }
@@ -410,6 +411,12 @@ internal sealed class Membership(
         ulong bit = 1UL << role;
         superblocks.BeginRebuild(bit, marked);
         State.BeginRebuild(bit, 0, superblocks.RebuildsMarked);
+        if (!marked)
+        {
+            // Another drive, or one of which all is made anew.
+            State.ForgetBad(bit);
+        }
+
         _reportedTenths = 0;
         Halted = null;
         _retry.Reset();

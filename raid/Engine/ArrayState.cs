@@ -17,14 +17,34 @@
 // only when a member that it cannot do without is gone, refuses a superblock, or may have lost writes at an unknown place. What a
 // member still answers that may have lost writes is read directly, but nothing is made from it (DistrustedMask).
 
+//
+// A member that cannot write a place, and works otherwise, is lost at that place alone (Bad, ADR 19): LostAt says so to whoever
+// holds the lock of it. A place comes in under the lock of a row or range that was refused, and acknowledgements wait for the
+// superblocks as they do for a failed member. It goes under the lock of the whole row, when what lies there is right and durable;
+// the superblocks may say so later. Those of a member whose drive is another one go while the member is lost everywhere.
+
 using System.Runtime.InteropServices;
 using Polyblk.Raid.Control;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Engine;
 
+/// <summary>What became of an attempt to record a place as bad.</summary>
+internal enum BadOutcome
+{
+    /// <summary>It is recorded.</summary>
+    Recorded,
+
+    /// <summary>It cannot be: the list is full, or it is not the time for it.</summary>
+    NoRoom,
+
+    /// <summary>Too much would be lacking there.</summary>
+    LacksTooMuch,
+}
+
 /// <summary>State shared by the reactors of one array, padded to cache lines of its own.</summary>
-[StructLayout(LayoutKind.Explicit, Size = 192)]
+[StructLayout(LayoutKind.Explicit, Size = 256)]
 internal struct SharedWords
 {
     [FieldOffset(64)]
@@ -68,11 +88,19 @@ internal struct SharedWords
 
     [FieldOffset(152)]
     public long FlushedWholeRows;
+
+    [FieldOffset(160)]
+    public long BadAdded;
+
+    [FieldOffset(168)]
+    public long PersistedBad;
 }
 
 /// <summary>See the top of the file.</summary>
 internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits)
 {
+    private readonly int _rowShift = RaidUnits.RowShift(geometry);
+    private BadRanges _bad = BadRanges.None;
     private int _lowered;
     private int _lostFlushes;
     private SharedWords _words = new()
@@ -96,7 +124,31 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public ulong LostMask => FailedMask | RebuildingMask;
 
     /// <summary>Members that hold nothing usable at a unit. Lasts for as long as the unit is locked.</summary>
-    public ulong LostAt(long unit)
+    public ulong LostAt(long unit) => LostBesidesBad(unit) | BadAt(unit);
+
+    /// <summary>The places that members could not write.</summary>
+    public BadRanges Bad => Volatile.Read(ref _bad);
+
+    /// <summary>Members that have such places, anywhere.</summary>
+    public ulong BadMask => Volatile.Read(ref _bad).Members;
+
+    /// <summary>Members whose place at a unit is bad.</summary>
+    public ulong BadAt(long unit)
+    {
+        BadRanges bad = Volatile.Read(ref _bad);
+        return ReferenceEquals(bad, BadRanges.None) ? 0 : bad.In(unit >> _rowShift, 1);
+    }
+
+    /// <summary>Members that have a bad place from one unit to another, which is included.</summary>
+    public ulong BadIn(long first, long last)
+    {
+        BadRanges bad = Volatile.Read(ref _bad);
+        long row = first >> _rowShift;
+        return ReferenceEquals(bad, BadRanges.None) ? 0 : bad.In(row, (last >> _rowShift) - row + 1);
+    }
+
+    /// <summary>Members that hold nothing usable at a unit, not counting single places that are bad.</summary>
+    public ulong LostBesidesBad(long unit)
     {
         // In this order: BeginRebuild writes them in the opposite one, so a member is seen in one of the two masks.
         ulong failed = FailedMask;
@@ -111,9 +163,23 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         set => Volatile.Write(ref _words.PersistedMask, value);
     }
 
+    /// <summary>How often a place was recorded as bad. Read before <see cref="Bad"/>, all of those are in that.</summary>
+    public long BadAdded => Volatile.Read(ref _words.BadAdded);
+
+    /// <summary>As many of those the superblocks know of.</summary>
+    public long PersistedBad
+    {
+        get => Volatile.Read(ref _words.PersistedBad);
+        set => Volatile.Write(ref _words.PersistedBad, value);
+    }
+
+    /// <summary>Whether the superblocks do not know yet of a place that is bad.</summary>
+    public bool IsBadPending => Volatile.Read(ref _words.BadAdded) != Volatile.Read(ref _words.PersistedBad);
+
     /// <summary>Whether acknowledgements of writes and flushes must wait for the superblocks.</summary>
     public bool MetadataPending =>
         Volatile.Read(ref _words.FailedMask) != Volatile.Read(ref _words.PersistedMask)
+        || IsBadPending
         || Volatile.Read(ref _words.PersistedTrust) > Volatile.Read(ref _words.Trust);
 
     /// <summary>
@@ -257,6 +323,68 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         }
 
         return true;
+    }
+
+    /// <summary>What the superblocks said when the array was started.</summary>
+    public void BeginBad(BadRanges bad) => Volatile.Write(ref _bad, bad);
+
+    /// <summary>
+    /// Members refused to write a range and are lost there from now on. Units of the range that was refused are locked by the
+    /// caller; the whole rows that they are in become bad.
+    /// </summary>
+    /// <param name="first">The first unit.</param>
+    /// <param name="last">The last unit.</param>
+    /// <param name="members">The members, one bit each, by role.</param>
+    public BadOutcome TryAddBad(long first, long last, ulong members)
+    {
+        if (((FailedMask | RebuildingMask) & members) != 0)
+        {
+            return BadOutcome.NoRoom;
+        }
+
+        long row = first >> _rowShift, rows = (last >> _rowShift) - row + 1;
+        while (true)
+        {
+            BadRanges seen = Bad;
+            if (!geometry.SurvivesWithout(LostMask | seen.In(row, rows) | members))
+            {
+                return BadOutcome.LacksTooMuch;
+            }
+
+            BadRanges? next = seen.With(row, rows, members);
+            if (next is null)
+            {
+                return BadOutcome.NoRoom;
+            }
+
+            if (next.Equals(seen))
+            {
+                return BadOutcome.Recorded;
+            }
+
+            if (ReferenceEquals(Interlocked.CompareExchange(ref _bad, next, seen), seen))
+            {
+                Interlocked.Increment(ref _words.BadAdded);
+                return BadOutcome.Recorded;
+            }
+        }
+    }
+
+    /// <summary>What members hold in the row of a unit is right, and durable. The whole row is locked by the caller.</summary>
+    public void RemoveBad(long unit, ulong members) => ChangeBad(bad => bad.Without(unit >> _rowShift, 1, members));
+
+    /// <summary>Members have other drives, and are lost everywhere.</summary>
+    public void ForgetBad(ulong members) => ChangeBad(bad => bad.WithoutMembers(members));
+
+    private void ChangeBad(Func<BadRanges, BadRanges> change)
+    {
+        BadRanges seen, found = Bad;
+        do
+        {
+            seen = found;
+            found = Interlocked.CompareExchange(ref _bad, change(seen), seen);
+        }
+        while (!ReferenceEquals(found, seen));
     }
 
     /// <summary>Whether members that are being rebuilt have missed only what is marked (<see cref="WriteIntent"/>).</summary>

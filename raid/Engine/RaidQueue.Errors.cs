@@ -1,9 +1,13 @@
-// What becomes of a child that a member answered with an error: it is sent again, or the members that refused a write are given
-// up, or the request fails and the place is in doubt.
+// What becomes of a child that a member answered with an error: it is sent again, or the place counts as bad on the members that
+// refused a write, or they are given up, or the request fails and the place is in doubt.
 //
 // A write that several members carry is judged when all of them have answered, still under its lock: the members that refused it
 // are given up together, or, when that would lose data, not one of them. A path that fails for all drives at once so costs
-// requests, and no drive.
+// requests, and no drive. A member that may just have a place that it cannot write (BlockErrors.MayBeOfPlace) is not given up: it
+// is lost there alone (ArrayState.TryAddBad).
+//
+// What a drive refuses together with a flush (FUA) may be the flush, and then nobody knows what it has lost. So such a write is
+// sent again without: refused again it is the place; taken, it was perhaps the flush, which costs the member.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -23,6 +27,15 @@ internal abstract unsafe partial class RaidQueue
 
     /// <summary>Reads try less often where there is another way to the data.</summary>
     private const int ReadTries = 4;
+
+    /// <summary>How often a write is sent again of which the place may be bad.</summary>
+    private const int PlaceTries = 2;
+
+    /// <summary>In <see cref="BlockRequest.Tries"/>: it was refused with FUA, and sent again without.</summary>
+    private const byte WithoutFua = 0x80;
+
+    /// <summary>What a write ends with that was refused with FUA only: that is not the place.</summary>
+    private const int NotFlushed = -Errno.ECANCELED;
 
     /// <summary>The bits of a child's tag that name its member.</summary>
     protected const long MemberMask = 0xFF;
@@ -46,6 +59,16 @@ internal abstract unsafe partial class RaidQueue
 
     private bool TryAgain(MemberPort port, BlockRequest request)
     {
+        if ((request.Tries & WithoutFua) != 0 && request.Status == 0)
+        {
+            request.Status = NotFlushed;
+        }
+        else if (request.Operation == BlockOperation.Write && BlockErrors.MayBeOfPlace(request.Status)
+            && TryPlaceAgain(port, request))
+        {
+            return true;
+        }
+
         int most = request.Operation == BlockOperation.Read && Array.TracksDirt ? ReadTries : s_retryDelaysNs.Length;
         if (request.Status == 0 || BlockErrors.KindOf(request.Status) != BlockErrorKind.Passing || request.Tries >= most
             || !BlockErrors.MayRepeat(request) || IsFailed(port.Member.Role) || State.IsBroken)
@@ -54,10 +77,30 @@ internal abstract unsafe partial class RaidQueue
             return false;
         }
 
-        request.RetryMember = (byte)port.Member.Role;
-        port.Waiting++;
-        _retries[request.Tries++]!.Add(request);
+        SendLater(port, request, request.Tries);
         return true;
+    }
+
+    private bool TryPlaceAgain(MemberPort port, BlockRequest request)
+    {
+        int tries = request.Tries & ~WithoutFua;
+        if (!Array.TracksDirt || tries >= PlaceTries || IsFailed(port.Member.Role) || State.IsBroken)
+        {
+            return false;
+        }
+
+        request.Tries |= (request.Flags & BlockFlags.Fua) != 0 ? WithoutFua : (byte)0;
+        request.Flags &= ~BlockFlags.Fua;
+        SendLater(port, request, tries);
+        return true;
+    }
+
+    private void SendLater(MemberPort port, BlockRequest request, int tries)
+    {
+        request.RetryMember = (byte)port.Member.Role;
+        request.Tries++;
+        port.Waiting++;
+        _retries[tries]!.Add(request);
     }
 
     private void MakeRetryLists()
@@ -81,6 +124,7 @@ internal abstract unsafe partial class RaidQueue
         operation.NoSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
         operation.Refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
         operation.Gone |= kind == BlockErrorKind.Gone ? bit : 0;
+        operation.AtPlace |= BlockErrors.MayBeOfPlace(child.Status) ? bit : 0;
         child.Status = 0;
     }
 
@@ -96,13 +140,15 @@ internal abstract unsafe partial class RaidQueue
 
         ulong inDoubt = operation.NoSpace;
         int status = inDoubt != 0 ? -Errno.ENOSPC : 0;
-        if (operation.Refused != 0 && !GiveUp(operation.Refused, operation.Gone))
+        if (operation.Refused != 0 && !GiveUpWhatRefused(operation))
         {
             inDoubt |= operation.Refused & ~State.FailedMask;
             status = -Errno.EIO;
         }
 
-        operation.NoSpace = operation.Refused = operation.Gone = 0;
+        operation.NoSpace = operation.Refused = operation.Gone = operation.AtPlace = 0;
+        operation.RefusedFrom = long.MaxValue;
+        operation.RefusedTo = 0;
         if (inDoubt == 0)
         {
             return;
@@ -117,6 +163,49 @@ internal abstract unsafe partial class RaidQueue
         {
             PutInDoubt(operation, inDoubt);
         }
+    }
+
+    private bool GiveUpWhatRefused(TransferOp operation) => operation.IsFlush
+        ? GiveUp(operation.Refused, operation.Gone)
+        : GiveUpAt(
+            operation.RefusedFrom >> LockShift,
+            (operation.RefusedTo - 1) >> LockShift,
+            operation.Refused,
+            operation.Gone,
+            operation.AtPlace);
+
+    /// <summary>
+    /// Gives up the members that refused to write a range, there alone where that is enough. Returns false when that would lose
+    /// data: then only those are given up that are gone. Some of the range is locked.
+    /// </summary>
+    /// <param name="first">The first unit of the range.</param>
+    /// <param name="last">The last unit.</param>
+    /// <param name="refused">The members, one bit each, by role.</param>
+    /// <param name="gone">Those that are gone.</param>
+    /// <param name="atPlace">Those of which only the place need be bad.</param>
+    internal bool GiveUpAt(long first, long last, ulong refused, ulong gone, ulong atPlace)
+    {
+        // Others may lack the place: then it makes no difference that the level survives without these elsewhere.
+        if (State.BadMask != 0 && !Geometry.SurvivesWithout(State.LostMask | State.BadIn(first, last) | refused))
+        {
+            GiveUp(gone, gone);
+            return false;
+        }
+
+        ulong rest = refused & ~(Array.Reshape is null ? atPlace : 0);
+        if (rest != 0 && !State.TryFailAll(rest))
+        {
+            return GiveUp(refused, gone);
+        }
+
+        BadOutcome outcome = rest == refused ? BadOutcome.Recorded : State.TryAddBad(first, last, refused & ~rest);
+        if (outcome == BadOutcome.NoRoom)
+        {
+            return GiveUp(refused, gone);
+        }
+
+        Array.Control.Kick();
+        return outcome == BadOutcome.Recorded;
     }
 
     /// <summary>

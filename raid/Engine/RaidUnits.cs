@@ -1,3 +1,4 @@
+using System.Numerics;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Engine;
@@ -20,6 +21,13 @@ internal static class RaidUnits
     /// <summary>All units of an array.</summary>
     public static long Count(RaidGeometry geometry) =>
         geometry.HasParity ? geometry.MemberDataSize / RowBytes(geometry) : geometry.Capacity >> MirrorShift;
+
+    /// <summary>
+    /// Log2 of the units in a row, which of a mirror is a range of as many bytes of the volume: the grid of what is bad
+    /// (<see cref="Superblock.BadRanges"/>).
+    /// </summary>
+    public static int RowShift(RaidGeometry geometry) =>
+        geometry.HasParity ? 0 : BitOperations.Log2((uint)RowBytes(geometry)) - MirrorShift;
 
     /// <summary>The first byte of the volume that belongs to what a unit locks: of a parity array, to its whole stripe.</summary>
     public static long VolumeOffset(RaidGeometry geometry, long unit) =>

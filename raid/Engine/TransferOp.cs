@@ -67,6 +67,12 @@ internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
     /// <summary>Members that had no room for a part of the present segment.</summary>
     public ulong NoSpace;
 
+    /// <summary>Those of <see cref="Refused"/> of which only the place need be bad.</summary>
+    public ulong AtPlace;
+
+    /// <summary>The part of the segment that was refused, in bytes of the volume; nothing while none was.</summary>
+    public long RefusedFrom = long.MaxValue, RefusedTo;
+
     /// <summary>Those of <see cref="Refused"/>, or of <see cref="Unreadable"/> in a read, that are gone.</summary>
     public ulong Gone;
 

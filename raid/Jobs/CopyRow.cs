@@ -195,6 +195,14 @@ internal sealed unsafe class CopyRow : RangeWaiter, IBlockCompletion, IRowComple
             return;
         }
 
+        if (((_rows.Array.State.BadAt(UnitOf(row)) >> _replacement.Role) & 1) != 0)
+        {
+            // Nor is it read from the new drive: the role's list stays, and is mended there.
+            _at = EndOfRow();
+            Next();
+            return;
+        }
+
         if (_mend is null)
         {
             Finish(status);
@@ -205,6 +213,10 @@ internal sealed unsafe class CopyRow : RangeWaiter, IBlockCompletion, IRowComple
         _replacement.BeginMend(_index, row);
         _rows.StartMend(_mend, _replacement.Role, row, this);
     }
+
+    private long UnitOf(long row) => _geometry.HasParity
+        ? (row - _geometry.DataOffset) / _rowBytes
+        : _geometry.Unmap(_replacement.Role, row) >> RaidUnits.MirrorShift;
 
     private long BeginOfRow() => _at < _geometry.DataOffset ? _at : _at - ((_at - _geometry.DataOffset) % _rowBytes);
 

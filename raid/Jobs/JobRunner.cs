@@ -32,6 +32,9 @@ internal enum RowJob : byte
 
     /// <summary>Copies a region of a drive that works to the one that replaces it.</summary>
     Copy,
+
+    /// <summary>Writes what members could not write, once more.</summary>
+    Mend,
 }
 
 /// <summary>What became of a row of a scrub, instead of an error number.</summary>

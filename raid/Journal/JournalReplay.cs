@@ -27,7 +27,18 @@ namespace Polyblk.Raid.Journal;
 /// <param name="Mended">Those whose parities did not fit.</param>
 /// <param name="Doubtful">Rows that could not be put right: too much of them cannot be read.</param>
 /// <param name="Unreadable">Slots of the journal that could not be read: what they held is not known.</param>
-internal sealed record JournalReplayResult(int Rows, int Mended, ImmutableArray<JournalRecord> Doubtful, int Unreadable);
+/// <param name="Refused">Rows of which a member refused a parity, and that have enough without: it is bad there.</param>
+internal sealed record JournalReplayResult(
+    int Rows, int Mended, ImmutableArray<JournalRecord> Doubtful, int Unreadable, ImmutableArray<RefusedParity> Refused)
+{
+    /// <summary>That of nothing.</summary>
+    public static JournalReplayResult None { get; } = new(0, 0, [], 0, []);
+}
+
+/// <summary>A parity that was made, and that its member could not write.</summary>
+/// <param name="Record">The record of its row.</param>
+/// <param name="Role">The member.</param>
+internal readonly record struct RefusedParity(JournalRecord Record, int Role);
 
 /// <summary>
 /// Rows of an array and where their records lie: all of them, or those of one geometry of an array that is being reshaped.
@@ -59,6 +70,7 @@ internal sealed class JournalReplay
     private readonly int _rowBytes;
     private readonly RowImage _image;
     private readonly JournalPart _part;
+    private readonly List<RefusedParity> _refused = [];
     private ulong _written;
     private volatile bool _isGivenUp;
 
@@ -101,7 +113,7 @@ internal sealed class JournalReplay
     {
         if (part.Layout is not { } layout)
         {
-            return new JournalReplayResult(0, 0, [], 0);
+            return JournalReplayResult.None;
         }
 
         var replay = new JournalReplay(newest, part, layout, drives, rebuilding, home);
@@ -154,7 +166,7 @@ internal sealed class JournalReplay
                 await BlockIo.FlushAsync(_drives[role]!, _queues[role]!, _home);
             }
 
-            return new JournalReplayResult(records.Length, mended, doubtful.ToImmutable(), _scans.Sum(s => s?.Unreadable ?? 0));
+            return new JournalReplayResult(records.Length, mended, doubtful.ToImmutable(), _scans.Sum(s => s?.Unreadable ?? 0), [.. _refused]);
         }
         finally
         {
@@ -222,6 +234,7 @@ internal sealed class JournalReplay
         }
 
         bool differs = false;
+        ulong refused = 0;
         for (int parity = 0; parity < _geometry.ParityCount; parity++)
         {
             int block = _geometry.DataCount + parity;
@@ -229,8 +242,18 @@ internal sealed class JournalReplay
             if (isHere && (((lost >> block) & 1) != 0 || !_image.IsRight(parity, record.From, record.To)))
             {
                 differs = true;
-                await WriteAsync(record, block, _image.Made(parity, record.From, record.To));
+                refused |= await TryWriteAsync(record, block, _image.Made(parity, record.From, record.To));
             }
+        }
+
+        if (refused != 0 && !_geometry.SurvivesWithout(LostAt(record.Row) | refused))
+        {
+            return RowOutcome.Doubtful;
+        }
+
+        for (ulong left = refused; left != 0; left &= left - 1)
+        {
+            _refused.Add(new RefusedParity(record, BitOperations.TrailingZeroCount(left)));
         }
 
         return differs ? RowOutcome.Mended : RowOutcome.Untouched;
@@ -311,12 +334,26 @@ internal sealed class JournalReplay
         _written |= 1UL << role;
     }
 
+    /// <summary>Returns the member's bit when it could not write the place, which it then lacks; 0 when it did.</summary>
+    private async Task<ulong> TryWriteAsync(JournalRecord record, int block, Memory<byte> data)
+    {
+        try
+        {
+            await WriteAsync(record, block, data);
+            return 0;
+        }
+        catch (BlockIoException e) when (BlockErrors.MayBeOfPlace(-e.Errno) && _newest.Reshape is null)
+        {
+            return 1UL << _geometry.BlockMember(StripeOf(record.Row), block);
+        }
+    }
+
     private long StripeOf(long row) => row / (_geometry.ChunkSize / _rowBytes);
 
     private long OffsetOf(JournalRecord record) =>
         _geometry.StripeOffset(StripeOf(record.Row)) + (record.Row % (_geometry.ChunkSize / _rowBytes) * _rowBytes) + record.From;
 
-    private ulong LostAt(long row) => row >= _rebuiltUnits ? _missing | _rebuilding : _missing;
+    private ulong LostAt(long row) => (row >= _rebuiltUnits ? _missing | _rebuilding : _missing) | _newest.BadRanges.In(row, 1);
 
     private ulong BlocksLostIn(long row) => _geometry.BlocksOf(StripeOf(row), LostAt(row));
 

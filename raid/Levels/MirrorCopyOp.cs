@@ -1,5 +1,6 @@
 // Makes copies agree: reads a range from one copy and writes it to others, with the range locked. Users: the repair of a block
-// that could not be read (the good copy is written over it), the resync (the first copy is written to all others), the rebuild
+// that could not be read (the good copy is written over it), the mending of one that could not be written, the resync (the first
+// copy is written to all others), the rebuild
 // (to a new member), and the agreement after a write or discard that some copies have and others do not. An agreement compares first and writes what differs
 // only: on a file system that is full, writing what is there already may need room that is not there. It costs no member: what it
 // cannot do stays in doubt.
@@ -32,6 +33,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         Check,
         Scrub,
         Agreement,
+        Mend,
     }
 
     private readonly MirrorQueue _queue;
@@ -40,6 +42,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     private readonly RequestPool _children;
     private readonly BlockRequest[] _requests;
     private readonly byte* _buffer;
+    private readonly int _rowBytes;
+    private readonly BlockFlags _durably;
     private IRowCompletion? _completion;
     private Job _job;
     private bool _compares;
@@ -53,12 +57,16 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     private int _pending;
     private int _status;
     private int _finding;
+    private ulong _bad;
+    private ulong _mended;
 
     public MirrorCopyOp(MirrorQueue queue, RaidArray array)
     {
         _queue = queue;
         _array = array;
         _geometry = array.Geometry;
+        _rowBytes = RaidUnits.RowBytes(_geometry);
+        _durably = array.Limits.VolatileCache ? BlockFlags.Fua : BlockFlags.None;
         int copies = _geometry.CopyCount;
         _children = new RequestPool(copies, 1);
         _requests = new BlockRequest[copies];
@@ -112,7 +120,11 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         _completion = completion;
         Job its = job switch
         {
-            RowJob.Rebuild => Job.Rebuild, RowJob.Check => Job.Check, RowJob.Repair => Job.Scrub, _ => Job.Resync,
+            RowJob.Rebuild => Job.Rebuild,
+            RowJob.Check => Job.Check,
+            RowJob.Repair => Job.Scrub,
+            RowJob.Mend => Job.Mend,
+            _ => Job.Resync,
         };
         Begin(its, offset, length, NoMember, TransferOp.NoSource);
     }
@@ -152,7 +164,13 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             return;
         }
 
-        if (request.Operation == BlockOperation.Write)
+        bool isWrite = request.Operation == BlockOperation.Write;
+        if (isWrite && _mended != 0 && request.Status == 0 && request.Flags != _durably)
+        {
+            // A second time, durably, before it counts. Not the first time: what refuses that may be the flush.
+            Send(request, BlockOperation.Write, new MemberPlace(member, request.OffsetBytes), _buffer, _durably);
+        }
+        else if (isWrite)
         {
             OnWritten(member, request.Status);
         }
@@ -201,6 +219,9 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             _length = Math.Min(_length, _geometry.ChunkSize - (_offset & (_geometry.ChunkSize - 1)));
         }
 
+        // The grid of what is bad.
+        _length = Math.Min(_length, _rowBytes - (_offset % _rowBytes));
+
         FirstUnit = _offset >> LockShift;
         UnitCount = (int)(((_offset + _length - 1) >> LockShift) - FirstUnit + 1);
         if (Locks.LockOrWait(this))
@@ -212,6 +233,22 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     /// <summary>The piece is locked: reads the copy that the others shall be like.</summary>
     private void ReadPiece()
     {
+        _bad = _array.State.BadAt(FirstUnit);
+        if (_job == Job.Scrub && _bad != 0)
+        {
+            // One row, and all of it is locked.
+            _job = Job.Mend;
+            _finding = RowFinding.Repaired;
+        }
+
+        _mended = _job == Job.Mend ? _bad & ~_array.State.LostMask : 0;
+        if (_job == Job.Mend && _mended == 0)
+        {
+            _finding = RowFinding.Skipped;
+            Finish(0);
+            return;
+        }
+
         // Looked at under the lock: a write marks before it locks.
         bool wasMissed = _job != Job.Rebuild || !_array.State.RebuildsMarked || _array.Intent!.IsMarked(_offset, _length);
         if (_job == Job.Rebuild && !(wasMissed && HasTarget()))
@@ -277,7 +314,9 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         for (int copy = 0; copy < _geometry.CopyCount; copy++)
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
-            bool wanted = _badMember >= 0 ? place.Member == _badMember : copy != _source;
+            bool wanted = _mended != 0 ? ((_mended >> place.Member) & 1) != 0
+                : _badMember >= 0 ? place.Member == _badMember
+                : copy != _source;
             if (wanted && IsTarget(place.Member))
             {
                 _pending++;
@@ -335,16 +374,22 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     {
         if (status == 0)
         {
-            if (_badMember >= 0)
+            if (_badMember >= 0 || _mended != 0)
             {
-                _array.Members[_badMember].CountRepair();
+                _array.Members[member].CountRepair();
+            }
+
+            if (_mended != 0)
+            {
+                _array.State.RemoveBad(FirstUnit, 1UL << member);
+                _array.Control.Kick();
             }
         }
         else
         {
             BlockErrorKind kind = BlockErrors.KindOf(status);
             _array.Members[member].NoteWriteError(kind);
-            Refuse(member, kind);
+            Refuse(member, kind, status);
         }
 
         if (_compares)
@@ -358,12 +403,14 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     }
 
     /// <summary>A copy could not be written.</summary>
-    private void Refuse(int member, BlockErrorKind kind)
+    private void Refuse(int member, BlockErrorKind kind, int status)
     {
         ulong bit = 1UL << member;
         bool isGone = kind == BlockErrorKind.Gone;
         bool isCostly = isGone || (kind != BlockErrorKind.NoSpace && _job != Job.Agreement);
-        bool isOut = isCostly && _queue.GiveUp(bit, isGone ? bit : 0);
+        bool isOut = isCostly && _queue.GiveUpAt(
+            FirstUnit, FirstUnit + UnitCount - 1, bit, isGone ? bit : 0, BlockErrors.MayBeOfPlace(status) ? bit : 0);
+        _finding = _mended != 0 ? RowFinding.Unread : _finding;
         if (!isOut)
         {
             _status = kind == BlockErrorKind.NoSpace ? -Errno.ENOSPC : -Errno.EIO;
@@ -378,10 +425,12 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
     }
 
-    private void Send(BlockRequest request, BlockOperation operation, MemberPlace place, byte* buffer)
+    private void Send(
+        BlockRequest request, BlockOperation operation, MemberPlace place, byte* buffer, BlockFlags flags = BlockFlags.None)
     {
         *request.OwnVectors = new IoVec(buffer, (nuint)_length);
         request.Prepare(operation, place.Offset, _length, request.OwnVectors, 1, this);
+        request.Flags = flags;
         request.Traits = BufferTraits.CpuAccessible | BufferTraits.Stable;
         request.Tag = place.Member;
         _queue.MemberQueues[place.Member]!.Submit(request);
@@ -392,7 +441,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     private bool IsTarget(int member)
     {
         ulong targets = _job == Job.Rebuild ? _array.State.RebuildingMask : ulong.MaxValue;
-        return (((targets & ~_array.State.FailedMask) >> member) & 1) != 0;
+        ulong bad = _job == Job.Mend ? 0 : _bad;
+        return (((targets & ~(_array.State.FailedMask | bad)) >> member) & 1) != 0;
     }
 
     /// <summary>Whether all copies of the range should be equal.</summary>

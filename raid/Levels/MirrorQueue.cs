@@ -14,6 +14,9 @@
 // written once more when the rebuild comes by.
 //
 // Where that does not succeed the range is in doubt (DoubtSet): its first copy is read until the resync has come by.
+//
+// A member that could not write a range is lost there (ArrayState.Bad), in whole ranges of a grid (RaidUnits.RowShift). A request
+// that touches such a range goes by an operation, which cuts it at the grid: no piece has a copy that is right in a part only.
 
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -101,7 +104,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         long offset = request.OffsetBytes;
         long length = request.LengthBytes;
         if (length > _maxPieceBytes || (_striped && (offset & _chunkMask) + length > _chunkMask + 1)
-            || request.VectorCount > Array.Limits.MaxSegments)
+            || request.VectorCount > Array.Limits.MaxSegments || BadIn(offset, length) != 0)
         {
             return StartOperation(request);
         }
@@ -169,6 +172,11 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
                 length = Math.Min(length, _chunkMask + 1 - (operation.Next & _chunkMask));
             }
 
+            if (BadIn(operation.Next, length) != 0)
+            {
+                length = Math.Min(length, _rangeBytes - (operation.Next % _rangeBytes));
+            }
+
             if (operation.Status == 0 && (copies == 1 ? SendRead(operation, ref length) : SendCopies(operation, ref length)))
             {
                 continue;
@@ -201,11 +209,19 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         }
         else
         {
+            long from = Geometry.Unmap(member, child.OffsetBytes);
+            var operation = Unsafe.As<TransferOp>(child.Context!);
+            operation.RefusedFrom = Math.Min(operation.RefusedFrom, from);
+            operation.RefusedTo = Math.Max(operation.RefusedTo, from + child.LengthBytes);
             NoteRefusal(child, member);
         }
 
         return true;
     }
+
+    /// <summary>Members that a range of the volume is not to be read from, nor written to.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong BadIn(long offset, long length) => State.BadIn(offset >> LockShift, (offset + length - 1) >> LockShift);
 
     /// <inheritdoc/>
     protected override void PutInDoubt(TransferOp operation, ulong refused)
@@ -328,6 +344,13 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
 
     private void SendWhole(TransferOp operation, BlockRequest request)
     {
+        if (BadIn(request.OffsetBytes, request.LengthBytes) != 0)
+        {
+            operation.Pending = 0;
+            Continue(operation);
+            return;
+        }
+
         int sent = 0;
         operation.Next = operation.End;
         operation.Pending = 1;
@@ -360,6 +383,15 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         }
 
         MemberPlace place = ChooseCopy(operation.Next, length);
+        ulong bad = BadIn(operation.Next, length);
+        if (bad != 0 && (((bad | State.FailedMask) >> place.Member) & 1) != 0)
+        {
+            // None is left that holds what was written, and one that is out may have no queue.
+            Children.Return(child);
+            operation.Status = -Errno.EIO;
+            return false;
+        }
+
         operation.Next += length;
         operation.Pending++;
         Send(child, place.Member, place.Offset);
@@ -370,11 +402,12 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     {
         long offset = operation.Next;
         IoVecCursor after = operation.Cursor;
+        ulong without = State.FailedMask | BadIn(offset, length);
         int sent = 0;
         for (int copy = 0; copy < _copies; copy++)
         {
             MemberPlace place = Geometry.Copy(offset, copy);
-            if (IsFailed(place.Member))
+            if (((without >> place.Member) & 1) != 0)
             {
                 continue;
             }
@@ -408,7 +441,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         long tries = (child.Tag >> TriesShift) + 1;
         long offset = Geometry.Unmap(member, child.OffsetBytes);
         int copy = CopyOf(offset, member);
-        ulong lost = State.LostAt((offset + child.LengthBytes - 1) >> LockShift);
+        ulong lost = State.LostAt((offset + child.LengthBytes - 1) >> LockShift) | BadIn(offset, child.LengthBytes);
         for (; tries < _copies; tries++)
         {
             copy = (copy + 1) % _copies;

@@ -236,7 +236,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         long offset = operation.Next;
         Locate(offset, out long stripe, out int dataIndex);
         int member = Geometry.DataMember(stripe, dataIndex);
-        ulong avoid = State.SlowMask | operation.Unreadable | State.LostAt(LastRowOfPiece(operation, stripe));
+        long last = LastRowOfPiece(operation, stripe);
+        ulong bad = State.BadIn(FirstRowOfPiece(operation, stripe), last);
+        ulong avoid = State.SlowMask | operation.Unreadable | State.LostAt(last) | bad;
         if (((avoid >> member) & 1) == 0)
         {
             return SendPieceTo(operation, member, Geometry.StripeOffset(stripe) + (offset & ChunkMask));
@@ -265,6 +267,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         row.StartRead(operation, (stripe * _rowsPerChunk) + (inChunk / _rowBytes), dataIndex, from, from + length, cursor);
         return true;
     }
+
+    private long FirstRowOfPiece(TransferOp operation, long stripe) =>
+        (stripe * _rowsPerChunk) + ((int)(operation.Next & ChunkMask) / _rowBytes);
 
     /// <summary>The last row that the operation touches in the present chunk: rows are rebuilt in order.</summary>
     private long LastRowOfPiece(TransferOp operation, long stripe)

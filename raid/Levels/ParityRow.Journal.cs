@@ -45,6 +45,13 @@ internal sealed unsafe partial class ParityRow
     /// <summary>The blocks are computed: records what must be, then writes.</summary>
     private void RecordThenWrite()
     {
+        if (_slot is not null && MendsParity && _journalStep == JournalStep.None)
+        {
+            // A record that was made before it went bad may be on its member still, and says of the others what they were then.
+            LockSlot(JournalStep.Voiding);
+            return;
+        }
+
         if (_slot is null || _job != Job.Write)
         {
             WriteBack();
@@ -67,11 +74,16 @@ internal sealed unsafe partial class ParityRow
         }
     }
 
+    private bool MendsParity => (BlocksOf(_mended) & ~_dataMask) != 0 && _lo != _hi;
+
     /// <summary>Parities of the row that are written: a record goes to their members.</summary>
     private ulong ParitiesToRecord => ParitiesHere & ~_failed;
 
     /// <summary>Parities of the row whose members are here.</summary>
     private ulong ParitiesHere => AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostAt(_row));
+
+    /// <summary>Those whose records may be there: where a parity's own place is bad, that of its record need not be.</summary>
+    private ulong ParitiesToVoid => AllBlocks & ~_dataMask & ~BlocksOf(_array.State.LostBesidesBad(_row));
 
     /// <summary>
     /// A parity whose member is out gets no record, which is right only once the superblocks say that it is out: should it come back
@@ -80,7 +92,9 @@ internal sealed unsafe partial class ParityRow
     private bool WaitsForLostParity()
     {
         ArrayState state = _array.State;
-        if ((BlocksOf(state.FailedMask & ~state.PersistedMask) & ~_dataMask) == 0 || state.IsBroken)
+        bool isUnknown = (BlocksOf(state.FailedMask & ~state.PersistedMask) & ~_dataMask) != 0
+            || (state.IsBadPending && (BlocksOf(state.BadAt(_row)) & ~_dataMask) != 0);
+        if (!isUnknown || state.IsBroken)
         {
             return false;
         }
@@ -150,14 +164,14 @@ internal sealed unsafe partial class ParityRow
             return;
         }
 
-        if (_journalStep == JournalStep.Voiding && !journal.Holds(_slot.Index, _row))
+        if (_journalStep == JournalStep.Voiding && !journal.Holds(_slot.Index, _row) && !_mends)
         {
             // Another row's has taken its place meanwhile.
             AfterVoid();
             return;
         }
 
-        ulong parities = _journalStep == JournalStep.Recording ? ParitiesToRecord : ParitiesHere;
+        ulong parities = _journalStep == JournalStep.Recording ? ParitiesToRecord : ParitiesToVoid;
         if (_journalStep == JournalStep.Recording && WaitsForLostParity())
         {
             return;
@@ -241,7 +255,7 @@ internal sealed unsafe partial class ParityRow
 
         bool areOut = _refused == 0 || _queue.GiveUp(_refused, _gone);
         int status = _noSpace != 0 ? -Errno.ENOSPC : areOut ? 0 : -Errno.EIO;
-        _refused = _noSpace = _gone = 0;
+        _refused = _noSpace = _gone = _atPlace = 0;
         if (_operation is null)
         {
             // A job comes again; its queue is not told when superblocks are known.
@@ -302,7 +316,7 @@ internal sealed unsafe partial class ParityRow
     /// <summary>The array is broken: nothing is written, neither a record nor the row.</summary>
     private void GiveSlotBack()
     {
-        if (_job == Job.Scrub)
+        if (_job == Job.Scrub || _mends)
         {
             _journalStep = JournalStep.None;
             _slot!.Locks.Unlock(_slot.FirstUnit, 1);

@@ -3,6 +3,7 @@
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Jobs;
 
 namespace Polyblk.Raid.Levels;
 
@@ -15,7 +16,14 @@ internal sealed unsafe partial class ParityRow
     private void ReadForPlan()
     {
         ArrayState state = _array.State;
-        _failed = BlocksOf(state.LostAt(_row));
+        if (_mends && !BeginMend())
+        {
+            _finding = RowFinding.Skipped;
+            Finish(0);
+            return;
+        }
+
+        _failed = BlocksOf(LostHere);
         _lost = _failed | _unreadable;
         _doubtful = state.Doubts.Touches(_row, _lo, _hi);
         _synced = _row < state.SyncedUnits && !_doubtful;
@@ -39,6 +47,19 @@ internal sealed unsafe partial class ParityRow
         }
 
         SendReads(_job == Job.Read ? _reading : AllBlocks & ~_failed);
+    }
+
+    /// <summary>Members that are lost in the row; what is mended is not, but cannot be read.</summary>
+    private ulong LostHere => _mends ? _array.State.LostBesidesBad(_row) : _array.State.LostAt(_row);
+
+    /// <summary>
+    /// What the row's members could not write is made, and written, like what they cannot read. Returns false where there is nothing.
+    /// </summary>
+    private bool BeginMend()
+    {
+        _mended = _array.State.BadAt(_row) & ~_array.State.LostBesidesBad(_row);
+        _unreadable |= BlocksOf(_mended);
+        return _mended != 0;
     }
 
     /// <summary>Reads the blocks of the plan that do not lie in members' memory.</summary>

@@ -1,6 +1,7 @@
 // What follows when members refuse a write of a row. The row is still locked.
 //
-// Members that refused for another reason than room are given up, all of them or, where that would lose data, none. Where all
+// Members that refused for another reason than room are given up, in this row alone where that is enough
+// (RaidQueue.GiveUpAt), all of them or, where that would lose data, none. Where all
 // that refused stay, the row has blocks of the write and blocks from before it, and its parities fit neither. It is settled: all
 // data is read, and the parities that do not fit it are written (what fits is left alone: on a file system that is full, a hole
 // must stay one). Where that is not possible, because a lost member's block is only in the parities or because a parity has no
@@ -11,6 +12,7 @@
 
 using System.Numerics;
 using Polyblk.Core.Block;
+using Polyblk.Raid.Jobs;
 
 namespace Polyblk.Raid.Levels;
 
@@ -19,6 +21,7 @@ internal sealed unsafe partial class ParityRow
     private ulong _refused;         // members that refused a write of the row for another reason than room
     private ulong _noSpace;         // members that had no room for one
     private ulong _gone;            // those of the refusing that are not there any more
+    private ulong _atPlace;         // those of which only the place need be bad
     private bool _isAdvice;         // a discard
     private int _settled;           // rows that are settled
 
@@ -30,6 +33,7 @@ internal sealed unsafe partial class ParityRow
         _noSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
         _refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
         _gone |= kind == BlockErrorKind.Gone ? bit : 0;
+        _atPlace |= BlockErrors.MayBeOfPlace(status) ? bit : 0;
     }
 
     /// <summary>All members have answered a write.</summary>
@@ -41,8 +45,12 @@ internal sealed unsafe partial class ParityRow
         }
         else if ((_refused | _noSpace) == 0)
         {
-            Heal();
-            Finish(_status);
+            if (!WritesMendedDurably())
+            {
+                ForgetMended();
+                Heal();
+                Finish(_status);
+            }
         }
         else
         {
@@ -50,10 +58,45 @@ internal sealed unsafe partial class ParityRow
         }
     }
 
+    /// <summary>
+    /// What was mended is written a second time, durably, before it counts. Not the first time: what refuses that may be the flush.
+    /// </summary>
+    private bool WritesMendedDurably()
+    {
+        if (_mended == 0 || _lo == _hi || _flags == _durably)
+        {
+            return false;
+        }
+
+        _flags = _durably;
+        WriteBack();
+        return true;
+    }
+
+    /// <summary>A row was mended, durably: its places are bad no more.</summary>
+    private void ForgetMended()
+    {
+        if (_mended != 0 && _lo != _hi)
+        {
+            _array.State.RemoveBad(_row, _mended);
+            _array.Control.Kick();
+        }
+        else if (_mended != 0)
+        {
+            _finding = RowFinding.Skipped;
+        }
+    }
+
     private void JudgeRefusals()
     {
         ulong costly = _isAdvice ? _gone : _refused;
-        bool areOut = costly == 0 || _queue.GiveUp(costly, _gone);
+        bool areOut = costly == 0 || _queue.GiveUpAt(FirstUnit, FirstUnit + UnitCount - 1, costly, _gone, _atPlace);
+        if (_mended != 0)
+        {
+            // What is bad already was tried again, in vain.
+            _finding = RowFinding.Unread;
+        }
+
         if (_job == Job.Read)
         {
             // The data is there; the block is found again when it is read again.
@@ -88,7 +131,7 @@ internal sealed unsafe partial class ParityRow
         {
             SetRow(FirstUnit + _settled);
             _unreadable = _absent = 0;
-            _refused = _noSpace = _gone = 0;
+            _refused = _noSpace = _gone = _atPlace = 0;
             if (ReadForSettling())
             {
                 return;

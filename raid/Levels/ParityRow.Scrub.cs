@@ -27,6 +27,15 @@ internal sealed unsafe partial class ParityRow
     private void ReadForScrub()
     {
         ArrayState state = _array.State;
+        if (_repairs && state.BadAt(_row) != 0 && !state.IsBroken)
+        {
+            _mends = true;
+            _job = Job.Resync;
+            _finding = RowFinding.Repaired;
+            ReadForPlan();
+            return;
+        }
+
         _failed = BlocksOf(state.LostAt(_row));
         _lost = _failed | _unreadable;
         _doubtful = state.Doubts.Touches(_row, _lo, _hi);

@@ -114,6 +114,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private int _pending;
     private int _status;
     private bool _isReading;
+    private bool _mends;            // Resync: what is bad is made and written as what cannot be read
+    private ulong _mended;          // members of which it is
 
     /// <param name="queue">The queue.</param>
     /// <param name="array">Its array.</param>
@@ -242,7 +244,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _completion = completion;
         _flags = BlockFlags.None;
         _zeroes = false;
-        _job = job switch { RowJob.Rebuild => Job.Rebuild, RowJob.Resync => Job.Resync, _ => Job.Scrub };
+        _job = job switch { RowJob.Rebuild => Job.Rebuild, RowJob.Resync or RowJob.Mend => Job.Resync, _ => Job.Scrub };
+        _mends = job == RowJob.Mend;
         _repairs = job == RowJob.Repair;
         _finding = 0;
         _lo = 0;
@@ -273,7 +276,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
                 NoteRefusal(member, request.Status);
             }
         }
-        else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0)
+        else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0
+            && (_mended == 0 || _flags == _durably))
         {
             _array.Members[member].CountRepair();
         }
@@ -305,7 +309,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _written = 0;
         _unreadable = _absent = 0;
         _status = 0;
-        _refused = _noSpace = _gone = 0;
+        _refused = _noSpace = _gone = _atPlace = 0;
+        _mends = false;
+        _mended = 0;
         _isAdvice = false;
         _finding = 0;
         _voided = 0;
@@ -452,7 +458,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         }
 
         // Whoever failed since the plan was made is not written to: it stays lost here for as long as the row is locked.
-        ulong failed = BlocksOf(_job == Job.Rebuild ? _array.State.FailedMask : _array.State.LostAt(_row));
+        ulong failed = BlocksOf(_job == Job.Rebuild ? _array.State.FailedMask | _array.State.BadAt(_row) : LostHere);
         ulong wide = _job != Job.Read ? _unreadable : _array.Limits.ReadOnly ? 0 : _unreadable & (1UL << _target);
         if (_job == Job.Rebuild)
         {
@@ -556,7 +562,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             _array.State.NoteWholeRow();
         }
 
-        if (_job == Job.Resync && status < 0)
+        if (_job == Job.Resync && status < 0 && !_mends)
         {
             _array.State.NoteNotSynced(_row, _rowBytes);
         }

@@ -120,7 +120,7 @@ internal unsafe class StripedQueue : RaidQueue
 
         Locate(offset, out long stripe, out int dataIndex);
         int member = Geometry.DataMember(stripe, dataIndex);
-        if (Geometry.HasParity && (((State.LostMask | State.SlowMask) >> member) & 1) != 0)
+        if (Geometry.HasParity && (((State.LostMask | State.SlowMask | State.BadMask) >> member) & 1) != 0)
         {
             return StartOperation(request);
         }

@@ -18,13 +18,15 @@ namespace Polyblk.Raid.Reshape;
 /// <summary>See the top of the file.</summary>
 internal static class ArrayGrowth
 {
+    private const string Grow = "grow";
+
     /// <summary>Grows a running array to what its drives have now.</summary>
     /// <exception cref="ArrayException">It cannot, or its drives have not grown; nothing was changed.</exception>
     public static async Task GrowAsync(RaidArray array)
     {
-        RefuseUnlessSound(array, "grow");
+        RefuseUnlessSound(array, Grow);
         RaidGeometry grown = Plan(array.Geometry, array.Members);
-        await array.SucceedAsync("grow", [], async current =>
+        await array.SucceedAsync(Grow, [], async current =>
         {
             ArraySuperblock next = Describe(current, array.Geometry, grown, array.Options.Clock.GetUtcNow());
             foreach (RaidMember member in array.Members)
@@ -45,6 +47,7 @@ internal static class ArrayGrowth
             : array.Reshape is not null ? "it has been reshaped since it was started: stop it, and start it again"
             : array.State.LostMask != 0 ? "it lacks members, or rebuilds them: replace what is missing, and wait for the end of the rebuild"
             : array.State.NeedsResync ? "its members do not agree yet: wait for the end of the resync"
+            : what != Grow && array.State.BadMask != 0 ? "members have places that they cannot write: replace those drives first"
             : status.Replacement is not null || array.Control.Superblock.Replacing is not null ? "a drive of it is being replaced: wait for the end of that"
             : null;
         if (reason is not null)

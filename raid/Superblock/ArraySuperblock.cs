@@ -11,6 +11,7 @@
 // consumer's write, a resync or a failure changes something. Who writes one is named in Engine/ArrayMetadata.cs.
 
 using System.Collections.Immutable;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Superblock;
@@ -113,6 +114,9 @@ public enum IncompatibleFeatures : ulong
     /// It is being reshaped (<see cref="ArraySuperblock.Reshape"/>): a part of it lies where another geometry says.
     /// </summary>
     Reshape = 1,
+
+    /// <summary>Some members lack places (<see cref="ArraySuperblock.BadRanges"/>): what lies there is not to be read.</summary>
+    BadRanges = 2,
 }
 
 /// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>
@@ -288,6 +292,12 @@ public sealed record ArraySuperblock
     /// <summary>The reshape; null without one.</summary>
     public ReshapeRecord? Reshape { get; init; }
 
+    /// <summary>The places that members could not write, and that are not to be read from them.</summary>
+    public BadRanges BadRanges { get; init; } = BadRanges.None;
+
+    /// <summary>How many bytes of a member <see cref="BadRanges"/> are.</summary>
+    public long BadBytesOf(int role) => BadRanges.RowsOf(role) * Math.Min(ChunkSize, RaidUnits.MaxRowBytes);
+
     /// <summary>The same without a spare, whatever it was kept for.</summary>
     public ArraySuperblock WithoutSpare(Guid spare) =>
         this with { Spares = Spares.Remove(spare), Replacing = Replacing?.Spare == spare ? null : Replacing };
@@ -350,5 +360,5 @@ public sealed record ArraySuperblock
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
         && Replacing == other.Replacing && LastScrub == other.LastScrub
         && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host
-        && Reshape == other.Reshape;
+        && Reshape == other.Reshape && BadRanges.Equals(other.BadRanges);
 }

@@ -110,6 +110,9 @@ internal static class MemberSlots
                     current with
                     {
                         Role = ArraySuperblock.SpareRole, MemberUuid = spare.Uuid, Sequence = sequence, Spares = current.Spares.Add(spare.Uuid),
+
+                        // It stays as it is, also when there are none any more.
+                        BadRanges = BadRanges.None, Incompatible = current.Incompatible & ~IncompatibleFeatures.BadRanges,
                     },
                     block);
                 await BlockIo.WriteAsync(spare.Drive, reactor, SuperblockFormat.SlotOffset(sequence), block);

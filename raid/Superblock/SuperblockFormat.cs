@@ -26,7 +26,9 @@
 //                                                   bit 1: but rows that were written as a whole may be torn)
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
-// 2632 reshape { old member count u32 (0: none), zero[4], shift i64, frontier i64 }    2656 zero[1312]
+// 2632 reshape { old member count u32 (0: none), zero[4], shift i64, frontier i64 }    2656 zero[160]
+// 2816 bad range count u32                      2820 zero[4]
+// 2824 bad ranges: 143 u64 { bits 0..47 first row, 48..55 rows - 1, 56..63 role }
 // 3968 host[32], zero-padded UTF-8: who wrote it (nothing: not recorded)
 // 4000 forks complete since event u64 (0: not recorded)
 // 4008 forks: 5 rows of { event count u64, run u64 (0: none) }        4088 zero[8]
@@ -45,6 +47,7 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Text;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 
 namespace Polyblk.Raid.Superblock;
@@ -87,11 +90,11 @@ public static class SuperblockFormat
     public const uint Version = 2;
 
     private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
-    private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, HostAt = 3968, ForksAt = 4000;
+    private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, BadAt = 2816, HostAt = 3968, ForksAt = 4000;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
-    private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.Reshape;
+    private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges;
 
     /// <summary>The first eight bytes of a superblock.</summary>
     public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
@@ -187,7 +190,21 @@ public static class SuperblockFormat
         bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
         if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
             return "it rebuilds marked regions, and has none or no rebuild";
-        return CheckReshape(superblock, geometry!) ?? CheckMembers(superblock);
+        return CheckReshape(superblock, geometry!) ?? CheckBadRanges(superblock, geometry!) ?? CheckMembers(superblock);
+    }
+
+    private static string? CheckBadRanges(ArraySuperblock superblock, RaidGeometry geometry)
+    {
+        bool isFlagged = (superblock.Incompatible & IncompatibleFeatures.BadRanges) != 0;
+        if (isFlagged != (superblock.BadRanges.Members != 0)) return "its bad ranges and its features contradict each other";
+        long rowBytes = RaidUnits.RowBytes(geometry);
+        long rows = ((geometry.HasParity ? geometry.MemberDataSize : geometry.Capacity) + rowBytes - 1) / rowBytes;
+        foreach (BadRange range in superblock.BadRanges.Entries)
+        {
+            if (range.Role >= superblock.MemberCount || range.End > rows)
+                return $"rows {range.Row} to {range.End - 1} of member {range.Role}, which are called bad, do not exist";
+        }
+        return null;
     }
 
     private static string? CheckReshape(ArraySuperblock superblock, RaidGeometry geometry)
@@ -304,6 +321,7 @@ public static class SuperblockFormat
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 8)..], reshape.ShiftBytes);
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 16)..], reshape.Frontier);
         }
+        WriteBadRanges(superblock.BadRanges, block[BadAt..]);
         WriteHost(superblock.Host, block.Slice(HostAt, ArraySuperblock.MaxHostBytes));
         if (superblock.Forks is { } forks) WriteForks(forks, block[ForksAt..]);
         if (superblock.Regions is not { } regions) return;
@@ -311,6 +329,31 @@ public static class SuperblockFormat
         BinaryPrimitives.WriteUInt64LittleEndian(block[(RegionsAt + 8)..], regions.SinceEvent);
         for (int i = 0; i < DirtyRegions.WordCount; i++)
             BinaryPrimitives.WriteUInt64LittleEndian(block[(MarksAt + i * sizeof(ulong))..], regions.Words[i]);
+    }
+
+    private static void WriteBadRanges(BadRanges ranges, Span<byte> field)
+    {
+        BinaryPrimitives.WriteInt32LittleEndian(field, ranges.Entries.Length);
+        foreach (BadRange range in ranges.Entries)
+        {
+            field = field[sizeof(ulong)..];
+            ulong packed = (ulong)range.Row | (ulong)(range.Rows - 1) << 48 | (ulong)range.Role << 56;
+            BinaryPrimitives.WriteUInt64LittleEndian(field, packed);
+        }
+    }
+
+    /// <summary>Null where it is none that could have been written.</summary>
+    private static BadRanges? ReadBadRanges(ReadOnlySpan<byte> field)
+    {
+        int count = BinaryPrimitives.ReadInt32LittleEndian(field);
+        if (count is < 0 or > BadRanges.MaxEntries) return null;
+        var ranges = new BadRange[count];
+        for (int i = 0; i < count; i++)
+        {
+            ulong range = BinaryPrimitives.ReadUInt64LittleEndian(field[((i + 1) * sizeof(ulong))..]);
+            ranges[i] = new BadRange((int)(range >> 56), (long)(range & (ulong)BadRanges.MaxRow), (int)(byte)(range >> 48) + 1);
+        }
+        return BadRanges.From(ranges);
     }
 
     private static void WriteScrub(LastScrub scrub, Span<byte> field)
@@ -395,6 +438,7 @@ public static class SuperblockFormat
         if (spareCount is < 0 or > ArraySuperblock.MaxSpares) return null;
         if (!TryReadTime(block[136..], out DateTimeOffset created) || !TryReadTime(block[144..], out DateTimeOffset updated)
             || !TryReadTime(block[152..], out DateTimeOffset dirtySince)) return null;
+        if ((isFirst ? BadRanges.None : ReadBadRanges(block[BadAt..])) is not { } badRanges) return null;
         return new ArraySuperblock
         {
             Sequence = BinaryPrimitives.ReadUInt64LittleEndian(block[16..]),
@@ -428,6 +472,7 @@ public static class SuperblockFormat
             LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
             Incompatible = (IncompatibleFeatures)BinaryPrimitives.ReadUInt64LittleEndian(block[72..]),
             Reshape = isFirst ? null : ReadReshape(block[ReshapeAt..]),
+            BadRanges = badRanges,
             Forks = isFirst ? null : ReadForks(block[ForksAt..]),
             Host = isFirst ? "" : ReadHost(block.Slice(HostAt, ArraySuperblock.MaxHostBytes)),
             Name = ReadName(block.Slice(NameAt, NameBytes)),

@@ -345,7 +345,7 @@ public sealed class JournalTests
         byte[] data = Noise((int)rig.Array.SizeBytes);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         RaidGeometry geometry = rig.Array.Geometry;
-        int stripe = (int)geometry.StripeDataSize, p = geometry.ParityMember(0, 0);
+        int stripe = (int)geometry.StripeDataSize, p = geometry.ParityMember(1, 0);
         rig.Drives[p].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = geometry.StripeOffset(1), LengthBytes = Chunk });
         foreach (SimulatedDrive drive in rig.Drives)
         {
@@ -355,7 +355,7 @@ public sealed class JournalTests
         Task<int> refused = driver.WriteAsync(stripe, data.AsMemory(stripe, stripe));
         await ArrayRig.WaitAsync(() => rig.Array.State.MetadataPending, "the failure to be seen");
         var log = new WriteLog(rig);
-        Task<int> write = driver.WriteAsync(0, Noise(512, 3));
+        Task<int> write = driver.WriteAsync(stripe, Noise(512, 3));
         await Task.Delay(100);
         WriteLog.Entry[] early = log.Data;
         await rig.ReleaseDrivesAsync();

@@ -369,8 +369,10 @@ public sealed class RebuildTests
         await rig.ReplaceAsync(1);
         ArrayException needed = await Assert.ThrowsAsync<ArrayException>(() => rig.Array.FailMemberAsync(0));
         Assert.Contains("data would be lost", needed.Message, StringComparison.Ordinal);
-        rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 });
+        var refuses = new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset };
+        rig.Drives[0].AddFault(refuses);
         Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, data));
+        rig.Drives[0].ClearFaults();
         Assert.Equal(MemberState.Present, rig.Array.GetStatus().Members[0].State);
         rig.Array.MaxJobBytesPerSecond = 0;
         Assert.Equal(0, await driver.WriteAsync(0, data));

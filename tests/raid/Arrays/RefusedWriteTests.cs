@@ -128,7 +128,10 @@ public sealed class RefusedWriteTests
         RequestDriver driver = await rig.OpenAsync();
         byte[] data = Noise((int)rig.Array.SizeBytes, 4);
         Assert.Equal(0, await driver.WriteAsync(0, data));
-        Array.ForEach(rig.Drives, d => d.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 }));
+        Array.ForEach(rig.Drives, d => d.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.EINVAL, Count = 1,
+        }));
         Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, data));
         Array.ForEach(rig.Drives, d => d.ClearFaults());
         Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);

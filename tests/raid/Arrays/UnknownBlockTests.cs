@@ -97,7 +97,10 @@ public sealed class UnknownBlockTests
 
         // The last data block of the first stripe is written to a drive that refuses, after its parity.
         int victim = geometry.DataMember(0, geometry.DataCount - 1);
-        rig.Drives[victim].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Count = 1 });
+        rig.Drives[victim].AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset, Errno = Errno.EINVAL, Count = 1,
+        });
         long at = (geometry.DataCount - 1) * Chunk;
         Assert.Equal(-Errno.EIO, await driver.WriteAsync(at, TestBytes.Noise(4096, 6)));
         ArrayStatus status = rig.Array.GetStatus();

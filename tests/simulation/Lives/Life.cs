@@ -104,6 +104,11 @@ internal sealed class Life : IDisposable
         if (_scene.PowerWasLost)
         {
             await _judge.JudgeAfterPowerLossAsync();
+            if (_scene.Drives.HasBad && !_scene.Array!.Geometry.HasParity)
+            {
+                // The copy that was read may turn out to be one that cannot be written.
+                _scene.Model!.Unsettle(_scene.OpenBlocks);
+            }
         }
 
         _judge.NoteSync();
@@ -133,7 +138,7 @@ internal sealed class Life : IDisposable
         _scene.Model ??= new VolumeModel(Plan.VolumeBytes);
         _scene.Model.Grow(Plan.VolumeBytes);
         _scene.Guest ??= new Guest(_scene.World, Plan, new Chance(_scene.Chance.Seed()), _scene.Model);
-        if (_scene.Array.Geometry.HasParity && _scene.Array.State.LostMask != 0)
+        if (_scene.Array.Geometry.HasParity && (_scene.Array.State.LostMask != 0 || _scene.Drives.HasBad))
         {
             _judge.ExcuseLost(isReplayed: false);
         }

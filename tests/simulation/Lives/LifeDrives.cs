@@ -12,6 +12,7 @@ internal sealed class LifeDrives : IDisposable
     private readonly LifePlan _plan;
     private readonly World _world;
     private readonly List<SimulatedDrive> _owned = [];
+    private readonly List<(int Drive, DriveFault Fault)> _bad = [];
 
     public LifeDrives(Chance chance, LifePlan plan, World world)
     {
@@ -45,11 +46,42 @@ internal sealed class LifeDrives : IDisposable
         return drive;
     }
 
+    /// <summary>Whether a drive has blocks that it cannot write.</summary>
+    public bool HasBad => _bad.Count != 0;
+
+    /// <summary>A drive cannot write a range from now on, whatever happens.</summary>
+    /// <param name="drive">The drive.</param>
+    /// <param name="offset">The first byte.</param>
+    /// <param name="length">How many.</param>
+    /// <param name="alsoReads">Whether it cannot read it either.</param>
+    public void MakeBad(SimulatedDrive drive, long offset, long length, bool alsoReads)
+    {
+        BlockOperation[] writes = [BlockOperation.Write, BlockOperation.WriteZeroes];
+        BlockOperation[] refused = alsoReads ? [.. writes, BlockOperation.Read] : writes;
+        foreach (BlockOperation operation in refused)
+        {
+            var fault = new DriveFault
+            {
+                Operation = operation, OffsetBytes = offset, LengthBytes = length, Errno = _chance.Of(Errno.EIO, Errno.ENODATA),
+            };
+            _bad.Add((Array.IndexOf(All, drive), fault));
+            drive.AddFault(fault);
+        }
+    }
+
+    /// <summary>All drives do what they are asked from now on.</summary>
+    public void ClearFaults()
+    {
+        _bad.Clear();
+        Array.ForEach(All, d => d.ClearFaults());
+    }
+
     /// <summary>After an end that nobody asked for: the drives as the next generation finds them.</summary>
     public void Restart()
     {
         All = [.. All.Select(d => d.Restart())];
         Array.ForEach(All, Own);
+        _bad.ForEach(b => All[b.Drive].AddFault(b.Fault));
     }
 
     /// <summary>What is in flight comes back with an error.</summary>

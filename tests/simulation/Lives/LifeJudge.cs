@@ -103,8 +103,9 @@ internal sealed class LifeJudge(LifeScene scene)
     /// <summary>The last judgement: no fault is left, and all that was to be repaired is.</summary>
     public async Task JudgeAtTheEndAsync()
     {
-        System.Array.ForEach(scene.Drives.All, d => d.ClearFaults());
+        scene.Drives.ClearFaults();
         await WaitForResyncAsync();
+        await WaitForMendAsync();
         await ReadAndJudgeAsync(powerWasLost: false);
         while (!await TryCompareMembersAsync())
         {
@@ -128,6 +129,12 @@ internal sealed class LifeJudge(LifeScene scene)
             () => $"the resync does not end: {string.Join(" ", Array.GetStatus().Warnings)}");
         NoteSync();
     }
+
+    /// <summary>What drives could not write they can now, and it is made from the others.</summary>
+    private Task WaitForMendAsync() => WaitAsync(
+        () => Array.State is { BadMask: not 0 } state && (state.BadMask & ~state.LostMask) != 0
+            && (state.LostMask == 0 || !Array.Geometry.HasParity),
+        () => $"bad ranges stay: {string.Join(" ", Array.GetStatus().Warnings)}");
 
     private Task WaitForScrubAsync() =>
         WaitAsync(() => Array.GetStatus().Scrub is { EndedAt: null }, () => $"the scrub does not end: {Array.GetStatus().Scrub}");

@@ -39,6 +39,9 @@ internal enum Trouble
 
     /// <summary>Some reads fail.</summary>
     ReadErrors,
+
+    /// <summary>It has blocks that it cannot write, and never will.</summary>
+    BadBlocks,
 }
 
 /// <summary>What a seed says of a life before it begins.</summary>
@@ -178,7 +181,7 @@ internal sealed record LifePlan
             RowMemoryBytes = chance.Of(0, 256 << 10, 1 << 20),
             Trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
                 Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
-                Trouble.ReadErrors),
+                Trouble.ReadErrors, Trouble.BadBlocks, Trouble.BadBlocks),
             Repairs = level != RaidLevel.Raid0 && !chance.OneIn(3),
             Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
             Scrubs = level != RaidLevel.Raid0 && chance.OneIn(3),

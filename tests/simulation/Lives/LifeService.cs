@@ -36,6 +36,8 @@ internal sealed class LifeService(LifeScene scene)
         {
             scene.World.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message)));
             scene.World.Trace.Log?.WriteLine(e.Message);
+            bool isBad = e.Message.Contains("could not write a block", StringComparison.Ordinal);
+            scene.Counts += new LifeCounts { BadPlaces = isBad ? 1 : 0 };
         },
     };
 

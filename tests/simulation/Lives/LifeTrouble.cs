@@ -37,9 +37,11 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         }
 
         members.AddTroubled(member);
-        if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang))
+        if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang or Trouble.BadBlocks)
+            || (scene.Plan is { Trouble: Trouble.BadBlocks, Reshapes: true }))
         {
-            // One that passes errors, too: a flush that fails is not tried again.
+            // One that passes errors, too: a flush that fails is not tried again. While an array is reshaped, a bad block costs
+            // the member.
             members.AddLost(member);
         }
 
@@ -57,7 +59,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
     /// <summary>Whether trouble may come while members do not all agree yet; the model is told what is lost by that.</summary>
     private bool TryInResync()
     {
-        if (!judge.WasInSync || scene.Plan.Trouble == Trouble.ReadErrors)
+        if (!judge.WasInSync || scene.Plan.Trouble is Trouble.ReadErrors)
         {
             return false;
         }
@@ -99,6 +101,9 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
                     Count = Chance.Spread(1, 6),
                 });
                 break;
+            case Trouble.BadBlocks:
+                MakeBad(drive);
+                break;
             default:
                 await HangAsync(drive);
                 break;
@@ -133,6 +138,19 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         foreach (SimulatedDrive other in others)
         {
             await other.ReleaseStuckAsync();
+        }
+    }
+
+    private void MakeBad(SimulatedDrive drive)
+    {
+        RaidGeometry geometry = scene.Array!.Geometry;
+        for (int left = Chance.Between(1, 3); left > 0; left--)
+        {
+            // Often where the guest writes.
+            int bytes = Chance.Of(512, 4096);
+            long most = geometry.MemberDataSize - bytes;
+            long offset = Chance.Next((int)(Chance.OneIn(2) ? Math.Min(most, 16 << 10) : most)) / bytes * bytes;
+            scene.Drives.MakeBad(drive, geometry.DataOffset + offset, bytes, alsoReads: !geometry.HasParity && Chance.OneIn(3));
         }
     }
 

@@ -59,6 +59,7 @@ internal static class SoakJob
         }
 
         LifeCounts counts = life.Counts;
-        Console.WriteLine($"{Lived} {seed} {counts.PowerCuts} {counts.Kills} {counts.Replacements} {counts.Rebuilds} {counts.Reshapes}");
+        int[] all = [counts.PowerCuts, counts.Kills, counts.Replacements, counts.Rebuilds, counts.Reshapes, counts.BadPlaces];
+        Console.WriteLine($"{Lived} {seed} {string.Join(' ', all)}");
     }
 }

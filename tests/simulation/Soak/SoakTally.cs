@@ -29,16 +29,21 @@ internal sealed class SoakTally
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{since:hh\\:mm\\:ss}  {Lives} lives, {all.CrashPoints} crash points, {all.PowerCuts} of them losses of power, "
-            + $"{all.Replacements} replacements, {all.Rebuilds} rebuilds, {all.Reshapes} reshapes, {Lives / Math.Max(since.TotalMinutes, 0.01):0} lives a minute");
+            + $"{all.Replacements} replacements, {all.Rebuilds} rebuilds, {all.Reshapes} reshapes, {all.BadPlaces} bad places, "
+            + $"{Lives / Math.Max(since.TotalMinutes, 0.01):0} lives a minute");
     }
 
     /// <summary>What each level has reached, a line each.</summary>
     public string Table()
     {
-        var lines = new List<string> { "level     lives  crash points  losses of power  replacements  rebuilds  reshapes  seeds" };
+        var lines = new List<string>
+        {
+            "level     lives  crash points  losses of power  replacements  rebuilds  reshapes  bad places  seeds",
+        };
         lines.AddRange(_levels.Where(r => r.Lives != 0).Select(r => string.Create(
             CultureInfo.InvariantCulture,
-            $"{r.Name,-7}{r.Lives,8}{r.Counts.CrashPoints,14}{r.Counts.PowerCuts,17}{r.Counts.Replacements,14}{r.Counts.Rebuilds,10}{r.Counts.Reshapes,10}  {r.First} to {r.Last}")));
+            $"{r.Name,-7}{r.Lives,8}{r.Counts.CrashPoints,14}{r.Counts.PowerCuts,17}{r.Counts.Replacements,14}"
+            + $"{r.Counts.Rebuilds,10}{r.Counts.Reshapes,10}{r.Counts.BadPlaces,12}  {r.First} to {r.Last}")));
         return string.Join('\n', lines);
     }
 
