@@ -28,6 +28,7 @@ public static unsafe partial class Libc
     public static int O_CREAT => LibC.O_CREAT;
     public static int O_EXCL => LibC.O_EXCL;
     public static int O_NONBLOCK => LibC.O_NONBLOCK;
+    public static int O_NOFOLLOW => LibC.O_NOFOLLOW;
     public static int O_DSYNC => LibC.O_DSYNC;
     public static int O_DIRECT => LibC.O_DIRECT;
     public static int O_CLOEXEC => LibC.O_CLOEXEC;
@@ -137,6 +138,8 @@ public static unsafe partial class Libc
     public static int kill(int pid, int signal) => Result(LibC.kill(pid, signal));
 
     public static int getpid() => LibC.getpid();
+
+    public static uint geteuid() => LibC.geteuid();
 
     /// <summary>Writes 1 to an eventfd. Used as a doorbell; never blocks on a non-blocking eventfd.</summary>
     public static void SignalEventFd(int fd)

@@ -38,6 +38,7 @@ internal sealed class VhostUserSession
     private const int StackBytes = 256 << 10;
 
     private readonly Action<VhostUserSession> _onEnded;
+    private readonly Action<string, string, string?>? _onChange;
     private readonly VhostUserChannel _channel;
     private readonly DescriptorCloser _closer;
     private readonly Backend _backend;
@@ -60,6 +61,7 @@ internal sealed class VhostUserSession
     public VhostUserSession(SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded)
     {
         _onEnded = onEnded;
+        _onChange = context.OnChange;
         Name = name;
         var socket = new UnixSocket(fd);
         _closer = socket.Closer;
@@ -75,6 +77,8 @@ internal sealed class VhostUserSession
 
     /// <summary>Who is at the other end.</summary>
     public string Source { get; }
+
+    private string Peer => ProcessId == 0 ? Source : $"{Source}, process {ProcessId}";
 
     /// <summary>The process that connected; 0 for those of another PID namespace.</summary>
     public int ProcessId { get; }
@@ -160,6 +164,7 @@ internal sealed class VhostUserSession
     private void Main()
     {
         _log.LogInformation("{Session}: attached", Name);
+        _onChange?.Invoke(Name, Peer, null);
         string reason;
         try
         {
@@ -246,6 +251,7 @@ internal sealed class VhostUserSession
         }
 
         _log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _onChange?.Invoke(Name, Peer, reason);
         _log.Dispose();
         _onEnded(this);
         _ended.SetResult();

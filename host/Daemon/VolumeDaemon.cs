@@ -9,6 +9,7 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -16,7 +17,13 @@ using Polyblk.Host.State;
 namespace Polyblk.Host.Daemon;
 
 /// <summary>What the volumes of a daemon have in common.</summary>
-internal sealed record DaemonContext(DaemonOptions Options, StateDirectories Directories, VolumeStore Store, ReactorGroup Reactors, ILoggerFactory Logging);
+internal sealed record DaemonContext(
+    DaemonOptions Options,
+    StateDirectories Directories,
+    VolumeStore Store,
+    ReactorGroup Reactors,
+    ILoggerFactory Logging,
+    EventLog Events);
 
 /// <summary>Serves the volumes of this host.</summary>
 public sealed class VolumeDaemon : IAsyncDisposable
@@ -24,6 +31,7 @@ public sealed class VolumeDaemon : IAsyncDisposable
     private readonly DaemonContext _context;
     private readonly VolumeLock _held;
     private readonly ILogger _log;
+    private readonly EventTeller _events;
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private readonly CancellationTokenSource _ending = new();
     private readonly Lock _lock = new();
@@ -36,7 +44,11 @@ public sealed class VolumeDaemon : IAsyncDisposable
         _context = context;
         _held = held;
         _log = context.Logging.CreateLogger("polyblk.daemon");
+        _events = new EventTeller(null, context.Events, _log);
     }
+
+    /// <summary>What has happened, and happens.</summary>
+    public EventLog Events => _context.Events;
 
     /// <summary>
     /// Whether the deadline of the end has passed, or drives have not answered until the end of a volume: what is left hangs, and
@@ -57,7 +69,12 @@ public sealed class VolumeDaemon : IAsyncDisposable
         VolumeLock held = VolumeLock.TakeDaemons(directories);
         ILogger log = logging.CreateLogger("polyblk.daemon");
         ReactorGroup reactors = ReactorPlan.Start(options.Plan, options.Idle, log);
-        var daemon = new VolumeDaemon(new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging), held);
+        ILogger events = logging.CreateLogger("polyblk.events");
+        HookRunner? hooks = options.Hooks is null ? null : new HookRunner(options.Hooks, events);
+        var kept = new EventLog(new EventStore(directories), events, hooks);
+        var context = new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging, kept);
+        var daemon = new VolumeDaemon(context, held);
+        daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
         daemon.StartAll();
         return daemon;
     }
@@ -165,6 +182,7 @@ public sealed class VolumeDaemon : IAsyncDisposable
     /// <returns>Whether every one ended in order.</returns>
     public async Task<bool> ShutDownAsync()
     {
+        _events.Tell(new EventJson { Kind = EventKinds.DaemonEnding });
         await _ending.CancelAsync().ConfigureAwait(false);
         DaemonVolume[] volumes;
         lock (_lock)
@@ -214,6 +232,7 @@ public sealed class VolumeDaemon : IAsyncDisposable
             _ending.Dispose();
         }
 
+        await _context.Events.DisposeAsync().ConfigureAwait(false);
         _held.Dispose();
     }
 
@@ -248,7 +267,7 @@ public sealed class VolumeDaemon : IAsyncDisposable
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            _log.LogError("{Volume} is not served: {Reason}", volume.Name, Refusals.Of(e)?.Message ?? e.ToString());
+            _log.LogDebug(e, "{Volume} is not served", volume.Name);
         }
     }
 

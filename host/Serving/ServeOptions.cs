@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
+using Polyblk.Host.Events;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -19,6 +20,9 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
 
     /// <summary>The reactors that several volumes share, by that plan; null starts some for this one.</summary>
     public ReactorGroup? Reactors { get; init; }
+
+    /// <summary>Who is told of what happens; null for the log alone.</summary>
+    public EventLog? Events { get; init; }
 
     /// <summary>Opens the volume.</summary>
     public Func<VolumeRecord, ReactorGroup, VolumeStart, ILoggerFactory, CancellationToken, Task<OpenVolume>> Open { get; init; } =

@@ -168,6 +168,7 @@ public sealed partial class VolumeServer
             _reactors.Dispose();
         }
 
+        _sessions.Dispose();
         _changing.Dispose();
     }
 
