@@ -12,6 +12,7 @@
 //   POST   /v1/volumes/NAME/exports            one more export
 //   GET    /v1/exports                         all exports
 //   DELETE /v1/exports/VOLUME/FRONTEND/N       end one; ?force=true also under its consumer
+//   GET    /v1/events                          what has happened, or as server-sent events what happens
 //   GET    /metrics                            for Prometheus
 //
 // What is refused is answered as RFC 9457 says (application/problem+json).
@@ -41,10 +42,13 @@ public sealed class ApiServer : IAsyncDisposable
     private readonly VolumeDaemon _daemon;
     private readonly ILogger _log;
     private readonly WebApplication _app;
+    private readonly CancellationTokenSource _ending = new();
+    private readonly EventsAnswer _events;
 
-    private ApiServer(VolumeDaemon daemon, string path, ILogger log)
+    private ApiServer(VolumeDaemon daemon, string path, ILogger log, FollowerLimits followers)
     {
         _daemon = daemon;
+        _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
@@ -70,13 +74,18 @@ public sealed class ApiServer : IAsyncDisposable
     /// Starts listening. The caller is the daemon of these folders, so a socket that is there is a dead process's.
     /// </summary>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
-    public static async Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log)
+    public static Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log) =>
+        StartAsync(daemon, directories, log, new FollowerLimits());
+
+    /// <summary>The same, with limits of a test.</summary>
+    internal static async Task<ApiServer> StartAsync(
+        VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers)
     {
         string path = PathOf(directories);
         try
         {
             File.Delete(path);
-            var server = new ApiServer(daemon, path, log);
+            var server = new ApiServer(daemon, path, log, followers);
             await server._app.StartAsync().ConfigureAwait(false);
             File.SetUnixFileMode(path, OwnerOnly);
             return server;
@@ -89,9 +98,12 @@ public sealed class ApiServer : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        // Those who follow events would stay.
+        await _ending.CancelAsync().ConfigureAwait(false);
         using var limit = new CancellationTokenSource(s_endTime);
         await _app.StopAsync(limit.Token).ConfigureAwait(false);
         await _app.DisposeAsync().ConfigureAwait(false);
+        _ending.Dispose();
     }
 
     private async Task AnswerAsync(HttpContext context)
@@ -139,6 +151,7 @@ public sealed class ApiServer : IAsyncDisposable
             ("GET", ["v1", "volumes", string name, "live"]) => SendAsync(context, Live(name), ApiJson.Default.LiveJson),
             ("POST", ["v1", "volumes", string name, "start"]) => StartAsync(context, name),
             ("POST", ["v1", "volumes", string name, "exports"]) => AddExportAsync(context, name),
+            ("GET", ["v1", "events"]) => _events.AnswerAsync(context),
             ("GET", ["v1", "exports"]) => SendAsync(
                 context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson),
             ("DELETE", ["v1", "exports", string volume, string frontend, string index]) => RemoveExportAsync(context, $"{volume}/{frontend}/{index}"),

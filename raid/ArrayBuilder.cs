@@ -227,34 +227,35 @@ public static class ArrayBuilder
 
     private static void Tell(ArrayRunOptions run, RaidArray array, AssemblyResult result, string problems, JournalReplayResult? replayed)
     {
-        void Warn(string what) => run.OnEvent?.Invoke(new ArrayEvent(ArrayEventLevel.Warning, $"Array {array.Name}{what}"));
+        void Report(ArrayEvent e) => run.OnEvent?.Invoke(e with { Array = array.Name });
 
         foreach (LeftOutMember left in result.LeftOut)
         {
-            Warn($": {left.Reason}");
+            Report(new ArrayEvent(ArrayEventKind.MemberLeftOut)
+            {
+                Role = left.Candidate.Superblock.Role, Drive = left.Candidate.Path, Reason = left.Reason,
+            });
         }
 
         if (problems.Length != 0)
         {
-            Warn($":{problems}");
+            Report(new ArrayEvent(ArrayEventKind.StartProblem) { Reason = problems });
         }
 
         if (replayed is { Mended: > 0 })
         {
-            run.OnEvent?.Invoke(new ArrayEvent(
-                ArrayEventLevel.Information, $"Array {array.Name}: {replayed.Mended} rows that were being written were put right from its journal."));
+            Report(new ArrayEvent(ArrayEventKind.JournalReplayed) { Count = replayed.Mended });
         }
 
         if (replayed is { Unreadable: > 0 } or { Doubtful.Length: > 0 })
         {
-            Warn($": of its journal {replayed.Unreadable} slots could not be read, and {replayed.Doubtful.Length} rows that were being written could not be "
-                + "put right: check the drives.");
+            Report(new ArrayEvent(ArrayEventKind.JournalDamaged) { Count = replayed.Doubtful.Length, Of = replayed.Unreadable });
         }
 
         if (result.MissingRoles != 0)
         {
             int missing = BitOperations.PopCount(result.MissingRoles);
-            Warn($" starts without {missing} of {array.Members.Length} members: replace what is missing.");
+            Report(new ArrayEvent(ArrayEventKind.Degraded) { Count = missing, Of = array.Members.Length, IsAtStart = true });
         }
     }
 

@@ -188,27 +188,9 @@ public sealed record ArrayRunOptions
     /// </summary>
     public Action<IBlockDevice>? OnReleased { get; init; }
 
-    /// <summary>Told about failures, repairs and the resync, on control threads: one sentence each.</summary>
+    /// <summary>Told about failures, repairs and the work of the array, on control threads.</summary>
     public Action<ArrayEvent>? OnEvent { get; init; }
 }
-
-/// <summary>How serious an <see cref="ArrayEvent"/> is.</summary>
-public enum ArrayEventLevel
-{
-    /// <summary>The ordinary course.</summary>
-    Information,
-
-    /// <summary>Something needs attention; data is safe.</summary>
-    Warning,
-
-    /// <summary>Data or service is lost.</summary>
-    Error,
-}
-
-/// <summary>Something that happened to an array.</summary>
-/// <param name="Level">How serious it is.</param>
-/// <param name="Message">One sentence that names the array and says what to do where there is something to do.</param>
-public readonly record struct ArrayEvent(ArrayEventLevel Level, string Message);
 
 /// <summary>An array could not be made, started or changed; the message says why and what to do.</summary>
 public sealed class ArrayException : IOException

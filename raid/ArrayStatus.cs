@@ -51,6 +51,9 @@ public sealed record MemberStatus(int Role, string Name, MemberState State, long
 
     /// <summary>Why it is out; <see cref="OutReason.Unknown"/> where it is not.</summary>
     public OutReason WhyOut { get; init; }
+
+    /// <summary>The last request that the drive answered with an error; null where there was none.</summary>
+    public BlockFault? LastFault { get; init; }
 }
 
 /// <summary>A resync or rebuild that is under way or needed.</summary>
@@ -116,6 +119,9 @@ public sealed record ScrubStatus
 
     /// <summary>When it ended; null while it is under way.</summary>
     public DateTimeOffset? EndedAt { get; init; }
+
+    /// <summary>Whether something was found.</summary>
+    public bool HasFindings => (Differing | Repaired | MadeToAgree | Unreadable) != 0;
 
     /// <summary>What a superblock says of the last one that came to its end; null where there was none.</summary>
     public static ScrubStatus? LastOf(ArraySuperblock superblock) => superblock.LastScrub is not { } last ? null : new ScrubStatus

@@ -185,8 +185,7 @@ public sealed partial class RaidArray
         {
             problem = e as ArrayException ?? new ArrayException($"Array {Name} could not be started again: {e.Message}", e);
             State.Break();
-            Options.OnEvent?.Invoke(new ArrayEvent(
-                ArrayEventLevel.Error, $"Array {Name} was to be changed, and could not be started again; requests end with errors: {e.Message}"));
+            Options.OnEvent?.Invoke(new ArrayEvent(ArrayEventKind.RestartFailed) { Array = Name, Reason = e.Message });
         }
 
         if (next is not null && isInSync)

@@ -10,6 +10,7 @@ using Polyblk.Frontends;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Daemon.HandOver;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -44,6 +45,13 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         Description = "Take over from the daemon that works: its virtual machines do not notice. Where none works, an ordinary start.",
     };
 
+    private readonly Option<string?> _hooks = new("--hooks")
+    {
+        HelpName = "DIR",
+        Description = "Run the executable files of this folder for each event (docs/events.md). "
+            + $"[default: POLYBLK_HOOKS, or for root {HookOptions.DefaultFolder}]",
+    };
+
     public Command Build()
     {
         var command = new Command("daemon", "Serve every volume that has exports (polyblk export add), until SIGTERM or Ctrl-C.");
@@ -53,6 +61,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_stopWithin);
         command.Options.Add(_takeOver);
         command.Subcommands.Add(DaemonRestartCommand.Build());
+        command.Options.Add(_hooks);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk daemon", "# on processors 2 to 5", "polyblk daemon --reactors 2-5");
         return command;
@@ -73,6 +82,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         {
             WaitForDrives = TimeSpan.FromSeconds(parsed.GetValue(_wait)),
             StopWithin = TimeSpan.FromSeconds(parsed.GetValue(_stopWithin)),
+            Hooks = Hooks(parsed.GetValue(_hooks)),
         };
 
         VolumeDaemon? running = null;
@@ -128,6 +138,14 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
                 own.LogWarning("systemd is not told: {Trouble}", trouble);
             }
         }
+    }
+
+    /// <summary>Where hooks are; null for nowhere.</summary>
+    private static HookOptions? Hooks(string? folder)
+    {
+        folder ??= Environment.GetEnvironmentVariable("POLYBLK_HOOKS");
+        folder ??= Environment.IsPrivilegedProcess ? HookOptions.DefaultFolder : null;
+        return string.IsNullOrEmpty(folder) ? null : new HookOptions(Path.GetFullPath(folder));
     }
 
     /// <summary>The API; null where it cannot be had, which is no reason not to serve.</summary>

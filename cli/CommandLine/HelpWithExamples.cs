@@ -16,7 +16,8 @@ internal sealed class HelpWithExamples(HelpAction inner) : SynchronousCommandLin
     public static void Add(Command command, params string[] lines) => s_examples.Add(command, lines);
 
     /// <summary>The examples of a command; empty where it has none.</summary>
-    public static IReadOnlyList<string> Of(Command command) => s_examples.GetValueOrDefault(command) ?? [];
+    public static IReadOnlyList<string> Of(Command command) =>
+        s_examples.TryGetValue(command, out string[]? lines) ? lines : [];
 
     public override int Invoke(ParseResult parseResult)
     {

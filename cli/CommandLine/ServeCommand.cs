@@ -7,6 +7,7 @@ using Polyblk.Cli.Output;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
 using Polyblk.Host;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -97,7 +98,8 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             RebuildsByItself = !parsed.GetValue(_noRebuild),
             WaitForDrives = TimeSpan.FromSeconds(parsed.GetValue(_wait)),
         };
-        var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, start);
+        await using var events = new EventLog(new EventStore(directories), logging.CreateLogger("polyblk.events"));
+        var options = new ServeOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, start) { Events = events };
 
         VolumeServer? running = null;
         using var interruption = new Interruption(onHangup: () => _ = FollowDriveAsync(running, logging));
@@ -117,6 +119,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
 
         Tell("READY=1");
+        server.Events.Tell(new EventJson { Kind = EventKinds.VolumeServed, Volume = record.Name });
 
         // After the start, for which consumers of a target that was killed wait.
         server.Remember(terminal.Warn);
@@ -125,7 +128,9 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
 
         // Under the volume's lock, but a drive that hangs holds up no end.
         await Task.WhenAny(server.Remembering, Task.Delay(s_rememberLimit, CancellationToken.None)).ConfigureAwait(false);
-        return await EndAsync(server, terminal).ConfigureAwait(false);
+        int code = await EndAsync(server, terminal).ConfigureAwait(false);
+        server.Events.Tell(new EventJson { Kind = EventKinds.VolumeStopped, Volume = record.Name });
+        return code;
 
         void Tell(string state)
         {

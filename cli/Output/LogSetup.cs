@@ -14,6 +14,7 @@ internal static class LogSetup
     private const int MaxFiles = 5;
     private const string ConsoleTemplate = "{Timestamp:HH:mm:ss} {Level:u3} {Message:lj}{NewLine}";
     private const string ConsoleTemplateWithErrors = "{Timestamp:HH:mm:ss.fff} {Level:u3} {SourceContext} {Message:lj}{NewLine}{Exception}";
+    private const string JournalTemplate = "<{Priority}>{Message:lj}{NewLine}";
     private const string FileTemplate = "{Timestamp:yyyy-MM-ddTHH:mm:ss.fffzzz} {Level:u3} [{SourceContext}] {Message:lj}{NewLine}{Exception}";
 
     /// <param name="directories">Where the file is.</param>
@@ -29,11 +30,13 @@ internal static class LogSetup
         var theme = Console.IsErrorRedirected || !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"))
             ? Serilog.Sinks.SystemConsole.Themes.ConsoleTheme.None
             : Serilog.Sinks.SystemConsole.Themes.AnsiConsoleTheme.Literate;
+        bool isJournal = JournalStream.IsStandardError(Environment.GetEnvironmentVariable("JOURNAL_STREAM"));
         return new LoggerConfiguration()
             .MinimumLevel.Is(level)
             .Enrich.With(new PrintableText())
+            .Enrich.With(new JournalPriority())
             .WriteTo.Console(
-                outputTemplate: verbose ? ConsoleTemplateWithErrors : ConsoleTemplate,
+                outputTemplate: isJournal ? JournalTemplate : verbose ? ConsoleTemplateWithErrors : ConsoleTemplate,
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 theme: theme)
             .WriteTo.Sink(new FirstUseSink(mayWrite ?? Task.CompletedTask, () => new LoggerConfiguration()
@@ -61,6 +64,20 @@ internal static class LogSetup
                 }
             }
         }
+    }
+
+    /// <summary>What stands before a line for the journal, which has a time of its own (sd-daemon(3), syslog(3)).</summary>
+    private sealed class JournalPriority : ILogEventEnricher
+    {
+        public void Enrich(LogEvent logEvent, ILogEventPropertyFactory propertyFactory) =>
+            logEvent.AddOrUpdateProperty(new LogEventProperty("Priority", new ScalarValue(logEvent.Level switch
+            {
+                LogEventLevel.Fatal => 2,
+                LogEventLevel.Error => 3,
+                LogEventLevel.Warning => 4,
+                LogEventLevel.Information => 6,
+                _ => 7,
+            })));
     }
 
     /// <summary>

@@ -58,7 +58,7 @@ internal sealed class TextTable(params string[] headings)
         string.Concat(cells.Select((cell, i) => cell.PadRight(widths[i] + Gap))).TrimEnd();
 
     /// <summary>Words in lines of a width; a word that is longer stays whole.</summary>
-    private static List<string> Fold(string text, int width)
+    internal static List<string> Fold(string text, int width)
     {
         var lines = new List<string>();
         string line = string.Empty;

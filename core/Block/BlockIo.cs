@@ -20,8 +20,17 @@ public sealed class BlockIoException : IOException
     public BlockIoException(string message, int errno)
         : base(message) => Errno = errno;
 
+    /// <summary>Makes one for what a drive answered.</summary>
+    /// <param name="message">What failed where.</param>
+    /// <param name="fault">What was asked, and answered.</param>
+    public BlockIoException(string message, BlockFault fault)
+        : this(message, fault.ErrorNumber) => Fault = fault;
+
     /// <summary>The error number, positive.</summary>
     public int Errno { get; }
+
+    /// <summary>What was asked and answered; null where no drive was asked.</summary>
+    public BlockFault? Fault { get; }
 }
 
 /// <summary>
@@ -61,7 +70,7 @@ public static class BlockIo
         {
             int length = Math.Min(piece.Capacity, buffer.Length - done);
             int status = await piece.RunAsync(queue, reactor, BlockOperation.Read, offsetBytes + done, length, BlockFlags.None);
-            ThrowIfFailed(device, "Reading", offsetBytes + done, length, status);
+            ThrowIfFailed(device, "Reading", BlockOperation.Read, offsetBytes + done, length, status);
             piece.Data(length).CopyTo(buffer.Span[done..]);
             done += length;
         }
@@ -80,7 +89,7 @@ public static class BlockIo
             int length = Math.Min(piece.Capacity, data.Length - done);
             data.Span.Slice(done, length).CopyTo(piece.Data(length));
             int status = await piece.RunAsync(queue, reactor, BlockOperation.Write, offsetBytes + done, length, flags);
-            ThrowIfFailed(device, "Writing", offsetBytes + done, length, status);
+            ThrowIfFailed(device, "Writing", BlockOperation.Write, offsetBytes + done, length, status);
             done += length;
         }
     }
@@ -94,7 +103,8 @@ public static class BlockIo
         int status = await piece.RunAsync(queue, reactor, BlockOperation.Flush, 0, 0, BlockFlags.None);
         if (status < 0)
         {
-            throw new BlockIoException($"Flushing {device.Name} failed: {DescribeErrno(-status)}.", -status);
+            throw new BlockIoException(
+                $"Flushing {device.Name} failed: {DescribeErrno(-status)}.", new BlockFault(BlockOperation.Flush, 0, 0, -status));
         }
     }
 
@@ -111,7 +121,7 @@ public static class BlockIo
             {
                 int length = (int)Math.Min(most, lengthBytes - done);
                 int status = await piece.RunAsync(queue, reactor, BlockOperation.WriteZeroes, offsetBytes + done, length, BlockFlags.None);
-                ThrowIfFailed(device, "Zeroing", offsetBytes + done, length, status);
+                ThrowIfFailed(device, "Zeroing", BlockOperation.WriteZeroes, offsetBytes + done, length, status);
                 done += length;
             }
         });
@@ -137,11 +147,14 @@ public static class BlockIo
     private static int PieceBytes(IBlockDevice device, int wanted) =>
         (int)Math.Min(wanted, Math.Min(device.Limits.MaxTransferBytes, MaxPieceBytes) / device.Limits.LogicalBlockSize * device.Limits.LogicalBlockSize);
 
-    private static void ThrowIfFailed(IBlockDevice device, string what, long offsetBytes, int length, int status)
+    private static void ThrowIfFailed(
+        IBlockDevice device, string what, BlockOperation operation, long offsetBytes, int length, int status)
     {
         if (status < 0)
         {
-            throw new BlockIoException($"{what} {length} bytes at {offsetBytes} of {device.Name} failed: {DescribeErrno(-status)}.", -status);
+            throw new BlockIoException(
+                $"{what} {length} bytes at {offsetBytes} of {device.Name} failed: {DescribeErrno(-status)}.",
+                new BlockFault(operation, offsetBytes, length, -status));
         }
     }
 

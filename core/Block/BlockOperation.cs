@@ -19,6 +19,20 @@ public enum BlockOperation : byte
     WriteZeroes = 4,
 }
 
+/// <summary>Words for what a request asks for.</summary>
+public static class BlockOperations
+{
+    /// <summary>The word, for messages and for programs: <c>write-zeroes</c>.</summary>
+    public static string Word(this BlockOperation operation) => operation switch
+    {
+        BlockOperation.Read => "read",
+        BlockOperation.Write => "write",
+        BlockOperation.Flush => "flush",
+        BlockOperation.Discard => "discard",
+        _ => "write-zeroes",
+    };
+}
+
 /// <summary>Modifiers of a <see cref="BlockRequest"/>.</summary>
 [Flags]
 public enum BlockFlags : byte

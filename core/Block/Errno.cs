@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Polyblk.Core.Block;
 
 /// <summary>Linux error numbers used as request statuses (negated). Source: asm-generic/errno-base.h and errno.h.</summary>
@@ -37,4 +39,43 @@ public static class Errno
     public const int ECANCELED = 125;
     public const int EREMOTEIO = 121;
     public const int EDQUOT = 122;
+
+    /// <summary>Its name, such as <c>EIO</c>; the number as text where none of these is it.</summary>
+    /// <param name="errno">Positive.</param>
+    public static string NameOf(int errno) => errno switch
+    {
+        EPERM => nameof(EPERM),
+        ENOENT => nameof(ENOENT),
+        EINTR => nameof(EINTR),
+        EIO => nameof(EIO),
+        ENXIO => nameof(ENXIO),
+        EAGAIN => nameof(EAGAIN),
+        ENOMEM => nameof(ENOMEM),
+        EACCES => nameof(EACCES),
+        EFAULT => nameof(EFAULT),
+        EBUSY => nameof(EBUSY),
+        EEXIST => nameof(EEXIST),
+        ENODEV => nameof(ENODEV),
+        EINVAL => nameof(EINVAL),
+        EMFILE => nameof(EMFILE),
+        ENOTTY => nameof(ENOTTY),
+        EFBIG => nameof(EFBIG),
+        ENOSPC => nameof(ENOSPC),
+        EROFS => nameof(EROFS),
+        EPIPE => nameof(EPIPE),
+        ERANGE => nameof(ERANGE),
+        ENOSYS => nameof(ENOSYS),
+        ETIME => nameof(ETIME),
+        EPROTO => nameof(EPROTO),
+        EOVERFLOW => nameof(EOVERFLOW),
+        EBADMSG => nameof(EBADMSG),
+        EOPNOTSUPP => nameof(EOPNOTSUPP),
+        ENOBUFS => nameof(ENOBUFS),
+        ESHUTDOWN => nameof(ESHUTDOWN),
+        ETIMEDOUT => nameof(ETIMEDOUT),
+        ECANCELED => nameof(ECANCELED),
+        EREMOTEIO => nameof(EREMOTEIO),
+        EDQUOT => nameof(EDQUOT),
+        _ => errno.ToString(CultureInfo.InvariantCulture),
+    };
 }

@@ -63,6 +63,71 @@ public static unsafe partial class Libc
     public static int getgrnam_r(string name, group* entry, byte* buffer, nuint bytes, group** found) =>
         getgrnam_r_(name, entry, buffer, bytes, found);
 
+    public const short POSIX_SPAWN_SETPGROUP = 0x02;
+    public const short POSIX_SPAWN_SETSIGDEF = 0x04;
+    public const short POSIX_SPAWN_SETSIGMASK = 0x08;
+    public const int P_PID = 1;
+    public const int WNOHANG = 1;
+    public const int WEXITED = 4;
+    public const int WNOWAIT = 0x0100_0000;
+
+    /// <summary>A pipe: its reading and its writing end.</summary>
+    public static int pipe2(int* fds, int flags) => Result(pipe2_(fds, flags));
+
+    /// <summary>The process whose state has changed, or 0.</summary>
+    public static int waitpid(int pid, int* status, int options) => Result(waitpid_(pid, status, options));
+
+    /// <summary>Whether a process has changed its state; with WNOWAIT it can be asked again.</summary>
+    /// <param name="idType">What the id is.</param>
+    /// <param name="id">The id.</param>
+    /// <param name="info">struct siginfo_t, 128 bytes.</param>
+    /// <param name="options">What is waited for.</param>
+    public static int waitid(int idType, int id, void* info, int options) => Result(waitid_(idType, id, info, options));
+
+    /// <summary>Starts a program. Unlike the others it returns 0 or a positive errno, as in C.</summary>
+    public static int posix_spawn(int* pid, byte* path, void* actions, void* attributes, byte** arguments, byte** environment) =>
+        posix_spawn_(pid, path, actions, attributes, arguments, environment);
+
+    [LibraryImport("libc", EntryPoint = "pipe2", SetLastError = true)]
+    private static partial int pipe2_(int* fds, int flags);
+
+    [LibraryImport("libc", EntryPoint = "waitpid", SetLastError = true)]
+    private static partial int waitpid_(int pid, int* status, int options);
+
+    [LibraryImport("libc", EntryPoint = "waitid", SetLastError = true)]
+    private static partial int waitid_(int idType, int id, void* info, int options);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn")]
+    private static partial int posix_spawn_(
+        int* pid, byte* path, void* actions, void* attributes, byte** arguments, byte** environment);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawn_file_actions_init(void* actions);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawn_file_actions_adddup2(void* actions, int fd, int asFd);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawn_file_actions_destroy(void* actions);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawnattr_init(void* attributes);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawnattr_setflags(void* attributes, short flags);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawnattr_setpgroup(void* attributes, int group);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawnattr_setsigdefault(void* attributes, void* signals);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawnattr_setsigmask(void* attributes, void* signals);
+
+    [LibraryImport("libc")]
+    internal static partial int posix_spawnattr_destroy(void* attributes);
+
     [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
     private static partial int poll_(pollfd* fds, nuint count, int timeout);
 

@@ -161,6 +161,8 @@ public static unsafe partial class Libc
 
     public static int getpid() => LibC.getpid();
 
+    public static uint geteuid() => LibC.geteuid();
+
     /// <summary>Writes 1 to an eventfd. Used as a doorbell; never blocks on a non-blocking eventfd.</summary>
     public static void SignalEventFd(int fd)
     {

@@ -55,7 +55,19 @@ public sealed record ExportContext(ReactorGroup Reactors, string RuntimeDirector
 {
     /// <summary>The clock by which the export waits and gives up. What happens on a reactor goes by the reactor's own.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
+
+    /// <summary>
+    /// Told of sessions that come and go, on any thread but a reactor's; it waits for nothing. Null where nobody wants to know.
+    /// </summary>
+    public Action<SessionChange>? OnSession { get; init; }
 }
+
+/// <summary>A session of an export has come or gone.</summary>
+/// <param name="ExportId">The export.</param>
+/// <param name="Session">Its name: that of the export, <c>#</c> and a number.</param>
+/// <param name="Peer">Who is at the other end: <c>user 1000, process 4711</c>.</param>
+/// <param name="WhyGone">Why it has gone; null for one that has come.</param>
+public readonly record struct SessionChange(string ExportId, string Session, string Peer, string? WhyGone);
 
 /// <summary>An option that a frontend adds to the command line.</summary>
 /// <param name="Name">Without dashes: <c>attach</c> gives <c>--attach</c>.</param>

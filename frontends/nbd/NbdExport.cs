@@ -31,6 +31,7 @@ internal sealed class NbdExport : IMovableExport
     private readonly ReactorGroup _reactors;
     private readonly TimeProvider _clock;
     private readonly SessionLogs _logs;
+    private readonly Action<SessionChange>? _onSession;
     private readonly UnixListener _listener;
     private readonly NbdAdmission _admission;
     private readonly CancellationTokenSource _stop = new();
@@ -48,6 +49,7 @@ internal sealed class NbdExport : IMovableExport
         _limits = limits;
         _reactors = context.Reactors;
         _clock = context.Clock;
+        _onSession = context.OnSession;
         _logs = new SessionLogs(context.Logging.CreateLogger("nbd"), context.Clock);
         _listener = listener;
         _admission = new NbdAdmission(limits);
@@ -254,7 +256,7 @@ internal sealed class NbdExport : IMovableExport
             NbdSessionOptions? options = await HaggleAsync(client, guest).ConfigureAwait(false);
             if (options is not null)
             {
-                await TransmitAsync(client, guest, options, log).ConfigureAwait(false);
+                await TransmitAsync(client, guest, peer, options, log).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException)
@@ -291,7 +293,8 @@ internal sealed class NbdExport : IMovableExport
         return await handshake.RunAsync(limit.Token).ConfigureAwait(false);
     }
 
-    private async Task TransmitAsync(Socket client, NbdGuest guest, NbdSessionOptions options, SessionLog log)
+    private async Task TransmitAsync(
+        Socket client, NbdGuest guest, PeerCredentials peer, NbdSessionOptions options, SessionLog log)
     {
         client.Blocking = false;
         Reactor reactor = _reactors.Assign();
@@ -303,9 +306,13 @@ internal sealed class NbdExport : IMovableExport
             NbdConnection connection = session.Connection;
             log.LogInformation(
                 "NBD client {Number} on {Path}: {Options}, on {Reactor}", guest.Number, Endpoint.Path, options, reactor.Name);
+            string who = $"user {peer.UserId}, process {peer.ProcessId}";
+            _onSession?.Invoke(new SessionChange(Id, $"{Id}#{guest.Number}", who, WhyGone: null));
             await connection.Closed.ConfigureAwait(false);
             await reactor.InvokeAsync(() => Disconnect(reactor, connection)).ConfigureAwait(false);
             Unregister(guest, session);
+            string why = connection.Bug?.Message ?? connection.Fault ?? "the client left";
+            _onSession?.Invoke(new SessionChange(Id, $"{Id}#{guest.Number}", who, why));
             if (connection.Bug is not null)
             {
                 log.LogError(

@@ -22,6 +22,9 @@ internal sealed record SessionContext(
     /// </summary>
     public Action<Task> Wait { get; init; } = static task => task.GetAwaiter().GetResult();
 
+    /// <summary>Told of each session that comes and goes: its name, who it is, and why it has gone. On its thread.</summary>
+    public Action<string, string, string?>? OnChange { get; init; }
+
     /// <summary>How long a connection may be without a word.</summary>
     public static TimeSpan SilenceLimit { get; } = TimeSpan.FromSeconds(10);
 

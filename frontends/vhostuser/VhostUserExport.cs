@@ -45,7 +45,11 @@ internal sealed class VhostUserExport : IMovableExport
             OfferPacked = options.Packed,
             OfferEventIdx = options.EventIdx,
         };
-        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, context.Clock);
+        _context = new SessionContext(spec.Device, virtio, options, context.Reactors, new QueueTotals(), logs, context.Clock)
+        {
+            OnChange = context.OnSession is not { } tell ? null
+                : (name, peer, why) => tell(new SessionChange(Id, name, peer, why)),
+        };
         try
         {
             // Made once here, so that a serial or a limit that is not possible is an error of the command and not of the first

@@ -43,6 +43,7 @@ internal sealed class VhostUserSession
     private const string TheExportStops = "the export stops";
 
     private readonly Action<VhostUserSession> _onEnded;
+    private readonly Action<string, string, string?>? _onChange;
     private readonly VhostUserChannel _channel;
     private readonly DescriptorCloser _closer;
     private readonly Backend _backend;
@@ -73,6 +74,7 @@ internal sealed class VhostUserSession
     {
         _onEnded = onEnded;
         _predecessor = predecessor;
+        _onChange = context.OnChange;
         Name = name;
         var socket = new UnixSocket(fd);
         _closer = socket.Closer;
@@ -88,6 +90,8 @@ internal sealed class VhostUserSession
 
     /// <summary>Who is at the other end.</summary>
     public string Source { get; }
+
+    private string Peer => ProcessId == 0 ? Source : $"{Source}, process {ProcessId}";
 
     /// <summary>The process that connected; 0 for those of another PID namespace.</summary>
     public int ProcessId { get; }
@@ -189,6 +193,7 @@ internal sealed class VhostUserSession
     private void Main()
     {
         _log.LogInformation("{Session}: {How}", Name, _predecessor is null ? "attached" : "taken over from another process");
+        _onChange?.Invoke(Name, Peer, null);
         string reason;
         bool mayMove = false;
         try
@@ -308,6 +313,7 @@ internal sealed class VhostUserSession
         }
 
         _log.LogInformation("{Session}: detached: {Reason}", Name, reason);
+        _onChange?.Invoke(Name, Peer, reason);
         _log.Dispose();
         _onEnded(this);
         _ended.SetResult();

@@ -1,5 +1,6 @@
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host.Events;
 using Polyblk.Host.Serving;
 
 namespace Polyblk.Host.Daemon;
@@ -18,6 +19,9 @@ public sealed record DaemonOptions(ReactorPlan Plan, IdlePolicy Idle, IReadOnlyL
     /// (systemd's default).
     /// </summary>
     public TimeSpan StopWithin { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>Programs that are run for each event; null for none.</summary>
+    public HookOptions? Hooks { get; init; }
 
     /// <summary>How volumes are opened and ended; its plan, reactors and start are the daemon's.</summary>
     public ServeOptions? Serve { get; init; }

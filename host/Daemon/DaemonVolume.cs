@@ -5,6 +5,7 @@
 // other.
 
 using Microsoft.Extensions.Logging;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -25,6 +26,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
 
     private readonly SemaphoreSlim _changing = new(1);
     private readonly ILogger _log = context.Logging.CreateLogger("polyblk.daemon");
+    private readonly EventTeller _events = new(name, context.Events, context.Logging.CreateLogger("polyblk.daemon"));
     private Served? _served;
     private Served? _abandoned; // keeps the lock, which would be given up by the collector
     private volatile bool _isAbandoned;
@@ -321,7 +323,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
             Waiting = OnWaiting,
         };
         ServeOptions options = context.Options.Serve ?? new ServeOptions(context.Options.Plan, context.Options.Idle, start);
-        return options with { Start = start, Reactors = context.Reactors };
+        return options with { Start = start, Reactors = context.Reactors, Events = context.Events };
     }
 
     private void OnWaiting(IReadOnlyList<string> drives)
@@ -333,11 +335,32 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         else
         {
             _status = new Status(DaemonState.Waiting, null, drives);
+            _events.Tell(new EventJson
+            {
+                Kind = EventKinds.VolumeWaiting,
+                Volume = name,
+                WaitsFor = drives,
+                Seconds = (int)context.Options.WaitForDrives.TotalSeconds,
+            });
             Tried.TrySetResult();
         }
     }
 
-    private void Become(DaemonState state, string? reason = null) => _status = new Status(state, reason, []);
+    private void Become(DaemonState state, string? reason = null)
+    {
+        _status = new Status(state, reason, []);
+        string? kind = state switch
+        {
+            DaemonState.Served => EventKinds.VolumeServed,
+            DaemonState.Failed => EventKinds.VolumeFailed,
+            DaemonState.Stopped => EventKinds.VolumeStopped,
+            _ => null,
+        };
+        if (kind is not null)
+        {
+            _events.Tell(new EventJson { Kind = kind, Volume = name, Reason = reason });
+        }
+    }
 
     /// <summary>Its last export has ended: by a command, or by a failure.</summary>
     private async Task OnEndedAsync(Served served)
@@ -364,9 +387,9 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         Volatile.Write(ref _served, null);
         await Task.WhenAny(served.Control.DisposeAsync().AsTask(), Task.Delay(s_patience)).ConfigureAwait(false);
         await served.Server.DisposeAsync().ConfigureAwait(false);
-        Become(failure is null ? DaemonState.Stopped : DaemonState.Failed, failure);
         if (served.Server.Unfinished is null)
         {
+            Become(failure is null ? DaemonState.Stopped : DaemonState.Failed, failure);
             served.Lock.Dispose();
         }
         else

@@ -6,6 +6,7 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Polyblk.Host.Daemon.HandOver;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -58,6 +59,7 @@ public sealed partial class VolumeDaemon
             }
 
             daemon._held = await daemon.TakePlaceAsync(cancellation).ConfigureAwait(false);
+            daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
             daemon.StartAll(except: [.. taken, .. predecessor.Stopped]);
             return daemon;
         }

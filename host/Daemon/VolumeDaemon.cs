@@ -9,6 +9,7 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -16,13 +17,20 @@ using Polyblk.Host.State;
 namespace Polyblk.Host.Daemon;
 
 /// <summary>What the volumes of a daemon have in common.</summary>
-internal sealed record DaemonContext(DaemonOptions Options, StateDirectories Directories, VolumeStore Store, ReactorGroup Reactors, ILoggerFactory Logging);
+internal sealed record DaemonContext(
+    DaemonOptions Options,
+    StateDirectories Directories,
+    VolumeStore Store,
+    ReactorGroup Reactors,
+    ILoggerFactory Logging,
+    EventLog Events);
 
 /// <summary>Serves the volumes of this host.</summary>
 public sealed partial class VolumeDaemon : IAsyncDisposable
 {
     private readonly DaemonContext _context;
     private readonly ILogger _log;
+    private readonly EventTeller _events;
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private readonly CancellationTokenSource _ending = new();
     private readonly Lock _lock = new();
@@ -35,7 +43,11 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     {
         _context = context;
         _log = context.Logging.CreateLogger("polyblk.daemon");
+        _events = new EventTeller(null, context.Events, _log);
     }
+
+    /// <summary>What has happened, and happens.</summary>
+    public EventLog Events => _context.Events;
 
     /// <summary>
     /// Whether the deadline of the end has passed, or drives have not answered until the end of a volume: what is left hangs, and
@@ -56,6 +68,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         VolumeLock held = VolumeLock.TakeDaemons(directories);
         VolumeDaemon daemon = Make(options, directories, logging);
         daemon._held = held;
+        daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
         daemon.StartAll(except: []);
         return daemon;
     }
@@ -63,7 +76,10 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     private static VolumeDaemon Make(DaemonOptions options, StateDirectories directories, ILoggerFactory logging)
     {
         ReactorGroup reactors = ReactorPlan.Start(options.Plan, options.Idle, logging.CreateLogger("polyblk.daemon"));
-        return new VolumeDaemon(new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging));
+        ILogger events = logging.CreateLogger("polyblk.events");
+        HookRunner? hooks = options.Hooks is null ? null : new HookRunner(options.Hooks, events);
+        var kept = new EventLog(new EventStore(directories), events, hooks);
+        return new VolumeDaemon(new DaemonContext(options, directories, new VolumeStore(directories), reactors, logging, kept));
     }
 
     /// <summary>A picture of everything, now.</summary>
@@ -171,6 +187,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <returns>Whether every one ended in order.</returns>
     public async Task<bool> ShutDownAsync()
     {
+        _events.Tell(new EventJson { Kind = EventKinds.DaemonEnding });
         await _ending.CancelAsync().ConfigureAwait(false);
         DaemonVolume[] volumes;
         lock (_lock)
@@ -220,6 +237,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             _ending.Dispose();
         }
 
+        await _context.Events.DisposeAsync().ConfigureAwait(false);
         _held?.Dispose();
     }
 
@@ -254,7 +272,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            _log.LogError("{Volume} is not served: {Reason}", volume.Name, Refusals.Of(e)?.Message ?? e.ToString());
+            _log.LogDebug(e, "{Volume} is not served", volume.Name);
         }
     }
 

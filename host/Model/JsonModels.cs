@@ -55,6 +55,9 @@ public sealed record VolumeJson
     /// <summary>What the serving process says, for <c>volume show</c>.</summary>
     public LiveJson? Live { get; init; }
 
+    /// <summary>What has happened to it lately, for <c>volume show</c>.</summary>
+    public IReadOnlyList<EventJson>? History { get; init; }
+
     /// <summary>What was done, of a command that changes members: in sentences.</summary>
     public string? Message { get; init; }
 
@@ -298,8 +301,14 @@ public sealed record MemberJson(int Role, string? Drive, string State)
     /// <summary>What the kernel called it then.</summary>
     public string? LastDevice { get; init; }
 
-    /// <summary>The serial number of the drive of a member that is not there.</summary>
+    /// <summary>The serial number of its drive, or of the one that it had; null where it gives none.</summary>
     public string? Serial { get; init; }
+
+    /// <summary>Where the drive is plugged in; null where the host does not know.</summary>
+    public string? Slot { get; init; }
+
+    /// <summary>The last request that its drive answered with an error, since the start; null where there was none.</summary>
+    public FaultJson? LastError { get; init; }
 
     public long ReadErrors { get; init; }
 
@@ -315,6 +324,18 @@ public sealed record MemberJson(int Role, string? Drive, string State)
 
     /// <summary>How long its oldest request in flight has been there, in seconds.</summary>
     public int OldestRequestSeconds { get; init; }
+}
+
+/// <summary>A request that a drive answered with an error.</summary>
+/// <param name="Operation"><c>read</c>, <c>write</c>, <c>flush</c>, <c>discard</c> or <c>write-zeroes</c>.</param>
+/// <param name="OffsetBytes">Where, in bytes of the drive.</param>
+/// <param name="LengthBytes">How much, in bytes.</param>
+/// <param name="Errno">The error's name.</param>
+public sealed record FaultJson(string Operation, long OffsetBytes, long LengthBytes, string Errno)
+{
+    /// <summary>In words.</summary>
+    public override string ToString() =>
+        LengthBytes == 0 ? $"{Operation}: {Errno}" : $"{Operation} of {LengthBytes} bytes at {OffsetBytes}: {Errno}";
 }
 
 /// <summary>A served volume, as the process that serves it sees it.</summary>

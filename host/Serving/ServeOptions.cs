@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
+using Polyblk.Host.Events;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -24,6 +25,9 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
     /// Gives what the exports of a predecessor in another process handed over, once the volume is open; null where there was none.
     /// </summary>
     public Func<Luggage>? TakeLuggage { get; init; }
+
+    /// <summary>Who is told of what happens; null for the log alone.</summary>
+    public EventLog? Events { get; init; }
 
     /// <summary>Opens the volume.</summary>
     public Func<VolumeRecord, ReactorGroup, VolumeStart, ILoggerFactory, CancellationToken, Task<OpenVolume>> Open { get; init; } =

@@ -205,6 +205,7 @@ public sealed partial class VolumeServer
             _reactors.Dispose();
         }
 
+        _sessions.Dispose();
         _changing.Dispose();
     }
 

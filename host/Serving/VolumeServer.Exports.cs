@@ -3,6 +3,7 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Frontends;
 using Polyblk.Host.Daemon;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 
@@ -79,7 +80,7 @@ public sealed partial class VolumeServer
                 _exports = [.. _exports.Where(e => e != served)];
             }
 
-            _log.LogInformation("{Export} is removed", id);
+            _events.Tell(new EventJson { Kind = EventKinds.ExportRemoved, Export = id });
         }
         finally
         {
@@ -137,7 +138,7 @@ public sealed partial class VolumeServer
         _exports = [.. _exports, served];
         group.SocketAccess?.Apply(export.Endpoint, context.RuntimeDirectory);
         WatchCompletion(served, export);
-        _log.LogInformation("{Export} is served at {Endpoint}", export.Id, export.Endpoint.Path);
+        _events.Tell(new EventJson { Kind = EventKinds.ExportAdded, Export = export.Id, Endpoint = export.Endpoint.Path });
         return served;
     }
 
@@ -175,7 +176,7 @@ public sealed partial class VolumeServer
         string state = _directories.ExportStateOf(_record.Name);
         StateDirectories.Ensure(runtime);
         StateDirectories.Ensure(state);
-        return new ExportContext(_reactors, runtime, state, _logging);
+        return new ExportContext(_reactors, runtime, state, _logging) { OnSession = _sessions.Tell };
     }
 
     private async Task RestoreAsync(List<ServedExport> stopped)
@@ -207,7 +208,8 @@ public sealed partial class VolumeServer
             else
             {
                 served.MarkFailed(failure.Message);
-                _log.LogError(failure, "{Export} failed and is not served any more; the other exports go on", export.Id);
+                _log.LogDebug(failure, "{Export} failed", export.Id);
+                _events.Tell(new EventJson { Kind = EventKinds.ExportDied, Export = export.Id, Reason = failure.Message });
             }
 
             if (_exports.All(e => !e.IsServing))

@@ -13,6 +13,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
@@ -31,6 +32,8 @@ public sealed partial class VolumeServer : IAsyncDisposable
     private readonly ReactorGroup _reactors;
     private readonly bool _ownsReactors;
     private readonly ILogger _log;
+    private readonly EventTeller _events;
+    private readonly SessionTeller _sessions;
     private readonly ILoggerFactory _logging;
     private readonly StateDirectories _directories;
     private readonly SemaphoreSlim _changing = new(1);
@@ -52,9 +55,14 @@ public sealed partial class VolumeServer : IAsyncDisposable
         _directories = directories;
         _logging = logging;
         _log = logging.CreateLogger("polyblk.serve");
+        _events = new EventTeller(record.Name, options.Events, _log);
+        _sessions = new SessionTeller(_events, TimeProvider.System);
         _ownsReactors = options.Reactors is null;
         _reactors = options.Reactors ?? ReactorPlan.Start(_plan, options.Idle, _log);
     }
+
+    /// <summary>Tells what happens to the volume.</summary>
+    public EventTeller Events => _events;
 
     /// <summary>Finishes when the last export has ended.</summary>
     public Task Ended => _ended.Task;
@@ -104,8 +112,11 @@ public sealed partial class VolumeServer : IAsyncDisposable
         var server = new VolumeServer(record, options, directories, logging);
         try
         {
-            server._volume = await options.Open(
-                record, server._reactors, options.Start, logging, cancellation).ConfigureAwait(false);
+            VolumeStart start = options.Start with
+            {
+                Events = new EventTeller(record.Name, options.Events, logging.CreateLogger("polyblk.raid")),
+            };
+            server._volume = await options.Open(record, server._reactors, start, logging, cancellation).ConfigureAwait(false);
             server._volume.KeepRecord(server.Store);
             server._volume.MembersChanged += () => server.Remember(_ => { });
             server._volume.Device.Resized += _ => server.FollowArray();

@@ -1,3 +1,4 @@
+using Polyblk.Core.Block;
 using Polyblk.Host.Model;
 using Polyblk.Raid;
 using Polyblk.Raid.Superblock;
@@ -46,6 +47,7 @@ public static class ArrayStatusJson
                 BadRanges = m.BadRanges,
                 BadBytes = m.BadBytes,
                 OldestRequestSeconds = m.OldestRequestSeconds,
+                LastError = Fault(m.LastFault),
             }),
         ],
     };
@@ -86,6 +88,9 @@ public static class ArrayStatusJson
         FirstOffset = scrub.FirstOffset < 0 ? null : scrub.FirstOffset,
         EndedUtc = scrub.EndedAt,
     };
+
+    private static FaultJson? Fault(BlockFault? fault) => fault is not { } its ? null
+        : new FaultJson(its.Operation.Word(), its.OffsetBytes, its.LengthBytes, Errno.NameOf(its.ErrorNumber));
 
     private static ProgressJson? Progress(ResyncStatus? status) => status is null ? null
         : new ProgressJson(status.DoneBytes, status.TotalBytes, status.BytesPerSecond) { IsLeft = status.IsLeft };

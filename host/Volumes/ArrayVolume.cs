@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Raid;
@@ -16,10 +17,18 @@ public sealed partial class ArrayVolume : OpenVolume
     private readonly VolumeRecord _record;
     private readonly VolumeStart _start;
     private readonly RaidArray _array;
+    private readonly EventTeller _events;
     private string _seen = string.Empty;
 
-    private ArrayVolume(VolumeRecord record, VolumeStart start, List<VolumeDrive> drives, RaidArray array, IReadOnlyList<string> notes)
+    private ArrayVolume(
+        VolumeRecord record,
+        VolumeStart start,
+        List<VolumeDrive> drives,
+        RaidArray array,
+        IReadOnlyList<string> notes,
+        EventTeller events)
     {
+        _events = events;
         _record = record;
         _start = start;
         _drives = drives;
@@ -64,6 +73,7 @@ public sealed partial class ArrayVolume : OpenVolume
         VolumeRecord record, ReactorGroup reactors, VolumeStart start, ILoggerFactory logging, CancellationToken cancellation)
     {
         ILogger log = logging.CreateLogger("polyblk.raid");
+        EventTeller events = start.Events ?? new EventTeller(record.Name, null, log);
         ArrayVolume? made = null;
         var run = new ArrayRunOptions
         {
@@ -76,7 +86,7 @@ public sealed partial class ArrayVolume : OpenVolume
             OnReleased = drive => Volatile.Read(ref made)?.Release(drive),
             OnEvent = e =>
             {
-                log.Log(LevelOf(e.Level), "{Event}", e.Message);
+                events.Tell(e);
                 Volatile.Read(ref made)?.LookAtMembers();
             },
         };
@@ -86,6 +96,7 @@ public sealed partial class ArrayVolume : OpenVolume
             ? await OpenVolatileAsync(record).ConfigureAwait(false)
             : DriveList.OpenMembers(record.Drives, start.ReadOnly);
         IBlockDevice[] devices = [.. drives.Select(d => d.Device).OfType<IBlockDevice>()];
+        events.Know(devices.Select(d => d.Name));
         try
         {
             notes.AddRange(drives.Where(d => d.Device is null).Select(d => $"A drive is left out: {d.Problem}"));
@@ -105,7 +116,7 @@ public sealed partial class ArrayVolume : OpenVolume
             }
 
             notes.AddRange(array.GetStatus().Warnings);
-            var volume = new ArrayVolume(record, start, drives, array, notes);
+            var volume = new ArrayVolume(record, start, drives, array, notes, events);
             Volatile.Write(ref made, volume);
             return volume;
         }
@@ -138,6 +149,8 @@ public sealed partial class ArrayVolume : OpenVolume
 
         return array with
         {
+            Members = [.. array.Members.Select(Identify)],
+
             // Over when the drive that goes has left the record, too.
             Replacement = array.Replacement ?? (_releasing.IsCompleted ? null : _replacement),
             MaxRebuildBytesPerSecond = _array.MaxJobBytesPerSecond is > 0 and long most ? most : null,
@@ -253,20 +266,19 @@ public sealed partial class ArrayVolume : OpenVolume
         string now = DescribeMembers();
         if (Interlocked.Exchange(ref _seen, now) != now)
         {
+            // Not on the array's control task: a new drive may take its time to say who it is.
+            _ = Task.Run(() => _events.Know(now.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
             RaiseMembersChanged();
         }
     }
+
+    private MemberJson Identify(MemberJson member) =>
+        _events.IdentityOf(member.Drive) is not DriveJson drive ? member
+            : member with { Serial = drive.Serial, Slot = drive.Slot };
 
     private string DescribeMembers()
     {
         ArrayStatus status = _array.GetStatus();
         return string.Join('\n', status.Members.Select(m => m.Name).Concat(status.Spares));
     }
-
-    private static LogLevel LevelOf(ArrayEventLevel level) => level switch
-    {
-        ArrayEventLevel.Information => LogLevel.Information,
-        ArrayEventLevel.Warning => LogLevel.Warning,
-        _ => LogLevel.Error,
-    };
 }

@@ -29,8 +29,15 @@ internal sealed class LateDrives(VolumeRecord record, VolumeStart start, ILogger
     {
         if (!_missing.SequenceEqual(_told))
         {
-            log.LogInformation(
-                "{Volume} waits up to {Seconds} s for {Drives}", record.Name, start.WaitForDrives.TotalSeconds, string.Join(", ", _missing));
+            if (start.Waiting is null)
+            {
+                log.LogInformation(
+                    "{Volume} waits up to {Seconds} s for {Drives}",
+                    record.Name,
+                    start.WaitForDrives.TotalSeconds,
+                    string.Join(", ", _missing));
+            }
+
             start.Waiting?.Invoke(_missing);
             _told = _missing;
         }

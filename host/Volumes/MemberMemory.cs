@@ -35,7 +35,7 @@ public static class MemberMemory
                 string stable = DriveList.StablePath(drive);
                 string real = DriveList.RealPath(drive);
                 string? device = real.StartsWith("/dev/", StringComparison.Ordinal) ? Path.GetFileName(real) : null;
-                string? serial = device is null ? null : SerialOf(device);
+                string? serial = device is null ? null : new DriveIdentity().SerialOf(device);
                 known[member.Role] = new MemberRecord(member.Role, uuid, stable, device, serial);
             }
         }
@@ -111,35 +111,4 @@ public static class MemberMemory
     /// <summary>The members of a record; it is a file that anybody edits.</summary>
     private static IEnumerable<MemberRecord> Known(VolumeRecord record) =>
         (record.Members ?? []).Where(m => m is { Drive: not null });
-
-    /// <summary>
-    /// The serial number by sysfs: SCSI disks have page 0x80 of their vital product data, NVMe and virtio an attribute.
-    /// </summary>
-    private static string? SerialOf(string device)
-    {
-        string folder = $"/sys/class/block/{device.Replace('/', '!')}";
-        string[] attributes = ["device/serial", "serial", "../device/serial", "../serial", "device/wwid", "wwid"];
-        foreach (string attribute in attributes)
-        {
-            string path = Path.Combine(Path.GetFullPath(RealFolder(folder)), attribute);
-            try
-            {
-                string text = File.Exists(path) ? File.ReadAllText(path).Trim('\0', ' ', '\n') : string.Empty;
-                if (text.Length > 0)
-                {
-                    return Printable.Line(text);
-                }
-            }
-            catch (IOException)
-            {
-                // Some devices have the attribute and do not answer: the next one may.
-            }
-        }
-
-        return null;
-    }
-
-    // Paths of .NET lose ".." before any link is followed: a partition's disk is its folder's parent only in the resolved path.
-    private static string RealFolder(string folder) =>
-        Directory.Exists(folder) ? Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? folder : folder;
 }

@@ -1,3 +1,5 @@
+using Polyblk.Host.Events;
+
 namespace Polyblk.Host.Volumes;
 
 /// <summary>How a volume is opened, and what its user allows.</summary>
@@ -24,6 +26,9 @@ public sealed record VolumeStart
     /// Called with the drives that are waited for, as often as they are others; with none when the waiting is over.
     /// </summary>
     public Action<IReadOnlyList<string>>? Waiting { get; init; }
+
+    /// <summary>Who is told of what happens to it; null for the log alone.</summary>
+    public EventTeller? Events { get; init; }
 
     /// <summary>Whether drives that were away, and spares, are filled without anybody asking for it.</summary>
     public bool RebuildsByItself { get; init; } = true;

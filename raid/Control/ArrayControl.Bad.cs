@@ -65,15 +65,14 @@ internal sealed partial class ArrayControl
             long before = _reportedBad.RowsOf(member.Role), now = bad.RowsOf(member.Role);
             if (now > before)
             {
-                string ranges = Count(bad.CountOf(member.Role), "bad range");
-                Report(
-                    ArrayEventLevel.Warning,
-                    $"{Membership.Describe(member)} could not write a block: it has {ranges} now, which the other "
-                        + "members serve; replace it when convenient");
+                Report(About(ArrayEventKind.MemberBadRanges, member) with
+                {
+                    Count = bad.CountOf(member.Role), Fault = member.LastFault,
+                });
             }
             else if (now == 0 && before != 0)
             {
-                Report(ArrayEventLevel.Information, $"{Membership.Describe(member)} has no bad ranges any more");
+                Report(About(ArrayEventKind.MemberBadRangesGone, member));
             }
         }
 

@@ -42,7 +42,7 @@ internal sealed partial class ArrayControl
             }
 
             _scrub = new ScrubJob(_array, repair);
-            Report(ArrayEventLevel.Information, $"a {NameOf(_scrub)} has started");
+            Report(new ArrayEvent(ArrayEventKind.ScrubStarted) { Scrub = Describe(_scrub, endedAt: null) });
             Kick();
             return Task.CompletedTask;
         });
@@ -99,7 +99,7 @@ internal sealed partial class ArrayControl
         if (isSound && _options.Clock.GetUtcNow() - (current.LastScrub?.EndedAt ?? current.CreatedAt) >= every)
         {
             _scrub = new ScrubJob(_array, repair: false);
-            Report(ArrayEventLevel.Information, "a check has started, as it is every now and then");
+            Report(new ArrayEvent(ArrayEventKind.ScrubStarted) { Scrub = Describe(_scrub, endedAt: null), IsScheduled = true });
         }
     }
 
@@ -109,7 +109,7 @@ internal sealed partial class ArrayControl
         ScrubStatus result = Describe(scrub, _options.Clock.GetUtcNow());
         _lastScrub = result;
         _scrub = null;
-        ReportEnd(scrub, result);
+        Report(new ArrayEvent(ArrayEventKind.ScrubEnded) { Scrub = result });
         if (result.IsComplete && !_array.State.IsBroken && !_array.Limits.ReadOnly)
         {
             static uint Bounded(long count) => (uint)Math.Min(count, uint.MaxValue);
@@ -117,44 +117,6 @@ internal sealed partial class ArrayControl
                 result.EndedAt!.Value, result.IsRepair, Bounded(result.Differing), Bounded(result.Repaired), Bounded(result.MadeToAgree),
                 Bounded(result.Unreadable), Bounded(result.Skipped), result.FirstOffset);
             await _superblocks.UpdateAsync(s => s with { LastScrub = record });
-        }
-    }
-
-    private void ReportEnd(ScrubJob scrub, ScrubStatus result)
-    {
-        string end = result.IsComplete ? "is complete" : $"ended after {result.DoneBytes} of {result.TotalBytes} bytes of every member";
-        if (result is { Differing: 0, Repaired: 0, MadeToAgree: 0, Unreadable: 0 })
-        {
-            Report(ArrayEventLevel.Information, $"the {NameOf(scrub)} {end}: everything that it compared agrees");
-            return;
-        }
-
-        string found = string.Join(", ", Findings(result));
-        Report(
-            ArrayEventLevel.Warning,
-            $"the {NameOf(scrub)} {end}: {found}; the first at byte {result.FirstOffset} of the volume. Check the drives and the memory of this host");
-    }
-
-    private static IEnumerable<string> Findings(ScrubStatus result)
-    {
-        if (result.Differing != 0)
-        {
-            yield return $"{result.Differing} ranges in which members differ were left as they are";
-        }
-
-        if (result.Repaired != 0)
-        {
-            yield return $"{result.Repaired} ranges were repaired";
-        }
-
-        if (result.MadeToAgree != 0)
-        {
-            yield return $"{result.MadeToAgree} ranges were made to agree, of which nobody knows whether the data is right";
-        }
-
-        if (result.Unreadable != 0)
-        {
-            yield return $"{result.Unreadable} ranges cannot be read from all members, or not be written";
         }
     }
 

@@ -58,6 +58,7 @@ internal sealed partial class ArrayControl
     private long _checkpointMs;
     private int _inDoubt;
     private int _reportedTenths;
+    private int _reportedLost;
     private readonly Backoff _retry;
     private long? _resyncAtMs;
     private bool _upgradesFormat;
@@ -104,6 +105,7 @@ internal sealed partial class ArrayControl
     {
         _superblocks.MayBeDamaged |= mayBeDamaged;
         _reportedFailures = _array.State.FailedMask;
+        _reportedLost = BitOperations.PopCount(_array.State.LostMask);
         _brokenReported = _array.State.IsBroken;
         await _superblocks.OpenAsync();
         try
@@ -252,6 +254,7 @@ internal sealed partial class ArrayControl
                 BadBytes = bad.RowsOf(m.Role) * RaidUnits.RowBytes(_array.Geometry),
                 Drive = m.IsAbsent ? null : m.Drive,
                 WhyOut = ((failed >> m.Role) & 1) != 0 ? m.WhyOut : OutReason.Unknown,
+                LastFault = m.LastFault,
             })],
             RangesInDoubt = _array.State.Doubts.Count,
             Resync = resync,
@@ -349,7 +352,7 @@ internal sealed partial class ArrayControl
                     queue.OpenWrites();
                     queue.ReleaseHeld();
                 });
-                Report(ArrayEventLevel.Error, $"its control task failed, writes are refused from now on: {e}");
+                Report(new ArrayEvent(ArrayEventKind.ControlFailed) { Reason = e.ToString() });
             }
             finally
             {
@@ -519,7 +522,7 @@ internal sealed partial class ArrayControl
         if (!_array.State.NeedsResync)
         {
             BeginTrust();
-            Report(ArrayEventLevel.Information, "the resync is complete");
+            Report(new ArrayEvent(ArrayEventKind.ResyncEnded));
             _inDoubt = 0;
             _retry.Reset();
         }
@@ -562,10 +565,7 @@ internal sealed partial class ArrayControl
         int inDoubt = _array.State.Doubts.Count;
         if (inDoubt > _inDoubt)
         {
-            Report(
-                ArrayEventLevel.Error,
-                $"members do not agree in {inDoubt} ranges: they were refused by some, or could not be read from enough; "
-                    + (CanResync ? "they are tried again" : "what would have to be made for the lost member there is an error until it is written"));
+            Report(new ArrayEvent(ArrayEventKind.InDoubt) { Count = inDoubt, IsTriedAgain = CanResync });
         }
 
         _inDoubt = inDoubt;
@@ -610,7 +610,7 @@ internal sealed partial class ArrayControl
 
         if (_retry.IsFresh)
         {
-            Report(ArrayEventLevel.Information, "a resync has started");
+            Report(new ArrayEvent(ArrayEventKind.ResyncStarted));
         }
 
         await _jobs.StartAsync(new ResyncJob(_array), Kick);
@@ -651,18 +651,40 @@ internal sealed partial class ArrayControl
             {
                 _reportedFailures |= bit;
                 _membership.NoteFailure();
-                bool exposed = _superblocks.IsExposed;
-                Report(
-                    ArrayEventLevel.Warning,
-                    $"member {member.Role} ({member.Drive?.Name}) has failed and is out: replace the drive"
-                        + (exposed ? "; parity was being resynced, so the file systems should be checked" : string.Empty));
+                Report(About(ArrayEventKind.MemberFailed, member) with
+                {
+                    WhyOut = member.WhyOut,
+                    Fault = member.WhyOut == OutReason.Asked ? null : member.LastFault,
+                    MayHaveDamaged = _superblocks.IsExposed,
+                });
             }
         }
+
+        ReportRedundancy();
 
         if (_array.State.IsBroken && !_brokenReported)
         {
             _brokenReported = true;
-            Report(ArrayEventLevel.Error, "more drives failed than the level can lose: writes are refused, reads are answered where they can be");
+            Report(new ArrayEvent(ArrayEventKind.ArrayFailed));
+        }
+    }
+
+    /// <summary>Says when the first member is lost, or one more, and when none is any more.</summary>
+    private void ReportRedundancy()
+    {
+        int lost = BitOperations.PopCount(_array.State.LostMask);
+        if (_array.TracksDirt && lost != _reportedLost && !_array.State.IsBroken)
+        {
+            if (lost == 0)
+            {
+                Report(new ArrayEvent(ArrayEventKind.RedundancyRestored));
+            }
+            else if (lost > _reportedLost)
+            {
+                Report(new ArrayEvent(ArrayEventKind.Degraded) { Count = lost, Of = _array.Members.Length });
+            }
+
+            _reportedLost = lost;
         }
     }
 
@@ -672,9 +694,7 @@ internal sealed partial class ArrayControl
         if (_upgradesFormat && _superblocks.HasWritten)
         {
             _upgradesFormat = false;
-            Report(
-                ArrayEventLevel.Information,
-                $"its superblocks are of format {SuperblockFormat.Version} from now on: a polyblk that is older than this one does not start it");
+            Report(new ArrayEvent(ArrayEventKind.FormatUpgraded) { Count = SuperblockFormat.Version });
         }
     }
 
@@ -684,9 +704,13 @@ internal sealed partial class ArrayControl
         if (_array.State.SyncedUnits != long.MaxValue && ResyncTenths is int tenths and < 10 && tenths > _reportedTenths)
         {
             _reportedTenths = tenths;
-            Report(ArrayEventLevel.Information, $"{tenths * 10} % of the resync are done");
+            Report(new ArrayEvent(ArrayEventKind.ResyncProgress) { Percent = tenths * 10 });
         }
     }
 
-    private void Report(ArrayEventLevel level, string what) => _options.OnEvent?.Invoke(new ArrayEvent(level, $"Array {_array.Name}: {what}."));
+    /// <summary>An event about a member.</summary>
+    public static ArrayEvent About(ArrayEventKind kind, RaidMember member) =>
+        new(kind) { Role = member.Role, Drive = member.Drive?.Name };
+
+    private void Report(ArrayEvent e) => _options.OnEvent?.Invoke(e with { Array = _array.Name });
 }

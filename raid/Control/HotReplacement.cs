@@ -31,7 +31,7 @@ internal sealed class HotReplacement(
     Membership membership,
     JobRunner jobs,
     ArrayRunOptions options,
-    Action<ArrayEventLevel, string> report)
+    Action<ArrayEvent> report)
 {
     private static readonly TimeSpan s_lookForEnd = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan s_longestEnd = TimeSpan.FromSeconds(10);
@@ -150,10 +150,12 @@ internal sealed class HotReplacement(
         }
 
         _dueMs = NowMs + _retry.NextMs();
-        Halted = $"The replacement of {Describe(replacement)} stands still: a block at or behind byte {offset} of the old drive cannot be "
-            + "read, and could not be made from other members. It is tried again; a block that cannot be read is known again when it is "
-            + "written.";
-        report(ArrayEventLevel.Error, EventText.Of(Halted));
+        ArrayEvent stalled = About(ArrayEventKind.ReplacementStalled, replacement) with
+        {
+            OffsetBytes = offset, IsTriedAgain = true,
+        };
+        Halted = EventText.SentenceOf(stalled);
+        report(stalled);
     }
 
     /// <summary>The drive that was to replace another one is taken away: the array is as it was.</summary>
@@ -214,6 +216,9 @@ internal sealed class HotReplacement(
 
     private static string Describe(Replacement replacement) =>
         $"{Membership.Describe(replacement.Old)} by {replacement.New.Drive!.Name}";
+
+    private static ArrayEvent About(ArrayEventKind kind, Replacement replacement) =>
+        ArrayControl.About(kind, replacement.Old) with { NewDrive = replacement.New.Drive!.Name };
 
     /// <summary>The superblocks with a spare that is kept for a role; one that was kept before and is not here is forgotten.</summary>
     private ArraySuperblock Keep(ArraySuperblock superblock, Guid spare, int role)
@@ -281,7 +286,10 @@ internal sealed class HotReplacement(
             catch (ArrayException e)
             {
                 _dueMs = NowMs + (long)options.ResyncRetryAfter.TotalMilliseconds;
-                report(ArrayEventLevel.Warning, e.Message.TrimEnd('.'));
+                report(new ArrayEvent(ArrayEventKind.ReplacementRefused)
+                {
+                    Role = kept.Role, NewDrive = spare.Drive.Name, Reason = e.Message,
+                });
             }
         }
     }
@@ -309,9 +317,7 @@ internal sealed class HotReplacement(
         _retry.Reset();
         _reportedTenths = 0;
         Halted = null;
-        report(
-            ArrayEventLevel.Information,
-            $"{Membership.Describe(old)} is being replaced by {spare.Drive.Name}, and serves until that is done");
+        report(About(ArrayEventKind.ReplacementStarted, replacement));
     }
 
     /// <summary>Steps 3 to 5.</summary>
@@ -425,9 +431,7 @@ internal sealed class HotReplacement(
         replacement.GiveUp(-Errno.EIO);
         replacement.Enter(ReplacementPhase.Copying);
         await EndAsync(replacement);
-        report(
-            ArrayEventLevel.Warning,
-            $"the replacement of {Describe(replacement)} was given up (the new drive did not take a superblock); the old drive goes on");
+        report(About(ArrayEventKind.ReplacementGivenUp, replacement) with { Reason = "the new drive did not take a superblock" });
     }
 
     private async Task ResumeCopyingAsync(Replacement replacement)
@@ -462,7 +466,7 @@ internal sealed class HotReplacement(
         replacement.Enter(ReplacementPhase.Done);
         await EndAsync(replacement);
         array.Control.MendSoon();
-        report(ArrayEventLevel.Information, $"the replacement of {Describe(replacement)} is complete");
+        report(About(ArrayEventKind.ReplacementEnded, replacement));
     }
 
     /// <summary>The twins become ways to one drive.</summary>
@@ -485,9 +489,7 @@ internal sealed class HotReplacement(
 
         await EndAsync(replacement);
         await LetGoAsync(replacement.New.Uuid);
-        report(
-            ArrayEventLevel.Warning,
-            $"the replacement of {Describe(replacement)} was given up ({why}); the old drive goes on");
+        report(About(ArrayEventKind.ReplacementGivenUp, replacement) with { Reason = why, ErrorNumber = -replacement.Fault });
     }
 
     /// <summary>The old drive has failed: the new one takes its place as any spare does.</summary>
@@ -501,10 +503,7 @@ internal sealed class HotReplacement(
 
         await EndAsync(replacement);
         await CloseRetiredAsync();
-        report(
-            ArrayEventLevel.Warning,
-            $"{Membership.Describe(replacement.Old)} has failed while it was being replaced: {replacement.New.Drive!.Name} is filled from the "
-                + "other members");
+        report(About(ArrayEventKind.ReplacementBecameRebuild, replacement));
         try
         {
             await membership.InstallAsync(replacement.Role, replacement.New.Drive!, force: false);
@@ -512,9 +511,7 @@ internal sealed class HotReplacement(
         }
         catch (ArrayException e)
         {
-            report(
-                ArrayEventLevel.Warning,
-                $"{replacement.New.Drive!.Name} cannot take the place of member {replacement.Role}: {e.Message.TrimEnd('.')}");
+            report(About(ArrayEventKind.SpareRefused, replacement) with { Reason = e.Message });
         }
     }
 
@@ -553,7 +550,7 @@ internal sealed class HotReplacement(
         if (tenths > _reportedTenths && tenths < 10)
         {
             _reportedTenths = tenths;
-            report(ArrayEventLevel.Information, $"{tenths * 10} % of the replacement are done");
+            report(About(ArrayEventKind.ReplacementProgress, replacement) with { Percent = tenths * 10 });
         }
     }
 }

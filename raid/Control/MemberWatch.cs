@@ -9,7 +9,7 @@ namespace Polyblk.Raid.Control;
 /// <summary>
 /// See the top of the file. Any thread; the control task looks in each of its turns, and whoever waits for the end of the array.
 /// </summary>
-internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEventLevel, string> report)
+internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEvent> report)
 {
     private readonly long _started = options.Clock.GetTimestamp();
     private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
@@ -73,14 +73,14 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         bool did = ((_hanging >> member.Role) & 1) != 0;
         if (hangs && !did)
         {
-            report(
-                ArrayEventLevel.Warning,
-                $"member {member.Role} ({NameOf(member)}) has not answered a request for {AgeSeconds(member)} s; reads take other ways "
-                    + "where there are any, writes wait for it: check the drive and its cable");
+            report(ArrayControl.About(ArrayEventKind.MemberSlow, member) with
+            {
+                Drive = NameOf(member), Seconds = AgeSeconds(member),
+            });
         }
         else if (did && !hangs)
         {
-            report(ArrayEventLevel.Information, $"member {member.Role} ({member.Drive?.Name}) answers again");
+            report(ArrayControl.About(ArrayEventKind.MemberAnswersAgain, member));
         }
     }
 
@@ -97,18 +97,14 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
                 _reportFrom[member.Role] *= 10;
             }
 
-            report(
-                ArrayEventLevel.Warning,
-                $"member {member.Role} ({member.Drive?.Name}) has failed {errors} reads since the start: check the drive");
+            report(ArrayControl.About(ArrayEventKind.MemberReadErrors, member) with { Count = errors, Fault = member.LastFault });
         }
 
         int most = options.MaxReadErrorsInARow;
         if (most > 0 && member.ReadErrorsInARow >= most && array.TracksDirt && array.IsUsable(member.Role)
             && !array.State.NeedsResync && array.State.TryFailAll(1UL << member.Role))
         {
-            report(
-                ArrayEventLevel.Warning,
-                $"member {member.Role} ({member.Drive?.Name}) has failed {most} reads and more in a row, and not one has succeeded");
+            report(ArrayControl.About(ArrayEventKind.MemberUnreadable, member) with { Count = most, Fault = member.LastFault });
         }
     }
 }

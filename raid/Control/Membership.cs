@@ -27,7 +27,7 @@ namespace Polyblk.Raid.Control;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class Membership(
-    RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEventLevel, string> report)
+    RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEvent> report)
 {
     private static readonly TimeSpan s_drainLook = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan s_drainTick = TimeSpan.FromMilliseconds(10);
@@ -125,7 +125,7 @@ internal sealed class Membership(
         _retry.Reset();
         foreach (RaidMember member in array.Members.Where(m => ((whole >> m.Role) & 1) != 0 && array.IsUsable(m.Role)))
         {
-            report(ArrayEventLevel.Information, $"the rebuild of {Describe(member)} is complete");
+            report(ArrayControl.About(ArrayEventKind.RebuildEnded, member));
         }
 
         if (State.FailedMask != 0)
@@ -295,8 +295,7 @@ internal sealed class Membership(
     }
 
     /// <summary>A member, as messages name it.</summary>
-    public static string Describe(RaidMember member) =>
-        member.Drive is null ? $"member {member.Role}" : $"member {member.Role} ({member.Drive.Name})";
+    public static string Describe(RaidMember member) => EventText.Member(member.Role, member.Drive?.Name);
 
     /// <summary>The members that are being rebuilt.</summary>
     public IEnumerable<RaidMember> Rebuilding() => array.Members.Where(m => ((State.RebuildingMask >> m.Role) & 1) != 0);
@@ -333,13 +332,15 @@ internal sealed class Membership(
                 continue;
             }
 
+            ArrayEvent taken = ArrayControl.About(ArrayEventKind.SpareTaken, array.Members[role]) with { NewDrive = drive.Name };
             try
             {
                 await InstallAsync(role, drive, force: false, returning?.Superblock);
+                report(taken);
             }
             catch (ArrayException e)
             {
-                report(ArrayEventLevel.Warning, $"{drive.Name} cannot take the place of member {role}: {e.Message}");
+                report(taken with { Kind = ArrayEventKind.SpareRefused, Reason = e.Message });
             }
         }
     }
@@ -576,8 +577,8 @@ internal sealed class Membership(
         {
             foreach (RaidMember member in Rebuilding())
             {
-                string what = State.RebuildsMarked ? $": {array.Intent!.MarkedBytes} bytes of the volume, which it has missed" : string.Empty;
-                report(ArrayEventLevel.Information, $"{Describe(member)} is being rebuilt{what}");
+                long? missed = State.RebuildsMarked ? array.Intent!.MarkedBytes : null;
+                report(ArrayControl.About(ArrayEventKind.RebuildStarted, member) with { LengthBytes = missed });
             }
         }
 
@@ -588,10 +589,15 @@ internal sealed class Membership(
     private void Halt(int status, long bytes)
     {
         _dueMs = NowMs + _retry.NextMs();
-        Halted = $"The rebuild of {string.Join(", ", Rebuilding().Select(Describe))} stands still {bytes} bytes into the members: "
-            + (status == -Errno.ENOSPC ? "the new drive has no room. " : "a block there cannot be read from the other members. ")
-            + $"It is tried again; see to the drives. A block that cannot be read is known again when it is written.";
-        report(ArrayEventLevel.Error, EventText.Of(Halted));
+        ArrayEvent[] stalled =
+        [
+            .. Rebuilding().Select(member => ArrayControl.About(ArrayEventKind.RebuildStalled, member) with
+            {
+                OffsetBytes = bytes, ErrorNumber = -status, IsTriedAgain = true,
+            }),
+        ];
+        Halted = string.Join(' ', stalled.Select(EventText.SentenceOf));
+        Array.ForEach(stalled, report);
     }
 
     private void ReportProgress()
@@ -599,7 +605,7 @@ internal sealed class Membership(
         if (IsRebuilding && Tenths is int tenths and < 10 && tenths > _reportedTenths)
         {
             _reportedTenths = tenths;
-            report(ArrayEventLevel.Information, $"{tenths * 10} % of the rebuild are done");
+            report(new ArrayEvent(ArrayEventKind.RebuildProgress) { Percent = tenths * 10 });
         }
     }
 }

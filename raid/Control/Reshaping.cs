@@ -23,7 +23,7 @@ namespace Polyblk.Raid.Control;
 
 /// <summary>See the top of the file.</summary>
 internal sealed class Reshaping(
-    RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEventLevel, string> report)
+    RaidArray array, ArrayMetadata superblocks, JobRunner jobs, ArrayRunOptions options, Action kick, Action<ArrayEvent> report)
 {
     /// <summary>How much more is zeroed at a time than moved.</summary>
     private const int ZeroFactor = 16;
@@ -204,7 +204,7 @@ internal sealed class Reshaping(
 
             _beganMs = NowMs;
             _reportedTenths = Tenths;
-            report(ArrayEventLevel.Information, $"it is being reshaped from {run.Map.Old.MemberCount} to {run.Map.New.MemberCount} members");
+            report(About(ArrayEventKind.ReshapeStarted, run));
         }
 
         long most = options.ReshapeWindowBytes * (run.Frontier >= run.Map.OldCapacity ? ZeroFactor : 1);
@@ -226,9 +226,7 @@ internal sealed class Reshaping(
         bool needsResync = array.State is { NeedsResync: true, IsBroken: false };
         if (Halted is null && !run.IsComplete && needsResync && !array.Control.HasRedundancyLeft)
         {
-            Halted = "The reshape waits for a resync, which cannot be done without the members that are out. Stop the volume and start it again: "
-                + "it goes on then.";
-            report(ArrayEventLevel.Warning, EventText.Of(Halted));
+            Halt(About(ArrayEventKind.ReshapeStuck, run));
         }
     }
 
@@ -297,7 +295,7 @@ internal sealed class Reshaping(
         if (Tenths is int tenths && tenths > _reportedTenths)
         {
             _reportedTenths = tenths;
-            report(ArrayEventLevel.Information, $"{tenths * 10} % of the reshape are done");
+            report(About(ArrayEventKind.ReshapeProgress, run) with { Percent = tenths * 10 });
         }
 
         return true;
@@ -310,7 +308,7 @@ internal sealed class Reshaping(
         _mover = null;
         array.ForgetMover();
         await superblocks.Home.InvokeAsync(mover.Dispose);
-        report(ArrayEventLevel.Information, $"the reshape to {run.Map.New.MemberCount} members is complete");
+        report(About(ArrayEventKind.ReshapeEnded, run));
         long size = SizeAtEnd(run);
 
         // With a journal, the records of this run lie where only a start finds them that knows of the reshape: the next run's
@@ -338,11 +336,21 @@ internal sealed class Reshaping(
         _dueMs = NowMs + _retry.NextMs();
         if (Halted is null && !array.State.IsBroken)
         {
-            Halted = $"The reshape stands still at byte {run.Frontier} of the volume: "
-                + (status == -Errno.ENOSPC ? "a drive has no room. " : "what is there cannot be read or written. ") + "It is tried again; see to the drives.";
-            report(ArrayEventLevel.Error, EventText.Of(Halted));
+            Halt(About(ArrayEventKind.ReshapeStalled, run) with
+            {
+                OffsetBytes = run.Frontier, ErrorNumber = -status, IsTriedAgain = true,
+            });
         }
     }
+
+    private void Halt(ArrayEvent why)
+    {
+        Halted = EventText.SentenceOf(why);
+        report(why);
+    }
+
+    private static ArrayEvent About(ArrayEventKind kind, ReshapeRun run) =>
+        new(kind) { Count = run.Map.Old.MemberCount, Of = run.Map.New.MemberCount };
 
     private async Task OpenAsync(ReshapeRun run, long frontier)
     {

@@ -123,7 +123,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         }
         catch (BlockIoException e) when (e.Errno is not (Errno.EAGAIN or Errno.EINTR))
         {
-            throw new BlockIoException(e.Message, Errno.EIO);
+            throw new BlockIoException(e.Message, new BlockFault(BlockOperation.Flush, 0, 0, Errno.EIO));
         }
     }
 
@@ -253,9 +253,14 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
                 {
                     await Task.Delay(TimeSpan.FromMilliseconds(1 << tries), options.Clock);
                 }
-                catch (BlockIoException)
+                catch (BlockIoException e)
                 {
                     // The drive's answer; the caller counts it and gives the member up.
+                    if (e.Fault is { } fault)
+                    {
+                        member.NoteFault(fault);
+                    }
+
                     return false;
                 }
             }

@@ -10,6 +10,7 @@
 // in the other half of the periods, and the port is settled when all of it is back.
 
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Raid.Engine;
 
@@ -88,12 +89,26 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
 
         request.SentPeriod = 0;
         _inFlight[period]--;
-        if (request.Status == 0 && request.Operation == BlockOperation.Read)
+        if (request.Status != 0)
+        {
+            NoteFault(request);
+        }
+        else if (request.Operation == BlockOperation.Read)
         {
             Member.CountRead();
         }
 
         return true;
+    }
+
+    /// <summary>Errors that say something of the drive are kept for whoever has to pull it.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void NoteFault(BlockRequest request)
+    {
+        if (BlockErrors.KindOf(request.Status) is not (BlockErrorKind.Memory or BlockErrorKind.Unsupported))
+        {
+            Member.NoteFault(new BlockFault(request.Operation, request.OffsetBytes, request.LengthBytes, -request.Status));
+        }
     }
 
     /// <summary>

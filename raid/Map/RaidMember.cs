@@ -8,6 +8,7 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 {
     private long _readErrors, _writeErrors, _repairs;
     private int _readErrorsInARow;
+    private readonly FaultSlot _fault = new();
     private MemberPort[] _ports = [];
 
     /// <summary>The role, from 0.</summary>
@@ -84,6 +85,12 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
             WhyOut = OutReason.Absent;
         }
     }
+
+    /// <summary>The last request that its drive answered with an error; null where there was none. Any thread.</summary>
+    public BlockFault? LastFault => _fault.Get();
+
+    /// <summary>Its drive answered a request with an error. Any thread; allocates nothing.</summary>
+    public void NoteFault(in BlockFault fault) => _fault.Set(fault);
 
     public void CountRepair() => Interlocked.Increment(ref _repairs);
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Host;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -12,6 +13,8 @@ namespace Polyblk.Cli.CommandLine.Volumes;
 /// <summary><c>polyblk volume show</c>: the record, the superblocks or the serving process, and live statistics.</summary>
 internal sealed class VolumeShowCommand : ICliCommand
 {
+    private const int HistoryLength = 5;
+
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
     private readonly Option<bool> _json = CommandSettings.Json();
 
@@ -30,6 +33,7 @@ internal sealed class VolumeShowCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
         VolumeJson volume = await VolumeView.FullAsync(directories, record, terminal.Warn, cancellation).ConfigureAwait(false);
+        volume = volume with { History = History(directories, record.Name) };
         if (parsed.GetValue(_json))
         {
             terminal.WriteJson(volume, OutputJson.Default.VolumeJson);
@@ -101,6 +105,29 @@ internal sealed class VolumeShowCommand : ICliCommand
             WriteExports(terminal, live);
             WriteReactors(terminal, live);
         }
+
+        if (volume.History is { Count: > 0 } history)
+        {
+            terminal.WriteLine();
+            terminal.WriteLine("History");
+            foreach (EventJson e in history)
+            {
+                EventsCommand.Write(terminal, e);
+            }
+        }
+    }
+
+    /// <summary>What has happened to it lately; nothing where that may not be read.</summary>
+    private static IReadOnlyList<EventJson> History(StateDirectories directories, string volume)
+    {
+        try
+        {
+            return new EventStore(directories).Read(volume: volume, most: HistoryLength);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
     }
 
     private static void WriteDrives(Terminal terminal, VolumeJson volume)
@@ -110,10 +137,13 @@ internal sealed class VolumeShowCommand : ICliCommand
         {
             foreach (MemberJson member in array.Members)
             {
-                string reason = member.Problem is string problem ? $": {problem}"
-                    : member.Reason is string why ? $" ({Explain(why)})" : string.Empty;
+                string? why = member.Reason is string cause ? Explain(cause) : null;
+                string? last = member.LastError is FaultJson fault ? $"last error: {fault}" : null;
+                string said = string.Join("; ", new[] { why, last }.OfType<string>());
+                string reason = member.Problem is string problem ? $": {problem}" : said.Length > 0 ? $" ({said})" : string.Empty;
                 string done = member.State == MemberJson.Rebuilding && array.Rebuild is ProgressJson rebuild ? $" {rebuild.Percent} %" : string.Empty;
-                table.AddRow($"{member.Role}", member.State + done + reason, member.Drive ?? LastSeen(member));
+                string drive = member.Drive is null ? LastSeen(member) : member.Drive + Place(member);
+                table.AddRow($"{member.Role}", member.State + done + reason, drive);
             }
 
             if (array.Replacement is ReplacementJson next)
@@ -159,6 +189,14 @@ internal sealed class VolumeShowCommand : ICliCommand
         "asked" => "taken out by a user",
         _ => reason,
     };
+
+    /// <summary>What leads to the drive of a member that has trouble.</summary>
+    private static string Place(MemberJson member)
+    {
+        string place = new DriveJson(string.Empty) { Serial = member.Serial, Slot = member.Slot }.Describe();
+        bool isToBeFound = member.State != MemberJson.Present || member.LastError is not null;
+        return isToBeFound && place.Length > 0 ? $" ({place})" : string.Empty;
+    }
 
     /// <summary>What to look for when a member is not there.</summary>
     private static string LastSeen(MemberJson member)
