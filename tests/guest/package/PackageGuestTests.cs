@@ -26,7 +26,7 @@ public sealed class PackageGuestTests : IDisposable
         [
             "install", "enabled", "active", "user", "no-capability", "no-new-privileges", "filtered", "level", "create",
             "record-owner", "export", "served", "written", "read", "others", "nothing-written", "no-network",
-            "served-after-kill", "another-process", "read-after-kill", "completion",
+            "served-after-kill", "another-process", "read-after-kill", "succeeded", "followed", "read-after-succession", "completion",
         ]);
         await BootAsync("package-purge", root, package, "purge.sh",
         [

@@ -27,5 +27,10 @@ kill -9 "$before"
 check served-after-kill within 30 is_served
 refuse another-process test "$before" = "$(main_pid)"
 check read-after-kill rig_program guest-programs pattern read 7 8388608 vm=$socket
+# As after an upgrade: the program that is installed now takes over, inside the unit, and systemd follows it.
+before=$(main_pid)
+check succeeded polyblk daemon restart
+check followed within 30 is_succeeded "$before"
+check read-after-succession rig_program guest-programs pattern read 7 8388608 vm=$socket
 check completion sh -c 'polyblk "[suggest:17]" "polyblk volume cr" | grep -qx create'
 finish 0

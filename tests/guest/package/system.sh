@@ -28,6 +28,9 @@ files() {
 
 main_pid() { systemctl show -p MainPID --value polyblk; }
 
+# is_succeeded PID: whether another process than that is the service's, and serves.
+is_succeeded() { [ "$(main_pid)" != "$1" ] && is_served; }
+
 # is_served: whether the daemon has told systemd so.
 is_served() {
   [ "$(systemctl is-active polyblk)" = active ] && systemctl show -p StatusText --value polyblk | grep -q 'serves 1 of 1'

@@ -43,13 +43,13 @@ public sealed class EventTests
         MemberPlace place = rig.Array.Geometry.Map(0);
         rig.Drives[place.Member].AddFault(new DriveFault
         {
-            Operation = BlockOperation.Write, OffsetBytes = place.Offset, LengthBytes = 4096, Errno = Errno.EREMOTEIO,
+            Operation = BlockOperation.Write, OffsetBytes = place.Offset, LengthBytes = 4096, Errno = Errno.EINVAL,
         });
         Assert.Equal(0, await driver.WriteAsync(0, Noise(4096, 1)));
         ArrayEvent failed = await TheAsync(rig, ArrayEventKind.MemberFailed);
         Assert.Equal((place.Member, rig.Drives[place.Member].Name), (failed.Role!.Value, failed.Drive));
         Assert.Equal(OutReason.Errors, failed.WhyOut);
-        Assert.Equal(new BlockFault(BlockOperation.Write, place.Offset, 4096, Errno.EREMOTEIO), failed.Fault);
+        Assert.Equal(new BlockFault(BlockOperation.Write, place.Offset, 4096, Errno.EINVAL), failed.Fault);
         Assert.Contains($"(write of 4096 bytes at {place.Offset}: ", failed.Message, StringComparison.Ordinal);
         Assert.Equal(failed.Fault, rig.Array.GetStatus().Members[place.Member].LastFault);
         ArrayEvent degraded = await TheAsync(rig, ArrayEventKind.Degraded);
