@@ -142,18 +142,27 @@ public static class ArrayAssembly
 
     /// <summary>
     /// Drives of a reshape of which no older member knows: it has not begun, they hold nothing, and do not speak for the array.
+    /// Another one may have begun since, with other drives.
     /// </summary>
     private static IEnumerable<LeftOutMember> FindUnbegun(IReadOnlyList<AssemblyCandidate> candidates)
     {
         static bool IsNew(AssemblyCandidate candidate) =>
             candidate.Superblock.Reshape is { Frontier: 0 } reshape && candidate.Superblock.Role >= reshape.OldMemberCount;
 
+        AssemblyCandidate[] others = [.. candidates.Where(candidate => !IsSpare(candidate) && !IsNew(candidate))];
+
         // What has a frontier has begun, also where the older ones have forgotten it since: it was over.
-        bool hasBegun = candidates.Any(candidate => candidate.Superblock.Reshape is not null && !IsSpare(candidate) && !IsNew(candidate))
-            || candidates.All(candidate => IsSpare(candidate) || IsNew(candidate));
-        return hasBegun ? [] : candidates.Where(IsNew).Select(candidate => new LeftOutMember(
-            candidate, $"{candidate.Path} was to become a member by a reshape that did not begin. It can be used as a new drive."));
+        AssemblyCandidate[] begun = [.. others.Where(other => other.Superblock.Reshape is not null)];
+        return others.Length == 0 ? []
+            : candidates.Where(candidate => IsNew(candidate) && !begun.Any(other => Lists(other.Superblock, candidate.Superblock)))
+                .Select(candidate => new LeftOutMember(
+                    candidate,
+                    $"{candidate.Path} was to become a member by a reshape that did not begin. It can be used as a new drive."));
     }
+
+    /// <summary>Whether a superblock has another's drive in its role.</summary>
+    private static bool Lists(ArraySuperblock superblock, ArraySuperblock other) =>
+        other.Role < superblock.MemberCount && superblock.Members[other.Role].Uuid == other.MemberUuid;
 
     /// <summary>The marks of all superblocks of one event: each may have some that the others lack.</summary>
     private static ArraySuperblock TakeMarks(ArraySuperblock newest, IReadOnlyList<AssemblyCandidate> candidates)

@@ -68,6 +68,20 @@ public sealed class ReshapeSuperblockTests
         Assert.Empty(result.LeftOut);
     }
 
+    /// <summary>A first attempt came no further than its new drive; a second one, with another drive, has begun since.</summary>
+    [Fact]
+    public void The_new_drive_of_an_attempt_before_contradicts_nobody()
+    {
+        ArraySuperblock other = Reshaped(3, 0);
+        other = other with { MemberUuid = Guid.NewGuid() };
+        other = other with { Members = other.Members.SetItem(3, other.Members[3] with { Uuid = other.MemberUuid }) };
+        List<AssemblyCandidate> candidates =
+            [other.Candidate(), .. Enumerable.Range(0, 4).Select(role => Reshaped(role, 0).Candidate())];
+        AssemblyResult result = ArrayAssembly.Assemble(candidates);
+        Assert.Equal((AssemblyOutcome.Complete, 4), (result.Outcome, result.Newest!.MemberCount));
+        Assert.Equal(other.MemberUuid, Assert.Single(result.LeftOut).Candidate.Superblock.MemberUuid);
+    }
+
     /// <summary>
     /// A new drive that missed the update by which the others forgot a reshape that was over is a member like any other.
     /// </summary>
