@@ -204,7 +204,7 @@ public static class ArrayBuilder
     private static bool HasMarkedBadRows(RaidArray array)
     {
         long stripe = array.Geometry.StripeDataSize;
-        return array.State.Bad.Entries.Any(e => array.Intent!.IsMarked(
+        return array.State.Bad.Entries.Any(e => array.Intent is not { } intent || intent.IsMarked(
             RaidUnits.VolumeOffset(array.Geometry, e.Row),
             RaidUnits.VolumeOffset(array.Geometry, e.End - 1) + stripe - RaidUnits.VolumeOffset(array.Geometry, e.Row)));
     }

@@ -109,8 +109,9 @@ public sealed partial class RaidArray
         {
             if (refusal is null)
             {
-                await (State.LostMask == 0 ? change(Control.Superblock)
-                    : throw new ArrayException($"Array {Name} has lost a member just now: it was not changed."));
+                // The records of both shapes would name other places.
+                await (State.LostMask == 0 && State.BadMask == 0 && Control.Superblock.BadRanges.Members == 0 ? change(Control.Superblock)
+                    : throw new ArrayException($"A member of array {Name} has failed, or could not write a block, just now: it was not changed."));
             }
         }
         catch (ArrayException e)

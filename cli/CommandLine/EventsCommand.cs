@@ -105,7 +105,7 @@ internal sealed class EventsCommand : ICliCommand
         }
         catch (OperationCanceledException)
         {
-            // Ctrl-C is how it ends.
+            return ExitCode.Interrupted; // Ctrl-C is how it ends.
         }
 
         return ExitCode.Ok;

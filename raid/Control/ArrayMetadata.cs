@@ -49,6 +49,7 @@ internal sealed class ArrayMetadata(
     private long _flushedRebuilt = RebuiltBytesOf(array);
     private ulong _told = array.State.PersistedMask;
     private BadRanges _toldBad = array.State.Bad;
+    private long _toldBadAdded = array.State.BadAdded;
     private readonly bool _mayHaveTornRows = newest.MayHaveTornRows || (newest.State & ArrayStateFlags.Dirty) != 0;
     private bool _leftOut;
     private ulong _generation;
@@ -89,6 +90,7 @@ internal sealed class ArrayMetadata(
 
     /// <summary>Whether there is a failure, or a place that is bad or no more, that no update has spoken of yet.</summary>
     public bool IsBehind => array.State.FailedMask != _told || !ReferenceEquals(array.State.Bad, _toldBad)
+        || array.State.BadAdded != _toldBadAdded
         || (array.State.PersistedTrust && !array.State.TrustsUnsynced);
 
     /// <inheritdoc cref="SuperblockWriter.IsSettled"/>
@@ -251,6 +253,7 @@ internal sealed class ArrayMetadata(
             HasWritten = true;
             _told = failed;
             _toldBad = bad;
+            _toldBadAdded = badAdded;
             _leftOut = late != 0;
             IsKnown = late == 0 || !array.Geometry.SurvivesWithout(AllMembers & ~(failed | refused | late));
             Refuse(refused, mayHaveLost: false);
@@ -264,6 +267,7 @@ internal sealed class ArrayMetadata(
 
         _told = CanWrite ? _told : array.State.FailedMask;
         _toldBad = CanWrite ? _toldBad : array.State.Bad;
+        _toldBadAdded = CanWrite ? _toldBadAdded : array.State.BadAdded;
         ulong persisted = !CanWrite ? array.State.FailedMask : IsKnown ? failed : array.State.PersistedMask;
         array.State.PersistedMask = persisted;
         array.State.PersistedBad = !CanWrite ? array.State.BadAdded : IsKnown ? badAdded : array.State.PersistedBad;

@@ -163,10 +163,10 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         set => Volatile.Write(ref _words.PersistedMask, value);
     }
 
-    /// <summary>How often a place was recorded as bad. Read before <see cref="Bad"/>, all of those are in that.</summary>
+    /// <summary>Grows whenever a place is recorded as bad. Read before <see cref="Bad"/>, all that it stands for are in that.</summary>
     public long BadAdded => Volatile.Read(ref _words.BadAdded);
 
-    /// <summary>As many of those the superblocks know of.</summary>
+    /// <summary>What that was when the superblocks were last told.</summary>
     public long PersistedBad
     {
         get => Volatile.Read(ref _words.PersistedBad);
@@ -362,9 +362,13 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
                 return BadOutcome.Recorded;
             }
 
-            if (ReferenceEquals(Interlocked.CompareExchange(ref _bad, next, seen), seen))
+            // Before, so that whoever sees the place as bad waits for the superblocks; and after, so that an update that looked in
+            // between does not count as one that tells it.
+            Interlocked.Increment(ref _words.BadAdded);
+            bool isAdded = ReferenceEquals(Interlocked.CompareExchange(ref _bad, next, seen), seen);
+            Interlocked.Increment(ref _words.BadAdded);
+            if (isAdded)
             {
-                Interlocked.Increment(ref _words.BadAdded);
                 return BadOutcome.Recorded;
             }
         }

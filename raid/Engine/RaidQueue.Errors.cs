@@ -124,9 +124,17 @@ internal abstract unsafe partial class RaidQueue
         operation.NoSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
         operation.Refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
         operation.Gone |= kind == BlockErrorKind.Gone ? bit : 0;
-        operation.AtPlace |= BlockErrors.MayBeOfPlace(child.Status) ? bit : 0;
+        bool isAtPlace = IsAtPlace(child);
+        operation.AtPlace |= isAtPlace ? bit : 0;
+        operation.NotAtPlace |= isAtPlace || kind == BlockErrorKind.NoSpace ? 0 : bit;
         child.Status = 0;
     }
+
+    /// <summary>
+    /// Whether it need be no more than the place that made a member refuse a request: with FUA it may have been the flush.
+    /// </summary>
+    internal static bool IsAtPlace(BlockRequest refused) =>
+        BlockErrors.MayBeOfPlace(refused.Status) && (refused.Flags & BlockFlags.Fua) == 0;
 
     /// <summary>All members have answered a segment, and some refused it. The lock is still held.</summary>
     private void JudgeRefusals(TransferOp operation)
@@ -146,15 +154,17 @@ internal abstract unsafe partial class RaidQueue
             status = -Errno.EIO;
         }
 
-        operation.NoSpace = operation.Refused = operation.Gone = operation.AtPlace = 0;
+        operation.NoSpace = operation.Refused = operation.Gone = operation.AtPlace = operation.NotAtPlace = 0;
         operation.RefusedFrom = long.MaxValue;
         operation.RefusedTo = 0;
+
+        // Also where all that refused are out by now: those that stay may lack the place.
+        operation.Status = operation.Status == 0 ? status : operation.Status;
         if (inDoubt == 0)
         {
             return;
         }
 
-        operation.Status = operation.Status == 0 ? status : operation.Status;
         if (operation.IsFlush)
         {
             FlushLost(inDoubt);
@@ -172,7 +182,7 @@ internal abstract unsafe partial class RaidQueue
             (operation.RefusedTo - 1) >> LockShift,
             operation.Refused,
             operation.Gone,
-            operation.AtPlace);
+            operation.AtPlace & ~operation.NotAtPlace);
 
     /// <summary>
     /// Gives up the members that refused to write a range, there alone where that is enough. Returns false when that would lose
@@ -192,7 +202,8 @@ internal abstract unsafe partial class RaidQueue
             return false;
         }
 
-        ulong rest = refused & ~(Array.Reshape is null ? atPlace : 0);
+        // One that is being rebuilt is not worth a list.
+        ulong rest = refused & ~(Array.Reshape is null ? atPlace & ~State.LostMask : 0);
         if (rest != 0 && !State.TryFailAll(rest))
         {
             return GiveUp(refused, gone);

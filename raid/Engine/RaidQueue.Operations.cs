@@ -77,7 +77,7 @@ internal abstract unsafe partial class RaidQueue
         operation.Unreadable = 0;
         operation.InDoubt = false;
         operation.DoubtSource = TransferOp.NoSource;
-        operation.Refused = operation.NoSpace = operation.Gone = operation.AtPlace = 0;
+        operation.Refused = operation.NoSpace = operation.Gone = operation.AtPlace = operation.NotAtPlace = 0;
         operation.RowInStripe = 0;
         return operation;
     }

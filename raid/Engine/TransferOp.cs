@@ -70,6 +70,9 @@ internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
     /// <summary>Those of <see cref="Refused"/> of which only the place need be bad.</summary>
     public ulong AtPlace;
 
+    /// <summary>Those of <see cref="Refused"/> that refused some part for another reason.</summary>
+    public ulong NotAtPlace;
+
     /// <summary>The part of the segment that was refused, in bytes of the volume; nothing while none was.</summary>
     public long RefusedFrom = long.MaxValue, RefusedTo;
 

@@ -172,12 +172,16 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
                 length = Math.Min(length, _chunkMask + 1 - (operation.Next & _chunkMask));
             }
 
-            if (BadIn(operation.Next, length) != 0)
+            // Looked at once for a piece: what is bad is so for the whole of it. What becomes bad meanwhile is written there, too.
+            ulong bad = BadIn(operation.Next, length);
+            if (bad != 0)
             {
                 length = Math.Min(length, _rangeBytes - (operation.Next % _rangeBytes));
+                bad = BadIn(operation.Next, length);
             }
 
-            if (operation.Status == 0 && (copies == 1 ? SendRead(operation, ref length) : SendCopies(operation, ref length)))
+            if (operation.Status == 0
+                && (copies == 1 ? SendRead(operation, ref length, bad) : SendCopies(operation, ref length, bad)))
             {
                 continue;
             }
@@ -372,7 +376,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         PartDone(operation, sent == 0 ? -Errno.EIO : 0);
     }
 
-    private bool SendRead(TransferOp operation, ref long length)
+    private bool SendRead(TransferOp operation, ref long length, ulong bad)
     {
         BlockRequest child = Children.TryRent()!;
         if (!Slice(child, operation, ref length, out operation.Cursor))
@@ -383,7 +387,6 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         }
 
         MemberPlace place = ChooseCopy(operation.Next, length);
-        ulong bad = BadIn(operation.Next, length);
         if (bad != 0 && (((bad | State.FailedMask) >> place.Member) & 1) != 0)
         {
             // None is left that holds what was written, and one that is out may have no queue.
@@ -398,11 +401,11 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         return true;
     }
 
-    private bool SendCopies(TransferOp operation, ref long length)
+    private bool SendCopies(TransferOp operation, ref long length, ulong bad)
     {
         long offset = operation.Next;
         IoVecCursor after = operation.Cursor;
-        ulong without = State.FailedMask | BadIn(offset, length);
+        ulong without = State.FailedMask | bad;
         int sent = 0;
         for (int copy = 0; copy < _copies; copy++)
         {

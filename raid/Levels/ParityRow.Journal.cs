@@ -255,7 +255,7 @@ internal sealed unsafe partial class ParityRow
 
         bool areOut = _refused == 0 || _queue.GiveUp(_refused, _gone);
         int status = _noSpace != 0 ? -Errno.ENOSPC : areOut ? 0 : -Errno.EIO;
-        _refused = _noSpace = _gone = _atPlace = 0;
+        _refused = _noSpace = _gone = _atPlace = _notAtPlace = 0;
         if (_operation is null)
         {
             // A job comes again; its queue is not told when superblocks are known.

@@ -1,8 +1,7 @@
 // What follows when members refuse a write of a row. The row is still locked.
 //
-// Members that refused for another reason than room are given up, in this row alone where that is enough
-// (RaidQueue.GiveUpAt), all of them or, where that would lose data, none. Where all
-// that refused stay, the row has blocks of the write and blocks from before it, and its parities fit neither. It is settled: all
+// Members that refused for another reason than room are given up, in this row alone where that is enough (RaidQueue.GiveUpAt), all
+// of them or, where that would lose data, none. Where all that refused stay, the row has blocks of the write and blocks from before it, and its parities fit neither. It is settled: all
 // data is read, and the parities that do not fit it are written (what fits is left alone: on a file system that is full, a hole
 // must stay one). Where that is not possible, because a lost member's block is only in the parities or because a parity has no
 // room either, the columns are in doubt: until they are written or resynced, no block is made from them.
@@ -12,6 +11,7 @@
 
 using System.Numerics;
 using Polyblk.Core.Block;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 
 namespace Polyblk.Raid.Levels;
@@ -22,18 +22,21 @@ internal sealed unsafe partial class ParityRow
     private ulong _noSpace;         // members that had no room for one
     private ulong _gone;            // those of the refusing that are not there any more
     private ulong _atPlace;         // those of which only the place need be bad
+    private ulong _notAtPlace;      // those that refused some write for another reason
     private bool _isAdvice;         // a discard
     private int _settled;           // rows that are settled
 
-    private void NoteRefusal(int member, int status)
+    private void NoteRefusal(int member, BlockRequest refused)
     {
         ulong bit = 1UL << member;
-        BlockErrorKind kind = BlockErrors.KindOf(status);
+        BlockErrorKind kind = BlockErrors.KindOf(refused.Status);
         _array.Members[member].NoteWriteError(kind);
         _noSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
         _refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
         _gone |= kind == BlockErrorKind.Gone ? bit : 0;
-        _atPlace |= BlockErrors.MayBeOfPlace(status) ? bit : 0;
+        bool isAtPlace = RaidQueue.IsAtPlace(refused);
+        _atPlace |= isAtPlace ? bit : 0;
+        _notAtPlace |= isAtPlace || kind == BlockErrorKind.NoSpace ? 0 : bit;
     }
 
     /// <summary>All members have answered a write.</summary>
@@ -78,7 +81,8 @@ internal sealed unsafe partial class ParityRow
     {
         if (_mended != 0 && _lo != _hi)
         {
-            _array.State.RemoveBad(_row, _mended);
+            // Who was given up meanwhile was not written.
+            _array.State.RemoveBad(_row, _mended & ~_array.State.LostBesidesBad(_row));
             _array.Control.Kick();
         }
         else if (_mended != 0)
@@ -90,7 +94,7 @@ internal sealed unsafe partial class ParityRow
     private void JudgeRefusals()
     {
         ulong costly = _isAdvice ? _gone : _refused;
-        bool areOut = costly == 0 || _queue.GiveUpAt(FirstUnit, FirstUnit + UnitCount - 1, costly, _gone, _atPlace);
+        bool areOut = costly == 0 || _queue.GiveUpAt(FirstUnit, FirstUnit + UnitCount - 1, costly, _gone, _atPlace & ~_notAtPlace);
         if (_mended != 0)
         {
             // What is bad already was tried again, in vain.
@@ -131,7 +135,7 @@ internal sealed unsafe partial class ParityRow
         {
             SetRow(FirstUnit + _settled);
             _unreadable = _absent = 0;
-            _refused = _noSpace = _gone = _atPlace = 0;
+            _refused = _noSpace = _gone = _atPlace = _notAtPlace = 0;
             if (ReadForSettling())
             {
                 return;

@@ -273,7 +273,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             }
             else
             {
-                NoteRefusal(member, request.Status);
+                NoteRefusal(member, request);
             }
         }
         else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0
@@ -309,7 +309,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _written = 0;
         _unreadable = _absent = 0;
         _status = 0;
-        _refused = _noSpace = _gone = _atPlace = 0;
+        _refused = _noSpace = _gone = _atPlace = _notAtPlace = 0;
         _mends = false;
         _mended = 0;
         _isAdvice = false;

@@ -197,6 +197,7 @@ public static class SuperblockFormat
     {
         bool isFlagged = (superblock.Incompatible & IncompatibleFeatures.BadRanges) != 0;
         if (isFlagged != (superblock.BadRanges.Members != 0)) return "its bad ranges and its features contradict each other";
+        if (superblock.BadRanges.Members != 0 && geometry.Redundancy == 0) return "it has bad ranges, and nothing that could serve them";
         long rowBytes = RaidUnits.RowBytes(geometry);
         long rows = ((geometry.HasParity ? geometry.MemberDataSize : geometry.Capacity) + rowBytes - 1) / rowBytes;
         foreach (BadRange range in superblock.BadRanges.Entries)

@@ -69,6 +69,29 @@ public sealed class BadRangeTests
         Assert.Empty(asked);
     }
 
+    /// <summary>The other member goes, or has gone by the time that the write is judged: nobody has what was written.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_write_that_only_the_last_good_copy_could_take_is_not_acknowledged_when_that_goes(bool isOutBefore)
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid1, 2);
+        (RequestDriver driver, _) = await WriteOverBadAsync(rig);
+        RequestDriver other = await rig.OpenAsync();
+        rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Write, Errno = isOutBefore ? Errno.EIO : Errno.ENODEV });
+        if (isOutBefore)
+        {
+            rig.Drives[0].AddFault(new DriveFault { Operation = BlockOperation.Flush, Errno = Errno.ENODEV });
+            Task<int> flush = other.FlushAsync();
+            Assert.NotEqual(0, await driver.WriteAsync(0, Noise(4096, 77)));
+            await flush;
+        }
+        else
+        {
+            Assert.NotEqual(0, await driver.WriteAsync(0, Noise(4096, 77)));
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Levels))]
     public async Task What_was_acknowledged_is_there_after_a_kill_whoever_is_missing(RaidLevel level, int drives)

@@ -148,7 +148,7 @@ public sealed class RefusalModelTests
                 || ((rig.Array.State.BadAt(unit) >> place.Member) & 1) != 0;
         }
 
-        if (!isLost && rig.Array.State.BadAdded > 0)
+        if (!isLost && rig.Array.State.BadAdded != 0)
         {
             // It may have been written meanwhile, and then it is there.
             (int status, byte[] read) = await driver.ReadAsync(sector * Sector, Sector);
