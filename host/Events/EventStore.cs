@@ -47,28 +47,31 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
     public string Folder => Path.Combine(directories.State, "events");
 
     /// <summary>Keeps events, durably, in their order.</summary>
-    /// <returns>The same with their numbers.</returns>
-    /// <exception cref="RefusalException">They cannot be kept: no room, no right, or another process keeps the lock.</exception>
+    /// <returns>The same with their numbers; the first ones of them, one at least, where a later one could not be kept.</returns>
+    /// <exception cref="RefusalException">None can be kept: no room, no right, or another process keeps the lock.</exception>
     public IReadOnlyList<EventJson> Append(IReadOnlyList<EventJson> events)
     {
         ArgumentNullException.ThrowIfNull(events);
         StateDirectories.Ensure(Folder);
         using SafeFileHandle held = Lock();
+        var kept = new List<EventJson>(events.Count);
         try
         {
             long sequence = FindLast();
-            EventJson[] numbered = [.. events.Select(e => e with { Sequence = ++sequence })];
-            foreach (EventJson e in numbered)
+            foreach (EventJson e in events)
             {
-                Write(e);
+                EventJson numbered = e with { Sequence = ++sequence };
+                Write(numbered);
+                kept.Add(numbered);
             }
 
-            return numbered;
+            return kept;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             _current = null;
-            throw new RefusalException(RefusalKind.HostLacks, $"Events cannot be kept in {Folder}: {e.Message}", e);
+            return kept.Count > 0 ? kept
+                : throw new RefusalException(RefusalKind.HostLacks, $"Events cannot be kept in {Folder}: {e.Message}", e);
         }
     }
 
