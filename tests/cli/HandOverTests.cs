@@ -85,7 +85,7 @@ public sealed class HandOverTests : DaemonTestBase
         // Nothing has ended: neither the daemon nor the volume.
         var events = new EventStore(Directories);
         await UntilAsync(() => events.Read(volume: "one").Count(e => e.Kind == EventKinds.VolumeServed) == 2);
-        Assert.Empty(events.Read().Where(e => e.Kind is EventKinds.DaemonEnding or EventKinds.VolumeStopped));
+        Assert.DoesNotContain(events.Read(), e => e.Kind is EventKinds.DaemonEnding or EventKinds.VolumeStopped);
 
         // It takes changes again, and another successor.
         await MustAsync("export", "add", "two", "--frontend", "nbd");

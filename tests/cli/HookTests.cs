@@ -8,6 +8,7 @@ using Polyblk.Core.Interop;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using EventLog = Polyblk.Host.Events.EventLog;
 
 namespace Polyblk.Cli.Tests;
 
@@ -159,7 +160,8 @@ public sealed class HookTests : IDisposable
         var directories = new StateDirectories(_directory, Path.Combine(_directory, "run"));
         var store = new EventStore(directories);
         File.WriteAllText(store.Folder, "where the folder would be");
-        await using (var log = new EventLog(store, _log, new HookRunner(new HookOptions(Hooks) { EndLimit = s_tooLong }, _log)))
+        var runner = new HookRunner(new HookOptions(Hooks) { EndLimit = s_tooLong }, _log);
+        await using (var log = new EventLog(store, _log, runner))
         {
             for (int i = 1; i <= 3; i++)
             {
