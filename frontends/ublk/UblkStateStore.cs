@@ -64,7 +64,10 @@ internal sealed class UblkStateStore(string stateDirectory)
         try
         {
             Directory.CreateDirectory(_directory);
-            using (FileStream file = File.Create(path + ".new"))
+
+            // Made anew: whatever lies there under this name is no file that this process may write to.
+            File.Delete(path + ".new");
+            using (var file = new FileStream(path + ".new", FileMode.CreateNew, FileAccess.Write))
             {
                 JsonSerializer.Serialize(file, state, UblkStateJson.Default.UblkState);
                 file.Flush(flushToDisk: true);

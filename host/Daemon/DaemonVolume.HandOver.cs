@@ -1,5 +1,6 @@
 // A volume that goes over to another process, and one that comes: see VolumeDaemon.HandOver.cs.
 
+using Microsoft.Extensions.Logging;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 
@@ -42,7 +43,8 @@ internal sealed partial class DaemonVolume
             // A member that is out already need not be recorded as such, where nothing was written since. Any other one has to be there.
             StartPermissions allowed = served.Allowed with { Degraded = served.Server.IsDegraded };
             await served.Server.HandOverAsync(luggage).ConfigureAwait(false);
-            await CloseAsync(null).ConfigureAwait(false);
+            await CloseAsync(null, isMoving: true).ConfigureAwait(false);
+            _log.LogInformation("{Volume} goes over to the daemon that succeeds", name);
             return IsAbandoned ? throw RefusalException.Refused("A drive of it does not answer.") : (luggage, allowed);
         }
         catch

@@ -23,7 +23,6 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
     /// <summary>How long the end waits for a change that is under way, and for who is being answered.</summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(15);
 
-
     private readonly SemaphoreSlim _changing = new(1);
     private readonly ILogger _log = context.Logging.CreateLogger("polyblk.daemon");
     private readonly EventTeller _events = new(name, context.Events, context.Logging.CreateLogger("polyblk.daemon"));
@@ -346,14 +345,23 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         }
     }
 
-    private void Become(DaemonState state, string? reason = null)
+    /// <param name="state">What it is now.</param>
+    /// <param name="reason">Why, where it is not served.</param>
+    /// <param name="isMoving">Whether a successor serves it from now on, who tells that.</param>
+    private void Become(DaemonState state, string? reason = null, bool isMoving = false)
     {
+        Status before = _status;
         _status = new Status(state, reason, []);
+        if (state == DaemonState.Failed && before.State == state && before.Reason == reason)
+        {
+            return; // As it was: it is tried again each second while another process has it.
+        }
+
         string? kind = state switch
         {
             DaemonState.Served => EventKinds.VolumeServed,
             DaemonState.Failed => EventKinds.VolumeFailed,
-            DaemonState.Stopped => EventKinds.VolumeStopped,
+            DaemonState.Stopped when !isMoving => EventKinds.VolumeStopped,
             _ => null,
         };
         if (kind is not null)
@@ -381,7 +389,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         }
     }
 
-    private async Task CloseAsync(string? failure)
+    private async Task CloseAsync(string? failure, bool isMoving = false)
     {
         Served served = _served!;
         Volatile.Write(ref _served, null);
@@ -389,7 +397,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         await served.Server.DisposeAsync().ConfigureAwait(false);
         if (served.Server.Unfinished is null)
         {
-            Become(failure is null ? DaemonState.Stopped : DaemonState.Failed, failure);
+            Become(failure is null ? DaemonState.Stopped : DaemonState.Failed, failure, isMoving);
             served.Lock.Dispose();
         }
         else

@@ -187,7 +187,12 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <returns>Whether every one ended in order.</returns>
     public async Task<bool> ShutDownAsync()
     {
-        _events.Tell(new EventJson { Kind = EventKinds.DaemonEnding });
+        if (_held is not null)
+        {
+            // One that gave up before it had the place of its predecessor has told nobody that it began.
+            _events.Tell(new EventJson { Kind = EventKinds.DaemonEnding });
+        }
+
         await _ending.CancelAsync().ConfigureAwait(false);
         DaemonVolume[] volumes;
         lock (_lock)

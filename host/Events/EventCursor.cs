@@ -1,5 +1,7 @@
 using System.Text.Json;
+using Microsoft.Win32.SafeHandles;
 using Polyblk.Host.Model;
+using Polyblk.Host.State;
 
 namespace Polyblk.Host.Events;
 
@@ -62,14 +64,10 @@ public sealed class EventCursor(EventStore store, long since)
     {
         try
         {
-            const FileShare Anybody = FileShare.ReadWrite | FileShare.Delete;
-            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, Anybody, bufferSize: 0);
-            byte[] bytes = new byte[Math.Max(0, file.Length - offset)];
-            file.Position = offset;
-            int read = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
-            return read == bytes.Length ? bytes : bytes[..read];
+            using SafeFileHandle file = PlainFile.OpenToRead(path);
+            return EventStore.ReadFrom(file, offset);
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        catch (FileNotFoundException)
         {
             return []; // The oldest segment has just gone.
         }

@@ -1,5 +1,5 @@
 // What the daemon, or a serve, tells: kept, given to hooks, and to whoever follows. Telling never waits: a task of its own does
-// the rest, and what comes faster than it can is counted, and said.
+// the rest. What comes faster than it can, or cannot be kept, is counted, and said with the next that is kept.
 
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
@@ -88,43 +88,79 @@ public sealed class EventLog : IAsyncDisposable
                 batch.Add(e);
             }
 
-            if (Interlocked.Exchange(ref _lost, 0) is long lost and > 0)
-            {
-                batch.Add(EventTeller.Complete(new EventJson { Kind = EventKinds.EventsLost, Count = lost }));
-                _log.LogWarning("{Count} events came faster than they could be kept", lost);
-            }
-
-            foreach (EventJson e in Keep(batch))
-            {
-                _hooks?.Run(e);
-            }
-
+            Keep(batch);
             Interlocked.Exchange(ref _news, MakeNews()).TrySetResult();
+        }
+
+        if (Interlocked.Read(ref _lost) is long lost and > 0)
+        {
+            _log.LogWarning("{Count} events were not kept until the end", lost);
         }
     }
 
-    /// <summary>Keeps a batch; where that is not possible it is told to hooks all the same, without numbers.</summary>
-    private IReadOnlyList<EventJson> Keep(List<EventJson> batch)
+    /// <summary>Keeps a batch, and tells hooks; of what could not be kept, too, without numbers.</summary>
+    private void Keep(List<EventJson> batch)
+    {
+        var kept = new List<EventJson>(batch.Count);
+        bool isKept = TryAppend(batch, kept);
+        foreach (EventJson e in kept.Concat(batch.Skip(kept.Count)))
+        {
+            _hooks?.Run(e);
+        }
+
+        Interlocked.Add(ref _lost, batch.Count - kept.Count);
+        if (isKept)
+        {
+            TellLost();
+        }
+    }
+
+    /// <summary>Says how many are missing among those that are kept, now that some are.</summary>
+    private void TellLost()
+    {
+        long lost = Interlocked.Exchange(ref _lost, 0);
+        if (lost == 0)
+        {
+            return;
+        }
+
+        EventJson e = EventTeller.Complete(new EventJson { Kind = EventKinds.EventsLost, Count = lost });
+        var kept = new List<EventJson>(1);
+        if (!TryAppend([e], kept))
+        {
+            Interlocked.Add(ref _lost, lost);
+            return;
+        }
+
+        _log.LogWarning("{Event}", e.Message);
+        _hooks?.Run(kept[0]);
+    }
+
+    /// <summary>Keeps events in their order until one cannot be, which is said once for all that follow it.</summary>
+    /// <returns>Whether all are.</returns>
+    private bool TryAppend(List<EventJson> events, List<EventJson> kept)
     {
         try
         {
-            IReadOnlyList<EventJson> kept = Store.Append(batch);
+            while (kept.Count < events.Count)
+            {
+                kept.AddRange(Store.Append(events[kept.Count..]));
+            }
+
             _isBroken = false;
-            return kept;
+            return true;
         }
 #pragma warning disable CA1031 // Whatever it is: volumes are served on, and it is said once.
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            // Those that could be kept later tell how many are missing.
-            Interlocked.Add(ref _lost, batch.Sum(lost => lost.Kind == EventKinds.EventsLost ? lost.Count ?? 0 : 1));
             if (!_isBroken)
             {
                 _isBroken = true;
                 _log.LogWarning("{Problem}", Refusals.Of(e)?.Message ?? e.Message);
             }
 
-            return batch;
+            return false;
         }
     }
 }

@@ -6,6 +6,8 @@
 // writes next, and is nothing to whoever reads. A segment that is full is followed by a new one, and the oldest go: readers
 // need no lock, for a file that they have open stays as it was.
 //
+// Root's serve writes where the folder is the daemon's user's: what it makes is that one's, and it opens no link (PlainFile).
+//
 // Nothing here is for a reactor or a control task: the log (EventLog) has a task of its own for it.
 
 using System.Buffers.Text;
@@ -45,28 +47,31 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
     public string Folder => Path.Combine(directories.State, "events");
 
     /// <summary>Keeps events, durably, in their order.</summary>
-    /// <returns>The same with their numbers.</returns>
-    /// <exception cref="RefusalException">They cannot be kept: no room, no right, or another process keeps the lock.</exception>
+    /// <returns>The same with their numbers; the first ones of them, one at least, where a later one could not be kept.</returns>
+    /// <exception cref="RefusalException">None can be kept: no room, no right, or another process keeps the lock.</exception>
     public IReadOnlyList<EventJson> Append(IReadOnlyList<EventJson> events)
     {
         ArgumentNullException.ThrowIfNull(events);
         StateDirectories.Ensure(Folder);
         using SafeFileHandle held = Lock();
+        var kept = new List<EventJson>(events.Count);
         try
         {
             long sequence = FindLast();
-            EventJson[] numbered = [.. events.Select(e => e with { Sequence = ++sequence })];
-            foreach (EventJson e in numbered)
+            foreach (EventJson e in events)
             {
-                Write(e);
+                EventJson numbered = e with { Sequence = ++sequence };
+                Write(numbered);
+                kept.Add(numbered);
             }
 
-            return numbered;
+            return kept;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             _current = null;
-            throw new RefusalException(RefusalKind.HostLacks, $"Events cannot be kept in {Folder}: {e.Message}", e);
+            return kept.Count > 0 ? kept
+                : throw new RefusalException(RefusalKind.HostLacks, $"Events cannot be kept in {Folder}: {e.Message}", e);
         }
     }
 
@@ -117,6 +122,22 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             ? sequence
             : null;
 
+    /// <summary>What a segment holds from a place on.</summary>
+    internal static byte[] ReadFrom(SafeFileHandle file, long offset)
+    {
+        byte[] bytes = new byte[Math.Max(0, RandomAccess.GetLength(file) - offset)];
+        int length = 0;
+        int read;
+        do
+        {
+            read = RandomAccess.Read(file, bytes.AsSpan(length), offset + length);
+            length += read;
+        }
+        while (read > 0 && length < bytes.Length);
+
+        return length == bytes.Length ? bytes : bytes[..length];
+    }
+
     /// <summary>The last number that was given, by whichever process; cuts off what is left of a line.</summary>
     private long FindLast()
     {
@@ -133,12 +154,12 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             return _last;
         }
 
-        byte[] bytes = File.ReadAllBytes(newest.Path);
+        using SafeFileHandle file = PlainFile.OpenOrMake(newest.Path);
+        byte[] bytes = ReadFrom(file, 0);
         ReadOnlySpan<byte> left = bytes;
         left = left[..(left.LastIndexOf((byte)'\n') + 1)];
         if (left.Length < bytes.Length)
         {
-            using SafeFileHandle file = File.OpenHandle(newest.Path, FileMode.Open, FileAccess.Write);
             RandomAccess.SetLength(file, left.Length);
         }
 
@@ -177,18 +198,9 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             }
         }
 
-        var options = new FileStreamOptions
-        {
-            Mode = FileMode.OpenOrCreate,
-            Access = FileAccess.Write,
-            Share = FileShare.ReadWrite | FileShare.Delete,
-            BufferSize = 0,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead,
-        };
-        using var file = new FileStream(_current!.Path, options);
-        file.Position = _currentBytes;
-        file.Write(line);
-        _ = Libc.fdatasync((int)file.SafeFileHandle.DangerousGetHandle());
+        using SafeFileHandle file = PlainFile.OpenOrMake(_current!.Path);
+        RandomAccess.Write(file, line, _currentBytes);
+        _ = Libc.fdatasync((int)file.DangerousGetHandle());
         _currentBytes += line.Length;
         _last = e.Sequence;
     }

@@ -63,15 +63,35 @@ public sealed class EventTeller(string? volume, EventLog? events, ILogger log)
     public void TellQuietly(EventJson e) => events?.Add(Complete(e) with { Volume = volume });
 
     /// <summary>
-    /// Looks at drives, so that they can be named when they are gone. May wait for a device: not for a control task.
+    /// Looks at drives, so that they can be named when they are gone: by a task of its own, for a drive may take its time to say who
+    /// it is, or never do. What is told before that is done has its path alone.
     /// </summary>
-    public void Know(IEnumerable<string> drives)
+    public void KnowSoon(IEnumerable<string> drives)
     {
-        ArgumentNullException.ThrowIfNull(drives);
-        var identity = new DriveIdentity();
-        foreach (string drive in drives.Where(d => !_drives.ContainsKey(d)))
+        // Each is asked once: one that hangs costs one thread, and none of the pool.
+        string[] unknown = [.. drives.Where(d => _drives.TryAdd(d, new DriveJson(d)))];
+        if (unknown.Length != 0)
         {
-            _drives[drive] = identity.Of(drive);
+            _ = Task.Factory.StartNew(
+                () => Know(unknown), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        }
+    }
+
+    private void Know(string[] drives)
+    {
+        var identity = new DriveIdentity();
+        foreach (string drive in drives)
+        {
+            try
+            {
+                _drives[drive] = identity.Of(drive);
+            }
+#pragma warning disable CA1031 // Whatever it is: the drive is served, and called by its path.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                log.LogWarning("It is not known what {Drive} is, beyond its path: {Reason}", drive, e.Message);
+            }
         }
     }
 

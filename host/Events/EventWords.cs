@@ -20,7 +20,7 @@ internal static class EventWords
         EventKinds.SessionAttached => $"{e.Session}: {e.Peer} is attached",
         EventKinds.SessionDetached => $"{e.Session}: {e.Peer} is detached: {e.Reason}",
         EventKinds.SessionsNotTold => $"{e.Export}: {e.Count} more sessions came and went",
-        EventKinds.EventsLost => $"{e.Count} events came faster than they could be kept",
+        EventKinds.EventsLost => $"{e.Count} events could not be kept: they came too fast, or could not be written",
         _ => throw new InvalidOperationException($"An event of the kind {e.Kind} has no words here."),
     };
 

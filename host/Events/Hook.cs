@@ -26,6 +26,7 @@ internal sealed class Hook(string path, HookOptions options, Func<bool> mayRun, 
     private readonly Queue<EventJson> _waiting = [];
     private Task _running = Task.CompletedTask;
     private bool _runs;
+    private bool _isOver;
     private int _lost;
 
     /// <summary>Completes when nothing of what was added waits any more.</summary>
@@ -57,6 +58,11 @@ internal sealed class Hook(string path, HookOptions options, Func<bool> mayRun, 
     {
         lock (_lock)
         {
+            if (_isOver)
+            {
+                return;
+            }
+
             if (_waiting.Count >= options.MostWaiting)
             {
                 if (_lost++ == 0)
@@ -74,6 +80,24 @@ internal sealed class Hook(string path, HookOptions options, Func<bool> mayRun, 
                 _running = Task.Factory.StartNew(
                     Main, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             }
+        }
+    }
+
+    /// <summary>All ends: what waits is not told it, nor what is added still.</summary>
+    public void Drop()
+    {
+        int left;
+        lock (_lock)
+        {
+            left = _waiting.Count + _lost;
+            _waiting.Clear();
+            _lost = 0;
+            _isOver = true;
+        }
+
+        if (left != 0)
+        {
+            log.LogWarning("The hook {Path} was not told of {Count} events: the end came first", path, left);
         }
     }
 

@@ -38,30 +38,45 @@ public sealed class HookRunner(HookOptions options, ILogger log) : IAsyncDisposa
     private readonly Dictionary<string, Hook> _hooks = new(StringComparer.Ordinal);
     private readonly HashSet<string> _refused = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _ending = new();
+    private bool _isEnding;
 
     /// <summary>Tells every hook of an event; waits for none.</summary>
     public void Run(EventJson e)
     {
         foreach (string path in FindReadable())
         {
-            if (!_hooks.TryGetValue(path, out Hook? hook))
-            {
-                _hooks.Add(path, hook = new Hook(path, options, () => Problem(path) is null, log, _ending.Token));
-            }
-
-            hook.Add(e);
+            Find(path)?.Add(e);
         }
     }
 
     /// <summary>Whether a hook has taken its first event from its queue, for tests.</summary>
-    internal bool IsRunning(string path) => _hooks.TryGetValue(path, out Hook? hook) && hook.IsAtWork;
+    internal bool IsRunning(string path)
+    {
+        lock (_hooks)
+        {
+            return _hooks.TryGetValue(path, out Hook? hook) && hook.IsAtWork;
+        }
+    }
 
-    /// <summary>Those that run may go on for a moment; then they are ended.</summary>
+    /// <summary>Those that run may go on for a moment; then they are ended. What waits for them still is said with its number.</summary>
     public async ValueTask DisposeAsync()
     {
-        Task[] ends = [.. _hooks.Values.Select(h => h.Idle)];
+        Hook[] hooks;
+        lock (_hooks)
+        {
+            // Who tells may be at it still, where a store hangs.
+            _isEnding = true;
+            hooks = [.. _hooks.Values];
+        }
+
+        Task[] ends = [.. hooks.Select(h => h.Idle)];
         await Task.WhenAny(Task.WhenAll(ends), Task.Delay(options.EndLimit)).ConfigureAwait(false);
         await _ending.CancelAsync().ConfigureAwait(false);
+        foreach (Hook hook in hooks)
+        {
+            hook.Drop();
+        }
+
         await Task.WhenAny(Task.WhenAll(ends), Task.Delay(options.EndLimit)).ConfigureAwait(false);
     }
 
@@ -95,6 +110,20 @@ public sealed class HookRunner(HookOptions options, ILogger log) : IAsyncDisposa
             : owner != 0 && owner != Libc.geteuid() ? "it belongs to another user"
             : (mode & WritableByOthers) != 0 ? "others than its owner may write to it"
             : null;
+    }
+
+    /// <summary>The hook of a file; null when all ends.</summary>
+    private Hook? Find(string path)
+    {
+        lock (_hooks)
+        {
+            if (!_isEnding && !_hooks.ContainsKey(path))
+            {
+                _hooks.Add(path, new Hook(path, options, () => Problem(path) is null, log, _ending.Token));
+            }
+
+            return _isEnding ? null : _hooks[path];
+        }
     }
 
     private IReadOnlyList<string> FindReadable()

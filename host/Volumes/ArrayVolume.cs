@@ -96,7 +96,7 @@ public sealed partial class ArrayVolume : OpenVolume
             ? await OpenVolatileAsync(record).ConfigureAwait(false)
             : DriveList.OpenMembers(record.Drives, start.ReadOnly);
         IBlockDevice[] devices = [.. drives.Select(d => d.Device).OfType<IBlockDevice>()];
-        events.Know(devices.Select(d => d.Name));
+        events.KnowSoon(devices.Select(d => d.Name));
         try
         {
             notes.AddRange(drives.Where(d => d.Device is null).Select(d => $"A drive is left out: {d.Problem}"));
@@ -266,8 +266,7 @@ public sealed partial class ArrayVolume : OpenVolume
         string now = DescribeMembers();
         if (Interlocked.Exchange(ref _seen, now) != now)
         {
-            // Not on the array's control task: a new drive may take its time to say who it is.
-            _ = Task.Run(() => _events.Know(now.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+            _events.KnowSoon(now.Split('\n', StringSplitOptions.RemoveEmptyEntries));
             RaiseMembersChanged();
         }
     }

@@ -93,7 +93,13 @@ public sealed class DriveIdentity(string sysfs = "/sys")
     private string FolderOf(string device)
     {
         string folder = Path.Combine(sysfs, "class/block", device.Replace('/', '!'));
-        string? real = Directory.Exists(folder) ? Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName : null;
-        return Path.GetFullPath(real ?? folder);
+        try
+        {
+            return Path.GetFullPath(Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return Path.GetFullPath(folder); // There is none such, or the device has just gone.
+        }
     }
 }

@@ -174,7 +174,14 @@ public static class DriveList
     public static string RealPath(string path)
     {
         string full = Path.GetFullPath(path);
-        return File.Exists(full) ? File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full : full;
+        try
+        {
+            return File.Exists(full) ? File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full : full;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return full; // The link has just gone, as links of devices do.
+        }
     }
 
     /// <summary>A link below /dev/disk/by-id that leads to the device: by the medium's own identity first.</summary>

@@ -1,6 +1,8 @@
 // What is kept of events: over restarts, kills, several processes, and within its bounds.
 
+using System.Diagnostics;
 using System.Text;
+using Polyblk.Host;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
@@ -56,6 +58,35 @@ public sealed class EventStoreTests : IDisposable
         Assert.Equal([1, 2, 3], store.Read().Select(e => e.Sequence));
         Assert.Equal([1, 2, 3], new EventStore(Directories).Read().Select(e => e.Sequence));
         Assert.EndsWith("}\n", File.ReadAllText(file), StringComparison.Ordinal);
+    }
+
+    /// <summary>Whoever owns the folder may lay a link where root's process writes, or a pipe that it would wait for.</summary>
+    [Theory]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public void NoLinkIsFollowedAndNoPipeIsWaitedFor(bool isLink, bool isOld)
+    {
+        EventStore store = new(Directories);
+        Add(store, 1);
+        string other = Path.Combine(_directory, "other");
+        File.WriteAllText(other, "mine");
+        string laid = isOld ? Files()[0] : Path.Combine(store.Folder, "events-0000000000000000002.jsonl");
+        File.Delete(laid);
+        if (isLink)
+        {
+            File.CreateSymbolicLink(laid, other);
+        }
+        else
+        {
+            using Process made = Process.Start("mkfifo", [laid]);
+            made.WaitForExit();
+        }
+
+        Assert.Throws<RefusalException>(() => Add(store, 1));
+        Assert.Throws<RefusalException>(() => Add(new EventStore(Directories), 1));
+        Assert.Throws<IOException>(() => store.Read());
+        Assert.Equal("mine", File.ReadAllText(other));
     }
 
     [Fact]

@@ -7,6 +7,7 @@ using Polyblk.Core.Interop;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Daemon.HandOver;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -60,6 +61,9 @@ public sealed class HandOverTests : DaemonTestBase
         Check(one, 3);
         Put(two, 4);
         Check(two, 4);
+        var events = new EventStore(Directories);
+        await UntilAsync(() => events.Read(volume: "one").Count(e => e.Kind == EventKinds.VolumeServed) == 3);
+        Assert.DoesNotContain(events.Read(volume: "one"), e => e.Kind == EventKinds.VolumeStopped);
     }
 
     [Fact]
@@ -77,6 +81,11 @@ public sealed class HandOverTests : DaemonTestBase
         Check(one, 2);
         Assert.False(one.IsDisconnected);
         Assert.All(Daemon!.GetStatus().Volumes, v => Assert.Equal(DaemonState.Served, v.State));
+
+        // Nothing has ended: neither the daemon nor the volume.
+        var events = new EventStore(Directories);
+        await UntilAsync(() => events.Read(volume: "one").Count(e => e.Kind == EventKinds.VolumeServed) == 2);
+        Assert.DoesNotContain(events.Read(), e => e.Kind is EventKinds.DaemonEnding or EventKinds.VolumeStopped);
 
         // It takes changes again, and another successor.
         await MustAsync("export", "add", "two", "--frontend", "nbd");

@@ -7,6 +7,8 @@ using Microsoft.Extensions.Logging;
 using Polyblk.Core.Interop;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
+using Polyblk.Host.State;
+using EventLog = Polyblk.Host.Events.EventLog;
 
 namespace Polyblk.Cli.Tests;
 
@@ -100,7 +102,13 @@ public sealed class HookTests : IDisposable
 
         string[] children = File.ReadAllLines(Out + ".child");
         Assert.Equal(2, children.Length);
-        Assert.All(children, child => Assert.False(Lives(child), child));
+
+        // Killed with the group; nobody here waits for them.
+        foreach (string child in children)
+        {
+            await WaitAsync(() => !Lives(child));
+        }
+
         Assert.Equal(2, _log.Texts.Count(t => t.Contains("10-hangs took longer than 0.5 s", StringComparison.Ordinal)));
     }
 
@@ -148,6 +156,52 @@ public sealed class HookTests : IDisposable
         Assert.Contains("bytes more)", said, StringComparison.Ordinal);
         Assert.InRange(said.Length, 100, 3000);
         Assert.Contains(_log.Texts, t => t.EndsWith("ended with the status 3", StringComparison.Ordinal));
+    }
+
+    /// <summary>Hooks hear of each once, the log of the trouble once, and the store of their number when it works again.</summary>
+    [Fact]
+    public async Task WhatCannotBeKeptIsToldAllTheSameAndCountedWhenThatIsPossible()
+    {
+        Write("all", $"echo $POLYBLK_EVENT_SEQUENCE $POLYBLK_EVENT_KIND >>{Out}");
+        var directories = new StateDirectories(_directory, Path.Combine(_directory, "run"));
+        var store = new EventStore(directories);
+        File.WriteAllText(store.Folder, "where the folder would be");
+        var runner = new HookRunner(new HookOptions(Hooks) { EndLimit = s_tooLong }, _log);
+        await using (var log = new EventLog(store, _log, runner))
+        {
+            for (int i = 1; i <= 3; i++)
+            {
+                log.Add(Make(0));
+                await WaitAsync(() => File.Exists(Out) && File.ReadAllText(Out).Count(c => c == '\n') == i);
+            }
+
+            File.Delete(store.Folder);
+            log.Add(Make(0));
+            await WaitAsync(() => File.ReadAllText(Out).Count(c => c == '\n') == 5);
+        }
+
+        const string Unkept = "0 member-failed";
+        Assert.Equal([Unkept, Unkept, Unkept, "1 member-failed", "2 events-lost"], File.ReadLines(Out));
+        Assert.Equal([null, 3L], store.Read().Select(e => e.Count));
+        Assert.Equal(2, _log.Texts.Length);
+        Assert.Contains(store.Folder, _log.Texts[0], StringComparison.Ordinal);
+        Assert.StartsWith("3 events could not be kept", _log.Texts[1], StringComparison.Ordinal);
+    }
+
+    /// <summary>A succession or an end costs events that wait for a hook, and the log says how many.</summary>
+    [Fact]
+    public async Task WhatWaitsAtTheEndIsSaidWithItsNumberAndNothingComesAfter()
+    {
+        Write("slow", $"echo $POLYBLK_EVENT_SEQUENCE >>{Out}; exec sleep 1000");
+        var runner = new HookRunner(new HookOptions(Hooks) { EndLimit = TimeSpan.FromMilliseconds(200) }, _log);
+        runner.Run(Make(1));
+        await WaitAsync(() => File.Exists(Out) && new FileInfo(Out).Length > 0);
+        runner.Run(Make(2));
+        runner.Run(Make(3));
+        await runner.DisposeAsync();
+        runner.Run(Make(4));
+        await WaitAsync(() => _log.Texts.Any(t => t.EndsWith("slow was not told of 2 events: the end came first", StringComparison.Ordinal)));
+        Assert.Equal(["1"], File.ReadLines(Out));
     }
 
     [Fact]

@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
 using Polyblk.Core.Interop;
 using Polyblk.Host;
+using Polyblk.Host.Events;
+using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -86,9 +88,14 @@ public sealed class StateTests : IDisposable
             _ = store.Change("data", r => r with { Autostart = false });
         }
 
+        _ = new EventStore(Directories).Append([new EventJson { Kind = EventKinds.DaemonStarted, Message = "m" }]);
+
         string[] made = Directory.GetFileSystemEntries(_directory, "*", SearchOption.AllDirectories);
         Assert.Equal(
-            ["run", "run/data", "run/data/lock", "run/data/record.lock", "volumes", "volumes/data.json"],
+            [
+                "events", "events/events-0000000000000000001.jsonl", "events/lock",
+                "run", "run/data", "run/data/lock", "run/data/record.lock", "volumes", "volumes/data.json",
+            ],
             made.Select(m => Path.GetRelativePath(_directory, m)).Order(StringComparer.Ordinal));
         Assert.All(made, m =>
         {

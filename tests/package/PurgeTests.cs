@@ -9,13 +9,17 @@ public sealed class PurgeTests : IDisposable
         "var/lib/polyblk/volumes/data.json", "var/lib/polyblk/volumes/data.json.12.tmp",
         "var/lib/polyblk/log/_daemon.log", "var/lib/polyblk/log/data_001.log",
         "var/lib/polyblk/exports/data/ublk/data-0-1234abcd.json", "var/lib/polyblk/exports/data/vduse-data.state",
+        "var/lib/polyblk/exports/data/ublk/data-0-1234abcd.json.new",
+        "var/lib/polyblk/events/events-0000000000000000001.jsonl", "var/lib/polyblk/events/lock",
         "run/polyblk/data/lock", "run/polyblk/data/record.lock", "run/polyblk/_daemon/lock",
+        "run/polyblk/lock/lock", "run/polyblk/record.lock/record.lock",
     ];
 
     private static readonly string[] s_drives =
     [
         "var/lib/polyblk/a.img", "var/lib/polyblk/volumes/b.img", "var/lib/polyblk/exports/data/c",
-        "var/lib/polyblk/drives/d.json", "run/polyblk/e.img",
+        "var/lib/polyblk/drives/d.json",
+        "var/lib/polyblk/events/f.img", "run/polyblk/e.img",
     ];
 
     private readonly string _root = Directory.CreateTempSubdirectory("polyblk-purge-").FullName;
