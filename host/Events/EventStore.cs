@@ -55,16 +55,19 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
         StateDirectories.Ensure(Folder);
         using SafeFileHandle held = Lock();
         var kept = new List<EventJson>(events.Count);
+        SafeFileHandle? file = null;
         try
         {
             long sequence = FindLast();
             foreach (EventJson e in events)
             {
                 EventJson numbered = e with { Sequence = ++sequence };
-                Write(numbered);
+                Write(numbered, ref file);
                 kept.Add(numbered);
             }
 
+            // Once for all of them: whoever else tells events waits for the lock.
+            Sync(file);
             return kept;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -72,6 +75,10 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             _current = null;
             return kept.Count > 0 ? kept
                 : throw new RefusalException(RefusalKind.HostLacks, $"Events cannot be kept in {Folder}: {e.Message}", e);
+        }
+        finally
+        {
+            file?.Dispose();
         }
     }
 
@@ -182,13 +189,26 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
         return _last;
     }
 
-    private void Write(EventJson e)
+    private static void Sync(SafeFileHandle? file)
+    {
+        if (file is not null && Libc.fdatasync((int)file.DangerousGetHandle()) is < 0 and int rc)
+        {
+            throw new IOException($"what was written is perhaps not on the disk (errno {-rc})");
+        }
+    }
+
+    /// <param name="e">What is written.</param>
+    /// <param name="file">The newest segment, where it is open: left open, and not synced.</param>
+    private void Write(EventJson e, ref SafeFileHandle? file)
     {
         byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(e, EventLineJson.Default.EventJson), (byte)'\n'];
         bool isFull = _current is not { } now || _currentBytes + line.Length > _limits.SegmentBytes
             || e.Sequence - now.First >= _limits.SegmentEvents;
         if (isFull)
         {
+            Sync(file);
+            file?.Dispose();
+            file = null;
             string name = string.Create(CultureInfo.InvariantCulture, $"{Prefix}{e.Sequence:d19}{Suffix}");
             _current = new Segment(Path.Combine(Folder, name), e.Sequence);
             _currentBytes = 0;
@@ -198,9 +218,8 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             }
         }
 
-        using SafeFileHandle file = PlainFile.OpenOrMake(_current!.Path);
+        file ??= PlainFile.OpenOrMake(_current!.Path);
         RandomAccess.Write(file, line, _currentBytes);
-        _ = Libc.fdatasync((int)file.DangerousGetHandle());
         _currentBytes += line.Length;
         _last = e.Sequence;
     }
