@@ -118,22 +118,30 @@ public sealed class DaemonTests : IDisposable
             return round;
         });
         int pid = _daemon!.Id;
-        for (int round = 0; round < 3; round++)
+        try
         {
-            string said = _sandbox.Must("daemon", "restart").Output;
-            int successor = int.Parse(said.Split(' ')[1], CultureInfo.InvariantCulture);
-            Assert.Equal($"Process {successor} has taken over from process {pid}.", said.Trim());
-            Assert.NotEqual(pid, successor);
-            Assert.Equal($"MAINPID={successor}", Told("MAINPID="));
-            Assert.Contains("serves 2 of 2 volumes", Told("READY=1"), StringComparison.Ordinal);
-            pid = successor;
-            Assert.All(Exports(), e => Assert.Equal("serving", e.State));
-            Assert.True(File.Exists(Socket("one-nbd")));
-            _sandbox.Must("volume", "set", "one", "--rebuild-rate", $"{round + 1}M");
+            for (int round = 0; round < 3; round++)
+            {
+                string said = _sandbox.Must("daemon", "restart").Output;
+                int successor = int.Parse(said.Split(' ')[1], CultureInfo.InvariantCulture);
+                Assert.Equal($"Process {successor} has taken over from process {pid}.", said.Trim());
+                Assert.NotEqual(pid, successor);
+                Assert.Equal($"MAINPID={successor}", Told("MAINPID="));
+                Assert.Contains("serves 2 of 2 volumes", Told("READY=1"), StringComparison.Ordinal);
+                pid = successor;
+                Assert.All(Exports(), e => Assert.Equal("serving", e.State));
+                Assert.True(File.Exists(Socket("one-nbd")));
+                _sandbox.Must("volume", "set", "one", "--rebuild-rate", $"{round + 1}M");
+            }
+        }
+        finally
+        {
+            // It uses memory that goes with the client.
+            await enough.CancelAsync();
+            await Task.WhenAny(load);
         }
 
         Assert.Equal(0, WaitForEnd(_daemon));
-        await enough.CancelAsync();
         Assert.True(await load > 0);
         DriverCalls.CheckAll(calm, seed: 77, Blocks);
         Assert.False(busy.IsDisconnected || calm.IsDisconnected);
