@@ -76,8 +76,8 @@ public sealed unsafe class SpawnedProcess : IDisposable
     }
 
     /// <summary>
-    /// Whether it has ended: its exit status then, or 128 and the signal that ended it. What is left in its group ends with it. Where
-    /// somebody else has reaped it, it is over with the status 255.
+    /// Whether it has ended: its exit status then, or 128 and the signal that ended it. What is left in its group ends with it.
+    /// Where somebody else has reaped it, it is over with the status 255.
     /// </summary>
     public bool HasEnded(out int status)
     {
@@ -89,8 +89,8 @@ public sealed unsafe class SpawnedProcess : IDisposable
             int rc = Libc.waitid(Libc.P_PID, Id, info, Libc.WEXITED | Libc.WNOHANG | Libc.WNOWAIT);
             if (rc < 0 && rc != -Errno.EINTR)
             {
-                // It is no child of this process (any more): somebody else has reaped it, and its number may be anybody's. Nobody is
-                // killed for it.
+                // It is no child of this process (any more): somebody else has reaped it, and its number may be anybody's. Nobody
+                // is killed for it.
                 _isOver = true;
                 _status = status = Unknown;
                 return true;

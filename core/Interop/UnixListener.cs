@@ -115,8 +115,8 @@ public sealed unsafe class UnixListener : IDisposable
     }
 
     /// <summary>
-    /// Gives the listening socket to the caller, who owns it from here on: it listens at its path as before. Not while somebody is
-    /// in <see cref="Accept"/>.
+    /// Gives the listening socket to the caller, who owns it from here on: it listens at its path as before. Not while somebody
+    /// is in <see cref="Accept"/>.
     /// </summary>
     public int Release()
     {

@@ -175,14 +175,14 @@ public sealed unsafe class UnixSocket : IDisposable
     internal int Descriptor => _fd;
 
     /// <summary>
-    /// Whether the last <see cref="Receive"/> ended after it had read some of its bytes, and not all: the stream cannot be gone on
-    /// with.
+    /// Whether the last <see cref="Receive"/> ended after it had read some of its bytes, and not all: the stream cannot be gone
+    /// on with.
     /// </summary>
     public bool IsAmidRead { get; private set; }
 
     /// <summary>
-    /// Gives the descriptor to the caller, who owns it from here on; the connection stays. What has come and was not read is in it
-    /// still.
+    /// Gives the descriptor to the caller, who owns it from here on; the connection stays. What has come and was not read is in
+    /// it still.
     /// </summary>
     public int Release()
     {

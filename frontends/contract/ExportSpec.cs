@@ -37,8 +37,8 @@ public sealed record ExportSpec
     public string? SocketPath { get; init; }
 
     /// <summary>
-    /// What a predecessor in another process handed over (<see cref="IMovableExport"/>), or null. An export that was made owns it; where
-    /// none was made the caller does.
+    /// What a predecessor in another process handed over (<see cref="IMovableExport"/>), or null. An export that was made owns
+    /// it; where none was made the caller does.
     /// </summary>
     public HandedOverExport? HandedOver { get; init; }
 

@@ -14,7 +14,8 @@ public interface IMovableExport : IExport
 {
     /// <summary>
     /// Ends the export without its clients' knowing: stops taking requests, answers those in flight, and gives away what a
-    /// successor needs (<see cref="ExportSpec.HandedOver"/>). Sessions that cannot go over end as by <see cref="StopMode.HandOver"/>.
+    /// successor needs (<see cref="ExportSpec.HandedOver"/>). Sessions that cannot go over end as by <see
+    /// cref="StopMode.HandOver"/>.
     /// </summary>
     /// <returns>What goes over; the caller owns it.</returns>
     Task<HandedOverExport> HandOverAsync();
@@ -69,7 +70,8 @@ public sealed class HandedOverSession(SafeFileHandle connection, byte[] state, I
     public IReadOnlyList<SafeFileHandle> Descriptors => descriptors;
 
     /// <summary>
-    /// Closes what is left in it; nothing here waits for what its client gave. The connection is not shut down: a successor may have it.
+    /// Closes what is left in it; nothing here waits for what its client gave. The connection is not shut down: a successor may
+    /// have it.
     /// </summary>
     public void Dispose()
     {

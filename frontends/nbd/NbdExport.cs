@@ -161,8 +161,8 @@ internal sealed class NbdExport : IMovableExport
 
     /// <inheritdoc/>
     /// <remarks>
-    /// The socket goes over; sessions end when what they asked is answered. Clients connect again, and wait in the socket until the
-    /// successor accepts them.
+    /// The socket goes over; sessions end when what they asked is answered. Clients connect again, and wait in the socket until
+    /// the successor accepts them.
     /// </remarks>
     public async Task<HandedOverExport> HandOverAsync()
     {

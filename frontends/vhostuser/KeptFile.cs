@@ -17,8 +17,8 @@ internal sealed class KeptFile : IDisposable
     /// <summary>Keeps a descriptor, where that does no harm.</summary>
     /// <param name="given">What the front-end gave; the caller disposes it.</param>
     /// <returns>
-    /// Null where its end might wait for somebody, or there are too few descriptors: the session works all the same, and cannot be
-    /// handed over.
+    /// Null where its end might wait for somebody, or there are too few descriptors: the session works all the same, and cannot
+    /// be handed over.
     /// </returns>
     public static KeptFile? Keep(ForeignDescriptor given)
     {

@@ -37,8 +37,8 @@ internal sealed record SessionContext(
         "raise the limit of descriptors (ulimit -n), or use fewer queues");
 
     /// <summary>
-    /// Descriptors of shared memory that are kept for a successor: a session beyond it works, and cannot be handed over. Few, as all
-    /// descriptors are there twice while sessions go over.
+    /// Descriptors of shared memory that are kept for a successor: a session beyond it works, and cannot be handed over. Few, as
+    /// all descriptors are there twice while sessions go over.
     /// </summary>
     public static ProcessBudget KeptFiles { get; } = new(
         "descriptors of shared memory", Libc.MaxDescriptors() / 8, "raise the limit of descriptors (ulimit -n)");

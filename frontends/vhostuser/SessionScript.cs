@@ -1,12 +1,12 @@
 // A session written down as the messages that bring a new back-end to where it is.
 //
 // What a front-end said in the course of time is said again in one go, by the protocol's own messages: so a successor checks what
-// its predecessor tells it exactly as it checks what a front-end tells it, and there is no second format of a session's state that
-// must be kept right.
+// its predecessor tells it exactly as it checks what a front-end tells it, and there is no second format of a session's state
+// that must be kept right.
 //
-// Layout, in the machine's byte order: the version and whether a ring has run (4 bytes each), then for each message its request, the
-// number of its descriptors and the bytes of its payload (4 bytes each), and the payload. Descriptors are counted through, in the order
-// of the messages.
+// Layout, in the machine's byte order: the version and whether a ring has run (4 bytes each), then for each message its request,
+// the number of its descriptors and the bytes of its payload (4 bytes each), and the payload. Descriptors are counted through, in
+// the order of the messages.
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
@@ -140,8 +140,8 @@ internal static class SessionScript
             closer.Close(HandedOverExport.Take(descriptor));
         }
 
-        // No acknowledgement is asked for: what cannot be done without ends the session; a queue that cannot start is in the log, as it
-        // was before.
+        // No acknowledgement is asked for: what cannot be done without ends the session; a queue that cannot start is in the log,
+        // as it was before.
         backend.Handle(listener, fds);
         using var none = new FdList(closer);
         _ = teller.Receive(none, timeoutMs: 0);

@@ -8,8 +8,8 @@
 // drained, descriptors and mappings are let go, the reason is logged. What was taken from a ring is always answered before its
 // memory is unmapped.
 //
-// A session may move to another process (SessionScript): it stops as for its end, but keeps its connection, which goes over with what
-// a new session needs to know. The front-end does not notice.
+// A session may move to another process (SessionScript): it stops as for its end, but keeps its connection, which goes over with
+// what a new session needs to know. The front-end does not notice.
 //
 // The thread waits for no file of the front-end: what it gives is looked at without asking its file system, and closed by a
 // DescriptorCloser.
@@ -68,7 +68,8 @@ internal sealed class VhostUserSession
     /// <param name="fd">The connection.</param>
     /// <param name="paused">Whether queues start without taking requests: the export is drained.</param>
     /// <param name="onEnded">Called on the session's thread when it has let go of everything.</param>
-    /// <param name="predecessor">The session in another process that goes on here, or null; it is this one's from here on.</param>
+    /// <param name="predecessor">The session in another process that goes on here, or null; it is this one's from here
+    /// on.</param>
     public VhostUserSession(
         SessionContext context, string name, int fd, bool paused, Action<VhostUserSession> onEnded, HandedOverSession? predecessor = null)
     {

@@ -40,7 +40,8 @@ internal sealed partial class DaemonVolume
         {
             Served served = _served ?? throw RefusalException.Refused("It is not served any more.");
 
-            // A member that is out already need not be recorded as such, where nothing was written since. Any other one has to be there.
+            // A member that is out already need not be recorded as such, where nothing was written since. Any other one has to be
+            // there.
             StartPermissions allowed = served.Allowed with { Degraded = served.Server.IsDegraded };
             await served.Server.HandOverAsync(luggage).ConfigureAwait(false);
             await CloseAsync(null, isMoving: true).ConfigureAwait(false);

@@ -24,8 +24,8 @@ public sealed partial class VolumeDaemon
     private List<string> _given = [];
 
     /// <summary>
-    /// Takes over from the daemon that works in these directories, so that who uses its exports does not notice; where none works it
-    /// is <see cref="Start"/>.
+    /// Takes over from the daemon that works in these directories, so that who uses its exports does not notice; where none works
+    /// it is <see cref="Start"/>.
     /// </summary>
     /// <param name="options">How volumes are served.</param>
     /// <param name="directories">Where.</param>
@@ -241,8 +241,8 @@ public sealed partial class VolumeDaemon
     }
 
     /// <summary>
-    /// Waits for the place of a daemon that has nothing left. One that does not end keeps its control socket, and no volume from being
-    /// served here.
+    /// Waits for the place of a daemon that has nothing left. One that does not end keeps its control socket, and no volume from
+    /// being served here.
     /// </summary>
     private async Task<VolumeLock> TakePlaceAsync(CancellationToken cancellation)
     {

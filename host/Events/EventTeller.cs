@@ -63,8 +63,8 @@ public sealed class EventTeller(string? volume, EventLog? events, ILogger log)
     public void TellQuietly(EventJson e) => events?.Add(Complete(e) with { Volume = volume });
 
     /// <summary>
-    /// Looks at drives, so that they can be named when they are gone: by a task of its own, for a drive may take its time to say who
-    /// it is, or never do. What is told before that is done has its path alone.
+    /// Looks at drives, so that they can be named when they are gone: by a task of its own, for a drive may take its time to say
+    /// who it is, or never do. What is told before that is done has its path alone.
     /// </summary>
     public void KnowSoon(IEnumerable<string> drives)
     {

@@ -58,7 +58,8 @@ public sealed class HookRunner(HookOptions options, ILogger log) : IAsyncDisposa
         }
     }
 
-    /// <summary>Those that run may go on for a moment; then they are ended. What waits for them still is said with its number.</summary>
+    /// <summary>Those that run may go on for a moment; then they are ended. What waits for them still is said with its
+    /// number.</summary>
     public async ValueTask DisposeAsync()
     {
         Hook[] hooks;

@@ -22,7 +22,8 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
     public ReactorGroup? Reactors { get; init; }
 
     /// <summary>
-    /// Gives what the exports of a predecessor in another process handed over, once the volume is open; null where there was none.
+    /// Gives what the exports of a predecessor in another process handed over, once the volume is open; null where there was
+    /// none.
     /// </summary>
     public Func<Luggage>? TakeLuggage { get; init; }
 

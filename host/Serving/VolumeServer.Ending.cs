@@ -136,11 +136,12 @@ public sealed partial class VolumeServer
     }
 
     /// <summary>
-    /// The end for the sake of a successor in another process: consumers do not notice, where the kind of export allows that, and wait
-    /// for the successor elsewhere.
+    /// The end for the sake of a successor in another process: consumers do not notice, where the kind of export allows that, and
+    /// wait for the successor elsewhere.
     /// </summary>
     /// <param name="luggage">Takes what the exports hand over.</param>
-    /// <exception cref="RefusalException">It has just ended, or a change of it does not end; nothing has been stopped.</exception>
+    /// <exception cref="RefusalException">It has just ended, or a change of it does not end; nothing has been
+    /// stopped.</exception>
     internal async Task HandOverAsync(Luggage luggage)
     {
         if (!await _changing.WaitAsync(_options.Patience).ConfigureAwait(false))

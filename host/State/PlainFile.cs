@@ -1,6 +1,6 @@
 // Files in a folder that may be another user's than this process's: root's commands work in the folder of the daemon's user. What
-// lies there under a name may have been laid there by a daemon that somebody has taken over: a link to a file of root's, or a pipe
-// on which an open waits for ever. Neither is opened.
+// lies there under a name may have been laid there by a daemon that somebody has taken over: a link to a file of root's, or a
+// pipe on which an open waits for ever. Neither is opened.
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;

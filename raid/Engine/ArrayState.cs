@@ -163,7 +163,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         set => Volatile.Write(ref _words.PersistedMask, value);
     }
 
-    /// <summary>Grows whenever a place is recorded as bad. Read before <see cref="Bad"/>, all that it stands for are in that.</summary>
+    /// <summary>Grows whenever a place is recorded as bad. Read before <see cref="Bad"/>, all that it stands for are in
+    /// that.</summary>
     public long BadAdded => Volatile.Read(ref _words.BadAdded);
 
     /// <summary>What that was when the superblocks were last told.</summary>
@@ -362,8 +363,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
                 return BadOutcome.Recorded;
             }
 
-            // Before, so that whoever sees the place as bad waits for the superblocks; and after, so that an update that looked in
-            // between does not count as one that tells it.
+            // Before, so that whoever sees the place as bad waits for the superblocks; and after, so that an update that looked
+            // in between does not count as one that tells it.
             Interlocked.Increment(ref _words.BadAdded);
             bool isAdded = ReferenceEquals(Interlocked.CompareExchange(ref _bad, next, seen), seen);
             Interlocked.Increment(ref _words.BadAdded);

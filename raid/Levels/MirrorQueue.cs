@@ -172,7 +172,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
                 length = Math.Min(length, _chunkMask + 1 - (operation.Next & _chunkMask));
             }
 
-            // Looked at once for a piece: what is bad is so for the whole of it. What becomes bad meanwhile is written there, too.
+            // Looked at once for a piece: what is bad is so for the whole of it. What becomes bad meanwhile is written there,
+            // too.
             ulong bad = BadIn(operation.Next, length);
             if (bad != 0)
             {

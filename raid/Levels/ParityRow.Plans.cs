@@ -53,7 +53,8 @@ internal sealed unsafe partial class ParityRow
     private ulong LostHere => _mends ? _array.State.LostBesidesBad(_row) : _array.State.LostAt(_row);
 
     /// <summary>
-    /// What the row's members could not write is made, and written, like what they cannot read. Returns false where there is nothing.
+    /// What the row's members could not write is made, and written, like what they cannot read. Returns false where there is
+    /// nothing.
     /// </summary>
     private bool BeginMend()
     {

@@ -1,10 +1,11 @@
 // What follows when members refuse a write of a row. The row is still locked.
 //
-// Members that refused for another reason than room are given up, in this row alone where that is enough (RaidQueue.GiveUpAt), all
-// of them or, where that would lose data, none. Where all that refused stay, the row has blocks of the write and blocks from before it, and its parities fit neither. It is settled: all
-// data is read, and the parities that do not fit it are written (what fits is left alone: on a file system that is full, a hole
-// must stay one). Where that is not possible, because a lost member's block is only in the parities or because a parity has no
-// room either, the columns are in doubt: until they are written or resynced, no block is made from them.
+// Members that refused for another reason than room are given up, in this row alone where that is enough (RaidQueue.GiveUpAt),
+// all of them or, where that would lose data, none. Where all that refused stay, the row has blocks of the write and blocks from
+// before it, and its parities fit neither. It is settled: all data is read, and the parities that do not fit it are written (what
+// fits is left alone: on a file system that is full, a hole must stay one). Where that is not possible, because a lost member's
+// block is only in the parities or because a parity has no room either, the columns are in doubt: until they are written or
+// resynced, no block is made from them.
 //
 // A discard that is refused is settled as well, and costs nobody anything: what a discarded block holds is open, so the parities
 // may be made to fit whatever it is.
@@ -62,7 +63,8 @@ internal sealed unsafe partial class ParityRow
     }
 
     /// <summary>
-    /// What was mended is written a second time, durably, before it counts. Not the first time: what refuses that may be the flush.
+    /// What was mended is written a second time, durably, before it counts. Not the first time: what refuses that may be the
+    /// flush.
     /// </summary>
     private bool WritesMendedDurably()
     {

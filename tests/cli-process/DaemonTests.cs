@@ -1,5 +1,5 @@
-// The daemon as a process: succeeded by another under load; killed under load with two volumes, and everything is back; a drive that is missing beside a volume
-// that is served; an export that is removed under its consumer; and what it tells systemd.
+// The daemon as a process: succeeded by another under load; killed under load with two volumes, and everything is back; a drive
+// that is missing beside a volume that is served; an export that is removed under its consumer; and what it tells systemd.
 
 using System.Globalization;
 using System.Net.Sockets;
@@ -87,8 +87,8 @@ public sealed class DaemonTests : IDisposable
     }
 
     /// <summary>
-    /// Two volumes; of one a driver that has writes under way all the time and checks what it wrote, of the other one that only reads
-    /// at the end. Neither connects again.
+    /// Two volumes; of one a driver that has writes under way all the time and checks what it wrote, of the other one that only
+    /// reads at the end. Neither connects again.
     /// </summary>
     [Fact]
     public async Task ASuccessorTakesOverUnderLoadAndNobodyNotices()

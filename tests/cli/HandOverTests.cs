@@ -1,5 +1,5 @@
-// A daemon that is succeeded by another one: what is attached notices nothing, and a successor that cannot, or dies, harms as little
-// as is possible at that moment.
+// A daemon that is succeeded by another one: what is attached notices nothing, and a successor that cannot, or dies, harms as
+// little as is possible at that moment.
 
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Compare.Clients.VhostUser;

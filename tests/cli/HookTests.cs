@@ -158,7 +158,8 @@ public sealed class HookTests : IDisposable
         Assert.Contains(_log.Texts, t => t.EndsWith("ended with the status 3", StringComparison.Ordinal));
     }
 
-    /// <summary>Hooks hear of each once, the log of the trouble once, and the store of their number when it works again.</summary>
+    /// <summary>Hooks hear of each once, the log of the trouble once, and the store of their number when it works
+    /// again.</summary>
     [Fact]
     public async Task WhatCannotBeKeptIsToldAllTheSameAndCountedWhenThatIsPossible()
     {

@@ -65,8 +65,8 @@ public sealed unsafe class VhostUserChannel : IDisposable
     public bool IsAmidMessage { get; private set; }
 
     /// <summary>
-    /// Gives the socket's descriptor to the caller, who owns it from here on; the connection stays, with what has come and was not
-    /// read.
+    /// Gives the socket's descriptor to the caller, who owns it from here on; the connection stays, with what has come and was
+    /// not read.
     /// </summary>
     public int Release() => _socket.Release();
 

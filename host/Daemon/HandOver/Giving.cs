@@ -86,7 +86,8 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
     }
 
     /// <summary>Gives one volume.</summary>
-    /// <returns>False where it was the first, and the successor cannot open it: the hand-over has failed, and nothing has changed.</returns>
+    /// <returns>False where it was the first, and the successor cannot open it: the hand-over has failed, and nothing has
+    /// changed.</returns>
     private async Task<bool> GiveAsync(string volume)
     {
         Luggage luggage;

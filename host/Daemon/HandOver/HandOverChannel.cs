@@ -1,5 +1,5 @@
-// The connection between a daemon and its successor: frames of a length, a number of descriptors, and JSON; the descriptors follow,
-// as many in a message of the socket as one may have, each time with one byte.
+// The connection between a daemon and its successor: frames of a length, a number of descriptors, and JSON; the descriptors
+// follow, as many in a message of the socket as one may have, each time with one byte.
 
 using System.Buffers.Binary;
 using System.Text.Json;

@@ -15,9 +15,9 @@
 //
 // Neither waits for a limited time: opening drives may take long, and who is gone is seen by the end of the connection.
 //
-// Until `exports` the predecessor can go on with a volume by itself, as nobody else has touched the rings of its guests. From then
-// on it is the successor's, whatever becomes of it. A first volume that cannot be opened ends the whole, with nothing changed; a later
-// one is dropped: its guests see what they see after a kill.
+// Until `exports` the predecessor can go on with a volume by itself, as nobody else has touched the rings of its guests. From
+// then on it is the successor's, whatever becomes of it. A first volume that cannot be opened ends the whole, with nothing
+// changed; a later one is dropped: its guests see what they see after a kill.
 
 using System.Text.Json.Serialization;
 using Polyblk.Host.Model;

@@ -7,7 +7,8 @@ namespace Polyblk.Host.Daemon.HandOver;
 /// <param name="program">How it is started: with what makes it take over.</param>
 public sealed class Succession(HandOverServer server, Func<ProcessStartInfo> program)
 {
-    /// <summary>A program that has not begun by then does not begin: opening drives that answer slowly may take its time.</summary>
+    /// <summary>A program that has not begun by then does not begin: opening drives that answer slowly may take its
+    /// time.</summary>
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
 
     /// <summary>Starts the successor, and waits until it has everything.</summary>

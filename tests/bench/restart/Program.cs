@@ -2,10 +2,10 @@
 //
 //   dotnet run -c Release --project tests/bench/restart -- [rounds, 100] [volumes, 1] [folder for the drives]
 //
-// Volumes of RAID 5 on three files each, exported by vhost-user. Each has a driver that writes a block, reads it, compares, and so on,
-// one request at a time; every fourth write is flushed. In each round `polyblk daemon restart` is run while they go on. A volume's gap
-// is the longest time in which its driver had no answer in that round. A request that fails, a block that differs or a connection
-// that ends is a failure of the whole.
+// Volumes of RAID 5 on three files each, exported by vhost-user. Each has a driver that writes a block, reads it, compares, and
+// so on, one request at a time; every fourth write is flushed. In each round `polyblk daemon restart` is run while they go on. A
+// volume's gap is the longest time in which its driver had no answer in that round. A request that fails, a block that differs or
+// a connection that ends is a failure of the whole.
 
 using System.Diagnostics;
 using System.Globalization;

@@ -3,7 +3,8 @@ using Polyblk.Compare.Clients.VhostUser;
 
 namespace Polyblk.Bench.Restart;
 
-/// <summary>Writes, reads and compares, one request at a time, on a thread of its own, and notes the longest wait for an answer.</summary>
+/// <summary>Writes, reads and compares, one request at a time, on a thread of its own, and notes the longest wait for an
+/// answer.</summary>
 internal sealed class VerifyingDriver
 {
     private const int BlockBytes = 4096;

@@ -289,7 +289,8 @@ public sealed class BadRangeTests
         await AssertReadsAsync(driver, data);
     }
 
-    /// <summary>The parity's old record may lie on its member; what it says of the other blocks was so before it went bad.</summary>
+    /// <summary>The parity's old record may lie on its member; what it says of the other blocks was so before it went
+    /// bad.</summary>
     [Fact]
     public async Task A_parity_is_mended_when_its_record_is_void()
     {
@@ -322,7 +323,8 @@ public sealed class BadRangeTests
         Assert.Equal(1, mended);
     }
 
-    /// <summary>Whether the block or what was in the drive's cache was refused, nobody knows: only the block, when it is refused alone, too.</summary>
+    /// <summary>Whether the block or what was in the drive's cache was refused, nobody knows: only the block, when it is refused
+    /// alone, too.</summary>
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
