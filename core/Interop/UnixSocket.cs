@@ -111,6 +111,7 @@ public sealed unsafe class UnixSocket : IDisposable
     private readonly int _wakeFd;
     private readonly bool _isGiven;
     private bool _isReleased;
+    private bool _isDisposed;
 
     /// <summary>Takes over a connection that this process made or accepted; where it throws the descriptor is closed.</summary>
     /// <exception cref="IOException">No descriptors are left.</exception>
@@ -290,6 +291,12 @@ public sealed unsafe class UnixSocket : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_isDisposed)
+        {
+            return; // The numbers may be somebody else's by now.
+        }
+
+        _isDisposed = true;
         if (!_isReleased)
         {
             Close();
