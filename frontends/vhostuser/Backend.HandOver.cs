@@ -22,7 +22,7 @@ internal sealed partial class Backend
     /// <exception cref="IOException">There are too few descriptors.</exception>
     public bool TryWriteDown(SessionWriter writer)
     {
-        if (_memory.Regions.Any(r => r.File is null) || _inflight is { File: null } || (_dirtyLog is not null && _dirtyLogFile is null))
+        if (_memory.Regions.Any(r => r.File is null) || _inflight is { File: null } || _dirtyLog is { File: null })
         {
             _log.LogInformation("{Session}: not all of its memory can be handed over: its front-end has to connect again", _name);
             return false;
@@ -110,7 +110,7 @@ internal sealed partial class Backend
 
         if (_dirtyLog is not null)
         {
-            writer.Add(SET_LOG_BASE, _dirtyLogPlace, _dirtyLogFile!.File);
+            writer.Add(SET_LOG_BASE, _dirtyLog.Place, _dirtyLog.File!.File);
         }
 
         if (_inflight is not null)

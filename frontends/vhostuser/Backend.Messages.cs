@@ -108,7 +108,8 @@ internal sealed partial class Backend
         if (_hasOwner)
         {
             ResetDevice();
-            DropDirtyLog();
+            _dirtyLog?.Dispose();
+            _dirtyLog = null;
             UseMemory(_memory.Replace([]), onlyAdded: false);
         }
 
@@ -215,13 +216,11 @@ internal sealed partial class Backend
         }
 
         using ForeignDescriptor file = fds.TakeForeign();
-        DirtyLog? old = _dirtyLog;
+        SharedDirtyLog? old = _dirtyLog;
         using MappedRegion bitmap = _memory.Map("dirty log", file.File, description.mmap_offset, description.mmap_size);
-        _dirtyLog = new DirtyLog(bitmap);
+        _dirtyLog = new SharedDirtyLog(new DirtyLog(bitmap), description, KeptFile.Keep(file));
         UpdateLogging();
         old?.Dispose();
-        _dirtyLogFile?.Dispose();
-        (_dirtyLogFile, _dirtyLogPlace) = (KeptFile.Keep(file), description);
         ReplyNumber(channel, 0);
     }
 

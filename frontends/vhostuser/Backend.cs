@@ -33,9 +33,7 @@ internal sealed partial class Backend : IDisposable
     private ulong _features;
     private VhostUserProtocolFeatures _protocolFeatures;
     private BackendInflight? _inflight;
-    private DirtyLog? _dirtyLog;
-    private KeptFile? _dirtyLogFile;
-    private VhostUserLog _dirtyLogPlace;
+    private SharedDirtyLog? _dirtyLog;
     private VhostUserChannel? _frontendChannel;
     private ulong _status;
     private bool _hasOwner;
@@ -122,16 +120,9 @@ internal sealed partial class Backend : IDisposable
         }
 
         _frontendChannel?.Dispose();
-        DropDirtyLog();
+        _dirtyLog?.Dispose();
         _inflight?.Dispose();
         _memory.Dispose();
-    }
-
-    private void DropDirtyLog()
-    {
-        _dirtyLog?.Dispose();
-        _dirtyLogFile?.Dispose();
-        (_dirtyLog, _dirtyLogFile) = (null, null);
     }
 
     private bool IsPacked => (_features & VirtioFeatures.VIRTIO_F_RING_PACKED) != 0;
@@ -192,7 +183,7 @@ internal sealed partial class Backend : IDisposable
                 Call = queue.Call,
                 Error = queue.Error,
                 Inflight = queue.Inflight,
-                DirtyLog = LogsAll ? _dirtyLog : null,
+                DirtyLog = LogsAll ? _dirtyLog!.Log : null,
                 UsedLogAddress = LogsAll ? queue.UsedLogAddress : null,
                 StartPaused = _paused,
                 MostInFlight = queue.TakePlaces(),
@@ -290,7 +281,7 @@ internal sealed partial class Backend : IDisposable
     }
 
     private void UpdateLogging() =>
-        WaitAll(_queues, q => q.Live?.SetDirtyLogAsync(LogsAll ? _dirtyLog : null, LogsAll ? q.UsedLogAddress : null));
+        WaitAll(_queues, q => q.Live?.SetDirtyLogAsync(LogsAll ? _dirtyLog!.Log : null, LogsAll ? q.UsedLogAddress : null));
 
     private void OnPinRefused(int errno)
     {

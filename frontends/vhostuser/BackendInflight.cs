@@ -28,8 +28,6 @@ internal sealed class BackendInflight : IDisposable
         _mapping = mapping;
         Description = description;
         File = file;
-        Queues = description.num_queues;
-        QueueSize = description.queue_size;
     }
 
     /// <summary>How it is told to a successor.</summary>
@@ -39,10 +37,10 @@ internal sealed class BackendInflight : IDisposable
     public KeptFile? File { get; }
 
     /// <summary>Queues for which it has a region.</summary>
-    public int Queues { get; }
+    public int Queues => Description.num_queues;
 
     /// <summary>Entries that the front-end asked for.</summary>
-    public int QueueSize { get; }
+    public int QueueSize => Description.queue_size;
 
     /// <summary>Makes a buffer.</summary>
     /// <param name="wanted">The queues and their entries.</param>

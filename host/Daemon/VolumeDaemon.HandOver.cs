@@ -249,17 +249,15 @@ public sealed partial class VolumeDaemon
         long began = Stopwatch.GetTimestamp();
         for (bool isTold = false; ; await Task.Delay(s_look, cancellation).ConfigureAwait(false))
         {
-            try
+            if (VolumeLock.TryTakeDaemons(_context.Directories, out int holder) is VolumeLock taken)
             {
-                return VolumeLock.TakeDaemons(_context.Directories);
+                return taken;
             }
-            catch (RefusalException e)
+
+            if (!isTold && Stopwatch.GetElapsedTime(began) > s_endLimit)
             {
-                if (!isTold && Stopwatch.GetElapsedTime(began) > s_endLimit)
-                {
-                    isTold = true;
-                    _log.LogError("The daemon that was succeeded does not end; kill it: {Reason}", e.Message);
-                }
+                isTold = true;
+                _log.LogError("The daemon that was succeeded (process {Pid}) does not end: kill it", holder);
             }
         }
     }

@@ -37,6 +37,10 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
     private static readonly TimeSpan s_lockLook = TimeSpan.FromMilliseconds(2);
 
     private readonly EventStoreLimits _limits = limits ?? new EventStoreLimits();
+    /// <summary>Of a segment: its folder is closed, where it is to be.</summary>
+    private const UnixFileMode Mode =
+        UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+
     private Segment? _current;
     private long _currentBytes;
     private long _last;
@@ -161,7 +165,7 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             return _last;
         }
 
-        using SafeFileHandle file = PlainFile.OpenOrMake(newest.Path);
+        using SafeFileHandle file = PlainFile.OpenOrMake(newest.Path, Mode);
         byte[] bytes = ReadFrom(file, 0);
         ReadOnlySpan<byte> left = bytes;
         left = left[..(left.LastIndexOf((byte)'\n') + 1)];
@@ -218,7 +222,7 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
             }
         }
 
-        file ??= PlainFile.OpenOrMake(_current!.Path);
+        file ??= PlainFile.OpenOrMake(_current!.Path, Mode);
         RandomAccess.Write(file, line, _currentBytes);
         _currentBytes += line.Length;
         _last = e.Sequence;

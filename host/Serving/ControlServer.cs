@@ -36,7 +36,6 @@ public sealed class ControlServer : IAsyncDisposable
     /// <summary>Longest request in bytes.</summary>
     internal const int MaxLineBytes = 64 << 10;
 
-    private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private static readonly TimeSpan s_shortageRest = TimeSpan.FromMilliseconds(50);
 
     private readonly UnixListener _listener;
@@ -71,16 +70,8 @@ public sealed class ControlServer : IAsyncDisposable
         ILogger log,
         ControlLimits? limits = null)
     {
-        string path = PathOf(directories, volume);
-        try
-        {
-            File.Delete(path);
-            return new ControlServer(UnixListener.Listen(path, Mode), limits ?? new ControlLimits(), handle, log);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new RefusalException(new Refusal(RefusalKind.HostLacks, $"The control socket cannot be made: {e.Message}", "--state DIR moves it."), e);
-        }
+        return new ControlServer(
+            OwnSocket.Listen(PathOf(directories, volume), "The control socket"), limits ?? new ControlLimits(), handle, log);
     }
 
     public async ValueTask DisposeAsync()

@@ -18,19 +18,26 @@ internal static class PlainFile
     /// <exception cref="UnauthorizedAccessException">This user may not.</exception>
     public static SafeFileHandle OpenToRead(string path) => Take(path, Open(path, Libc.O_RDONLY));
 
-    /// <summary>Opens one to write; where there is none it is made, readable for all, and the folder's owner's.</summary>
+    /// <summary>Opens one to write; where there is none it is made, the folder's owner's.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="mode">Who may do what with one that is made.</param>
     /// <exception cref="IOException">It cannot be opened or made, or is no regular file.</exception>
     /// <exception cref="UnauthorizedAccessException">This user may not.</exception>
-    public static SafeFileHandle OpenOrMake(string path)
+    public static SafeFileHandle OpenOrMake(string path, UnixFileMode mode)
     {
-        const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
         int fd = Open(path, Libc.O_RDWR);
         if (fd != -Errno.ENOENT)
         {
             return Take(path, fd);
         }
 
-        SafeFileHandle made = Take(path, Open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_EXCL, Mode));
+        fd = Open(path, Libc.O_RDWR | Libc.O_CREAT | Libc.O_EXCL, mode);
+        if (fd == -Errno.EEXIST)
+        {
+            return Take(path, Open(path, Libc.O_RDWR)); // Somebody was quicker.
+        }
+
+        SafeFileHandle made = Take(path, fd);
         try
         {
             FolderOwner.GiveFile(path, (int)made.DangerousGetHandle());

@@ -75,10 +75,14 @@ public sealed class VolumeLock : IDisposable
     /// <summary>Takes the daemon's place: there is one of a state folder.</summary>
     /// <exception cref="RefusalException">Another process has it.</exception>
     public static VolumeLock TakeDaemons(StateDirectories directories) =>
-        TryTakeIn(directories.RuntimeOf(StateDirectories.Daemon), out int holder)
+        TryTakeDaemons(directories, out int holder)
             ?? throw RefusalException.Refused(
                 $"A daemon works here already: process {Describe(holder)}.",
                 "Use that one, or end it first.");
+
+    /// <summary>Takes the daemon's place, or returns null and the pid of the daemon that has it.</summary>
+    public static VolumeLock? TryTakeDaemons(StateDirectories directories, out int holder) =>
+        TryTakeIn(directories.RuntimeOf(StateDirectories.Daemon), out holder);
 
     private static VolumeLock? TryTakeIn(string directory, out int holder)
     {
@@ -108,35 +112,23 @@ public sealed class VolumeLock : IDisposable
     internal static SafeFileHandle OpenFile(string path)
     {
         const UnixFileMode Owners = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        int flags = Libc.O_RDWR | Libc.O_NOFOLLOW | Libc.O_CLOEXEC;
-        int fd = Libc.open(path, flags);
-        bool isNew = false;
-        if (fd == -Errno.ENOENT)
+        try
         {
-            fd = Libc.open(path, flags | Libc.O_CREAT | Libc.O_EXCL, (int)Owners);
-            isNew = fd >= 0;
-            fd = fd == -Errno.EEXIST ? Libc.open(path, flags) : fd;
-        }
+            SafeFileHandle handle = PlainFile.OpenOrMake(path, Owners);
+            if (File.GetUnixFileMode(handle) != Owners)
+            {
+                // Made by an older program.
+                File.SetUnixFileMode(handle, Owners);
+            }
 
-        if (fd < 0)
+            return handle;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw RefusalException.HostLacks(
-                $"The lock file {path} cannot be opened (errno {-fd}).",
+                $"The lock file {path} cannot be opened: {e.Message}",
                 "Choose another place with --state DIR.");
         }
-
-        var handle = new SafeFileHandle(fd, ownsHandle: true);
-        if (isNew)
-        {
-            FolderOwner.GiveFile(path, fd);
-        }
-        else if (File.GetUnixFileMode(handle) != Owners)
-        {
-            // Made by an older program.
-            File.SetUnixFileMode(handle, Owners);
-        }
-
-        return handle;
     }
 
     /// <summary>

@@ -20,8 +20,6 @@ internal sealed partial class ArrayControl
         _mendAtMs = NowMs;
     }
 
-    private static string Count(int count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
-
     /// <summary>Starts what is to be tried again, when nothing more urgent has the members.</summary>
     private async Task MendTurnAsync()
     {

@@ -294,7 +294,7 @@ internal sealed partial class ArrayControl
         {
             if (((failed >> member.Role) & 1) == 0 && _array.State.Bad.CountOf(member.Role) is int ranges and > 0)
             {
-                yield return $"{Count(ranges, "bad range")} on {Membership.Describe(member)}: it could not write there, and what "
+                yield return $"{EventText.BadRanges(ranges)} on {Membership.Describe(member)}: it could not write there, and what "
                     + "belongs there has less redundancy. Replace it when convenient.";
             }
         }

@@ -40,6 +40,9 @@ internal static class EventText
     /// <summary>A member as messages name it.</summary>
     public static string Member(int? role, string? drive) => drive is null ? $"member {role}" : $"member {role} ({drive})";
 
+    /// <summary>So many bad ranges, as messages count them.</summary>
+    public static string BadRanges(long count) => count == 1 ? "1 bad range" : $"{count} bad ranges";
+
     private static string Member(ArrayEvent e) => Member(e.Role, e.Drive);
 
     /// <summary>What follows the array's name: without an end.</summary>
@@ -56,7 +59,7 @@ internal static class EventText
             + (e.Fault is { } read ? $", last a {read}" : string.Empty) + ": check the drive",
         MemberUnreadable => $"{Member(e)} has failed {e.Count} reads and more in a row, and not one has succeeded",
         MemberBadRanges => $"{Member(e)} could not write a block" + (e.Fault is { } write ? $" ({write})" : string.Empty)
-            + $": it has {e.Count} bad range{(e.Count == 1 ? string.Empty : "s")} now, which the other members serve; replace it when convenient",
+            + $": it has {BadRanges(e.Count!.Value)} now, which the other members serve; replace it when convenient",
         MemberBadRangesGone => $"{Member(e)} has no bad ranges any more",
         Degraded => $"it is degraded: {e.Count} of {e.Of} members are out",
         RedundancyRestored => "all members are in use: its redundancy is restored",

@@ -117,24 +117,9 @@ internal abstract unsafe partial class RaidQueue
     /// </summary>
     protected void NoteRefusal(BlockRequest child, int member)
     {
-        var operation = Unsafe.As<TransferOp>(child.Context!);
-        ulong bit = 1UL << member;
-        BlockErrorKind kind = BlockErrors.KindOf(child.Status);
-        Array.Members[member].NoteWriteError(kind);
-        operation.NoSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
-        operation.Refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
-        operation.Gone |= kind == BlockErrorKind.Gone ? bit : 0;
-        bool isAtPlace = IsAtPlace(child);
-        operation.AtPlace |= isAtPlace ? bit : 0;
-        operation.NotAtPlace |= isAtPlace || kind == BlockErrorKind.NoSpace ? 0 : bit;
+        Unsafe.As<TransferOp>(child.Context!).Refusals.Note(Array.Members[member], child);
         child.Status = 0;
     }
-
-    /// <summary>
-    /// Whether it need be no more than the place that made a member refuse a request: with FUA it may have been the flush.
-    /// </summary>
-    internal static bool IsAtPlace(BlockRequest refused) =>
-        BlockErrors.MayBeOfPlace(refused.Status) && (refused.Flags & BlockFlags.Fua) == 0;
 
     /// <summary>All members have answered a segment, and some refused it. The lock is still held.</summary>
     private void JudgeRefusals(TransferOp operation)
@@ -142,19 +127,19 @@ internal abstract unsafe partial class RaidQueue
         if (operation.Parent.Operation == BlockOperation.Flush)
         {
             // What such a member had taken is lost somewhere: room or not, it does not agree with the others any more.
-            operation.Refused |= operation.NoSpace;
-            operation.NoSpace = 0;
+            operation.Refusals.Refused |= operation.Refusals.NoSpace;
+            operation.Refusals.NoSpace = 0;
         }
 
-        ulong inDoubt = operation.NoSpace;
+        ulong inDoubt = operation.Refusals.NoSpace;
         int status = inDoubt != 0 ? -Errno.ENOSPC : 0;
-        if (operation.Refused != 0 && !GiveUpWhatRefused(operation))
+        if (operation.Refusals.Refused != 0 && !GiveUpWhatRefused(operation))
         {
-            inDoubt |= operation.Refused & ~State.FailedMask;
+            inDoubt |= operation.Refusals.Refused & ~State.FailedMask;
             status = -Errno.EIO;
         }
 
-        operation.NoSpace = operation.Refused = operation.Gone = operation.AtPlace = operation.NotAtPlace = 0;
+        operation.Refusals = default;
         operation.RefusedFrom = long.MaxValue;
         operation.RefusedTo = 0;
 
@@ -176,13 +161,13 @@ internal abstract unsafe partial class RaidQueue
     }
 
     private bool GiveUpWhatRefused(TransferOp operation) => operation.IsFlush
-        ? GiveUp(operation.Refused, operation.Gone)
+        ? GiveUp(operation.Refusals.Refused, operation.Refusals.Gone)
         : GiveUpAt(
             operation.RefusedFrom >> LockShift,
             (operation.RefusedTo - 1) >> LockShift,
-            operation.Refused,
-            operation.Gone,
-            operation.AtPlace & ~operation.NotAtPlace);
+            operation.Refusals.Refused,
+            operation.Refusals.Gone,
+            operation.Refusals.AtPlace);
 
     /// <summary>
     /// Gives up the members that refused to write a range, there alone where that is enough. Returns false when that would lose

@@ -57,7 +57,7 @@ internal abstract unsafe partial class RaidQueue
         operation.End = flush ? Geometry.MemberCount : request.OffsetBytes + request.LengthBytes;
         operation.Cursor = new IoVecCursor(request.Vectors, request.HasData ? request.VectorCount : 0);
         operation.Unreadable = unreadable;
-        operation.Gone = gone;
+        operation.Refusals.Gone = gone;
         Begin(operation);
         return true;
     }
@@ -77,7 +77,7 @@ internal abstract unsafe partial class RaidQueue
         operation.Unreadable = 0;
         operation.InDoubt = false;
         operation.DoubtSource = TransferOp.NoSource;
-        operation.Refused = operation.NoSpace = operation.Gone = operation.AtPlace = operation.NotAtPlace = 0;
+        operation.Refusals = default;
         operation.RowInStripe = 0;
         return operation;
     }
@@ -191,7 +191,7 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>The segment is done. Returns true when the next one is locked and can go on.</summary>
     private bool FinishSegment(TransferOp operation)
     {
-        if ((operation.Refused | operation.NoSpace) != 0)
+        if (operation.Refusals.Any)
         {
             JudgeRefusals(operation);
         }

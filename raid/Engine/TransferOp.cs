@@ -61,23 +61,11 @@ internal sealed class TransferOp(RaidQueue queue, int index) : RangeWaiter
     /// </summary>
     public int DoubtSource = NoSource;
 
-    /// <summary>Members that refused a part of the present segment for another reason than room.</summary>
-    public ulong Refused;
-
-    /// <summary>Members that had no room for a part of the present segment.</summary>
-    public ulong NoSpace;
-
-    /// <summary>Those of <see cref="Refused"/> of which only the place need be bad.</summary>
-    public ulong AtPlace;
-
-    /// <summary>Those of <see cref="Refused"/> that refused some part for another reason.</summary>
-    public ulong NotAtPlace;
+    /// <summary>Who refused a part of the present segment; in a read, who of <see cref="Unreadable"/> is gone.</summary>
+    public Refusals Refusals;
 
     /// <summary>The part of the segment that was refused, in bytes of the volume; nothing while none was.</summary>
     public long RefusedFrom = long.MaxValue, RefusedTo;
-
-    /// <summary>Those of <see cref="Refused"/>, or of <see cref="Unreadable"/> in a read, that are gone.</summary>
-    public ulong Gone;
 
     /// <summary>The link of the lists of stalled operations and of those in doubt.</summary>
     public TransferOp? NextOp;

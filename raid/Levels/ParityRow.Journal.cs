@@ -247,15 +247,15 @@ internal sealed unsafe partial class ParityRow
     /// <summary>All members have answered a record.</summary>
     private void AfterRecords()
     {
-        if ((_refused | _noSpace) == 0)
+        if (!_refusals.Any)
         {
             AfterRecordsKnown();
             return;
         }
 
-        bool areOut = _refused == 0 || _queue.GiveUp(_refused, _gone);
-        int status = _noSpace != 0 ? -Errno.ENOSPC : areOut ? 0 : -Errno.EIO;
-        _refused = _noSpace = _gone = _atPlace = _notAtPlace = 0;
+        bool areOut = _refusals.Refused == 0 || _queue.GiveUp(_refusals.Refused, _refusals.Gone);
+        int status = _refusals.NoSpace != 0 ? -Errno.ENOSPC : areOut ? 0 : -Errno.EIO;
+        _refusals = default;
         if (_operation is null)
         {
             // A job comes again; its queue is not told when superblocks are known.

@@ -19,26 +19,9 @@ namespace Polyblk.Raid.Levels;
 
 internal sealed unsafe partial class ParityRow
 {
-    private ulong _refused;         // members that refused a write of the row for another reason than room
-    private ulong _noSpace;         // members that had no room for one
-    private ulong _gone;            // those of the refusing that are not there any more
-    private ulong _atPlace;         // those of which only the place need be bad
-    private ulong _notAtPlace;      // those that refused some write for another reason
+    private Refusals _refusals;     // who refused a write of the row
     private bool _isAdvice;         // a discard
     private int _settled;           // rows that are settled
-
-    private void NoteRefusal(int member, BlockRequest refused)
-    {
-        ulong bit = 1UL << member;
-        BlockErrorKind kind = BlockErrors.KindOf(refused.Status);
-        _array.Members[member].NoteWriteError(kind);
-        _noSpace |= kind == BlockErrorKind.NoSpace ? bit : 0;
-        _refused |= kind != BlockErrorKind.NoSpace ? bit : 0;
-        _gone |= kind == BlockErrorKind.Gone ? bit : 0;
-        bool isAtPlace = RaidQueue.IsAtPlace(refused);
-        _atPlace |= isAtPlace ? bit : 0;
-        _notAtPlace |= isAtPlace || kind == BlockErrorKind.NoSpace ? 0 : bit;
-    }
 
     /// <summary>All members have answered a write.</summary>
     private void AfterWrites()
@@ -47,7 +30,7 @@ internal sealed unsafe partial class ParityRow
         {
             AfterSettleWrites();
         }
-        else if ((_refused | _noSpace) == 0)
+        else if (!_refusals.Any)
         {
             if (!WritesMendedDurably())
             {
@@ -95,8 +78,9 @@ internal sealed unsafe partial class ParityRow
 
     private void JudgeRefusals()
     {
-        ulong costly = _isAdvice ? _gone : _refused;
-        bool areOut = costly == 0 || _queue.GiveUpAt(FirstUnit, FirstUnit + UnitCount - 1, costly, _gone, _atPlace & ~_notAtPlace);
+        ulong costly = _isAdvice ? _refusals.Gone : _refusals.Refused;
+        bool areOut = costly == 0
+            || _queue.GiveUpAt(FirstUnit, FirstUnit + UnitCount - 1, costly, _refusals.Gone, _refusals.AtPlace);
         if (_mended != 0)
         {
             // What is bad already was tried again, in vain.
@@ -110,7 +94,7 @@ internal sealed unsafe partial class ParityRow
             return;
         }
 
-        bool isOpen = _noSpace != 0 || !areOut || (_isAdvice && _refused != _gone);
+        bool isOpen = _refusals.NoSpace != 0 || !areOut || (_isAdvice && _refusals.Refused != _refusals.Gone);
         if (!isOpen)
         {
             Heal();
@@ -137,7 +121,7 @@ internal sealed unsafe partial class ParityRow
         {
             SetRow(FirstUnit + _settled);
             _unreadable = _absent = 0;
-            _refused = _noSpace = _gone = _atPlace = _notAtPlace = 0;
+            _refusals = default;
             if (ReadForSettling())
             {
                 return;
@@ -215,11 +199,11 @@ internal sealed unsafe partial class ParityRow
 
     private void AfterSettleWrites()
     {
-        if ((_refused | _noSpace) != 0)
+        if (_refusals.Any)
         {
-            if (_gone != 0)
+            if (_refusals.Gone != 0)
             {
-                _queue.GiveUp(_gone, _gone);
+                _queue.GiveUp(_refusals.Gone, _refusals.Gone);
             }
 
             PutInDoubt();

@@ -273,7 +273,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             }
             else
             {
-                NoteRefusal(member, request);
+                _refusals.Note(_array.Members[member], request);
             }
         }
         else if (!_isReading && _journalStep is JournalStep.None or JournalStep.Recorded && (_unreadable & (1UL << block)) != 0
@@ -309,7 +309,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _written = 0;
         _unreadable = _absent = 0;
         _status = 0;
-        _refused = _noSpace = _gone = _atPlace = _notAtPlace = 0;
+        _refusals = default;
         _mends = false;
         _mended = 0;
         _isAdvice = false;
@@ -361,7 +361,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         if (_operation is { Unreadable: not 0 } operation)
         {
             _unreadable = BlocksOf(operation.Unreadable);
-            _absent = BlocksOf(operation.Unreadable & operation.Gone);
+            _absent = BlocksOf(operation.Unreadable & operation.Refusals.Gone);
         }
 
         if (_job == Job.Zero)

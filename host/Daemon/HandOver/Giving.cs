@@ -16,7 +16,7 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
     /// <returns>The successor's process; null where it gave up, and this daemon goes on with what is left.</returns>
     public async Task<int?> RunAsync()
     {
-        HandOverMessage wish = Receive();
+        HandOverMessage wish = channel.Receive();
         if (wish.Kind != HandOverMessage.TakeOver || wish.Version != HandOverMessage.CurrentVersion)
         {
             channel.Send(Refuse($"it understands version {HandOverMessage.CurrentVersion}, not {wish.Version}: end it, and start the new one"));
@@ -58,7 +58,7 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
             HandOverMessage wish;
             try
             {
-                wish = Receive();
+                wish = channel.Receive();
             }
             catch (IOException e) when (_hasGiven)
             {
@@ -108,7 +108,7 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
             try
             {
                 channel.Send(new HandOverMessage { Kind = HandOverMessage.Given, Volume = volume, Allowed = allowed });
-                answer = Receive();
+                answer = channel.Receive();
             }
             catch (IOException)
             {
@@ -139,15 +139,4 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
     }
 
     private static HandOverMessage Refuse(string reason) => new() { Kind = HandOverMessage.Refused, Reason = reason };
-
-    private HandOverMessage Receive()
-    {
-        HandOverMessage message = channel.Receive(out Queue<SafeFileHandle> descriptors);
-        foreach (SafeFileHandle descriptor in descriptors)
-        {
-            descriptor.Dispose();
-        }
-
-        return message;
-    }
 }

@@ -40,6 +40,24 @@ internal sealed unsafe class HandOverChannel(UnixSocket socket) : IDisposable
         GC.KeepAlive(descriptors);
     }
 
+    /// <summary>Receives a message to which no descriptors belong; those that come all the same are closed.</summary>
+    /// <exception cref="IOException">The other side is gone, or says what is no message.</exception>
+    public HandOverMessage Receive()
+    {
+        HandOverMessage message = Receive(out Queue<SafeFileHandle> descriptors);
+        CloseAll(descriptors);
+        return message;
+    }
+
+    /// <summary>Closes what nobody takes.</summary>
+    public static void CloseAll(Queue<SafeFileHandle> descriptors)
+    {
+        while (descriptors.TryDequeue(out SafeFileHandle? unused))
+        {
+            unused.Dispose();
+        }
+    }
+
     /// <summary>Receives a message.</summary>
     /// <param name="descriptors">What came with it; the caller owns them.</param>
     /// <exception cref="IOException">The other side is gone, says nothing, or says what is no message.</exception>
@@ -65,11 +83,7 @@ internal sealed unsafe class HandOverChannel(UnixSocket socket) : IDisposable
         }
         catch (Exception e) when (e is JsonException or IOException)
         {
-            foreach (SafeFileHandle descriptor in descriptors)
-            {
-                descriptor.Dispose();
-            }
-
+            CloseAll(descriptors);
             throw e as IOException ?? new IOException($"No message: {e.Message}", e);
         }
     }

@@ -3,6 +3,7 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 
 namespace Polyblk.Host.Daemon.HandOver;
@@ -10,7 +11,6 @@ namespace Polyblk.Host.Daemon.HandOver;
 /// <summary>Listens for a successor until it is disposed.</summary>
 public sealed class HandOverServer : IAsyncDisposable
 {
-    private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private static readonly TimeSpan s_rest = TimeSpan.FromMilliseconds(100);
 
     private readonly VolumeDaemon _daemon;
@@ -35,20 +35,8 @@ public sealed class HandOverServer : IAsyncDisposable
 
     /// <summary>Starts listening. The caller is the daemon of these directories.</summary>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
-    public static HandOverServer Start(VolumeDaemon daemon, StateDirectories directories, ILogger log)
-    {
-        string path = PathOf(directories);
-        try
-        {
-            File.Delete(path);
-            return new HandOverServer(daemon, UnixListener.Listen(path, Mode), log);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new RefusalException(
-                new Refusal(RefusalKind.HostLacks, $"The socket for a successor cannot be made: {e.Message}", "--state DIR moves it."), e);
-        }
-    }
+    public static HandOverServer Start(VolumeDaemon daemon, StateDirectories directories, ILogger log) =>
+        new(daemon, OwnSocket.Listen(PathOf(directories), "The socket for a successor"), log);
 
     /// <summary>Ends; a hand-over that is under way is broken off, and what the successor has not taken stays here.</summary>
     public async ValueTask DisposeAsync()

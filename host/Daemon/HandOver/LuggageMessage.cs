@@ -57,10 +57,7 @@ internal static class LuggageMessage
         }
         finally
         {
-            while (descriptors.TryDequeue(out SafeFileHandle? unused))
-            {
-                unused.Dispose();
-            }
+            HandOverChannel.CloseAll(descriptors);
         }
 
         SafeFileHandle Next() =>

@@ -54,7 +54,7 @@ internal sealed class Predecessor : IDisposable
             {
                 Kind = HandOverMessage.TakeOver, Version = HandOverMessage.CurrentVersion, Pid = Environment.ProcessId,
             });
-            HandOverMessage answer = Receive(channel);
+            HandOverMessage answer = channel.Receive();
             return answer.Kind == HandOverMessage.Volumes
                 ? new Predecessor(channel, answer)
                 : throw RefusalException.Refused($"The daemon that works hands nothing over: {answer.Reason}");
@@ -129,24 +129,8 @@ internal sealed class Predecessor : IDisposable
             // Whatever was understood wrongly: nothing that comes later would be right.
             IsGone = true;
             _channel.Dispose();
-            foreach (SafeFileHandle descriptor in descriptors)
-            {
-                descriptor.Dispose();
-            }
-
-            descriptors = [];
+            HandOverChannel.CloseAll(descriptors);
             return null;
         }
-    }
-
-    private static HandOverMessage Receive(HandOverChannel channel)
-    {
-        HandOverMessage answer = channel.Receive(out Queue<SafeFileHandle> descriptors);
-        foreach (SafeFileHandle descriptor in descriptors)
-        {
-            descriptor.Dispose();
-        }
-
-        return answer;
     }
 }
