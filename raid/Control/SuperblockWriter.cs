@@ -121,7 +121,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         {
             await BlockIo.FlushAsync(member.Drive!, queue, home);
         }
-        catch (BlockIoException e) when (e.Errno is not (Errno.EAGAIN or Errno.EINTR))
+        catch (BlockIoException e) when (BlockErrors.KindOf(-e.Errno) == BlockErrorKind.Passing && e.Errno is not (Errno.EAGAIN or Errno.EINTR))
         {
             throw new BlockIoException(e.Message, new BlockFault(BlockOperation.Flush, 0, 0, Errno.EIO));
         }
@@ -166,7 +166,6 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     /// stay.</param>
     public void GiveUp(int role, bool mayHaveLost)
     {
-        array.Members[role].CountWriteError();
         if (!array.State.TryFail(role) && mayHaveLost)
         {
             array.State.Distrust(1UL << role);
@@ -255,7 +254,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
                 }
                 catch (BlockIoException e)
                 {
-                    // The drive's answer; the caller counts it and gives the member up.
+                    // The drive's answer; the caller gives the member up.
+                    member.NoteWriteError(BlockErrors.KindOf(-e.Errno));
                     if (e.Fault is { } fault)
                     {
                         member.NoteFault(fault);

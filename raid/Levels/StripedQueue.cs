@@ -73,13 +73,14 @@ internal unsafe class StripedQueue : RaidQueue
         {
             // As of a single drive: the request fails and the next one is tried. Only a drive that is not there any more breaks
             // the array.
-            Array.Members[member].CountWriteError();
+            BlockErrorKind kind = BlockErrors.KindOf(child.Status);
+            Array.Members[member].NoteWriteError(kind);
             if (child.Operation == BlockOperation.Flush)
             {
                 State.NoteLostFlush();
             }
 
-            if (BlockErrors.KindOf(child.Status) == BlockErrorKind.Gone)
+            if (kind == BlockErrorKind.Gone)
             {
                 GiveUp(1UL << member, 1UL << member);
             }

@@ -40,9 +40,9 @@ public sealed class InsideTests
         Assert.Equal(Environment.MachineName, comparison.Environment.Host);
         Assert.NotEqual(Virtualization.None, comparison.Environment.Virtualization);
         Assert.StartsWith("7.", comparison.Environment.Kernel, StringComparison.Ordinal);
+        run.AssertMeasured(comparison, s_methods);
         Assert.Contains("initramfs of this program", comparison.Environment.GuestSystem, StringComparison.Ordinal);
         Assert.Contains(comparison.Notes, n => n.Contains("nested KVM", StringComparison.Ordinal));
-        run.AssertMeasured(comparison, s_methods);
         Assert.Equal(s_methods.Order(StringComparer.Ordinal), comparison.Methods.Select(m => m.Id).Order(StringComparer.Ordinal));
         Assert.Empty(comparison.FailedRuns);
         Assert.Equal(

@@ -127,6 +127,39 @@ public sealed class RebuildTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    /// <summary>Nothing but the array's own flush, or its own superblock, has asked a drive since it was pulled.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_pulled_drive_that_no_request_has_asked_comes_back_by_itself(bool isDirty)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 512 << 10);
+        byte[] data = Noise((int)rig.Array.SizeBytes, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        if (!isDirty)
+        {
+            await rig.StopAsync();
+            await rig.AssembleAsync();
+            driver = await rig.OpenAsync();
+        }
+
+        // A dirty array flushes first when it stops; one that has written nothing tells its superblocks of the first write.
+        await rig.Drives[1].VanishAsync();
+        if (!isDirty)
+        {
+            Assert.Equal(0, await driver.WriteAsync(0, data.AsMemory(0, 512)));
+            Assert.Equal(OutReason.Absent, rig.Array.GetStatus().Members[1].WhyOut);
+        }
+
+        await rig.StopAsync();
+        rig.Drives[1].Return();
+        rig.Run = rig.Run with { RebuildByItself = true };
+        await rig.AssembleAsync();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Health == ArrayHealth.Optimal, "the rebuild");
+        await rig.AssertConsistentAsync("after the rebuild");
+    }
+
     /// <summary>A member that was away gets what it has missed, and nothing else.</summary>
     [Theory]
     [InlineData(RaidLevel.Raid1, 2, 0)]
