@@ -10,6 +10,7 @@ using Polyblk.Frontends;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Daemon.HandOver;
+using Polyblk.Host.Daemon.Standby;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
@@ -40,10 +41,17 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         "How long the end takes at most: what has not drained by then is left as it is, and an array is not marked clean.",
         StopSeconds);
 
-    private readonly Option<bool> _takeOver = new("--take-over")
+    private readonly Option<bool> _takeOver = new(DaemonProcesses.TakeOver)
     {
         Description = "Take over from the daemon that works: its virtual machines do not notice. Where none works, an ordinary start.",
     };
+
+    private readonly Option<bool> _standby = new(DaemonProcesses.Standby)
+    {
+        Description = "Have a process stand by that goes on within milliseconds where the one that serves dies.",
+    };
+
+    private readonly Option<bool> _worker = new(DaemonProcesses.Worker) { Hidden = true };
 
     private readonly Option<string?> _hooks = new("--hooks")
     {
@@ -60,6 +68,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_wait);
         command.Options.Add(_stopWithin);
         command.Options.Add(_takeOver);
+        command.Options.Add(_standby);
+        command.Options.Add(_worker);
         command.Subcommands.Add(DaemonRestartCommand.Build());
         command.Options.Add(_hooks);
         command.SetAction(RunAsync);
@@ -68,6 +78,30 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     }
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        if (parsed.GetValue(_standby))
+        {
+            return await SuperviseAsync(parsed).ConfigureAwait(false);
+        }
+
+        Supervision? supervision = parsed.GetValue(_worker) ? new Supervision(Console.In, Console.Out) : null;
+        int code = await ServeAsync(parsed, supervision).ConfigureAwait(false);
+        supervision?.TellEnd(code);
+        return code;
+    }
+
+    /// <summary>Keeps a daemon working.</summary>
+    private async Task<int> SuperviseAsync(ParseResult parsed)
+    {
+        await using var log = LogSetup.CreateWithoutFile(CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
+        using var logging = new SerilogLoggerFactory(log);
+        ILogger own = logging.CreateLogger("polyblk.standby");
+        var supervisor = new DaemonSupervisor(DaemonProcesses.WorkerOf, parsed.GetValue(_takeOver), state => Tell(state, own), own);
+        using var interruption = new Interruption(onHangup: supervisor.Reload);
+        return await supervisor.RunAsync(interruption.Token).ConfigureAwait(false);
+    }
+
+    private async Task<int> ServeAsync(ParseResult parsed, Supervision? supervision)
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
         // A predecessor writes to the file as long as it works.
@@ -85,15 +119,25 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             Hooks = Hooks(parsed.GetValue(_hooks)),
         };
 
+        Action<string> tell = supervision is null ? state => Tell(state, own) : supervision.Notify;
         VolumeDaemon? running = null;
         using var interruption = new Interruption(onHangup: () => _ = FollowDrivesAsync(running, own));
+        if (supervision is not null && !parsed.GetValue(_takeOver))
+        {
+            VolumeDaemon.WarmUp(directories);
+            if (!await supervision.WaitForWordAsync(interruption.Token).ConfigureAwait(false))
+            {
+                return ExitCode.Ok;
+            }
+        }
+
         await using VolumeDaemon daemon = parsed.GetValue(_takeOver)
             ? await VolumeDaemon.TakeOverAsync(options, directories, logging, interruption.Token).ConfigureAwait(false)
-            : VolumeDaemon.Start(options, directories, logging);
+            : VolumeDaemon.Start(options, directories, logging, supervision?.Death);
         isAlone.SetResult();
         running = daemon;
         await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own);
-        var succession = new Succession(handOver, DaemonRestartCommand.Successor);
+        var succession = new Succession(handOver, DaemonProcesses.Successor);
         await using ControlServer control = ControlServer.Start(
             directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, succession, request, c),
             logging.CreateLogger("polyblk.control"));
@@ -101,9 +145,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         // A drive that hangs keeps its own volume starting, and nothing else.
         await Task.WhenAny(daemon.Tried, interruption.Requested, Task.Delay(options.WaitForDrives + s_startMargin, CancellationToken.None))
             .ConfigureAwait(false);
-        Tell("READY=1\nSTATUS=" + Summary(daemon.GetStatus()));
+        tell("READY=1\nSTATUS=" + Summary(daemon.GetStatus()));
         own.LogInformation("The daemon is ready: {Summary}", Summary(daemon.GetStatus()));
-        _ = daemon.Settled.ContinueWith(_ => Tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
+        _ = daemon.Settled.ContinueWith(_ => tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
 
         // After the exports, for which consumers of a daemon that was killed wait.
         await using ApiServer? api = await StartApiAsync(daemon, directories, own).ConfigureAwait(false);
@@ -111,14 +155,22 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         await handOver.DisposeAsync().ConfigureAwait(false);
         if (handOver.Completed.IsCompletedSuccessfully)
         {
-            // systemd follows the successor from here on.
+            // The supervisor, or systemd, follows the successor from here on.
             int successor = await handOver.Completed.ConfigureAwait(false);
-            Tell(string.Create(CultureInfo.InvariantCulture, $"MAINPID={successor}"));
+            if (supervision is null)
+            {
+                tell(string.Create(CultureInfo.InvariantCulture, $"MAINPID={successor}"));
+            }
+            else
+            {
+                supervision.TellSuccessor(successor);
+            }
+
             own.LogInformation("Process {Pid} has taken over", successor);
         }
         else
         {
-            Tell("STOPPING=1");
+            tell("STOPPING=1");
         }
 
         bool isClean = await daemon.ShutDownAsync().ConfigureAwait(false);
@@ -130,13 +182,13 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         }
 
         return isClean ? ExitCode.Ok : ExitCode.Failed;
+    }
 
-        void Tell(string state)
+    private static void Tell(string state, ILogger log)
+    {
+        if (SystemdNotifier.Notify(state) is string trouble)
         {
-            if (SystemdNotifier.Notify(state) is string trouble)
-            {
-                own.LogWarning("systemd is not told: {Trouble}", trouble);
-            }
+            log.LogWarning("systemd is not told: {Trouble}", trouble);
         }
     }
 

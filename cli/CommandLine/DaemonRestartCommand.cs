@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Diagnostics;
 using Polyblk.Cli.Output;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
@@ -9,9 +8,6 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary><c>polyblk daemon restart</c>.</summary>
 internal static class DaemonRestartCommand
 {
-    private const string TakeOver = "--take-over";
-    private const string Deleted = " (deleted)";
-
     public static Command Build()
     {
         var command = new Command(
@@ -19,21 +15,6 @@ internal static class DaemonRestartCommand
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "# after an upgrade", "polyblk daemon restart");
         return command;
-    }
-
-    /// <summary>How the successor of this process is started: with its own arguments.</summary>
-    public static ProcessStartInfo Successor()
-    {
-        // A program that was replaced is found where it was.
-        string program = Environment.ProcessPath!;
-        program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
-        string[] arguments = Environment.GetCommandLineArgs();
-        bool isRuntime = Path.GetFileName(program) == "dotnet"; // which is told the program by its first argument
-        return new ProcessStartInfo(
-            program, [.. isRuntime ? arguments : arguments[1..], .. arguments.Contains(TakeOver) ? [] : (string[])[TakeOver]])
-        {
-            UseShellExecute = false,
-        };
     }
 
     private static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)

@@ -27,6 +27,26 @@ internal static class LogSetup
     public static Logger Create(StateDirectories directories, string volume, LogEventLevel level, bool verbose, Task? mayWrite = null)
     {
         StateDirectories.Ensure(directories.Logs);
+        return OfConsole(level, verbose)
+            .WriteTo.Sink(new FirstUseSink(mayWrite ?? Task.CompletedTask, () => new LoggerConfiguration()
+                .MinimumLevel.Is(LogEventLevel.Verbose)
+                .WriteTo.File(
+                    Path.Combine(directories.Logs, volume + ".log"),
+                    outputTemplate: FileTemplate,
+                    fileSizeLimitBytes: MaxFileBytes,
+                    rollOnFileSizeLimit: true,
+                    retainedFileCountLimit: MaxFiles)
+                .CreateLogger()))
+            .CreateLogger();
+    }
+
+    /// <summary>The log of a process beside the one that has the file: standard error only.</summary>
+    /// <param name="level">What is shown.</param>
+    /// <param name="verbose">Whether it is shown with its source and its errors.</param>
+    public static Logger CreateWithoutFile(LogEventLevel level, bool verbose) => OfConsole(level, verbose).CreateLogger();
+
+    private static LoggerConfiguration OfConsole(LogEventLevel level, bool verbose)
+    {
         var theme = Console.IsErrorRedirected || !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"))
             ? Serilog.Sinks.SystemConsole.Themes.ConsoleTheme.None
             : Serilog.Sinks.SystemConsole.Themes.AnsiConsoleTheme.Literate;
@@ -38,17 +58,7 @@ internal static class LogSetup
             .WriteTo.Console(
                 outputTemplate: isJournal ? JournalTemplate : verbose ? ConsoleTemplateWithErrors : ConsoleTemplate,
                 standardErrorFromLevel: LogEventLevel.Verbose,
-                theme: theme)
-            .WriteTo.Sink(new FirstUseSink(mayWrite ?? Task.CompletedTask, () => new LoggerConfiguration()
-                .MinimumLevel.Is(LogEventLevel.Verbose)
-                .WriteTo.File(
-                    Path.Combine(directories.Logs, volume + ".log"),
-                    outputTemplate: FileTemplate,
-                    fileSizeLimitBytes: MaxFileBytes,
-                    rollOnFileSizeLimit: true,
-                    retainedFileCountLimit: MaxFiles)
-                .CreateLogger()))
-            .CreateLogger();
+                theme: theme);
     }
 
     /// <summary>Names and messages of others stay on their line of the log, whoever logs them.</summary>

@@ -190,5 +190,10 @@ public static unsafe partial class Libc
     public static int sched_getaffinity(nuint size, void* mask) =>
         Result(LibC.sched_getaffinity(0, (size_t)size, (cpu_set_t*)mask));
 
+    /// <summary>A descriptor of a process, readable when it has ended (Linux 5.3): by its number, which glibc names since
+    /// 2.36.</summary>
+    public static int pidfd_open(int pid, uint flags) => (int)Result((ssize_t)LibC.syscall(SYS_pidfd_open, pid, flags));
+
+    private const int SYS_pidfd_open = 434;
     private const int SYS_epoll_pwait2 = 441;
 }

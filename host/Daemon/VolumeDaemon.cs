@@ -61,15 +61,30 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <summary>Finishes when none of them waits any more.</summary>
     public Task Settled { get; private set; } = Task.CompletedTask;
 
+    /// <summary>
+    /// Does once, for nobody, what a start does first, so that it is quick when it counts. Changes nothing.
+    /// </summary>
+    /// <param name="directories">Where volumes are recorded.</param>
+    public static void WarmUp(StateDirectories directories) => new VolumeStore(directories).List(_ => { });
+
     /// <summary>Begins to start the volumes; see <see cref="Tried"/>.</summary>
+    /// <param name="options">How volumes are served.</param>
+    /// <param name="directories">Where.</param>
+    /// <param name="logging">For control paths.</param>
+    /// <param name="death">How the daemon died after which this one goes on; null where none did.</param>
     /// <exception cref="RefusalException">A daemon works here already.</exception>
-    public static VolumeDaemon Start(DaemonOptions options, StateDirectories directories, ILoggerFactory logging)
+    public static VolumeDaemon Start(DaemonOptions options, StateDirectories directories, ILoggerFactory logging, string? death = null)
     {
         VolumeLock held = VolumeLock.TakeDaemons(directories);
         VolumeDaemon daemon = Make(options, directories, logging);
         daemon._held = held;
-        daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
         daemon.StartAll(except: []);
+        if (death is not null)
+        {
+            daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonDied, Reason = death });
+        }
+
+        daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
         return daemon;
     }
 

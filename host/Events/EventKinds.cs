@@ -11,6 +11,7 @@ public static class EventKinds
 {
     public const string DaemonStarted = "daemon-started";
     public const string DaemonEnding = "daemon-ending";
+    public const string DaemonDied = "daemon-died";
     public const string VolumeWaiting = "volume-waiting";
     public const string VolumeServed = "volume-served";
     public const string VolumeFailed = "volume-failed";
@@ -29,7 +30,7 @@ public static class EventKinds
 
     private static readonly string[] s_host =
     [
-        DaemonStarted, DaemonEnding, VolumeWaiting, VolumeServed, VolumeFailed, VolumeStopped,
+        DaemonStarted, DaemonEnding, DaemonDied, VolumeWaiting, VolumeServed, VolumeFailed, VolumeStopped,
         ExportAdded, ExportRemoved, ExportDied, SessionAttached, SessionDetached, SessionsNotTold, EventsLost,
     ];
 

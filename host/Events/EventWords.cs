@@ -10,6 +10,7 @@ internal static class EventWords
     {
         EventKinds.DaemonStarted => "The daemon has started",
         EventKinds.DaemonEnding => "The daemon ends",
+        EventKinds.DaemonDied => $"The daemon has died ({e.Reason}), and another process goes on",
         EventKinds.VolumeWaiting => $"{e.Volume} waits up to {e.Seconds} s for {string.Join(", ", e.WaitsFor ?? [])}",
         EventKinds.VolumeServed => $"{e.Volume} is served",
         EventKinds.VolumeFailed => $"{e.Volume} is not served: {e.Reason}",
@@ -27,7 +28,7 @@ internal static class EventWords
     /// <summary>How serious it is.</summary>
     public static EventSeverity SeverityOf(EventJson e) => e.Kind switch
     {
-        EventKinds.VolumeFailed or EventKinds.ExportDied => EventSeverity.Error,
+        EventKinds.VolumeFailed or EventKinds.ExportDied or EventKinds.DaemonDied => EventSeverity.Error,
         EventKinds.VolumeWaiting or EventKinds.SessionsNotTold or EventKinds.EventsLost => EventSeverity.Warning,
         _ => EventSeverity.Info,
     };

@@ -23,19 +23,38 @@ internal sealed class DaemonHost : IDisposable
 
     public string PathOf(string name) => Path.Combine(_folder, name);
 
-    public void StartDaemon()
-    {
+    /// <summary>Starts the daemon, and does not wait for it.</summary>
+    public void BeginDaemon(params string[] options) =>
         // Nobody reads what it writes; successors have the same streams.
-        Process.Start(new ProcessStartInfo("/bin/sh", ["-c", $"exec '{_program}' daemon --state '{PathOf("s")}' </dev/null >'{PathOf("log")}' 2>&1"]))!
+        Process.Start(new ProcessStartInfo(
+            "/bin/sh", ["-c", $"exec '{_program}' daemon {string.Join(' ', options)} --state '{PathOf("s")}' </dev/null >>'{PathOf("log")}' 2>&1"]))!
             .Dispose();
-        for (long end = Environment.TickCount64 + 30_000; !File.Exists(PathOf("s/run/_daemon/control.sock"));)
+
+    /// <summary>Starts the daemon.</summary>
+    public void StartDaemon(params string[] options)
+    {
+        BeginDaemon(options);
+        Wait(() => File.Exists(PathOf("s/run/_daemon/control.sock")), "a daemon");
+    }
+
+    /// <summary>The process that serves; 0 for none.</summary>
+    public int ServingPid()
+    {
+        // The framework would lock the file, as its owner does.
+        using var reader = Process.Start(new ProcessStartInfo("cat", [PathOf("s/run/_daemon/lock")]) { RedirectStandardOutput = true })!;
+        _ = int.TryParse(reader.StandardOutput.ReadToEnd().Trim(), out int pid);
+        return pid != 0 && Directory.Exists($"/proc/{pid}") ? pid : 0;
+    }
+
+    /// <summary>Waits until something is so.</summary>
+    public void Wait(Func<bool> isSo, string what)
+    {
+        for (long end = Environment.TickCount64 + 30_000; !isSo(); Thread.Sleep(10))
         {
             if (Environment.TickCount64 > end)
             {
-                throw new TimeoutException($"The daemon does not start: {File.ReadAllText(PathOf("log"))}");
+                throw new TimeoutException($"Waited in vain for {what}: {File.ReadAllText(PathOf("log"))}");
             }
-
-            Thread.Sleep(10);
         }
     }
 
@@ -53,16 +72,10 @@ internal sealed class DaemonHost : IDisposable
 
     public void Dispose()
     {
-        if (File.Exists(PathOf("s/run/_daemon/lock")))
+        if (File.Exists(PathOf("s/run/_daemon/lock")) && ServingPid() is not 0 and int pid)
         {
-            // The framework would lock the file, as its owner does.
-            using var reader = Process.Start(new ProcessStartInfo("cat", [PathOf("s/run/_daemon/lock")]) { RedirectStandardOutput = true })!;
-            string pid = reader.StandardOutput.ReadToEnd().Trim();
-            Process.Start("kill", ["-TERM", pid]).WaitForExit();
-            for (int i = 0; i < 1000 && Directory.Exists($"/proc/{pid}"); i++)
-            {
-                Thread.Sleep(10);
-            }
+            Process.Start("kill", ["-TERM", $"{pid}"]).WaitForExit();
+            Wait(() => !Directory.Exists($"/proc/{pid}"), "the daemon's end");
         }
 
         Directory.Delete(_folder, recursive: true);

@@ -1,32 +1,40 @@
-// How long a virtual machine waits for its disk while the daemon is succeeded by another process.
+// How long a virtual machine waits for its disk while the daemon is succeeded by another process, or killed.
 //
-//   dotnet run -c Release --project tests/bench/restart -- [rounds, 100] [volumes, 1] [folder for the drives]
+//   dotnet run -c Release --project tests/bench/restart -- [MODE] [rounds, 100] [volumes, 1] [folder for the drives]
+//
+//   restart   polyblk daemon restart (the default)
+//   kill      kill -9 of a daemon that has a process standing by (--standby)
+//   alone     kill -9 of one that has none, started again at once
 //
 // Volumes of RAID 5 on three files each, exported by vhost-user. Each has a driver that writes a block, reads it, compares, and
-// so on, one request at a time; every fourth write is flushed. In each round `polyblk daemon restart` is run while they go on. A
-// volume's gap is the longest time in which its driver had no answer in that round. A request that fails, a block that differs or
-// a connection that ends is a failure of the whole.
+// so on, one request at a time; every fourth write is flushed. The process is succeeded or killed while they go on; a driver
+// connects again after a kill, with its requests in flight. A volume's gap is the longest time in which its driver had no answer
+// in that round. A request that fails, a block that differs, or a connection that ends in a planned restart is a failure of the
+// whole.
 
 using System.Diagnostics;
 using System.Globalization;
 using Polyblk.Bench.Restart;
 
-int rounds = args.Length > 0 ? int.Parse(args[0], CultureInfo.InvariantCulture) : 100;
-int volumes = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 1;
-using var host = new DaemonHost(args.Length > 2 ? args[2] : Path.GetTempPath());
+string mode = args.Length > 0 && !char.IsAsciiDigit(args[0][0]) ? args[0] : "restart";
+string[] numbers = [.. args.Where(a => a != mode)];
+int rounds = numbers.Length > 0 ? int.Parse(numbers[0], CultureInfo.InvariantCulture) : 100;
+int volumes = numbers.Length > 1 ? int.Parse(numbers[1], CultureInfo.InvariantCulture) : 1;
+using var host = new DaemonHost(numbers.Length > 2 ? numbers[2] : Path.GetTempPath());
 string[] names = [.. Enumerable.Range(0, volumes).Select(i => $"v{i}")];
 foreach (string name in names)
 {
     host.Run(["volume", "create", name, "--level", "raid5", .. Enumerable.Range(0, 3).Select(i => $"file:{host.PathOf($"{name}-{i}")},size=64MiB")]);
 }
 
-host.StartDaemon();
+string[] options = mode == "kill" ? ["--standby"] : [];
+host.StartDaemon(options);
 foreach (string name in names)
 {
     host.Run("export", "add", name, "--frontend", "vhost-user", "--queues", "1", "--socket", host.PathOf(name + ".sock"));
 }
 
-VerifyingDriver[] drivers = [.. names.Select(name => new VerifyingDriver(host.PathOf(name + ".sock")))];
+VerifyingDriver[] drivers = [.. names.Select(name => new VerifyingDriver(host.PathOf(name + ".sock"), reconnects: mode != "restart"))];
 Thread.Sleep(1000);
 double usual = drivers.Max(d => d.TakeLongest());
 var gaps = new List<double>();
@@ -39,16 +47,45 @@ for (int round = 0; round < rounds; round++)
     }
 
     long began = Stopwatch.GetTimestamp();
-    host.Run("daemon", "restart");
+    if (mode == "restart")
+    {
+        host.Run("daemon", "restart");
+    }
+    else
+    {
+        Kill();
+    }
+
     commands.Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
     gaps.AddRange(drivers.Select(d => d.TakeLongest()));
 }
 
 long requests = drivers.Sum(d => d.End());
-Console.WriteLine($"{rounds} restarts, {volumes} volumes, {requests} requests compared, 0 failed");
-Console.WriteLine($"longest wait in a second without restarts: {usual:0.0} ms");
+Console.WriteLine($"{mode}: {rounds} rounds, {volumes} volumes, {requests} requests compared, 0 failed");
+Console.WriteLine($"longest wait in a second without: {usual:0.0} ms");
 Print("gap of a volume", gaps);
-Print("the command", commands);
+Print("a round", commands);
+
+// Kills the process that serves, and waits until the next one has a heir of its own.
+void Kill()
+{
+    int killed = host.ServingPid();
+    using (var kill = Process.Start("kill", ["-KILL", $"{killed}"]))
+    {
+        kill.WaitForExit();
+    }
+
+    if (mode == "alone")
+    {
+        host.Wait(() => !Directory.Exists($"/proc/{killed}"), "its end");
+        host.BeginDaemon();
+    }
+
+    host.Wait(() => host.ServingPid() is int pid && pid != 0 && pid != killed, "a daemon");
+
+    // Who dies within two seconds, again and again, is replaced after a pause.
+    Thread.Sleep(mode == "kill" ? 2200 : 200);
+}
 
 static void Print(string what, List<double> milliseconds)
 {

@@ -3,23 +3,31 @@ using Polyblk.Compare.Clients.VhostUser;
 
 namespace Polyblk.Bench.Restart;
 
-/// <summary>Writes, reads and compares, one request at a time, on a thread of its own, and notes the longest wait for an
-/// answer.</summary>
+/// <summary>
+/// Writes, reads and compares, one request at a time, on a thread of its own, and notes the longest wait for an answer.
+/// </summary>
 internal sealed class VerifyingDriver
 {
     private const int BlockBytes = 4096;
     private const int Blocks = 4096;
     private const int WritesPerFlush = 4;
 
+    private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(1);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+
     private readonly VhostUserClient _client;
+    private readonly bool _reconnects;
     private readonly Thread _thread;
     private volatile bool _isEnding;
     private Exception? _failure;
     private double _longest;
     private long _requests;
 
-    public VerifyingDriver(string socket)
+    /// <param name="socket">Where it connects.</param>
+    /// <param name="reconnects">Whether it connects again where the connection ends, as QEMU with "reconnect" does.</param>
+    public VerifyingDriver(string socket, bool reconnects)
     {
+        _reconnects = reconnects;
         _client = new VhostUserClient(new VhostUserClientOptions
         {
             SocketPath = socket, Queues = 1, Depth = 1, BufferBytes = BlockBytes, Inflight = true,
@@ -94,10 +102,10 @@ internal sealed class VerifyingDriver
         Span<ClientCompletion> done = stackalloc ClientCompletion[1];
         while (queue.Poll(done) == 0)
         {
-            queue.Wait(1000);
+            queue.Wait(1);
             if (_client.IsDisconnected)
             {
-                throw new IOException("The connection has ended.");
+                Reconnect();
             }
         }
 
@@ -108,5 +116,26 @@ internal sealed class VerifyingDriver
         }
 
         _longest = Math.Max(_longest, Stopwatch.GetElapsedTime(began).TotalMilliseconds);
+    }
+
+    private void Reconnect()
+    {
+        if (!_reconnects)
+        {
+            throw new IOException("The connection has ended.");
+        }
+
+        for (long began = Stopwatch.GetTimestamp(); ; Thread.Sleep(s_retry))
+        {
+            try
+            {
+                _client.Reconnect();
+                return;
+            }
+            catch (IOException) when (Stopwatch.GetElapsedTime(began) < s_patience)
+            {
+                // Nobody listens yet, or it has died again.
+            }
+        }
     }
 }

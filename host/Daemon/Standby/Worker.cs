@@ -1,0 +1,83 @@
+using System.Diagnostics;
+using System.Threading.Channels;
+
+namespace Polyblk.Host.Daemon.Standby;
+
+/// <summary>A process that waits for the word to serve. Disposing one that has not got it ends it; one that serves stays.</summary>
+internal sealed class Worker : IDisposable
+{
+    private readonly Process _process;
+    private readonly ChannelWriter<Happening> _told;
+
+    private Worker(Process process, ChannelWriter<Happening> told)
+    {
+        _process = process;
+        _told = told;
+        Pid = process.Id;
+        _ = Task.Run(ListenAsync);
+        _ = Task.Run(AwaitEndAsync);
+    }
+
+    /// <summary>Its process.</summary>
+    public int Pid { get; }
+
+    /// <summary>Starts one.</summary>
+    /// <param name="start">How.</param>
+    /// <param name="told">What it says, and its end.</param>
+    /// <exception cref="RefusalException">The program cannot be started.</exception>
+    public static Worker Start(ProcessStartInfo start, ChannelWriter<Happening> told)
+    {
+        start.RedirectStandardInput = true;
+        start.RedirectStandardOutput = true;
+        try
+        {
+            return new Worker(
+                Process.Start(start) ?? throw RefusalException.HostLacks($"{start.FileName} cannot be started."), told);
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            throw RefusalException.HostLacks($"{start.FileName} cannot be started: {e.Message}");
+        }
+    }
+
+    /// <summary>Says something; one that has ended does not hear it.</summary>
+    public void Say(string line)
+    {
+        try
+        {
+            _process.StandardInput.WriteLine(line);
+            _process.StandardInput.Flush();
+        }
+        catch (IOException)
+        {
+            // Its end is told by itself.
+        }
+    }
+
+    public void Dispose()
+    {
+        try
+        {
+            // The end of its standard input ends who waits there.
+            _process.StandardInput.Dispose();
+        }
+        catch (IOException)
+        {
+            // It has ended already.
+        }
+    }
+
+    private async Task ListenAsync()
+    {
+        while (await _process.StandardOutput.ReadLineAsync().ConfigureAwait(false) is string line)
+        {
+            _told.TryWrite(new Happening(HappeningKind.Line, Pid, Text: line));
+        }
+    }
+
+    private async Task AwaitEndAsync()
+    {
+        await _process.WaitForExitAsync().ConfigureAwait(false);
+        _told.TryWrite(new Happening(HappeningKind.End, Pid, _process.ExitCode));
+    }
+}
