@@ -37,7 +37,7 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private const int MostQuickDeaths = 4;
     private static readonly TimeSpan s_quick = TimeSpan.FromSeconds(2);
 
-    /// <summary>What the worker says last may still be read when its end is known.</summary>
+    /// <summary>What a worker says last may come after the news of its end. While it is waited for nobody serves.</summary>
     private static readonly TimeSpan s_lastWords = TimeSpan.FromMilliseconds(20);
 
     private static readonly TimeSpan s_shortestPause = TimeSpan.FromSeconds(1);
@@ -57,7 +57,7 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     public void Reload() => _happenings.Writer.TryWrite(new Happening(HappeningKind.Reload));
 
     /// <summary>Keeps a daemon working until it is asked to end, or the daemon ends by itself.</summary>
-    /// <param name="stop">Asks it to end; once more asks harder.</param>
+    /// <param name="stop">Asks it to end.</param>
     /// <returns>The exit code of the last worker.</returns>
     public async Task<int> RunAsync(CancellationToken stop)
     {
@@ -133,16 +133,16 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
                 }
 
                 break;
-            case (WorkerLines.Successor, string pid):
-                _current = int.Parse(pid, CultureInfo.InvariantCulture);
+            case (WorkerLines.Successor, string text) when int.TryParse(text, CultureInfo.InvariantCulture, out int watched):
+                _current = watched;
+                _ended.Remove(watched);
                 _began = Stopwatch.GetTimestamp();
-                int watched = _current;
                 _ = ProcessEnd.WaitAsync(watched).ContinueWith(
                     _ => _happenings.Writer.TryWrite(new Happening(HappeningKind.End, watched)), TaskScheduler.Default);
                 break;
-            case (WorkerLines.Ended, string words):
-                int[] numbers = [.. words.Split(' ').Select(n => int.Parse(n, CultureInfo.InvariantCulture))];
-                _ended[numbers[0]] = numbers[1];
+            case (WorkerLines.Ended, string text) when text.Split(' ') is [string first, string second]
+                && int.TryParse(first, CultureInfo.InvariantCulture, out int pid) && int.TryParse(second, CultureInfo.InvariantCulture, out int code):
+                _ended[pid] = code;
                 break;
             default:
                 await Console.Error.WriteLineAsync(line).ConfigureAwait(false);
@@ -155,20 +155,15 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private async Task<int?> AfterEndAsync(int? code)
     {
         int pid = _current;
-        if (code is null)
+        if (code is null or < SignalBase)
         {
-            await Task.Delay(s_lastWords).ConfigureAwait(false);
-            while (_happenings.Reader.TryPeek(out Happening next) && next.Kind == HappeningKind.Line && _happenings.Reader.TryRead(out next))
-            {
-                await HearAsync(next.Text!).ConfigureAwait(false);
-            }
-
-            code = _ended.TryGetValue(pid, out int told) ? told : null;
+            await HearLastWordsAsync(code is null ? s_lastWords : s_lastWords * 10).ConfigureAwait(false);
+            code ??= _ended.TryGetValue(pid, out int told) ? told : null;
         }
 
         if (_current != pid)
         {
-            return null; // It has told of its successor with its last words.
+            return null; // It has told of its successor.
         }
 
         if (code < SignalBase || _isStopping)
@@ -191,6 +186,26 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         }
 
         return null;
+    }
+
+    /// <summary>Handles what workers have said until now; whatever else has happened meanwhile comes afterwards.</summary>
+    private async Task HearLastWordsAsync(TimeSpan time)
+    {
+        await Task.Delay(time).ConfigureAwait(false);
+        var others = new List<Happening>();
+        while (_happenings.Reader.TryRead(out Happening happening))
+        {
+            if (happening.Kind == HappeningKind.Line)
+            {
+                await HearAsync(happening.Text!).ConfigureAwait(false);
+            }
+            else
+            {
+                others.Add(happening);
+            }
+        }
+
+        others.ForEach(o => _happenings.Writer.TryWrite(o));
     }
 
     private void ServeNext()

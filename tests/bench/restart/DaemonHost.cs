@@ -49,7 +49,7 @@ internal sealed class DaemonHost : IDisposable
     /// <summary>Waits until something is so.</summary>
     public void Wait(Func<bool> isSo, string what)
     {
-        for (long end = Environment.TickCount64 + 30_000; !isSo(); Thread.Sleep(10))
+        for (long end = Environment.TickCount64 + 30_000; !isSo(); Thread.Sleep(1))
         {
             if (Environment.TickCount64 > end)
             {

@@ -5,6 +5,7 @@
 //   restart   polyblk daemon restart (the default)
 //   kill      kill -9 of a daemon that has a process standing by (--standby)
 //   alone     kill -9 of one that has none, started again at once
+//   qsd       kill -9 of a qemu-storage-daemon with one file, started again at once
 //
 // Volumes of RAID 5 on three files each, exported by vhost-user. Each has a driver that writes a block, reads it, compares, and
 // so on, one request at a time; every fourth write is flushed. The process is succeeded or killed while they go on; a driver
@@ -21,6 +22,14 @@ string[] numbers = [.. args.Where(a => a != mode)];
 int rounds = numbers.Length > 0 ? int.Parse(numbers[0], CultureInfo.InvariantCulture) : 100;
 int volumes = numbers.Length > 1 ? int.Parse(numbers[1], CultureInfo.InvariantCulture) : 1;
 using var host = new DaemonHost(numbers.Length > 2 ? numbers[2] : Path.GetTempPath());
+if (mode == "qsd")
+{
+    string socket = host.PathOf("qsd.sock");
+    using var peer = new StorageDaemon(host.PathOf("qsd"), socket);
+    Measure([socket], peer.KillAndStart);
+    return;
+}
+
 string[] names = [.. Enumerable.Range(0, volumes).Select(i => $"v{i}")];
 foreach (string name in names)
 {
@@ -34,39 +43,39 @@ foreach (string name in names)
     host.Run("export", "add", name, "--frontend", "vhost-user", "--queues", "1", "--socket", host.PathOf(name + ".sock"));
 }
 
-VerifyingDriver[] drivers = [.. names.Select(name => new VerifyingDriver(host.PathOf(name + ".sock"), reconnects: mode != "restart"))];
-Thread.Sleep(1000);
-double usual = drivers.Max(d => d.TakeLongest());
-var gaps = new List<double>();
-var commands = new List<double>();
-for (int round = 0; round < rounds; round++)
+Measure([.. names.Select(name => host.PathOf(name + ".sock"))], mode == "restart" ? () => host.Run("daemon", "restart") : Kill);
+
+void Measure(string[] sockets, Action change)
 {
-    foreach (VerifyingDriver driver in drivers)
+    VerifyingDriver[] drivers = [.. sockets.Select(socket => new VerifyingDriver(socket, reconnects: mode != "restart"))];
+    Thread.Sleep(1000);
+    double usual = drivers.Max(d => d.TakeLongest());
+    var gaps = new List<double>();
+    var changes = new List<double>();
+    for (int round = 0; round < rounds; round++)
     {
-        _ = driver.TakeLongest();
+        foreach (VerifyingDriver driver in drivers)
+        {
+            _ = driver.TakeLongest();
+        }
+
+        long began = Stopwatch.GetTimestamp();
+        change();
+        changes.Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
+
+        // Those who connect again have an answer by then. Who dies within two seconds, again and again, is replaced after a pause.
+        Thread.Sleep(mode == "restart" ? 0 : mode == "kill" ? 2200 : 500);
+        gaps.AddRange(drivers.Select(d => d.TakeLongest()));
     }
 
-    long began = Stopwatch.GetTimestamp();
-    if (mode == "restart")
-    {
-        host.Run("daemon", "restart");
-    }
-    else
-    {
-        Kill();
-    }
-
-    commands.Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
-    gaps.AddRange(drivers.Select(d => d.TakeLongest()));
+    long requests = drivers.Sum(d => d.End());
+    Console.WriteLine($"{mode}: {rounds} rounds, {sockets.Length} volumes, {requests} requests compared, 0 failed");
+    Console.WriteLine($"longest wait in a second without: {usual:0.0} ms");
+    Print("gap of a volume", gaps);
+    Print("what makes it", changes);
 }
 
-long requests = drivers.Sum(d => d.End());
-Console.WriteLine($"{mode}: {rounds} rounds, {volumes} volumes, {requests} requests compared, 0 failed");
-Console.WriteLine($"longest wait in a second without: {usual:0.0} ms");
-Print("gap of a volume", gaps);
-Print("a round", commands);
-
-// Kills the process that serves, and waits until the next one has a heir of its own.
+// Kills the process that serves, and starts another one where none stands by.
 void Kill()
 {
     int killed = host.ServingPid();
@@ -82,9 +91,6 @@ void Kill()
     }
 
     host.Wait(() => host.ServingPid() is int pid && pid != 0 && pid != killed, "a daemon");
-
-    // Who dies within two seconds, again and again, is replaced after a pause.
-    Thread.Sleep(mode == "kill" ? 2200 : 200);
 }
 
 static void Print(string what, List<double> milliseconds)
