@@ -21,6 +21,7 @@ internal sealed partial class DaemonVolume
         return State == DaemonState.Starting ? $"volume '{name}' is being started: try again in a moment"
             : Server is not VolumeServer server ? null
             : IsAbandoned || server.IsHanging ? $"a drive of volume '{name}' does not answer"
+            : server.PausedUntil is not null ? $"volume '{name}' is paused: end that with 'polyblk volume resume {name}'"
             : server.IsVolatile ? $"the content of volume '{name}' is in the memory of this process, and would be gone"
             : null;
     }

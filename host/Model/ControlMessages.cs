@@ -10,7 +10,7 @@ public sealed record ControlRequest
 {
     /// <summary>
     /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>, <c>reshape</c>, <c>grow</c>,
-    /// <c>check</c>, <c>repair</c>, <c>stop-check</c> or <c>set</c>. To the daemon: <c>show</c>, <c>start</c>, <c>add-export</c>,
+    /// <c>check</c>, <c>repair</c>, <c>stop-check</c>, <c>pause</c>, <c>resume</c> or <c>set</c>. To the daemon: <c>show</c>, <c>start</c>, <c>add-export</c>,
     /// <c>remove-export</c> or <c>restart</c>.
     /// </summary>
     public required string Command { get; init; }
@@ -26,6 +26,9 @@ public sealed record ControlRequest
 
     /// <summary>For <c>set</c>: after how many seconds members are compared anew; 0 never.</summary>
     public long? CheckEverySeconds { get; init; }
+
+    /// <summary>For <c>pause</c>: after how many seconds it goes on by itself.</summary>
+    public int? Seconds { get; init; }
 
     /// <summary>For <c>set</c>: how the volume is put right after an unclean stop: journal, bitmap or none.</summary>
     public string? Consistency { get; init; }

@@ -351,6 +351,9 @@ public sealed record LiveJson
 
     public long SizeBytes { get; init; }
 
+    /// <summary>Until when its consumers wait (<c>volume pause</c>); null while they do not.</summary>
+    public DateTimeOffset? PausedUntilUtc { get; init; }
+
     public ArrayJson? Array { get; init; }
 
     /// <summary>Why the reactors run where they run.</summary>

@@ -38,6 +38,12 @@ public static class VolumeRequests
             case "stop-check":
                 await server.StopCheckAsync(cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "pause":
+                await server.PauseAsync(TimeSpan.FromSeconds(request.Seconds ?? 0), cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "resume":
+                await server.ResumeAsync(cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "set" when request.MaxRebuildBytesPerSecond is long most:
                 await server.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
@@ -51,7 +57,7 @@ public static class VolumeRequests
                 return ControlResponse.Refuse(new Refusal(
                     RefusalKind.Invalid,
                     $"There is no request '{request.Command}'.",
-                    "Understood are show, stop, resize, acknowledge, fail, replace, add-spare, remove, reshape, grow, check, repair, stop-check and set."));
+                    "Understood are show, stop, resize, acknowledge, fail, replace, add-spare, remove, reshape, grow, check, repair, stop-check, pause, resume and set."));
         }
     }
 }

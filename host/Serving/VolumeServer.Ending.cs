@@ -33,6 +33,8 @@ public sealed partial class VolumeServer
                 RefuseWhileConnected(_exports);
             }
 
+            // Who waits for a drained export would wait for its end, too.
+            await EndPauseAsync().ConfigureAwait(false);
             var stopped = new List<ServedExport>();
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
@@ -107,6 +109,7 @@ public sealed partial class VolumeServer
         bool isAlone = await _changing.WaitAsync(_options.Patience).ConfigureAwait(false);
         try
         {
+            await EndPauseAsync().ConfigureAwait(false);
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
                 served.MarkStopped();

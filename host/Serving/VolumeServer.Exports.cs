@@ -22,6 +22,7 @@ public sealed partial class VolumeServer
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
+            RefuseWhilePaused("be served through one more export");
             if (_options.Start.ReadOnly && !group.ReadOnly)
             {
                 throw RefusalException.Refused(
@@ -71,6 +72,7 @@ public sealed partial class VolumeServer
                     "'polyblk export list' names them.");
             if (served.IsServing)
             {
+                await EndPauseAsync().ConfigureAwait(false);
                 await StopRemovedAsync(served, force).ConfigureAwait(false);
             }
 

@@ -168,6 +168,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
             Pid = Environment.ProcessId,
             StartedUtc = _started,
             SizeBytes = _volume!.Device.SizeBytes,
+            PausedUntilUtc = PausedUntil,
             Array = _volume.GetArray(),
             ReactorPlan = _plan.Reason,
             Reactors = ReactorJson.Of(_reactors),

@@ -14,7 +14,8 @@ internal sealed class VolumeCommand : ICliCommand
             new VolumeResizeCommand(), new VolumeReplaceCommand(), new VolumeFailCommand(), new VolumeAddSpareCommand(),
             new VolumeRemoveCommand(), new VolumeReshapeCommand(), new VolumeGrowCommand(), new VolumeScrubCommand(repair: false),
             new VolumeScrubCommand(repair: true), new VolumeSetCommand(), new VolumeDeleteCommand(), new VolumeImportCommand(),
-            new VolumeAcknowledgeCommand(), new VolumeStartCommand(), new VolumeAutostartCommand(),
+            new VolumeAcknowledgeCommand(), new VolumeStartCommand(), new VolumeAutostartCommand(), new VolumePauseCommand(),
+            new VolumeResumeCommand(),
         ];
         foreach (ICliCommand part in parts)
         {
