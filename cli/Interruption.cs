@@ -18,9 +18,13 @@ internal sealed class Interruption : IDisposable
     private readonly PosixSignalRegistration[] _registrations;
     private long _first;
 
+    private readonly Action<int>? _onForcedExit;
+
     /// <param name="onHangup">What SIGHUP does; null ignores it.</param>
-    public Interruption(Action? onHangup = null)
+    /// <param name="onForcedExit">Told of the exit code before the process ends at once; null for nobody.</param>
+    public Interruption(Action? onHangup = null, Action<int>? onForcedExit = null)
     {
+        _onForcedExit = onForcedExit;
         _registrations =
         [
             PosixSignalRegistration.Create(PosixSignal.SIGINT, context => OnSignal(context, 2)),
@@ -62,6 +66,7 @@ internal sealed class Interruption : IDisposable
         else if (Stopwatch.GetElapsedTime(first, now) >= s_together)
         {
             OwnedFolder.RemoveOwn();
+            _onForcedExit?.Invoke(ForcedExitBase + number);
             Environment.Exit(ForcedExitBase + number);
         }
     }

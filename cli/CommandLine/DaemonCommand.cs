@@ -41,17 +41,15 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         "How long the end takes at most: what has not drained by then is left as it is, and an array is not marked clean.",
         StopSeconds);
 
-    private readonly Option<bool> _takeOver = new(DaemonProcesses.TakeOver)
+    private readonly Option<bool> _takeOver = new("--take-over")
     {
         Description = "Take over from the daemon that works: its virtual machines do not notice. Where none works, an ordinary start.",
     };
 
-    private readonly Option<bool> _standby = new(DaemonProcesses.Standby)
+    private readonly Option<bool> _standby = new("--standby")
     {
         Description = "Have a process stand by that goes on within milliseconds where the one that serves dies.",
     };
-
-    private readonly Option<bool> _worker = new(DaemonProcesses.Worker) { Hidden = true };
 
     private readonly Option<string?> _hooks = new("--hooks")
     {
@@ -69,7 +67,6 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_stopWithin);
         command.Options.Add(_takeOver);
         command.Options.Add(_standby);
-        command.Options.Add(_worker);
         command.Subcommands.Add(DaemonRestartCommand.Build());
         command.Options.Add(_hooks);
         command.SetAction(RunAsync);
@@ -79,12 +76,12 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        if (parsed.GetValue(_standby))
+        if (parsed.GetValue(_standby) && DaemonProcesses.Role == DaemonRole.None)
         {
             return await SuperviseAsync(parsed).ConfigureAwait(false);
         }
 
-        Supervision? supervision = parsed.GetValue(_worker) ? new Supervision(Console.In, Console.Out) : null;
+        Supervision? supervision = DaemonProcesses.IsSupervised ? new Supervision(Console.In, Console.Out) : null;
         int code = await ServeAsync(parsed, supervision).ConfigureAwait(false);
         supervision?.TellEnd(code);
         return code;
@@ -104,11 +101,14 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     private async Task<int> ServeAsync(ParseResult parsed, Supervision? supervision)
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
+        bool takesOver = DaemonProcesses.Role is DaemonRole.Successor or DaemonRole.SupervisedSuccessor
+            || (DaemonProcesses.Role == DaemonRole.None && parsed.GetValue(_takeOver));
+
         // A predecessor writes to the file as long as it works.
         var isAlone = new TaskCompletionSource();
         await using var log = LogSetup.Create(
             directories, StateDirectories.Daemon, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose),
-            parsed.GetValue(_takeOver) ? isAlone.Task : Task.CompletedTask);
+            takesOver ? isAlone.Task : Task.CompletedTask);
         using var logging = new SerilogLoggerFactory(log);
         ILogger own = logging.CreateLogger("polyblk.daemon");
         ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), queues: null);
@@ -121,8 +121,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
         Action<string> tell = supervision is null ? state => Tell(state, own) : supervision.Notify;
         VolumeDaemon? running = null;
-        using var interruption = new Interruption(onHangup: () => _ = FollowDrivesAsync(running, own));
-        if (supervision is not null && !parsed.GetValue(_takeOver))
+        using var interruption = new Interruption(
+            onHangup: () => _ = FollowDrivesAsync(running, own), onForcedExit: code => supervision?.TellEnd(code));
+        if (supervision is not null && !takesOver)
         {
             VolumeDaemon.WarmUp(directories);
             if (!await supervision.WaitForWordAsync(interruption.Token).ConfigureAwait(false))
@@ -131,12 +132,13 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             }
         }
 
-        await using VolumeDaemon daemon = parsed.GetValue(_takeOver)
+        await using VolumeDaemon daemon = takesOver
             ? await VolumeDaemon.TakeOverAsync(options, directories, logging, interruption.Token).ConfigureAwait(false)
             : VolumeDaemon.Start(options, directories, logging, supervision?.Death);
         isAlone.SetResult();
+        supervision?.TellServing();
         running = daemon;
-        await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own);
+        await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own, onGiving: supervision is null ? null : supervision.TellGiving);
         var succession = new Succession(handOver, DaemonProcesses.Successor);
         await using ControlServer control = ControlServer.Start(
             directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, succession, request, c),
@@ -178,6 +180,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         {
             // Whoever asked for something of it is kept waiting with it, and so would be who waits for them here.
             await log.DisposeAsync().ConfigureAwait(false);
+            supervision?.TellEnd(ExitCode.Failed);
             Environment.Exit(ExitCode.Failed);
         }
 

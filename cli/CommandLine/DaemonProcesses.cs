@@ -2,42 +2,59 @@ using System.Diagnostics;
 
 namespace Polyblk.Cli.CommandLine;
 
-/// <summary>How other processes of the daemon are started: as this one was, from the program as it is installed now.</summary>
+/// <summary>What a process of the daemon is to others of it. Users start <see cref="None"/>.</summary>
+internal enum DaemonRole
+{
+    /// <summary>What its options say.</summary>
+    None,
+
+    /// <summary>It waits until its supervisor tells it to serve.</summary>
+    Worker,
+
+    /// <summary>It takes over from the daemon that works.</summary>
+    Successor,
+
+    /// <summary>The same, under a supervisor.</summary>
+    SupervisedSuccessor,
+}
+
+/// <summary>
+/// How other processes of the daemon are started: with the arguments of this one, from the program as it is installed now. What
+/// they are to do stands in their environment.
+/// </summary>
 internal static class DaemonProcesses
 {
-    /// <summary>The process takes over from the daemon that works.</summary>
-    public const string TakeOver = "--take-over";
-
-    /// <summary>The process keeps a daemon working.</summary>
-    public const string Standby = "--standby";
-
-    /// <summary>The process is one that such a process has started, or a successor of it.</summary>
-    public const string Worker = "--worker";
-
+    private const string Variable = "POLYBLK_DAEMON_ROLE";
     private const string Deleted = " (deleted)";
 
+    /// <summary>What this process is.</summary>
+    public static DaemonRole Role => Enum.TryParse(Environment.GetEnvironmentVariable(Variable), out DaemonRole role) ? role : DaemonRole.None;
+
+    /// <summary>Whether a supervisor keeps this process.</summary>
+    public static bool IsSupervised => Role is DaemonRole.Worker or DaemonRole.SupervisedSuccessor;
+
     /// <summary>The successor of this process.</summary>
-    public static ProcessStartInfo Successor() => Start(Arguments(without: [TakeOver]), TakeOver);
+    public static ProcessStartInfo Successor() => Start(IsSupervised ? DaemonRole.SupervisedSuccessor : DaemonRole.Successor);
 
     /// <summary>A worker of this process.</summary>
     /// <param name="takesOver">Whether it takes over from a daemon that works; otherwise it waits for the word to serve.</param>
     public static ProcessStartInfo WorkerOf(bool takesOver)
     {
-        ProcessStartInfo start = Start(Arguments(without: [Standby, TakeOver]), takesOver ? [Worker, TakeOver] : [Worker]);
+        ProcessStartInfo start = Start(takesOver ? DaemonRole.SupervisedSuccessor : DaemonRole.Worker);
 
         // systemd listens to the process that it has started; what a worker has to tell goes through that.
         start.Environment.Remove("NOTIFY_SOCKET");
         return start;
     }
 
-    private static IEnumerable<string> Arguments(string[] without) => Environment.GetCommandLineArgs().Where(a => !without.Contains(a));
-
-    private static ProcessStartInfo Start(IEnumerable<string> arguments, params string[] more)
+    private static ProcessStartInfo Start(DaemonRole role)
     {
         // A program that was replaced is found where it was.
         string program = Environment.ProcessPath!;
         program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
         bool isRuntime = Path.GetFileName(program) == "dotnet"; // which is told the program by its first argument
-        return new ProcessStartInfo(program, [.. arguments.Skip(isRuntime ? 0 : 1), .. more]) { UseShellExecute = false };
+        var start = new ProcessStartInfo(program, Environment.GetCommandLineArgs().Skip(isRuntime ? 0 : 1)) { UseShellExecute = false };
+        start.Environment[Variable] = role.ToString();
+        return start;
     }
 }

@@ -67,6 +67,9 @@ public interface IExport : IAsyncDisposable
     /// <summary>Stops taking requests and returns when none is in flight. Consumers wait meanwhile.</summary>
     Task DrainAsync(CancellationToken cancellation);
 
+    /// <summary>How long its consumers can be kept waiting by <see cref="DrainAsync"/>; null for any time.</summary>
+    TimeSpan? LongestPause => null;
+
     /// <summary>Takes requests again after <see cref="DrainAsync"/>.</summary>
     Task ResumeAsync(CancellationToken cancellation);
 

@@ -100,6 +100,13 @@ internal sealed class UblkExport : IExport
         cancellation);
 
     /// <inheritdoc/>
+    /// <remarks>
+    /// The driver kills the server of an unprivileged device that does not answer within the block layer's time, 30 s
+    /// (drivers/block/ublk_drv.c, ublk_timeout).
+    /// </remarks>
+    public TimeSpan? LongestPause => (_device.Flags & UblkFeatures.UnprivilegedDev) != 0 ? TimeSpan.FromSeconds(20) : null;
+
+    /// <inheritdoc/>
     public Task DrainAsync(CancellationToken cancellation) => ExclusivelyAsync(
         async () =>
         {

@@ -78,11 +78,11 @@ internal sealed partial class Backend : IDisposable
     /// <summary>Whether a ring runs.</summary>
     public bool IsInUse => Array.Exists(_queues, q => q.Live is not null);
 
-    /// <summary>Stops taking requests in all queues and waits until none is in flight.</summary>
-    public void Pause()
+    /// <summary>Stops taking requests in all queues; the task ends when none is in flight.</summary>
+    public Task PauseAsync()
     {
         _paused = true;
-        WaitAll(_queues, q => q.Live?.PauseAsync());
+        return Task.WhenAll(_queues.Select(q => q.Live?.PauseAsync() ?? Task.CompletedTask));
     }
 
     /// <summary>Takes requests again.</summary>

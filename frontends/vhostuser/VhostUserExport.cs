@@ -123,7 +123,7 @@ internal sealed class VhostUserExport : IMovableExport
             _drained = true;
         }
 
-        return ForEachSession(s => s.Pause(), cancellation);
+        return ForEachSession(s => s.PauseAsync(), cancellation);
     }
 
     public Task ResumeAsync(CancellationToken cancellation)
@@ -340,7 +340,15 @@ internal sealed class VhostUserExport : IMovableExport
     }
 
     /// <summary>Does something with all sessions at once, on threads of the pool: a session may be busy with a message.</summary>
-    private Task ForEachSession(Action<VhostUserSession> action, CancellationToken cancellation)
+    private Task ForEachSession(Action<VhostUserSession> action, CancellationToken cancellation) => ForEachSession(
+        session =>
+        {
+            action(session);
+            return Task.CompletedTask;
+        },
+        cancellation);
+
+    private Task ForEachSession(Func<VhostUserSession, Task> action, CancellationToken cancellation)
     {
         VhostUserSession[] sessions;
         lock (_lock)

@@ -156,8 +156,16 @@ internal sealed class VhostUserSession
     /// <summary>Ends the session to make room for another. Any thread.</summary>
     public void Evict() => OnOffence("no ring of it had run, and another connection needed its place (--max-sessions)");
 
-    /// <summary>Stops taking requests and waits until none is in flight. Any thread.</summary>
-    public void Pause() => WithBackend(static backend => backend.Pause());
+    /// <summary>
+    /// Stops taking requests; the task ends when none is in flight. The session's lock is not held so long: a drive that does not
+    /// answer must not keep <see cref="Resume"/> from it. Any thread.
+    /// </summary>
+    public Task PauseAsync()
+    {
+        Task drained = Task.CompletedTask;
+        WithBackend(backend => drained = backend.PauseAsync());
+        return drained;
+    }
 
     /// <summary>Takes requests again. Any thread.</summary>
     public void Resume() => WithBackend(static backend => backend.Resume());

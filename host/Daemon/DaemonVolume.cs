@@ -113,6 +113,12 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         }
     }
 
+    /// <summary>A successor would not know of a pause that begins while volumes go over to it.</summary>
+    private Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation) =>
+        request.Command == "pause" && _isOver
+            ? throw RefusalException.Refused("The daemon is ending, or is being succeeded by another.", "Try again in a moment.")
+            : VolumeRequests.AnswerAsync(server, request, cancellation);
+
     /// <summary>Somebody who knows better does not wait for the drives that a start at boot waits for.</summary>
     private void StopWaiting()
     {
@@ -272,7 +278,7 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
                 .ConfigureAwait(false);
             VolumeServer made = server;
             ControlServer control = ControlServer.Start(
-                context.Directories, name, (request, c) => VolumeRequests.AnswerAsync(made, request, c), context.Logging.CreateLogger("polyblk.control"));
+                context.Directories, name, (request, c) => AnswerAsync(made, request, c), context.Logging.CreateLogger("polyblk.control"));
             var served = new Served(held, server, control, allowed ?? new StartPermissions());
             Volatile.Write(ref _served, served);
             Become(DaemonState.Served);

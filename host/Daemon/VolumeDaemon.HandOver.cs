@@ -81,6 +81,11 @@ public sealed partial class VolumeDaemon
                 return "it is ending";
             }
 
+            if (_sharing.IsMoving)
+            {
+                return "a spare goes from one volume to another: try again in a moment";
+            }
+
             if (_volumes.Values.Select(v => v.WhyNotMovable()).FirstOrDefault(why => why is not null) is string obstacle)
             {
                 return obstacle;
@@ -249,9 +254,18 @@ public sealed partial class VolumeDaemon
         long began = Stopwatch.GetTimestamp();
         for (bool isTold = false; ; await Task.Delay(s_look, cancellation).ConfigureAwait(false))
         {
-            if (VolumeLock.TryTakeDaemons(_context.Directories, out int holder) is VolumeLock taken)
+            int holder = 0;
+            try
             {
-                return taken;
+                if (VolumeLock.TryTakeDaemons(_context.Directories, out holder) is VolumeLock taken)
+                {
+                    return taken;
+                }
+            }
+            catch (RefusalException e)
+            {
+                // Short of descriptors, say: it serves already, and has to have the place at some time.
+                _log.LogDebug("The daemon's place cannot be looked at: {Reason}", e.Message);
             }
 
             if (!isTold && Stopwatch.GetElapsedTime(began) > s_endLimit)

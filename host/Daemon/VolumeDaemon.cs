@@ -28,6 +28,8 @@ internal sealed record DaemonContext(
 /// <summary>Serves the volumes of this host.</summary>
 public sealed partial class VolumeDaemon : IAsyncDisposable
 {
+    private static readonly TimeSpan s_sharingLimit = TimeSpan.FromSeconds(5);
+
     private readonly DaemonContext _context;
     private readonly ILogger _log;
     private readonly EventTeller _events;
@@ -36,6 +38,8 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<string, DaemonVolume> _volumes = new(StringComparer.Ordinal);
     private readonly List<Task> _starts = [];
+    private readonly SpareSharing _sharing;
+    private Task _sharingSpares = Task.CompletedTask;
     private bool _isEnding;
     private VolumeLock? _held;
 
@@ -44,6 +48,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         _context = context;
         _log = context.Logging.CreateLogger("polyblk.daemon");
         _events = new EventTeller(null, context.Events, _log);
+        _sharing = new SpareSharing(ServersThatShare, context.Store, _log);
     }
 
     /// <summary>What has happened, and happens.</summary>
@@ -217,6 +222,8 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             volumes = [.. _volumes.Values];
         }
 
+        // A drive that is on its way from one volume to another arrives; what hangs keeps nobody.
+        await Task.WhenAny(_sharingSpares, Task.Delay(s_sharingLimit)).ConfigureAwait(false);
         var ends = volumes.ToDictionary(v => v.Name, v => Task.Run(v.ShutDownAsync));
         Task all = Task.WhenAll([.. ends.Values, .. _starts]);
         await Task.WhenAny(all, Task.Delay(_context.Options.StopWithin)).ConfigureAwait(false);
@@ -274,8 +281,18 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             }
         }
 
+        _sharingSpares = Task.Run(() => _sharing.RunAsync(_context.Events, _ending.Token));
         Tried = Task.WhenAll(tried);
         Settled = Task.WhenAll(_starts);
+    }
+
+    /// <summary>The volumes that may give and take spares: none while they go over to a successor, or end.</summary>
+    private IReadOnlyList<VolumeServer> ServersThatShare()
+    {
+        lock (_lock)
+        {
+            return _isEnding ? [] : [.. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>()];
+        }
     }
 
     private async Task StartAtBootAsync(DaemonVolume volume)

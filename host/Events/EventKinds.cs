@@ -19,6 +19,7 @@ public static class EventKinds
     public const string ExportAdded = "export-added";
     public const string ExportRemoved = "export-removed";
     public const string ExportDied = "export-died";
+    public const string SpareShared = "spare-shared";
     public const string SessionAttached = "session-attached";
     public const string SessionDetached = "session-detached";
 
@@ -31,7 +32,7 @@ public static class EventKinds
     private static readonly string[] s_host =
     [
         DaemonStarted, DaemonEnding, DaemonDied, VolumeWaiting, VolumeServed, VolumeFailed, VolumeStopped,
-        ExportAdded, ExportRemoved, ExportDied, SessionAttached, SessionDetached, SessionsNotTold, EventsLost,
+        ExportAdded, ExportRemoved, ExportDied, SpareShared, SessionAttached, SessionDetached, SessionsNotTold, EventsLost,
     ];
 
     /// <summary>All of them.</summary>

@@ -18,6 +18,7 @@ internal static class EventWords
         EventKinds.ExportAdded => $"{e.Export} is served at {e.Endpoint}",
         EventKinds.ExportRemoved => $"{e.Export} is removed",
         EventKinds.ExportDied => $"{e.Export} failed and is not served any more; the other exports go on: {e.Reason}",
+        EventKinds.SpareShared => $"{e.Volume} has got a spare of its group: {e.Reason}",
         EventKinds.SessionAttached => $"{e.Session}: {e.Peer} is attached",
         EventKinds.SessionDetached => $"{e.Session}: {e.Peer} is detached: {e.Reason}",
         EventKinds.SessionsNotTold => $"{e.Export}: {e.Count} more sessions came and went",

@@ -30,11 +30,12 @@ public sealed partial class VolumeServer
         {
             if (mode == StopMode.IfIdle)
             {
+                RefuseWhilePaused("be stopped without --force");
                 RefuseWhileConnected(_exports);
             }
 
             // Who waits for a drained export would wait for its end, too.
-            await EndPauseAsync().ConfigureAwait(false);
+            await ResumeAsync(CancellationToken.None).ConfigureAwait(false);
             var stopped = new List<ServedExport>();
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
@@ -109,7 +110,7 @@ public sealed partial class VolumeServer
         bool isAlone = await _changing.WaitAsync(_options.Patience).ConfigureAwait(false);
         try
         {
-            await EndPauseAsync().ConfigureAwait(false);
+            await ResumeAsync(CancellationToken.None).ConfigureAwait(false);
             foreach (ServedExport served in _exports.Where(e => e.IsServing))
             {
                 served.MarkStopped();
@@ -178,6 +179,12 @@ public sealed partial class VolumeServer
 
     public async ValueTask DisposeAsync()
     {
+        if (_pause is Pause pause)
+        {
+            _pause = null;
+            await pause.End.CancelAsync().ConfigureAwait(false);
+        }
+
         foreach (ServedExport served in _exports)
         {
             if (served.IsServing)

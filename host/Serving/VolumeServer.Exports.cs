@@ -72,7 +72,6 @@ public sealed partial class VolumeServer
                     "'polyblk export list' names them.");
             if (served.IsServing)
             {
-                await EndPauseAsync().ConfigureAwait(false);
                 await StopRemovedAsync(served, force).ConfigureAwait(false);
             }
 
@@ -94,7 +93,13 @@ public sealed partial class VolumeServer
     {
         if (!force)
         {
+            RefuseWhilePaused("lose an export without --force");
             RefuseWhileConnected([served]);
+        }
+        else if (PausedUntil is not null)
+        {
+            // Who waits for it would wait for its end, too.
+            await ResumeOneAsync(served).ConfigureAwait(false);
         }
 
         try

@@ -26,20 +26,8 @@ public sealed class VolumeLock : IDisposable
     /// <exception cref="RefusalException">Another process has it.</exception>
     public static VolumeLock Take(StateDirectories directories, string volume, string purpose)
     {
-        // 'volume list' shares a free lock for an instant to see whether it is free: a second look tells it from an owner.
-        VolumeLock? taken = null;
-        int holder = 0;
-        for (int attempt = 0; attempt < Attempts && taken is null; attempt++)
-        {
-            if (attempt > 0)
-            {
-                Thread.Sleep(AttemptPauseMs);
-            }
-
-            taken = TryTake(directories, volume, out holder);
-        }
-
-        return taken ?? throw RefusalException.Refused(
+        VolumeName.Check(volume);
+        return TakeIn(directories.RuntimeOf(volume), out int holder) ?? throw RefusalException.Refused(
             $"Volume '{volume}' cannot be {purpose}: process {Describe(holder)} is working on it.", $"End it first with 'polyblk volume stop {volume}'.");
     }
 
@@ -65,17 +53,10 @@ public sealed class VolumeLock : IDisposable
         }
     }
 
-    /// <summary>Takes the lock, or returns null and the holder's pid (0 when it is not known).</summary>
-    public static VolumeLock? TryTake(StateDirectories directories, string volume, out int holder)
-    {
-        VolumeName.Check(volume);
-        return TryTakeIn(directories.RuntimeOf(volume), out holder);
-    }
-
     /// <summary>Takes the daemon's place: there is one of a state folder.</summary>
     /// <exception cref="RefusalException">Another process has it.</exception>
     public static VolumeLock TakeDaemons(StateDirectories directories) =>
-        TryTakeDaemons(directories, out int holder)
+        TakeIn(directories.RuntimeOf(StateDirectories.Daemon), out int holder)
             ?? throw RefusalException.Refused(
                 $"A daemon works here already: process {Describe(holder)}.",
                 "Use that one, or end it first.");
@@ -83,6 +64,21 @@ public sealed class VolumeLock : IDisposable
     /// <summary>Takes the daemon's place, or returns null and the pid of the daemon that has it.</summary>
     public static VolumeLock? TryTakeDaemons(StateDirectories directories, out int holder) =>
         TryTakeIn(directories.RuntimeOf(StateDirectories.Daemon), out holder);
+
+    /// <summary>
+    /// 'volume list' shares a free lock for an instant to see whether it is free: a second look tells it from an owner.
+    /// </summary>
+    private static VolumeLock? TakeIn(string directory, out int holder)
+    {
+        VolumeLock? taken = TryTakeIn(directory, out holder);
+        for (int attempt = 1; attempt < Attempts && taken is null; attempt++)
+        {
+            Thread.Sleep(AttemptPauseMs);
+            taken = TryTakeIn(directory, out holder);
+        }
+
+        return taken;
+    }
 
     private static VolumeLock? TryTakeIn(string directory, out int holder)
     {

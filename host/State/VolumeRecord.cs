@@ -58,6 +58,9 @@ public sealed record VolumeRecord
     [JsonIgnore]
     public TimeSpan CheckEvery => Volatile ? TimeSpan.Zero : CheckEverySeconds is long seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromDays(30);
 
+    /// <summary>With which others the daemon has it share spares; null with none.</summary>
+    public string? SpareGroup { get; init; }
+
     public DateTimeOffset CreatedUtc { get; init; }
 
     /// <summary>What the daemon serves it through; null for nothing.</summary>

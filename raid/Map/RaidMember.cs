@@ -79,9 +79,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     public void NoteWriteError(BlockErrorKind kind)
     {
         CountWriteError();
-        if (kind == BlockErrorKind.Gone)
+        if (kind == BlockErrorKind.Gone && WhyOut != OutReason.Asked)
         {
-            // Nothing is wrong with a drive that was pulled.
+            // Nothing is wrong with a drive that was pulled; one that somebody wanted out stays out.
             WhyOut = OutReason.Absent;
         }
     }

@@ -69,9 +69,9 @@ public abstract class DaemonTestBase : IAsyncDisposable
         }
     }
 
-    protected async Task CreateAsync(string name, string level, int drives)
+    protected async Task CreateAsync(string name, string level, int drives, string size = "4MiB")
     {
-        string[] files = [.. Enumerable.Range(0, drives).Select(i => $"file:{PathOf($"{name}{i}")},size=4MiB")];
+        string[] files = [.. Enumerable.Range(0, drives).Select(i => $"file:{PathOf($"{name}{i}")},size={size}")];
         await MustAsync(["volume", "create", name, "--level", level, .. files]);
     }
 

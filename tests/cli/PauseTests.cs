@@ -54,9 +54,23 @@ public sealed class PauseTests : DaemonTestBase
         using VhostUserClient client = await ServeAsync();
         await MustAsync("volume", "pause", "data", "--for", "3600");
         Submit(client);
+        Assert.Contains("volume resume data", await RefusedAsync("export", "remove", "data/vhost-user/0"), StringComparison.Ordinal);
+        Assert.Contains("volume resume data", await RefusedAsync("volume", "stop", "data"), StringComparison.Ordinal);
+        Assert.False(IsAnswered(client, TimeSpan.FromMilliseconds(200)));
         await MustAsync("export", "remove", "data/vhost-user/0", "--force");
         Assert.True(client.IsDisconnected);
-        await MustAsync("volume", "stop", "data");
+        Assert.Equal("optimal", (await ShowAsync("data")).GetProperty("health").GetString());
+    }
+
+    [Fact]
+    public async Task TheDaemonEndsInOrderInAPause()
+    {
+        using VhostUserClient client = await ServeAsync();
+        Submit(client);
+        Assert.True(IsAnswered(client, TooLong));
+        await MustAsync("volume", "pause", "data", "--for", "3600");
+        Submit(client);
+        Assert.True(await Daemon!.ShutDownAsync());
         Assert.Equal("optimal", (await ShowAsync("data")).GetProperty("health").GetString());
     }
 

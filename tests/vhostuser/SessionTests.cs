@@ -124,6 +124,31 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public async Task Resuming_does_not_wait_for_a_drive_for_which_draining_waited_in_vain()
+    {
+        using var fixture = new ExportFixture();
+        using VhostUserClient client = fixture.Attach();
+        ClientQueue queue = client.Queues[0];
+        fixture.Gated.Hold();
+        queue.Submit(0, ClientOperation.Write, 0, 4096);
+        queue.Publish();
+        ExportFixture.Until(() => fixture.Gated.Held == 1, "a request is in flight");
+        using var patience = new CancellationTokenSource();
+        Task drained = fixture.Export.DrainAsync(patience.Token);
+        await fixture.SettleAsync();
+        await patience.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => drained);
+
+        await fixture.Export.ResumeAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(60));
+        queue.Submit(1, ClientOperation.Write, 4096, 4096);
+        queue.Publish();
+        ExportFixture.Until(() => fixture.Gated.Held == 2, "another request is taken");
+        fixture.Gated.Release();
+        Assert.Equal(0, queue.Take(0));
+        Assert.Equal(0, queue.Take(1));
+    }
+
+    [Fact]
     public async Task A_new_size_is_told_to_every_session_once()
     {
         using var fixture = new ExportFixture();

@@ -33,8 +33,9 @@ internal sealed class VolumePauseCommand : ICliCommand
         string name = parsed.GetRequiredValue(_name);
         var request = new ControlRequest { Command = "pause", Seconds = parsed.GetValue(_for) };
         ControlResponse response = await PauseRequest.AskAsync(parsed, name, request, cancellation).ConfigureAwait(false);
-        string until = response.Live!.PausedUntilUtc!.Value.LocalDateTime.ToString("HH:mm:ss", CultureInfo.InvariantCulture);
-        CommandSettings.Terminal(parsed).WriteLine($"Volume '{name}' is paused until {until}; 'polyblk volume resume {name}' ends it before.");
+        CommandSettings.Terminal(parsed).WriteLine(response.Live?.PausedUntilUtc is DateTimeOffset until
+            ? string.Create(CultureInfo.InvariantCulture, $"Volume '{name}' is paused until {until.LocalDateTime:HH:mm:ss}; 'polyblk volume resume {name}' ends it before.")
+            : $"Volume '{name}' was paused, and goes on already.");
         return ExitCode.Ok;
     }
 }

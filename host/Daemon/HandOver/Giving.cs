@@ -8,7 +8,11 @@ using Polyblk.Host.Serving;
 namespace Polyblk.Host.Daemon.HandOver;
 
 /// <summary>One hand-over, from the predecessor's side.</summary>
-internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogger log)
+/// <param name="daemon">Whose volumes go over.</param>
+/// <param name="channel">To the successor.</param>
+/// <param name="log">For what goes wrong.</param>
+/// <param name="onGiving">Told of the successor's process when it begins, and with null that it has given up.</param>
+internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogger log, Action<int?> onGiving)
 {
     private bool _hasGiven;
 
@@ -33,6 +37,7 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
         bool isDone = false;
         try
         {
+            onGiving(wish.Pid);
             channel.Send(new HandOverMessage
             {
                 Kind = HandOverMessage.Volumes, Served = daemon.VolumesThatAre(served: true), Stopped = daemon.VolumesThatAre(served: false),
@@ -44,6 +49,7 @@ internal sealed class Giving(VolumeDaemon daemon, HandOverChannel channel, ILogg
             if (!isDone)
             {
                 daemon.EndHandOver();
+                onGiving(null);
             }
         }
 

@@ -22,8 +22,11 @@ public sealed class HandOverServer : IAsyncDisposable
     private HandOverChannel? _channel;
     private bool _isEnding;
 
-    private HandOverServer(VolumeDaemon daemon, UnixListener listener, ILogger log)
+    private readonly Action<int?>? _onGiving;
+
+    private HandOverServer(VolumeDaemon daemon, UnixListener listener, ILogger log, Action<int?>? onGiving)
     {
+        _onGiving = onGiving;
         _daemon = daemon;
         _listener = listener;
         _log = log;
@@ -34,9 +37,15 @@ public sealed class HandOverServer : IAsyncDisposable
     public Task<int> Completed => _completed.Task;
 
     /// <summary>Starts listening. The caller is the daemon of these directories.</summary>
+    /// <param name="daemon">Whose volumes go over.</param>
+    /// <param name="directories">Where.</param>
+    /// <param name="log">For what goes wrong.</param>
+    /// <param name="onGiving">
+    /// Told of the process that begins to take over, and with null that it has given up; null for nobody.
+    /// </param>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
-    public static HandOverServer Start(VolumeDaemon daemon, StateDirectories directories, ILogger log) =>
-        new(daemon, OwnSocket.Listen(PathOf(directories), "The socket for a successor"), log);
+    public static HandOverServer Start(VolumeDaemon daemon, StateDirectories directories, ILogger log, Action<int?>? onGiving = null) =>
+        new(daemon, OwnSocket.Listen(PathOf(directories), "The socket for a successor"), log, onGiving);
 
     /// <summary>Ends; a hand-over that is under way is broken off, and what the successor has not taken stays here.</summary>
     public async ValueTask DisposeAsync()
@@ -96,7 +105,7 @@ public sealed class HandOverServer : IAsyncDisposable
                 _channel = channel;
             }
 
-            if (new Giving(_daemon, channel, _log).RunAsync().GetAwaiter().GetResult() is int successor)
+            if (new Giving(_daemon, channel, _log, pid => _onGiving?.Invoke(pid)).RunAsync().GetAwaiter().GetResult() is int successor)
             {
                 _completed.TrySetResult(successor);
             }

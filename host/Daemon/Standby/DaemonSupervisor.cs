@@ -5,7 +5,9 @@
 // as soon as their drives are open. A process that ends by itself is none that died: the supervisor ends with its exit code.
 //
 // What passes between them are lines (WorkerLines). A worker's standard output goes to the supervisor, and with it that of the
-// successor that it starts (polyblk daemon restart): so the supervisor learns of a worker that is no child of its own.
+// successor that it starts (polyblk daemon restart): so the supervisor learns of a worker that is no child of its own. While one
+// takes over, both are known; when the worker dies in the midst of that, its successor goes on with all, not the one that stands
+// by.
 //
 // The supervisor opens no drive and no socket, has no thread that polls, and cannot be harmed by a guest. When it is killed the
 // worker serves on, and who stands by ends with it.
@@ -26,10 +28,12 @@ namespace Polyblk.Host.Daemon.Standby;
 public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool takesOver, Action<string> notify, ILogger log)
 {
     private const int SignalHup = 1;
+    private const int SignalKill = 9;
     private const int SignalTerm = 15;
 
-    /// <summary>An exit code above is that of a process that a signal has ended (POSIX shells' convention, which Process
-    /// follows).</summary>
+    /// <summary>
+    /// An exit code from there on is that of a process that a signal has ended (POSIX shells' convention, which Process follows).
+    /// </summary>
     private const int SignalBase = 128;
     private const int Failed = 1;
 
@@ -37,8 +41,8 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private const int MostQuickDeaths = 4;
     private static readonly TimeSpan s_quick = TimeSpan.FromSeconds(2);
 
-    /// <summary>What a worker says last may come after the news of its end. While it is waited for nobody serves.</summary>
-    private static readonly TimeSpan s_lastWords = TimeSpan.FromMilliseconds(20);
+    /// <summary>One that has not got the daemon's place by then does not get it.</summary>
+    private static readonly TimeSpan s_placeLimit = TimeSpan.FromSeconds(30);
 
     private static readonly TimeSpan s_shortestPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_longestPause = TimeSpan.FromMinutes(1);
@@ -46,7 +50,10 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private readonly Channel<Happening> _happenings = Channel.CreateUnbounded<Happening>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Dictionary<int, int> _ended = [];
     private int _current;           // the process that serves, or is about to; 0 in a pause
-    private long _began;            // when it was told to
+    private int _giving;            // the process that takes over from it just now; 0 for none
+    private bool _serves;           // whether the current one has got the daemon's place
+    private bool _hasServed;        // whether one ever had
+    private long _began;            // when the current one was told to serve
     private int _quickDeaths;
     private string _word = WorkerLines.Serve;   // with which the next one begins
     private Worker? _standby;
@@ -65,10 +72,10 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
             () => _happenings.Writer.TryWrite(new Happening(HappeningKind.Stop)));
         try
         {
-            Serve(Worker.Start(program(takesOver), _happenings.Writer));
+            Serve(Worker.Start(program(takesOver), _happenings.Writer), isLimited: !takesOver);
             await foreach (Happening happening in _happenings.Reader.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
             {
-                if (await HandleAsync(happening).ConfigureAwait(false) is int code)
+                if (Handle(happening) is int code)
                 {
                     return code;
                 }
@@ -78,21 +85,25 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         }
         finally
         {
-            _standby?.Dispose();
+            EndStandby();
         }
     }
 
-    private async Task<int?> HandleAsync(Happening happening)
+    private int? Handle(Happening happening)
     {
         switch (happening.Kind)
         {
             case HappeningKind.Line:
-                await HearAsync(happening.Text!).ConfigureAwait(false);
+                Hear(happening.Text!, happening.Source!);
                 return null;
             case HappeningKind.End when happening.Pid == _current:
-                return await AfterEndAsync(happening.Code).ConfigureAwait(false);
+                return AfterEnd(happening.Code);
             case HappeningKind.End when happening.Pid == _standby?.Pid:
                 AfterStandbyEnded(happening.Code);
+                return null;
+            case HappeningKind.Check when happening.Pid == _current && !_serves:
+                log.LogError("Process {Pid} does not come to serve within {Seconds} s, and is killed", _current, s_placeLimit.TotalSeconds);
+                Signal(_current, SignalKill);
                 return null;
             case HappeningKind.Serve when !_isStopping:
                 ServeNext();
@@ -100,79 +111,103 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
             case HappeningKind.StandBy:
                 StandBy();
                 return null;
-            case HappeningKind.Reload when _current != 0:
-                _ = Libc.kill(_current, SignalHup);
+            case HappeningKind.Reload:
+                Signal(_current, SignalHup);
                 return null;
             case HappeningKind.Stop when _current == 0:
                 return Failed;
             case HappeningKind.Stop:
                 _isStopping = true;
-                _standby?.Dispose();
-                _standby = null;
-                _ = Libc.kill(_current, SignalTerm);
+                EndStandby();
+                Signal(_current, SignalTerm);
+                Signal(_giving, SignalTerm);
                 return null;
             default:
-                return null; // the end of one that was succeeded, or was not wanted any more
+                return null; // of one that was succeeded, or was not wanted any more
         }
     }
 
     /// <summary>A line of a worker; what is none of ours is what a program that it started has printed.</summary>
-    private async Task HearAsync(string line)
+    private void Hear(string line, Worker source)
     {
-        switch (WorkerLines.Parse(line))
+        (string word, string what) = WorkerLines.Parse(line);
+        int[] numbers = [.. what.Split(' ').Select(n => int.TryParse(n, CultureInfo.InvariantCulture, out int number) ? number : 0)];
+        switch (word)
         {
-            case (WorkerLines.Notify, string state):
-                notify(state);
-                if (state.StartsWith("READY=1", StringComparison.Ordinal) && !_isStopping)
+            case WorkerLines.Standing:
+                source.IsStanding = true;
+                break;
+            case WorkerLines.Serving when numbers[0] == _current:
+                _serves = _hasServed = true;
+                break;
+            case WorkerLines.Serving:
+                break;
+            case WorkerLines.Notify:
+                notify(what);
+                if (what.StartsWith("READY=1", StringComparison.Ordinal) && !_isStopping)
                 {
                     // The program may be another one by now.
-                    _standby?.Dispose();
-                    _standby = null;
+                    EndStandby();
                     _pause = s_shortestPause;
                     StandBy();
                 }
 
                 break;
-            case (WorkerLines.Successor, string text) when int.TryParse(text, CultureInfo.InvariantCulture, out int watched):
-                _current = watched;
-                _ended.Remove(watched);
-                _began = Stopwatch.GetTimestamp();
-                _ = ProcessEnd.WaitAsync(watched).ContinueWith(
-                    _ => _happenings.Writer.TryWrite(new Happening(HappeningKind.End, watched)), TaskScheduler.Default);
+            case WorkerLines.Giving:
+                _giving = numbers[0];
+                Signal(_isStopping ? _giving : 0, SignalTerm);
                 break;
-            case (WorkerLines.Ended, string text) when text.Split(' ') is [string first, string second]
-                && int.TryParse(first, CultureInfo.InvariantCulture, out int pid) && int.TryParse(second, CultureInfo.InvariantCulture, out int code):
-                _ended[pid] = code;
+            case WorkerLines.Kept:
+                _giving = 0;
+                break;
+            case WorkerLines.Successor when numbers[0] > 1:
+                source.Say(WorkerLines.Heard);
+                Follow(numbers[0]);
+                break;
+            case WorkerLines.Ended when numbers.Length == 2:
+                source.Say(WorkerLines.Heard);
+                _ended[numbers[0]] = numbers[1];
                 break;
             default:
-                await Console.Error.WriteLineAsync(line).ConfigureAwait(false);
+                Console.Error.WriteLine(line);
                 break;
         }
     }
 
-    /// <summary>The worker has ended: so does this, or the one that stands by goes on.</summary>
+    /// <summary>A process that this one has not started is the worker from now on.</summary>
+    private void Follow(int pid)
+    {
+        _current = pid;
+        _giving = 0;
+        _serves = true;
+        _ended.Remove(pid);
+        _began = Stopwatch.GetTimestamp();
+        _ = ProcessEnd.WaitAsync(pid).ContinueWith(
+            _ => _happenings.Writer.TryWrite(new Happening(HappeningKind.End, pid)), TaskScheduler.Default);
+        Signal(_isStopping ? pid : 0, SignalTerm);
+    }
+
+    /// <summary>The worker has ended: so does this, or another one goes on.</summary>
     /// <param name="code">Its exit code; null where it was no child of this process.</param>
-    private async Task<int?> AfterEndAsync(int? code)
+    private int? AfterEnd(int? code)
     {
         int pid = _current;
-        if (code is null or < SignalBase)
+        bool endsByItself = _ended.Remove(pid, out int told) || (code < SignalBase && (_serves || !_hasServed));
+        code = endsByItself && code is null ? told : code;
+        if (_giving != 0)
         {
-            await HearLastWordsAsync(code is null ? s_lastWords : s_lastWords * 10).ConfigureAwait(false);
-            code ??= _ended.TryGetValue(pid, out int told) ? told : null;
+            log.LogWarning("Process {Pid} has ended while process {Successor} took over from it, which goes on", pid, _giving);
+            Follow(_giving);
+            return null;
         }
 
-        if (_current != pid)
-        {
-            return null; // It has told of its successor.
-        }
-
-        if (code < SignalBase || _isStopping)
+        if (endsByItself || _isStopping)
         {
             return code ?? Failed;
         }
 
         _current = 0;
-        _word = $"{WorkerLines.Serve} {pid} {(code is null ? 0 : code - SignalBase)}";
+        _word = $"{WorkerLines.Serve} {pid} {(code is null or < SignalBase ? 0 : code - SignalBase)}";
         _quickDeaths = Stopwatch.GetElapsedTime(_began) < s_quick ? _quickDeaths + 1 : 0;
         if (_quickDeaths <= MostQuickDeaths)
         {
@@ -182,52 +217,43 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         {
             TimeSpan pause = Doubled(s_shortestPause, _quickDeaths - MostQuickDeaths - 1);
             log.LogCritical("The daemon dies again and again, at last as process {Pid}: the next one comes in {Seconds} s", pid, pause.TotalSeconds);
-            Later(HappeningKind.Serve, pause);
+            Later(new Happening(HappeningKind.Serve), pause);
         }
 
         return null;
-    }
-
-    /// <summary>Handles what workers have said until now; whatever else has happened meanwhile comes afterwards.</summary>
-    private async Task HearLastWordsAsync(TimeSpan time)
-    {
-        await Task.Delay(time).ConfigureAwait(false);
-        var others = new List<Happening>();
-        while (_happenings.Reader.TryRead(out Happening happening))
-        {
-            if (happening.Kind == HappeningKind.Line)
-            {
-                await HearAsync(happening.Text!).ConfigureAwait(false);
-            }
-            else
-            {
-                others.Add(happening);
-            }
-        }
-
-        others.ForEach(o => _happenings.Writer.TryWrite(o));
     }
 
     private void ServeNext()
     {
         try
         {
+            if (_standby is not { IsStanding: true })
+            {
+                // It may hang, or be about to end.
+                EndStandby();
+            }
+
             Worker next = _standby ?? Worker.Start(program(false), _happenings.Writer);
             _standby = null;
-            Serve(next);
+            Serve(next, isLimited: true);
         }
         catch (RefusalException e)
         {
             log.LogCritical("Nobody serves: {Reason}", e.Message);
-            Later(HappeningKind.Serve, s_shortestPause);
+            Later(new Happening(HappeningKind.Serve), s_shortestPause);
         }
     }
 
-    private void Serve(Worker worker)
+    private void Serve(Worker worker, bool isLimited)
     {
         _current = worker.Pid;
+        _serves = false;
         _began = Stopwatch.GetTimestamp();
         worker.Say(_word);
+        if (isLimited)
+        {
+            Later(new Happening(HappeningKind.Check, worker.Pid), s_placeLimit);
+        }
     }
 
     private void StandBy()
@@ -246,25 +272,33 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         }
     }
 
+    private void EndStandby()
+    {
+        _standby?.Kill();
+        _standby = null;
+    }
+
     private void AfterStandbyEnded(int? code)
     {
+        _standby = null;
         if (!_isStopping)
         {
             log.LogWarning("The process that stood by has ended with exit code {Code}", code);
-            _standby?.Dispose();
-            _standby = null;
             StandByLater();
         }
     }
 
     private void StandByLater()
     {
-        Later(HappeningKind.StandBy, _pause);
+        Later(new Happening(HappeningKind.StandBy), _pause);
         _pause = Doubled(_pause, 1);
     }
 
-    private void Later(HappeningKind kind, TimeSpan pause) =>
-        _ = Task.Delay(pause).ContinueWith(_ => _happenings.Writer.TryWrite(new Happening(kind)), TaskScheduler.Default);
+    private void Later(Happening happening, TimeSpan pause) =>
+        _ = Task.Delay(pause).ContinueWith(_ => _happenings.Writer.TryWrite(happening), TaskScheduler.Default);
+
+    /// <summary>Sends a signal to a process, where there is one.</summary>
+    private static void Signal(int pid, int signal) => _ = pid > 1 ? Libc.kill(pid, signal) : 0;
 
     private static TimeSpan Doubled(TimeSpan pause, int times) =>
         TimeSpan.FromSeconds(Math.Min(pause.TotalSeconds * Math.Pow(2, times), s_longestPause.TotalSeconds));

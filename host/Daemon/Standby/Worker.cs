@@ -3,8 +3,8 @@ using System.Threading.Channels;
 
 namespace Polyblk.Host.Daemon.Standby;
 
-/// <summary>A process that waits for the word to serve. Disposing one that has not got it ends it; one that serves stays.</summary>
-internal sealed class Worker : IDisposable
+/// <summary>A process that waits for the word to serve.</summary>
+internal sealed class Worker
 {
     private readonly Process _process;
     private readonly ChannelWriter<Happening> _told;
@@ -20,6 +20,9 @@ internal sealed class Worker : IDisposable
 
     /// <summary>Its process.</summary>
     public int Pid { get; }
+
+    /// <summary>Whether it waits for the word.</summary>
+    public bool IsStanding { get; set; }
 
     /// <summary>Starts one.</summary>
     /// <param name="start">How.</param>
@@ -54,24 +57,14 @@ internal sealed class Worker : IDisposable
         }
     }
 
-    public void Dispose()
-    {
-        try
-        {
-            // The end of its standard input ends who waits there.
-            _process.StandardInput.Dispose();
-        }
-        catch (IOException)
-        {
-            // It has ended already.
-        }
-    }
+    /// <summary>Ends one that has not got the word: it has opened nothing.</summary>
+    public void Kill() => _process.Kill();
 
     private async Task ListenAsync()
     {
         while (await _process.StandardOutput.ReadLineAsync().ConfigureAwait(false) is string line)
         {
-            _told.TryWrite(new Happening(HappeningKind.Line, Pid, Text: line));
+            _told.TryWrite(new Happening(HappeningKind.Line, Pid, Text: line, Source: this));
         }
     }
 

@@ -1,10 +1,18 @@
 // What passes between a supervisor and its workers, a line each:
 //
-//   supervisor to one that stands by     serve                  serve, from now on
-//                                        serve PID SIGNAL       the same, after a worker that has died
-//   worker to supervisor                 notify STATE           pass on to systemd; line feeds are tabs
-//                                        successor PID          a process that this one has started serves from now on
-//                                        ended PID CODE         the last words of a worker that ends by itself
+//   supervisor to worker     serve                  serve, from now on
+//                            serve PID SIGNAL       the same, after a worker that has died
+//                            heard                  what was said last is known: go on
+//
+//   worker to supervisor     standing PID           it has started, and waits for the word
+//                            serving PID            it has the daemon's place
+//                            notify STATE           pass on to systemd; line feeds are tabs
+//                            giving PID             that process takes over from this one, as long as both live
+//                            kept                   it has not taken over
+//                            successor PID          it has: it serves from now on
+//                            ended PID CODE         the last words of a worker that ends by itself
+//
+// A worker waits for "heard" after the last two: so its end is never known before them.
 
 namespace Polyblk.Host.Daemon.Standby;
 
@@ -12,7 +20,12 @@ namespace Polyblk.Host.Daemon.Standby;
 internal static class WorkerLines
 {
     public const string Serve = "serve";
+    public const string Heard = "heard";
+    public const string Standing = "standing";
+    public const string Serving = "serving";
     public const string Notify = "notify";
+    public const string Giving = "giving";
+    public const string Kept = "kept";
     public const string Successor = "successor";
     public const string Ended = "ended";
 

@@ -151,7 +151,7 @@ internal sealed unsafe partial class VhostUserProgram : IDisposable
             case OpTruncate: _pool.Truncate(_bytes.Byte(), _bytes.Byte() * 1024L); break;
             case OpWrite: WriteMemory(); break;
             case OpRaw: SendRaw(_bytes.Slice(_bytes.Byte())); break;
-            case OpPause: _backend.Pause(); break;
+            case OpPause: _ = _backend.PauseAsync(); break;
             case OpResume: _backend.Resume(); break;
             case OpResize: _backend.SendConfigChange(); break;
             default: break;
