@@ -136,11 +136,8 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            IReadOnlyList<ExportRecord> exports = context.Store.Get(name).Exports ?? [];
-            int index = Enumerable.Range(0, exports.Count + 1)
-                .First(i => !exports.Any(e => e.Frontend == wanted.Frontend && e.Index == i));
-            wanted = wanted with { Index = index };
-            string id = ExportRecord.IdOf(name, wanted.Frontend, index);
+            wanted = ExportRecord.Add(context.Store.Get(name).Exports, wanted)[^1];
+            string id = ExportRecord.IdOf(name, wanted.Frontend, wanted.Index);
             bool wasServed = _served is not null;
             if (_served is null)
             {

@@ -69,6 +69,9 @@ public sealed record VolumeRecord
     /// <summary>The record with another bound for resync and rebuild; 0 sets none.</summary>
     public VolumeRecord WithRebuildLimit(long bytesPerSecond) =>
         this with { MaxRebuildBytesPerSecond = bytesPerSecond == 0 ? null : bytesPerSecond };
+
+    /// <summary>The record of a volume that the daemon serves from its own start on, or does not.</summary>
+    public VolumeRecord WithAutostart(bool starts) => this with { Autostart = starts ? null : false };
 }
 
 /// <summary>A member as it was last seen.</summary>

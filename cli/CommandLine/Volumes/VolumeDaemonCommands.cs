@@ -5,6 +5,7 @@ using Polyblk.Cli.Output;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -60,8 +61,7 @@ internal sealed class VolumeAutostartCommand : ICliCommand
     private int Run(ParseResult parsed)
     {
         bool starts = parsed.GetRequiredValue(_what) == On;
-        VolumeRecord record = new VolumeStore(CommandSettings.Directories(parsed))
-            .Change(parsed.GetRequiredValue(_name), now => now with { Autostart = starts ? null : false });
+        VolumeRecord record = new VolumeSettings(CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name)).SetAutostart(starts);
         CommandSettings.Terminal(parsed).WriteLine(
             starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
             : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");

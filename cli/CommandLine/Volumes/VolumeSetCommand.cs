@@ -3,7 +3,6 @@ using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Host;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -71,11 +70,7 @@ internal sealed class VolumeSetCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         var store = new VolumeStore(directories);
         VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
-        if (record.Level == VolumeOpener.NoLevel)
-        {
-            throw RefusalException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
-        }
-
+        VolumeSettings.RequireArray(record);
         long? rate = parsed.GetValue(_rate);
         string? consistency = parsed.GetValue(_consistency);
         long? check = parsed.GetValue(_check);
@@ -84,22 +79,20 @@ internal sealed class VolumeSetCommand : ICliCommand
             throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency or --check-every.");
         }
 
+        var settings = new VolumeSettings(directories, record.Name);
         if (consistency is not null)
         {
-            await SetConsistencyAsync(directories, record, consistency, cancellation).ConfigureAwait(false);
+            await settings.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
         }
 
         if (rate is long most)
         {
-            var request = new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = most };
-            await SetKeptAsync(directories, store, record, request, now => now.WithRebuildLimit(most), cancellation).ConfigureAwait(false);
+            await settings.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
         }
 
         if (check is long seconds)
         {
-            var request = new ControlRequest { Command = "set", CheckEverySeconds = seconds };
-            await SetKeptAsync(directories, store, record, request, now => now with { CheckEverySeconds = seconds }, cancellation)
-                .ConfigureAwait(false);
+            await settings.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
         }
 
         record = store.Get(record.Name);
@@ -130,33 +123,5 @@ internal sealed class VolumeSetCommand : ICliCommand
         }
 
         return ExitCode.Ok;
-    }
-
-    /// <summary>It is kept in the superblocks, which the process that serves the volume writes.</summary>
-    private static async Task SetConsistencyAsync(
-        StateDirectories directories, VolumeRecord record, string consistency, CancellationToken cancellation)
-    {
-        var request = new ControlRequest { Command = "set", Consistency = consistency };
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
-        {
-            throw RefusalException.Refused(
-                $"Volume '{record.Name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
-        }
-    }
-
-    /// <summary>It is kept in the record, and told to the process that serves the volume.</summary>
-    private static async Task SetKeptAsync(
-        StateDirectories directories,
-        VolumeStore store,
-        VolumeRecord record,
-        ControlRequest request,
-        Func<VolumeRecord, VolumeRecord> change,
-        CancellationToken cancellation)
-    {
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
-        {
-            using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
-            store.Change(record.Name, change);
-        }
     }
 }

@@ -1,0 +1,123 @@
+using System.Globalization;
+using Polyblk.Core.Block;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
+using YamlDotNet.Core;
+using YamlDotNet.Core.Events;
+
+namespace Polyblk.Host.Declared;
+
+/// <summary>Writes what a host has as a declaration of it.</summary>
+public sealed class DeclarationWriter
+{
+    private readonly Emitter _emitter;
+
+    private DeclarationWriter(TextWriter output) => _emitter = new Emitter(output, new EmitterSettings().WithMaxSimpleKeyLength(128));
+
+    /// <summary>Writes one that changes nothing where it is applied.</summary>
+    /// <param name="output">Where to.</param>
+    /// <param name="records">The volumes.</param>
+    public static void Write(TextWriter output, IReadOnlyList<VolumeRecord> records)
+    {
+        ArgumentNullException.ThrowIfNull(records);
+        new DeclarationWriter(output).Write(records);
+    }
+
+    /// <summary>A bound, as a declaration has it.</summary>
+    internal static string Rate(long? bytesPerSecond) => bytesPerSecond is null or 0 ? "0" : ByteSize.Format(bytesPerSecond.Value);
+
+    /// <summary>Yes or no, as a declaration has it.</summary>
+    internal static string Switch(bool isOn) => isOn ? "true" : "false";
+
+    private void Write(IReadOnlyList<VolumeRecord> records)
+    {
+        _emitter.Emit(new StreamStart());
+        _emitter.Emit(new DocumentStart(null, null, isImplicit: true));
+        Map(() =>
+        {
+            Text(DeclarationReader.VolumesKey);
+            Map(() =>
+            {
+                foreach (VolumeRecord record in records)
+                {
+                    Text(record.Name);
+                    Map(() => Volume(record));
+                }
+            });
+        });
+        _emitter.Emit(new DocumentEnd(isImplicit: true));
+        _emitter.Emit(new StreamEnd());
+    }
+
+    private void Volume(VolumeRecord record)
+    {
+        Pair(DeclarationReader.LevelKey, record.Level);
+        Pair(DeclarationReader.ChunkKey, record.ChunkBytes == 0 ? null : ByteSize.Format(record.ChunkBytes));
+        bool hasSpares = record.Members is not null && record.Drives.Count > record.Members.Count;
+        ILookup<bool, string> drives = record.Drives.ToLookup(d => !hasSpares || record.Members!.Any(m => m.Drive == d));
+        List(DeclarationReader.DrivesKey, drives[true], Text);
+        if (hasSpares)
+        {
+            List(DeclarationReader.SparesKey, drives[false], Text);
+        }
+
+        Pair(DeclarationReader.RebuildRateKey, record.MaxRebuildBytesPerSecond is long rate ? Rate(rate) : null);
+        Pair(DeclarationReader.CheckEveryKey, record.CheckEverySeconds is long seconds ? Duration.Format(TimeSpan.FromSeconds(seconds)) : null);
+        Pair(DeclarationReader.AutostartKey, record.Autostart is bool starts ? Switch(starts) : null);
+        if (record.Exports is { Count: > 0 } exports)
+        {
+            List(DeclarationReader.ExportsKey, exports, export => Map(() => Export(export)));
+        }
+    }
+
+    private void Export(ExportRecord export)
+    {
+        Pair(DeclarationReader.FrontendKey, export.Frontend);
+        Pair(DeclarationReader.SocketKey, export.SocketPath);
+        Pair(DeclarationReader.SocketGroupKey, export.SocketGroup);
+        Pair(DeclarationReader.SocketModeKey, export.SocketMode);
+        Pair(DeclarationReader.QueuesKey, export.Queues?.ToString(CultureInfo.InvariantCulture));
+        Pair(DeclarationReader.QueueSizeKey, export.QueueSize?.ToString(CultureInfo.InvariantCulture));
+        Pair(DeclarationReader.ReadOnlyKey, export.ReadOnly ? Switch(true) : null);
+        Pair(DeclarationReader.SerialKey, export.Serial);
+        foreach ((string name, string value) in export.Options.OrderBy(o => o.Key, StringComparer.Ordinal))
+        {
+            Pair(name, value);
+        }
+    }
+
+    private void Map(Action content)
+    {
+        _emitter.Emit(new MappingStart());
+        content();
+        _emitter.Emit(new MappingEnd());
+    }
+
+    private void List<T>(string key, IEnumerable<T> items, Action<T> write)
+    {
+        Text(key);
+        _emitter.Emit(new SequenceStart(AnchorName.Empty, TagName.Empty, isImplicit: true, SequenceStyle.Block));
+        foreach (T item in items)
+        {
+            write(item);
+        }
+
+        _emitter.Emit(new SequenceEnd());
+    }
+
+    private void Pair(string key, string? value)
+    {
+        if (value is not null)
+        {
+            Text(key);
+            Text(value);
+        }
+    }
+
+    /// <summary>Plain where it means itself.</summary>
+    private void Text(string text)
+    {
+        ScalarStyle style = new DeclaredText(default, text, IsPlain: true).IsNull ? ScalarStyle.DoubleQuoted : ScalarStyle.Any;
+        _emitter.Emit(new Scalar(AnchorName.Empty, TagName.Empty, text, style, isPlainImplicit: true, isQuotedImplicit: true));
+    }
+}
