@@ -4,16 +4,7 @@
 // after the exports are up, and a client cannot disturb them: the number of connections, the size of a request and the time for
 // its header are bounded. The socket lies in a folder of the daemon's user, and is for that user only.
 //
-//   GET    /v1/daemon                          what the daemon does
-//   GET    /v1/volumes                         its volumes
-//   GET    /v1/volumes/NAME                    one of them
-//   POST   /v1/volumes/NAME/start              start it; the body says what is allowed, {} nothing
-//   GET    /v1/volumes/NAME/live               what is served, as serve --json prints it
-//   POST   /v1/volumes/NAME/exports            one more export
-//   GET    /v1/exports                         all exports
-//   DELETE /v1/exports/VOLUME/FRONTEND/N       end one; ?force=true also under its consumer
-//   GET    /v1/events                          what has happened, or as server-sent events what happens
-//   GET    /metrics                            for Prometheus
+// What it answers is in ApiRoutes, and in docs/openapi.json, which is made from that.
 //
 // What is refused is answered as RFC 9457 says (application/problem+json).
 
@@ -142,22 +133,29 @@ public sealed class ApiServer : IAsyncDisposable
     private Task RouteAsync(HttpContext context)
     {
         string[] path = (context.Request.Path.Value ?? string.Empty).Split('/', StringSplitOptions.RemoveEmptyEntries);
-        return (context.Request.Method, path) switch
+        foreach (ApiRoute route in ApiRoutes.All.Where(r => r.Method == context.Request.Method))
         {
-            ("GET", ["metrics"]) => MetricsAsync(context),
-            ("GET", ["v1", "daemon"]) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson),
-            ("GET", ["v1", "volumes"]) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson),
-            ("GET", ["v1", "volumes", string name]) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson),
-            ("GET", ["v1", "volumes", string name, "live"]) => SendAsync(context, Live(name), ApiJson.Default.LiveJson),
-            ("POST", ["v1", "volumes", string name, "start"]) => StartAsync(context, name),
-            ("POST", ["v1", "volumes", string name, "exports"]) => AddExportAsync(context, name),
-            ("GET", ["v1", "events"]) => _events.AnswerAsync(context),
-            ("GET", ["v1", "exports"]) => SendAsync(
-                context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson),
-            ("DELETE", ["v1", "exports", string volume, string frontend, string index]) => RemoveExportAsync(context, $"{volume}/{frontend}/{index}"),
-            _ => throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/daemon.md lists what there is."),
-        };
+            if (route.Match(path) is string[] values)
+            {
+                return route.AnswerAsync(this, context, values);
+            }
+        }
+
+        throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/openapi.json says what there is.");
     }
+
+    internal Task DaemonAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson);
+
+    internal Task VolumesAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson);
+
+    internal Task VolumeAsync(HttpContext context, string name) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson);
+
+    internal Task LiveAsync(HttpContext context, string name) => SendAsync(context, Live(name), ApiJson.Default.LiveJson);
+
+    internal Task ExportsAsync(HttpContext context) =>
+        SendAsync(context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson);
+
+    internal Task EventsAsync(HttpContext context) => _events.AnswerAsync(context);
 
     private DaemonVolumeJson Volume(string name) => _daemon.GetStatus().Volumes.FirstOrDefault(v => v.Name == name)
         ?? throw RefusalException.NotFound(
@@ -167,14 +165,14 @@ public sealed class ApiServer : IAsyncDisposable
     private LiveJson Live(string name) => _daemon.GetLive().FirstOrDefault(v => v.Volume == name)
         ?? throw RefusalException.NotFound($"Volume '{name}' is not served by the daemon.");
 
-    private async Task StartAsync(HttpContext context, string name)
+    internal async Task StartAsync(HttpContext context, string name)
     {
         StartPermissions allowed = await ReadAsync(context, ApiJson.Default.StartPermissions).ConfigureAwait(false);
         await _daemon.StartVolumeAsync(name, allowed, context.RequestAborted).ConfigureAwait(false);
         await SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson).ConfigureAwait(false);
     }
 
-    private async Task AddExportAsync(HttpContext context, string name)
+    internal async Task AddExportAsync(HttpContext context, string name)
     {
         ExportRecord export = await ReadAsync(context, ApiJson.Default.ExportRecord).ConfigureAwait(false);
         ExportJson added = await _daemon.AddExportAsync(name, export, CancellationToken.None).ConfigureAwait(false);
@@ -182,14 +180,14 @@ public sealed class ApiServer : IAsyncDisposable
         await SendAsync(context, added, ApiJson.Default.ExportJson, StatusCodes.Status201Created).ConfigureAwait(false);
     }
 
-    private async Task RemoveExportAsync(HttpContext context, string id)
+    internal async Task RemoveExportAsync(HttpContext context, string id)
     {
         await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None)
             .ConfigureAwait(false);
         context.Response.StatusCode = StatusCodes.Status204NoContent;
     }
 
-    private Task MetricsAsync(HttpContext context)
+    internal Task MetricsAsync(HttpContext context)
     {
         context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
         return context.Response.WriteAsync(MetricsText.Write(_daemon.GetStatus(), _daemon.GetLive()), context.RequestAborted);
