@@ -2,21 +2,26 @@
 //
 // Kestrel without what is usually built on it: no routing by reflection, no configuration, no logging of its own. It is started
 // after the exports are up, and a client cannot disturb them: the number of connections, the size of a request and the time for
-// its header are bounded. The socket lies in a folder of the daemon's user, and is for that user only.
+// its header are bounded. The socket lies in a folder of the daemon's user, and is for that user only, or for a group too. Who
+// changed something is in the log, by the kernel's word.
 //
 // What it answers is in ApiRoutes, and in docs/openapi.json, which is made from that.
 //
 // What is refused is answered as RFC 9457 says (application/problem+json).
 
+using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
+using Polyblk.Core.Interop;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 
 namespace Polyblk.Api;
@@ -65,25 +70,49 @@ public sealed class ApiServer : IAsyncDisposable
     /// Starts listening. The caller is the daemon of these folders, so a socket that is there is a dead process's.
     /// </summary>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
-    public static Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log) =>
-        StartAsync(daemon, directories, log, new FollowerLimits());
+    /// <param name="daemon">The daemon.</param>
+    /// <param name="directories">Whose daemon it is.</param>
+    /// <param name="log">Told who changes what.</param>
+    /// <param name="group">Name or number of a group that may connect, too; null for none.</param>
+    public static Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group = null) =>
+        StartAsync(daemon, directories, log, new FollowerLimits(), group);
 
     /// <summary>The same, with limits of a test.</summary>
     internal static async Task<ApiServer> StartAsync(
-        VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers)
+        VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers, string? group = null)
     {
         string path = PathOf(directories);
         try
         {
             File.Delete(path);
+            SocketAccess.CloseFolder(Path.GetDirectoryName(path)!);
             var server = new ApiServer(daemon, path, log, followers);
             await server._app.StartAsync().ConfigureAwait(false);
             File.SetUnixFileMode(path, OwnerOnly);
+            if (group is not null)
+            {
+                await server.OpenForAsync(path, group).ConfigureAwait(false);
+            }
+
             return server;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new RefusalException(new Refusal(RefusalKind.HostLacks, $"The socket of the API cannot be made: {e.Message}", "--state DIR moves it."), e);
+        }
+    }
+
+    /// <summary>Lets a group in; where that is not possible nobody is.</summary>
+    private async Task OpenForAsync(string path, string group)
+    {
+        try
+        {
+            SocketAccess.OpenFor(path, group, "--api-group");
+        }
+        catch
+        {
+            await DisposeAsync().ConfigureAwait(false);
+            throw;
         }
     }
 
@@ -137,11 +166,34 @@ public sealed class ApiServer : IAsyncDisposable
         {
             if (route.Match(path) is string[] values)
             {
-                return route.AnswerAsync(this, context, values);
+                return route.IsChange ? ChangeAsync(context, () => route.AnswerAsync(this, context, values)) : route.AnswerAsync(this, context, values);
             }
         }
 
         throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/openapi.json says what there is.");
+    }
+
+    /// <summary>Answers a request that changes something, and takes down who asked for it.</summary>
+    private async Task ChangeAsync(HttpContext context, Func<Task> answer)
+    {
+        string outcome = "done";
+        try
+        {
+            await answer().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            outcome = Refusals.Of(e)?.Problem ?? e.Message;
+            throw;
+        }
+        finally
+        {
+            Socket? socket = context.Features.Get<IConnectionSocketFeature>()?.Socket;
+            PeerCredentials peer = socket is null ? default : PeerCredentials.Of((int)socket.Handle);
+            _log.LogInformation(
+                "{Method} {Path}, asked for by user {User}, process {Process}: {Outcome}",
+                context.Request.Method, context.Request.Path.Value, peer.UserId, peer.ProcessId, outcome);
+        }
     }
 
     internal Task DaemonAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson);

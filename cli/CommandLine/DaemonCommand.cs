@@ -52,6 +52,12 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             + $"[default: POLYBLK_HOOKS, or for root {HookOptions.DefaultFolder}]",
     };
 
+    private readonly Option<string?> _apiGroup = new("--api-group")
+    {
+        HelpName = "GROUP",
+        Description = "Let a group, by name or number, use the API: its members may do with every volume what the daemon may. [default: the daemon's user alone]",
+    };
+
     public Command Build()
     {
         var command = new Command("daemon", "Serve every volume that has exports (polyblk export add), until SIGTERM or Ctrl-C.");
@@ -62,6 +68,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_takeOver);
         command.Subcommands.Add(DaemonRestartCommand.Build());
         command.Options.Add(_hooks);
+        command.Options.Add(_apiGroup);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk daemon", "# on processors 2 to 5", "polyblk daemon --reactors 2-5");
         return command;
@@ -70,6 +77,12 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
+        string? apiGroup = parsed.GetValue(_apiGroup);
+        if (apiGroup is not null)
+        {
+            _ = SocketAccess.FindGroup(apiGroup, "--api-group");
+        }
+
         // A predecessor writes to the file as long as it works.
         var isAlone = new TaskCompletionSource();
         await using var log = LogSetup.Create(
@@ -106,7 +119,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         _ = daemon.Settled.ContinueWith(_ => Tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
 
         // After the exports, for which consumers of a daemon that was killed wait.
-        await using ApiServer? api = await StartApiAsync(daemon, directories, own).ConfigureAwait(false);
+        await using ApiServer? api = await StartApiAsync(daemon, directories, own, apiGroup).ConfigureAwait(false);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
         await handOver.DisposeAsync().ConfigureAwait(false);
         if (handOver.Completed.IsCompletedSuccessfully)
@@ -149,11 +162,11 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     }
 
     /// <summary>The API; null where it cannot be had, which is no reason not to serve.</summary>
-    private static async Task<ApiServer?> StartApiAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log)
+    private static async Task<ApiServer?> StartApiAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group)
     {
         try
         {
-            return await ApiServer.StartAsync(daemon, directories, log).ConfigureAwait(false);
+            return await ApiServer.StartAsync(daemon, directories, log, group).ConfigureAwait(false);
         }
 #pragma warning disable CA1031 // Whatever keeps it from being there, volumes are served without it.
         catch (Exception e)

@@ -15,14 +15,14 @@ public sealed class DeclarationReader
 {
     internal const string VolumesKey = "volumes", LevelKey = "level", ChunkKey = "chunk", SizeKey = "size", DrivesKey = "drives", SparesKey = "spares",
         ConsistencyKey = "consistency", RebuildRateKey = "rebuild-rate", CheckEveryKey = "check-every", AutostartKey = "autostart", ExportsKey = "exports",
-        FrontendKey = "frontend", SocketKey = "socket", SocketGroupKey = "socket-group", SocketModeKey = "socket-mode", QueuesKey = "queues",
+        FrontendKey = "frontend", SocketKey = "socket", SocketGroupKey = "socket-group", SocketModeKey = "socket-mode", AllowUserKey = "allow-user", QueuesKey = "queues",
         QueueSizeKey = "queue-size", ReadOnlyKey = "read-only", SerialKey = "serial";
 
     private static readonly string[] s_volumeKeys =
         [LevelKey, ChunkKey, SizeKey, DrivesKey, SparesKey, ConsistencyKey, RebuildRateKey, CheckEveryKey, AutostartKey, ExportsKey];
 
     private static readonly string[] s_exportKeys =
-        [FrontendKey, SocketKey, SocketGroupKey, SocketModeKey, QueuesKey, QueueSizeKey, ReadOnlyKey, SerialKey];
+        [FrontendKey, SocketKey, SocketGroupKey, SocketModeKey, AllowUserKey, QueuesKey, QueueSizeKey, ReadOnlyKey, SerialKey];
 
     private readonly IReadOnlyList<IFrontend> _frontends;
     private readonly Problems _problems;
@@ -125,7 +125,9 @@ public sealed class DeclarationReader
             Frontend = frontend.Name,
             SocketPath = Text(keys, path, SocketKey, p => p),
             SocketAccess = _problems.Try(
-                node.At, path, () => SocketAccess.Parse(Text(keys, path, SocketGroupKey, g => g), Text(keys, path, SocketModeKey, m => m))),
+                node.At, path,
+                () => SocketAccess.Parse(
+                    Text(keys, path, SocketGroupKey, g => g), Text(keys, path, SocketModeKey, m => m), Texts(keys, path, AllowUserKey, u => u))),
             Queues = (int?)Number(keys, path, QueuesKey, $"a number from 1 to {ExportCheck.MaxQueues}", Count),
             QueueSize = (int?)Number(keys, path, QueueSizeKey, $"a power of two up to {ExportCheck.MaxQueueSize}", Count),
             ReadOnly = Switch(keys, path, ReadOnlyKey) ?? false,

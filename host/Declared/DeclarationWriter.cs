@@ -76,6 +76,11 @@ public sealed class DeclarationWriter
         Pair(DeclarationReader.SocketKey, export.SocketPath);
         Pair(DeclarationReader.SocketGroupKey, export.SocketGroup);
         Pair(DeclarationReader.SocketModeKey, export.SocketMode);
+        if (export.AllowUsers is { Count: > 0 } users)
+        {
+            List(DeclarationReader.AllowUserKey, users, Text);
+        }
+
         Pair(DeclarationReader.QueuesKey, export.Queues?.ToString(CultureInfo.InvariantCulture));
         Pair(DeclarationReader.QueueSizeKey, export.QueueSize?.ToString(CultureInfo.InvariantCulture));
         Pair(DeclarationReader.ReadOnlyKey, export.ReadOnly ? Switch(true) : null);

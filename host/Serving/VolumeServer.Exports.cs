@@ -167,6 +167,7 @@ public sealed partial class VolumeServer
         Queues = group.Queues,
         QueueSize = group.QueueSize,
         SocketPath = group.SocketPath,
+        AllowedUsers = group.SocketAccess?.UserIds,
         Options = group.Options,
     };
 

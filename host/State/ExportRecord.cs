@@ -24,6 +24,9 @@ public sealed record ExportRecord
     /// <summary>Mode of its socket, in octal.</summary>
     public string? SocketMode { get; init; }
 
+    /// <summary>Names or numbers of the users who may connect to its socket; null for whoever reaches it.</summary>
+    public IReadOnlyList<string>? AllowUsers { get; init; }
+
     public int? Queues { get; init; }
 
     public int? QueueSize { get; init; }
@@ -47,7 +50,8 @@ public sealed record ExportRecord
     public bool IsLike(ExportRecord other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        return this with { Index = 0, Options = s_none } == other with { Index = 0, Options = s_none }
+        return this with { Index = 0, AllowUsers = null, Options = s_none } == other with { Index = 0, AllowUsers = null, Options = s_none }
+            && (AllowUsers ?? []).SequenceEqual(other.AllowUsers ?? [])
             && Options.Count == other.Options.Count
             && Options.All(o => other.Options.TryGetValue(o.Key, out string? value) && value == o.Value);
     }
@@ -57,7 +61,8 @@ public sealed record ExportRecord
     {
         (string Name, string? Value)[] own =
         [
-            ("socket", SocketPath), ("socket-group", SocketGroup), ("socket-mode", SocketMode), ("queues", Text(Queues)), ("queue-size", Text(QueueSize)),
+            ("socket", SocketPath), ("socket-group", SocketGroup), ("socket-mode", SocketMode),
+            ("allow-user", AllowUsers is null ? null : string.Join(',', AllowUsers)), ("queues", Text(Queues)), ("queue-size", Text(QueueSize)),
             ("read-only", ReadOnly ? "true" : null), ("serial", Serial), .. Options.OrderBy(o => o.Key, StringComparer.Ordinal).Select(o => (o.Key, (string?)o.Value)),
         ];
         return string.Join(", ", own.Where(o => o.Value is not null).Select(o => o.Value == "true" ? o.Name : $"{o.Name} {o.Value}"));
@@ -73,6 +78,7 @@ public sealed record ExportRecord
         SocketPath = group.SocketPath,
         SocketGroup = group.SocketAccess?.Group,
         SocketMode = group.SocketAccess?.Mode is UnixFileMode mode ? Convert.ToString((int)mode, 8) : null,
+        AllowUsers = group.SocketAccess?.AllowUsers is { Count: > 0 } users ? users : null,
         Queues = group.Queues,
         QueueSize = group.QueueSize,
         ReadOnly = group.ReadOnly,
@@ -96,7 +102,7 @@ public sealed record ExportRecord
         Frontend = Frontend,
         Index = Index,
         SocketPath = SocketPath,
-        SocketAccess = SocketAccess.Parse(SocketGroup, SocketMode),
+        SocketAccess = SocketAccess.Parse(SocketGroup, SocketMode, AllowUsers),
         Queues = Queues,
         QueueSize = QueueSize,
         ReadOnly = ReadOnly,
