@@ -130,6 +130,7 @@ public sealed class ApiServer : IAsyncDisposable
     {
         try
         {
+            await _daemon.RefreshAsync(context.RequestAborted).ConfigureAwait(false);
             await RouteAsync(context).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)

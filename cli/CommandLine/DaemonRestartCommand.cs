@@ -22,18 +22,20 @@ internal static class DaemonRestartCommand
     }
 
     /// <summary>How the successor of this process is started: with its own arguments.</summary>
-    public static ProcessStartInfo Successor()
+    public static ProcessStartInfo Successor() => Again(arguments => [.. arguments, .. arguments.Contains(TakeOver) ? [] : (string[])[TakeOver]]);
+
+    /// <summary>How the process of a volume is started: with the arguments of this one, the daemon.</summary>
+    public static ProcessStartInfo Isolated(string volume) =>
+        Again(arguments => [.. arguments.Where(a => a != TakeOver), DaemonCommand.OnlyName, volume]);
+
+    private static ProcessStartInfo Again(Func<string[], IEnumerable<string>> change)
     {
         // A program that was replaced is found where it was.
         string program = Environment.ProcessPath!;
         program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
         string[] arguments = Environment.GetCommandLineArgs();
         bool isRuntime = Path.GetFileName(program) == "dotnet"; // which is told the program by its first argument
-        return new ProcessStartInfo(
-            program, [.. isRuntime ? arguments : arguments[1..], .. arguments.Contains(TakeOver) ? [] : (string[])[TakeOver]])
-        {
-            UseShellExecute = false,
-        };
+        return new ProcessStartInfo(program, change(isRuntime ? arguments : arguments[1..])) { UseShellExecute = false };
     }
 
     private static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)

@@ -39,6 +39,9 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
 
     public DaemonState State => _status.State;
 
+    /// <summary>Whether it is served here, or about to be.</summary>
+    public bool IsBegun => State is DaemonState.Served or DaemonState.Starting or DaemonState.Waiting || Volatile.Read(ref _served) is not null;
+
     /// <summary>Completes with the first attempt to start it: served, failed, or waiting for drives.</summary>
     public TaskCompletionSource Tried { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 

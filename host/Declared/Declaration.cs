@@ -35,6 +35,8 @@ public sealed record DeclaredVolume(string Name, Place At)
 
     public bool? Autostart { get; init; }
 
+    public bool? Isolate { get; init; }
+
     /// <summary>What it is to be served through.</summary>
     public IReadOnlyList<DeclaredExport>? Exports { get; init; }
 

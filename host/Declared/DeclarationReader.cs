@@ -14,12 +14,12 @@ namespace Polyblk.Host.Declared;
 public sealed class DeclarationReader
 {
     internal const string VolumesKey = "volumes", LevelKey = "level", ChunkKey = "chunk", SizeKey = "size", DrivesKey = "drives", SparesKey = "spares",
-        ConsistencyKey = "consistency", RebuildRateKey = "rebuild-rate", CheckEveryKey = "check-every", AutostartKey = "autostart", ExportsKey = "exports",
+        ConsistencyKey = "consistency", RebuildRateKey = "rebuild-rate", CheckEveryKey = "check-every", AutostartKey = "autostart", IsolateKey = "isolate", ExportsKey = "exports",
         FrontendKey = "frontend", SocketKey = "socket", SocketGroupKey = "socket-group", SocketModeKey = "socket-mode", AllowUserKey = "allow-user", QueuesKey = "queues",
         QueueSizeKey = "queue-size", ReadOnlyKey = "read-only", SerialKey = "serial";
 
     private static readonly string[] s_volumeKeys =
-        [LevelKey, ChunkKey, SizeKey, DrivesKey, SparesKey, ConsistencyKey, RebuildRateKey, CheckEveryKey, AutostartKey, ExportsKey];
+        [LevelKey, ChunkKey, SizeKey, DrivesKey, SparesKey, ConsistencyKey, RebuildRateKey, CheckEveryKey, AutostartKey, IsolateKey, ExportsKey];
 
     private static readonly string[] s_exportKeys =
         [FrontendKey, SocketKey, SocketGroupKey, SocketModeKey, AllowUserKey, QueuesKey, QueueSizeKey, ReadOnlyKey, SerialKey];
@@ -86,6 +86,7 @@ public sealed class DeclarationReader
             CheckEverySeconds = Number(
                 keys, path, CheckEveryKey, "days or hours, such as 30d or 12h, or off", text => Duration.TryParse(text, out TimeSpan time) ? (long)time.TotalSeconds : null),
             Autostart = Switch(keys, path, AutostartKey),
+            Isolate = Switch(keys, path, IsolateKey),
             Exports = keys.TryGetValue(ExportsKey, out DeclaredNode? exports)
                 ? AsList(exports, $"{path}.{ExportsKey}")?.Items.Select((e, i) => Export(e, $"{path}.{ExportsKey}[{i}]")).OfType<DeclaredExport>().ToArray()
                 : null,

@@ -64,6 +64,7 @@ public sealed class DeclarationWriter
         Pair(DeclarationReader.RebuildRateKey, record.MaxRebuildBytesPerSecond is long rate ? Rate(rate) : null);
         Pair(DeclarationReader.CheckEveryKey, record.CheckEverySeconds is long seconds ? Duration.Format(TimeSpan.FromSeconds(seconds)) : null);
         Pair(DeclarationReader.AutostartKey, record.Autostart is bool starts ? Switch(starts) : null);
+        Pair(DeclarationReader.IsolateKey, record.Isolate is bool alone ? Switch(alone) : null);
         if (record.Exports is { Count: > 0 } exports)
         {
             List(DeclarationReader.ExportsKey, exports, export => Map(() => Export(export)));

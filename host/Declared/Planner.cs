@@ -157,6 +157,7 @@ public sealed class Planner
     {
         record = volume.MaxRebuildBytesPerSecond is long rate ? record.WithRebuildLimit(rate) : record;
         record = volume.CheckEverySeconds is long seconds ? record with { CheckEverySeconds = seconds } : record;
+        record = volume.Isolate is bool isolate ? record.WithIsolate(isolate) : record;
         return volume.Autostart is bool starts ? record.WithAutostart(starts) : record;
     }
 
@@ -207,14 +208,20 @@ public sealed class Planner
                 DeclarationReader.CheckEveryKey, Duration.Format(record.CheckEvery), Duration.Format(TimeSpan.FromSeconds(seconds)), c => settings.CheckEveryAsync(seconds, c));
         }
 
-        if (volume.Autostart is bool starts && starts != (record.Autostart ?? true))
+        PlanSwitch(DeclarationReader.AutostartKey, volume.Autostart, record.Autostart ?? true, settings.SetAutostart);
+        PlanSwitch(DeclarationReader.IsolateKey, volume.Isolate, record.Isolate ?? false, settings.SetIsolate);
+
+        void PlanSwitch(string key, bool? wanted, bool has, Func<bool, VolumeRecord> set)
         {
-            Change(DeclarationReader.AutostartKey, DeclarationWriter.Switch(!starts), DeclarationWriter.Switch(starts), c =>
+            if (wanted is bool value && value != has)
             {
-                c.ThrowIfCancellationRequested();
-                _ = settings.SetAutostart(starts);
-                return Task.CompletedTask;
-            });
+                Change(key, DeclarationWriter.Switch(has), DeclarationWriter.Switch(value), c =>
+                {
+                    c.ThrowIfCancellationRequested();
+                    _ = set(value);
+                    return Task.CompletedTask;
+                });
+            }
         }
 
         void Change(string key, string from, string to, Func<CancellationToken, Task> change)
@@ -358,7 +365,7 @@ public sealed class Planner
             PlanOther(volume, other, missing);
         }
 
-        if (missing.Count > 0 && VolumeLock.Holder(_directories, volume.Name) is int holder && holder != _daemonPid)
+        if (missing.Count > 0 && VolumeLock.Holder(_directories, volume.Name) is int holder && !VolumeLock.IsDaemon(_directories, volume.Name, holder))
         {
             Refuse(volume, DeclarationReader.ExportsKey, $"process {holder} works on volume '{volume.Name}', and the daemon cannot serve it: end it first with 'polyblk volume stop {volume.Name}'.");
         }

@@ -58,6 +58,11 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
     public VolumeRecord SetAutostart(bool starts) =>
         new VolumeStore(directories).Change(name, record => record.WithAutostart(starts));
 
+    /// <summary>Says whether the daemon serves it in a process of its own, from its next start on.</summary>
+    /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
+    public VolumeRecord SetIsolate(bool isolate) =>
+        new VolumeStore(directories).Change(name, record => record.WithIsolate(isolate));
+
     private async Task SetKeptAsync(ControlRequest request, Func<VolumeRecord, VolumeRecord> change, CancellationToken cancellation)
     {
         if (await ControlClient.AskAsync(directories, name, request, cancellation).ConfigureAwait(false) is null)

@@ -29,6 +29,7 @@ public static class VolumeView
         ChunkBytes = record.ChunkBytes,
         SizeBytes = record.SizeBytes,
         Volatile = record.Volatile,
+        Isolated = record.Isolate,
         Drives = record.Drives,
         Status = StoppedStatus,
     };

@@ -29,6 +29,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How an array is put right after an unclean stop: journal, bitmap or none. [default: journal for raid5 and raid6, bitmap for mirrors]");
 
+    private readonly Option<string?> _isolate = OnOff.Option("--isolate", "Whether the daemon serves it in a process of its own. [default: off]");
+
     private readonly Option<bool> _force = new("--force") { Description = "Overwrite file systems, partitions and other arrays on the drives." };
     private readonly Option<bool> _json = CommandSettings.Json();
 
@@ -37,7 +39,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
         var command = new Command("create", "Make a volume from drives.");
         command.Arguments.Add(_name);
         command.Arguments.Add(_drives);
-        Option[] options = [_level, _chunk, _size, _consistency, _force, _json];
+        Option[] options = [_level, _chunk, _size, _consistency, _isolate, _force, _json];
         foreach (Option option in options)
         {
             command.Options.Add(option);
@@ -67,7 +69,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
             Force = parsed.GetValue(_force),
         });
         VolumeRecord record = await VolumeCreation
-            .CreateAsync(directories, request, made => made, terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
+            .CreateAsync(directories, request, made => made.WithIsolate(OnOff.Of(parsed.GetValue(_isolate)) ?? false), terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
         Report(terminal, record, parsed.GetValue(_json));
         return ExitCode.Ok;
     }

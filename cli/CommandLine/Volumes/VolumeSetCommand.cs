@@ -49,6 +49,9 @@ internal sealed class VolumeSetCommand : ICliCommand
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
 
+    private readonly Option<string?> _isolate = OnOff.Option(
+        "--isolate", "Whether the daemon serves it in a process of its own, from its next start on.");
+
     private readonly Option<bool> _json = CommandSettings.Json();
 
     public Command Build()
@@ -58,9 +61,10 @@ internal sealed class VolumeSetCommand : ICliCommand
         command.Options.Add(_rate);
         command.Options.Add(_consistency);
         command.Options.Add(_check);
+        command.Options.Add(_isolate);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d");
+        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d", "polyblk volume set data --isolate on");
         return command;
     }
 
@@ -70,13 +74,17 @@ internal sealed class VolumeSetCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         var store = new VolumeStore(directories);
         VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
-        VolumeSettings.RequireArray(record);
         long? rate = parsed.GetValue(_rate);
         string? consistency = parsed.GetValue(_consistency);
         long? check = parsed.GetValue(_check);
-        if (rate is null && consistency is null && check is null)
+        bool? isolate = OnOff.Of(parsed.GetValue(_isolate));
+        if (rate is not null || consistency is not null || check is not null)
         {
-            throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency or --check-every.");
+            VolumeSettings.RequireArray(record);
+        }
+        else if (isolate is null)
+        {
+            throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency, --check-every or --isolate.");
         }
 
         var settings = new VolumeSettings(directories, record.Name);
@@ -93,6 +101,11 @@ internal sealed class VolumeSetCommand : ICliCommand
         if (check is long seconds)
         {
             await settings.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
+        }
+
+        if (isolate is bool alone)
+        {
+            _ = settings.SetIsolate(alone);
         }
 
         record = store.Get(record.Name);
@@ -120,6 +133,12 @@ internal sealed class VolumeSetCommand : ICliCommand
             terminal.WriteLine(rate == 0
                 ? $"A resync or rebuild of volume '{record.Name}' goes as fast as it can."
                 : $"A resync or rebuild of volume '{record.Name}' does at most {ByteSize.FormatRounded(rate.Value)}/s of every member.");
+        }
+
+        if (isolate is not null)
+        {
+            terminal.WriteLine($"Volume '{record.Name}' is served {(isolate.Value ? "in a process of its own" : "in the daemon's process")}, from its next start on"
+                + $" (polyblk volume stop {record.Name}; polyblk volume start {record.Name}).");
         }
 
         return ExitCode.Ok;
