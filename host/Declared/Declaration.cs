@@ -41,9 +41,9 @@ public sealed record DeclaredVolume(string Name, Place At)
     public IReadOnlyList<DeclaredExport>? Exports { get; init; }
 
     /// <summary>Where its keys stand.</summary>
-    internal IReadOnlyDictionary<string, Place> Keys { get; init; } = new Dictionary<string, Place>();
+    internal IReadOnlyDictionary<string, Place> Places { get; init; } = new Dictionary<string, Place>();
 
-    internal Place PlaceOf(string key) => Keys.TryGetValue(key, out Place at) ? at : At;
+    internal Place PlaceOf(string key) => Places.TryGetValue(key, out Place at) ? at : At;
 }
 
 /// <summary>An export as it is to be.</summary>

@@ -12,7 +12,8 @@ public sealed class DeclarationWriter
 {
     private readonly Emitter _emitter;
 
-    private DeclarationWriter(TextWriter output) => _emitter = new Emitter(output, new EmitterSettings().WithMaxSimpleKeyLength(128));
+    private DeclarationWriter(TextWriter output) =>
+        _emitter = new Emitter(output, new EmitterSettings().WithMaxSimpleKeyLength(128));
 
     /// <summary>Writes one that changes nothing where it is applied.</summary>
     /// <param name="output">Where to.</param>
@@ -24,7 +25,8 @@ public sealed class DeclarationWriter
     }
 
     /// <summary>A bound, as a declaration has it.</summary>
-    internal static string Rate(long? bytesPerSecond) => bytesPerSecond is null or 0 ? "0" : ByteSize.Format(bytesPerSecond.Value);
+    internal static string Rate(long? bytesPerSecond) =>
+        bytesPerSecond is null or 0 ? "0" : ByteSize.Format(bytesPerSecond.Value);
 
     /// <summary>Yes or no, as a declaration has it.</summary>
     internal static string Switch(bool isOn) => isOn ? "true" : "false";
@@ -35,7 +37,7 @@ public sealed class DeclarationWriter
         _emitter.Emit(new DocumentStart(null, null, isImplicit: true));
         Map(() =>
         {
-            Text(DeclarationReader.VolumesKey);
+            Text(Keys.Volumes);
             Map(() =>
             {
                 foreach (VolumeRecord record in records)
@@ -51,41 +53,41 @@ public sealed class DeclarationWriter
 
     private void Volume(VolumeRecord record)
     {
-        Pair(DeclarationReader.LevelKey, record.Level);
-        Pair(DeclarationReader.ChunkKey, record.ChunkBytes == 0 ? null : ByteSize.Format(record.ChunkBytes));
+        Pair(Keys.Level, record.Level);
+        Pair(Keys.Chunk, record.ChunkBytes == 0 ? null : ByteSize.Format(record.ChunkBytes));
         bool hasSpares = record.Members is not null && record.Drives.Count > record.Members.Count;
         ILookup<bool, string> drives = record.Drives.ToLookup(d => !hasSpares || record.Members!.Any(m => m.Drive == d));
-        List(DeclarationReader.DrivesKey, drives[true], Text);
+        List(Keys.Drives, drives[true], Text);
         if (hasSpares)
         {
-            List(DeclarationReader.SparesKey, drives[false], Text);
+            List(Keys.Spares, drives[false], Text);
         }
 
-        Pair(DeclarationReader.RebuildRateKey, record.MaxRebuildBytesPerSecond is long rate ? Rate(rate) : null);
-        Pair(DeclarationReader.CheckEveryKey, record.CheckEverySeconds is long seconds ? Duration.Format(TimeSpan.FromSeconds(seconds)) : null);
-        Pair(DeclarationReader.AutostartKey, record.Autostart is bool starts ? Switch(starts) : null);
-        Pair(DeclarationReader.IsolateKey, record.Isolate is bool alone ? Switch(alone) : null);
+        Pair(Keys.RebuildRate, record.MaxRebuildBytesPerSecond is long rate ? Rate(rate) : null);
+        Pair(Keys.CheckEvery, record.CheckEverySeconds is long seconds ? Duration.Format(TimeSpan.FromSeconds(seconds)) : null);
+        Pair(Keys.Autostart, record.Autostart is bool starts ? Switch(starts) : null);
+        Pair(Keys.Isolate, record.Isolate is bool alone ? Switch(alone) : null);
         if (record.Exports is { Count: > 0 } exports)
         {
-            List(DeclarationReader.ExportsKey, exports, export => Map(() => Export(export)));
+            List(Keys.Exports, exports, export => Map(() => Export(export)));
         }
     }
 
     private void Export(ExportRecord export)
     {
-        Pair(DeclarationReader.FrontendKey, export.Frontend);
-        Pair(DeclarationReader.SocketKey, export.SocketPath);
-        Pair(DeclarationReader.SocketGroupKey, export.SocketGroup);
-        Pair(DeclarationReader.SocketModeKey, export.SocketMode);
+        Pair(Keys.Frontend, export.Frontend);
+        Pair(Keys.Socket, export.SocketPath);
+        Pair(Keys.SocketGroup, export.SocketGroup);
+        Pair(Keys.SocketMode, export.SocketMode);
         if (export.AllowUsers is { Count: > 0 } users)
         {
-            List(DeclarationReader.AllowUserKey, users, Text);
+            List(Keys.AllowUser, users, Text);
         }
 
-        Pair(DeclarationReader.QueuesKey, export.Queues?.ToString(CultureInfo.InvariantCulture));
-        Pair(DeclarationReader.QueueSizeKey, export.QueueSize?.ToString(CultureInfo.InvariantCulture));
-        Pair(DeclarationReader.ReadOnlyKey, export.ReadOnly ? Switch(true) : null);
-        Pair(DeclarationReader.SerialKey, export.Serial);
+        Pair(Keys.Queues, export.Queues?.ToString(CultureInfo.InvariantCulture));
+        Pair(Keys.QueueSize, export.QueueSize?.ToString(CultureInfo.InvariantCulture));
+        Pair(Keys.ReadOnly, export.ReadOnly ? Switch(true) : null);
+        Pair(Keys.Serial, export.Serial);
         foreach ((string name, string value) in export.Options.OrderBy(o => o.Key, StringComparer.Ordinal))
         {
             Pair(name, value);

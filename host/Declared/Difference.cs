@@ -54,7 +54,8 @@ public sealed record Difference(DifferenceKind Kind, string Volume)
             _ => "=",
         };
         string what = Frontend is null ? $"volume {Volume}" : $"export {Export ?? $"{Volume}/{Frontend}"}";
-        return $"{sign} {what}" + (Key is not null ? $": {Key} {From ?? "none"} -> {To}" : To is not null ? $": {To}" : string.Empty);
+        string how = Key is not null ? $": {Key} {From ?? "none"} -> {To}" : To is not null ? $": {To}" : string.Empty;
+        return $"{sign} {what}{how}";
     }
 }
 

@@ -60,7 +60,8 @@ internal static class DocumentParser
         int length = content.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
         if (length > MostBytes)
         {
-            throw RefusalException.Invalid($"{document} has more than {MostBytes >> 10} KiB, which is no declaration of volumes.");
+            throw RefusalException.Invalid(
+                $"{document} has more than {MostBytes >> 10} KiB, which is no declaration of volumes.");
         }
 
         try
@@ -79,12 +80,14 @@ internal static class DocumentParser
         ParsingEvent next = parser.Current!;
         if (next is not NodeEvent node)
         {
-            throw Refuse(document, next.Start, next is AnchorAlias ? "aliases (*) are not taken: write it out." : "a value is expected here.");
+            throw Refuse(
+                document, next.Start, next is AnchorAlias ? "aliases (*) are not taken: write it out." : "a value is expected here.");
         }
 
         if (!node.Anchor.IsEmpty || !node.Tag.IsEmpty)
         {
-            throw Refuse(document, node.Start, node.Anchor.IsEmpty ? "tags (!) are not taken." : "anchors (&) are not taken: write it out.");
+            throw Refuse(
+                document, node.Start, node.Anchor.IsEmpty ? "tags (!) are not taken." : "anchors (&) are not taken: write it out.");
         }
 
         if (depth == MostDepth)

@@ -39,8 +39,11 @@ internal sealed class Problems(string document)
             return;
         }
 
-        IEnumerable<string> lines = _found.OrderBy(f => f.At).Take(Most).Select(f => $"{document}:{f.At}: {Printable.Line(f.Text)}");
-        string more = _found.Count > Most ? string.Create(CultureInfo.InvariantCulture, $"\nand {_found.Count - Most} more") : string.Empty;
-        throw new RefusalException(kind, string.Join('\n', lines) + more);
+        IEnumerable<string> lines =
+            from found in _found.OrderBy(f => f.At).Take(Most)
+            select $"{document}:{found.At}: {Printable.Line(found.Text)}";
+        int more = _found.Count - Most;
+        string rest = more > 0 ? string.Create(CultureInfo.InvariantCulture, $"\nand {more} more") : string.Empty;
+        throw new RefusalException(kind, string.Join('\n', lines) + rest);
     }
 }

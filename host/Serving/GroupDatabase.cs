@@ -4,7 +4,9 @@ using Polyblk.Core.Interop;
 
 namespace Polyblk.Host.Serving;
 
-/// <summary>The groups and users of this host, as its name service knows them (getgrnam(3), getpwnam(3)), and who owns a file.</summary>
+/// <summary>
+/// The groups and users of this host, as its name service knows them (getgrnam(3), getpwnam(3)), and who owns a file.
+/// </summary>
 public static class GroupDatabase
 {
     /// <summary>As long as an entry may be: each of its members has a name in it.</summary>

@@ -117,8 +117,9 @@ public static class VolumeCreation
     }
 
     /// <summary>Writes the record, with what is known of the members.</summary>
-    /// <exception cref="RefusalException">It cannot be written; the message says how the volume that was made is taken over all the
-    /// same.</exception>
+    /// <exception cref="RefusalException">
+    /// It cannot be written; the message says how the volume that was made is taken over all the same.
+    /// </exception>
     private static async Task<VolumeRecord> RecordAsync(
         VolumeStore store, VolumeRecord record, Action<string> warn, CancellationToken cancellation)
     {

@@ -63,7 +63,9 @@ public static class VolumeMaker
         }
     }
 
-    /// <summary>Sees whether a drive could come to a volume: it is there, or can be made, and holds nothing. Changes nothing.</summary>
+    /// <summary>
+    /// Sees whether a drive could come to a volume: it is there, or can be made, and holds nothing. Changes nothing.
+    /// </summary>
     /// <exception cref="RefusalException">It could not; the message says why.</exception>
     public static async Task CheckNewDriveAsync(DriveSpec drive)
     {

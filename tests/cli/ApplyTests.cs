@@ -25,6 +25,7 @@ public sealed class ApplyTests : DaemonTestBase
                 rebuild-rate: 10MiB
                 check-every: 7d
                 autostart: false
+                isolate: true
                 exports:
                   - frontend: nbd
                     socket-mode: 660
@@ -49,6 +50,7 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.Equal("5 changes made.", Lines(output)[^1]);
         VolumeRecord data = Store.Get("data");
         Assert.Equal(("raid1", 10L << 20, 7L * 86400, false, 3), (data.Level, data.MaxRebuildBytesPerSecond, data.CheckEverySeconds, data.Autostart, data.Drives.Count));
+        Assert.True(data.Isolate);
         Assert.Equal([("nbd", 0, false, "660"), ("nbd", 1, true, null)], data.Exports!.Select(e => (e.Frontend, e.Index, e.ReadOnly, e.SocketMode)));
         Assert.Equal(128 << 10, Store.Get("scratch").ChunkBytes);
         Assert.Equal(1, (await ShowAsync("data")).GetProperty("array").GetProperty("spares").GetArrayLength());

@@ -96,7 +96,9 @@ internal sealed class OpenApiDocument
     private JsonObject Content(IEnumerable<(string Type, JsonTypeInfo? Shape)> answers) => Object(answers.Select(a =>
         (a.Type, (JsonNode?)new JsonObject { ["schema"] = a.Shape is null ? new JsonObject { ["type"] = "string" } : Schema(a.Shape) })));
 
-    /// <summary>Objects stand once, under their names; what is null is left out of what is sent, so nothing is said to be null.</summary>
+    /// <summary>
+    /// Objects stand once, under their names; what is null is left out of what is sent, so nothing is said to be null.
+    /// </summary>
     private JsonNode Schema(JsonTypeInfo type) => type.GetJsonSchemaAsNode(new JsonSchemaExporterOptions
     {
         TreatNullObliviousAsNonNullable = true,
