@@ -5,6 +5,8 @@
 // daemon that was killed, or succeeded) is taken as it is. What tells that it lives is its lock.
 
 using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Interop;
 using Polyblk.Host.Events;
@@ -72,7 +74,11 @@ internal sealed class IsolatedVolume
 
     /// <summary>How it is, as its process said when it was asked last.</summary>
     public DaemonVolumeJson? Status => _failure is string failure && _status is DaemonVolumeJson before
-        ? before with { State = DaemonState.Failed, Reason = failure, Pid = null, Exports = [.. before.Exports.Select(e => e with { State = "failed", Reason = failure, Live = null })] }
+        ? before with
+        {
+            State = DaemonState.Failed, Reason = failure, Pid = null,
+            Exports = [.. before.Exports.Select(e => e with { State = ExportJson.FailedState, Reason = failure, Live = null })],
+        }
         : _status;
 
     /// <summary>Sees to it from now on that there is a process.</summary>
@@ -102,15 +108,18 @@ internal sealed class IsolatedVolume
         Begin();
         for (long began = Stopwatch.GetTimestamp(); ; await Task.Delay(s_firstLook, cancellation).ConfigureAwait(false))
         {
-            if (await ControlClient.AskAsync(_place, _place.DaemonName, request, cancellation).ConfigureAwait(false) is ControlResponse answer)
+            ControlResponse? answer = await ControlClient
+                .AskAsync(_place, _place.DaemonName, request, cancellation).ConfigureAwait(false);
+            if (answer is not null)
             {
                 await RefreshAsync(cancellation).ConfigureAwait(false);
                 return answer;
             }
 
-            if (_failure is string failure || Stopwatch.GetElapsedTime(began) > s_startLimit)
+            if (_failure is not null || Stopwatch.GetElapsedTime(began) > s_startLimit)
             {
-                throw RefusalException.Refused($"The process of volume '{Name}' is not there: {_failure ?? "it does not answer."}", "The log says more.");
+                throw RefusalException.Refused(
+                    $"The process of volume '{Name}' is not there: {_failure ?? "it does not answer."}", "The log says more.");
             }
         }
     }
@@ -139,6 +148,11 @@ internal sealed class IsolatedVolume
         {
             _failure = "Its process does not answer.";
         }
+        catch (JsonException e)
+        {
+            // Of another version, or not itself any more: nobody who asks for all volumes is to be told of it by a failure.
+            _failure = $"Its process answers what is not understood: {e.Message}";
+        }
     }
 
     /// <summary>Passes a signal on.</summary>
@@ -148,6 +162,19 @@ internal sealed class IsolatedVolume
         {
             _ = Libc.kill(pid, signal);
         }
+    }
+
+    /// <summary>Ends whoever it is now, once: a second signal would not wait for the volume.</summary>
+    private int? AskToEnd(int? told)
+    {
+        // One that was just started has no lock yet.
+        int? pid = Pid ?? (_process is { HasExited: false } started ? started.Id : null);
+        if (pid is > 0 && pid != told)
+        {
+            _ = Libc.kill(pid.Value, Libc.SIGTERM);
+        }
+
+        return pid ?? told;
     }
 
     /// <summary>Leaves the process to a successor of this one.</summary>
@@ -164,9 +191,12 @@ internal sealed class IsolatedVolume
     {
         await LeaveAsync().ConfigureAwait(false);
         Process? process = _process;
-        Signal(Libc.SIGTERM);
-        for (long began = Stopwatch.GetTimestamp(); Pid is not null || process is { HasExited: false }; await Task.Delay(s_firstLook).ConfigureAwait(false))
+        int? told = null;
+        for (long began = Stopwatch.GetTimestamp();
+            Pid is not null || process is { HasExited: false };
+            await Task.Delay(s_firstLook).ConfigureAwait(false))
         {
+            told = AskToEnd(told);
             if (Stopwatch.GetElapsedTime(began) > _context.Options.StopWithin + s_endMargin)
             {
                 _log.LogError("The process of {Volume} ({Pid}) does not end, and is left as it is", Name, Pid);
@@ -190,11 +220,11 @@ internal sealed class IsolatedVolume
             }
 
             TimeSpan rest = restarts.After(Stopwatch.GetElapsedTime(began));
-            string what = $"{reason} It is started again.";
+            string what = string.Create(CultureInfo.InvariantCulture, $"{reason} It is started again in {rest.TotalSeconds} s.");
             (_failure, _live) = (what, null);
             _status ??= new DaemonVolumeJson { Name = Name, State = DaemonState.Failed };
             _tried.TrySetResult();
-            _log.LogError("{Volume}: {Reason} After {Seconds} s", Name, what, rest.TotalSeconds);
+            _log.LogError("{Volume}: {Reason}", Name, what);
             _events.Tell(new EventJson { Kind = EventKinds.VolumeFailed, Volume = Name, Reason = what });
             await Task.WhenAny(Task.Delay(rest, _ending.Token)).ConfigureAwait(false);
         }
@@ -247,12 +277,21 @@ internal sealed class IsolatedVolume
         {
             return "It is left.";
         }
+#pragma warning disable CA1031 // Whatever goes wrong with one process, it is looked after again.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _log.LogError(e, "The process of {Volume} cannot be watched", Name);
+            return e.Message;
+        }
     }
 
     /// <summary>Whether there is none any more. One that is succeeded has no place for a moment.</summary>
     private async Task<bool> HasEndedAsync()
     {
-        for (long began = Stopwatch.GetTimestamp(); !_ending.IsCancellationRequested; await Task.Delay(s_firstLook).ConfigureAwait(false))
+        for (long began = Stopwatch.GetTimestamp();
+            !_ending.IsCancellationRequested;
+            await Task.Delay(s_firstLook).ConfigureAwait(false))
         {
             if (_process is { HasExited: false } || Pid is not null)
             {
