@@ -2,30 +2,26 @@
 //
 // Kestrel without what is usually built on it: no routing by reflection, no configuration, no logging of its own. It is started
 // after the exports are up, and a client cannot disturb them: the number of connections, the size of a request and the time for
-// its header are bounded. The socket lies in a folder of the daemon's user, and is for that user only.
+// its header are bounded. The socket lies in a folder of the daemon's user, and is for that user only, or for a group too. Who
+// changed something is in the log, by the kernel's word.
 //
-//   GET    /v1/daemon                          what the daemon does
-//   GET    /v1/volumes                         its volumes
-//   GET    /v1/volumes/NAME                    one of them
-//   POST   /v1/volumes/NAME/start              start it; the body says what is allowed, {} nothing
-//   GET    /v1/volumes/NAME/live               what is served, as serve --json prints it
-//   POST   /v1/volumes/NAME/exports            one more export
-//   GET    /v1/exports                         all exports
-//   DELETE /v1/exports/VOLUME/FRONTEND/N       end one; ?force=true also under its consumer
-//   GET    /v1/events                          what has happened, or as server-sent events what happens
-//   GET    /metrics                            for Prometheus
+// What it answers is in ApiRoutes, and in docs/openapi.json, which is made from that.
 //
 // What is refused is answered as RFC 9457 says (application/problem+json).
 
+using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
+using Polyblk.Core.Interop;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 
 namespace Polyblk.Api;
@@ -74,25 +70,49 @@ public sealed class ApiServer : IAsyncDisposable
     /// Starts listening. The caller is the daemon of these folders, so a socket that is there is a dead process's.
     /// </summary>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
-    public static Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log) =>
-        StartAsync(daemon, directories, log, new FollowerLimits());
+    /// <param name="daemon">The daemon.</param>
+    /// <param name="directories">Whose daemon it is.</param>
+    /// <param name="log">Told who changes what.</param>
+    /// <param name="group">Name or number of a group that may connect, too; null for none.</param>
+    public static Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group = null) =>
+        StartAsync(daemon, directories, log, new FollowerLimits(), group);
 
     /// <summary>The same, with limits of a test.</summary>
     internal static async Task<ApiServer> StartAsync(
-        VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers)
+        VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers, string? group = null)
     {
         string path = PathOf(directories);
         try
         {
             File.Delete(path);
+            SocketAccess.CloseFolder(Path.GetDirectoryName(path)!);
             var server = new ApiServer(daemon, path, log, followers);
             await server._app.StartAsync().ConfigureAwait(false);
             File.SetUnixFileMode(path, OwnerOnly);
+            if (group is not null)
+            {
+                await server.OpenForAsync(path, group).ConfigureAwait(false);
+            }
+
             return server;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new RefusalException(new Refusal(RefusalKind.HostLacks, $"The socket of the API cannot be made: {e.Message}", "--state DIR moves it."), e);
+        }
+    }
+
+    /// <summary>Lets a group in; where that is not possible nobody is.</summary>
+    private async Task OpenForAsync(string path, string group)
+    {
+        try
+        {
+            SocketAccess.OpenFor(path, group, "--api-group");
+        }
+        catch
+        {
+            await DisposeAsync().ConfigureAwait(false);
+            throw;
         }
     }
 
@@ -110,6 +130,7 @@ public sealed class ApiServer : IAsyncDisposable
     {
         try
         {
+            await _daemon.RefreshAsync(context.RequestAborted).ConfigureAwait(false);
             await RouteAsync(context).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
@@ -142,22 +163,52 @@ public sealed class ApiServer : IAsyncDisposable
     private Task RouteAsync(HttpContext context)
     {
         string[] path = (context.Request.Path.Value ?? string.Empty).Split('/', StringSplitOptions.RemoveEmptyEntries);
-        return (context.Request.Method, path) switch
+        foreach (ApiRoute route in ApiRoutes.All.Where(r => r.Method == context.Request.Method))
         {
-            ("GET", ["metrics"]) => MetricsAsync(context),
-            ("GET", ["v1", "daemon"]) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson),
-            ("GET", ["v1", "volumes"]) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson),
-            ("GET", ["v1", "volumes", string name]) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson),
-            ("GET", ["v1", "volumes", string name, "live"]) => SendAsync(context, Live(name), ApiJson.Default.LiveJson),
-            ("POST", ["v1", "volumes", string name, "start"]) => StartAsync(context, name),
-            ("POST", ["v1", "volumes", string name, "exports"]) => AddExportAsync(context, name),
-            ("GET", ["v1", "events"]) => _events.AnswerAsync(context),
-            ("GET", ["v1", "exports"]) => SendAsync(
-                context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson),
-            ("DELETE", ["v1", "exports", string volume, string frontend, string index]) => RemoveExportAsync(context, $"{volume}/{frontend}/{index}"),
-            _ => throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/daemon.md lists what there is."),
-        };
+            if (route.Match(path) is string[] values)
+            {
+                return route.IsChange ? ChangeAsync(context, () => route.AnswerAsync(this, context, values)) : route.AnswerAsync(this, context, values);
+            }
+        }
+
+        throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/openapi.json says what there is.");
     }
+
+    /// <summary>Answers a request that changes something, and takes down who asked for it.</summary>
+    private async Task ChangeAsync(HttpContext context, Func<Task> answer)
+    {
+        string outcome = "done";
+        try
+        {
+            await answer().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            outcome = Refusals.Of(e)?.Problem ?? e.Message;
+            throw;
+        }
+        finally
+        {
+            Socket? socket = context.Features.Get<IConnectionSocketFeature>()?.Socket;
+            PeerCredentials peer = socket is null ? default : PeerCredentials.Of((int)socket.Handle);
+            _log.LogInformation(
+                "{Method} {Path}, asked for by user {User}, process {Process}: {Outcome}",
+                context.Request.Method, context.Request.Path.Value, peer.UserId, peer.ProcessId, outcome);
+        }
+    }
+
+    internal Task DaemonAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson);
+
+    internal Task VolumesAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson);
+
+    internal Task VolumeAsync(HttpContext context, string name) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson);
+
+    internal Task LiveAsync(HttpContext context, string name) => SendAsync(context, Live(name), ApiJson.Default.LiveJson);
+
+    internal Task ExportsAsync(HttpContext context) =>
+        SendAsync(context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson);
+
+    internal Task EventsAsync(HttpContext context) => _events.AnswerAsync(context);
 
     private DaemonVolumeJson Volume(string name) => _daemon.GetStatus().Volumes.FirstOrDefault(v => v.Name == name)
         ?? throw RefusalException.NotFound(
@@ -167,14 +218,14 @@ public sealed class ApiServer : IAsyncDisposable
     private LiveJson Live(string name) => _daemon.GetLive().FirstOrDefault(v => v.Volume == name)
         ?? throw RefusalException.NotFound($"Volume '{name}' is not served by the daemon.");
 
-    private async Task StartAsync(HttpContext context, string name)
+    internal async Task StartAsync(HttpContext context, string name)
     {
         StartPermissions allowed = await ReadAsync(context, ApiJson.Default.StartPermissions).ConfigureAwait(false);
         await _daemon.StartVolumeAsync(name, allowed, context.RequestAborted).ConfigureAwait(false);
         await SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson).ConfigureAwait(false);
     }
 
-    private async Task AddExportAsync(HttpContext context, string name)
+    internal async Task AddExportAsync(HttpContext context, string name)
     {
         ExportRecord export = await ReadAsync(context, ApiJson.Default.ExportRecord).ConfigureAwait(false);
         ExportJson added = await _daemon.AddExportAsync(name, export, CancellationToken.None).ConfigureAwait(false);
@@ -182,14 +233,14 @@ public sealed class ApiServer : IAsyncDisposable
         await SendAsync(context, added, ApiJson.Default.ExportJson, StatusCodes.Status201Created).ConfigureAwait(false);
     }
 
-    private async Task RemoveExportAsync(HttpContext context, string id)
+    internal async Task RemoveExportAsync(HttpContext context, string id)
     {
         await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None)
             .ConfigureAwait(false);
         context.Response.StatusCode = StatusCodes.Status204NoContent;
     }
 
-    private Task MetricsAsync(HttpContext context)
+    internal Task MetricsAsync(HttpContext context)
     {
         context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
         return context.Response.WriteAsync(MetricsText.Write(_daemon.GetStatus(), _daemon.GetLive()), context.RequestAborted);

@@ -42,6 +42,7 @@ internal static class Composition
         services.AddKeyedSingleton<ICliCommand, ServeCommand>("serve");
         services.AddKeyedSingleton<ICliCommand, DaemonCommand>("daemon");
         services.AddKeyedSingleton<ICliCommand, ExportCommand>("export");
+        services.AddKeyedSingleton<ICliCommand, ApplyCommand>("apply");
         services.AddKeyedSingleton<ICliCommand, CheckCommand>("check");
         services.AddKeyedSingleton<ICliCommand, EventsCommand>("events");
         services.AddKeyedSingleton<ICliCommand, ProbeCommand>("probe");

@@ -22,6 +22,9 @@ internal static class ExitCode
     /// <summary>The host or a device lacks what this needs: a kernel module, a right, memory.</summary>
     public const int HostLacks = 5;
 
+    /// <summary>Of <c>apply --dry-run</c>: something differs.</summary>
+    public const int Differs = 6;
+
     /// <summary>Ended in order by Ctrl-C (128 + SIGINT), or by SIGTERM.</summary>
     public const int Interrupted = 130;
 

@@ -89,6 +89,25 @@ public static class ArrayBuilder
     }
 
     /// <summary>
+    /// Sees whether <see cref="CreateAsync"/> would make an array, as far as that can be told without its drives. Writes nothing.
+    /// </summary>
+    /// <param name="options">What array.</param>
+    /// <param name="drives">Its drives that are there; they may be open for reading only.</param>
+    /// <param name="furtherBytes">The sizes in bytes of those that are made for it.</param>
+    /// <param name="home">Carries the reads.</param>
+    /// <exception cref="ArrayException">It cannot be made; the message says why.</exception>
+    public static async Task CheckCreateAsync(
+        ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives, IReadOnlyList<long> furtherBytes, Reactor home)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(drives);
+        ArgumentNullException.ThrowIfNull(furtherBytes);
+        ArgumentNullException.ThrowIfNull(home);
+        _ = PlanGeometry(options, [.. drives.Select(d => d.SizeBytes), .. furtherBytes], ChooseConsistency(options, drives));
+        await RefuseForeignAsync(options, drives, home);
+    }
+
+    /// <summary>
     /// Starts an array from the drives that belong to it; other drives may be among them. Writes nothing: the superblocks stay
     /// what they are until a consumer writes, a resync begins or a member fails.
     /// </summary>
@@ -327,11 +346,6 @@ public static class ArrayBuilder
 
     private static RaidGeometry PlanGeometry(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives, ArrayConsistency consistency)
     {
-        if (SuperblockFormat.CheckName(options.Name) is { } nameError)
-        {
-            throw new ArrayException($"'{options.Name}' cannot be an array's name: {nameError}.");
-        }
-
         if (drives.Distinct(ReferenceEqualityComparer.Instance).Count() != drives.Count)
         {
             throw new ArrayException("The same drive is given twice: every member needs a drive of its own.");
@@ -342,7 +356,16 @@ public static class ArrayBuilder
             throw new ArrayException($"{readOnly.Name} is read-only: open it for writing.");
         }
 
-        long[] sizes = [.. drives.Select(d => d.SizeBytes)];
+        return PlanGeometry(options, [.. drives.Select(d => d.SizeBytes)], consistency);
+    }
+
+    private static RaidGeometry PlanGeometry(ArrayCreateOptions options, long[] sizes, ArrayConsistency consistency)
+    {
+        if (SuperblockFormat.CheckName(options.Name) is { } nameError)
+        {
+            throw new ArrayException($"'{options.Name}' cannot be an array's name: {nameError}.");
+        }
+
         long dataOffset = consistency == ArrayConsistency.Journal && sizes.Length != 0
             ? JournalLayout.DataOffsetFor(sizes.Min())
             : RaidGeometry.DefaultDataOffset;
@@ -359,14 +382,17 @@ public static class ArrayBuilder
         return geometry!;
     }
 
-    private static async Task RefuseForeignAsync(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives, Reactor home)
-    {
-        if (options.Force)
-        {
-            return;
-        }
+    private static Task RefuseForeignAsync(ArrayCreateOptions options, IReadOnlyList<IBlockDevice> drives, Reactor home) =>
+        options.Force ? Task.CompletedTask : RefuseForeignAsync(drives, home, options.Run.Clock);
 
-        foreach (DriveInspection inspection in await InspectAsync(drives, home, options.Run.Clock))
+    /// <summary>Refuses drives that hold something. Reads only.</summary>
+    /// <param name="drives">The drives.</param>
+    /// <param name="home">Carries the reads.</param>
+    /// <param name="clock">As of <see cref="InspectAsync(IReadOnlyList{IBlockDevice}, Reactor, TimeProvider?)"/>.</param>
+    /// <exception cref="ArrayException">One does; the message says what.</exception>
+    public static async Task RefuseForeignAsync(IReadOnlyList<IBlockDevice> drives, Reactor home, TimeProvider? clock = null)
+    {
+        foreach (DriveInspection inspection in await InspectAsync(drives, home, clock))
         {
             RefuseWhatIsThere(inspection);
         }

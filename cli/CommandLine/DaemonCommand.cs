@@ -22,6 +22,9 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary><c>polyblk daemon</c>.</summary>
 internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliCommand
 {
+    /// <summary>Makes it the process of one volume; the daemon gives it to those that it starts.</summary>
+    internal const string OnlyName = "--only";
+
     private const int WaitSeconds = 30;
     private const int StopSeconds = 60;
 
@@ -58,6 +61,14 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             + $"[default: POLYBLK_HOOKS, or for root {HookOptions.DefaultFolder}]",
     };
 
+    private readonly Option<string?> _apiGroup = new("--api-group")
+    {
+        HelpName = "GROUP",
+        Description = "Let a group, by name or number, use the API: its members may do with every volume what the daemon may. [default: the daemon's user alone]",
+    };
+
+    private readonly Option<string?> _only = new(OnlyName) { Hidden = true };
+
     public Command Build()
     {
         var command = new Command("daemon", "Serve every volume that has exports (polyblk export add), until SIGTERM or Ctrl-C.");
@@ -69,6 +80,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_standby);
         command.Subcommands.Add(DaemonRestartCommand.Build());
         command.Options.Add(_hooks);
+        command.Options.Add(_apiGroup);
+        command.Options.Add(_only);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk daemon", "# on processors 2 to 5", "polyblk daemon --reactors 2-5");
         return command;
@@ -100,23 +113,33 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
     private async Task<int> ServeAsync(ParseResult parsed, Supervision? supervision)
     {
+        string? only = parsed.GetValue(_only);
         StateDirectories directories = CommandSettings.Directories(parsed);
+        directories = only is null ? directories : directories.OfIsolated(only);
+        string? apiGroup = parsed.GetValue(_apiGroup);
+        if (apiGroup is not null)
+        {
+            _ = SocketAccess.FindGroup(apiGroup, "--api-group");
+        }
+
         bool takesOver = DaemonProcesses.Role is DaemonRole.Successor or DaemonRole.SupervisedSuccessor
             || (DaemonProcesses.Role == DaemonRole.None && parsed.GetValue(_takeOver));
 
         // A predecessor writes to the file as long as it works.
         var isAlone = new TaskCompletionSource();
         await using var log = LogSetup.Create(
-            directories, StateDirectories.Daemon, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose),
+            directories, only ?? StateDirectories.Daemon, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose),
             takesOver ? isAlone.Task : Task.CompletedTask);
         using var logging = new SerilogLoggerFactory(log);
         ILogger own = logging.CreateLogger("polyblk.daemon");
-        ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), queues: null);
+        ReactorPlan plan = ReactorPlan.Make(parsed.GetValue(_reactors), CpuSet.Allowed(), QueuesOf(directories, only));
         var options = new DaemonOptions(plan, parsed.GetValue(_idle) ?? IdlePolicy.Balanced, _frontends)
         {
             WaitForDrives = TimeSpan.FromSeconds(parsed.GetValue(_wait)),
             StopWithin = TimeSpan.FromSeconds(parsed.GetValue(_stopWithin)),
             Hooks = Hooks(parsed.GetValue(_hooks)),
+            Only = only,
+            Isolated = only is null ? DaemonProcesses.Isolated : null,
         };
 
         Action<string> tell = supervision is null ? state => Tell(state, own) : supervision.Notify;
@@ -141,7 +164,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own, onGiving: supervision is null ? null : supervision.TellGiving);
         var succession = new Succession(handOver, DaemonProcesses.Successor);
         await using ControlServer control = ControlServer.Start(
-            directories, StateDirectories.Daemon, (request, c) => DaemonRequests.AnswerAsync(daemon, succession, request, c),
+            directories, directories.DaemonName, (request, c) => DaemonRequests.AnswerAsync(daemon, succession, request, c),
             logging.CreateLogger("polyblk.control"));
 
         // A drive that hangs keeps its own volume starting, and nothing else.
@@ -152,7 +175,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         _ = daemon.Settled.ContinueWith(_ => tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
 
         // After the exports, for which consumers of a daemon that was killed wait.
-        await using ApiServer? api = await StartApiAsync(daemon, directories, own).ConfigureAwait(false);
+        await using ApiServer? api = only is not null ? null : await StartApiAsync(daemon, directories, own, apiGroup).ConfigureAwait(false);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
         await handOver.DisposeAsync().ConfigureAwait(false);
         if (handOver.Completed.IsCompletedSuccessfully)
@@ -175,7 +198,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             tell("STOPPING=1");
         }
 
-        bool isClean = await daemon.ShutDownAsync().ConfigureAwait(false);
+        bool isClean = await daemon.ShutDownAsync(isSucceeded: handOver.Completed.IsCompletedSuccessfully).ConfigureAwait(false);
         if (daemon.IsAbandoned)
         {
             // Whoever asked for something of it is kept waiting with it, and so would be who waits for them here.
@@ -195,6 +218,13 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         }
     }
 
+    /// <summary>The queues of the exports of one volume; null where they are not said, or for all volumes.</summary>
+    private static int? QueuesOf(StateDirectories directories, string? volume)
+    {
+        IReadOnlyList<ExportRecord> exports = (volume is null ? null : new VolumeStore(directories).TryGet(volume))?.Exports ?? [];
+        return exports.Count > 0 && exports.All(e => e.Queues is not null) ? exports.Sum(e => e.Queues) : null;
+    }
+
     /// <summary>Where hooks are; null for nowhere.</summary>
     private static HookOptions? Hooks(string? folder)
     {
@@ -204,11 +234,11 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     }
 
     /// <summary>The API; null where it cannot be had, which is no reason not to serve.</summary>
-    private static async Task<ApiServer?> StartApiAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log)
+    private static async Task<ApiServer?> StartApiAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group)
     {
         try
         {
-            return await ApiServer.StartAsync(daemon, directories, log).ConfigureAwait(false);
+            return await ApiServer.StartAsync(daemon, directories, log, group).ConfigureAwait(false);
         }
 #pragma warning disable CA1031 // Whatever keeps it from being there, volumes are served without it.
         catch (Exception e)

@@ -16,6 +16,9 @@ internal enum DaemonRole
 
     /// <summary>The same, under a supervisor.</summary>
     SupervisedSuccessor,
+
+    /// <summary>It serves one volume, for the daemon that has started it.</summary>
+    Isolated,
 }
 
 /// <summary>
@@ -47,13 +50,16 @@ internal static class DaemonProcesses
         return start;
     }
 
-    private static ProcessStartInfo Start(DaemonRole role)
+    /// <summary>The process of one volume.</summary>
+    public static ProcessStartInfo Isolated(string volume) => Start(DaemonRole.Isolated, DaemonCommand.OnlyName, volume);
+
+    private static ProcessStartInfo Start(DaemonRole role, params string[] more)
     {
         // A program that was replaced is found where it was.
         string program = Environment.ProcessPath!;
         program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
         bool isRuntime = Path.GetFileName(program) == "dotnet"; // which is told the program by its first argument
-        var start = new ProcessStartInfo(program, Environment.GetCommandLineArgs().Skip(isRuntime ? 0 : 1)) { UseShellExecute = false };
+        var start = new ProcessStartInfo(program, [.. Environment.GetCommandLineArgs().Skip(isRuntime ? 0 : 1), .. more]) { UseShellExecute = false };
         start.Environment[Variable] = role.ToString();
         return start;
     }

@@ -26,6 +26,7 @@ internal sealed class FrontendGroupParser
         new("socket", "PATH", "Unix socket of this frontend. [default: in the runtime directory]", []),
         new("socket-group", "GROUP", "Give the socket to a group, by name or number, and let it into the socket's folder: libvirt-qemu (Debian) or qemu (Fedora) for libvirt.", []),
         new("socket-mode", "MODE", "Mode of the socket in octal: whoever may write may connect. [default: 660]", []),
+        new("allow-user", "USER[,USER]", "Serve these users only, by name or number, whoever else reaches the socket. [default: whoever reaches it]", []),
         new("queues", "N", "Queues, 1 to 256. [default: the frontend chooses]", []),
         new("queue-size", "N", "Entries of a queue, a power of two up to 32768. [default: the frontend chooses]", []),
         new("read-only", null, "Refuse writes.", []),
@@ -144,7 +145,7 @@ internal sealed class FrontendGroupParser
         {
             Frontend = frontend.Name,
             SocketPath = Take("socket") is string path ? Path.GetFullPath(path) : null,
-            SocketAccess = SocketAccess.Parse(Take("socket-group"), Take("socket-mode")),
+            SocketAccess = SocketAccess.Parse(Take("socket-group"), Take("socket-mode"), Take("allow-user")?.Split(',')),
             Queues = TakeNumber("queues", 1, MaxQueues),
             QueueSize = TakePowerOfTwo("queue-size", MaxQueueSize),
             ReadOnly = Take("read-only") is not null,

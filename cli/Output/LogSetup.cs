@@ -1,9 +1,11 @@
 using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
 using Polyblk.Host;
 using Polyblk.Host.State;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;
+using Serilog.Extensions.Logging;
 
 namespace Polyblk.Cli.Output;
 
@@ -60,6 +62,10 @@ internal static class LogSetup
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 theme: theme);
     }
+
+    /// <summary>The log of a command that opens a volume itself; it is closed with the factory.</summary>
+    public static ILoggerFactory CreateFactory(StateDirectories directories, string volume, LogEventLevel level, bool verbose) =>
+        new SerilogLoggerFactory(Create(directories, volume, level, verbose), dispose: true);
 
     /// <summary>Names and messages of others stay on their line of the log, whoever logs them.</summary>
     private sealed class PrintableText : ILogEventEnricher

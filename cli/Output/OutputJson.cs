@@ -1,6 +1,7 @@
 // What --json prints besides what the host says of its volumes. These names are documented in docs/cli.md and stay.
 
 using System.Text.Json.Serialization;
+using Polyblk.Host.Declared;
 using Polyblk.Host.Model;
 
 namespace Polyblk.Cli.Output;
@@ -42,6 +43,7 @@ internal sealed record UblkDeviceJson
 /// <summary>Indented, for people and programs.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(ApplyJson))]
 [JsonSerializable(typeof(VolumeJson))]
 [JsonSerializable(typeof(IReadOnlyList<VolumeJson>))]
 [JsonSerializable(typeof(IReadOnlyList<ExportJson>))]

@@ -42,6 +42,19 @@ public static unsafe partial class Libc
         public byte** gr_mem;
     }
 
+    /// <summary>struct passwd of pwd.h.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct passwd
+    {
+        public byte* pw_name;
+        public byte* pw_passwd;
+        public uint pw_uid;
+        public uint pw_gid;
+        public byte* pw_gecos;
+        public byte* pw_dir;
+        public byte* pw_shell;
+    }
+
     public static long readv(int fd, IoVec* iov, int count) => Result(readv_(fd, iov, count));
 
     /// <summary>The runtime ignores SIGPIPE: a peer that is gone is an error, not the end of the process.</summary>
@@ -62,6 +75,10 @@ public static unsafe partial class Libc
     /// <summary>Finds a group by its name. Unlike the others it returns 0 or a positive errno, as in C.</summary>
     public static int getgrnam_r(string name, group* entry, byte* buffer, nuint bytes, group** found) =>
         getgrnam_r_(name, entry, buffer, bytes, found);
+
+    /// <summary>Finds a user by its name; as <see cref="getgrnam_r"/>.</summary>
+    public static int getpwnam_r(string name, passwd* entry, byte* buffer, nuint bytes, passwd** found) =>
+        getpwnam_r_(name, entry, buffer, bytes, found);
 
     public const short POSIX_SPAWN_SETPGROUP = 0x02;
     public const short POSIX_SPAWN_SETSIGDEF = 0x04;
@@ -163,4 +180,7 @@ public static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "getgrnam_r", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int getgrnam_r_(string name, group* entry, byte* buffer, nuint bytes, group** found);
+
+    [LibraryImport("libc", EntryPoint = "getpwnam_r", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int getpwnam_r_(string name, passwd* entry, byte* buffer, nuint bytes, passwd** found);
 }

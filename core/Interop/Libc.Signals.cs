@@ -6,6 +6,7 @@ namespace Polyblk.Core.Interop;
 
 public static unsafe partial class Libc
 {
+    public static int SIGHUP => LibC.SIGHUP;
     public static int SIGINT => LibC.SIGINT;
     public static int SIGKILL => LibC.SIGKILL;
     public static int SIGTERM => LibC.SIGTERM;

@@ -36,6 +36,9 @@ public sealed record ExportSpec
     /// <summary>Path of the Unix socket, for frontends that have one; null puts it into the runtime directory.</summary>
     public string? SocketPath { get; init; }
 
+    /// <summary>The users who may connect to its socket, by their numbers; null for whoever reaches it.</summary>
+    public IReadOnlySet<uint>? AllowedUsers { get; init; }
+
     /// <summary>
     /// What a predecessor in another process handed over (<see cref="IMovableExport"/>), or null. An export that was made owns
     /// it; where none was made the caller does.
@@ -44,6 +47,11 @@ public sealed record ExportSpec
 
     /// <summary>Values of the frontend's own options (<see cref="IFrontend.Options"/>) by name.</summary>
     public IReadOnlyDictionary<string, string> Options { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Why a user may not connect; null where it may.</summary>
+    /// <param name="user">The user, as the kernel noted it (SO_PEERCRED).</param>
+    public string? WhyNotLetIn(uint user) =>
+        AllowedUsers is null || AllowedUsers.Contains(user) ? null : $"user {user} is not let in (--allow-user)";
 }
 
 /// <summary>What an export runs on.</summary>

@@ -228,6 +228,13 @@ internal sealed class NbdExport : IMovableExport
     private void Admit(int fd)
     {
         PeerCredentials peer = PeerCredentials.Of(fd);
+        if (_spec.WhyNotLetIn(peer.UserId) is string stranger)
+        {
+            _ = Libc.close(fd);
+            _logs.Door.LogWarning("An NBD client on {Path} is refused: {Reason}", Endpoint.Path, stranger);
+            return;
+        }
+
         NbdGuest guest = _admission.Enter(peer.ProcessId, out NbdGuest? crowdedOut);
         guest.Serving = Task.Run(() => ServeAsync(fd, guest, peer));
         if (crowdedOut is null)

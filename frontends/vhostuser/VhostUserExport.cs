@@ -19,6 +19,7 @@ internal sealed class VhostUserExport : IMovableExport
 
     private const string TooMany = "there are as many sessions as there may be (--max-sessions)";
 
+    private readonly ExportSpec _spec;
     private readonly SessionContext _context;
     private readonly UnixListener _listener;
     private readonly Thread _acceptor;
@@ -34,6 +35,7 @@ internal sealed class VhostUserExport : IMovableExport
     /// <exception cref="FrontendException">The socket cannot be made.</exception>
     public VhostUserExport(ExportSpec spec, ExportContext context, VhostUserOptions options, string socketPath)
     {
+        _spec = spec;
         Id = spec.Id;
         var logs = new SessionLogs(context.Logging.CreateLogger("vhost-user"), context.Clock);
         var virtio = new VirtioBlkDeviceOptions
@@ -230,7 +232,14 @@ internal sealed class VhostUserExport : IMovableExport
 
     private void Begin(int fd)
     {
-        DescriptorCloser closer = DescriptorCloser.OfPeer(fd);
+        PeerCredentials peer = PeerCredentials.Of(fd);
+        if (_spec.WhyNotLetIn(peer.UserId) is string stranger)
+        {
+            Refuse(fd, stranger);
+            return;
+        }
+
+        DescriptorCloser closer = DescriptorCloser.OfUser(peer.UserId);
         if (closer.IsFull)
         {
             Refuse(fd, closer.WhyFull);
@@ -249,8 +258,7 @@ internal sealed class VhostUserExport : IMovableExport
 
         lock (_lock)
         {
-            int process = PeerCredentials.Of(fd).ProcessId;
-            string? refusal = _stopping ? "the export stops" : WhyNoPlace(process);
+            string? refusal = _stopping ? "the export stops" : WhyNoPlace(peer.ProcessId);
             if (refusal is not null)
             {
                 Refuse(fd, refusal);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
 using Polyblk.Host.Events;
@@ -19,6 +20,12 @@ public sealed record DaemonOptions(ReactorPlan Plan, IdlePolicy Idle, IReadOnlyL
     /// (systemd's default).
     /// </summary>
     public TimeSpan StopWithin { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>The only volume, of a process that is one volume's own; null for all of them.</summary>
+    public string? Only { get; init; }
+
+    /// <summary>How such a process is started, for a volume; null where none can be.</summary>
+    public Func<string, ProcessStartInfo>? Isolated { get; init; }
 
     /// <summary>Programs that are run for each event; null for none.</summary>
     public HookOptions? Hooks { get; init; }

@@ -18,6 +18,7 @@ public static class DaemonRequests
         switch (request.Command)
         {
             case "show":
+                await daemon.RefreshAsync(cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Daemon = daemon.GetStatus() };
             case "start":
                 await daemon.StartVolumeAsync(Named(request.Volume), request.Allow ?? new StartPermissions(), cancellation)
@@ -33,8 +34,10 @@ public static class DaemonRequests
                 await daemon.RemoveExportAsync(request.ExportId, request.Force, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true };
             case "restart" when succession is not null:
+                IReadOnlyList<string> refusals = await daemon.RestartIsolatedAsync(cancellation).ConfigureAwait(false);
                 int successor = await succession.RunAsync(cancellation).ConfigureAwait(false);
-                return new ControlResponse { Ok = true, Message = $"Process {successor} has taken over from process {Environment.ProcessId}." };
+                string done = $"Process {successor} has taken over from process {Environment.ProcessId}.";
+                return new ControlResponse { Ok = true, Message = string.Join('\n', [done, .. refusals]) };
             default:
                 return ControlResponse.Refuse(new Refusal(
                     RefusalKind.Invalid, $"There is no request '{request.Command}', or it lacks something.",

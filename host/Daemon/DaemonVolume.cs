@@ -39,6 +39,9 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
 
     public DaemonState State => _status.State;
 
+    /// <summary>Whether it is served here, or about to be.</summary>
+    public bool IsBegun => State is DaemonState.Served or DaemonState.Starting or DaemonState.Waiting || Volatile.Read(ref _served) is not null;
+
     /// <summary>Completes with the first attempt to start it: served, failed, or waiting for drives.</summary>
     public TaskCompletionSource Tried { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -142,11 +145,8 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         await _changing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            IReadOnlyList<ExportRecord> exports = context.Store.Get(name).Exports ?? [];
-            int index = Enumerable.Range(0, exports.Count + 1)
-                .First(i => !exports.Any(e => e.Frontend == wanted.Frontend && e.Index == i));
-            wanted = wanted with { Index = index };
-            string id = ExportRecord.IdOf(name, wanted.Frontend, index);
+            wanted = ExportRecord.Add(context.Store.Get(name).Exports, wanted)[^1];
+            string id = ExportRecord.IdOf(name, wanted.Frontend, wanted.Index);
             bool wasServed = _served is not null;
             if (_served is null)
             {

@@ -59,7 +59,7 @@ public sealed partial class VolumeDaemon
             }
 
             daemon._held = await daemon.TakePlaceAsync(cancellation).ConfigureAwait(false);
-            daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
+            daemon.TellOfDaemon(EventKinds.DaemonStarted);
             daemon.StartAll(except: [.. taken, .. predecessor.Stopped]);
             return daemon;
         }
@@ -134,7 +134,7 @@ public sealed partial class VolumeDaemon
         {
             return
             [
-                .. _volumes.Values.Where(v => v.State == (served ? DaemonState.Served : DaemonState.Stopped)).Select(v => v.Name)
+                .. _volumes.Values.Where(v => v.State == (served ? DaemonState.Served : DaemonState.Stopped) && !_isolated.ContainsKey(v.Name)).Select(v => v.Name)
                     .Order(StringComparer.Ordinal),
             ];
         }

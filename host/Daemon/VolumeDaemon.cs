@@ -4,11 +4,15 @@
 // is opened, served and ended by itself: one that cannot start, or waits for its drives, harms no other. Each has its lock and
 // its control socket, as if a process of its own served it; so every command about a volume works alike.
 //
+// A volume that is to be isolated is served by a process of its own, which is such a daemon of one volume (Isolation).
+//
 // The end: all volumes at once, each as by VolumeServer.ShutDownAsync (exports first, then the array is marked clean). What has
 // not ended by the deadline is left: its array stays marked as in use, and the next start puts right what was being written.
 
 using Microsoft.Extensions.Logging;
+using Polyblk.Core.Interop;
 using Polyblk.Core.Reactors;
+using Polyblk.Host.Daemon.Isolation;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
@@ -89,7 +93,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonDied, Reason = death });
         }
 
-        daemon._events.Tell(new EventJson { Kind = EventKinds.DaemonStarted });
+        daemon.TellOfDaemon(EventKinds.DaemonStarted);
         return daemon;
     }
 
@@ -106,7 +110,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     public DaemonJson GetStatus()
     {
         Dictionary<string, VolumeRecord> records = _context.Store.List(_ => { }).ToDictionary(r => r.Name, StringComparer.Ordinal);
-        foreach (VolumeRecord record in records.Values.Where(r => r.Exports is { Count: > 0 }))
+        foreach (VolumeRecord record in records.Values.Where(r => r.Exports is { Count: > 0 } && IsOurs(r.Name)))
         {
             Known(record.Name);
         }
@@ -127,7 +131,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             StartedUtc = _started,
             ReactorPlan = _context.Options.Plan.Reason,
             Reactors = ReactorJson.Of(_context.Reactors),
-            Volumes = [.. volumes.Select(v => v.ToJson(records.GetValueOrDefault(v.Name)))],
+            Volumes = [.. volumes.Select(v => ToJson(v, records.GetValueOrDefault(v.Name)))],
         };
     }
 
@@ -136,45 +140,84 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     {
         lock (_lock)
         {
-            return [.. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>().Select(s => s.GetLive())];
+            return
+            [
+                .. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>().Select(s => s.GetLive()),
+                .. _isolated.Values.Select(v => v.Live).OfType<LiveJson>(),
+            ];
         }
     }
 
     /// <summary>Serves a volume through one more export, now and at every start.</summary>
     /// <exception cref="RefusalException">That is not possible; nothing has changed.</exception>
-    public Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation)
+    public async Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation)
     {
         RefuseWhileEnding();
-        _ = _context.Store.Get(volume);
+        VolumeRecord record = _context.Store.Get(volume);
+        RequireOurs(volume);
         ExportCheck.Check(export, _context.Options.Frontends);
         if (export.SocketPath is string path && SocketOwner(path) is string owner)
         {
             throw RefusalException.Refused($"The socket {path} is that of the export {owner}.", "Choose another path.");
         }
 
-        return Known(volume).AddExportAsync(export, cancellation);
+        if (await IsolatedAsync(record).ConfigureAwait(false) is { } isolated)
+        {
+            var request = new ControlRequest { Command = "add-export", Volume = volume, Export = export };
+            try
+            {
+                return (await isolated.AskAsync(request, cancellation).ConfigureAwait(false)).Export!;
+            }
+            finally
+            {
+                await EndWithoutExportsAsync(isolated).ConfigureAwait(false);
+            }
+        }
+
+        return await Known(volume).AddExportAsync(export, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Ends an export, now and for every start.</summary>
     /// <exception cref="RefusalException">There is none such, or somebody uses it.</exception>
-    public Task RemoveExportAsync(string id, bool force, CancellationToken cancellation)
+    public async Task RemoveExportAsync(string id, bool force, CancellationToken cancellation)
     {
         RefuseWhileEnding();
         string volume = id.Split('/')[0];
-        return VolumeName.IsValid(volume) && _context.Store.TryGet(volume) is not null
-            ? Known(volume).RemoveExportAsync(id, force, cancellation)
-            : throw RefusalException.NotFound($"There is no export '{id}'.", "'polyblk export list' names them.");
+        VolumeRecord record = (VolumeName.IsValid(volume) ? _context.Store.TryGet(volume) : null)
+            ?? throw RefusalException.NotFound($"There is no export '{id}'.", "'polyblk export list' names them.");
+        RequireOurs(volume);
+        if (record.Exports is { Count: > 0 } && await IsolatedAsync(record).ConfigureAwait(false) is { } isolated)
+        {
+            var request = new ControlRequest { Command = "remove-export", ExportId = id, Force = force };
+            _ = await isolated.AskAsync(request, cancellation).ConfigureAwait(false);
+            await EndWithoutExportsAsync(isolated).ConfigureAwait(false);
+            return;
+        }
+
+        await Known(volume).RemoveExportAsync(id, force, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Starts a volume that is not served.</summary>
     /// <exception cref="RefusalException">It cannot start; the message says why.</exception>
-    public Task StartVolumeAsync(string volume, StartPermissions allowed, CancellationToken cancellation)
+    public async Task StartVolumeAsync(string volume, StartPermissions allowed, CancellationToken cancellation)
     {
-        _ = _context.Store.Get(volume);
-        return allowed.BlockSize is null or 512 or 4096 ? Known(volume).StartAsync(allowed, cancellation)
-            : throw RefusalException.Invalid(
+        VolumeRecord record = _context.Store.Get(volume);
+        RequireOurs(volume);
+        if (allowed.BlockSize is not (null or 512 or 4096))
+        {
+            throw RefusalException.Invalid(
                 $"Blocks of {allowed.BlockSize} bytes are not possible.",
                 "A block has 512 or 4096 bytes.");
+        }
+
+        if (record.Exports is { Count: > 0 } && await IsolatedAsync(record).ConfigureAwait(false) is { } isolated)
+        {
+            var request = new ControlRequest { Command = "start", Volume = volume, Allow = allowed };
+            _ = await isolated.AskAsync(request, cancellation).ConfigureAwait(false);
+            return;
+        }
+
+        await Known(volume).StartAsync(allowed, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Takes the sizes that drives have now, of volumes that are as large as their drive.</summary>
@@ -186,6 +229,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             volumes = [.. _volumes.Values];
         }
 
+        Array.ForEach(Isolated(), v => v.Signal(Libc.SIGHUP));
         await Task.WhenAll(volumes.Select(FollowAsync)).ConfigureAwait(false);
 
         async Task FollowAsync(DaemonVolume volume)
@@ -204,13 +248,14 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     }
 
     /// <summary>Ends all volumes in order, each by itself, within the time that the options give.</summary>
+    /// <param name="isSucceeded">Whether processes that volumes have of their own go on: a successor has them now.</param>
     /// <returns>Whether every one ended in order.</returns>
-    public async Task<bool> ShutDownAsync()
+    public async Task<bool> ShutDownAsync(bool isSucceeded = false)
     {
         if (_held is not null)
         {
             // One that gave up before it had the place of its predecessor has told nobody that it began.
-            _events.Tell(new EventJson { Kind = EventKinds.DaemonEnding });
+            TellOfDaemon(EventKinds.DaemonEnding);
         }
 
         await _ending.CancelAsync().ConfigureAwait(false);
@@ -224,6 +269,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
 
         // A drive that is on its way from one volume to another arrives; what hangs keeps nobody.
         await Task.WhenAny(_sharingSpares, Task.Delay(s_sharingLimit)).ConfigureAwait(false);
+        Task<bool[]> isolated = Task.WhenAll(Isolated().Select(v => isSucceeded ? LeaveAsync(v) : v.EndAsync()));
         var ends = volumes.ToDictionary(v => v.Name, v => Task.Run(v.ShutDownAsync));
         Task all = Task.WhenAll([.. ends.Values, .. _starts]);
         await Task.WhenAny(all, Task.Delay(_context.Options.StopWithin)).ConfigureAwait(false);
@@ -245,9 +291,18 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             isClean &= end.IsCompletedSuccessfully && end.Result;
         }
 
+        // Each of these has its deadline.
+        isClean &= (await isolated.ConfigureAwait(false)).All(ended => ended);
+
         // What drives have not answered is on the reactors still: they end with the process.
         IsAbandoned |= volumes.Any(v => v.IsAbandoned);
         return isClean && !IsAbandoned;
+
+        static async Task<bool> LeaveAsync(IsolatedVolume volume)
+        {
+            await volume.LeaveAsync().ConfigureAwait(false);
+            return true;
+        }
     }
 
     /// <summary>Ends what is left. Where the deadline has passed that is left to the end of the process.</summary>
@@ -271,10 +326,15 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     private void StartAll(IReadOnlyCollection<string> except)
     {
         var tried = new List<Task>();
-        foreach (VolumeRecord record in _context.Store.List(warning => _log.LogError("{Warning}", warning)).Where(r => r.Exports is { Count: > 0 }))
+        IReadOnlyList<VolumeRecord> records = _context.Store.List(warning => _log.LogError("{Warning}", warning));
+        foreach (VolumeRecord record in records.Where(r => r.Exports is { Count: > 0 } && IsOurs(r.Name)))
         {
             DaemonVolume volume = Known(record.Name);
-            if ((record.Autostart ?? true) && !except.Contains(record.Name))
+            if (_context.Options.Only is null && !volume.IsBegun && WatchIsolated(record, except) is { } isolated)
+            {
+                tried.Add(isolated.Tried);
+            }
+            else if ((record.Autostart ?? true) && !except.Contains(record.Name))
             {
                 _starts.Add(Task.Run(() => StartAtBootAsync(volume)));
                 tried.Add(volume.Tried.Task);
@@ -292,6 +352,40 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         lock (_lock)
         {
             return _isEnding ? [] : [.. _volumes.Values.Select(v => v.Server).OfType<VolumeServer>()];
+        }
+    }
+
+    /// <summary>
+    /// Watches the process of a volume that is to have one, or has it from a daemon before this one. One that is not to start by
+    /// itself has none until somebody starts it.
+    /// </summary>
+    private IsolatedVolume? WatchIsolated(VolumeRecord record, IReadOnlyCollection<string> except)
+    {
+        bool isThere = new IsolatedVolume(record.Name, _context).Pid is not null;
+        if (record.Isolate != true && !isThere)
+        {
+            return null;
+        }
+
+        IsolatedVolume isolated = IsolatedOf(record.Name);
+        if (isThere || ((record.Autostart ?? true) && !except.Contains(record.Name)))
+        {
+            isolated.Begin();
+        }
+        else
+        {
+            isolated.Rest(Known(record.Name).ToJson(record));
+        }
+
+        return isolated;
+    }
+
+    /// <summary>Tells of the daemon itself; a process of one volume is none.</summary>
+    private void TellOfDaemon(string kind)
+    {
+        if (_context.Options.Only is null)
+        {
+            _events.Tell(new EventJson { Kind = kind });
         }
     }
 

@@ -15,6 +15,14 @@ public sealed record ControlRequest
     /// </summary>
     public required string Command { get; init; }
 
+    /// <summary>Whether it asks for a change.</summary>
+    [JsonIgnore]
+    public bool IsChange => Command != "show";
+
+    /// <summary>What it asks for, in words: for the log.</summary>
+    public string Describe() => string.Join(' ', new[] { Command, ExportId ?? Volume, Export is null ? null : $"{Export.Frontend} {Export.Describe()}".TrimEnd(), Drive, NewDrive }
+        .Concat(MoreDrives ?? []).Where(word => !string.IsNullOrEmpty(word)));
+
     /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
     public string? Drive { get; init; }
 

@@ -57,6 +57,9 @@ public sealed record DaemonVolumeJson
     /// <summary>Whether the daemon starts it by itself.</summary>
     public bool Autostart { get; init; } = true;
 
+    /// <summary>The process that it has of its own; null where it has none.</summary>
+    public int? Pid { get; init; }
+
     /// <summary>Its exports: as they are where it is served; by their ids alone otherwise.</summary>
     public IReadOnlyList<DaemonExportJson> Exports { get; init; } = [];
 }

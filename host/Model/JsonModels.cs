@@ -24,6 +24,12 @@ public sealed record VolumeJson
 
     public bool Volatile { get; init; }
 
+    /// <summary>Whether the daemon serves it in a process of its own; null for no.</summary>
+    public bool? Isolated { get; init; }
+
+    /// <summary>With which others it shares spares; null with none.</summary>
+    public string? SpareGroup { get; init; }
+
     /// <summary>Whether this host has a record of it; false for what a scan found.</summary>
     public bool Recorded { get; init; } = true;
 

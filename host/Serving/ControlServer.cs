@@ -3,7 +3,8 @@
 //
 // Every client counts from accept on. A request has its time: a client that says nothing, or a byte now and then, is closed.
 // Where all places are taken one more client takes the place of the one that has said nothing for longest; where all of them wait
-// for an answer the newcomer is told so. Answers are not cut short: a stop takes as long as it takes.
+// for an answer the newcomer is told so. Answers are not cut short: a stop takes as long as it takes. Who changed something is in
+// the log.
 
 using System.Net.Sockets;
 using System.Text;
@@ -177,7 +178,7 @@ public sealed class ControlServer : IAsyncDisposable
             var reader = new LineReader(socket);
             while (await ReadRequestAsync(client, reader).ConfigureAwait(false) is string line)
             {
-                await SendAsync(socket, await AnswerAsync(line, _handle, log, _stop.Token).ConfigureAwait(false)).ConfigureAwait(false);
+                await SendAsync(socket, await AnswerAsync(line, _handle, log, client.Peer, _stop.Token).ConfigureAwait(false)).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException)
@@ -234,29 +235,42 @@ public sealed class ControlServer : IAsyncDisposable
 
     /// <summary>Answers one request, whatever its text is.</summary>
     internal static async Task<ControlResponse> AnswerAsync(
-        string line, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log, CancellationToken stop)
+        string line, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log, PeerCredentials peer, CancellationToken stop)
     {
-        try
+        ControlRequest? request = null;
+        ControlResponse response = await AnswerAsync().ConfigureAwait(false);
+        if (request is { IsChange: true })
         {
-            ControlRequest? request = JsonSerializer.Deserialize(line, LineJson.Default.ControlRequest);
-            return request is null
-                ? ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, "An empty request."))
-                : await handle(request, stop).ConfigureAwait(false);
+            log.LogInformation(
+                "{Request}, asked for by user {User}, process {Process}: {Outcome}", request.Describe(), peer.UserId, peer.ProcessId, response.Refusal?.Problem ?? "done");
         }
-        catch (JsonException e)
+
+        return response;
+
+        async Task<ControlResponse> AnswerAsync()
         {
-            return ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, $"No request: {e.Message}"));
-        }
-        catch (RefusalException e)
-        {
-            return ControlResponse.Refuse(e.Refusal);
-        }
+            try
+            {
+                request = JsonSerializer.Deserialize(line, LineJson.Default.ControlRequest);
+                return request is null
+                    ? ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, "An empty request."))
+                    : await handle(request, stop).ConfigureAwait(false);
+            }
+            catch (JsonException e)
+            {
+                return ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, $"No request: {e.Message}"));
+            }
+            catch (RefusalException e)
+            {
+                return ControlResponse.Refuse(e.Refusal);
+            }
 #pragma warning disable CA1031 // Whatever went wrong is the client's answer and in the log; the volume is served on.
-        catch (Exception e)
+            catch (Exception e)
 #pragma warning restore CA1031
-        {
-            log.LogError(e, "The control request {Line} failed", line);
-            return ControlResponse.Refuse(new Refusal(RefusalKind.Failed, e.Message));
+            {
+                log.LogError(e, "The control request {Line} failed", line);
+                return ControlResponse.Refuse(new Refusal(RefusalKind.Failed, e.Message));
+            }
         }
     }
 
@@ -269,6 +283,9 @@ public sealed class ControlServer : IAsyncDisposable
         private readonly TaskCompletionSource _away = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public CancellationToken Dismissal => _dismissal.Token;
+
+        /// <summary>Who is at the other end.</summary>
+        public PeerCredentials Peer { get; } = PeerCredentials.Of(fd);
 
         /// <summary>Completes when its descriptor is closed.</summary>
         public Task Away => _away.Task;

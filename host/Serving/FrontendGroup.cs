@@ -10,7 +10,7 @@ public sealed record FrontendGroup
 
     public string? SocketPath { get; init; }
 
-    /// <summary>Who may connect to its socket besides this user; null for its group (mode 660 of the sockets).</summary>
+    /// <summary>Who may connect to its socket, and who may not; null for this user and its group (mode 660).</summary>
     public SocketAccess? SocketAccess { get; init; }
 
     public int? Queues { get; init; }

@@ -67,12 +67,12 @@ public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport ex
             yield break;
         }
 
-        if (socketAccess is null && Export.AttachCommands.Any(c => c.Consumer == "libvirt"))
+        if (socketAccess is not { Opens: true } && Export.AttachCommands.Any(c => c.Consumer == "libvirt"))
         {
             yield return ForLibvirt;
         }
 
-        if (socketAccess is not null && SocketAccess.Obstacle(Export.Endpoint.Path) is string obstacle)
+        if (socketAccess is { Opens: true } && SocketAccess.Obstacle(Export.Endpoint.Path) is string obstacle)
         {
             yield return obstacle;
         }

@@ -2,7 +2,8 @@
 //
 // A socket is of the user who serves, and in a folder that nobody else may enter. libvirt runs QEMU as a user of its own, so the
 // socket is given to a group (--socket-group) or opened by its mode (--socket-mode), and the folders of the runtime directory may
-// then be passed through by others: passed, not listed. What else lies in them, locks and the control socket, is protected by its
+// then be passed through by others: passed, not listed. Where users are named (--allow-user) no other one is served, whatever
+// reaches the socket; the kernel says who connects. What else lies in them, locks and the control socket, is protected by its
 // own mode. The folder of a socket that --socket put elsewhere is the user's and is left as it is.
 
 using System.Globalization;
@@ -16,24 +17,46 @@ namespace Polyblk.Host.Serving;
 /// <param name="Mode">Its mode.</param>
 public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mode)
 {
+    /// <summary>Names or numbers of the users who may connect; empty for whoever reaches it.</summary>
+    public IReadOnlyList<string> AllowUsers { get; init; } = [];
+
+    /// <summary>Their numbers; null for whoever reaches it.</summary>
+    public IReadOnlySet<uint>? UserIds { get; init; }
+
+    /// <summary>Whether it lets anybody in who is not otherwise.</summary>
+    public bool Opens => Group is not null || Mode is not null;
+
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
     private const UnixFileMode PassThrough = UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
     private const UnixFileMode Permissions = (UnixFileMode)0x1FF;
 
     /// <summary>What it says on the command line.</summary>
-    /// <exception cref="RefusalException">There is no such group, or that is no mode.</exception>
-    public static SocketAccess? Parse(string? group, string? mode)
+    /// <exception cref="RefusalException">There is no such group or user, or that is no mode.</exception>
+    public static SocketAccess? Parse(string? group, string? mode, IReadOnlyList<string>? users = null)
     {
-        if (group is null && mode is null)
+        if (group is null && mode is null && users is not { Count: > 0 })
         {
             return null;
         }
 
-        uint? id = group is null ? null : GroupDatabase.Find(group)
-            ?? throw RefusalException.Invalid(
-                $"There is no group '{group}' for --socket-group.",
-                "'getent group' lists them; libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
-        return new SocketAccess(group, id, mode is null ? null : ParseMode(mode));
+        uint? id = group is null ? null : FindGroup(group, "--socket-group", " libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
+        return new SocketAccess(group, id, mode is null ? null : ParseMode(mode))
+        {
+            AllowUsers = users ?? [],
+            UserIds = users is { Count: > 0 } ? users.Select(FindUser).ToHashSet() : null,
+        };
+    }
+
+    /// <summary>Opens a socket, and the way to it, for a group.</summary>
+    /// <param name="path">The socket, of mode 660 from then on.</param>
+    /// <param name="group">Name or number of the group.</param>
+    /// <param name="option">Where it was named.</param>
+    /// <exception cref="RefusalException">There is no such group, or it may not be given to it.</exception>
+    public static void OpenFor(string path, string group, string option)
+    {
+        Give(path, group, FindGroup(group, option));
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
+        OpenWay(Path.GetDirectoryName(path)!);
     }
 
     /// <summary>Opens a socket that was made, and the way to it.</summary>
@@ -44,13 +67,12 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
     {
         if (endpoint.Kind != EndpointKind.UnixSocket)
         {
-            throw RefusalException.Invalid($"--socket-group and --socket-mode are for sockets, and this export is {endpoint.Path}: its node belongs to udev.");
+            throw RefusalException.Invalid($"--socket-group, --socket-mode and --allow-user are for sockets, and this export is {endpoint.Path}: its node belongs to udev.");
         }
 
-        if (GroupId is uint group && GroupDatabase.Give(endpoint.Path, group) is < 0 and int error)
+        if (GroupId is uint group)
         {
-            throw RefusalException.Refused(string.Create(
-                CultureInfo.InvariantCulture, $"{endpoint.Path} cannot be given to the group {Group} (errno {-error}): only root and members of the group may do that."));
+            Give(endpoint.Path, Group!, group);
         }
 
         if (Mode is UnixFileMode mode)
@@ -58,12 +80,9 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
             File.SetUnixFileMode(endpoint.Path, mode);
         }
 
-        if (Path.GetDirectoryName(endpoint.Path) == runtimeDirectory)
+        if (Opens && Path.GetDirectoryName(endpoint.Path) == runtimeDirectory)
         {
-            foreach (string folder in new[] { runtimeDirectory, Path.GetDirectoryName(runtimeDirectory)! })
-            {
-                File.SetUnixFileMode(folder, File.GetUnixFileMode(folder) | PassThrough);
-            }
+            OpenWay(runtimeDirectory);
         }
     }
 
@@ -101,6 +120,35 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
             File.SetUnixFileMode(runtimeDirectory, OwnerOnly);
         }
     }
+
+    private static void Give(string path, string name, uint group)
+    {
+        if (GroupDatabase.Give(path, group) is < 0 and int error)
+        {
+            throw RefusalException.Refused(string.Create(
+                CultureInfo.InvariantCulture, $"{path} cannot be given to the group {name} (errno {-error}): only root and members of the group may do that."));
+        }
+    }
+
+    /// <summary>Lets others pass through a folder of sockets, and the one that it is in.</summary>
+    private static void OpenWay(string runtimeDirectory)
+    {
+        foreach (string folder in new[] { runtimeDirectory, Path.GetDirectoryName(runtimeDirectory)! })
+        {
+            File.SetUnixFileMode(folder, File.GetUnixFileMode(folder) | PassThrough);
+        }
+    }
+
+    /// <summary>The number of a group.</summary>
+    /// <param name="group">Its name, or its number.</param>
+    /// <param name="option">Where it was named.</param>
+    /// <param name="hint">What else to know where there is none.</param>
+    /// <exception cref="RefusalException">There is none such.</exception>
+    public static uint FindGroup(string group, string option, string hint = "") => GroupDatabase.Find(group)
+        ?? throw RefusalException.Invalid($"There is no group '{group}' for {option}.", $"'getent group' lists them{(hint.Length == 0 ? "." : ";")}{hint}");
+
+    private static uint FindUser(string user) => GroupDatabase.FindUser(user)
+        ?? throw RefusalException.Invalid($"There is no user '{user}' for --allow-user.", "'getent passwd' lists them.");
 
     private static UnixFileMode ParseMode(string text)
     {

@@ -174,6 +174,7 @@ public sealed partial class VolumeServer
         Queues = group.Queues,
         QueueSize = group.QueueSize,
         SocketPath = group.SocketPath,
+        AllowedUsers = group.SocketAccess?.UserIds,
         Options = group.Options,
     };
 

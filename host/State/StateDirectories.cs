@@ -11,6 +11,12 @@ public sealed record StateDirectories(string State, string Runtime)
     /// <summary>Stands for the daemon where volumes have their names: no volume can have this one.</summary>
     public const string Daemon = "_daemon";
 
+    /// <summary>Whose the daemon's place is: its lock and its sockets.</summary>
+    public string DaemonName { get; init; } = Daemon;
+
+    /// <summary>The same directories with the place of the process that a volume has of its own.</summary>
+    public StateDirectories OfIsolated(string volume) => this with { DaemonName = $"_isolated-{volume}" };
+
     /// <summary>One JSON file a volume.</summary>
     public string Volumes => Path.Combine(State, "volumes");
 

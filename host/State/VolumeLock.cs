@@ -56,14 +56,14 @@ public sealed class VolumeLock : IDisposable
     /// <summary>Takes the daemon's place: there is one of a state folder.</summary>
     /// <exception cref="RefusalException">Another process has it.</exception>
     public static VolumeLock TakeDaemons(StateDirectories directories) =>
-        TakeIn(directories.RuntimeOf(StateDirectories.Daemon), out int holder)
+        TakeIn(directories.RuntimeOf(directories.DaemonName), out int holder)
             ?? throw RefusalException.Refused(
                 $"A daemon works here already: process {Describe(holder)}.",
                 "Use that one, or end it first.");
 
     /// <summary>Takes the daemon's place, or returns null and the pid of the daemon that has it.</summary>
     public static VolumeLock? TryTakeDaemons(StateDirectories directories, out int holder) =>
-        TryTakeIn(directories.RuntimeOf(StateDirectories.Daemon), out holder);
+        TryTakeIn(directories.RuntimeOf(directories.DaemonName), out holder);
 
     /// <summary>
     /// 'volume list' shares a free lock for an instant to see whether it is free: a second look tells it from an owner.
@@ -141,6 +141,13 @@ public sealed class VolumeLock : IDisposable
         // Shared, so that two who look at once do not take each other for an owner.
         using var handle = new SafeFileHandle(fd, ownsHandle: true);
         return Libc.flock(fd, Libc.LOCK_SH | Libc.LOCK_NB) == 0 ? null : ReadHolder(handle);
+    }
+
+    /// <summary>Whether a process is the daemon, or the one that it has for a volume.</summary>
+    public static bool IsDaemon(StateDirectories directories, string volume, int pid)
+    {
+        StateDirectories isolated = directories.OfIsolated(volume);
+        return Holder(directories, StateDirectories.Daemon) == pid || Holder(directories, isolated.DaemonName) == pid;
     }
 
     public void Dispose() => _handle.Dispose();

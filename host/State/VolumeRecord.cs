@@ -69,9 +69,21 @@ public sealed record VolumeRecord
     /// <summary>Whether the daemon serves it from its own start on; null as it is by default: yes.</summary>
     public bool? Autostart { get; init; }
 
+    /// <summary>Whether the daemon serves it in a process of its own; null as it is by default: no.</summary>
+    public bool? Isolate { get; init; }
+
     /// <summary>The record with another bound for resync and rebuild; 0 sets none.</summary>
     public VolumeRecord WithRebuildLimit(long bytesPerSecond) =>
         this with { MaxRebuildBytesPerSecond = bytesPerSecond == 0 ? null : bytesPerSecond };
+
+    /// <summary>The record of a volume that has a process of its own, or has none.</summary>
+    public VolumeRecord WithIsolate(bool isolate) => this with { Isolate = isolate ? true : null };
+
+    /// <summary>The record of a volume that shares spares with those of a group; null shares none.</summary>
+    public VolumeRecord WithSpareGroup(string? group) => this with { SpareGroup = group };
+
+    /// <summary>The record of a volume that the daemon serves from its own start on, or does not.</summary>
+    public VolumeRecord WithAutostart(bool starts) => this with { Autostart = starts ? null : false };
 }
 
 /// <summary>A member as it was last seen.</summary>

@@ -64,6 +64,72 @@ public static class VolumeMaker
     }
 
     /// <summary>
+    /// Sees whether a drive could come to a volume: it is there, or can be made, and holds nothing. Changes nothing.
+    /// </summary>
+    /// <exception cref="RefusalException">It could not; the message says why.</exception>
+    public static async Task CheckNewDriveAsync(DriveSpec drive)
+    {
+        ArgumentNullException.ThrowIfNull(drive);
+        if (!Path.Exists(drive.Path))
+        {
+            _ = drive.SizeBytes ?? throw RefusalException.NotFound($"There is no {drive.Path}.");
+            return;
+        }
+
+        List<IBlockDevice> open = await DriveList.OpenAllAsync([drive with { SizeBytes = null }], readOnly: true).ConfigureAwait(false);
+        using ReactorGroup reactors = ControlReactors();
+        try
+        {
+            await ArrayBuilder.RefuseForeignAsync(open, reactors.Reactors[0]).ConfigureAwait(false);
+        }
+        catch (ArrayException e)
+        {
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
+        }
+        finally
+        {
+            await DriveList.CloseAllAsync(open).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Sees whether a volume could be made, as far as that can be told beforehand. Changes nothing.</summary>
+    /// <exception cref="RefusalException">It could not; the message says why and what to do.</exception>
+    public static async Task CheckAsync(VolumeRequest request, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ILookup<bool, DriveSpec> drives = request.Drives.ToLookup(d => !d.IsVolatile && Path.Exists(d.Path));
+        if (drives[false].FirstOrDefault(d => d.SizeBytes is null) is DriveSpec missing)
+        {
+            throw RefusalException.NotFound($"There is no {missing.Path}.");
+        }
+
+        List<IBlockDevice> open = await DriveList
+            .OpenAllAsync([.. drives[true].Select(d => d with { SizeBytes = null })], readOnly: true).ConfigureAwait(false);
+        using ReactorGroup reactors = ControlReactors();
+        try
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (request.Level is not null)
+            {
+                await ArrayBuilder
+                    .CheckCreateAsync(CreateOptions(request), open, [.. drives[false].Select(d => d.SizeBytes!.Value)], reactors.Reactors[0]).ConfigureAwait(false);
+            }
+            else if (open.Count > 0)
+            {
+                await CheckSingleAsync(request, open[0], reactors).ConfigureAwait(false);
+            }
+        }
+        catch (ArrayException e)
+        {
+            throw new RefusalException(RefusalKind.Refused, e.Message, e);
+        }
+        finally
+        {
+            await DriveList.CloseAllAsync(open).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>
     /// A partition table that is erased is still in force until the kernel reads it again; udev mostly sees to that by itself.
     /// </summary>
     private static void NotePartitions(IReadOnlyList<DriveSpec> drives, Action<string> note)
@@ -135,16 +201,24 @@ public static class VolumeMaker
     /// <summary>What a volume has whose drives begin empty each time: nothing that outlives the process.</summary>
     public static ArrayConsistency? ForVolatile(RaidLevel level) => level.ParityCount() > 0 ? ArrayConsistency.Bitmap : null;
 
+    private static ArrayCreateOptions CreateOptions(VolumeRequest request)
+    {
+        RaidLevel level = request.Level!.Value;
+        return CreateOptions(request.Name, level.Name(), request.ChunkBytes) with
+        {
+            SizeBytes = request.SizeBytes,
+            Force = request.Force,
+            Consistency = request.Consistency ?? (request.Drives[0].IsVolatile ? ForVolatile(level) : null),
+        };
+    }
+
     private static async Task<NewVolume> MakeArrayAsync(
         VolumeRequest request, RaidLevel level, List<IBlockDevice> drives, bool zeroed, Action<string> note)
     {
         using ReactorGroup reactors = ControlReactors();
-        ArrayCreateOptions options = CreateOptions(request.Name, level.Name(), request.ChunkBytes) with
+        ArrayCreateOptions options = CreateOptions(request) with
         {
-            SizeBytes = request.SizeBytes,
-            Force = request.Force,
             AssumeZeroed = zeroed,
-            Consistency = request.Consistency ?? (request.Drives[0].IsVolatile ? ForVolatile(level) : null),
 
             // The first resync is for the process that serves the volume.
             Run = new ArrayRunOptions { Resync = false, HostName = Environment.MachineName },
@@ -169,6 +243,12 @@ public static class VolumeMaker
     private static async Task<NewVolume> MakeSingleAsync(VolumeRequest request, IBlockDevice drive)
     {
         using ReactorGroup reactors = ControlReactors();
+        await CheckSingleAsync(request, drive, reactors).ConfigureAwait(false);
+        return new NewVolume(Guid.NewGuid(), drive.SizeBytes);
+    }
+
+    private static async Task CheckSingleAsync(VolumeRequest request, IBlockDevice drive, ReactorGroup reactors)
+    {
         IReadOnlyList<DriveInspection> found = await ArrayBuilder.InspectAsync([drive], reactors.Reactors[0]).ConfigureAwait(false);
         ArraySuperblock? member = found[0].Superblock;
         if (member is not null && !request.Force)
@@ -184,9 +264,10 @@ public static class VolumeMaker
                 $"{drive.Name} is in use by something else ({part}); serving it alone would damage that.", "--force serves it all the same.");
         }
 
-        return request.SizeBytes is null || request.SizeBytes == drive.SizeBytes
-            ? new NewVolume(Guid.NewGuid(), drive.SizeBytes)
-            : throw RefusalException.Invalid("--size is for arrays: a volume of level none has the size of its drive.");
+        if (request.SizeBytes is not null && request.SizeBytes != drive.SizeBytes)
+        {
+            throw RefusalException.Invalid("--size is for arrays: a volume of level none has the size of its drive.");
+        }
     }
 
     /// <summary>One reactor that is not pinned and never spins: enough for superblocks.</summary>

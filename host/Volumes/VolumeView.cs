@@ -29,6 +29,8 @@ public static class VolumeView
         ChunkBytes = record.ChunkBytes,
         SizeBytes = record.SizeBytes,
         Volatile = record.Volatile,
+        Isolated = record.Isolate,
+        SpareGroup = record.SpareGroup,
         Drives = record.Drives,
         Status = StoppedStatus,
     };

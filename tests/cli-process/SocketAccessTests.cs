@@ -3,6 +3,7 @@
 
 using System.Diagnostics;
 using System.Text.Json;
+using Polyblk.Core.Interop;
 using Polyblk.Host;
 using SystemProcess = System.Diagnostics.Process;
 
@@ -52,6 +53,27 @@ public sealed class SocketAccessTests : IDisposable
     {
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "nbd", "--socket-mode", "666");
         Assert.True(Reaches(Other, serve.Socket()));
+    }
+
+    [Fact]
+    public void AGroupIsLetInToTheApiAndToNothingElseOfTheDaemons()
+    {
+        Assert.True(Environment.IsPrivilegedProcess, "Only root may give a socket to a group that it is not in.");
+        using SystemProcess daemon = _sandbox.Start(["daemon", "--api-group", Group]);
+        _ = daemon.StandardError.ReadToEndAsync();
+        string folder = Path.Combine(_sandbox.State, "run", "_daemon");
+        string api = Path.Combine(folder, "api.sock");
+        for (long began = Stopwatch.GetTimestamp(); !Reaches(Group, api);)
+        {
+            bool isLate = daemon.HasExited || Stopwatch.GetElapsedTime(began) > TimeSpan.FromSeconds(60);
+            Assert.False(isLate, "the group is not let in");
+        }
+
+        Assert.False(Reaches(Other, api));
+        Assert.All(new[] { "control.sock", "handover.sock", "lock" }, name => Assert.False(Reaches(Group, Path.Combine(folder, name))));
+        Assert.False(Test(Group, "-r", folder), "the folder can be passed through, not listed");
+        Assert.Equal(0, Libc.kill(daemon.Id, SigTerm));
+        Assert.True(daemon.WaitForExit(TimeSpan.FromSeconds(60)), "the daemon did not end");
     }
 
     [Fact]

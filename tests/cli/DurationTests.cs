@@ -1,4 +1,4 @@
-using Polyblk.Cli.Output;
+using Polyblk.Host;
 
 namespace Polyblk.Cli.Tests;
 

@@ -172,7 +172,7 @@ public sealed class EventStoreTests : IDisposable
     [Fact]
     public void EveryKindIsDocumented()
     {
-        string text = File.ReadAllText(Path.Combine(RepositoryRoot(), "docs/events.md"));
+        string text = File.ReadAllText(Path.Combine(RepositoryFolder.Path, "docs/events.md"));
         IEnumerable<string> rows = text.Split('\n')
             .Where(l => l.StartsWith("| `", StringComparison.Ordinal) && l.Count(c => c == '|') == 5);
         string[] documented = [.. rows.SelectMany(r => r.Split('|')[1].Split('`').Where((_, i) => i % 2 == 1))];
@@ -197,15 +197,4 @@ public sealed class EventStoreTests : IDisposable
 
     private string[] Files() =>
         [.. Directory.GetFiles(new EventStore(Directories).Folder, "*.jsonl").Order(StringComparer.Ordinal)];
-
-    private static string RepositoryRoot()
-    {
-        string at = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(at, "Frontends.sln")))
-        {
-            at = Path.GetDirectoryName(at)!;
-        }
-
-        return at;
-    }
 }

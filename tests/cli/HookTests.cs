@@ -18,7 +18,7 @@ public sealed class HookTests : IDisposable
     private static readonly TimeSpan s_tooLong = TimeSpan.FromSeconds(60);
 
     private readonly string _directory = Directory.CreateTempSubdirectory("pbh").FullName;
-    private readonly Lines _log = new();
+    private readonly LogLines _log = new();
 
     public HookTests()
     {
@@ -260,33 +260,4 @@ public sealed class HookTests : IDisposable
         }
     }
 
-    private sealed class Lines : ILogger
-    {
-        private readonly List<string> _texts = [];
-
-        public string[] Texts
-        {
-            get
-            {
-                lock (_texts)
-                {
-                    return [.. _texts];
-                }
-            }
-        }
-
-        public IDisposable? BeginScope<TState>(TState state)
-            where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => true;
-
-        public void Log<TState>(
-            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
-        {
-            lock (_texts)
-            {
-                _texts.Add(formatter(state, exception));
-            }
-        }
-    }
 }

@@ -72,7 +72,12 @@ public sealed class SpareSharingTests : DaemonTestBase
     {
         foreach ((string name, string? group) in volumes)
         {
-            Store.Change(name, r => r with { Exports = [new ExportRecord { Frontend = "nbd" }], SpareGroup = group });
+            Store.Change(name, r => r with { Exports = [new ExportRecord { Frontend = "nbd" }] });
+            if (group is not null)
+            {
+                MustAsync("volume", "set", name, "--spare-group", group).GetAwaiter().GetResult();
+                Assert.Equal(group, Store.Get(name).SpareGroup);
+            }
         }
     }
 

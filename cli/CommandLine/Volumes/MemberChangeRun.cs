@@ -1,12 +1,10 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Core.Reactors;
 using Polyblk.Host;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
-using Serilog.Extensions.Logging;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -93,62 +91,27 @@ internal static class MemberChangeRun
         Action<string> say,
         CancellationToken interrupted)
     {
-        using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out record);
-        if (record.Volatile)
-        {
-            throw RefusalException.Refused(
-                $"Volume '{record.Name}' is volatile and is not being served: it has no members now. Serve it, or make it of other drives.");
-        }
-
         Terminal terminal = CommandSettings.Terminal(parsed);
-        await using var log = LogSetup.Create(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
-        using var logging = new SerilogLoggerFactory(log);
-        using ReactorGroup reactors = VolumeMaker.ControlReactors();
-        var store = new VolumeStore(directories);
-        var start = new VolumeStart
-        {
-            AllowDegraded = await IsMeantAsync(record, change, interrupted).ConfigureAwait(false),
-            RunsJobs = wait,
-            RebuildsByItself = false,
-            JobsAfter = TimeSpan.Zero,
-        };
-        await using OpenVolume volume = await VolumeOpener.OpenAsync(record, reactors, start, logging, interrupted).ConfigureAwait(false);
-        volume.KeepRecord(store);
-        MemberChangeResult done = await volume.ChangeMembersAsync(change, store).ConfigureAwait(false);
-        await MemberMemory.RefreshAsync(store, store.Get(record.Name), terminal.Warn, CancellationToken.None).ConfigureAwait(false);
-        say(done.Message);
-        int code = !wait || done.Role is not int role ? ExitCode.Ok : await FollowAsync(
-            () => Task.FromResult(volume.GetArray()!),
+        return await StoppedVolume.ChangeAsync(
+            directories,
+            record.Name,
             change,
-            role,
-            terminal,
-            "The rest of the rebuild is left: it goes on when the volume is served, or by the same command.",
+            runsJobs: wait,
+            () => LogSetup.CreateFactory(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
+            terminal.Warn,
+            async (done, look) =>
+            {
+                say(done.Message);
+                int code = !wait || done.Role is not int role ? ExitCode.Ok : await FollowAsync(
+                    () => Task.FromResult(look()),
+                    change,
+                    role,
+                    terminal,
+                    "The rest of the rebuild is left: it goes on when the volume is served, or by the same command.",
+                    interrupted).ConfigureAwait(false);
+                return (done.Message, code);
+            },
             interrupted).ConfigureAwait(false);
-        return (done.Message, code);
-    }
-
-    /// <summary>
-    /// Whether the one member that is absent is the one that is to be replaced: then the start without it needs no other leave.
-    /// </summary>
-    private static async Task<bool> IsMeantAsync(VolumeRecord record, MemberChange change, CancellationToken cancellation)
-    {
-        if (change.Kind != MemberChangeKind.Replace)
-        {
-            return false;
-        }
-
-        IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
-        ArrayJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array;
-        MemberJson[] absent = [.. (array?.Members ?? []).Where(m => m.Drive is null)];
-        if (absent.Length != 1)
-        {
-            return false;
-        }
-
-        int role = absent[0].Role;
-        string? known = MemberMemory.DriveOf(record, role, array!.Members.Count);
-        return ArrayVolume.IsNumber(change.Drive, out int number) ? number == role
-            : known is not null && new VolumeDrive(DriveList.ParseOne(known), null).Is(DriveList.ParseOne(change.Drive));
     }
 
     /// <summary>Whether a member's drive is the one that was to come; drives of memory are all alike.</summary>

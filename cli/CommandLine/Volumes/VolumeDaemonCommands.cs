@@ -5,6 +5,7 @@ using Polyblk.Cli.Output;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -42,15 +43,13 @@ internal sealed class VolumeStartCommand : ICliCommand
 /// <summary><c>polyblk volume autostart</c>: whether the daemon serves a volume from its own start on.</summary>
 internal sealed class VolumeAutostartCommand : ICliCommand
 {
-    private const string On = "on", Off = "off";
-
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
     private readonly Argument<string> _what = new("on|off") { Description = "on, as it is by default, or off." };
 
     public Command Build()
     {
         var command = new Command("autostart", "Say whether the daemon serves a volume from its own start on.");
-        _what.AcceptOnlyFromAmong(On, Off);
+        _what.AcceptOnlyFromAmong(OnOff.On, OnOff.Off);
         command.Arguments.Add(_name);
         command.Arguments.Add(_what);
         command.SetAction(Run);
@@ -59,9 +58,8 @@ internal sealed class VolumeAutostartCommand : ICliCommand
 
     private int Run(ParseResult parsed)
     {
-        bool starts = parsed.GetRequiredValue(_what) == On;
-        VolumeRecord record = new VolumeStore(CommandSettings.Directories(parsed))
-            .Change(parsed.GetRequiredValue(_name), now => now with { Autostart = starts ? null : false });
+        bool starts = parsed.GetRequiredValue(_what) == OnOff.On;
+        VolumeRecord record = new VolumeSettings(CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name)).SetAutostart(starts);
         CommandSettings.Terminal(parsed).WriteLine(
             starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
             : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");

@@ -3,7 +3,6 @@ using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Host;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -50,6 +49,15 @@ internal sealed class VolumeSetCommand : ICliCommand
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
 
+    private readonly Option<string?> _spareGroup = new("--spare-group")
+    {
+        HelpName = "GROUP",
+        Description = "Volumes of one group that the daemon serves share their spares; off shares none.",
+    };
+
+    private readonly Option<string?> _isolate = OnOff.Option(
+        "--isolate", "Whether the daemon serves it in a process of its own, from its next start on.");
+
     private readonly Option<bool> _json = CommandSettings.Json();
 
     public Command Build()
@@ -59,9 +67,11 @@ internal sealed class VolumeSetCommand : ICliCommand
         command.Options.Add(_rate);
         command.Options.Add(_consistency);
         command.Options.Add(_check);
+        command.Options.Add(_spareGroup);
+        command.Options.Add(_isolate);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d");
+        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d", "polyblk volume set data --isolate on");
         return command;
     }
 
@@ -71,35 +81,44 @@ internal sealed class VolumeSetCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         var store = new VolumeStore(directories);
         VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
-        if (record.Level == VolumeOpener.NoLevel)
-        {
-            throw RefusalException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
-        }
-
         long? rate = parsed.GetValue(_rate);
         string? consistency = parsed.GetValue(_consistency);
         long? check = parsed.GetValue(_check);
-        if (rate is null && consistency is null && check is null)
+        bool? isolate = OnOff.Of(parsed.GetValue(_isolate));
+        string? group = parsed.GetValue(_spareGroup);
+        if (rate is not null || consistency is not null || check is not null || group is not null)
         {
-            throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency or --check-every.");
+            VolumeSettings.RequireArray(record);
+        }
+        else if (isolate is null)
+        {
+            throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency, --check-every, --spare-group or --isolate.");
         }
 
+        var settings = new VolumeSettings(directories, record.Name);
         if (consistency is not null)
         {
-            await SetConsistencyAsync(directories, record, consistency, cancellation).ConfigureAwait(false);
+            await settings.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
         }
 
         if (rate is long most)
         {
-            var request = new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = most };
-            await SetKeptAsync(directories, store, record, request, now => now.WithRebuildLimit(most), cancellation).ConfigureAwait(false);
+            await settings.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
         }
 
         if (check is long seconds)
         {
-            var request = new ControlRequest { Command = "set", CheckEverySeconds = seconds };
-            await SetKeptAsync(directories, store, record, request, now => now with { CheckEverySeconds = seconds }, cancellation)
-                .ConfigureAwait(false);
+            await settings.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
+        }
+
+        if (group is not null)
+        {
+            _ = settings.SetSpareGroup(group);
+        }
+
+        if (isolate is bool alone)
+        {
+            _ = settings.SetIsolate(alone);
         }
 
         record = store.Get(record.Name);
@@ -129,34 +148,19 @@ internal sealed class VolumeSetCommand : ICliCommand
                 : $"A resync or rebuild of volume '{record.Name}' does at most {ByteSize.FormatRounded(rate.Value)}/s of every member.");
         }
 
+        if (group is not null)
+        {
+            terminal.WriteLine(record.SpareGroup is null
+                ? $"Volume '{record.Name}' shares no spares."
+                : $"Volume '{record.Name}' shares spares with the others of the group '{record.SpareGroup}', as long as the daemon serves them.");
+        }
+
+        if (isolate is not null)
+        {
+            terminal.WriteLine($"Volume '{record.Name}' is served {(isolate.Value ? "in a process of its own" : "in the daemon's process")}, from its next start on"
+                + $" (polyblk volume stop {record.Name}; polyblk volume start {record.Name}).");
+        }
+
         return ExitCode.Ok;
-    }
-
-    /// <summary>It is kept in the superblocks, which the process that serves the volume writes.</summary>
-    private static async Task SetConsistencyAsync(
-        StateDirectories directories, VolumeRecord record, string consistency, CancellationToken cancellation)
-    {
-        var request = new ControlRequest { Command = "set", Consistency = consistency };
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
-        {
-            throw RefusalException.Refused(
-                $"Volume '{record.Name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
-        }
-    }
-
-    /// <summary>It is kept in the record, and told to the process that serves the volume.</summary>
-    private static async Task SetKeptAsync(
-        StateDirectories directories,
-        VolumeStore store,
-        VolumeRecord record,
-        ControlRequest request,
-        Func<VolumeRecord, VolumeRecord> change,
-        CancellationToken cancellation)
-    {
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
-        {
-            using VolumeLock held = VolumeLock.TakeRecorded(directories, record.Name, "changed", out _);
-            store.Change(record.Name, change);
-        }
     }
 }

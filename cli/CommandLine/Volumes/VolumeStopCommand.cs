@@ -49,7 +49,7 @@ internal sealed class VolumeStopCommand : ICliCommand
         {
             throw RefusalException.Refused(
                 $"Process {pid} works on volume '{record.Name}' but does not answer: it is still starting, or hangs.",
-                IsDaemon(directories, pid) ? "It is the daemon, which serves others too: 'polyblk export list' says what it waits for. Try again." : $"Try again, or end it: kill {pid}");
+                VolumeLock.IsDaemon(directories, record.Name, pid) ? "It is the daemon, which serves others too: 'polyblk export list' says what it waits for. Try again." : $"Try again, or end it: kill {pid}");
         }
 
         await WaitUntilFreeAsync(directories, record.Name, pid, cancellation).ConfigureAwait(false);
@@ -78,9 +78,6 @@ internal sealed class VolumeStopCommand : ICliCommand
         }
     }
 
-    private static bool IsDaemon(StateDirectories directories, int pid) =>
-        VolumeLock.Holder(directories, StateDirectories.Daemon) == pid;
-
     private static async Task WaitUntilFreeAsync(StateDirectories directories, string volume, int pid, CancellationToken cancellation)
     {
         DateTime deadline = DateTime.UtcNow + s_patience;
@@ -88,7 +85,7 @@ internal sealed class VolumeStopCommand : ICliCommand
         {
             if (DateTime.UtcNow > deadline)
             {
-                throw IsDaemon(directories, pid)
+                throw VolumeLock.IsDaemon(directories, volume, pid)
                     ? RefusalException.Refused(
                         $"The exports of volume '{volume}' are stopped, but the daemon (process {pid}) does not let it go.",
                         "Its log says more. It can be used again when the daemon has ended, which serves others too.")

@@ -67,7 +67,7 @@ public sealed class HandOverServer : IAsyncDisposable
     }
 
     internal static string PathOf(StateDirectories directories) =>
-        Path.Combine(directories.RuntimeOf(StateDirectories.Daemon), "handover.sock");
+        Path.Combine(directories.RuntimeOf(directories.DaemonName), "handover.sock");
 
     private void Listen()
     {

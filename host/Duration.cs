@@ -1,9 +1,9 @@
 using System.Globalization;
 
-namespace Polyblk.Cli.Output;
+namespace Polyblk.Host;
 
 /// <summary>Times of hours and days, as people write them: 30d, 12h, off.</summary>
-internal static class Duration
+public static class Duration
 {
     private const string Off = "off";
     private const int MostDays = 36_600;

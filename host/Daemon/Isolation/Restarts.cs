@@ -1,0 +1,24 @@
+namespace Polyblk.Host.Daemon.Isolation;
+
+/// <summary>
+/// How long is waited before a process that ended is started again: hardly, for what happens once; longer each time where it
+/// ends again and again.
+/// </summary>
+internal sealed class Restarts
+{
+    private static readonly TimeSpan s_first = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan s_most = TimeSpan.FromSeconds(30);
+
+    /// <summary>Who has lived so long has not failed at its start.</summary>
+    private static readonly TimeSpan s_healthy = TimeSpan.FromMinutes(1);
+
+    private TimeSpan _next = s_first;
+
+    /// <summary>The wait after a process that lived for a time.</summary>
+    public TimeSpan After(TimeSpan lived)
+    {
+        TimeSpan rest = lived >= s_healthy ? s_first : _next;
+        _next = TimeSpan.FromTicks(Math.Min(rest.Ticks * 2, s_most.Ticks));
+        return rest;
+    }
+}

@@ -1,0 +1,29 @@
+namespace Polyblk.Host.Declared;
+
+/// <summary>The keys of a declaration. They are documented in docs/apply.md and stay.</summary>
+internal static class Keys
+{
+    public const string
+        Volumes = "volumes",
+        Level = "level",
+        Chunk = "chunk",
+        Size = "size",
+        Drives = "drives",
+        Spares = "spares",
+        Consistency = "consistency",
+        RebuildRate = "rebuild-rate",
+        CheckEvery = "check-every",
+        Autostart = "autostart",
+        SpareGroup = "spare-group",
+        Isolate = "isolate",
+        Exports = "exports",
+        Frontend = "frontend",
+        Socket = "socket",
+        SocketGroup = "socket-group",
+        SocketMode = "socket-mode",
+        AllowUser = "allow-user",
+        Queues = "queues",
+        QueueSize = "queue-size",
+        ReadOnly = "read-only",
+        Serial = "serial";
+}

@@ -1,0 +1,275 @@
+// Volumes: what is made, what is changed in place, and what is refused.
+
+using System.Globalization;
+using Polyblk.Core.Block;
+using Polyblk.Drives;
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
+
+namespace Polyblk.Host.Declared;
+
+public sealed partial class Planner
+{
+    private async Task PlanNewAsync(DeclaredVolume volume, CancellationToken cancellation)
+    {
+        if (volume.Level is null || volume.Drives is null)
+        {
+            Refuse(volume, null, $"there is no such volume, and to make it '{Keys.Level}' and '{Keys.Drives}' must be said.");
+            return;
+        }
+
+        try
+        {
+            VolumeRequest request = VolumeCreation.Check(new VolumeWish(volume.Name, volume.Level, volume.Drives)
+            {
+                ChunkBytes = volume.ChunkBytes, SizeBytes = volume.SizeBytes, Consistency = volume.Consistency,
+            });
+            if (request.Level is null && (volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null)
+            {
+                throw RefusalException.Invalid($"level none is one drive as it is: {NothingToCompare}");
+            }
+
+            if (volume.Spares is { Count: > 0 } && (request.Level is null || request.Drives[0].IsVolatile))
+            {
+                throw RefusalException.Invalid("only an array of drives that last has spares.");
+            }
+
+            await VolumeMaker.CheckAsync(request, cancellation).ConfigureAwait(false);
+            string what = string.Create(CultureInfo.InvariantCulture, $"{volume.Level}, {request.Drives.Count} drive(s)");
+            Add(ApplyPhase.Volume, new Difference(DifferenceKind.Create, volume.Name) { To = what }, async c =>
+            {
+                VolumeRecord made = await VolumeCreation
+                    .CreateAsync(_directories, request, record => WithKept(record, volume), _options.Note, _options.Warn, c)
+                    .ConfigureAwait(false);
+                string size = ByteSize.FormatRounded(made.SizeBytes);
+                return new Difference(DifferenceKind.Create, made.Name) { To = $"{what}, {size}" };
+            });
+            foreach (string spare in volume.Spares ?? [])
+            {
+                await PlanSpareAsync(volume, spare).ConfigureAwait(false);
+            }
+        }
+        catch (Exception e) when (Refusals.Of(e) is Refusal refusal)
+        {
+            string more = refusal.Kind != RefusalKind.Refused ? string.Empty
+                : " Apply overwrites nothing: 'polyblk volume create' does, when it is told to.";
+            Refuse(volume, null, refusal.Message + more);
+        }
+    }
+
+    private static VolumeRecord WithKept(VolumeRecord record, DeclaredVolume volume)
+    {
+        record = volume.MaxRebuildBytesPerSecond is long rate ? record.WithRebuildLimit(rate) : record;
+        record = volume.CheckEverySeconds is long seconds ? record with { CheckEverySeconds = seconds } : record;
+        record = volume.Isolate is bool isolate ? record.WithIsolate(isolate) : record;
+        record = volume.SpareGroup is string group and not VolumeSettings.NoSpareGroup ? record.WithSpareGroup(group) : record;
+        return volume.Autostart is bool starts ? record.WithAutostart(starts) : record;
+    }
+
+    /// <summary>What a volume has from its making on.</summary>
+    private void RefuseOtherShape(DeclaredVolume volume, VolumeRecord record)
+    {
+        if (volume.Level is string level && level != record.Level)
+        {
+            Refuse(volume, Keys.Level, $"volume '{record.Name}' is {record.Level}, and stays that: make another one, and copy.");
+        }
+
+        if (volume.ChunkBytes is long chunk && chunk != record.ChunkBytes)
+        {
+            string has = record.ChunkBytes == 0 ? "no chunk" : $"chunks of {ByteSize.Format(record.ChunkBytes)}";
+            Refuse(volume, Keys.Chunk, $"volume '{record.Name}' has {has}, and keeps that: make another one, and copy.");
+        }
+
+        if (volume.SizeBytes is long size && size != record.SizeBytes)
+        {
+            Refuse(volume, Keys.Size, $"volume '{record.Name}' has {ByteSize.Format(record.SizeBytes)}. "
+                + $"'polyblk volume resize {record.Name} --size {ByteSize.Format(size)}' changes that.");
+        }
+    }
+
+    private void PlanKept(DeclaredVolume volume, VolumeRecord record)
+    {
+        var settings = new VolumeSettings(_directories, record.Name);
+        if ((volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null && record.Level == VolumeOpener.NoLevel)
+        {
+            Refuse(volume, null, $"volume '{record.Name}' is one drive as it is (level none): {NothingToCompare}");
+            return;
+        }
+
+        if (volume.MaxRebuildBytesPerSecond is long rate && rate != (record.MaxRebuildBytesPerSecond ?? 0))
+        {
+            string has = DeclarationWriter.Rate(record.MaxRebuildBytesPerSecond);
+            Change(Keys.RebuildRate, has, DeclarationWriter.Rate(rate), c => settings.LimitRebuildAsync(rate, c));
+        }
+
+        if (volume.CheckEverySeconds is long seconds && seconds != (long)record.CheckEvery.TotalSeconds)
+        {
+            if (record.Volatile)
+            {
+                Refuse(
+                    volume, Keys.CheckEvery, $"volume '{record.Name}' is volatile: it begins empty each time, and is never compared.");
+                return;
+            }
+
+            string wanted = Duration.Format(TimeSpan.FromSeconds(seconds));
+            Change(Keys.CheckEvery, Duration.Format(record.CheckEvery), wanted, c => settings.CheckEveryAsync(seconds, c));
+        }
+
+        PlanSwitch(Keys.Autostart, volume.Autostart, record.Autostart ?? true, settings.SetAutostart);
+        PlanSwitch(Keys.Isolate, volume.Isolate, record.Isolate ?? false, settings.SetIsolate);
+        if (volume.SpareGroup is string group && group != (record.SpareGroup ?? VolumeSettings.NoSpareGroup))
+        {
+            Change(Keys.SpareGroup, record.SpareGroup ?? VolumeSettings.NoSpareGroup, group, c =>
+            {
+                c.ThrowIfCancellationRequested();
+                _ = settings.SetSpareGroup(group);
+                return Task.CompletedTask;
+            });
+        }
+
+        void PlanSwitch(string key, bool? wanted, bool has, Func<bool, VolumeRecord> set)
+        {
+            if (wanted is bool value && value != has)
+            {
+                Change(key, DeclarationWriter.Switch(has), DeclarationWriter.Switch(value), c =>
+                {
+                    c.ThrowIfCancellationRequested();
+                    _ = set(value);
+                    return Task.CompletedTask;
+                });
+            }
+        }
+
+        void Change(string key, string from, string to, Func<CancellationToken, Task> change)
+        {
+            var what = new Difference(DifferenceKind.Change, record.Name) { Key = key, From = from, To = to };
+            Add(ApplyPhase.Setting, what, async c =>
+            {
+                await change(c).ConfigureAwait(false);
+                return what;
+            });
+        }
+    }
+
+    /// <summary>
+    /// Who is a member is in the superblocks, and changes: spares take places. So drives are compared as one set, and only a
+    /// spare is added.
+    /// </summary>
+    private async Task PlanDrivesAsync(DeclaredVolume volume, VolumeRecord record)
+    {
+        List<string> left = [.. record.Drives];
+        (string Drive, bool IsSpare)[] all = [.. (volume.Drives ?? []).Select(d => (d, false)), .. (volume.Spares ?? []).Select(d => (d, true))];
+        foreach ((string drive, bool isSpare) in all)
+        {
+            DriveSpec wanted = DriveList.ParseOne(drive);
+            int at = left.FindIndex(d => new VolumeDrive(DriveList.ParseOne(d), null).Is(wanted));
+            if (at >= 0)
+            {
+                left.RemoveAt(at);
+            }
+            else if (!isSpare)
+            {
+                Refuse(
+                    volume,
+                    Keys.Drives,
+                    $"{drive} is no drive of volume '{record.Name}'. 'polyblk volume replace {record.Name} OLD {drive}' lets it "
+                    + $"take the place of another, 'polyblk volume reshape {record.Name} --add {drive}' spreads the volume over it.");
+            }
+            else if (record.Volatile || record.Level == VolumeOpener.NoLevel)
+            {
+                Refuse(volume, Keys.Spares, "only an array of drives that last has spares.");
+            }
+            else
+            {
+                await PlanSpareAsync(volume, drive).ConfigureAwait(false);
+            }
+        }
+
+        foreach (string drive in volume.Drives is null ? [] : left)
+        {
+            bool isMember = record.Members is not IReadOnlyList<MemberRecord> members || members.Any(m => m.Drive == drive);
+            if (isMember || volume.Spares is not null)
+            {
+                string other = isMember ? $"; 'polyblk volume replace {record.Name} {drive} NEW' puts another one in its place."
+                    : $", or let go of it: polyblk volume remove {record.Name} {drive}";
+                string problem = $"volume '{record.Name}' has {drive}, which is not named. Name it{other}";
+                Refuse(volume, isMember ? Keys.Drives : Keys.Spares, problem);
+            }
+        }
+    }
+
+    private async Task PlanSpareAsync(DeclaredVolume volume, string drive)
+    {
+        try
+        {
+            await VolumeMaker.CheckNewDriveAsync(DriveList.ParseOne(drive)).ConfigureAwait(false);
+        }
+        catch (RefusalException e)
+        {
+            Refuse(volume, Keys.Spares, e.Message);
+            return;
+        }
+
+        var what = new Difference(DifferenceKind.Change, volume.Name) { Key = Keys.Spares, To = drive };
+        Add(ApplyPhase.Spare, what, async c =>
+        {
+            var change = new MemberChange(MemberChangeKind.AddSpare, drive);
+            var request = new ControlRequest { Command = change.Word, Drive = drive };
+            if (await ControlClient.AskAsync(_directories, volume.Name, request, c).ConfigureAwait(false) is null)
+            {
+                _ = await StoppedVolume.ChangeAsync(
+                    _directories,
+                    volume.Name,
+                    change,
+                    runsJobs: false,
+                    () => _options.OpenLog(volume.Name),
+                    _options.Warn,
+                    (done, _) => Task.FromResult(done.Message),
+                    c).ConfigureAwait(false);
+            }
+
+            return what;
+        });
+    }
+
+    private async Task PlanConsistencyAsync(DeclaredVolume volume, VolumeRecord record, CancellationToken cancellation)
+    {
+        if (volume.Consistency is not string wanted)
+        {
+            return;
+        }
+
+        VolumeJson now = await VolumeView.FullAsync(_directories, record, _ => { }, cancellation).ConfigureAwait(false);
+        if (now.Array?.Consistency is not string has)
+        {
+            Refuse(
+                volume, Keys.Consistency, $"volume '{record.Name}' has no members that could disagree, or its drives cannot be read.");
+            return;
+        }
+
+        if (has == wanted)
+        {
+            return;
+        }
+
+        bool isServed = now.Live is not null || (_daemon is not null && volume.Exports is { Count: > 0 });
+        if (!isServed)
+        {
+            Refuse(
+                volume,
+                Keys.Consistency,
+                $"volume '{record.Name}' has {has}. That is kept in its drives, and changed while it is served: "
+                + $"start the daemon, or 'polyblk volume start {record.Name}'.");
+            return;
+        }
+
+        var what = new Difference(DifferenceKind.Change, record.Name) { Key = Keys.Consistency, From = has, To = wanted };
+        Add(ApplyPhase.Served, what, async c =>
+        {
+            await new VolumeSettings(_directories, record.Name).SetConsistencyAsync(wanted, c).ConfigureAwait(false);
+            return what;
+        });
+    }
+}

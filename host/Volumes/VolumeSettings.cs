@@ -1,0 +1,89 @@
+// How a volume behaves, now and at every start. What is kept in the record is changed by the process that serves the volume,
+// which heeds it at once, or in the record alone where there is none; what is kept in the superblocks, by that process only.
+
+using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
+using Polyblk.Host.State;
+
+namespace Polyblk.Host.Volumes;
+
+/// <summary>Changes settings of a volume.</summary>
+/// <param name="directories">Where its record is.</param>
+/// <param name="name">Its name.</param>
+public sealed class VolumeSettings(StateDirectories directories, string name)
+{
+    /// <summary>Refuses a volume that has none of them.</summary>
+    /// <exception cref="RefusalException">Nothing of it is ever rebuilt or compared.</exception>
+    public static void RequireArray(VolumeRecord record)
+    {
+        ArgumentNullException.ThrowIfNull(record);
+        if (record.Level == VolumeOpener.NoLevel)
+        {
+            throw RefusalException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
+        }
+    }
+
+    /// <summary>Changes how it is put right after an unclean stop.</summary>
+    /// <param name="word">A word of <see cref="ConsistencyWord"/>.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <exception cref="RefusalException">It cannot have that, or nobody serves it.</exception>
+    public async Task SetConsistencyAsync(string word, CancellationToken cancellation)
+    {
+        var request = new ControlRequest { Command = "set", Consistency = word };
+        if (await ControlClient.AskAsync(directories, name, request, cancellation).ConfigureAwait(false) is null)
+        {
+            throw RefusalException.Refused(
+                $"Volume '{name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
+        }
+    }
+
+    /// <summary>Bounds resync and rebuild.</summary>
+    /// <param name="bytesPerSecond">Of every member; 0 sets no bound.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <exception cref="RefusalException">That is not possible.</exception>
+    public Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation) => SetKeptAsync(
+        new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = bytesPerSecond },
+        record => record.WithRebuildLimit(bytesPerSecond),
+        cancellation);
+
+    /// <summary>Says after what time members are compared anew.</summary>
+    /// <param name="seconds">The time; 0 is never.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <exception cref="RefusalException">That is not possible.</exception>
+    public Task CheckEveryAsync(long seconds, CancellationToken cancellation) => SetKeptAsync(
+        new ControlRequest { Command = "set", CheckEverySeconds = seconds }, record => record with { CheckEverySeconds = seconds }, cancellation);
+
+    /// <summary>Says whether the daemon serves it from its own start on.</summary>
+    /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
+    public VolumeRecord SetAutostart(bool starts) =>
+        new VolumeStore(directories).Change(name, record => record.WithAutostart(starts));
+
+    /// <summary>Says whether the daemon serves it in a process of its own, from its next start on.</summary>
+    /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
+    public VolumeRecord SetIsolate(bool isolate) =>
+        new VolumeStore(directories).Change(name, record => record.WithIsolate(isolate));
+
+    /// <summary>The word for no group.</summary>
+    public const string NoSpareGroup = "off";
+
+    /// <summary>Reads the name of a spare group.</summary>
+    /// <exception cref="RefusalException">It is none.</exception>
+    public static string CheckSpareGroup(string group) => VolumeName.IsValid(group) ? group
+        : throw RefusalException.Invalid(
+            $"'{group}' cannot be the name of a spare group.", "It is made as a volume's name is; off is no group.");
+
+    /// <summary>Says with which others the daemon has it share spares.</summary>
+    /// <param name="group">Their group; <see cref="NoSpareGroup"/> for none.</param>
+    /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
+    public VolumeRecord SetSpareGroup(string group) =>
+        new VolumeStore(directories).Change(name, record => record.WithSpareGroup(group == NoSpareGroup ? null : CheckSpareGroup(group)));
+
+    private async Task SetKeptAsync(ControlRequest request, Func<VolumeRecord, VolumeRecord> change, CancellationToken cancellation)
+    {
+        if (await ControlClient.AskAsync(directories, name, request, cancellation).ConfigureAwait(false) is null)
+        {
+            using VolumeLock held = VolumeLock.TakeRecorded(directories, name, "changed", out _);
+            new VolumeStore(directories).Change(name, change);
+        }
+    }
+}
