@@ -12,6 +12,7 @@
 //   POST   /v1/volumes/NAME/exports            one more export
 //   GET    /v1/exports                         all exports
 //   DELETE /v1/exports/VOLUME/FRONTEND/N       end one; ?force=true also under its consumer
+//   GET    /v1/statistics                      all counters and histograms, for polyblk top
 //   GET    /v1/events                          what has happened, or as server-sent events what happens
 //   GET    /metrics                            for Prometheus
 //
@@ -144,13 +145,15 @@ public sealed class ApiServer : IAsyncDisposable
         string[] path = (context.Request.Path.Value ?? string.Empty).Split('/', StringSplitOptions.RemoveEmptyEntries);
         return (context.Request.Method, path) switch
         {
-            ("GET", ["metrics"]) => MetricsAsync(context),
+            ("GET", ["metrics"]) => MetricsAnswer.SendAsync(context, _daemon),
             ("GET", ["v1", "daemon"]) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson),
             ("GET", ["v1", "volumes"]) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson),
             ("GET", ["v1", "volumes", string name]) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson),
             ("GET", ["v1", "volumes", string name, "live"]) => SendAsync(context, Live(name), ApiJson.Default.LiveJson),
             ("POST", ["v1", "volumes", string name, "start"]) => StartAsync(context, name),
             ("POST", ["v1", "volumes", string name, "exports"]) => AddExportAsync(context, name),
+            ("GET", ["v1", "statistics"]) => SendAsync(
+                context, StatisticsJson.Of(_daemon.GetStatus(), _daemon.GetLive()), ApiJson.Default.StatisticsJson),
             ("GET", ["v1", "events"]) => _events.AnswerAsync(context),
             ("GET", ["v1", "exports"]) => SendAsync(
                 context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson),
@@ -187,12 +190,6 @@ public sealed class ApiServer : IAsyncDisposable
         await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None)
             .ConfigureAwait(false);
         context.Response.StatusCode = StatusCodes.Status204NoContent;
-    }
-
-    private Task MetricsAsync(HttpContext context)
-    {
-        context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-        return context.Response.WriteAsync(MetricsText.Write(_daemon.GetStatus(), _daemon.GetLive()), context.RequestAborted);
     }
 
     private static async Task<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type) =>

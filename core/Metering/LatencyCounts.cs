@@ -18,6 +18,19 @@ public sealed class LatencyCounts
     /// <summary>Nothing yet.</summary>
     public static LatencyCounts Empty { get; } = new([], 0);
 
+    /// <summary>What <see cref="Buckets"/> says, and a sum of times in nanoseconds.</summary>
+    public static LatencyCounts Of(IEnumerable<(long UpperNs, long Count)> buckets, long sumNs)
+    {
+        ArgumentNullException.ThrowIfNull(buckets);
+        long[] counts = new long[LatencyScale.Buckets];
+        foreach ((long upper, long count) in buckets)
+        {
+            counts[LatencyScale.IndexOf(upper)] += count;
+        }
+
+        return new LatencyCounts(counts, sumNs);
+    }
+
     /// <summary>Requests.</summary>
     public long Count { get; }
 
