@@ -55,15 +55,17 @@ public sealed class TurnLatencies(Reactor reactor) : TurnEnding
     /// <inheritdoc/>
     protected internal override void OnTurnEnded(long nowNs)
     {
-        CloseGroup();
         for (int i = 0; i < _groupCount; i++)
         {
-            ref Group group = ref _groups[i];
-            int kind = (int)group.Key & ((1 << OperationLatencies.KindBits) - 1);
-            _latencies.OfKind(kind).Add(nowNs - (group.Key >> OperationLatencies.KindBits), group.Count);
+            Count(_groups[i].Key, _groups[i].Count, nowNs);
         }
 
         _groupCount = 0;
+        if (_key != NoGroup)
+        {
+            Count(_key, _count, nowNs);
+            _key = NoGroup;
+        }
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -73,25 +75,21 @@ public sealed class TurnLatencies(Reactor reactor) : TurnEnding
         {
             reactor.AtTurnEnd(this);
         }
-
-        CloseGroup();
-        if (_groupCount == MostGroups)
+        else if (_groupCount == MostGroups)
         {
             Settle();
+        }
+        else
+        {
+            _groups[_groupCount++] = new Group { Key = _key, Count = _count };
         }
 
         _key = key;
         _count = 1;
     }
 
-    private void CloseGroup()
-    {
-        if (_key != NoGroup)
-        {
-            _groups[_groupCount++] = new Group { Key = _key, Count = _count };
-            _key = NoGroup;
-        }
-    }
+    private void Count(long key, int count, long nowNs) =>
+        _latencies.OfKind((int)key & ((1 << OperationLatencies.KindBits) - 1)).Add(nowNs - (key >> OperationLatencies.KindBits), count);
 
     private struct Group
     {

@@ -35,28 +35,44 @@ internal sealed class PortMeter(Reactor reactor)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Back(BlockRequest request)
     {
-        LatencyHistogram histogram = _latencies[request.Operation];
-        ref int toSample = ref _toSample[(int)request.Operation];
         long ns = reactor.TurnNs - request.SentNs;
-        if (request.SentNs < 0)
+        if (request.SentNs < 0 || ns == 0)
         {
-            toSample = Unsampled;
-            ns = reactor.ReadNs() + request.SentNs;
-            _insideNs[(int)request.Operation] = -request.SentNs >= reactor.TurnNs ? ns : _insideNs[(int)request.Operation];
-        }
-        else if (ns == 0)
-        {
-            toSample -= toSample == 0 ? 0 : 1;
-            ns = _insideNs[(int)request.Operation];
+            ns = TimeOf(request);
         }
 
-        histogram.Add(ns);
+        _latencies[request.Operation].Add(ns);
 
         if (request.Status == 0)
         {
             _readBytes += request.Operation == BlockOperation.Read ? request.LengthBytes : 0;
             _writtenBytes += request.Operation == BlockOperation.Write ? request.LengthBytes : 0;
         }
+    }
+
+    /// <summary>The time of a request that was timed by the clock, or that was answered in the turn that sent it.</summary>
+    private long TimeOf(BlockRequest request)
+    {
+        ref int toSample = ref _toSample[(int)request.Operation];
+        ref long insideNs = ref _insideNs[(int)request.Operation];
+        if (request.SentNs < 0)
+        {
+            long ns = reactor.ReadNs() + request.SentNs;
+            bool wasInside = -request.SentNs >= reactor.TurnNs;
+            insideNs = wasInside ? ns : insideNs;
+            toSample = Unsampled;
+            return ns;
+        }
+
+        if (insideNs == 0)
+        {
+            // None was timed yet: it took no longer than since the turn began, and the next one is timed.
+            toSample = 0;
+            return reactor.ReadNs() - request.SentNs;
+        }
+
+        toSample -= toSample == 0 ? 0 : 1;
+        return insideNs;
     }
 
     /// <summary>What was counted so far. Any thread.</summary>
