@@ -41,12 +41,12 @@ public static class LatencyScale
         return shift >= Powers ? Buckets - 1 : ((shift + 1) << PerPowerShift) + ((int)(step >> shift) & (PerPower - 1));
     }
 
-    /// <summary>The longest time of a bucket in nanoseconds, whole ones.</summary>
+    /// <summary>The longest time of a bucket, in whole nanoseconds.</summary>
     public static long UpperNs(int index)
     {
         int power = index >> PerPowerShift;
         long steps = power == 0 ? index + 1L : (long)(PerPower + (index & (PerPower - 1)) + 1) << (power - 1);
-        return steps * (long)TwoSteps / 2;
+        return ((steps * (long)TwoSteps) + 1) / 2;
     }
 
     /// <summary>The last bucket with times of at most so many microseconds, as a power of two: 0 to <see cref="Powers"/>.</summary>

@@ -225,9 +225,15 @@ public sealed partial class ApiTests : IAsyncLifetime
             }
         }
 
-        JsonElement live = await GetAsync("/v1/volumes/data/live");
-        JsonElement writes = live.GetProperty("exports")[0].GetProperty("latency").GetProperty("write");
-        Assert.Equal(20, writes.GetProperty("count").GetInt64());
+        // The last answer is counted at the end of the turn in which it went out.
+        JsonElement live, writes;
+        do
+        {
+            live = await GetAsync("/v1/volumes/data/live");
+            writes = live.GetProperty("exports")[0].GetProperty("latency").GetProperty("write");
+        }
+        while (writes.GetProperty("count").GetInt64() < 20);
+
         double[] percentiles = [.. new[] { "p50Us", "p90Us", "p99Us", "p999Us", "p9999Us" }.Select(p => writes.GetProperty(p).GetDouble())];
         Assert.Equal(percentiles.Order(), percentiles);
         Assert.True(percentiles[0] > 0);
@@ -267,7 +273,7 @@ public sealed partial class ApiTests : IAsyncLifetime
                 Assert.Equal(name, line.Split(' ')[2]);
                 type = line.Split(' ')[3];
                 string expected = name.EndsWith("_total", StringComparison.Ordinal) ? "counter"
-                    : name.EndsWith("_request_seconds", StringComparison.Ordinal) ? "histogram" : "gauge";
+                    : name is "polyblk_export_request_seconds" or "polyblk_member_request_seconds" ? "histogram" : "gauge";
                 Assert.Equal(expected, type);
             }
             else
