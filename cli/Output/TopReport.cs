@@ -55,12 +55,5 @@ internal static class TopReport
 
     private static string Whole(long number, int width) => number.ToString(CultureInfo.InvariantCulture).PadLeft(width);
 
-    /// <summary>A number of three digits, more where it is above a thousand; - for none.</summary>
-    private static string Right(double? number, int width) => (number is not double value ? "-" : value switch
-    {
-        0 => "0",
-        < 10 => value.ToString("0.00", CultureInfo.InvariantCulture),
-        < 100 => value.ToString("0.0", CultureInfo.InvariantCulture),
-        _ => value.ToString("0", CultureInfo.InvariantCulture),
-    }).PadLeft(width);
+    private static string Right(double? number, int width) => Figure.Of(number).PadLeft(width);
 }

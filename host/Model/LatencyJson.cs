@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Polyblk.Core.Metering;
 
 namespace Polyblk.Host.Model;
@@ -37,6 +38,13 @@ public sealed record LatenciesJson
 
     /// <summary>Of discards and write-zeroes.</summary>
     public LatencyJson? Discard { get; init; }
+
+    /// <summary>Those of which there was one, with their words.</summary>
+    [JsonIgnore]
+    public IEnumerable<(string Operation, LatencyJson Latency)> Kinds =>
+        from kind in new[] { ("read", Read), ("write", Write), ("flush", Flush), ("discard", Discard) }
+        where kind.Item2 is not null
+        select (kind.Item1, kind.Item2!);
 
     /// <summary>From what was counted.</summary>
     public static LatenciesJson Of(LatencyTable table)
