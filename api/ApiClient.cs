@@ -68,9 +68,10 @@ public sealed class ApiClient : IDisposable
 
     private static async Task<RefusalException> RefusalOfAsync(HttpResponseMessage answer, CancellationToken cancellation)
     {
-        ProblemJson problem = await answer.Content.ReadFromJsonAsync(ApiJson.Default.ProblemJson, cancellation).ConfigureAwait(false)
-            ?? throw new JsonException("null");
-        return new RefusalException(new Refusal(problem.Kind, problem.Title, problem.Remedy));
+        ProblemJson? problem = await answer.Content.ReadFromJsonAsync(ApiJson.Default.ProblemJson, cancellation)
+            .ConfigureAwait(false);
+        return problem is null ? throw new JsonException("null")
+            : new RefusalException(new Refusal(problem.Kind, problem.Title, problem.Remedy));
     }
 
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)

@@ -1,5 +1,5 @@
-// GET /metrics on a port of the loopback address, for a Prometheus that cannot scrape a Unix socket: that request, and nothing else
-// of the API. Everybody on the host can make it, so what it says must not be more than everybody on the host may know.
+// GET /metrics on a port of the loopback address, for a Prometheus that cannot scrape a Unix socket: that request, and nothing
+// else of the API. Everybody on the host can make it, so what it says must not be more than everybody on the host may know.
 
 using System.Diagnostics;
 using System.Net;

@@ -64,7 +64,9 @@ internal sealed class MetricsText
         Each("polyblk_array_spares", "gauge", "Drives that wait to take a lost member's place.", arrays, v => v.Array!.Spares.Count, Named);
         Progress("polyblk_array_resync", "resync", [.. arrays.Where(v => v.Array!.Resync is not null)], v => v.Array!.Resync!);
         Progress("polyblk_array_rebuild", "rebuild", [.. arrays.Where(v => v.Array!.Rebuild is not null)], v => v.Array!.Rebuild!);
-        Progress("polyblk_array_reshape", "reshape", [.. arrays.Where(v => v.Array!.Reshape is not null)], v => v.Array!.Reshape!.Progress);
+        Progress(
+            "polyblk_array_reshape", "reshape",
+            [.. arrays.Where(v => v.Array!.Reshape is not null)], v => v.Array!.Reshape!.Progress);
         Progress(
             "polyblk_array_replacement", "replacement of a drive",
             [.. arrays.Where(v => v.Array!.Replacement is not null)], v => v.Array!.Replacement!.Copy);

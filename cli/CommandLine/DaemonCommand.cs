@@ -59,7 +59,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     private readonly Option<IPEndPoint?> _metrics = new("--metrics")
     {
         HelpName = "ADDRESS:PORT",
-        Description = "Serve metrics for Prometheus here, too: GET /metrics of 127.0.0.1:9777 or [::1]:9777, for everybody on this host.",
+        Description = "Serve metrics for Prometheus here, too: GET /metrics of 127.0.0.1:9777 or [::1]:9777, for everybody on "
+            + "this host.",
         CustomParser = result =>
         {
             try
@@ -197,7 +198,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         }
     }
 
-    /// <summary>The port for metrics; null where none is asked for, or it cannot be had, which is no reason not to serve.</summary>
+    /// <summary>
+    /// The port for metrics; null where none is asked for, or it cannot be had, which is no reason not to serve.
+    /// </summary>
     private async Task<MetricsPort?> StartMetricsAsync(
         ParseResult parsed, VolumeDaemon daemon, ILogger log, CancellationToken cancellation)
     {

@@ -56,7 +56,8 @@ internal sealed class TopCommand : ICliCommand
         command.Options.Add(_once);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk top", "polyblk top data --interval 10 --json | jq .volumes[0].total.latency.p9999Us");
+        HelpWithExamples.Add(
+            command, "polyblk top", "polyblk top data --interval 10 --json | jq .volumes[0].total.latency.p9999Us");
         return command;
     }
 
@@ -157,7 +158,9 @@ internal sealed class TopSource(ApiClient client, string? volume, TimeSpan inter
         }
     }
 
-    /// <summary>Waits for an interval's end. Where the picture at its beginning could not be taken, a new one begins it.</summary>
+    /// <summary>
+    /// Waits for an interval's end. Where the picture at its beginning could not be taken, a new one begins it.
+    /// </summary>
     /// <exception cref="RefusalException">The daemon does not answer; it may be asked again.</exception>
     public async Task<TopJson> NextAsync(CancellationToken cancellation)
     {

@@ -1,5 +1,5 @@
-// What was between two pictures of a daemon: rates, and times of the requests that were answered meanwhile. What polyblk top --json
-// prints; these names are documented in docs/cli.md and stay.
+// What was between two pictures of a daemon: rates, and times of the requests that were answered meanwhile. It is what polyblk
+// top --json prints; these names are documented in docs/cli.md and stay.
 
 using System.Text.Json.Serialization;
 using Polyblk.Core.Metering;
@@ -28,11 +28,15 @@ internal sealed record TopJson
             Seconds = Math.Round(seconds, 3),
             Volumes =
             [
-                .. after.Volumes.Select(v => TopVolumeJson.Between(before.Volumes.FirstOrDefault(b => b.Name == v.Name), v, seconds)),
+                .. from volume in after.Volumes
+                   let then = before.Volumes.FirstOrDefault(b => b.Name == volume.Name)
+                   select TopVolumeJson.Between(then, volume, seconds),
             ],
             Reactors =
             [
-                .. after.Reactors.Select(r => TopReactorJson.Between(before.Reactors.FirstOrDefault(b => b.Name == r.Name), r, seconds)),
+                .. from reactor in after.Reactors
+                   let then = before.Reactors.FirstOrDefault(b => b.Name == reactor.Name)
+                   select TopReactorJson.Between(then, reactor, seconds),
             ],
         };
     }
@@ -59,7 +63,8 @@ internal sealed record TopVolumeJson(
             after.Exports.Sum(e => e.InFlight), after.Exports.Sum(e => e.Errors), seconds),
         [
             .. after.Exports.Select(e => new TopExportJson(e.Id, e.State, e.Sessions, TopTrafficJson.Between(
-                before?.Exports.FirstOrDefault(b => b.Id == e.Id)?.Operations ?? [], e.Operations, e.InFlight, e.Errors, seconds))),
+                before?.Exports.FirstOrDefault(b => b.Id == e.Id)?.Operations ?? [],
+                e.Operations, e.InFlight, e.Errors, seconds))),
         ],
         [
             .. after.Drives.Select(d => new TopDriveJson(d.Member, d.Drive, d.State, TopTrafficJson.Between(
@@ -148,7 +153,8 @@ internal sealed record TopReactorJson(
             after.Name, after.Queues, Percent(r => r.BusyNs), Percent(r => r.SpinNs), Percent(r => r.SleepNs),
             Rate(r => r.Requests), Rate(r => r.Sleeps));
 
-        double Rate(Func<ReactorJson, long> count) => Math.Round((count(after) - (before is null ? 0 : count(before))) / seconds, 1);
+        double Rate(Func<ReactorJson, long> count) =>
+            Math.Round((count(after) - (before is null ? 0 : count(before))) / seconds, 1);
 
         // What a reactor sleeps is added when it wakes, so one may seem to have slept for longer than the interval was.
         double Percent(Func<ReactorJson, long> ns) => Math.Min(100, Math.Round(Rate(ns) / 1e7, 1));
@@ -156,6 +162,7 @@ internal sealed record TopReactorJson(
 }
 
 /// <summary>A line each.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(TopJson))]
 internal sealed partial class TopLineJson : JsonSerializerContext;

@@ -25,7 +25,8 @@ internal static class TopReport
 
             foreach (TopDriveJson drive in volume.Drives)
             {
-                AddRow(traffic, drive.Traffic, $"{volume.Name} {drive.Member} {drive.Drive}: {drive.State}{Errors(drive.Traffic)}");
+                string name = $"{volume.Name} {drive.Member} {drive.Drive}";
+                AddRow(traffic, drive.Traffic, $"{name}: {drive.State}{Errors(drive.Traffic)}");
             }
         }
 

@@ -49,6 +49,8 @@ public static class LatencyScale
         return ((steps * (long)TwoSteps) + 1) / 2;
     }
 
-    /// <summary>The last bucket with times of at most so many microseconds, as a power of two: 0 to <see cref="Powers"/>.</summary>
+    /// <summary>
+    /// The last bucket with times of at most so many microseconds, as a power of two: 0 to <see cref="Powers"/>.
+    /// </summary>
     public static int LastUpTo(int powerOfTwoUs) => ((powerOfTwoUs + 1) << PerPowerShift) - 1;
 }

@@ -8,7 +8,8 @@ namespace Polyblk.Core.Metering;
 public sealed record LatencyTable(LatencyCounts Reads, LatencyCounts Writes, LatencyCounts Flushes, LatencyCounts Discards)
 {
     /// <summary>Nothing yet.</summary>
-    public static LatencyTable Empty { get; } = new(LatencyCounts.Empty, LatencyCounts.Empty, LatencyCounts.Empty, LatencyCounts.Empty);
+    public static LatencyTable Empty { get; } =
+        new(LatencyCounts.Empty, LatencyCounts.Empty, LatencyCounts.Empty, LatencyCounts.Empty);
 
     /// <summary>All of them, with the word of each.</summary>
     public IReadOnlyList<(string Operation, LatencyCounts Counts)> Kinds =>

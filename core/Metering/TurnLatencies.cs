@@ -1,9 +1,10 @@
 // How long an export takes to answer, without a look at the clock for each request.
 //
-// What is measured is what the consumer of a busy queue sees: from the beginning of the turn that took the request out of the queue
-// to the end of the turn in which its answer was published. The reactor knows both times, for it reads the clock once a turn
-// (Reactor.TurnNs); so a request that is taken and answered within one turn took that turn, which is never 0. Time that a request waits in the
-// queue before the turn that takes it, because the queue is not polled yet or has no room, is not seen from here.
+// What is measured is what the consumer of a busy queue sees: from the beginning of the turn that took the request out of the
+// queue to the end of the turn in which its answer was published. The reactor knows both times, for it reads the clock once a
+// turn (Reactor.TurnNs); so a request that is taken and answered within one turn took that turn, which is never 0. Time that a
+// request waits in the queue before the turn that takes it, because the queue is not polled yet or has no room, is not seen from
+// here.
 //
 // The requests of a turn that were taken in the same turn before, mostly all of a batch, are one addition to a histogram.
 
@@ -16,7 +17,9 @@ namespace Polyblk.Core.Metering;
 /// <summary>Times of the requests of one queue. On its reactor's thread; <see cref="Read"/> on any.</summary>
 public sealed class TurnLatencies(Reactor reactor) : TurnEnding
 {
-    /// <summary>Groups of answers of a turn that differ by the turn that took them, or by operation; more are counted at once.</summary>
+    /// <summary>
+    /// Groups of answers of a turn that differ by the turn that took them, or by operation; more are counted at once.
+    /// </summary>
     private const int MostGroups = 64;
 
     private const long NoGroup = -1;
@@ -88,8 +91,11 @@ public sealed class TurnLatencies(Reactor reactor) : TurnEnding
         _count = 1;
     }
 
-    private void Count(long key, int count, long nowNs) =>
-        _latencies.OfKind((int)key & ((1 << OperationLatencies.KindBits) - 1)).Add(nowNs - (key >> OperationLatencies.KindBits), count);
+    private void Count(long key, int count, long nowNs)
+    {
+        int kind = (int)key & ((1 << OperationLatencies.KindBits) - 1);
+        _latencies.OfKind(kind).Add(nowNs - (key >> OperationLatencies.KindBits), count);
+    }
 
     private struct Group
     {

@@ -10,7 +10,9 @@ namespace Polyblk.Host.Model;
 /// <summary>A picture of a daemon.</summary>
 public sealed record StatisticsJson
 {
-    /// <summary>When it was taken, in nanoseconds of the host's monotonic clock: the difference of two is the time between them.</summary>
+    /// <summary>
+    /// When it was taken, in nanoseconds of the host's monotonic clock: the difference of two is the time between them.
+    /// </summary>
     public required long TakenNs { get; init; }
 
     /// <summary>The daemon's process.</summary>
@@ -129,8 +131,8 @@ public sealed record DriveStatisticsJson
 /// <param name="Requests">Requests that were answered.</param>
 /// <param name="Bytes">Their bytes; 0 of flushes and discards.</param>
 /// <param name="SumNs">The sum of the times that they took, in nanoseconds.</param>
-/// <param name="Buckets">How many took how long: pairs of a longest time in nanoseconds and a number; times without requests are left
-/// out.</param>
+/// <param name="Buckets">How many took how long: pairs of a longest time in nanoseconds and a number; times without requests are
+/// left out.</param>
 public sealed record OperationStatisticsJson(
     string Operation, long Requests, long Bytes, long SumNs, IReadOnlyList<IReadOnlyList<long>> Buckets)
 {

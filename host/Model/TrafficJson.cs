@@ -4,7 +4,9 @@ using Polyblk.Raid;
 
 namespace Polyblk.Host.Model;
 
-/// <summary>What an array has asked of a drive since its start: requests that the drive has answered, also with an error.</summary>
+/// <summary>
+/// What an array has asked of a drive since its start: requests that the drive has answered, also with an error.
+/// </summary>
 public sealed record TrafficJson
 {
     public long Reads { get; init; }

@@ -1,10 +1,10 @@
 // What a reactor's way to a member counts of the requests that come back: how many, how large, and how long they took.
 //
 // Most drives answer in a later turn than the one that sent the request. Both turns' beginnings are known without a look at the
-// clock (Reactor.TurnNs), so that is what is taken: from the beginning of the turn in which it was sent to that of the turn in which
-// its answer was found, which is what the array had to wait. Memory and files in memory answer inside Submit, in
-// well below a microsecond some of them, many in a turn: a look at the clock for each would cost more than is to be measured. Of
-// those one in sixteen of each kind is timed, exactly, and stands for those that follow.
+// clock (Reactor.TurnNs), so that is what is taken: from the beginning of the turn in which it was sent to that of the turn in
+// which its answer was found, which is what the array had to wait. Memory and files in memory answer inside Submit, some in well
+// below a microsecond, many in a turn: a look at the clock for each would cost more than is to be measured. Of those one in
+// sixteen of each kind is timed, exactly, and stands for those that follow.
 
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;

@@ -45,8 +45,11 @@ public abstract class DaemonProcessTestBase : IDisposable
     private protected VhostUserClient Attach(string name) =>
         new(new VhostUserClientOptions { SocketPath = Socket(name), Queues = 1, Depth = InFlight, BufferBytes = BlockBytes });
 
-    protected void Create(string name) =>
-        Sandbox.Must(["volume", "create", name, "--level", "raid5", .. Enumerable.Range(0, 3).Select(i => $"file:{Member(name, i)},size=16MiB")]);
+    protected void Create(string name)
+    {
+        IEnumerable<string> drives = Enumerable.Range(0, 3).Select(i => $"file:{Member(name, i)},size=16MiB");
+        Sandbox.Must(["volume", "create", name, "--level", "raid5", .. drives]);
+    }
 
     /// <summary>Starts the daemon, and waits until it tells systemd that it is ready.</summary>
     /// <returns>What it told.</returns>

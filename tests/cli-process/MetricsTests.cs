@@ -1,5 +1,5 @@
-// Metrics as those take them for whom they are: Debian's Prometheus scrapes the daemon's port and answers queries, its promtool has
-// nothing to say against the text, and both go on after the daemon was succeeded by another process.
+// Metrics as those take them for whom they are: Debian's Prometheus scrapes the daemon's port and answers queries, its promtool
+// has nothing to say against the text, and scraping goes on after the daemon was succeeded by another process.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -51,7 +51,8 @@ public sealed class MetricsTests : DaemonProcessTestBase
             DriverCalls.WriteAll(client, seed: 1, Blocks);
             DriverCalls.CheckAll(client, seed: 1, Blocks);
             string text = await _http.GetStringAsync($"http://{metrics}/metrics");
-            Assert.Contains($"session=\"data/vhost-user/0#1\",peer=\"user {Libc.geteuid()}, process {Environment.ProcessId}\"", text, StringComparison.Ordinal);
+            string peer = $"user {Libc.geteuid()}, process {Environment.ProcessId}";
+            Assert.Contains($"session=\"data/vhost-user/0#1\",peer=\"{peer}\"", text, StringComparison.Ordinal);
             Assert.Equal((0, string.Empty), Promtool(text));
             client.Detach();
         }
@@ -62,8 +63,10 @@ public sealed class MetricsTests : DaemonProcessTestBase
         string histogram = $"polyblk_export_request_seconds_bucket{{{Export},operation=\"write\"}}";
         double p9999 = await QueryAsync(prometheus, $"histogram_quantile(0.9999, {histogram})", value => value > 0);
         Assert.InRange(p9999, 1e-6, 10);
-        Assert.Equal(Blocks, await QueryAsync(prometheus, $"polyblk_export_request_seconds_count{{{Export},operation=\"write\"}}", _ => true));
-        Assert.True(await QueryAsync(prometheus, "sum(polyblk_member_bytes_total{operation=\"write\"})", _ => true) >= Blocks * BlockBytes);
+        string count = $"polyblk_export_request_seconds_count{{{Export},operation=\"write\"}}";
+        Assert.Equal(Blocks, await QueryAsync(prometheus, count, _ => true));
+        const string Written = "sum(polyblk_member_bytes_total{operation=\"write\"})";
+        Assert.True(await QueryAsync(prometheus, Written, _ => true) >= Blocks * BlockBytes);
 
         // Of the successor, whose counters begin anew: it has the port, and is scraped there.
         int successor = int.Parse(Sandbox.Must("daemon", "restart").Output.Split(' ')[1], CultureInfo.InvariantCulture);
@@ -111,7 +114,10 @@ public sealed class MetricsTests : DaemonProcessTestBase
             """);
         string address = FreePort();
         string[] arguments =
-            [$"--config.file={config}", $"--storage.tsdb.path={Sandbox.PathOf("tsdb")}", $"--web.listen-address={address}", "--log.level=error"];
+        [
+            $"--config.file={config}", $"--storage.tsdb.path={Sandbox.PathOf("tsdb")}", $"--web.listen-address={address}",
+            "--log.level=error",
+        ];
         _prometheus = SystemProcess.Start(new ProcessStartInfo(Path.Combine(Programs, "prometheus"), arguments))!;
         return address;
     }
@@ -134,10 +140,13 @@ public sealed class MetricsTests : DaemonProcessTestBase
             }
 
             JsonElement result = JsonDocument.Parse(last).RootElement.GetProperty("data").GetProperty("result");
-            if (result.GetArrayLength() == 1
-                && double.Parse(result[0].GetProperty("value")[1].GetString()!, CultureInfo.InvariantCulture) is double value && isWanted(value))
+            if (result.GetArrayLength() == 1)
             {
-                return value;
+                double value = double.Parse(result[0].GetProperty("value")[1].GetString()!, CultureInfo.InvariantCulture);
+                if (isWanted(value))
+                {
+                    return value;
+                }
             }
         }
 

@@ -152,6 +152,7 @@ public sealed partial class ApiTests : IAsyncLifetime
         Array.ForEach(times, ns => reads.Add(ns));
         LatencyTable table = LatencyTable.Empty with { Reads = reads.Read() };
         var traffic = new MemberTraffic(table, ReadBytes: 77, WrittenBytes: 0);
+        var member = new MemberStatus(0, "/dev/x", default, 0, 0, 0) { Traffic = traffic, RequestsInFlight = 5 };
         var live = new LiveJson
         {
             Volume = "v", Uuid = Guid.Empty, Pid = 1, ReactorPlan = "", Reactors = [],
@@ -160,10 +161,7 @@ public sealed partial class ApiTests : IAsyncLifetime
                 Health = Health.Optimal, State = "optimal",
                 Members =
                 [
-                    new MemberJson(0, "/dev/x", MemberJson.Present)
-                    {
-                        Traffic = TrafficJson.Of(new MemberStatus(0, "/dev/x", default, 0, 0, 0) { Traffic = traffic, RequestsInFlight = 5 }),
-                    },
+                    new MemberJson(0, "/dev/x", MemberJson.Present) { Traffic = TrafficJson.Of(member) },
                 ],
             },
             Exports =
@@ -184,9 +182,9 @@ public sealed partial class ApiTests : IAsyncLifetime
         AssertIsExposition(text);
         AssertHistogram("polyblk_export_request_seconds", """volume="v",export="v/nbd/0",frontend="nbd",operation="read""");
         AssertHistogram("polyblk_member_request_seconds", """volume="v",member="0",drive="/dev/x",operation="read""");
-        string member = """{volume="v",member="0",drive="/dev/x",operation="read"}""";
-        Assert.Contains($"polyblk_member_requests_total{member} 2000\n", text, StringComparison.Ordinal);
-        Assert.Contains($"polyblk_member_bytes_total{member} 77\n", text, StringComparison.Ordinal);
+        string drive = """{volume="v",member="0",drive="/dev/x",operation="read"}""";
+        Assert.Contains($"polyblk_member_requests_total{drive} 2000\n", text, StringComparison.Ordinal);
+        Assert.Contains($"polyblk_member_bytes_total{drive} 77\n", text, StringComparison.Ordinal);
         Assert.Contains("""polyblk_member_in_flight{volume="v",member="0",drive="/dev/x"} 5""", text, StringComparison.Ordinal);
         string session = "volume=\"v\",export=\"v/nbd/0\",session=\"v/nbd/0#1\"";
         Assert.Contains($"polyblk_session_info{{{session},peer=\"user 1, process 2\"}} 1\n", text, StringComparison.Ordinal);
@@ -207,7 +205,8 @@ public sealed partial class ApiTests : IAsyncLifetime
             }
 
             Assert.Contains($"{name}_count{{{labels}\"}} {times.Length}\n", text, StringComparison.Ordinal);
-            Assert.Contains($"{name}_sum{{{labels}\"}} {(times.Sum() / 1e9).ToString("R", CultureInfo.InvariantCulture)}\n", text, StringComparison.Ordinal);
+            string sum = (times.Sum() / 1e9).ToString("R", CultureInfo.InvariantCulture);
+            Assert.Contains($"{name}_sum{{{labels}\"}} {sum}\n", text, StringComparison.Ordinal);
         }
     }
 
@@ -234,7 +233,8 @@ public sealed partial class ApiTests : IAsyncLifetime
         }
         while (writes.GetProperty("count").GetInt64() < 20);
 
-        double[] percentiles = [.. new[] { "p50Us", "p90Us", "p99Us", "p999Us", "p9999Us" }.Select(p => writes.GetProperty(p).GetDouble())];
+        string[] names = ["p50Us", "p90Us", "p99Us", "p999Us", "p9999Us"];
+        double[] percentiles = [.. names.Select(name => writes.GetProperty(name).GetDouble())];
         Assert.Equal(percentiles.Order(), percentiles);
         Assert.True(percentiles[0] > 0);
         JsonElement drive = live.GetProperty("array").GetProperty("members")[0].GetProperty("traffic");

@@ -44,9 +44,13 @@ public sealed class MetricsPortTests : DaemonTestBase
         IPEndPoint free = Free(IPAddress.Parse(address));
         await using MetricsPort port = await MetricsPort.StartAsync(Daemon!, free, TimeSpan.Zero, CancellationToken.None);
         using var client = new HttpClient { BaseAddress = new Uri($"http://{free}"), Timeout = TooLong };
-        Assert.Contains("# TYPE polyblk_reactor_turns_total counter\n", await client.GetStringAsync("/metrics"), StringComparison.Ordinal);
-        foreach ((HttpMethod method, string path) in
-            ((HttpMethod, string)[])[(HttpMethod.Get, "/v1/daemon"), (HttpMethod.Get, "/"), (HttpMethod.Delete, "/metrics"), (HttpMethod.Post, "/metrics")])
+        string text = await client.GetStringAsync("/metrics");
+        Assert.Contains("# TYPE polyblk_reactor_turns_total counter\n", text, StringComparison.Ordinal);
+        (HttpMethod, string)[] others =
+        [
+            (HttpMethod.Get, "/v1/daemon"), (HttpMethod.Get, "/"), (HttpMethod.Delete, "/metrics"), (HttpMethod.Post, "/metrics"),
+        ];
+        foreach ((HttpMethod method, string path) in others)
         {
             using var request = new HttpRequestMessage(method, path);
             using HttpResponseMessage answer = await client.SendAsync(request);

@@ -319,7 +319,8 @@ public sealed unsafe class UblkQueueTests : IDisposable
 
     private UblkQueue Start(UblkPlan plan, bool readOnly = false)
     {
-        var queue = new UblkQueue(Settings(plan) with { ReadOnly = readOnly }, _reactor, _driver.Ring, _device, _driver.Descriptors);
+        UblkQueueSettings settings = Settings(plan) with { ReadOnly = readOnly };
+        var queue = new UblkQueue(settings, _reactor, _driver.Ring, _device, _driver.Descriptors);
         Assert.Equal(0, queue.FetchAll());
         _driver.Ring.Submit();
         Assert.Equal(Depth, _driver.Commands.Count);

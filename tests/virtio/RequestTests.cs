@@ -58,7 +58,8 @@ public sealed class RequestTests : IClassFixture<SteppedReactor>
         h.Queue.End();
         VirtioBlkQueueStatistics statistics = h.Queue.GetStatistics();
         Assert.Equal([2, 1, 1, 2], statistics.Latencies.Kinds.Select(k => k.Counts.Count));
-        Assert.Equal((2, 1, 1, 2, 1), (statistics.Reads, statistics.Writes, statistics.Flushes, statistics.Discards, statistics.Errors));
+        Assert.Equal((2, 1, 1), (statistics.Reads, statistics.Writes, statistics.Flushes));
+        Assert.Equal((2, 1), (statistics.Discards, statistics.Errors));
     });
 
     [Fact]

@@ -253,7 +253,8 @@ internal sealed class VolumeShowCommand : ICliCommand
         foreach ((string export, string operation, LatencyJson l) in rows)
         {
             table.AddRow(
-                export, operation, Figure.Of(l.MeanUs), Figure.Of(l.P50Us), Figure.Of(l.P99Us), Figure.Of(l.P999Us), Figure.Of(l.P9999Us));
+                export, operation,
+                Figure.Of(l.MeanUs), Figure.Of(l.P50Us), Figure.Of(l.P99Us), Figure.Of(l.P999Us), Figure.Of(l.P9999Us));
         }
 
         table.Write(terminal);

@@ -36,8 +36,9 @@ public sealed class MemberTrafficTests
         Assert.Equal([(3L * Chunk, 0), (3L * Chunk, 5L * 4096)], traffic.Select(t => (t.WrittenBytes, t.ReadBytes)));
         Assert.All(traffic, t => Assert.True(t.Latencies.Writes.SumNs > 0));
 
-        // Another reactor's way is counted as well, and none is lost when they close.
-        rig.Drives[1].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, LengthBytes = 4096, Errno = Errno.EBADMSG });
+        // A request that fails is counted, and nothing is lost when the ways to the drives close.
+        rig.Drives[1].AddFault(
+            new DriveFault { OffsetBytes = ArrayRig.DataOffset, LengthBytes = 4096, Errno = Errno.EBADMSG });
         (int status, _) = await driver.ReadAsync(Chunk, 4096);
         Assert.NotEqual(0, status);
         await rig.CloseDriversAsync();
@@ -47,7 +48,9 @@ public sealed class MemberTrafficTests
         Assert.Equal(traffic[0].Latencies.Writes.Buckets, afterwards[0].Latencies.Writes.Buckets);
     }
 
-    /// <summary>Of those that are answered inside Submit one in sixteen is timed; all are counted, and none took nothing.</summary>
+    /// <summary>
+    /// Of those that are answered inside Submit one in sixteen is timed; all are counted, and none took nothing.
+    /// </summary>
     [Fact]
     public async Task RequestsThatAreAnsweredAtOnceAreAllCounted()
     {
