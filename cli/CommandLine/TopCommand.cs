@@ -61,8 +61,11 @@ internal sealed class TopCommand : ICliCommand
         return command;
     }
 
-    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken ignored)
     {
+        // Ended by a signal, it would leave the terminal on a screen without a cursor.
+        using var interruption = new Interruption();
+        CancellationToken cancellation = interruption.Token;
         Terminal terminal = CommandSettings.Terminal(parsed);
         bool isJson = parsed.GetValue(_json);
         bool isOnce = isJson || parsed.GetValue(_once);
