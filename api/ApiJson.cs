@@ -28,4 +28,5 @@ internal sealed record ProblemJson(int Status, string Title)
 [JsonSerializable(typeof(ExportRecord))]
 [JsonSerializable(typeof(StartPermissions))]
 [JsonSerializable(typeof(ProblemJson))]
+[JsonSerializable(typeof(StatisticsJson))]
 internal sealed partial class ApiJson : JsonSerializerContext;

@@ -36,6 +36,9 @@ internal static class ApiRoutes
         {
             Status = StatusCodes.Status204NoContent, Query = [new("force", "boolean", "Also while somebody uses it, who loses the disk.")],
         },
+        Get(
+            "/v1/statistics", "getStatistics", "All counters and histograms, for who compares two answers.", ApiJson.Default.StatisticsJson,
+            (api, context, _) => api.StatisticsAsync(context)),
         new("GET", "/v1/events", "getEvents", "What has happened; with Accept: text/event-stream also what happens, one message each.", (api, context, _) => api.EventsAsync(context))
         {
             Answers = new Dictionary<string, JsonTypeInfo?> { [Json] = EventLineJson.Default.IReadOnlyListEventJson, ["text/event-stream"] = null },

@@ -240,11 +240,10 @@ public sealed class ApiServer : IAsyncDisposable
         context.Response.StatusCode = StatusCodes.Status204NoContent;
     }
 
-    internal Task MetricsAsync(HttpContext context)
-    {
-        context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-        return context.Response.WriteAsync(MetricsText.Write(_daemon.GetStatus(), _daemon.GetLive()), context.RequestAborted);
-    }
+    internal Task MetricsAsync(HttpContext context) => MetricsAnswer.SendAsync(context, _daemon);
+
+    internal Task StatisticsAsync(HttpContext context) =>
+        SendAsync(context, StatisticsJson.Of(_daemon.GetStatus(), _daemon.GetLive()), ApiJson.Default.StatisticsJson);
 
     private static async Task<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type) =>
         await JsonSerializer.DeserializeAsync(context.Request.Body, type, context.RequestAborted).ConfigureAwait(false)

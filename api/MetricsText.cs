@@ -1,10 +1,14 @@
 // What Prometheus scrapes: its text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). A metric's name,
 // help and type come once, before its samples; counters end in _total; values of labels are quoted, with \\, \" and \n escaped.
 //
+// Histograms are made of fine buckets (LatencyScale), which a scrape would be too long with: a bound is a power of two of
+// microseconds, from 1 us to 8.4 s, and exact.
+//
 // Written from the same pictures of the volumes that volume show has. Nothing here runs on a reactor.
 
 using System.Globalization;
 using System.Text;
+using Polyblk.Core.Metering;
 using Polyblk.Frontends;
 using Polyblk.Host.Model;
 
@@ -15,6 +19,9 @@ internal sealed class MetricsText
 {
     private const double NsInSecond = 1e9;
 
+    /// <summary>Log2 of the longest bound of a histogram in microseconds.</summary>
+    private const int LastPower = 23;
+
     private readonly StringBuilder _text = new();
 
     /// <summary>All metrics of a daemon.</summary>
@@ -24,6 +31,7 @@ internal sealed class MetricsText
         metrics.WriteVolumes(daemon, volumes);
         metrics.WriteMembers(volumes);
         metrics.WriteExports(daemon, volumes);
+        metrics.WriteSessions(volumes);
         metrics.WriteReactors(daemon.Reactors);
         return metrics._text.ToString();
     }
@@ -56,6 +64,12 @@ internal sealed class MetricsText
         Each("polyblk_array_spares", "gauge", "Drives that wait to take a lost member's place.", arrays, v => v.Array!.Spares.Count, Named);
         Progress("polyblk_array_resync", "resync", [.. arrays.Where(v => v.Array!.Resync is not null)], v => v.Array!.Resync!);
         Progress("polyblk_array_rebuild", "rebuild", [.. arrays.Where(v => v.Array!.Rebuild is not null)], v => v.Array!.Rebuild!);
+        Progress(
+            "polyblk_array_reshape", "reshape",
+            [.. arrays.Where(v => v.Array!.Reshape is not null)], v => v.Array!.Reshape!.Progress);
+        Progress(
+            "polyblk_array_replacement", "replacement of a drive",
+            [.. arrays.Where(v => v.Array!.Replacement is not null)], v => v.Array!.Replacement!.Copy);
     }
 
     private void Progress(string name, string what, LiveJson[] volumes, Func<LiveJson, ProgressJson> progress)
@@ -79,6 +93,29 @@ internal sealed class MetricsText
         const string Bad = "Places that the drive of a member could not write.";
         Each("polyblk_member_bad_ranges", "gauge", Bad, members, m => m.Member.BadRanges, Named);
         Each("polyblk_member_oldest_request_seconds", "gauge", "Age of the oldest request at the drive of a member.", members, m => m.Member.OldestRequestSeconds, Named);
+        (LiveJson Volume, MemberJson Member)[] metered = [.. members.Where(m => m.Member.Traffic is not null)];
+        Each(
+            "polyblk_member_in_flight", "gauge", "Requests that are at the drive of a member.",
+            metered, m => m.Member.Traffic!.InFlight, Named);
+        Begin("polyblk_member_requests_total", "counter", "Requests that the drive of a member has answered.");
+        foreach ((LiveJson Volume, MemberJson Member) m in metered)
+        {
+            foreach ((string operation, LatencyCounts counts) in m.Member.Traffic!.Latencies.Kinds)
+            {
+                Add(counts.Count, [.. Named(m), ("operation", operation)]);
+            }
+        }
+
+        Begin("polyblk_member_bytes_total", "counter", "Bytes that the drive of a member has read and written.");
+        foreach ((LiveJson Volume, MemberJson Member) m in metered)
+        {
+            Add(m.Member.Traffic!.ReadBytes, [.. Named(m), ("operation", "read")]);
+            Add(m.Member.Traffic!.WriteBytes, [.. Named(m), ("operation", "write")]);
+        }
+
+        Histograms(
+            "polyblk_member_request_seconds", "How long the drive of a member takes for a request.",
+            metered, m => m.Member.Traffic!.Latencies, Named);
     }
 
     private void WriteExports(DaemonJson daemon, IReadOnlyList<LiveJson> volumes)
@@ -112,6 +149,44 @@ internal sealed class MetricsText
         }
 
         Each("polyblk_export_errors_total", "counter", "Requests that ended with an error.", exports, e => e.Counts.Errors, Named);
+        Histograms(
+            "polyblk_export_request_seconds", "How long a request takes, from when it is taken to its answer.",
+            exports, e => e.Counts.Latencies, Named);
+    }
+
+    private void WriteSessions(IReadOnlyList<LiveJson> volumes)
+    {
+        (LiveJson Volume, ExportJson Export, SessionStatistics Session)[] sessions =
+        [
+            .. from volume in volumes
+               from export in volume.Exports
+               from session in export.Statistics?.SessionList ?? []
+               select (volume, export, session),
+        ];
+        Each(
+            "polyblk_session_info", "gauge", "A session that is attached, and who it is.", sessions, _ => 1,
+            s => [.. Named(s), ("peer", s.Session.Peer)]);
+        Each("polyblk_session_queues", "gauge", "Queues of a session that run.", sessions, s => s.Session.Queues, Named);
+        Each(
+            "polyblk_session_in_flight", "gauge", "Requests of a session that are being worked on.",
+            sessions, s => s.Session.InFlight, Named);
+        Begin("polyblk_session_requests_total", "counter", "Requests of a session that were completed.");
+        foreach (var s in sessions)
+        {
+            Add(s.Session.Reads, [.. Named(s), ("operation", "read")]);
+            Add(s.Session.Writes, [.. Named(s), ("operation", "write")]);
+        }
+
+        Begin("polyblk_session_bytes_total", "counter", "Bytes that a session has read and written.");
+        foreach (var s in sessions)
+        {
+            Add(s.Session.ReadBytes, [.. Named(s), ("operation", "read")]);
+            Add(s.Session.WriteBytes, [.. Named(s), ("operation", "write")]);
+        }
+
+        Each(
+            "polyblk_session_errors_total", "counter", "Requests of a session that ended with an error.",
+            sessions, s => s.Session.Errors, Named);
     }
 
     private void WriteReactors(IReadOnlyList<ReactorJson> reactors)
@@ -138,6 +213,9 @@ internal sealed class MetricsText
     private static (string, string)[] Named((LiveJson Volume, ExportJson Export, ExportStatistics Counts) e) =>
         [("volume", e.Volume.Volume), ("export", e.Export.Id), ("frontend", e.Export.Frontend)];
 
+    private static (string, string)[] Named((LiveJson Volume, ExportJson Export, SessionStatistics Session) s) =>
+        [("volume", s.Volume.Volume), ("export", s.Export.Id), ("session", s.Session.Name)];
+
     private static (string, string)[] Named(ReactorJson reactor) => [("reactor", reactor.Name)];
 
     private void Each<T>(string name, string type, string help, IReadOnlyList<T> all, Func<T, double> value, Func<T, (string, string)[]> labels)
@@ -146,6 +224,28 @@ internal sealed class MetricsText
         foreach (T one in all)
         {
             Add(value(one), labels(one));
+        }
+    }
+
+    private void Histograms<T>(
+        string name, string help, IReadOnlyList<T> all, Func<T, LatencyTable> table, Func<T, (string, string)[]> labels)
+    {
+        Begin(name, "histogram", help);
+        foreach (T one in all)
+        {
+            foreach ((string operation, LatencyCounts counts) in table(one).Kinds)
+            {
+                (string, string)[] own = [.. labels(one), ("operation", operation)];
+                for (int power = 0; power <= LastPower; power++)
+                {
+                    string bound = ((1L << power) / 1_000_000m).ToString("0.######", CultureInfo.InvariantCulture);
+                    AddPart("_bucket", counts.CountUpTo(power), [.. own, ("le", bound)]);
+                }
+
+                AddPart("_bucket", counts.Count, [.. own, ("le", "+Inf")]);
+                AddPart("_sum", counts.SumNs / NsInSecond, own);
+                AddPart("_count", counts.Count, own);
+            }
         }
     }
 
@@ -158,9 +258,11 @@ internal sealed class MetricsText
         _text.Append("# TYPE ").Append(name).Append(' ').Append(type).Append('\n');
     }
 
-    private void Add(double value, params (string Name, string Value)[] labels)
+    private void Add(double value, params (string Name, string Value)[] labels) => AddPart(string.Empty, value, labels);
+
+    private void AddPart(string part, double value, (string Name, string Value)[] labels)
     {
-        _text.Append(_name).Append('{');
+        _text.Append(_name).Append(part).Append('{');
         foreach ((string name, string text) in labels)
         {
             _text.Append(name).Append("=\"");

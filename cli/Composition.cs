@@ -45,6 +45,7 @@ internal static class Composition
         services.AddKeyedSingleton<ICliCommand, ApplyCommand>("apply");
         services.AddKeyedSingleton<ICliCommand, CheckCommand>("check");
         services.AddKeyedSingleton<ICliCommand, EventsCommand>("events");
+        services.AddKeyedSingleton<ICliCommand, TopCommand>("top");
         services.AddKeyedSingleton<ICliCommand, ProbeCommand>("probe");
         services.AddKeyedSingleton<ICliCommand, CompareCommand>("compare");
         services.AddKeyedSingleton<ICliCommand, UblkCommand>("ublk");

@@ -37,6 +37,9 @@ public sealed record MemberStatus(int Role, string Name, MemberState State, long
     /// <summary>Requests of consumers that are at the drive.</summary>
     public int RequestsInFlight { get; init; }
 
+    /// <summary>What was asked of the drive and answered.</summary>
+    public MemberTraffic Traffic { get; init; } = MemberTraffic.None;
+
     /// <summary>Whether that is so long that the member counts as hanging: <see cref="ArrayRunOptions.SlowAfter"/>.</summary>
     public bool IsHanging { get; init; }
 

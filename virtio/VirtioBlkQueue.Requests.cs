@@ -213,6 +213,7 @@ public sealed unsafe partial class VirtioBlkQueue
         slot.Id = ring.Id;
         slot.DescriptorCount = ring.DescriptorCount;
         slot.Written = (uint)ring.WritableBytes;
+        slot.TakenNs = _reactor.TurnNs;
 
         IoVec* segments = ring.Segments;
         int count = ring.SegmentCount;
@@ -410,17 +411,21 @@ public sealed unsafe partial class VirtioBlkQueue
             case VIRTIO_BLK_T_IN:
                 _reads++;
                 _readBytes += slot.DataBytes;
+                _latencies.Answered(BlockOperation.Read, slot.TakenNs);
                 break;
             case VIRTIO_BLK_T_OUT:
                 _writes++;
                 _writeBytes += slot.DataBytes;
+                _latencies.Answered(BlockOperation.Write, slot.TakenNs);
                 break;
             case VIRTIO_BLK_T_FLUSH:
                 _flushes++;
+                _latencies.Answered(BlockOperation.Flush, slot.TakenNs);
                 break;
             case VIRTIO_BLK_T_DISCARD:
             case VIRTIO_BLK_T_WRITE_ZEROES:
                 _discards++;
+                _latencies.Answered(BlockOperation.Discard, slot.TakenNs);
                 break;
         }
     }

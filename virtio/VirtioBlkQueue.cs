@@ -11,6 +11,7 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
+using Polyblk.Core.Metering;
 using Polyblk.Core.Reactors;
 using Polyblk.Virtio.Memory;
 
@@ -40,6 +41,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
     private readonly MappedRegion _slotMemory;
     private readonly unsafe ulong* _losses = FaultGuard.Losses;
     private readonly TurnShare _share;
+    private readonly TurnLatencies _latencies;
     private readonly int _ticket;
     private GuestMemory? _sharedMemory;
 
@@ -197,6 +199,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         Notifications = Volatile.Read(ref _notifications),
         InFlight = Volatile.Read(ref _inFlight),
         Recovered = Volatile.Read(ref _recovered),
+        Latencies = _latencies.Read(),
     };
 
     private VirtioBlkQueue(VirtqueueSetup setup, Virtqueue ring, IBlockQueue blockQueue, TurnShare share)
@@ -206,6 +209,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         _share = share;
         _ticket = share.TakeTicket();
         _reactor = setup.Reactor;
+        _latencies = new TurnLatencies(_reactor);
         _virtio = setup.Virtio;
         _ring = ring;
         _blockQueue = blockQueue;
@@ -296,6 +300,7 @@ public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
         if (!_stopped)
         {
             SaveBase();
+            _latencies.Settle();
             _stopped = true;
             _fetching = false;
             ReplaceKick(null);

@@ -38,6 +38,9 @@ internal sealed unsafe class VirtioBlkSlot
     /// <summary>The request's type, for the statistics.</summary>
     public uint Type;
 
+    /// <summary>When the turn began that took it, for the statistics.</summary>
+    public long TakenNs;
+
     /// <summary>Where the status goes.</summary>
     public byte* Status;
 

@@ -2,6 +2,7 @@
 
 using Microsoft.Win32.SafeHandles;
 using Polyblk.Core.Block;
+using Polyblk.Core.Metering;
 using Polyblk.Core.Reactors;
 using Polyblk.Virtio.Memory;
 
@@ -199,6 +200,9 @@ public sealed record VirtioBlkQueueStatistics
     /// <summary>Requests resubmitted from the inflight log.</summary>
     public long Recovered { get; init; }
 
+    /// <summary>How long requests took that succeeded.</summary>
+    public LatencyTable Latencies { get; init; } = LatencyTable.Empty;
+
     /// <summary>The sum of two queues, or of a queue's present and past.</summary>
     public VirtioBlkQueueStatistics Plus(VirtioBlkQueueStatistics other)
     {
@@ -215,6 +219,7 @@ public sealed record VirtioBlkQueueStatistics
             Notifications = Notifications + other.Notifications,
             InFlight = InFlight + other.InFlight,
             Recovered = Recovered + other.Recovered,
+            Latencies = Latencies.Plus(other.Latencies),
         };
     }
 }

@@ -2,6 +2,7 @@
 
 using System.CommandLine;
 using System.Globalization;
+using System.Net;
 using Microsoft.Extensions.Logging;
 using Polyblk.Api;
 using Polyblk.Cli.Output;
@@ -30,6 +31,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
     /// <summary>Beyond the wait for drives: what opening takes.</summary>
     private static readonly TimeSpan s_startMargin = TimeSpan.FromSeconds(15);
+
+    /// <summary>How long a predecessor may keep the port for metrics: it lets it go when everything is handed over.</summary>
+    private static readonly TimeSpan s_portPatience = TimeSpan.FromSeconds(10);
 
     private readonly IFrontend[] _frontends = [.. frontends];
     private readonly Option<CpuSet?> _reactors = ServingOptions.Reactors();
@@ -69,6 +73,25 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
     private readonly Option<string?> _only = new(OnlyName) { Hidden = true };
 
+    private readonly Option<IPEndPoint?> _metrics = new("--metrics")
+    {
+        HelpName = "ADDRESS:PORT",
+        Description = "Serve metrics for Prometheus here, too: GET /metrics of 127.0.0.1:9777 or [::1]:9777, for everybody on "
+            + "this host.",
+        CustomParser = result =>
+        {
+            try
+            {
+                return MetricsPort.Parse(result.Tokens[0].Value);
+            }
+            catch (FormatException e)
+            {
+                result.AddError(e.Message);
+                return null;
+            }
+        },
+    };
+
     public Command Build()
     {
         var command = new Command("daemon", "Serve every volume that has exports (polyblk export add), until SIGTERM or Ctrl-C.");
@@ -82,6 +105,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         command.Options.Add(_hooks);
         command.Options.Add(_apiGroup);
         command.Options.Add(_only);
+        command.Options.Add(_metrics);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk daemon", "# on processors 2 to 5", "polyblk daemon --reactors 2-5");
         return command;
@@ -176,7 +200,17 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
         // After the exports, for which consumers of a daemon that was killed wait.
         await using ApiServer? api = only is not null ? null : await StartApiAsync(daemon, directories, own, apiGroup).ConfigureAwait(false);
+        using var portEnd = CancellationTokenSource.CreateLinkedTokenSource(interruption.Token);
+        Task<MetricsPort?> metrics = only is not null ? Task.FromResult<MetricsPort?>(null) : StartMetricsAsync(parsed, daemon, own, portEnd.Token);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
+
+        // First of all: a successor waits for the port.
+        await portEnd.CancelAsync().ConfigureAwait(false);
+        if (await metrics.ConfigureAwait(false) is { } port)
+        {
+            await port.DisposeAsync().ConfigureAwait(false);
+        }
+
         await handOver.DisposeAsync().ConfigureAwait(false);
         if (handOver.Completed.IsCompletedSuccessfully)
         {
@@ -245,6 +279,35 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 #pragma warning restore CA1031
         {
             log.LogError("There is no API: {Reason}", Refusals.Of(e)?.Message ?? e.ToString());
+            return null;
+        }
+    }
+
+    /// <summary>
+    /// The port for metrics; null where none is asked for, or it cannot be had, which is no reason not to serve.
+    /// </summary>
+    private async Task<MetricsPort?> StartMetricsAsync(
+        ParseResult parsed, VolumeDaemon daemon, ILogger log, CancellationToken cancellation)
+    {
+        if (parsed.GetValue(_metrics) is not IPEndPoint address)
+        {
+            return null;
+        }
+
+        try
+        {
+            TimeSpan patience = parsed.GetValue(_takeOver) ? s_portPatience : TimeSpan.Zero;
+            return await MetricsPort.StartAsync(daemon, address, patience, cancellation).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            return null; // It is to end.
+        }
+#pragma warning disable CA1031 // As with the API.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            log.LogError("There is no port for metrics: {Reason}", Refusals.Of(e)?.Message ?? e.ToString());
             return null;
         }
     }

@@ -75,6 +75,24 @@ internal sealed class Terminal
         return Console.In.ReadLine()?.Trim() is string answer && answer.ToUpperInvariant() is "Y" or "YES";
     }
 
+    /// <summary>
+    /// A screen of its own on which <see cref="Draw"/> shows one picture after the other, until it is disposed. Only where <see
+    /// cref="IsInteractive"/>.
+    /// </summary>
+    public IDisposable OpenScreen()
+    {
+        _output.Write("\e[?1049h\e[?25l");
+        return new Screen(_output);
+    }
+
+    /// <summary>Shows lines on the screen in place of those before; what is below its end is left out.</summary>
+    public void Draw(IEnumerable<string> lines)
+    {
+        string picture = string.Join("\e[K\n", lines.Take(Math.Max(1, _ansi.Profile.Height - 1)).Select(Printable.Line));
+        _output.Write($"\e[H{picture}\e[K\n\e[J");
+        _output.Flush();
+    }
+
     /// <summary>Something to know that does not stop the command. Goes to standard error.</summary>
     public void Note(string text) => _error.WriteLine($"note: {Printable.Text(text)}");
 
@@ -106,6 +124,15 @@ internal sealed class Terminal
         _error.WriteLine(Printable.Text(text));
         _hasProgress = false;
         _toldTenths = -1;
+    }
+
+    private sealed class Screen(TextWriter output) : IDisposable
+    {
+        public void Dispose()
+        {
+            output.Write("\e[?25h\e[?1049l");
+            output.Flush();
+        }
     }
 
     public void WriteJson<T>(T value, JsonTypeInfo<T> type)

@@ -70,6 +70,12 @@ public sealed unsafe class BlockRequest : ReactorWork
     public long Tag;
 
     /// <summary>
+    /// For the layer that sends this request to one of several drives: when it was sent, in nanoseconds of its reactor's clock;
+    /// below 0 where the clock was read for it.
+    /// </summary>
+    public long SentNs;
+
+    /// <summary>
     /// For the layer that sends this request to one of several drives: in which of its periods it was sent; 0 when it is at no
     /// drive.
     /// </summary>

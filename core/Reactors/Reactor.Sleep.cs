@@ -58,7 +58,7 @@ public sealed unsafe partial class Reactor
     private void CloseWindow()
     {
         long before = NowNs;
-        long now = ReadClockNs();
+        long now = TurnNs;
         NowNs = now;
         long busy = (now - before) * _windowBusy / WindowTurns;
         _busyNs += busy;
@@ -89,6 +89,7 @@ public sealed unsafe partial class Reactor
             // Whoever does that work may be waiting for this processor: a driver's thread (loop, dm-crypt), softirqd, an io_uring
             // worker.
             Libc.sched_yield();
+            TurnNs = ReadClockNs();
         }
     }
 
@@ -116,7 +117,7 @@ public sealed unsafe partial class Reactor
             long before = ReadClockNs();
             long timeout = Math.Clamp(_timers.NextDueNs - before, 0, _options.MaxSleepNs);
             WaitForDoorbells(timeout);
-            NowNs = ReadClockNs();
+            TurnNs = NowNs = ReadClockNs();
             _sleepNs += NowNs - before;
             _sleeps++;
         }

@@ -33,7 +33,7 @@ public sealed unsafe partial class Reactor
     {
         RefuseThreadOfAnother(null);
         var reactor = new Reactor(options, stepped: true, holdsThread);
-        reactor.NowNs = nowNs ?? reactor.NowNs;
+        reactor.TurnNs = reactor.NowNs = nowNs ?? reactor.NowNs;
         t_current = reactor;
         try
         {
@@ -74,7 +74,7 @@ public sealed unsafe partial class Reactor
         Reactor? outside = EnterTurn();
         try
         {
-            NowNs = Math.Max(NowNs, nowNs);
+            TurnNs = NowNs = Math.Max(NowNs, nowNs);
             return _timers.NextDueNs <= NowNs ? _timers.RunDue(NowNs) : 0;
         }
         finally

@@ -27,12 +27,50 @@ public sealed unsafe partial class Reactor
         TakenLastTurn = polled;
         _requests += polled;
         work += polled + RunDeferred() + RunBulk();
+        if (_endings is not null && HasUnsubmitted())
+        {
+            RunEndings(ReadNs());
+        }
+
         foreach (IoUring ring in _rings)
         {
             ring.Submit();
         }
 
+        TurnNs = ReadNs();
+        if (_endings is not null)
+        {
+            RunEndings(TurnNs);
+        }
+
         return work;
+    }
+
+    private bool HasUnsubmitted()
+    {
+        foreach (IoUring ring in _rings)
+        {
+            if (ring.HasUnsubmitted)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private void RunEndings(long nowNs)
+    {
+        TurnEnding? ending = _endings;
+        _endings = null;
+        while (ending is not null)
+        {
+            TurnEnding? next = ending.NextEnding;
+            ending.NextEnding = null;
+            ending.IsAskedFor = false;
+            ending.OnTurnEnded(nowNs);
+            ending = next;
+        }
     }
 
     private int RunMail()

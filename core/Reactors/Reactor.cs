@@ -8,7 +8,9 @@
 //   5. one io_uring_enter for each ring that has something to tell the kernel.
 // So a request that arrives in step 3 reaches the drive in step 5, and its completion is published by step 3 of a later turn.
 //
-// The clock is read once in a window of turns, not in every turn; NowNs is that old. Without work for IdlePolicy.SpinNs the
+// The clock is read once a turn, at its end: TurnNs is when the turn under way began. A turn that has answered something and has
+// something to tell the kernel reads it before that, too, for the system call is not a part of the answer. NowNs, the clock of
+// timers, is a window of turns old at most. Without work for IdlePolicy.SpinNs the
 // reactor arms every poller, looks once more (SleepGate), and blocks in epoll on all doorbells: its own, the pollers' and the
 // rings'. Doorbells are edge-triggered, so an eventfd is never read.
 //
@@ -28,6 +30,7 @@ public sealed unsafe partial class Reactor : IDisposable
     private const int DoorbellWindows = 8;
     private const int MaxEvents = 64;
     private const int LastRounds = 1000;
+    private const long NsInSecond = 1_000_000_000;
 
     /// <summary>Pieces of bulk work in a turn; each takes some tens of microseconds.</summary>
     private const int BulkPieces = 4;
@@ -56,6 +59,7 @@ public sealed unsafe partial class Reactor : IDisposable
     private ReactorWork? _deferredLast;
     private ReactorWork? _bulkFirst;
     private ReactorWork? _bulkLast;
+    private TurnEnding? _endings;
     private object? _running;
     private bool _stopping;
     private int _stopped;
@@ -125,6 +129,12 @@ public sealed unsafe partial class Reactor : IDisposable
     /// <summary>Why there is no ring or not the best one; empty when all is well. For the log.</summary>
     public string RingNotice { get; private set; } = string.Empty;
 
+    /// <summary>
+    /// When the turn under way began, in nanoseconds of <see cref="NowNs"/>' clock. What a turn before has done is known to be
+    /// done then. On the reactor's thread.
+    /// </summary>
+    public long TurnNs { get; private set; } = ReadClockNs();
+
     /// <summary>A recent reading of the monotonic clock in nanoseconds: at most a window of turns old.</summary>
     public long NowNs { get; private set; } = ReadClockNs();
 
@@ -143,7 +153,9 @@ public sealed unsafe partial class Reactor : IDisposable
     /// </summary>
     public long ReadNs() => _isStepped ? NowNs : ReadClockNs();
 
-    private static long ReadClockNs() => (long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency));
+    private static long ReadClockNs() => Stopwatch.Frequency == NsInSecond
+        ? Stopwatch.GetTimestamp()
+        : (long)(Stopwatch.GetTimestamp() * ((double)NsInSecond / Stopwatch.Frequency));
 
     /// <summary>Reads the counters. Any thread.</summary>
     public ReactorStatistics GetStatistics() => new(
@@ -201,6 +213,20 @@ public sealed unsafe partial class Reactor : IDisposable
         }
 
         _bulkLast = work;
+    }
+
+    /// <summary>
+    /// Asks for something once, when this turn has ended; asked for twice it is done once. On the reactor's thread only.
+    /// </summary>
+    public void AtTurnEnd(TurnEnding ending)
+    {
+        ArgumentNullException.ThrowIfNull(ending);
+        if (!ending.IsAskedFor)
+        {
+            ending.IsAskedFor = true;
+            ending.NextEnding = _endings;
+            _endings = ending;
+        }
     }
 
     /// <summary>Requests that all pollers took in the turn before. On the reactor's thread.</summary>

@@ -1,3 +1,6 @@
+using System.Text.Json.Serialization;
+using Polyblk.Core.Metering;
+
 namespace Polyblk.Frontends;
 
 /// <summary>Counters of an export since its start. Sums over its queues and, for sockets, its sessions.</summary>
@@ -35,6 +38,16 @@ public sealed record ExportStatistics
 
     /// <summary>Requests in flight now.</summary>
     public long InFlight { get; init; }
+
+    /// <summary>
+    /// How long requests took that are counted as completed: from the beginning of the reactor's turn that took them from the
+    /// consumer to the end of the one that answered them.
+    /// </summary>
+    [JsonIgnore]
+    public LatencyTable Latencies { get; init; } = LatencyTable.Empty;
+
+    /// <summary>The sessions, where a door has them and they are told apart.</summary>
+    public IReadOnlyList<SessionStatistics> SessionList { get; init; } = [];
 
     /// <summary>Queues, each with the name of the reactor on which it runs.</summary>
     public IReadOnlyList<string> QueueReactors { get; init; } = [];

@@ -163,6 +163,7 @@ internal sealed unsafe partial class NbdConnection
 
         NbdSlot slot = _slots[_freeSlots.Next()];
         slot.Begin(bytes);
+        slot.TakenNs = _reactor.TurnNs;
         slot.Status = NbdRequestCheck.Check(slot, _device.SizeBytes, _blockMask, _readOnly, _options);
         if (slot.Status == 0 && slot.HasData && !TakeMemory(slot))
         {

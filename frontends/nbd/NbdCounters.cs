@@ -1,8 +1,13 @@
+using Polyblk.Core.Block;
+using Polyblk.Core.Metering;
+using Polyblk.Core.Reactors;
+
 namespace Polyblk.Frontends.Nbd;
 
 /// <summary>Counters of one connection. Written by its reactor, read by anybody.</summary>
-internal sealed class NbdCounters
+internal sealed class NbdCounters(Reactor reactor)
 {
+    private readonly TurnLatencies _latencies = new(reactor);
     private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors;
 
     /// <summary>Counts a finished request.</summary>
@@ -19,16 +24,20 @@ internal sealed class NbdCounters
             case NbdCommand.Read:
                 _reads++;
                 _readBytes += slot.LengthBytes;
+                _latencies.Answered(BlockOperation.Read, slot.TakenNs);
                 break;
             case NbdCommand.Write:
                 _writes++;
                 _writeBytes += slot.LengthBytes;
+                _latencies.Answered(BlockOperation.Write, slot.TakenNs);
                 break;
             case NbdCommand.Flush:
                 _flushes++;
+                _latencies.Answered(BlockOperation.Flush, slot.TakenNs);
                 break;
             case NbdCommand.Trim or NbdCommand.WriteZeroes:
                 _discards++;
+                _latencies.Answered(BlockOperation.Discard, slot.TakenNs);
                 break;
         }
     }
@@ -43,5 +52,16 @@ internal sealed class NbdCounters
         Flushes = sum.Flushes + Volatile.Read(ref _flushes),
         Discards = sum.Discards + Volatile.Read(ref _discards),
         Errors = sum.Errors + Volatile.Read(ref _errors),
+        Latencies = sum.Latencies.Plus(_latencies.Read()),
+    };
+
+    /// <summary>What its session is told of.</summary>
+    public SessionStatistics Of(SessionStatistics session) => session with
+    {
+        Reads = Volatile.Read(ref _reads),
+        ReadBytes = Volatile.Read(ref _readBytes),
+        Writes = Volatile.Read(ref _writes),
+        WriteBytes = Volatile.Read(ref _writeBytes),
+        Errors = Volatile.Read(ref _errors),
     };
 }

@@ -102,14 +102,17 @@ internal sealed class NbdExport : IMovableExport
         ExportStatistics sum = _past;
         long inFlight = 0;
         var reactors = new List<string>();
+        var list = new List<SessionStatistics>();
         foreach (Session session in _sessions.Values)
         {
             sum = session.Counters.AddTo(sum);
             inFlight += session.Connection.InFlight;
             reactors.Add(session.Reactor.Name);
+            list.Add(session.Counters.Of(
+                new SessionStatistics(session.Name, session.Peer) { Queues = 1, InFlight = session.Connection.InFlight }));
         }
 
-        return sum with { Sessions = reactors.Count, InFlight = inFlight, QueueReactors = reactors };
+        return sum with { Sessions = reactors.Count, SessionList = list, InFlight = inFlight, QueueReactors = reactors };
     }
 
     /// <inheritdoc/>
@@ -289,6 +292,9 @@ internal sealed class NbdExport : IMovableExport
         }
     }
 
+    /// <summary>The name of a client's session, as events have it.</summary>
+    private string NameOf(NbdGuest guest) => $"{Id}#{guest.Number}";
+
     private void LogDropped(SessionLog log, NbdGuest guest, string reason) =>
         log.LogWarning("NBD client {Number} on {Path} is dropped: {Reason}", guest.Number, Endpoint.Path, reason);
 
@@ -307,19 +313,20 @@ internal sealed class NbdExport : IMovableExport
         Reactor reactor = _reactors.Assign();
         try
         {
-            var counters = new NbdCounters();
+            var counters = new NbdCounters(reactor);
             int fd = (int)client.SafeHandle.DangerousGetHandle();
-            Session session = await reactor.InvokeAsync(() => Connect(reactor, fd, guest, options, counters)).ConfigureAwait(false);
+            string who = $"user {peer.UserId}, process {peer.ProcessId}";
+            Session session = await reactor.InvokeAsync(() => Connect(reactor, fd, guest, who, options, counters))
+                .ConfigureAwait(false);
             NbdConnection connection = session.Connection;
             log.LogInformation(
                 "NBD client {Number} on {Path}: {Options}, on {Reactor}", guest.Number, Endpoint.Path, options, reactor.Name);
-            string who = $"user {peer.UserId}, process {peer.ProcessId}";
-            _onSession?.Invoke(new SessionChange(Id, $"{Id}#{guest.Number}", who, WhyGone: null));
+            _onSession?.Invoke(new SessionChange(Id, NameOf(guest), who, WhyGone: null));
             await connection.Closed.ConfigureAwait(false);
             await reactor.InvokeAsync(() => Disconnect(reactor, connection)).ConfigureAwait(false);
             Unregister(guest, session);
             string why = connection.Bug?.Message ?? connection.Fault ?? "the client left";
-            _onSession?.Invoke(new SessionChange(Id, $"{Id}#{guest.Number}", who, why));
+            _onSession?.Invoke(new SessionChange(Id, NameOf(guest), who, why));
             if (connection.Bug is not null)
             {
                 log.LogError(
@@ -339,7 +346,8 @@ internal sealed class NbdExport : IMovableExport
     /// <summary>
     /// On the reactor's thread. The session is known before its first request is taken: who asks does not miss it.
     /// </summary>
-    private Session Connect(Reactor reactor, int fd, NbdGuest guest, NbdSessionOptions options, NbdCounters counters)
+    private Session Connect(
+        Reactor reactor, int fd, NbdGuest guest, string peer, NbdSessionOptions options, NbdCounters counters)
     {
         // Once the export stops, nobody may open the device any more.
         _stop.Token.ThrowIfCancellationRequested();
@@ -352,7 +360,7 @@ internal sealed class NbdExport : IMovableExport
         try
         {
             var connection = new NbdConnection(lane, reactor, _spec.Device, fd, options, ReadOnly, counters);
-            var session = new Session(reactor, connection, counters);
+            var session = new Session(NameOf(guest), peer, reactor, connection, counters);
             Register(guest.Number, session);
             return session;
         }
@@ -429,8 +437,12 @@ internal sealed class NbdExport : IMovableExport
     }
 
     /// <summary>A client in its transmission phase.</summary>
-    private sealed class Session(Reactor reactor, NbdConnection connection, NbdCounters counters)
+    private sealed class Session(string name, string peer, Reactor reactor, NbdConnection connection, NbdCounters counters)
     {
+        public string Name { get; } = name;
+
+        public string Peer { get; } = peer;
+
         public Reactor Reactor { get; } = reactor;
 
         public NbdConnection Connection { get; } = connection;

@@ -21,6 +21,10 @@ internal sealed unsafe class NbdSlot(byte* header, int index)
     public NbdCommandFlags Flags;
     public ulong Cookie;
     public long OffsetBytes;
+
+    /// <summary>When the turn began that took it, for the statistics.</summary>
+    public long TakenNs;
+
     public long LengthBytes;
 
     /// <summary>First block of the memory for its data: data to write, or room for data to read.</summary>

@@ -3,6 +3,7 @@
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Polyblk.Core.Metering;
 
 namespace Polyblk.Frontends.Ublk;
 
@@ -77,6 +78,7 @@ internal sealed class UblkExport : IExport
             Discards = totals.Discards,
             Errors = totals.Errors,
             InFlight = totals.InFlight,
+            Latencies = totals.Latencies ?? LatencyTable.Empty,
             QueueReactors = _parts.Reactors.Names,
         };
     }

@@ -16,6 +16,7 @@
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Polyblk.Core.Metering;
 using Polyblk.Core.Reactors;
 using Polyblk.Core.Uring;
 using static Polyblk.Frontends.Ublk.UblkAbi;
@@ -53,6 +54,9 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     private readonly int[] _parked;
     private readonly int[] _uncommitted;
     private readonly int[] _uncommittedResults;
+    private readonly long[] _takenNs;
+    private readonly TurnLatencies _latencies;
+    private readonly Reactor _reactor;
     private readonly int _handler;
     private readonly bool _addressInCommand;
     private readonly bool _registers;
@@ -68,7 +72,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     private long _reads, _readBytes, _writes, _writeBytes, _flushes, _discards, _errors, _inFlight;
 
     /// <summary>Makes a queue on a ring. The caller keeps the descriptors mapped until <see cref="Ended"/>.</summary>
-    public UblkQueue(UblkQueueSettings settings, IoUring ring, IBlockQueue device, ublksrv_io_desc* descriptors)
+    public UblkQueue(UblkQueueSettings settings, Reactor reactor, IoUring ring, IBlockQueue device, ublksrv_io_desc* descriptors)
     {
         _settings = settings;
         _ring = ring;
@@ -88,6 +92,9 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
         _parked = new int[settings.Depth];
         _uncommitted = new int[settings.Depth];
         _uncommittedResults = new int[settings.Depth];
+        _takenNs = new long[settings.Depth];
+        _latencies = new TurnLatencies(reactor);
+        _reactor = reactor;
         for (int tag = 0; tag < settings.Depth; tag++)
         {
             _requests[tag] = _pool.TryRent()!;
@@ -254,6 +261,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
         totals.Discards += Volatile.Read(ref _discards);
         totals.Errors += Volatile.Read(ref _errors);
         totals.InFlight += Volatile.Read(ref _inFlight);
+        totals.Latencies = totals.Latencies?.Plus(_latencies.Read()) ?? _latencies.Read();
     }
 
     /// <summary>Frees everything. Only after <see cref="Ended"/>, with nothing in flight.</summary>
@@ -273,6 +281,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
     private void Start(int tag)
     {
         _inFlight++;
+        _takenNs[tag] = _reactor.TurnNs;
         ublksrv_io_desc descriptor = _descriptors[tag];
         long offset = (long)(descriptor.start_sector << SectorShift);
         long length = (long)descriptor.nr_sectors << SectorShift;
@@ -406,6 +415,7 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
             return;
         }
 
+        _latencies.Answered(request.Operation, _takenNs[(int)request.Tag]);
         switch (request.Operation)
         {
             case BlockOperation.Read:
@@ -499,4 +509,5 @@ internal sealed unsafe class UblkQueue : IUringHandler, IBlockCompletion, IPolle
 internal struct QueueTotals
 {
     public long Reads, ReadBytes, Writes, WriteBytes, Flushes, Discards, Errors, InFlight;
+    public LatencyTable? Latencies;
 }

@@ -149,7 +149,7 @@ internal sealed class UblkQueueSet(ReactorGroup reactors)
         var settings = new UblkQueueSettings(
             queueId, info.queue_depth, charDevice.Fd, plan, (int)info.max_io_buf_bytes, volume.Device.Limits.BufferAlignment, member.FirstBuffer, volume.ReadOnly);
         member.Depth = info.queue_depth;
-        member.Queue = new UblkQueue(settings, reactor.Ring, member.Device, charDevice.Descriptors(queueId));
+        member.Queue = new UblkQueue(settings, reactor, reactor.Ring, member.Device, charDevice.Descriptors(queueId));
         reactor.Add(member.Queue);
     }
 

@@ -133,6 +133,7 @@ internal sealed class VduseExport : IExport
             Discards = sum.Discards,
             Errors = sum.Errors,
             Notifications = sum.Notifications,
+            Latencies = sum.Latencies,
             InFlight = reactors.Count == 0 ? 0 : sum.InFlight,
             QueueReactors = reactors,
         };

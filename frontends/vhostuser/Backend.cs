@@ -211,7 +211,7 @@ internal sealed partial class Backend : IDisposable
             OnUnreachable(queue.Live, unreachable);
         }
 
-        _context.Totals.Started(queue.Live);
+        _context.Totals.Started(queue.Live, _name);
         _log.LogDebug("{Session}: queue {Queue} runs on {Reactor}", _name, queue.Index, queue.Reactor.Name);
     }
 

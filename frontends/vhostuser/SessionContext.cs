@@ -51,19 +51,20 @@ internal sealed record SessionContext(
         "places for requests", 128 << 10, "use fewer queues, or serve fewer guests in one process");
 }
 
-/// <summary>The queues that run, and the sum of those that ended. Any thread.</summary>
+/// <summary>The queues that run, and the sums of those that ended: of the export, and of each session. Any thread.</summary>
 internal sealed class QueueTotals
 {
     private readonly Lock _lock = new();
-    private readonly List<VirtioBlkQueue> _running = [];
+    private readonly List<(VirtioBlkQueue Queue, string Session)> _running = [];
+    private readonly Dictionary<string, VirtioBlkQueueStatistics> _endedOfSessions = [];
     private VirtioBlkQueueStatistics _ended = new();
 
-    /// <summary>A queue runs now.</summary>
-    public void Started(VirtioBlkQueue queue)
+    /// <summary>A queue of a session runs now.</summary>
+    public void Started(VirtioBlkQueue queue, string session)
     {
         lock (_lock)
         {
-            _running.Add(queue);
+            _running.Add((queue, session));
         }
     }
 
@@ -72,10 +73,24 @@ internal sealed class QueueTotals
     {
         lock (_lock)
         {
-            if (_running.Remove(queue))
+            int index = _running.FindIndex(r => ReferenceEquals(r.Queue, queue));
+            if (index >= 0)
             {
-                _ended = Sum(_ended, queue.GetStatistics()) with { InFlight = 0 };
+                string session = _running[index].Session;
+                VirtioBlkQueueStatistics its = queue.GetStatistics() with { InFlight = 0 };
+                _running.RemoveAt(index);
+                _ended = _ended.Plus(its);
+                _endedOfSessions[session] = _endedOfSessions.GetValueOrDefault(session)?.Plus(its) ?? its;
             }
+        }
+    }
+
+    /// <summary>A session has ended, after its queues.</summary>
+    public void SessionEnded(string session)
+    {
+        lock (_lock)
+        {
+            _endedOfSessions.Remove(session);
         }
     }
 
@@ -84,22 +99,18 @@ internal sealed class QueueTotals
     {
         lock (_lock)
         {
-            return (_running.Aggregate(_ended, (sum, queue) => Sum(sum, queue.GetStatistics())),
-                [.. _running.Select(queue => $"{queue.Setup.Name}: {queue.Setup.Reactor.Name}")]);
+            return (_running.Aggregate(_ended, (sum, r) => sum.Plus(r.Queue.GetStatistics())),
+                [.. _running.Select(r => $"{r.Queue.Setup.Name}: {r.Queue.Setup.Reactor.Name}")]);
         }
     }
 
-    private static VirtioBlkQueueStatistics Sum(VirtioBlkQueueStatistics a, VirtioBlkQueueStatistics b) => new()
+    /// <summary>The sum of a session's queues, and how many of them run.</summary>
+    public (VirtioBlkQueueStatistics Sum, int Queues) Read(string session)
     {
-        Reads = a.Reads + b.Reads,
-        ReadBytes = a.ReadBytes + b.ReadBytes,
-        Writes = a.Writes + b.Writes,
-        WriteBytes = a.WriteBytes + b.WriteBytes,
-        Flushes = a.Flushes + b.Flushes,
-        Discards = a.Discards + b.Discards,
-        Errors = a.Errors + b.Errors,
-        Notifications = a.Notifications + b.Notifications,
-        InFlight = a.InFlight + b.InFlight,
-        Recovered = a.Recovered + b.Recovered,
-    };
+        lock (_lock)
+        {
+            VirtioBlkQueueStatistics[] its = [.. _running.Where(r => r.Session == session).Select(r => r.Queue.GetStatistics())];
+            return (its.Aggregate(_endedOfSessions.GetValueOrDefault(session) ?? new(), (sum, one) => sum.Plus(one)), its.Length);
+        }
+    }
 }

@@ -93,15 +93,17 @@ internal sealed class VhostUserExport : IMovableExport
     public ExportStatistics GetStatistics()
     {
         (VirtioBlkQueueStatistics sum, IReadOnlyList<string> reactors) = _context.Totals.Read();
-        int sessions;
+        VhostUserSession[] sessions;
         lock (_lock)
         {
-            sessions = _sessions.Count;
+            sessions = [.. _sessions];
         }
 
         return new ExportStatistics
         {
-            Sessions = sessions,
+            Sessions = sessions.Length,
+            SessionList = [.. sessions.Select(StatisticsOf)],
+            Latencies = sum.Latencies,
             Reads = sum.Reads,
             ReadBytes = sum.ReadBytes,
             Writes = sum.Writes,
@@ -112,6 +114,21 @@ internal sealed class VhostUserExport : IMovableExport
             Notifications = sum.Notifications,
             InFlight = sum.InFlight,
             QueueReactors = reactors,
+        };
+    }
+
+    private SessionStatistics StatisticsOf(VhostUserSession session)
+    {
+        (VirtioBlkQueueStatistics sum, int queues) = _context.Totals.Read(session.Name);
+        return new SessionStatistics(session.Name, session.Peer)
+        {
+            Queues = queues,
+            InFlight = sum.InFlight,
+            Reads = sum.Reads,
+            ReadBytes = sum.ReadBytes,
+            Writes = sum.Writes,
+            WriteBytes = sum.WriteBytes,
+            Errors = sum.Errors,
         };
     }
 
@@ -345,6 +362,8 @@ internal sealed class VhostUserExport : IMovableExport
         {
             _sessions.Remove(session);
         }
+
+        _context.Totals.SessionEnded(session.Name);
     }
 
     /// <summary>Does something with all sessions at once, on threads of the pool: a session may be busy with a message.</summary>

@@ -92,7 +92,8 @@ internal sealed class VhostUserSession
     /// <summary>Who is at the other end.</summary>
     public string Source { get; }
 
-    private string Peer => ProcessId == 0 ? Source : $"{Source}, process {ProcessId}";
+    /// <summary>The same, with its process where that is known.</summary>
+    public string Peer => ProcessId == 0 ? Source : $"{Source}, process {ProcessId}";
 
     /// <summary>The process that connected; 0 for those of another PID namespace.</summary>
     public int ProcessId { get; }

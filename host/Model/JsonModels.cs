@@ -330,6 +330,9 @@ public sealed record MemberJson(int Role, string? Drive, string State)
 
     /// <summary>How long its oldest request in flight has been there, in seconds.</summary>
     public int OldestRequestSeconds { get; init; }
+
+    /// <summary>What is asked of its drive; null where the volume is not served.</summary>
+    public TrafficJson? Traffic { get; init; }
 }
 
 /// <summary>A request that a drive answered with an error.</summary>
@@ -420,4 +423,7 @@ public sealed record ExportJson
     public IReadOnlyList<string> Notes { get; init; } = [];
 
     public ExportStatistics? Statistics { get; init; }
+
+    /// <summary>How long its requests take; null while it is not served.</summary>
+    public LatenciesJson? Latency { get; init; }
 }

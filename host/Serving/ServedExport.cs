@@ -41,7 +41,9 @@ public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport ex
         IsServing = true;
     }
 
-    public ExportJson ToJson() => new()
+    public ExportJson ToJson() => ToJson(IsServing ? Export.GetStatistics() : null);
+
+    private ExportJson ToJson(ExportStatistics? statistics) => new()
     {
         Id = Export.Id,
         Frontend = Export.Frontend,
@@ -57,7 +59,8 @@ public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport ex
         Reason = Failure,
         Attach = Export.AttachCommands,
         Notes = [.. Export.Notes, .. AccessNotes()],
-        Statistics = IsServing ? Export.GetStatistics() : null,
+        Statistics = statistics,
+        Latency = statistics is null ? null : LatenciesJson.Of(statistics.Latencies),
     };
 
     private IEnumerable<string> AccessNotes()

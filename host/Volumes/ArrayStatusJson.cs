@@ -48,6 +48,7 @@ public static class ArrayStatusJson
                 BadBytes = m.BadBytes,
                 OldestRequestSeconds = m.OldestRequestSeconds,
                 LastError = Fault(m.LastFault),
+                Traffic = TrafficJson.Of(m),
             }),
         ],
     };

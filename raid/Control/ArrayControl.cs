@@ -249,6 +249,7 @@ internal sealed partial class ArrayControl
             {
                 OldestRequestSeconds = _watch.AgeSeconds(m),
                 RequestsInFlight = m.InFlight,
+                Traffic = m.Traffic,
                 IsHanging = ((hanging >> m.Role) & 1) != 0,
                 BadRanges = bad.CountOf(m.Role),
                 BadBytes = bad.RowsOf(m.Role) * RaidUnits.RowBytes(_array.Geometry),

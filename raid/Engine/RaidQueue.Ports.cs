@@ -35,9 +35,7 @@ internal abstract unsafe partial class RaidQueue
         RaidMember member = map.Members[role];
         if (!ReferenceEquals(port.Member, member))
         {
-            port.Member.Remove(port);
-            port.Member = member;
-            member.Add(port);
+            port.Move(member);
         }
 
         Replacement? replacement = map.ReplacementOf(role);
@@ -86,7 +84,7 @@ internal abstract unsafe partial class RaidQueue
             throw;
         }
 
-        var port = new MemberPort(member, state, queue);
+        var port = new MemberPort(member, state, queue, reactor);
         member.Add(port);
         return port;
     }

@@ -12,12 +12,13 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
+using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 
 namespace Polyblk.Raid.Map;
 
 /// <summary>See the top of the file. One reactor's; <see cref="OldestSeconds"/> may be read by any thread.</summary>
-internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueue queue)
+internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueue queue, Reactor reactor)
 {
     private const int Periods = 8;
 
@@ -25,15 +26,25 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
     private readonly int[] _began = new int[(2 * Periods) + 1];
     private int _current = 1;
     private int _half;
+    private PortMeter _meter = new(reactor);
 
     /// <summary>The member.</summary>
-    public RaidMember Member { get; set; } = member;
+    public RaidMember Member { get; private set; } = member;
 
     /// <summary>The drive's queue, or the twin of two drives'.</summary>
     public IBlockQueue Queue { get; private set; } = queue;
 
     /// <summary>The twin that was the queue before, and is not closed yet.</summary>
     public TwinQueue? Retired { get; set; }
+
+    /// <summary>The way belongs to another member from now on, whose drive it goes to already.</summary>
+    public void Move(RaidMember to)
+    {
+        Member.Remove(this);
+        Member = to;
+        Volatile.Write(ref _meter, new PortMeter(reactor));
+        to.Add(this);
+    }
 
     /// <summary>Sends by another queue from now on. All that was sent before the last exchange is back.</summary>
     public void Exchange(IBlockQueue next)
@@ -75,6 +86,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
 
         _inFlight[period]++;
         request.SentPeriod = (byte)period;
+        _meter.Sent(request);
         Queue.Submit(request);
     }
 
@@ -89,6 +101,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
 
         request.SentPeriod = 0;
         _inFlight[period]--;
+        _meter.Back(request);
         if (request.Status != 0)
         {
             NoteFault(request);
@@ -127,6 +140,9 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
 
         return oldest;
     }
+
+    /// <summary>What was asked of the drive and answered. Any thread.</summary>
+    public MemberTraffic Traffic => _meter.Read();
 
     /// <summary>Requests that wait to be sent to the drive again. Any thread may read it.</summary>
     public int Waiting { get; set; }

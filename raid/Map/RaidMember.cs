@@ -10,6 +10,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     private int _readErrorsInARow;
     private readonly FaultSlot _fault = new();
     private MemberPort[] _ports = [];
+    private readonly Lock _traffic = new();
+    private MemberTraffic _past = MemberTraffic.None;
 
     /// <summary>The role, from 0.</summary>
     public int Role { get; } = role;
@@ -104,7 +106,26 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     }
 
     /// <summary>A way to it is being closed.</summary>
-    public void Remove(MemberPort port) => Change(ports => [.. ports.Where(p => !ReferenceEquals(p, port))]);
+    public void Remove(MemberPort port)
+    {
+        lock (_traffic)
+        {
+            Change(ports => [.. ports.Where(p => !ReferenceEquals(p, port))]);
+            _past = _past.Plus(port.Traffic);
+        }
+    }
+
+    /// <summary>What was asked of its drive and answered, by all ways since the start. Any thread.</summary>
+    public MemberTraffic Traffic
+    {
+        get
+        {
+            lock (_traffic)
+            {
+                return Ports.Aggregate(_past, (sum, port) => sum.Plus(port.Traffic));
+            }
+        }
+    }
 
     /// <summary>The ways to it that are open. Any thread.</summary>
     public IReadOnlyList<MemberPort> Ports => Volatile.Read(ref _ports);

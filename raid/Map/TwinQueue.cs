@@ -41,7 +41,7 @@ internal sealed class TwinQueue : ReactorWork, IBlockQueue
         Reactor = reactor;
         Old = old;
         New = replacement.New.Drive!.OpenQueue(reactor);
-        _newPort = new MemberPort(replacement.New, state, New);
+        _newPort = new MemberPort(replacement.New, state, New, reactor);
         replacement.New.Add(_newPort);
         Patience = new PatientQueue(_newPort, reactor);
         for (int i = 0; i < OperationCount; i++)

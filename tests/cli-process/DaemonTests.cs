@@ -11,34 +11,8 @@ using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 
-public sealed class DaemonTests : IDisposable
+public sealed class DaemonTests : DaemonProcessTestBase
 {
-    private const int SigKill = 9;
-    private const int SigTerm = 15;
-    private const int BlockBytes = 64 << 10;
-    private const int Blocks = 48;
-    private const int InFlight = 16;
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(120);
-
-    private readonly PolyblkSandbox _sandbox = new();
-    private readonly Socket _systemd = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
-    private SystemProcess? _daemon;
-
-    public DaemonTests() => _systemd.Bind(new UnixDomainSocketEndPoint(_sandbox.PathOf("notify")));
-
-    public void Dispose()
-    {
-        if (_daemon is { HasExited: false })
-        {
-            _daemon.Kill();
-            _daemon.WaitForExit();
-        }
-
-        _daemon?.Dispose();
-        _systemd.Dispose();
-        _sandbox.Dispose();
-    }
-
     [Fact]
     public void AfterAKillUnderLoadEverythingIsBack()
     {
@@ -47,8 +21,8 @@ public sealed class DaemonTests : IDisposable
         Start();
         foreach (string name in names)
         {
-            _sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
-            _sandbox.Must("export", "add", name, "--frontend", "nbd", "--read-only");
+            Sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
+            Sandbox.Must("export", "add", name, "--frontend", "nbd", "--read-only");
         }
 
         VhostUserClient[] clients = [.. names.Select(name => new VhostUserClient(new VhostUserClientOptions
@@ -98,8 +72,8 @@ public sealed class DaemonTests : IDisposable
         Start();
         foreach (string name in names)
         {
-            _sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
-            _sandbox.Must("export", "add", name, "--frontend", "nbd", "--socket", Socket(name + "-nbd"), "--read-only");
+            Sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
+            Sandbox.Must("export", "add", name, "--frontend", "nbd", "--socket", Socket(name + "-nbd"), "--read-only");
         }
 
         using VhostUserClient busy = Attach("one");
@@ -117,12 +91,12 @@ public sealed class DaemonTests : IDisposable
 
             return round;
         });
-        int pid = _daemon!.Id;
+        int pid = Daemon!.Id;
         try
         {
             for (int round = 0; round < 3; round++)
             {
-                string said = _sandbox.Must("daemon", "restart").Output;
+                string said = Sandbox.Must("daemon", "restart").Output;
                 int successor = int.Parse(said.Split(' ')[1], CultureInfo.InvariantCulture);
                 Assert.Equal($"Process {successor} has taken over from process {pid}.", said.Trim());
                 Assert.NotEqual(pid, successor);
@@ -131,7 +105,7 @@ public sealed class DaemonTests : IDisposable
                 pid = successor;
                 Assert.All(Exports(), e => Assert.Equal("serving", e.State));
                 Assert.True(File.Exists(Socket("one-nbd")));
-                _sandbox.Must("volume", "set", "one", "--rebuild-rate", $"{round + 1}M");
+                Sandbox.Must("volume", "set", "one", "--rebuild-rate", $"{round + 1}M");
             }
         }
         finally
@@ -141,7 +115,7 @@ public sealed class DaemonTests : IDisposable
             await Task.WhenAny(load);
         }
 
-        Assert.Equal(0, WaitForEnd(_daemon));
+        Assert.Equal(0, WaitForEnd(Daemon));
         Assert.True(await load > 0);
         DriverCalls.CheckAll(calm, seed: 77, Blocks);
         Assert.False(busy.IsDisconnected || calm.IsDisconnected);
@@ -164,11 +138,11 @@ public sealed class DaemonTests : IDisposable
         Create("late");
         Create("prompt");
         Start();
-        _sandbox.Must("export", "add", "late", "--frontend", "vhost-user");
-        _sandbox.Must("export", "add", "prompt", "--frontend", "vhost-user", "--socket", Socket("prompt"));
-        Assert.Equal(0, _sandbox.Run("check").ExitCode);
+        Sandbox.Must("export", "add", "late", "--frontend", "vhost-user");
+        Sandbox.Must("export", "add", "prompt", "--frontend", "vhost-user", "--socket", Socket("prompt"));
+        Assert.Equal(0, Sandbox.Run("check").ExitCode);
         Assert.Equal(0, End(SigTerm));
-        RunOutput unserved = _sandbox.Run("check");
+        RunOutput unserved = Sandbox.Run("check");
         Assert.Equal(2, unserved.ExitCode);
         Assert.Contains("no daemon serves it", unserved.Output, StringComparison.Ordinal);
         File.Move(Member("late", 1), Member("late", 1) + ".away");
@@ -176,8 +150,8 @@ public sealed class DaemonTests : IDisposable
         string told = Start("--wait", "3600");
         Assert.Contains($"late waits for {Member("late", 1)}", told, StringComparison.Ordinal);
         Assert.Equal("waiting", Show("late").GetProperty("status").GetString());
-        Assert.Equal(1, _sandbox.Run("check", "late").ExitCode);
-        Assert.Equal(0, _sandbox.Run("check", "prompt").ExitCode);
+        Assert.Equal(1, Sandbox.Run("check", "late").ExitCode);
+        Assert.Equal(0, Sandbox.Run("check", "prompt").ExitCode);
         using (VhostUserClient client = Attach("prompt"))
         {
             DriverCalls.WriteAll(client, seed: 7, Blocks);
@@ -194,10 +168,10 @@ public sealed class DaemonTests : IDisposable
         }
 
         Start("--wait", "0");
-        RunOutput check = _sandbox.Run("check");
+        RunOutput check = Sandbox.Run("check");
         Assert.Equal(2, check.ExitCode);
         Assert.Contains("prompt: optimal", check.Output, StringComparison.Ordinal);
-        Assert.All(_sandbox.Must("volume", "list").Output.Split('\n'), line => Assert.True(line.Length <= 80, line));
+        Assert.All(Sandbox.Must("volume", "list").Output.Split('\n'), line => Assert.True(line.Length <= 80, line));
         Assert.Equal(["failed", "serving"], Exports().Select(e => e.State));
         Assert.Equal(0, End(SigTerm));
     }
@@ -207,17 +181,17 @@ public sealed class DaemonTests : IDisposable
     {
         Create("data");
         Start();
-        _sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Socket("data"));
-        _sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Socket("other"));
+        Sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Socket("data"));
+        Sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Socket("other"));
         using VhostUserClient kept = Attach("other");
         DriverCalls.WriteAll(kept, seed: 1, Blocks);
         using (VhostUserClient client = Attach("data"))
         {
-            RunOutput refused = _sandbox.Run("export", "remove", "data/vhost-user/0");
+            RunOutput refused = Sandbox.Run("export", "remove", "data/vhost-user/0");
             Assert.Equal(4, refused.ExitCode);
             Assert.Contains("--force", refused.Errors, StringComparison.Ordinal);
             DriverCalls.CheckAll(client, seed: 1, Blocks);
-            _sandbox.Must("export", "remove", "data/vhost-user/0", "--force");
+            Sandbox.Must("export", "remove", "data/vhost-user/0", "--force");
             Assert.False(File.Exists(Socket("data")));
         }
 
@@ -226,59 +200,4 @@ public sealed class DaemonTests : IDisposable
         kept.Detach();
         Assert.Equal(0, End(SigTerm));
     }
-
-    private VhostUserClient Attach(string name) =>
-        new(new VhostUserClientOptions { SocketPath = Socket(name), Queues = 1, Depth = InFlight, BufferBytes = BlockBytes });
-
-    private void Create(string name) =>
-        _sandbox.Must(["volume", "create", name, "--level", "raid5", .. Enumerable.Range(0, 3).Select(i => $"file:{Member(name, i)},size=16MiB")]);
-
-    /// <summary>Starts the daemon, and waits until it tells systemd that it is ready.</summary>
-    /// <returns>What it told.</returns>
-    private string Start(params string[] options)
-    {
-        _daemon?.Dispose();
-        _daemon = _sandbox.Start(["daemon", .. options], start => start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("notify"));
-        _ = _daemon.StandardError.ReadToEndAsync();
-        return Told("READY=1");
-    }
-
-    /// <summary>What systemd is told next that begins so.</summary>
-    private string Told(string beginning)
-    {
-        _systemd.ReceiveTimeout = (int)s_patience.TotalMilliseconds;
-        while (true)
-        {
-            byte[] bytes = new byte[4096];
-            string told = Encoding.UTF8.GetString(bytes, 0, _systemd.Receive(bytes));
-            if (told.StartsWith(beginning, StringComparison.Ordinal))
-            {
-                return told;
-            }
-        }
-    }
-
-    private int End(int signal)
-    {
-        Assert.Equal(0, Libc.kill(_daemon!.Id, signal));
-        return WaitForEnd(_daemon);
-    }
-
-    private static int WaitForEnd(SystemProcess process)
-    {
-        Assert.True(process.WaitForExit(s_patience), "the daemon did not end");
-        return process.ExitCode;
-    }
-
-    private (string Id, string State)[] Exports() =>
-    [
-        .. _sandbox.Must("export", "list", "--json").Json.EnumerateArray()
-            .Select(e => (e.GetProperty("id").GetString()!, e.GetProperty("state").GetString()!)),
-    ];
-
-    private JsonElement Show(string volume) => _sandbox.Must("volume", "show", volume, "--json").Json;
-
-    private string Socket(string name) => _sandbox.PathOf(name + ".sock");
-
-    private string Member(string volume, int index) => _sandbox.PathOf($"{volume}{index}");
 }

@@ -1,5 +1,6 @@
 // The API over its socket: what is served, changed and refused by it, and what Prometheus reads.
 
+using System.Globalization;
 using System.Net;
 using System.Net.Http.Json;
 using System.Net.Sockets;
@@ -10,12 +11,15 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Api;
 using Polyblk.Cli.CommandLine;
+using Polyblk.Compare.Clients.Nbd;
+using Polyblk.Core.Metering;
 using Polyblk.Core.Reactors;
 using Polyblk.Frontends;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
+using Polyblk.Raid;
 
 namespace Polyblk.Cli.Tests;
 
@@ -139,6 +143,110 @@ public sealed partial class ApiTests : IAsyncLifetime
         AssertIsExposition(text);
     }
 
+    /// <summary>Sums up to each bound, exact; the same numbers as in the counters; and a session with who it is.</summary>
+    [Fact]
+    public void HistogramsAreCumulativeAndExactAtTheirBounds()
+    {
+        var reads = new LatencyHistogram();
+        long[] times = [.. Enumerable.Range(0, 2000).Select(i => (long)Math.Pow(1.01, i))];
+        Array.ForEach(times, ns => reads.Add(ns));
+        LatencyTable table = LatencyTable.Empty with { Reads = reads.Read() };
+        var traffic = new MemberTraffic(table, ReadBytes: 77, WrittenBytes: 0);
+        var member = new MemberStatus(0, "/dev/x", default, 0, 0, 0) { Traffic = traffic, RequestsInFlight = 5 };
+        var live = new LiveJson
+        {
+            Volume = "v", Uuid = Guid.Empty, Pid = 1, ReactorPlan = "", Reactors = [],
+            Array = new ArrayJson
+            {
+                Health = Health.Optimal, State = "optimal",
+                Members =
+                [
+                    new MemberJson(0, "/dev/x", MemberJson.Present) { Traffic = TrafficJson.Of(member) },
+                ],
+            },
+            Exports =
+            [
+                new ExportJson
+                {
+                    Id = "v/nbd/0", Frontend = "nbd", EndpointKind = "unix-socket", Endpoint = "/s", State = "serving",
+                    Statistics = new ExportStatistics
+                    {
+                        Latencies = table,
+                        SessionList = [new SessionStatistics("v/nbd/0#1", "user 1, process 2") { Queues = 3, Writes = 4 }],
+                    },
+                },
+            ],
+        };
+        string text = MetricsText.Write(
+            new DaemonJson { Pid = 1, StartedUtc = default, ReactorPlan = "", Reactors = [], Volumes = [] }, [live]);
+        AssertIsExposition(text);
+        AssertHistogram("polyblk_export_request_seconds", """volume="v",export="v/nbd/0",frontend="nbd",operation="read""");
+        AssertHistogram("polyblk_member_request_seconds", """volume="v",member="0",drive="/dev/x",operation="read""");
+        string drive = """{volume="v",member="0",drive="/dev/x",operation="read"}""";
+        Assert.Contains($"polyblk_member_requests_total{drive} 2000\n", text, StringComparison.Ordinal);
+        Assert.Contains($"polyblk_member_bytes_total{drive} 77\n", text, StringComparison.Ordinal);
+        Assert.Contains("""polyblk_member_in_flight{volume="v",member="0",drive="/dev/x"} 5""", text, StringComparison.Ordinal);
+        string session = "volume=\"v\",export=\"v/nbd/0\",session=\"v/nbd/0#1\"";
+        Assert.Contains($"polyblk_session_info{{{session},peer=\"user 1, process 2\"}} 1\n", text, StringComparison.Ordinal);
+        Assert.Contains($"polyblk_session_queues{{{session}}} 3\n", text, StringComparison.Ordinal);
+        Assert.Contains($"polyblk_session_requests_total{{{session},operation=\"write\"}} 4\n", text, StringComparison.Ordinal);
+
+        void AssertHistogram(string name, string labels)
+        {
+            string[] lines = [.. text.Split('\n').Where(l => l.StartsWith($"{name}_bucket{{{labels}", StringComparison.Ordinal))];
+            Assert.Equal(25, lines.Length);
+            foreach (string line in lines)
+            {
+                Match match = Bound().Match(line);
+                bool isLast = match.Groups[1].Value == "+Inf";
+                decimal seconds = isLast ? decimal.MaxValue : decimal.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture);
+                int expected = isLast ? times.Length : times.Count(ns => ns <= seconds * 1_000_000_000m);
+                Assert.Equal((line, expected), (line, int.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture)));
+            }
+
+            Assert.Contains($"{name}_count{{{labels}\"}} {times.Length}\n", text, StringComparison.Ordinal);
+            string sum = (times.Sum() / 1e9).ToString("R", CultureInfo.InvariantCulture);
+            Assert.Contains($"{name}_sum{{{labels}\"}} {sum}\n", text, StringComparison.Ordinal);
+        }
+    }
+
+    /// <summary>Percentiles in what is shown of a volume, and whole histograms for who takes differences.</summary>
+    [Fact]
+    public async Task WhatIsServedIsShownWithItsLatency()
+    {
+        await CreateAsync("data");
+        using HttpResponseMessage made = await PostAsync("/v1/volumes/data/exports", """{"frontend":"nbd"}""");
+        using (var client = new NbdClient(Text((await GetAsync("/v1/exports"))[0].GetProperty("live"), "endpoint")!, "data"))
+        {
+            for (int i = 0; i < 20; i++)
+            {
+                Assert.Equal(0, client.Write(i * 4096, new byte[4096]));
+            }
+        }
+
+        // The last answer is counted at the end of the turn in which it went out.
+        JsonElement live, writes;
+        do
+        {
+            live = await GetAsync("/v1/volumes/data/live");
+            writes = live.GetProperty("exports")[0].GetProperty("latency").GetProperty("write");
+        }
+        while (writes.GetProperty("count").GetInt64() < 20);
+
+        string[] names = ["p50Us", "p90Us", "p99Us", "p999Us", "p9999Us"];
+        double[] percentiles = [.. names.Select(name => writes.GetProperty(name).GetDouble())];
+        Assert.Equal(percentiles.Order(), percentiles);
+        Assert.True(percentiles[0] > 0);
+        JsonElement drive = live.GetProperty("array").GetProperty("members")[0].GetProperty("traffic");
+        Assert.True(drive.GetProperty("writes").GetInt64() > 0);
+        Assert.True(drive.GetProperty("latency").GetProperty("write").GetProperty("p50Us").GetDouble() > 0);
+
+        StatisticsJson statistics = (await _client.GetFromJsonAsync("/v1/statistics", ApiJson.Default.StatisticsJson))!;
+        OperationStatisticsJson operation = statistics.Volumes[0].Exports[0].Operations.Single(o => o.Operation == "write");
+        Assert.Equal((20, 20 * 4096L, 20), (operation.Requests, operation.Bytes, operation.Buckets.Sum(b => b[1])));
+        Assert.Equal(Math.Round(operation.ToCounts().MeanNs / 1000, 3), writes.GetProperty("meanUs").GetDouble());
+    }
+
     [Fact]
     public void TheSocketIsItsUsersOnly() => Assert.Equal(
         UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(ApiServer.PathOf(Directories)));
@@ -152,7 +260,7 @@ public sealed partial class ApiTests : IAsyncLifetime
         string[] lines = text[..^1].Split('\n');
         string[] names = [.. lines.Where(l => l.StartsWith("# TYPE ", StringComparison.Ordinal)).Select(l => l.Split(' ')[2])];
         Assert.Equal(names.Distinct(), names);
-        string name = "";
+        string name = "", type = "";
         foreach (string line in lines)
         {
             if (line.StartsWith("# HELP ", StringComparison.Ordinal))
@@ -163,12 +271,17 @@ public sealed partial class ApiTests : IAsyncLifetime
             else if (line.StartsWith("# TYPE ", StringComparison.Ordinal))
             {
                 Assert.Equal(name, line.Split(' ')[2]);
-                Assert.Equal(name.EndsWith("_total", StringComparison.Ordinal) ? "counter" : "gauge", line.Split(' ')[3]);
+                type = line.Split(' ')[3];
+                string expected = name.EndsWith("_total", StringComparison.Ordinal) ? "counter"
+                    : name is "polyblk_export_request_seconds" or "polyblk_member_request_seconds" ? "histogram" : "gauge";
+                Assert.Equal(expected, type);
             }
             else
             {
                 Assert.Matches(Sample(), line);
-                Assert.StartsWith(name + "{", line, StringComparison.Ordinal);
+                string sample = line[..line.IndexOf('{', StringComparison.Ordinal)];
+                string[] parts = type == "histogram" ? ["_bucket", "_sum", "_count"] : [string.Empty];
+                Assert.Contains(sample, parts.Select(part => name + part));
             }
         }
 
@@ -177,6 +290,9 @@ public sealed partial class ApiTests : IAsyncLifetime
 
     [GeneratedRegex("""^polyblk_[a-z_]+\{[a-z]+="(\\.|[^"\\\n])*"(,[a-z]+="(\\.|[^"\\\n])*")*\} [0-9.E+-]+$""")]
     private static partial Regex Sample();
+
+    [GeneratedRegex("""le="([^"]+)"\} (\d+)$""")]
+    private static partial Regex Bound();
 
     private static string? Text(JsonElement element, string name) => element.GetProperty(name).GetString();
 

@@ -67,7 +67,7 @@ public sealed class OpenApiTests : DaemonTestBase
         [
             ("addExport", "/v1/volumes/data/exports", """{"frontend":"nbd"}"""), ("addExport", "/v1/volumes/data/exports", """{"frontend":"vhost-user","queues":2}"""),
             ("startVolume", "/v1/volumes/data/start", "{}"), ("getDaemon", "/v1/daemon", null), ("listVolumes", "/v1/volumes", null),
-            ("getVolume", "/v1/volumes/data", null), ("getLiveVolume", "/v1/volumes/data/live", null), ("listExports", "/v1/exports", null),
+            ("getVolume", "/v1/volumes/data", null), ("getLiveVolume", "/v1/volumes/data/live", null), ("listExports", "/v1/exports", null), ("getStatistics", "/v1/statistics", null),
             ("getEvents", "/v1/events?volume=data&limit=5", null), ("removeExport", "/v1/exports/data/nbd/0?force=true", null), ("getMetrics", "/metrics", null),
             ("getVolume", "/v1/volumes/none", null), ("startVolume", "/v1/volumes/other/start", "{}"),
         ];

@@ -80,6 +80,7 @@ public sealed partial class PackageTests(MadePackage package) : IClassFixture<Ma
     [InlineData("usr/share/doc/polyblk/security.md")]
     [InlineData("usr/share/doc/polyblk/frontends/vhost-user.md")]
     [InlineData("usr/share/doc/polyblk/examples/as-root.conf")]
+    [InlineData("usr/share/doc/polyblk/examples/metrics.conf")]
     public void It_has(string file) => Assert.True(File.Exists(Path.Combine(package.Root, file)), file);
 
     /// <summary>Each program is for the level of its folder, has its scripts beside it, and is the one that was built.</summary>

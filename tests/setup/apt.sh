@@ -13,6 +13,9 @@ apt_get() {
     -o APT::Update::Error-Mode=any -o Dpkg::Use-Pty=0 -qq "$@"
 }
 
+# Into the present folder.
+download_package() { apt-get -qq -o APT::Sandbox::User=root download "$1"; }
+
 die() { echo "test set-up: $*" >&2; exit 1; }
 
 can_be_root() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null || [ -t 0 ]; }; }

@@ -2,6 +2,7 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
+using Polyblk.Core.Reactors;
 using static Polyblk.Frontends.Ublk.UblkAbi;
 
 namespace Polyblk.Frontends.Ublk.Tests;
@@ -12,12 +13,14 @@ public sealed unsafe class UblkQueueTests : IDisposable
 
     private readonly FakeDriverRing _driver = new(Depth);
     private readonly RecordingDevice _device = new();
+    private readonly Reactor _reactor = Reactor.CreateStepped(new ReactorOptions { RingEntries = 0 });
     private readonly List<string> _files = [];
     private int _charFd = -1;
 
     public void Dispose()
     {
         _driver.Dispose();
+        _reactor.Dispose();
         _ = _charFd < 0 ? 0 : Libc.close(_charFd);
         _files.ForEach(File.Delete);
     }
@@ -316,7 +319,8 @@ public sealed unsafe class UblkQueueTests : IDisposable
 
     private UblkQueue Start(UblkPlan plan, bool readOnly = false)
     {
-        var queue = new UblkQueue(Settings(plan) with { ReadOnly = readOnly }, _driver.Ring, _device, _driver.Descriptors);
+        UblkQueueSettings settings = Settings(plan) with { ReadOnly = readOnly };
+        var queue = new UblkQueue(settings, _reactor, _driver.Ring, _device, _driver.Descriptors);
         Assert.Equal(0, queue.FetchAll());
         _driver.Ring.Submit();
         Assert.Equal(Depth, _driver.Commands.Count);

@@ -1,4 +1,5 @@
 using Polyblk.Compare.Clients.VhostUser;
+using Polyblk.Core.Interop;
 using Polyblk.Drives.Ram;
 using Polyblk.Fakes;
 using Polyblk.Raid;
@@ -227,6 +228,11 @@ public sealed class IoTests
             queue.Do(ClientOperation.Flush, 0, 0);
             queue.Do(ClientOperation.Read, client.CapacityBytes, 512);
             Assert.Equal(1, fixture.Export.GetStatistics().Sessions);
+            Frontends.SessionStatistics session = Assert.Single(fixture.Export.GetStatistics().SessionList);
+            Assert.EndsWith("#1", session.Name, StringComparison.Ordinal);
+            Assert.Equal($"user {Libc.geteuid()}, process {Environment.ProcessId}", session.Peer);
+            Assert.Equal((1, 1, 4096), (session.Queues, session.Writes, session.WriteBytes));
+            Assert.Equal((1, 512, 1), (session.Reads, session.ReadBytes, session.Errors));
         }
 
         ExportFixture.Until(() => fixture.Export.GetStatistics().Sessions == 0, "the session ends");
@@ -234,5 +240,8 @@ public sealed class IoTests
         Assert.Equal((1, 4096, 1, 1), (statistics.Writes, statistics.WriteBytes, statistics.Flushes, statistics.Errors));
         Assert.Equal(512, statistics.ReadBytes);
         Assert.Empty(statistics.QueueReactors);
+        Assert.Empty(statistics.SessionList);
+        Assert.Equal([1, 1, 1, 0], statistics.Latencies.Kinds.Select(k => k.Counts.Count));
+        Assert.True(statistics.Latencies.Writes.SumNs > 0);
     }
 }

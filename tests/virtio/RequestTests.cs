@@ -41,6 +41,27 @@ public sealed class RequestTests : IClassFixture<SteppedReactor>
         Assert.Empty(h.Drive.Log);
     });
 
+    /// <summary>As many times as requests that were done, of each kind; those that failed have none.</summary>
+    [Theory]
+    [MemberData(nameof(BothKinds))]
+    public Task WhatIsDoneHasATime(bool packed) => With(packed, h =>
+    {
+        h.Do(VIRTIO_BLK_T_IN, 0, [], 512);
+        h.Do(VIRTIO_BLK_T_IN, 0, [], 512);
+        h.Do(VIRTIO_BLK_T_OUT, 0, new byte[512], 0);
+        h.Do(VIRTIO_BLK_T_FLUSH, 0, [], 0);
+        h.Do(VIRTIO_BLK_T_DISCARD, 0, ModelRun.Range(0, 8), 0);
+        h.Do(VIRTIO_BLK_T_WRITE_ZEROES, 0, ModelRun.Range(0, 8), 0);
+        h.Do(VIRTIO_BLK_T_IN, long.MaxValue / 1024, [], 512);
+
+        // The queue ends within the turn.
+        h.Queue.End();
+        VirtioBlkQueueStatistics statistics = h.Queue.GetStatistics();
+        Assert.Equal([2, 1, 1, 2], statistics.Latencies.Kinds.Select(k => k.Counts.Count));
+        Assert.Equal((2, 1, 1), (statistics.Reads, statistics.Writes, statistics.Flushes));
+        Assert.Equal((2, 1), (statistics.Discards, statistics.Errors));
+    });
+
     [Fact]
     public Task AReadOnlyDeviceRefusesWrites() => _stepped.Run(reactor =>
     {

@@ -103,6 +103,7 @@ internal sealed class VolumeShowCommand : ICliCommand
         if (volume.Live is LiveJson live)
         {
             WriteExports(terminal, live);
+            WriteLatencies(terminal, live);
             WriteReactors(terminal, live);
         }
 
@@ -228,6 +229,32 @@ internal sealed class VolumeShowCommand : ICliCommand
                 $"{s?.Errors}",
                 $"{s?.InFlight}",
                 export.Endpoint);
+        }
+
+        table.Write(terminal);
+    }
+
+    /// <summary>How long requests took, where there were any.</summary>
+    private static void WriteLatencies(Terminal terminal, LiveJson live)
+    {
+        (string Export, string Operation, LatencyJson Latency)[] rows =
+        [
+            .. from export in live.Exports
+               from kind in export.Latency?.Kinds ?? []
+               select (export.Id, kind.Operation, kind.Latency),
+        ];
+        if (rows.Length == 0)
+        {
+            return;
+        }
+
+        terminal.WriteLine();
+        var table = new TextTable("EXPORT", "OPERATION", "MEAN us", "P50 us", "P99 us", "P99.9 us", "P99.99 us");
+        foreach ((string export, string operation, LatencyJson l) in rows)
+        {
+            table.AddRow(
+                export, operation,
+                Figure.Of(l.MeanUs), Figure.Of(l.P50Us), Figure.Of(l.P99Us), Figure.Of(l.P999Us), Figure.Of(l.P9999Us));
         }
 
         table.Write(terminal);

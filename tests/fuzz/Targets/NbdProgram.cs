@@ -154,7 +154,8 @@ internal sealed unsafe class NbdProgram : IDisposable
         _server.Blocking = false;
         _lane = new NbdLane(_reactor, LaneBytes, TimeSpan.FromSeconds(60));
         int fd = (int)_server.SafeHandle.DangerousGetHandle();
-        NbdConnection connection = new(_lane, _reactor, _drive, fd, options, readOnly: (_kind & 8) != 0, new NbdCounters());
+        var counters = new NbdCounters(_reactor);
+        NbdConnection connection = new(_lane, _reactor, _drive, fd, options, readOnly: (_kind & 8) != 0, counters);
         _connection = connection;
         while (!_bytes.IsAtEnd && !connection.Closed.IsCompleted)
         {
