@@ -177,6 +177,9 @@ public sealed class ApiServer : IAsyncDisposable
     /// <summary>Answers a request that changes something, and takes down who asked for it.</summary>
     private async Task ChangeAsync(HttpContext context, Func<Task> answer)
     {
+        // Before it is done: who has gone by then cannot be asked for.
+        Socket? socket = context.Features.Get<IConnectionSocketFeature>()?.Socket;
+        PeerCredentials peer = socket is null ? default : PeerCredentials.Of((int)socket.Handle);
         string outcome = "done";
         try
         {
@@ -189,8 +192,6 @@ public sealed class ApiServer : IAsyncDisposable
         }
         finally
         {
-            Socket? socket = context.Features.Get<IConnectionSocketFeature>()?.Socket;
-            PeerCredentials peer = socket is null ? default : PeerCredentials.Of((int)socket.Handle);
             _log.LogInformation(
                 "{Method} {Path}, asked for by user {User}, process {Process}: {Outcome}",
                 context.Request.Method, context.Request.Path.Value, peer.UserId, peer.ProcessId, outcome);

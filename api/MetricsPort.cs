@@ -18,6 +18,9 @@ public sealed class MetricsPort : IAsyncDisposable
 {
     private const int MostConnections = 16;
     private static readonly TimeSpan s_headerTime = TimeSpan.FromSeconds(5);
+
+    /// <summary>A connection without a request: whoever keeps one keeps a place, and Prometheus connects again.</summary>
+    private static readonly TimeSpan s_keepTime = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_endTime = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20);
 
@@ -33,6 +36,7 @@ public sealed class MetricsPort : IAsyncDisposable
             kestrel.Limits.MaxConcurrentConnections = MostConnections;
             kestrel.Limits.MaxRequestBodySize = 0;
             kestrel.Limits.RequestHeadersTimeout = s_headerTime;
+            kestrel.Limits.KeepAliveTimeout = s_keepTime;
             kestrel.Listen(address);
         });
         _app = builder.Build();
@@ -100,7 +104,11 @@ public sealed class MetricsPort : IAsyncDisposable
 
     private static Task AnswerAsync(HttpContext context, VolumeDaemon daemon)
     {
-        bool isForMetrics = HttpMethods.IsGet(context.Request.Method) && context.Request.Path == "/metrics";
+        // By a name a page in somebody's browser could ask, whose name leads here (DNS rebinding); Prometheus asks by address, or
+        // by localhost.
+        string host = context.Request.Host.Host;
+        bool isOfThisHost = host == "localhost" || (IPAddress.TryParse(host, out IPAddress? named) && IPAddress.IsLoopback(named));
+        bool isForMetrics = isOfThisHost && HttpMethods.IsGet(context.Request.Method) && context.Request.Path == "/metrics";
         if (isForMetrics)
         {
             return MetricsAnswer.SendAsync(context, daemon);

@@ -201,7 +201,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         // After the exports, for which consumers of a daemon that was killed wait.
         await using ApiServer? api = only is not null ? null : await StartApiAsync(daemon, directories, own, apiGroup).ConfigureAwait(false);
         using var portEnd = CancellationTokenSource.CreateLinkedTokenSource(interruption.Token);
-        Task<MetricsPort?> metrics = only is not null ? Task.FromResult<MetricsPort?>(null) : StartMetricsAsync(parsed, daemon, own, portEnd.Token);
+        Task<MetricsPort?> metrics = only is not null ? Task.FromResult<MetricsPort?>(null) : StartMetricsAsync(parsed, daemon, takesOver, own, portEnd.Token);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
 
         // First of all: a successor waits for the port.
@@ -287,7 +287,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     /// The port for metrics; null where none is asked for, or it cannot be had, which is no reason not to serve.
     /// </summary>
     private async Task<MetricsPort?> StartMetricsAsync(
-        ParseResult parsed, VolumeDaemon daemon, ILogger log, CancellationToken cancellation)
+        ParseResult parsed, VolumeDaemon daemon, bool takesOver, ILogger log, CancellationToken cancellation)
     {
         if (parsed.GetValue(_metrics) is not IPEndPoint address)
         {
@@ -296,7 +296,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
 
         try
         {
-            TimeSpan patience = parsed.GetValue(_takeOver) ? s_portPatience : TimeSpan.Zero;
+            TimeSpan patience = takesOver ? s_portPatience : TimeSpan.Zero;
             return await MetricsPort.StartAsync(daemon, address, patience, cancellation).ConfigureAwait(false);
         }
         catch (OperationCanceledException)

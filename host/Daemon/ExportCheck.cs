@@ -23,6 +23,7 @@ public static class ExportCheck
             ?? throw RefusalException.Invalid($"There is no frontend '{export.Frontend}'.", $"There are: {string.Join(", ", frontends.Select(f => f.Name))}.");
         string? problem =
             export.Options.Values.Any(v => v is null) ? "An option has no value."
+            : export.AllowUsers is { Count: 0 } ? "A list of users that names nobody serves nobody: leave it out, or name them."
             : export.Queues is < 1 or > MaxQueues ? $"Queues are from 1 to {MaxQueues}."
             : export.QueueSize is int size && (size is < 1 or > MaxQueueSize || !int.IsPow2(size)) ? $"The size of a queue is a power of two up to {MaxQueueSize}."
             : export.Serial is string serial && (serial.Length is 0 or > MaxSerialBytes || !serial.All(c => c is > ' ' and < (char)127))

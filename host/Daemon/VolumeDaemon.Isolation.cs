@@ -11,6 +11,9 @@ namespace Polyblk.Host.Daemon;
 
 public sealed partial class VolumeDaemon
 {
+    /// <summary>One that has not been succeeded by then is left as it is.</summary>
+    private static readonly TimeSpan s_restartLimit = TimeSpan.FromMinutes(1);
+
     private readonly Dictionary<string, IsolatedVolume> _isolated = new(StringComparer.Ordinal);
 
     /// <summary>Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago.</summary>
@@ -20,20 +23,27 @@ public sealed partial class VolumeDaemon
     /// <returns>Why one was not, a sentence each.</returns>
     internal async Task<IReadOnlyList<string>> RestartIsolatedAsync(CancellationToken cancellation)
     {
-        var refusals = new List<string>();
-        foreach (IsolatedVolume volume in Isolated().Where(v => v.Pid is not null))
-        {
-            try
-            {
-                _ = await volume.AskAsync(new ControlRequest { Command = "restart" }, cancellation).ConfigureAwait(false);
-            }
-            catch (RefusalException e)
-            {
-                refusals.Add($"Volume '{volume.Name}' keeps its process: {e.Message}");
-            }
-        }
+        string?[] refusals = await Task.WhenAll(Isolated().Where(v => v.Pid is not null).Select(v => RestartAsync(v, cancellation)))
+            .ConfigureAwait(false);
+        return [.. refusals.OfType<string>()];
+    }
 
-        return refusals;
+    private static async Task<string?> RestartAsync(IsolatedVolume volume, CancellationToken cancellation)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(s_restartLimit);
+        try
+        {
+            _ = await volume.AskAsync(new ControlRequest { Command = "restart" }, limit.Token).ConfigureAwait(false);
+            return null;
+        }
+#pragma warning disable CA1031 // One that hangs, or answers nonsense, must not keep the others from a new program.
+        catch (Exception e) when (!cancellation.IsCancellationRequested)
+#pragma warning restore CA1031
+        {
+            string reason = e is OperationCanceledException ? "it does not answer." : e.Message;
+            return $"Volume '{volume.Name}' keeps its process: {reason}";
+        }
     }
 
     /// <summary>Whether a volume is one that this process may serve, or answers for.</summary>
@@ -80,8 +90,10 @@ public sealed partial class VolumeDaemon
             return null;
         }
 
+        // By its lock, not by what it answers: one that is slow to answer serves all the same.
         await before.RefreshAsync(CancellationToken.None).ConfigureAwait(false);
-        if (before.Status is { State: DaemonState.Served or DaemonState.Starting or DaemonState.Waiting })
+        if (before.Pid is not null
+            && (before.IsSilent || before.Status is { State: DaemonState.Served or DaemonState.Starting or DaemonState.Waiting }))
         {
             return before;
         }

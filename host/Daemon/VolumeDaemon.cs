@@ -52,7 +52,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         _context = context;
         _log = context.Logging.CreateLogger("polyblk.daemon");
         _events = new EventTeller(null, context.Events, _log);
-        _sharing = new SpareSharing(ServersThatShare, context.Store, _log);
+        _sharing = new SpareSharing(ServersThatShare, TryBeginMove, context.Store, _log);
     }
 
     /// <summary>What has happened, and happens.</summary>
@@ -201,6 +201,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <exception cref="RefusalException">It cannot start; the message says why.</exception>
     public async Task StartVolumeAsync(string volume, StartPermissions allowed, CancellationToken cancellation)
     {
+        RefuseWhileEnding();
         VolumeRecord record = _context.Store.Get(volume);
         RequireOurs(volume);
         if (allowed.BlockSize is not (null or 512 or 4096))
@@ -344,6 +345,20 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         _sharingSpares = Task.Run(() => _sharing.RunAsync(_context.Events, _ending.Token));
         Tried = Task.WhenAll(tried);
         Settled = Task.WhenAll(_starts);
+    }
+
+    /// <summary>Whether a spare may go from one volume to another now; until <see cref="SpareSharing.IsMoving"/> is over nothing goes to a successor.</summary>
+    private bool TryBeginMove(Action begin)
+    {
+        lock (_lock)
+        {
+            if (!_isEnding)
+            {
+                begin();
+            }
+
+            return !_isEnding;
+        }
     }
 
     /// <summary>The volumes that may give and take spares: none while they go over to a successor, or end.</summary>

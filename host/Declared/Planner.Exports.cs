@@ -72,7 +72,9 @@ public sealed partial class Planner
         }
 
         ExportJson? live = _daemon?.Volumes.SelectMany(v => v.Exports).FirstOrDefault(e => e.Id == id)?.Live;
-        int sessions = live?.Statistics?.Sessions ?? 0;
+
+        // A block device tells of no users before it is asked to go; the removal is refused then.
+        int sessions = live is { EndpointKind: "unix-socket" } ? live.Statistics?.Sessions ?? 0 : 0;
         if (sessions > 0)
         {
             Refuse(volume, Keys.Exports, string.Create(

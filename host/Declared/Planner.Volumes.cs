@@ -31,6 +31,11 @@ public sealed partial class Planner
                 throw RefusalException.Invalid($"level none is one drive as it is: {NothingToCompare}");
             }
 
+            if (volume.CheckEverySeconds > 0 && request.Drives[0].IsVolatile)
+            {
+                throw RefusalException.Invalid($"'{Keys.CheckEvery}': a volatile volume begins empty each time, and is never compared.");
+            }
+
             if (volume.Spares is { Count: > 0 } && (request.Level is null || request.Drives[0].IsVolatile))
             {
                 throw RefusalException.Invalid("only an array of drives that last has spares.");

@@ -8,6 +8,11 @@ namespace Polyblk.Host.Serving;
 /// <summary>Asks the process that serves a volume.</summary>
 public static class ControlClient
 {
+    private const int PieceBytes = 16 << 10;
+
+    /// <summary>A daemon of some hundred volumes, each with many drives, says less.</summary>
+    private const int MostLineBytes = 64 << 20;
+
     private static readonly TimeSpan s_queueRest = TimeSpan.FromMilliseconds(10);
 
     /// <summary>Sends one request and waits for the answer.</summary>
@@ -23,12 +28,11 @@ public static class ControlClient
         }
 
         await using var stream = new NetworkStream(socket);
-        using var reader = new StreamReader(stream, leaveOpen: true);
-        string? line = null;
+        byte[]? line = null;
         try
         {
             IOException? unsent = await SendAsync(stream, request, cancellation).ConfigureAwait(false);
-            line = await reader.ReadLineAsync(cancellation).ConfigureAwait(false);
+            line = await ReadLineAsync(stream, cancellation).ConfigureAwait(false);
             if (line is null && unsent is not null)
             {
                 throw unsent;
@@ -47,6 +51,30 @@ public static class ControlClient
             { Ok: false } => throw new RefusalException(response.Refusal!),
             _ => response,
         };
+    }
+
+    /// <summary>Reads a line; null where there is none. The other side may be nobody who is to be trusted with memory.</summary>
+    /// <exception cref="IOException">It is longer than any answer.</exception>
+    private static async Task<byte[]?> ReadLineAsync(NetworkStream stream, CancellationToken cancellation)
+    {
+        using var line = new MemoryStream();
+        byte[] piece = new byte[PieceBytes];
+        for (int read; (read = await stream.ReadAsync(piece, cancellation).ConfigureAwait(false)) > 0;)
+        {
+            int end = Array.IndexOf(piece, (byte)'\n', 0, read);
+            line.Write(piece, 0, end < 0 ? read : end);
+            if (end >= 0)
+            {
+                return line.ToArray();
+            }
+
+            if (line.Length > MostLineBytes)
+            {
+                throw new IOException("its answer has no end");
+            }
+        }
+
+        return line.Length == 0 ? null : line.ToArray();
     }
 
     /// <summary>

@@ -323,12 +323,17 @@ public sealed partial class ArrayVolume
     private async Task LetGoAsync(VolumeStore store, VolumeDrive drive, bool remove = false)
     {
         _drives = [.. _drives.Where(d => !ReferenceEquals(d, drive))];
-        if (!_record.Volatile)
+        try
         {
-            store.Change(Name, record => record with { Drives = [.. record.Drives.Where(d => d != drive.Text)] });
+            if (!_record.Volatile)
+            {
+                store.Change(Name, record => record with { Drives = [.. record.Drives.Where(d => d != drive.Text)] });
+            }
         }
-
-        await CloseAsync(drive, remove).ConfigureAwait(false);
+        finally
+        {
+            await CloseAsync(drive, remove).ConfigureAwait(false);
+        }
     }
 
     private static async Task CloseAsync(VolumeDrive drive, bool remove)

@@ -81,6 +81,9 @@ internal sealed class IsolatedVolume
         }
         : _status;
 
+    /// <summary>Whether it did not answer when it was asked last, or nothing that is understood.</summary>
+    public bool IsSilent => _failure is not null;
+
     /// <summary>Sees to it from now on that there is a process.</summary>
     public void Begin()
     {
@@ -137,6 +140,11 @@ internal sealed class IsolatedVolume
             {
                 LiveJson? live = volume.State != DaemonState.Served ? null
                     : (await ControlClient.AskAsync(_place, Name, show, limit.Token).ConfigureAwait(false))?.Live;
+                if (live is not null && live.Volume != Name)
+                {
+                    throw new JsonException("it speaks of another volume.");
+                }
+
                 (_status, _live, _failure) = (volume with { Pid = its.Pid }, live, null);
             }
         }
@@ -148,9 +156,10 @@ internal sealed class IsolatedVolume
         {
             _failure = "Its process does not answer.";
         }
-        catch (JsonException e)
+#pragma warning disable CA1031 // Of another version, or not itself any more: nobody who asks for all volumes is to be told by a failure.
+        catch (Exception e) when (e is not OperationCanceledException)
+#pragma warning restore CA1031
         {
-            // Of another version, or not itself any more: nobody who asks for all volumes is to be told of it by a failure.
             _failure = $"Its process answers what is not understood: {e.Message}";
         }
     }
@@ -193,7 +202,7 @@ internal sealed class IsolatedVolume
         Process? process = _process;
         int? told = null;
         for (long began = Stopwatch.GetTimestamp();
-            Pid is not null || process is { HasExited: false };
+            !await HasEndedAsync(CancellationToken.None).ConfigureAwait(false);
             await Task.Delay(s_firstLook).ConfigureAwait(false))
         {
             told = AskToEnd(told);
@@ -250,7 +259,7 @@ internal sealed class IsolatedVolume
 
             Task exit = _process?.WaitForExitAsync(_ending.Token) ?? Task.CompletedTask;
             long asked = 0;
-            while (!await HasEndedAsync().ConfigureAwait(false))
+            while (!await HasEndedAsync(_ending.Token).ConfigureAwait(false))
             {
                 if (!_tried.Task.IsCompleted || asked == 0 || Stopwatch.GetElapsedTime(asked) > s_ask)
                 {
@@ -258,7 +267,7 @@ internal sealed class IsolatedVolume
                     await RefreshAsync(_ending.Token).ConfigureAwait(false);
                 }
 
-                if (_status is { State: not DaemonState.Starting } && _failure is null)
+                if (_failure is not null ? Pid is not null : _status is { State: not DaemonState.Starting })
                 {
                     _tried.TrySetResult();
                 }
@@ -287,11 +296,11 @@ internal sealed class IsolatedVolume
     }
 
     /// <summary>Whether there is none any more. One that is succeeded has no place for a moment.</summary>
-    private async Task<bool> HasEndedAsync()
+    private async Task<bool> HasEndedAsync(CancellationToken cancellation)
     {
         for (long began = Stopwatch.GetTimestamp();
-            !_ending.IsCancellationRequested;
-            await Task.Delay(s_firstLook).ConfigureAwait(false))
+            !cancellation.IsCancellationRequested;
+            await Task.Delay(s_firstLook, CancellationToken.None).ConfigureAwait(false))
         {
             if (_process is { HasExited: false } || Pid is not null)
             {
@@ -312,9 +321,15 @@ internal sealed class IsolatedVolume
         ProcessStartInfo start = _context.Options.Isolated?.Invoke(Name)
             ?? throw RefusalException.HostLacks("It is to have a process of its own, and this daemon starts none.");
         start.Environment.Remove("NOTIFY_SOCKET"); // The service is this daemon.
+
+        // Nor has it the daemon's standard streams, by which that speaks with a supervisor; what it says is in the log.
+        start.RedirectStandardInput = start.RedirectStandardOutput = true;
         try
         {
-            return Process.Start(start) ?? throw RefusalException.HostLacks($"{start.FileName} cannot be started.");
+            Process process = Process.Start(start) ?? throw RefusalException.HostLacks($"{start.FileName} cannot be started.");
+            process.StandardInput.Close();
+            _ = process.StandardOutput.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None);
+            return process;
         }
         catch (System.ComponentModel.Win32Exception e)
         {
