@@ -100,7 +100,9 @@ waiting() {
 # in_flight COUNT EXPORTS: whether the server says that of so many of its exports at least so many requests are in flight.
 in_flight() {
   polyblk volume show $name --json >/tmp/in_flight || return
-  grep -o '"inFlight": *[0-9]*' /tmp/in_flight | awk -v count=$1 -v exports=$2 -F: '$2 >= count { many++ } END { exit (many < exports) }'
+  # Drives and sessions have that, too: of an export it is the first of its statistics.
+  awk -v count=$1 -v exports=$2 -F: '/"statistics"/ { its = 1 } its && /"inFlight"/ { its = 0; if ($2 + 0 >= count) many++ }
+    END { exit (many < exports) }' /tmp/in_flight
 }
 
 # kill_server: ends the process that serves at once. Its last writes still reach stalled drives: they come late, as a real drive's would.
