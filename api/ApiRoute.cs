@@ -9,7 +9,8 @@ namespace Polyblk.Api;
 /// <param name="Id">What a program calls it.</param>
 /// <param name="Summary">What it does, in a sentence.</param>
 /// <param name="AnswerAsync">Answers it, given the values of the path in their order.</param>
-internal sealed record ApiRoute(string Method, string Path, string Id, string Summary, Func<ApiServer, HttpContext, string[], Task> AnswerAsync)
+internal sealed record ApiRoute(
+    string Method, string Path, string Id, string Summary, Func<ApiServer, HttpContext, string[], Task> AnswerAsync)
 {
     private readonly string[] _parts = Path.Split('/', StringSplitOptions.RemoveEmptyEntries);
 
@@ -32,7 +33,8 @@ internal sealed record ApiRoute(string Method, string Path, string Id, string Su
     public IEnumerable<string> Names => _parts.Where(IsName).Select(p => p[1..^1]);
 
     /// <summary>The values of a path, or null where it is another one.</summary>
-    public string[]? Match(string[] path) => path.Length == _parts.Length && _parts.Zip(path).All(p => IsName(p.First) || p.First == p.Second)
+    public string[]? Match(string[] path) =>
+        path.Length == _parts.Length && _parts.Zip(path).All(p => IsName(p.First) || p.First == p.Second)
         ? [.. path.Where((_, i) => IsName(_parts[i]))]
         : null;
 

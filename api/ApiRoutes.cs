@@ -14,13 +14,18 @@ internal static class ApiRoutes
     /// <summary>The first one that matches is taken.</summary>
     public static IReadOnlyList<ApiRoute> All { get; } =
     [
-        Get("/v1/daemon", "getDaemon", "What the daemon does.", ApiJson.Default.DaemonJson, (api, context, _) => api.DaemonAsync(context)),
-        Get("/v1/volumes", "listVolumes", "Its volumes.", ApiJson.Default.IReadOnlyListDaemonVolumeJson, (api, context, _) => api.VolumesAsync(context)),
-        Get("/v1/volumes/{name}", "getVolume", "One of them.", ApiJson.Default.DaemonVolumeJson, (api, context, path) => api.VolumeAsync(context, path[0])),
+        Get("/v1/daemon", "getDaemon", "What the daemon does.", ApiJson.Default.DaemonJson, (api, context, _) =>
+            api.DaemonAsync(context)),
+        Get("/v1/volumes", "listVolumes", "Its volumes.", ApiJson.Default.IReadOnlyListDaemonVolumeJson, (api, context, _) =>
+            api.VolumesAsync(context)),
+        Get("/v1/volumes/{name}", "getVolume", "One of them.", ApiJson.Default.DaemonVolumeJson, (api, context, path) =>
+            api.VolumeAsync(context, path[0])),
         Get(
-            "/v1/volumes/{name}/live", "getLiveVolume", "What is served: the array, its members, the exports, with their statistics.", ApiJson.Default.LiveJson,
+            "/v1/volumes/{name}/live", "getLiveVolume",
+            "What is served: the array, its members, the exports, with their statistics.", ApiJson.Default.LiveJson,
             (api, context, path) => api.LiveAsync(context, path[0])),
-        new("POST", "/v1/volumes/{name}/start", "startVolume", "Start one that was stopped, could not start, or waits; the body says what is allowed, {} nothing.",
+        new("POST", "/v1/volumes/{name}/start", "startVolume",
+            "Start one that was stopped, could not start, or waits; the body says what is allowed, {} nothing.",
             (api, context, path) => api.StartAsync(context, path[0]))
         {
             Body = ApiJson.Default.StartPermissions, Answers = One(ApiJson.Default.DaemonVolumeJson),
@@ -30,18 +35,26 @@ internal static class ApiRoutes
         {
             Body = ApiJson.Default.ExportRecord, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.ExportJson),
         },
-        Get("/v1/exports", "listExports", "All exports.", ApiJson.Default.IReadOnlyListDaemonExportJson, (api, context, _) => api.ExportsAsync(context)),
+        Get("/v1/exports", "listExports", "All exports.", ApiJson.Default.IReadOnlyListDaemonExportJson, (api, context, _) =>
+            api.ExportsAsync(context)),
         new("DELETE", "/v1/exports/{volume}/{frontend}/{index}", "removeExport", "End an export, now and for every start.",
             (api, context, path) => api.RemoveExportAsync(context, string.Join('/', path)))
         {
-            Status = StatusCodes.Status204NoContent, Query = [new("force", "boolean", "Also while somebody uses it, who loses the disk.")],
+            Status = StatusCodes.Status204NoContent,
+            Query = [new("force", "boolean", "Also while somebody uses it, who loses the disk.")],
         },
         Get(
-            "/v1/statistics", "getStatistics", "All counters and histograms, for who compares two answers.", ApiJson.Default.StatisticsJson,
+            "/v1/statistics", "getStatistics", "All counters and histograms, for who compares two answers.",
+            ApiJson.Default.StatisticsJson,
             (api, context, _) => api.StatisticsAsync(context)),
-        new("GET", "/v1/events", "getEvents", "What has happened; with Accept: text/event-stream also what happens, one message each.", (api, context, _) => api.EventsAsync(context))
+        new("GET", "/v1/events", "getEvents",
+            "What has happened; with Accept: text/event-stream also what happens, one message each.",
+            (api, context, _) => api.EventsAsync(context))
         {
-            Answers = new Dictionary<string, JsonTypeInfo?> { [Json] = EventLineJson.Default.IReadOnlyListEventJson, ["text/event-stream"] = null },
+            Answers = new Dictionary<string, JsonTypeInfo?>
+            {
+                [Json] = EventLineJson.Default.IReadOnlyListEventJson, ["text/event-stream"] = null,
+            },
             Query =
             [
                 new("volume", "string", "Only events of this volume."), new("since", "integer", "Only events after this number."),
@@ -54,7 +67,8 @@ internal static class ApiRoutes
         },
     ];
 
-    private static ApiRoute Get(string path, string id, string summary, JsonTypeInfo answer, Func<ApiServer, HttpContext, string[], Task> answerAsync) =>
+    private static ApiRoute Get(
+        string path, string id, string summary, JsonTypeInfo answer, Func<ApiServer, HttpContext, string[], Task> answerAsync) =>
         new("GET", path, id, summary, answerAsync) { Answers = One(answer) };
 
     private static Dictionary<string, JsonTypeInfo?> One(JsonTypeInfo answer) => new() { [Json] = answer };

@@ -74,7 +74,8 @@ public sealed class ApiServer : IAsyncDisposable
     /// <param name="directories">Whose daemon it is.</param>
     /// <param name="log">Told who changes what.</param>
     /// <param name="group">Name or number of a group that may connect, too; null for none.</param>
-    public static Task<ApiServer> StartAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group = null) =>
+    public static Task<ApiServer> StartAsync(
+        VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group = null) =>
         StartAsync(daemon, directories, log, new FollowerLimits(), group);
 
     /// <summary>The same, with limits of a test.</summary>
@@ -167,11 +168,13 @@ public sealed class ApiServer : IAsyncDisposable
         {
             if (route.Match(path) is string[] values)
             {
-                return route.IsChange ? ChangeAsync(context, () => route.AnswerAsync(this, context, values)) : route.AnswerAsync(this, context, values);
+                return route.IsChange ? ChangeAsync(context, () => route.AnswerAsync(this, context, values))
+                    : route.AnswerAsync(this, context, values);
             }
         }
 
-        throw RefusalException.NotFound($"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/openapi.json says what there is.");
+        throw RefusalException.NotFound(
+            $"There is no {context.Request.Method} {context.Request.Path.Value}.", "docs/openapi.json says what there is.");
     }
 
     /// <summary>Answers a request that changes something, and takes down who asked for it.</summary>
@@ -200,14 +203,17 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal Task DaemonAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus(), ApiJson.Default.DaemonJson);
 
-    internal Task VolumesAsync(HttpContext context) => SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson);
+    internal Task VolumesAsync(HttpContext context) =>
+        SendAsync(context, _daemon.GetStatus().Volumes, ApiJson.Default.IReadOnlyListDaemonVolumeJson);
 
-    internal Task VolumeAsync(HttpContext context, string name) => SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson);
+    internal Task VolumeAsync(HttpContext context, string name) =>
+        SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson);
 
     internal Task LiveAsync(HttpContext context, string name) => SendAsync(context, Live(name), ApiJson.Default.LiveJson);
 
     internal Task ExportsAsync(HttpContext context) =>
-        SendAsync(context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson);
+        SendAsync(
+            context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson);
 
     internal Task EventsAsync(HttpContext context) => _events.AnswerAsync(context);
 

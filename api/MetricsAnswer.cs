@@ -11,6 +11,7 @@ internal static class MetricsAnswer
     {
         await daemon.RefreshAsync(context.RequestAborted).ConfigureAwait(false);
         context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-        await context.Response.WriteAsync(MetricsText.Write(daemon.GetStatus(), daemon.GetLive()), context.RequestAborted).ConfigureAwait(false);
+        await context.Response.WriteAsync(MetricsText.Write(daemon.GetStatus(), daemon.GetLive()), context.RequestAborted)
+            .ConfigureAwait(false);
     }
 }

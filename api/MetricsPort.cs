@@ -107,7 +107,8 @@ public sealed class MetricsPort : IAsyncDisposable
         // By a name a page in somebody's browser could ask, whose name leads here (DNS rebinding); Prometheus asks by address, or
         // by localhost.
         string host = context.Request.Host.Host;
-        bool isOfThisHost = host == "localhost" || (IPAddress.TryParse(host, out IPAddress? named) && IPAddress.IsLoopback(named));
+        bool isOfThisHost = host == "localhost"
+            || (IPAddress.TryParse(host, out IPAddress? named) && IPAddress.IsLoopback(named));
         bool isForMetrics = isOfThisHost && HttpMethods.IsGet(context.Request.Method) && context.Request.Path == "/metrics";
         if (isForMetrics)
         {

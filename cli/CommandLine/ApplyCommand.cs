@@ -28,7 +28,8 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
 
     private readonly Option<bool> _prune = new("--prune")
     {
-        Description = "Also remove the exports that the file does not name, of volumes whose exports it names, unless they are in use.",
+        Description =
+            "Also remove the exports that the file does not name, of volumes whose exports it names, unless they are in use.",
     };
 
     private readonly Option<bool> _print = new("--print")
@@ -52,7 +53,8 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
         {
             if (result.GetValue(_print) == (result.GetResult(_file) is { Tokens.Count: > 0 }))
             {
-                result.AddError(result.GetValue(_print) ? "--print takes no FILE." : "Say which FILE to apply; - reads standard input.");
+                result.AddError(
+                    result.GetValue(_print) ? "--print takes no FILE." : "Say which FILE to apply; - reads standard input.");
             }
         });
         command.SetAction(RunAsync);
@@ -87,7 +89,8 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
         bool isDry = parsed.GetValue(_dryRun), json = parsed.GetValue(_json);
         var options = new ApplyOptions(parsed.GetValue(_prune))
         {
-            OpenLog = volume => LogSetup.CreateFactory(directories, volume, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
+            OpenLog = volume => LogSetup.CreateFactory(
+                directories, volume, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
             Note = terminal.Note,
             Warn = terminal.Warn,
         };
@@ -117,12 +120,14 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
 
         if (json)
         {
-            terminal.WriteJson(new ApplyJson { DryRun = isDry, Differs = plan.Differs, Differences = differences }, OutputJson.Default.ApplyJson);
+            terminal.WriteJson(new ApplyJson { DryRun = isDry, Differs = plan.Differs, Differences = differences },
+                OutputJson.Default.ApplyJson);
         }
         else
         {
             int count = differences.Count(d => d.Kind != DifferenceKind.None);
-            terminal.WriteLine(!plan.Differs ? "Nothing differs." : isDry ? $"{Changes(count)} would be made." : $"{Changes(count)} made.");
+            terminal.WriteLine(
+                !plan.Differs ? "Nothing differs." : isDry ? $"{Changes(count)} would be made." : $"{Changes(count)} made.");
         }
 
         return isDry && plan.Differs ? ExitCode.Differs : ExitCode.Ok;
@@ -144,7 +149,8 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
             return DeclarationReader.Read("standard input", input, _frontends);
         }
 
-        using FileStream stream = new(file, new FileStreamOptions { Access = FileAccess.Read, Share = FileShare.ReadWrite, BufferSize = 0 });
+        using FileStream stream = new(
+            file, new FileStreamOptions { Access = FileAccess.Read, Share = FileShare.ReadWrite, BufferSize = 0 });
         return DeclarationReader.Read(file, stream, _frontends);
     }
 

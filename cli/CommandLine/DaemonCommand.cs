@@ -130,7 +130,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         await using var log = LogSetup.CreateWithoutFile(CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose));
         using var logging = new SerilogLoggerFactory(log);
         ILogger own = logging.CreateLogger("polyblk.standby");
-        var supervisor = new DaemonSupervisor(DaemonProcesses.WorkerOf, parsed.GetValue(_takeOver), state => Tell(state, own), own);
+        var supervisor = new DaemonSupervisor(
+            DaemonProcesses.WorkerOf, parsed.GetValue(_takeOver), state => Tell(state, own), own);
         using var interruption = new Interruption(onHangup: supervisor.Reload);
         return await supervisor.RunAsync(interruption.Token).ConfigureAwait(false);
     }
@@ -185,7 +186,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         isAlone.SetResult();
         supervision?.TellServing();
         running = daemon;
-        await using HandOverServer handOver = HandOverServer.Start(daemon, directories, own, onGiving: supervision is null ? null : supervision.TellGiving);
+        await using HandOverServer handOver = HandOverServer.Start(
+            daemon, directories, own, onGiving: supervision is null ? null : supervision.TellGiving);
         var succession = new Succession(handOver, DaemonProcesses.Successor);
         await using ControlServer control = ControlServer.Start(
             directories, directories.DaemonName, (request, c) => DaemonRequests.AnswerAsync(daemon, succession, request, c),
@@ -199,9 +201,11 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         _ = daemon.Settled.ContinueWith(_ => tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
 
         // After the exports, for which consumers of a daemon that was killed wait.
-        await using ApiServer? api = only is not null ? null : await StartApiAsync(daemon, directories, own, apiGroup).ConfigureAwait(false);
+        await using ApiServer? api = only is not null ? null : await StartApiAsync(daemon, directories, own, apiGroup)
+            .ConfigureAwait(false);
         using var portEnd = CancellationTokenSource.CreateLinkedTokenSource(interruption.Token);
-        Task<MetricsPort?> metrics = only is not null ? Task.FromResult<MetricsPort?>(null) : StartMetricsAsync(parsed, daemon, takesOver, own, portEnd.Token);
+        Task<MetricsPort?> metrics = only is not null ? Task.FromResult<MetricsPort?>(null)
+            : StartMetricsAsync(parsed, daemon, takesOver, own, portEnd.Token);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
 
         // First of all: a successor waits for the port.
@@ -255,7 +259,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     /// <summary>The queues of the exports of one volume; null where they are not said, or for all volumes.</summary>
     private static int? QueuesOf(StateDirectories directories, string? volume)
     {
-        IReadOnlyList<ExportRecord> exports = (volume is null ? null : new VolumeStore(directories).TryGet(volume))?.Exports ?? [];
+        IReadOnlyList<ExportRecord> exports = (volume is null ? null : new VolumeStore(directories).TryGet(volume))?.Exports
+            ?? [];
         return exports.Count > 0 && exports.All(e => e.Queues is not null) ? exports.Sum(e => e.Queues) : null;
     }
 
@@ -268,7 +273,8 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     }
 
     /// <summary>The API; null where it cannot be had, which is no reason not to serve.</summary>
-    private static async Task<ApiServer?> StartApiAsync(VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group)
+    private static async Task<ApiServer?> StartApiAsync(
+        VolumeDaemon daemon, StateDirectories directories, ILogger log, string? group)
     {
         try
         {

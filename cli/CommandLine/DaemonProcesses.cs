@@ -31,7 +31,8 @@ internal static class DaemonProcesses
     private const string Deleted = " (deleted)";
 
     /// <summary>What this process is.</summary>
-    public static DaemonRole Role => Enum.TryParse(Environment.GetEnvironmentVariable(Variable), out DaemonRole role) ? role : DaemonRole.None;
+    public static DaemonRole Role =>
+        Enum.TryParse(Environment.GetEnvironmentVariable(Variable), out DaemonRole role) ? role : DaemonRole.None;
 
     /// <summary>Whether a supervisor keeps this process.</summary>
     public static bool IsSupervised => Role is DaemonRole.Worker or DaemonRole.SupervisedSuccessor;
@@ -59,7 +60,8 @@ internal static class DaemonProcesses
         string program = Environment.ProcessPath!;
         program = program.EndsWith(Deleted, StringComparison.Ordinal) ? program[..^Deleted.Length] : program;
         bool isRuntime = Path.GetFileName(program) == "dotnet"; // which is told the program by its first argument
-        var start = new ProcessStartInfo(program, [.. Environment.GetCommandLineArgs().Skip(isRuntime ? 0 : 1), .. more]) { UseShellExecute = false };
+        var start = new ProcessStartInfo(
+            program, [.. Environment.GetCommandLineArgs().Skip(isRuntime ? 0 : 1), .. more]) { UseShellExecute = false };
         start.Environment[Variable] = role.ToString();
         return start;
     }

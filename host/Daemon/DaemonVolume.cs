@@ -40,7 +40,8 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
     public DaemonState State => _status.State;
 
     /// <summary>Whether it is served here, or about to be.</summary>
-    public bool IsBegun => State is DaemonState.Served or DaemonState.Starting or DaemonState.Waiting || Volatile.Read(ref _served) is not null;
+    public bool IsBegun =>
+        State is DaemonState.Served or DaemonState.Starting or DaemonState.Waiting || Volatile.Read(ref _served) is not null;
 
     /// <summary>Completes with the first attempt to start it: served, failed, or waiting for drives.</summary>
     public TaskCompletionSource Tried { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -278,7 +279,8 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
                 .ConfigureAwait(false);
             VolumeServer made = server;
             ControlServer control = ControlServer.Start(
-                context.Directories, name, (request, c) => AnswerAsync(made, request, c), context.Logging.CreateLogger("polyblk.control"));
+                context.Directories, name, (request, c) => AnswerAsync(made, request, c),
+                context.Logging.CreateLogger("polyblk.control"));
             var served = new Served(held, server, control, allowed ?? new StartPermissions());
             Volatile.Write(ref _served, served);
             Become(DaemonState.Served);

@@ -37,7 +37,8 @@ public sealed class ExportSettings(StateDirectories directories)
         ArgumentNullException.ThrowIfNull(id);
         if (IsThereADaemon())
         {
-            _ = await DaemonClient.AskAsync(directories, new ControlRequest { Command = "remove-export", ExportId = id }, cancellation).ConfigureAwait(false);
+            _ = await DaemonClient.AskAsync(
+                directories, new ControlRequest { Command = "remove-export", ExportId = id }, cancellation).ConfigureAwait(false);
             return;
         }
 
@@ -47,7 +48,8 @@ public sealed class ExportSettings(StateDirectories directories)
 
     private bool IsThereADaemon() => VolumeLock.Holder(directories, StateDirectories.Daemon) is not null;
 
-    private IReadOnlyList<ExportRecord> Change(string volume, Func<IReadOnlyList<ExportRecord>?, IReadOnlyList<ExportRecord>> change)
+    private IReadOnlyList<ExportRecord> Change(
+        string volume, Func<IReadOnlyList<ExportRecord>?, IReadOnlyList<ExportRecord>> change)
     {
         using VolumeLock held = VolumeLock.TakeRecorded(directories, volume, "changed", out _);
         return new VolumeStore(directories).Change(volume, record => record with { Exports = change(record.Exports) }).Exports!;

@@ -2,8 +2,8 @@
 // set --spare-group), as md's arrays of one spare-group do.
 //
 // Only whole volumes give. The drive is let go there and becomes a spare here, whose array takes it by itself; one that is not
-// taken (too small) goes back, and is not offered again. It is not forced upon anybody: what was let go holds nothing, and a drive
-// that holds something is another one under its name. Should the daemon end in between, the drive belongs to neither: the log
+// taken (too small) goes back, and is not offered again. It is not forced upon anybody: what was let go holds nothing, and a
+// drive that holds something is another one under its name. Should the daemon end in between, the drive belongs to neither: the log
 // has said what was about to happen, and 'volume add-spare' brings it back.
 
 using Microsoft.Extensions.Logging;
@@ -142,7 +142,8 @@ internal sealed class SpareSharing(
         {
             await needy.Server.ChangeMembersAsync(new MemberChange(MemberChangeKind.AddSpare, drive), CancellationToken.None)
                 .ConfigureAwait(false);
-            needy.Server.Events.Tell(new EventJson { Kind = EventKinds.SpareShared, Reason = $"{drive} was a spare of {giver.Name}" });
+            needy.Server.Events.Tell(
+                new EventJson { Kind = EventKinds.SpareShared, Reason = $"{drive} was a spare of {giver.Name}" });
             return Outcome.WentOver;
         }
 #pragma warning disable CA1031 // Whatever it is, the drive goes back.
@@ -150,7 +151,8 @@ internal sealed class SpareSharing(
 #pragma warning restore CA1031
         {
             _refused.Add((needy.Name, drive));
-            log.LogError("{Volume} does not take {Drive}, which goes back to {From}: {Reason}", needy.Name, drive, giver.Name, e.Message);
+            log.LogError(
+                "{Volume} does not take {Drive}, which goes back to {From}: {Reason}", needy.Name, drive, giver.Name, e.Message);
             await GiveBackAsync(giver, drive).ConfigureAwait(false);
             return Outcome.WentBack;
         }
@@ -167,7 +169,8 @@ internal sealed class SpareSharing(
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            log.LogError("{Drive} belongs to no volume now: polyblk volume add-spare {From} {Drive} ({Reason})", drive, giver.Name, drive, e.Message);
+            log.LogError("{Drive} belongs to no volume now: polyblk volume add-spare {From} {Drive} ({Reason})", drive,
+                giver.Name, drive, e.Message);
         }
     }
 

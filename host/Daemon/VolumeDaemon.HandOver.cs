@@ -134,7 +134,8 @@ public sealed partial class VolumeDaemon
         {
             return
             [
-                .. _volumes.Values.Where(v => v.State == (served ? DaemonState.Served : DaemonState.Stopped) && !_isolated.ContainsKey(v.Name)).Select(v => v.Name)
+                .. _volumes.Values.Where(v => v.State == (served ? DaemonState.Served : DaemonState.Stopped)
+                    && !_isolated.ContainsKey(v.Name)).Select(v => v.Name)
                     .Order(StringComparer.Ordinal),
             ];
         }

@@ -16,14 +16,18 @@ public sealed partial class VolumeDaemon
 
     private readonly Dictionary<string, IsolatedVolume> _isolated = new(StringComparer.Ordinal);
 
-    /// <summary>Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago.</summary>
-    public Task RefreshAsync(CancellationToken cancellation) => Task.WhenAll(Isolated().Select(v => v.RefreshAsync(cancellation)));
+    /// <summary>
+    /// Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago.
+    /// </summary>
+    public Task RefreshAsync(CancellationToken cancellation) =>
+        Task.WhenAll(Isolated().Select(v => v.RefreshAsync(cancellation)));
 
     /// <summary>Has the processes of volumes that have one succeeded by the program as it is installed now.</summary>
     /// <returns>Why one was not, a sentence each.</returns>
     internal async Task<IReadOnlyList<string>> RestartIsolatedAsync(CancellationToken cancellation)
     {
-        string?[] refusals = await Task.WhenAll(Isolated().Where(v => v.Pid is not null).Select(v => RestartAsync(v, cancellation)))
+        string?[] refusals = await Task.WhenAll(
+            Isolated().Where(v => v.Pid is not null).Select(v => RestartAsync(v, cancellation)))
             .ConfigureAwait(false);
         return [.. refusals.OfType<string>()];
     }

@@ -82,7 +82,8 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     /// <param name="logging">For control paths.</param>
     /// <param name="death">How the daemon died after which this one goes on; null where none did.</param>
     /// <exception cref="RefusalException">A daemon works here already.</exception>
-    public static VolumeDaemon Start(DaemonOptions options, StateDirectories directories, ILoggerFactory logging, string? death = null)
+    public static VolumeDaemon Start(
+        DaemonOptions options, StateDirectories directories, ILoggerFactory logging, string? death = null)
     {
         VolumeLock held = VolumeLock.TakeDaemons(directories);
         VolumeDaemon daemon = Make(options, directories, logging);
@@ -347,7 +348,10 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         Settled = Task.WhenAll(_starts);
     }
 
-    /// <summary>Whether a spare may go from one volume to another now; until <see cref="SpareSharing.IsMoving"/> is over nothing goes to a successor.</summary>
+    /// <summary>
+    /// Whether a spare may go from one volume to another now; until <see cref="SpareSharing.IsMoving"/> is over nothing goes to a
+    /// successor.
+    /// </summary>
     private bool TryBeginMove(Action begin)
     {
         lock (_lock)

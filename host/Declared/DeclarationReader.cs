@@ -95,7 +95,8 @@ public sealed class DeclarationReader
             Autostart = Switch(keys, path, Keys.Autostart),
             SpareGroup = Text(keys, path, Keys.SpareGroup, VolumeSettings.CheckSpareGroup),
             Isolate = Switch(keys, path, Keys.Isolate),
-            Exports = keys.TryGetValue(Keys.Exports, out DeclaredNode? exports) ? Exports(exports, $"{path}.{Keys.Exports}") : null,
+            Exports = keys.TryGetValue(Keys.Exports, out DeclaredNode? exports) ? Exports(exports, $"{path}.{Keys.Exports}")
+                : null,
             Places = keys.ToDictionary(k => k.Key, k => k.Value.At, StringComparer.Ordinal),
         };
     }

@@ -81,13 +81,15 @@ internal static class DocumentParser
         if (next is not NodeEvent node)
         {
             throw Refuse(
-                document, next.Start, next is AnchorAlias ? "aliases (*) are not taken: write it out." : "a value is expected here.");
+                document, next.Start, next is AnchorAlias ? "aliases (*) are not taken: write it out."
+                    : "a value is expected here.");
         }
 
         if (!node.Anchor.IsEmpty || !node.Tag.IsEmpty)
         {
             throw Refuse(
-                document, node.Start, node.Anchor.IsEmpty ? "tags (!) are not taken." : "anchors (&) are not taken: write it out.");
+                document, node.Start, node.Anchor.IsEmpty ? "tags (!) are not taken."
+                    : "anchors (&) are not taken: write it out.");
         }
 
         if (depth == MostDepth)

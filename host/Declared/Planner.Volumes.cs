@@ -33,7 +33,8 @@ public sealed partial class Planner
 
             if (volume.CheckEverySeconds > 0 && request.Drives[0].IsVolatile)
             {
-                throw RefusalException.Invalid($"'{Keys.CheckEvery}': a volatile volume begins empty each time, and is never compared.");
+                throw RefusalException.Invalid(
+                    $"'{Keys.CheckEvery}': a volatile volume begins empty each time, and is never compared.");
             }
 
             if (volume.Spares is { Count: > 0 } && (request.Level is null || request.Drives[0].IsVolatile))
@@ -114,7 +115,8 @@ public sealed partial class Planner
             if (record.Volatile)
             {
                 Refuse(
-                    volume, Keys.CheckEvery, $"volume '{record.Name}' is volatile: it begins empty each time, and is never compared.");
+                    volume, Keys.CheckEvery,
+                        $"volume '{record.Name}' is volatile: it begins empty each time, and is never compared.");
                 return;
             }
 
@@ -165,7 +167,8 @@ public sealed partial class Planner
     private async Task PlanDrivesAsync(DeclaredVolume volume, VolumeRecord record)
     {
         List<string> left = [.. record.Drives];
-        (string Drive, bool IsSpare)[] all = [.. (volume.Drives ?? []).Select(d => (d, false)), .. (volume.Spares ?? []).Select(d => (d, true))];
+        (string Drive, bool IsSpare)[] all = [.. (volume.Drives ?? []).Select(d => (d, false)),
+            .. (volume.Spares ?? []).Select(d => (d, true))];
         foreach ((string drive, bool isSpare) in all)
         {
             DriveSpec wanted = DriveList.ParseOne(drive);
@@ -250,7 +253,8 @@ public sealed partial class Planner
         if (now.Array?.Consistency is not string has)
         {
             Refuse(
-                volume, Keys.Consistency, $"volume '{record.Name}' has no members that could disagree, or its drives cannot be read.");
+                volume, Keys.Consistency,
+                    $"volume '{record.Name}' has no members that could disagree, or its drives cannot be read.");
             return;
         }
 

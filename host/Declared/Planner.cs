@@ -160,7 +160,8 @@ public sealed partial class Planner
                 {
                     string owner = owners[export.Wanted.SocketPath!];
                     _problems.Add(
-                        export.At, KeyOf(volume, Keys.Exports), $"the socket {export.Wanted.SocketPath} is that of {owner} already.");
+                        export.At, KeyOf(volume, Keys.Exports),
+                            $"the socket {export.Wanted.SocketPath} is that of {owner} already.");
                 }
             }
         }

@@ -10,8 +10,8 @@ public sealed record ControlRequest
 {
     /// <summary>
     /// <c>show</c>, <c>stop</c>, <c>resize</c>, <c>acknowledge</c>, <c>fail</c>, <c>replace</c>, <c>add-spare</c>, <c>remove</c>, <c>reshape</c>, <c>grow</c>,
-    /// <c>check</c>, <c>repair</c>, <c>stop-check</c>, <c>pause</c>, <c>resume</c> or <c>set</c>. To the daemon: <c>show</c>, <c>start</c>, <c>add-export</c>,
-    /// <c>remove-export</c> or <c>restart</c>.
+    /// <c>check</c>, <c>repair</c>, <c>stop-check</c>, <c>pause</c>, <c>resume</c> or <c>set</c>. To the daemon: <c>show</c>,
+    /// <c>start</c>, <c>add-export</c>, <c>remove-export</c> or <c>restart</c>.
     /// </summary>
     public required string Command { get; init; }
 
@@ -20,8 +20,11 @@ public sealed record ControlRequest
     public bool IsChange => Command != "show";
 
     /// <summary>What it asks for, in words: for the log.</summary>
-    public string Describe() => string.Join(' ', new[] { Command, ExportId ?? Volume, Export is null ? null : $"{Export.Frontend} {Export.Describe()}".TrimEnd(), Drive, NewDrive }
-        .Concat(MoreDrives ?? []).Where(word => !string.IsNullOrEmpty(word)));
+    public string Describe() =>
+        string.Join(' ', new[] { Command, ExportId ?? Volume, ExportInWords, Drive, NewDrive }
+            .Concat(MoreDrives ?? []).Where(word => !string.IsNullOrEmpty(word)));
+
+    private string? ExportInWords => Export is null ? null : $"{Export.Frontend} {Export.Describe()}".TrimEnd();
 
     /// <summary>For changes of members: the drive, or the number of the member. Paths are absolute.</summary>
     public string? Drive { get; init; }

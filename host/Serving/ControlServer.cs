@@ -178,7 +178,8 @@ public sealed class ControlServer : IAsyncDisposable
             var reader = new LineReader(socket);
             while (await ReadRequestAsync(client, reader).ConfigureAwait(false) is string line)
             {
-                await SendAsync(socket, await AnswerAsync(line, _handle, log, client.Peer, _stop.Token).ConfigureAwait(false)).ConfigureAwait(false);
+                await SendAsync(socket, await AnswerAsync(line, _handle, log, client.Peer, _stop.Token).ConfigureAwait(false))
+                    .ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException)
@@ -235,14 +236,16 @@ public sealed class ControlServer : IAsyncDisposable
 
     /// <summary>Answers one request, whatever its text is.</summary>
     internal static async Task<ControlResponse> AnswerAsync(
-        string line, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log, PeerCredentials peer, CancellationToken stop)
+        string line, Func<ControlRequest, CancellationToken, Task<ControlResponse>> handle, ILogger log, PeerCredentials peer,
+            CancellationToken stop)
     {
         ControlRequest? request = null;
         ControlResponse response = await AnswerAsync().ConfigureAwait(false);
         if (request is { IsChange: true })
         {
             log.LogInformation(
-                "{Request}, asked for by user {User}, process {Process}: {Outcome}", request.Describe(), peer.UserId, peer.ProcessId, response.Refusal?.Problem ?? "done");
+                "{Request}, asked for by user {User}, process {Process}: {Outcome}", request.Describe(), peer.UserId,
+                    peer.ProcessId, response.Refusal?.Problem ?? "done");
         }
 
         return response;

@@ -39,7 +39,8 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
             return null;
         }
 
-        uint? id = group is null ? null : FindGroup(group, "--socket-group", " libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
+        uint? id = group is null ? null
+            : FindGroup(group, "--socket-group", " libvirt's QEMU has libvirt-qemu (Debian) or qemu (Fedora).");
         return new SocketAccess(group, id, mode is null ? null : ParseMode(mode))
         {
             AllowUsers = users ?? [],
@@ -55,7 +56,8 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
     public static void OpenFor(string path, string group, string option)
     {
         Give(path, group, FindGroup(group, option));
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
+        File.SetUnixFileMode(
+            path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite);
         OpenWay(Path.GetDirectoryName(path)!);
     }
 
@@ -145,7 +147,8 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
     /// <param name="hint">What else to know where there is none.</param>
     /// <exception cref="RefusalException">There is none such.</exception>
     public static uint FindGroup(string group, string option, string hint = "") => GroupDatabase.Find(group)
-        ?? throw RefusalException.Invalid($"There is no group '{group}' for {option}.", $"'getent group' lists them{(hint.Length == 0 ? "." : ";")}{hint}");
+        ?? throw RefusalException.Invalid(
+            $"There is no group '{group}' for {option}.", $"'getent group' lists them{(hint.Length == 0 ? "." : ";")}{hint}");
 
     private static uint FindUser(string user) => GroupDatabase.FindUser(user)
         ?? throw RefusalException.Invalid($"There is no user '{user}' for --allow-user.", "'getent passwd' lists them.");

@@ -1,5 +1,5 @@
-// A volume whose consumers wait (polyblk volume pause): nothing of theirs is in flight, and what they wrote is flushed. It goes on
-// by itself when its time is over, so that nobody who forgets it keeps a virtual machine waiting for ever.
+// A volume whose consumers wait (polyblk volume pause): nothing of theirs is in flight, and what they wrote is flushed. It goes
+// on by itself when its time is over, so that nobody who forgets it keeps a virtual machine waiting for ever.
 //
 // The pause has a lock of its own: it ends also while a change of the volume waits for a drive that does not answer.
 
@@ -102,7 +102,8 @@ public sealed partial class VolumeServer
                 OperationCanceledException when !cancellation.IsCancellationRequested => RefusalException.Refused(
                     $"Volume '{_record.Name}' has requests that were not answered within {_options.Patience.TotalSeconds} s, and goes on.",
                     "'polyblk volume show' says whether a drive does not answer."),
-                BlockIoException => RefusalException.Refused($"Volume '{_record.Name}' cannot be flushed, and goes on: {e.Message}"),
+                BlockIoException =>
+                    RefusalException.Refused($"Volume '{_record.Name}' cannot be flushed, and goes on: {e.Message}"),
                 _ => e,
             };
         }

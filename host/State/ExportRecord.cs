@@ -50,7 +50,8 @@ public sealed record ExportRecord
     public bool IsLike(ExportRecord other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        return this with { Index = 0, AllowUsers = null, Options = s_none } == other with { Index = 0, AllowUsers = null, Options = s_none }
+        return this with { Index = 0, AllowUsers = null, Options = s_none } == other with { Index = 0, AllowUsers = null,
+            Options = s_none }
             && (AllowUsers ?? []).SequenceEqual(other.AllowUsers ?? [])
             && Options.Count == other.Options.Count
             && Options.All(o => other.Options.TryGetValue(o.Key, out string? value) && value == o.Value);
@@ -62,10 +63,13 @@ public sealed record ExportRecord
         (string Name, string? Value)[] own =
         [
             ("socket", SocketPath), ("socket-group", SocketGroup), ("socket-mode", SocketMode),
-            ("allow-user", AllowUsers is null ? null : string.Join(',', AllowUsers)), ("queues", Text(Queues)), ("queue-size", Text(QueueSize)),
-            ("read-only", ReadOnly ? "true" : null), ("serial", Serial), .. Options.OrderBy(o => o.Key, StringComparer.Ordinal).Select(o => (o.Key, (string?)o.Value)),
+            ("allow-user", AllowUsers is null ? null : string.Join(',', AllowUsers)), ("queues", Text(Queues)),
+                ("queue-size", Text(QueueSize)),
+            ("read-only", ReadOnly ? "true" : null), ("serial", Serial),
+                .. Options.OrderBy(o => o.Key, StringComparer.Ordinal).Select(o => (o.Key, (string?)o.Value)),
         ];
-        return string.Join(", ", own.Where(o => o.Value is not null).Select(o => o.Value == "true" ? o.Name : $"{o.Name} {o.Value}"));
+        return string.Join(
+            ", ", own.Where(o => o.Value is not null).Select(o => o.Value == "true" ? o.Name : $"{o.Name} {o.Value}"));
 
         static string? Text(int? number) => number?.ToString(CultureInfo.InvariantCulture);
     }
@@ -91,7 +95,8 @@ public sealed record ExportRecord
     public static IReadOnlyList<ExportRecord> Add(IReadOnlyList<ExportRecord>? exports, ExportRecord wanted)
     {
         exports ??= [];
-        int index = Enumerable.Range(0, exports.Count + 1).First(i => !exports.Any(e => e.Frontend == wanted.Frontend && e.Index == i));
+        int index = Enumerable.Range(0, exports.Count + 1).First(
+            i => !exports.Any(e => e.Frontend == wanted.Frontend && e.Index == i));
         return [.. exports, wanted with { Index = index }];
     }
 

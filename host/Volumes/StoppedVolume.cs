@@ -49,7 +49,8 @@ public static class StoppedVolume
             RebuildsByItself = false,
             JobsAfter = TimeSpan.Zero,
         };
-        await using OpenVolume volume = await VolumeOpener.OpenAsync(record, reactors, start, logging, cancellation).ConfigureAwait(false);
+        await using OpenVolume volume = await VolumeOpener.OpenAsync(record, reactors, start, logging, cancellation)
+            .ConfigureAwait(false);
         volume.KeepRecord(store);
         MemberChangeResult done = await volume.ChangeMembersAsync(change, store).ConfigureAwait(false);
         await MemberMemory.RefreshAsync(store, store.Get(name), warn, CancellationToken.None).ConfigureAwait(false);
@@ -66,7 +67,8 @@ public static class StoppedVolume
             return false;
         }
 
-        IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
+        IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(record.Drives, _ => { }, cancellation)
+            .ConfigureAwait(false);
         ArrayJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array;
         MemberJson[] absent = [.. (array?.Members ?? []).Where(m => m.Drive is null)];
         if (absent.Length != 1)

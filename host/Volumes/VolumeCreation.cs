@@ -142,11 +142,13 @@ public static class VolumeCreation
     {
         if (!RaidLevels.TryParse(LevelName(text), out RaidLevel level))
         {
-            return drives == 1 ? null : throw RefusalException.Invalid($"Level none takes one drive, not {drives}: choose a RAID level for several.");
+            return drives == 1 ? null
+                : throw RefusalException.Invalid($"Level none takes one drive, not {drives}: choose a RAID level for several.");
         }
 
         int minimum = level.MinimumMembers();
-        return drives >= minimum ? level : throw RefusalException.Invalid($"{level.Name()} needs at least {minimum} drives; {drives} given.");
+        return drives >= minimum ? level
+            : throw RefusalException.Invalid($"{level.Name()} needs at least {minimum} drives; {drives} given.");
     }
 
     private static ArrayConsistency? ParseConsistency(string? text, RaidLevel? level, DriveSpec drive)
@@ -156,8 +158,10 @@ public static class VolumeCreation
             return null;
         }
 
-        return level is null ? throw RefusalException.Invalid("Consistency is for arrays; one drive as it is has nothing that could disagree.")
-            : drive.IsVolatile ? throw RefusalException.Invalid("Consistency is for drives that last: a volatile volume begins empty each time.")
+        return level is null
+            ? throw RefusalException.Invalid("Consistency is for arrays; one drive as it is has nothing that could disagree.")
+            : drive.IsVolatile
+                ? throw RefusalException.Invalid("Consistency is for drives that last: a volatile volume begins empty each time.")
             : ConsistencyWord.TryParse(text, out ArrayConsistency consistency) ? consistency
             : throw RefusalException.Invalid($"Consistency is one of {string.Join(", ", ConsistencyWord.All)}, not '{text}'.");
     }
@@ -166,7 +170,8 @@ public static class VolumeCreation
     {
         if (level is null or RaidLevel.Raid1)
         {
-            return wanted is null ? 0 : throw RefusalException.Invalid("A chunk is for striped levels; raid1 and none have none.");
+            return wanted is null ? 0
+                : throw RefusalException.Invalid("A chunk is for striped levels; raid1 and none have none.");
         }
 
         long chunk = wanted ?? DefaultChunkBytes;

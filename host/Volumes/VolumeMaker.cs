@@ -76,7 +76,8 @@ public static class VolumeMaker
             return;
         }
 
-        List<IBlockDevice> open = await DriveList.OpenAllAsync([drive with { SizeBytes = null }], readOnly: true).ConfigureAwait(false);
+        List<IBlockDevice> open = await DriveList.OpenAllAsync([drive with { SizeBytes = null }], readOnly: true)
+            .ConfigureAwait(false);
         using ReactorGroup reactors = ControlReactors();
         try
         {
@@ -112,7 +113,8 @@ public static class VolumeMaker
             if (request.Level is not null)
             {
                 await ArrayBuilder
-                    .CheckCreateAsync(CreateOptions(request), open, [.. drives[false].Select(d => d.SizeBytes!.Value)], reactors.Reactors[0]).ConfigureAwait(false);
+                    .CheckCreateAsync(CreateOptions(request), open, [.. drives[false].Select(d => d.SizeBytes!.Value)],
+                        reactors.Reactors[0]).ConfigureAwait(false);
             }
             else if (open.Count > 0)
             {

@@ -19,7 +19,8 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
         ArgumentNullException.ThrowIfNull(record);
         if (record.Level == VolumeOpener.NoLevel)
         {
-            throw RefusalException.Refused($"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
+            throw RefusalException.Refused(
+                $"Volume '{record.Name}' is one drive as it is (level none): nothing is ever rebuilt or compared.");
         }
     }
 
@@ -51,7 +52,8 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
     /// <param name="cancellation">Gives up.</param>
     /// <exception cref="RefusalException">That is not possible.</exception>
     public Task CheckEveryAsync(long seconds, CancellationToken cancellation) => SetKeptAsync(
-        new ControlRequest { Command = "set", CheckEverySeconds = seconds }, record => record with { CheckEverySeconds = seconds }, cancellation);
+        new ControlRequest { Command = "set", CheckEverySeconds = seconds },
+        record => record with { CheckEverySeconds = seconds }, cancellation);
 
     /// <summary>Says whether the daemon serves it from its own start on.</summary>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
@@ -76,9 +78,11 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
     /// <param name="group">Their group; <see cref="NoSpareGroup"/> for none.</param>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
     public VolumeRecord SetSpareGroup(string group) =>
-        new VolumeStore(directories).Change(name, record => record.WithSpareGroup(group == NoSpareGroup ? null : CheckSpareGroup(group)));
+        new VolumeStore(directories).Change(
+            name, record => record.WithSpareGroup(group == NoSpareGroup ? null : CheckSpareGroup(group)));
 
-    private async Task SetKeptAsync(ControlRequest request, Func<VolumeRecord, VolumeRecord> change, CancellationToken cancellation)
+    private async Task SetKeptAsync(
+        ControlRequest request, Func<VolumeRecord, VolumeRecord> change, CancellationToken cancellation)
     {
         if (await ControlClient.AskAsync(directories, name, request, cancellation).ConfigureAwait(false) is null)
         {

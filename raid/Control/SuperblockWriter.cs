@@ -121,7 +121,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         {
             await BlockIo.FlushAsync(member.Drive!, queue, home);
         }
-        catch (BlockIoException e) when (BlockErrors.KindOf(-e.Errno) == BlockErrorKind.Passing && e.Errno is not (Errno.EAGAIN or Errno.EINTR))
+        catch (BlockIoException e) when (BlockErrors.KindOf(-e.Errno) == BlockErrorKind.Passing
+            && e.Errno is not (Errno.EAGAIN or Errno.EINTR))
         {
             throw new BlockIoException(e.Message, new BlockFault(BlockOperation.Flush, 0, 0, Errno.EIO));
         }

@@ -31,7 +31,8 @@ public sealed class ApplyTests : IDisposable
 
             """, printed);
         File.WriteAllText(_sandbox.PathOf("f.yaml"), printed);
-        Assert.EndsWith("Nothing differs.\n", _sandbox.Must("apply", _sandbox.PathOf("f.yaml"), "--dry-run").Output, StringComparison.Ordinal);
+        Assert.EndsWith("Nothing differs.\n", _sandbox.Must("apply", _sandbox.PathOf("f.yaml"), "--dry-run").Output,
+            StringComparison.Ordinal);
     }
 
     [Fact]

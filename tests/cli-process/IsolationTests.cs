@@ -154,7 +154,8 @@ public sealed class IsolationTests : IDisposable
         SystemProcess daemon = _sandbox.Start(["daemon"]);
         _ = daemon.StandardError.ReadToEndAsync();
         _daemons.Add(daemon);
-        Until(() => _sandbox.Run("export", "list") is { ExitCode: 0 } list && !list.Errors.Contains("No daemon", StringComparison.Ordinal));
+        Until(() => _sandbox.Run("export", "list") is { ExitCode: 0 } list
+            && !list.Errors.Contains("No daemon", StringComparison.Ordinal));
         return daemon.Id;
     }
 
@@ -166,7 +167,8 @@ public sealed class IsolationTests : IDisposable
     }
 
     private void Create(string name, params string[] options) => _sandbox.Must(
-        ["volume", "create", name, "--level", "raid5", .. options, .. Enumerable.Range(0, 3).Select(i => $"file:{_sandbox.PathOf($"{name}{i}")},size=8MiB")]);
+        ["volume", "create", name, "--level", "raid5", .. options,
+            .. Enumerable.Range(0, 3).Select(i => $"file:{_sandbox.PathOf($"{name}{i}")},size=8MiB")]);
 
     private VhostUserClient Attach(string name, bool inflight = false) => new(new VhostUserClientOptions
     {
@@ -177,7 +179,8 @@ public sealed class IsolationTests : IDisposable
 
     /// <summary>Who serves a volume; 0 for nobody.</summary>
     private int PidOf(string volume) =>
-        _sandbox.Must("volume", "show", volume, "--json").Json.TryGetProperty("live", out JsonElement live) ? live.GetProperty("pid").GetInt32() : 0;
+        _sandbox.Must("volume", "show", volume, "--json").Json.TryGetProperty("live", out JsonElement live)
+            ? live.GetProperty("pid").GetInt32() : 0;
 
     /// <summary>The volumes of the daemon, as its API says.</summary>
     private (string Name, string State, int? Pid)[] Volumes()
@@ -195,7 +198,8 @@ public sealed class IsolationTests : IDisposable
         return
         [
             .. JsonDocument.Parse(text).RootElement.EnumerateArray().Select(v => (
-                v.GetProperty("name").GetString()!, v.GetProperty("state").GetString()!, v.TryGetProperty("pid", out JsonElement pid) ? pid.GetInt32() : (int?)null)),
+                v.GetProperty("name").GetString()!, v.GetProperty("state").GetString()!,
+                    v.TryGetProperty("pid", out JsonElement pid) ? pid.GetInt32() : (int?)null)),
         ];
     }
 }

@@ -70,7 +70,8 @@ public sealed class SocketAccessTests : IDisposable
         }
 
         Assert.False(Reaches(Other, api));
-        Assert.All(new[] { "control.sock", "handover.sock", "lock" }, name => Assert.False(Reaches(Group, Path.Combine(folder, name))));
+        Assert.All(
+            new[] { "control.sock", "handover.sock", "lock" }, name => Assert.False(Reaches(Group, Path.Combine(folder, name))));
         Assert.False(Test(Group, "-r", folder), "the folder can be passed through, not listed");
         Assert.Equal(0, Libc.kill(daemon.Id, SigTerm));
         Assert.True(daemon.WaitForExit(TimeSpan.FromSeconds(60)), "the daemon did not end");

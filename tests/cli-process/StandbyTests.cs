@@ -72,7 +72,8 @@ public sealed class StandbyTests : IDisposable
             DriverCalls.CheckAll(client, seed: 100 + round, InFlight);
             DriverCalls.CheckRange(client, seed: round, InFlight, Blocks - InFlight);
             Assert.Contains(
-                $"The daemon has died (process {killed}, {(round == 0 ? "signal 9" : "no exit code")})", File.ReadAllText(Path.Combine(_sandbox.State, "log", "_daemon.log")), StringComparison.Ordinal);
+                $"The daemon has died (process {killed}, {(round == 0 ? "signal 9" : "no exit code")})",
+                    File.ReadAllText(Path.Combine(_sandbox.State, "log", "_daemon.log")), StringComparison.Ordinal);
             if (round == 0)
             {
                 _sandbox.Must("daemon", "restart");
@@ -90,7 +91,8 @@ public sealed class StandbyTests : IDisposable
         Assert.Equal(0, _supervisor.ExitCode);
         Assert.All((int[])[last, idle], WaitUntilGone);
         Assert.Contains(
-            _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("health").GetString(), (string[])["optimal", "dirty"]);
+            _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("health").GetString(),
+                (string[])["optimal", "dirty"]);
     }
 
     [Fact]
@@ -155,11 +157,13 @@ public sealed class StandbyTests : IDisposable
     private string Socket => _sandbox.PathOf("data.sock");
 
     private void Create(string name) => _sandbox.Must(
-        ["volume", "create", name, "--level", "raid5", .. Enumerable.Range(0, 3).Select(i => $"file:{_sandbox.PathOf($"{name}{i}")},size=16MiB")]);
+        ["volume", "create", name, "--level", "raid5",
+            .. Enumerable.Range(0, 3).Select(i => $"file:{_sandbox.PathOf($"{name}{i}")},size=16MiB")]);
 
     private void Start()
     {
-        _supervisor = _sandbox.Start(["daemon", "--standby"], start => start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("notify"));
+        _supervisor = _sandbox.Start(
+            ["daemon", "--standby"], start => start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("notify"));
         Told("READY=1");
     }
 
@@ -167,7 +171,8 @@ public sealed class StandbyTests : IDisposable
     private int ServingPid()
     {
         // Without the lock that the framework's streams would take.
-        using Drives.Files.DriveReader file = Drives.Files.DriveReader.Open(Path.Combine(_sandbox.State, "run", "_daemon", "lock"));
+        using Drives.Files.DriveReader file = Drives.Files.DriveReader.Open(
+            Path.Combine(_sandbox.State, "run", "_daemon", "lock"));
         byte[] text = new byte[16];
         int read = file.ReadAsync(0, text, CancellationToken.None).GetAwaiter().GetResult();
         return int.TryParse(Encoding.ASCII.GetString(text, 0, read).Trim(), CultureInfo.InvariantCulture, out int pid) ? pid : 0;
@@ -176,10 +181,13 @@ public sealed class StandbyTests : IDisposable
     /// <summary>The process that stands by, as soon as there is one.</summary>
     private int Heir(int serving)
     {
-        for (long end = Environment.TickCount64 + (long)s_patience.TotalMilliseconds; Environment.TickCount64 < end; Thread.Sleep(5))
+        long end = Environment.TickCount64 + (long)s_patience.TotalMilliseconds;
+        for (; Environment.TickCount64 < end; Thread.Sleep(5))
         {
-            string children = string.Join(' ', Directory.GetDirectories($"/proc/{_supervisor!.Id}/task").Select(t => File.ReadAllText($"{t}/children")));
-            int[] others = [.. children.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(c => int.Parse(c, CultureInfo.InvariantCulture)).Where(c => c != serving)];
+            string children = string.Join(
+                ' ', Directory.GetDirectories($"/proc/{_supervisor!.Id}/task").Select(t => File.ReadAllText($"{t}/children")));
+            int[] others = [.. children.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(
+                c => int.Parse(c, CultureInfo.InvariantCulture)).Where(c => c != serving)];
             if (others is [int only] && File.ReadAllText($"/proc/{only}/stat").Contains(") S", StringComparison.Ordinal))
             {
                 return only;

@@ -40,7 +40,8 @@ public sealed class ApplyTests : DaemonTestBase
         (int code, string output, _) = await RunAsync("apply", File, "--dry-run");
         Assert.Equal(6, code);
         Assert.Equal(
-            ["+ volume data: raid1, 2 drive(s)", $"~ volume data: spares none -> file:{PathOf("c")},size=4MiB", "+ export data/nbd: socket-mode 660",
+            ["+ volume data: raid1, 2 drive(s)", $"~ volume data: spares none -> file:{PathOf("c")},size=4MiB",
+                "+ export data/nbd: socket-mode 660",
                 "+ export data/nbd: read-only, serial 4711", "+ volume scratch: raid0, 2 drive(s)", "5 changes would be made."],
             Lines(output));
         Assert.Empty(Store.List(_ => { }));
@@ -49,15 +50,18 @@ public sealed class ApplyTests : DaemonTestBase
         (output, _) = await MustAsync("apply", File);
         Assert.Equal("5 changes made.", Lines(output)[^1]);
         VolumeRecord data = Store.Get("data");
-        Assert.Equal(("raid1", 10L << 20, 7L * 86400, false, 3), (data.Level, data.MaxRebuildBytesPerSecond, data.CheckEverySeconds, data.Autostart, data.Drives.Count));
+        Assert.Equal(("raid1", 10L << 20, 7L * 86400, false, 3),
+            (data.Level, data.MaxRebuildBytesPerSecond, data.CheckEverySeconds, data.Autostart, data.Drives.Count));
         Assert.True(data.Isolate);
-        Assert.Equal([("nbd", 0, false, "660"), ("nbd", 1, true, null)], data.Exports!.Select(e => (e.Frontend, e.Index, e.ReadOnly, e.SocketMode)));
+        Assert.Equal([("nbd", 0, false, "660"), ("nbd", 1, true, null)],
+            data.Exports!.Select(e => (e.Frontend, e.Index, e.ReadOnly, e.SocketMode)));
         Assert.Equal(128 << 10, Store.Get("scratch").ChunkBytes);
         Assert.Equal(1, (await ShowAsync("data")).GetProperty("array").GetProperty("spares").GetArrayLength());
 
         string[] records = [.. Records()];
         (output, _) = await MustAsync("apply", File);
-        Assert.Equal(["= volume data", "= export data/nbd/0", "= export data/nbd/1", "= volume scratch", "Nothing differs."], Lines(output));
+        Assert.Equal(["= volume data", "= export data/nbd/0", "= export data/nbd/1", "= volume scratch", "Nothing differs."],
+            Lines(output));
         Assert.Equal(records, Records());
         (code, _, _) = await RunAsync("apply", File, "--dry-run");
         Assert.Equal(0, code);
@@ -79,7 +83,8 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.Contains("+ export data/nbd/0", Lines(output));
         Assert.Contains("~ volume data: consistency journal -> bitmap", Lines(output));
         JsonElement array = (await ShowAsync("data")).GetProperty("live").GetProperty("array");
-        Assert.Equal(("bitmap", 5 << 20), (array.GetProperty("consistency").GetString(), array.GetProperty("maxRebuildBytesPerSecond").GetInt32()));
+        Assert.Equal(("bitmap", 5 << 20),
+            (array.GetProperty("consistency").GetString(), array.GetProperty("maxRebuildBytesPerSecond").GetInt32()));
         Assert.Equal("serving", Assert.Single(await ExportsAsync()).State);
         (output, _) = await MustAsync("apply", File);
         Assert.Equal("Nothing differs.", Lines(output)[^1]);
@@ -130,7 +135,8 @@ public sealed class ApplyTests : DaemonTestBase
         Write("volumes: {data: {rebuild-rate: 1M, exports: []}}");
         (int code, _, string errors) = await RunAsync("apply", File, "--prune");
         Assert.Equal(4, code);
-        Assert.Contains($"{File}:1:45: volumes.data.exports: the export data/nbd/0 is not named, and is in use", errors, StringComparison.Ordinal);
+        Assert.Contains($"{File}:1:45: volumes.data.exports: the export data/nbd/0 is not named, and is in use", errors,
+            StringComparison.Ordinal);
         Assert.Null(Store.Get("data").MaxRebuildBytesPerSecond);
     }
 
@@ -143,7 +149,8 @@ public sealed class ApplyTests : DaemonTestBase
     [InlineData("spares: [DIR/none]", "There is no DIR/none")]
     [InlineData("spares: [DIR/other0]", "DIR/other0 is a drive of volume 'other'")]
     [InlineData("consistency: none", "volume 'data' has bitmap. That is kept in its drives")]
-    [InlineData("exports: [{frontend: nbd, socket: DIR/s}, {frontend: nbd, socket: DIR/s}]", "the socket DIR/s is that of data/nbd already")]
+    [InlineData("exports: [{frontend: nbd, socket: DIR/s}, {frontend: nbd, socket: DIR/s}]",
+        "the socket DIR/s is that of data/nbd already")]
     public async Task WhatCannotBeIsToldBeforeAnythingHasChanged(string what, string message)
     {
         await CreateAsync("data", "raid1", 2);
@@ -181,13 +188,15 @@ public sealed class ApplyTests : DaemonTestBase
         await MustAsync("volume", "set", "data", "--check-every", "off", "--rebuild-rate", "100M");
         await MustAsync("volume", "autostart", "data", "off");
         await StartAsync();
-        await MustAsync("export", "add", "data", "--frontend", "nbd", "--socket", PathOf("s: #"), "--serial", "007", "--frontend", "vhost-user", "--queues", "2");
+        await MustAsync("export", "add", "data", "--frontend", "nbd", "--socket", PathOf("s: #"), "--serial", "007", "--frontend",
+            "vhost-user", "--queues", "2");
         (string printed, _) = await MustAsync("apply", "--print");
         Write(printed);
         (int code, string output, string errors) = await RunAsync("apply", File, "--dry-run", "--json");
         Assert.Equal((0, ""), (code, errors));
         JsonElement json = JsonDocument.Parse(output).RootElement;
-        Assert.Equal((true, false, 4), (json.GetProperty("dryRun").GetBoolean(), json.GetProperty("differs").GetBoolean(), json.GetProperty("differences").GetArrayLength()));
+        Assert.Equal((true, false, 4), (json.GetProperty("dryRun").GetBoolean(), json.GetProperty("differs").GetBoolean(),
+            json.GetProperty("differences").GetArrayLength()));
 
         // And makes the same on another host.
         await EndAsync();
@@ -204,7 +213,8 @@ public sealed class ApplyTests : DaemonTestBase
         {
             VolumeRecord r = JsonSerializer.Deserialize(record, VolumeRecordJson.Default.VolumeRecord)!;
             return (r.Name, r.Level, r.ChunkBytes, r.SizeBytes, r.MaxRebuildBytesPerSecond, r.CheckEverySeconds, r.Autostart,
-                string.Join(' ', r.Drives), string.Join(';', (r.Exports ?? []).Select(e => $"{e.Frontend} {e.Index} {e.Describe()}")));
+                string.Join(' ', r.Drives),
+                    string.Join(';', (r.Exports ?? []).Select(e => $"{e.Frontend} {e.Index} {e.Describe()}")));
         }
     }
 

@@ -38,7 +38,8 @@ public sealed class DeclarationTests : IDisposable
         DeclaredVolume volume = Assert.Single(Read(Example).Volumes);
         Assert.Equal(("data", "raid5", 128L << 10, 0L), (volume.Name, volume.Level, volume.ChunkBytes, volume.CheckEverySeconds));
         Assert.Equal(["/dev/sdb", "file:/tmp/a,size=1GiB", "/dev/sdd"], volume.Drives);
-        Assert.Equal([("vhost-user", 4, false, "0815"), ("nbd", null, true, null)], volume.Exports!.Select(e => (e.Wanted.Frontend, e.Wanted.Queues, e.Wanted.ReadOnly, e.Wanted.Serial)));
+        Assert.Equal([("vhost-user", 4, false, "0815"), ("nbd", null, true, null)],
+            volume.Exports!.Select(e => (e.Wanted.Frontend, e.Wanted.Queues, e.Wanted.ReadOnly, e.Wanted.Serial)));
         Assert.Null(volume.Spares);
         Assert.Null(volume.Autostart);
     }
@@ -54,16 +55,19 @@ public sealed class DeclarationTests : IDisposable
     [InlineData("volumes: {a: {level: raid15}}", "f.yaml:1:22: volumes.a.level: 'raid15' is no level. Did you mean 'raid1'?")]
     [InlineData("volumes: {a: {level: [raid1]}}", "f.yaml:1:22: volumes.a.level: takes a word, not a list.")]
     [InlineData("volumes: {a: {level: }}", "f.yaml:1:22: volumes.a.level: takes a word, not nothing.")]
-    [InlineData("volumes: {a: {chunk: big}}", "f.yaml:1:22: volumes.a.chunk: takes a size with a unit, such as 64KiB, not 'big'.")]
+    [InlineData(
+        "volumes: {a: {chunk: big}}", "f.yaml:1:22: volumes.a.chunk: takes a size with a unit, such as 64KiB, not 'big'.")]
     [InlineData("volumes: {a: {drives: /dev/sdb}}", "f.yaml:1:23: volumes.a.drives: takes a list, not '/dev/sdb'.")]
     [InlineData("volumes: {a: {drives: [sdb]}}", "f.yaml:1:24: volumes.a.drives[0]: 'sdb' is relative: write the whole path.")]
     [InlineData("volumes: {a: {autostart: yes}}", "f.yaml:1:26: volumes.a.autostart: takes true or false, not 'yes'.")]
     [InlineData("volumes: {a: {autostart: 'true'}}", "f.yaml:1:26: volumes.a.autostart: takes true or false, not 'true'.")]
-    [InlineData("volumes: {a: {rebuild-rate: -1}}", "takes bytes a second with a unit, such as 100M, or 0 for no bound, not '-1'.")]
+    [InlineData(
+        "volumes: {a: {rebuild-rate: -1}}", "takes bytes a second with a unit, such as 100M, or 0 for no bound, not '-1'.")]
     [InlineData("volumes: {a: {check-every: 1s}}", "takes days or hours, such as 30d or 12h, or off, not '1s'.")]
     [InlineData("volumes: {a: {consistency: maybe}}", "takes journal, bitmap or none, not 'maybe'.")]
     [InlineData("volumes: {a: {exports: [{}]}}", "f.yaml:1:25: volumes.a.exports[0]: needs a 'frontend': vhost-user, vduse,")]
-    [InlineData("volumes: {a: {exports: [{frontend: nbt}]}}", "volumes.a.exports[0].frontend: there is no frontend 'nbt'. Did you mean 'nbd'?")]
+    [InlineData("volumes: {a: {exports: [{frontend: nbt}]}}",
+        "volumes.a.exports[0].frontend: there is no frontend 'nbt'. Did you mean 'nbd'?")]
     [InlineData("volumes: {a: {exports: [{frontend: nbd, queues: 257}]}}", "volumes.a.exports[0]: Queues are from 1 to 256.")]
     [InlineData("volumes: {a: {exports: [{frontend: nbd, queues: '2'}]}}", "not '2' in quotes.")]
     [InlineData("volumes: {a: {exports: [{frontend: nbd, mode: x}]}}", "volumes.a.exports[0]: there is no key 'mode'.")]
@@ -95,8 +99,10 @@ public sealed class DeclarationTests : IDisposable
     [Fact]
     public void WhatIsTooLongOrNoTextIsRefused()
     {
-        Assert.Contains("more than 1024 KiB", Assert.Throws<RefusalException>(() => Read(new string('#', (1 << 20) + 1))).Message, StringComparison.Ordinal);
-        Assert.Contains("no text in UTF-8", Assert.Throws<RefusalException>(() => Read([0xFF, 0xFE, 0x41])).Message, StringComparison.Ordinal);
+        Assert.Contains("more than 1024 KiB", Assert.Throws<RefusalException>(() => Read(new string('#', (1 << 20) + 1))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("no text in UTF-8", Assert.Throws<RefusalException>(() => Read([0xFF, 0xFE, 0x41])).Message,
+            StringComparison.Ordinal);
     }
 
     /// <summary>Cut, doubled and changed anywhere, the example is read or refused: nothing else happens.</summary>
@@ -133,5 +139,6 @@ public sealed class DeclarationTests : IDisposable
 
     private Declaration Read(string text) => Read(Encoding.UTF8.GetBytes(text));
 
-    private Declaration Read(byte[] content) => DeclarationReader.Read("f.yaml", new MemoryStream(content), [.. _services.GetServices<IFrontend>()]);
+    private Declaration Read(byte[] content) =>
+        DeclarationReader.Read("f.yaml", new MemoryStream(content), [.. _services.GetServices<IFrontend>()]);
 }

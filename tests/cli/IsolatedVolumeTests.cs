@@ -43,7 +43,8 @@ public sealed class IsolatedVolumeTests : DaemonTestBase
         await ExportBothAsync("alone", "data");
         await StartAsync(Options(TimeSpan.Zero) with { Only = "alone" });
         await Daemon!.Tried;
-        Assert.Equal(("alone", DaemonState.Served), Assert.Single(Daemon.GetStatus().Volumes) is var v ? (v.Name, v.State) : default);
+        Assert.Equal(
+            ("alone", DaemonState.Served), Assert.Single(Daemon.GetStatus().Volumes) is var v ? (v.Name, v.State) : default);
         (int code, _, string errors) = await RunAsync("volume", "start", "data");
         Assert.Equal(4, code);
         Assert.Contains("This process is that of volume 'alone' alone.", errors, StringComparison.Ordinal);

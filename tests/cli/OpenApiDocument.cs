@@ -59,7 +59,8 @@ internal sealed class OpenApiDocument
 
         if (route.Body is not null)
         {
-            operation["requestBody"] = new JsonObject { ["required"] = true, ["content"] = Content([("application/json", route.Body)]) };
+            operation["requestBody"] =
+                new JsonObject { ["required"] = true, ["content"] = Content([("application/json", route.Body)]) };
         }
 
         var done = new JsonObject { ["description"] = route.Answers.Count == 0 ? "It is done." : "The answer." };
@@ -73,7 +74,8 @@ internal sealed class OpenApiDocument
             [$"{route.Status}"] = done,
             ["default"] = new JsonObject
             {
-                ["description"] = "It was refused (RFC 9457): invalid 400, not-found 404, refused 409, failed 500, host-lacks 503.",
+                ["description"] =
+                    "It was refused (RFC 9457): invalid 400, not-found 404, refused 409, failed 500, host-lacks 503.",
                 ["content"] = Content([("application/problem+json", ApiJson.Default.ProblemJson)]),
             },
         };
@@ -94,7 +96,8 @@ internal sealed class OpenApiDocument
     }
 
     private JsonObject Content(IEnumerable<(string Type, JsonTypeInfo? Shape)> answers) => Object(answers.Select(a =>
-        (a.Type, (JsonNode?)new JsonObject { ["schema"] = a.Shape is null ? new JsonObject { ["type"] = "string" } : Schema(a.Shape) })));
+        (a.Type, (JsonNode?)new JsonObject { ["schema"] = a.Shape is null ? new JsonObject { ["type"] = "string" }
+            : Schema(a.Shape) })));
 
     /// <summary>
     /// Objects stand once, under their names; what is null is left out of what is sent, so nothing is said to be null.
@@ -134,5 +137,6 @@ internal sealed class OpenApiDocument
         },
     });
 
-    private static JsonObject Object(IEnumerable<(string Name, JsonNode? Value)> members) => new(members.Select(m => KeyValuePair.Create(m.Name, m.Value)));
+    private static JsonObject Object(IEnumerable<(string Name, JsonNode? Value)> members) =>
+        new(members.Select(m => KeyValuePair.Create(m.Name, m.Value)));
 }

@@ -37,7 +37,8 @@ public sealed class OpenApiTests : DaemonTestBase
         Assert.Empty(read.Diagnostic.Warnings.Select(e => e.ToString()));
         Assert.Equal(
             ApiRoutes.All.Select(r => $"{r.Method} {r.Path}").Order(StringComparer.Ordinal),
-            read.Document!.Paths.SelectMany(p => p.Value.Operations!.Keys.Select(m => $"{m.Method} {p.Key}")).Order(StringComparer.Ordinal));
+            read.Document!.Paths.SelectMany(p => p.Value.Operations!.Keys.Select(m => $"{m.Method} {p.Key}")).Order(
+                StringComparer.Ordinal));
         Assert.Equal(ApiRoutes.All.Count, ApiRoutes.All.Select(r => r.Id).Distinct().Count());
     }
 
@@ -66,12 +67,16 @@ public sealed class OpenApiTests : DaemonTestBase
         (string Id, string Path, string? Body)[] calls =
         [
             ("addExport", "/v1/volumes/data/exports", """{"frontend":"nbd"}"""), ("addExport", "/v1/volumes/data/exports", """{"frontend":"vhost-user","queues":2}"""),
-            ("startVolume", "/v1/volumes/data/start", "{}"), ("getDaemon", "/v1/daemon", null), ("listVolumes", "/v1/volumes", null),
-            ("getVolume", "/v1/volumes/data", null), ("getLiveVolume", "/v1/volumes/data/live", null), ("listExports", "/v1/exports", null), ("getStatistics", "/v1/statistics", null),
-            ("getEvents", "/v1/events?volume=data&limit=5", null), ("removeExport", "/v1/exports/data/nbd/0?force=true", null), ("getMetrics", "/metrics", null),
+            ("startVolume", "/v1/volumes/data/start", "{}"), ("getDaemon", "/v1/daemon", null),
+            ("listVolumes", "/v1/volumes", null),
+            ("getVolume", "/v1/volumes/data", null), ("getLiveVolume", "/v1/volumes/data/live", null),
+            ("listExports", "/v1/exports", null), ("getStatistics", "/v1/statistics", null),
+            ("getEvents", "/v1/events?volume=data&limit=5", null), ("removeExport", "/v1/exports/data/nbd/0?force=true", null),
+            ("getMetrics", "/metrics", null),
             ("getVolume", "/v1/volumes/none", null), ("startVolume", "/v1/volumes/other/start", "{}"),
         ];
-        Assert.Equal(ApiRoutes.All.Select(r => r.Id).Order(StringComparer.Ordinal), calls.Select(c => c.Id).Distinct().Order(StringComparer.Ordinal));
+        Assert.Equal(ApiRoutes.All.Select(r => r.Id).Order(StringComparer.Ordinal),
+            calls.Select(c => c.Id).Distinct().Order(StringComparer.Ordinal));
         foreach ((string id, string path, string? body) in calls)
         {
             ApiRoute route = ApiRoutes.All.Single(r => r.Id == id);
@@ -81,10 +86,12 @@ public sealed class OpenApiTests : DaemonTestBase
             };
             using HttpResponseMessage response = await client.SendAsync(request);
             JsonNode responses = document["paths"]![route.Path]![route.Method.ToLowerInvariant()]!["responses"]!;
-            JsonNode? content = (responses[$"{(int)response.StatusCode}"] ?? (response.IsSuccessStatusCode ? null : responses["default"]))?["content"];
+            JsonNode? content = (responses[$"{(int)response.StatusCode}"]
+                ?? (response.IsSuccessStatusCode ? null : responses["default"]))?["content"];
             string text = await response.Content.ReadAsStringAsync();
             string? type = response.Content.Headers.ContentType?.MediaType;
-            Assert.True(type is null ? content is null : content?[type] is not null, $"{id}: {response.StatusCode}, {type}: {text}");
+            Assert.True(
+                type is null ? content is null : content?[type] is not null, $"{id}: {response.StatusCode}, {type}: {text}");
             if (type?.EndsWith("json", StringComparison.Ordinal) == true)
             {
                 JsonSchema schema = await SchemaAsync(document, content![type]!["schema"]!);
@@ -103,6 +110,7 @@ public sealed class OpenApiTests : DaemonTestBase
         }
 
         var alone = new JsonObject { ["allOf"] = new JsonArray(schema.DeepClone()), ["definitions"] = definitions };
-        return JsonSchema.FromJsonAsync(alone.ToJsonString().Replace("#/components/schemas/", "#/definitions/", StringComparison.Ordinal));
+        return JsonSchema.FromJsonAsync(
+            alone.ToJsonString().Replace("#/components/schemas/", "#/definitions/", StringComparison.Ordinal));
     }
 }

@@ -17,13 +17,15 @@ public sealed class PauseTests : DaemonTestBase
     public async Task WhoUsesItWaitsUntilItIsResumed()
     {
         using VhostUserClient client = await ServeAsync();
-        Assert.Contains("is paused until", (await MustAsync("volume", "pause", "data", "--for", "3600")).Output, StringComparison.Ordinal);
+        Assert.Contains(
+            "is paused until", (await MustAsync("volume", "pause", "data", "--for", "3600")).Output, StringComparison.Ordinal);
         Assert.NotNull(Daemon!.GetLive()[0].PausedUntilUtc);
         Submit(client);
         Assert.False(IsAnswered(client, TimeSpan.FromMilliseconds(200)));
 
         Assert.Contains("is paused until", (await RefusedAsync("volume", "pause", "data")), StringComparison.Ordinal);
-        Assert.Contains("volume resume data", await RefusedAsync("export", "add", "data", "--frontend", "nbd"), StringComparison.Ordinal);
+        Assert.Contains(
+            "volume resume data", await RefusedAsync("export", "add", "data", "--frontend", "nbd"), StringComparison.Ordinal);
         Assert.Contains("is paused", Daemon.BeginHandOver(), StringComparison.Ordinal);
 
         await MustAsync("volume", "resume", "data");
@@ -54,7 +56,8 @@ public sealed class PauseTests : DaemonTestBase
         using VhostUserClient client = await ServeAsync();
         await MustAsync("volume", "pause", "data", "--for", "3600");
         Submit(client);
-        Assert.Contains("volume resume data", await RefusedAsync("export", "remove", "data/vhost-user/0"), StringComparison.Ordinal);
+        Assert.Contains(
+            "volume resume data", await RefusedAsync("export", "remove", "data/vhost-user/0"), StringComparison.Ordinal);
         Assert.Contains("volume resume data", await RefusedAsync("volume", "stop", "data"), StringComparison.Ordinal);
         Assert.False(IsAnswered(client, TimeSpan.FromMilliseconds(200)));
         await MustAsync("export", "remove", "data/vhost-user/0", "--force");
@@ -80,7 +83,8 @@ public sealed class PauseTests : DaemonTestBase
     public async Task ATimeThatIsNoneIsRefused(int seconds)
     {
         using VhostUserClient client = await ServeAsync();
-        Assert.Contains("1 to 3600 seconds", await RefusedAsync("volume", "pause", "data", "--for", seconds.ToString(CultureInfo.InvariantCulture)), StringComparison.Ordinal);
+        Assert.Contains("1 to 3600 seconds", await RefusedAsync(
+            "volume", "pause", "data", "--for", seconds.ToString(CultureInfo.InvariantCulture)), StringComparison.Ordinal);
         Submit(client);
         Assert.True(IsAnswered(client, TooLong));
     }
@@ -90,7 +94,8 @@ public sealed class PauseTests : DaemonTestBase
         await CreateAsync("data", "raid1", 2);
         await StartAsync();
         await MustAsync("export", "add", "data", "--frontend", "vhost-user", "--queues", "1", "--socket", PathOf("data.sock"));
-        return new VhostUserClient(new VhostUserClientOptions { SocketPath = PathOf("data.sock"), Depth = 1, BufferBytes = BlockBytes });
+        return new VhostUserClient(
+            new VhostUserClientOptions { SocketPath = PathOf("data.sock"), Depth = 1, BufferBytes = BlockBytes });
     }
 
     private async Task<string> RefusedAsync(params string[] arguments)
@@ -109,7 +114,8 @@ public sealed class PauseTests : DaemonTestBase
     private static bool IsAnswered(VhostUserClient client, TimeSpan within)
     {
         Span<ClientCompletion> done = stackalloc ClientCompletion[1];
-        for (long end = Environment.TickCount64 + (long)within.TotalMilliseconds; Environment.TickCount64 < end; client.Queues[0].Wait(20))
+        long end = Environment.TickCount64 + (long)within.TotalMilliseconds;
+        for (; Environment.TickCount64 < end; client.Queues[0].Wait(20))
         {
             if (client.Queues[0].Poll(done) == 1)
             {

@@ -26,7 +26,8 @@ public sealed class PeerTests : DaemonTestBase
     {
         await CreateAsync("data", "raid1", 2);
         await StartAsync();
-        await MustAsync("export", "add", "data", "--frontend", frontend, "--allow-user", Stranger, "--frontend", frontend, "--allow-user", $"{Stranger},{Me}", "--frontend", frontend);
+        await MustAsync("export", "add", "data", "--frontend", frontend, "--allow-user", Stranger, "--frontend", frontend,
+            "--allow-user", $"{Stranger},{Me}", "--frontend", frontend);
         DaemonExportJson[] exports = [.. await ExportsAsync()];
         bool[] served = await Task.WhenAll(exports.Select(e => IsServedAsync(e.Live!.Endpoint, frontend)));
         Assert.Equal([false, true, true], served);
@@ -44,7 +45,8 @@ public sealed class PeerTests : DaemonTestBase
     {
         await CreateAsync("data", "raid1", 2);
         await StartAsync();
-        (int code, _, string errors) = await RunAsync("export", "add", "data", "--frontend", "nbd", "--allow-user", "no-such-user");
+        (int code, _, string errors) = await RunAsync(
+            "export", "add", "data", "--frontend", "nbd", "--allow-user", "no-such-user");
         Assert.Equal(2, code);
         Assert.Contains("There is no user 'no-such-user' for --allow-user.", errors, StringComparison.Ordinal);
         Assert.Equal(0u, GroupDatabase.FindUser("root"));
@@ -56,16 +58,20 @@ public sealed class PeerTests : DaemonTestBase
         var log = new LogLines();
         StateDirectories.Ensure(Directories.RuntimeOf("v"));
         await using ControlServer server = ControlServer.Start(
-            Directories, "v", (r, _) => r.Command == "fail" ? throw RefusalException.Refused("It is needed.") : Task.FromResult(new ControlResponse { Ok = true }), log);
-        foreach (ControlRequest request in (ControlRequest[])[new() { Command = "show" }, new() { Command = "add-spare", Drive = "/dev/sdx" }])
+            Directories, "v", (r, _) => r.Command == "fail" ? throw RefusalException.Refused("It is needed.")
+                : Task.FromResult(new ControlResponse { Ok = true }), log);
+        foreach (ControlRequest request in (ControlRequest[])
+            [new() { Command = "show" }, new() { Command = "add-spare", Drive = "/dev/sdx" }])
         {
             await ControlClient.AskAsync(Directories, "v", request, CancellationToken.None);
         }
 
         await Assert.ThrowsAsync<RefusalException>(
-            () => ControlClient.AskAsync(Directories, "v", new ControlRequest { Command = "fail", Drive = "0" }, CancellationToken.None));
+            () => ControlClient.AskAsync(
+                Directories, "v", new ControlRequest { Command = "fail", Drive = "0" }, CancellationToken.None));
         string me = $"asked for by user {Me}, process {Environment.ProcessId}";
-        Assert.Equal([$"add-spare /dev/sdx, {me}: done", $"fail 0, {me}: It is needed."], log.Texts.Where(t => t.Contains("asked for", StringComparison.Ordinal)));
+        Assert.Equal([$"add-spare /dev/sdx, {me}: done", $"fail 0, {me}: It is needed."],
+            log.Texts.Where(t => t.Contains("asked for", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -78,7 +84,8 @@ public sealed class PeerTests : DaemonTestBase
         string path = ApiServer.PathOf(Directories);
         await using (ApiServer api = await ApiServer.StartAsync(Daemon!, Directories, log, group))
         {
-            const UnixFileMode OwnersAndGroups = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
+            const UnixFileMode OwnersAndGroups =
+                UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite;
             Assert.Equal(OwnersAndGroups, File.GetUnixFileMode(path));
             Assert.True(File.GetUnixFileMode(Path.GetDirectoryName(path)!).HasFlag(UnixFileMode.GroupExecute));
             Assert.Equal("HTTP/1.1 200", await AskAsync(path, "GET /v1/daemon", ""));
@@ -88,7 +95,8 @@ public sealed class PeerTests : DaemonTestBase
 
         string me = $"asked for by user {Me}, process {Environment.ProcessId}";
         Assert.Equal(
-            [$"POST /v1/volumes/data/exports, {me}: done", $"DELETE /v1/exports/data/nbd/7, {me}: Volume 'data' has no export 'data/nbd/7'."], log.Texts);
+            [$"POST /v1/volumes/data/exports, {me}: done",
+                $"DELETE /v1/exports/data/nbd/7, {me}: Volume 'data' has no export 'data/nbd/7'."], log.Texts);
 
         // Without it the way is closed again.
         await using ApiServer closed = await ApiServer.StartAsync(Daemon!, Directories, log);
@@ -127,7 +135,8 @@ public sealed class PeerTests : DaemonTestBase
     private static async Task<string> AskAsync(string path, string request, string body)
     {
         using Socket client = await ConnectAsync(path);
-        await client.SendAsync(Encoding.ASCII.GetBytes($"{request} HTTP/1.1\r\nHost: polyblk\r\nContent-Length: {body.Length}\r\nConnection: close\r\n\r\n{body}"));
+        await client.SendAsync(Encoding.ASCII.GetBytes(
+            $"{request} HTTP/1.1\r\nHost: polyblk\r\nContent-Length: {body.Length}\r\nConnection: close\r\n\r\n{body}"));
         using var reader = new StreamReader(new NetworkStream(client));
         return (await reader.ReadToEndAsync())[..12];
     }

@@ -25,7 +25,8 @@ public sealed class SpareSharingTests : DaemonTestBase
         Assert.DoesNotContain(PathOf("giver-spare"), Store.Get("giver").Drives);
         Assert.Equal(3, Store.Get("stranger").Drives.Count);
         Assert.Equal(3, Store.Get("alone").Drives.Count);
-        await WaitAsync(() => Task.FromResult(Daemon!.Events.Store.Read(0, "needy", 100).Any(e => e.Kind == EventKinds.SpareShared)));
+        await WaitAsync(
+            () => Task.FromResult(Daemon!.Events.Store.Read(0, "needy", 100).Any(e => e.Kind == EventKinds.SpareShared)));
 
         // The next one has nobody left who could give.
         await MustAsync("volume", "fail", "giver", "0");
@@ -81,7 +82,8 @@ public sealed class SpareSharingTests : DaemonTestBase
         }
     }
 
-    private async Task<JsonElement> ArrayAsync(string volume) => (await ShowAsync(volume)).GetProperty("live").GetProperty("array");
+    private async Task<JsonElement> ArrayAsync(string volume) =>
+        (await ShowAsync(volume)).GetProperty("live").GetProperty("array");
 
     private static async Task WaitAsync(Func<Task<bool>> isSo)
     {

@@ -97,7 +97,8 @@ internal static class MemberChangeRun
             record.Name,
             change,
             runsJobs: wait,
-            () => LogSetup.CreateFactory(directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
+            () => LogSetup.CreateFactory(
+                directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
             terminal.Warn,
             async (done, look) =>
             {

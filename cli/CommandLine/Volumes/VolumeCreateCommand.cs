@@ -29,7 +29,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How an array is put right after an unclean stop: journal, bitmap or none. [default: journal for raid5 and raid6, bitmap for mirrors]");
 
-    private readonly Option<string?> _isolate = OnOff.Option("--isolate", "Whether the daemon serves it in a process of its own. [default: off]");
+    private readonly Option<string?> _isolate = OnOff.Option(
+        "--isolate", "Whether the daemon serves it in a process of its own. [default: off]");
 
     private readonly Option<bool> _force = new("--force") { Description = "Overwrite file systems, partitions and other arrays on the drives." };
     private readonly Option<bool> _json = CommandSettings.Json();
@@ -61,7 +62,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
         StateDirectories directories = CommandSettings.Directories(parsed);
         string name = parsed.GetRequiredValue(_name);
         VolumeCreation.RequireNew(new VolumeStore(directories), name);
-        VolumeRequest request = VolumeCreation.Check(new VolumeWish(name, parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
+        VolumeRequest request = VolumeCreation.Check(
+            new VolumeWish(name, parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
         {
             ChunkBytes = parsed.GetValue(_chunk),
             SizeBytes = parsed.GetValue(_size),
@@ -69,7 +71,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
             Force = parsed.GetValue(_force),
         });
         VolumeRecord record = await VolumeCreation
-            .CreateAsync(directories, request, made => made.WithIsolate(OnOff.Of(parsed.GetValue(_isolate)) ?? false), terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
+            .CreateAsync(directories, request, made => made.WithIsolate(OnOff.Of(parsed.GetValue(_isolate)) ?? false),
+                terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
         Report(terminal, record, parsed.GetValue(_json));
         return ExitCode.Ok;
     }

@@ -59,7 +59,8 @@ internal sealed class VolumeAutostartCommand : ICliCommand
     private int Run(ParseResult parsed)
     {
         bool starts = parsed.GetRequiredValue(_what) == OnOff.On;
-        VolumeRecord record = new VolumeSettings(CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name)).SetAutostart(starts);
+        VolumeRecord record = new VolumeSettings(
+            CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name)).SetAutostart(starts);
         CommandSettings.Terminal(parsed).WriteLine(
             starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
             : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");

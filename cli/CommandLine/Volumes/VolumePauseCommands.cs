@@ -14,7 +14,8 @@ internal sealed class VolumePauseCommand : ICliCommand
     private const int UsualSeconds = 30;
 
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
-    private readonly Option<int> _for = ServingOptions.Seconds("--for", "After what time it goes on by itself; an hour at most.", UsualSeconds);
+    private readonly Option<int> _for = ServingOptions.Seconds(
+        "--for", "After what time it goes on by itself; an hour at most.", UsualSeconds);
 
     public Command Build()
     {
@@ -34,7 +35,8 @@ internal sealed class VolumePauseCommand : ICliCommand
         var request = new ControlRequest { Command = "pause", Seconds = parsed.GetValue(_for) };
         ControlResponse response = await PauseRequest.AskAsync(parsed, name, request, cancellation).ConfigureAwait(false);
         CommandSettings.Terminal(parsed).WriteLine(response.Live?.PausedUntilUtc is DateTimeOffset until
-            ? string.Create(CultureInfo.InvariantCulture, $"Volume '{name}' is paused until {until.LocalDateTime:HH:mm:ss}; 'polyblk volume resume {name}' ends it before.")
+            ? string.Create(CultureInfo.InvariantCulture,
+                $"Volume '{name}' is paused until {until.LocalDateTime:HH:mm:ss}; 'polyblk volume resume {name}' ends it before.")
             : $"Volume '{name}' was paused, and goes on already.");
         return ExitCode.Ok;
     }
@@ -66,7 +68,8 @@ internal sealed class VolumeResumeCommand : ICliCommand
 internal static class PauseRequest
 {
     /// <exception cref="RefusalException">It is not served, or cannot.</exception>
-    public static async Task<ControlResponse> AskAsync(ParseResult parsed, string name, ControlRequest request, CancellationToken cancellation)
+    public static async Task<ControlResponse> AskAsync(
+        ParseResult parsed, string name, ControlRequest request, CancellationToken cancellation)
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
         VolumeRecord record = new VolumeStore(directories).Get(name);

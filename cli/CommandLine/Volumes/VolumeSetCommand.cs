@@ -71,7 +71,9 @@ internal sealed class VolumeSetCommand : ICliCommand
         command.Options.Add(_isolate);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
-        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0", "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d", "polyblk volume set data --isolate on");
+        HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0",
+            "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d",
+            "polyblk volume set data --isolate on");
         return command;
     }
 
@@ -92,7 +94,8 @@ internal sealed class VolumeSetCommand : ICliCommand
         }
         else if (isolate is null)
         {
-            throw RefusalException.Invalid("Say what to set: --rebuild-rate, --consistency, --check-every, --spare-group or --isolate.");
+            throw RefusalException.Invalid(
+                "Say what to set: --rebuild-rate, --consistency, --check-every, --spare-group or --isolate.");
         }
 
         var settings = new VolumeSettings(directories, record.Name);

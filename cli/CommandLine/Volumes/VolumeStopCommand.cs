@@ -49,7 +49,9 @@ internal sealed class VolumeStopCommand : ICliCommand
         {
             throw RefusalException.Refused(
                 $"Process {pid} works on volume '{record.Name}' but does not answer: it is still starting, or hangs.",
-                VolumeLock.IsDaemon(directories, record.Name, pid) ? "It is the daemon, which serves others too: 'polyblk export list' says what it waits for. Try again." : $"Try again, or end it: kill {pid}");
+                VolumeLock.IsDaemon(directories, record.Name, pid)
+                    ? "It is the daemon, which serves others too: 'polyblk export list' says what it waits for. Try again."
+                    : $"Try again, or end it: kill {pid}");
         }
 
         await WaitUntilFreeAsync(directories, record.Name, pid, cancellation).ConfigureAwait(false);

@@ -44,7 +44,8 @@ public sealed class HandOverServer : IAsyncDisposable
     /// Told of the process that begins to take over, and with null that it has given up; null for nobody.
     /// </param>
     /// <exception cref="RefusalException">The socket cannot be made.</exception>
-    public static HandOverServer Start(VolumeDaemon daemon, StateDirectories directories, ILogger log, Action<int?>? onGiving = null) =>
+    public static HandOverServer Start(
+        VolumeDaemon daemon, StateDirectories directories, ILogger log, Action<int?>? onGiving = null) =>
         new(daemon, OwnSocket.Listen(PathOf(directories), "The socket for a successor"), log, onGiving);
 
     /// <summary>Ends; a hand-over that is under way is broken off, and what the successor has not taken stays here.</summary>
@@ -105,7 +106,8 @@ public sealed class HandOverServer : IAsyncDisposable
                 _channel = channel;
             }
 
-            if (new Giving(_daemon, channel, _log, pid => _onGiving?.Invoke(pid)).RunAsync().GetAwaiter().GetResult() is int successor)
+            var giving = new Giving(_daemon, channel, _log, pid => _onGiving?.Invoke(pid));
+            if (giving.RunAsync().GetAwaiter().GetResult() is int successor)
             {
                 _completed.TrySetResult(successor);
             }

@@ -135,7 +135,8 @@ internal sealed class IsolatedVolume
         var show = new ControlRequest { Command = "show" };
         try
         {
-            ControlResponse? answer = await ControlClient.AskAsync(_place, _place.DaemonName, show, limit.Token).ConfigureAwait(false);
+            ControlResponse? answer = await ControlClient.AskAsync(_place, _place.DaemonName, show, limit.Token)
+                .ConfigureAwait(false);
             if (answer?.Daemon is DaemonJson its && its.Volumes.FirstOrDefault(v => v.Name == Name) is DaemonVolumeJson volume)
             {
                 LiveJson? live = volume.State != DaemonState.Served ? null

@@ -47,7 +47,8 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private static readonly TimeSpan s_shortestPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_longestPause = TimeSpan.FromMinutes(1);
 
-    private readonly Channel<Happening> _happenings = Channel.CreateUnbounded<Happening>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<Happening> _happenings = Channel.CreateUnbounded<Happening>(
+        new UnboundedChannelOptions { SingleReader = true });
     private readonly Dictionary<int, int> _ended = [];
     private int _current;           // the process that serves, or is about to; 0 in a pause
     private int _giving;            // the process that takes over from it just now; 0 for none
@@ -102,7 +103,8 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
                 AfterStandbyEnded(happening.Code);
                 return null;
             case HappeningKind.Check when happening.Pid == _current && !_serves:
-                log.LogError("Process {Pid} does not come to serve within {Seconds} s, and is killed", _current, s_placeLimit.TotalSeconds);
+                log.LogError("Process {Pid} does not come to serve within {Seconds} s, and is killed", _current,
+                    s_placeLimit.TotalSeconds);
                 Signal(_current, SignalKill);
                 return null;
             case HappeningKind.Serve when !_isStopping:
@@ -131,7 +133,8 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private void Hear(string line, Worker source)
     {
         (string word, string what) = WorkerLines.Parse(line);
-        int[] numbers = [.. what.Split(' ').Select(n => int.TryParse(n, CultureInfo.InvariantCulture, out int number) ? number : 0)];
+        int[] numbers =
+            [.. what.Split(' ').Select(n => int.TryParse(n, CultureInfo.InvariantCulture, out int number) ? number : 0)];
         switch (word)
         {
             case WorkerLines.Standing:
@@ -216,7 +219,8 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         else
         {
             TimeSpan pause = Doubled(s_shortestPause, _quickDeaths - MostQuickDeaths - 1);
-            log.LogCritical("The daemon dies again and again, at last as process {Pid}: the next one comes in {Seconds} s", pid, pause.TotalSeconds);
+            log.LogCritical("The daemon dies again and again, at last as process {Pid}: the next one comes in {Seconds} s", pid,
+                pause.TotalSeconds);
             Later(new Happening(HappeningKind.Serve), pause);
         }
 

@@ -32,4 +32,5 @@ internal enum HappeningKind
 /// not known.</param>
 /// <param name="Text">Of a line.</param>
 /// <param name="Source">Of a line: by whose pipe it came. A successor has that of its predecessor.</param>
-internal readonly record struct Happening(HappeningKind Kind, int Pid = 0, int? Code = null, string? Text = null, Worker? Source = null);
+internal readonly record struct Happening(
+    HappeningKind Kind, int Pid = 0, int? Code = null, string? Text = null, Worker? Source = null);

@@ -52,7 +52,8 @@ string[] Serve(DaemonHost host, int count)
     for (int i = 0; i < count; i++)
     {
         string name = $"v{i}";
-        host.Run(["volume", "create", name, "--level", "raid5", .. Enumerable.Range(0, 3).Select(d => $"file:{host.PathOf($"{name}-{d}")},size=16MiB")]);
+        host.Run(["volume", "create", name, "--level", "raid5",
+            .. Enumerable.Range(0, 3).Select(d => $"file:{host.PathOf($"{name}-{d}")},size=16MiB")]);
         host.Run("export", "add", name, "--frontend", "vhost-user", "--queues", "1", "--socket", sockets[i]);
     }
 
@@ -72,7 +73,8 @@ static Process StartPeer(DaemonHost work, string[] sockets)
         arguments.AddRange(
         [
             "--blockdev", $"driver=file,node-name=n{i},filename={work.PathOf($"q{i}")}",
-            "--export", $"type=vhost-user-blk,id=e{i},node-name=n{i},addr.type=unix,addr.path={sockets[i]},writable=on,num-queues=1",
+            "--export",
+                $"type=vhost-user-blk,id=e{i},node-name=n{i},addr.type=unix,addr.path={sockets[i]},writable=on,num-queues=1",
         ]);
     }
 
@@ -92,7 +94,8 @@ Footprint Show(string what, int count, Footprint none, Func<VhostUserClient[]> a
     Footprint its = Footprint.Of(pid, TimeSpan.FromSeconds(seconds));
     string memory = count == 0 ? "" : $"{(its.Bytes - none.Bytes) / 1024.0 / count:0} KiB";
     string processor = count == 0 ? "" : $"{(its.Load - none.Load) * 100 / count:0.000} %";
-    Console.WriteLine($"{what,-36} {count,8} {its.Bytes / 1048576.0,12:0.0} MiB {memory,12} {its.Load * 100,8:0.00} % {processor,12}");
+    Console.WriteLine(
+        $"{what,-36} {count,8} {its.Bytes / 1048576.0,12:0.0} MiB {memory,12} {its.Load * 100,8:0.00} % {processor,12}");
     Array.ForEach(clients, c => c.Dispose());
     return count == 0 ? its : none;
 }

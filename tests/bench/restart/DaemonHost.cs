@@ -41,7 +41,8 @@ internal sealed class DaemonHost : IDisposable
     public int ServingPid()
     {
         // The framework would lock the file, as its owner does.
-        using var reader = Process.Start(new ProcessStartInfo("cat", [PathOf("s/run/_daemon/lock")]) { RedirectStandardOutput = true })!;
+        using var reader = Process.Start(
+            new ProcessStartInfo("cat", [PathOf("s/run/_daemon/lock")]) { RedirectStandardOutput = true })!;
         _ = int.TryParse(reader.StandardOutput.ReadToEnd().Trim(), out int pid);
         return pid != 0 && Directory.Exists($"/proc/{pid}") ? pid : 0;
     }

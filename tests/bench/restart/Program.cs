@@ -63,7 +63,8 @@ void Measure(string[] sockets, Action change)
         change();
         changes.Add(Stopwatch.GetElapsedTime(began).TotalMilliseconds);
 
-        // Those who connect again have an answer by then. Who dies within two seconds, again and again, is replaced after a pause.
+        // Those who connect again have an answer by then. Who dies within two seconds, again and again, is replaced after a
+        // pause.
         Thread.Sleep(mode == "restart" ? 0 : mode == "kill" ? 2200 : 500);
         gaps.AddRange(drivers.Select(d => d.TakeLongest()));
     }

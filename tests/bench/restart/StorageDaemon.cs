@@ -2,7 +2,8 @@ using System.Diagnostics;
 
 namespace Polyblk.Bench.Restart;
 
-/// <summary>A qemu-storage-daemon that exports a file by vhost-user, to compare with; it has no successors, and no RAID.</summary>
+/// <summary>A qemu-storage-daemon that exports a file by vhost-user, to compare with; it has no successors, and no
+/// RAID.</summary>
 internal sealed class StorageDaemon : IDisposable
 {
     private const long Bytes = 128L << 20;
@@ -24,7 +25,8 @@ internal sealed class StorageDaemon : IDisposable
         _arguments =
         [
             "--blockdev", $"driver=file,node-name=drive,filename={file}",
-            "--export", $"type=vhost-user-blk,id=export,node-name=drive,addr.type=unix,addr.path={socket},writable=on,num-queues=1",
+            "--export",
+                $"type=vhost-user-blk,id=export,node-name=drive,addr.type=unix,addr.path={socket},writable=on,num-queues=1",
         ];
         _process = Start();
         for (long end = Environment.TickCount64 + 30_000; !File.Exists(socket); Thread.Sleep(10))

@@ -111,7 +111,8 @@ internal sealed class RecordTarget : IFuzzTarget
     {
         foreach (string line in text.Split('\n'))
         {
-            ControlResponse answer = ControlServer.AnswerAsync(line, Answer, StrictLogger.Instance, default, CancellationToken.None)
+            ControlResponse answer = ControlServer.AnswerAsync(
+                line, Answer, StrictLogger.Instance, default, CancellationToken.None)
                 .GetAwaiter().GetResult();
             Require(answer.Ok || !string.IsNullOrEmpty(answer.Error), "An answer says neither yes nor why not.");
             byte[] bytes = JsonSerializer.SerializeToUtf8Bytes(answer, LineJson.Default.ControlResponse);
