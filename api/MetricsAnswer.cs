@@ -7,11 +7,9 @@ namespace Polyblk.Api;
 internal static class MetricsAnswer
 {
     /// <summary>Writes what there is to know of a daemon now.</summary>
-    public static async Task SendAsync(HttpContext context, VolumeDaemon daemon)
+    public static Task SendAsync(HttpContext context, VolumeDaemon daemon)
     {
-        await daemon.RefreshAsync(context.RequestAborted).ConfigureAwait(false);
         context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-        await context.Response.WriteAsync(MetricsText.Write(daemon.GetStatus(), daemon.GetLive()), context.RequestAborted)
-            .ConfigureAwait(false);
+        return context.Response.WriteAsync(MetricsText.Write(daemon.GetStatus(), daemon.GetLive()), context.RequestAborted);
     }
 }

@@ -102,7 +102,7 @@ public sealed class MetricsPort : IAsyncDisposable
         await _app.DisposeAsync().ConfigureAwait(false);
     }
 
-    private static Task AnswerAsync(HttpContext context, VolumeDaemon daemon)
+    private static async Task AnswerAsync(HttpContext context, VolumeDaemon daemon)
     {
         // By a name a page in somebody's browser could ask, whose name leads here (DNS rebinding); Prometheus asks by address, or
         // by localhost.
@@ -112,10 +112,12 @@ public sealed class MetricsPort : IAsyncDisposable
         bool isForMetrics = isOfThisHost && HttpMethods.IsGet(context.Request.Method) && context.Request.Path == "/metrics";
         if (isForMetrics)
         {
-            return MetricsAnswer.SendAsync(context, daemon);
+            await daemon.RefreshAsync(context.RequestAborted).ConfigureAwait(false);
+            await MetricsAnswer.SendAsync(context, daemon).ConfigureAwait(false);
+            return;
         }
 
         context.Response.StatusCode = StatusCodes.Status404NotFound;
-        return context.Response.WriteAsync("Only GET /metrics is here.\n", context.RequestAborted);
+        await context.Response.WriteAsync("Only GET /metrics is here.\n", context.RequestAborted).ConfigureAwait(false);
     }
 }

@@ -53,11 +53,15 @@ public abstract class DaemonProcessTestBase : IDisposable
 
     /// <summary>Starts the daemon, and waits until it tells systemd that it is ready.</summary>
     /// <returns>What it told.</returns>
-    protected string Start(params string[] options)
+    protected string Start(params string[] options) => Start(_ => { }, options);
+
+    /// <summary>The same; the lines of its standard error go to somebody.</summary>
+    protected string Start(Action<string> onError, params string[] options)
     {
         Daemon?.Dispose();
         Daemon = Sandbox.Start(["daemon", .. options], start => start.Environment["NOTIFY_SOCKET"] = Sandbox.PathOf("notify"));
-        _ = Daemon.StandardError.ReadToEndAsync();
+        Daemon.ErrorDataReceived += (_, line) => onError(line.Data ?? string.Empty);
+        Daemon.BeginErrorReadLine();
         return Told("READY=1");
     }
 

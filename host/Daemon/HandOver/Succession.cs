@@ -16,7 +16,7 @@ public sealed class Succession(HandOverServer server, Func<ProcessStartInfo> pro
     /// <exception cref="RefusalException">It ended before, or does not begin; this daemon goes on.</exception>
     public async Task<int> RunAsync(CancellationToken cancellation)
     {
-        using Process successor = Start();
+        using Process successor = ChildProcess.Start(program());
         Task<int> ended = ExitCodeOf(successor, cancellation);
         Task first = await Task.WhenAny(server.Completed, ended, Task.Delay(s_limit, cancellation)).ConfigureAwait(false);
         if (server.Completed.IsCompleted)
@@ -30,19 +30,6 @@ public sealed class Succession(HandOverServer server, Func<ProcessStartInfo> pro
                 ? $"The new program ended with exit code {await ended.ConfigureAwait(false)} and has not taken over: this one goes on."
                 : $"The new program (process {successor.Id}) has not taken over within {s_limit.TotalMinutes} minutes: this one goes on.",
             "Its messages are in the daemon's log.");
-    }
-
-    private Process Start()
-    {
-        ProcessStartInfo start = program();
-        try
-        {
-            return Process.Start(start) ?? throw RefusalException.HostLacks($"{start.FileName} cannot be started.");
-        }
-        catch (System.ComponentModel.Win32Exception e)
-        {
-            throw RefusalException.HostLacks($"{start.FileName} cannot be started: {e.Message}");
-        }
     }
 
     private static async Task<int> ExitCodeOf(Process process, CancellationToken cancellation)

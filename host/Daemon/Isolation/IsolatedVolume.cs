@@ -325,16 +325,9 @@ internal sealed class IsolatedVolume
 
         // Nor has it the daemon's standard streams, by which that speaks with a supervisor; what it says is in the log.
         start.RedirectStandardInput = start.RedirectStandardOutput = true;
-        try
-        {
-            Process process = Process.Start(start) ?? throw RefusalException.HostLacks($"{start.FileName} cannot be started.");
-            process.StandardInput.Close();
-            _ = process.StandardOutput.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None);
-            return process;
-        }
-        catch (System.ComponentModel.Win32Exception e)
-        {
-            throw RefusalException.HostLacks($"{start.FileName} cannot be started: {e.Message}");
-        }
+        Process process = ChildProcess.Start(start);
+        process.StandardInput.Close();
+        _ = process.StandardOutput.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None);
+        return process;
     }
 }

@@ -12,13 +12,16 @@ internal sealed class Restarts
     /// <summary>Who has lived so long has not failed at its start.</summary>
     private static readonly TimeSpan s_healthy = TimeSpan.FromMinutes(1);
 
-    private TimeSpan _next = s_first;
+    private readonly Backoff _waits = new(s_first, s_most);
 
     /// <summary>The wait after a process that lived for a time.</summary>
     public TimeSpan After(TimeSpan lived)
     {
-        TimeSpan rest = lived >= s_healthy ? s_first : _next;
-        _next = TimeSpan.FromTicks(Math.Min(rest.Ticks * 2, s_most.Ticks));
-        return rest;
+        if (lived >= s_healthy)
+        {
+            _waits.Reset();
+        }
+
+        return _waits.Next();
     }
 }

@@ -58,7 +58,8 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
     private int _quickDeaths;
     private string _word = WorkerLines.Serve;   // with which the next one begins
     private Worker? _standby;
-    private TimeSpan _pause = s_shortestPause;  // before another one stands by
+    private readonly Backoff _beforeServing = new(s_shortestPause, s_longestPause);  // where one dies again and again
+    private readonly Backoff _beforeStanding = new(s_shortestPause, s_longestPause); // where none can stand by
     private bool _isStopping;
 
     /// <summary>Asks the daemon to take the sizes that drives have now (SIGHUP).</summary>
@@ -151,7 +152,7 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
                 {
                     // The program may be another one by now.
                     EndStandby();
-                    _pause = s_shortestPause;
+                    _beforeStanding.Reset();
                     StandBy();
                 }
 
@@ -214,11 +215,12 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         _quickDeaths = Stopwatch.GetElapsedTime(_began) < s_quick ? _quickDeaths + 1 : 0;
         if (_quickDeaths <= MostQuickDeaths)
         {
+            _beforeServing.Reset();
             ServeNext();
         }
         else
         {
-            TimeSpan pause = Doubled(s_shortestPause, _quickDeaths - MostQuickDeaths - 1);
+            TimeSpan pause = _beforeServing.Next();
             log.LogCritical("The daemon dies again and again, at last as process {Pid}: the next one comes in {Seconds} s", pid,
                 pause.TotalSeconds);
             Later(new Happening(HappeningKind.Serve), pause);
@@ -292,18 +294,11 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
         }
     }
 
-    private void StandByLater()
-    {
-        Later(new Happening(HappeningKind.StandBy), _pause);
-        _pause = Doubled(_pause, 1);
-    }
+    private void StandByLater() => Later(new Happening(HappeningKind.StandBy), _beforeStanding.Next());
 
     private void Later(Happening happening, TimeSpan pause) =>
         _ = Task.Delay(pause).ContinueWith(_ => _happenings.Writer.TryWrite(happening), TaskScheduler.Default);
 
     /// <summary>Sends a signal to a process, where there is one.</summary>
     private static void Signal(int pid, int signal) => _ = pid > 1 ? Libc.kill(pid, signal) : 0;
-
-    private static TimeSpan Doubled(TimeSpan pause, int times) =>
-        TimeSpan.FromSeconds(Math.Min(pause.TotalSeconds * Math.Pow(2, times), s_longestPause.TotalSeconds));
 }

@@ -32,15 +32,7 @@ internal sealed class Worker
     {
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;
-        try
-        {
-            return new Worker(
-                Process.Start(start) ?? throw RefusalException.HostLacks($"{start.FileName} cannot be started."), told);
-        }
-        catch (System.ComponentModel.Win32Exception e)
-        {
-            throw RefusalException.HostLacks($"{start.FileName} cannot be started: {e.Message}");
-        }
+        return new Worker(ChildProcess.Start(start), told);
     }
 
     /// <summary>Says something; one that has ended does not hear it.</summary>
