@@ -95,7 +95,7 @@ public sealed partial class Planner
 
     private void PlanKept(DeclaredVolume volume, VolumeRecord record)
     {
-        var settings = new VolumeSettings(_directories, record.Name);
+        var settings = new VolumeSettings(_directories, record.Name, _options.Warn);
         if ((volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null && record.Level == VolumeOpener.NoLevel)
         {
             Refuse(volume, null, $"volume '{record.Name}' is one drive as it is (level none): {NothingToCompare}");
@@ -193,7 +193,7 @@ public sealed partial class Planner
         var what = new Difference(DifferenceKind.Change, record.Name) { Key = Keys.Consistency, From = has, To = wanted };
         Add(ApplyPhase.Served, what, async c =>
         {
-            await new VolumeSettings(_directories, record.Name).SetConsistencyAsync(wanted, c).ConfigureAwait(false);
+            await new VolumeSettings(_directories, record.Name, _options.Warn).SetConsistencyAsync(wanted, c).ConfigureAwait(false);
             return what;
         });
     }

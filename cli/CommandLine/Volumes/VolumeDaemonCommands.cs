@@ -59,9 +59,10 @@ internal sealed class VolumeAutostartCommand : ICliCommand
     private int Run(ParseResult parsed)
     {
         bool starts = parsed.GetRequiredValue(_what) == OnOff.On;
+        Terminal terminal = CommandSettings.Terminal(parsed);
         VolumeRecord record = new VolumeSettings(
-            CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name)).SetAutostart(starts);
-        CommandSettings.Terminal(parsed).WriteLine(
+            CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name), terminal.Warn).SetAutostart(starts);
+        terminal.WriteLine(
             starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
             : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");
         return ExitCode.Ok;
