@@ -23,6 +23,7 @@ using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Api;
 
@@ -36,14 +37,15 @@ public sealed class ApiServer : IAsyncDisposable
     private static readonly TimeSpan s_endTime = TimeSpan.FromSeconds(2);
 
     private readonly VolumeDaemon _daemon;
+    private readonly StateDirectories _directories;
     private readonly ILogger _log;
     private readonly WebApplication _app;
     private readonly CancellationTokenSource _ending = new();
     private readonly EventsAnswer _events;
 
-    private ApiServer(VolumeDaemon daemon, string path, ILogger log, FollowerLimits followers)
+    private ApiServer(VolumeDaemon daemon, StateDirectories directories, string path, ILogger log, FollowerLimits followers)
     {
-        _daemon = daemon;
+        (_daemon, _directories) = (daemon, directories);
         _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -87,7 +89,7 @@ public sealed class ApiServer : IAsyncDisposable
         {
             File.Delete(path);
             SocketAccess.CloseFolder(Path.GetDirectoryName(path)!);
-            var server = new ApiServer(daemon, path, log, followers);
+            var server = new ApiServer(daemon, directories, path, log, followers);
             await server._app.StartAsync().ConfigureAwait(false);
             File.SetUnixFileMode(path, OwnerOnly);
             if (group is not null)
@@ -214,6 +216,20 @@ public sealed class ApiServer : IAsyncDisposable
     internal Task ExportsAsync(HttpContext context) =>
         SendAsync(
             context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson);
+
+    internal async Task RecordsAsync(HttpContext context)
+    {
+        var problems = new List<string>();
+        IReadOnlyList<VolumeJson> volumes = await VolumeView.ListAsync(_directories, problems.Add, context.RequestAborted)
+            .ConfigureAwait(false);
+        await SendAsync(context, new HostVolumesJson(volumes, problems), ApiJson.Default.HostVolumesJson).ConfigureAwait(false);
+    }
+
+    internal async Task RecordAsync(HttpContext context, string name)
+    {
+        VolumeJson volume = await VolumeView.ShowAsync(_directories, name, _ => { }, context.RequestAborted).ConfigureAwait(false);
+        await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
+    }
 
     internal Task EventsAsync(HttpContext context) => _events.AnswerAsync(context);
 
