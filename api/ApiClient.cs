@@ -70,8 +70,8 @@ public sealed class ApiClient : IDisposable
     /// <summary>Lets the daemon serve a volume that it does not.</summary>
     /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
     public Task StartVolumeAsync(string name, StartPermissions allowed, CancellationToken cancellation) => AskAsync(
-        HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(name)}/start", JsonContent.Create(allowed, ApiJson.Default.StartPermissions),
-        ApiJson.Default.DaemonVolumeJson, cancellation);
+        HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(name)}/start",
+        JsonContent.Create(allowed, ApiJson.Default.StartPermissions), ApiJson.Default.DaemonVolumeJson, cancellation);
 
     /// <summary>Lets it serve a volume through one more export.</summary>
     /// <returns>The export.</returns>
@@ -125,9 +125,11 @@ public sealed class ApiClient : IDisposable
             }
 
             return type is null ? null
-                : await answer.Content.ReadFromJsonAsync(type, cancellation).ConfigureAwait(false) ?? throw new JsonException("null");
+                : await answer.Content.ReadFromJsonAsync(type, cancellation).ConfigureAwait(false)
+                    ?? throw new JsonException("null");
         }
-        catch (HttpRequestException e) when (e.GetBaseException() is SocketException { SocketErrorCode: SocketError.AccessDenied })
+        catch (HttpRequestException e)
+            when (e.GetBaseException() is SocketException { SocketErrorCode: SocketError.AccessDenied })
         {
             throw new RefusalException(
                 new Refusal(

@@ -227,7 +227,8 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal async Task RecordAsync(HttpContext context, string name)
     {
-        VolumeJson volume = await VolumeView.ShowAsync(_directories, name, _ => { }, context.RequestAborted).ConfigureAwait(false);
+        VolumeJson volume = await VolumeView.ShowAsync(_directories, name, _ => { }, context.RequestAborted)
+            .ConfigureAwait(false);
         await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
     }
 

@@ -60,7 +60,10 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
     /// <inheritdoc/>
     public override Task StartVolumeAsync(string name, StartPermissions allowed, CancellationToken cancellation)
     {
-        var request = new ControlRequest { Command = "start", Volume = new VolumeStore(directories).Get(name).Name, Allow = allowed };
+        var request = new ControlRequest
+        {
+            Command = "start", Volume = new VolumeStore(directories).Get(name).Name, Allow = allowed,
+        };
         return DaemonClient.AskAsync(directories, request, cancellation);
     }
 }

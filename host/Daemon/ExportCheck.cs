@@ -36,8 +36,8 @@ public static class ExportCheck
             throw RefusalException.Invalid(problem);
         }
 
-        SocketAccess.RequireSocket(
-            frontend, (export.SocketPath ?? export.SocketGroup ?? export.SocketMode) is not null || export.AllowUsers is not null);
+        string? said = export.SocketPath ?? export.SocketGroup ?? export.SocketMode;
+        SocketAccess.RequireSocket(frontend, isSaid: said is not null || export.AllowUsers is not null);
         if (export.SocketPath is string socket && Path.GetDirectoryName(socket) is string folder && !Directory.Exists(folder))
         {
             throw RefusalException.NotFound(

@@ -37,7 +37,7 @@ public sealed partial class Planner
                     volume,
                     Keys.Drives,
                     $"{drive} is no drive of volume '{record.Name}'. 'polyblk volume replace {record.Name} OLD {drive}' lets it "
-                    + $"take the place of another, 'polyblk volume reshape {record.Name} --add {drive}' spreads the volume over it.");
+                    + $"take another's place, 'polyblk volume reshape {record.Name} --add {drive}' spreads the volume over it.");
             }
             else if (record.Volatile || record.Level == VolumeOpener.NoLevel)
             {
@@ -132,7 +132,7 @@ public sealed partial class Planner
             ? _records.Where(r => r.Name != volume && GroupOf(r.Name) == group)
             : [];
 
-    /// <summary>Whether the declaration names a drive for another volume of the group, so that it may have come from there.</summary>
+    /// <summary>Whether the declaration names a drive for another volume of the group: it may have come from there.</summary>
     private bool IsNamedInGroup(DeclaredVolume volume, string drive)
     {
         string[] group = [.. InGroupOf(volume.Name).Select(r => r.Name)];

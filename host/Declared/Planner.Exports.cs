@@ -93,7 +93,8 @@ public sealed partial class Planner
 
     private async Task<Difference> AddExportAsync(Difference what, ExportRecord export, CancellationToken cancellation)
     {
-        string id = await new ExportSettings(_directories, _options.Warn).AddAsync(what.Volume, export, cancellation).ConfigureAwait(false);
+        string id = await new ExportSettings(_directories, _options.Warn).AddAsync(what.Volume, export, cancellation)
+            .ConfigureAwait(false);
         return what with { Export = id };
     }
 

@@ -193,7 +193,8 @@ public sealed partial class Planner
         var what = new Difference(DifferenceKind.Change, record.Name) { Key = Keys.Consistency, From = has, To = wanted };
         Add(ApplyPhase.Served, what, async c =>
         {
-            await new VolumeSettings(_directories, record.Name, _options.Warn).SetConsistencyAsync(wanted, c).ConfigureAwait(false);
+            await new VolumeSettings(_directories, record.Name, _options.Warn).SetConsistencyAsync(wanted, c)
+                .ConfigureAwait(false);
             return what;
         });
     }

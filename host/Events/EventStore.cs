@@ -87,8 +87,8 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
     }
 
     /// <summary>
-    /// Keeps what a command has done, which has no log of events: at once, since it ends then. That it cannot be kept is no reason
-    /// to say that it was not done.
+    /// Keeps what a command has done, which has no log of events: at once, since it ends then. That it cannot be kept is no
+    /// reason to say that it was not done.
     /// </summary>
     /// <param name="e">The event; its severity and message are made of the rest.</param>
     /// <param name="warn">Told where it cannot be kept.</param>

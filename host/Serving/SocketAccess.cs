@@ -58,7 +58,8 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
         if (isSaid && frontend.IsDevice)
         {
             throw RefusalException.Invalid(
-                $"--socket, --socket-group, --socket-mode and --allow-user are for sockets, and an export of {frontend.Name} is a device.",
+                "--socket, --socket-group, --socket-mode and --allow-user are for sockets, and an export of "
+                + $"{frontend.Name} is a device.",
                 "Its node belongs to udev: a rule there gives it to a user or a group.");
         }
     }

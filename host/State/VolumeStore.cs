@@ -159,7 +159,8 @@ public sealed class VolumeStore(StateDirectories directories)
         if (IsClosed)
         {
             throw RefusalException.HostLacks(
-                $"The volumes in {directories.State} may not be read by this user.", "Run as root, or as the user of the daemon.");
+                $"The volumes in {directories.State} may not be read by this user.",
+                "Run as root, or as the user of the daemon.");
         }
     }
 

@@ -64,7 +64,8 @@ public static class VolumeMaker
     }
 
     /// <summary>
-    /// Sees whether a drive could come to a volume: it is there, or can be made, holds nothing, and nobody uses it. Changes nothing.
+    /// Sees whether a drive could come to a volume: it is there, or can be made, holds nothing, and nobody uses it. Changes
+    /// nothing.
     /// </summary>
     /// <exception cref="RefusalException">It could not; the message says why.</exception>
     public static async Task CheckNewDriveAsync(DriveSpec drive)

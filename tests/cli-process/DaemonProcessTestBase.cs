@@ -69,7 +69,7 @@ public abstract class DaemonProcessTestBase : IDisposable
         return Follow(daemon);
     }
 
-    /// <summary>Takes a process for the daemon that was started last, and waits until it tells systemd that it is ready.</summary>
+    /// <summary>Takes a process for the daemon that was started last, and waits until it says that it is ready.</summary>
     protected string Follow(SystemProcess daemon)
     {
         Daemon?.Dispose();

@@ -142,7 +142,10 @@ public sealed class RepairTests : IDisposable
 
         _sandbox.Must("volume", "set", "data", "--rebuild-rate", "256K");
         _sandbox.Must("volume", "replace", "data", "0", New("new"));
-        Wait.Until(() => Show().TryGetProperty("replacement", out JsonElement r) && r.GetProperty("copy").GetProperty("doneBytes").GetInt64() > 0, "the copying");
+        Wait.Until(
+            () => Show().TryGetProperty("replacement", out JsonElement r)
+                && r.GetProperty("copy").GetProperty("doneBytes").GetInt64() > 0,
+            "the copying");
         first.End(SigKill);
         Assert.Equal(Path("new"), Show().GetProperty("replacement").GetProperty("newDrive").GetString());
         _sandbox.Must("volume", "set", "data", "--rebuild-rate", "0");
@@ -169,7 +172,9 @@ public sealed class RepairTests : IDisposable
         _sandbox.Must("volume", "fail", "data", "0");
         _sandbox.Must("volume", "set", "data", "--rebuild-rate", "256K");
         _sandbox.Must("volume", "replace", "data", "0", New("new"));
-        Wait.Until(() => Show().TryGetProperty("rebuild", out JsonElement r) && r.GetProperty("doneBytes").GetInt64() > 0, "the rebuild to begin");
+        Wait.Until(
+            () => Show().TryGetProperty("rebuild", out JsonElement r) && r.GetProperty("doneBytes").GetInt64() > 0,
+            "the rebuild to begin");
         first.End(SigKill);
         Assert.StartsWith("degraded, rebuilding", Show().GetProperty("state").GetString(), StringComparison.Ordinal);
         Assert.Contains(Path("new"), _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);

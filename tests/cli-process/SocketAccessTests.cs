@@ -87,7 +87,7 @@ public sealed class SocketAccessTests : IDisposable
             Assert.Equal(_sandbox.Run(command), RunAs(Group, command));
             RunOutput refused = RunAs(Other, command);
             Assert.Equal((5, string.Empty), (refused.ExitCode, refused.Output));
-            Assert.Contains("let a group of this user's in: polyblk daemon --api-group", refused.Errors, StringComparison.Ordinal);
+            Assert.Contains("a group of this user's in: polyblk daemon --api-group", refused.Errors, StringComparison.Ordinal);
         }
 
         Assert.StartsWith("Name      data", RunAs(Group, "volume", "show", "data").Output, StringComparison.Ordinal);

@@ -42,7 +42,8 @@ public sealed class DaemonTests : DaemonTestBase
         }
 
         var export = new ExportRecord { Frontend = frontend, SocketMode = "660" };
-        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => Daemon!.AddExportAsync("data", export, CancellationToken.None));
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(
+            () => Daemon!.AddExportAsync("data", export, CancellationToken.None));
         Assert.Equal(RefusalKind.Invalid, e.Kind);
         Assert.Contains("is a device", e.Message, StringComparison.Ordinal);
     }

@@ -1,4 +1,5 @@
-// Who may not read the records is answered by the daemon, and gets what those get who may: the same objects, and the same refusals.
+// Who may not read the records is answered by the daemon, and gets what those get who may: the same objects, and the same
+// refusals.
 
 using System.Text.Json;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -44,8 +45,10 @@ public sealed class HostDoorTests : DaemonTestBase
             return string.Join(
                 '\n',
                 [
-                    .. problems, JsonSerializer.Serialize([.. volumes.Select(v => v with { Live = null })], OutputJson.Default.IReadOnlyListVolumeJson),
-                    JsonSerializer.Serialize(shown, OutputJson.Default.VolumeJson), .. exports!.Select(e => $"{e.Id} {e.State} {e.Live?.Endpoint}"),
+                    .. problems,
+                    .. volumes.Select(v => JsonSerializer.Serialize(v with { Live = null }, OutputJson.Default.VolumeJson)),
+                    JsonSerializer.Serialize(shown, OutputJson.Default.VolumeJson),
+                    .. exports!.Select(e => $"{e.Id} {e.State} {e.Live?.Endpoint}"),
                     .. events.Select(e => $"{e.Sequence} {e.Kind} {e.Message}"),
                 ]);
         }
@@ -92,7 +95,8 @@ public sealed class HostDoorTests : DaemonTestBase
             Assert.Equal(expected.Refusal, (await Assert.ThrowsAsync<RefusalException>(() => ask(byApi))).Refusal);
         }
 
-        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => byApi.RemoveExportAsync("data", false, CancellationToken.None));
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(
+            () => byApi.RemoveExportAsync("data", force: false, CancellationToken.None));
         Assert.Equal((RefusalKind.NotFound, "There is no export 'data'."), (e.Kind, e.Refusal.Problem));
     }
 

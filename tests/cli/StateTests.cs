@@ -33,7 +33,10 @@ public sealed class StateTests : IDisposable
     [Fact]
     public void TheEnvironmentStandsForTheOptionAndTheOptionForItself()
     {
-        var environment = new Dictionary<string, string?> { ["HOME"] = "/home/u", [StateDirectories.Variable] = "/var/lib/polyblk" };
+        var environment = new Dictionary<string, string?>
+        {
+            ["HOME"] = "/home/u", [StateDirectories.Variable] = "/var/lib/polyblk",
+        };
         Assert.Equal("/run/polyblk", StateDirectories.Resolve(null, false, environment.GetValueOrDefault).Runtime);
         Assert.Equal("/d/run", StateDirectories.Resolve("/d", false, environment.GetValueOrDefault).Runtime);
     }

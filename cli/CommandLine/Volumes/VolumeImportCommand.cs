@@ -73,7 +73,9 @@ internal sealed class VolumeImportCommand : ICliCommand
         new EventStore(directories).Tell(
             new EventJson
             {
-                Kind = EventKinds.VolumeCreated, Volume = name, Reason = $"imported, {record.Level}, {record.Drives.Count} drive(s)",
+                Kind = EventKinds.VolumeCreated,
+                Volume = name,
+                Reason = $"imported, {record.Level}, {record.Drives.Count} drive(s)",
             },
             terminal.Warn);
         if (parsed.GetValue(_json))
