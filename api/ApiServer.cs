@@ -9,6 +9,7 @@
 //
 // What is refused is answered as RFC 9457 says (application/problem+json).
 
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -85,18 +86,28 @@ public sealed class ApiServer : IAsyncDisposable
         VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers, string? group = null)
     {
         string path = PathOf(directories);
+        string folder = Path.GetDirectoryName(path)!;
+
+        // Under its name it is seen when it may be used by whoever may: a predecessor's is there until then. The name that it is
+        // made by is its own, since it is removed with it.
+        string made = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"api.{Environment.ProcessId}"));
         try
         {
-            File.Delete(path);
-            SocketAccess.CloseFolder(Path.GetDirectoryName(path)!);
-            var server = new ApiServer(daemon, directories, path, log, followers);
-            await server._app.StartAsync().ConfigureAwait(false);
-            File.SetUnixFileMode(path, OwnerOnly);
-            if (group is not null)
+            File.Delete(made);
+            if (group is null)
             {
-                await server.OpenForAsync(path, group).ConfigureAwait(false);
+                SocketAccess.CloseFolder(folder);
             }
 
+            var server = new ApiServer(daemon, directories, made, log, followers);
+            await server._app.StartAsync().ConfigureAwait(false);
+            File.SetUnixFileMode(made, OwnerOnly);
+            if (group is not null)
+            {
+                await server.OpenForAsync(made, group).ConfigureAwait(false);
+            }
+
+            File.Move(made, path, overwrite: true);
             return server;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
