@@ -43,10 +43,12 @@ public sealed class ApiServer : IAsyncDisposable
     private readonly WebApplication _app;
     private readonly CancellationTokenSource _ending = new();
     private readonly EventsAnswer _events;
+    private readonly RecordLooks _looks;
 
     private ApiServer(VolumeDaemon daemon, StateDirectories directories, string path, ILogger log, FollowerLimits followers)
     {
         (_daemon, _directories) = (daemon, directories);
+        _looks = new RecordLooks(directories);
         _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -230,16 +232,13 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal async Task RecordsAsync(HttpContext context)
     {
-        var problems = new List<string>();
-        IReadOnlyList<VolumeJson> volumes = await VolumeView.ListAsync(_directories, problems.Add, context.RequestAborted)
-            .ConfigureAwait(false);
-        await SendAsync(context, new HostVolumesJson(volumes, problems), ApiJson.Default.HostVolumesJson).ConfigureAwait(false);
+        HostVolumesJson all = await _looks.AtAllAsync(context.RequestAborted).ConfigureAwait(false);
+        await SendAsync(context, all, ApiJson.Default.HostVolumesJson).ConfigureAwait(false);
     }
 
     internal async Task RecordAsync(HttpContext context, string name)
     {
-        VolumeJson volume = await VolumeView.ShowAsync(_directories, name, _ => { }, context.RequestAborted)
-            .ConfigureAwait(false);
+        VolumeJson volume = await _looks.AtOneAsync(name, context.RequestAborted).ConfigureAwait(false);
         await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
     }
 

@@ -38,6 +38,9 @@ internal sealed class ApiDoor(StateDirectories directories) : HostDoor
         return come;
     };
 
+    /// <summary>Each look is the daemon's work.</summary>
+    public override TimeSpan EventsEvery => TimeSpan.FromSeconds(1);
+
     /// <inheritdoc/>
     public override Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation) =>
         _api.AddExportAsync(volume, export, cancellation);

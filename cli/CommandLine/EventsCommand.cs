@@ -13,7 +13,6 @@ namespace Polyblk.Cli.CommandLine;
 internal sealed class EventsCommand : ICliCommand
 {
     private const int UsualLimit = 50;
-    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(250);
 
     private readonly Argument<string?> _volume = new("VOLUME")
     {
@@ -93,10 +92,17 @@ internal sealed class EventsCommand : ICliCommand
         {
             while (parsed.GetValue(_follow))
             {
-                await Task.Delay(s_look, cancellation).ConfigureAwait(false);
-                foreach (EventJson e in Wanted(await read(cancellation).ConfigureAwait(false)))
+                await Task.Delay(host.EventsEvery, cancellation).ConfigureAwait(false);
+                try
                 {
-                    Print(terminal, e, isJson);
+                    foreach (EventJson e in Wanted(await read(cancellation).ConfigureAwait(false)))
+                    {
+                        Print(terminal, e, isJson);
+                    }
+                }
+                catch (RefusalException e) when (e.Refusal.Kind == RefusalKind.Refused)
+                {
+                    // The daemon is started anew, or will be: who follows sees then what has come.
                 }
             }
         }

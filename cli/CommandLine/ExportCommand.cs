@@ -52,7 +52,6 @@ internal sealed class ExportAddCommand(IEnumerable<IFrontend> frontends) : ICliC
         string volume = parsed.GetRequiredValue(_volume);
         VolumeName.Check(volume);
         IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
-        ServingOptions.RequireSocketFolders(groups);
         var added = new List<ExportJson>();
         foreach (FrontendGroup group in groups)
         {

@@ -36,6 +36,9 @@ internal abstract class HostDoor : IDisposable
     /// <returns>Reads those that have come since it was called before.</returns>
     public abstract Func<CancellationToken, Task<IReadOnlyList<EventJson>>> ReadEvents(long since);
 
+    /// <summary>How often it is looked for events that have come.</summary>
+    public virtual TimeSpan EventsEvery => TimeSpan.FromMilliseconds(250);
+
     /// <summary>Lets the daemon serve a volume through one more export.</summary>
     public abstract Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation);
 

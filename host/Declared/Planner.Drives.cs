@@ -27,7 +27,8 @@ public sealed partial class Planner
             {
                 left.RemoveAt(at);
             }
-            else if (InGroupOf(volume.Name).FirstOrDefault(r => r.Drives.Any(d => IsSame(d, wanted))) is VolumeRecord holder)
+            else if (!wanted.IsVolatile
+                && InGroupOf(volume.Name).FirstOrDefault(r => r.Drives.Any(d => IsSame(d, wanted))) is VolumeRecord holder)
             {
                 _notes.Add($"{drive} of volume '{volume.Name}' is with '{holder.Name}' of its spare group, and stays there.");
             }
@@ -136,8 +137,8 @@ public sealed partial class Planner
     private bool IsNamedInGroup(DeclaredVolume volume, string drive)
     {
         string[] group = [.. InGroupOf(volume.Name).Select(r => r.Name)];
-        return _declared.Volumes.Where(v => group.Contains(v.Name)).SelectMany(DrivesOf)
-            .Any(d => IsSame(drive, DriveList.ParseOne(d)));
+        return _declared.Volumes.Where(v => group.Contains(v.Name)).SelectMany(DrivesOf).Select(DriveList.ParseOne)
+            .Any(d => !d.IsVolatile && IsSame(drive, d));
     }
 
     /// <summary>The spare group of a volume once the declaration is applied; null for none.</summary>

@@ -57,7 +57,8 @@ public sealed partial class Planner
         }
         catch (Exception e) when (Refusals.Of(e) is Refusal refusal)
         {
-            string more = refusal.Kind != RefusalKind.Refused ? string.Empty
+            // What lies on a drive, not who uses it.
+            string more = refusal.Kind != RefusalKind.Refused || e is not ArrayException ? string.Empty
                 : " Apply overwrites nothing: 'polyblk volume create' does, when it is told to.";
             Refuse(volume, null, refusal.Message + more);
         }

@@ -43,7 +43,7 @@ public sealed record StateDirectories(string State, string Runtime)
         overridden = string.IsNullOrEmpty(overridden) ? environment(Variable) : overridden;
         if (!string.IsNullOrEmpty(overridden))
         {
-            string directory = Path.GetFullPath(overridden);
+            string directory = Path.TrimEndingDirectorySeparator(Path.GetFullPath(overridden));
             return directory == System.State ? System : new StateDirectories(directory, Path.Combine(directory, "run"));
         }
 
