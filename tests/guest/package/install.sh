@@ -32,5 +32,35 @@ before=$(main_pid)
 check succeeded polyblk daemon restart
 check followed within 30 is_succeeded "$before"
 check read-after-succession rig_program guest-programs pattern read 7 8388608 vm=$socket
+
+# With a process that stands by: killed, the one that serves is replaced by it, and systemd's process stays.
+sed -i 's/^POLYBLK_DAEMON_OPTIONS="/&--standby --metrics 127.0.0.1:9777 /' /etc/default/polyblk
+mkdir -p /etc/systemd/system/polyblk.service.d
+cp /usr/share/doc/polyblk/examples/metrics.conf /etc/systemd/system/polyblk.service.d/
+systemctl daemon-reload
+check restarted systemctl restart polyblk
+check served-with-standby within 60 is_served
+before=$(main_pid) serving=$(serving_pid)
+refuse supervised test "$before" = "$serving"
+kill -9 "$serving"
+check replaced within 30 is_replaced "$serving"
+equal same-main-process "$(main_pid)" "$before"
+check read-after-replacement rig_program guest-programs pattern read 7 8388608 vm=$socket
+check scraped within 30 is_scraped
+
+# A process of its own, inside the same unit.
+check isolate polyblk volume set data --isolate on
+check stopped polyblk volume stop data
+check started polyblk volume start data
+refuse own-process test "$(serving_pid data)" = "$(serving_pid)"
+equal own-process-user "$(stat -c %U:%G "/proc/$(serving_pid data)")" polyblk:polyblk
+check read-isolated rig_program guest-programs pattern read 7 8388608 vm=$socket
+own=$(serving_pid data)
+kill -9 "$own"
+check own-process-after-kill within 30 is_isolated "$own"
+check read-isolated-after-kill within 30 rig_program guest-programs pattern read 7 8388608 vm=$socket
+systemctl stop polyblk
+equal clean-with-processes "$(systemctl show -p Result --value polyblk)" success
+refuse nothing-left-running pgrep -u polyblk
 check completion sh -c 'polyblk "[suggest:17]" "polyblk volume cr" | grep -qx create'
 finish 0
