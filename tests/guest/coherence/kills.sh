@@ -1,4 +1,5 @@
-# Three volumes behind four doors in one daemon, which is killed again and again under load (busybox sh, after lib.sh). $kills says how often.
+# Three volumes behind four doors in one daemon, which is killed again and again under load, and then succeeded (busybox sh, after lib.sh). $kills
+# and $restarts say how often.
 
 members() { for i in 1 2 3 4; do echo "file:/tmp/$1-$i,size=24MiB"; done; }
 
@@ -13,9 +14,11 @@ check export-a polyblk export add a --frontend vhost-user --socket /tmp/a.sock -
 check export-b polyblk export add b --frontend vduse --attach virtio --frontend nbd --socket /tmp/b.sock
 check export-c polyblk export add c --frontend ublk --number 3 --frontend vhost-user --socket /tmp/c.sock --queues 1
 within 60 sh -c 'test -b /dev/vda && test -b /dev/ublkb3'
-check killed guest-programs kills $kills /run/polyblk/_daemon/lock a-vhost-user=/tmp/a.sock a-ublk=/dev/ublkb1 b-vduse=/dev/vda b-nbd=/tmp/b.sock#b \
-  c-ublk=/dev/ublkb3 c-vhost-user=/tmp/c.sock
+loaded='a-vhost-user=/tmp/a.sock a-ublk=/dev/ublkb1 b-vduse=/dev/vda b-nbd=/tmp/b.sock#b c-ublk=/dev/ublkb3 c-vhost-user=/tmp/c.sock'
+check killed guest-programs kills $kills /run/polyblk/_daemon/lock $loaded
 equal told "$(polyblk events --limit 10000 --json | grep -c '"daemon-died"')" $kills
+check restarted guest-programs restarts $restarts /run/polyblk/_daemon/lock $loaded
+equal only-killed "$(polyblk events --limit 10000 --json | grep -c '"daemon-died"')" $kills
 check healthy polyblk check
 kill -TERM $daemon
 wait $daemon

@@ -26,8 +26,10 @@ public sealed class PackageGuestTests : IDisposable
         [
             "install", "enabled", "active", "user", "no-capability", "no-new-privileges", "filtered", "level", "create",
             "record-owner", "export", "served", "written", "read", "others", "nothing-written", "no-network",
-            "served-after-kill", "another-process", "read-after-kill", "succeeded", "followed", "read-after-succession",
-            "restarted", "served-with-standby", "supervised", "replaced", "same-main-process", "read-after-replacement", "scraped",
+            "supervised", "serving-user", "served-after-kill", "read-after-kill", "replaced", "read-after-replacement", "succeeded",
+            "replaced-by-successor", "same-main-process", "read-after-succession",
+            "restarted", "served-alone", "alone", "scraped", "succeeded-alone", "followed", "read-after-succession-alone",
+            "scraped-after-succession", "served-with-all",
             "isolate", "stopped", "started", "own-process", "own-process-user", "read-isolated", "own-process-after-kill",
             "read-isolated-after-kill", "clean-with-processes", "nothing-left-running", "completion",
         ]);

@@ -28,8 +28,8 @@ files() {
 
 main_pid() { systemctl show -p MainPID --value polyblk; }
 
-# is_succeeded PID: whether another process than that is the service's, and serves.
-is_succeeded() { [ "$(main_pid)" != "$1" ] && is_served; }
+# is_served_by_others PID: whether another process than that is the service's, and it serves.
+is_served_by_others() { [ "$(main_pid)" != "$1" ] && is_served; }
 
 # is_served: whether the daemon has told systemd so.
 is_served() {

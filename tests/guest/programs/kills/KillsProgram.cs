@@ -1,6 +1,7 @@
-// Kills a daemon again and again while every door of its volumes is loaded, and holds against what was written all that is read:
-// COUNT LOCK NAME=PATH... The lock is the daemon's file of that name, which has the number of the process that serves. Somebody
-// starts the daemon anew. What is read by a door is what it wrote: doors of one volume have areas of their own.
+// Kills a daemon again and again while every door of its volumes is loaded, or has it succeeded (restarts), and holds against
+// what was written all that is read: COUNT LOCK NAME=PATH... The lock is the daemon's file of that name, which has the number of
+// the process that serves. Somebody starts a daemon anew that was killed. What is read by a door is what it wrote: doors of one
+// volume have areas of their own.
 
 using System.Diagnostics;
 using System.Globalization;
@@ -21,11 +22,13 @@ internal static class KillsProgram
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(5);
 
     /// <summary>Does what the words say, and returns the exit status.</summary>
-    public static int Run(string[] args)
+    /// <param name="args">See the top of the file.</param>
+    /// <param name="change">How a process is made to give its place to another one; null kills it.</param>
+    public static int Run(string[] args, string[]? change = null)
     {
-        if (args is not [var kills, var lockFile, _, ..])
+        if (args is not [var times, var lockFile, _, ..])
         {
-            Console.Error.WriteLine("usage: kills COUNT LOCK NAME=PATH...");
+            Console.Error.WriteLine("usage: kills|restarts COUNT LOCK NAME=PATH...");
             return 2;
         }
 
@@ -34,19 +37,15 @@ internal static class KillsProgram
             VerifiedLoad[] loads = [.. args[2..].Select((door, i) => new VerifiedLoad(Door.OpenPatient(door), i))];
             List<double>[] waits = [.. loads.Select(_ => new List<double>())];
             AwaitRequests(loads);
-            int count = int.Parse(kills, CultureInfo.InvariantCulture);
+            int count = int.Parse(times, CultureInfo.InvariantCulture);
             var random = new Random(count);
-            for (int kill = 0; kill < count; kill++)
+            for (int round = 0; round < count; round++)
             {
                 Thread.Sleep(random.Next(50));
                 Array.ForEach(loads, load => load.TakeLongest());
-                int killed = Serving(lockFile);
-                if (killed <= 1 || Libc.kill(killed, SigKill) != 0)
-                {
-                    throw new IOException($"process {killed} cannot be killed");
-                }
-
-                Await(() => Serving(lockFile) is var now && now > 1 && now != killed, "another process to serve");
+                int before = Serving(lockFile);
+                End(before, change);
+                Await(() => Serving(lockFile) is var now && now > 1 && now != before, "another process to serve");
                 AwaitRequests(loads);
                 for (int i = 0; i < loads.Length; i++)
                 {
@@ -61,7 +60,7 @@ internal static class KillsProgram
                 waits[i].Sort();
                 Console.WriteLine(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{loads[i].Name}: {requests} requests, none failed, over {count} kills; longest wait at a kill: median {waits[i][count / 2]:F0} ms, most {waits[i][^1]:F0} ms"));
+                    $"{loads[i].Name}: {requests} requests, none failed, over {count} changes; longest wait at one: median {waits[i][count / 2]:F0} ms, most {waits[i][^1]:F0} ms"));
             }
 
             return 0;
@@ -70,6 +69,26 @@ internal static class KillsProgram
         {
             Console.Error.WriteLine(e.Message);
             return 1;
+        }
+    }
+
+    private static void End(int process, string[]? change)
+    {
+        if (change is null)
+        {
+            if (process <= 1 || Libc.kill(process, SigKill) != 0)
+            {
+                throw new IOException($"process {process} cannot be killed");
+            }
+
+            return;
+        }
+
+        using Process program = Process.Start(change[0], change[1..]);
+        program.WaitForExit();
+        if (program.ExitCode != 0)
+        {
+            throw new IOException($"{string.Join(' ', change)} ended with {program.ExitCode}");
         }
     }
 
