@@ -32,6 +32,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
     /// <summary>Beyond the wait for drives: what opening takes.</summary>
     private static readonly TimeSpan s_startMargin = TimeSpan.FromSeconds(15);
 
+    /// <summary>How often it is looked whether systemd's line of status is still right.</summary>
+    private static readonly TimeSpan s_statusEvery = TimeSpan.FromSeconds(3);
+
     /// <summary>How long a predecessor may keep the port for metrics: it lets it go when everything is handed over.</summary>
     private static readonly TimeSpan s_portPatience = TimeSpan.FromSeconds(10);
 
@@ -196,20 +199,22 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         // A drive that hangs keeps its own volume starting, and nothing else.
         await Task.WhenAny(daemon.Tried, interruption.Requested, Task.Delay(options.WaitForDrives + s_startMargin, CancellationToken.None))
             .ConfigureAwait(false);
-        tell("READY=1\nSTATUS=" + Summary(daemon.GetStatus()));
-        own.LogInformation("The daemon is ready: {Summary}", Summary(daemon.GetStatus()));
-        _ = daemon.Settled.ContinueWith(_ => tell("STATUS=" + Summary(daemon.GetStatus())), TaskScheduler.Default);
+        string summary = Summary(daemon.GetStatus());
+        tell("READY=1\nSTATUS=" + summary);
+        own.LogInformation("The daemon is ready: {Summary}", summary);
 
         // After the exports, for which consumers of a daemon that was killed wait.
         await using ApiServer? api = only is not null ? null : await StartApiAsync(daemon, directories, own, apiGroup)
             .ConfigureAwait(false);
-        using var portEnd = CancellationTokenSource.CreateLinkedTokenSource(interruption.Token);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(interruption.Token);
+        Task status = KeepStatusAsync(daemon, tell, summary, ending.Token);
         Task<MetricsPort?> metrics = only is not null ? Task.FromResult<MetricsPort?>(null)
-            : StartMetricsAsync(parsed, daemon, takesOver, own, portEnd.Token);
+            : StartMetricsAsync(parsed, daemon, takesOver, own, ending.Token);
         await Task.WhenAny(interruption.Requested, handOver.Completed).ConfigureAwait(false);
 
         // First of all: a successor waits for the port.
-        await portEnd.CancelAsync().ConfigureAwait(false);
+        await ending.CancelAsync().ConfigureAwait(false);
+        await status.ConfigureAwait(false);
         if (await metrics.ConfigureAwait(false) is { } port)
         {
             await port.DisposeAsync().ConfigureAwait(false);
@@ -246,6 +251,28 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         }
 
         return isClean ? ExitCode.Ok : ExitCode.Failed;
+    }
+
+    /// <summary>Tells systemd when something else is served, waits or has failed than was told last. Until the end begins.</summary>
+    private static async Task KeepStatusAsync(VolumeDaemon daemon, Action<string> tell, string told, CancellationToken ending)
+    {
+        using var timer = new PeriodicTimer(s_statusEvery);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(ending).ConfigureAwait(false))
+            {
+                string summary = Summary(daemon.GetStatus());
+                if (summary != told)
+                {
+                    tell("STATUS=" + summary);
+                    told = summary;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The end has begun, of which systemd is told otherwise.
+        }
     }
 
     private static void Tell(string state, ILogger log)

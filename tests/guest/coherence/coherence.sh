@@ -29,4 +29,3 @@ wait $server
 equal finish-degraded $? 0
 cat /tmp/err
 equal nothing-left "$(ls /dev/vd[a-z] /dev/ublkb* /sys/bus/vdpa/devices 2>/dev/null | grep -v : | xargs)" ''
-exit 0

@@ -26,11 +26,16 @@ public sealed class PackageGuestTests : IDisposable
         [
             "install", "enabled", "active", "user", "no-capability", "no-new-privileges", "filtered", "level", "create",
             "record-owner", "export", "served", "written", "read", "others", "nothing-written", "no-network",
-            "served-after-kill", "another-process", "read-after-kill", "succeeded", "followed", "read-after-succession", "completion",
+            "supervised", "serving-user", "served-after-kill", "read-after-kill", "replaced", "read-after-replacement", "succeeded",
+            "replaced-by-successor", "same-main-process", "read-after-succession",
+            "restarted", "served-alone", "alone", "scraped", "succeeded-alone", "followed", "read-after-succession-alone",
+            "scraped-after-succession", "served-with-all",
+            "isolate", "stopped", "started", "own-process", "own-process-user", "read-isolated", "own-process-after-kill",
+            "read-isolated-after-kill", "clean-with-processes", "nothing-left-running", "completion",
         ]);
         await BootAsync("package-purge", root, package, "purge.sh",
         [
-            "served-after-reboot", "optimal", "read-after-reboot", "clean", "purge", "drives-stay", "no-service",
+            "served-after-reboot", "optimal", "read-after-reboot", "own-process-after-reboot", "clean", "purge", "drives-stay", "no-service",
             "nothing-left", "no-runtime",
         ]);
     }

@@ -3,10 +3,13 @@ check served-after-reboot within 60 is_served
 check optimal polyblk check
 socket=/run/polyblk/data/data-vhost-user-0.sock
 check read-after-reboot rig_program guest-programs pattern read 7 8388608 vm=$socket
+refuse own-process-after-reboot test "$(serving_pid data)" = "$(serving_pid)"
 systemctl stop polyblk
 equal clean "$(systemctl show -p Result --value polyblk)" success
 drives="$(disk 11) $(disk 12) $(disk 13)"
 held=$(cat $drives | sha256sum)
+# What the first boot has put beside the package.
+rm -r /etc/systemd/system/polyblk.service.d
 check purge dpkg --purge polyblk
 equal drives-stay "$(cat $drives | sha256sum)" "$held"
 refuse no-service systemctl cat polyblk

@@ -28,10 +28,26 @@ files() {
 
 main_pid() { systemctl show -p MainPID --value polyblk; }
 
-# is_succeeded PID: whether another process than that is the service's, and serves.
-is_succeeded() { [ "$(main_pid)" != "$1" ] && is_served; }
+# is_served_by_others PID: whether another process than that is the service's, and it serves.
+is_served_by_others() { [ "$(main_pid)" != "$1" ] && is_served; }
 
 # is_served: whether the daemon has told systemd so.
 is_served() {
   [ "$(systemctl is-active polyblk)" = active ] && systemctl show -p StatusText --value polyblk | grep -q 'serves 1 of 1'
+}
+
+# serving_pid [VOLUME]: the process that serves the volume; without one, the daemon's.
+serving_pid() { tr -dc 0-9 <"/run/polyblk/${1:-_daemon}/lock"; }
+
+# is_replaced PID: whether another process than that is the daemon, and serves.
+is_replaced() { [ "$(serving_pid)" != "$1" ] && is_served; }
+
+# is_isolated PID: whether another process than that has the volume.
+is_isolated() { [ "$(serving_pid data)" != "$1" ] && [ -d "/proc/$(serving_pid data)" ]; }
+
+# is_scraped: whether the metrics' port answers.
+is_scraped() {
+  exec 5<>/dev/tcp/127.0.0.1/9777 || return 1
+  printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&5
+  grep -q '^polyblk_volume_health' <&5
 }

@@ -212,6 +212,11 @@ internal sealed class ArrayRig : IAsyncDisposable
     /// <summary>Waits until the resync is over.</summary>
     public async Task WaitForResyncAsync() => await WaitAsync(() => Array.GetStatus().Resync is null, "the resync to end");
 
+    /// <summary>
+    /// Waits until nobody holds a row. A job, such as one that mends what was refused, holds rows for a moment; none keeps them.
+    /// </summary>
+    public static Task WaitForLocksAsync(RaidArray array) => WaitAsync(() => array.Locks.IsIdle, "the last row to be given back");
+
     /// <summary>Waits until something is so.</summary>
     public static async Task WaitAsync(Func<bool> condition, string what)
     {

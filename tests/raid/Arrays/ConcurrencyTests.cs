@@ -32,7 +32,7 @@ public sealed class ConcurrencyTests
         await RunWritersAsync(rig, blocks, steps: 40, expectErrors: false);
         await CheckAllAsync(rig, blocks, afterCrash: false);
         await rig.AssertConsistentAsync($"seed {seed}");
-        Assert.True(rig.Array.Locks.IsIdle);
+        await ArrayRig.WaitForLocksAsync(rig.Array);
     }
 
     [Theory]

@@ -261,7 +261,7 @@ public sealed class FailureTests
         Assert.False(stop.IsCompleted);
         await bad.ReleaseStuckAsync();
         await stop;
-        Assert.True(rig.Array.Locks.IsIdle);
+        await ArrayRig.WaitForLocksAsync(rig.Array);
         Assert.Equal(1, rig.Array.GetStatus().Members[0].Repairs);
     }
 }

@@ -44,7 +44,7 @@ public sealed class MemoryMemberTests
             await model.CheckAllAsync();
             await model.RunAsync(60);
             await model.CheckAllAsync();
-            Assert.True(array.Locks.IsIdle);
+            await ArrayRig.WaitForLocksAsync(array);
             await driver.DisposeAsync();
             await array.DisposeAsync();
             foreach (IBlockDevice drive in drives)

@@ -64,6 +64,6 @@ public sealed class ModelTests
             Assert.Equal(failed, rig.Array.State.FailedMask);
         }
 
-        Assert.True(rig.Array.Locks.IsIdle);
+        await ArrayRig.WaitForLocksAsync(rig.Array);
     }
 }

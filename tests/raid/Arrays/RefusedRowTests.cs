@@ -75,7 +75,7 @@ public sealed class RefusedRowTests
                 await CheckAsync(rig, driver, before, after, what);
             }
 
-            Assert.True(rig.Array.Locks.IsIdle);
+            await ArrayRig.WaitForLocksAsync(rig.Array);
             if (rig.Array.State.BadMask != 0)
             {
                 await rig.Array.StartScrubAsync(repair: true);

@@ -317,7 +317,7 @@ public sealed class ReplacementTests
         }
 
         await ArrayRig.AssertConsistentAsync(array.Geometry, drives[^4..], reactors.Reactor, "after all were replaced");
-        Assert.True(array.Locks.IsIdle);
+        await ArrayRig.WaitForLocksAsync(array);
         await driver.DisposeAsync();
         await array.DisposeAsync();
         foreach (IBlockDevice drive in drives)

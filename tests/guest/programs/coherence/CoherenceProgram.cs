@@ -7,6 +7,8 @@
 using System.Buffers.Binary;
 using System.Globalization;
 
+using Polyblk.GuestPrograms.Doors;
+
 namespace Polyblk.GuestPrograms.Coherence;
 
 /// <summary>See the top of the file.</summary>

@@ -2,7 +2,7 @@
 // after a reboot.
 
 using System.Globalization;
-using Polyblk.GuestPrograms.Coherence;
+using Polyblk.GuestPrograms.Doors;
 
 namespace Polyblk.GuestPrograms.Pattern;
 
