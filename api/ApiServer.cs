@@ -38,7 +38,6 @@ public sealed class ApiServer : IAsyncDisposable
     private static readonly TimeSpan s_endTime = TimeSpan.FromSeconds(2);
 
     private readonly VolumeDaemon _daemon;
-    private readonly StateDirectories _directories;
     private readonly ILogger _log;
     private readonly WebApplication _app;
     private readonly CancellationTokenSource _ending = new();
@@ -47,7 +46,7 @@ public sealed class ApiServer : IAsyncDisposable
 
     private ApiServer(VolumeDaemon daemon, StateDirectories directories, string path, ILogger log, FollowerLimits followers)
     {
-        (_daemon, _directories) = (daemon, directories);
+        _daemon = daemon;
         _looks = new RecordLooks(directories);
         _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;

@@ -5,6 +5,7 @@ using Polyblk.Core.Block;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
+using Polyblk.Raid;
 
 namespace Polyblk.Host.Declared;
 

@@ -43,6 +43,9 @@ public sealed class IsolationTests : DaemonProcessTestBase
             Sandbox.Must("export", "add", name, "--frontend", "vhost-user", "--socket", Socket(name), "--queues", "1");
         }
 
+        // What systemd shows of the daemon follows, also of processes that volumes have of their own.
+        Assert.Contains("serves 3 of 3 volumes", Told("STATUS=serves 3"), StringComparison.Ordinal);
+
         int one = PidOf("one"), two = PidOf("two");
         Assert.Equal(3, new[] { one, two, daemon }.Distinct().Count());
         Assert.Equal(daemon, PidOf("plain"));

@@ -192,6 +192,7 @@ public sealed class ApplyTests : DaemonTestBase
         (int code, _, string errors) = await RunAsync("apply", File, "--dry-run");
         Assert.Equal(4, code);
         Assert.Contains("another process uses it", errors, StringComparison.Ordinal);
+        Assert.DoesNotContain("Apply overwrites nothing", errors, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -23,6 +23,7 @@ public sealed class StateTests : IDisposable
     [InlineData(null, false, "/home/u", "relative", "also", "/home/u/.local/state/polyblk", "/home/u/.local/state/polyblk/run")]
     [InlineData("/d", true, "/root", null, null, "/d", "/d/run")]
     [InlineData("/var/lib/polyblk", false, "/home/u", null, null, "/var/lib/polyblk", "/run/polyblk")]
+    [InlineData("/var/lib/polyblk/", true, "/root", null, null, "/var/lib/polyblk", "/run/polyblk")]
     public void PlacesFollowTheUserAndTheEnvironment(
         string? option, bool isRoot, string? home, string? xdgState, string? xdgRuntime, string state, string runtime)
     {
