@@ -59,7 +59,7 @@ public sealed partial class Planner
         catch (Exception e) when (Refusals.Of(e) is Refusal refusal)
         {
             // What lies on a drive, not who uses it.
-            string more = refusal.Kind != RefusalKind.Refused || e is not ArrayException ? string.Empty
+            string more = refusal.Kind != RefusalKind.Refused || e.GetBaseException() is not ArrayException ? string.Empty
                 : " Apply overwrites nothing: 'polyblk volume create' does, when it is told to.";
             Refuse(volume, null, refusal.Message + more);
         }
