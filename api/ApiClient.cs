@@ -1,5 +1,7 @@
 // A client of the API: HTTP over the daemon's Unix socket, for commands.
 
+using System.Diagnostics;
+using System.Globalization;
 using System.Net.Http.Json;
 using System.Net.Sockets;
 using System.Text.Json;
@@ -14,20 +16,27 @@ namespace Polyblk.Api;
 public sealed class ApiClient : IDisposable
 {
     private static readonly Uri s_host = new("http://polyblk");
+    /// <summary>What is only looked at is there by then; what is changed takes its time.</summary>
     private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(30);
+
+    /// <summary>A daemon that is being succeeded, or has started just now, has its API again by then.</summary>
+    private static readonly TimeSpan s_startLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(50);
 
     private readonly HttpClient _http;
     private readonly StateDirectories _directories;
+    private readonly bool _waitsForStart;
 
     /// <summary>Makes one; nothing is connected yet.</summary>
-    public ApiClient(StateDirectories directories)
+    /// <param name="directories">Whose daemon is asked.</param>
+    /// <param name="waitsForStart">Whether an API that is not there is waited for, a moment.</param>
+    public ApiClient(StateDirectories directories, bool waitsForStart = false)
     {
         ArgumentNullException.ThrowIfNull(directories);
-        _directories = directories;
+        (_directories, _waitsForStart) = (directories, waitsForStart);
         _http = new HttpClient(new SocketsHttpHandler { ConnectCallback = ConnectAsync })
         {
-            BaseAddress = s_host,
-            Timeout = s_answerLimit,
+            BaseAddress = s_host, Timeout = Timeout.InfiniteTimeSpan,
         };
     }
 
@@ -36,33 +45,111 @@ public sealed class ApiClient : IDisposable
     public Task<StatisticsJson> GetStatisticsAsync(CancellationToken cancellation) =>
         GetAsync("/v1/statistics", ApiJson.Default.StatisticsJson, cancellation);
 
-    /// <summary>Asks for something that is there.</summary>
+    /// <summary>All volumes that the host has a record of.</summary>
     /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
-    internal async Task<T> GetAsync<T>(string path, JsonTypeInfo<T> type, CancellationToken cancellation)
+    public Task<HostVolumesJson> GetRecordsAsync(CancellationToken cancellation) =>
+        GetAsync("/v1/records", ApiJson.Default.HostVolumesJson, cancellation);
+
+    /// <summary>One of them, with what has happened to it lately.</summary>
+    /// <exception cref="RefusalException">There is none, no daemon answers, or it refuses.</exception>
+    public Task<VolumeJson> GetRecordAsync(string name, CancellationToken cancellation) =>
+        GetAsync($"/v1/records/{Uri.EscapeDataString(name)}", ApiJson.Default.VolumeJson, cancellation);
+
+    /// <summary>All exports.</summary>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public Task<IReadOnlyList<DaemonExportJson>> GetExportsAsync(CancellationToken cancellation) =>
+        GetAsync("/v1/exports", ApiJson.Default.IReadOnlyListDaemonExportJson, cancellation);
+
+    /// <summary>All events with a higher number.</summary>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public Task<IReadOnlyList<EventJson>> GetEventsAsync(long since, CancellationToken cancellation) => GetAsync(
+        string.Create(CultureInfo.InvariantCulture, $"/v1/events?since={since}&limit={int.MaxValue}"),
+        EventLineJson.Default.IReadOnlyListEventJson,
+        cancellation);
+
+    /// <summary>Lets the daemon serve a volume that it does not.</summary>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public Task StartVolumeAsync(string name, StartPermissions allowed, CancellationToken cancellation) => AskAsync(
+        HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(name)}/start",
+        JsonContent.Create(allowed, ApiJson.Default.StartPermissions), ApiJson.Default.DaemonVolumeJson, cancellation);
+
+    /// <summary>Lets it serve a volume through one more export.</summary>
+    /// <returns>The export.</returns>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public async Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation) =>
+        (await AskAsync(
+            HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(volume)}/exports",
+            JsonContent.Create(export, ApiJson.Default.ExportRecord), ApiJson.Default.ExportJson, cancellation)
+            .ConfigureAwait(false))!;
+
+    /// <summary>Ends an export.</summary>
+    /// <param name="id">Its id.</param>
+    /// <param name="force">Also while somebody uses it.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public Task RemoveExportAsync(string id, bool force, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(id);
+        string path = string.Join('/', id.Split('/').Select(Uri.EscapeDataString));
+        return AskAsync<object>(
+            HttpMethod.Delete, $"/v1/exports/{path}{(force ? "?force=true" : string.Empty)}", null, null, cancellation);
+    }
+
+    private async Task<T> GetAsync<T>(string path, JsonTypeInfo<T> type, CancellationToken cancellation)
+        where T : class
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(s_answerLimit);
+        try
+        {
+            return (await AskAsync(HttpMethod.Get, path, null, type, limit.Token).ConfigureAwait(false))!;
+        }
+        catch (OperationCanceledException e) when (!cancellation.IsCancellationRequested)
+        {
+            throw NoAnswer(e);
+        }
+    }
+
+    /// <summary>Asks for something; a type that is null expects no content.</summary>
+    private async Task<T?> AskAsync<T>(
+        HttpMethod method, string path, HttpContent? body, JsonTypeInfo<T>? type, CancellationToken cancellation)
+        where T : class
     {
         try
         {
-            using HttpResponseMessage answer = await _http.GetAsync(new Uri(path, UriKind.Relative), cancellation)
-                .ConfigureAwait(false);
+            using var request = new HttpRequestMessage(method, new Uri(path, UriKind.Relative)) { Content = body };
+            using HttpResponseMessage answer = await _http.SendAsync(request, cancellation).ConfigureAwait(false);
             if (!answer.IsSuccessStatusCode)
             {
                 throw await RefusalOfAsync(answer, cancellation).ConfigureAwait(false);
             }
 
-            return await answer.Content.ReadFromJsonAsync(type, cancellation).ConfigureAwait(false)
-                ?? throw new JsonException("null");
+            return type is null ? null
+                : await answer.Content.ReadFromJsonAsync(type, cancellation).ConfigureAwait(false)
+                    ?? throw new JsonException("null");
         }
-        catch (Exception e) when (e is HttpRequestException or IOException or JsonException
-            || (e is OperationCanceledException && !cancellation.IsCancellationRequested))
+        catch (HttpRequestException e)
+            when (e.GetBaseException() is SocketException { SocketErrorCode: SocketError.AccessDenied })
         {
             throw new RefusalException(
                 new Refusal(
-                    RefusalKind.Refused,
-                    $"No daemon answers at {ApiServer.PathOf(_directories)}: {e.Message}",
-                    "Start it: polyblk daemon (or: systemctl start polyblk)."),
+                    RefusalKind.HostLacks,
+                    $"This user may not use {ApiServer.PathOf(_directories)}, nor read {_directories.State}.",
+                    "Run as root, or let a group of this user's in: polyblk daemon --api-group GROUP."),
                 e);
         }
+        catch (Exception e) when (e is HttpRequestException or IOException or JsonException)
+        {
+            throw NoAnswer(e);
+        }
     }
+
+    private RefusalException NoAnswer(Exception e) => new(
+        new Refusal(
+            RefusalKind.Refused,
+            $"No daemon answers at {ApiServer.PathOf(_directories)}: {e.Message}",
+            "Start it: polyblk daemon (or: systemctl start polyblk)."),
+        e);
 
     public void Dispose() => _http.Dispose();
 
@@ -76,17 +163,25 @@ public sealed class ApiClient : IDisposable
 
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)
     {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
+        var address = new UnixDomainSocketEndPoint(ApiServer.PathOf(_directories));
+        for (long began = Stopwatch.GetTimestamp(); ; await Task.Delay(s_look, cancellation).ConfigureAwait(false))
         {
-            var address = new UnixDomainSocketEndPoint(ApiServer.PathOf(_directories));
-            await socket.ConnectAsync(address, cancellation).ConfigureAwait(false);
-            return new NetworkStream(socket, ownsSocket: true);
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                await socket.ConnectAsync(address, cancellation).ConfigureAwait(false);
+                return new NetworkStream(socket, ownsSocket: true);
+            }
+            catch (SocketException e) when (e.SocketErrorCode != SocketError.AccessDenied
+                && _waitsForStart && Stopwatch.GetElapsedTime(began) < s_startLimit)
+            {
+                socket.Dispose();
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
         }
     }
 }

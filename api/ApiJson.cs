@@ -29,4 +29,6 @@ internal sealed record ProblemJson(int Status, string Title)
 [JsonSerializable(typeof(StartPermissions))]
 [JsonSerializable(typeof(ProblemJson))]
 [JsonSerializable(typeof(StatisticsJson))]
+[JsonSerializable(typeof(VolumeJson))]
+[JsonSerializable(typeof(HostVolumesJson))]
 internal sealed partial class ApiJson : JsonSerializerContext;

@@ -35,6 +35,10 @@ internal static class ApiRoutes
         {
             Body = ApiJson.Default.ExportRecord, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.ExportJson),
         },
+        Get("/v1/records", "listRecords", "All volumes that the host has a record of, as polyblk volume list --json prints them.",
+            ApiJson.Default.HostVolumesJson, (api, context, _) => api.RecordsAsync(context)),
+        Get("/v1/records/{name}", "getRecord", "One of them, as polyblk volume show --json prints it.",
+            ApiJson.Default.VolumeJson, (api, context, path) => api.RecordAsync(context, path[0])),
         Get("/v1/exports", "listExports", "All exports.", ApiJson.Default.IReadOnlyListDaemonExportJson, (api, context, _) =>
             api.ExportsAsync(context)),
         new("DELETE", "/v1/exports/{volume}/{frontend}/{index}", "removeExport", "End an export, now and for every start.",

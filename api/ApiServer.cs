@@ -9,6 +9,7 @@
 //
 // What is refused is answered as RFC 9457 says (application/problem+json).
 
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -23,6 +24,7 @@ using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Api;
 
@@ -40,10 +42,12 @@ public sealed class ApiServer : IAsyncDisposable
     private readonly WebApplication _app;
     private readonly CancellationTokenSource _ending = new();
     private readonly EventsAnswer _events;
+    private readonly RecordLooks _looks;
 
-    private ApiServer(VolumeDaemon daemon, string path, ILogger log, FollowerLimits followers)
+    private ApiServer(VolumeDaemon daemon, StateDirectories directories, string path, ILogger log, FollowerLimits followers)
     {
         _daemon = daemon;
+        _looks = new RecordLooks(directories);
         _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -83,18 +87,28 @@ public sealed class ApiServer : IAsyncDisposable
         VolumeDaemon daemon, StateDirectories directories, ILogger log, FollowerLimits followers, string? group = null)
     {
         string path = PathOf(directories);
+        string folder = Path.GetDirectoryName(path)!;
+
+        // Under its name it is seen when it may be used by whoever may: a predecessor's is there until then. The name that it is
+        // made by is its own, since it is removed with it.
+        string made = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"api.{Environment.ProcessId}"));
         try
         {
-            File.Delete(path);
-            SocketAccess.CloseFolder(Path.GetDirectoryName(path)!);
-            var server = new ApiServer(daemon, path, log, followers);
-            await server._app.StartAsync().ConfigureAwait(false);
-            File.SetUnixFileMode(path, OwnerOnly);
-            if (group is not null)
+            File.Delete(made);
+            if (group is null)
             {
-                await server.OpenForAsync(path, group).ConfigureAwait(false);
+                SocketAccess.CloseFolder(folder);
             }
 
+            var server = new ApiServer(daemon, directories, made, log, followers);
+            await server._app.StartAsync().ConfigureAwait(false);
+            File.SetUnixFileMode(made, OwnerOnly);
+            if (group is not null)
+            {
+                await server.OpenForAsync(made, group).ConfigureAwait(false);
+            }
+
+            File.Move(made, path, overwrite: true);
             return server;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -214,6 +228,18 @@ public sealed class ApiServer : IAsyncDisposable
     internal Task ExportsAsync(HttpContext context) =>
         SendAsync(
             context, [.. _daemon.GetStatus().Volumes.SelectMany(v => v.Exports)], ApiJson.Default.IReadOnlyListDaemonExportJson);
+
+    internal async Task RecordsAsync(HttpContext context)
+    {
+        HostVolumesJson all = await _looks.AtAllAsync(context.RequestAborted).ConfigureAwait(false);
+        await SendAsync(context, all, ApiJson.Default.HostVolumesJson).ConfigureAwait(false);
+    }
+
+    internal async Task RecordAsync(HttpContext context, string name)
+    {
+        VolumeJson volume = await _looks.AtOneAsync(name, context.RequestAborted).ConfigureAwait(false);
+        await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
+    }
 
     internal Task EventsAsync(HttpContext context) => _events.AnswerAsync(context);
 

@@ -85,8 +85,61 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
             return ExitCode.Ok;
         }
 
-        Declaration declared = Read(parsed.GetRequiredValue(_file)!);
         bool isDry = parsed.GetValue(_dryRun), json = parsed.GetValue(_json);
+        var done = new List<Difference>();
+        ApplyPlan? plan = null;
+        try
+        {
+            plan = await MakeAsync(parsed, directories, terminal, cancellation).ConfigureAwait(false);
+            if (isDry)
+            {
+                plan.Differences.ToList().ForEach(Say);
+            }
+            else
+            {
+                await plan.DoAsync(Say, cancellation).ConfigureAwait(false);
+            }
+        }
+        catch (Exception e) when (json)
+        {
+            // A program reads one document, whatever becomes of it; the error goes its way all the same.
+            Refusal refusal = Refusals.Of(e)
+                ?? new Refusal(RefusalKind.Failed, e is OperationCanceledException ? "Interrupted." : e.Message);
+            Write(new ApplyFailureJson(refusal.Kind, refusal.Problem, refusal.Remedy, plan?.Doing));
+            throw;
+        }
+
+        if (json)
+        {
+            Write(null);
+        }
+        else
+        {
+            int count = done.Count(d => d.Kind != DifferenceKind.None);
+            terminal.WriteLine(
+                !plan.Differs ? "Nothing differs." : isDry ? $"{Changes(count)} would be made." : $"{Changes(count)} made.");
+        }
+
+        return isDry && plan.Differs ? ExitCode.Differs : ExitCode.Ok;
+
+        void Say(Difference difference)
+        {
+            done.Add(difference);
+            if (!json)
+            {
+                terminal.WriteLine(difference.ToString());
+            }
+        }
+
+        void Write(ApplyFailureJson? failure) => terminal.WriteJson(
+            new ApplyJson { DryRun = isDry, Differs = plan?.Differs, Differences = done, Failure = failure },
+            OutputJson.Default.ApplyJson);
+    }
+
+    private async Task<ApplyPlan> MakeAsync(
+        ParseResult parsed, StateDirectories directories, Terminal terminal, CancellationToken cancellation)
+    {
+        Declaration declared = Read(parsed.GetRequiredValue(_file)!);
         var options = new ApplyOptions(parsed.GetValue(_prune))
         {
             OpenLog = volume => LogSetup.CreateFactory(
@@ -100,45 +153,7 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
             terminal.Note(note);
         }
 
-        IReadOnlyList<Difference> differences = plan.Differences;
-        if (isDry)
-        {
-            differences.ToList().ForEach(Say);
-        }
-        else
-        {
-            var done = new List<Difference>();
-            await plan.DoAsync(
-                difference =>
-                {
-                    done.Add(difference);
-                    Say(difference);
-                },
-                cancellation).ConfigureAwait(false);
-            differences = done;
-        }
-
-        if (json)
-        {
-            terminal.WriteJson(new ApplyJson { DryRun = isDry, Differs = plan.Differs, Differences = differences },
-                OutputJson.Default.ApplyJson);
-        }
-        else
-        {
-            int count = differences.Count(d => d.Kind != DifferenceKind.None);
-            terminal.WriteLine(
-                !plan.Differs ? "Nothing differs." : isDry ? $"{Changes(count)} would be made." : $"{Changes(count)} made.");
-        }
-
-        return isDry && plan.Differs ? ExitCode.Differs : ExitCode.Ok;
-
-        void Say(Difference difference)
-        {
-            if (!json)
-            {
-                terminal.WriteLine(difference.ToString());
-            }
-        }
+        return plan;
     }
 
     private Declaration Read(string file)

@@ -35,22 +35,17 @@ internal sealed class CheckCommand : ICliCommand
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
-        var store = new VolumeStore(directories);
         int code = Well;
-        IReadOnlyList<VolumeRecord> records = parsed.GetValue(_name) is string name ? [store.Get(name)] : store.List(Unreadable);
-        var volumes = new List<VolumeJson>();
-        foreach (VolumeRecord record in records)
-        {
-            VolumeJson volume = await VolumeView.FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false);
-            volumes.Add(volume);
-            code = Math.Max(code, CodeOf(volume));
-        }
-
+        using HostDoor host = HostDoor.Open(parsed);
+        IReadOnlyList<VolumeJson> volumes = parsed.GetValue(_name) is string name
+            ? [await host.ShowVolumeAsync(name, _ => { }, cancellation).ConfigureAwait(false)]
+            : await host.ListVolumesAsync(Unreadable, cancellation).ConfigureAwait(false);
+        code = volumes.Select(CodeOf).Append(code).Max();
         if (parsed.GetValue(_json))
         {
-            terminal.WriteJson<IReadOnlyList<VolumeJson>>([.. volumes.Select(v => v with { Live = null })], OutputJson.Default.IReadOnlyListVolumeJson);
+            terminal.WriteJson<IReadOnlyList<VolumeJson>>(
+                [.. volumes.Select(v => v with { Live = null, History = null })], OutputJson.Default.IReadOnlyListVolumeJson);
             return code;
         }
 

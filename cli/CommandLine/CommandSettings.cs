@@ -12,7 +12,8 @@ internal static class CommandSettings
     public static Option<string?> State { get; } = new("--state")
     {
         HelpName = "DIR",
-        Description = "Keep volume records, logs and sockets here (sockets in DIR/run) instead of in the system's or the user's place.",
+        Description = "Keep volume records, logs and sockets here (sockets in DIR/run) instead of in the system's or the user's "
+            + $"place. [default: {StateDirectories.Variable}]",
         Recursive = true,
     };
 

@@ -4,7 +4,6 @@ using System.CommandLine;
 using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Host;
-using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 
@@ -14,7 +13,6 @@ namespace Polyblk.Cli.CommandLine;
 internal sealed class EventsCommand : ICliCommand
 {
     private const int UsualLimit = 50;
-    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(250);
 
     private readonly Argument<string?> _volume = new("VOLUME")
     {
@@ -80,14 +78,12 @@ internal sealed class EventsCommand : ICliCommand
             VolumeName.Check(volume);
         }
 
-        var store = new EventStore(CommandSettings.Directories(parsed));
+        using HostDoor host = HostDoor.Open(parsed);
         EventStart? since = parsed.GetValue(_since);
         bool isJson = parsed.GetValue(_json);
         int limit = parsed.GetValue(_limit) ?? (since is null ? UsualLimit : int.MaxValue);
-        var cursor = new EventCursor(store, since?.Sequence ?? 0);
-        IEnumerable<EventJson> Wanted() => Readable(cursor.Read, store)
-            .Where(e => (volume is null || e.Volume == volume) && !(e.Time < since?.Time));
-        foreach (EventJson e in Wanted().TakeLast(limit))
+        Func<CancellationToken, Task<IReadOnlyList<EventJson>>> read = host.ReadEvents(since?.Sequence ?? 0);
+        foreach (EventJson e in Wanted(await read(cancellation).ConfigureAwait(false)).TakeLast(limit))
         {
             Print(terminal, e, isJson);
         }
@@ -96,10 +92,17 @@ internal sealed class EventsCommand : ICliCommand
         {
             while (parsed.GetValue(_follow))
             {
-                await Task.Delay(s_look, cancellation).ConfigureAwait(false);
-                foreach (EventJson e in Wanted())
+                await Task.Delay(host.EventsEvery, cancellation).ConfigureAwait(false);
+                try
                 {
-                    Print(terminal, e, isJson);
+                    foreach (EventJson e in Wanted(await read(cancellation).ConfigureAwait(false)))
+                    {
+                        Print(terminal, e, isJson);
+                    }
+                }
+                catch (RefusalException e) when (e.Refusal.Kind == RefusalKind.Refused)
+                {
+                    // The daemon is started anew, or will be: who follows sees then what has come.
                 }
             }
         }
@@ -109,6 +112,9 @@ internal sealed class EventsCommand : ICliCommand
         }
 
         return ExitCode.Ok;
+
+        IEnumerable<EventJson> Wanted(IEnumerable<EventJson> all) =>
+            all.Where(e => (volume is null || e.Volume == volume) && !(e.Time < since?.Time));
     }
 
     /// <summary>An event for people: when and what, and below it the sentence.</summary>
@@ -134,19 +140,6 @@ internal sealed class EventsCommand : ICliCommand
         else
         {
             Write(terminal, e);
-        }
-    }
-
-    private static IReadOnlyList<EventJson> Readable(Func<IEnumerable<EventJson>> read, EventStore store)
-    {
-        try
-        {
-            return [.. read()];
-        }
-        catch (UnauthorizedAccessException e)
-        {
-            string problem = $"The events in {store.Folder} may not be read by this user.";
-            throw new RefusalException(new Refusal(RefusalKind.HostLacks, problem, "Run as the user of the daemon."), e);
         }
     }
 }

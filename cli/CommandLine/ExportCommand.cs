@@ -4,7 +4,6 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Frontends;
 using Polyblk.Host;
-using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -48,16 +47,15 @@ internal sealed class ExportAddCommand(IEnumerable<IFrontend> frontends) : ICliC
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_volume));
+        using HostDoor host = HostDoor.Open(parsed);
+        string volume = parsed.GetRequiredValue(_volume);
+        VolumeName.Check(volume);
         IReadOnlyList<FrontendGroup> groups = _groups.Parse(parsed.Tokens);
-        ServingOptions.RequireSocketFolders(groups);
         var added = new List<ExportJson>();
         foreach (FrontendGroup group in groups)
         {
-            var request = new ControlRequest { Command = "add-export", Volume = record.Name, Export = ExportRecord.Of(group) };
-            added.Add((await DaemonClient.AskAsync(directories, request, cancellation).ConfigureAwait(false)).Export!);
+            added.Add(await host.AddExportAsync(volume, ExportRecord.Of(group), cancellation).ConfigureAwait(false));
         }
 
         if (parsed.GetValue(_json))
@@ -94,18 +92,16 @@ internal sealed class ExportListCommand : ICliCommand
     {
         StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
-        DaemonJson? daemon = await DaemonClient.ShowAsync(directories, cancellation).ConfigureAwait(false);
-        DaemonExportJson[] exports =
-        [
-            .. daemon is not null ? daemon.Volumes.SelectMany(v => v.Exports) : Kept(new VolumeStore(directories).List(terminal.Warn)),
-        ];
+        using HostDoor host = HostDoor.Open(parsed);
+        IReadOnlyList<DaemonExportJson>? served = await host.ListExportsAsync(cancellation).ConfigureAwait(false);
+        IReadOnlyList<DaemonExportJson> exports = served ?? [.. Kept(new VolumeStore(directories).List(terminal.Warn))];
         if (parsed.GetValue(_json))
         {
-            terminal.WriteJson<IReadOnlyList<DaemonExportJson>>(exports, OutputJson.Default.IReadOnlyListDaemonExportJson);
+            terminal.WriteJson(exports, OutputJson.Default.IReadOnlyListDaemonExportJson);
             return ExitCode.Ok;
         }
 
-        if (exports.Length == 0)
+        if (exports.Count == 0)
         {
             terminal.WriteLine("There are no exports. Make one with 'polyblk export add VOLUME --frontend FRONTEND'.");
             return ExitCode.Ok;
@@ -123,7 +119,7 @@ internal sealed class ExportListCommand : ICliCommand
         }
 
         table.Write(terminal);
-        if (daemon is null)
+        if (served is null)
         {
             terminal.Note("No daemon serves them: start it with 'polyblk daemon' (or: systemctl start polyblk).");
         }
@@ -165,8 +161,8 @@ internal sealed class ExportRemoveCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         string id = parsed.GetRequiredValue(_id);
-        var request = new ControlRequest { Command = "remove-export", ExportId = id, Force = parsed.GetValue(_force) };
-        _ = await DaemonClient.AskAsync(CommandSettings.Directories(parsed), request, cancellation).ConfigureAwait(false);
+        using HostDoor host = HostDoor.Open(parsed);
+        await host.RemoveExportAsync(id, parsed.GetValue(_force), cancellation).ConfigureAwait(false);
         CommandSettings.Terminal(parsed).WriteLine($"Export '{id}' is removed.");
         return ExitCode.Ok;
     }

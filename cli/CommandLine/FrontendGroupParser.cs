@@ -131,6 +131,7 @@ internal sealed class FrontendGroupParser
 
     private sealed class Builder(IFrontend frontend)
     {
+        private static readonly string[] s_ofSockets = ["socket", "socket-group", "socket-mode", "allow-user"];
         private readonly Dictionary<string, string> _values = new(StringComparer.Ordinal);
 
         public void Add(string option, string value)
@@ -142,7 +143,13 @@ internal sealed class FrontendGroupParser
             }
         }
 
-        public FrontendGroup Build() => new()
+        public FrontendGroup Build()
+        {
+            SocketAccess.RequireSocket(frontend, s_ofSockets.Any(_values.ContainsKey));
+            return Make();
+        }
+
+        private FrontendGroup Make() => new()
         {
             Frontend = frontend.Name,
             SocketPath = Take("socket") is string path ? Path.GetFullPath(path) : null,

@@ -19,6 +19,9 @@ public interface IFrontend
     /// <summary>The options of its own that it understands, beyond the common ones of <see cref="ExportSpec"/>.</summary>
     IReadOnlyList<FrontendOption> Options { get; }
 
+    /// <summary>Whether each export is a device, whose node is udev's, and no socket that somebody could be let in to.</summary>
+    bool IsDevice => false;
+
     /// <summary>Looks, without changing anything, whether this host can serve this way.</summary>
     FrontendProbe Probe();
 

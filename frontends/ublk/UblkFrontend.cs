@@ -24,6 +24,9 @@ public sealed class UblkFrontend : IFrontend
     public IReadOnlyList<FrontendOption> Options => UblkSpec.Options;
 
     /// <inheritdoc/>
+    public bool IsDevice => true;
+
+    /// <inheritdoc/>
     public FrontendProbe Probe() => UblkProbe.Run(_host);
 
     /// <inheritdoc/>

@@ -22,6 +22,9 @@ public sealed class VduseFrontend : IFrontend
     public IReadOnlyList<FrontendOption> Options => VduseOptions.Descriptions;
 
     /// <inheritdoc/>
+    public bool IsDevice => true;
+
+    /// <inheritdoc/>
     public FrontendProbe Probe()
     {
         var facts = new Dictionary<string, string>

@@ -1,4 +1,5 @@
 using Polyblk.Frontends;
+using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 
 namespace Polyblk.Host.Daemon;
@@ -35,6 +36,8 @@ public static class ExportCheck
             throw RefusalException.Invalid(problem);
         }
 
+        string? said = export.SocketPath ?? export.SocketGroup ?? export.SocketMode;
+        SocketAccess.RequireSocket(frontend, isSaid: said is not null || export.AllowUsers is not null);
         if (export.SocketPath is string socket && Path.GetDirectoryName(socket) is string folder && !Directory.Exists(folder))
         {
             throw RefusalException.NotFound(

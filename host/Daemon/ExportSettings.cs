@@ -1,6 +1,7 @@
 // What the daemon serves is in the records. Where a daemon works it changes them, and serves by them at once; where none does
 // they are changed alone, and the next one serves by them.
 
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 
@@ -8,7 +9,8 @@ namespace Polyblk.Host.Daemon;
 
 /// <summary>Changes what is exported, with a daemon or without.</summary>
 /// <param name="directories">Where the records are.</param>
-public sealed class ExportSettings(StateDirectories directories)
+/// <param name="warn">Told where a change cannot be told as an event.</param>
+public sealed class ExportSettings(StateDirectories directories, Action<string> warn)
 {
     /// <summary>Adds an export.</summary>
     /// <param name="volume">Its volume.</param>
@@ -44,6 +46,7 @@ public sealed class ExportSettings(StateDirectories directories)
 
         string volume = id.Split('/')[0];
         _ = Change(volume, exports => [.. (exports ?? []).Where(e => ExportRecord.IdOf(volume, e.Frontend, e.Index) != id)]);
+        new EventStore(directories).Tell(new EventJson { Kind = EventKinds.ExportRemoved, Volume = volume, Export = id }, warn);
     }
 
     private bool IsThereADaemon() => VolumeLock.Holder(directories, StateDirectories.Daemon) is not null;

@@ -47,6 +47,9 @@ public sealed class ApplyPlan
     /// <summary>Whether anything is to be done.</summary>
     public bool Differs => _steps.Any(s => s.DoAsync is not null);
 
+    /// <summary>What is being done, or was when it failed; null before and afterwards.</summary>
+    public Difference? Doing { get; private set; }
+
     /// <summary>Does it. What was done before something fails stays done: the same declaration goes on from there.</summary>
     /// <param name="tell">Told each thing when it is done.</param>
     /// <param name="cancellation">Gives up between two things.</param>
@@ -57,7 +60,9 @@ public sealed class ApplyPlan
         foreach (ApplyStep step in _steps.OrderBy(s => s.Phase))
         {
             cancellation.ThrowIfCancellationRequested();
+            Doing = step.What;
             tell(step.DoAsync is null ? step.What : await step.DoAsync(cancellation).ConfigureAwait(false));
+            Doing = null;
         }
     }
 }

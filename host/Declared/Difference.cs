@@ -65,9 +65,21 @@ public sealed record ApplyJson
     /// <summary>Whether nothing was done, because it was only asked for.</summary>
     public required bool DryRun { get; init; }
 
-    /// <summary>Whether anything differs.</summary>
-    public required bool Differs { get; init; }
+    /// <summary>Whether anything differs; null where that was not found out.</summary>
+    public bool? Differs { get; init; }
 
-    /// <summary>Everything that the declaration names, and what becomes of it.</summary>
+    /// <summary>
+    /// Everything that the declaration names, and what becomes of it; where something has failed, what was done before.
+    /// </summary>
     public required IReadOnlyList<Difference> Differences { get; init; }
+
+    /// <summary>Why it is not all done; null where it is.</summary>
+    public ApplyFailureJson? Failure { get; init; }
 }
+
+/// <summary>Why something of a declaration is not done.</summary>
+/// <param name="Kind">Of what kind that is.</param>
+/// <param name="Problem">What is wrong.</param>
+/// <param name="Remedy">What to do; null where the problem says it.</param>
+/// <param name="Difference">What was being done; null where it was found before.</param>
+public sealed record ApplyFailureJson(RefusalKind Kind, string Problem, string? Remedy, Difference? Difference);

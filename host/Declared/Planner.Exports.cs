@@ -86,14 +86,15 @@ public sealed partial class Planner
         Difference what = OfExport(DifferenceKind.Remove, volume.Name, other);
         Add(ApplyPhase.Remove, what, async c =>
         {
-            await new ExportSettings(_directories).RemoveAsync(id, c).ConfigureAwait(false);
+            await new ExportSettings(_directories, _options.Warn).RemoveAsync(id, c).ConfigureAwait(false);
             return what;
         });
     }
 
     private async Task<Difference> AddExportAsync(Difference what, ExportRecord export, CancellationToken cancellation)
     {
-        string id = await new ExportSettings(_directories).AddAsync(what.Volume, export, cancellation).ConfigureAwait(false);
+        string id = await new ExportSettings(_directories, _options.Warn).AddAsync(what.Volume, export, cancellation)
+            .ConfigureAwait(false);
         return what with { Export = id };
     }
 

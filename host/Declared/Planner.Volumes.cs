@@ -2,11 +2,10 @@
 
 using System.Globalization;
 using Polyblk.Core.Block;
-using Polyblk.Drives;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
+using Polyblk.Raid;
 
 namespace Polyblk.Host.Declared;
 
@@ -59,7 +58,8 @@ public sealed partial class Planner
         }
         catch (Exception e) when (Refusals.Of(e) is Refusal refusal)
         {
-            string more = refusal.Kind != RefusalKind.Refused ? string.Empty
+            // What lies on a drive, not who uses it.
+            string more = refusal.Kind != RefusalKind.Refused || e.GetBaseException() is not ArrayException ? string.Empty
                 : " Apply overwrites nothing: 'polyblk volume create' does, when it is told to.";
             Refuse(volume, null, refusal.Message + more);
         }
@@ -97,7 +97,7 @@ public sealed partial class Planner
 
     private void PlanKept(DeclaredVolume volume, VolumeRecord record)
     {
-        var settings = new VolumeSettings(_directories, record.Name);
+        var settings = new VolumeSettings(_directories, record.Name, _options.Warn);
         if ((volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null && record.Level == VolumeOpener.NoLevel)
         {
             Refuse(volume, null, $"volume '{record.Name}' is one drive as it is (level none): {NothingToCompare}");
@@ -160,88 +160,6 @@ public sealed partial class Planner
         }
     }
 
-    /// <summary>
-    /// Who is a member is in the superblocks, and changes: spares take places. So drives are compared as one set, and only a
-    /// spare is added.
-    /// </summary>
-    private async Task PlanDrivesAsync(DeclaredVolume volume, VolumeRecord record)
-    {
-        List<string> left = [.. record.Drives];
-        (string Drive, bool IsSpare)[] all = [.. (volume.Drives ?? []).Select(d => (d, false)),
-            .. (volume.Spares ?? []).Select(d => (d, true))];
-        foreach ((string drive, bool isSpare) in all)
-        {
-            DriveSpec wanted = DriveList.ParseOne(drive);
-            int at = left.FindIndex(d => new VolumeDrive(DriveList.ParseOne(d), null).Is(wanted));
-            if (at >= 0)
-            {
-                left.RemoveAt(at);
-            }
-            else if (!isSpare)
-            {
-                Refuse(
-                    volume,
-                    Keys.Drives,
-                    $"{drive} is no drive of volume '{record.Name}'. 'polyblk volume replace {record.Name} OLD {drive}' lets it "
-                    + $"take the place of another, 'polyblk volume reshape {record.Name} --add {drive}' spreads the volume over it.");
-            }
-            else if (record.Volatile || record.Level == VolumeOpener.NoLevel)
-            {
-                Refuse(volume, Keys.Spares, "only an array of drives that last has spares.");
-            }
-            else
-            {
-                await PlanSpareAsync(volume, drive).ConfigureAwait(false);
-            }
-        }
-
-        foreach (string drive in volume.Drives is null ? [] : left)
-        {
-            bool isMember = record.Members is not IReadOnlyList<MemberRecord> members || members.Any(m => m.Drive == drive);
-            if (isMember || volume.Spares is not null)
-            {
-                string other = isMember ? $"; 'polyblk volume replace {record.Name} {drive} NEW' puts another one in its place."
-                    : $", or let go of it: polyblk volume remove {record.Name} {drive}";
-                string problem = $"volume '{record.Name}' has {drive}, which is not named. Name it{other}";
-                Refuse(volume, isMember ? Keys.Drives : Keys.Spares, problem);
-            }
-        }
-    }
-
-    private async Task PlanSpareAsync(DeclaredVolume volume, string drive)
-    {
-        try
-        {
-            await VolumeMaker.CheckNewDriveAsync(DriveList.ParseOne(drive)).ConfigureAwait(false);
-        }
-        catch (RefusalException e)
-        {
-            Refuse(volume, Keys.Spares, e.Message);
-            return;
-        }
-
-        var what = new Difference(DifferenceKind.Change, volume.Name) { Key = Keys.Spares, To = drive };
-        Add(ApplyPhase.Spare, what, async c =>
-        {
-            var change = new MemberChange(MemberChangeKind.AddSpare, drive);
-            var request = new ControlRequest { Command = change.Word, Drive = drive };
-            if (await ControlClient.AskAsync(_directories, volume.Name, request, c).ConfigureAwait(false) is null)
-            {
-                _ = await StoppedVolume.ChangeAsync(
-                    _directories,
-                    volume.Name,
-                    change,
-                    runsJobs: false,
-                    () => _options.OpenLog(volume.Name),
-                    _options.Warn,
-                    (done, _) => Task.FromResult(done.Message),
-                    c).ConfigureAwait(false);
-            }
-
-            return what;
-        });
-    }
-
     private async Task PlanConsistencyAsync(DeclaredVolume volume, VolumeRecord record, CancellationToken cancellation)
     {
         if (volume.Consistency is not string wanted)
@@ -277,7 +195,8 @@ public sealed partial class Planner
         var what = new Difference(DifferenceKind.Change, record.Name) { Key = Keys.Consistency, From = has, To = wanted };
         Add(ApplyPhase.Served, what, async c =>
         {
-            await new VolumeSettings(_directories, record.Name).SetConsistencyAsync(wanted, c).ConfigureAwait(false);
+            await new VolumeSettings(_directories, record.Name, _options.Warn).SetConsistencyAsync(wanted, c)
+                .ConfigureAwait(false);
             return what;
         });
     }

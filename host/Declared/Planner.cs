@@ -8,7 +8,6 @@
 // An export is what it says. One with other settings is another one: the new one is made, and the old one is pruned.
 
 using Microsoft.Extensions.Logging;
-using Polyblk.Drives;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
@@ -109,34 +108,6 @@ public sealed partial class Planner
 
         PlanExports(volume, record);
     }
-
-    /// <summary>A drive that comes to a volume belongs to no other one, here or in the declaration.</summary>
-    private void CheckDrives()
-    {
-        var others = new List<(string Volume, VolumeDrive Drive)>(
-            from record in _records
-            from drive in record.Drives
-            select (record.Name, new VolumeDrive(DriveList.ParseOne(drive), null)));
-        foreach (DeclaredVolume volume in _declared.Volumes)
-        {
-            foreach (DriveSpec drive in DrivesOf(volume).Select(DriveList.ParseOne).Where(d => !d.IsVolatile))
-            {
-                if (others.Find(o => o.Drive.Is(drive) && o.Volume != volume.Name).Volume is string owner)
-                {
-                    Refuse(volume, Keys.Drives, $"{drive.Text} is a drive of volume '{owner}'.");
-                }
-
-                others.Add((volume.Name, new VolumeDrive(drive, null)));
-            }
-        }
-
-        foreach (DeclaredVolume volume in _declared.Volumes)
-        {
-            _ = _problems.Try(volume.PlaceOf(Keys.Drives), KeyOf(volume, null), () => DriveList.Parse(DrivesOf(volume)));
-        }
-    }
-
-    private static IEnumerable<string> DrivesOf(DeclaredVolume volume) => (volume.Drives ?? []).Concat(volume.Spares ?? []);
 
     /// <summary>Two exports on one socket would find each other there.</summary>
     private void CheckSockets()

@@ -12,6 +12,9 @@ public static class EventKinds
     public const string DaemonStarted = "daemon-started";
     public const string DaemonEnding = "daemon-ending";
     public const string DaemonDied = "daemon-died";
+    public const string VolumeCreated = "volume-created";
+    public const string VolumeDeleted = "volume-deleted";
+    public const string VolumeChanged = "volume-changed";
     public const string VolumeWaiting = "volume-waiting";
     public const string VolumeServed = "volume-served";
     public const string VolumeFailed = "volume-failed";
@@ -19,6 +22,8 @@ public static class EventKinds
     public const string ExportAdded = "export-added";
     public const string ExportRemoved = "export-removed";
     public const string ExportDied = "export-died";
+    public const string SpareAdded = "spare-added";
+    public const string DriveRemoved = "drive-removed";
     public const string SpareShared = "spare-shared";
     public const string SessionAttached = "session-attached";
     public const string SessionDetached = "session-detached";
@@ -31,8 +36,9 @@ public static class EventKinds
 
     private static readonly string[] s_host =
     [
-        DaemonStarted, DaemonEnding, DaemonDied, VolumeWaiting, VolumeServed, VolumeFailed, VolumeStopped,
-        ExportAdded, ExportRemoved, ExportDied, SpareShared, SessionAttached, SessionDetached, SessionsNotTold, EventsLost,
+        DaemonStarted, DaemonEnding, DaemonDied, VolumeCreated, VolumeDeleted, VolumeChanged, VolumeWaiting, VolumeServed,
+        VolumeFailed, VolumeStopped, ExportAdded, ExportRemoved, ExportDied, SpareAdded, DriveRemoved, SpareShared,
+        SessionAttached, SessionDetached, SessionsNotTold, EventsLost,
     ];
 
     /// <summary>All of them.</summary>

@@ -14,7 +14,7 @@ public sealed class EventLog : IAsyncDisposable
     private const int MostAtOnce = 64;
 
     /// <summary>A place that hangs must not hold up the end of the process.</summary>
-    private static readonly TimeSpan s_endLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_endLimit = TimeSpan.FromSeconds(4);
 
     private readonly ILogger _log;
     private readonly HookRunner? _hooks;

@@ -86,6 +86,25 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
         }
     }
 
+    /// <summary>
+    /// Keeps what a command has done, which has no log of events: at once, since it ends then. That it cannot be kept is no
+    /// reason to say that it was not done.
+    /// </summary>
+    /// <param name="e">The event; its severity and message are made of the rest.</param>
+    /// <param name="warn">Told where it cannot be kept.</param>
+    public void Tell(EventJson e, Action<string> warn)
+    {
+        ArgumentNullException.ThrowIfNull(warn);
+        try
+        {
+            _ = Append([EventTeller.Complete(e)]);
+        }
+        catch (RefusalException refusal)
+        {
+            warn(refusal.Message);
+        }
+    }
+
     /// <summary>The last events.</summary>
     /// <param name="since">Only those with a higher number.</param>
     /// <param name="volume">Only those of this volume; null for all.</param>

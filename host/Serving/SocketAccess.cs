@@ -48,6 +48,22 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
         };
     }
 
+    /// <summary>Sees to it that what is said of a socket is said of an export that may have one.</summary>
+    /// <param name="frontend">Its frontend.</param>
+    /// <param name="isSaid">Whether anything is: a path, a group, a mode or users.</param>
+    /// <exception cref="RefusalException">It is a device.</exception>
+    public static void RequireSocket(IFrontend frontend, bool isSaid)
+    {
+        ArgumentNullException.ThrowIfNull(frontend);
+        if (isSaid && frontend.IsDevice)
+        {
+            throw RefusalException.Invalid(
+                "--socket, --socket-group, --socket-mode and --allow-user are for sockets, and an export of "
+                + $"{frontend.Name} is a device.",
+                "Its node belongs to udev: a rule there gives it to a user or a group.");
+        }
+    }
+
     /// <summary>Opens a socket, and the way to it, for a group.</summary>
     /// <param name="path">The socket, of mode 660 from then on.</param>
     /// <param name="group">Name or number of the group.</param>

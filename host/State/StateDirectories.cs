@@ -2,7 +2,7 @@ namespace Polyblk.Host.State;
 
 /// <summary>
 /// Where the program keeps things. Root: /var/lib/polyblk and /run/polyblk. Others: the XDG directories. <c>--state DIR</c>
-/// overrides both; the runtime directory is then DIR/run.
+/// overrides both; the runtime directory is then DIR/run, but that of root's state is root's.
 /// </summary>
 /// <param name="State">What survives a reboot: volume records, logs, the frontends' recovery files.</param>
 /// <param name="Runtime">Sockets and locks.</param>
@@ -10,6 +10,12 @@ public sealed record StateDirectories(string State, string Runtime)
 {
     /// <summary>Stands for the daemon where volumes have their names: no volume can have this one.</summary>
     public const string Daemon = "_daemon";
+
+    /// <summary>The environment variable that stands for <c>--state</c>.</summary>
+    public const string Variable = "POLYBLK_STATE";
+
+    /// <summary>Those of root, and of the daemon of the package.</summary>
+    private static StateDirectories System => new("/var/lib/polyblk", "/run/polyblk");
 
     /// <summary>Whose the daemon's place is: its lock and its sockets.</summary>
     public string DaemonName { get; init; } = Daemon;
@@ -34,15 +40,16 @@ public sealed record StateDirectories(string State, string Runtime)
     /// <param name="environment">Reads an environment variable.</param>
     public static StateDirectories Resolve(string? overridden, bool isRoot, Func<string, string?> environment)
     {
+        overridden = string.IsNullOrEmpty(overridden) ? environment(Variable) : overridden;
         if (!string.IsNullOrEmpty(overridden))
         {
-            string directory = Path.GetFullPath(overridden);
-            return new StateDirectories(directory, Path.Combine(directory, "run"));
+            string directory = Path.TrimEndingDirectorySeparator(Path.GetFullPath(overridden));
+            return directory == System.State ? System : new StateDirectories(directory, Path.Combine(directory, "run"));
         }
 
         if (isRoot)
         {
-            return new StateDirectories("/var/lib/polyblk", "/run/polyblk");
+            return System;
         }
 
         string? home = environment("HOME");

@@ -13,11 +13,33 @@ public sealed class VolumeStore(StateDirectories directories)
     private static readonly TimeSpan s_recordLimit = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan s_recordLook = TimeSpan.FromMilliseconds(2);
 
+    /// <summary>Whether this user may not even look for records.</summary>
+    public bool IsClosed
+    {
+        get
+        {
+            try
+            {
+                _ = Directory.EnumerateFileSystemEntries(directories.Volumes).Any();
+                return false;
+            }
+            catch (UnauthorizedAccessException)
+            {
+                return true;
+            }
+            catch (IOException)
+            {
+                return false; // There are none yet, or what is wrong is said by who reads them.
+            }
+        }
+    }
+
     /// <summary>All records, by name. A file that cannot be read is reported, not hidden.</summary>
     public IReadOnlyList<VolumeRecord> List(Action<string> warn)
     {
         if (!Directory.Exists(directories.Volumes))
         {
+            RefuseClosed();
             return [];
         }
 
@@ -42,7 +64,13 @@ public sealed class VolumeStore(StateDirectories directories)
     {
         VolumeName.Check(name);
         string file = FileOf(name);
-        return File.Exists(file) ? Read(file) : null;
+        if (File.Exists(file))
+        {
+            return Read(file);
+        }
+
+        RefuseClosed();
+        return null;
     }
 
     /// <exception cref="RefusalException">There is no such volume; the message names the nearest one.</exception>
@@ -123,6 +151,17 @@ public sealed class VolumeStore(StateDirectories directories)
     {
         using SafeFileHandle held = LockRecord(name);
         AtomicFile.Delete(FileOf(name));
+    }
+
+    /// <summary>Who may not look has not seen that there is none.</summary>
+    private void RefuseClosed()
+    {
+        if (IsClosed)
+        {
+            throw RefusalException.HostLacks(
+                $"The volumes in {directories.State} may not be read by this user.",
+                "Run as root, or as the user of the daemon.");
+        }
     }
 
     public string FileOf(string name) => Path.Combine(directories.Volumes, name + ".json");

@@ -13,6 +13,7 @@ using System.Globalization;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
 using Polyblk.Drives.Files;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Raid;
@@ -219,6 +220,7 @@ public sealed partial class ArrayVolume
         Taken taken = await TakeAsync(store, spec, found?.Drive, after: null).ConfigureAwait(false);
         IBlockDevice device = taken.Drive.Device!;
         await InstallAsync(store, taken, () => _array.AddSpareAsync(device, change.Force)).ConfigureAwait(false);
+        Tell(EventKinds.SpareAdded, taken.Drive);
         string use = status.Members.FirstOrDefault(IsOut) is not { } empty ? string.Empty
             : _start is { RunsJobs: true, RebuildsByItself: true } ? $" It is used for member {empty.Role}, which is out."
             : $" Member {empty.Role} is out: 'polyblk volume replace {Name} {empty.Role} {taken.Drive.Text}' uses it.";
@@ -240,8 +242,15 @@ public sealed partial class ArrayVolume
         }
 
         await LetGoAsync(store, drive).ConfigureAwait(false);
+        Tell(EventKinds.DriveRemoved, drive);
         return new MemberChangeResult($"{drive.Text} does not belong to volume '{Name}' any more.", place.Role);
     }
+
+    /// <summary>Who asked for it has said so: the log of requests, or the command.</summary>
+    private void Tell(string kind, VolumeDrive drive) => _events.TellQuietly(new EventJson
+    {
+        Kind = kind, Volume = Name, Drive = _events.IdentityOf(drive.Spec.IsVolatile ? drive.Text : drive.Spec.Path),
+    });
 
     /// <summary>Opens a drive that comes, and takes it down in the record.</summary>
     /// <param name="store">Where the record is.</param>

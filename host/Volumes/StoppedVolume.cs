@@ -2,6 +2,7 @@
 
 using Microsoft.Extensions.Logging;
 using Polyblk.Core.Reactors;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 
@@ -41,6 +42,7 @@ public static class StoppedVolume
 
         using ILoggerFactory logging = openLog();
         using ReactorGroup reactors = VolumeMaker.ControlReactors();
+        await using var events = new EventLog(new EventStore(directories), logging.CreateLogger("polyblk.events"));
         var store = new VolumeStore(directories);
         var start = new VolumeStart
         {
@@ -48,6 +50,7 @@ public static class StoppedVolume
             RunsJobs = runsJobs,
             RebuildsByItself = false,
             JobsAfter = TimeSpan.Zero,
+            Events = new EventTeller(name, events, logging.CreateLogger("polyblk.raid")),
         };
         await using OpenVolume volume = await VolumeOpener.OpenAsync(record, reactors, start, logging, cancellation)
             .ConfigureAwait(false);

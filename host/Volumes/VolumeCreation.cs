@@ -1,7 +1,10 @@
 // From what somebody writes to a volume with a record: the command line and declarations make volumes by this.
 
+using System.Globalization;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
+using Polyblk.Host.Events;
+using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
@@ -113,7 +116,11 @@ public static class VolumeCreation
             Drives = [.. request.Drives.Select(DriveList.ToRecord)],
             CreatedUtc = DateTimeOffset.UtcNow,
         };
-        return await RecordAsync(store, with(record), warn, cancellation).ConfigureAwait(false);
+        record = await RecordAsync(store, with(record), warn, cancellation).ConfigureAwait(false);
+        string what = string.Create(CultureInfo.InvariantCulture, $"made, {record.Level}, {record.Drives.Count} drive(s)");
+        new EventStore(directories).Tell(
+            new EventJson { Kind = EventKinds.VolumeCreated, Volume = record.Name, Reason = what }, warn);
+        return record;
     }
 
     /// <summary>Writes the record, with what is known of the members.</summary>

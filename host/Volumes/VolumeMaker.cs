@@ -64,7 +64,8 @@ public static class VolumeMaker
     }
 
     /// <summary>
-    /// Sees whether a drive could come to a volume: it is there, or can be made, and holds nothing. Changes nothing.
+    /// Sees whether a drive could come to a volume: it is there, or can be made, holds nothing, and nobody uses it. Changes
+    /// nothing.
     /// </summary>
     /// <exception cref="RefusalException">It could not; the message says why.</exception>
     public static async Task CheckNewDriveAsync(DriveSpec drive)
@@ -76,8 +77,7 @@ public static class VolumeMaker
             return;
         }
 
-        List<IBlockDevice> open = await DriveList.OpenAllAsync([drive with { SizeBytes = null }], readOnly: true)
-            .ConfigureAwait(false);
+        List<IBlockDevice> open = await OpenToCheckAsync([drive]).ConfigureAwait(false);
         using ReactorGroup reactors = ControlReactors();
         try
         {
@@ -104,8 +104,7 @@ public static class VolumeMaker
             throw RefusalException.NotFound($"There is no {missing.Path}.");
         }
 
-        List<IBlockDevice> open = await DriveList
-            .OpenAllAsync([.. drives[true].Select(d => d with { SizeBytes = null })], readOnly: true).ConfigureAwait(false);
+        List<IBlockDevice> open = await OpenToCheckAsync(drives[true]).ConfigureAwait(false);
         using ReactorGroup reactors = ControlReactors();
         try
         {
@@ -130,6 +129,13 @@ public static class VolumeMaker
             await DriveList.CloseAllAsync(open).ConfigureAwait(false);
         }
     }
+
+    /// <summary>
+    /// Opens drives that are there as it is done for a volume, for writing: what has one then, under whatever name, or a part of
+    /// it, has it now.
+    /// </summary>
+    private static Task<List<IBlockDevice>> OpenToCheckAsync(IEnumerable<DriveSpec> drives) =>
+        DriveList.OpenAllAsync([.. drives.Select(d => d with { SizeBytes = null })], readOnly: false);
 
     /// <summary>
     /// A partition table that is erased is still in force until the kernel reads it again; udev mostly sees to that by itself.

@@ -1,6 +1,8 @@
 // How a volume behaves, now and at every start. What is kept in the record is changed by the process that serves the volume,
 // which heeds it at once, or in the record alone where there is none; what is kept in the superblocks, by that process only.
 
+using Polyblk.Core.Block;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -10,7 +12,8 @@ namespace Polyblk.Host.Volumes;
 /// <summary>Changes settings of a volume.</summary>
 /// <param name="directories">Where its record is.</param>
 /// <param name="name">Its name.</param>
-public sealed class VolumeSettings(StateDirectories directories, string name)
+/// <param name="warn">Told where a change cannot be told as an event.</param>
+public sealed class VolumeSettings(StateDirectories directories, string name, Action<string> warn)
 {
     /// <summary>Refuses a volume that has none of them.</summary>
     /// <exception cref="RefusalException">Nothing of it is ever rebuilt or compared.</exception>
@@ -36,6 +39,8 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
             throw RefusalException.Refused(
                 $"Volume '{name}' is not being served: --consistency is changed while it is. It is kept in the drives.");
         }
+
+        Tell($"consistency {word}");
     }
 
     /// <summary>Bounds resync and rebuild.</summary>
@@ -45,6 +50,7 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
     public Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation) => SetKeptAsync(
         new ControlRequest { Command = "set", MaxRebuildBytesPerSecond = bytesPerSecond },
         record => record.WithRebuildLimit(bytesPerSecond),
+        $"rebuild-rate {(bytesPerSecond == 0 ? "0" : ByteSize.Format(bytesPerSecond))}",
         cancellation);
 
     /// <summary>Says after what time members are compared anew.</summary>
@@ -53,17 +59,19 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
     /// <exception cref="RefusalException">That is not possible.</exception>
     public Task CheckEveryAsync(long seconds, CancellationToken cancellation) => SetKeptAsync(
         new ControlRequest { Command = "set", CheckEverySeconds = seconds },
-        record => record with { CheckEverySeconds = seconds }, cancellation);
+        record => record with { CheckEverySeconds = seconds },
+        $"check-every {Duration.Format(TimeSpan.FromSeconds(seconds))}",
+        cancellation);
 
     /// <summary>Says whether the daemon serves it from its own start on.</summary>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
     public VolumeRecord SetAutostart(bool starts) =>
-        new VolumeStore(directories).Change(name, record => record.WithAutostart(starts));
+        SetKept(record => record.WithAutostart(starts), $"autostart {OnOrOff(starts)}");
 
     /// <summary>Says whether the daemon serves it in a process of its own, from its next start on.</summary>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
     public VolumeRecord SetIsolate(bool isolate) =>
-        new VolumeStore(directories).Change(name, record => record.WithIsolate(isolate));
+        SetKept(record => record.WithIsolate(isolate), $"isolate {OnOrOff(isolate)}");
 
     /// <summary>The word for no group.</summary>
     public const string NoSpareGroup = "off";
@@ -78,16 +86,31 @@ public sealed class VolumeSettings(StateDirectories directories, string name)
     /// <param name="group">Their group; <see cref="NoSpareGroup"/> for none.</param>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
     public VolumeRecord SetSpareGroup(string group) =>
-        new VolumeStore(directories).Change(
-            name, record => record.WithSpareGroup(group == NoSpareGroup ? null : CheckSpareGroup(group)));
+        SetKept(
+            record => record.WithSpareGroup(group == NoSpareGroup ? null : CheckSpareGroup(group)), $"spare-group {group}");
+
+    private VolumeRecord SetKept(Func<VolumeRecord, VolumeRecord> change, string setting)
+    {
+        VolumeRecord now = new VolumeStore(directories).Change(name, change);
+        Tell(setting);
+        return now;
+    }
 
     private async Task SetKeptAsync(
-        ControlRequest request, Func<VolumeRecord, VolumeRecord> change, CancellationToken cancellation)
+        ControlRequest request, Func<VolumeRecord, VolumeRecord> change, string setting, CancellationToken cancellation)
     {
         if (await ControlClient.AskAsync(directories, name, request, cancellation).ConfigureAwait(false) is null)
         {
             using VolumeLock held = VolumeLock.TakeRecorded(directories, name, "changed", out _);
             new VolumeStore(directories).Change(name, change);
         }
+
+        Tell(setting);
     }
+
+    /// <summary>Whoever serves it has changed it for this command, and the command tells it.</summary>
+    private void Tell(string setting) => new EventStore(directories).Tell(
+        new EventJson { Kind = EventKinds.VolumeChanged, Volume = name, Reason = setting }, warn);
+
+    private static string OnOrOff(bool value) => value ? "on" : "off";
 }

@@ -1,6 +1,7 @@
 using Polyblk.Drives;
 using Polyblk.Drives.Files;
 using Polyblk.Host.Daemon;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -10,6 +11,8 @@ namespace Polyblk.Host.Volumes;
 /// <summary>Puts together what is known of a volume.</summary>
 public static class VolumeView
 {
+    private const int HistoryLength = 5;
+
     public const string StoppedStatus = "stopped";
     public const string ServedStatus = "served";
     public const string WaitingStatus = "waiting";
@@ -40,6 +43,46 @@ public static class VolumeView
     {
         int? pid = VolumeLock.Holder(directories, record.Name);
         return Stopped(record) with { Status = pid is null ? StoppedStatus : ServedStatus, Pid = pid };
+    }
+
+    /// <summary>All volumes that there are records of.</summary>
+    /// <param name="directories">Where they are.</param>
+    /// <param name="unreadable">Told of a record that cannot be read.</param>
+    /// <param name="cancellation">Gives up.</param>
+    public static async Task<IReadOnlyList<VolumeJson>> ListAsync(
+        StateDirectories directories, Action<string> unreadable, CancellationToken cancellation)
+    {
+        var volumes = new List<VolumeJson>();
+        foreach (VolumeRecord record in new VolumeStore(directories).List(unreadable))
+        {
+            // What is wrong with a drive is in the health; a warning a drive would bury the list.
+            volumes.Add(await FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false));
+        }
+
+        return volumes;
+    }
+
+    /// <summary>One volume, with what has happened to it lately.</summary>
+    /// <exception cref="RefusalException">There is none of that name.</exception>
+    public static async Task<VolumeJson> ShowAsync(
+        StateDirectories directories, string name, Action<string> warn, CancellationToken cancellation)
+    {
+        VolumeRecord record = new VolumeStore(directories).Get(name);
+        VolumeJson volume = await FullAsync(directories, record, warn, cancellation).ConfigureAwait(false);
+        return volume with { History = History(directories, record.Name) };
+    }
+
+    /// <summary>What has happened to it lately; nothing where that may not be read.</summary>
+    private static IReadOnlyList<EventJson> History(StateDirectories directories, string volume)
+    {
+        try
+        {
+            return new EventStore(directories).Read(volume: volume, most: HistoryLength);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
     }
 
     /// <summary>Everything: from the process that serves it, or else from its superblocks.</summary>

@@ -1,5 +1,6 @@
 // A daemon as a process, in a sandbox, with a systemd of the test's that it tells how it is.
 
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
@@ -42,13 +43,17 @@ public abstract class DaemonProcessTestBase : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    private protected VhostUserClient Attach(string name) =>
-        new(new VhostUserClientOptions { SocketPath = Socket(name), Queues = 1, Depth = InFlight, BufferBytes = BlockBytes });
+    private protected VhostUserClient Attach(string name, bool inflight = false) => new(new VhostUserClientOptions
+    {
+        SocketPath = Socket(name), Queues = 1, Depth = InFlight, BufferBytes = BlockBytes, Inflight = inflight,
+    });
 
-    protected void Create(string name)
+    protected void Create(string name) => Create(name, []);
+
+    protected void Create(string name, params string[] options)
     {
         IEnumerable<string> drives = Enumerable.Range(0, 3).Select(i => $"file:{Member(name, i)},size=16MiB");
-        Sandbox.Must(["volume", "create", name, "--level", "raid5", .. drives]);
+        Sandbox.Must(["volume", "create", name, "--level", "raid5", .. options, .. drives]);
     }
 
     /// <summary>Starts the daemon, and waits until it tells systemd that it is ready.</summary>
@@ -58,12 +63,22 @@ public abstract class DaemonProcessTestBase : IDisposable
     /// <summary>The same; the lines of its standard error go to somebody.</summary>
     protected string Start(Action<string> onError, params string[] options)
     {
+        SystemProcess daemon = Sandbox.Start(["daemon", .. options], TellUs);
+        daemon.ErrorDataReceived += (_, line) => onError(line.Data ?? string.Empty);
+        daemon.BeginErrorReadLine();
+        return Follow(daemon);
+    }
+
+    /// <summary>Takes a process for the daemon that was started last, and waits until it says that it is ready.</summary>
+    protected string Follow(SystemProcess daemon)
+    {
         Daemon?.Dispose();
-        Daemon = Sandbox.Start(["daemon", .. options], start => start.Environment["NOTIFY_SOCKET"] = Sandbox.PathOf("notify"));
-        Daemon.ErrorDataReceived += (_, line) => onError(line.Data ?? string.Empty);
-        Daemon.BeginErrorReadLine();
+        Daemon = daemon;
         return Told("READY=1");
     }
+
+    /// <summary>Makes this test the systemd of a process.</summary>
+    protected void TellUs(ProcessStartInfo start) => start.Environment["NOTIFY_SOCKET"] = Sandbox.PathOf("notify");
 
     /// <summary>What systemd is told next that begins so.</summary>
     protected string Told(string beginning)
@@ -97,6 +112,36 @@ public abstract class DaemonProcessTestBase : IDisposable
         .. Sandbox.Must("export", "list", "--json").Json.EnumerateArray()
             .Select(e => (e.GetProperty("id").GetString()!, e.GetProperty("state").GetString()!)),
     ];
+
+    /// <summary>What the API answers to a GET.</summary>
+    protected JsonElement Api(string path)
+    {
+        using var client = new HttpClient(new SocketsHttpHandler
+        {
+            ConnectCallback = async (_, cancellation) =>
+            {
+                var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                string api = Path.Combine(Sandbox.State, "run", "_daemon", "api.sock");
+                await socket.ConnectAsync(new UnixDomainSocketEndPoint(api), cancellation);
+                return new NetworkStream(socket, ownsSocket: true);
+            },
+        });
+        string text = string.Empty;
+        Wait.Until(() => (text = Ask()).Length > 0, "the API");
+        return JsonDocument.Parse(text).RootElement;
+
+        string Ask()
+        {
+            try
+            {
+                return client.GetStringAsync(new Uri("http://polyblk" + path)).GetAwaiter().GetResult();
+            }
+            catch (HttpRequestException e) when (e.StatusCode is null)
+            {
+                return string.Empty; // It comes after the exports, and after the word to systemd.
+            }
+        }
+    }
 
     protected JsonElement Show(string volume) => Sandbox.Must("volume", "show", volume, "--json").Json;
 

@@ -1,8 +1,7 @@
 // The real chain: a drive refuses a write, and that is in the store, the API, a hook, the log and volume show, with the drive,
 // the operation, the offset and the error.
 
-using System.Net.Sockets;
-using System.Text;
+using System.Diagnostics;
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;
 using Polyblk.Core.Interop;
@@ -10,21 +9,13 @@ using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
 
-public sealed class EventTests : IDisposable
+public sealed class EventTests : DaemonProcessTestBase
 {
-    private const int SigKill = 9;
-    private const int SigTerm = 15;
     private const int MemberBytes = 16 << 20;
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(120);
-
-    private readonly PolyblkSandbox _sandbox = new();
-    private readonly Socket _systemd = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
     private readonly int _memory = Libc.memfd_create("member", Libc.MFD_CLOEXEC | Libc.MFD_ALLOW_SEALING);
-    private SystemProcess? _daemon;
 
     public EventTests()
     {
-        _systemd.Bind(new UnixDomainSocketEndPoint(_sandbox.PathOf("notify")));
         Assert.Equal(0, Libc.ftruncate(_memory, MemberBytes));
         Directory.CreateDirectory(Hooks, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         string hook = Path.Combine(Hooks, "hook");
@@ -35,34 +26,26 @@ public sealed class EventTests : IDisposable
     /// <summary>Memory that can be sealed: from then on the kernel refuses each write with EPERM.</summary>
     private string Refusing => $"/proc/{Environment.ProcessId}/fd/{_memory}";
 
-    private string Hooks => _sandbox.PathOf("hooks.d");
+    private string Hooks => Sandbox.PathOf("hooks.d");
 
-    private string HookOutput => _sandbox.PathOf("hook.out");
+    private string HookOutput => Sandbox.PathOf("hook.out");
 
-    private string LogFile => _sandbox.PathOf("journal");
+    private string LogFile => Sandbox.PathOf("journal");
 
-    public void Dispose()
+    public override void Dispose()
     {
-        if (_daemon is { HasExited: false })
-        {
-            _daemon.Kill(entireProcessTree: true);
-            _daemon.WaitForExit();
-        }
-
-        _daemon?.Dispose();
-        _systemd.Dispose();
-        _sandbox.Dispose();
+        base.Dispose();
         _ = Libc.close(_memory);
     }
 
     [Fact]
     public void AMemberThatFailsIsToldWithItsDriveTheOperationTheOffsetAndTheError()
     {
-        string[] drives = [$"file:{Member(0)},size=16MiB", $"file:{Member(1)},size=16MiB", Refusing];
-        _sandbox.Must(["volume", "create", "data", "--level", "raid5", .. drives]);
-        int daemon = Start();
-        _sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", _sandbox.PathOf("sock"), "--queues", "1");
-        var options = new VhostUserClientOptions { SocketPath = _sandbox.PathOf("sock"), Depth = 16, BufferBytes = 64 << 10 };
+        string[] drives = [$"file:{Member("member", 0)},size=16MiB", $"file:{Member("member", 1)},size=16MiB", Refusing];
+        Sandbox.Must(["volume", "create", "data", "--level", "raid5", .. drives]);
+        StartLogging();
+        Sandbox.Must("export", "add", "data", "--frontend", "vhost-user", "--socket", Sandbox.PathOf("sock"), "--queues", "1");
+        var options = new VhostUserClientOptions { SocketPath = Sandbox.PathOf("sock"), Depth = 16, BufferBytes = 64 << 10 };
         using (var client = new VhostUserClient(options))
         {
             DriverCalls.WriteAll(client, seed: 1, 16);
@@ -88,111 +71,75 @@ public sealed class EventTests : IDisposable
         // The API, a hook, and the line of the log with its priority: the same.
         JsonElement asked = Api($"/v1/events?since={sequence - 1}&volume=data&limit=1000");
         Assert.Equal(message, Text(asked.EnumerateArray().First(), "message"));
-        Wait(() => HookLines().Any(e => Text(e, "kind") == "degraded"));
+        Wait.Until(() => HookLines().Any(e => Text(e, "kind") == "degraded"), "the hook");
         Assert.Equal(message, Text(HookLines().Single(e => Text(e, "kind") == "member-failed"), "message"));
         Assert.Contains($"<4>{message}", File.ReadLines(LogFile));
         Assert.Contains("<6>data is served", File.ReadLines(LogFile));
 
-        JsonElement show = _sandbox.Must("volume", "show", "data", "--json").Json;
+        JsonElement show = Sandbox.Must("volume", "show", "data", "--json").Json;
         JsonElement member = show.GetProperty("array").GetProperty("members")[2];
         Assert.Equal("EPERM", Text(member.GetProperty("lastError"), "errno"));
         Assert.Contains(show.GetProperty("history").EnumerateArray(), e => Text(e, "kind") == "degraded");
-        Assert.Contains("EPERM", _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
+        Assert.Contains("EPERM", Sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
 
         // After a kill numbers go on, and what was told is there.
-        Assert.Equal(0, Libc.kill(daemon, SigKill));
-        Assert.True(_daemon!.WaitForExit(s_patience));
-        daemon = Start();
+        End(SigKill);
+        StartLogging();
         long[] all = [.. Events().Select(e => e.GetProperty("sequence").GetInt64())];
         Assert.Equal(all.Distinct().Order(), all);
         Assert.Contains(sequence, all);
         Assert.Contains(Events(), e => Text(e, "kind") == "degraded" && e.GetProperty("sequence").GetInt64() > sequence + 1);
-        Assert.Equal(0, Libc.kill(daemon, SigTerm));
-        Assert.True(_daemon!.WaitForExit(s_patience));
-        Assert.Equal(0, _daemon.ExitCode);
+        Assert.Equal(0, End(SigTerm));
         Assert.Contains("daemon-ending", Events().TakeLast(5).Select(e => Text(e, "kind")));
         Assert.Equal("volume-stopped", Text(Events()[^1], "kind"));
         Assert.All(
-            _sandbox.Must("events", "data", "--limit", "3").Output.TrimEnd().Split('\n'),
+            Sandbox.Must("events", "data", "--limit", "3").Output.TrimEnd().Split('\n'),
             line => Assert.Matches("^([0-9-]{10} [0-9:]{8}Z  (info|warning|error) +[a-z-]+  data  #[0-9]+|    .+)$", line));
     }
 
     [Fact]
     public void WhoFollowsSeesWhatServeTellsAndEndsWithItsInterrupt()
     {
-        _sandbox.Must("volume", "create", "data", "--level", "none", $"file:{Member(0)},size=4MiB");
-        using SystemProcess follower = _sandbox.Start(["events", "--follow", "--json"]);
-        _sandbox.Serve("data", "--frontend", "nbd");
+        Sandbox.Must("volume", "create", "data", "--level", "none", $"file:{Member("member", 0)},size=4MiB");
+        using SystemProcess follower = Sandbox.Start(["events", "--follow", "--json"]);
+        Sandbox.Serve("data", "--frontend", "nbd");
+        Assert.Equal("volume-created", Text(Line(follower), "kind"));
         Assert.Equal("export-added", Text(Line(follower), "kind"));
         Assert.Equal("volume-served", Text(Line(follower), "kind"));
         Assert.Equal(0, Libc.kill(follower.Id, 2));
-        Assert.True(follower.WaitForExit(s_patience));
+        Assert.True(follower.WaitForExit(Patience));
         Assert.Equal(130, follower.ExitCode);
     }
-
-    private string Member(int index) => _sandbox.PathOf($"member{index}");
 
     private static string? Text(JsonElement element, string name) => element.GetProperty(name).GetString();
 
     private static JsonElement Line(SystemProcess process)
     {
         Task<string?> line = process.StandardOutput.ReadLineAsync();
-        Assert.True(line.Wait(s_patience));
+        Assert.True(line.Wait(Patience));
         return JsonDocument.Parse(line.Result!).RootElement;
     }
 
-    /// <summary>Starts the daemon by a shell that gives it what systemd gives, a file for the journal; its pid.</summary>
-    private int Start()
+    /// <summary>Starts the daemon by a shell that gives it what systemd gives, a file for the journal.</summary>
+    private void StartLogging()
     {
-        _daemon?.Dispose();
-        string words = $"exec {PolyblkSandbox.ShellWords} daemon --hooks {Hooks} --state {_sandbox.State}";
+        string words = $"exec {PolyblkSandbox.ShellWords} daemon --hooks {Hooks} --state {Sandbox.State}";
         string script = $"exec 2>>'{LogFile}'; JOURNAL_STREAM=$(stat -L -c %d:%i '{LogFile}'); export JOURNAL_STREAM; {words}";
-        var start = new System.Diagnostics.ProcessStartInfo("/bin/sh") { ArgumentList = { "-c", script } };
-        start.Environment["NOTIFY_SOCKET"] = _sandbox.PathOf("notify");
-        _daemon = SystemProcess.Start(start)!;
-        _systemd.ReceiveTimeout = (int)s_patience.TotalMilliseconds;
-        byte[] bytes = new byte[4096];
-        while (!Encoding.UTF8.GetString(bytes, 0, _systemd.Receive(bytes)).StartsWith("READY=1", StringComparison.Ordinal))
-        {
-            // What it tells of its state.
-        }
-
-        return _daemon.Id;
+        var start = new ProcessStartInfo("/bin/sh") { ArgumentList = { "-c", script } };
+        TellUs(start);
+        Follow(SystemProcess.Start(start)!);
     }
 
     private JsonElement Await(string kind)
     {
-        Wait(() => Events().Any(e => Text(e, "kind") == kind));
+        Wait.Until(() => Events().Any(e => Text(e, "kind") == kind), kind);
         return Events().First(e => Text(e, "kind") == kind);
     }
 
-    private JsonElement[] Events() => Parse(_sandbox.Must("events", "--json", "--limit", "10000").Output.Split('\n'));
+    private JsonElement[] Events() => Parse(Sandbox.Must("events", "--json", "--limit", "10000").Output.Split('\n'));
 
     private JsonElement[] HookLines() => Parse(File.Exists(HookOutput) ? File.ReadAllLines(HookOutput) : []);
 
     private static JsonElement[] Parse(IEnumerable<string> lines) =>
         [.. lines.Where(l => l.Length > 0).Select(l => JsonDocument.Parse(l).RootElement)];
-
-    private JsonElement Api(string path)
-    {
-        using var client = new HttpClient(new SocketsHttpHandler
-        {
-            ConnectCallback = async (_, cancellation) =>
-            {
-                var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                string api = Path.Combine(_sandbox.State, "run", "_daemon", "api.sock");
-                await socket.ConnectAsync(new UnixDomainSocketEndPoint(api), cancellation);
-                return new NetworkStream(socket, ownsSocket: true);
-            },
-        });
-        return JsonDocument.Parse(client.GetStringAsync(new Uri("http://polyblk" + path)).GetAwaiter().GetResult()).RootElement;
-    }
-
-    private static void Wait(Func<bool> condition)
-    {
-        for (long began = System.Diagnostics.Stopwatch.GetTimestamp(); !condition(); Thread.Sleep(100))
-        {
-            Assert.True(System.Diagnostics.Stopwatch.GetElapsedTime(began) < s_patience, "waited in vain");
-        }
-    }
 }

@@ -14,7 +14,6 @@ public sealed class JournalTests : IDisposable
     private const int BlockBytes = 64 << 10;
     private const int Blocks = 96;
     private const int InFlight = 16;
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
 
     private readonly PolyblkSandbox _sandbox = new();
 
@@ -54,7 +53,7 @@ public sealed class JournalTests : IDisposable
             Assert.Equal(0, degraded.End(SigTerm));
             Array.ForEach(away, i => File.Move(Member(i) + ".away", Member(i)));
             ServeProcess whole = _sandbox.Serve("data", "--frontend", "vhost-user");
-            Until(() => Show().GetProperty("state").GetString() == "optimal", "the drives to be filled");
+            Wait.Until(() => Show().GetProperty("state").GetString() == "optimal", "the drives to be filled");
             Assert.Equal(0, whole.End(SigTerm));
         }
     }
@@ -78,16 +77,6 @@ public sealed class JournalTests : IDisposable
 
     private static VhostUserClient Attach(string socket) =>
         new(new VhostUserClientOptions { SocketPath = socket, Queues = 1, Depth = InFlight, BufferBytes = BlockBytes });
-
-    private static void Until(Func<bool> condition, string what)
-    {
-        long deadline = Environment.TickCount64 + (long)s_patience.TotalMilliseconds;
-        while (!condition())
-        {
-            Assert.True(Environment.TickCount64 < deadline, $"waited in vain for {what}");
-            Thread.Sleep(50);
-        }
-    }
 
     private JsonElement Show() => _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array");
 

@@ -142,7 +142,10 @@ public sealed class RepairTests : IDisposable
 
         _sandbox.Must("volume", "set", "data", "--rebuild-rate", "256K");
         _sandbox.Must("volume", "replace", "data", "0", New("new"));
-        Until(() => Show().TryGetProperty("replacement", out JsonElement r) && r.GetProperty("copy").GetProperty("doneBytes").GetInt64() > 0, "the copying");
+        Wait.Until(
+            () => Show().TryGetProperty("replacement", out JsonElement r)
+                && r.GetProperty("copy").GetProperty("doneBytes").GetInt64() > 0,
+            "the copying");
         first.End(SigKill);
         Assert.Equal(Path("new"), Show().GetProperty("replacement").GetProperty("newDrive").GetString());
         _sandbox.Must("volume", "set", "data", "--rebuild-rate", "0");
@@ -169,7 +172,9 @@ public sealed class RepairTests : IDisposable
         _sandbox.Must("volume", "fail", "data", "0");
         _sandbox.Must("volume", "set", "data", "--rebuild-rate", "256K");
         _sandbox.Must("volume", "replace", "data", "0", New("new"));
-        Until(() => Show().TryGetProperty("rebuild", out JsonElement r) && r.GetProperty("doneBytes").GetInt64() > 0, "the rebuild to begin");
+        Wait.Until(
+            () => Show().TryGetProperty("rebuild", out JsonElement r) && r.GetProperty("doneBytes").GetInt64() > 0,
+            "the rebuild to begin");
         first.End(SigKill);
         Assert.StartsWith("degraded, rebuilding", Show().GetProperty("state").GetString(), StringComparison.Ordinal);
         Assert.Contains(Path("new"), _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
@@ -213,7 +218,7 @@ public sealed class RepairTests : IDisposable
         Assert.Equal(0, first.End(SigTerm));
 
         ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
-        Until(() => Show().GetProperty("state").GetString() == "optimal", "the spare to be filled");
+        Wait.Until(() => Show().GetProperty("state").GetString() == "optimal", "the spare to be filled");
         JsonElement array = Show();
         Assert.Equal(Path("spare"), Member(array, 1, "drive"));
         Assert.Contains(array.GetProperty("otherDrives").EnumerateArray(), o => o.GetProperty("drive").GetString() == Path("m1"));
@@ -240,16 +245,6 @@ public sealed class RepairTests : IDisposable
         _sandbox.Must("volume", "fail", "data", "1");
         DriverCalls.CheckAll(client, seed: 4, Blocks);
         Assert.Equal(2, _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("drives").GetArrayLength());
-    }
-
-    private static void Until(Func<bool> condition, string what)
-    {
-        long deadline = Environment.TickCount64 + (long)s_patience.TotalMilliseconds;
-        while (!condition())
-        {
-            Assert.True(Environment.TickCount64 < deadline, $"waited in vain for {what}");
-            Thread.Sleep(50);
-        }
     }
 
     private static string? Member(JsonElement array, int role, string what) =>

@@ -5,6 +5,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using Polyblk.Core.Interop;
 using Polyblk.Host;
+using Polyblk.Tests;
 using SystemProcess = System.Diagnostics.Process;
 
 namespace Polyblk.Cli.Process.Tests;
@@ -59,22 +60,81 @@ public sealed class SocketAccessTests : IDisposable
     public void AGroupIsLetInToTheApiAndToNothingElseOfTheDaemons()
     {
         Assert.True(Environment.IsPrivilegedProcess, "Only root may give a socket to a group that it is not in.");
-        using SystemProcess daemon = _sandbox.Start(["daemon", "--api-group", Group]);
-        _ = daemon.StandardError.ReadToEndAsync();
+        using SystemProcess daemon = StartWithApi();
         string folder = Path.Combine(_sandbox.State, "run", "_daemon");
-        string api = Path.Combine(folder, "api.sock");
+        Assert.False(Reaches(Other, Path.Combine(folder, "api.sock")));
+        Assert.All(
+            new[] { "control.sock", "handover.sock", "lock" }, name => Assert.False(Reaches(Group, Path.Combine(folder, name))));
+        Assert.False(Test(Group, "-r", folder), "the folder can be passed through, not listed");
+        End(daemon);
+    }
+
+    /// <summary>Commands of a member of the group print what root's do; who is in no group is told what he may not.</summary>
+    [Fact]
+    public void AGroupOfTheApiHasTheCommandsThatLook()
+    {
+        Assert.True(Environment.IsPrivilegedProcess, "Only root may give a socket to a group that it is not in.");
+        _sandbox.Must("volume", "create", "drive", "--level", "none", $"file:{_sandbox.PathOf("d")},size=16MiB");
+        using SystemProcess daemon = StartWithApi();
+        Assert.Equal(0, RunAs(Group, "export", "add", "data", "--frontend", "nbd").ExitCode);
+        string[][] commands =
+        [
+            ["volume", "list", "--json"], ["volume", "show", "drive", "--json"], ["check"], ["check", "drive", "--json"],
+            ["export", "list"], ["events", "drive"], ["events", "--since", "1", "--limit", "2", "--json"],
+        ];
+        foreach (string[] command in commands)
+        {
+            Assert.Equal(_sandbox.Run(command), RunAs(Group, command));
+            RunOutput refused = RunAs(Other, command);
+            Assert.Equal((5, string.Empty), (refused.ExitCode, refused.Output));
+            Assert.Contains("a group of this user's in: polyblk daemon --api-group", refused.Errors, StringComparison.Ordinal);
+        }
+
+        Assert.StartsWith("Name      data", RunAs(Group, "volume", "show", "data").Output, StringComparison.Ordinal);
+        Assert.Contains("\"data\"", RunAs(Group, "top", "--interval", "0.1", "--json").Output, StringComparison.Ordinal);
+        RunOutput missing = RunAs(Group, "volume", "show", "dat");
+        Assert.Equal(_sandbox.Run("volume", "show", "dat"), missing);
+        Assert.Equal(3, missing.ExitCode);
+        Assert.Equal(0, RunAs(Group, "export", "remove", "data/nbd/0").ExitCode);
+        RunOutput closed = RunAs(Group, "volume", "delete", "drive");
+        Assert.Equal(5, closed.ExitCode);
+        Assert.Contains("may not be read by this user", closed.Errors, StringComparison.Ordinal);
+        End(daemon);
+    }
+
+    private SystemProcess StartWithApi()
+    {
+        SystemProcess daemon = _sandbox.Start(["daemon", "--api-group", Group]);
+        _ = daemon.StandardError.ReadToEndAsync();
+        string api = Path.Combine(_sandbox.State, "run", "_daemon", "api.sock");
         for (long began = Stopwatch.GetTimestamp(); !Reaches(Group, api);)
         {
             bool isLate = daemon.HasExited || Stopwatch.GetElapsedTime(began) > TimeSpan.FromSeconds(60);
             Assert.False(isLate, "the group is not let in");
         }
 
-        Assert.False(Reaches(Other, api));
-        Assert.All(
-            new[] { "control.sock", "handover.sock", "lock" }, name => Assert.False(Reaches(Group, Path.Combine(folder, name))));
-        Assert.False(Test(Group, "-r", folder), "the folder can be passed through, not listed");
+        return daemon;
+    }
+
+    private static void End(SystemProcess daemon)
+    {
         Assert.Equal(0, Libc.kill(daemon.Id, SigTerm));
         Assert.True(daemon.WaitForExit(TimeSpan.FromSeconds(60)), "the daemon did not end");
+    }
+
+    /// <summary>A command as a user of no importance in a group.</summary>
+    private RunOutput RunAs(string group, params string[] arguments)
+    {
+        string[] become = ["--reuid", "65534", "--regid", group, "--clear-groups", .. PolyblkCommand.Words];
+        var start = new ProcessStartInfo("setpriv", [.. become, .. arguments, "--state", _sandbox.State])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/",
+        };
+        using SystemProcess process = SystemProcess.Start(start)!;
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return new RunOutput(process.ExitCode, output, errors.GetAwaiter().GetResult());
     }
 
     [Fact]

@@ -66,6 +66,34 @@ public sealed partial class ApiTests : IAsyncLifetime
         Directory.Delete(_directory, recursive: true);
     }
 
+    /// <summary>Two at once are those of a predecessor and its successor: who asks finds one of them at any time.</summary>
+    [Fact]
+    public async Task ASuccessorTakesThePlaceAndKeepsIt()
+    {
+        using var client = new ApiClient(Directories);
+        using var end = new CancellationTokenSource();
+        Task<bool> isAlwaysThere = Task.Run(() =>
+        {
+            bool isThere = true;
+            while (!end.IsCancellationRequested)
+            {
+                isThere &= File.Exists(ApiServer.PathOf(Directories));
+            }
+
+            return isThere;
+        });
+        await using (ApiServer successor = await ApiServer.StartAsync(_daemon, Directories, NullLogger.Instance))
+        {
+            await end.CancelAsync();
+            Assert.True(await isAlwaysThere);
+            await _api.DisposeAsync();
+            _ = await client.GetExportsAsync(CancellationToken.None);
+        }
+
+        _api = await ApiServer.StartAsync(_daemon, Directories, NullLogger.Instance);
+        _ = await client.GetExportsAsync(CancellationToken.None);
+    }
+
     [Fact]
     public async Task AnExportIsMadeShownAndRemoved()
     {

@@ -179,6 +179,50 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.Empty(Store.List(_ => { }));
     }
 
+    /// <summary>Who holds a drive, in whatever way, has it when its volume is made; a dry run says so, too.</summary>
+    [Theory]
+    [InlineData("volumes: {new: {level: none, drives: [DIR/used]}}")]
+    [InlineData("volumes: {data: {spares: [DIR/used]}}")]
+    public async Task ADriveThatSomebodyUsesIsNotTaken(string file)
+    {
+        await CreateAsync("data", "raid1", 2);
+        await System.IO.File.WriteAllBytesAsync(PathOf("used"), new byte[4 << 20]);
+        using FileStream used = System.IO.File.OpenRead(PathOf("used")); // a reader's lock: LOCK_SH
+        Write(file.Replace("DIR", Path.GetDirectoryName(File), StringComparison.Ordinal));
+        (int code, _, string errors) = await RunAsync("apply", File, "--dry-run");
+        Assert.Equal(4, code);
+        Assert.Contains("another process uses it", errors, StringComparison.Ordinal);
+        Assert.DoesNotContain("Apply overwrites nothing", errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task AProgramGetsOneDocumentAlsoWhereSomethingFails()
+    {
+        await CreateAsync("data", "raid1", 2);
+        Write("volumes: {data: {level: raid5}}");
+        JsonElement json = await FailAsync(4);
+        Assert.False(json.TryGetProperty("differs", out _));
+        Assert.Equal("refused", json.GetProperty("failure").GetProperty("kind").GetString());
+        Assert.Contains("stays that", json.GetProperty("failure").GetProperty("problem").GetString(), StringComparison.Ordinal);
+
+        // What is done first is done; the second volume's log cannot be opened when its spare comes.
+        Write($"volumes: {{data: {{autostart: false, spares: ['file:{PathOf("c")},size=4MiB']}}}}");
+        await System.IO.File.WriteAllTextAsync(Directories.Logs, "no folder");
+        json = await FailAsync(5);
+        Assert.True(json.GetProperty("differs").GetBoolean());
+        Assert.Equal("autostart", Assert.Single(json.GetProperty("differences").EnumerateArray()).GetProperty("key").GetString());
+        Assert.Equal("spares", json.GetProperty("failure").GetProperty("difference").GetProperty("key").GetString());
+        Assert.False(Store.Get("data").Autostart);
+
+        async Task<JsonElement> FailAsync(int expected)
+        {
+            (int code, string output, string errors) = await RunAsync("apply", File, "--json");
+            Assert.True(code == expected, errors);
+            Assert.StartsWith("error: ", errors, StringComparison.Ordinal);
+            return JsonDocument.Parse(output).RootElement;
+        }
+    }
+
     [Fact]
     public async Task WhatIsPrintedOfAHostChangesNothingOnIt()
     {

@@ -24,6 +24,30 @@ public sealed class DaemonTests : DaemonTestBase
 {
     private const int DriveBytes = 4 << 20;
 
+    /// <summary>Nothing is made first: a device has no socket that somebody could be let in to.</summary>
+    [Theory]
+    [InlineData("ublk", "--socket-group", "daemon")]
+    [InlineData("vduse", "--socket-mode", "660")]
+    [InlineData("ublk", "--allow-user", "root")]
+    [InlineData("vduse", "--socket", "/tmp/x.sock")]
+    public async Task WhatIsSaidOfSocketsIsRefusedForDevices(string frontend, string option, string value)
+    {
+        await CreateAsync("data", "raid1", 2);
+        await StartAsync();
+        foreach (string[] command in (string[][])[["export", "add", "data"], ["serve", "data"]])
+        {
+            (int code, _, string errors) = await RunAsync([.. command, "--frontend", frontend, option, value]);
+            Assert.True(code == ExitCode.Usage, errors);
+            Assert.Contains($"an export of {frontend} is a device", errors, StringComparison.Ordinal);
+        }
+
+        var export = new ExportRecord { Frontend = frontend, SocketMode = "660" };
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(
+            () => Daemon!.AddExportAsync("data", export, CancellationToken.None));
+        Assert.Equal(RefusalKind.Invalid, e.Kind);
+        Assert.Contains("is a device", e.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task WhatIsExportedIsServedAgainAfterTheNextStart()
     {

@@ -121,8 +121,9 @@ public sealed class EventTellerTests : IDisposable
     public void EveryKindOfTheHostHasWords()
     {
         string[] own = [.. EventKinds.All.Except(Enum.GetValues<ArrayEventKind>().Select(EventKinds.Of))];
-        Assert.Equal(15, own.Length);
-        EventJson[] all = [.. own.Select(kind => new EventJson { Kind = kind, Volume = "v", Export = "v/nbd/0" })];
+        Assert.Equal(20, own.Length);
+        var some = new EventJson { Kind = string.Empty, Volume = "v", Export = "v/nbd/0", Drive = new DriveJson("d") };
+        EventJson[] all = [.. own.Select(kind => some with { Kind = kind })];
         Assert.All(all, e => Assert.NotEmpty(EventWords.MessageOf(e)));
         Assert.All(EventKinds.All, kind => Assert.Matches("^[a-z]+(-[a-z]+)*$", kind));
     }

@@ -114,7 +114,9 @@ internal sealed class OpenApiDocument
                 if (node is JsonObject shape && shape.ContainsKey("properties"))
                 {
                     shape["type"] = "object";
-                    _schemas[name] = shape;
+
+                    // What comes a second time in a type refers to where it came first there.
+                    _ = _schemas.TryAdd(name, shape);
                 }
 
                 return new JsonObject { ["$ref"] = $"#/components/schemas/{name}" };

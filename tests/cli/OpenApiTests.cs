@@ -70,6 +70,7 @@ public sealed class OpenApiTests : DaemonTestBase
             ("startVolume", "/v1/volumes/data/start", "{}"), ("getDaemon", "/v1/daemon", null),
             ("listVolumes", "/v1/volumes", null),
             ("getVolume", "/v1/volumes/data", null), ("getLiveVolume", "/v1/volumes/data/live", null),
+            ("listRecords", "/v1/records", null), ("getRecord", "/v1/records/data", null),
             ("listExports", "/v1/exports", null), ("getStatistics", "/v1/statistics", null),
             ("getEvents", "/v1/events?volume=data&limit=5", null), ("removeExport", "/v1/exports/data/nbd/0?force=true", null),
             ("getMetrics", "/metrics", null),

@@ -55,6 +55,35 @@ public sealed class SpareSharingTests : DaemonTestBase
         Assert.Equal(2, (await ArrayAsync("tiny")).GetProperty("spares").GetArrayLength());
     }
 
+    /// <summary>What was declared before a spare went to another volume of its group is so still.</summary>
+    [Fact]
+    public async Task ADeclarationHoldsAfterASpareHasMoved()
+    {
+        await ServeAsync(("needy", "pool"), ("giver", "pool"), ("stranger", "other"));
+        await MustAsync("volume", "add-spare", "giver", Spare("giver"));
+        string file = PathOf("f.yaml");
+        await File.WriteAllTextAsync(file, (await MustAsync("apply", "--print")).Output);
+        await MustAsync("volume", "fail", "needy", "0");
+        await WaitAsync(async () => (await ArrayAsync("needy")).GetProperty("health").GetString() == "optimal");
+        Assert.Contains(PathOf("giver-spare"), Store.Get("needy").Drives);
+        await WaitAsync(() => Task.FromResult(Store.Get("needy").Members!.Any(m => m.Drive == PathOf("giver-spare"))));
+        (string output, string errors) = await MustAsync("apply", file, "--dry-run");
+        Assert.EndsWith("Nothing differs.\n", output, StringComparison.Ordinal);
+        Assert.Contains($"{PathOf("giver-spare")} of volume 'giver' is with 'needy'", errors, StringComparison.Ordinal);
+
+        // One that is to be made gets no drive of the group, and without a group each volume has its own again.
+        string text = await File.ReadAllTextAsync(file);
+        await File.WriteAllTextAsync(file, text.Replace("spare-group: other", "spare-group: pool", StringComparison.Ordinal)
+            .Replace("  giver:", "  gone:", StringComparison.Ordinal));
+        (int code, _, errors) = await RunAsync("apply", file, "--dry-run");
+        Assert.Equal(4, code);
+        Assert.Contains("giver-spare is a drive of volume 'needy'", errors, StringComparison.Ordinal);
+        await File.WriteAllTextAsync(file, text.Replace("spare-group: pool", "spare-group: off", StringComparison.Ordinal));
+        (code, _, errors) = await RunAsync("apply", file, "--dry-run");
+        Assert.Equal(4, code);
+        Assert.Contains("giver-spare is a drive of volume 'needy'", errors, StringComparison.Ordinal);
+    }
+
     private string Spare(string volume) => $"file:{PathOf(volume + "-spare")},size=4MiB";
 
     private async Task ServeAsync(params (string Name, string? Group)[] volumes)

@@ -22,11 +22,24 @@ public sealed class StateTests : IDisposable
     [InlineData(null, false, "/home/u", "/x/state", "/run/user/7", "/x/state/polyblk", "/run/user/7/polyblk")]
     [InlineData(null, false, "/home/u", "relative", "also", "/home/u/.local/state/polyblk", "/home/u/.local/state/polyblk/run")]
     [InlineData("/d", true, "/root", null, null, "/d", "/d/run")]
+    [InlineData("/var/lib/polyblk", false, "/home/u", null, null, "/var/lib/polyblk", "/run/polyblk")]
+    [InlineData("/var/lib/polyblk/", true, "/root", null, null, "/var/lib/polyblk", "/run/polyblk")]
     public void PlacesFollowTheUserAndTheEnvironment(
         string? option, bool isRoot, string? home, string? xdgState, string? xdgRuntime, string state, string runtime)
     {
         var environment = new Dictionary<string, string?> { ["HOME"] = home, ["XDG_STATE_HOME"] = xdgState, ["XDG_RUNTIME_DIR"] = xdgRuntime };
         Assert.Equal(new StateDirectories(state, runtime), StateDirectories.Resolve(option, isRoot, environment.GetValueOrDefault));
+    }
+
+    [Fact]
+    public void TheEnvironmentStandsForTheOptionAndTheOptionForItself()
+    {
+        var environment = new Dictionary<string, string?>
+        {
+            ["HOME"] = "/home/u", [StateDirectories.Variable] = "/var/lib/polyblk",
+        };
+        Assert.Equal("/run/polyblk", StateDirectories.Resolve(null, false, environment.GetValueOrDefault).Runtime);
+        Assert.Equal("/d/run", StateDirectories.Resolve("/d", false, environment.GetValueOrDefault).Runtime);
     }
 
     [Fact]

@@ -2,7 +2,6 @@
 
 using System.CommandLine;
 using Polyblk.Cli.Output;
-using Polyblk.Host.Daemon;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
@@ -30,12 +29,11 @@ internal sealed class VolumeStartCommand : ICliCommand
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        string name = parsed.GetRequiredValue(_name);
+        using HostDoor host = HostDoor.Open(parsed);
         var allowed = new StartPermissions(parsed.GetValue(_degraded), parsed.GetValue(_force), parsed.GetValue(_blockSize));
-        var request = new ControlRequest { Command = "start", Volume = record.Name, Allow = allowed };
-        _ = await DaemonClient.AskAsync(directories, request, cancellation).ConfigureAwait(false);
-        CommandSettings.Terminal(parsed).WriteLine($"Volume '{record.Name}' is served.");
+        await host.StartVolumeAsync(name, allowed, cancellation).ConfigureAwait(false);
+        CommandSettings.Terminal(parsed).WriteLine($"Volume '{name}' is served.");
         return ExitCode.Ok;
     }
 }
@@ -59,9 +57,10 @@ internal sealed class VolumeAutostartCommand : ICliCommand
     private int Run(ParseResult parsed)
     {
         bool starts = parsed.GetRequiredValue(_what) == OnOff.On;
+        Terminal terminal = CommandSettings.Terminal(parsed);
         VolumeRecord record = new VolumeSettings(
-            CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name)).SetAutostart(starts);
-        CommandSettings.Terminal(parsed).WriteLine(
+            CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name), terminal.Warn).SetAutostart(starts);
+        terminal.WriteLine(
             starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
             : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");
         return ExitCode.Ok;

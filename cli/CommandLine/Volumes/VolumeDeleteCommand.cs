@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Host;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
@@ -55,6 +56,13 @@ internal sealed class VolumeDeleteCommand : ICliCommand
         }
 
         bool isForgotten = isArray && !parsed.GetValue(_wipe);
+        new EventStore(directories).Tell(
+            new EventJson
+            {
+                Kind = EventKinds.VolumeDeleted, Volume = record.Name,
+                Reason = isForgotten ? "its drives are as they were" : "it is deleted",
+            },
+            terminal.Warn);
         if (parsed.GetValue(_json))
         {
             string status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus;

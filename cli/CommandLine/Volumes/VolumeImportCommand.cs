@@ -2,6 +2,7 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Host;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
@@ -69,6 +70,14 @@ internal sealed class VolumeImportCommand : ICliCommand
         };
         record = MemberMemory.Remember(record, found[0].Array);
         store.Put(record);
+        new EventStore(directories).Tell(
+            new EventJson
+            {
+                Kind = EventKinds.VolumeCreated,
+                Volume = name,
+                Reason = $"imported, {record.Level}, {record.Drives.Count} drive(s)",
+            },
+            terminal.Warn);
         if (parsed.GetValue(_json))
         {
             terminal.WriteJson(VolumeView.Stopped(record) with { Array = found[0].Array }, OutputJson.Default.VolumeJson);

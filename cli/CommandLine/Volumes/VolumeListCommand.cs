@@ -34,7 +34,6 @@ internal sealed class VolumeListCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        StateDirectories directories = CommandSettings.Directories(parsed);
         string[] paths = parsed.GetValue(_paths) ?? [];
         bool scan = parsed.GetValue(_scan);
         if (paths.Length > 0 && !scan)
@@ -42,14 +41,12 @@ internal sealed class VolumeListCommand : ICliCommand
             throw RefusalException.Invalid("Paths are for --scan: polyblk volume list --scan PATH…");
         }
 
-        var volumes = new List<VolumeJson>();
-        foreach (VolumeRecord record in new VolumeStore(directories).List(terminal.Warn))
-        {
-            // What is wrong with a drive is in the health; a warning a drive would bury the list.
-            VolumeJson full = await VolumeView.FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false);
-            volumes.Add(full with { Live = null });
-        }
-
+        using HostDoor host = HostDoor.Open(parsed);
+        List<VolumeJson> volumes =
+        [
+            .. from volume in await host.ListVolumesAsync(terminal.Warn, cancellation).ConfigureAwait(false)
+               select volume with { Live = null },
+        ];
         if (scan)
         {
             IReadOnlyList<VolumeJson> found = await ArrayScanner.ScanAsync(paths, terminal.Warn, cancellation).ConfigureAwait(false);

@@ -98,7 +98,7 @@ internal sealed class VolumeSetCommand : ICliCommand
                 "Say what to set: --rebuild-rate, --consistency, --check-every, --spare-group or --isolate.");
         }
 
-        var settings = new VolumeSettings(directories, record.Name);
+        var settings = new VolumeSettings(directories, record.Name, terminal.Warn);
         if (consistency is not null)
         {
             await settings.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);

@@ -13,8 +13,6 @@ namespace Polyblk.Cli.CommandLine.Volumes;
 /// <summary><c>polyblk volume show</c>: the record, the superblocks or the serving process, and live statistics.</summary>
 internal sealed class VolumeShowCommand : ICliCommand
 {
-    private const int HistoryLength = 5;
-
     private readonly Argument<string> _name = VolumeCommand.NameArgument();
     private readonly Option<bool> _json = CommandSettings.Json();
 
@@ -30,10 +28,9 @@ internal sealed class VolumeShowCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
-        VolumeJson volume = await VolumeView.FullAsync(directories, record, terminal.Warn, cancellation).ConfigureAwait(false);
-        volume = volume with { History = History(directories, record.Name) };
+        using HostDoor host = HostDoor.Open(parsed);
+        VolumeJson volume = await host.ShowVolumeAsync(parsed.GetRequiredValue(_name), terminal.Warn, cancellation)
+            .ConfigureAwait(false);
         if (parsed.GetValue(_json))
         {
             terminal.WriteJson(volume, OutputJson.Default.VolumeJson);
@@ -115,19 +112,6 @@ internal sealed class VolumeShowCommand : ICliCommand
             {
                 EventsCommand.Write(terminal, e);
             }
-        }
-    }
-
-    /// <summary>What has happened to it lately; nothing where that may not be read.</summary>
-    private static IReadOnlyList<EventJson> History(StateDirectories directories, string volume)
-    {
-        try
-        {
-            return new EventStore(directories).Read(volume: volume, most: HistoryLength);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return [];
         }
     }
 

@@ -1,14 +1,13 @@
 // A volume that has a process of its own: a daemon of that one volume, with a place of its own beside the daemon's.
 //
 // The daemon starts it, starts it again when it ends, and passes on what is asked of it; nothing else goes between the two, and
-// what comes back is data of the control socket. The process is no part of the daemon's life: one that is there already (of a
-// daemon that was killed, or succeeded) is taken as it is. What tells that it lives is its lock.
+// what comes back is data of the control socket. The process (IsolatedProcess) is no part of the daemon's life: one that is there
+// already (of a daemon that was killed, or succeeded) is taken as it is.
 
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
-using Polyblk.Core.Interop;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
@@ -34,14 +33,8 @@ internal sealed class IsolatedVolume
     /// <summary>One that was started answers by then.</summary>
     private static readonly TimeSpan s_startLimit = TimeSpan.FromSeconds(30);
 
-    /// <summary>A successor takes the place of a process within this time.</summary>
-    private static readonly TimeSpan s_successionLimit = TimeSpan.FromMilliseconds(300);
-
-    /// <summary>Beyond the deadline of its own end.</summary>
-    private static readonly TimeSpan s_endMargin = TimeSpan.FromSeconds(5);
-
-    private readonly DaemonContext _context;
     private readonly StateDirectories _place;
+    private readonly IsolatedProcess _process;
     private readonly ILogger _log;
     private readonly EventTeller _events;
     private readonly CancellationTokenSource _ending = new();
@@ -49,15 +42,15 @@ internal sealed class IsolatedVolume
     private readonly TaskCompletionSource _tried = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _watching = Task.CompletedTask;
     private bool _isWatched;
-    private volatile Process? _process;
     private volatile DaemonVolumeJson? _status;
     private volatile LiveJson? _live;
     private volatile string? _failure;
 
     public IsolatedVolume(string name, DaemonContext context)
     {
-        (Name, _context, _place) = (name, context, context.Directories.OfIsolated(name));
+        (Name, _place) = (name, context.Directories.OfIsolated(name));
         _log = context.Logging.CreateLogger("polyblk.daemon");
+        _process = new IsolatedProcess(name, _place, context.Options, _log);
         _events = new EventTeller(name, context.Events, _log);
     }
 
@@ -67,7 +60,7 @@ internal sealed class IsolatedVolume
     public Task Tried => _tried.Task;
 
     /// <summary>The process; null where there is none now.</summary>
-    public int? Pid => VolumeLock.Holder(_place, _place.DaemonName);
+    public int? Pid => _process.Pid;
 
     /// <summary>What its process said when it was asked last; null where there is none, or it is not served.</summary>
     public LiveJson? Live => _live;
@@ -166,26 +159,7 @@ internal sealed class IsolatedVolume
     }
 
     /// <summary>Passes a signal on.</summary>
-    public void Signal(int signal)
-    {
-        if (Pid is int pid and > 0)
-        {
-            _ = Libc.kill(pid, signal);
-        }
-    }
-
-    /// <summary>Ends whoever it is now, once: a second signal would not wait for the volume.</summary>
-    private int? AskToEnd(int? told)
-    {
-        // One that was just started has no lock yet.
-        int? pid = Pid ?? (_process is { HasExited: false } started ? started.Id : null);
-        if (pid is > 0 && pid != told)
-        {
-            _ = Libc.kill(pid.Value, Libc.SIGTERM);
-        }
-
-        return pid ?? told;
-    }
+    public void Signal(int signal) => _process.Signal(signal);
 
     /// <summary>Leaves the process to a successor of this one.</summary>
     public async Task LeaveAsync()
@@ -200,21 +174,7 @@ internal sealed class IsolatedVolume
     public async Task<bool> EndAsync()
     {
         await LeaveAsync().ConfigureAwait(false);
-        Process? process = _process;
-        int? told = null;
-        for (long began = Stopwatch.GetTimestamp();
-            !await HasEndedAsync(CancellationToken.None).ConfigureAwait(false);
-            await Task.Delay(s_firstLook).ConfigureAwait(false))
-        {
-            told = AskToEnd(told);
-            if (Stopwatch.GetElapsedTime(began) > _context.Options.StopWithin + s_endMargin)
-            {
-                _log.LogError("The process of {Volume} ({Pid}) does not end, and is left as it is", Name, Pid);
-                return false;
-            }
-        }
-
-        return process is null || process.ExitCode == 0;
+        return await _process.EndAsync().ConfigureAwait(false);
     }
 
     private async Task WatchAsync()
@@ -246,21 +206,9 @@ internal sealed class IsolatedVolume
     {
         try
         {
-            _process?.Dispose();
-            _process = null;
-            if (Pid is int there)
-            {
-                _log.LogInformation("{Volume} is served by process {Pid} already", Name, there);
-            }
-            else
-            {
-                _process = Start();
-                _log.LogInformation("{Volume} has process {Pid}", Name, _process.Id);
-            }
-
-            Task exit = _process?.WaitForExitAsync(_ending.Token) ?? Task.CompletedTask;
+            Task exit = _process.TakeOrStart(_ending.Token);
             long asked = 0;
-            while (!await HasEndedAsync(_ending.Token).ConfigureAwait(false))
+            while (!await _process.HasEndedAsync(_ending.Token).ConfigureAwait(false))
             {
                 if (!_tried.Task.IsCompleted || asked == 0 || Stopwatch.GetElapsedTime(asked) > s_ask)
                 {
@@ -277,7 +225,7 @@ internal sealed class IsolatedVolume
                 await (exit.IsCompleted ? Task.WhenAny(look) : Task.WhenAny(look, exit)).ConfigureAwait(false);
             }
 
-            return _process is { HasExited: true } process ? $"Its process ended ({process.ExitCode})." : "Its process ended.";
+            return _process.EndInWords;
         }
         catch (RefusalException e)
         {
@@ -294,40 +242,5 @@ internal sealed class IsolatedVolume
             _log.LogError(e, "The process of {Volume} cannot be watched", Name);
             return e.Message;
         }
-    }
-
-    /// <summary>Whether there is none any more. One that is succeeded has no place for a moment.</summary>
-    private async Task<bool> HasEndedAsync(CancellationToken cancellation)
-    {
-        for (long began = Stopwatch.GetTimestamp();
-            !cancellation.IsCancellationRequested;
-            await Task.Delay(s_firstLook, CancellationToken.None).ConfigureAwait(false))
-        {
-            if (_process is { HasExited: false } || Pid is not null)
-            {
-                return false;
-            }
-
-            if (Stopwatch.GetElapsedTime(began) > s_successionLimit)
-            {
-                return true;
-            }
-        }
-
-        return true;
-    }
-
-    private Process Start()
-    {
-        ProcessStartInfo start = _context.Options.Isolated?.Invoke(Name)
-            ?? throw RefusalException.HostLacks("It is to have a process of its own, and this daemon starts none.");
-        start.Environment.Remove("NOTIFY_SOCKET"); // The service is this daemon.
-
-        // Nor has it the daemon's standard streams, by which that speaks with a supervisor; what it says is in the log.
-        start.RedirectStandardInput = start.RedirectStandardOutput = true;
-        Process process = ChildProcess.Start(start);
-        process.StandardInput.Close();
-        _ = process.StandardOutput.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None);
-        return process;
     }
 }

@@ -1,0 +1,55 @@
+// By which way commands that look at a host, or tell its daemon what to serve, come to it (ADR 25).
+//
+// Root and the user of the daemon read records, drives and events themselves, and speak to the control sockets: that works with a
+// daemon and without, from its first instant on, and while it is succeeded. Whoever may not read the records has the API, if the
+// daemon lets him in there; what he gets is the same, made by the daemon.
+
+using System.CommandLine;
+using Polyblk.Host.Model;
+using Polyblk.Host.State;
+
+namespace Polyblk.Cli.CommandLine;
+
+/// <summary>See the top of the file.</summary>
+internal abstract class HostDoor : IDisposable
+{
+    /// <summary>The way that this user has to the host of a command line.</summary>
+    public static HostDoor Open(ParseResult parsed)
+    {
+        StateDirectories directories = CommandSettings.Directories(parsed);
+        return new VolumeStore(directories).IsClosed ? new ApiDoor(directories) : new OwnDoor(directories);
+    }
+
+    /// <summary>Everything about all volumes that there are records of.</summary>
+    /// <param name="unreadable">Told of a record that cannot be read.</param>
+    /// <param name="cancellation">Gives up.</param>
+    public abstract Task<IReadOnlyList<VolumeJson>> ListVolumesAsync(Action<string> unreadable, CancellationToken cancellation);
+
+    /// <summary>Everything about one, with what has happened to it lately.</summary>
+    public abstract Task<VolumeJson> ShowVolumeAsync(string name, Action<string> warn, CancellationToken cancellation);
+
+    /// <summary>All exports as the daemon has them; null where there is none.</summary>
+    public abstract Task<IReadOnlyList<DaemonExportJson>?> ListExportsAsync(CancellationToken cancellation);
+
+    /// <summary>Reads events, from a place on that is the caller's.</summary>
+    /// <param name="since">The number after which it begins.</param>
+    /// <returns>Reads those that have come since it was called before.</returns>
+    public abstract Func<CancellationToken, Task<IReadOnlyList<EventJson>>> ReadEvents(long since);
+
+    /// <summary>How often it is looked for events that have come.</summary>
+    public virtual TimeSpan EventsEvery => TimeSpan.FromMilliseconds(250);
+
+    /// <summary>Lets the daemon serve a volume through one more export.</summary>
+    public abstract Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation);
+
+    /// <summary>Ends an export.</summary>
+    public abstract Task RemoveExportAsync(string id, bool force, CancellationToken cancellation);
+
+    /// <summary>Lets the daemon serve a volume that it does not.</summary>
+    public abstract Task StartVolumeAsync(string name, StartPermissions allowed, CancellationToken cancellation);
+
+    /// <inheritdoc/>
+    public virtual void Dispose()
+    {
+    }
+}
