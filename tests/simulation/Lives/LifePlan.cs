@@ -34,7 +34,7 @@ internal enum Trouble
     /// <summary>Some writes fail for now.</summary>
     PassingErrors,
 
-    /// <summary>It does not answer for a while.</summary>
+    /// <summary>It does not answer for a while, in every second life for longer than it is waited for.</summary>
     Hang,
 
     /// <summary>Some reads fail.</summary>
@@ -98,6 +98,9 @@ internal sealed record LifePlan
     public required int ResyncDepth { get; init; }
 
     public required Trouble Trouble { get; init; }
+
+    /// <summary>Whether a drive that hangs may be given up for it, within the time that drives hang at most.</summary>
+    public required bool TimesOut { get; init; }
 
     /// <summary>Address space for the rows of a queue: with little of it, operations wait for rows.</summary>
     public required long RowMemoryBytes { get; init; }
@@ -182,6 +185,7 @@ internal sealed record LifePlan
             Trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
                 Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
                 Trouble.ReadErrors, Trouble.BadBlocks, Trouble.BadBlocks),
+            TimesOut = seed / (ulong)s_levels.Length % 2 == 0,
             Repairs = level != RaidLevel.Raid0 && !chance.OneIn(3),
             Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
             Scrubs = level != RaidLevel.Raid0 && chance.OneIn(3),
