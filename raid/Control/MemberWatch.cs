@@ -7,6 +7,9 @@
 // member was first found too old, and it must be so still a second later. A process that stood still, or a reactor that is
 // behind, finds the answers then.
 //
+// Of members that do not answer all are given up, or none: where the level does not survive without all that hang it may well be the
+// way to them, and each would have to be rebuilt.
+//
 // It is not done by time while the drive is being replaced (of a twin's two drives it may be either), while the array is reshaped,
 // and where parity does not fit everywhere and is not known to be right all the same: there the member may be the only one that
 // knows, and waiting loses nothing.
@@ -76,8 +79,15 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     {
         // One second beyond, so that 0 is before the start and the first period of a port is a new one.
         array.State.Seconds = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
-        ulong hanging = 0;
+        ulong hanging = 0, stuck = 0;
+        double patience = Math.Min(SlowAfter.TotalSeconds, DriveTimeout.TotalSeconds);
         ImmutableArray<RaidMember> members = array.Members;
+        foreach (RaidMember member in members)
+        {
+            stuck |= AgeSeconds(member) >= patience ? 1UL << member.Role : 0;
+        }
+
+        bool areFew = array.Geometry.SurvivesWithout(array.State.LostMask | stuck);
         foreach (RaidMember member in members)
         {
             if (!ReferenceEquals(member, _seen[member.Role]))
@@ -87,7 +97,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             }
 
             LookAtReads(member);
-            LookAtTime(member);
+            LookAtTime(member, areFew);
             bool hangs = AgeSeconds(member) >= SlowAfter.TotalSeconds;
             hanging |= hangs ? 1UL << member.Role : 0;
             ReportHanging(member, hangs);
@@ -122,11 +132,11 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     }
 
     /// <summary>Gives a member up that has not answered for too long, when that is sure.</summary>
-    private void LookAtTime(RaidMember member)
+    private void LookAtTime(RaidMember member, bool areFew)
     {
         ref Suspicion? suspicion = ref _suspicions[member.Role];
         TimeSpan limit = DriveTimeout;
-        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds || !MayTimeOut(member))
+        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds || !areFew || !MayTimeOut(member))
         {
             suspicion = null;
             return;

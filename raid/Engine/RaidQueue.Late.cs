@@ -48,7 +48,13 @@ internal abstract unsafe partial class RaidQueue
         BlockRequest[] children = Children.Requests.ToArray();
         foreach (BlockRequest child in children)
         {
-            if (IsAt(child, port) && TryLendMemory(child, out IDisposable? lent))
+            if (!IsAt(child, port))
+            {
+                continue;
+            }
+
+            NoteOverdue(child, port);
+            if (TryLendMemory(child, out IDisposable? lent))
             {
                 answers.Add(LeaveOne(Children, child, port));
                 if (lent is not null)
@@ -62,11 +68,13 @@ internal abstract unsafe partial class RaidQueue
     /// <summary>Leaves a request that is at a port's drive to it. Returns what takes its place.</summary>
     internal BlockRequest LeaveOne(RequestPool pool, BlockRequest request, MemberPort port)
     {
-        port.Member.NoteOverdue(
-            port.SentSeconds(request),
-            new BlockFault(request.Operation, request.OffsetBytes, request.LengthBytes, Errno.ETIMEDOUT));
+        NoteOverdue(request, port);
         return Late.Leave(pool, request, port);
     }
+
+    private static void NoteOverdue(BlockRequest request, MemberPort port) => port.Member.NoteOverdue(
+        port.SentSeconds(request),
+        new BlockFault(request.Operation, request.OffsetBytes, request.LengthBytes, Errno.ETIMEDOUT));
 
     private static bool IsAt(BlockRequest child, MemberPort port) =>
         child.SentPeriod != 0 && (int)(child.Tag & MemberMask) == port.Member.Role;
