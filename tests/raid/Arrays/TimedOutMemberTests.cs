@@ -288,6 +288,32 @@ public sealed class TimedOutMemberTests
         await rig.StopAsync();
     }
 
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 4, 0b0110UL)]
+    [InlineData(RaidLevel.Raid6, 5, 0b0111UL)]
+    [InlineData(RaidLevel.Raid10, 4, 0b0011UL)]
+    public async Task Where_more_hang_than_the_level_survives_nobody_is_given_up(RaidLevel level, int drives, ulong hanging)
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, run: Run(clock));
+        RequestDriver driver = await OpenAsync(rig);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 16);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        foreach (SimulatedDrive drive in rig.Drives.Where((_, i) => ((hanging >> i) & 1) != 0))
+        {
+            drive.AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        }
+
+        Task<int>[] writes = [.. Range(data.Length, Chunk).Select(at => WriteAsync(driver, data, at, Block, 17))];
+        await PassUntilAsync(rig, clock, () => false, 45);
+        Assert.Equal(0UL, rig.Array.State.FailedMask);
+        Assert.Contains(writes, w => !w.IsCompleted);
+        await rig.ReleaseDrivesAsync();
+        Assert.All(await Task.WhenAll(writes), status => Assert.Equal(0, status));
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+        await rig.StopAsync();
+    }
+
     private static ArrayRunOptions Run(ManualClock clock) =>
         new() { CleanAfter = TimeSpan.FromHours(1), RebuildByItself = false, Clock = clock };
 
