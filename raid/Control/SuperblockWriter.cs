@@ -205,7 +205,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
                 continue;
             }
 
-            while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter)
+            while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter
+                && array.Members[role].WhyOut != OutReason.TimedOut)
             {
                 await Task.WhenAny(task, Task.Delay(s_look, options.Clock));
                 array.Control.LookAtMembers();

@@ -48,10 +48,11 @@ internal sealed class VolumeSetCommand : ICliCommand
     };
 
     private readonly Option<int?> _slowRead = Seconds(
-        "--slow-read", least: 1, "How long a drive may leave a request unanswered, in seconds, before others are read in its place. [default: 10]");
+        "--slow-read", least: 1, Patience.MostSlowSeconds,
+        "How long a drive may leave a request unanswered, in seconds, before others are read in its place. [default: 10]");
 
     private readonly Option<int?> _driveTimeout = Seconds(
-        "--drive-timeout", least: 0,
+        "--drive-timeout", least: 0, Patience.MostSeconds,
         "How long, in seconds, before it is out and the others go on without it, where the level allows that; 0 waits for ever. [default: 30]");
 
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
@@ -68,7 +69,7 @@ internal sealed class VolumeSetCommand : ICliCommand
 
     private readonly Option<bool> _json = CommandSettings.Json();
 
-    private static Option<int?> Seconds(string name, int least, string description) => new(name)
+    private static Option<int?> Seconds(string name, int least, int most, string description) => new(name)
     {
         HelpName = "SECONDS",
         Description = description,
@@ -76,12 +77,12 @@ internal sealed class VolumeSetCommand : ICliCommand
         {
             string text = result.Tokens[0].Value;
             if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int seconds)
-                && seconds >= least && seconds <= Patience.MostSeconds)
+                && seconds >= least && seconds <= most)
             {
                 return seconds;
             }
 
-            result.AddError($"'{text}' is no time for {name}: write whole seconds, {least} to {Patience.MostSeconds}.");
+            result.AddError($"'{text}' is no time for {name}: write whole seconds, {least} to {most}.");
             return null;
         },
     };
