@@ -160,8 +160,8 @@ public sealed record ArrayRunOptions
     public TimeSpan SlowAfter { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
-    /// How long a request may be at a member before the member is given up, where the level survives without it; zero never does. In
-    /// whole seconds.
+    /// How long a request may be at a member before the member is given up, where the level survives without it; zero never does.
+    /// In whole seconds.
     /// </summary>
     public TimeSpan DriveTimeout { get; init; } = TimeSpan.FromSeconds(30);
 

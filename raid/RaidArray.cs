@@ -424,10 +424,12 @@ public sealed partial class RaidArray : IBlockDevice
     }
 
     /// <summary>Every queue that is not closed: those of consumers, of jobs, and those that have work to end.</summary>
-    internal ImmutableArray<RaidQueue> EveryQueue => ImmutableInterlocked.InterlockedCompareExchange(ref _everyQueue, default, default);
+    internal ImmutableArray<RaidQueue> EveryQueue =>
+        ImmutableInterlocked.InterlockedCompareExchange(ref _everyQueue, default, default);
 
     /// <summary>A queue is closed.</summary>
-    internal void ForgetClosed(RaidQueue queue) => ImmutableInterlocked.Update(ref _everyQueue, (all, its) => all.Remove(its), queue);
+    internal void ForgetClosed(RaidQueue queue) =>
+        ImmutableInterlocked.Update(ref _everyQueue, (all, its) => all.Remove(its), queue);
 
     /// <summary>Does something on every queue, on its reactor; completes when it was done on all that are not closed.</summary>
     internal Task OnEveryQueueAsync(Action<RaidQueue> action) => Task.WhenAll(EveryQueue.Select(queue =>

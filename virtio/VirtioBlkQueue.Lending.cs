@@ -8,8 +8,8 @@ namespace Polyblk.Virtio;
 public sealed partial class VirtioBlkQueue
 {
     /// <summary>
-    /// The table's mappings stay until they are given back, whatever table comes then, and when the queue has ended. Of what is in
-    /// flight all lies in the present table: another one that lacks something of it is exchanged when nothing is.
+    /// The table's mappings stay until they are given back, whatever table comes then, and when the queue has ended. Of what is
+    /// in flight all lies in the present table: another one that lacks something of it is exchanged when nothing is.
     /// </summary>
     public IDisposable Lend(BlockRequest request) => new LentMemory(_ring.Memory);
 

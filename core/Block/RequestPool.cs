@@ -68,9 +68,17 @@ public sealed unsafe class RequestPool : IDisposable
         ArgumentNullException.ThrowIfNull(request);
         IoVec* vectors = AllocateVectors(1);
         _laterVectors.Add((nint)vectors);
-        var next = new BlockRequest { PoolIndex = request.PoolIndex, OwnVectors = vectors, OwnVectorCapacity = _vectorsPerRequest };
+        var next = new BlockRequest
+        {
+            PoolIndex = request.PoolIndex, OwnVectors = vectors, OwnVectorCapacity = _vectorsPerRequest,
+        };
         next.Prepare(
-            request.Operation, request.OffsetBytes, request.LengthBytes, request.Vectors, request.VectorCount, request.Completion!);
+            request.Operation,
+            request.OffsetBytes,
+            request.LengthBytes,
+            request.Vectors,
+            request.VectorCount,
+            request.Completion!);
         if (request.Vectors == request.OwnVectors && request.VectorCount != 0)
         {
             new ReadOnlySpan<IoVec>(request.Vectors, request.VectorCount).CopyTo(new Span<IoVec>(vectors, _vectorsPerRequest));

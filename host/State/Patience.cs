@@ -12,7 +12,8 @@ public readonly record struct Patience(int? SlowRead, int? DriveTimeout)
     public const int MostSeconds = 3600;
 
     /// <summary>Whether both are in their ranges.</summary>
-    public bool IsPossible => SlowRead is null or (>= 1 and <= MostSlowSeconds) && DriveTimeout is null or (>= 0 and <= MostSeconds);
+    public bool IsPossible =>
+        SlowRead is null or (>= 1 and <= MostSlowSeconds) && DriveTimeout is null or (>= 0 and <= MostSeconds);
 
     /// <summary>Whether it says anything.</summary>
     public bool SaysSomething => (SlowRead ?? DriveTimeout) is not null;

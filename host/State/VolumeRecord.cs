@@ -78,7 +78,8 @@ public sealed record VolumeRecord
     /// <summary>The record with what is said of how long members have to answer.</summary>
     public VolumeRecord With(Patience patience) => this with
     {
-        SlowReadSeconds = patience.SlowRead ?? SlowReadSeconds, DriveTimeoutSeconds = patience.DriveTimeout ?? DriveTimeoutSeconds,
+        SlowReadSeconds = patience.SlowRead ?? SlowReadSeconds,
+        DriveTimeoutSeconds = patience.DriveTimeout ?? DriveTimeoutSeconds,
     };
 
     public DateTimeOffset CreatedUtc { get; init; }

@@ -1,18 +1,18 @@
 // What the control task looks at in every turn to tell members that hang and members that cannot be read: ages, counts, and what
 // follows.
 //
-// A member that has not answered a request for DriveTimeout is given up, where the level survives without it: the bit first, as of
-// any failure; then every queue, on its reactor, leaves what that drive has (RaidQueue.Late.cs). Before that it is made sure that it
-// is the drive that does not answer, and not this process that has not looked: every reactor must have come around twice since the
-// member was first found too old, and it must be so still a second later. A process that stood still, or a reactor that is
-// behind, finds the answers then.
+// A member that has not answered a request for DriveTimeout is given up, where the level survives without it: the bit first, as
+// of any failure; then every queue, on its reactor, leaves what that drive has (RaidQueue.Late.cs). Before that it is made sure
+// that it is the drive that does not answer, and not this process that has not looked: every reactor must have come around twice
+// since the member was first found too old, and it must be so still a second later. A process that stood still, or a reactor that
+// is behind, finds the answers then.
 //
-// Of members that do not answer all are given up, or none: where the level does not survive without all that hang it may well be the
-// way to them, and each would have to be rebuilt.
+// Of members that do not answer all are given up, or none: where the level does not survive without all that hang it may well be
+// the way to them, and each would have to be rebuilt.
 //
-// It is not done by time while the drive is being replaced (of a twin's two drives it may be either), while the array is reshaped,
-// and where parity does not fit everywhere and is not known to be right all the same: there the member may be the only one that
-// knows, and waiting loses nothing.
+// It is not done by time while the drive is being replaced (of a twin's two drives it may be either), while the array is
+// reshaped, and where parity does not fit everywhere and is not known to be right all the same: there the member may be the only
+// one that knows, and waiting loses nothing.
 
 using System.Collections.Immutable;
 using Polyblk.Raid.Engine;
@@ -167,7 +167,8 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         ArrayState state = array.State;
         bool isParityRight = !array.Geometry.HasParity || !state.NeedsResync || state.TrustsUnsynced;
         return array.TracksDirt && !array.Limits.ReadOnly && !state.IsBroken && array.Reshaping is null && isParityRight
-            && array.IsUsable(member.Role) && array.Map.ReplacementOf(member.Role) is null && member.Ports.All(p => p.Retired is null);
+            && array.IsUsable(member.Role) && array.Map.ReplacementOf(member.Role) is null
+            && member.Ports.All(p => p.Retired is null);
     }
 
     /// <summary>Every reactor has looked for answers, since it was asked.</summary>

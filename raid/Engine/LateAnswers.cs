@@ -1,13 +1,13 @@
 // Requests of a queue that are at a drive which is out, and for whose answers nobody waits any more.
 //
-// Theory of operation. The drive keeps the object that it was given: its buffers, its segment list and itself stay untouched until
-// it is back. Whoever had sent it gets another object in its place (RequestPool.Replace), which is answered with an error at once,
-// as if the drive had gone. So nothing of the old one is used again before its time: it is told to come here, on the thread on
-// which a device answers anyway.
+// Theory of operation. The drive keeps the object that it was given: its buffers, its segment list and itself stay untouched
+// until it is back. Whoever had sent it gets another object in its place (RequestPool.Replace), which is answered with an error
+// at once, as if the drive had gone. So nothing of the old one is used again before its time: it is told to come here, on the
+// thread on which a device answers anyway.
 //
 // What the drive may still read or write is kept (Keep), and let go when the last of a queue's late requests is back; it is not
-// told apart which of them needed what. The way to the drive counts them until then (MemberPort), so the drive owes something, its
-// role does not change hands, and the queue does not close.
+// told apart which of them needed what. The way to the drive counts them until then (MemberPort), so the drive owes something,
+// its role does not change hands, and the queue does not close.
 
 using Polyblk.Core.Block;
 using Polyblk.Raid.Map;
@@ -25,8 +25,8 @@ internal sealed class LateAnswers(Action allBack) : IBlockCompletion
     public int Count => Volatile.Read(ref _count);
 
     /// <summary>
-    /// A request that is at the port's drive is left to it. Returns the one that takes its place, which its owner gets back as if the
-    /// drive had gone.
+    /// A request that is at the port's drive is left to it. Returns the one that takes its place, which its owner gets back as if
+    /// the drive had gone.
     /// </summary>
     public BlockRequest Leave(RequestPool pool, BlockRequest request, MemberPort port)
     {

@@ -1,5 +1,5 @@
-// A drive that does not answer is left: what it has in flight from this queue counts as answered with an error, as if the drive had
-// gone, and the drive gets nothing more. On the reactor's thread, asked for when the member is out (MemberWatch).
+// A drive that does not answer is left: what it has in flight from this queue counts as answered with an error, as if the drive
+// had gone, and the drive gets nothing more. On the reactor's thread, asked for when the member is out (MemberWatch).
 //
 // What is left to it (LateAnswers): what has no memory (flushes, discards, zeroing); what has memory of the array's own, which is
 // exchanged for other (rows, copies); and writes out of a submitter's memory, where he can lend that memory beyond their end
@@ -103,7 +103,8 @@ internal abstract unsafe partial class RaidQueue
         if (child.Vectors != child.OwnVectors)
         {
             // The list is the submitter's, and not lent.
-            new ReadOnlySpan<IoVec>(child.Vectors, child.VectorCount).CopyTo(new Span<IoVec>(child.OwnVectors, child.OwnVectorCapacity));
+            new ReadOnlySpan<IoVec>(child.Vectors, child.VectorCount)
+                .CopyTo(new Span<IoVec>(child.OwnVectors, child.OwnVectorCapacity));
             child.Vectors = child.OwnVectors;
         }
 

@@ -174,8 +174,8 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     }
 
     /// <summary>
-    /// Nothing of the copy is in flight but at drives that are out: these keep the memory that they have. The first half of what it
-    /// holds is in the new one, too.
+    /// Nothing of the copy is in flight but at drives that are out: these keep the memory that they have. The first half of what
+    /// it holds is in the new one, too.
     /// </summary>
     private void ExchangeMemory()
     {

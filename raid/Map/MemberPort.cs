@@ -9,8 +9,8 @@
 // That age is too old where a period lasted longer. Who is given up for it must not be given up too early: the last request of a
 // period is known, too (SurelySeconds).
 //
-// A drive that does not answer is left (Leave): what is asked of it from then on ends with an error at once, and its queue is closed
-// with the port, which waits until all is back.
+// A drive that does not answer is left (Leave): what is asked of it from then on ends with an error at once, and its queue is
+// closed with the port, which waits until all is back.
 //
 // A port can be given another queue while requests are in flight (Exchange): what was sent by the queue before is counted apart,
 // in the other half of the periods, and the port is settled when all of it is back.

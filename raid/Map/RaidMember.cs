@@ -177,10 +177,12 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>
     /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.
     /// </summary>
-    public int OldestSeconds() => Volatile.Read(ref _ports).Aggregate(ControlSince, (oldest, port) => Math.Min(oldest, port.OldestSeconds()));
+    public int OldestSeconds() =>
+        Volatile.Read(ref _ports).Aggregate(ControlSince, (oldest, port) => Math.Min(oldest, port.OldestSeconds()));
 
     /// <summary>The same, but not earlier than it was.</summary>
-    public int SurelySeconds() => Volatile.Read(ref _ports).Aggregate(ControlSince, (oldest, port) => Math.Min(oldest, port.SurelySeconds()));
+    public int SurelySeconds() =>
+        Volatile.Read(ref _ports).Aggregate(ControlSince, (oldest, port) => Math.Min(oldest, port.SurelySeconds()));
 
     /// <summary>Ways are opened and closed rarely, by several reactors: whoever comes second tries again.</summary>
     private void Change(Func<MemberPort[], MemberPort[]> change)

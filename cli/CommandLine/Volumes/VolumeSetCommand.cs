@@ -53,7 +53,8 @@ internal sealed class VolumeSetCommand : ICliCommand
 
     private readonly Option<int?> _driveTimeout = Seconds(
         "--drive-timeout", least: 0, Patience.MostSeconds,
-        "How long, in seconds, before it is out and the others go on without it, where the level allows that; 0 waits for ever. [default: 30]");
+        "How long, in seconds, before it is out and the others go on without it, where the level allows that; 0 waits for ever. "
+        + "[default: 30]");
 
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
@@ -125,7 +126,8 @@ internal sealed class VolumeSetCommand : ICliCommand
         else if (isolate is null)
         {
             throw RefusalException.Invalid(
-                "Say what to set: --rebuild-rate, --consistency, --check-every, --slow-read, --drive-timeout, --spare-group or --isolate.");
+                "Say what to set: --rebuild-rate, --consistency, --check-every, --slow-read, --drive-timeout, --spare-group or "
+                + "--isolate.");
         }
 
         var settings = new VolumeSettings(directories, record.Name);
@@ -188,9 +190,10 @@ internal sealed class VolumeSetCommand : ICliCommand
 
         if (patience.SaysSomething)
         {
-            string end = record.DriveTimeout == TimeSpan.Zero ? "and is waited for" : $"and is out after {record.DriveTimeout.TotalSeconds} s";
-            terminal.WriteLine(
-                $"A drive of volume '{record.Name}' that does not answer is not read after {record.SlowRead.TotalSeconds} s, {end}.");
+            TimeSpan timeout = record.DriveTimeout;
+            string end = timeout == TimeSpan.Zero ? "and is waited for" : $"and is out after {timeout.TotalSeconds} s";
+            double slow = record.SlowRead.TotalSeconds;
+            terminal.WriteLine($"A drive of volume '{record.Name}' that does not answer is not read after {slow} s, {end}.");
         }
 
         if (group is not null)

@@ -194,6 +194,7 @@ internal sealed class VolumeShowCommand : ICliCommand
     {
         "absent" => "its drive was not there",
         "asked" => "taken out by a user",
+        "timed-out" => "its drive did not answer in time",
         _ => reason,
     };
 

@@ -40,7 +40,7 @@ public sealed class TimedOutMemberTests
         const int member = 1;
         SimulatedDrive drive = rig.Drives[member];
         var watch = new SentWatch(drive);
-        drive.AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        drive.AddFault(StuckAt(BlockOperation.Write));
 
         // As many as fit into what the array has: in every row, so that all members are met.
         Task<int>[] writes = [.. Range(data.Length, Chunk).Select(at => WriteAsync(driver, data, at, Block, seed + 1))];
@@ -50,7 +50,8 @@ public sealed class TimedOutMemberTests
 
         // The others do not take the superblock that says so: nobody is told anything.
         SimulatedDrive[] others = [.. rig.Drives.Where((_, i) => i != member)];
-        Array.ForEach(others, d => d.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true }));
+        var superblocks = new DriveFault { Operation = BlockOperation.Write, LengthBytes = ArrayRig.DataOffset, Stuck = true };
+        Array.ForEach(others, d => d.AddFault(superblocks));
         await PassUntilAsync(rig, clock, () => (rig.Array.State.FailedMask >> member) != 0, 40);
         for (int i = 0; i < 20; i++)
         {
@@ -105,7 +106,7 @@ public sealed class TimedOutMemberTests
         Assert.Equal(0b01010UL, rig.Array.State.PersistedMask);
 
         // A third one is one too many.
-        rig.Drives[2].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        rig.Drives[2].AddFault(StuckAt(BlockOperation.Write));
         Task<int>[] waiting = [.. Range(data.Length, Chunk).Select(at => WriteAsync(driver, data, at, Block, seed + 3))];
         await PassUntilAsync(rig, clock, () => false, 45);
         Assert.Equal(0b01010UL, rig.Array.State.FailedMask);
@@ -127,9 +128,10 @@ public sealed class TimedOutMemberTests
         RequestDriver driver = await OpenAsync(rig);
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 4);
         Assert.Equal(0, await driver.WriteAsync(0, data));
-        rig.Drives[0].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Read, Stuck = true });
+        rig.Drives[0].AddFault(StuckAt(BlockOperation.Read));
         await rig.Array.StartScrubAsync(repair: true);
-        await PassUntilAsync(rig, clock, () => rig.Array.GetStatus().Scrub is { EndedAt: not null } && rig.Array.State.PersistedMask == 1, 60);
+        await PassUntilAsync(
+            rig, clock, () => rig.Array.GetStatus().Scrub is { EndedAt: not null } && rig.Array.State.PersistedMask == 1, 60);
         Assert.Equal(1UL, rig.Array.State.PersistedMask);
         rig.Drives[0].ClearFaults();
         await rig.Drives[0].ReleaseStuckAsync();
@@ -148,7 +150,7 @@ public sealed class TimedOutMemberTests
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 5);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         SimulatedDrive drive = rig.Drives[2];
-        drive.AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Read, Stuck = true });
+        drive.AddFault(StuckAt(BlockOperation.Read));
 
         // Rows read it; and while they read the others anew, and wait for them, its answers come, of what is not there any more.
         Task<int>[] writes = [.. Range(data.Length, Chunk).Select(at => WriteAsync(driver, data, at, 2 * Block, 6))];
@@ -177,7 +179,7 @@ public sealed class TimedOutMemberTests
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 7);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         int parity = rig.Array.Geometry.ParityMember(0, 0);
-        rig.Drives[parity].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        rig.Drives[parity].AddFault(StuckAt(BlockOperation.Write));
         Task<int> write = WriteAsync(driver, data, 0, Block, 8);
         await PassUntilAsync(rig, clock, () => write.IsCompleted, 60);
         Assert.Equal(0, await write);
@@ -185,7 +187,7 @@ public sealed class TimedOutMemberTests
         var request = new BlockFault(BlockOperation.Write, ArrayRig.DataOffset, Block, Errno.ETIMEDOUT);
         Assert.Equal((parity, OutReason.TimedOut, request), (failed.Role, failed.WhyOut, failed.Fault));
         Assert.InRange(failed.Seconds!.Value, 30, 33);
-        Assert.Contains($"has not answered a write of 4096 bytes at {ArrayRig.DataOffset} for 3", failed.Message, StringComparison.Ordinal);
+        Assert.Contains($"has not answered a {request.Request} for 3", failed.Message, StringComparison.Ordinal);
         MemberStatus member = rig.Array.GetStatus().Members[parity];
         Assert.Equal((OutReason.TimedOut, request), (member.WhyOut, member.LastFault));
         Assert.Contains(rig.Array.GetStatus().Warnings, w => w.Contains("has not answered yet", StringComparison.Ordinal));
@@ -227,7 +229,7 @@ public sealed class TimedOutMemberTests
         RequestDriver driver = await OpenAsync(rig);
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 10);
         Assert.Equal(0, await driver.WriteAsync(0, data));
-        rig.Drives[1].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        rig.Drives[1].AddFault(StuckAt(BlockOperation.Write));
         Task<int> write = WriteAsync(driver, data, 0, Chunk * (drives - 1), 11);
         await PassUntilAsync(rig, clock, () => write.IsCompleted, 60);
         Assert.Equal(0, await write);
@@ -255,7 +257,7 @@ public sealed class TimedOutMemberTests
         driver.LendsMemory = lends;
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 12);
         Assert.Equal(0, await driver.WriteAsync(0, data));
-        rig.Drives[1].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        rig.Drives[1].AddFault(StuckAt(BlockOperation.Write));
         Task<int> write = WriteAsync(driver, data, 0, Block, 13);
         await PassUntilAsync(rig, clock, () => false, 45);
         Assert.False(write.IsCompleted);
@@ -273,7 +275,7 @@ public sealed class TimedOutMemberTests
         RequestDriver driver = await OpenAsync(rig);
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 14);
         Assert.Equal(0, await driver.WriteAsync(0, data));
-        rig.Drives[1].AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+        rig.Drives[1].AddFault(StuckAt(BlockOperation.Write));
         Task<int> write = WriteAsync(driver, data, 0, Chunk * 3, 15);
         await rig.Reactors.Reactor.InvokeAsync(() => { });
 
@@ -301,7 +303,7 @@ public sealed class TimedOutMemberTests
         Assert.Equal(0, await driver.WriteAsync(0, data));
         foreach (SimulatedDrive drive in rig.Drives.Where((_, i) => ((hanging >> i) & 1) != 0))
         {
-            drive.AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Operation = BlockOperation.Write, Stuck = true });
+            drive.AddFault(StuckAt(BlockOperation.Write));
         }
 
         Task<int>[] writes = [.. Range(data.Length, Chunk).Select(at => WriteAsync(driver, data, at, Block, 17))];
@@ -313,6 +315,9 @@ public sealed class TimedOutMemberTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
         await rig.StopAsync();
     }
+
+    private static DriveFault StuckAt(BlockOperation operation) =>
+        new() { OffsetBytes = ArrayRig.DataOffset, Operation = operation, Stuck = true };
 
     private static ArrayRunOptions Run(ManualClock clock) =>
         new() { CleanAfter = TimeSpan.FromHours(1), RebuildByItself = false, Clock = clock };

@@ -8,7 +8,8 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// <param name="Reshapes">Drives that were added: reshapes that began.</param>
 /// <param name="BadPlaces">Times that a member had a place more that it could not write, and stayed.</param>
 /// <param name="TimedOut">Members that were given up because they did not answer.</param>
-internal readonly record struct LifeCounts(int PowerCuts, int Kills, int Replacements, int Rebuilds, int Reshapes, int BadPlaces, int TimedOut)
+internal readonly record struct LifeCounts(
+    int PowerCuts, int Kills, int Replacements, int Rebuilds, int Reshapes, int BadPlaces, int TimedOut)
 {
     /// <summary>Ends in the place of some event.</summary>
     public int CrashPoints => PowerCuts + Kills;
