@@ -155,9 +155,15 @@ public sealed record ArrayRunOptions
 
     /// <summary>
     /// How long a request may be at a member before the member counts as hanging: a warning says so, and reads take other ways
-    /// where there are any.
+    /// where there are any. Superblocks of the others do not wait for it longer.
     /// </summary>
     public TimeSpan SlowAfter { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// How long a request may be at a member before the member is given up, where the level survives without it; zero never does.
+    /// In whole seconds.
+    /// </summary>
+    public TimeSpan DriveTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
     /// A member that fails this many reads in a row, and not one succeeds in between, is given up where redundancy makes up for

@@ -168,6 +168,7 @@ public sealed partial class RaidArray
             Run = Options with
             {
                 ResyncAfter = TimeSpan.Zero, ResyncMaxBytesPerSecond = Control.MaxJobBytesPerSecond, CheckEvery = Control.CheckEvery,
+                SlowAfter = Control.SlowAfter, DriveTimeout = Control.DriveTimeout,
             },
         };
         RaidArray? next = null;
@@ -244,12 +245,12 @@ public sealed partial class RaidArray
     {
         try
         {
-            return next?.OpenQueue(reactor) ?? new RefusingQueue();
+            return next?.OpenQueue(reactor) ?? new RefusingQueue(Errno.EIO);
         }
         catch (Exception e) when (e is IOException or InvalidOperationException)
         {
             // A drive cannot be opened there any more.
-            return new RefusingQueue();
+            return new RefusingQueue(Errno.EIO);
         }
     }
 
@@ -266,15 +267,5 @@ public sealed partial class RaidArray
         }
 
         return Volatile.Read(ref _successor);
-    }
-}
-
-/// <summary>The way to an array that could not be started again.</summary>
-internal sealed class RefusingQueue : IBlockQueue
-{
-    public void Submit(BlockRequest request) => request.Complete(-Errno.EIO);
-
-    public void Dispose()
-    {
     }
 }

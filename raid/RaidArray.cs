@@ -25,7 +25,8 @@ public sealed partial class RaidArray : IBlockDevice
     private readonly Lock _lock = new();
     private readonly long[] _maxPieceBytes;
     private RaidQueue[] _queues = [];
-    private Task[] _closing = [];
+    private RaidQueue[] _closing = [];
+    private ImmutableArray<RaidQueue> _everyQueue = [];
     private long _sizeBytes;
     private volatile ArrayConsistency _consistency;
     private bool _stopped;
@@ -284,6 +285,20 @@ public sealed partial class RaidArray : IBlockDevice
         set => Live.Control.CheckEvery = value;
     }
 
+    /// <inheritdoc cref="ArrayRunOptions.SlowAfter"/>
+    public TimeSpan SlowAfter
+    {
+        get => Live.Control.SlowAfter;
+        set => Live.Control.SlowAfter = value;
+    }
+
+    /// <inheritdoc cref="ArrayRunOptions.DriveTimeout"/>
+    public TimeSpan DriveTimeout
+    {
+        get => Live.Control.DriveTimeout;
+        set => Live.Control.DriveTimeout = value;
+    }
+
     /// <summary>Ends the scrub that is under way. Does nothing without one.</summary>
     public Task StopScrubAsync() => Live.Control.StopScrubAsync();
 
@@ -386,12 +401,48 @@ public sealed partial class RaidArray : IBlockDevice
     }
 
     /// <summary>A queue that the control task uses itself: it is not counted among the consumers'.</summary>
-    internal RaidQueue OpenUnregistered(Reactor reactor, QueueShape shape) => Geometry.Level switch
+    internal RaidQueue OpenUnregistered(Reactor reactor, QueueShape shape)
     {
-        RaidLevel.Raid0 => new StripedQueue(this, reactor, shape),
-        RaidLevel.Raid1 or RaidLevel.Raid10 => new MirrorQueue(this, reactor, shape),
-        _ => new ParityQueue(this, reactor, shape),
-    };
+        RaidQueue queue = Geometry.Level switch
+        {
+            RaidLevel.Raid0 => new StripedQueue(this, reactor, shape),
+            RaidLevel.Raid1 or RaidLevel.Raid10 => new MirrorQueue(this, reactor, shape),
+            _ => new ParityQueue(this, reactor, shape),
+        };
+
+        // First: whoever takes a member out by the time that it took marks it, and then looks for queues.
+        ImmutableInterlocked.Update(ref _everyQueue, (all, its) => all.Add(its), queue);
+        foreach (RaidMember member in Members)
+        {
+            if (member.WhyOut == OutReason.TimedOut)
+            {
+                queue.Leave(member.Role);
+            }
+        }
+
+        return queue;
+    }
+
+    /// <summary>Every queue that is not closed: those of consumers, of jobs, and those that have work to end.</summary>
+    internal ImmutableArray<RaidQueue> EveryQueue =>
+        ImmutableInterlocked.InterlockedCompareExchange(ref _everyQueue, default, default);
+
+    /// <summary>A queue is closed.</summary>
+    internal void ForgetClosed(RaidQueue queue) =>
+        ImmutableInterlocked.Update(ref _everyQueue, (all, its) => all.Remove(its), queue);
+
+    /// <summary>Does something on every queue, on its reactor; completes when it was done on all that are not closed.</summary>
+    internal Task OnEveryQueueAsync(Action<RaidQueue> action) => Task.WhenAll(EveryQueue.Select(queue =>
+    {
+        Task done = queue.Reactor.InvokeAsync(() =>
+        {
+            if (!queue.Closed.IsCompleted)
+            {
+                action(queue);
+            }
+        });
+        return Task.WhenAny(done, queue.Closed);
+    }));
 
     /// <summary>A queue was disposed. It may have work of its own to end.</summary>
     internal void Forget(RaidQueue queue)
@@ -399,7 +450,7 @@ public sealed partial class RaidArray : IBlockDevice
         lock (_lock)
         {
             _queues = [.. _queues.Where(q => !ReferenceEquals(q, queue))];
-            _closing = [.. _closing.Where(closed => !closed.IsCompleted), queue.Closed];
+            _closing = [.. _closing.Where(its => !its.Closed.IsCompleted), queue];
         }
     }
 
@@ -437,7 +488,11 @@ public sealed partial class RaidArray : IBlockDevice
     private async Task<bool> BeginStopAsync()
     {
         bool first = BeginStop();
-        _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(Volatile.Read(ref _closing)));
+        RaidQueue[] closing = Volatile.Read(ref _closing);
+        _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.WorkEnded)));
+
+        // What drives have that are out changes nothing any more; they get a moment to give it back.
+        await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.Closed)));
         return first;
     }
 

@@ -18,7 +18,7 @@ using Polyblk.Virtio.Memory;
 namespace Polyblk.Virtio;
 
 /// <summary>A virtio-blk request queue. Methods that return a task may be called on any thread, one at a time.</summary>
-public sealed partial class VirtioBlkQueue : IPoller, IBlockCompletion
+public sealed partial class VirtioBlkQueue : IPoller, IMemoryLender
 {
     /// <summary>Most segments of a request, header and status included.</summary>
     public const int MaxSegments = 1026;

@@ -7,10 +7,10 @@ namespace Polyblk.Core.Block;
 /// <param name="ErrorNumber">The errno, positive.</param>
 public readonly record struct BlockFault(BlockOperation Operation, long OffsetBytes, long LengthBytes, int ErrorNumber)
 {
+    /// <summary>What was asked, in words: <c>write of 4096 bytes at 8192</c>.</summary>
+    public string Request =>
+        Operation.Word() + (Operation == BlockOperation.Flush ? string.Empty : $" of {LengthBytes} bytes at {OffsetBytes}");
+
     /// <summary>In words: <c>write of 4096 bytes at 8192: Input/output error (errno 5)</c>.</summary>
-    public override string ToString()
-    {
-        string place = Operation == BlockOperation.Flush ? string.Empty : $" of {LengthBytes} bytes at {OffsetBytes}";
-        return $"{Operation.Word()}{place}: {BlockIo.DescribeErrno(ErrorNumber)}";
-    }
+    public override string ToString() => $"{Request}: {BlockIo.DescribeErrno(ErrorNumber)}";
 }

@@ -1,8 +1,9 @@
 // One block request, on its way down from a door to the drives or in one of the hops between.
 //
 // A request is owned by whoever rented it from its pool and lives and dies on one reactor: it is submitted there, and it is
-// completed there, exactly once. Between Submit and OnCompleted it belongs to the device; the submitter does not touch it.
-// It may complete inside Submit. Its fields are public because every layer of the data path reads them in its inner loop.
+// completed there, exactly once. Between Submit and OnCompleted it belongs to the device; the submitter does not touch it, but
+// for who is told of the end (an array that gives up a drive that hangs): a device takes that from the request when it completes
+// it. It may complete inside Submit. Its fields are public because every layer of the data path reads them in its inner loop.
 
 using Polyblk.Core.Reactors;
 

@@ -33,6 +33,19 @@ public sealed unsafe class PagedMemory : IDisposable
         _ = Libc.madvise(start, _bytes, Libc.MADV_NOHUGEPAGE);
     }
 
+    /// <summary>Reserves address space, or returns null where there is none.</summary>
+    public static PagedMemory? TryMake(long bytes)
+    {
+        try
+        {
+            return new PagedMemory(bytes);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>The first byte; null after <see cref="Dispose"/>.</summary>
     public byte* Start { get; private set; }
 

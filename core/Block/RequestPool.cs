@@ -13,6 +13,8 @@ namespace Polyblk.Core.Block;
 public sealed unsafe class RequestPool : IDisposable
 {
     private readonly BlockRequest[] _all;
+    private readonly int _vectorsPerRequest;
+    private readonly List<nint> _laterVectors = [];
     private FreeIndices _free;
     private IoVec* _vectors;
 
@@ -24,8 +26,9 @@ public sealed unsafe class RequestPool : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(vectorsPerRequest);
         _all = new BlockRequest[capacity];
+        _vectorsPerRequest = vectorsPerRequest;
         _free = new FreeIndices(capacity);
-        _vectors = (IoVec*)NativeMemory.AlignedAlloc((nuint)Math.Max(1, capacity * vectorsPerRequest) * (nuint)sizeof(IoVec), 64);
+        _vectors = AllocateVectors(capacity);
         for (int i = 0; i < capacity; i++)
         {
             IoVec* vectors = _vectors + ((long)i * vectorsPerRequest);
@@ -52,7 +55,48 @@ public sealed unsafe class RequestPool : IDisposable
         _free.Return(request.PoolIndex);
     }
 
-    /// <summary>Frees the segment lists. Every request must be back.</summary>
+    /// <summary>All of its requests, rented or not; one that was replaced is not among them.</summary>
+    public ReadOnlySpan<BlockRequest> Requests => _all;
+
+    /// <summary>
+    /// Leaves a rented request to the device that has it: another one takes its place in the pool and is rented instead, with its
+    /// fields and, where the segments were its own, a copy of them. The old one, and its segment list, stay as they are until the
+    /// pool is disposed. Allocates.
+    /// </summary>
+    public BlockRequest Replace(BlockRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        IoVec* vectors = AllocateVectors(1);
+        _laterVectors.Add((nint)vectors);
+        var next = new BlockRequest
+        {
+            PoolIndex = request.PoolIndex, OwnVectors = vectors, OwnVectorCapacity = _vectorsPerRequest,
+        };
+        next.Prepare(
+            request.Operation,
+            request.OffsetBytes,
+            request.LengthBytes,
+            request.Vectors,
+            request.VectorCount,
+            request.Completion!);
+        if (request.Vectors == request.OwnVectors && request.VectorCount != 0)
+        {
+            new ReadOnlySpan<IoVec>(request.Vectors, request.VectorCount).CopyTo(new Span<IoVec>(vectors, _vectorsPerRequest));
+            next.Vectors = vectors;
+        }
+
+        next.Flags = request.Flags;
+        next.Traits = request.Traits;
+        next.RegisteredBuffer = request.RegisteredBuffer;
+        next.Parent = request.Parent;
+        next.Context = request.Context;
+        next.Tag = request.Tag;
+        return _all[request.PoolIndex] = next;
+    }
+
+    /// <summary>
+    /// Frees the segment lists. Every request must be back, and those that were replaced must be done.
+    /// </summary>
     public void Dispose()
     {
         if (_vectors is null)
@@ -67,5 +111,12 @@ public sealed unsafe class RequestPool : IDisposable
 
         NativeMemory.AlignedFree(_vectors);
         _vectors = null;
+        foreach (nint vectors in _laterVectors)
+        {
+            NativeMemory.AlignedFree((void*)vectors);
+        }
     }
+
+    private IoVec* AllocateVectors(int requests) =>
+        (IoVec*)NativeMemory.AlignedAlloc((nuint)Math.Max(1, requests * _vectorsPerRequest) * (nuint)sizeof(IoVec), 64);
 }

@@ -38,6 +38,12 @@ public sealed record ControlRequest
     /// <summary>For <c>set</c>: after how many seconds members are compared anew; 0 never.</summary>
     public long? CheckEverySeconds { get; init; }
 
+    /// <summary>For <c>set</c>: after how many seconds without an answer others are read in a member's place.</summary>
+    public int? SlowReadSeconds { get; init; }
+
+    /// <summary>For <c>set</c>: after how many seconds without an answer a member is out; 0 never.</summary>
+    public int? DriveTimeoutSeconds { get; init; }
+
     /// <summary>For <c>pause</c>: after how many seconds it goes on by itself.</summary>
     public int? Seconds { get; init; }
 

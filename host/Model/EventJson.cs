@@ -52,7 +52,7 @@ public sealed record EventJson
     /// <summary>The drive that comes.</summary>
     public DriveJson? NewDrive { get; init; }
 
-    /// <summary>Why a member is out: <c>absent</c>, <c>errors</c> or <c>asked</c>.</summary>
+    /// <summary>Why a member is out: <c>absent</c>, <c>errors</c>, <c>asked</c> or <c>timed-out</c>.</summary>
     public string? Cause { get; init; }
 
     /// <summary>The request that a drive answered with an error: <c>read</c>, <c>write</c>, <c>flush</c> …</summary>

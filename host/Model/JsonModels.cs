@@ -128,6 +128,14 @@ public sealed record ArrayJson
     /// <summary>After how many seconds members are compared anew; 0 never; null where there are no others.</summary>
     public long? CheckEverySeconds { get; init; }
 
+    /// <summary>
+    /// After how many seconds without an answer others are read in a member's place; null where there are none.
+    /// </summary>
+    public int? SlowReadSeconds { get; init; }
+
+    /// <summary>After how many seconds without an answer a member is out; 0 never; null where there are no others.</summary>
+    public int? DriveTimeoutSeconds { get; init; }
+
     /// <summary>The comparison of members that runs, or the last one that came to its end; null when there was none.</summary>
     public CheckJson? Check { get; init; }
 
@@ -292,7 +300,7 @@ public sealed record MemberJson(int Role, string? Drive, string State)
     [JsonIgnore]
     public bool IsInUse => State is Present or Rebuilding;
 
-    /// <summary>Why it is out: <c>absent</c>, <c>errors</c> or <c>asked</c>; null where it is not, or that is not known.</summary>
+    /// <summary>Why it is out: <c>absent</c>, <c>errors</c>, <c>asked</c> or <c>timed-out</c>; null where it is not, or that is not known.</summary>
     public string? Reason { get; init; }
 
     /// <summary>Why one that is left out is; null for others.</summary>

@@ -1,5 +1,6 @@
 using Polyblk.Frontends;
 using Polyblk.Host.Model;
+using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 using Polyblk.Raid.Superblock;
 
@@ -49,6 +50,9 @@ public static class VolumeRequests
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "set" when request.CheckEverySeconds is long seconds:
                 await server.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
+                return new ControlResponse { Ok = true, Live = server.GetLive() };
+            case "set" when new Patience(request.SlowReadSeconds, request.DriveTimeoutSeconds) is { SaysSomething: true } patience:
+                await server.BePatientAsync(patience, cancellation).ConfigureAwait(false);
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "set" when ConsistencyWord.TryParse(request.Consistency, out ArrayConsistency consistency):
                 await server.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);

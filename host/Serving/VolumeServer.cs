@@ -249,6 +249,20 @@ public sealed partial class VolumeServer : IAsyncDisposable
         return ChangeKeptAsync(volume => volume.CheckEvery(TimeSpan.FromSeconds(seconds)), record => record with { CheckEverySeconds = seconds }, cancellation);
     }
 
+    /// <summary>Says how long members have to answer, now and at the next start.</summary>
+    /// <exception cref="RefusalException">There are none, or the record cannot be written.</exception>
+    public Task BePatientAsync(Patience patience, CancellationToken cancellation)
+    {
+        if (!patience.IsPossible)
+        {
+            throw RefusalException.Invalid(
+                $"Others are read after 1 to {Patience.MostSlowSeconds} seconds; a drive is out after 1 to {Patience.MostSeconds} "
+                + "seconds, with 0 never.");
+        }
+
+        return ChangeKeptAsync(volume => volume.BePatient(patience), record => record.With(patience), cancellation);
+    }
+
     /// <summary>Changes how the volume behaves, now and, by its record, at the next start.</summary>
     private Task ChangeKeptAsync(Action<OpenVolume> now, Func<VolumeRecord, VolumeRecord> later, CancellationToken cancellation) => ChangeAsync(
         volume =>

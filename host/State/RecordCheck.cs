@@ -39,6 +39,8 @@ public static class RecordCheck
 
         return record.ChunkBytes < 0 || record.SizeBytes < 0 || record.MaxRebuildBytesPerSecond < 0 ? "a size is negative"
             : record.CheckEverySeconds is < 0 or > VolumeRecord.MostCheckSeconds ? "the time between checks is not possible"
+            : !new Patience(record.SlowReadSeconds, record.DriveTimeoutSeconds).IsPossible
+                ? "the time that drives have to answer is not possible"
             : ProblemOfExports(record) ?? ProblemOfDrives(record);
     }
 

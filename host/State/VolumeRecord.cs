@@ -58,8 +58,29 @@ public sealed record VolumeRecord
     [JsonIgnore]
     public TimeSpan CheckEvery => Volatile ? TimeSpan.Zero : CheckEverySeconds is long seconds ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromDays(30);
 
+    /// <summary>After how many seconds without an answer others are read in a member's place; null as it is by default.</summary>
+    public int? SlowReadSeconds { get; init; }
+
+    /// <summary>The same with the default.</summary>
+    [JsonIgnore]
+    public TimeSpan SlowRead => TimeSpan.FromSeconds(SlowReadSeconds ?? 10);
+
+    /// <summary>After how many seconds without an answer a member is out; 0 never, null as it is by default.</summary>
+    public int? DriveTimeoutSeconds { get; init; }
+
+    /// <summary>The same with the default.</summary>
+    [JsonIgnore]
+    public TimeSpan DriveTimeout => TimeSpan.FromSeconds(DriveTimeoutSeconds ?? 30);
+
     /// <summary>With which others the daemon has it share spares; null with none.</summary>
     public string? SpareGroup { get; init; }
+
+    /// <summary>The record with what is said of how long members have to answer.</summary>
+    public VolumeRecord With(Patience patience) => this with
+    {
+        SlowReadSeconds = patience.SlowRead ?? SlowReadSeconds,
+        DriveTimeoutSeconds = patience.DriveTimeout ?? DriveTimeoutSeconds,
+    };
 
     public DateTimeOffset CreatedUtc { get; init; }
 

@@ -71,6 +71,7 @@ public static class ArrayStatusJson
         OutReason.Absent => "absent",
         OutReason.Errors => "errors",
         OutReason.Asked => "asked",
+        OutReason.TimedOut => "timed-out",
         _ => null,
     };
 

@@ -82,6 +82,8 @@ public sealed partial class ArrayVolume : OpenVolume
             ResyncAfter = start.JobsAfter,
             ResyncMaxBytesPerSecond = record.MaxRebuildBytesPerSecond ?? 0,
             CheckEvery = record.CheckEvery,
+            SlowAfter = record.SlowRead,
+            DriveTimeout = record.DriveTimeout,
             HostName = Environment.MachineName,
             OnReleased = drive => Volatile.Read(ref made)?.Release(drive),
             OnEvent = e =>
@@ -155,6 +157,8 @@ public sealed partial class ArrayVolume : OpenVolume
             Replacement = array.Replacement ?? (_releasing.IsCompleted ? null : _replacement),
             MaxRebuildBytesPerSecond = _array.MaxJobBytesPerSecond is > 0 and long most ? most : null,
             CheckEverySeconds = (long)_array.CheckEvery.TotalSeconds,
+            SlowReadSeconds = (int)_array.SlowAfter.TotalSeconds,
+            DriveTimeoutSeconds = (int)_array.DriveTimeout.TotalSeconds,
             OtherDrives =
             [
                 .. _drives.Where(d => !IsInArray(status, d)).Select(d =>
@@ -173,6 +177,12 @@ public sealed partial class ArrayVolume : OpenVolume
     public override Task SetConsistencyAsync(ArrayConsistency consistency) => RefusingAsync(() => _array.SetConsistencyAsync(consistency));
 
     public override void CheckEvery(TimeSpan every) => _array.CheckEvery = every;
+
+    public override void BePatient(Patience patience)
+    {
+        _array.SlowAfter = patience.SlowRead is int slow ? TimeSpan.FromSeconds(slow) : _array.SlowAfter;
+        _array.DriveTimeout = patience.DriveTimeout is int most ? TimeSpan.FromSeconds(most) : _array.DriveTimeout;
+    }
 
     public override Task StartCheckAsync(bool repair) => RefusingAsync(() => _array.StartScrubAsync(repair));
 

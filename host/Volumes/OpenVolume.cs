@@ -81,6 +81,10 @@ public abstract class OpenVolume : IAsyncDisposable
     /// <exception cref="RefusalException">There are none.</exception>
     public virtual void CheckEvery(TimeSpan every) => throw HasNoMembers();
 
+    /// <summary>How long members have to answer, from now on.</summary>
+    /// <exception cref="RefusalException">There are none.</exception>
+    public virtual void BePatient(Patience patience) => throw HasNoMembers();
+
     public abstract ValueTask DisposeAsync();
 
     /// <summary>Tells who listens to <see cref="MembersChanged"/>.</summary>

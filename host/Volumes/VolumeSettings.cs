@@ -63,6 +63,12 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
         $"check-every {Duration.Format(TimeSpan.FromSeconds(seconds))}",
         cancellation);
 
+    /// <summary>Says how long members have to answer.</summary>
+    /// <exception cref="RefusalException">That is not possible.</exception>
+    public Task BePatientAsync(Patience patience, CancellationToken cancellation) => SetKeptAsync(
+        new ControlRequest { Command = "set", SlowReadSeconds = patience.SlowRead, DriveTimeoutSeconds = patience.DriveTimeout },
+        record => record.With(patience), cancellation);
+
     /// <summary>Says whether the daemon serves it from its own start on.</summary>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
     public VolumeRecord SetAutostart(bool starts) =>

@@ -123,7 +123,15 @@ public static class VolumeView
         return volume with
         {
             Health = stopped.Health,
-            Array = Advise(stopped with { MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond, CheckEverySeconds = (long)record.CheckEvery.TotalSeconds }, record),
+            Array = Advise(
+                stopped with
+                {
+                    MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond,
+                    CheckEverySeconds = (long)record.CheckEvery.TotalSeconds,
+                    SlowReadSeconds = (int)record.SlowRead.TotalSeconds,
+                    DriveTimeoutSeconds = (int)record.DriveTimeout.TotalSeconds,
+                },
+                record),
             SizeBytes = array?.SizeBytes ?? record.SizeBytes,
         };
     }

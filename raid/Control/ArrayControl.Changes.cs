@@ -125,6 +125,20 @@ internal sealed partial class ArrayControl
         set => _jobs.MaxBytesPerSecond = value;
     }
 
+    /// <inheritdoc cref="ArrayRunOptions.SlowAfter"/>
+    public TimeSpan SlowAfter
+    {
+        get => _watch.SlowAfter;
+        set => _watch.SlowAfter = value;
+    }
+
+    /// <inheritdoc cref="ArrayRunOptions.DriveTimeout"/>
+    public TimeSpan DriveTimeout
+    {
+        get => _watch.DriveTimeout;
+        set => _watch.DriveTimeout = value;
+    }
+
     /// <summary>What has to wait for the end of a reshape.</summary>
     /// <exception cref="ArrayException">One is under way.</exception>
     private void RefuseWhileReshaping()

@@ -285,6 +285,7 @@ internal sealed partial class ArrayControl
             {
                 yield return member.Drive is null
                     ? $"Member {member.Role} is missing: the array runs without its redundancy."
+                    : member.WhyOut == OutReason.TimedOut ? DescribeTimedOut(member)
                     : member.IsDrained ? $"Member {member.Role} ({member.Drive.Name}) has failed: replace the drive."
                     : $"Member {member.Role} ({member.Drive.Name}) has failed, and has not answered all that was asked of it: unplug the drive, "
                         + "so that its requests end, and replace it.";
@@ -332,6 +333,14 @@ internal sealed partial class ArrayControl
         }
     }
 
+    private static string DescribeTimedOut(RaidMember member)
+    {
+        string what = member.LastFault is { } fault ? $" a {fault.Request}" : " a request";
+        return $"Member {member.Role} ({member.Drive!.Name}) did not answer{what} in time and is out: " + (member.IsDrained
+            ? "it has answered since. Check the drive and its cable, and take it back or replace it."
+            : "it has not answered yet. Check the drive and its cable, and unplug it, so that its requests end.");
+    }
+
     private async Task RunAsync()
     {
         _idleSinceMs = _checkpointMs = NowMs;
@@ -372,6 +381,7 @@ internal sealed partial class ArrayControl
         ReportFormat();
 
         _watch.Look();
+        await _watch.LeavingAsync();
         ReportFailures();
         ReportBad();
         if (Interlocked.Exchange(ref _writesWanted, 0) != 0)
@@ -655,6 +665,7 @@ internal sealed partial class ArrayControl
                 Report(About(ArrayEventKind.MemberFailed, member) with
                 {
                     WhyOut = member.WhyOut,
+                    Seconds = member.WhyOut == OutReason.TimedOut ? _watch.OverdueSeconds(member) : null,
                     Fault = member.WhyOut == OutReason.Asked ? null : member.LastFault,
                     MayHaveDamaged = _superblocks.IsExposed,
                 });

@@ -1,6 +1,7 @@
 // The wording of events, and how serious they are: the one place in which facts become sentences.
 
 using Polyblk.Core.Block;
+using Polyblk.Raid.Superblock;
 using static Polyblk.Raid.ArrayEventKind;
 
 namespace Polyblk.Raid.Control;
@@ -48,6 +49,8 @@ internal static class EventText
     /// <summary>What follows the array's name: without an end.</summary>
     private static string ClauseOf(ArrayEvent e) => e.Kind switch
     {
+        MemberFailed when e.WhyOut == OutReason.TimedOut =>
+            $"{Member(e)} has not answered a {e.Fault?.Request ?? "request"} for {e.Seconds} s and is out: check the drive and its cable, or replace it",
         MemberFailed => $"{Member(e)} has failed and is out" + (e.Fault is { } fault ? $" ({fault})" : string.Empty)
             + ": replace the drive"
             + (e.MayHaveDamaged ? "; parity was being resynced, so the file systems should be checked" : string.Empty),

@@ -1,8 +1,23 @@
 // What the control task looks at in every turn to tell members that hang and members that cannot be read: ages, counts, and what
 // follows.
+//
+// A member that has not answered a request for DriveTimeout is given up, where the level survives without it: the bit first, as
+// of any failure; then every queue, on its reactor, leaves what that drive has (RaidQueue.Late.cs). Before that it is made sure
+// that it is the drive that does not answer, and not this process that has not looked: every reactor must have come around twice
+// since the member was first found too old, and it must be so still a second later. A process that stood still, or a reactor that
+// is behind, finds the answers then.
+//
+// Of members that do not answer all are given up, or none: where the level does not survive without all that hang it may well be
+// the way to them, and each would have to be rebuilt.
+//
+// It is not done by time while the drive is being replaced (of a twin's two drives it may be either), while the array is
+// reshaped, and where parity does not fit everywhere and is not known to be right all the same: there the member may be the only
+// one that knows, and waiting loses nothing.
 
 using System.Collections.Immutable;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Map;
+using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Control;
 
@@ -11,21 +26,45 @@ namespace Polyblk.Raid.Control;
 /// </summary>
 internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEvent> report)
 {
+    private static readonly TimeSpan s_sure = TimeSpan.FromSeconds(1);
+
     private readonly long _started = options.Clock.GetTimestamp();
     private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
     private ImmutableArray<RaidMember> _seen = array.Members;
     private readonly Lock _lock = new();
+    private readonly Suspicion?[] _suspicions = new Suspicion?[array.Members.Length];
+    private Task _leaving = Task.CompletedTask;
     private ulong _hanging;
+    private long _slowAfterTicks = options.SlowAfter.Ticks;
+    private long _driveTimeoutTicks = options.DriveTimeout.Ticks;
+
+    /// <inheritdoc cref="ArrayRunOptions.SlowAfter"/>
+    public TimeSpan SlowAfter
+    {
+        get => new(Volatile.Read(ref _slowAfterTicks));
+        set => Volatile.Write(ref _slowAfterTicks, value.Ticks);
+    }
+
+    /// <inheritdoc cref="ArrayRunOptions.DriveTimeout"/>
+    public TimeSpan DriveTimeout
+    {
+        get => new(Volatile.Read(ref _driveTimeoutTicks));
+        set => Volatile.Write(ref _driveTimeoutTicks, value.Ticks);
+    }
 
     /// <summary>Members that hang. Any thread.</summary>
     public ulong HangingMask => Volatile.Read(ref _hanging);
 
     /// <summary>How long a member's oldest request has been in flight. Any thread.</summary>
-    public int AgeSeconds(RaidMember member)
-    {
-        int oldest = member.OldestSeconds();
-        return oldest == int.MaxValue ? 0 : Math.Max(0, array.State.Seconds - oldest);
-    }
+    public int AgeSeconds(RaidMember member) => AgeOf(member.OldestSeconds());
+
+    /// <summary>How long ago the request was sent that a member is out for. Any thread.</summary>
+    public int OverdueSeconds(RaidMember member) => AgeOf(member.OverdueSince);
+
+    private int AgeOf(int since) => since == int.MaxValue ? 0 : Math.Max(0, array.State.Seconds - since);
+
+    /// <summary>Completes when every queue has left the drives that were given up. The control task's.</summary>
+    public Task LeavingAsync() => Volatile.Read(ref _leaving);
 
     /// <summary>Looks at all members.</summary>
     public void Look()
@@ -40,8 +79,15 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     {
         // One second beyond, so that 0 is before the start and the first period of a port is a new one.
         array.State.Seconds = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
-        ulong hanging = 0;
+        ulong hanging = 0, stuck = 0;
+        double patience = Math.Min(SlowAfter.TotalSeconds, DriveTimeout.TotalSeconds);
         ImmutableArray<RaidMember> members = array.Members;
+        foreach (RaidMember member in members)
+        {
+            stuck |= AgeSeconds(member) >= patience ? 1UL << member.Role : 0;
+        }
+
+        bool areFew = array.Geometry.SurvivesWithout(array.State.LostMask | stuck);
         foreach (RaidMember member in members)
         {
             if (!ReferenceEquals(member, _seen[member.Role]))
@@ -51,7 +97,8 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             }
 
             LookAtReads(member);
-            bool hangs = AgeSeconds(member) >= options.SlowAfter.TotalSeconds;
+            LookAtTime(member, areFew);
+            bool hangs = AgeSeconds(member) >= SlowAfter.TotalSeconds;
             hanging |= hangs ? 1UL << member.Role : 0;
             ReportHanging(member, hangs);
         }
@@ -64,14 +111,14 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 
     /// <summary>The drive; of two that are written as one, the one that does not answer.</summary>
     private string? NameOf(RaidMember member) =>
-        array.Map.ReplacementOf(member.Role) is { } replacement && AgeSeconds(replacement.New) >= options.SlowAfter.TotalSeconds
+        array.Map.ReplacementOf(member.Role) is { } replacement && AgeSeconds(replacement.New) >= SlowAfter.TotalSeconds
             ? replacement.New.Drive!.Name
             : member.Drive?.Name;
 
     private void ReportHanging(RaidMember member, bool hangs)
     {
         bool did = ((_hanging >> member.Role) & 1) != 0;
-        if (hangs && !did)
+        if (hangs && !did && member.WhyOut != OutReason.TimedOut)
         {
             report(ArrayControl.About(ArrayEventKind.MemberSlow, member) with
             {
@@ -82,6 +129,54 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         {
             report(ArrayControl.About(ArrayEventKind.MemberAnswersAgain, member));
         }
+    }
+
+    /// <summary>Gives a member up that has not answered for too long, when that is sure.</summary>
+    private void LookAtTime(RaidMember member, bool areFew)
+    {
+        ref Suspicion? suspicion = ref _suspicions[member.Role];
+        TimeSpan limit = DriveTimeout;
+        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds || !areFew || !MayTimeOut(member))
+        {
+            suspicion = null;
+            return;
+        }
+
+        suspicion ??= new Suspicion(options.Clock.GetTimestamp(), ComeAroundAsync());
+        if (!suspicion.CameAround.IsCompleted || options.Clock.GetElapsedTime(suspicion.Since) < s_sure
+            || !array.State.TryFailAll(1UL << member.Role))
+        {
+            return;
+        }
+
+        suspicion = null;
+        member.WhyOut = OutReason.TimedOut;
+        if (member.ControlSince != int.MaxValue)
+        {
+            member.NoteOverdue(member.ControlSince, member.ControlRequest);
+        }
+
+        // Queues that open from here on look for the reason.
+        Interlocked.MemoryBarrier();
+        _leaving = Task.WhenAll(_leaving, array.OnEveryQueueAsync(queue => queue.Leave(member.Role)));
+        array.Control.Kick();
+    }
+
+    private bool MayTimeOut(RaidMember member)
+    {
+        ArrayState state = array.State;
+        bool isParityRight = !array.Geometry.HasParity || !state.NeedsResync || state.TrustsUnsynced;
+        return array.TracksDirt && !array.Limits.ReadOnly && !state.IsBroken && array.Reshaping is null && isParityRight
+            && array.IsUsable(member.Role) && array.Map.ReplacementOf(member.Role) is null
+            && member.Ports.All(p => p.Retired is null);
+    }
+
+    /// <summary>Every reactor has looked for answers, since it was asked.</summary>
+    private async Task ComeAroundAsync()
+    {
+        await array.OnEveryQueueAsync(_ => { });
+        await array.OnEveryQueueAsync(_ => { });
+        await array.Control.Home.InvokeAsync(() => { });
     }
 
     /// <summary>
@@ -107,4 +202,9 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             report(ArrayControl.About(ArrayEventKind.MemberUnreadable, member) with { Count = most, Fault = member.LastFault });
         }
     }
+
+    /// <summary>A member that has not answered for too long, as it was seen first.</summary>
+    /// <param name="Since">When, by the clock of the run.</param>
+    /// <param name="CameAround">Completes when every reactor has looked for answers since.</param>
+    private sealed record Suspicion(long Since, Task CameAround);
 }

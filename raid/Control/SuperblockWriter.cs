@@ -117,6 +117,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     private async Task FlushOnceAsync(RaidMember member, IBlockQueue queue)
     {
         ThrowIfClosed();
+        NoteRequest(member, new BlockFault(BlockOperation.Flush, 0, 0, Errno.ETIMEDOUT));
         try
         {
             await BlockIo.FlushAsync(member.Drive!, queue, home);
@@ -126,6 +127,12 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         {
             throw new BlockIoException(e.Message, new BlockFault(BlockOperation.Flush, 0, 0, Errno.EIO));
         }
+    }
+
+    private void NoteRequest(RaidMember member, BlockFault request)
+    {
+        member.ControlRequest = request;
+        member.ControlSince = array.State.Seconds;
     }
 
     /// <summary>What is late must not go on with a drive that may be somebody else's by then.</summary>
@@ -155,6 +162,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             SuperblockFormat.Write(own, block);
             long offset = SuperblockFormat.SlotOffset(own.Sequence);
             ThrowIfClosed();
+            NoteRequest(member, new BlockFault(BlockOperation.Write, offset, block.Length, Errno.ETIMEDOUT));
             await BlockIo.WriteAsync(member.Drive!, queue, home, offset, block);
             await FlushOnceAsync(member, queue);
             member.Sequence = own.Sequence;
@@ -197,7 +205,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
                 continue;
             }
 
-            while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter)
+            while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter
+                && array.Members[role].WhyOut != OutReason.TimedOut)
             {
                 await Task.WhenAny(task, Task.Delay(s_look, options.Clock));
                 array.Control.LookAtMembers();
@@ -239,7 +248,6 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
 
     private async Task<bool> TryAsync(RaidMember member, Func<Task> action)
     {
-        member.ControlSince = array.State.Seconds;
         try
         {
             for (int tries = 1; ; tries++)

@@ -95,6 +95,7 @@ internal abstract unsafe partial class RaidQueue
         {
             port.Member.Remove(port);
             port.Queue.Dispose();
+            port.Left?.Dispose();
             port.Retired?.Dispose();
         }
     }

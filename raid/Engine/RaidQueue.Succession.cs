@@ -13,7 +13,8 @@ internal abstract unsafe partial class RaidQueue
 
     /// <summary>Whether nothing of it is in flight or waits.</summary>
     internal bool IsAtRest =>
-        WritesInFlight == 0 && !HasBacklog && _gated.IsEmpty && _held.IsEmpty && IsIdle && !HasOwnWork && _freeOperations.IsFull;
+        WritesInFlight == 0 && !HasBacklog && _gated.IsEmpty && _held.IsEmpty && IsIdle && !HasOwnWork
+        && Late.Count == 0 && _freeOperations.IsFull;
 
     /// <summary>Requests wait from now on.</summary>
     internal void Park() => _isDiverted = true;

@@ -43,7 +43,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     protected const long MaxSegmentBytes = 4L << 20;
 
     private readonly PumpWork _pump;
-    private readonly TaskCompletionSource _closed;
+    private readonly TaskCompletionSource _closed, _workEnded;
     private readonly int _maxSegments;
     private readonly WriteIntent? _intent;
     private readonly long _bias;
@@ -68,6 +68,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
         Array = array;
         Reactor = reactor;
         _closed = reactor.MakePromise();
+        _workEnded = reactor.MakePromise();
+        Late = new LateAnswers(CloseWhenDone);
         State = array.State;
         Locks = array.Locks;
         Geometry = shape.Geometry;
@@ -100,7 +102,7 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// <summary>The map that this queue goes by.</summary>
     internal ArrayMap Map { get; private set; }
 
-    /// <summary>Completes when the queue is disposed and its own work is done.</summary>
+    /// <summary>Completes when the queue is disposed, its own work is done, and drives owe it nothing.</summary>
     internal Task Closed => _closed.Task;
 
     /// <summary>Writes taken and not yet acknowledged.</summary>
@@ -218,9 +220,18 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
 
         Array.Forget(this);
         _closing = true;
-        if (!HasOwnWork)
+        if (HasOwnWork)
+        {
+            return;
+        }
+
+        if (Late.Count == 0)
         {
             Close();
+        }
+        else
+        {
+            _workEnded.TrySetResult();
         }
     }
 
@@ -228,11 +239,23 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
     /// The level's own work is done: a queue that was disposed meanwhile closes, in a later turn, when no member's queue is in
     /// use.
     /// </summary>
-    internal void OwnWorkDone()
+    internal void OwnWorkDone() => CloseWhenDone();
+
+    /// <summary>The same, or the last answer of a drive that is out has come.</summary>
+    private void CloseWhenDone()
     {
-        if (_closing)
+        if (!_closing || HasOwnWork)
+        {
+            return;
+        }
+
+        if (Late.Count == 0)
         {
             Reactor.Defer(new CloseWork(this));
+        }
+        else
+        {
+            _workEnded.TrySetResult();
         }
     }
 
@@ -245,6 +268,8 @@ internal abstract unsafe partial class RaidQueue : IBlockQueue, IBlockCompletion
             ClosePort(port);
         }
 
+        Array.ForgetClosed(this);
+        _workEnded.TrySetResult();
         _closed.SetResult();
     }
 

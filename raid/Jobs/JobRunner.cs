@@ -226,6 +226,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         while (meanwhile is not null && !stopped.IsCompleted)
         {
             await Task.WhenAny(stopped, Task.Delay(s_look, _array.Options.Clock));
+            _array.Control.LookAtMembers();
             await meanwhile();
         }
 

@@ -13,6 +13,7 @@ using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Levels;
 
@@ -41,7 +42,9 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     private readonly RaidGeometry _geometry;
     private readonly RequestPool _children;
     private readonly BlockRequest[] _requests;
-    private readonly byte* _buffer;
+    private PagedMemory _memory = new(2 * MaxBytes);
+    private PagedMemory? _fresh;    // takes its place, because a drive that is out may still use what is there
+    private byte* _buffer;
     private readonly int _rowBytes;
     private readonly BlockFlags _durably;
     private IRowCompletion? _completion;
@@ -75,7 +78,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             _requests[i] = _children.TryRent()!;
         }
 
-        _buffer = (byte*)NativeMemory.AlignedAlloc(2 * MaxBytes, 4096);
+        _buffer = _memory.Start;
     }
 
     /// <summary>Whether it is under way.</summary>
@@ -152,7 +155,40 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
 
         _children.Dispose();
-        NativeMemory.AlignedFree(_buffer);
+        _memory.Dispose();
+        _fresh?.Dispose();
+    }
+
+    /// <summary>Leaves what is in flight at a port, if it is this copy's, to its drive (<see cref="LateAnswers"/>).</summary>
+    public void LeaveRequest(MemberPort port, List<BlockRequest> answers)
+    {
+        for (int i = 0; i < _requests.Length; i++)
+        {
+            bool isThere = _requests[i].SentPeriod != 0 && _requests[i].Tag == port.Member.Role;
+            if (isThere && (_fresh ??= PagedMemory.TryMake(2 * MaxBytes)) is not null)
+            {
+                _requests[i] = _queue.LeaveOne(_children, _requests[i], port);
+                answers.Add(_requests[i]);
+            }
+        }
+    }
+
+    /// <summary>
+    /// Nothing of the copy is in flight but at drives that are out: these keep the memory that they have. The first half of what
+    /// it holds is in the new one, too.
+    /// </summary>
+    private void ExchangeMemory()
+    {
+        if (_fresh is null)
+        {
+            return;
+        }
+
+        Buffer.MemoryCopy(_buffer, _fresh.Start, MaxBytes, MaxBytes);
+        _queue.Late.Keep(_memory);
+        _memory = _fresh;
+        _fresh = null;
+        _buffer = _memory.Start;
     }
 
     /// <summary>A read or a write of the copy is done.</summary>
@@ -213,6 +249,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
 
     private void BeginPiece()
     {
+        ExchangeMemory();
         _length = Math.Min(_end - _offset, MaxBytes);
         if (_geometry.Level == RaidLevel.Raid10)
         {
@@ -285,6 +322,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     /// <summary>Reads the first usable copy from the given one on.</summary>
     private void ReadFrom(int copy)
     {
+        ExchangeMemory();
         for (; copy < _geometry.CopyCount; copy++)
         {
             MemberPlace place = _geometry.Copy(_offset, copy);
@@ -330,6 +368,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
     /// <summary>Reads the next of the other copies, to write it only where it differs.</summary>
     private void CompareNext()
     {
+        ExchangeMemory();
         while (++_target < _geometry.CopyCount)
         {
             MemberPlace place = _geometry.Copy(_offset, _target);

@@ -25,6 +25,7 @@ using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Raid.Levels;
 
@@ -41,6 +42,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     private readonly int _rangeBytes;
     private readonly MirrorCopyOp _repair;
     private readonly MirrorCopyOp _agreement;
+    private readonly List<MirrorCopyOp> _jobRows = [];
     private TransferOp? _inDoubtFirst, _inDoubtLast;
 
     public MirrorQueue(RaidArray array, Reactor reactor, QueueShape shape)
@@ -56,7 +58,12 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     }
 
     /// <inheritdoc/>
-    public RangeWaiter CreateRow() => new MirrorCopyOp(this, Array);
+    public RangeWaiter CreateRow()
+    {
+        var row = new MirrorCopyOp(this, Array);
+        _jobRows.Add(row);
+        return row;
+    }
 
     /// <inheritdoc/>
     public long RowBytes => _rangeBytes;
@@ -83,7 +90,21 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
 
     /// <inheritdoc/>
-    public void DisposeRow(RangeWaiter row) => ((MirrorCopyOp)row).Dispose();
+    public void DisposeRow(RangeWaiter row)
+    {
+        _jobRows.Remove((MirrorCopyOp)row);
+        Late.Keep((MirrorCopyOp)row);
+    }
+
+    /// <inheritdoc/>
+    protected override void LeaveRequests(MemberPort port, List<BlockRequest> answers)
+    {
+        base.LeaveRequests(port, answers);
+        foreach (MirrorCopyOp copy in (MirrorCopyOp[])[_repair, _agreement, .. _jobRows])
+        {
+            copy.LeaveRequest(port, answers);
+        }
+    }
 
     /// <inheritdoc/>
     protected override bool HasOwnWork => _repair.IsBusy;

@@ -35,6 +35,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     private readonly int _rowBytes;
     private readonly int _rowsPerChunk;
     private readonly List<ParityRow> _waitingRows;
+    private readonly List<ParityRow> _jobRows = [];
     private FreeIndices _freeRows;
 
     public ParityQueue(RaidArray array, Reactor reactor, QueueShape shape)
@@ -88,7 +89,12 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     protected override bool IsIdle => base.IsIdle && _freeRows.IsFull;
 
     /// <inheritdoc/>
-    public RangeWaiter CreateRow() => new ParityRow(this, Array, NotPooled, staging: null);
+    public RangeWaiter CreateRow()
+    {
+        var row = new ParityRow(this, Array, NotPooled, staging: null);
+        _jobRows.Add(row);
+        return row;
+    }
 
     /// <inheritdoc/>
     public long RowBytes => _rowBytes;
@@ -111,7 +117,11 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
 
     /// <inheritdoc/>
-    public void DisposeRow(RangeWaiter row) => ((ParityRow)row).Dispose();
+    public void DisposeRow(RangeWaiter row)
+    {
+        _jobRows.Remove((ParityRow)row);
+        Late.Keep((ParityRow)row);
+    }
 
     /// <summary>A row of the pool is at rest again.</summary>
     internal void ReturnRow(ParityRow row)
@@ -204,6 +214,15 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     {
         ulong member = 1UL << (int)(child.Tag & MemberMask);
         return StartOperation(child, member, (child.Tag & WasGone) != 0 ? member : 0);
+    }
+
+    protected override void LeaveRequests(MemberPort port, List<BlockRequest> answers)
+    {
+        base.LeaveRequests(port, answers);
+        foreach (ParityRow row in (ParityRow[])[.. _allRows, .. _jobRows])
+        {
+            row.LeaveRequest(port, answers);
+        }
     }
 
     protected override void DisposeCore()

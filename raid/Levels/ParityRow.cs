@@ -28,6 +28,8 @@
 // block that cannot be read there is unknown; only for a lost member it is made all the same, with the array's warning), from a
 // distrusted member.
 //
+// A drive that does not answer and is out may keep a block's request, and its memory: ParityRow.Late.cs.
+//
 // ParityRow.Plans.cs chooses the plan, ParityRow.Fold.cs holds the arithmetic, ParityRow.Journal.cs what is recorded before a row
 // is written, ParityRow.Refusals.cs what follows when members refuse a write.
 
@@ -87,8 +89,9 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private readonly RequestPool _pool;
     private readonly BlockRequest[] _requests;
     private readonly Piece[] _pieces;
-    private readonly PagedMemory? _ownMemory;
-    private readonly byte* _staging;
+    private PagedMemory? _ownMemory;
+    private PagedMemory? _freshMemory;
+    private byte* _staging;
     private readonly byte** _blocks;
     private readonly long _stagingStride;
     private readonly BlockFlags _durably;
@@ -294,6 +297,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         _pool.Dispose();
         _ownMemory?.Dispose();
+        _freshMemory?.Dispose();
         NativeMemory.Free(_pointers);
         NativeMemory.Free(_blocks);
         NativeMemory.Free(_runs);
@@ -410,6 +414,11 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         if (--_pending != 0)
         {
             return;
+        }
+
+        if (_freshMemory is not null)
+        {
+            ExchangeStaging();
         }
 
         if (_journalStep is JournalStep.Recording or JournalStep.Voiding)

@@ -26,17 +26,8 @@ internal sealed class AbsentDrive(long sizeBytes) : IBlockDevice
     public BlockLimits Limits { get; } = new() { ReadOnly = true, VolatileCache = false };
 
     /// <inheritdoc/>
-    public IBlockQueue OpenQueue(Reactor reactor) => new Queue();
+    public IBlockQueue OpenQueue(Reactor reactor) => new RefusingQueue(Errno.EIO);
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-
-    private sealed class Queue : IBlockQueue
-    {
-        public void Submit(BlockRequest request) => request.Complete(-Errno.EIO);
-
-        public void Dispose()
-        {
-        }
-    }
 }

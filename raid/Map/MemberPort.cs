@@ -6,6 +6,12 @@
 // requests that do not come back, the current one simply goes on; the age is then too old by what it lasted, of a drive that
 // hangs anyway.
 //
+// That age is too old where a period lasted longer. Who is given up for it must not be given up too early: the last request of a
+// period is known, too (SurelySeconds).
+//
+// A drive that does not answer is left (Leave): what is asked of it from then on ends with an error at once, and its queue is
+// closed with the port, which waits until all is back.
+//
 // A port can be given another queue while requests are in flight (Exchange): what was sent by the queue before is counted apart,
 // in the other half of the periods, and the port is settled when all of it is back.
 
@@ -24,6 +30,7 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
 
     private readonly int[] _inFlight = new int[(2 * Periods) + 1];
     private readonly int[] _began = new int[(2 * Periods) + 1];
+    private readonly int[] _lasted = new int[(2 * Periods) + 1];
     private int _current = 1;
     private int _half;
     private PortMeter _meter = new(reactor);
@@ -34,8 +41,18 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
     /// <summary>The drive's queue, or the twin of two drives'.</summary>
     public IBlockQueue Queue { get; private set; } = queue;
 
-    /// <summary>The twin that was the queue before, and is not closed yet.</summary>
+    /// <summary>The twin that was the queue before, and is not closed yet. Any thread may ask whether there is one.</summary>
     public TwinQueue? Retired { get; set; }
+
+    /// <summary>The drive's queue, where the drive was left.</summary>
+    public IBlockQueue? Left { get; private set; }
+
+    /// <summary>The drive gets nothing from here any more; what it has stays with it.</summary>
+    public void Leave()
+    {
+        Left = Queue;
+        Queue = new RefusingQueue(Errno.ENODEV);
+    }
 
     /// <summary>The way belongs to another member from now on, whose drive it goes to already.</summary>
     public void Move(RaidMember to)
@@ -114,11 +131,22 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         return true;
     }
 
+    /// <summary>A request is back for which nobody waits (<see cref="LateAnswers"/>).</summary>
+    public void TakeBackLate(BlockRequest request)
+    {
+        _inFlight[request.SentPeriod]--;
+        request.SentPeriod = 0;
+        _meter.Back(request);
+    }
+
+    /// <summary>When the period began in which a request was sent that is at the drive.</summary>
+    public int SentSeconds(BlockRequest request) => _began[request.SentPeriod];
+
     /// <summary>Errors that say something of the drive are kept for whoever has to pull it.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void NoteFault(BlockRequest request)
     {
-        if (BlockErrors.KindOf(request.Status) is not (BlockErrorKind.Memory or BlockErrorKind.Unsupported))
+        if (Left is null && BlockErrors.KindOf(request.Status) is not (BlockErrorKind.Memory or BlockErrorKind.Unsupported))
         {
             Member.NoteFault(new BlockFault(request.Operation, request.OffsetBytes, request.LengthBytes, -request.Status));
         }
@@ -127,14 +155,21 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
     /// <summary>
     /// Since which second the oldest request in flight has been there; <see cref="int.MaxValue"/> without one. Any thread.
     /// </summary>
-    public int OldestSeconds()
+    public int OldestSeconds() => Oldest(_began);
+
+    /// <summary>
+    /// The same, but not earlier than it was: a request in flight has surely been there since then. Any thread.
+    /// </summary>
+    public int SurelySeconds() => Oldest(_lasted);
+
+    private int Oldest(int[] seconds)
     {
         int oldest = int.MaxValue;
         for (int i = 1; i <= 2 * Periods; i++)
         {
             if (Volatile.Read(ref _inFlight[i]) > 0)
             {
-                oldest = Math.Min(oldest, Volatile.Read(ref _began[i]));
+                oldest = Math.Min(oldest, Volatile.Read(ref seconds[i]));
             }
         }
 
@@ -170,11 +205,13 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
             if (_inFlight[period] == 0)
             {
                 Volatile.Write(ref _began[period], now);
+                Volatile.Write(ref _lasted[period], now);
                 _current = period;
                 return period;
             }
         }
 
+        Volatile.Write(ref _lasted[current], now);
         return current;
     }
 }

@@ -9,6 +9,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     private long _readErrors, _writeErrors, _repairs;
     private int _readErrorsInARow;
     private readonly FaultSlot _fault = new();
+    private readonly Lock _overdueLock = new();
+    private int _overdueSince = int.MaxValue;
     private MemberPort[] _ports = [];
     private readonly Lock _traffic = new();
     private MemberTraffic _past = MemberTraffic.None;
@@ -44,6 +46,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// cref="int.MaxValue"/> when none is.
     /// </summary>
     public int ControlSince { get; set; } = int.MaxValue;
+
+    /// <summary>What that is. For whoever finds that it takes too long.</summary>
+    public BlockFault ControlRequest { get; set; }
 
     public long ReadErrors => Interlocked.Read(ref _readErrors);
 
@@ -81,9 +86,10 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     public void NoteWriteError(BlockErrorKind kind)
     {
         CountWriteError();
-        if (kind == BlockErrorKind.Gone && WhyOut != OutReason.Asked)
+        if (kind == BlockErrorKind.Gone && WhyOut is not (OutReason.Asked or OutReason.TimedOut))
         {
-            // Nothing is wrong with a drive that was pulled; one that somebody wanted out stays out.
+            // Nothing is wrong with a drive that was pulled; one that somebody wanted out stays out. What one was asked that is
+            // out by the time that it took ends like that, too.
             WhyOut = OutReason.Absent;
         }
     }
@@ -93,6 +99,35 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 
     /// <summary>Its drive answered a request with an error. Any thread; allocates nothing.</summary>
     public void NoteFault(in BlockFault fault) => _fault.Set(fault);
+
+    /// <summary>
+    /// A request that its drive has not answered, for which it is out: of several that are noted the oldest counts. Any thread.
+    /// </summary>
+    /// <param name="since">Since which second of the array it is there.</param>
+    /// <param name="request">What it is.</param>
+    public void NoteOverdue(int since, in BlockFault request)
+    {
+        lock (_overdueLock)
+        {
+            if (since < _overdueSince)
+            {
+                _overdueSince = since;
+                NoteFault(request);
+            }
+        }
+    }
+
+    /// <summary>Since which second of the array the oldest of them is there; <see cref="int.MaxValue"/> without one.</summary>
+    public int OverdueSince
+    {
+        get
+        {
+            lock (_overdueLock)
+            {
+                return _overdueSince;
+            }
+        }
+    }
 
     public void CountRepair() => Interlocked.Increment(ref _repairs);
 
@@ -142,16 +177,12 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>
     /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.
     /// </summary>
-    public int OldestSeconds()
-    {
-        int oldest = ControlSince;
-        foreach (MemberPort port in Volatile.Read(ref _ports))
-        {
-            oldest = Math.Min(oldest, port.OldestSeconds());
-        }
+    public int OldestSeconds() =>
+        Volatile.Read(ref _ports).Aggregate(ControlSince, (oldest, port) => Math.Min(oldest, port.OldestSeconds()));
 
-        return oldest;
-    }
+    /// <summary>The same, but not earlier than it was.</summary>
+    public int SurelySeconds() =>
+        Volatile.Read(ref _ports).Aggregate(ControlSince, (oldest, port) => Math.Min(oldest, port.SurelySeconds()));
 
     /// <summary>Ways are opened and closed rarely, by several reactors: whoever comes second tries again.</summary>
     private void Change(Func<MemberPort[], MemberPort[]> change)

@@ -224,13 +224,13 @@ public static class ArrayAssembly
             && regions.SinceEvent <= its.EventCount;
     }
 
-    /// <summary>Whether nothing is wrong with a stale drive but that it was away.</summary>
+    /// <summary>Whether nothing is wrong with a stale drive but that it was away, or did not answer: now it does.</summary>
     private static bool IsReturning(AssemblyCandidate candidate, ArraySuperblock newest)
     {
         if (IsSpare(candidate) || candidate.Superblock.Role >= newest.MemberCount) return false;
         MemberEntry entry = newest.Members[candidate.Superblock.Role];
         bool isSameDrive = entry.Uuid == candidate.Superblock.MemberUuid;
-        bool wasAway = entry is { State: MemberState.Failed, Reason: OutReason.Absent }
+        bool wasAway = entry is { State: MemberState.Failed, Reason: OutReason.Absent or OutReason.TimedOut }
             || entry.State is MemberState.Present or MemberState.Rebuilding;
         return isSameDrive && wasAway;
     }

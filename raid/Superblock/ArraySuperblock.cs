@@ -46,6 +46,9 @@ public enum OutReason : byte
 
     /// <summary>Somebody said so.</summary>
     Asked = 3,
+
+    /// <summary>Its drive did not answer in time. Programs that do not know this read <see cref="Unknown"/>.</summary>
+    TimedOut = 4,
 }
 
 /// <summary>The state of the array; the values are stored.</summary>

@@ -533,7 +533,7 @@ public static class SuperblockFormat
                 new Guid(row[..16], bigEndian: true),
                 (MemberState)row[16],
                 BinaryPrimitives.ReadUInt64LittleEndian(row[24..]),
-                isFirstVersion || row[17] > (byte)OutReason.Asked ? OutReason.Unknown : (OutReason)row[17]));
+                isFirstVersion || row[17] > (byte)OutReason.TimedOut ? OutReason.Unknown : (OutReason)row[17]));
         }
         return members.MoveToImmutable();
     }

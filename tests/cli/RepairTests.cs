@@ -249,6 +249,25 @@ public sealed class RepairTests : IDisposable
         Assert.Equal(ExitCode.Usage, (await RunAsync("volume", "set", "data", "--rebuild-rate", "fast")).Code);
     }
 
+    [Fact]
+    public async Task HowLongDrivesHaveToAnswerIsKept()
+    {
+        await CreateAsync("raid1", 2);
+        Assert.Equal((10, 30), await ShownAsync());
+        await MustAsync("volume", "set", "data", "--slow-read", "3");
+        await MustAsync("volume", "set", "data", "--drive-timeout", "0");
+        Assert.Equal((3, 0), (Store.Get("data").SlowReadSeconds, Store.Get("data").DriveTimeoutSeconds));
+        Assert.Equal((3, 0), await ShownAsync());
+        Assert.Equal(ExitCode.Usage, (await RunAsync("volume", "set", "data", "--slow-read", "0")).Code);
+        Assert.Equal(ExitCode.Usage, (await RunAsync("volume", "set", "data", "--drive-timeout", "3601")).Code);
+
+        async Task<(int Slow, int Timeout)> ShownAsync()
+        {
+            JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+            return (array.GetProperty("slowReadSeconds").GetInt32(), array.GetProperty("driveTimeoutSeconds").GetInt32());
+        }
+    }
+
     /// <summary>
     /// A crash between record and array: a drive that comes is recorded first, one that goes is forgotten last. Whoever holds the
     /// record's lock sees what is on the drives meanwhile.

@@ -30,6 +30,9 @@ public sealed class RequestDriver : IAsyncDisposable
     /// <summary>The device.</summary>
     public IBlockDevice Device { get; }
 
+    /// <summary>Whether requests lend their memory beyond their end (<see cref="IMemoryLender"/>).</summary>
+    public bool LendsMemory { get; set; }
+
     /// <summary>The queue, to be used on the reactor's thread.</summary>
     public IBlockQueue Queue => _queue;
 
@@ -74,7 +77,7 @@ public sealed class RequestDriver : IAsyncDisposable
     /// <summary>Submits any request over a buffer that lives until it is complete; returns the status.</summary>
     public async Task<int> SubmitAsync(BlockOperation operation, long offsetBytes, long length, BlockFlags flags, RequestBuffer? buffer)
     {
-        var completion = new TaskCompletion();
+        TaskCompletion completion = LendsMemory && buffer is not null ? new LendingCompletion(buffer) : new TaskCompletion();
         var request = new BlockRequest();
         Prepare(request, operation, offsetBytes, length, flags, buffer, completion);
         await _reactor.InvokeAsync(() => _queue.Submit(request));
@@ -92,13 +95,18 @@ public sealed class RequestDriver : IAsyncDisposable
         request.Traits = buffer?.Layout.Traits ?? BufferTraits.None;
     }
 
-    private sealed class TaskCompletion : IBlockCompletion
+    private class TaskCompletion : IBlockCompletion
     {
         private readonly TaskCompletionSource<int> _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public Task<int> Task => _done.Task;
 
         public void OnCompleted(BlockRequest request) => _done.SetResult(request.Status);
+    }
+
+    private sealed class LendingCompletion(RequestBuffer buffer) : TaskCompletion, IMemoryLender
+    {
+        public IDisposable Lend(BlockRequest request) => buffer.Lend();
     }
 }
 
@@ -110,6 +118,7 @@ public sealed unsafe class RequestBuffer : IDisposable
     private const byte Guard = 0xA5;
     private readonly byte* _memory;
     private readonly int _length;
+    private int _users = 1;
 
     /// <summary>Allocates it.</summary>
     public RequestBuffer(int length, BufferLayout layout)
@@ -176,9 +185,21 @@ public sealed unsafe class RequestBuffer : IDisposable
         return data;
     }
 
+    /// <summary>One more user, who disposes what he gets: the memory stays until then.</summary>
+    public IDisposable Lend()
+    {
+        Interlocked.Increment(ref _users);
+        return new Lent(this);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (Interlocked.Decrement(ref _users) != 0)
+        {
+            return;
+        }
+
         bool intact = true;
         for (int i = 0; i < VectorCount; i++)
         {
@@ -191,5 +212,10 @@ public sealed unsafe class RequestBuffer : IDisposable
         {
             throw new InvalidOperationException("A device wrote beyond the end of a segment.");
         }
+    }
+
+    private sealed class Lent(RequestBuffer buffer) : IDisposable
+    {
+        public void Dispose() => buffer.Dispose();
     }
 }

@@ -1,5 +1,6 @@
 // The life of a queue: pause, resume, stop, exchange of memory, bases, dirty logging.
 
+using Polyblk.Core.Block;
 using Polyblk.Fakes;
 using Polyblk.Fakes.Virtio;
 using Polyblk.Virtio.Memory;
@@ -119,6 +120,36 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
             Assert.Equal(VirtqueueFault.None, h.PollFault());
             Assert.Equal(1, h.Queue.GetStatistics().Errors);
             h.Dispose();
+        });
+    }
+
+    /// <summary>What a drive may still read stays mapped, although the request is done and the front-end has taken the region away.</summary>
+    [Fact]
+    public async Task MemoryThatIsLentStaysUntilItIsGivenBack()
+    {
+        QueueHarness h = await Make(false);
+        MappedRegion extra = MappedRegion.CreateAnonymous(8192);
+        var first = new GuestMemory([.. h.Space.Memory.Regions, new GuestRegion(0x9_0000_0000, 0, extra)]);
+        await h.Queue.SwapMemoryAsync(first);
+        first.Dispose();
+        extra.Dispose();
+        IDisposable? lent = null;
+        await _stepped.Run(_ =>
+        {
+            h.Blk.Submit(VIRTIO_BLK_T_OUT, 0, new byte[512], 0);
+            h.Queue.Poll();
+            BlockRequest request = h.Drive.Held[0];
+            lent = ((IMemoryLender)request.Completion!).Lend(request);
+            h.Drive.CompleteAll();
+        });
+        await h.Queue.SwapMemoryAsync(h.Space.Memory);
+        Assert.True(extra.IsMapped);
+        await _stepped.Run(_ =>
+        {
+            h.Dispose();
+            Assert.True(extra.IsMapped);
+            lent!.Dispose();
+            Assert.False(extra.IsMapped);
         });
     }
 

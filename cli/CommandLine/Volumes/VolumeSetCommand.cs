@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Host;
@@ -46,6 +47,15 @@ internal sealed class VolumeSetCommand : ICliCommand
         },
     };
 
+    private readonly Option<int?> _slowRead = Seconds(
+        "--slow-read", least: 1, Patience.MostSlowSeconds,
+        "How long a drive may leave a request unanswered, in seconds, before others are read in its place. [default: 10]");
+
+    private readonly Option<int?> _driveTimeout = Seconds(
+        "--drive-timeout", least: 0, Patience.MostSeconds,
+        "How long, in seconds, before it is out and the others go on without it, where the level allows that; 0 waits for ever. "
+        + "[default: 30]");
+
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
         "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
 
@@ -60,6 +70,24 @@ internal sealed class VolumeSetCommand : ICliCommand
 
     private readonly Option<bool> _json = CommandSettings.Json();
 
+    private static Option<int?> Seconds(string name, int least, int most, string description) => new(name)
+    {
+        HelpName = "SECONDS",
+        Description = description,
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int seconds)
+                && seconds >= least && seconds <= most)
+            {
+                return seconds;
+            }
+
+            result.AddError($"'{text}' is no time for {name}: write whole seconds, {least} to {most}.");
+            return null;
+        },
+    };
+
     public Command Build()
     {
         var command = new Command("set", "Change how a volume behaves: at once where it is served, and at every start.");
@@ -67,13 +95,15 @@ internal sealed class VolumeSetCommand : ICliCommand
         command.Options.Add(_rate);
         command.Options.Add(_consistency);
         command.Options.Add(_check);
+        command.Options.Add(_slowRead);
+        command.Options.Add(_driveTimeout);
         command.Options.Add(_spareGroup);
         command.Options.Add(_isolate);
         command.Options.Add(_json);
         command.SetAction(RunAsync);
         HelpWithExamples.Add(command, "polyblk volume set data --rebuild-rate 100M", "polyblk volume set data --rebuild-rate 0",
             "polyblk volume set data --consistency journal", "polyblk volume set data --check-every 7d",
-            "polyblk volume set data --isolate on");
+            "polyblk volume set data --drive-timeout 60", "polyblk volume set data --isolate on");
         return command;
     }
 
@@ -86,16 +116,18 @@ internal sealed class VolumeSetCommand : ICliCommand
         long? rate = parsed.GetValue(_rate);
         string? consistency = parsed.GetValue(_consistency);
         long? check = parsed.GetValue(_check);
+        var patience = new Patience(parsed.GetValue(_slowRead), parsed.GetValue(_driveTimeout));
         bool? isolate = OnOff.Of(parsed.GetValue(_isolate));
         string? group = parsed.GetValue(_spareGroup);
-        if (rate is not null || consistency is not null || check is not null || group is not null)
+        if (rate is not null || consistency is not null || check is not null || group is not null || patience.SaysSomething)
         {
             VolumeSettings.RequireArray(record);
         }
         else if (isolate is null)
         {
             throw RefusalException.Invalid(
-                "Say what to set: --rebuild-rate, --consistency, --check-every, --spare-group or --isolate.");
+                "Say what to set: --rebuild-rate, --consistency, --check-every, --slow-read, --drive-timeout, --spare-group or "
+                + "--isolate.");
         }
 
         var settings = new VolumeSettings(directories, record.Name, terminal.Warn);
@@ -112,6 +144,11 @@ internal sealed class VolumeSetCommand : ICliCommand
         if (check is long seconds)
         {
             await settings.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
+        }
+
+        if (patience.SaysSomething)
+        {
+            await settings.BePatientAsync(patience, cancellation).ConfigureAwait(false);
         }
 
         if (group is not null)
@@ -149,6 +186,14 @@ internal sealed class VolumeSetCommand : ICliCommand
             terminal.WriteLine(rate == 0
                 ? $"A resync or rebuild of volume '{record.Name}' goes as fast as it can."
                 : $"A resync or rebuild of volume '{record.Name}' does at most {ByteSize.FormatRounded(rate.Value)}/s of every member.");
+        }
+
+        if (patience.SaysSomething)
+        {
+            TimeSpan timeout = record.DriveTimeout;
+            string end = timeout == TimeSpan.Zero ? "and is waited for" : $"and is out after {timeout.TotalSeconds} s";
+            double slow = record.SlowRead.TotalSeconds;
+            terminal.WriteLine($"A drive of volume '{record.Name}' that does not answer is not read after {slow} s, {end}.");
         }
 
         if (group is not null)

@@ -84,6 +84,12 @@ internal sealed class VolumeShowCommand : ICliCommand
                 terminal.WriteLine($"          Members compared: {(array.Check is CheckJson check ? check.ToString() : "not yet")}{every}");
             }
 
+            if (array is { Consistency: not null, DriveTimeoutSeconds: int timeout, SlowReadSeconds: int slow })
+            {
+                terminal.WriteLine($"          A drive that does not answer: not read after {slow} s, "
+                    + (timeout == 0 ? "waited for" : $"out after {timeout} s"));
+            }
+
             foreach (string attention in array.Warnings.Prepend(array.Problem ?? string.Empty).Where(t => t.Length > 0))
             {
                 terminal.WriteLine($"          {attention}");
@@ -172,6 +178,7 @@ internal sealed class VolumeShowCommand : ICliCommand
     {
         "absent" => "its drive was not there",
         "asked" => "taken out by a user",
+        "timed-out" => "its drive did not answer in time",
         _ => reason,
     };
 

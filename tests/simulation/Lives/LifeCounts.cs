@@ -7,7 +7,9 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// <param name="Rebuilds">Members that were whole again after a rebuild: of a new drive, a spare, or one that came back.</param>
 /// <param name="Reshapes">Drives that were added: reshapes that began.</param>
 /// <param name="BadPlaces">Times that a member had a place more that it could not write, and stayed.</param>
-internal readonly record struct LifeCounts(int PowerCuts, int Kills, int Replacements, int Rebuilds, int Reshapes, int BadPlaces)
+/// <param name="TimedOut">Members that were given up because they did not answer.</param>
+internal readonly record struct LifeCounts(
+    int PowerCuts, int Kills, int Replacements, int Rebuilds, int Reshapes, int BadPlaces, int TimedOut)
 {
     /// <summary>Ends in the place of some event.</summary>
     public int CrashPoints => PowerCuts + Kills;
@@ -19,5 +21,6 @@ internal readonly record struct LifeCounts(int PowerCuts, int Kills, int Replace
             a.Replacements + b.Replacements,
             a.Rebuilds + b.Rebuilds,
             a.Reshapes + b.Reshapes,
-            a.BadPlaces + b.BadPlaces);
+            a.BadPlaces + b.BadPlaces,
+            a.TimedOut + b.TimedOut);
 }

@@ -34,7 +34,7 @@ internal enum Trouble
     /// <summary>Some writes fail for now.</summary>
     PassingErrors,
 
-    /// <summary>It does not answer for a while.</summary>
+    /// <summary>It does not answer for a while, in every second life for longer than it is waited for.</summary>
     Hang,
 
     /// <summary>Some reads fail.</summary>
@@ -99,6 +99,9 @@ internal sealed record LifePlan
 
     public required Trouble Trouble { get; init; }
 
+    /// <summary>Whether a drive that hangs may be given up for it, and hangs for long enough now and then.</summary>
+    public required bool TimesOut { get; init; }
+
     /// <summary>Address space for the rows of a queue: with little of it, operations wait for rows.</summary>
     public required long RowMemoryBytes { get; init; }
 
@@ -148,6 +151,7 @@ internal sealed record LifePlan
         RaidLevel level = s_levels[(int)(seed % (ulong)s_levels.Length)];
         int chunk = 4096 << chance.Next(4);
         bool manyReactors = chance.OneIn(2);
+        Trouble trouble;
         return new LifePlan
         {
             Level = level,
@@ -179,9 +183,10 @@ internal sealed record LifePlan
             CleanAfter = chance.OneIn(2) ? TimeSpan.FromMilliseconds(chance.Spread(1, 1000)) : TimeSpan.FromSeconds(5),
             ResyncDepth = chance.Between(0, 4),
             RowMemoryBytes = chance.Of(0, 256 << 10, 1 << 20),
-            Trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
+            Trouble = trouble = level == RaidLevel.Raid0 || chance.OneIn(3) ? Trouble.None : chance.Of(
                 Trouble.Vanish, Trouble.VanishUntold, Trouble.VanishUntold, Trouble.RefuseWrites, Trouble.PassingErrors, Trouble.Hang,
                 Trouble.ReadErrors, Trouble.BadBlocks, Trouble.BadBlocks),
+            TimesOut = trouble == Trouble.Hang && seed / (ulong)s_levels.Length % 2 == 0,
             Repairs = level != RaidLevel.Raid0 && !chance.OneIn(3),
             Spares = level != RaidLevel.Raid0 && chance.OneIn(4) ? 1 : 0,
             Scrubs = level != RaidLevel.Raid0 && chance.OneIn(3),

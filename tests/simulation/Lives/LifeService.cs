@@ -13,6 +13,7 @@ internal sealed class LifeService(LifeScene scene)
 {
     private const string Name = "simulated";
     private static readonly TimeSpan s_slowAfter = TimeSpan.FromMilliseconds(400);
+    private static readonly TimeSpan s_driveTimeout = TimeSpan.FromSeconds(1);
 
     private bool _wasTried;
     private bool _wasMade;
@@ -32,12 +33,14 @@ internal sealed class LifeService(LifeScene scene)
         NewUuid = scene.Chance.Uuid,
         ReshapeWindowBytes = scene.Plan.WindowBytes,
         SlowAfter = s_slowAfter,
+        DriveTimeout = scene.Plan.TimesOut ? s_driveTimeout : TimeSpan.Zero,
         OnEvent = e =>
         {
             scene.World.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message)));
             scene.World.Trace.Log?.WriteLine(e.Message);
+            bool isTimedOut = e is { Kind: ArrayEventKind.MemberFailed, WhyOut: OutReason.TimedOut };
             bool isBad = e.Message.Contains("could not write a block", StringComparison.Ordinal);
-            scene.Counts += new LifeCounts { BadPlaces = isBad ? 1 : 0 };
+            scene.Counts += new LifeCounts { BadPlaces = isBad ? 1 : 0, TimedOut = isTimedOut ? 1 : 0 };
         },
     };
 

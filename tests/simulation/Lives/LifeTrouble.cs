@@ -38,6 +38,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
 
         members.AddTroubled(member);
         if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang or Trouble.BadBlocks)
+            || scene.Plan.TimesOut
             || (scene.Plan is { Trouble: Trouble.BadBlocks, Reshapes: true }))
         {
             // One that passes errors, too: a flush that fails is not tried again. While an array is reshaped, a bad block costs
@@ -158,7 +159,8 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
     {
         scene.HungLately = true;
         drive.AddFault(new DriveFault { Stuck = true, Probability = 0.3, Count = Chance.Spread(1, 6) });
-        await Task.Delay(TimeSpan.FromMilliseconds(Chance.Spread(1, 3_000)), scene.World.Clock);
+        int least = scene.Plan.TimesOut ? 1_500 : 1;
+        await Task.Delay(TimeSpan.FromMilliseconds(Chance.Spread(least, 3_000)), scene.World.Clock);
         drive.ClearFaults();
         await drive.ReleaseStuckAsync();
     }

@@ -59,7 +59,10 @@ internal static class SoakJob
         }
 
         LifeCounts counts = life.Counts;
-        int[] all = [counts.PowerCuts, counts.Kills, counts.Replacements, counts.Rebuilds, counts.Reshapes, counts.BadPlaces];
+        int[] all =
+        [
+            counts.PowerCuts, counts.Kills, counts.Replacements, counts.Rebuilds, counts.Reshapes, counts.BadPlaces, counts.TimedOut,
+        ];
         Console.WriteLine($"{Lived} {seed} {string.Join(' ', all)}");
     }
 }

@@ -30,6 +30,7 @@ internal sealed class SoakTally
             CultureInfo.InvariantCulture,
             $"{since:hh\\:mm\\:ss}  {Lives} lives, {all.CrashPoints} crash points, {all.PowerCuts} of them losses of power, "
             + $"{all.Replacements} replacements, {all.Rebuilds} rebuilds, {all.Reshapes} reshapes, {all.BadPlaces} bad places, "
+            + $"{all.TimedOut} drives timed out, "
             + $"{Lives / Math.Max(since.TotalMinutes, 0.01):0} lives a minute");
     }
 
@@ -38,12 +39,12 @@ internal sealed class SoakTally
     {
         var lines = new List<string>
         {
-            "level     lives  crash points  losses of power  replacements  rebuilds  reshapes  bad places  seeds",
+            "level     lives  crash points  losses of power  replacements  rebuilds  reshapes  bad places  timed out  seeds",
         };
         lines.AddRange(_levels.Where(r => r.Lives != 0).Select(r => string.Create(
             CultureInfo.InvariantCulture,
             $"{r.Name,-7}{r.Lives,8}{r.Counts.CrashPoints,14}{r.Counts.PowerCuts,17}{r.Counts.Replacements,14}"
-            + $"{r.Counts.Rebuilds,10}{r.Counts.Reshapes,10}{r.Counts.BadPlaces,12}  {r.First} to {r.Last}")));
+            + $"{r.Counts.Rebuilds,10}{r.Counts.Reshapes,10}{r.Counts.BadPlaces,12}{r.Counts.TimedOut,11}  {r.First} to {r.Last}")));
         return string.Join('\n', lines);
     }
 
