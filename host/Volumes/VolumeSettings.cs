@@ -1,6 +1,7 @@
 // How a volume behaves, now and at every start. What is kept in the record is changed by the process that serves the volume,
 // which heeds it at once, or in the record alone where there is none; what is kept in the superblocks, by that process only.
 
+using System.Globalization;
 using Polyblk.Core.Block;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
@@ -67,7 +68,12 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
     /// <exception cref="RefusalException">That is not possible.</exception>
     public Task BePatientAsync(Patience patience, CancellationToken cancellation) => SetKeptAsync(
         new ControlRequest { Command = "set", SlowReadSeconds = patience.SlowRead, DriveTimeoutSeconds = patience.DriveTimeout },
-        record => record.With(patience), cancellation);
+        record => record.With(patience),
+        string.Join(", ", new (string Option, int? Seconds)[]
+        {
+            ("slow-read", patience.SlowRead), ("drive-timeout", patience.DriveTimeout),
+        }.Where(o => o.Seconds is not null).Select(o => string.Create(CultureInfo.InvariantCulture, $"{o.Option} {o.Seconds}"))),
+        cancellation);
 
     /// <summary>Says whether the daemon serves it from its own start on.</summary>
     /// <exception cref="RefusalException">There is no such volume, or its record cannot be written.</exception>
