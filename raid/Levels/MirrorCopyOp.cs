@@ -278,7 +278,7 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
             _finding = RowFinding.Repaired;
         }
 
-        _mended = _job == Job.Mend ? _bad & ~_array.State.LostMask : 0;
+        _mended = _job == Job.Mend ? ForgetWhereNothingIs(_bad & ~_array.State.LostMask) : 0;
         if (_job == Job.Mend && _mended == 0)
         {
             _finding = RowFinding.Skipped;
@@ -317,6 +317,27 @@ internal sealed unsafe class MirrorCopyOp : RangeWaiter, IBlockCompletion, IDisp
         }
 
         ReadFrom(0);
+    }
+
+    /// <summary>
+    /// A refused write is recorded from the first to the last of its rows that were refused: of a member that has no copy of one
+    /// in between, nothing is bad there. Returns the members that have one.
+    /// </summary>
+    private ulong ForgetWhereNothingIs(ulong bad)
+    {
+        ulong holders = 0;
+        for (int copy = 0; copy < _geometry.CopyCount; copy++)
+        {
+            holders |= 1UL << _geometry.Copy(_offset, copy).Member;
+        }
+
+        if ((bad & ~holders) != 0)
+        {
+            _array.State.RemoveBad(FirstUnit, bad & ~holders);
+            _array.Control.Kick();
+        }
+
+        return bad & holders;
     }
 
     /// <summary>Reads the first usable copy from the given one on.</summary>

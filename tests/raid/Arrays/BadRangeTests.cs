@@ -183,6 +183,29 @@ public sealed class BadRangeTests
         await AssertReadsAsync(driver, data);
     }
 
+    /// <summary>Of three chunks in a row the second drive has copies of the first and the last, and refuses both.</summary>
+    [Fact]
+    public async Task Rows_in_between_of_which_the_member_has_nothing_are_not_kept()
+    {
+        const int Chunk = 4 << 10;
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid10, 3, Chunk, 4 * Chunk, run: s_run with { ResyncRetryAfter = TimeSpan.FromMilliseconds(20) });
+        RequestDriver driver = await rig.OpenAsync();
+        rig.Drives[1].AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = ArrayRig.DataOffset + (2 * Chunk), LengthBytes = 2 * Chunk,
+        });
+        byte[] data = Noise(3 * Chunk, 1);
+        Assert.Equal(0, await driver.WriteAsync(3 * Chunk, data));
+        Assert.Equal(1UL << 1, rig.Array.State.BadMask);
+        rig.Drives[1].ClearFaults();
+        await ArrayRig.WaitAsync(() => rig.Array.State.BadMask == 0, "the blocks to be written");
+        await rig.AssertConsistentAsync("when they were tried again");
+        (int status, byte[] read) = await driver.ReadAsync(3 * Chunk, data.Length);
+        Assert.Equal(0, status);
+        Assert.Equal(data, read);
+    }
+
     [Theory]
     [MemberData(nameof(Levels))]
     public async Task What_can_be_neither_read_nor_written_costs_that_block_alone(RaidLevel level, int drives)

@@ -134,7 +134,8 @@ internal sealed class LifeJudge(LifeScene scene)
     private Task WaitForMendAsync() => WaitAsync(
         () => Array.State is { BadMask: not 0 } state && (state.BadMask & ~state.LostMask) != 0
             && (state.LostMask == 0 || !Array.Geometry.HasParity),
-        () => $"bad ranges stay: {string.Join(" ", Array.GetStatus().Warnings)}");
+        () => $"bad ranges stay: {string.Join(" ", Array.GetStatus().Warnings)} Out: {Array.State.LostMask:x}; bad: "
+            + $"{string.Join(", ", Array.State.Bad.Entries)}");
 
     private Task WaitForScrubAsync() =>
         WaitAsync(() => Array.GetStatus().Scrub is { EndedAt: null }, () => $"the scrub does not end: {Array.GetStatus().Scrub}");
