@@ -112,7 +112,22 @@ internal sealed unsafe class DriveFile : IDisposable
         return SysfsQueue.Length != 0 && File.Exists(path) && long.TryParse(File.ReadAllText(path), out long value) ? value : missing;
     }
 
+    /// <summary>Closes it, when the last of its queues has been closed, too (<see cref="Keep"/>).</summary>
     public void Dispose() => _handle.Dispose();
+
+    /// <summary>
+    /// The descriptor, and with it the claim on the drive, stays until <see cref="LetGo"/>. A queue whose drive hangs may be open
+    /// for longer than its drive object: its number must not become another file's before the last request is done.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">It is closed.</exception>
+    public void Keep()
+    {
+        bool isKept = false;
+        _handle.DangerousAddRef(ref isKept);
+    }
+
+    /// <summary>Ends one <see cref="Keep"/>.</summary>
+    public void LetGo() => _handle.DangerousRelease();
 
     /// <summary>
     /// The queue's directory of a device. The link is resolved first: paths of .NET lose ".." before any link is followed.

@@ -19,6 +19,7 @@ internal sealed class ThreadedQueue : IBlockQueue
     public ThreadedQueue(FileDrive drive, Reactor reactor)
     {
         _drive = drive;
+        drive.File.Keep();
         _blockMask = drive.Limits.LogicalBlockSize - 1;
         _readOnly = drive.Limits.ReadOnly;
         _threads = new IoThread[Threads];
@@ -58,5 +59,7 @@ internal sealed class ThreadedQueue : IBlockQueue
         {
             thread.Dispose();
         }
+
+        _drive.File.LetGo();
     }
 }

@@ -57,6 +57,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
     public UringQueue(FileDrive drive, Reactor reactor, bool poll)
     {
         _drive = drive;
+        drive.File.Keep();
         _reactor = reactor;
         _ring = reactor.Ring!;
         _fd = drive.Fd;
@@ -174,6 +175,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
         _thread?.Dispose();
         _bounce?.Dispose();
         NativeMemory.Free(_scratch);
+        _drive.File.LetGo();
     }
 
     /// <summary>

@@ -207,6 +207,30 @@ public sealed class FileDriveTests
 
     private static IBlockDevice Open(string text) => DriveFactory.Open(DriveSpec.Parse(text));
 
+    /// <summary>
+    /// What a drive that hangs has may come to its end after everything else: until then the descriptor's number must not be
+    /// another file's, nor the drive another one's.
+    /// </summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(16)]
+    public async Task AQueueKeepsItsFileBeyondTheDrive(uint ringEntries)
+    {
+        using var files = new TemporaryFiles();
+        using var fixture = new ReactorFixture(ringEntries: ringEntries);
+        string path = files.NewPath("/tmp");
+        IBlockDevice drive = Open($"file:{path},size=1MiB");
+        RequestDriver driver = await RequestDriver.OpenAsync(drive, fixture.Reactor);
+        await drive.DisposeAsync();
+        Refuses(path, "another process uses it");
+        byte[] data = [.. Enumerable.Range(0, 4096).Select(i => (byte)i)];
+        Assert.Equal(0, await driver.WriteAsync(4096, data));
+        await driver.DisposeAsync();
+        await using IBlockDevice again = Open(path);
+        await using RequestDriver reader = await RequestDriver.OpenAsync(again, fixture.Reactor);
+        Assert.Equal(data, await reader.ReadOrThrowAsync(4096, data.Length));
+    }
+
     private static void Refuses(string text, string expected, bool readOnly = false)
     {
         DriveException e = Assert.Throws<DriveException>(() => DriveFactory.Open(DriveSpec.Parse(text), readOnly));
