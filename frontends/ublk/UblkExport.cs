@@ -102,6 +102,9 @@ internal sealed class UblkExport : IExport
         cancellation);
 
     /// <inheritdoc/>
+    public bool IsHeldByProcess => (_device.Flags & UblkFeatures.Quiesce) == 0;
+
+    /// <inheritdoc/>
     /// <remarks>
     /// The driver kills the server of an unprivileged device that does not answer within the block layer's time, 30 s
     /// (drivers/block/ublk_drv.c, ublk_timeout).

@@ -41,6 +41,11 @@ internal sealed partial class DaemonVolume
         {
             Served served = _served ?? throw RefusalException.Refused("It is not served any more.");
 
+            if (served.Server.HeldByProcess is string export)
+            {
+                throw RefusalException.Refused($"The driver lets go of {export} only when this process has ended.");
+            }
+
             // A member that is out already need not be recorded as such, where nothing was written since. Any other one has to be
             // there.
             StartPermissions allowed = served.Allowed with { Degraded = served.Server.IsDegraded };

@@ -198,7 +198,7 @@ public sealed partial class VolumeDaemon
         catch (RefusalException e)
         {
             // It ends there as by a signal, and starts here when that is done.
-            _log.LogError("{Reason}", e.Message);
+            _log.LogWarning("{Reason} It is started here then", e.Message);
             return false;
         }
 

@@ -84,6 +84,9 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <summary>Whether drives hold requests and have not answered for so long that nothing waits for them.</summary>
     public bool IsHanging => _volume?.GetHanging() is { Count: > 0 };
 
+    /// <summary>An export that another process can have only when this one has ended; null where there is none.</summary>
+    public string? HeldByProcess => _exports.FirstOrDefault(e => e.IsServing && e.Export.IsHeldByProcess)?.Export.Id;
+
     /// <summary>Whether its content is gone when it is closed.</summary>
     public bool IsVolatile => _record.Volatile;
 
