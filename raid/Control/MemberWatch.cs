@@ -11,8 +11,8 @@
 // the way to them, and each would have to be rebuilt.
 //
 // It is not done by time while the drive is being replaced (of a twin's two drives it may be either), while the array is
-// reshaped, and where parity does not fit everywhere and is not known to be right all the same: there the member may be the only
-// one that knows, and waiting loses nothing.
+// reshaped, where parity does not fit everywhere and is not known to be right all the same, and where others have bad places
+// (ADR 19) that the level does not survive with: there the member may be the only one that knows, and waiting loses nothing.
 
 using System.Collections.Immutable;
 using Polyblk.Raid.Engine;
@@ -26,6 +26,7 @@ namespace Polyblk.Raid.Control;
 /// </summary>
 internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEvent> report)
 {
+    private const int MaxStep = 2;
     private static readonly TimeSpan s_sure = TimeSpan.FromSeconds(1);
 
     private readonly long _started = options.Clock.GetTimestamp();
@@ -35,6 +36,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     private readonly Suspicion?[] _suspicions = new Suspicion?[array.Members.Length];
     private Task _leaving = Task.CompletedTask;
     private ulong _hanging;
+    private int _lookedAt;
     private long _slowAfterTicks = options.SlowAfter.Ticks;
     private long _driveTimeoutTicks = options.DriveTimeout.Ticks;
 
@@ -77,8 +79,11 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 
     private void LookAtAll()
     {
-        // One second beyond, so that 0 is before the start and the first period of a port is a new one.
-        array.State.Seconds = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
+        // One second beyond, so that 0 is before the start and the first period of a port is a new one. What was sent while nobody
+        // looked is dated by the last look: a pause of any length counts as little, or it would be the drives'.
+        int now = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
+        array.State.Seconds += Math.Min(now - _lookedAt, MaxStep);
+        _lookedAt = now;
         ulong hanging = 0, stuck = 0;
         double patience = Math.Min(SlowAfter.TotalSeconds, DriveTimeout.TotalSeconds);
         ImmutableArray<RaidMember> members = array.Members;
@@ -166,7 +171,9 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     {
         ArrayState state = array.State;
         bool isParityRight = !array.Geometry.HasParity || !state.NeedsResync || state.TrustsUnsynced;
+        ulong lacking = state.LostMask | state.BadMask | (1UL << member.Role);
         return array.TracksDirt && !array.Limits.ReadOnly && !state.IsBroken && array.Reshaping is null && isParityRight
+            && array.Geometry.SurvivesWithout(lacking)
             && array.IsUsable(member.Role) && array.Map.ReplacementOf(member.Role) is null
             && member.Ports.All(p => p.Retired is null);
     }

@@ -273,8 +273,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>
-    /// Seconds that the array has run, of the control task's clock: how reactors tell the age of requests without reading a
-    /// clock.
+    /// Seconds that the array has run and the control task has looked (<see cref="MemberWatch"/>): how reactors tell the age of
+    /// requests without reading a clock. Slower than the clock where it has not looked for long.
     /// </summary>
     public int Seconds
     {
