@@ -10,11 +10,15 @@
 // Of members that do not answer all are given up, or none: where the level does not survive without all that hang it may well be
 // the way to them, and each would have to be rebuilt.
 //
+// One that hangs may have nothing in flight. So the others are asked for a block when the suspicion begins, and those that have
+// not answered count as if they hung.
+//
 // It is not done by time while the drive is being replaced (of a twin's two drives it may be either), while the array is
 // reshaped, where parity does not fit everywhere and is not known to be right all the same, and where others have bad places
 // (ADR 19) that the level does not survive with: there the member may be the only one that knows, and waiting loses nothing.
 
 using System.Collections.Immutable;
+using Polyblk.Core.Block;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
@@ -27,12 +31,15 @@ namespace Polyblk.Raid.Control;
 internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Action<ArrayEvent> report)
 {
     private const int MaxStep = 2;
+    private const int ProbeBytes = 4096;
+    private static readonly TimeSpan s_stale = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_sure = TimeSpan.FromSeconds(1);
 
     private readonly long _started = options.Clock.GetTimestamp();
     private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
     private ImmutableArray<RaidMember> _seen = array.Members;
     private readonly Lock _lock = new();
+    private readonly Task<bool>?[] _probes = new Task<bool>?[array.Members.Length];
     private readonly Suspicion?[] _suspicions = new Suspicion?[array.Members.Length];
     private Task _leaving = Task.CompletedTask;
     private ulong _hanging;
@@ -147,14 +154,29 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             return;
         }
 
-        suspicion ??= new Suspicion(options.Clock.GetTimestamp(), ComeAroundAsync());
-        if (!suspicion.CameAround.IsCompleted || options.Clock.GetElapsedTime(suspicion.Since) < s_sure
-            || !array.State.TryFailAll(1UL << member.Role))
+        suspicion ??= new Suspicion(options.Clock.GetTimestamp(), ComeAroundAsync(), ProbeOthers(member));
+        TimeSpan age = options.Clock.GetElapsedTime(suspicion.Since);
+        if (!suspicion.CameAround.IsCompletedSuccessfully || age < s_sure)
         {
             return;
         }
 
+        ulong bit = 1UL << member.Role;
+        if (!array.Geometry.SurvivesWithout(array.State.LostMask | bit | suspicion.Silent)
+            || !array.State.TryFailAll(bit, out ulong set))
+        {
+            // Those that have answered may have ceased to.
+            suspicion = age < s_stale ? suspicion : null;
+            return;
+        }
+
         suspicion = null;
+        if (set == 0)
+        {
+            // Somebody else was faster, and knows why.
+            return;
+        }
+
         member.WhyOut = OutReason.TimedOut;
         if (member.ControlSince != int.MaxValue)
         {
@@ -176,6 +198,49 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             && array.Geometry.SurvivesWithout(lacking)
             && array.IsUsable(member.Role) && array.Map.ReplacementOf(member.Role) is null
             && member.Ports.All(p => p.Retired is null);
+    }
+
+    /// <summary>Asks the others that are not lost for a block each. One that has not answered before is not asked again.</summary>
+    private Task<bool>?[] ProbeOthers(RaidMember suspect)
+    {
+        ulong lost = array.State.LostMask | (1UL << suspect.Role);
+        foreach (RaidMember other in array.Members.Where(m => ((lost >> m.Role) & 1) == 0))
+        {
+            if (_probes[other.Role] is null or { IsCompleted: true })
+            {
+                _probes[other.Role] = ProbeAsync(other);
+            }
+        }
+
+        return [.. _probes.Select((probe, role) => ((lost >> role) & 1) == 0 ? probe : null)];
+    }
+
+    /// <summary>
+    /// Whether a drive answers, also that it could not read. The queue is the probe's own, and the memory the request's: both stay
+    /// until the answer.
+    /// </summary>
+    private async Task<bool> ProbeAsync(RaidMember member)
+    {
+        member.IsProbed = true;
+        try
+        {
+            long offset = SuperblockFormat.SlotOffset(member.Sequence);
+            await BlockIo.ReadAsync(member.Drive!, array.Control.Home, offset, new byte[ProbeBytes]);
+            return true;
+        }
+        catch (BlockIoException e)
+        {
+            return BlockErrors.KindOf(-e.Errno) != BlockErrorKind.Gone;
+        }
+        catch (IOException)
+        {
+            // No queue could be opened.
+            return false;
+        }
+        finally
+        {
+            member.IsProbed = false;
+        }
     }
 
     /// <summary>Every reactor has looked for answers, since it was asked.</summary>
@@ -213,5 +278,23 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     /// <summary>A member that has not answered for too long, as it was seen first.</summary>
     /// <param name="Since">When, by the clock of the run.</param>
     /// <param name="CameAround">Completes when every reactor has looked for answers since.</param>
-    private sealed record Suspicion(long Since, Task CameAround);
+    /// <param name="Probes">By role: whether the others answer; null where that is not asked.</param>
+    private sealed record Suspicion(long Since, Task CameAround, Task<bool>?[] Probes)
+    {
+        /// <summary>Those that have not answered.</summary>
+        public ulong Silent
+        {
+            get
+            {
+                ulong silent = 0;
+                for (int role = 0; role < Probes.Length; role++)
+                {
+                    bool answers = Probes[role] is null or { IsCompletedSuccessfully: true, Result: true };
+                    silent |= answers ? 0 : 1UL << role;
+                }
+
+                return silent;
+            }
+        }
+    }
 }

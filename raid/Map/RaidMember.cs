@@ -8,6 +8,7 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 {
     private long _readErrors, _writeErrors, _repairs;
     private int _readErrorsInARow;
+    private bool _isProbed;
     private readonly FaultSlot _fault = new();
     private readonly Lock _overdueLock = new();
     private int _overdueSince = int.MaxValue;
@@ -49,6 +50,13 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 
     /// <summary>What that is. For whoever finds that it takes too long.</summary>
     public BlockFault ControlRequest { get; set; }
+
+    /// <summary>Whether a read is on its way to it that only asks whether it answers. Any thread.</summary>
+    public bool IsProbed
+    {
+        get => Volatile.Read(ref _isProbed);
+        set => Volatile.Write(ref _isProbed, value);
+    }
 
     public long ReadErrors => Interlocked.Read(ref _readErrors);
 
@@ -172,7 +180,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// Whether nothing is owed by its drive: no request is there, none waits to be sent there again, and no superblock is on its
     /// way. Any thread; true for good once the member is out.
     /// </summary>
-    public bool IsDrained => ControlSince == int.MaxValue && Volatile.Read(ref _ports).All(p => p.InFlight == 0 && p.Waiting == 0);
+    public bool IsDrained =>
+        ControlSince == int.MaxValue && !IsProbed && Volatile.Read(ref _ports).All(p => p.InFlight == 0 && p.Waiting == 0);
 
     /// <summary>
     /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.

@@ -346,6 +346,33 @@ public sealed class TimedOutMemberTests
         await stop.WaitAsync(TimeSpan.FromSeconds(5));
     }
 
+    [Fact]
+    public async Task It_stays_while_the_other_one_hangs_too_with_nothing_in_flight()
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 256 << 10, run: Run(clock));
+        RequestDriver driver = await OpenAsync(rig);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 21);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        rig.Drives[0].AddFault(StuckAt(BlockOperation.Read));
+        rig.Drives[1].AddFault(StuckAt(BlockOperation.Read));
+        Task<(int Status, byte[] Data)> read = driver.ReadAsync(0, Block);
+        await rig.Reactors.Reactor.InvokeAsync(() => { });
+        int member = rig.Array.GetStatus().Members.Single(m => m.RequestsInFlight != 0).Role;
+        SimulatedDrive other = rig.Drives[1 - member];
+        other.AddFault(new DriveFault { Stuck = true });
+        await PassUntilAsync(rig, clock, () => rig.Array.State.FailedMask != 0, 60);
+        Assert.Equal((0UL, false), (rig.Array.State.FailedMask, read.IsCompleted));
+
+        other.ClearFaults();
+        await other.ReleaseStuckAsync();
+        await PassUntilAsync(rig, clock, () => rig.Array.State.PersistedMask != 0, 60);
+        Assert.Equal(1UL << member, rig.Array.State.PersistedMask);
+        await rig.ReleaseDrivesAsync();
+        Assert.Equal(0, (await read).Status);
+        await rig.StopAsync();
+    }
+
     private static DriveFault StuckAt(BlockOperation operation) =>
         new() { OffsetBytes = ArrayRig.DataOffset, Operation = operation, Stuck = true };
 
