@@ -492,7 +492,7 @@ public sealed partial class RaidArray : IBlockDevice
         _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.WorkEnded)));
 
         // What drives have that are out changes nothing any more; they get a moment to give it back.
-        await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.Closed)));
+        await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.Closed)), needsLost: true);
         return first;
     }
 
