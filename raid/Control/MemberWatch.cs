@@ -10,6 +10,8 @@
 // Of members that do not answer all are given up, or none: where the level does not survive without all that hang it may well be
 // the way to them, and each would have to be rebuilt.
 //
+// One that is out for another reason, and does not answer what it has, is left in the same way, and keeps its reason.
+//
 // One that hangs may have nothing in flight. So the others are asked for a block when the suspicion begins, and those that have
 // not answered count as if they hung.
 //
@@ -130,7 +132,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     private void ReportHanging(RaidMember member, bool hangs)
     {
         bool did = ((_hanging >> member.Role) & 1) != 0;
-        if (hangs && !did && member.WhyOut != OutReason.TimedOut)
+        if (hangs && !did && !member.IsLeft)
         {
             report(ArrayControl.About(ArrayEventKind.MemberSlow, member) with
             {
@@ -148,7 +150,9 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     {
         ref Suspicion? suspicion = ref _suspicions[member.Role];
         TimeSpan limit = DriveTimeout;
-        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds || !areFew || !MayTimeOut(member))
+        bool isOut = !array.IsUsable(member.Role);
+        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds 
+            || !(isOut ? MayBeLeft(member) : areFew && MayTimeOut(member)))
         {
             suspicion = null;
             return;
@@ -158,6 +162,13 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         TimeSpan age = options.Clock.GetElapsedTime(suspicion.Since);
         if (!suspicion.CameAround.IsCompletedSuccessfully || age < s_sure)
         {
+            return;
+        }
+
+        if (isOut)
+        {
+            suspicion = null;
+            Leave(member);
             return;
         }
 
@@ -173,21 +184,33 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         suspicion = null;
         if (set == 0)
         {
-            // Somebody else was faster, and knows why.
+            // Somebody else was faster, and knows why: the next look finds it out.
             return;
         }
 
         member.WhyOut = OutReason.TimedOut;
+        Leave(member);
+    }
+
+    /// <summary>A member is out: whatever waits for its drive goes on without.</summary>
+    private void Leave(RaidMember member)
+    {
+        member.IsLeft = true;
         if (member.ControlSince != int.MaxValue)
         {
             member.NoteOverdue(member.ControlSince, member.ControlRequest);
         }
 
-        // Queues that open from here on look for the reason.
+        // Queues that open from here on look for that.
         Interlocked.MemoryBarrier();
         _leaving = Task.WhenAll(_leaving, array.OnEveryQueueAsync(queue => queue.Leave(member.Role)));
         array.Control.Kick();
     }
+
+    /// <summary>Whether one that is out, for whatever reason, can be left what it has.</summary>
+    private bool MayBeLeft(RaidMember member) =>
+        !member.IsLeft && !member.IsAbsent && array.TracksDirt && !array.Limits.ReadOnly && array.Reshaping is null
+        && array.Map.ReplacementOf(member.Role) is null && member.Ports.All(p => p.Retired is null);
 
     private bool MayTimeOut(RaidMember member)
     {

@@ -9,6 +9,7 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     private long _readErrors, _writeErrors, _repairs;
     private int _readErrorsInARow;
     private bool _isProbed;
+    private bool _isLeft;
     private readonly FaultSlot _fault = new();
     private readonly Lock _overdueLock = new();
     private int _overdueSince = int.MaxValue;
@@ -58,6 +59,15 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
         set => Volatile.Write(ref _isProbed, value);
     }
 
+    /// <summary>
+    /// Whether it is out and its drive is left what it has: nothing waits for it any more, and it gets no new queues. For good.
+    /// </summary>
+    public bool IsLeft
+    {
+        get => Volatile.Read(ref _isLeft);
+        set => Volatile.Write(ref _isLeft, value);
+    }
+
     public long ReadErrors => Interlocked.Read(ref _readErrors);
 
     public long WriteErrors => Interlocked.Read(ref _writeErrors);
@@ -94,7 +104,7 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     public void NoteWriteError(BlockErrorKind kind)
     {
         CountWriteError();
-        if (kind == BlockErrorKind.Gone && WhyOut is not (OutReason.Asked or OutReason.TimedOut))
+        if (kind == BlockErrorKind.Gone && !IsLeft && WhyOut is not (OutReason.Asked or OutReason.TimedOut))
         {
             // Nothing is wrong with a drive that was pulled; one that somebody wanted out stays out. What one was asked that is
             // out by the time that it took ends like that, too.

@@ -373,6 +373,30 @@ public sealed class TimedOutMemberTests
         await rig.StopAsync();
     }
 
+    [Fact]
+    public async Task One_that_somebody_took_out_is_left_too_and_keeps_the_reason()
+    {
+        var clock = new ManualClock();
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 256 << 10, run: Run(clock));
+        RequestDriver driver = await OpenAsync(rig);
+        byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 22);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        rig.Drives[1].AddFault(StuckAt(BlockOperation.Write));
+        Task<int> write = WriteAsync(driver, data, 0, Block, 23);
+        await WaitForHangingAsync(rig, clock, 1);
+        Task fail = rig.Array.FailMemberAsync(1);
+        await PassUntilAsync(rig, clock, () => fail.IsCompleted, 5);
+        await fail.WaitAsync(TimeSpan.FromSeconds(5));
+        Assert.False(write.IsCompleted);
+        await PassUntilAsync(rig, clock, () => write.IsCompleted, 45);
+        Assert.Equal(0, await write.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.Equal(OutReason.Asked, rig.Array.GetStatus().Members[1].WhyOut);
+        await rig.ReleaseDrivesAsync();
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[1].RequestsInFlight == 0, "the late answer");
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+        await rig.StopAsync();
+    }
+
     private static DriveFault StuckAt(BlockOperation operation) =>
         new() { OffsetBytes = ArrayRig.DataOffset, Operation = operation, Stuck = true };
 
