@@ -74,8 +74,10 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 
     private int AgeOf(int since) => since == int.MaxValue ? 0 : Math.Max(0, array.State.Seconds - since);
 
-    /// <summary>Completes when every queue has left the drives that were given up. The control task's.</summary>
-    public Task LeavingAsync() => Volatile.Read(ref _leaving);
+    /// <summary>
+    /// Completes when every queue has left the drives that were given up. What failed is told once. The control task's.
+    /// </summary>
+    public Task LeavingAsync() => Interlocked.Exchange(ref _leaving, Task.CompletedTask);
 
     /// <summary>Looks at all members.</summary>
     public void Look()
@@ -88,8 +90,8 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 
     private void LookAtAll()
     {
-        // One second beyond, so that 0 is before the start and the first period of a port is a new one. What was sent while nobody
-        // looked is dated by the last look: a pause of any length counts as little, or it would be the drives'.
+        // One second beyond, so that 0 is before the start and the first period of a port is a new one. What was sent while
+        // nobody looked is dated by the last look: a pause of any length counts as little, or it would be the drives'.
         int now = 1 + (int)options.Clock.GetElapsedTime(_started).TotalSeconds;
         array.State.Seconds += Math.Min(now - _lookedAt, MaxStep);
         _lookedAt = now;
@@ -162,6 +164,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         TimeSpan age = options.Clock.GetElapsedTime(suspicion.Since);
         if (!suspicion.CameAround.IsCompletedSuccessfully || age < s_sure)
         {
+            suspicion = suspicion.CameAround.IsFaulted ? null : suspicion;
             return;
         }
 
@@ -223,7 +226,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             && member.Ports.All(p => p.Retired is null);
     }
 
-    /// <summary>Asks the others that are not lost for a block each. One that has not answered before is not asked again.</summary>
+    /// <summary>Asks the others that are not lost for a block each. One that owes an answer is not asked again.</summary>
     private Task<bool>?[] ProbeOthers(RaidMember suspect)
     {
         ulong lost = array.State.LostMask | (1UL << suspect.Role);
@@ -239,8 +242,8 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     }
 
     /// <summary>
-    /// Whether a drive answers, also that it could not read. The queue is the probe's own, and the memory the request's: both stay
-    /// until the answer.
+    /// Whether a drive answers, also that it could not read. The queue is the probe's own, and the memory the request's: both
+    /// stay until the answer.
     /// </summary>
     private async Task<bool> ProbeAsync(RaidMember member)
     {

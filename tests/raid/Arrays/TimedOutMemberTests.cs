@@ -320,7 +320,8 @@ public sealed class TimedOutMemberTests
     public async Task It_stays_where_the_other_copy_lacks_a_place()
     {
         var clock = new ManualClock();
-        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 256 << 10, run: Run(clock) with { ResyncRetryAfter = TimeSpan.FromHours(1) });
+        ArrayRunOptions run = Run(clock) with { ResyncRetryAfter = TimeSpan.FromHours(1) };
+        await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 256 << 10, run: run);
         RequestDriver driver = await OpenAsync(rig);
         byte[] data = TestBytes.Noise((int)rig.Array.SizeBytes, 18);
         Assert.Equal(0, await driver.WriteAsync(0, data));
