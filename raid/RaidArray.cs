@@ -414,7 +414,7 @@ public sealed partial class RaidArray : IBlockDevice
         ImmutableInterlocked.Update(ref _everyQueue, (all, its) => all.Add(its), queue);
         foreach (RaidMember member in Members)
         {
-            if (member.WhyOut == OutReason.TimedOut)
+            if (member.IsLeft)
             {
                 queue.Leave(member.Role);
             }
@@ -441,7 +441,7 @@ public sealed partial class RaidArray : IBlockDevice
                 action(queue);
             }
         });
-        return Task.WhenAny(done, queue.Closed);
+        return Task.WhenAny(done, queue.Closed).Unwrap();
     }));
 
     /// <summary>A queue was disposed. It may have work of its own to end.</summary>
@@ -492,7 +492,7 @@ public sealed partial class RaidArray : IBlockDevice
         _leavesWork |= !await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.WorkEnded)));
 
         // What drives have that are out changes nothing any more; they get a moment to give it back.
-        await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.Closed)));
+        await Control.WaitUnlessHangingAsync(Task.WhenAll(closing.Select(queue => queue.Closed)), needsLost: true);
         return first;
     }
 

@@ -140,10 +140,13 @@ internal sealed partial class ArrayControl
     /// Waits for something that needs the members, whether or not the task itself has ended. Returns false when a member hangs:
     /// it may never come.
     /// </summary>
-    public async Task<bool> WaitUnlessHangingAsync(Task task)
+    /// <param name="task">What is waited for.</param>
+    /// <param name="needsLost">Whether it needs also members that are out.</param>
+    public async Task<bool> WaitUnlessHangingAsync(Task task, bool needsLost = false)
     {
         // Where one hangs already, what does not need it still gets its time.
-        for (int turns = 0; !task.IsCompleted && (_watch.HangingMask == 0 || turns < PatientTurns); turns++)
+        ulong Hanging() => _watch.HangingMask & (needsLost ? ulong.MaxValue : ~_array.State.FailedMask);
+        for (int turns = 0; !task.IsCompleted && (Hanging() == 0 || turns < PatientTurns); turns++)
         {
             await Task.WhenAny(task, Task.Delay(s_tick, _options.Clock));
             _watch.Look();

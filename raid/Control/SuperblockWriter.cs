@@ -206,7 +206,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             }
 
             while (!task.IsCompleted && options.Clock.GetElapsedTime(started) < options.SlowAfter
-                && array.Members[role].WhyOut != OutReason.TimedOut)
+                && !array.Members[role].IsLeft)
             {
                 await Task.WhenAny(task, Task.Delay(s_look, options.Clock));
                 array.Control.LookAtMembers();

@@ -273,8 +273,8 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>
-    /// Seconds that the array has run, of the control task's clock: how reactors tell the age of requests without reading a
-    /// clock.
+    /// Seconds that the array has run and the control task has looked (<see cref="MemberWatch"/>): how reactors tell the age of
+    /// requests without reading a clock. Slower than the clock where it has not looked for long.
     /// </summary>
     public int Seconds
     {
@@ -304,8 +304,12 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>Gives up all of these members, or none of them when that would lose data: false then.</summary>
-    public bool TryFailAll(ulong members)
+    public bool TryFailAll(ulong members) => TryFailAll(members, out _);
+
+    /// <summary>The same, and which of them this call has given up: the others were out.</summary>
+    public bool TryFailAll(ulong members, out ulong set)
     {
+        set = 0;
         ulong seen = FailedMask;
         while ((seen & members) != members)
         {
@@ -317,6 +321,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
             ulong found = Interlocked.CompareExchange(ref _words.FailedMask, seen | members, seen);
             if (found == seen)
             {
+                set = members & ~seen;
                 return true;
             }
 

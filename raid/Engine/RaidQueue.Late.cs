@@ -33,10 +33,32 @@ internal abstract unsafe partial class RaidQueue
 
         port.Leave();
         var answers = new List<BlockRequest>();
-        LeaveRequests(port, answers);
-        foreach (BlockRequest request in answers)
+        try
         {
-            request.Complete(-Errno.ENODEV);
+            LeaveRequests(port, answers);
+        }
+        finally
+        {
+            Answer(answers, 0);
+        }
+    }
+
+    /// <summary>Each on its own: what took a place is answered whatever became of the others.</summary>
+    private static void Answer(List<BlockRequest> answers, int next)
+    {
+        try
+        {
+            while (next < answers.Count)
+            {
+                answers[next++].Complete(-Errno.ENODEV);
+            }
+        }
+        finally
+        {
+            if (next < answers.Count)
+            {
+                Answer(answers, next);
+            }
         }
     }
 

@@ -8,6 +8,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 {
     private long _readErrors, _writeErrors, _repairs;
     private int _readErrorsInARow;
+    private bool _isProbed;
+    private bool _isLeft;
     private readonly FaultSlot _fault = new();
     private readonly Lock _overdueLock = new();
     private int _overdueSince = int.MaxValue;
@@ -50,6 +52,22 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// <summary>What that is. For whoever finds that it takes too long.</summary>
     public BlockFault ControlRequest { get; set; }
 
+    /// <summary>Whether a read is on its way to it that only asks whether it answers. Any thread.</summary>
+    public bool IsProbed
+    {
+        get => Volatile.Read(ref _isProbed);
+        set => Volatile.Write(ref _isProbed, value);
+    }
+
+    /// <summary>
+    /// Whether it is out and its drive is left what it has: nothing waits for it any more, and it gets no new queues. For good.
+    /// </summary>
+    public bool IsLeft
+    {
+        get => Volatile.Read(ref _isLeft);
+        set => Volatile.Write(ref _isLeft, value);
+    }
+
     public long ReadErrors => Interlocked.Read(ref _readErrors);
 
     public long WriteErrors => Interlocked.Read(ref _writeErrors);
@@ -86,7 +104,7 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     public void NoteWriteError(BlockErrorKind kind)
     {
         CountWriteError();
-        if (kind == BlockErrorKind.Gone && WhyOut is not (OutReason.Asked or OutReason.TimedOut))
+        if (kind == BlockErrorKind.Gone && !IsLeft && WhyOut is not (OutReason.Asked or OutReason.TimedOut))
         {
             // Nothing is wrong with a drive that was pulled; one that somebody wanted out stays out. What one was asked that is
             // out by the time that it took ends like that, too.
@@ -172,7 +190,8 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// Whether nothing is owed by its drive: no request is there, none waits to be sent there again, and no superblock is on its
     /// way. Any thread; true for good once the member is out.
     /// </summary>
-    public bool IsDrained => ControlSince == int.MaxValue && Volatile.Read(ref _ports).All(p => p.InFlight == 0 && p.Waiting == 0);
+    public bool IsDrained =>
+        ControlSince == int.MaxValue && !IsProbed && Volatile.Read(ref _ports).All(p => p.InFlight == 0 && p.Waiting == 0);
 
     /// <summary>
     /// Since which second of the array its oldest request in flight has been there; <see cref="int.MaxValue"/> without one.

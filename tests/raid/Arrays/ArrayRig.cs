@@ -206,6 +206,16 @@ internal sealed class ArrayRig : IAsyncDisposable
         }
     }
 
+    /// <summary>Seconds of the array's clock pass, and somebody looks after each.</summary>
+    public void Pass(ManualClock clock, int seconds)
+    {
+        for (int i = 0; i < seconds; i++)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            Array.Control.LookAtMembers();
+        }
+    }
+
     /// <summary>Waits until no member is being rebuilt.</summary>
     public async Task WaitForRebuildAsync() => await WaitAsync(() => Array.State.RebuildingMask == 0, "the rebuild to end");
 

@@ -38,7 +38,7 @@ public sealed class HangingMemberTests
         Assert.False(write.IsCompleted && read.IsCompleted);
         Assert.DoesNotContain(rig.Array.GetStatus().Members, m => m.IsHanging);
 
-        clock.Advance(TimeSpan.FromSeconds(11));
+        rig.Pass(clock, seconds: 11);
         rig.Array.Control.Kick();
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[member].IsHanging, "the member to count as hanging");
         ArrayStatus status = rig.Array.GetStatus();
@@ -238,7 +238,7 @@ public sealed class HangingMemberTests
         long far = Enumerable.Range(0, 4).Select(i => (long)i * Chunk).First(a => geometry.Map(a).Member == place.Member);
         Task<(int Status, byte[] Data)> read = driver.ReadAsync(far, 4096);
         await rig.Reactors.Reactor.InvokeAsync(() => { });
-        clock.Advance(TimeSpan.FromSeconds(11));
+        rig.Pass(clock, seconds: 11);
         rig.Array.Control.Kick();
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[place.Member].IsHanging, "the member to count as hanging");
         int at = (int)(stripe * geometry.StripeDataSize);
