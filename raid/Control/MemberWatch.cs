@@ -153,7 +153,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         ref Suspicion? suspicion = ref _suspicions[member.Role];
         TimeSpan limit = DriveTimeout;
         bool isOut = !array.IsUsable(member.Role);
-        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds 
+        if (limit <= TimeSpan.Zero || AgeOf(member.SurelySeconds()) < limit.TotalSeconds
             || !(isOut ? MayBeLeft(member) : areFew && MayTimeOut(member)))
         {
             suspicion = null;
