@@ -253,7 +253,9 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         return isClean ? ExitCode.Ok : ExitCode.Failed;
     }
 
-    /// <summary>Tells systemd when something else is served, waits or has failed than was told last. Until the end begins.</summary>
+    /// <summary>
+    /// Tells systemd when something else is served, waits or has failed than was told last. Until the end begins.
+    /// </summary>
     private static async Task KeepStatusAsync(VolumeDaemon daemon, Action<string> tell, string told, CancellationToken ending)
     {
         using var timer = new PeriodicTimer(s_statusEvery);

@@ -73,7 +73,9 @@ public interface IExport : IAsyncDisposable
     /// <summary>How long its consumers can be kept waiting by <see cref="DrainAsync"/>; null for any time.</summary>
     TimeSpan? LongestPause => null;
 
-    /// <summary>Whether another process can have its endpoint only when this process has ended, however the export is stopped.</summary>
+    /// <summary>
+    /// Whether another process can have its endpoint only when this process has ended, however the export is stopped.
+    /// </summary>
     bool IsHeldByProcess => false;
 
     /// <summary>Takes requests again after <see cref="DrainAsync"/>.</summary>

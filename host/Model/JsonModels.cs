@@ -300,7 +300,9 @@ public sealed record MemberJson(int Role, string? Drive, string State)
     [JsonIgnore]
     public bool IsInUse => State is Present or Rebuilding;
 
-    /// <summary>Why it is out: <c>absent</c>, <c>errors</c>, <c>asked</c> or <c>timed-out</c>; null where it is not, or that is not known.</summary>
+    /// <summary>
+    /// Why it is out: <c>absent</c>, <c>errors</c>, <c>asked</c> or <c>timed-out</c>; null where it is not, or that is not known.
+    /// </summary>
     public string? Reason { get; init; }
 
     /// <summary>Why one that is left out is; null for others.</summary>

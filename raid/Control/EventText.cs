@@ -50,7 +50,8 @@ internal static class EventText
     private static string ClauseOf(ArrayEvent e) => e.Kind switch
     {
         MemberFailed when e.WhyOut == OutReason.TimedOut =>
-            $"{Member(e)} has not answered a {e.Fault?.Request ?? "request"} for {e.Seconds} s and is out: check the drive and its cable, or replace it",
+            $"{Member(e)} has not answered a {e.Fault?.Request ?? "request"} for {e.Seconds} s and is out: "
+                + "check the drive and its cable, or replace it",
         MemberFailed => $"{Member(e)} has failed and is out" + (e.Fault is { } fault ? $" ({fault})" : string.Empty)
             + ": replace the drive"
             + (e.MayHaveDamaged ? "; parity was being resynced, so the file systems should be checked" : string.Empty),

@@ -54,7 +54,9 @@ internal sealed unsafe partial class ParityRow
         _freshMemory = null;
     }
 
-    /// <summary>A part of the queue's memory that no row uses any more: the queue has it until it closes, its pages go back.</summary>
+    /// <summary>
+    /// A part of the queue's memory that no row uses any more: the queue has it until it closes, its pages go back.
+    /// </summary>
     private sealed class PooledStaging(byte* start, long bytes) : IDisposable
     {
         private readonly byte* _start = start;

@@ -123,7 +123,9 @@ public sealed class LifeTests : IClassFixture<SteppedReactor>
         });
     }
 
-    /// <summary>What a drive may still read stays mapped, although the request is done and the front-end has taken the region away.</summary>
+    /// <summary>
+    /// What a drive may still read stays mapped, although the request is done and the front-end has taken the region away.
+    /// </summary>
     [Fact]
     public async Task MemoryThatIsLentStaysUntilItIsGivenBack()
     {

@@ -25,8 +25,8 @@ public sealed class CoherenceGuestTests
             .RunAsync();
         result.RequireSuccess(
             "create", "nbd", "doors", "coherent", "finish", "coherent-degraded", "finish-degraded", "nothing-left",
-            "create-a", "create-b", "create-c", "export-a", "export-b", "export-c", "killed", "told", "restarted", "only-killed", "healthy", "finish-killed",
-            "nothing-left-killed");
+            "create-a", "create-b", "create-c", "export-a", "export-b", "export-c", "killed", "told", "restarted", "only-killed",
+            "healthy", "finish-killed", "nothing-left-killed");
     }
 
     private static Task<string> ScriptAsync(string name) =>

@@ -21,14 +21,16 @@ internal sealed unsafe class DeviceDoor : Door
 
     public override void Read(long offset, Span<byte> data)
     {
-        Check(Libc.pread(_fd, _buffer.Address, (nuint)data.Length, offset), data.Length, $"reading {data.Length} bytes at {offset}");
+        long read = Libc.pread(_fd, _buffer.Address, (nuint)data.Length, offset);
+        Check(read, data.Length, $"reading {data.Length} bytes at {offset}");
         new Span<byte>(_buffer.Address, data.Length).CopyTo(data);
     }
 
     public override void Write(long offset, ReadOnlySpan<byte> data)
     {
         data.CopyTo(new Span<byte>(_buffer.Address, data.Length));
-        Check(Libc.pwrite(_fd, _buffer.Address, (nuint)data.Length, offset), data.Length, $"writing {data.Length} bytes at {offset}");
+        long written = Libc.pwrite(_fd, _buffer.Address, (nuint)data.Length, offset);
+        Check(written, data.Length, $"writing {data.Length} bytes at {offset}");
     }
 
     public override void Flush() => Check(Libc.fdatasync(_fd), 0, "flushing");

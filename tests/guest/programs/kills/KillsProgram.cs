@@ -60,7 +60,8 @@ internal static class KillsProgram
                 waits[i].Sort();
                 Console.WriteLine(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{loads[i].Name}: {requests} requests, none failed, over {count} changes; longest wait at one: median {waits[i][count / 2]:F0} ms, most {waits[i][^1]:F0} ms"));
+                    $"{loads[i].Name}: {requests} requests, none failed, over {count} changes; longest wait at one: "
+                    + $"median {waits[i][count / 2]:F0} ms, most {waits[i][^1]:F0} ms"));
             }
 
             return 0;
@@ -113,7 +114,9 @@ internal static class KillsProgram
         }
     }
 
-    /// <summary>The process that serves: read without the lock that the framework's streams would take. 0 while there is none.</summary>
+    /// <summary>
+    /// The process that serves: read without the lock that the framework's streams would take. 0 while there is none.
+    /// </summary>
     private static int Serving(string lockFile)
     {
         using DriveReader file = DriveReader.Open(lockFile);
