@@ -34,7 +34,7 @@ public sealed class HangingMemberTests
         drive.AddFault(new DriveFault { OffsetBytes = ArrayRig.DataOffset, Stuck = true });
         Task<int> write = hangs == BlockOperation.Write ? driver.WriteAsync(0, data.AsMemory(0, 4096)) : Task.FromResult(0);
         Task<(int Status, byte[] Data)> read = hangs == BlockOperation.Read ? driver.ReadAsync(0, 4096) : Task.FromResult((0, data[..4096]));
-        await rig.Reactors.Reactor.InvokeAsync(() => { });
+        await ArrayRig.WaitAsync(() => rig.Array.Members[member].OldestSeconds() != int.MaxValue, "the drive to have it");
         Assert.False(write.IsCompleted && read.IsCompleted);
         Assert.DoesNotContain(rig.Array.GetStatus().Members, m => m.IsHanging);
 
