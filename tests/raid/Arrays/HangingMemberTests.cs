@@ -237,7 +237,7 @@ public sealed class HangingMemberTests
         slow.AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset, LengthBytes = 4096, Stuck = true });
         long far = Enumerable.Range(0, 4).Select(i => (long)i * Chunk).First(a => geometry.Map(a).Member == place.Member);
         Task<(int Status, byte[] Data)> read = driver.ReadAsync(far, 4096);
-        await rig.Reactors.Reactor.InvokeAsync(() => { });
+        await ArrayRig.WaitAsync(() => rig.Array.Members[place.Member].OldestSeconds() != int.MaxValue, "the drive to have it");
         rig.Pass(clock, seconds: 11);
         rig.Array.Control.Kick();
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Members[place.Member].IsHanging, "the member to count as hanging");

@@ -420,8 +420,12 @@ public sealed class TimedOutMemberTests
         return driver.WriteAsync(at, data.AsMemory(at, length));
     }
 
-    private static async Task WaitForHangingAsync(ArrayRig rig, ManualClock clock, int member) =>
+    private static async Task WaitForHangingAsync(ArrayRig rig, ManualClock clock, int member)
+    {
+        // Time passes for the drive when it has the request.
+        await ArrayRig.WaitAsync(() => rig.Array.Members[member].OldestSeconds() != int.MaxValue, "the drive to have it");
         await PassUntilAsync(rig, clock, () => rig.Array.GetStatus().Members[member].IsHanging, 15);
+    }
 
     /// <summary>Lets seconds pass, each with a few turns of the control task, until something is so.</summary>
     private static async Task PassUntilAsync(ArrayRig rig, ManualClock clock, Func<bool> condition, int seconds)
