@@ -211,8 +211,11 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
     }
 
     /// <summary>Whether one that is out, for whatever reason, can be left what it has.</summary>
-    private bool MayBeLeft(RaidMember member) =>
-        !member.IsLeft && !member.IsAbsent && array.TracksDirt && !array.Limits.ReadOnly && array.Reshaping is null
+    private bool MayBeLeft(RaidMember member) => !member.IsLeft && !member.IsAbsent && IsAlone(member);
+
+    /// <summary>Whether a member of an array with redundancy that is written has one drive, and goes nowhere else.</summary>
+    private bool IsAlone(RaidMember member) =>
+        array.TracksDirt && !array.Limits.ReadOnly && array.Reshaping is null
         && array.Map.ReplacementOf(member.Role) is null && member.Ports.All(p => p.Retired is null);
 
     private bool MayTimeOut(RaidMember member)
@@ -220,10 +223,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         ArrayState state = array.State;
         bool isParityRight = !array.Geometry.HasParity || !state.NeedsResync || state.TrustsUnsynced;
         ulong lacking = state.LostMask | state.BadMask | (1UL << member.Role);
-        return array.TracksDirt && !array.Limits.ReadOnly && !state.IsBroken && array.Reshaping is null && isParityRight
-            && array.Geometry.SurvivesWithout(lacking)
-            && array.IsUsable(member.Role) && array.Map.ReplacementOf(member.Role) is null
-            && member.Ports.All(p => p.Retired is null);
+        return !state.IsBroken && isParityRight && array.Geometry.SurvivesWithout(lacking) && IsAlone(member);
     }
 
     /// <summary>Asks the others that are not lost for a block each. One that owes an answer is not asked again.</summary>

@@ -78,7 +78,7 @@ internal abstract unsafe partial class RaidQueue
             NoteOverdue(child, port);
             if (TryLendMemory(child, out IDisposable? lent))
             {
-                answers.Add(LeaveOne(Children, child, port));
+                answers.Add(Late.Leave(Children, child, port));
                 if (lent is not null)
                 {
                     Late.Keep(lent);
