@@ -132,7 +132,10 @@ internal sealed class ApplyCommand(IEnumerable<IFrontend> frontends) : ICliComma
         }
 
         void Write(ApplyFailureJson? failure) => terminal.WriteJson(
-            new ApplyJson { DryRun = isDry, Differs = plan?.Differs, Differences = done, Failure = failure },
+            new ApplyJson
+            {
+                DryRun = isDry, Differs = plan?.Differs, Differences = done, Notes = plan?.Notes ?? [], Failure = failure,
+            },
             OutputJson.Default.ApplyJson);
     }
 

@@ -73,6 +73,9 @@ public sealed record ApplyJson
     /// </summary>
     public required IReadOnlyList<Difference> Differences { get; init; }
 
+    /// <summary>What stays as it is although the declaration does not name it, and why.</summary>
+    public required IReadOnlyList<string> Notes { get; init; }
+
     /// <summary>Why it is not all done; null where it is.</summary>
     public ApplyFailureJson? Failure { get; init; }
 }

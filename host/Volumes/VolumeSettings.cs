@@ -103,21 +103,34 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
 
     private VolumeRecord SetKept(Func<VolumeRecord, VolumeRecord> change, string setting)
     {
-        VolumeRecord now = new VolumeStore(directories).Change(name, change);
-        Tell(setting);
+        VolumeRecord? before = null;
+        VolumeRecord now = new VolumeStore(directories).Change(name, record => change(before = record));
+        TellUnlessSame(before, now, setting);
         return now;
     }
 
     private async Task SetKeptAsync(
         ControlRequest request, Func<VolumeRecord, VolumeRecord> change, string setting, CancellationToken cancellation)
     {
+        var store = new VolumeStore(directories);
+        VolumeRecord before = store.Get(name);
         if (await ControlClient.AskAsync(directories, name, request, cancellation).ConfigureAwait(false) is null)
         {
             using VolumeLock held = VolumeLock.TakeRecorded(directories, name, "changed", out _);
-            new VolumeStore(directories).Change(name, change);
+            store.Change(name, change);
         }
 
-        Tell(setting);
+        TellUnlessSame(before, store.Get(name), setting);
+    }
+
+    /// <summary>A setting that was given anew as it was is no event.</summary>
+    private void TellUnlessSame(VolumeRecord? before, VolumeRecord now, string setting)
+    {
+        // Lists are no settings, and equal only to themselves.
+        if (before is null || before with { Drives = now.Drives, Members = now.Members, Exports = now.Exports } != now)
+        {
+            Tell(setting);
+        }
     }
 
     /// <summary>Whoever serves it has changed it for this command, and the command tells it.</summary>

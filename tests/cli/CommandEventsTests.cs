@@ -18,6 +18,7 @@ public sealed class CommandEventsTests : DaemonTestBase
         await MustAsync("volume", "remove", "data", PathOf("spare"));
         await MustAsync("volume", "set", "data", "--rebuild-rate", "5M", "--check-every", "off", "--isolate", "on");
         await MustAsync("volume", "autostart", "data", "off");
+        await MustAsync("volume", "set", "data", "--rebuild-rate", "5M", "--isolate", "on"); // as they are: no event
         await ExportBothAsync("data");
         await System.IO.File.WriteAllTextAsync(PathOf("f"), "volumes: {data: {spare-group: pool, exports: []}}");
         await MustAsync("apply", PathOf("f"), "--prune");

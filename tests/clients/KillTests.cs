@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using Polyblk.Compare.Clients.VhostUser;
-using Polyblk.GuestRig;
 
 namespace Polyblk.Clients.Tests;
 
@@ -50,74 +49,6 @@ public sealed class KillTests
 
             Verify(client, generations, blockBytes, round);
         }
-    }
-
-    [Fact]
-    public async Task Killed_under_a_virtual_machine_it_costs_no_error()
-    {
-        using var target = new TargetProcess(256 << 20, reactors: 2);
-        GuestResult result = await new GuestVmBuilder("vhost-user-kill", GuestKernel.Linux612)
-            .VhostUserBlk(target.Socket, queues: 2, reconnectMs: 200, properties: ",queue-size=128")
-            .Programs("mkfs.ext4", "e2fsck", "blkdiscard")
-            .Script("""
-                modprobe virtio_blk && modprobe ext4
-                within 30 test -b /dev/vda || { fail disk "no /dev/vda"; exit 1; }
-                equal queues $(ls /sys/block/vda/mq | wc -l) 2
-                equal serial "$(cat /sys/block/vda/serial)" target
-                check discard blkdiscard /dev/vda
-                check mkfs mkfs.ext4 -q -F /dev/vda
-                check mount mount -t ext4 /dev/vda /mnt
-                dd if=/dev/urandom of=/tmp/data bs=64k count=128 2>/dev/null
-                (
-                  i=0
-                  while [ ! -e /tmp/stop ]; do
-                    dd if=/tmp/data of=/mnt/file$((i % 8)) bs=64k conv=fsync 2>/dev/null || echo $i >> /tmp/errors
-                    i=$((i + 1))
-                    echo $i > /tmp/round && mv /tmp/round /tmp/rounds
-                  done
-                ) &
-                load=$!
-                written() { [ "$(cat /tmp/rounds)" -gt $1 ]; }
-                in_flight() { read -r reads writes < /sys/block/vda/inflight; [ $((reads + writes)) -gt 0 ]; }
-                rounds=0
-                for round in 1 2 3; do
-                  within 120 written $rounds
-                  signal load
-                  await stopped
-                  check in-flight-$round within 120 in_flight
-                  rounds=$(cat /tmp/rounds)
-                  signal waits
-                  await killed
-                done
-                check written-after-kills within 120 written $rounds
-                touch /tmp/stop
-                wait $load
-                equal errors "$(cat /tmp/errors 2>/dev/null)" ""
-                equal kernel "$(dmesg | grep -ciE 'i/o error|ext4-fs error|blocked for more')" 0
-                umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt
-                want=$(sum /tmp/data)
-                for f in /mnt/file*; do [ "$(sum $f)" = "$want" ] || echo $f; done > /tmp/wrong
-                equal content "$(cat /tmp/wrong)" ""
-                umount /mnt
-                check fsck e2fsck -fn /dev/vda
-                exit 0
-                """)
-            .RunAsync(async guest =>
-            {
-                for (int round = 0; round < 3; round++)
-                {
-                    // A target that stands still finishes nothing of what is in flight before it is killed.
-                    await guest.WaitForSignalAsync("load");
-                    target.Freeze();
-                    await guest.SendAsync("stopped");
-                    await guest.WaitForSignalAsync("waits");
-                    target.Kill();
-                    target.StartAgain();
-                    await guest.SendAsync("killed");
-                }
-            });
-        result.RequireSuccess(
-            "queues", "serial", "discard", "mkfs", "mount", "in-flight-1", "in-flight-2", "in-flight-3", "written-after-kills", "errors", "kernel", "content", "fsck");
     }
 
     private static unsafe void Step(VhostUserClient client, ulong[] generations, bool submit)

@@ -25,9 +25,6 @@ internal sealed class TargetProcess : IDisposable
 
     public string FilePath => Path.Combine(_directory, "disk");
 
-    /// <summary>SIGSTOP: what is asked of it from now on stays in flight until it is killed.</summary>
-    public void Freeze() => Process.Start("kill", ["-STOP", $"{_process.Id}"]).WaitForExit();
-
     /// <summary>SIGKILL: no handler runs, nothing is flushed.</summary>
     public void Kill()
     {

@@ -2,7 +2,6 @@
 
 using System.Diagnostics;
 using System.Text.Json;
-using Polyblk.GuestRig;
 
 namespace Polyblk.Volumes.Tests;
 
@@ -24,8 +23,7 @@ internal sealed class TestVolume : IDisposable
 
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-volume-").FullName;
-    private readonly List<Process> _servers = [];
+    private readonly TestState _state = new();
     private Process? _server;
     private string? _ready;
 
@@ -34,7 +32,7 @@ internal sealed class TestVolume : IDisposable
     /// </summary>
     public TestVolume(string level, int members, long memberBytes, string chunk = "64KiB", string? size = null)
     {
-        Members = [.. Enumerable.Range(0, members).Select(i => Path.Combine(_folder, $"member{i}"))];
+        Members = [.. Enumerable.Range(0, members).Select(i => Path.Combine(_state.Folder, $"member{i}"))];
         string[] striping = level == "raid1" ? [] : ["--chunk", chunk];
         string[] less = size is null ? [] : ["--size", size];
         Run(["volume", "create", Name, "--level", level, .. striping, .. less, .. Members.Select(m => $"file:{m},size={memberBytes}B")]);
@@ -44,10 +42,10 @@ internal sealed class TestVolume : IDisposable
     public IReadOnlyList<string> Members { get; }
 
     /// <summary>The vhost-user socket; the same after every restart.</summary>
-    public string Socket => Path.Combine(_folder, "vol.sock");
+    public string Socket => Path.Combine(_state.Folder, "vol.sock");
 
     /// <summary>A second vhost-user socket of the same volume.</summary>
-    public string SecondSocket => Path.Combine(_folder, "second.sock");
+    public string SecondSocket => Path.Combine(_state.Folder, "second.sock");
 
     /// <summary>The arguments by which QEMU attaches the first socket, as <c>serve</c> prints them.</summary>
     public string[] QemuArguments =>
@@ -83,12 +81,11 @@ internal sealed class TestVolume : IDisposable
 
         arguments.Add("--json");
         _ready = null;
-        _server = Start(arguments);
-        _servers.Add(_server);
+        _server = _state.Start(arguments, line => Interlocked.CompareExchange(ref _ready, line, null));
         bool IsServed() => Volatile.Read(ref _ready) is not null && File.Exists(Socket) && (second == Second.None || File.Exists(SecondSocket));
         if (!SpinWait.SpinUntil(() => IsServed() || _server.HasExited, Patience) || _server.HasExited)
         {
-            throw new InvalidOperationException($"The volume is not served: {File.ReadAllText(LogPath)}");
+            throw new InvalidOperationException($"The volume is not served: {_state.Log}");
         }
     }
 
@@ -98,7 +95,7 @@ internal sealed class TestVolume : IDisposable
         Process.Start("kill", ["-TERM", $"{_server!.Id}"]).WaitForExit();
         if (!_server.WaitForExit(Patience))
         {
-            throw new InvalidOperationException($"The server did not end: {File.ReadAllText(LogPath)}");
+            throw new InvalidOperationException($"The server did not end: {_state.Log}");
         }
 
         return _server.ExitCode;
@@ -113,7 +110,7 @@ internal sealed class TestVolume : IDisposable
         bool IsOptimal() => JsonDocument.Parse(Run(["volume", "show", Name, "--json"])).RootElement.GetProperty("array").GetProperty("state").GetString() == "optimal";
         if (!SpinWait.SpinUntil(IsOptimal, Patience))
         {
-            throw new InvalidOperationException($"The resync does not end: {File.ReadAllText(LogPath)}");
+            throw new InvalidOperationException($"The resync does not end: {_state.Log}");
         }
     }
 
@@ -128,66 +125,7 @@ internal sealed class TestVolume : IDisposable
     }
 
     /// <summary>Runs a command of polyblk to its end and returns what it printed.</summary>
-    public string Run(IEnumerable<string> arguments)
-    {
-        using Process process = Process.Start(StartInfo(arguments))!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode == 0
-            ? output
-            : throw new InvalidOperationException($"polyblk {string.Join(' ', arguments)} ended with {process.ExitCode}: {error.Result}");
-    }
+    public string Run(IEnumerable<string> arguments) => _state.Run(arguments);
 
-    public void Dispose()
-    {
-        foreach (Process server in _servers)
-        {
-            if (!server.HasExited)
-            {
-                server.Kill();
-                server.WaitForExit();
-            }
-
-            server.Dispose();
-        }
-
-        Directory.Delete(_folder, recursive: true);
-    }
-
-    private string LogPath => Path.Combine(_folder, "serve.log");
-
-    private ProcessStartInfo StartInfo(IEnumerable<string> arguments)
-    {
-        return new ProcessStartInfo(RigPaths.PolyblkWords[0], [.. RigPaths.PolyblkWords.Skip(1), "--state", Path.Combine(_folder, "state"), .. arguments])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-    }
-
-    private Process Start(IEnumerable<string> arguments)
-    {
-        Process process = Process.Start(StartInfo(arguments))!;
-        process.OutputDataReceived += (_, e) =>
-        {
-            Log(e.Data);
-            Interlocked.CompareExchange(ref _ready, e.Data, null);
-        };
-        process.ErrorDataReceived += (_, e) => Log(e.Data);
-        process.BeginOutputReadLine();
-        process.BeginErrorReadLine();
-        return process;
-    }
-
-    private void Log(string? line)
-    {
-        lock (_servers)
-        {
-            if (Directory.Exists(_folder))
-            {
-                File.AppendAllText(LogPath, line + "\n");
-            }
-        }
-    }
+    public void Dispose() => _state.Dispose();
 }

@@ -12,8 +12,7 @@ done
 read -r up _ </proc/uptime
 echo "rig: booted $(uname -r) in $up s"
 . /rig/lib.sh
-modprobe virtio_blk
-modprobe ext4
+for module in virtio_blk ext4 ublk_drv vduse virtio_vdpa; do modprobe $module; done
 mount -t ext4 "$(disk 10)" /mnt || { echo "rig: the disk cannot be mounted"; poweroff -f; }
 mount -t tmpfs -o mode=755 run /mnt/run
 mkdir -p /mnt/run/systemd/system/multi-user.target.wants

@@ -9,7 +9,7 @@ equal clean "$(systemctl show -p Result --value polyblk)" success
 drives="$(disk 11) $(disk 12) $(disk 13)"
 held=$(cat $drives | sha256sum)
 # What the first boot has put beside the package.
-rm -r /etc/systemd/system/polyblk.service.d
+rm -rf /etc/systemd/system/polyblk.service.d
 check purge dpkg --purge polyblk
 equal drives-stay "$(cat $drives | sha256sum)" "$held"
 refuse no-service systemctl cat polyblk

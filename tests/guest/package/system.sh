@@ -23,7 +23,7 @@ files() {
   find / -xdev \( -path /var/log -o -path /var/cache -o -path /var/backups -o -path /var/lib/apt -o -path /var/lib/dpkg \
     -o -path /tmp -o -path /root -o -path /var/lib/systemd -o -path '/etc/*-' -o -path /etc/.pwd.lock \) -prune \
     -o -print | sort >"$1"
-  sha256sum /etc/passwd /etc/group >>"$1"
+  cat /etc/passwd /etc/group >>"$1"
 }
 
 main_pid() { systemctl show -p MainPID --value polyblk; }
@@ -41,6 +41,9 @@ serving_pid() { tr -dc 0-9 <"/run/polyblk/${1:-_daemon}/lock"; }
 
 # is_replaced PID: whether another process than that is the daemon, and serves.
 is_replaced() { [ "$(serving_pid)" != "$1" ] && is_served; }
+
+# is_program_gone PID: whether the process runs a file that another has replaced.
+is_program_gone() { case $(readlink "/proc/$1/exe") in *' (deleted)') ;; *) return 1 ;; esac; }
 
 # is_isolated PID: whether another process than that has the volume.
 is_isolated() { [ "$(serving_pid data)" != "$1" ] && [ -d "/proc/$(serving_pid data)" ]; }
