@@ -33,6 +33,9 @@ public sealed record DeclaredVolume(string Name, Place At)
     /// <summary>0 never.</summary>
     public long? CheckEverySeconds { get; init; }
 
+    /// <summary>How long its drives may leave a request unanswered.</summary>
+    public Patience Patience { get; init; }
+
     public bool? Autostart { get; init; }
 
     /// <summary>A name, or <see cref="Volumes.VolumeSettings.NoSpareGroup"/>.</summary>

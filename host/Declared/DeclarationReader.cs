@@ -18,6 +18,7 @@ public sealed class DeclarationReader
     private static readonly string[] s_volumeKeys =
     [
         Keys.Level, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.RebuildRate, Keys.CheckEvery,
+        Keys.SlowRead, Keys.DriveTimeout,
         Keys.Autostart, Keys.SpareGroup, Keys.Isolate, Keys.Exports,
     ];
 
@@ -92,6 +93,9 @@ public sealed class DeclarationReader
             CheckEverySeconds = Number(
                 keys, path, Keys.CheckEvery, "days or hours, such as 30d or 12h, or off",
                 text => Duration.TryParse(text, out TimeSpan time) ? (long)time.TotalSeconds : null),
+            Patience = new Patience(
+                Seconds(keys, path, Keys.SlowRead, 1, Patience.MostSlowSeconds),
+                Seconds(keys, path, Keys.DriveTimeout, 0, Patience.MostSeconds)),
             Autostart = Switch(keys, path, Keys.Autostart),
             SpareGroup = Text(keys, path, Keys.SpareGroup, VolumeSettings.CheckSpareGroup),
             Isolate = Switch(keys, path, Keys.Isolate),
@@ -216,6 +220,10 @@ public sealed class DeclarationReader
 
         return _problems.Try(node.At, path, () => check(text.Text));
     }
+
+    private int? Seconds(Dictionary<string, DeclaredNode> keys, string path, string key, int least, int most) => (int?)Number(
+        keys, path, key, string.Create(CultureInfo.InvariantCulture, $"seconds from {least} to {most}"),
+        text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int time) && time >= least && time <= most ? time : null);
 
     private long? Number(
         Dictionary<string, DeclaredNode> keys, string path, string key, string expected, Func<string, long?> parse)

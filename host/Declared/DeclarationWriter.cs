@@ -65,6 +65,8 @@ public sealed class DeclarationWriter
 
         Pair(Keys.RebuildRate, record.MaxRebuildBytesPerSecond is long rate ? Rate(rate) : null);
         Pair(Keys.CheckEvery, record.CheckEverySeconds is long seconds ? Duration.Format(TimeSpan.FromSeconds(seconds)) : null);
+        Pair(Keys.SlowRead, record.SlowReadSeconds?.ToString(CultureInfo.InvariantCulture));
+        Pair(Keys.DriveTimeout, record.DriveTimeoutSeconds?.ToString(CultureInfo.InvariantCulture));
         Pair(Keys.Autostart, record.Autostart is bool starts ? Switch(starts) : null);
         Pair(Keys.SpareGroup, record.SpareGroup);
         Pair(Keys.Isolate, record.Isolate is bool alone ? Switch(alone) : null);

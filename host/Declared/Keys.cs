@@ -13,6 +13,8 @@ internal static class Keys
         Consistency = "consistency",
         RebuildRate = "rebuild-rate",
         CheckEvery = "check-every",
+        SlowRead = "slow-read",
+        DriveTimeout = "drive-timeout",
         Autostart = "autostart",
         SpareGroup = "spare-group",
         Isolate = "isolate",

@@ -25,7 +25,7 @@ public sealed partial class Planner
             {
                 ChunkBytes = volume.ChunkBytes, SizeBytes = volume.SizeBytes, Consistency = volume.Consistency,
             });
-            if (request.Level is null && (volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null)
+            if (request.Level is null && SetsArray(volume))
             {
                 throw RefusalException.Invalid($"level none is one drive as it is: {NothingToCompare}");
             }
@@ -65,10 +65,15 @@ public sealed partial class Planner
         }
     }
 
+    /// <summary>Whether it says what only an array can heed.</summary>
+    private static bool SetsArray(DeclaredVolume volume) =>
+        (volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null || volume.Patience.SaysSomething;
+
     private static VolumeRecord WithKept(VolumeRecord record, DeclaredVolume volume)
     {
         record = volume.MaxRebuildBytesPerSecond is long rate ? record.WithRebuildLimit(rate) : record;
         record = volume.CheckEverySeconds is long seconds ? record with { CheckEverySeconds = seconds } : record;
+        record = record.With(volume.Patience);
         record = volume.Isolate is bool isolate ? record.WithIsolate(isolate) : record;
         record = volume.SpareGroup is string group and not VolumeSettings.NoSpareGroup ? record.WithSpareGroup(group) : record;
         return volume.Autostart is bool starts ? record.WithAutostart(starts) : record;
@@ -98,7 +103,7 @@ public sealed partial class Planner
     private void PlanKept(DeclaredVolume volume, VolumeRecord record)
     {
         var settings = new VolumeSettings(_directories, record.Name, _options.Warn);
-        if ((volume.MaxRebuildBytesPerSecond ?? volume.CheckEverySeconds) is not null && record.Level == VolumeOpener.NoLevel)
+        if (record.Level == VolumeOpener.NoLevel && SetsArray(volume))
         {
             Refuse(volume, null, $"volume '{record.Name}' is one drive as it is (level none): {NothingToCompare}");
             return;
@@ -124,6 +129,8 @@ public sealed partial class Planner
             Change(Keys.CheckEvery, Duration.Format(record.CheckEvery), wanted, c => settings.CheckEveryAsync(seconds, c));
         }
 
+        PlanSeconds(Keys.SlowRead, volume.Patience.SlowRead, record.SlowRead, wanted => new Patience(wanted, null));
+        PlanSeconds(Keys.DriveTimeout, volume.Patience.DriveTimeout, record.DriveTimeout, wanted => new Patience(null, wanted));
         PlanSwitch(Keys.Autostart, volume.Autostart, record.Autostart ?? true, settings.SetAutostart);
         PlanSwitch(Keys.Isolate, volume.Isolate, record.Isolate ?? false, settings.SetIsolate);
         if (volume.SpareGroup is string group && group != (record.SpareGroup ?? VolumeSettings.NoSpareGroup))
@@ -134,6 +141,15 @@ public sealed partial class Planner
                 _ = settings.SetSpareGroup(group);
                 return Task.CompletedTask;
             });
+        }
+
+        void PlanSeconds(string key, int? wanted, TimeSpan has, Func<int, Patience> patience)
+        {
+            if (wanted is int value && value != (int)has.TotalSeconds)
+            {
+                string from = has.TotalSeconds.ToString(CultureInfo.InvariantCulture);
+                Change(key, from, value.ToString(CultureInfo.InvariantCulture), c => settings.BePatientAsync(patience(value), c));
+            }
         }
 
         void PlanSwitch(string key, bool? wanted, bool has, Func<bool, VolumeRecord> set)

@@ -24,6 +24,7 @@ public sealed class ApplyTests : DaemonTestBase
                 consistency: bitmap
                 rebuild-rate: 10MiB
                 check-every: 7d
+                drive-timeout: 60
                 autostart: false
                 isolate: true
                 exports:
@@ -53,6 +54,7 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.Equal(("raid1", 10L << 20, 7L * 86400, false, 3),
             (data.Level, data.MaxRebuildBytesPerSecond, data.CheckEverySeconds, data.Autostart, data.Drives.Count));
         Assert.True(data.Isolate);
+        Assert.Equal((null, 60), (data.SlowReadSeconds, data.DriveTimeoutSeconds));
         Assert.Equal([("nbd", 0, false, "660"), ("nbd", 1, true, null)],
             data.Exports!.Select(e => (e.Frontend, e.Index, e.ReadOnly, e.SocketMode)));
         Assert.Equal(128 << 10, Store.Get("scratch").ChunkBytes);
@@ -78,9 +80,12 @@ public sealed class ApplyTests : DaemonTestBase
                 exports: [{frontend: nbd}]
                 consistency: bitmap
                 rebuild-rate: 5M
+                slow-read: 4
             """);
         (string output, _) = await MustAsync("apply", File);
         Assert.Contains("+ export data/nbd/0", Lines(output));
+        Assert.Contains("~ volume data: slow-read 10 -> 4", Lines(output));
+        Assert.Equal((4, null), (Store.Get("data").SlowReadSeconds, Store.Get("data").DriveTimeoutSeconds));
         Assert.Contains("~ volume data: consistency journal -> bitmap", Lines(output));
         JsonElement array = (await ShowAsync("data")).GetProperty("live").GetProperty("array");
         Assert.Equal(("bitmap", 5 << 20),
@@ -232,7 +237,7 @@ public sealed class ApplyTests : DaemonTestBase
         await CreateAsync("data", "raid5", 3);
         await CreateAsync("null", "raid1", 2);
         await MustAsync("volume", "add-spare", "data", $"file:{PathOf("spare")},size=4MiB");
-        await MustAsync("volume", "set", "data", "--check-every", "off", "--rebuild-rate", "100M");
+        await MustAsync("volume", "set", "data", "--check-every", "off", "--rebuild-rate", "100M", "--slow-read", "5");
         await MustAsync("volume", "autostart", "data", "off");
         await StartAsync();
         await MustAsync("export", "add", "data", "--frontend", "nbd", "--socket", PathOf("s: #"), "--serial", "007", "--frontend",
@@ -260,6 +265,7 @@ public sealed class ApplyTests : DaemonTestBase
         {
             VolumeRecord r = JsonSerializer.Deserialize(record, VolumeRecordJson.Default.VolumeRecord)!;
             return (r.Name, r.Level, r.ChunkBytes, r.SizeBytes, r.MaxRebuildBytesPerSecond, r.CheckEverySeconds, r.Autostart,
+                r.SlowReadSeconds, r.DriveTimeoutSeconds,
                 string.Join(' ', r.Drives),
                     string.Join(';', (r.Exports ?? []).Select(e => $"{e.Frontend} {e.Index} {e.Describe()}")));
         }

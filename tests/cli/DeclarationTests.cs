@@ -64,6 +64,8 @@ public sealed class DeclarationTests : IDisposable
     [InlineData(
         "volumes: {a: {rebuild-rate: -1}}", "takes bytes a second with a unit, such as 100M, or 0 for no bound, not '-1'.")]
     [InlineData("volumes: {a: {check-every: 1s}}", "takes days or hours, such as 30d or 12h, or off, not '1s'.")]
+    [InlineData("volumes: {a: {slow-read: 0}}", "takes seconds from 1 to 60, not '0'.")]
+    [InlineData("volumes: {a: {drive-timeout: 1h}}", "takes seconds from 0 to 3600, not '1h'.")]
     [InlineData("volumes: {a: {consistency: maybe}}", "takes journal, bitmap or none, not 'maybe'.")]
     [InlineData("volumes: {a: {exports: [{}]}}", "f.yaml:1:25: volumes.a.exports[0]: needs a 'frontend': vhost-user, vduse,")]
     [InlineData("volumes: {a: {exports: [{frontend: nbt}]}}",
