@@ -48,7 +48,11 @@ internal sealed partial class DaemonVolume
 
             // A member that is out already need not be recorded as such, where nothing was written since. Any other one has to be
             // there.
-            StartPermissions allowed = served.Allowed with { Degraded = served.Server.IsDegraded };
+            StartPermissions allowed = served.Allowed with
+            {
+                Degraded = served.Server.IsDegraded,
+                MayLack = served.Server.GetFailedExports() is { Count: > 0 } failed ? failed : null,
+            };
             await served.Server.HandOverAsync(luggage).ConfigureAwait(false);
             await CloseAsync(null, isMoving: true).ConfigureAwait(false);
             _log.LogInformation("{Volume} goes over to the daemon that succeeds", name);

@@ -84,7 +84,9 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         };
     }
 
-    /// <summary>Starts it, by its record; does nothing where it is served.</summary>
+    /// <summary>
+    /// Starts it, by its record; where it is served, tries those exports again that could not be made.
+    /// </summary>
     /// <param name="allowed">What a user who asks for it allows; null for a start at boot, which waits for drives.</param>
     /// <param name="cancellation">Gives up.</param>
     /// <exception cref="RefusalException">It cannot be; it is shown with that reason.</exception>
@@ -108,6 +110,10 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
             {
                 Volatile.Write(ref _patience, patience);
                 await OpenAsync(allowed, more: null, patience.Token).ConfigureAwait(false);
+            }
+            else
+            {
+                await _served.Server.RetryExportsAsync(context.Options.Frontends, cancellation).ConfigureAwait(false);
             }
         }
         finally
@@ -330,7 +336,15 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
             Waiting = OnWaiting,
         };
         ServeOptions options = context.Options.Serve ?? new ServeOptions(context.Options.Plan, context.Options.Idle, start);
-        return options with { Start = start, Reactors = context.Reactors, Events = context.Events };
+        return options with
+        {
+            Start = start,
+            Reactors = context.Reactors,
+            Events = context.Events,
+
+            // By itself it serves what it can. A user who asks for it is told what is wrong.
+            MayLack = id => allowed is null || allowed.MayLack?.Contains(id) == true,
+        };
     }
 
     private void OnWaiting(IReadOnlyList<string> drives)

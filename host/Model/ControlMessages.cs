@@ -82,7 +82,11 @@ public sealed record ControlRequest
 /// <param name="Degraded">Without a member that it had when it was last used, at once.</param>
 /// <param name="Force">Although data may be damaged.</param>
 /// <param name="BlockSize">The block size in bytes of an array that does not know its own.</param>
-public sealed record StartPermissions(bool Degraded = false, bool Force = false, int? BlockSize = null);
+public sealed record StartPermissions(bool Degraded = false, bool Force = false, int? BlockSize = null)
+{
+    /// <summary>Exports without which the others are served where they cannot be made; null for none.</summary>
+    public IReadOnlyList<string>? MayLack { get; init; }
+}
 
 /// <summary>A line back.</summary>
 public sealed record ControlResponse

@@ -27,6 +27,12 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
     /// </summary>
     public Func<Luggage>? TakeLuggage { get; init; }
 
+    /// <summary>
+    /// Whether the others are served without an export, by its id, that cannot be made at the start. Without one that can, the start
+    /// fails.
+    /// </summary>
+    public Func<string, bool> MayLack { get; init; } = _ => false;
+
     /// <summary>Who is told of what happens; null for the log alone.</summary>
     public EventLog? Events { get; init; }
 

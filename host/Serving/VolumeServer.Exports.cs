@@ -1,5 +1,6 @@
 // The exports of a volume that is served: those of its start, and those that come and go while the others are served.
 
+using System.Runtime.ExceptionServices;
 using Microsoft.Extensions.Logging;
 using Polyblk.Frontends;
 using Polyblk.Host.Daemon;
@@ -30,24 +31,29 @@ public sealed partial class VolumeServer
                     "Remove those, or stop the volume, before an export is added that may write.");
             }
 
-            ServedExport[] before = _exports;
-            try
-            {
-                return (await CreateExportAsync(group, group.Index ?? 0, frontends, MakeContext(), cancellation).ConfigureAwait(false)).ToJson();
-            }
-            catch
-            {
-                // It was made, and its socket could not be opened to others.
-                foreach (ServedExport made in _exports.Except(before))
-                {
-                    made.MarkStopped();
-                    await EndOneAsync(made, () => made.Export.StopAsync(StopMode.Force, CancellationToken.None))
-                        .ConfigureAwait(false);
-                    await EndOneAsync(made, () => made.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
-                }
+            return (await CreateOneAsync(group, group.Index ?? 0, frontends, MakeContext(), luggage: null, cancellation).ConfigureAwait(false)).ToJson();
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
 
-                _exports = before;
-                throw;
+    /// <summary>Tries those exports again that could not be made when the volume was started.</summary>
+    /// <exception cref="RefusalException">One cannot be made now either; the others go on.</exception>
+    public async Task RetryExportsAsync(IReadOnlyList<IFrontend> frontends, CancellationToken cancellation)
+    {
+        await _changing.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            foreach (ServedExport served in _exports)
+            {
+                if (served.Export is AbsentExport absent)
+                {
+                    RefuseWhilePaused("be served through one more export");
+                    await CreateOneAsync(absent.Group, absent.Group.Index ?? 0, frontends, MakeContext(), luggage: null, cancellation).ConfigureAwait(false);
+                    _exports = [.. _exports.Where(e => e != served)];
+                }
             }
         }
         finally
@@ -125,17 +131,70 @@ public sealed partial class VolumeServer
         SocketAccess.CloseFolder(context.RuntimeDirectory);
         using Luggage? luggage = _options.TakeLuggage?.Invoke();
         var counts = new Dictionary<string, int>(StringComparer.Ordinal);
+        Exception? failure = null;
         foreach (FrontendGroup group in groups)
         {
             int index = group.Index ?? counts.GetValueOrDefault(group.Frontend);
             counts[group.Frontend] = index + 1;
-            await CreateExportAsync(group, index, frontends, context, cancellation, luggage).ConfigureAwait(false);
+            try
+            {
+                await CreateOneAsync(group, index, frontends, context, luggage, cancellation).ConfigureAwait(false);
+            }
+            catch (Exception e) when (Refusals.Of(e) is { } refusal && MayLack(group, index, frontends))
+            {
+                failure ??= e;
+                AddAbsent(group, index, frontends, refusal.Message);
+            }
+        }
+
+        if (failure is not null && _exports.All(e => !e.IsServing))
+        {
+            ExceptionDispatchInfo.Throw(failure);
+        }
+    }
+
+    private bool MayLack(FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends) =>
+        frontends.Any(f => f.Name == group.Frontend) && _options.MayLack(ExportRecord.IdOf(_record.Name, group.Frontend, index));
+
+    /// <summary>The others are served without it: whoever uses them is not to lose a disk by what is wrong with this one.</summary>
+    private void AddAbsent(FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, string reason)
+    {
+        IFrontend frontend = frontends.First(f => f.Name == group.Frontend);
+        ExportSpec spec = MakeSpec(group, index);
+        var absent = new ServedExport(frontend, spec, new AbsentExport(frontend, spec, group with { Index = index }), group.SocketAccess);
+        absent.MarkFailed(reason);
+        _exports = [.. _exports, absent];
+        _events.Tell(new EventJson { Kind = EventKinds.ExportDied, Export = spec.Id, Reason = reason });
+    }
+
+    /// <summary>Makes an export, or leaves nothing of it behind.</summary>
+    private async Task<ServedExport> CreateOneAsync(
+        FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, ExportContext context, Luggage? luggage,
+        CancellationToken cancellation)
+    {
+        ServedExport[] before = _exports;
+        try
+        {
+            return await CreateExportAsync(group, index, frontends, context, luggage, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            // It was made, and its socket could not be opened to others.
+            foreach (ServedExport made in _exports.Except(before))
+            {
+                made.MarkStopped();
+                await EndOneAsync(made, () => made.Export.StopAsync(StopMode.Force, CancellationToken.None)).ConfigureAwait(false);
+                await EndOneAsync(made, () => made.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
+            }
+
+            _exports = before;
+            throw;
         }
     }
 
     private async Task<ServedExport> CreateExportAsync(
-        FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, ExportContext context, CancellationToken cancellation,
-        Luggage? luggage = null)
+        FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, ExportContext context, Luggage? luggage,
+        CancellationToken cancellation)
     {
         IFrontend frontend = frontends.FirstOrDefault(f => f.Name == group.Frontend)
             ?? throw RefusalException.Invalid($"There is no frontend '{group.Frontend}'.", $"There are: {string.Join(", ", frontends.Select(f => f.Name))}.");

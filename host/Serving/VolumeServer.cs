@@ -96,6 +96,9 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <summary>The exports that it has, as they are now.</summary>
     public IReadOnlyList<ExportJson> GetExports() => [.. _exports.Select(e => e.ToJson())];
 
+    /// <summary>The ids of those that failed, or could not be made.</summary>
+    public IReadOnlyList<string> GetFailedExports() => [.. _exports.Where(e => e.Failure is not null).Select(e => e.Spec.Id)];
+
     /// <summary>Finishes when what was begun with the record is done.</summary>
     public Task Remembering => Volatile.Read(ref _remembering);
 

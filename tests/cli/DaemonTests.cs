@@ -98,6 +98,66 @@ public sealed class DaemonTests : DaemonTestBase
         Assert.Equal("optimal", (await ShowAsync("bad")).GetProperty("health").GetString());
     }
 
+    /// <summary>One export whose socket's place is taken; the other one's disk is somebody's.</summary>
+    [Fact]
+    public async Task AnExportThatCannotBeMadeHarmsNoOtherAndIsTriedAgainWhenThatIsAskedFor()
+    {
+        await CreateAsync("data", "raid1", 2);
+        await StartAsync();
+        await MustAsync("export", "add", "data", "--frontend", "nbd", "--socket", PathOf("n"));
+        await MustAsync("export", "add", "data", "--frontend", "vhost-user", "--socket", PathOf("v"), "--queues", "1");
+        await EndAsync();
+        await File.WriteAllTextAsync(PathOf("n"), "no socket");
+
+        await StartAsync();
+        await Daemon!.Settled.WaitAsync(TooLong);
+        Assert.Equal([("data/nbd/0", "failed"), ("data/vhost-user/0", "serving")], (await ExportsAsync()).Select(e => (e.Id, e.State)));
+        string reason = (await ExportsAsync())[0].Reason!;
+        Assert.Contains(PathOf("n"), reason, StringComparison.Ordinal);
+        (int code, string checkedOut, _) = await RunAsync("check");
+        Assert.Equal(1, code);
+        Assert.Contains($"The export data/nbd/0 has failed: {reason}", checkedOut, StringComparison.Ordinal);
+
+        (code, _, string errors) = await RunAsync("volume", "start", "data");
+        Assert.NotEqual(ExitCode.Ok, code);
+        Assert.Contains(PathOf("n"), errors, StringComparison.Ordinal);
+        Assert.Equal("no socket", await File.ReadAllTextAsync(PathOf("n")));
+        Assert.Equal("failed", (await ExportsAsync())[0].State);
+
+        File.Delete(PathOf("n"));
+        await MustAsync("volume", "start", "data");
+        Assert.Equal(["serving", "serving"], (await ExportsAsync()).Select(e => e.State));
+
+        // Asked for, all of it is served or nothing; and what cannot be made can be removed.
+        await MustAsync("volume", "stop", "data");
+        await File.WriteAllTextAsync(PathOf("n"), "no socket");
+        Assert.NotEqual(ExitCode.Ok, (await RunAsync("volume", "start", "data")).Code);
+        Assert.DoesNotContain(await ExportsAsync(), e => e.State == "serving");
+        await EndAsync();
+        await StartAsync();
+        await Daemon!.Settled.WaitAsync(TooLong);
+        await MustAsync("export", "remove", "data/nbd/0");
+        Assert.Equal([("data/vhost-user/0", "serving")], (await ExportsAsync()).Select(e => (e.Id, e.State)));
+        Assert.Single(Store.Get("data").Exports!);
+    }
+
+    /// <summary>Where none of them can be made, it has not started.</summary>
+    [Fact]
+    public async Task AVolumeWithoutAnyExportThatCanBeMadeHasFailed()
+    {
+        await CreateAsync("data", "raid1", 2);
+        await StartAsync();
+        await MustAsync("export", "add", "data", "--frontend", "nbd", "--socket", PathOf("n"));
+        await EndAsync();
+        await File.WriteAllTextAsync(PathOf("n"), "no socket");
+        await StartAsync();
+        await Daemon!.Settled.WaitAsync(TooLong);
+        Assert.Equal(DaemonState.Failed, Assert.Single(Daemon.GetStatus().Volumes).State);
+        File.Delete(PathOf("n"));
+        await MustAsync("volume", "start", "data");
+        Assert.Equal("serving", Assert.Single(await ExportsAsync()).State);
+    }
+
     [Fact]
     public async Task ALateDriveIsWaitedForAndNamedAndNothingIsDegraded()
     {

@@ -66,6 +66,28 @@ public sealed class HandOverTests : DaemonTestBase
         Assert.DoesNotContain(events.Read(volume: "one"), e => e.Kind == EventKinds.VolumeStopped);
     }
 
+    /// <summary>The other one's session goes over with it.</summary>
+    [Fact]
+    public async Task AnExportThatCannotBeMadeIsNoneForTheSuccessorEither()
+    {
+        await StartWithAsync("one");
+        await MustAsync("export", "add", "one", "--frontend", "nbd", "--socket", PathOf("n"));
+        await EndPredecessorAsync();
+        await EndAsync();
+        await File.WriteAllTextAsync(PathOf("n"), "no socket");
+        await StartAsync();
+        _handOver = HandOverServer.Start(Daemon!, Directories, NullLogger.Instance);
+        await Daemon!.Settled.WaitAsync(TooLong);
+        using VhostUserClient one = Attach("one");
+        Put(one, 1);
+
+        await SucceedAsync();
+        Check(one, 1);
+        Assert.False(one.IsDisconnected);
+        DaemonVolumeJson volume = Assert.Single(_successor!.GetStatus().Volumes);
+        Assert.Equal(["one/vhost-user/0 serving", "one/nbd/0 failed"], volume.Exports.Select(e => $"{e.Id} {e.State}"));
+    }
+
     [Fact]
     public async Task WhereTheFirstVolumeCannotBeOpenedNothingHasChanged()
     {

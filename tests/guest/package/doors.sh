@@ -17,9 +17,8 @@ kill -9 "$serving"
 check replaced-as-root within 30 is_replaced "$serving"
 check read-by-ublk-after-kill rig_program guest-programs pattern read 7 8388608 ublk=/dev/ublkb0
 check read-by-vduse-after-kill rig_program guest-programs pattern read 7 8388608 "vduse=/dev/$(vdpa_disk)"
-for export in $(polyblk export list | awk '/ (ublk|vduse) / { print $1 }'); do
-  check "removed-$export" polyblk export remove "$export"
-done
+check removed-ublk polyblk export remove data/ublk/0
+check removed-vduse polyblk export remove data/vduse/0
 equal no-device "$(ls -d /dev/ublkb* /sys/bus/vdpa/devices/* 2>/dev/null)" ''
 rm $overrides/as-root.conf
 systemctl daemon-reload
