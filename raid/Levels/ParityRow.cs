@@ -1,6 +1,6 @@
 // One row of a stripe under way: the same columns (at most 64 KiB) of every member, with their lock and their buffers.
 //
-// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, then Q. Every block has a
+// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, Q and what comes after. Every block has a
 // staging buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and
 // parity in the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never
 // makes parity disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of
