@@ -1,7 +1,8 @@
 // The levels of arrays, and what they are called.
 //
-// A level with parities is known by their number: raid5 has one, raid6 two, raid7.3 three, and so on to raid7.8. Users may as well write
-// the shape, N+M: 8+3 is raid7.3 on eleven drives, 4+1 is raid5 on five. All are the same layout and one code (StripeCode).
+// A level with parities is known by their number: raid5 has one, raid6 two, raid7.3 three, and so on to raid7.8. Users may as
+// well write the shape, N+M: 8+3 is raid7.3 on eleven drives, 4+1 is raid5 on five. All are the same layout and one code
+// (StripeCode).
 
 using System.Globalization;
 

@@ -5,17 +5,18 @@
 //   a(0, i) = 1                       P, the XOR: what md's RAID 5 has
 //   a(j, i) = 1 / (x_i + y_j)         with x_i = 2^-i, y_1 = 0, and y_j = 2^(j - 1) from j = 2 on
 //
-// So a(1, i) = 2^i: Q as md's RAID 6 has it. A stripe with more parities has the same P and Q, and more rows of the same family: a
-// Cauchy matrix with a row of ones, as its row for a y beyond all others would be.
+// So a(1, i) = 2^i: Q as md's RAID 6 has it. A stripe with more parities has the same P and Q, and more rows of the same
+// family: a Cauchy matrix with a row of ones, as its row for a y beyond all others would be.
 //
-// Any k lost data blocks can be made from any k parities: every square part of the matrix has an inverse. Proof. Say it had none:
-// then there are factors v_i, not all zero, for the lost blocks with sum v_i * a(j, i) = 0 in all k rows. The function
-// f(y) = sum v_i / (x_i + y) is a polynomial N(y) of a degree below k over the product of all (x_i + y). In every row but P that is used,
-// f(y_j) = 0, and no y_j is an x_i, so N(y_j) = 0. Without P these are k different zeroes of a polynomial of a degree below k: N is
-// zero. With P there is one less; but the sum of all v_i, which P says is zero, is the coefficient of y^(k-1) in N, so its degree is
-// below k - 1, and N is zero again. Then f is zero everywhere, and so is each v_i, its residue at x_i. What it takes is that the x_i
-// differ, the y_j differ, and no x_i is a y_j: with 63 data blocks the x_i are the powers 0, -1 .. -62 of 2, whose order is 255, and the
-// y_j are 0 and the powers 1 .. 6. (A block and a parity that are lost together are no other case: a lost parity is made last.)
+// Any k lost data blocks can be made from any k parities: every square part of the matrix has an inverse. Proof. Say it had
+// none: then there are factors v_i, not all zero, for the lost blocks with sum v_i * a(j, i) = 0 in all k rows. The function
+// f(y) = sum v_i / (x_i + y) is a polynomial N(y) of a degree below k over the product of all (x_i + y). In every row but P
+// that is used, f(y_j) = 0, and no y_j is an x_i, so N(y_j) = 0. Without P these are k different zeroes of a polynomial of a
+// degree below k: N is zero. With P there is one less; but the sum of all v_i, which P says is zero, is the coefficient of
+// y^(k-1) in N, so its degree is below k - 1, and N is zero again. Then f is zero everywhere, and so is each v_i, its residue
+// at x_i. What it takes is that the x_i differ, the y_j differ, and no x_i is a y_j: with 63 data blocks the x_i are the
+// powers 0, -1 .. -62 of 2, whose order is 255, and the y_j are 0 and the powers 1 .. 6. (A block and a parity that are lost
+// together are no other case: a lost parity is made last.)
 //
 // Read: J. S. Plank and others on Cauchy Reed-Solomon codes; H. P. Anvin, "The mathematics of RAID-6".
 

@@ -1,14 +1,16 @@
-// Which blocks of a stripe are wrong, of what its parities say, where nobody knows of any that it is: as many as half of its parities.
+// Which blocks of a stripe are wrong, of what its parities say, where nobody knows of any that it is: as many as half of its
+// parities.
 //
-// Theory of operation. In one column, let S_j be what is read of parity j plus what the data that is read makes of it. If data blocks are
-// wrong by v_i, S_j is sum v_i * a(j, i) where parity j is right; that is, S_j = f(y_j) for the function f(y) = sum v_i / (x_i + y) of
-// StripeCode, and S_0 is the sum of the v_i. With t wrong data blocks f is N(y) / D(y), where D is the product of all (y + x_i), of degree t
-// with leading coefficient 1, and N of a degree below t with leading coefficient S_0. So each right parity gives a linear
-// equation, S_j * D(y_j) = N(y_j), of the 2t coefficients that are unknown, and the wrong blocks are the x_i at which the D of the
-// solution is zero. Parities may be wrong themselves: some are left out, the fewest blocks first, until the others agree.
+// Theory of operation. In one column, let S_j be what is read of parity j plus what the data that is read makes of it. If data
+// blocks are wrong by v_i, S_j is sum v_i * a(j, i) where parity j is right; that is, S_j = f(y_j) for the function f(y) = sum
+// v_i / (x_i + y) of StripeCode, and S_0 is the sum of the v_i. With t wrong data blocks f is N(y) / D(y), where D is the
+// product of all (y + x_i), of degree t with leading coefficient 1, and N of a degree below t with leading coefficient S_0. So
+// each right parity gives a linear equation, S_j * D(y_j) = N(y_j), of the 2t coefficients that are unknown, and the wrong
+// blocks are the x_i at which the D of the solution is zero. Parities may be wrong themselves: some are left out, the fewest
+// blocks first, until the others agree.
 //
-// M parities make codewords differ in M + 1 blocks at least; so no two sets of up to M / 2 wrong blocks look alike, and the first one that
-// explains a column is the only one.
+// M parities make codewords differ in M + 1 blocks at least; so no two sets of up to M / 2 wrong blocks look alike, and the
+// first one that explains a column is the only one.
 
 using System.Numerics;
 

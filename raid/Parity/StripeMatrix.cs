@@ -1,7 +1,8 @@
 // The coefficients of several sums over the blocks of a stripe, as the kernels of one instruction set want them.
 //
-// Theory of operation: for each source the coefficients of all sums lie together, for a kernel takes a source once and adds it to all
-// sums. There is room for the largest matrix, and none is ever made anew: the matrix of a reconstruction is filled on the reactor.
+// Theory of operation: for each source the coefficients of all sums lie together, for a kernel takes a source once and adds it
+// to all sums. There is room for the largest matrix, and none is ever made anew: the matrix of a reconstruction is filled on
+// the reactor.
 
 using System.Runtime.InteropServices;
 

@@ -1,12 +1,13 @@
 // Makes lost blocks of a stripe with any number of parities, in one pass over as many others as there are data blocks.
 //
-// Theory of operation. With k data blocks lost, k parities are taken, P first. Their equations, for the lost blocks alone, are a square
-// part of the code's matrix, which has an inverse (StripeCode). So every lost data block is a sum of the data blocks that are left
-// and of the k parities; and a lost parity, which is a sum of data blocks, is one of the same sources. The coefficients are made for
-// what is lost, and kept as long as the same is lost again.
+// Theory of operation. With k data blocks lost, k parities are taken, P first. Their equations, for the lost blocks alone, are
+// a square part of the code's matrix, which has an inverse (StripeCode). So every lost data block is a sum of the data blocks
+// that are left and of the k parities; and a lost parity, which is a sum of data blocks, is one of the same sources. The
+// coefficients are made for what is lost, and kept as long as the same is lost again.
 //
-// What is an XOR costs no multiplications. Where P is among the sources and all lost data blocks are wanted, the last of them is the
-// XOR of P, the data blocks that are left, and the other lost ones; where P is wanted with all lost data, it is the XOR of the data.
+// What is an XOR costs no multiplications. Where P is among the sources and all lost data blocks are wanted, the last of them
+// is the XOR of P, the data blocks that are left, and the other lost ones; where P is wanted with all lost data, it is the XOR
+// of the data.
 
 using System.Numerics;
 using System.Runtime.InteropServices;

@@ -1,12 +1,13 @@
 // The vector kernels of stripes with any number of parities: several sums in one pass, and updates of all parities.
 //
-// Theory of operation: a column is two vectors wide where the sums of both fit into registers, else one. A source is split into its
-// nibbles once and added to all sums; the XOR takes no multiplication at all, which is why a code whose first row is all ones is
-// dearer by one addition than the code with one parity less. The number of sums is a type argument: the JIT unrolls over it.
+// Theory of operation: a column is two vectors wide where the sums of both fit into registers, else one. A source is split
+// into its nibbles once and added to all sums; the XOR takes no multiplication at all, which is why a code whose first row is
+// all ones is dearer by one addition than the code with one parity less. The number of sums is a type argument: the JIT
+// unrolls over it.
 //
-// A sum of a reconstruction that is the XOR of all blocks, but for others that are sums here, is finished in registers (Added). Many
-// sources are taken in groups, page by page, as everywhere (VectorParityKernels.cs): the groups after the first begin with what the
-// outputs hold.
+// A sum of a reconstruction that is the XOR of all blocks, but for others that are sums here, is finished in registers
+// (Added). Many sources are taken in groups, page by page, as everywhere (VectorParityKernels.cs): the groups after the first
+// begin with what the outputs hold.
 
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
