@@ -48,6 +48,7 @@ public static class ArrayBuilder
             Name = options.Name,
             Level = options.Level,
             ParityCount = geometry.ParityCount,
+            Incompatible = options.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None,
             ChunkSize = geometry.ChunkSize,
             MemberCount = drives.Count,
             Role = 0,

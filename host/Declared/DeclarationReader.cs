@@ -80,7 +80,7 @@ public sealed class DeclarationReader
         Dictionary<string, DeclaredNode> keys = KeysOf(node, path, s_volumeKeys);
         return new DeclaredVolume(name.Text, name.At)
         {
-            Level = Text(keys, path, Keys.Level, VolumeCreation.LevelName),
+            Level = Text(keys, path, Keys.Level, VolumeCreation.LevelWord),
             ChunkBytes = Number(keys, path, Keys.Chunk, "a size with a unit, such as 64KiB", Size),
             SizeBytes = Number(keys, path, Keys.Size, "a size with a unit, such as 500GiB", Size),
             Drives = Texts(keys, path, Keys.Drives, Drive),

@@ -82,7 +82,7 @@ public sealed partial class Planner
     /// <summary>What a volume has from its making on.</summary>
     private void RefuseOtherShape(DeclaredVolume volume, VolumeRecord record)
     {
-        if (volume.Level is string level && level != record.Level)
+        if (volume.Level is string level && VolumeCreation.LevelName(level) != record.Level)
         {
             Refuse(volume, Keys.Level, $"volume '{record.Name}' is {record.Level}, and stays that: make another one, and copy.");
         }

@@ -36,7 +36,10 @@ public static class VolumeCreation
     /// <summary>The chunk of a striped level where nothing is said.</summary>
     public const int DefaultChunkBytes = 64 << 10;
 
-    private static readonly string[] s_levels = ["raid0", "raid1", "raid10", "raid5", "raid6", VolumeOpener.NoLevel];
+    private static readonly string[] s_levels =
+    [
+        .. Enum.GetValues<RaidLevel>().OrderBy(level => level.Name(), StringComparer.Ordinal).Select(level => level.Name()), VolumeOpener.NoLevel,
+    ];
 
     /// <summary>The name of a level, as records have it.</summary>
     /// <exception cref="RefusalException">There is none such.</exception>
@@ -47,13 +50,28 @@ public static class VolumeCreation
             return VolumeOpener.NoLevel;
         }
 
-        if (RaidLevels.TryParse(text, out RaidLevel level))
+        if (RaidLevels.TryParse(text, out RaidLevel level) || RaidLevels.TryParseShape(text, out level, out _))
         {
             return level.Name();
         }
 
+        if (text.Contains('+', StringComparison.Ordinal))
+        {
+            throw RefusalException.Invalid(
+                $"'{text}' is no shape of a stripe. Write data and parities, such as 8+3: from {RaidLevels.MinDataWithParity} data drives and "
+                + $"1 to {RaidLevels.MaxParities} parities, {RaidGeometry.MaxMembers} drives in all at most.");
+        }
+
         string hint = Suggestion.Nearest(text, s_levels) is string near ? $" Did you mean '{near}'?" : string.Empty;
-        throw RefusalException.Invalid($"'{text}' is no level.{hint} There are: {string.Join(", ", s_levels)}.");
+        throw RefusalException.Invalid($"'{text}' is no level.{hint} There are: {string.Join(", ", s_levels)}, and N+M such as 8+3.");
+    }
+
+    /// <summary>A word for a level as it is kept in a wish: a shape such as 8+3 stays one, for it says how many drives it takes.</summary>
+    /// <exception cref="RefusalException">There is none such.</exception>
+    public static string LevelWord(string text)
+    {
+        string name = LevelName(text);
+        return RaidLevels.TryParseShape(text, out _, out _) ? text : name;
     }
 
     /// <summary>What is to be made by a wish. Looks at no drive.</summary>
@@ -151,6 +169,12 @@ public static class VolumeCreation
         {
             return drives == 1 ? null
                 : throw RefusalException.Invalid($"Level none takes one drive, not {drives}: choose a RAID level for several.");
+        }
+
+        if (RaidLevels.TryParseShape(text, out _, out int members) && drives != members)
+        {
+            throw RefusalException.Invalid(
+                $"{text} takes {members} drives; {drives} given. Give as many, or the level {level.Name()}, which takes any number from {level.MinimumMembers()}.");
         }
 
         int minimum = level.MinimumMembers();

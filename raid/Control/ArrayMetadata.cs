@@ -34,6 +34,7 @@
 using System.Collections.Immutable;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
@@ -390,6 +391,7 @@ internal sealed class ArrayMetadata(
             // One that was over when this run began is forgotten with its first update.
             Reshape = array.Reshape is null ? null : like.Reshape,
             Incompatible = (array.Reshape is null ? IncompatibleFeatures.None : like.Incompatible & IncompatibleFeatures.Reshape)
+                | (array.Geometry.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
                 | (bad.Members != 0 ? IncompatibleFeatures.BadRanges : IncompatibleFeatures.None),
             BadRanges = bad,
         };

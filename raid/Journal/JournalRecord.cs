@@ -1,14 +1,16 @@
 // A record of the journal: what is needed to make the parities of a row fit again, whatever part of a write reached the members.
 //
 // Theory of operation. Before a row is written in part, the parity of what is not written is recorded: in each column the sum of
-// the data blocks that the write leaves alone (of P their XOR, of Q with their coefficients). With that, and the blocks that were
+// the data blocks that the write leaves alone (of P their XOR, of the others with their coefficients). With that, and the blocks that were
 // written as they are found, the parities are right again; and a block that is lost and was not written is made from it without
-// looking at any that was. This is what Linux md calls a partial parity log, for Q as well.
+// looking at any that was. This is what Linux md calls a partial parity log, for every parity: a row that lacks no more blocks than it
+// has parities has as many partial parities left as lost blocks that were not written, and any so many equations of the code have a
+// solution (StripeCode).
 //
 // Little-endian:
 //    0 magic[8]           8 crc32c u32 (of bytes 0..1023 with this field 0)    12 checksum u32 of the partial parity (Crc32C.ComputeInterleaved)
 //   16 array UUID[16]    32 generation u64       40 transaction u64            48 oldest unfinished transaction u64
-//   56 writer u32        60 parity u32 (0: P, 1: Q)                            64 row i64
+//   56 writer u32        60 parity u32 (0: P, 1: Q, up to 7)                   64 row i64
 //   72 from u32          76 to u32 (columns)     80 parities u32 (bit j: it is recorded for parity j)
 //   84 piece count u32   88 zero[8]
 //   96 pieces: { data block u32, from u32, to u32 }, at most 63
@@ -124,7 +126,9 @@ internal sealed record JournalRecord
     /// <param name="generation">The run.</param>
     /// <param name="rowBytes">Bytes of a row on one member.</param>
     /// <param name="dataCount">Data blocks of a row.</param>
-    public static JournalRecord? TryRead(ReadOnlySpan<byte> header, Guid array, ulong generation, int rowBytes, int dataCount)
+    /// <param name="parityCount">Parities of a row.</param>
+    public static JournalRecord? TryRead(
+        ReadOnlySpan<byte> header, Guid array, ulong generation, int rowBytes, int dataCount, int parityCount)
     {
         header = header[..UsedBytes];
         if (!header[..Magic.Length].SequenceEqual(Magic) || new Guid(header.Slice(16, 16), bigEndian: true) != array
@@ -154,7 +158,7 @@ internal sealed record JournalRecord
             ParityCrc = BinaryPrimitives.ReadUInt32LittleEndian(header[12..]),
             Pieces = ReadPieces(header, (int)count),
         };
-        return record.MakesSense(rowBytes, dataCount) ? record : null;
+        return record.MakesSense(rowBytes, dataCount, parityCount) ? record : null;
     }
 
     private static bool IsSealed(ReadOnlySpan<byte> header)
@@ -181,8 +185,8 @@ internal sealed record JournalRecord
     }
 
     /// <summary>The checksum is right, but it may come from anywhere.</summary>
-    private bool MakesSense(int rowBytes, int dataCount) =>
-        Row >= 0 && Parity is 0 or 1 && ((Parities >> Parity) & 1) != 0 && Parities < 4
+    private bool MakesSense(int rowBytes, int dataCount, int parityCount) =>
+        Row >= 0 && Parity >= 0 && Parity < parityCount && ((Parities >> Parity) & 1) != 0 && Parities < 1u << parityCount
         && From >= 0 && From <= To && To <= rowBytes
         && Array.TrueForAll(Pieces, p => p.Block >= 0 && p.Block < dataCount && p.From >= From && p.From <= p.To && p.To <= To);
 }

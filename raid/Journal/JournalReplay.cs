@@ -55,7 +55,7 @@ internal sealed record JournalPart(RaidGeometry Geometry, JournalLayout? Layout,
 }
 
 /// <summary>See the top of the file.</summary>
-internal sealed class JournalReplay
+internal sealed class JournalReplay : IDisposable
 {
     private readonly ArraySuperblock _newest;
     private readonly RaidGeometry _geometry;
@@ -137,6 +137,9 @@ internal sealed class JournalReplay
         }
     }
 
+    /// <summary>Gives its memory back. A replay does it itself when it ends, also when nobody waits for it any more.</summary>
+    public void Dispose() => _image.Dispose();
+
     private async Task<JournalReplayResult> RunAsync()
     {
         try
@@ -170,6 +173,7 @@ internal sealed class JournalReplay
         }
         finally
         {
+            Dispose();
             await _home.InvokeAsync(() => Array.ForEach(_queues, queue => queue?.Dispose()));
         }
     }
@@ -183,7 +187,8 @@ internal sealed class JournalReplay
             _home,
             _layout,
             _geometry.ParityCount,
-            header => JournalRecord.TryRead(header, _newest.ArrayUuid, _newest.JournalGeneration, _rowBytes, _geometry.DataCount));
+            header => JournalRecord.TryRead(
+                header, _newest.ArrayUuid, _newest.JournalGeneration, _rowBytes, _geometry.DataCount, _geometry.ParityCount));
     }
 
     /// <summary>The records that count, one of each row.</summary>

@@ -8,11 +8,12 @@ using Polyblk.Raid.Parity;
 namespace Polyblk.Raid.Journal;
 
 /// <summary>The blocks of a row, its partial parities, and the parities that are made of them. Used for one row after the other.</summary>
-internal sealed unsafe class RowImage
+internal sealed unsafe class RowImage : IDisposable
 {
     private readonly int _dataCount, _parityCount;
     private readonly byte[][] _blocks, _partials, _made;
-    private readonly byte[] _zeroes, _aside;
+    private readonly byte[] _zeroes;
+    private readonly StripeSolver _solver;
 
     public RowImage(RaidGeometry geometry, int rowBytes)
     {
@@ -22,7 +23,7 @@ internal sealed unsafe class RowImage
         _partials = Make(_parityCount, rowBytes);
         _made = Make(_parityCount, rowBytes);
         _zeroes = Make(1, rowBytes)[0];
-        _aside = Make(1, rowBytes)[0];
+        _solver = new StripeSolver(ParityKernels.Best, _dataCount, _parityCount);
     }
 
     /// <summary>Columns of a block: data in order, then P, then Q.</summary>
@@ -72,18 +73,9 @@ internal sealed unsafe class RowImage
             return false;
         }
 
-        byte** pointers = stackalloc byte*[64];
+        byte** pointers = stackalloc byte*[StripeCode.MaxBlocks];
         Point(pointers, 0, _made, from);
-        byte* q = _parityCount > 1 ? pointers[_dataCount + 1] : null;
-        if (q is null)
-        {
-            ParityKernels.Best.Xor(pointers, _dataCount, pointers[_dataCount], (nuint)length);
-        }
-        else
-        {
-            ParityKernels.Best.GeneratePq(pointers, _dataCount, pointers[_dataCount], q, (nuint)length);
-        }
-
+        ParityKernels.Best.Encode(pointers, null, _dataCount, pointers + _dataCount, _parityCount, (nuint)length);
         return true;
     }
 
@@ -101,16 +93,13 @@ internal sealed unsafe class RowImage
             return true;
         }
 
-        byte** pointers = stackalloc byte*[64];
+        byte** pointers = stackalloc byte*[StripeCode.MaxBlocks];
         Point(pointers, zero, parities, from);
-        for (ulong left = noParity; left != 0; left &= left - 1)
-        {
-            // Made, too, and not wanted: never over what was found.
-            pointers[BitOperations.TrailingZeroCount(left)] = At(_aside, from);
-        }
-
-        return StripeRecovery.TryRecover(ParityKernels.Best, pointers, _dataCount, _parityCount, wanted | noParity, (nuint)length);
+        ulong all = ulong.MaxValue >> (StripeCode.MaxBlocks - _dataCount - _parityCount);
+        return _solver.TryRecover(pointers, all & ~(wanted | noParity), wanted, (nuint)length);
     }
+
+    public void Dispose() => _solver.Dispose();
 
     private void Point(byte** pointers, ulong zero, byte[][] parities, int from)
     {

@@ -1,4 +1,4 @@
-// RAID 5 and 6: striping with one or two rotating parities.
+// RAID 5, RAID 6 and stripes with up to eight parities: striping with rotating parities.
 //
 // Theory of operation. Healthy reads go the way of RAID 0. Everything that touches parity is done in rows (ParityRow): the same
 // columns, up to 64 KiB, of every member. A write is cut into its rows; a read of a member that failed, or that answered with an
@@ -15,6 +15,7 @@ using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Map;
+using Polyblk.Raid.Parity;
 
 namespace Polyblk.Raid.Levels;
 
@@ -55,6 +56,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         _freeRows = new FreeIndices(_allRows.Length);
         _waitingRows = new List<ParityRow>(_allRows.Length);
         JournalWriter = Journal is { } journal ? new JournalWriter(journal) : null;
+        Solver = Geometry.ParityCount > 2 ? new StripeSolver(ParityKernels.Best, Geometry.DataCount, Geometry.ParityCount) : null;
         for (int i = 0; i < _allRows.Length; i++)
         {
             _allRows[i] = new ParityRow(this, array, i, _staging.Start + (i * stagingBytes));
@@ -72,6 +74,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 
     /// <summary>What its rows use of memory.</summary>
     internal RowBudget Budget { get; }
+
+    /// <summary>Makes lost blocks where there are more than two parities; null where there are not. All rows' on the reactor.</summary>
+    internal StripeSolver? Solver { get; }
 
     /// <summary>Its part in the journal; null where there is none.</summary>
     internal JournalWriter? JournalWriter { get; }
@@ -233,6 +238,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         }
 
         _staging.Dispose();
+        Solver?.Dispose();
         NativeMemory.AlignedFree(Zeroes);
     }
 

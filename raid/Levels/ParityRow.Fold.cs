@@ -100,6 +100,12 @@ internal sealed unsafe partial class ParityRow
     /// </summary>
     private void Recover(byte* destination)
     {
+        if (_queue.Solver is { } solver)
+        {
+            RecoverFromMany(solver, destination);
+            return;
+        }
+
         // A Q that was not read counts as lost, unless the parities that are left would not be enough then.
         ulong missing = AllBlocks & ~_reading;
         ulong data = missing & _dataMask;
@@ -115,18 +121,44 @@ internal sealed unsafe partial class ParityRow
         Debug.Assert(recovered, "the plan has counted the lost blocks");
     }
 
+    /// <summary>
+    /// The same with more than two parities: of a read the target alone, else all data that was not read. A parity that was not read
+    /// is made by <see cref="Generate"/>.
+    /// </summary>
+    private void RecoverFromMany(StripeSolver solver, byte* destination)
+    {
+        PointAt(_lo);
+        if (destination is not null)
+        {
+            _pointers[_target] = destination;
+        }
+
+        ulong wanted = _job == Job.Read ? 1UL << _target : _dataMask & ~_reading;
+        bool recovered = solver.TryRecover(_pointers, _reading, wanted, (nuint)(_hi - _lo));
+        Debug.Assert(recovered, "the plan has counted the lost blocks");
+    }
+
     /// <summary>Computes the parities of what staging holds.</summary>
     private void Generate()
     {
         PointAt(_lo);
-        nuint length = (nuint)(_hi - _lo);
+        MakeParities((nuint)(_hi - _lo));
+    }
+
+    /// <summary>Computes the parities of the data at the pointers, where those of the parities are.</summary>
+    private void MakeParities(nuint length)
+    {
         if (_parityCount == 1)
         {
             _kernels.Xor(_pointers, _dataCount, _pointers[_dataCount], length);
         }
-        else
+        else if (_parityCount == 2)
         {
             _kernels.GeneratePq(_pointers, _dataCount, _pointers[_dataCount], _pointers[_dataCount + 1], length);
+        }
+        else
+        {
+            _kernels.Encode(_pointers, null, _dataCount, _pointers + _dataCount, _parityCount, length);
         }
     }
 
@@ -161,7 +193,11 @@ internal sealed unsafe partial class ParityRow
                 IoVec run = NextRun(ref piece.Source, piece.To - at);
                 byte* old = _blocks[block] + at;
                 byte* p = _blocks[_dataCount] + at;
-                if (hasQ)
+                if (_parityCount > 2)
+                {
+                    _kernels.Update(block, run.Base, old, PointAtParities(at, but: _lost), _parityCount, run.Length);
+                }
+                else if (hasQ)
                 {
                     _kernels.UpdatePq(block, run.Base, old, hasP ? p : null, _blocks[_dataCount + 1] + at, run.Length);
                 }
@@ -197,6 +233,10 @@ internal sealed unsafe partial class ParityRow
             if (_parityCount == 1)
             {
                 _kernels.CopyXor(_sources, _copies, _dataCount, p, step, nonTemporal);
+            }
+            else if (_parityCount > 2)
+            {
+                _kernels.Encode(_sources, _copies, _dataCount, PointAtParities(_lo + done, but: 0), _parityCount, step);
             }
             else
             {
@@ -271,6 +311,17 @@ internal sealed unsafe partial class ParityRow
 
     private IoVec NextRun(ref IoVecCursor source, int most) =>
         _zeroes ? new IoVec(_queue.Zeroes, (nuint)most) : source.NextRun(most);
+
+    /// <summary>Points at a column of the parities, and at nothing for some.</summary>
+    private byte** PointAtParities(int column, ulong but)
+    {
+        for (int block = _dataCount; block < _blockCount; block++)
+        {
+            _pointers[block] = ((but >> block) & 1) != 0 ? null : _blocks[block] + column;
+        }
+
+        return _pointers + _dataCount;
+    }
 
     private void PointAt(int column)
     {

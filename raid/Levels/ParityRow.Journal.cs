@@ -239,7 +239,7 @@ internal sealed unsafe partial class ParityRow
                 from = partial;
             }
 
-            byte coefficient = block == _dataCount ? (byte)1 : GaloisField.Power(data);
+            byte coefficient = StripeCode.Coefficient(block - _dataCount, data);
             _kernels.MultiplyAccumulate(coefficient, _blocks[data] + piece.From, partial + piece.From, (nuint)(piece.To - piece.From));
         }
     }

@@ -247,12 +247,16 @@ internal sealed unsafe partial class ParityRow
         return (_lost & _dataMask) == 0 ? _dataMask : BlocksForRecovery();
     }
 
-    /// <summary>Everything there is, but no Q where P is enough.</summary>
+    /// <summary>All data there is, and as many parities as data is lost: P first, of which little is to compute.</summary>
     private ulong BlocksForRecovery()
     {
-        ulong live = AllBlocks & ~_lost;
-        ulong p = 1UL << _dataCount;
-        bool onlyOneData = BitOperations.PopCount(_lost & _dataMask) == 1 && (_lost & p) == 0;
-        return onlyOneData ? live & (_dataMask | p) : live;
+        ulong blocks = _dataMask & ~_lost;
+        ulong parities = AllBlocks & ~_dataMask & ~_lost;
+        for (int lost = BitOperations.PopCount(_lost & _dataMask); lost > 0 && parities != 0; lost--, parities &= parities - 1)
+        {
+            blocks |= parities & ~(parities - 1);
+        }
+
+        return blocks;
     }
 }

@@ -226,14 +226,7 @@ internal sealed unsafe partial class ParityRow
             _pointers[block] = ParityAside(block) + _lo;
         }
 
-        if (_parityCount == 1)
-        {
-            _kernels.Xor(_pointers, _dataCount, _pointers[_dataCount], (nuint)length);
-        }
-        else
-        {
-            _kernels.GeneratePq(_pointers, _dataCount, _pointers[_dataCount], _pointers[_dataCount + 1], (nuint)length);
-        }
+        MakeParities((nuint)length);
     }
 
     private byte* ParityAside(int block) => StagingOf(block + _parityCount);

@@ -8,6 +8,11 @@
 //   dQ = g^z * dP in every column    data block z is wrong, by dP (H. P. Anvin, The mathematics of RAID-6, section 4)
 //   anything else                    more than one block is wrong: the data counts as right
 //
+// With M parities, three or more, up to M / 2 wrong blocks are told, whichever they are. The first column that differs says some
+// (StripeLocator). Then they, and as many parities as there are beside them, are made from all other blocks (two sets of wrong blocks that are
+// so few cannot both fit): where those parities are as they were read, the blocks that were made are right in all columns;
+// else the first column that differs says more of them.
+//
 // A block that cannot be read is made from the others and written back, as a resync does it.
 
 using System.Numerics;
@@ -22,6 +27,7 @@ internal sealed unsafe partial class ParityRow
     private bool _repairs;          // Scrub: whether what is found is mended
     private int _finding;
     private ulong _scrubbed;        // what is written of it
+    private ulong _asides;          // more than two parities: which blocks are made aside
 
     /// <summary>Reads all blocks of the row, where they can be compared.</summary>
     private void ReadForScrub()
@@ -74,6 +80,12 @@ internal sealed unsafe partial class ParityRow
             return;
         }
 
+        if (_queue.Solver is { } solver)
+        {
+            MendMany(solver, differs, length);
+            return;
+        }
+
         int wrong = _parityCount < 2 ? -1
             : BitOperations.PopCount(differs) == 1 ? BitOperations.TrailingZeroCount(differs)
             : FindWrongData(length);
@@ -95,6 +107,109 @@ internal sealed unsafe partial class ParityRow
         _job = Job.Resync;
         ReadForPlan();
     }
+
+    /// <summary>Some parities differ, of more than two: finds the wrong blocks and writes them, or else those parities.</summary>
+    private void MendMany(StripeSolver solver, ulong differs, int length)
+    {
+        _scrubbed = FindWrong(solver, length);
+        _finding = _scrubbed != 0 ? RowFinding.Repaired : RowFinding.MadeToAgree;
+        if (_scrubbed == 0)
+        {
+            MakeParitiesAside(length);
+            _asides = AllBlocks & ~_dataMask;
+            _scrubbed = differs;
+        }
+
+        for (ulong left = _scrubbed; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            new ReadOnlySpan<byte>(AsideOf(block) + _lo, length).CopyTo(new Span<byte>(_blocks[block] + _lo, length));
+        }
+
+        VoidThenWriteScrubbed();
+    }
+
+    /// <summary>The blocks that are wrong, made aside as they should be; 0 where that cannot be told.</summary>
+    private ulong FindWrong(StripeSolver solver, int length)
+    {
+        ulong wrong = 0;
+        _asides = AllBlocks & ~_dataMask;
+        for (int column = FirstDifference(_asides, length); column < length;)
+        {
+            ulong found = Locate(_lo + column);
+            if ((found & ~wrong) == 0 || BitOperations.PopCount(wrong | found) > _parityCount / 2)
+            {
+                return 0;
+            }
+
+            wrong |= found;
+            ulong checks = LastParities(_parityCount - BitOperations.PopCount(wrong), but: wrong);
+            _asides = wrong | checks;
+            PointAt(_lo);
+            for (ulong left = _asides; left != 0; left &= left - 1)
+            {
+                int block = BitOperations.TrailingZeroCount(left);
+                _pointers[block] = AsideOf(block) + _lo;
+            }
+
+            if (!solver.TryRecover(_pointers, AllBlocks & ~_asides, _asides, (nuint)length))
+            {
+                return 0;
+            }
+
+            column = FirstDifference(checks, length);
+        }
+
+        return wrong;
+    }
+
+    /// <summary>What one column says is wrong.</summary>
+    private ulong Locate(int column)
+    {
+        Span<byte> syndromes = stackalloc byte[StripeCode.MaxParities];
+        for (int parity = 0; parity < _parityCount; parity++)
+        {
+            syndromes[parity] = _blocks[_dataCount + parity][column];
+            for (int data = 0; data < _dataCount; data++)
+            {
+                syndromes[parity] ^= GaloisField.Multiply(StripeCode.Coefficient(parity, data), _blocks[data][column]);
+            }
+        }
+
+        return StripeLocator.Find(syndromes[.._parityCount], _dataCount);
+    }
+
+    /// <summary>The first column, from that where the row begins, in which blocks aside are not what was read; or the length.</summary>
+    private int FirstDifference(ulong blocks, int length)
+    {
+        int first = length;
+        for (ulong left = blocks; left != 0; left &= left - 1)
+        {
+            int block = BitOperations.TrailingZeroCount(left);
+            var made = new ReadOnlySpan<byte>(AsideOf(block) + _lo, first);
+            first = made.CommonPrefixLength(new ReadOnlySpan<byte>(_blocks[block] + _lo, first));
+        }
+
+        return first;
+    }
+
+    private ulong LastParities(int count, ulong but)
+    {
+        ulong parities = 0;
+        for (int block = _blockCount - 1; count > 0; block--)
+        {
+            if (((but >> block) & 1) == 0)
+            {
+                parities |= 1UL << block;
+                count--;
+            }
+        }
+
+        return parities;
+    }
+
+    /// <summary>Where one of the blocks that are made aside lies: they take the places of the parities in order.</summary>
+    private byte* AsideOf(int block) => ParityAside(_dataCount + BitOperations.PopCount(_asides & ((1UL << block) - 1)));
 
     /// <summary>The one data block that explains both differences; -1 when there is none.</summary>
     private int FindWrongData(int length)
@@ -140,7 +255,11 @@ internal sealed unsafe partial class ParityRow
         {
             int block = BitOperations.TrailingZeroCount(left);
             byte* to = _blocks[block] + _lo;
-            if (block < _dataCount)
+            if (_parityCount > 2)
+            {
+                // It lies there already.
+            }
+            else if (block < _dataCount)
             {
                 byte* p = _blocks[_dataCount] + _lo;
                 byte* made = ParityAside(_dataCount) + _lo;

@@ -1,6 +1,6 @@
 // One row of a stripe under way: the same columns (at most 64 KiB) of every member, with their lock and their buffers.
 //
-// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, then Q. Every block has a
+// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, Q and what comes after. Every block has a
 // staging buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and
 // parity in the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never
 // makes parity disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of
@@ -19,6 +19,13 @@
 //                over all columns while no difference can be taken of it.
 // Modify and Reconstruct are chosen by the bytes to read. Modify trusts the old parity, so it is avoided while the row is not
 // resynced; when a member is lost it is right all the same, because it keeps what the parity says about the lost block.
+//
+// All of it holds for any number of parities, 1 to 8, because each parity is a sum of the data blocks with coefficients, and any k
+// of them have one solution for k lost blocks (StripeCode). So a row can lack as many blocks as it has parities, and which
+// parities are taken to make some makes no difference, as long as all that are there fit the data: P is taken first, for it
+// is the cheapest. Modify adds to every parity that is left what the difference makes in it, so that each still says of the lost
+// blocks what it said before; a parity that cannot be read is not left out of that but made anew, by another plan. Full,
+// Reconstruct and Recover make all parities from all data.
 //
 // A read that fails adds its block to the lost ones, and the plan is made again. What could be made from the others is written
 // back with the rest: the block is repaired. A write that fails costs the member, not the row. The failed mask is read after the

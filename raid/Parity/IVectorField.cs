@@ -42,4 +42,20 @@ internal unsafe interface IVectorField<TVector, TCoefficient>
     static abstract TVector Multiply(TVector a, in TCoefficient coefficient);
 
     static abstract TCoefficient Coefficient(byte c);
+
+    /// <summary>
+    /// So many vectors of sums are kept in registers beside what multiplying takes.
+    /// </summary>
+    static abstract int SumsInRegisters { get; }
+
+    /// <summary>
+    /// A vector as <see cref="AddProduct"/> wants it, which is made once for all coefficients: its low nibbles, or all of it.
+    /// </summary>
+    static abstract TVector LowPart(TVector a);
+
+    /// <summary>Its high nibbles, or nothing of use.</summary>
+    static abstract TVector HighPart(TVector a);
+
+    /// <summary>The sum and the product of a vector, which comes in its parts, with a coefficient in memory.</summary>
+    static abstract TVector AddProduct(TVector sum, TVector low, TVector high, TCoefficient* coefficient);
 }

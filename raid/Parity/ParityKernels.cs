@@ -1,8 +1,9 @@
-// The parity arithmetic of RAID 5 and 6 on native memory, chosen at run time for the processor.
+// The arithmetic of parities on native memory, chosen at run time for the processor.
 //
 // Theory of operation: P is the XOR of the data blocks of a stripe; Q is the sum of 2^i * D_i in GF(2^8) modulo 0x11D, where i
 // is the data index of the block in the stripe. Linux md numbers the blocks of a left-symmetric stripe from the disk behind Q,
-// which is the same order in which it lays the data out, so both parities are byte-identical to md's.
+// which is the same order in which it lays the data out, so both parities are byte-identical to md's. Stripes with more parities have
+// more sums with coefficients (StripeCode); what makes several sums in one pass, of an encoding or of a reconstruction, is Combine.
 //
 // A source that a guest can write to is read exactly once: every byte is loaded into a register, and the copy, P and Q are made
 // from that register. Whatever the guest does meanwhile, the staging copy and the parity agree. (This is why the ends of blocks
@@ -20,6 +21,9 @@ public abstract unsafe class ParityKernels
 {
     /// <summary>Name of the kernels for AVX-512BW with GFNI.</summary>
     public const string Avx512Gfni = "avx512-gfni";
+
+    /// <summary>Name of the kernels for AVX2 with GFNI.</summary>
+    public const string Avx2Gfni = "avx2-gfni";
 
     /// <summary>Name of the kernels for AVX2.</summary>
     public const string Avx2Name = "avx2";
@@ -115,10 +119,76 @@ public abstract unsafe class ParityKernels
     /// <summary>destination ^= c * source.</summary>
     public abstract void MultiplyAccumulate(byte c, byte* source, byte* destination, nuint length);
 
+    /// <summary>
+    /// The parities of <paramref name="count"/> data blocks, for any number of parities: with <paramref name="copies"/> each block is
+    /// copied, too, and read exactly once.
+    /// </summary>
+    /// <param name="data">The data blocks in data-index order; memory that others may be writing to.</param>
+    /// <param name="copies">Where copies go; null for none, or for those that need none.</param>
+    /// <param name="count">The number of data blocks, 1 to 63.</param>
+    /// <param name="parities">Where the parities go, P first.</param>
+    /// <param name="parityCount">Their number, 1 to 8.</param>
+    /// <param name="length">The length of each block in bytes.</param>
+    public void Encode(byte** data, byte** copies, int count, byte** parities, int parityCount, nuint length)
+    {
+        var sums = new StripeSums
+        {
+            Sources = data,
+            Copies = copies,
+            Count = count,
+            XorCount = count,
+            Matrix = encoding ??= MakeEncoding(),
+            Outputs = parities + 1,
+            Rows = parityCount - 1,
+            Xor = parities[0],
+        };
+        Combine(sums, length);
+    }
+
+    /// <summary>
+    /// Read-modify-write of one data block with any number of parities: <paramref name="block"/> holds the old data and receives a copy
+    /// of <paramref name="source"/>, of which every byte is read once; the difference is added to the parities.
+    /// </summary>
+    /// <param name="index">The data index of the block in its stripe, 0 to 62.</param>
+    /// <param name="source">The new data; memory that others may be writing to.</param>
+    /// <param name="block">The old data; receives the copy of the new.</param>
+    /// <param name="parities">The parities, P first, updated in place; null for those that are lost.</param>
+    /// <param name="parityCount">Their number, 1 to 8.</param>
+    /// <param name="length">The length in bytes.</param>
+    public void Update(int index, byte* source, byte* block, byte** parities, int parityCount, nuint length) =>
+        UpdateAll(encoding ??= MakeEncoding(), index, source, block, parities, parityCount, length);
+
+    /// <summary>Bytes of a coefficient in the form in which these kernels multiply.</summary>
+    internal abstract int CoefficientBytes { get; }
+
+    /// <summary>Writes a coefficient in that form.</summary>
+    internal abstract void WriteCoefficient(byte c, byte* to);
+
+    /// <summary>Makes sums of blocks in one pass. No output is one of the sources.</summary>
+    internal abstract void Combine(in StripeSums sums, nuint length);
+
+    private protected abstract void UpdateAll(
+        StripeMatrix matrix, int index, byte* source, byte* block, byte** parities, int parityCount, nuint length);
+
+    /// <summary>The coefficients of all parities but P; made with the first stripe that has more than two.</summary>
+    private StripeMatrix? encoding;
+
+    private StripeMatrix MakeEncoding()
+    {
+        var made = new StripeMatrix(this);
+        for (int data = 0; data < StripeCode.MaxBlocks - 1; data++)
+        {
+            for (int parity = 1; parity < StripeCode.MaxParities; parity++)
+                made.Set(data, parity - 1, StripeCode.Coefficient(parity, data));
+        }
+        return made;
+    }
+
     private static ParityKernels[] Detect()
     {
         var kernels = new List<ParityKernels>();
         if (Avx512GfniField.IsSupported) kernels.Add(VectorKernels.Avx512Gfni());
+        if (Avx2GfniField.IsSupported) kernels.Add(VectorKernels.Avx2Gfni());
         if (Avx2Field.IsSupported) kernels.Add(VectorKernels.Avx2());
         kernels.Add(VectorKernels.Portable());
         kernels.Add(new ScalarParityKernels());

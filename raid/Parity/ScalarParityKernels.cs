@@ -37,6 +37,57 @@ internal sealed unsafe class ScalarParityKernels : ParityKernels
     public override void MultiplyAccumulate(byte c, byte* source, byte* destination, nuint length) =>
         MultiplyRange(c, source, destination, 0, length);
 
+    internal override int CoefficientBytes => 1;
+
+    internal override void WriteCoefficient(byte c, byte* to) => *to = c;
+
+    internal override void Combine(in StripeSums sums, nuint length) => CombineRange(sums, 0, length);
+
+    private protected override void UpdateAll(
+        StripeMatrix matrix, int index, byte* source, byte* block, byte** parities, int parityCount, nuint length) =>
+        UpdateAllRange(matrix, index, source, block, parities, parityCount, 0, length);
+
+    internal static void CombineRange(in StripeSums sums, nuint from, nuint to)
+    {
+        byte* made = stackalloc byte[StripeMatrix.Stride];
+        for (nuint at = from; at < to; at++)
+        {
+            byte xor = 0;
+            for (int row = 0; row < sums.Rows; row++) made[row] = 0;
+            for (int i = 0; i < sums.Count; i++)
+            {
+                byte value = sums.Sources[i][at];
+                if (sums.Copies != null && sums.Copies[i] != null) sums.Copies[i][at] = value;
+                if (i < sums.XorCount) xor ^= value;
+                for (int row = 0; row < sums.Rows; row++)
+                    made[row] ^= GaloisField.Multiply(sums.Matrix!.Bytes[(i * StripeMatrix.Stride) + row], value);
+            }
+            for (int row = 0; row < sums.Rows; row++)
+            {
+                sums.Outputs[row][at] = made[row];
+                if (row < sums.Added) xor ^= made[row];
+            }
+            if (sums.Xor != null) sums.Xor[at] = xor;
+        }
+    }
+
+    internal static void UpdateAllRange(
+        StripeMatrix matrix, int index, byte* source, byte* block, byte** parities, int parityCount, nuint from, nuint to)
+    {
+        byte* coefficients = matrix.Bytes + (index * StripeMatrix.Stride);
+        for (nuint at = from; at < to; at++)
+        {
+            byte value = source[at];
+            byte delta = (byte)(value ^ block[at]);
+            block[at] = value;
+            for (int parity = 0; parity < parityCount; parity++)
+            {
+                if (parities[parity] == null) continue;
+                parities[parity][at] ^= parity == 0 ? delta : GaloisField.Multiply(coefficients[parity - 1], delta);
+            }
+        }
+    }
+
     /// <summary>With <paramref name="add"/>, the sum begins with what the destination holds.</summary>
     internal static void XorRange(
         byte** sources, byte** staging, int count, byte* destination, nuint from, nuint to, bool add)

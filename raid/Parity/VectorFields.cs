@@ -1,4 +1,4 @@
-// The instruction sets: AVX-512 with GFNI, AVX2, and portable 128-bit vectors (SSSE3, Arm AdvSimd).
+// The instruction sets: AVX-512 with GFNI, AVX2 with and without it, and portable 128-bit vectors (SSSE3, Arm AdvSimd).
 //
 // Theory of operation: doubling shifts each byte left and folds 0x1D into those whose top bit fell out; there is no byte shift,
 // so it adds the vector to itself, and a signed comparison with zero finds the top bits. Multiplying by a constant splits a
@@ -66,6 +66,64 @@ internal readonly unsafe struct Avx512GfniField : IVectorField<Vector512<byte>, 
         Gfni.V512.GaloisFieldAffineTransform(a, Vector512.Create(coefficient.Matrix).AsByte(), 0);
 
     public static MatrixCoefficient Coefficient(byte c) => new(GaloisField.AffineMatrix(c));
+
+    public static int SumsInRegisters => 18;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<byte> LowPart(Vector512<byte> a) => a;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<byte> HighPart(Vector512<byte> a) => a;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<byte> AddProduct(Vector512<byte> sum, Vector512<byte> low, Vector512<byte> high, MatrixCoefficient* coefficient) =>
+        sum ^ Gfni.V512.GaloisFieldAffineTransform(low, Vector512.Create(coefficient->Matrix).AsByte(), 0);
+}
+
+/// <summary>256-bit vectors with the affine instruction, for processors that have it without AVX-512.</summary>
+internal readonly unsafe struct Avx2GfniField : IVectorField<Vector256<byte>, MatrixCoefficient>
+{
+    public static int Width => 32;
+    public static string Name => ParityKernels.Avx2Gfni;
+    public static bool MultiplyIsCheap => true;
+
+    public static Vector256<byte> Zero => Vector256<byte>.Zero;
+
+    public static bool IsSupported => Avx2.IsSupported && Gfni.V256.IsSupported;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Load(byte* source) => Vector256.Load(source);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(Vector256<byte> value, byte* destination) => value.Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreNonTemporal(Vector256<byte> value, byte* destination) => value.StoreAlignedNonTemporal(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Xor(Vector256<byte> a, Vector256<byte> b) => a ^ b;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Double(Vector256<byte> a) =>
+        Gfni.V256.GaloisFieldAffineTransform(a, Vector256.Create(Avx512GfniField.DoubleMatrix).AsByte(), 0);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Multiply(Vector256<byte> a, in MatrixCoefficient coefficient) =>
+        Gfni.V256.GaloisFieldAffineTransform(a, Vector256.Create(coefficient.Matrix).AsByte(), 0);
+
+    public static MatrixCoefficient Coefficient(byte c) => new(GaloisField.AffineMatrix(c));
+
+    public static int SumsInRegisters => 10;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> LowPart(Vector256<byte> a) => a;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> HighPart(Vector256<byte> a) => a;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> AddProduct(Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, MatrixCoefficient* coefficient) =>
+        sum ^ Gfni.V256.GaloisFieldAffineTransform(low, Vector256.Create(coefficient->Matrix).AsByte(), 0);
 }
 
 internal readonly unsafe struct Avx2Field : IVectorField<Vector256<byte>, NibbleCoefficient>
@@ -107,6 +165,19 @@ internal readonly unsafe struct Avx2Field : IVectorField<Vector256<byte>, Nibble
     }
 
     public static NibbleCoefficient Coefficient(byte c) => new(c);
+
+    public static int SumsInRegisters => 8;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> LowPart(Vector256<byte> a) => a & Vector256.Create((byte)0x0F);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> HighPart(Vector256<byte> a) => (a.AsUInt16() >>> 4).AsByte() & Vector256.Create((byte)0x0F);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> AddProduct(Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, NibbleCoefficient* coefficient) =>
+        sum ^ Avx2.Shuffle(Avx2.BroadcastVector128ToVector256((byte*)coefficient), low)
+            ^ Avx2.Shuffle(Avx2.BroadcastVector128ToVector256((byte*)coefficient + Vector128<byte>.Count), high);
 }
 
 internal readonly unsafe struct PortableField : IVectorField<Vector128<byte>, NibbleCoefficient>
@@ -147,4 +218,16 @@ internal readonly unsafe struct PortableField : IVectorField<Vector128<byte>, Ni
     }
 
     public static NibbleCoefficient Coefficient(byte c) => new(c);
+
+    public static int SumsInRegisters => 8;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> LowPart(Vector128<byte> a) => a & Vector128.Create((byte)0x0F);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> HighPart(Vector128<byte> a) => (a.AsUInt16() >>> 4).AsByte() & Vector128.Create((byte)0x0F);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> AddProduct(Vector128<byte> sum, Vector128<byte> low, Vector128<byte> high, NibbleCoefficient* coefficient) =>
+        sum ^ Vector128.ShuffleNative(coefficient->Low, low) ^ Vector128.ShuffleNative(coefficient->High, high);
 }

@@ -25,6 +25,8 @@ internal static class VectorKernels
 {
     public static ParityKernels Avx512Gfni() => new VectorParityKernels<Avx512GfniField, Vector512<byte>, MatrixCoefficient>();
 
+    public static ParityKernels Avx2Gfni() => new VectorParityKernels<Avx2GfniField, Vector256<byte>, MatrixCoefficient>();
+
     public static ParityKernels Avx2() => new VectorParityKernels<Avx2Field, Vector256<byte>, NibbleCoefficient>();
 
     public static ParityKernels Portable() => new VectorParityKernels<PortableField, Vector128<byte>, NibbleCoefficient>();

@@ -120,6 +120,9 @@ public enum IncompatibleFeatures : ulong
 
     /// <summary>Some members lack places (<see cref="ArraySuperblock.BadRanges"/>): what lies there is not to be read.</summary>
     BadRanges = 2,
+
+    /// <summary>Stripes have more than two parities, which programs without this bit do not know.</summary>
+    ManyParities = 4,
 }
 
 /// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>

@@ -94,7 +94,8 @@ public static class SuperblockFormat
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
-    private const IncompatibleFeatures KnownIncompatible = IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges;
+    private const IncompatibleFeatures KnownIncompatible =
+        IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges | IncompatibleFeatures.ManyParities;
 
     /// <summary>The first eight bytes of a superblock.</summary>
     public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
@@ -166,6 +167,8 @@ public static class SuperblockFormat
         if (!superblock.TryGetGeometry(out RaidGeometry? geometry, out string? shapeError)) return shapeError;
         if (superblock.ParityCount != superblock.Level.ParityCount())
             return $"{superblock.Level.Name()} has {superblock.Level.ParityCount()} parities, not {superblock.ParityCount}";
+        if (superblock.Level.HasManyParities() != ((superblock.Incompatible & IncompatibleFeatures.ManyParities) != 0))
+            return "its level and its features contradict each other";
         if (superblock.MemberDataOffset < MinDataOffset) return "the data overlaps the superblock";
         if (superblock.MemberDataSize != geometry!.MemberDataSize) return "the member data size is not a multiple of the chunk";
         if (superblock.ArraySize != geometry.Capacity)

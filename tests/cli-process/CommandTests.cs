@@ -16,6 +16,8 @@ public sealed class CommandTests : IDisposable
     [InlineData(2, "Did you mean 'list'?", "volume", "lst")]
     [InlineData(2, "Did you mean '--level'?", "volume", "create", "x", "--lvel", "raid5", "a")]
     [InlineData(2, "raid5 needs at least 3 drives; 2 given", "volume", "create", "x", "--level", "raid5", "ram:16M", "ram:16M")]
+    [InlineData(2, "3+3 takes 6 drives; 2 given", "volume", "create", "x", "--level", "3+3", "ram:16M", "ram:16M")]
+    [InlineData(2, "'8+9' is no shape of a stripe", "volume", "create", "x", "--level", "8+9", "ram:16M", "ram:16M")]
     [InlineData(2, "There are: raid0", "volume", "create", "x", "--level", "raid7", "ram:16M")]
     [InlineData(2, "power of two from 4KiB to 1MiB", "volume", "create", "x", "--level", "raid0", "--chunk", "5KiB", "ram:16M", "ram:16M")]
     [InlineData(2, "is no size for --size", "volume", "create", "x", "--level", "raid0", "--size", "many", "ram:16M")]

@@ -15,31 +15,41 @@ internal static class MemberCheck
     public static string? Find(RaidGeometry geometry, byte[][] members) =>
         geometry.HasParity ? FindParity(geometry, members) : geometry.CopyCount > 1 ? FindCopies(geometry, members) : null;
 
+    /// <summary>By what a data block is multiplied in a parity, written once more: P, Q, and a row of a Cauchy matrix for each further one.</summary>
+    public static byte Coefficient(int parity, int data) => parity switch
+    {
+        0 => 1,
+        1 => GaloisField.Power(data),
+        _ => GaloisField.Inverse((byte)(GaloisField.Power(-data) ^ GaloisField.Power(parity - 1))),
+    };
+
     private static string? FindParity(RaidGeometry geometry, byte[][] members)
     {
-        var p = new byte[geometry.ChunkSize];
-        var q = new byte[geometry.ChunkSize];
+        byte[][] made = [.. Enumerable.Range(0, geometry.ParityCount).Select(_ => new byte[geometry.ChunkSize])];
         for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
         {
-            p.AsSpan().Clear();
-            q.AsSpan().Clear();
+            Array.ForEach(made, parity => Array.Clear(parity));
             int at = (int)(stripe * geometry.ChunkSize);
             for (int i = geometry.DataCount - 1; i >= 0; i--)
             {
                 ReadOnlySpan<byte> block = members[geometry.DataMember(stripe, i)].AsSpan(at, geometry.ChunkSize);
-                for (int b = 0; b < block.Length; b++)
+                for (int parity = 0; parity < made.Length; parity++)
                 {
-                    p[b] ^= block[b];
-                    q[b] = (byte)(GaloisField.Double(q[b]) ^ block[b]);
+                    byte coefficient = Coefficient(parity, i);
+                    for (int b = 0; b < block.Length; b++)
+                    {
+                        made[parity][b] ^= coefficient == 1 ? block[b] : GaloisField.Multiply(coefficient, block[b]);
+                    }
                 }
             }
 
             for (int parity = 0; parity < geometry.ParityCount; parity++)
             {
                 byte[] member = members[geometry.ParityMember(stripe, parity)];
-                if (!(parity == 0 ? p : q).AsSpan().SequenceEqual(member.AsSpan(at, geometry.ChunkSize)))
+                if (!made[parity].AsSpan().SequenceEqual(member.AsSpan(at, geometry.ChunkSize)))
                 {
-                    return $"parity {parity} of stripe {stripe} does not match its data";
+                    int column = made[parity].AsSpan().CommonPrefixLength(member.AsSpan(at, geometry.ChunkSize));
+                    return $"parity {parity} of stripe {stripe} does not match its data from byte {column} on: it is {member[at + column]:x2}, not {made[parity][column]:x2}";
                 }
             }
         }

@@ -57,7 +57,7 @@ internal sealed class VolumeSetCommand : ICliCommand
         + "[default: 30]");
 
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
-        "How the volume is put right after an unclean stop, while it is served: journal (raid5 and raid6), bitmap or none.");
+        "How the volume is put right after an unclean stop, while it is served: journal (levels with parity), bitmap or none.");
 
     private readonly Option<string?> _spareGroup = new("--spare-group")
     {

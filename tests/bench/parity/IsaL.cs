@@ -1,4 +1,4 @@
-// The peer of this benchmark: xor_gen and pq_gen of Intel's ISA-L (Debian package libisal2), which choose the fastest code of
+// The peer of this benchmark: xor_gen, pq_gen and the erasure codes of Intel's ISA-L (Debian package libisal2), which choose the fastest code of
 // the processor by themselves.
 
 using System.Runtime.InteropServices;
@@ -19,4 +19,12 @@ internal static unsafe partial class IsaL
     /// <summary>P and Q of the first <paramref name="vectors"/> - 2 blocks into the last two.</summary>
     [LibraryImport(Library, EntryPoint = "pq_gen")]
     public static partial int PqGenerate(int vectors, int length, void** blocks);
+
+    /// <summary>Makes the tables of a matrix of <paramref name="rows"/> rows of <paramref name="k"/> coefficients.</summary>
+    [LibraryImport(Library, EntryPoint = "ec_init_tables")]
+    public static partial void InitTables(int k, int rows, byte* coefficients, byte* tables);
+
+    /// <summary>Makes <paramref name="rows"/> blocks from <paramref name="k"/> others: of an encoding or of a reconstruction.</summary>
+    [LibraryImport(Library, EntryPoint = "ec_encode_data")]
+    public static partial void Encode(int length, int k, int rows, byte* tables, byte** data, byte** made);
 }

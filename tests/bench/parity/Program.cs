@@ -5,8 +5,11 @@
 // median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead. clock=cpu counts the processor's
 // time rather than the wall clock's: for a machine that has other work.
 //
+// Shapes of three parities and more are those of StripeCode: their encoding, and the making of lost blocks, from one to all that the
+// parities make up for, each with and without P, beside ec_encode_data of ISA-L with as many rows (StripeBench.cs).
+//
 //   dotnet run -c Release --project tests/bench/parity -- [slices=15] [slice-ms=100] [kernels=avx2,portable]
-//       [shapes=8+1,8+2] [places=in,out] [clock=cpu]
+//       [shapes=8+1,8+3] [places=in,out] [clock=cpu]
 //
 // The same as machine code, for comparison: dotnet publish tests/bench/parity -c Release -r linux-x64 -p:PublishAot=true
 // -p:IlcInstructionSet=x86-64-v4%2cgfni
@@ -17,10 +20,12 @@ using System.Runtime.InteropServices;
 using Polyblk.Parity.Bench;
 using Polyblk.Raid.Parity;
 
+const int Chunk = 64 << 10;
+const long OutOfCacheBytes = 512L << 20;
 int slices = Option("slices", 15), sliceMs = Option("slice-ms", 100);
 bool byProcessor = Text("clock") == "cpu";
 string? wanted = Text("kernels");
-string shapes = Text("shapes") ?? "8+1,8+2,23+1,23+2", places = Text("places") ?? "in,out";
+string shapes = Text("shapes") ?? "8+1,8+2,23+1,23+2,8+3,16+4", places = Text("places") ?? "in,out";
 ParityKernels[] contestants = [.. ParityKernels.Available()
     .Where(kernels => wanted == null ? kernels.Name != ParityKernels.Scalar : wanted.Split(',').Contains(kernels.Name))];
 
@@ -32,7 +37,9 @@ foreach (string place in places.Split(','))
     foreach (string shape in shapes.Split(','))
     {
         string[] counts = shape.Split('+');
-        Measure(int.Parse(counts[0], CultureInfo.InvariantCulture), int.Parse(counts[1], CultureInfo.InvariantCulture), 64 << 10, place == "out");
+        int data = int.Parse(counts[0], CultureInfo.InvariantCulture), parity = int.Parse(counts[1], CultureInfo.InvariantCulture);
+        if (parity <= 2) Measure(data, parity, Chunk, place == "out");
+        else MeasureStripes(data, parity, place == "out");
     }
 }
 return 0;
@@ -48,9 +55,19 @@ static string CpuModel()
     return line == null ? RuntimeInformation.ProcessArchitecture.ToString() : line[(line.IndexOf(':') + 1)..].Trim();
 }
 
+void MeasureStripes(int data, int parity, bool outOfCache)
+{
+    using var stripes = new StripeSet(data + parity, Chunk, outOfCache ? OutOfCacheBytes : 0);
+    foreach (StripeCase work in StripeBench.Cases(data, parity))
+    {
+        using var bench = new StripeBench(contestants, data, parity, Chunk, stripes, work);
+        Compare(bench.Runs, stripes, (double)data * Chunk, $"{data}+{parity} {work.Name}, {Chunk >> 10} KiB, {(outOfCache ? "out of cache" : "in cache")}");
+    }
+}
+
 unsafe void Measure(int data, int parity, int chunk, bool outOfCache)
 {
-    using var stripes = new StripeSet(data + parity, chunk, outOfCache ? 512L << 20 : 0);
+    using var stripes = new StripeSet(data + parity, chunk, outOfCache ? OutOfCacheBytes : 0);
     var runs = new List<(string Name, Action<nint> Run)>();
     if (IsaL.IsInstalled) runs.Add(("isa-l", blocks => RunIsaL(blocks, data, parity, chunk)));
     foreach (ParityKernels kernels in contestants)
@@ -60,16 +77,21 @@ unsafe void Measure(int data, int parity, int chunk, bool outOfCache)
         if (outOfCache)
             runs.Add((kernels.Name + " fused copy, non-temporal", blocks => Copy(kernels, stripes, blocks, data, parity, chunk, true)));
     }
+    Compare(runs, stripes, (double)data * chunk, $"{data}+{parity}, {chunk >> 10} KiB, {(outOfCache ? "out of cache" : "in cache")}");
+}
+
+void Compare(List<(string Name, Action<nint> Run)> runs, StripeSet stripes, double bytes, string title)
+{
     var results = runs.Select(_ => new List<double>()).ToArray();
     for (int slice = -2; slice < slices; slice++)
     {
         for (int i = 0; i < runs.Count; i++)
         {
-            double rate = Slice(runs[i].Run, stripes, (double)data * chunk);
+            double rate = Slice(runs[i].Run, stripes, bytes);
             if (slice >= 0) results[i].Add(rate);
         }
     }
-    Console.WriteLine($"\n{data}+{parity}, {chunk >> 10} KiB, {(outOfCache ? "out of cache" : "in cache")}");
+    Console.WriteLine($"\n{title}");
     foreach (List<double> rates in results) rates.Sort();
     double peer = IsaL.IsInstalled ? results[0][slices / 2] : double.NaN;
     for (int i = 0; i < runs.Count; i++)

@@ -23,7 +23,10 @@ public sealed class AllocationTests
     [InlineData(RaidLevel.Raid5, 4, 0)]
     [InlineData(RaidLevel.Raid5, 4, 1)]
     [InlineData(RaidLevel.Raid6, 5, 0)]
+    [InlineData(RaidLevel.Raid73, 6, 0)]
     [InlineData(RaidLevel.Raid6, 5, 2)]
+    [InlineData(RaidLevel.Raid73, 6, 1)]
+    [InlineData(RaidLevel.Raid73, 6, 3)]
     public Task Nothing_is_allocated(RaidLevel level, int count, int lost) => RunAsync(level, count, lost, opaque: false);
 
     /// <summary>Parity over members that are memory works in place; over all others, with requests.</summary>
@@ -31,7 +34,10 @@ public sealed class AllocationTests
     [InlineData(RaidLevel.Raid5, 4, 0)]
     [InlineData(RaidLevel.Raid5, 4, 1)]
     [InlineData(RaidLevel.Raid6, 5, 0)]
+    [InlineData(RaidLevel.Raid73, 6, 0)]
     [InlineData(RaidLevel.Raid6, 5, 2)]
+    [InlineData(RaidLevel.Raid73, 6, 1)]
+    [InlineData(RaidLevel.Raid73, 6, 3)]
     public Task Nothing_is_allocated_with_requests(RaidLevel level, int count, int lost) => RunAsync(level, count, lost, opaque: true);
 
     /// <summary>Two drives of a role are written as one, and regions are copied between them.</summary>

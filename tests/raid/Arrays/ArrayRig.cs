@@ -280,7 +280,7 @@ internal sealed class ArrayRig : IAsyncDisposable
     }
 
     /// <summary>
-    /// Makes one member's blocks from the others: data and P by exclusive or, Q anew (so that nothing is known of it).
+    /// Makes one member's blocks from the others: data and P by exclusive or, further parities anew (so that nothing is known of them).
     /// </summary>
     private static void MakeLost(RaidGeometry geometry, byte[][] members, int lost)
     {
@@ -289,8 +289,9 @@ internal sealed class ArrayRig : IAsyncDisposable
         {
             int at = (int)(stripe * geometry.ChunkSize);
             Span<byte> made = members[lost].AsSpan(at, geometry.ChunkSize);
-            bool isQ = geometry.BlockIndex(stripe, lost) == geometry.DataCount + 1;
-            for (int i = geometry.DataCount - (isQ ? 1 : 0); i >= 0; i--)
+            int parity = geometry.BlockIndex(stripe, lost) - geometry.DataCount;
+            bool isSum = parity > 0;
+            for (int i = geometry.DataCount - (isSum ? 1 : 0); i >= 0; i--)
             {
                 int member = geometry.BlockMember(stripe, i);
                 if (member == lost)
@@ -301,7 +302,7 @@ internal sealed class ArrayRig : IAsyncDisposable
                 ReadOnlySpan<byte> block = members[member].AsSpan(at, geometry.ChunkSize);
                 for (int b = 0; b < block.Length; b++)
                 {
-                    made[b] = (byte)((isQ ? GaloisField.Double(made[b]) : made[b]) ^ block[b]);
+                    made[b] ^= isSum ? GaloisField.Multiply(MemberCheck.Coefficient(parity, i), block[b]) : block[b];
                 }
             }
         }

@@ -19,6 +19,7 @@ public sealed class HangingMemberTests
     [InlineData(RaidLevel.Raid5, 4, BlockOperation.Write)]
     [InlineData(RaidLevel.Raid5, 4, BlockOperation.Read)]
     [InlineData(RaidLevel.Raid6, 5, BlockOperation.Write)]
+    [InlineData(RaidLevel.Raid73, 6, BlockOperation.Write)]
     public async Task It_is_reported_and_reads_take_another_way_until_it_answers(RaidLevel level, int drives, BlockOperation hangs)
     {
         var clock = new ManualClock();
@@ -99,6 +100,7 @@ public sealed class HangingMemberTests
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 3)]
     [InlineData(RaidLevel.Raid6, 4)]
+    [InlineData(RaidLevel.Raid73, 5)]
     public async Task A_write_without_a_failed_member_waits_while_those_that_hang_could_start_without_its_superblock(RaidLevel level, int drives)
     {
         var clock = new ManualClock();

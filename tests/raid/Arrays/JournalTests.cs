@@ -18,6 +18,7 @@ public sealed class JournalTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task A_row_is_written_when_its_records_are_durable(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await CreateAsync(level, drives);
@@ -41,6 +42,7 @@ public sealed class JournalTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task Whole_rows_reads_and_drives_without_a_cache_cost_nothing(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await CreateAsync(level, drives, volatileCache: false);
@@ -115,6 +117,7 @@ public sealed class JournalTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task A_member_that_refuses_a_record_is_out_before_the_row_is_written(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await CreateAsync(level, drives);
@@ -167,6 +170,8 @@ public sealed class JournalTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4, 1)]
     [InlineData(RaidLevel.Raid6, 5, 2)]
+    [InlineData(RaidLevel.Raid73, 6, 3)]
+    [InlineData(RaidLevel.Raid78, 10, 1)]
     public async Task A_dirty_array_without_members_starts_without_force_and_keeps_what_was_not_written(RaidLevel level, int drives, int lost)
     {
         await using ArrayRig rig = await CreateAsync(level, drives);
@@ -338,6 +343,7 @@ public sealed class JournalTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task A_row_without_a_parity_is_written_when_the_superblocks_know_who_is_out(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await CreateAsync(level, drives);

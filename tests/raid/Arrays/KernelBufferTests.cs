@@ -12,6 +12,7 @@ public sealed class KernelBufferTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 3)]
     [InlineData(RaidLevel.Raid6, 4)]
+    [InlineData(RaidLevel.Raid73, 5)]
     public async Task A_parity_array_refuses_only_what_it_would_have_to_compute(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives);

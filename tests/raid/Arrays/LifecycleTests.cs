@@ -269,7 +269,7 @@ public sealed class LifecycleTests
     {
         foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
         {
-            await using ArrayRig rig = await ArrayRig.CreateAsync(level, 4, 4 << 10, 1 << 20);
+            await using ArrayRig rig = await ArrayRig.CreateAsync(level, Math.Max(4, level.MinimumMembers()), 4 << 10, 1 << 20);
             RequestDriver driver = await rig.OpenAsync();
             var noise = new byte[rig.Array.SizeBytes];
             new Random(7).NextBytes(noise);

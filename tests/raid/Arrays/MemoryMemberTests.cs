@@ -15,9 +15,13 @@ public sealed class MemoryMemberTests
     [InlineData(RaidLevel.Raid5, 5, 128 << 10, 1, false)]
     [InlineData(RaidLevel.Raid5, 9, 64 << 10, 1, true)]
     [InlineData(RaidLevel.Raid6, 4, 16 << 10, 2, false)]
+    [InlineData(RaidLevel.Raid73, 5, 16 << 10, 2, false)]
     [InlineData(RaidLevel.Raid6, 7, 64 << 10, 2, true)]
+    [InlineData(RaidLevel.Raid73, 8, 64 << 10, 2, true)]
     [InlineData(RaidLevel.Raid6, 10, 128 << 10, 1, false)]
+    [InlineData(RaidLevel.Raid73, 11, 128 << 10, 1, false)]
     [InlineData(RaidLevel.Raid6, 23, 4 << 10, 2, true)]
+    [InlineData(RaidLevel.Raid73, 24, 4 << 10, 2, true)]
     public async Task What_is_written_in_place_survives_the_loss_of_any_members(RaidLevel level, int count, int chunk, int lost, bool mixed)
     {
         for (int first = 0; first < count; first += Math.Max(1, count / 4))

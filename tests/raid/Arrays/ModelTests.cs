@@ -30,6 +30,14 @@ public sealed class ModelTests
         { RaidLevel.Raid6, 6, 128 << 10, 1 },
         { RaidLevel.Raid6, 7, 64 << 10, 2 },
         { RaidLevel.Raid6, 64, 4 << 10, 2 },
+        { RaidLevel.Raid73, 5, 16 << 10, 0 },
+        { RaidLevel.Raid73, 5, 4 << 10, 3 },
+        { RaidLevel.Raid73, 7, 64 << 10, 2 },
+        { RaidLevel.Raid73, 11, 128 << 10, 3 },
+        { RaidLevel.Raid74, 20, 16 << 10, 4 },
+        { RaidLevel.Raid75, 8, 64 << 10, 5 },
+        { RaidLevel.Raid78, 10, 8 << 10, 8 },
+        { RaidLevel.Raid78, 64, 4 << 10, 8 },
     };
 
     [Theory]
@@ -44,8 +52,8 @@ public sealed class ModelTests
         ulong failed = 0;
         for (int i = 0; i < lost; i++)
         {
-            // Neighbours in RAID 6, so that P, Q and data are lost in all combinations over the stripes.
-            int member = (drives / 2) + i;
+            // Neighbours, so that parities and data are lost in all combinations over the stripes.
+            int member = ((drives / 2) + i) % drives;
             failed |= 1UL << member;
             await rig.Drives[member].VanishAsync();
             await model.RunAsync(40);

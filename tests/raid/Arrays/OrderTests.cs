@@ -150,6 +150,7 @@ public sealed class OrderTests
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid6, 4)]
+    [InlineData(RaidLevel.Raid73, 5)]
     public async Task A_write_takes_back_how_far_a_resync_was(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(

@@ -145,6 +145,7 @@ public sealed class ReadOnlyStartTests
     [InlineData(RaidLevel.Raid10, 4, 2)]
     [InlineData(RaidLevel.Raid5, 4, 2)]
     [InlineData(RaidLevel.Raid6, 5, 3)]
+    [InlineData(RaidLevel.Raid73, 6, 4)]
     public async Task What_is_left_of_a_broken_array_can_be_read(RaidLevel level, int drives, int lost)
     {
         (ArrayRig rig, byte[] data) = await FilledAsync(level, drives);

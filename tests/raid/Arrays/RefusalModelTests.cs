@@ -33,6 +33,8 @@ public sealed class RefusalModelTests
                 data.Add(RaidLevel.Raid6, 5, 0, seed);
                 data.Add(RaidLevel.Raid6, 5, 1, seed);
                 data.Add(RaidLevel.Raid6, 5, 2, seed);
+                data.Add(RaidLevel.Raid73, 6, 1, seed);
+                data.Add(RaidLevel.Raid73, 6, 3, seed);
             }
 
             return data;

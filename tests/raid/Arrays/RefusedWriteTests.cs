@@ -122,6 +122,7 @@ public sealed class RefusedWriteTests
     [InlineData(RaidLevel.Raid10, 4)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task More_refusals_than_redundancy_fail_the_request_and_not_the_array(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
@@ -151,6 +152,7 @@ public sealed class RefusedWriteTests
     [InlineData(RaidLevel.Raid10, 4)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task A_flush_that_too_many_refuse_fails_and_the_redundancy_is_made_right_again(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(
@@ -192,6 +194,7 @@ public sealed class RefusedWriteTests
     [InlineData(RaidLevel.Raid10, 4, Errno.EAGAIN)]
     [InlineData(RaidLevel.Raid5, 4, Errno.EINTR)]
     [InlineData(RaidLevel.Raid6, 5, Errno.EBUSY)]
+    [InlineData(RaidLevel.Raid73, 6, Errno.EBUSY)]
     public async Task An_error_that_passes_is_not_seen(RaidLevel level, int drives, int errno)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
@@ -245,7 +248,9 @@ public sealed class RefusedWriteTests
     [InlineData(RaidLevel.Raid5, 4, false)]
     [InlineData(RaidLevel.Raid5, 4, true)]
     [InlineData(RaidLevel.Raid6, 5, false)]
+    [InlineData(RaidLevel.Raid73, 6, false)]
     [InlineData(RaidLevel.Raid6, 5, true)]
+    [InlineData(RaidLevel.Raid73, 6, true)]
     public async Task A_discard_costs_no_member_whatever_the_error(RaidLevel level, int drives, bool degraded)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);
@@ -281,6 +286,7 @@ public sealed class RefusedWriteTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task Zeroes_that_a_member_has_no_room_for_leave_parity_right(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10);

@@ -13,7 +13,7 @@ internal static class ReplacementRig
     public static TheoryData<RaidLevel, int> Levels => new()
     {
         { RaidLevel.Raid0, 2 }, { RaidLevel.Raid1, 2 }, { RaidLevel.Raid1, 3 }, { RaidLevel.Raid10, 4 }, { RaidLevel.Raid10, 5 },
-        { RaidLevel.Raid5, 4 }, { RaidLevel.Raid6, 5 },
+        { RaidLevel.Raid5, 4 }, { RaidLevel.Raid6, 5 }, { RaidLevel.Raid73, 6 },
     };
 
     public static TheoryData<RaidLevel, int> RedundantLevels => [.. Levels.Where(l => l.Data.Item1 != RaidLevel.Raid0)];

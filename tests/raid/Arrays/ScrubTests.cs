@@ -17,6 +17,7 @@ public sealed class ScrubTests
     [InlineData(RaidLevel.Raid10, 5)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task What_agrees_is_found_sound_under_writes(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 1 << 20, simulation: o => o with { MaximumLatencyNs = 50_000 });
@@ -73,6 +74,60 @@ public sealed class ScrubTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    /// <summary>With more of them, up to half as many blocks of a row: data and parities, in the same columns and in others.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid73, 6, 1)]
+    [InlineData(RaidLevel.Raid74, 8, 2)]
+    [InlineData(RaidLevel.Raid75, 8, 2)]
+    [InlineData(RaidLevel.Raid78, 12, 4)]
+    public async Task Many_parities_tell_which_blocks_are_wrong(RaidLevel level, int drives, int wrong)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 5);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        var random = new Random(5);
+        const int Rows = 12;
+        for (int row = 0; row < Rows; row++)
+        {
+            int[] members = [.. Enumerable.Range(0, drives).OrderBy(_ => random.Next()).Take(wrong)];
+            for (int i = 0; i < wrong; i++)
+            {
+                // Of the first two rows the columns differ, of the others they overlap.
+                int column = row < 2 ? i * 2048 : 1024 + (i * 512);
+                await CorruptAsync(rig, members[i], ArrayRig.DataOffset + (row * 2 * Chunk) + column, bytes: 2048);
+            }
+        }
+
+        ScrubStatus found = await ScrubAsync(rig, repair: true);
+        Assert.True(found is { Differing: 0, Repaired: Rows, MadeToAgree: 0 }, $"{found}");
+        await rig.AssertConsistentAsync("after the repair");
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
+    /// <summary>Three parities cannot tell two wrong blocks, but that it is more than one: the data counts as right.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid73, 7, 2, 0)]
+    [InlineData(RaidLevel.Raid73, 7, 2, 4096)]
+    [InlineData(RaidLevel.Raid75, 9, 3, 0)]
+    public async Task More_wrong_blocks_than_can_be_told_change_no_data(RaidLevel level, int drives, int wrong, int apart)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 3)));
+        for (int i = 0; i < wrong; i++)
+        {
+            await CorruptAsync(rig, rig.Array.Geometry.DataMember(0, i), ArrayRig.DataOffset + (i * apart));
+        }
+
+        int stripe = (int)rig.Array.Geometry.StripeDataSize;
+        byte[] before = await driver.ReadOrThrowAsync(0, stripe);
+        ScrubStatus found = await ScrubAsync(rig, repair: true);
+        Assert.True(found is { Differing: 0, Repaired: 0, MadeToAgree: 1 }, $"{found}");
+        Assert.True((await driver.ReadOrThrowAsync(0, stripe)).AsSpan().SequenceEqual(before), "data was changed by a guess");
+        await rig.AssertConsistentAsync("after the repair");
+    }
+
     [Fact]
     public async Task Two_wrong_blocks_of_a_row_are_not_taken_for_one()
     {
@@ -93,6 +148,7 @@ public sealed class ScrubTests
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid73, 6)]
     public async Task A_block_that_nobody_has_read_for_long_and_that_cannot_be_is_found_in_time(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
@@ -119,6 +175,7 @@ public sealed class ScrubTests
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 3)]
     [InlineData(RaidLevel.Raid6, 4)]
+    [InlineData(RaidLevel.Raid73, 5)]
     public async Task What_is_not_in_sync_is_passed_over(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10, zeroed: false, run: new ArrayRunOptions

@@ -23,16 +23,16 @@ public sealed class JournalRecordTests
     public void A_record_of_another_array_or_run_is_none()
     {
         byte[] header = Make();
-        Assert.Null(JournalRecord.TryRead(header, Guid.NewGuid(), 3, RowBytes, 63));
-        Assert.Null(JournalRecord.TryRead(header, s_array, 4, RowBytes, 63));
+        Assert.Null(JournalRecord.TryRead(header, Guid.NewGuid(), 3, RowBytes, 63, 2));
+        Assert.Null(JournalRecord.TryRead(header, s_array, 4, RowBytes, 63, 2));
     }
 
     [Fact]
     public void A_record_that_makes_no_sense_here_is_none()
     {
         byte[] header = Make();
-        Assert.Null(JournalRecord.TryRead(header, s_array, 3, 4096, 63));
-        Assert.Null(JournalRecord.TryRead(header, s_array, 3, RowBytes, 62));
+        Assert.Null(JournalRecord.TryRead(header, s_array, 3, 4096, 63, 2));
+        Assert.Null(JournalRecord.TryRead(header, s_array, 3, RowBytes, 62, 2));
     }
 
     [Fact]
@@ -114,7 +114,7 @@ public sealed class JournalRecordTests
         Assert.Equal(5UL, writer.Oldest);
     }
 
-    private static JournalRecord? Read(byte[] header) => JournalRecord.TryRead(header, s_array, 3, RowBytes, 63);
+    private static JournalRecord? Read(byte[] header) => JournalRecord.TryRead(header, s_array, 3, RowBytes, 63, 2);
 
     private static byte[] Make()
     {

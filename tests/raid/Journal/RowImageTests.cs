@@ -2,6 +2,7 @@ using System.Numerics;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;
+using Polyblk.Simulation.Tests;
 
 namespace Polyblk.Raid.Tests.Journal;
 
@@ -18,13 +19,15 @@ public sealed class RowImageTests
     [InlineData(RaidLevel.Raid5, 5)]
     [InlineData(RaidLevel.Raid6, 4)]
     [InlineData(RaidLevel.Raid6, 6)]
+    [InlineData(RaidLevel.Raid73, 6)]
+    [InlineData(RaidLevel.Raid75, 8)]
     public void What_was_not_written_is_as_it_was_and_parities_fit(RaidLevel level, int members)
     {
         Assert.True(RaidGeometry.TryCreate(level, RowBytes, [.. Enumerable.Repeat(4L << 20, members)], out RaidGeometry? geometry, out _));
         var random = new Random(members);
         for (int round = 0; round < 60; round++)
         {
-            var row = new TornRow(geometry!, random);
+            using var row = new TornRow(geometry!, random);
             for (ulong lost = 0; lost < 1UL << members; lost++)
             {
                 if (BitOperations.PopCount(lost) <= geometry!.ParityCount)
@@ -38,16 +41,23 @@ public sealed class RowImageTests
     [Theory]
     [InlineData(RaidLevel.Raid5)]
     [InlineData(RaidLevel.Raid6)]
+    [InlineData(RaidLevel.Raid78)]
     public void The_widest_row_is_mended_as_any(RaidLevel level)
     {
         const int Members = 64;
         Assert.True(RaidGeometry.TryCreate(level, RowBytes, [.. Enumerable.Repeat(4L << 20, Members)], out RaidGeometry? geometry, out _));
         var random = new Random(1);
-        var row = new TornRow(geometry!, random);
+        using var row = new TornRow(geometry!, random);
         for (int i = 0; i < Members; i++)
         {
             row.AssertMended(1UL << i, $"lost {i}");
-            if (level == RaidLevel.Raid6)
+            if (level == RaidLevel.Raid78)
+            {
+                ulong many = Enumerable.Range(0, 7).Aggregate(1UL << i, (all, _) => all | (1UL << random.Next(Members)));
+                row.AssertMended(many, $"lost {many:b}");
+            }
+
+            if (level != RaidLevel.Raid5)
             {
                 ulong two = (1UL << i) | (1UL << random.Next(Members));
                 row.AssertMended(two, $"lost {two:b}");
@@ -63,28 +73,24 @@ public sealed class RowImageTests
     {
         Assert.True(RaidGeometry.TryCreate(RaidLevel.Raid5, RowBytes, [4 << 20, 4 << 20, 4 << 20, 4 << 20], out RaidGeometry? geometry, out _));
         var random = new Random(1);
-        TornRow row;
-        do
-        {
-            row = new TornRow(geometry!, random);
-        }
-        while ((row.Written & 0b0111) == 0b0111);
-
+        using TornRow row = Enumerable.Range(0, 100).Select(_ => new TornRow(geometry!, random)).First(r => (r.Written & 0b0111) != 0b0111);
         Assert.False(row.TryMend(0b0111, partials: 1, out _));
         Assert.False(row.TryMend(~row.Written & 0b0111, partials: 0, out _));
     }
 
     /// <summary>A row before and after a write, and as a crash has left it.</summary>
-    private sealed class TornRow
+    private sealed class TornRow : IDisposable
     {
         private readonly RaidGeometry _geometry;
         private readonly byte[][] _before, _found;
         private readonly byte[][] _partials;
         private readonly JournalRecord _record;
+        private readonly RowImage _image;
 
         public TornRow(RaidGeometry geometry, Random random)
         {
             _geometry = geometry;
+            _image = new RowImage(geometry, RowBytes);
             _before = WithParities([.. Enumerable.Range(0, geometry.DataCount).Select(_ => Noise(random))]);
             byte[][] data = [.. _before.Take(geometry.DataCount).Select(b => b.ToArray())];
             byte[][] kept = [.. data.Select(b => b.ToArray())];
@@ -107,7 +113,7 @@ public sealed class RowImageTests
             _found = [.. _before.Select((block, i) => Torn(block, after[i], random))];
             _record = new JournalRecord
             {
-                ArrayUuid = Guid.Empty, Generation = 1, Writer = 1, Transaction = 1, Oldest = 1, Parity = 0, Parities = 3, Row = 0, ParityCrc = 0,
+                ArrayUuid = Guid.Empty, Generation = 1, Writer = 1, Transaction = 1, Oldest = 1, Parity = 0, Parities = (1u << geometry.ParityCount) - 1, Row = 0, ParityCrc = 0,
                 From = pieces.Min(p => p.From), To = pieces.Max(p => p.To), Pieces = [.. pieces],
             };
         }
@@ -117,7 +123,7 @@ public sealed class RowImageTests
 
         public bool TryMend(ulong lost, uint partials, out RowImage image)
         {
-            image = new RowImage(_geometry, RowBytes);
+            image = _image;
             int from = _record.From, to = _record.To;
             for (int block = 0; block < _geometry.MemberCount; block++)
             {
@@ -137,6 +143,8 @@ public sealed class RowImageTests
 
             return image.TryMend(_record, lost, partials);
         }
+
+        public void Dispose() => _image.Dispose();
 
         public void AssertMended(ulong lost, string because)
         {
@@ -166,10 +174,10 @@ public sealed class RowImageTests
             }
         }
 
-        /// <summary>Where it alone was written, P or else Q says what it is: as that was found, so is the block.</summary>
+        /// <summary>Where it alone was written, the first parity that is left says what it is: as that was found, so is the block.</summary>
         private bool IsOldOrNew(int block, int at, ReadOnlySpan<byte> made, ulong lost)
         {
-            int parity = _geometry.DataCount + (((lost >> _geometry.DataCount) & 1) == 0 ? 0 : 1);
+            int parity = _geometry.DataCount + BitOperations.TrailingZeroCount(~lost >> _geometry.DataCount);
             byte[][] with = [.. _before.Take(_geometry.DataCount).Select(b => b.ToArray())];
             made.CopyTo(with[block].AsSpan(at, 512));
             return WithParities(with)[parity].AsSpan(at, 512).SequenceEqual(_found[parity].AsSpan(at, 512));
@@ -182,7 +190,7 @@ public sealed class RowImageTests
             return whole;
         }
 
-        /// <summary>Data, then P, then Q of it, byte by byte.</summary>
+        /// <summary>Data, then the parities of it, byte by byte.</summary>
         private byte[][] WithParities(byte[][] data)
         {
             byte[][] parities = [.. Enumerable.Range(0, _geometry.ParityCount).Select(_ => new byte[RowBytes])];
@@ -194,6 +202,11 @@ public sealed class RowImageTests
                     if (parities.Length > 1)
                     {
                         parities[1][at] = (byte)(GaloisField.Double(parities[1][at]) ^ data[i][at]);
+                    }
+
+                    for (int parity = 2; parity < parities.Length; parity++)
+                    {
+                        parities[parity][at] ^= GaloisField.Multiply(MemberCheck.Coefficient(parity, i), data[i][at]);
                     }
                 }
             }

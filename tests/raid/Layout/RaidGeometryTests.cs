@@ -29,7 +29,7 @@ public class RaidGeometryTests
         string.Join(' ', Enumerable.Range(0, geometry.MemberCount).Select(member =>
         {
             if (geometry.HasParity && geometry.BlockIndex(row, member) is int block && block >= geometry.DataCount)
-                return "PQ"[block - geometry.DataCount].ToString();
+                return "PQRSTUVW"[block - geometry.DataCount].ToString();
             long offset = geometry.Unmap(member, geometry.StripeOffset(row));
             return offset < 0 ? "-" : (offset / geometry.ChunkSize).ToString();
         }))).ToArray();
@@ -58,6 +58,55 @@ public class RaidGeometryTests
             "Q 24 25 26 27 P",
         ],
         Table(Make(RaidLevel.Raid6, 6), 7));
+
+    [Fact]
+    public void ThreeParitiesRotateInTheSameWay() => Assert.Equal(
+        [
+            "Q R 0 1 2 P",
+            "R 3 4 5 P Q",
+            "6 7 8 P Q R",
+            "10 11 P Q R 9",
+            "14 P Q R 12 13",
+            "P Q R 15 16 17",
+            "Q R 18 19 20 P",
+        ],
+        Table(Make(RaidLevel.Raid73, 6), 7));
+
+    [Theory]
+    [InlineData("8+3", RaidLevel.Raid73, 11)]
+    [InlineData("2+1", RaidLevel.Raid5, 3)]
+    [InlineData("4+2", RaidLevel.Raid6, 6)]
+    [InlineData("56+8", RaidLevel.Raid78, 64)]
+    public void AShapeIsALevelAndANumberOfDrives(string text, RaidLevel level, int members)
+    {
+        Assert.True(RaidLevels.TryParseShape(text, out RaidLevel parsed, out int drives));
+        Assert.Equal((level, members), (parsed, drives));
+    }
+
+    [Theory]
+    [InlineData("57+8")]
+    [InlineData("1+3")]
+    [InlineData("8+9")]
+    [InlineData("8+0")]
+    [InlineData("8+-3")]
+    [InlineData("8+3+1")]
+    [InlineData("+3")]
+    [InlineData("raid5")]
+    [InlineData("")]
+    public void WhatIsNoShapeIsNone(string text) => Assert.False(RaidLevels.TryParseShape(text, out _, out _));
+
+    [Fact]
+    public void EveryLevelHasANameThatIsParsed()
+    {
+        foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
+        {
+            Assert.True(RaidLevels.TryParse(level.Name(), out RaidLevel parsed));
+            Assert.Equal(level, parsed);
+        }
+        Assert.Equal("raid7.3", RaidLevel.Raid73.Name());
+        Assert.False(RaidLevels.TryParse("raid73", out _));
+        Assert.False(RaidLevels.TryParse("raid7.9", out _));
+    }
 
     [Fact]
     public void Raid10IsMdNear2()

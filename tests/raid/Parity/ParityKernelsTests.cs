@@ -9,8 +9,9 @@ public unsafe class ParityKernelsTests(ITestOutputHelper output)
 {
     private static readonly int[] Lengths = [1, 15, 16, 31, 63, 64, 65, 127, 128, 255, 256, 511, 513, 1024, 2049, 4096, 4097, 8500];
 
-    private static ParityKernels Kernels(string name) => name == EmulatedGfniField.Name
-        ? new VectorParityKernels<EmulatedGfniField, Vector512<byte>, MatrixCoefficient>()
+    private static ParityKernels Kernels(string name) =>
+        name == EmulatedGfniField.Name ? new VectorParityKernels<EmulatedGfniField, Vector512<byte>, MatrixCoefficient>()
+        : name == EmulatedGfni256Field.Name ? new VectorParityKernels<EmulatedGfni256Field, Vector256<byte>, MatrixCoefficient>()
         : ParityKernels.Select(name);
 
     /// <summary>
@@ -21,6 +22,7 @@ public unsafe class ParityKernelsTests(ITestOutputHelper output)
         var names = new TheoryData<string>();
         foreach (ParityKernels kernels in ParityKernels.Available()) names.Add(kernels.Name);
         names.Add(EmulatedGfniField.Name);
+        names.Add(EmulatedGfni256Field.Name);
         return names;
     }
 
@@ -71,6 +73,7 @@ public unsafe class ParityKernelsTests(ITestOutputHelper output)
         Assert.Equal(ParityKernels.Portable, available[^2].Name);
         Assert.Equal(ParityKernels.Scalar, available[^1].Name);
         Assert.Equal(Avx512GfniField.IsSupported, available.Any(kernels => kernels.Name == ParityKernels.Avx512Gfni));
+        Assert.Equal(Avx2GfniField.IsSupported, available.Any(kernels => kernels.Name == ParityKernels.Avx2Gfni));
         Assert.Equal(Avx2Field.IsSupported, available.Any(kernels => kernels.Name == ParityKernels.Avx2Name));
     }
 

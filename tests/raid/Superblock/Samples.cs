@@ -23,6 +23,7 @@ internal static class Samples
             Name = "vol-ä",
             Level = level,
             ParityCount = level.ParityCount(),
+            Incompatible = level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None,
             ChunkSize = 65536,
             MemberCount = members,
             Role = role,

@@ -29,7 +29,7 @@ public class SuperblockFormatTests
     {
         foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
         {
-            foreach (int members in new[] { 4, 7, 64 })
+            foreach (int members in new[] { level.MinimumMembers() + 3, 13, 64 })
             {
                 ArraySuperblock superblock = Samples.Member(level, members, members - 1) with
                 {
@@ -109,6 +109,19 @@ public class SuperblockFormatTests
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[189] = 4)).Status);
         Assert.Null(superblock.WithoutSpare(Samples.Uuid(51)).Replacing);
         Assert.NotNull(superblock.WithoutSpare(Samples.Uuid(50)).Replacing);
+    }
+
+    [Fact]
+    public void MoreThanTwoParitiesAreAFeatureThatOlderProgramsDoNotKnow()
+    {
+        ArraySuperblock superblock = Samples.Member(RaidLevel.Raid73, 6);
+        byte[] block = Bytes(superblock);
+        Assert.Equal((73, 3, 4), (block[80], block[84], block[72]));
+        Assert.Equal(superblock, SuperblockFormat.Parse(block).Superblock);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 0)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[84] = 4)).Status);
+        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 12)).Status);
     }
 
     private static ImmutableArray<ulong> Marks(params int[] regions)
@@ -204,9 +217,9 @@ public class SuperblockFormatTests
         SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 3));
         Assert.Equal(SuperblockStatus.Unsupported, later.Status);
         Assert.Contains("version 3", later.Error, StringComparison.Ordinal);
-        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4));
+        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 8));
         Assert.Equal(SuperblockStatus.Unsupported, feature.Status);
-        Assert.Contains("0x4", feature.Error, StringComparison.Ordinal);
+        Assert.Contains("0x8", feature.Error, StringComparison.Ordinal);
         Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[64] = 4)).Status);
     }
 

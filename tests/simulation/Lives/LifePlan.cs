@@ -47,7 +47,10 @@ internal enum Trouble
 /// <summary>What a seed says of a life before it begins.</summary>
 internal sealed record LifePlan
 {
-    private static readonly RaidLevel[] s_levels = [RaidLevel.Raid0, RaidLevel.Raid1, RaidLevel.Raid10, RaidLevel.Raid5, RaidLevel.Raid6];
+    private static readonly RaidLevel[] s_levels =
+    [
+        RaidLevel.Raid0, RaidLevel.Raid1, RaidLevel.Raid10, RaidLevel.Raid5, RaidLevel.Raid6, RaidLevel.Raid73, RaidLevel.Raid74,
+    ];
 
     /// <summary>The levels: seed n lives on level n modulo their number.</summary>
     public static int LevelCount => s_levels.Length;
@@ -134,8 +137,8 @@ internal sealed record LifePlan
     {
         RaidLevel.Raid0 => 0,
         RaidLevel.Raid1 => Drives - 1,
-        RaidLevel.Raid6 => 2,
-        _ => 1,
+        RaidLevel.Raid10 => 1,
+        _ => Level.ParityCount(),
     };
 
     /// <summary>The volume's size; set when it is there.</summary>
@@ -161,7 +164,7 @@ internal sealed record LifePlan
                 RaidLevel.Raid1 => chance.Between(2, 3),
                 RaidLevel.Raid10 => chance.Between(2, 5),
                 RaidLevel.Raid5 => chance.Between(3, 5),
-                _ => chance.Between(4, 6),
+                _ => chance.Between(level.MinimumMembers(), level.MinimumMembers() + 2),
             },
             ChunkBytes = chunk,
 

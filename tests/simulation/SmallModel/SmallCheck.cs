@@ -5,7 +5,11 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Simulation.Tests.SmallModel;
 
 /// <summary>Goes through all crash points of a run, all subsets of what was not flushed, and all losses of members.</summary>
-internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen)
+/// <param name="array">The array.</param>
+/// <param name="run">What was done with it.</param>
+/// <param name="mostOpen">The most writes that may be open at a crash point.</param>
+/// <param name="samples">So many of the subsets and losses of a crash point, by chance; 0 for all of them.</param>
+internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen, int samples = 0)
 {
     // What was started from already, by the writes that were on the drives.
     private readonly Dictionary<(UInt128 Writes, ulong Lost), SmallStart> _starts = [];
@@ -24,6 +28,8 @@ internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen)
     public void Run()
     {
         Assert.InRange(run.Writes.Count, 0, 128);
+        var chance = new Chance(11);
+        ulong[] losses = [.. array.Losses];
         using var world = new World(new Chance(7), reactors: 1);
         for (int point = 0; point <= run.Events; point++)
         {
@@ -31,21 +37,32 @@ internal sealed class SmallCheck(SmallArray array, SmallRun run, int mostOpen)
             UInt128 certain = MaskOf(w => w.DurableAt <= point);
             int[] open = [.. Enumerable.Range(0, run.Writes.Count).Where(i => run.Writes[i].TakenAt <= point && run.Writes[i].DurableAt > point)];
             Assert.True(open.Length <= mostOpen, $"{open.Length} writes are open at event {point}: the sequence is too long");
-            for (uint subset = 0; subset < 1u << open.Length; subset++)
+            for (int sample = 0; sample < samples; sample++)
             {
-                UInt128 writes = certain;
-                for (uint left = subset; left != 0; left &= left - 1)
-                {
-                    writes |= UInt128.One << open[BitOperations.TrailingZeroCount(left)];
-                }
+                Cases++;
+                Judge(world, point, With(certain, open, (uint)chance.Next(1 << open.Length)), losses[chance.Next(losses.Length)]);
+            }
 
-                foreach (ulong lost in array.Losses)
+            for (uint subset = 0; samples == 0 && subset < 1u << open.Length; subset++)
+            {
+                UInt128 writes = With(certain, open, subset);
+                foreach (ulong lost in losses)
                 {
                     Cases++;
                     Judge(world, point, writes, lost);
                 }
             }
         }
+    }
+
+    private static UInt128 With(UInt128 writes, int[] open, uint subset)
+    {
+        for (uint left = subset; left != 0; left &= left - 1)
+        {
+            writes |= UInt128.One << open[BitOperations.TrailingZeroCount(left)];
+        }
+
+        return writes;
     }
 
     private void Judge(World world, int point, UInt128 writes, ulong lost)

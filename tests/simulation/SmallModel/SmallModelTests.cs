@@ -18,6 +18,12 @@ public sealed class SmallModelTests
     /// <summary>The most writes that are open at a crash point: 4096 subsets.</summary>
     private const int MostOpen = 12;
 
+    /// <summary>With three parities there are too many to go through: so many subsets and losses of each crash point.</summary>
+    private const int Samples = 5;
+
+    /// <summary>The most writes that are open then.</summary>
+    private const int MostOpenOfSamples = 24;
+
     private static readonly string[] s_sequences =
     [
         "write 1+2",
@@ -60,6 +66,33 @@ public sealed class SmallModelTests
 
             return cases;
         }
+    }
+
+    public static TheoryData<RaidLevel, int, int?, string> SampledCases
+    {
+        get
+        {
+            var cases = new TheoryData<RaidLevel, int, int?, string>();
+            foreach (string sequence in s_sequences)
+            {
+                cases.Add(RaidLevel.Raid73, 5, null, sequence);
+                cases.Add(RaidLevel.Raid73, 5, 2, sequence);
+                cases.Add(RaidLevel.Raid74, 6, 4, sequence);
+            }
+
+            return cases;
+        }
+    }
+
+    /// <summary>The same by samples. (Not exhaustive: the subsets and losses are drawn, the crash points are all.)</summary>
+    [Theory]
+    [MemberData(nameof(SampledCases))]
+    public void Nothing_flushed_is_lost_with_many_parities(RaidLevel level, int members, int? away, string sequence)
+    {
+        var array = new SmallArray(level, members, away, ArrayConsistency.Journal);
+        var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpenOfSamples, Samples);
+        check.Run();
+        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
     }
 
     [Theory]
