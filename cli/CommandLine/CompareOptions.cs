@@ -8,6 +8,7 @@ using Polyblk.Compare.Workloads;
 using Polyblk.Drives;
 using Polyblk.Host;
 using Polyblk.Host.Volumes;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -253,7 +254,12 @@ internal sealed class CompareOptions
             $"None of these workloads can be measured: {string.Join("; ", request.Workloads.Select(w => $"{w.Title} is left out, because {w.LeftOut}").Take(1))}.");
         Check(request.Rounds is >= 1 and <= 1000, "--rounds takes a number from 1 to 1000.");
         Check(request.RuntimeSeconds is null or (>= 0.05 and <= 3600), "--runtime takes a number from 0.05 to 3600.");
-        int least = request.Level switch { "raid5" => 3, "raid6" or "raid10" => 4, _ => 2 };
+        int least = request.Level switch
+        {
+            "raid10" => 4,
+            "raid0" => 2,
+            _ => RaidLevels.TryParse(request.Level, out RaidLevel level) ? level.MinimumMembers() : 2,
+        };
         Check(request.SimulatedDrives == 0 || (request.SimulatedDrives >= least && request.SimulatedDrives <= 64), $"--simulated takes 0, or a number from {least} to 64 with {request.Level}.");
         if (!isScratch)
         {

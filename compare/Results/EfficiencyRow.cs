@@ -13,6 +13,7 @@
 // r, w: the single drive's random read and write requests per second; R, W: its sequential bytes per second.
 
 using System.ComponentModel;
+using System.Globalization;
 using System.Text.Json.Serialization;
 
 namespace Polyblk.Compare.Results;
@@ -59,19 +60,30 @@ public sealed record EfficiencyRow
 /// <summary>The theoretical result of an array. See the head of this file.</summary>
 public static class RaidTheory
 {
+    /// <summary>How the names of levels with three parities and more begin; their number follows.</summary>
+    private const string ManyParities = "raid7.";
+
     /// <summary>Members' worth of data that an array holds.</summary>
     public static int DataMembers(string level, int members) => level switch
     {
         "raid1" => 1,
         "raid10" => members / 2,
-        "raid5" => members - 1,
-        "raid6" => members - 2,
-        _ => members,
+        _ => members - Parities(level),
+    };
+
+    /// <summary>Parities of a stripe; 0 for a level without, or one that is not known.</summary>
+    private static int Parities(string level) => level switch
+    {
+        "raid5" => 1,
+        "raid6" => 2,
+        _ when level.StartsWith(ManyParities, StringComparison.Ordinal)
+            && int.TryParse(level.AsSpan(ManyParities.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int parities) => parities,
+        _ => 0,
     };
 
     /// <summary>Computes it.</summary>
     /// <param name="pattern">Random or sequential, read or write.</param>
-    /// <param name="level">raid0, raid1, raid10, raid5 or raid6.</param>
+    /// <param name="level">raid0, raid1, raid10, or a level with parities.</param>
     /// <param name="members">Members, at least 1.</param>
     /// <param name="driveRead">The single drive's result for reads of the pattern's kind: requests or bytes per second.</param>
     /// <param name="driveWrite">The same for writes.</param>
@@ -84,8 +96,7 @@ public static class RaidTheory
             "raid0" => (1, 0),
             "raid1" => (members, 0),
             "raid10" => (2, 0),
-            "raid5" => (1, 1),
-            "raid6" => (1, 2),
+            _ when Parities(level) is int some and > 0 => (1, some),
             _ => throw new ArgumentException($"No theory for level '{level}'.", nameof(level)),
         };
         int operations = parities + 1;

@@ -6,6 +6,7 @@ using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 using Polyblk.Raid;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.Host.Declared;
 
@@ -85,6 +86,12 @@ public sealed partial class Planner
         if (volume.Level is string level && VolumeCreation.LevelName(level) != record.Level)
         {
             Refuse(volume, Keys.Level, $"volume '{record.Name}' is {record.Level}, and stays that: make another one, and copy.");
+        }
+        else if (volume.Level is string shape && RaidLevels.TryParseShape(shape, out _, out int wanted)
+            && record.Members is { } members && members.Count != wanted)
+        {
+            string has = string.Create(CultureInfo.InvariantCulture, $"volume '{record.Name}' has {members.Count} members");
+            Refuse(volume, Keys.Level, $"{has}, and {shape} is {wanted}: drives are added by 'polyblk volume reshape', where the level allows it.");
         }
 
         if (volume.ChunkBytes is long chunk && chunk != record.ChunkBytes)

@@ -18,7 +18,8 @@
 //   Recover      reads everything there is, makes the lost data, then goes on like Reconstruct: for a lost block that is not written
 //                over all columns while no difference can be taken of it.
 // Modify and Reconstruct are chosen by the bytes to read. Modify trusts the old parity, so it is avoided while the row is not
-// resynced; when a member is lost it is right all the same, because it keeps what the parity says about the lost block.
+// resynced; when as many data blocks are lost as parities are there it is right all the same, because it keeps what they say about the
+// lost blocks. With more parities than that, in such a row, they may say different things: Recover.
 //
 // All of it holds for any number of parities, 1 to 8, because each parity is a sum of the data blocks with coefficients, and any k
 // of them have one solution for k lost blocks (StripeCode). So a row can lack as many blocks as it has parities, and which

@@ -94,6 +94,8 @@ public sealed class DerivedFigureTests
     [InlineData(AccessPattern.SequentialWrite, "raid0", 4, 200)]
     [InlineData(AccessPattern.SequentialWrite, "raid5", 24, 1150)] // 23 x 50
     [InlineData(AccessPattern.SequentialWrite, "raid6", 6, 200)]
+    [InlineData(AccessPattern.RandomWrite, "raid7.4", 6, 40)] // 6 / (5/100 + 5/50)
+    [InlineData(AccessPattern.SequentialWrite, "raid7.3", 11, 400)]
     [InlineData(AccessPattern.SequentialWrite, "raid10", 4, 100)]
     public void Theoretical_result_of_an_array(AccessPattern pattern, string level, int members, double expected)
     {

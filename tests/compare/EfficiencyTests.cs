@@ -23,6 +23,7 @@ public sealed class EfficiencyTests : IDisposable
     [InlineData("raid10", 4, 2)]
     [InlineData("raid5", 24, 23)]
     [InlineData("raid6", 24, 22)]
+    [InlineData("raid7.3", 11, 8)]
     public void An_array_holds_the_data_of_so_many_of_its_members(string level, int members, int data) => Assert.Equal(data, RaidTheory.DataMembers(level, members));
 
     [Fact]
