@@ -54,13 +54,33 @@ internal abstract unsafe partial class RaidQueue
     {
         MemberPort port = MemberQueues[request.RetryMember]!;
         port.Waiting--;
+        if (request.RetryDrive != port.DriveNumber)
+        {
+            BeginAnew(request);
+        }
+
         port.Submit(request);
+    }
+
+    /// <summary>What a drive has refused says nothing of the one that has its place by now.</summary>
+    private static void BeginAnew(BlockRequest request)
+    {
+        request.Flags |= (request.Tries & WithoutFua) != 0 ? BlockFlags.Fua : 0;
+        request.Tries = 0;
     }
 
     private bool TryAgain(MemberPort port, BlockRequest request)
     {
         if ((request.Tries & WithoutFua) != 0 && request.Status == 0)
         {
+            if (request.RetryDrive != port.DriveNumber)
+            {
+                // It was replaced meanwhile, and the new drive has not been asked to flush.
+                BeginAnew(request);
+                SendLater(port, request, tries: 0);
+                return true;
+            }
+
             request.Status = NotFlushed;
         }
         else if (request.Operation == BlockOperation.Write && BlockErrors.MayBeOfPlace(request.Status)
@@ -98,6 +118,7 @@ internal abstract unsafe partial class RaidQueue
     private void SendLater(MemberPort port, BlockRequest request, int tries)
     {
         request.RetryMember = (byte)port.Member.Role;
+        request.RetryDrive = port.DriveNumber;
         request.Tries++;
         port.Waiting++;
         _retries[tries]!.Add(request);
