@@ -56,7 +56,12 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         _freeRows = new FreeIndices(_allRows.Length);
         _waitingRows = new List<ParityRow>(_allRows.Length);
         JournalWriter = Journal is { } journal ? new JournalWriter(journal) : null;
-        Solver = Geometry.ParityCount > 2 ? new StripeSolver(ParityKernels.Best, Geometry.DataCount, Geometry.ParityCount) : null;
+        if (Geometry.ParityCount > 2)
+        {
+            Solver = new StripeSolver(ParityKernels.Best, Geometry.DataCount, Geometry.ParityCount);
+            ParityKernels.Best.Prepare();
+        }
+
         for (int i = 0; i < _allRows.Length; i++)
         {
             _allRows[i] = new ParityRow(this, array, i, _staging.Start + (i * stagingBytes));
@@ -75,7 +80,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     /// <summary>What its rows use of memory.</summary>
     internal RowBudget Budget { get; }
 
-    /// <summary>Makes lost blocks where there are more than two parities; null where there are not. All rows' on the reactor.</summary>
+    /// <summary>
+    /// Makes lost blocks where there are more than two parities; null where there are not. All rows' on the reactor.
+    /// </summary>
     internal StripeSolver? Solver { get; }
 
     /// <summary>Its part in the journal; null where there is none.</summary>

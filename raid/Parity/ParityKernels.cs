@@ -2,8 +2,9 @@
 //
 // Theory of operation: P is the XOR of the data blocks of a stripe; Q is the sum of 2^i * D_i in GF(2^8) modulo 0x11D, where i
 // is the data index of the block in the stripe. Linux md numbers the blocks of a left-symmetric stripe from the disk behind Q,
-// which is the same order in which it lays the data out, so both parities are byte-identical to md's. Stripes with more parities have
-// more sums with coefficients (StripeCode); what makes several sums in one pass, of an encoding or of a reconstruction, is Combine.
+// which is the same order in which it lays the data out, so both parities are byte-identical to md's. Stripes with more parities
+// have more sums with coefficients (StripeCode); what makes several sums in one pass, of an encoding or of a reconstruction, is
+// Combine.
 //
 // A source that a guest can write to is read exactly once: every byte is loaded into a register, and the copy, P and Q are made
 // from that register. Whatever the guest does meanwhile, the staging copy and the parity agree. (This is why the ends of blocks
@@ -120,8 +121,8 @@ public abstract unsafe class ParityKernels
     public abstract void MultiplyAccumulate(byte c, byte* source, byte* destination, nuint length);
 
     /// <summary>
-    /// The parities of <paramref name="count"/> data blocks, for any number of parities: with <paramref name="copies"/> each block is
-    /// copied, too, and read exactly once.
+    /// The parities of <paramref name="count"/> data blocks, for any number of parities: with <paramref name="copies"/> each
+    /// block is copied, too, and read exactly once.
     /// </summary>
     /// <param name="data">The data blocks in data-index order; memory that others may be writing to.</param>
     /// <param name="copies">Where copies go; null for none, or for those that need none.</param>
@@ -146,8 +147,8 @@ public abstract unsafe class ParityKernels
     }
 
     /// <summary>
-    /// Read-modify-write of one data block with any number of parities: <paramref name="block"/> holds the old data and receives a copy
-    /// of <paramref name="source"/>, of which every byte is read once; the difference is added to the parities.
+    /// Read-modify-write of one data block with any number of parities: <paramref name="block"/> holds the old data and receives
+    /// a copy of <paramref name="source"/>, of which every byte is read once; the difference is added to the parities.
     /// </summary>
     /// <param name="index">The data index of the block in its stripe, 0 to 62.</param>
     /// <param name="source">The new data; memory that others may be writing to.</param>
@@ -170,8 +171,13 @@ public abstract unsafe class ParityKernels
     private protected abstract void UpdateAll(
         StripeMatrix matrix, int index, byte* source, byte* block, byte** parities, int parityCount, nuint length);
 
-    /// <summary>The coefficients of all parities but P; made with the first stripe that has more than two.</summary>
+    /// <summary>The coefficients of all parities but P.</summary>
     private StripeMatrix? encoding;
+
+    /// <summary>
+    /// Makes what <see cref="Encode"/> and <see cref="Update"/> would make when they are called first, which may be on a reactor.
+    /// </summary>
+    internal void Prepare() => encoding ??= MakeEncoding();
 
     private StripeMatrix MakeEncoding()
     {

@@ -62,12 +62,19 @@ internal readonly struct Eight : INumber
 
 internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoefficient>
 {
-    /// <summary>Every element of the field as a coefficient; native memory that lives as long as the process.</summary>
-    private readonly TCoefficient* coefficients = BuildCoefficients();
+    /// <summary>
+    /// Every element of the field as a coefficient; native memory that lives as long as the process. Made for the first stripe
+    /// that has more than two parities: a start has no time for it.
+    /// </summary>
+    private TCoefficient* coefficients;
 
     internal override int CoefficientBytes => sizeof(TCoefficient);
 
-    internal override void WriteCoefficient(byte c, byte* to) => *(TCoefficient*)to = coefficients[c];
+    internal override void WriteCoefficient(byte c, byte* to)
+    {
+        if (coefficients == null) coefficients = BuildCoefficients();
+        *(TCoefficient*)to = coefficients[c];
+    }
 
     internal override void Combine(in StripeSums sums, nuint length)
     {
@@ -86,7 +93,8 @@ internal sealed unsafe partial class VectorParityKernels<TField, TVector, TCoeff
         for (nuint at = 0; at < length; at += TileBytes)
         {
             nuint end = Math.Min(length, at + TileBytes);
-            for (int first = 0; first < sums.Count; first += group) CombineGroup(sums, first, Math.Min(group, sums.Count - first), at, end);
+            for (int first = 0; first < sums.Count; first += group)
+                CombineGroup(sums, first, Math.Min(group, sums.Count - first), at, end);
         }
     }
 
