@@ -257,8 +257,7 @@ internal sealed class CompareOptions
         int least = request.Level switch
         {
             "raid10" => 4,
-            "raid0" => 2,
-            _ => RaidLevels.TryParse(request.Level, out RaidLevel level) ? level.MinimumMembers() : 2,
+            _ => RaidLevels.TryParse(request.Level, out RaidLevel level) ? Math.Max(2, level.MinimumMembers()) : 2,
         };
         Check(request.SimulatedDrives == 0 || (request.SimulatedDrives >= least && request.SimulatedDrives <= 64), $"--simulated takes 0, or a number from {least} to 64 with {request.Level}.");
         if (!isScratch)

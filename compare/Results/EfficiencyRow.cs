@@ -77,7 +77,7 @@ public static class RaidTheory
         "raid5" => 1,
         "raid6" => 2,
         _ when level.StartsWith(ManyParities, StringComparison.Ordinal)
-            && int.TryParse(level.AsSpan(ManyParities.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int parities) => parities,
+            && int.TryParse(level.AsSpan(ManyParities.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int some) => some,
         _ => 0,
     };
 

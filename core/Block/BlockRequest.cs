@@ -90,7 +90,9 @@ public sealed unsafe class BlockRequest : ReactorWork
     /// <summary>For the layer that sends this request to one of several drives: which one it goes to again.</summary>
     public byte RetryMember;
 
-    /// <summary>For the same layer: which of the drives that this one has had the errors were, by a number that goes around.</summary>
+    /// <summary>
+    /// For the same layer: which of the drives that this one has had the errors were, by a number that goes around.
+    /// </summary>
     public byte RetryDrive;
 
     /// <summary>For the device that holds the request: links it into a waiting list.</summary>

@@ -223,7 +223,8 @@ public sealed class DeclarationReader
 
     private int? Seconds(Dictionary<string, DeclaredNode> keys, string path, string key, int least, int most) => (int?)Number(
         keys, path, key, string.Create(CultureInfo.InvariantCulture, $"seconds from {least} to {most}"),
-        text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int time) && time >= least && time <= most ? time : null);
+        text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int time) && time >= least && time <= most
+            ? time : null);
 
     private long? Number(
         Dictionary<string, DeclaredNode> keys, string path, string key, string expected, Func<string, long?> parse)

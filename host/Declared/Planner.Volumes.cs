@@ -91,7 +91,9 @@ public sealed partial class Planner
             && record.Members is { } members && members.Count != wanted)
         {
             string has = string.Create(CultureInfo.InvariantCulture, $"volume '{record.Name}' has {members.Count} members");
-            Refuse(volume, Keys.Level, $"{has}, and {shape} is {wanted}: drives are added by 'polyblk volume reshape', where the level allows it.");
+            Refuse(
+                volume, Keys.Level,
+                $"{has}, and {shape} is {wanted}: drives are added by 'polyblk volume reshape', where the level allows it.");
         }
 
         if (volume.ChunkBytes is long chunk && chunk != record.ChunkBytes)

@@ -3,8 +3,8 @@ using Polyblk.Frontends;
 namespace Polyblk.Host.Serving;
 
 /// <summary>
-/// An export that could not be made when its volume was started for others: it is shown as failed, with the reason, and can be tried
-/// again or removed.
+/// An export that could not be made when its volume was started for others: it is shown as failed, with the reason, and can be
+/// tried again or removed.
 /// </summary>
 internal sealed class AbsentExport(IFrontend frontend, ExportSpec spec, FrontendGroup group) : IExport
 {

@@ -28,8 +28,8 @@ public sealed record ServeOptions(ReactorPlan Plan, IdlePolicy Idle, VolumeStart
     public Func<Luggage>? TakeLuggage { get; init; }
 
     /// <summary>
-    /// Whether the others are served without an export, by its id, that cannot be made at the start. Without one that can, the start
-    /// fails.
+    /// Whether the others are served without an export, by its id, that cannot be made at the start. Without one that can, the
+    /// start fails.
     /// </summary>
     public Func<string, bool> MayLack { get; init; } = _ => false;
 

@@ -31,7 +31,9 @@ public sealed partial class VolumeServer
                     "Remove those, or stop the volume, before an export is added that may write.");
             }
 
-            return (await CreateOneAsync(group, group.Index ?? 0, frontends, MakeContext(), luggage: null, cancellation).ConfigureAwait(false)).ToJson();
+            ServedExport served = await CreateOneAsync(
+                group, group.Index ?? 0, frontends, MakeContext(), luggage: null, cancellation).ConfigureAwait(false);
+            return served.ToJson();
         }
         finally
         {
@@ -51,7 +53,9 @@ public sealed partial class VolumeServer
                 if (served.Export is AbsentExport absent)
                 {
                     RefuseWhilePaused("be served through one more export");
-                    await CreateOneAsync(absent.Group, absent.Group.Index ?? 0, frontends, MakeContext(), luggage: null, cancellation).ConfigureAwait(false);
+                    await CreateOneAsync(
+                        absent.Group, absent.Group.Index ?? 0, frontends, MakeContext(), luggage: null, cancellation)
+                        .ConfigureAwait(false);
                     _exports = [.. _exports.Where(e => e != served)];
                 }
             }
@@ -156,12 +160,15 @@ public sealed partial class VolumeServer
     private bool MayLack(FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends) =>
         frontends.Any(f => f.Name == group.Frontend) && _options.MayLack(ExportRecord.IdOf(_record.Name, group.Frontend, index));
 
-    /// <summary>The others are served without it: whoever uses them is not to lose a disk by what is wrong with this one.</summary>
+    /// <summary>
+    /// The others are served without it: whoever uses them is not to lose a disk by what is wrong with this one.
+    /// </summary>
     private void AddAbsent(FrontendGroup group, int index, IReadOnlyList<IFrontend> frontends, string reason)
     {
         IFrontend frontend = frontends.First(f => f.Name == group.Frontend);
         ExportSpec spec = MakeSpec(group, index);
-        var absent = new ServedExport(frontend, spec, new AbsentExport(frontend, spec, group with { Index = index }), group.SocketAccess);
+        var export = new AbsentExport(frontend, spec, group with { Index = index });
+        var absent = new ServedExport(frontend, spec, export, group.SocketAccess);
         absent.MarkFailed(reason);
         _exports = [.. _exports, absent];
         _events.Tell(new EventJson { Kind = EventKinds.ExportDied, Export = spec.Id, Reason = reason });
@@ -183,7 +190,8 @@ public sealed partial class VolumeServer
             foreach (ServedExport made in _exports.Except(before))
             {
                 made.MarkStopped();
-                await EndOneAsync(made, () => made.Export.StopAsync(StopMode.Force, CancellationToken.None)).ConfigureAwait(false);
+                await EndOneAsync(made, () => made.Export.StopAsync(StopMode.Force, CancellationToken.None))
+                    .ConfigureAwait(false);
                 await EndOneAsync(made, () => made.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
             }
 

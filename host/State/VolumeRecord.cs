@@ -18,7 +18,8 @@ public sealed record VolumeRecord
     public required Guid Uuid { get; init; }
 
     /// <summary>
-    /// <c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, <c>raid7.3</c> to <c>raid7.8</c>, or <c>none</c> for one drive as it is.
+    /// <c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, <c>raid7.3</c> to <c>raid7.8</c>, or <c>none</c>
+    /// for one drive as it is.
     /// </summary>
     public required string Level { get; init; }
 

@@ -38,7 +38,7 @@ public static class VolumeCreation
 
     private static readonly string[] s_levels =
     [
-        .. Enum.GetValues<RaidLevel>().OrderBy(level => level.Name(), StringComparer.Ordinal).Select(level => level.Name()), VolumeOpener.NoLevel,
+        .. Enum.GetValues<RaidLevel>().Select(level => level.Name()).Order(StringComparer.Ordinal), VolumeOpener.NoLevel,
     ];
 
     /// <summary>The name of a level, as records have it.</summary>
@@ -58,15 +58,18 @@ public static class VolumeCreation
         if (text.Contains('+', StringComparison.Ordinal))
         {
             throw RefusalException.Invalid(
-                $"'{text}' is no shape of a stripe. Write data and parities, such as 8+3: from {RaidLevels.MinDataWithParity} data drives and "
-                + $"1 to {RaidLevels.MaxParities} parities, {RaidGeometry.MaxMembers} drives in all at most.");
+                $"'{text}' is no shape of a stripe. Write data and parities, such as 8+3: from {RaidLevels.MinDataWithParity} data "
+                + $"drives and 1 to {RaidLevels.MaxParities} parities, {RaidGeometry.MaxMembers} drives in all at most.");
         }
 
         string hint = Suggestion.Nearest(text, s_levels) is string near ? $" Did you mean '{near}'?" : string.Empty;
-        throw RefusalException.Invalid($"'{text}' is no level.{hint} There are: {string.Join(", ", s_levels)}, and N+M such as 8+3.");
+        throw RefusalException.Invalid(
+            $"'{text}' is no level.{hint} There are: {string.Join(", ", s_levels)}, and N+M such as 8+3.");
     }
 
-    /// <summary>A word for a level as it is kept in a wish: a shape such as 8+3 stays one, for it says how many drives it takes.</summary>
+    /// <summary>
+    /// A word for a level as it is kept in a wish: a shape such as 8+3 stays one, for it says how many drives it takes.
+    /// </summary>
     /// <exception cref="RefusalException">There is none such.</exception>
     public static string LevelWord(string text)
     {
@@ -174,7 +177,8 @@ public static class VolumeCreation
         if (RaidLevels.TryParseShape(text, out _, out int members) && drives != members)
         {
             throw RefusalException.Invalid(
-                $"{text} takes {members} drives; {drives} given. Give as many, or the level {level.Name()}, which takes any number from {level.MinimumMembers()}.");
+                $"{text} takes {members} drives; {drives} given. Give as many, or the level {level.Name()}, which takes any number "
+                + $"from {level.MinimumMembers()}.");
         }
 
         int minimum = level.MinimumMembers();

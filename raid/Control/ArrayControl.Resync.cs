@@ -57,9 +57,14 @@ internal sealed partial class ArrayControl
 
     private bool IsResyncDue => _resyncAtMs is long due && NowMs >= due;
 
-    /// <summary>Whether there is redundancy that members which are lost have not used up: a resync can make something then.</summary>
+    /// <summary>
+    /// Whether there is redundancy that members which are lost have not used up: a resync can make something then.
+    /// </summary>
     public bool HasRedundancyLeft =>
         !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.LostMask) < _array.Geometry.ParityCount;
+
+    /// <summary>Whether a job runs that a resync does not interrupt.</summary>
+    private bool IsBusyWithMore => _jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob);
 
     /// <summary>Whether a resync can do anything now.</summary>
     private bool CanResync => _membership.IsQuiet && HasRedundancyLeft;
@@ -78,7 +83,7 @@ internal sealed partial class ArrayControl
 
         _inDoubt = inDoubt;
         bool isDue = _options.Resync && !_array.Limits.ReadOnly && _array.State.NeedsResync && CanResync;
-        if (!isDue || _resyncAtMs is not null || (_jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob)))
+        if (!isDue || _resyncAtMs is not null || IsBusyWithMore)
         {
             return;
         }
@@ -100,7 +105,7 @@ internal sealed partial class ArrayControl
     /// </summary>
     private async Task StartDueResyncAsync()
     {
-        if (!IsResyncDue || _reshaping.IsBusy || _array.State.IsBroken || !_membership.IsQuiet || (_jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob)))
+        if (!IsResyncDue || _reshaping.IsBusy || _array.State.IsBroken || !_membership.IsQuiet || IsBusyWithMore)
         {
             return;
         }

@@ -58,7 +58,8 @@ internal sealed partial class ArrayControl
             : MemberState.Present;
         BadRanges bad = _array.State.Bad;
         return new MemberStatus(
-            member.Role, member.IsAbsent ? string.Empty : member.Drive!.Name, state, member.ReadErrors, member.WriteErrors, member.Repairs)
+            member.Role, member.IsAbsent ? string.Empty : member.Drive!.Name, state, member.ReadErrors, member.WriteErrors,
+            member.Repairs)
         {
             OldestRequestSeconds = _watch.AgeSeconds(member),
             RequestsInFlight = member.InFlight,
@@ -92,8 +93,8 @@ internal sealed partial class ArrayControl
         {
             if (((failed >> member.Role) & 1) == 0 && _array.State.Bad.CountOf(member.Role) is int ranges and > 0)
             {
-                yield return $"{EventText.BadRanges(ranges)} on {Membership.Describe(member)}: it could not write there, and what "
-                    + "belongs there has less redundancy. Replace it when convenient.";
+                yield return $"{EventText.BadRanges(ranges)} on {Membership.Describe(member)}: it could not write there, and "
+                    + "what belongs there has less redundancy. Replace it when convenient.";
             }
         }
 
@@ -107,8 +108,8 @@ internal sealed partial class ArrayControl
         {
             if (((hanging >> member.Role) & 1) != 0)
             {
-                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for {_watch.AgeSeconds(member)} s: "
-                    + "check the drive and its cable.";
+                yield return $"Member {member.Role} ({member.Drive!.Name}) has not answered a request for "
+                    + $"{_watch.AgeSeconds(member)} s: check the drive and its cable.";
             }
         }
 
@@ -124,8 +125,8 @@ internal sealed partial class ArrayControl
 
         if (_superblocks.MayBeDamaged)
         {
-            yield return "A member was lost while parity was not known to be right: what was being written when the array was last cut off may be "
-                + $"damaged. Check the file systems, then let this warning go with 'polyblk volume acknowledge {_array.Name}'.";
+            yield return "A member was lost while parity was not known to be right: what was being written when the array was last cut off "
+                + $"may be damaged. Check the file systems, then let this warning go with 'polyblk volume acknowledge {_array.Name}'.";
         }
     }
 
@@ -138,8 +139,8 @@ internal sealed partial class ArrayControl
 
         return member.WhyOut == OutReason.TimedOut ? DescribeTimedOut(member)
             : member.IsDrained ? $"Member {member.Role} ({drive.Name}) has failed: replace the drive."
-            : $"Member {member.Role} ({drive.Name}) has failed, and has not answered all that was asked of it: unplug the drive, so "
-                + "that its requests end, and replace it.";
+            : $"Member {member.Role} ({drive.Name}) has failed, and has not answered all that was asked of it: unplug the drive, "
+                + "so that its requests end, and replace it.";
     }
 
     private static string DescribeTimedOut(RaidMember member)

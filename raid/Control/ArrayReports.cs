@@ -1,5 +1,5 @@
-// What an array tells as events because it looks different than when it was looked at last: members that have failed, redundancy, bad
-// ranges, progress. What happens at one place of the code is told there.
+// What an array tells as events because it looks different than when it was looked at last: members that have failed, redundancy,
+// bad ranges, progress. What happens at one place of the code is told there.
 
 using System.Numerics;
 using Polyblk.Raid.Engine;
@@ -63,7 +63,9 @@ internal sealed class ArrayReports(
         _reportedBad = bad;
     }
 
-    /// <summary>Says which members have failed since, what that did to the redundancy, and once that the array is broken.</summary>
+    /// <summary>
+    /// Says which members have failed since, what that did to the redundancy, and once that the array is broken.
+    /// </summary>
     public void OfFailures()
     {
         ulong failed = array.State.FailedMask;

@@ -1,11 +1,11 @@
 // A record of the journal: what is needed to make the parities of a row fit again, whatever part of a write reached the members.
 //
 // Theory of operation. Before a row is written in part, the parity of what is not written is recorded: in each column the sum of
-// the data blocks that the write leaves alone (of P their XOR, of the others with their coefficients). With that, and the blocks that were
-// written as they are found, the parities are right again; and a block that is lost and was not written is made from it without
-// looking at any that was. This is what Linux md calls a partial parity log, for every parity: a row that lacks no more blocks than it
-// has parities has as many partial parities left as lost blocks that were not written, and any so many equations of the code have a
-// solution (StripeCode).
+// the data blocks that the write leaves alone (of P their XOR, of the others with their coefficients). With that, and the blocks
+// that were written as they are found, the parities are right again; and a block that is lost and was not written is made from it
+// without looking at any that was. This is what Linux md calls a partial parity log, for every parity: a row that lacks no more
+// blocks than it has parities has as many partial parities left as lost blocks that were not written, and any so many equations
+// of the code have a solution (StripeCode).
 //
 // Little-endian:
 //    0 magic[8]           8 crc32c u32 (of bytes 0..1023 with this field 0)    12 checksum u32 of the partial parity (Crc32C.ComputeInterleaved)

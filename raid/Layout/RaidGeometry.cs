@@ -7,11 +7,12 @@
 //  raid1   every member holds everything: member offset = DataOffset + volume offset.
 //  raid10  md's "near 2" layout: the copies of chunk c are cells 2c and 2c+1 of the row-by-row numbering of all cells, so cell k
 //          is on member k % n in row k / n. With an odd number of members the two copies may lie in neighbouring rows.
-//  parity  (raid5, raid6, raid7.M; M parities) md's left-symmetric layout, drivers/md/raid5.c, raid5_compute_sector(): in stripe s,
-//          P is on member n - 1 - s % n, the further parities follow it, and data index i is on the i-th member after the last
+//  parity  (raid5, raid6, raid7.M; M parities) md's left-symmetric layout, drivers/md/raid5.c, raid5_compute_sector(): in
+//          stripe s, P is on member n - 1 - s % n, the further parities follow it, and data index i is on the i-th member after the last
 //          parity, all modulo n. Data so begins behind the parity and walks over all members before it meets one again.
 //
-// Everything with M parities is written in terms of M: levels with more of them need a kernel (Parity/StripeCode), not another geometry.
+// Everything with M parities is written in terms of M: levels with more of them need a kernel (Parity/StripeCode), not another
+// geometry.
 
 using System.Diagnostics;
 using System.Numerics;
@@ -159,7 +160,8 @@ public sealed class RaidGeometry
     public static string? CheckShape(RaidLevel level, int chunkSize, int members, long dataOffset)
     {
         if (!Enum.IsDefined(level))
-            return $"Unknown RAID level {(int)level}: use raid0, raid1, raid5, raid6, raid7.3 to raid7.{RaidLevels.MaxParities}, or raid10.";
+            return $"Unknown RAID level {(int)level}: use raid0, raid1, raid5, raid6, raid7.3 to raid7.{RaidLevels.MaxParities}, "
+                + "or raid10.";
         if (chunkSize < MinChunkSize || chunkSize > MaxChunkSize || !BitOperations.IsPow2(chunkSize))
             return $"A chunk of {chunkSize} bytes is not possible: use a power of two from 4 KiB to 1 MiB (64 KiB is usual).";
         if (members < level.MinimumMembers())

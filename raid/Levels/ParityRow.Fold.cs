@@ -122,8 +122,8 @@ internal sealed unsafe partial class ParityRow
     }
 
     /// <summary>
-    /// The same with more than two parities: of a read the target alone, else all data that was not read. A parity that was not read
-    /// is made by <see cref="Generate"/>.
+    /// The same with more than two parities: of a read the target alone, else all data that was not read. A parity that was not
+    /// read is made by <see cref="Generate"/>.
     /// </summary>
     private void RecoverFromMany(StripeSolver solver, byte* destination)
     {

@@ -227,10 +227,10 @@ internal sealed unsafe partial class ParityRow
     }
 
     /// <summary>
-    /// Whether a row that no resync has come to lacks data while more parities are there than say what it is. Each of them may say
-    /// something else of it (drives held something before, or a whole row was torn); a difference that is added to all of them keeps that, and
-    /// with the next member that is lost they would make something else of what was written. So the lost blocks are made of as few
-    /// as can, and all parities of them. (What is in doubt is read from no parity anyhow.)
+    /// Whether a row that no resync has come to lacks data while more parities are there than say what it is. Each of them may
+    /// say something else of it (drives held something before, or a whole row was torn); a difference that is added to all of
+    /// them keeps that, and with the next member that is lost they would make something else of what was written. So the lost
+    /// blocks are made of as few as can, and all parities of them. (What is in doubt is read from no parity anyhow.)
     /// </summary>
     private bool MayParitiesDisagree(ulong liveParities) => !_synced && !_doubtful
         && BitOperations.PopCount(liveParities) > BitOperations.PopCount(_lost & _dataMask)

@@ -9,9 +9,9 @@
 //   anything else                    more than one block is wrong: the data counts as right
 //
 // With M parities, three or more, up to M / 2 wrong blocks are told, whichever they are. The first column that differs says some
-// (StripeLocator). Then they, and as many parities as there are beside them, are made from all other blocks (two sets of wrong blocks that are
-// so few cannot both fit): where those parities are as they were read, the blocks that were made are right in all columns;
-// else the first column that differs says more of them.
+// (StripeLocator). Then they, and as many parities as there are beside them, are made from all other blocks (two sets of wrong
+// blocks that are so few cannot both fit): where those parities are as they were read, the blocks that were made are right in all
+// columns; else the first column that differs says more of them.
 //
 // A block that cannot be read is made from the others and written back, as a resync does it.
 
@@ -179,7 +179,9 @@ internal sealed unsafe partial class ParityRow
         return StripeLocator.Find(syndromes[.._parityCount], _dataCount);
     }
 
-    /// <summary>The first column, from that where the row begins, in which blocks aside are not what was read; or the length.</summary>
+    /// <summary>
+    /// The first column, from that where the row begins, in which blocks aside are not what was read; or the length.
+    /// </summary>
     private int FirstDifference(ulong blocks, int length)
     {
         int first = length;

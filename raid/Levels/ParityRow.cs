@@ -1,10 +1,10 @@
 // One row of a stripe under way: the same columns (at most 64 KiB) of every member, with their lock and their buffers.
 //
-// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, Q and what comes after. Every block has a
-// staging buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into staging and
-// parity in the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote, but never
-// makes parity disagree with it, which would destroy the data of others at the next reconstruction. A member that is memory of
-// this process (IMemoryQueue) is its own staging: its blocks are read and written in place, under the row's lock.
+// Theory of operation. Blocks are numbered as the parity kernels want them: data in order, then P, Q and what comes after. Every
+// block has a staging buffer; drives read into staging and write from it. The memory of a submitter is read exactly once, into
+// staging and parity in the same pass (the kernels see to it): a guest that changes its buffer meanwhile changes what it wrote,
+// but never makes parity disagree with it, which would destroy the data of others at the next reconstruction. A member that is
+// memory of this process (IMemoryQueue) is its own staging: its blocks are read and written in place, under the row's lock.
 //
 //   lock -> plan -> read what the plan needs -> compute -> record -> write -> unlock
 //
@@ -18,11 +18,11 @@
 //   Recover      reads everything there is, makes the lost data, then goes on like Reconstruct: for a lost block that is not written
 //                over all columns while no difference can be taken of it.
 // Modify and Reconstruct are chosen by the bytes to read. Modify trusts the old parity, so it is avoided while the row is not
-// resynced; when as many data blocks are lost as parities are there it is right all the same, because it keeps what they say about the
-// lost blocks. With more parities than that, in such a row, they may say different things: Recover.
+// resynced; when as many data blocks are lost as parities are there it is right all the same, because it keeps what they say
+// about the lost blocks. With more parities than that, in such a row, they may say different things: Recover.
 //
-// All of it holds for any number of parities, 1 to 8, because each parity is a sum of the data blocks with coefficients, and any k
-// of them have one solution for k lost blocks (StripeCode). So a row can lack as many blocks as it has parities, and which
+// All of it holds for any number of parities, 1 to 8, because each parity is a sum of the data blocks with coefficients, and any
+// k of them have one solution for k lost blocks (StripeCode). So a row can lack as many blocks as it has parities, and which
 // parities are taken to make some makes no difference, as long as all that are there fit the data: P is taken first, for it
 // is the cheapest. Modify adds to every parity that is left what the difference makes in it, so that each still says of the lost
 // blocks what it said before; a parity that cannot be read is not left out of that but made anew, by another plan. Full,

@@ -54,7 +54,9 @@ internal sealed class MemberPort(RaidMember member, ArrayState state, IBlockQueu
         Queue = new RefusingQueue(Errno.ENODEV);
     }
 
-    /// <summary>How often the drive has changed, going around: tells an error of this one from one of a drive before it.</summary>
+    /// <summary>
+    /// How often the drive has changed, going around: tells an error of this one from one of a drive before it.
+    /// </summary>
     public byte DriveNumber { get; private set; }
 
     /// <summary>The way belongs to another member from now on, whose drive it goes to already.</summary>

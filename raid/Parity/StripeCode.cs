@@ -47,8 +47,8 @@ public static class StripeCode
     public static byte PointOfParity(int parity) => parity == 1 ? (byte)0 : GaloisField.Power(parity - 1);
 
     /// <summary>
-    /// Inverts a square matrix in place, row after row of <paramref name="size"/> elements. Returns false where it has no inverse;
-    /// what it holds then says nothing.
+    /// Inverts a square matrix in place, row after row of <paramref name="size"/> elements. Returns false where it has no
+    /// inverse; what it holds then says nothing.
     /// </summary>
     /// <param name="matrix">The matrix, and after it as much room for the computing: 2 * size * size elements.</param>
     /// <param name="size">Its rows, 1 to 8.</param>
@@ -88,7 +88,8 @@ public static class StripeCode
     private static void SwapRows(Span<byte> matrix, int size, int a, int b)
     {
         if (a == b) return;
-        for (int i = 0; i < size; i++) (matrix[(a * size) + i], matrix[(b * size) + i]) = (matrix[(b * size) + i], matrix[(a * size) + i]);
+        for (int i = 0; i < size; i++)
+            (matrix[(a * size) + i], matrix[(b * size) + i]) = (matrix[(b * size) + i], matrix[(a * size) + i]);
     }
 
     private static byte[] Build()

@@ -24,7 +24,9 @@ public static class StripeLocator
     /// <summary>Finds the wrong blocks of a column.</summary>
     /// <param name="syndromes">For each parity, what was read of it plus what the data makes of it; not all zero.</param>
     /// <param name="dataCount">The number of data blocks, 1 to 63.</param>
-    /// <returns>The blocks, one bit each: data blocks in data-index order, then parities. 0 when more must be wrong than can be told.</returns>
+    /// <returns>
+    /// The blocks, one bit each: data blocks in data-index order, then parities. 0 when more must be wrong than can be told.
+    /// </returns>
     public static ulong Find(ReadOnlySpan<byte> syndromes, int dataCount)
     {
         for (int wrong = 1; wrong <= syndromes.Length / 2; wrong++)
@@ -56,7 +58,8 @@ public static class StripeLocator
         Span<byte> system = stackalloc byte[Most * (Most + 1)];
         for (int parity = 0; parity < syndromes.Length; parity++)
         {
-            if (((butFor >> parity) & 1) == 0) FillEquation(system.Slice(rows++ * width, width), syndromes[parity], parity, count);
+            if (((butFor >> parity) & 1) == 0)
+                FillEquation(system.Slice(rows++ * width, width), syndromes[parity], parity, count);
         }
         if (!TrySolve(system, rows, unknown)) return 0;
 
@@ -91,8 +94,8 @@ public static class StripeLocator
     }
 
     /// <summary>
-    /// Solves a system of at least as many equations as unknowns; row i then ends with unknown i. False where there is no solution or
-    /// more than one.
+    /// Solves a system of at least as many equations as unknowns; row i then ends with unknown i. False where there is no
+    /// solution or more than one.
     /// </summary>
     private static bool TrySolve(Span<byte> system, int rows, int unknown)
     {
@@ -113,7 +116,8 @@ public static class StripeLocator
             {
                 byte factor = system[(row * width) + column];
                 if (row == column || factor == 0) continue;
-                for (int i = 0; i < width; i++) system[(row * width) + i] ^= GaloisField.Multiply(system[(column * width) + i], factor);
+                for (int i = 0; i < width; i++)
+                    system[(row * width) + i] ^= GaloisField.Multiply(system[(column * width) + i], factor);
             }
         }
         for (int row = unknown; row < rows; row++)

@@ -37,7 +37,8 @@ public sealed unsafe class StripeSolver : IDisposable
     public StripeSolver(ParityKernels kernels, int dataCount, int parityCount)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(dataCount is >= 1 and < StripeCode.MaxBlocks, true);
-        ArgumentOutOfRangeException.ThrowIfNotEqual(parityCount is >= 1 and <= Most && dataCount + parityCount <= StripeCode.MaxBlocks, true);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(
+            parityCount is >= 1 and <= Most && dataCount + parityCount <= StripeCode.MaxBlocks, true);
         this.kernels = kernels;
         this.dataCount = dataCount;
         this.parityCount = parityCount;
@@ -48,7 +49,8 @@ public sealed unsafe class StripeSolver : IDisposable
     private ulong DataMask => (1UL << dataCount) - 1;
 
     /// <summary>Makes blocks of a stripe from the others.</summary>
-    /// <param name="blocks">The data blocks in data-index order, then the parities; what is neither had nor wanted may be null.</param>
+    /// <param name="blocks">The data blocks in data-index order, then the parities; what is neither had nor wanted may be
+    /// null.</param>
     /// <param name="have">Blocks that hold what they should, one bit each.</param>
     /// <param name="wanted">Blocks to make, none of those: at most as many as there are parities.</param>
     /// <param name="length">The length of each block in bytes.</param>
@@ -58,7 +60,8 @@ public sealed unsafe class StripeSolver : IDisposable
         wanted &= ~have;
         ulong lost = DataMask & ~have;
         int k = BitOperations.PopCount(lost);
-        if (k > BitOperations.PopCount(have & ~DataMask & (ulong.MaxValue >> (StripeCode.MaxBlocks - dataCount - parityCount)))) return false;
+        ulong all = ulong.MaxValue >> (StripeCode.MaxBlocks - dataCount - parityCount);
+        if (k > BitOperations.PopCount(have & ~DataMask & all)) return false;
         if (wanted == 0) return true;
         if (have != solvedHave || wanted != solvedWanted) Solve(have, wanted, lost, k);
 
@@ -156,7 +159,8 @@ public sealed unsafe class StripeSolver : IDisposable
         for (int i = 0; i < dataCount - k; i++)
         {
             byte c = 0;
-            for (int a = 0; a < k; a++) c ^= GaloisField.Multiply(square[(b * k) + a], StripeCode.Coefficient(parities[a], sources[i]));
+            for (int a = 0; a < k; a++)
+                c ^= GaloisField.Multiply(square[(b * k) + a], StripeCode.Coefficient(parities[a], sources[i]));
             sums[first + i] = c;
         }
         for (int a = 0; a < k; a++) sums[first + dataCount - k + a] = square[(b * k) + a];

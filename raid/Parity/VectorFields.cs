@@ -76,7 +76,8 @@ internal readonly unsafe struct Avx512GfniField : IVectorField<Vector512<byte>, 
     public static Vector512<byte> HighPart(Vector512<byte> a) => a;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<byte> AddProduct(Vector512<byte> sum, Vector512<byte> low, Vector512<byte> high, MatrixCoefficient* coefficient) =>
+    public static Vector512<byte> AddProduct(
+        Vector512<byte> sum, Vector512<byte> low, Vector512<byte> high, MatrixCoefficient* coefficient) =>
         sum ^ Gfni.V512.GaloisFieldAffineTransform(low, Vector512.Create(coefficient->Matrix).AsByte(), 0);
 }
 
@@ -122,7 +123,8 @@ internal readonly unsafe struct Avx2GfniField : IVectorField<Vector256<byte>, Ma
     public static Vector256<byte> HighPart(Vector256<byte> a) => a;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> AddProduct(Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, MatrixCoefficient* coefficient) =>
+    public static Vector256<byte> AddProduct(
+        Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, MatrixCoefficient* coefficient) =>
         sum ^ Gfni.V256.GaloisFieldAffineTransform(low, Vector256.Create(coefficient->Matrix).AsByte(), 0);
 }
 
@@ -175,7 +177,8 @@ internal readonly unsafe struct Avx2Field : IVectorField<Vector256<byte>, Nibble
     public static Vector256<byte> HighPart(Vector256<byte> a) => (a.AsUInt16() >>> 4).AsByte() & Vector256.Create((byte)0x0F);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> AddProduct(Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, NibbleCoefficient* coefficient) =>
+    public static Vector256<byte> AddProduct(
+        Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, NibbleCoefficient* coefficient) =>
         sum ^ Avx2.Shuffle(Avx2.BroadcastVector128ToVector256((byte*)coefficient), low)
             ^ Avx2.Shuffle(Avx2.BroadcastVector128ToVector256((byte*)coefficient + Vector128<byte>.Count), high);
 }
@@ -228,6 +231,7 @@ internal readonly unsafe struct PortableField : IVectorField<Vector128<byte>, Ni
     public static Vector128<byte> HighPart(Vector128<byte> a) => (a.AsUInt16() >>> 4).AsByte() & Vector128.Create((byte)0x0F);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<byte> AddProduct(Vector128<byte> sum, Vector128<byte> low, Vector128<byte> high, NibbleCoefficient* coefficient) =>
+    public static Vector128<byte> AddProduct(
+        Vector128<byte> sum, Vector128<byte> low, Vector128<byte> high, NibbleCoefficient* coefficient) =>
         sum ^ Vector128.ShuffleNative(coefficient->Low, low) ^ Vector128.ShuffleNative(coefficient->High, high);
 }

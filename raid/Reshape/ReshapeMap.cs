@@ -74,7 +74,8 @@ internal sealed class ReshapeMap
         if (now.Level is not (RaidLevel.Raid0 or RaidLevel.Raid5 or RaidLevel.Raid6))
         {
             throw new ArrayException(
-                $"Drives can be added to raid0, raid5 and raid6, not to {now.Level.Name()}: make a new volume with more drives, and copy what this one holds.");
+                $"Drives can be added to raid0, raid5 and raid6, not to {now.Level.Name()}: make a new volume with more drives, and "
+                + "copy what this one holds.");
         }
 
         int members = now.MemberCount + added;

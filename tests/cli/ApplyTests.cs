@@ -108,7 +108,8 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.Contains("data/nbd/0 (queues 2) is not in", errors, StringComparison.Ordinal);
         (output, _) = await MustAsync("apply", File, "--json");
         JsonElement notes = JsonDocument.Parse(output).RootElement.GetProperty("notes");
-        Assert.Contains("data/nbd/0 (queues 2) is not in", Assert.Single(notes.EnumerateArray()).GetString(), StringComparison.Ordinal);
+        string? note = Assert.Single(notes.EnumerateArray()).GetString();
+        Assert.Contains("data/nbd/0 (queues 2) is not in", note, StringComparison.Ordinal);
         Assert.Equal(2, (await ExportsAsync()).Count);
         await MustAsync("apply", File, "--prune");
         Assert.Equal(4, Assert.Single(Store.Get("data").Exports!).Queues);

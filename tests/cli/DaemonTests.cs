@@ -111,7 +111,8 @@ public sealed class DaemonTests : DaemonTestBase
 
         await StartAsync();
         await Daemon!.Settled.WaitAsync(TooLong);
-        Assert.Equal([("data/nbd/0", "failed"), ("data/vhost-user/0", "serving")], (await ExportsAsync()).Select(e => (e.Id, e.State)));
+        Assert.Equal(
+            [("data/nbd/0", "failed"), ("data/vhost-user/0", "serving")], (await ExportsAsync()).Select(e => (e.Id, e.State)));
         string reason = (await ExportsAsync())[0].Reason!;
         Assert.Contains(PathOf("n"), reason, StringComparison.Ordinal);
         (int code, string checkedOut, _) = await RunAsync("check");

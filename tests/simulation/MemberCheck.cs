@@ -15,7 +15,10 @@ internal static class MemberCheck
     public static string? Find(RaidGeometry geometry, byte[][] members) =>
         geometry.HasParity ? FindParity(geometry, members) : geometry.CopyCount > 1 ? FindCopies(geometry, members) : null;
 
-    /// <summary>By what a data block is multiplied in a parity, written once more: P, Q, and a row of a Cauchy matrix for each further one.</summary>
+    /// <summary>
+    /// By what a data block is multiplied in a parity, written once more: P, Q, and a row of a Cauchy matrix for each further
+    /// one.
+    /// </summary>
     public static byte Coefficient(int parity, int data) => parity switch
     {
         0 => 1,
@@ -49,7 +52,8 @@ internal static class MemberCheck
                 if (!made[parity].AsSpan().SequenceEqual(member.AsSpan(at, geometry.ChunkSize)))
                 {
                     int column = made[parity].AsSpan().CommonPrefixLength(member.AsSpan(at, geometry.ChunkSize));
-                    return $"parity {parity} of stripe {stripe} does not match its data from byte {column} on: it is {member[at + column]:x2}, not {made[parity][column]:x2}";
+                    return $"parity {parity} of stripe {stripe} does not match its data from byte {column} on: it is "
+                        + $"{member[at + column]:x2}, not {made[parity][column]:x2}";
                 }
             }
         }

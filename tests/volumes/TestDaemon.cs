@@ -1,30 +1,28 @@
 // A daemon and its volumes on scratch files, with the program at a place of its own, where an upgrade can put another.
 
 using System.Diagnostics;
-using System.Globalization;
-using System.Text;
 using System.Text.Json;
-using Polyblk.Drives.Files;
 using Polyblk.GuestRig;
+using Polyblk.Host.State;
 
 namespace Polyblk.Volumes.Tests;
 
 /// <summary>A daemon that is upgraded and killed; disposing ends it and all that belongs to it.</summary>
 internal sealed class TestDaemon : IDisposable
 {
-    /// <summary>The daemon's own place among those of volumes.</summary>
-    private const string Daemon = "_daemon";
-
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(2);
 
     private readonly TestState _state = new();
+    private readonly StateDirectories _directories;
     private readonly string _installed;
 
     public TestDaemon()
     {
+        _directories = new StateDirectories(Path.Combine(_state.Folder, "state"), Runtime);
         _installed = Path.Combine(_state.Folder, "installed");
         Install();
-        _state.Words = [.. RigPaths.PolyblkWords.Select(word => word.Replace(RigPaths.ProgramFolder, _installed, StringComparison.Ordinal))];
+        _state.Words =
+            [.. RigPaths.PolyblkWords.Select(w => w.Replace(RigPaths.ProgramFolder, _installed, StringComparison.Ordinal))];
     }
 
     /// <summary>Starts it, and returns when it answers.</summary>
@@ -36,28 +34,31 @@ internal sealed class TestDaemon : IDisposable
             throw new InvalidOperationException($"The daemon does not answer: {_state.Log}");
         }
 
-        bool Answers() => File.Exists(Path.Combine(Runtime, Daemon, "api.sock"));
+        bool Answers() => File.Exists(Path.Combine(Runtime, StateDirectories.Daemon, "api.sock"));
     }
 
     /// <summary>Makes a raid5 of three files and a vhost-user export of it.</summary>
     /// <returns>The export's socket.</returns>
     public string Serve(string volume, long memberBytes, params string[] options)
     {
-        IEnumerable<string> drives = Enumerable.Range(0, 3).Select(i => $"file:{Path.Combine(_state.Folder, $"{volume}{i}")},size={memberBytes}B");
+        IEnumerable<string> drives =
+            Enumerable.Range(0, 3).Select(i => $"file:{Path.Combine(_state.Folder, $"{volume}{i}")},size={memberBytes}B");
         _state.Run(["volume", "create", volume, "--level", "raid5", .. options, .. drives]);
         string socket = Path.Combine(_state.Folder, $"{volume}.sock");
         _state.Run(["export", "add", volume, "--frontend", "vhost-user", "--socket", socket, "--queues", "2"]);
         return socket;
     }
 
-    /// <summary>Puts the program in the place of the one that is installed, as a package manager does, and has it succeed the daemon.</summary>
+    /// <summary>
+    /// Puts the program in the place of the one that is installed, as a package manager does, and has it succeed the daemon.
+    /// </summary>
     /// <returns>The process that was succeeded, and its successor.</returns>
     public (int Before, int After) Upgrade()
     {
-        int before = Holder(Daemon);
+        int before = Holder(StateDirectories.Daemon);
         Install();
         _state.Run(["daemon", "restart"]);
-        return (before, Another(() => Holder(Daemon), before));
+        return (before, Another(() => Holder(StateDirectories.Daemon), before));
     }
 
     /// <summary>Kills the process that serves a volume, and waits for another in its place.</summary>
@@ -71,14 +72,15 @@ internal sealed class TestDaemon : IDisposable
 
     /// <summary>Whether the file that the process was started from has been replaced since.</summary>
     public static bool RunsWhatWasReplaced(int process) =>
-        File.ResolveLinkTarget($"/proc/{process}/exe", returnFinalTarget: false)!.FullName.EndsWith(" (deleted)", StringComparison.Ordinal);
+        File.ResolveLinkTarget($"/proc/{process}/exe", returnFinalTarget: false)!.FullName
+            .EndsWith(" (deleted)", StringComparison.Ordinal);
 
     public void Dispose()
     {
         foreach (string folder in Directory.GetDirectories(Runtime))
         {
             // A successor is no child of this process.
-            if (Holder(Path.GetFileName(folder)) is > 1 and int process && Directory.Exists($"/proc/{process}"))
+            if (Holder(Path.GetFileName(folder)) is not 0 and int process)
             {
                 Process.Start("kill", ["-KILL", $"{process}"]).WaitForExit();
             }
@@ -102,26 +104,14 @@ internal sealed class TestDaemon : IDisposable
     }
 
     /// <summary>The process that serves a volume; 0 for nobody.</summary>
-    private int ProcessOf(string volume) =>
-        JsonDocument.Parse(_state.Run(["volume", "show", volume, "--json"])).RootElement.TryGetProperty("live", out JsonElement live)
-            ? live.GetProperty("pid").GetInt32()
-            : 0;
+    private int ProcessOf(string volume)
+    {
+        JsonElement shown = JsonDocument.Parse(_state.Run(["volume", "show", volume, "--json"])).RootElement;
+        return shown.TryGetProperty("live", out JsonElement live) ? live.GetProperty("pid").GetInt32() : 0;
+    }
 
     /// <summary>The process that holds a place; 0 for nobody.</summary>
-    private int Holder(string place)
-    {
-        string path = Path.Combine(Runtime, place, "lock");
-        if (!File.Exists(path))
-        {
-            return 0;
-        }
-
-        // Without the lock that the framework's streams would take.
-        using DriveReader file = DriveReader.Open(path);
-        byte[] text = new byte[16];
-        int read = file.ReadAsync(0, text, CancellationToken.None).GetAwaiter().GetResult();
-        return int.TryParse(Encoding.ASCII.GetString(text, 0, read).Trim(), CultureInfo.InvariantCulture, out int process) ? process : 0;
-    }
+    private int Holder(string place) => VolumeLock.Holder(_directories, place) ?? 0;
 
     private static int Another(Func<int> find, int before)
     {
@@ -132,6 +122,7 @@ internal sealed class TestDaemon : IDisposable
             return now != 0 && now != before;
         }
 
-        return SpinWait.SpinUntil(IsAnother, s_patience) ? now : throw new InvalidOperationException($"Nobody follows process {before}.");
+        return SpinWait.SpinUntil(IsAnother, s_patience)
+            ? now : throw new InvalidOperationException($"Nobody follows process {before}.");
     }
 }

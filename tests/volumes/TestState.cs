@@ -28,9 +28,8 @@ internal sealed class TestState : IDisposable
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        return process.ExitCode == 0
-            ? output
-            : throw new InvalidOperationException($"polyblk {string.Join(' ', arguments)} ended with {process.ExitCode}: {error.Result}");
+        return process.ExitCode == 0 ? output : throw new InvalidOperationException(
+            $"polyblk {string.Join(' ', arguments)} ended with {process.ExitCode}: {error.Result}");
     }
 
     /// <summary>Starts one that goes on.</summary>

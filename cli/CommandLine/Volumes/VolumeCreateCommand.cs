@@ -20,15 +20,16 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private readonly Option<string> _level = new("--level")
     {
         HelpName = "LEVEL",
-        Description = "raid0, raid1, raid10, raid5, raid6, raid7.3 to raid7.8 (three to eight parities), N+M (such as 8+3: as many drives for data "
-            + "and for parities), or none to serve one drive as it is.",
+        Description = "raid0, raid1, raid10, raid5, raid6, raid7.3 to raid7.8 (three to eight parities), N+M (such as 8+3: as many drives "
+            + "for data and for parities), or none to serve one drive as it is.",
         Required = true,
     };
 
     private readonly Option<long?> _chunk = CommandSettings.Size("--chunk", "Chunk of a striped level: a power of two from 4KiB to 1MiB. [default: 64KiB]");
     private readonly Option<long?> _size = CommandSettings.Size("--size", "Size of the volume. [default: all that the drives give]");
     private readonly Option<string?> _consistency = ConsistencyOption.Create(
-        "How an array is put right after an unclean stop: journal, bitmap or none. [default: journal with parity, bitmap for mirrors]");
+        "How an array is put right after an unclean stop: journal, bitmap or none. "
+        + "[default: journal with parity, bitmap for mirrors]");
 
     private readonly Option<string?> _isolate = OnOff.Option(
         "--isolate", "Whether the daemon serves it in a process of its own. [default: off]");

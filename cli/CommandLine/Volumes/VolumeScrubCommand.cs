@@ -26,8 +26,8 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
     public Command Build()
     {
         var command = new Command(Word, repair
-            ? "Compare the members of a served array and make them agree: blocks that cannot be read are written anew; two parities and more "
-                + "tell which blocks are wrong, up to half as many; elsewhere data counts as right, of a mirror the first copy."
+            ? "Compare the members of a served array and make them agree: blocks that cannot be read are written anew; two parities "
+                + "and more tell which blocks are wrong, up to half as many; elsewhere data counts as right, of a mirror the first copy."
             : "Compare the members of a served array in the background: copies with each other, parities with data. Changes nothing.");
         command.Arguments.Add(_name);
         command.Options.Add(_wait);

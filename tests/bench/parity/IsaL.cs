@@ -1,5 +1,5 @@
-// The peer of this benchmark: xor_gen, pq_gen and the erasure codes of Intel's ISA-L (Debian package libisal2), which choose the fastest code of
-// the processor by themselves.
+// The peer of this benchmark: xor_gen, pq_gen and the erasure codes of Intel's ISA-L (Debian package libisal2), which choose the
+// fastest code of the processor by themselves.
 
 using System.Runtime.InteropServices;
 
@@ -24,7 +24,9 @@ internal static unsafe partial class IsaL
     [LibraryImport(Library, EntryPoint = "ec_init_tables")]
     public static partial void InitTables(int k, int rows, byte* coefficients, byte* tables);
 
-    /// <summary>Makes <paramref name="rows"/> blocks from <paramref name="k"/> others: of an encoding or of a reconstruction.</summary>
+    /// <summary>
+    /// Makes <paramref name="rows"/> blocks from <paramref name="k"/> others: of an encoding or of a reconstruction.
+    /// </summary>
     [LibraryImport(Library, EntryPoint = "ec_encode_data")]
     public static partial void Encode(int length, int k, int rows, byte* tables, byte** data, byte** made);
 }

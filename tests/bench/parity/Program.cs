@@ -5,8 +5,8 @@
 // median against ISA-L's of the same run. 'out of cache' walks over 512 MiB of blocks instead. clock=cpu counts the processor's
 // time rather than the wall clock's: for a machine that has other work.
 //
-// Shapes of three parities and more are those of StripeCode: their encoding, and the making of lost blocks, from one to all that the
-// parities make up for, each with and without P, beside ec_encode_data of ISA-L with as many rows (StripeBench.cs).
+// Shapes of three parities and more are those of StripeCode: their encoding, and the making of lost blocks, from one to all that
+// the parities make up for, each with and without P, beside ec_encode_data of ISA-L with as many rows (StripeBench.cs).
 //
 //   dotnet run -c Release --project tests/bench/parity -- [slices=15] [slice-ms=100] [kernels=avx2,portable]
 //       [shapes=8+1,8+3] [places=in,out] [clock=cpu]
@@ -37,7 +37,8 @@ foreach (string place in places.Split(','))
     foreach (string shape in shapes.Split(','))
     {
         string[] counts = shape.Split('+');
-        int data = int.Parse(counts[0], CultureInfo.InvariantCulture), parity = int.Parse(counts[1], CultureInfo.InvariantCulture);
+        int data = int.Parse(counts[0], CultureInfo.InvariantCulture);
+        int parity = int.Parse(counts[1], CultureInfo.InvariantCulture);
         if (parity <= 2) Measure(data, parity, Chunk, place == "out");
         else MeasureStripes(data, parity, place == "out");
     }
@@ -61,7 +62,7 @@ void MeasureStripes(int data, int parity, bool outOfCache)
     foreach (StripeCase work in StripeBench.Cases(data, parity))
     {
         using var bench = new StripeBench(contestants, data, parity, Chunk, stripes, work);
-        Compare(bench.Runs, stripes, (double)data * Chunk, $"{data}+{parity} {work.Name}, {Chunk >> 10} KiB, {(outOfCache ? "out of cache" : "in cache")}");
+        Compare(bench.Runs, stripes, (double)data * Chunk, Title($"{data}+{parity} {work.Name}", Chunk, outOfCache));
     }
 }
 
@@ -77,8 +78,10 @@ unsafe void Measure(int data, int parity, int chunk, bool outOfCache)
         if (outOfCache)
             runs.Add((kernels.Name + " fused copy, non-temporal", blocks => Copy(kernels, stripes, blocks, data, parity, chunk, true)));
     }
-    Compare(runs, stripes, (double)data * chunk, $"{data}+{parity}, {chunk >> 10} KiB, {(outOfCache ? "out of cache" : "in cache")}");
+    Compare(runs, stripes, (double)data * chunk, Title($"{data}+{parity}", chunk, outOfCache));
 }
+
+string Title(string what, int chunk, bool outOfCache) => $"{what}, {chunk >> 10} KiB, {(outOfCache ? "out of cache" : "in cache")}";
 
 void Compare(List<(string Name, Action<nint> Run)> runs, StripeSet stripes, double bytes, string title)
 {

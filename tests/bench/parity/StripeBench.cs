@@ -1,7 +1,7 @@
 // Stripes with three parities and more: encoding, and what is made of each kind of loss.
 //
-// ISA-L does whatever there is by ec_encode_data, with a row of coefficients for each block that is made; its rows are ours, so that
-// both make the same blocks (which is checked before anything is measured), and both make their tables before.
+// ISA-L does whatever there is by ec_encode_data, with a row of coefficients for each block that is made; its rows are ours, so
+// that both make the same blocks (which is checked before anything is measured), and both make their tables before.
 
 using System.Numerics;
 using System.Runtime.InteropServices;
@@ -42,8 +42,10 @@ internal sealed unsafe class StripeBench : IDisposable
         {
             if (work.Lost == 0)
             {
-                Runs.Add((kernels.Name, blocks => kernels.Encode((byte**)blocks, null, data, (byte**)blocks + data, parity, (nuint)chunk)));
-                Runs.Add((kernels.Name + " fused copy", blocks => kernels.Encode((byte**)blocks, stripes.Staging, data, (byte**)blocks + data, parity, (nuint)chunk)));
+                void Encode(nint blocks, byte** copies) =>
+                    kernels.Encode((byte**)blocks, copies, data, (byte**)blocks + data, parity, (nuint)chunk);
+                Runs.Add((kernels.Name, blocks => Encode(blocks, null)));
+                Runs.Add((kernels.Name + " fused copy", blocks => Encode(blocks, stripes.Staging)));
             }
             else
             {
@@ -86,7 +88,9 @@ internal sealed unsafe class StripeBench : IDisposable
         if (!recovered) throw new InvalidOperationException("Too few blocks are left.");
     }
 
-    /// <summary>ISA-L reads what is left of the data and the parities from the first on that is there, as the solver does.</summary>
+    /// <summary>
+    /// ISA-L reads what is left of the data and the parities from the first on that is there, as the solver does.
+    /// </summary>
     private void RunIsaL(nint list)
     {
         var blocks = (byte**)list;
@@ -99,7 +103,9 @@ internal sealed unsafe class StripeBench : IDisposable
         IsaL.Encode(_chunk, _data, made, _tables, _sources, _made);
     }
 
-    /// <summary>The coefficients of each source in each lost block: what the solver makes of blocks of which one byte is 1.</summary>
+    /// <summary>
+    /// The coefficients of each source in each lost block: what the solver makes of blocks of which one byte is 1.
+    /// </summary>
     private byte[] CoefficientsOf(ulong have)
     {
         using var solver = new StripeSolver(ParityKernels.Select(ParityKernels.Scalar), _data, _parity);
@@ -116,7 +122,8 @@ internal sealed unsafe class StripeBench : IDisposable
             bytes[i] = 1;
             Require(solver.TryRecover(pointers, have, _lost, 1));
             int row = 0;
-            for (ulong left = _lost; left != 0; left &= left - 1) coefficients[row++ * _data + source] = bytes[BitOperations.TrailingZeroCount(left)];
+            for (ulong left = _lost; left != 0; left &= left - 1)
+                coefficients[row++ * _data + source] = bytes[BitOperations.TrailingZeroCount(left)];
             source++;
         }
         return coefficients;
@@ -136,7 +143,8 @@ internal sealed unsafe class StripeBench : IDisposable
             for (ulong left = _lost; left != 0; left &= left - 1)
                 all.AddRange(new Span<byte>(blocks[BitOperations.TrailingZeroCount(left)], _chunk));
             first ??= [.. all];
-            if (!first.AsSpan().SequenceEqual(CollectionsMarshal.AsSpan(all))) throw new InvalidOperationException($"{name} makes something else.");
+            if (!first.AsSpan().SequenceEqual(CollectionsMarshal.AsSpan(all)))
+                throw new InvalidOperationException($"{name} makes something else.");
         }
     }
 }

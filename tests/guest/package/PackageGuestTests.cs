@@ -43,13 +43,14 @@ public sealed class PackageGuestTests : IDisposable
         string[] doors =
         [
             "restarted-as-root", "served-as-root", "root-user", "export-doors", "devices", "read-by-ublk", "read-by-vduse",
-            "replaced-as-root", "read-by-ublk-after-kill", "read-by-vduse-after-kill", "removed-ublk", "removed-vduse", "no-device",
-            "served-as-user", "user-again", "read-as-user",
+            "replaced-as-root", "read-by-ublk-after-kill", "read-by-vduse-after-kill", "removed-ublk", "removed-vduse",
+            "no-device", "served-as-user", "user-again", "read-as-user",
         ];
 
         // Where there are two releases, each has a part that takes its time.
         bool hasService = release == s_release, hasDoors = release == "trixie";
-        string[] scripts = ["install.sh", .. hasService ? ["service.sh"] : s_none, .. hasDoors ? ["doors.sh"] : s_none, "upgrade.sh"];
+        string[] scripts =
+            ["install.sh", .. hasService ? ["service.sh"] : s_none, .. hasDoors ? ["doors.sh"] : s_none, "upgrade.sh"];
         await BootAsync($"package-install-{release}", root, package, scripts,
         [
             "install", "enabled", "active", "user", "no-capability", "no-new-privileges", "filtered", "level", "create",

@@ -280,7 +280,8 @@ internal sealed class ArrayRig : IAsyncDisposable
     }
 
     /// <summary>
-    /// Makes one member's blocks from the others: data and P by exclusive or, further parities anew (so that nothing is known of them).
+    /// Makes one member's blocks from the others: data and P by exclusive or, further parities anew (so that nothing is known of
+    /// them).
     /// </summary>
     private static void MakeLost(RaidGeometry geometry, byte[][] members, int lost)
     {

@@ -17,7 +17,8 @@ public sealed class GrowTests
 
     public static TheoryData<RaidLevel, int> Levels => new()
     {
-        { RaidLevel.Raid0, 3 }, { RaidLevel.Raid1, 2 }, { RaidLevel.Raid10, 5 }, { RaidLevel.Raid5, 3 }, { RaidLevel.Raid6, 4 }, { RaidLevel.Raid73, 6 },
+        { RaidLevel.Raid0, 3 }, { RaidLevel.Raid1, 2 }, { RaidLevel.Raid10, 5 }, { RaidLevel.Raid5, 3 }, { RaidLevel.Raid6, 4 },
+        { RaidLevel.Raid73, 6 },
     };
 
     [Theory]

@@ -16,7 +16,8 @@ public sealed class RebuildTests
 
     public static TheoryData<RaidLevel, int> Levels => new()
     {
-        { RaidLevel.Raid1, 2 }, { RaidLevel.Raid1, 3 }, { RaidLevel.Raid10, 4 }, { RaidLevel.Raid10, 5 }, { RaidLevel.Raid5, 4 }, { RaidLevel.Raid6, 5 }, { RaidLevel.Raid73, 6 },
+        { RaidLevel.Raid1, 2 }, { RaidLevel.Raid1, 3 }, { RaidLevel.Raid10, 4 }, { RaidLevel.Raid10, 5 },
+        { RaidLevel.Raid5, 4 }, { RaidLevel.Raid6, 5 }, { RaidLevel.Raid73, 6 },
     };
 
     [Theory]

@@ -40,8 +40,7 @@ public sealed class ScrubTests
     public async Task A_difference_is_told_and_a_repair_makes_members_agree(RaidLevel level, int drives, int wrong)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
-        RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 1)));
+        (RequestDriver driver, _) = await WriteNoiseAsync(rig, seed: 1);
         await CorruptAsync(rig, wrong, ArrayRig.DataOffset + (3 * Chunk) + 512);
         ScrubStatus found = await ScrubAsync(rig, repair: false);
         Assert.True(found is { IsComplete: true, Differing: 1, Repaired: 0, MadeToAgree: 0 }, $"{found}");
@@ -60,9 +59,7 @@ public sealed class ScrubTests
     public async Task Two_parities_tell_which_block_is_wrong(int bytes)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid6, 6, Chunk, 512 << 10);
-        RequestDriver driver = await rig.OpenAsync();
-        byte[] data = Noise((int)rig.Array.SizeBytes, 2);
-        Assert.Equal(0, await driver.WriteAsync(0, data));
+        (RequestDriver driver, byte[] data) = await WriteNoiseAsync(rig, seed: 2);
         for (int member = 0; member < 6; member++)
         {
             await CorruptAsync(rig, member, ArrayRig.DataOffset + (member * 2 * Chunk) + 1024, bytes);
@@ -74,7 +71,9 @@ public sealed class ScrubTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
-    /// <summary>With more of them, up to half as many blocks of a row: data and parities, in the same columns and in others.</summary>
+    /// <summary>
+    /// With more of them, up to half as many blocks of a row: data and parities, in the same columns and in others.
+    /// </summary>
     [Theory]
     [InlineData(RaidLevel.Raid73, 6, 1)]
     [InlineData(RaidLevel.Raid74, 8, 2)]
@@ -83,9 +82,7 @@ public sealed class ScrubTests
     public async Task Many_parities_tell_which_blocks_are_wrong(RaidLevel level, int drives, int wrong)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
-        RequestDriver driver = await rig.OpenAsync();
-        byte[] data = Noise((int)rig.Array.SizeBytes, 5);
-        Assert.Equal(0, await driver.WriteAsync(0, data));
+        (RequestDriver driver, byte[] data) = await WriteNoiseAsync(rig, seed: 5);
         var random = new Random(5);
         const int Rows = 12;
         for (int row = 0; row < Rows; row++)
@@ -113,8 +110,7 @@ public sealed class ScrubTests
     public async Task More_wrong_blocks_than_can_be_told_change_no_data(RaidLevel level, int drives, int wrong, int apart)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
-        RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 3)));
+        (RequestDriver driver, _) = await WriteNoiseAsync(rig, seed: 3);
         for (int i = 0; i < wrong; i++)
         {
             await CorruptAsync(rig, rig.Array.Geometry.DataMember(0, i), ArrayRig.DataOffset + (i * apart));
@@ -132,8 +128,7 @@ public sealed class ScrubTests
     public async Task Two_wrong_blocks_of_a_row_are_not_taken_for_one()
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid6, 6, Chunk, 512 << 10);
-        RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 3)));
+        (RequestDriver driver, _) = await WriteNoiseAsync(rig, seed: 3);
         int[] members = [rig.Array.Geometry.DataMember(0, 0), rig.Array.Geometry.DataMember(0, 2)];
         await CorruptAsync(rig, members[0], ArrayRig.DataOffset);
         await CorruptAsync(rig, members[1], ArrayRig.DataOffset + 4096);
@@ -152,9 +147,7 @@ public sealed class ScrubTests
     public async Task A_block_that_nobody_has_read_for_long_and_that_cannot_be_is_found_in_time(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
-        RequestDriver driver = await rig.OpenAsync();
-        byte[] data = Noise((int)rig.Array.SizeBytes, 4);
-        Assert.Equal(0, await driver.WriteAsync(0, data));
+        (RequestDriver driver, byte[] data) = await WriteNoiseAsync(rig, seed: 4);
         DriveFault Unreadable(int count) => new()
         {
             Operation = BlockOperation.Read, OffsetBytes = ArrayRig.DataOffset + (7 * Chunk), LengthBytes = 4096, Count = count,
@@ -224,8 +217,7 @@ public sealed class ScrubTests
     public async Task It_waits_for_a_rebuild_can_be_stopped_and_one_is_enough()
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(RaidLevel.Raid5, 4, Chunk, 1 << 20);
-        RequestDriver driver = await rig.OpenAsync();
-        Assert.Equal(0, await driver.WriteAsync(0, Noise((int)rig.Array.SizeBytes, 5)));
+        (RequestDriver driver, _) = await WriteNoiseAsync(rig, seed: 5);
         rig.Array.MaxJobBytesPerSecond = 256 << 10;
         await rig.Array.StartScrubAsync(repair: false);
         ArrayException twice = await Assert.ThrowsAsync<ArrayException>(() => rig.Array.StartScrubAsync(repair: true));
@@ -243,6 +235,15 @@ public sealed class ScrubTests
         await rig.Array.StopScrubAsync();
         Assert.True(rig.Array.GetStatus().Scrub is { IsComplete: false, IsRepair: true, EndedAt: not null });
         await rig.Array.StopScrubAsync();
+    }
+
+    /// <summary>Fills the array.</summary>
+    private static async Task<(RequestDriver Driver, byte[] Data)> WriteNoiseAsync(ArrayRig rig, int seed)
+    {
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, seed);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        return (driver, data);
     }
 
     private static async Task<ScrubStatus> ScrubAsync(ArrayRig rig, bool repair)

@@ -13,7 +13,9 @@ public sealed class UnsyncedRowTests
     private const int BlockBytes = 4096;
     private const int ChunkBytes = 64 << 10;
 
-    /// <summary>Members are lost one after the other, and after each of them something is written that the next one holds.</summary>
+    /// <summary>
+    /// Members are lost one after the other, and after each of them something is written that the next one holds.
+    /// </summary>
     [Theory]
     [InlineData(RaidLevel.Raid5, 4, ArrayConsistency.Journal)]
     [InlineData(RaidLevel.Raid6, 5, ArrayConsistency.Journal)]
@@ -53,7 +55,8 @@ public sealed class UnsyncedRowTests
             for (int i = 0; i <= lost; i++)
             {
                 int its = Math.Min(i, geometry.DataCount - 2);
-                (int status, byte[] read) = await driver.ReadAsync(((long)its * ChunkBytes) + ((i - its) * BlockBytes), BlockBytes);
+                long at = ((long)its * ChunkBytes) + ((i - its) * BlockBytes);
+                (int status, byte[] read) = await driver.ReadAsync(at, BlockBytes);
                 Assert.Equal(0, status);
                 Assert.True(read.AsSpan().SequenceEqual(written[i]), $"block {i} when {lost + 2} members are lost");
             }

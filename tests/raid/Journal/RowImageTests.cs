@@ -73,7 +73,8 @@ public sealed class RowImageTests
     {
         Assert.True(RaidGeometry.TryCreate(RaidLevel.Raid5, RowBytes, [4 << 20, 4 << 20, 4 << 20, 4 << 20], out RaidGeometry? geometry, out _));
         var random = new Random(1);
-        using TornRow row = Enumerable.Range(0, 100).Select(_ => new TornRow(geometry!, random)).First(r => (r.Written & 0b0111) != 0b0111);
+        using TornRow row =
+            Enumerable.Range(0, 100).Select(_ => new TornRow(geometry!, random)).First(r => (r.Written & 0b0111) != 0b0111);
         Assert.False(row.TryMend(0b0111, partials: 1, out _));
         Assert.False(row.TryMend(~row.Written & 0b0111, partials: 0, out _));
     }
@@ -113,7 +114,8 @@ public sealed class RowImageTests
             _found = [.. _before.Select((block, i) => Torn(block, after[i], random))];
             _record = new JournalRecord
             {
-                ArrayUuid = Guid.Empty, Generation = 1, Writer = 1, Transaction = 1, Oldest = 1, Parity = 0, Parities = (1u << geometry.ParityCount) - 1, Row = 0, ParityCrc = 0,
+                ArrayUuid = Guid.Empty, Generation = 1, Writer = 1, Transaction = 1, Oldest = 1, Parity = 0,
+                Parities = (1u << geometry.ParityCount) - 1, Row = 0, ParityCrc = 0,
                 From = pieces.Min(p => p.From), To = pieces.Max(p => p.To), Pieces = [.. pieces],
             };
         }
@@ -174,7 +176,9 @@ public sealed class RowImageTests
             }
         }
 
-        /// <summary>Where it alone was written, the first parity that is left says what it is: as that was found, so is the block.</summary>
+        /// <summary>
+        /// Where it alone was written, the first parity that is left says what it is: as that was found, so is the block.
+        /// </summary>
         private bool IsOldOrNew(int block, int at, ReadOnlySpan<byte> made, ulong lost)
         {
             int parity = _geometry.DataCount + BitOperations.TrailingZeroCount(~lost >> _geometry.DataCount);

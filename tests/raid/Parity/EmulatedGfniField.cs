@@ -36,7 +36,8 @@ internal readonly unsafe struct EmulatedGfniField : IVectorField<Vector512<byte>
 
     public static Vector512<byte> HighPart(Vector512<byte> a) => a;
 
-    public static Vector512<byte> AddProduct(Vector512<byte> sum, Vector512<byte> low, Vector512<byte> high, MatrixCoefficient* coefficient) =>
+    public static Vector512<byte> AddProduct(
+        Vector512<byte> sum, Vector512<byte> low, Vector512<byte> high, MatrixCoefficient* coefficient) =>
         sum ^ Affine(low, coefficient->Matrix);
 
     /// <summary>gf2p8affineqb with immediate 0 on one byte: Intel SDM volume 2, "GF2P8AFFINEQB", affine_byte.</summary>
@@ -87,7 +88,8 @@ internal readonly unsafe struct EmulatedGfni256Field : IVectorField<Vector256<by
 
     public static Vector256<byte> HighPart(Vector256<byte> a) => a;
 
-    public static Vector256<byte> AddProduct(Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, MatrixCoefficient* coefficient) =>
+    public static Vector256<byte> AddProduct(
+        Vector256<byte> sum, Vector256<byte> low, Vector256<byte> high, MatrixCoefficient* coefficient) =>
         sum ^ Affine(low, coefficient->Matrix);
 
     private static Vector256<byte> Affine(Vector256<byte> a, ulong matrix)

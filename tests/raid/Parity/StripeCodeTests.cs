@@ -79,7 +79,8 @@ public class StripeCodeTests
                 for (int column = 0; column < size; column++)
                 {
                     byte sum = 0;
-                    for (int i = 0; i < size; i++) sum ^= GaloisField.Multiply(before[(row * size) + i], matrix[(i * size) + column]);
+                    for (int i = 0; i < size; i++)
+                        sum ^= GaloisField.Multiply(before[(row * size) + i], matrix[(i * size) + column]);
                     Assert.Equal(row == column ? 1 : 0, sum);
                 }
             }
@@ -94,7 +95,8 @@ public class StripeCodeTests
         int size = rows.Length;
         Span<byte> matrix = stackalloc byte[2 * size * size];
         for (int row = 0; row < size; row++)
-            for (int column = 0; column < size; column++) matrix[(row * size) + column] = StripeCode.Coefficient(rows[row], columns[column]);
+            for (int column = 0; column < size; column++)
+                matrix[(row * size) + column] = StripeCode.Coefficient(rows[row], columns[column]);
         return StripeCode.TryInvert(matrix, size);
     }
 

@@ -20,7 +20,8 @@ public class StripeLocatorTests
                 syndromes[block - dataCount] ^= by;
                 continue;
             }
-            for (int parity = 0; parity < parityCount; parity++) syndromes[parity] ^= GaloisField.Multiply(StripeCode.Coefficient(parity, block), by);
+            for (int parity = 0; parity < parityCount; parity++)
+                syndromes[parity] ^= GaloisField.Multiply(StripeCode.Coefficient(parity, block), by);
         }
         return StripeLocator.Find(syndromes, dataCount);
     }
@@ -60,7 +61,8 @@ public class StripeLocatorTests
             ulong wrong = 0;
             int size = 1 + (round % (parityCount / 2));
             while (BitOperations.PopCount(wrong) < size)
-                wrong |= 1UL << (random.Next(3) == 0 ? dataCount + random.Next(parityCount) : random.Next(dataCount + parityCount));
+                wrong |= 1UL << (random.Next(3) == 0
+                    ? dataCount + random.Next(parityCount) : random.Next(dataCount + parityCount));
             Assert.Equal(wrong, Find(dataCount, parityCount, wrong, random));
         }
     }

@@ -90,7 +90,8 @@ public sealed class SmallModelTests
     public void Nothing_flushed_is_lost_with_many_parities(RaidLevel level, int members, int? away, string sequence)
     {
         var array = new SmallArray(level, members, away, ArrayConsistency.Journal);
-        var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpenOfSamples, Samples);
+        SmallRun run = SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1);
+        var check = new SmallCheck(array, run, MostOpenOfSamples, Samples);
         check.Run();
         Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
     }
