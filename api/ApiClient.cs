@@ -9,13 +9,17 @@ using System.Text.Json.Serialization.Metadata;
 using Polyblk.Host;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Api;
 
 /// <summary>Asks the daemon of some folders. One request after the other, on a connection that is kept.</summary>
 public sealed class ApiClient : IDisposable
 {
+    private const string Forced = "?force=true";
+
     private static readonly Uri s_host = new("http://polyblk");
+
     /// <summary>What is only looked at is there by then; what is changed takes its time.</summary>
     private static readonly TimeSpan s_answerLimit = TimeSpan.FromSeconds(30);
 
@@ -73,6 +77,57 @@ public sealed class ApiClient : IDisposable
         HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(name)}/start",
         JsonContent.Create(allowed, ApiJson.Default.StartPermissions), ApiJson.Default.DaemonVolumeJson, cancellation);
 
+    /// <summary>Makes a volume.</summary>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public async Task<CreatedJson> CreateVolumeAsync(VolumeWish wish, CancellationToken cancellation) => (await AskAsync(
+        HttpMethod.Post, "/v1/records", JsonContent.Create(CreateBody.Of(wish), ApiJson.Default.CreateBody),
+        ApiJson.Default.CreatedJson, cancellation).ConfigureAwait(false))!;
+
+    /// <summary>Deletes a volume that nobody serves.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="wipe">Erase its superblocks.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>What it was; its message says what became of it.</returns>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public async Task<VolumeJson> DeleteVolumeAsync(string name, bool wipe, CancellationToken cancellation) => (await AskAsync(
+        HttpMethod.Delete, $"/v1/records/{Uri.EscapeDataString(name)}{(wipe ? "?wipe=true" : string.Empty)}", null,
+        ApiJson.Default.VolumeJson, cancellation).ConfigureAwait(false))!;
+
+    /// <summary>Has it serve a volume no more.</summary>
+    /// <returns>The volume; its message says what became of it.</returns>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public async Task<VolumeJson> StopVolumeAsync(string name, bool force, CancellationToken cancellation) => (await AskAsync(
+        HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(name)}/stop{(force ? Forced : string.Empty)}", null,
+        ApiJson.Default.VolumeJson, cancellation).ConfigureAwait(false))!;
+
+    /// <summary>Changes how a volume behaves.</summary>
+    /// <returns>The volume.</returns>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public async Task<VolumeJson> ChangeSettingsAsync(string name, SettingsChange change, CancellationToken cancellation) =>
+        (await AskAsync(
+            HttpMethod.Patch, $"/v1/volumes/{Uri.EscapeDataString(name)}/settings",
+            JsonContent.Create(change, ApiJson.Default.SettingsChange), ApiJson.Default.VolumeJson, cancellation)
+            .ConfigureAwait(false))!;
+
+    /// <summary>Asks something about a volume that is served, as its control socket would be asked.</summary>
+    /// <returns>The answer that it was done.</returns>
+    /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
+    public async Task<ControlResponse> AskVolumeAsync(string name, ControlRequest request, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        if (!request.IsChange)
+        {
+            LiveJson live = await GetAsync(
+                $"/v1/volumes/{Uri.EscapeDataString(name)}/live", ApiJson.Default.LiveJson, cancellation).ConfigureAwait(false);
+            return new ControlResponse { Ok = true, Live = live };
+        }
+
+        VolumeChangedJson done = (await AskAsync(
+            HttpMethod.Post, VolumeActions.PathOf(name, request), VolumeActions.BodyOf(request), ApiJson.Default.VolumeChangedJson,
+            cancellation).ConfigureAwait(false))!;
+        return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = done.Live };
+    }
+
     /// <summary>Lets it serve a volume through one more export.</summary>
     /// <returns>The export.</returns>
     /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
@@ -92,7 +147,7 @@ public sealed class ApiClient : IDisposable
         ArgumentNullException.ThrowIfNull(id);
         string path = string.Join('/', id.Split('/').Select(Uri.EscapeDataString));
         return AskAsync<object>(
-            HttpMethod.Delete, $"/v1/exports/{path}{(force ? "?force=true" : string.Empty)}", null, null, cancellation);
+            HttpMethod.Delete, $"/v1/exports/{path}{(force ? Forced : string.Empty)}", null, null, cancellation);
     }
 
     private async Task<T> GetAsync<T>(string path, JsonTypeInfo<T> type, CancellationToken cancellation)

@@ -2,6 +2,7 @@ using System.Text.Json.Serialization;
 using Polyblk.Host;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Api;
 
@@ -18,7 +19,8 @@ internal sealed record ProblemJson(int Status, string Title)
 }
 
 /// <summary>What goes over the API.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(DaemonJson))]
 [JsonSerializable(typeof(IReadOnlyList<DaemonVolumeJson>))]
 [JsonSerializable(typeof(IReadOnlyList<DaemonExportJson>))]
@@ -31,4 +33,14 @@ internal sealed record ProblemJson(int Status, string Title)
 [JsonSerializable(typeof(StatisticsJson))]
 [JsonSerializable(typeof(VolumeJson))]
 [JsonSerializable(typeof(HostVolumesJson))]
+[JsonSerializable(typeof(CreateBody))]
+[JsonSerializable(typeof(CreatedJson))]
+[JsonSerializable(typeof(SettingsChange))]
+[JsonSerializable(typeof(VolumeChangedJson))]
+[JsonSerializable(typeof(PauseBody))]
+[JsonSerializable(typeof(ResizeBody))]
+[JsonSerializable(typeof(MemberBody))]
+[JsonSerializable(typeof(SpareBody))]
+[JsonSerializable(typeof(ReplaceBody))]
+[JsonSerializable(typeof(ReshapeBody))]
 internal sealed partial class ApiJson : JsonSerializerContext;

@@ -30,6 +30,19 @@ internal static class ApiRoutes
         {
             Body = ApiJson.Default.StartPermissions, Answers = One(ApiJson.Default.DaemonVolumeJson),
         },
+        new("POST", "/v1/volumes/{name}/stop", "stopVolume", "Serve it no more, until it is started; what it holds stays.",
+            (api, context, path) => api.StopAsync(context, path[0]))
+        {
+            Answers = One(ApiJson.Default.VolumeJson),
+            Query = [new("force", "boolean", "Also while somebody uses it, who loses the disk.")],
+        },
+        new("PATCH", "/v1/volumes/{name}/settings", "changeSettings",
+            "Change how it behaves, now and at every start; what the body leaves out stays.",
+            (api, context, path) => api.ChangeSettingsAsync(context, path[0]))
+        {
+            Body = ApiJson.Default.SettingsChange, Answers = One(ApiJson.Default.VolumeJson),
+        },
+        .. VolumeActions.Routes,
         new("POST", "/v1/volumes/{name}/exports", "addExport", "One more export, now and at every start. Its number is chosen.",
             (api, context, path) => api.AddExportAsync(context, path[0]))
         {
@@ -39,6 +52,17 @@ internal static class ApiRoutes
             ApiJson.Default.HostVolumesJson, (api, context, _) => api.RecordsAsync(context)),
         Get("/v1/records/{name}", "getRecord", "One of them, as polyblk volume show --json prints it.",
             ApiJson.Default.VolumeJson, (api, context, path) => api.RecordAsync(context, path[0])),
+        new("POST", "/v1/records", "createVolume", "Make a volume of drives; nobody serves it yet.",
+            (api, context, _) => api.CreateAsync(context))
+        {
+            Body = ApiJson.Default.CreateBody, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.CreatedJson),
+        },
+        new("DELETE", "/v1/records/{name}", "deleteVolume", "Forget a volume that nobody serves; its drives are as they were.",
+            (api, context, path) => api.DeleteAsync(context, path[0]))
+        {
+            Answers = One(ApiJson.Default.VolumeJson),
+            Query = [new("wipe", "boolean", "Erase its superblocks: what it holds cannot be reached any more.")],
+        },
         Get("/v1/exports", "listExports", "All exports.", ApiJson.Default.IReadOnlyListDaemonExportJson, (api, context, _) =>
             api.ExportsAsync(context)),
         new("DELETE", "/v1/exports/{volume}/{frontend}/{index}", "removeExport", "End an export, now and for every start.",
@@ -75,5 +99,6 @@ internal static class ApiRoutes
         string path, string id, string summary, JsonTypeInfo answer, Func<ApiServer, HttpContext, string[], Task> answerAsync) =>
         new("GET", path, id, summary, answerAsync) { Answers = One(answer) };
 
-    private static Dictionary<string, JsonTypeInfo?> One(JsonTypeInfo answer) => new() { [Json] = answer };
+    /// <summary>An answer in JSON.</summary>
+    internal static Dictionary<string, JsonTypeInfo?> One(JsonTypeInfo answer) => new() { [Json] = answer };
 }

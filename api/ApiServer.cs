@@ -42,11 +42,13 @@ public sealed class ApiServer : IAsyncDisposable
     private readonly WebApplication _app;
     private readonly CancellationTokenSource _ending = new();
     private readonly EventsAnswer _events;
+    private readonly StateDirectories _directories;
     private readonly RecordLooks _looks;
 
     private ApiServer(VolumeDaemon daemon, StateDirectories directories, string path, ILogger log, FollowerLimits followers)
     {
         _daemon = daemon;
+        _directories = directories;
         _looks = new RecordLooks(directories);
         _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;
@@ -258,6 +260,62 @@ public sealed class ApiServer : IAsyncDisposable
         await SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson).ConfigureAwait(false);
     }
 
+    internal async Task CreateAsync(HttpContext context)
+    {
+        CreateBody body = await ReadAsync(context, ApiJson.Default.CreateBody).ConfigureAwait(false);
+        List<string> notes = [], warnings = [];
+        VolumeJson made = await VolumeCreation
+            .CreateAsync(_directories, body.ToWish(), notes.Add, warnings.Add, CancellationToken.None).ConfigureAwait(false);
+        context.Response.Headers.Location = $"/v1/records/{made.Name}";
+        var created = new CreatedJson(made, notes, warnings);
+        await SendAsync(context, created, ApiJson.Default.CreatedJson, StatusCodes.Status201Created).ConfigureAwait(false);
+    }
+
+    internal async Task DeleteAsync(HttpContext context, string name)
+    {
+        // Who asks for it by the API means it.
+        VolumeJson deleted = await VolumeDeletion.DeleteAsync(
+            _directories, Named(name), context.Request.Query["wipe"] == "true", (_, _) => { },
+            warning => _log.LogWarning("{Warning}", warning), CancellationToken.None).ConfigureAwait(false);
+        await SendAsync(context, deleted, ApiJson.Default.VolumeJson).ConfigureAwait(false);
+    }
+
+    internal async Task StopAsync(HttpContext context, string name)
+    {
+        VolumeJson volume = await ServedVolume.StopAsync(_directories, Named(name), IsForced(context), CancellationToken.None)
+            .ConfigureAwait(false);
+        await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
+    }
+
+    internal async Task ChangeSettingsAsync(HttpContext context, string name)
+    {
+        SettingsChange change = await ReadAsync(context, ApiJson.Default.SettingsChange).ConfigureAwait(false);
+        var settings = new VolumeSettings(_directories, Named(name), warning => _log.LogWarning("{Warning}", warning));
+        await settings.ChangeAsync(change, CancellationToken.None).ConfigureAwait(false);
+
+        // Not a look that another one has begun before.
+        VolumeJson volume = await VolumeView.ShowAsync(_directories, name, _ => { }, context.RequestAborted).ConfigureAwait(false);
+        await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
+    }
+
+    /// <summary>What was asked for is waited for, whoever has left meanwhile: whether it was done is in the log.</summary>
+    internal async Task AskVolumeAsync(HttpContext context, string name, ControlRequest request)
+    {
+        ControlResponse done =
+            await ServedVolume.AskAsync(_directories, Named(name), request, CancellationToken.None).ConfigureAwait(false)
+            ?? throw RefusalException.Refused($"Volume '{name}' is not being served.", $"Start it: polyblk volume start {name}");
+        var changed = new VolumeChangedJson { Message = done.Message, Role = done.Role, Live = done.Live };
+        await SendAsync(context, changed, ApiJson.Default.VolumeChangedJson).ConfigureAwait(false);
+    }
+
+    private static string Named(string name)
+    {
+        VolumeName.Check(name);
+        return name;
+    }
+
+    private static bool IsForced(HttpContext context) => context.Request.Query["force"] == "true";
+
     internal async Task AddExportAsync(HttpContext context, string name)
     {
         ExportRecord export = await ReadAsync(context, ApiJson.Default.ExportRecord).ConfigureAwait(false);
@@ -268,8 +326,7 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal async Task RemoveExportAsync(HttpContext context, string id)
     {
-        await _daemon.RemoveExportAsync(id, context.Request.Query["force"] == "true", CancellationToken.None)
-            .ConfigureAwait(false);
+        await _daemon.RemoveExportAsync(id, IsForced(context), CancellationToken.None).ConfigureAwait(false);
         context.Response.StatusCode = StatusCodes.Status204NoContent;
     }
 
@@ -278,7 +335,7 @@ public sealed class ApiServer : IAsyncDisposable
     internal Task StatisticsAsync(HttpContext context) =>
         SendAsync(context, StatisticsJson.Of(_daemon.GetStatus(), _daemon.GetLive()), ApiJson.Default.StatisticsJson);
 
-    private static async Task<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type) =>
+    internal static async Task<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type) =>
         await JsonSerializer.DeserializeAsync(context.Request.Body, type, context.RequestAborted).ConfigureAwait(false)
             ?? throw RefusalException.Invalid("The body is null.");
 

@@ -2,6 +2,7 @@ using Polyblk.Api;
 using Polyblk.Host;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -55,6 +56,56 @@ internal sealed class ApiDoor(StateDirectories directories) : HostDoor
     {
         VolumeName.Check(name);
         return _api.StartVolumeAsync(name, allowed, cancellation);
+    }
+
+    /// <inheritdoc/>
+    public override async Task<VolumeJson> CreateVolumeAsync(
+        VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(wish);
+        CreatedJson made = await _api.CreateVolumeAsync(
+            wish with { Drives = [.. wish.Drives.Select(DriveList.ToAbsolute)] }, cancellation).ConfigureAwait(false);
+        made.Notes.ToList().ForEach(note);
+        made.Warnings.ToList().ForEach(warn);
+        return made.Volume;
+    }
+
+    /// <inheritdoc/>
+    public override async Task<VolumeJson> DeleteVolumeAsync(
+        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(confirm);
+        VolumeName.Check(name);
+        if (wipe)
+        {
+            VolumeJson volume = await _api.GetRecordAsync(name, cancellation).ConfigureAwait(false);
+            confirm(name, volume.Drives);
+        }
+
+        return await _api.DeleteVolumeAsync(name, wipe, cancellation).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public override Task<VolumeJson> StopVolumeAsync(string name, bool force, CancellationToken cancellation)
+    {
+        VolumeName.Check(name);
+        return _api.StopVolumeAsync(name, force, cancellation);
+    }
+
+    /// <inheritdoc/>
+    public override async Task<ControlResponse?> AskVolumeAsync(
+        string name, ControlRequest request, CancellationToken cancellation)
+    {
+        VolumeName.Check(name);
+        return await _api.AskVolumeAsync(name, request, cancellation).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public override Task<VolumeJson> ChangeSettingsAsync(
+        string name, SettingsChange change, Action<string> warn, CancellationToken cancellation)
+    {
+        VolumeName.Check(name);
+        return _api.ChangeSettingsAsync(name, change, cancellation);
     }
 
     /// <inheritdoc/>

@@ -7,6 +7,7 @@
 using System.CommandLine;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
 
@@ -47,6 +48,37 @@ internal abstract class HostDoor : IDisposable
 
     /// <summary>Lets the daemon serve a volume that it does not.</summary>
     public abstract Task StartVolumeAsync(string name, StartPermissions allowed, CancellationToken cancellation);
+
+    /// <summary>Makes a volume.</summary>
+    /// <param name="wish">The volume; its drives by paths that are whole, or the caller's.</param>
+    /// <param name="note">Told what is good to know.</param>
+    /// <param name="warn">Told what did not matter enough to give up.</param>
+    /// <param name="cancellation">Gives up.</param>
+    public abstract Task<VolumeJson> CreateVolumeAsync(
+        VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation);
+
+    /// <summary>Deletes a volume that nobody serves.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="wipe">Erase its superblocks.</param>
+    /// <param name="confirm">Asked before that, with its name and drives; refuses by an exception.</param>
+    /// <param name="warn">Told what did not matter enough to give up.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>What it was; its message says what became of it.</returns>
+    public abstract Task<VolumeJson> DeleteVolumeAsync(
+        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation);
+
+    /// <summary>Has it serve a volume no more.</summary>
+    /// <returns>The volume; its message says what became of it.</returns>
+    public abstract Task<VolumeJson> StopVolumeAsync(string name, bool force, CancellationToken cancellation);
+
+    /// <summary>Asks something of who serves a volume.</summary>
+    /// <returns>The answer; null where nobody serves it, and this user could open it.</returns>
+    public abstract Task<ControlResponse?> AskVolumeAsync(string name, ControlRequest request, CancellationToken cancellation);
+
+    /// <summary>Changes how a volume behaves.</summary>
+    /// <returns>The volume, as it is now.</returns>
+    public abstract Task<VolumeJson> ChangeSettingsAsync(
+        string name, SettingsChange change, Action<string> warn, CancellationToken cancellation);
 
     /// <inheritdoc/>
     public virtual void Dispose()

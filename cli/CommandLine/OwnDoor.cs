@@ -2,6 +2,7 @@ using Polyblk.Host;
 using Polyblk.Host.Daemon;
 using Polyblk.Host.Events;
 using Polyblk.Host.Model;
+using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -65,5 +66,33 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
             Command = "start", Volume = new VolumeStore(directories).Get(name).Name, Allow = allowed,
         };
         return DaemonClient.AskAsync(directories, request, cancellation);
+    }
+
+    /// <inheritdoc/>
+    public override Task<VolumeJson> CreateVolumeAsync(
+        VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation) =>
+        VolumeCreation.CreateAsync(directories, wish, note, warn, cancellation);
+
+    /// <inheritdoc/>
+    public override Task<VolumeJson> DeleteVolumeAsync(
+        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation) =>
+        VolumeDeletion.DeleteAsync(directories, name, wipe, confirm, warn, cancellation);
+
+    /// <inheritdoc/>
+    public override Task<VolumeJson> StopVolumeAsync(string name, bool force, CancellationToken cancellation) =>
+        ServedVolume.StopAsync(directories, name, force, cancellation);
+
+    /// <inheritdoc/>
+    public override Task<ControlResponse?> AskVolumeAsync(
+        string name, ControlRequest request, CancellationToken cancellation) =>
+        ServedVolume.AskAsync(directories, name, request, cancellation);
+
+    /// <inheritdoc/>
+    public override async Task<VolumeJson> ChangeSettingsAsync(
+        string name, SettingsChange change, Action<string> warn, CancellationToken cancellation)
+    {
+        string volume = new VolumeStore(directories).Get(name).Name;
+        await new VolumeSettings(directories, volume, warn).ChangeAsync(change, cancellation).ConfigureAwait(false);
+        return await VolumeView.ShowAsync(directories, volume, _ => { }, cancellation).ConfigureAwait(false);
     }
 }

@@ -261,9 +261,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
     {
         if (!patience.IsPossible)
         {
-            throw RefusalException.Invalid(
-                $"Others are read after 1 to {Patience.MostSlowSeconds} seconds; a drive is out after 1 to {Patience.MostSeconds} "
-                + "seconds, with 0 never.");
+            throw Patience.Impossible();
         }
 
         return ChangeKeptAsync(volume => volume.BePatient(patience), record => record.With(patience), cancellation);

@@ -11,9 +11,19 @@ public readonly record struct Patience(int? SlowRead, int? DriveTimeout)
     /// <summary>An hour.</summary>
     public const int MostSeconds = 3600;
 
+    /// <summary>After how many seconds others are read where nothing is said.</summary>
+    public const int UsualSlowSeconds = 10;
+
+    /// <summary>After how many it is out.</summary>
+    public const int UsualSeconds = 30;
+
     /// <summary>Whether both are in their ranges.</summary>
     public bool IsPossible =>
         SlowRead is null or (>= 1 and <= MostSlowSeconds) && DriveTimeout is null or (>= 0 and <= MostSeconds);
+
+    /// <summary>The refusal where they are not.</summary>
+    public static RefusalException Impossible() => RefusalException.Invalid(
+        $"Others are read after 1 to {MostSlowSeconds} seconds; a drive is out after 1 to {MostSeconds} seconds, with 0 never.");
 
     /// <summary>Whether it says anything.</summary>
     public bool SaysSomething => (SlowRead ?? DriveTimeout) is not null;

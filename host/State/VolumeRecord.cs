@@ -64,14 +64,14 @@ public sealed record VolumeRecord
 
     /// <summary>The same with the default.</summary>
     [JsonIgnore]
-    public TimeSpan SlowRead => TimeSpan.FromSeconds(SlowReadSeconds ?? 10);
+    public TimeSpan SlowRead => TimeSpan.FromSeconds(SlowReadSeconds ?? Patience.UsualSlowSeconds);
 
     /// <summary>After how many seconds without an answer a member is out; 0 never, null as it is by default.</summary>
     public int? DriveTimeoutSeconds { get; init; }
 
     /// <summary>The same with the default.</summary>
     [JsonIgnore]
-    public TimeSpan DriveTimeout => TimeSpan.FromSeconds(DriveTimeoutSeconds ?? 30);
+    public TimeSpan DriveTimeout => TimeSpan.FromSeconds(DriveTimeoutSeconds ?? Patience.UsualSeconds);
 
     /// <summary>With which others the daemon has it share spares; null with none.</summary>
     public string? SpareGroup { get; init; }

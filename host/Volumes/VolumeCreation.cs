@@ -28,6 +28,9 @@ public sealed record VolumeWish(string Name, string Level, IReadOnlyList<string>
 
     /// <summary>Overwrite what is on the drives.</summary>
     public bool Force { get; init; }
+
+    /// <summary>Whether the daemon serves it in a process of its own.</summary>
+    public bool Isolate { get; init; }
 }
 
 /// <summary>Makes volumes.</summary>
@@ -100,6 +103,23 @@ public static class VolumeCreation
         {
             throw RefusalException.Refused($"There is a volume '{name}' already. Choose another name, or remove it first with 'polyblk volume delete {name}'.");
         }
+    }
+
+    /// <summary>Makes a volume of a wish, on its drives, and its record.</summary>
+    /// <param name="directories">Where records are.</param>
+    /// <param name="wish">The volume.</param>
+    /// <param name="note">Told what is good to know.</param>
+    /// <param name="warn">Told what did not matter enough to give up.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <exception cref="RefusalException">It cannot be made; the message says why and what to do.</exception>
+    public static async Task<VolumeJson> CreateAsync(
+        StateDirectories directories, VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(wish);
+        RequireNew(new VolumeStore(directories), wish.Name);
+        return VolumeView.Stopped(
+            await CreateAsync(directories, Check(wish), made => made.WithIsolate(wish.Isolate), note, warn, cancellation)
+                .ConfigureAwait(false));
     }
 
     /// <summary>Makes a volume on its drives, and its record.</summary>

@@ -28,6 +28,54 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
         }
     }
 
+    /// <summary>Changes several, one after the other; none where one of them is out of its range.</summary>
+    /// <exception cref="RefusalException">There is no such volume, or whoever serves it refuses one: those before have
+    /// changed.</exception>
+    public async Task ChangeAsync(SettingsChange change, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        change.Check();
+        if (change.IsOfArray)
+        {
+            RequireArray(new VolumeStore(directories).Get(name));
+        }
+
+        if (change.Consistency is string consistency)
+        {
+            await SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
+        }
+
+        if (change.MaxRebuildBytesPerSecond is long rate)
+        {
+            await LimitRebuildAsync(rate, cancellation).ConfigureAwait(false);
+        }
+
+        if (change.CheckEverySeconds is long seconds)
+        {
+            await CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
+        }
+
+        if (change.Patience is { SaysSomething: true } patience)
+        {
+            await BePatientAsync(patience, cancellation).ConfigureAwait(false);
+        }
+
+        if (change.SpareGroup is string group)
+        {
+            _ = SetSpareGroup(group);
+        }
+
+        if (change.Isolate is bool alone)
+        {
+            _ = SetIsolate(alone);
+        }
+
+        if (change.Autostart is bool starts)
+        {
+            _ = SetAutostart(starts);
+        }
+    }
+
     /// <summary>Changes how it is put right after an unclean stop.</summary>
     /// <param name="word">A word of <see cref="ConsistencyWord"/>.</param>
     /// <param name="cancellation">Gives up.</param>

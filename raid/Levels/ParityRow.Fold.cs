@@ -117,8 +117,7 @@ internal sealed unsafe partial class ParityRow
             _pointers[_target] = destination;
         }
 
-        bool recovered = StripeRecovery.TryRecover(_kernels, _pointers, _dataCount, _parityCount, lost, (nuint)(_hi - _lo));
-        Debug.Assert(recovered, "the plan has counted the lost blocks");
+        DemandRecovered(StripeRecovery.TryRecover(_kernels, _pointers, _dataCount, _parityCount, lost, (nuint)(_hi - _lo)));
     }
 
     /// <summary>
@@ -134,8 +133,16 @@ internal sealed unsafe partial class ParityRow
         }
 
         ulong wanted = _job == Job.Read ? 1UL << _target : _dataMask & ~_reading;
-        bool recovered = solver.TryRecover(_pointers, _reading, wanted, (nuint)(_hi - _lo));
-        Debug.Assert(recovered, "the plan has counted the lost blocks");
+        DemandRecovered(solver.TryRecover(_pointers, _reading, wanted, (nuint)(_hi - _lo)));
+    }
+
+    /// <summary>The plan has counted the lost blocks. Were it wrong, the process must end before what was not made is used.</summary>
+    private static void DemandRecovered(bool recovered)
+    {
+        if (!recovered)
+        {
+            throw new UnreachableException("A row's plan has more lost blocks than parities.");
+        }
     }
 
     /// <summary>Computes the parities of what staging holds.</summary>

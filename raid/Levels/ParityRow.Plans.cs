@@ -145,7 +145,19 @@ internal sealed unsafe partial class ParityRow
             _lost |= slow;
         }
 
-        return ((_lost >> _target) & 1) == 0 ? 1UL << _target : BlocksForRecovery();
+        if (((_lost >> _target) & 1) == 0)
+        {
+            return 1UL << _target;
+        }
+
+        // Whoever may have lost writes is lost here, too, where that leaves enough (FitsParity has the rest).
+        ulong distrusted = BlocksOf(_array.State.DistrustedMask);
+        if (BitOperations.PopCount(_lost | distrusted) <= _parityCount)
+        {
+            _lost |= distrusted;
+        }
+
+        return BlocksForRecovery();
     }
 
     /// <summary>The row is written: columns whose parities were made from all data are in doubt no more.</summary>

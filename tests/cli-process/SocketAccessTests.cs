@@ -71,7 +71,7 @@ public sealed class SocketAccessTests : IDisposable
 
     /// <summary>Commands of a member of the group print what root's do; who is in no group is told what he may not.</summary>
     [Fact]
-    public void AGroupOfTheApiHasTheCommandsThatLook()
+    public void AGroupOfTheApiHasTheCommandsForWhatIsServed()
     {
         Assert.True(Environment.IsPrivilegedProcess, "Only root may give a socket to a group that it is not in.");
         _sandbox.Must("volume", "create", "drive", "--level", "none", $"file:{_sandbox.PathOf("d")},size=16MiB");
@@ -95,6 +95,13 @@ public sealed class SocketAccessTests : IDisposable
         RunOutput missing = RunAs(Group, "volume", "show", "dat");
         Assert.Equal(_sandbox.Run("volume", "show", "dat"), missing);
         Assert.Equal(3, missing.ExitCode);
+        Assert.Equal("Volume 'data' goes on.\n", RunAs(Group, "volume", "resume", "data").Output);
+        Assert.Equal(1, RunAs(Group, "volume", "check", "data").ExitCode);
+        Assert.Equal("Volume 'drive' is not being served.\n", RunAs(Group, "volume", "stop", "drive").Output);
+        Assert.Equal("Volume 'data' is stopped.\n", RunAs(Group, "volume", "stop", "data").Output);
+        Assert.Equal("Volume 'data' is served.\n", RunAs(Group, "volume", "start", "data").Output);
+        Assert.Equal(0, RunAs(Group, "volume", "autostart", "data", "off").ExitCode);
+        Assert.Contains("\"autostart\": false", File.ReadAllText(Path.Combine(_sandbox.State, "volumes", "data.json")), StringComparison.Ordinal);
         Assert.Equal(0, RunAs(Group, "export", "remove", "data/nbd/0").ExitCode);
         RunOutput closed = RunAs(Group, "volume", "delete", "drive");
         Assert.Equal(5, closed.ExitCode);

@@ -9,6 +9,7 @@ using Polyblk.Cli.Output;
 using Polyblk.Host;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 
@@ -68,6 +69,129 @@ public sealed class HostDoorTests : DaemonTestBase
         Assert.Equal("serving", Assert.Single((await door.ListExportsAsync(CancellationToken.None))!).State);
         await door.RemoveExportAsync(added.Id, force: false, CancellationToken.None);
         Assert.Empty((await door.ListExportsAsync(CancellationToken.None))!);
+    }
+
+    /// <summary>All that may be asked of a volume that is served: done by the API as by its control socket.</summary>
+    [Fact]
+    public async Task MembersChecksPausesAndSettingsAreTheApisToo()
+    {
+        await CreateAsync("data", "raid1", 2);
+        await ExportBothAsync("data");
+        await StartAsync();
+        await Daemon!.Settled.WaitAsync(TooLong);
+        await using ApiServer api = await ApiServer.StartAsync(Daemon, Directories, NullLogger.Instance);
+        using var door = new ApiDoor(Directories);
+        string spare = $"file:{PathOf("spare")},size=4MiB";
+        ControlResponse added = await AskAsync(new() { Command = "add-spare", Drive = spare });
+        Assert.Contains("spare", added.Message!, StringComparison.Ordinal);
+        Assert.Single(added.Live!.Array!.Spares);
+        Assert.Empty((await AskAsync(new() { Command = "remove", Drive = spare })).Live!.Array!.Spares);
+
+        Assert.NotNull((await AskAsync(new() { Command = "pause", Seconds = 100 })).Live!.PausedUntilUtc);
+        Assert.Null((await AskAsync(new() { Command = "resume" })).Live!.PausedUntilUtc);
+
+        string next = $"file:{PathOf("next")},size=4MiB";
+        ControlResponse replaced = await AskAsync(
+            new() { Command = "replace", Drive = "1", NewDrive = next, Force = true, FailFirst = true });
+        Assert.Equal(1, replaced.Role);
+        while ((await AskAsync(new() { Command = "show" })).Live!.Array!.Members[1] is not { State: MemberJson.Present } member)
+        {
+            await Task.Delay(20);
+        }
+
+        Assert.Contains("next", (await AskAsync(new() { Command = "show" })).Live!.Array!.Members[1].Drive!, StringComparison.Ordinal);
+        await AskAsync(new() { Command = "check" });
+        while ((await AskAsync(new() { Command = "show" })).Live!.Array!.Check is not { EndedUtc: not null, IsSound: true })
+        {
+            await Task.Delay(20);
+        }
+
+        Assert.Equal(2 << 20, (await AskAsync(new() { Command = "resize", SizeBytes = 2 << 20, Force = true })).Live!.SizeBytes);
+        Assert.Equal(2 << 20, Store.Get("data").SizeBytes);
+
+        var change = new SettingsChange
+        {
+            Consistency = "none", MaxRebuildBytesPerSecond = 5 << 20, CheckEverySeconds = 86400, SlowReadSeconds = 7,
+            DriveTimeoutSeconds = 70, SpareGroup = "racks", Isolate = true, Autostart = false,
+        };
+        VolumeJson set = await door.ChangeSettingsAsync("data", change, _ => { }, CancellationToken.None);
+        Assert.Equal(
+            ("none", 5L << 20, 86400L, 7, 70, "racks", true),
+            (set.Array!.Consistency, set.Array.MaxRebuildBytesPerSecond, set.Array.CheckEverySeconds, set.Array.SlowReadSeconds,
+                set.Array.DriveTimeoutSeconds, set.SpareGroup, set.Isolated));
+        Assert.False(Store.Get("data").Autostart);
+
+        VolumeJson stopped = await door.StopVolumeAsync("data", force: false, CancellationToken.None);
+        Assert.Equal("Volume 'data' is stopped.", stopped.Message);
+        Assert.Null(VolumeLock.Holder(Directories, "data"));
+        stopped = await door.StopVolumeAsync("data", force: false, CancellationToken.None);
+        Assert.Equal("Volume 'data' is not being served.", stopped.Message);
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => AskAsync(new() { Command = "check" }));
+        Assert.Equal(new(RefusalKind.Refused, "Volume 'data' is not being served.", "Start it: polyblk volume start data"), e.Refusal);
+
+        async Task<ControlResponse> AskAsync(ControlRequest request) =>
+            (await door.AskVolumeAsync("data", request, CancellationToken.None).WaitAsync(TooLong))!;
+    }
+
+    [Fact]
+    public async Task VolumesAreMadeAndDeletedByTheApiToo()
+    {
+        await StartAsync();
+        await using ApiServer api = await ApiServer.StartAsync(Daemon!, Directories, NullLogger.Instance);
+        using var door = new ApiDoor(Directories);
+        string[] drives = [.. Enumerable.Range(0, 3).Select(i => $"file:{PathOf($"d{i}")},size=4MiB")];
+        var wish = new VolumeWish("data", "raid5", drives) { ChunkBytes = 16 << 10, Consistency = "bitmap", Isolate = true };
+        VolumeJson made = await CreateAsync(wish);
+        Assert.Equal(("raid5", 16 << 10, true), (made.Level, made.ChunkBytes, made.Isolated));
+        Assert.Equal("bitmap", (await door.ShowVolumeAsync("data", _ => { }, CancellationToken.None)).Array!.Consistency);
+        Assert.Equal(RefusalKind.Refused, (await Assert.ThrowsAsync<RefusalException>(() => CreateAsync(wish))).Kind);
+        RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => CreateAsync(wish with { Name = "other" }));
+        Assert.Contains("--force", e.Message, StringComparison.Ordinal);
+
+        // Who says no before anything is erased, of the drives that it is about.
+        await Assert.ThrowsAsync<InvalidOperationException>(
+            () => DeleteAsync((_, its) => throw new InvalidOperationException(string.Join(' ', its))));
+        Assert.NotNull(Store.TryGet("data"));
+        Assert.Equal("deleted", (await DeleteAsync((_, _) => { })).Status);
+        Assert.Null(Store.TryGet("data"));
+        made = await CreateAsync(wish with { Name = "other" });
+        Assert.Equal("other", made.Name);
+
+        Task<VolumeJson> CreateAsync(VolumeWish its) => door.CreateVolumeAsync(its, _ => { }, _ => { }, CancellationToken.None);
+        Task<VolumeJson> DeleteAsync(Action<string, IReadOnlyList<string>> confirm) =>
+            door.DeleteVolumeAsync("data", wipe: true, confirm, _ => { }, CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task WhatMakesNoSenseIsRefusedAndNothingIsChanged()
+    {
+        await CreateAsync("data", "raid1", 2);
+        await ExportBothAsync("data");
+        await StartAsync();
+        await Daemon!.Settled.WaitAsync(TooLong);
+        await using ApiServer api = await ApiServer.StartAsync(Daemon, Directories, NullLogger.Instance);
+        using var door = new ApiDoor(Directories);
+        Func<Task>[] wrong =
+        [
+            () => SetAsync(new() { CheckEverySeconds = 1000, SlowReadSeconds = 61 }),
+            () => SetAsync(new() { CheckEverySeconds = 1000, MaxRebuildBytesPerSecond = -1 }),
+            () => SetAsync(new() { CheckEverySeconds = -1 }),
+            () => SetAsync(new() { CheckEverySeconds = 1000, Consistency = "perfect" }),
+            () => SetAsync(new() { CheckEverySeconds = 1000, SpareGroup = "../x" }),
+            () => AskAsync(new() { Command = "pause", Seconds = 0 }),
+            () => AskAsync(new() { Command = "add-spare", Drive = "spare" }),
+            () => AskAsync(new() { Command = "replace", Drive = "0", NewDrive = "file:spare,size=4MiB" }),
+        ];
+        foreach (Func<Task> ask in wrong)
+        {
+            Assert.Equal(RefusalKind.Invalid, (await Assert.ThrowsAsync<RefusalException>(ask)).Kind);
+        }
+
+        VolumeJson volume = await door.ShowVolumeAsync("data", _ => { }, CancellationToken.None);
+        Assert.Equal((30L * 86400, Health.Optimal), (volume.Array!.CheckEverySeconds, volume.Health));
+
+        Task SetAsync(SettingsChange change) => door.ChangeSettingsAsync("data", change, _ => { }, CancellationToken.None);
+        Task AskAsync(ControlRequest request) => door.AskVolumeAsync("data", request, CancellationToken.None);
     }
 
     /// <summary>The kind is the exit code, and the text is what the user sees.</summary>

@@ -114,6 +114,7 @@ internal sealed class OpenApiDocument
                 if (node is JsonObject shape && shape.ContainsKey("properties"))
                 {
                     shape["type"] = "object";
+                    DemandOnlyWhatIsNeverNull(shape, context.TypeInfo);
 
                     // What comes a second time in a type refers to where it came first there.
                     _ = _schemas.TryAdd(name, shape);
@@ -138,6 +139,17 @@ internal sealed class OpenApiDocument
             return node;
         },
     });
+
+    /// <summary>A constructor asks for values that may be null, and what is null is left out.</summary>
+    private static void DemandOnlyWhatIsNeverNull(JsonObject shape, JsonTypeInfo type)
+    {
+        if (shape["required"] is JsonArray required)
+        {
+            string[] nullable = [.. type.Properties.Where(p => p.IsGetNullable).Select(p => p.Name)];
+            shape["required"] = new JsonArray(
+                [.. required.Select(name => name!.GetValue<string>()).Except(nullable).Select(name => (JsonNode)name)]);
+        }
+    }
 
     private static JsonObject Object(IEnumerable<(string Name, JsonNode? Value)> members) =>
         new(members.Select(m => KeyValuePair.Create(m.Name, m.Value)));

@@ -36,13 +36,9 @@ internal static class MemberCheck
             for (int i = geometry.DataCount - 1; i >= 0; i--)
             {
                 ReadOnlySpan<byte> block = members[geometry.DataMember(stripe, i)].AsSpan(at, geometry.ChunkSize);
-                for (int parity = 0; parity < made.Length; parity++)
+                for (int parity = 0; parity < made.Length && block.ContainsAnyExcept((byte)0); parity++)
                 {
-                    byte coefficient = Coefficient(parity, i);
-                    for (int b = 0; b < block.Length; b++)
-                    {
-                        made[parity][b] ^= coefficient == 1 ? block[b] : GaloisField.Multiply(coefficient, block[b]);
-                    }
+                    AddProduct(Coefficient(parity, i), block, made[parity]);
                 }
             }
 
@@ -59,6 +55,21 @@ internal static class MemberCheck
         }
 
         return null;
+    }
+
+    /// <summary>Adds a block, multiplied, to a parity: byte by byte, from a table of the products.</summary>
+    private static void AddProduct(byte coefficient, ReadOnlySpan<byte> block, Span<byte> parity)
+    {
+        Span<byte> products = stackalloc byte[256];
+        for (int value = 0; value < products.Length; value++)
+        {
+            products[value] = GaloisField.Multiply(coefficient, (byte)value);
+        }
+
+        for (int b = 0; b < block.Length; b++)
+        {
+            parity[b] ^= products[block[b]];
+        }
     }
 
     private static string? FindCopies(RaidGeometry geometry, byte[][] members)

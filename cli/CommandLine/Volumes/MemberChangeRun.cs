@@ -2,7 +2,6 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Host;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
@@ -21,9 +20,8 @@ internal static class MemberChangeRun
     /// <summary>Changes members, of a volume that is served or of one that is not.</summary>
     public static async Task<int> RunAsync(ParseResult parsed, string name, MemberChange change, bool wait, bool json)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(name);
+        using HostDoor host = HostDoor.Open(parsed);
         using var interruption = new Interruption();
         var request = new ControlRequest
         {
@@ -34,23 +32,22 @@ internal static class MemberChangeRun
         string done;
 
         // What was asked for is waited for, also after Ctrl-C: whether it was done must be known.
-        if (await ControlClient.AskAsync(directories, record.Name, request, CancellationToken.None).ConfigureAwait(false) is { } response)
+        if (await host.AskVolumeAsync(name, request, CancellationToken.None).ConfigureAwait(false) is { } response)
         {
             done = response.Message ?? string.Empty;
             Say(done);
             code = !wait || response.Role is not int role ? ExitCode.Ok
-                : await FollowServedAsync(directories, record, change, role, terminal, interruption.Token).ConfigureAwait(false);
+                : await FollowServedAsync(host, name, change, role, terminal, interruption.Token).ConfigureAwait(false);
         }
         else
         {
-            (done, code) = await ChangeStoppedAsync(parsed, directories, record, change, wait, Say, interruption.Token).ConfigureAwait(false);
+            (done, code) = await ChangeStoppedAsync(parsed, name, change, wait, Say, interruption.Token).ConfigureAwait(false);
         }
 
         if (json)
         {
-            record = new VolumeStore(directories).Get(name);
-            VolumeJson volume = await VolumeView.FullAsync(directories, record, _ => { }, CancellationToken.None).ConfigureAwait(false);
-            terminal.WriteJson(volume with { Live = null, Message = done }, OutputJson.Default.VolumeJson);
+            VolumeJson volume = await host.ShowVolumeAsync(name, _ => { }, CancellationToken.None).ConfigureAwait(false);
+            terminal.WriteJson(volume with { Live = null, History = null, Message = done }, OutputJson.Default.VolumeJson);
         }
 
         return code;
@@ -66,39 +63,39 @@ internal static class MemberChangeRun
 
     /// <summary>Shows how far the rebuild is that another process carries.</summary>
     private static async Task<int> FollowServedAsync(
-        StateDirectories directories, VolumeRecord record, MemberChange change, int role, Terminal terminal, CancellationToken interrupted) =>
+        HostDoor host, string name, MemberChange change, int role, Terminal terminal, CancellationToken interrupted) =>
         await FollowAsync(
             async () =>
             {
-                ControlResponse? response = await ControlClient.AskAsync(
-                    directories, record.Name, new ControlRequest { Command = "show" }, CancellationToken.None).ConfigureAwait(false);
+                ControlResponse? response = await host.AskVolumeAsync(
+                    name, new ControlRequest { Command = "show" }, CancellationToken.None).ConfigureAwait(false);
                 return response?.Live?.Array ?? throw new RefusalException(
-                    RefusalKind.Failed, $"Volume '{record.Name}' is not served any more. The rebuild goes on when it is served next.");
+                    RefusalKind.Failed, $"Volume '{name}' is not served any more. The rebuild goes on when it is served next.");
             },
             change,
             role,
             terminal,
-            $"The rebuild goes on; 'polyblk volume show {record.Name}' follows it.",
+            $"The rebuild goes on; 'polyblk volume show {name}' follows it.",
             interrupted).ConfigureAwait(false);
 
     /// <summary>Opens the volume, which nobody serves, and changes it.</summary>
     private static async Task<(string Done, int Code)> ChangeStoppedAsync(
         ParseResult parsed,
-        StateDirectories directories,
-        VolumeRecord record,
+        string name,
         MemberChange change,
         bool wait,
         Action<string> say,
         CancellationToken interrupted)
     {
+        StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
         return await StoppedVolume.ChangeAsync(
             directories,
-            record.Name,
+            name,
             change,
             runsJobs: wait,
             () => LogSetup.CreateFactory(
-                directories, record.Name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
+                directories, name, CommandSettings.Level(parsed), parsed.GetValue(CommandSettings.Verbose)),
             terminal.Warn,
             async (done, look) =>
             {

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Polyblk.Cli.Output;
 using Polyblk.Host;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
@@ -26,16 +25,16 @@ internal sealed class VolumeAcknowledgeCommand : ICliCommand
 
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        string name = parsed.GetRequiredValue(_name);
+        using HostDoor host = HostDoor.Open(parsed);
         var request = new ControlRequest { Command = "acknowledge" };
-        if (await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false) is null)
+        if (await host.AskVolumeAsync(name, request, cancellation).ConfigureAwait(false) is null)
         {
             throw RefusalException.Refused(
-                $"Volume '{record.Name}' is not being served. Serve it first; what it warns of is kept in its drives.");
+                $"Volume '{name}' is not being served. Serve it first; what it warns of is kept in its drives.");
         }
 
-        CommandSettings.Terminal(parsed).WriteLine($"Volume '{record.Name}' does not warn of damaged blocks any more.");
+        CommandSettings.Terminal(parsed).WriteLine($"Volume '{name}' does not warn of damaged blocks any more.");
         return ExitCode.Ok;
     }
 }

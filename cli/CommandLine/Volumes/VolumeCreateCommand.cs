@@ -2,7 +2,7 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Drives;
-using Polyblk.Host.State;
+using Polyblk.Host.Model;
 using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
@@ -62,39 +62,35 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        string name = parsed.GetRequiredValue(_name);
-        VolumeCreation.RequireNew(new VolumeStore(directories), name);
-        VolumeRequest request = VolumeCreation.Check(
-            new VolumeWish(name, parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
+        var wish = new VolumeWish(parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
         {
             ChunkBytes = parsed.GetValue(_chunk),
             SizeBytes = parsed.GetValue(_size),
             Consistency = parsed.GetValue(_consistency),
             Force = parsed.GetValue(_force),
-        });
-        VolumeRecord record = await VolumeCreation
-            .CreateAsync(directories, request, made => made.WithIsolate(OnOff.Of(parsed.GetValue(_isolate)) ?? false),
-                terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
-        Report(terminal, record, parsed.GetValue(_json));
+            Isolate = OnOff.Of(parsed.GetValue(_isolate)) ?? false,
+        };
+        using HostDoor host = HostDoor.Open(parsed);
+        VolumeJson made = await host.CreateVolumeAsync(wish, terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
+        Report(terminal, made, parsed.GetValue(_json));
         return ExitCode.Ok;
     }
 
-    private static void Report(Terminal terminal, VolumeRecord record, bool json)
+    private static void Report(Terminal terminal, VolumeJson made, bool json)
     {
         if (json)
         {
-            terminal.WriteJson(VolumeView.Stopped(record), OutputJson.Default.VolumeJson);
+            terminal.WriteJson(made, OutputJson.Default.VolumeJson);
             return;
         }
 
         terminal.WriteLine(
-            $"Volume '{record.Name}' is made: {record.Level}, {record.Drives.Count} drive(s), {ByteSize.FormatRounded(record.SizeBytes)}, UUID {record.Uuid}.");
-        if (record.Volatile)
+            $"Volume '{made.Name}' is made: {made.Level}, {made.Drives.Count} drive(s), {ByteSize.FormatRounded(made.SizeBytes ?? 0)}, UUID {made.Uuid}.");
+        if (made.Volatile)
         {
             terminal.WriteLine("It is volatile: only its recipe is kept. Each 'polyblk serve' starts with empty drives.");
         }
 
-        terminal.WriteLine($"Serve it with: polyblk serve {record.Name} --frontend vhost-user");
+        terminal.WriteLine($"Serve it with: polyblk serve {made.Name} --frontend vhost-user");
     }
 }

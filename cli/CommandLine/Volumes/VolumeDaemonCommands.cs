@@ -3,7 +3,6 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Host.Model;
-using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
@@ -50,19 +49,21 @@ internal sealed class VolumeAutostartCommand : ICliCommand
         _what.AcceptOnlyFromAmong(OnOff.On, OnOff.Off);
         command.Arguments.Add(_name);
         command.Arguments.Add(_what);
-        command.SetAction(Run);
+        command.SetAction(RunAsync);
         return command;
     }
 
-    private int Run(ParseResult parsed)
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
+        string name = parsed.GetRequiredValue(_name);
         bool starts = parsed.GetRequiredValue(_what) == OnOff.On;
         Terminal terminal = CommandSettings.Terminal(parsed);
-        VolumeRecord record = new VolumeSettings(
-            CommandSettings.Directories(parsed), parsed.GetRequiredValue(_name), terminal.Warn).SetAutostart(starts);
+        using HostDoor host = HostDoor.Open(parsed);
+        await host.ChangeSettingsAsync(name, new SettingsChange { Autostart = starts }, terminal.Warn, cancellation)
+            .ConfigureAwait(false);
         terminal.WriteLine(
-            starts ? $"Volume '{record.Name}' is served whenever the daemon starts."
-            : $"Volume '{record.Name}' is not served when the daemon starts, until 'polyblk volume start {record.Name}'.");
+            starts ? $"Volume '{name}' is served whenever the daemon starts."
+            : $"Volume '{name}' is not served when the daemon starts, until 'polyblk volume start {name}'.");
         return ExitCode.Ok;
     }
 }

@@ -1,10 +1,7 @@
 using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Host;
-using Polyblk.Host.Events;
 using Polyblk.Host.Model;
-using Polyblk.Host.State;
-using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -34,52 +31,33 @@ internal sealed class VolumeDeleteCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        var store = new VolumeStore(directories);
-        using VolumeLock held = VolumeLock.TakeRecorded(directories, parsed.GetRequiredValue(_name), "deleted", out VolumeRecord record);
-        bool isArray = record.Level != VolumeOpener.NoLevel && !record.Volatile;
-        if (parsed.GetValue(_wipe) && isArray)
+        using HostDoor host = HostDoor.Open(parsed);
+        VolumeJson deleted = await host.DeleteVolumeAsync(
+            parsed.GetRequiredValue(_name), parsed.GetValue(_wipe), Confirm, terminal.Warn, cancellation).ConfigureAwait(false);
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson(deleted, OutputJson.Default.VolumeJson);
+        }
+        else
+        {
+            terminal.WriteLine(deleted.Message!);
+        }
+
+        return ExitCode.Ok;
+
+        void Confirm(string volume, IReadOnlyList<string> drives)
         {
             if (!parsed.GetValue(_yes))
             {
-                Confirm(terminal, record);
+                Ask(terminal, volume, drives);
             }
-
-            await VolumeMaker.WipeAsync(record, cancellation).ConfigureAwait(false);
         }
-
-        store.Delete(record.Name);
-        string exports = directories.ExportStateOf(record.Name);
-        if (Directory.Exists(exports))
-        {
-            Directory.Delete(exports, recursive: true);
-        }
-
-        bool isForgotten = isArray && !parsed.GetValue(_wipe);
-        new EventStore(directories).Tell(
-            new EventJson
-            {
-                Kind = EventKinds.VolumeDeleted, Volume = record.Name,
-                Reason = isForgotten ? "its drives are as they were" : "it is deleted",
-            },
-            terminal.Warn);
-        if (parsed.GetValue(_json))
-        {
-            string status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus;
-            terminal.WriteJson(VolumeView.Stopped(record) with { Status = status }, OutputJson.Default.VolumeJson);
-            return ExitCode.Ok;
-        }
-
-        terminal.WriteLine(isForgotten
-            ? $"Volume '{record.Name}' is forgotten; its data is untouched. 'polyblk volume import {string.Join(' ', record.Drives)}' brings it back."
-            : $"Volume '{record.Name}' is deleted.");
-        return ExitCode.Ok;
     }
 
-    private static void Confirm(Terminal terminal, VolumeRecord record)
+    private static void Ask(Terminal terminal, string volume, IReadOnlyList<string> drives)
     {
-        string what = $"--wipe makes the data of volume '{record.Name}' unreachable: "
-            + $"the superblocks of {string.Join(", ", record.Drives)} are erased.";
+        string what = $"--wipe makes the data of volume '{volume}' unreachable: "
+            + $"the superblocks of {string.Join(", ", drives)} are erased.";
         if (!Terminal.CanAsk)
         {
             throw RefusalException.Refused($"{what} Nothing was changed; confirm it with --yes.");

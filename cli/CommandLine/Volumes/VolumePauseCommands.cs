@@ -3,8 +3,6 @@ using System.Globalization;
 using Polyblk.Cli.Output;
 using Polyblk.Host;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
-using Polyblk.Host.State;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -71,9 +69,8 @@ internal static class PauseRequest
     public static async Task<ControlResponse> AskAsync(
         ParseResult parsed, string name, ControlRequest request, CancellationToken cancellation)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(name);
-        return await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false)
-            ?? throw RefusalException.Refused($"Volume '{record.Name}' is not being served: nobody waits for it.");
+        using HostDoor host = HostDoor.Open(parsed);
+        return await host.AskVolumeAsync(name, request, cancellation).ConfigureAwait(false)
+            ?? throw RefusalException.Refused($"Volume '{name}' is not being served: nobody waits for it.");
     }
 }

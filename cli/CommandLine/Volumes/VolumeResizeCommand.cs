@@ -3,9 +3,6 @@ using Polyblk.Cli.Output;
 using Polyblk.Core.Block;
 using Polyblk.Host;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
-using Polyblk.Host.State;
-using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -36,24 +33,23 @@ internal sealed class VolumeResizeCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        var store = new VolumeStore(directories);
-        VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
+        string name = parsed.GetRequiredValue(_name);
+        using HostDoor host = HostDoor.Open(parsed);
         var request = new ControlRequest { Command = "resize", SizeBytes = parsed.GetValue(_size), Force = parsed.GetValue(_force) };
-        ControlResponse? response = await ControlClient.AskAsync(directories, record.Name, request, cancellation).ConfigureAwait(false);
+        ControlResponse? response = await host.AskVolumeAsync(name, request, cancellation).ConfigureAwait(false);
         if (response?.Live is not LiveJson live)
         {
-            throw RefusalException.Refused($"Volume '{record.Name}' is not being served. Serve it first; resizing works while it is in use.");
+            throw RefusalException.Refused($"Volume '{name}' is not being served. Serve it first; resizing works while it is in use.");
         }
 
-        record = store.Change(record.Name, now => now with { SizeBytes = live.SizeBytes });
         if (parsed.GetValue(_json))
         {
-            terminal.WriteJson(VolumeView.Brief(directories, record) with { Array = live.Array }, OutputJson.Default.VolumeJson);
+            VolumeJson volume = await host.ShowVolumeAsync(name, _ => { }, cancellation).ConfigureAwait(false);
+            terminal.WriteJson(volume with { Live = null, History = null }, OutputJson.Default.VolumeJson);
             return ExitCode.Ok;
         }
 
-        terminal.WriteLine($"Volume '{record.Name}' has {ByteSize.FormatRounded(live.SizeBytes)} now.");
+        terminal.WriteLine($"Volume '{name}' has {ByteSize.FormatRounded(live.SizeBytes)} now.");
         return ExitCode.Ok;
     }
 }

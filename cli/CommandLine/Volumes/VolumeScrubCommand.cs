@@ -2,9 +2,6 @@ using System.CommandLine;
 using Polyblk.Cli.Output;
 using Polyblk.Host;
 using Polyblk.Host.Model;
-using Polyblk.Host.Serving;
-using Polyblk.Host.State;
-using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine.Volumes;
 
@@ -40,16 +37,16 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
 
     private async Task<int> RunAsync(ParseResult parsed)
     {
-        StateDirectories directories = CommandSettings.Directories(parsed);
         Terminal terminal = CommandSettings.Terminal(parsed);
-        VolumeRecord record = new VolumeStore(directories).Get(parsed.GetRequiredValue(_name));
+        string name = parsed.GetRequiredValue(_name);
+        using HostDoor host = HostDoor.Open(parsed);
         bool stops = parsed.GetValue(_stop);
         bool json = parsed.GetValue(_json);
         using var interruption = new Interruption();
-        ArrayJson array = await AskAsync(directories, record, stops ? "stop-check" : Word).ConfigureAwait(false);
+        ArrayJson array = await AskAsync(host, name, stops ? "stop-check" : Word).ConfigureAwait(false);
         if (!json)
         {
-            terminal.WriteLine(stops ? Describe(array.Check) : $"The {Word} of volume '{record.Name}' has started.");
+            terminal.WriteLine(stops ? Describe(array.Check) : $"The {Word} of volume '{name}' has started.");
         }
 
         int code = ExitCode.Ok;
@@ -62,12 +59,12 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
             }
             catch (OperationCanceledException)
             {
-                terminal.EndProgress($"The {Word} goes on; 'polyblk volume show {record.Name}' follows it.");
+                terminal.EndProgress($"The {Word} goes on; 'polyblk volume show {name}' follows it.");
                 code = ExitCode.Interrupted;
                 break;
             }
 
-            array = await AskAsync(directories, record, "show").ConfigureAwait(false);
+            array = await AskAsync(host, name, "show").ConfigureAwait(false);
             if (array.Check is { EndedUtc: not null } ended)
             {
                 terminal.EndProgress(Describe(ended));
@@ -77,7 +74,8 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
 
         if (json)
         {
-            terminal.WriteJson(VolumeView.Brief(directories, record) with { Array = array }, OutputJson.Default.VolumeJson);
+            VolumeJson volume = await host.ShowVolumeAsync(name, _ => { }, CancellationToken.None).ConfigureAwait(false);
+            terminal.WriteJson(volume with { Array = array, Live = null, History = null }, OutputJson.Default.VolumeJson);
         }
 
         return code;
@@ -85,11 +83,11 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
 
     private static string Describe(CheckJson? check) => check is null ? "Nothing was compared since the volume is served." : check.ToString();
 
-    private static async Task<ArrayJson> AskAsync(StateDirectories directories, VolumeRecord record, string command)
+    private static async Task<ArrayJson> AskAsync(HostDoor host, string name, string command)
     {
         ControlResponse response =
-            await ControlClient.AskAsync(directories, record.Name, new ControlRequest { Command = command }, CancellationToken.None).ConfigureAwait(false)
-            ?? throw RefusalException.Refused($"Volume '{record.Name}' is not being served. Serve it first; its members are compared while it is in use.");
-        return response.Live?.Array ?? throw RefusalException.Refused($"Volume '{record.Name}' is one drive: there is nothing to compare.");
+            await host.AskVolumeAsync(name, new ControlRequest { Command = command }, CancellationToken.None).ConfigureAwait(false)
+            ?? throw RefusalException.Refused($"Volume '{name}' is not being served. Serve it first; its members are compared while it is in use.");
+        return response.Live?.Array ?? throw RefusalException.Refused($"Volume '{name}' is one drive: there is nothing to compare.");
     }
 }

@@ -110,105 +110,78 @@ internal sealed class VolumeSetCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        StateDirectories directories = CommandSettings.Directories(parsed);
-        var store = new VolumeStore(directories);
-        VolumeRecord record = store.Get(parsed.GetRequiredValue(_name));
-        long? rate = parsed.GetValue(_rate);
-        string? consistency = parsed.GetValue(_consistency);
-        long? check = parsed.GetValue(_check);
-        var patience = new Patience(parsed.GetValue(_slowRead), parsed.GetValue(_driveTimeout));
-        bool? isolate = OnOff.Of(parsed.GetValue(_isolate));
-        string? group = parsed.GetValue(_spareGroup);
-        if (rate is not null || consistency is not null || check is not null || group is not null || patience.SaysSomething)
+        string name = parsed.GetRequiredValue(_name);
+        var change = new SettingsChange
         {
-            VolumeSettings.RequireArray(record);
-        }
-        else if (isolate is null)
+            Consistency = parsed.GetValue(_consistency),
+            MaxRebuildBytesPerSecond = parsed.GetValue(_rate),
+            CheckEverySeconds = parsed.GetValue(_check),
+            SlowReadSeconds = parsed.GetValue(_slowRead),
+            DriveTimeoutSeconds = parsed.GetValue(_driveTimeout),
+            SpareGroup = parsed.GetValue(_spareGroup),
+            Isolate = OnOff.Of(parsed.GetValue(_isolate)),
+        };
+        if (!change.SaysSomething)
         {
             throw RefusalException.Invalid(
                 "Say what to set: --rebuild-rate, --consistency, --check-every, --slow-read, --drive-timeout, --spare-group or "
                 + "--isolate.");
         }
 
-        var settings = new VolumeSettings(directories, record.Name, terminal.Warn);
-        if (consistency is not null)
-        {
-            await settings.SetConsistencyAsync(consistency, cancellation).ConfigureAwait(false);
-        }
-
-        if (rate is long most)
-        {
-            await settings.LimitRebuildAsync(most, cancellation).ConfigureAwait(false);
-        }
-
-        if (check is long seconds)
-        {
-            await settings.CheckEveryAsync(seconds, cancellation).ConfigureAwait(false);
-        }
-
-        if (patience.SaysSomething)
-        {
-            await settings.BePatientAsync(patience, cancellation).ConfigureAwait(false);
-        }
-
-        if (group is not null)
-        {
-            _ = settings.SetSpareGroup(group);
-        }
-
-        if (isolate is bool alone)
-        {
-            _ = settings.SetIsolate(alone);
-        }
-
-        record = store.Get(record.Name);
+        using HostDoor host = HostDoor.Open(parsed);
+        VolumeJson volume = await host.ChangeSettingsAsync(name, change, terminal.Warn, cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
         {
-            VolumeJson volume = await VolumeView.FullAsync(directories, record, _ => { }, cancellation).ConfigureAwait(false);
-            terminal.WriteJson(volume with { Live = null }, OutputJson.Default.VolumeJson);
-            return ExitCode.Ok;
+            terminal.WriteJson(volume with { Live = null, History = null }, OutputJson.Default.VolumeJson);
         }
-
-        if (consistency is not null)
+        else
         {
-            terminal.WriteLine($"Volume '{record.Name}' after an unclean stop: {ConsistencyWord.Describe(consistency)}.");
-        }
-
-        if (check is not null)
-        {
-            terminal.WriteLine(check == 0
-                ? $"The members of volume '{record.Name}' are compared only when somebody asks for it."
-                : $"The members of volume '{record.Name}' are compared every {Duration.Format(TimeSpan.FromSeconds(check.Value))}.");
-        }
-
-        if (rate is not null)
-        {
-            terminal.WriteLine(rate == 0
-                ? $"A resync or rebuild of volume '{record.Name}' goes as fast as it can."
-                : $"A resync or rebuild of volume '{record.Name}' does at most {ByteSize.FormatRounded(rate.Value)}/s of every member.");
-        }
-
-        if (patience.SaysSomething)
-        {
-            TimeSpan timeout = record.DriveTimeout;
-            string end = timeout == TimeSpan.Zero ? "and is waited for" : $"and is out after {timeout.TotalSeconds} s";
-            double slow = record.SlowRead.TotalSeconds;
-            terminal.WriteLine($"A drive of volume '{record.Name}' that does not answer is not read after {slow} s, {end}.");
-        }
-
-        if (group is not null)
-        {
-            terminal.WriteLine(record.SpareGroup is null
-                ? $"Volume '{record.Name}' shares no spares."
-                : $"Volume '{record.Name}' shares spares with the others of the group '{record.SpareGroup}', as long as the daemon serves them.");
-        }
-
-        if (isolate is not null)
-        {
-            terminal.WriteLine($"Volume '{record.Name}' is served {(isolate.Value ? "in a process of its own" : "in the daemon's process")}, from its next start on"
-                + $" (polyblk volume stop {record.Name}; polyblk volume start {record.Name}).");
+            Tell(terminal, volume, change);
         }
 
         return ExitCode.Ok;
+    }
+
+    private static void Tell(Terminal terminal, VolumeJson volume, SettingsChange change)
+    {
+        if (change.Consistency is string consistency)
+        {
+            terminal.WriteLine($"Volume '{volume.Name}' after an unclean stop: {ConsistencyWord.Describe(consistency)}.");
+        }
+
+        if (change.CheckEverySeconds is long check)
+        {
+            terminal.WriteLine(check == 0
+                ? $"The members of volume '{volume.Name}' are compared only when somebody asks for it."
+                : $"The members of volume '{volume.Name}' are compared every {Duration.Format(TimeSpan.FromSeconds(check))}.");
+        }
+
+        if (change.MaxRebuildBytesPerSecond is long rate)
+        {
+            terminal.WriteLine(rate == 0
+                ? $"A resync or rebuild of volume '{volume.Name}' goes as fast as it can."
+                : $"A resync or rebuild of volume '{volume.Name}' does at most {ByteSize.FormatRounded(rate)}/s of every member.");
+        }
+
+        if (change.Patience.SaysSomething)
+        {
+            int slow = change.SlowReadSeconds ?? volume.Array?.SlowReadSeconds ?? Patience.UsualSlowSeconds;
+            int timeout = change.DriveTimeoutSeconds ?? volume.Array?.DriveTimeoutSeconds ?? Patience.UsualSeconds;
+            string end = timeout == 0 ? "and is waited for" : $"and is out after {timeout} s";
+            terminal.WriteLine($"A drive of volume '{volume.Name}' that does not answer is not read after {slow} s, {end}.");
+        }
+
+        if (change.SpareGroup is not null)
+        {
+            terminal.WriteLine(volume.SpareGroup is null
+                ? $"Volume '{volume.Name}' shares no spares."
+                : $"Volume '{volume.Name}' shares spares with the others of the group '{volume.SpareGroup}', as long as the daemon serves them.");
+        }
+
+        if (change.Isolate is bool alone)
+        {
+            terminal.WriteLine($"Volume '{volume.Name}' is served {(alone ? "in a process of its own" : "in the daemon's process")}, from its next start on"
+                + $" (polyblk volume stop {volume.Name}; polyblk volume start {volume.Name}).");
+        }
     }
 }
