@@ -112,15 +112,26 @@ public sealed class TestCommandTests : IDisposable
     }
 
     [Fact]
-    public void GuestsHaveHalfOfTheLanes()
+    public void GuestsHaveHalfOfTheLanesWhileThereIsOtherWork()
     {
-        Project("One", "guest", 30, "counts 1 1 1");
+        Project("One", "guest", 30, "await began.Beside.Tests; counts 1 1 1");
         Project("Two", "guest", 20, "counts 1 1 1");
-        Project("Beside", "unit", 10, "await began.One.Tests; counts 1 1 1");
+        Project("Beside", "unit", 10, "await began.Two.Tests; counts 1 1 1");
         (int status, string output) = Test(lanes: 2);
         Assert.True(status == 0, output);
         List<string> events = [.. Events().Where(e => e.EndsWith("One.Tests", StringComparison.Ordinal) || e.EndsWith("Two.Tests", StringComparison.Ordinal))];
         Assert.Equal(["begin One.Tests", "end One.Tests", "begin Two.Tests", "end Two.Tests"], events);
+    }
+
+    [Fact]
+    public void GuestsHaveAllLanesWhenNothingElseIsLeft()
+    {
+        Project("One", "guest", 30, "await began.Two.Tests; counts 1 1 1");
+        Project("Two", "guest", 20, "await began.One.Tests; counts 1 1 1");
+        Project("Unit", "unit", 10, "counts 1 1 1");
+        Project("Alone", "alone", 5, "counts 1 1 1");
+        (int status, string output) = Test(lanes: 2);
+        Assert.True(status == 0, output);
     }
 
     [Fact]
