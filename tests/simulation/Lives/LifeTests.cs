@@ -19,12 +19,15 @@ public sealed class LifeTests
     public void What_was_flushed_survives_and_members_agree(int level)
     {
         ulong lives = Read("POLYBLK_SIM_LIVES") ?? LivesPerLevel;
-        ulong first = Read("POLYBLK_SIM_FIRST") ?? 0;
+
+        // Seeds follow each other in steps of the levels: from one that is the first level's on.
+        ulong levels = (ulong)LifePlan.LevelCount;
+        ulong first = ((Read("POLYBLK_SIM_FIRST") ?? 0) + levels - 1) / levels * levels;
         TimeSpan before = ThreadTime();
         for (ulong i = 0; i < lives; i++)
         {
-            ulong seed = first + (i * (ulong)LifePlan.LevelCount) + (ulong)level;
-            if ((OnlySeed ?? seed) % (ulong)LifePlan.LevelCount == (ulong)level)
+            ulong seed = first + (i * levels) + (ulong)level;
+            if ((OnlySeed ?? seed) % levels == (ulong)level)
             {
                 Live(OnlySeed ?? seed, i);
             }
