@@ -76,6 +76,15 @@ public sealed partial class ImageVm : IAsyncDisposable
     /// <summary>Whether the machine has ended.</summary>
     public bool HasEnded => _qemu.HasExited;
 
+    /// <summary>Whether nothing will come of it any more, although it goes on: it can be given up, and begun anew.</summary>
+    public bool IsDead
+    {
+        get
+        {
+            lock (_gate) return QemuProgram.IsDead(_log.ToString());
+        }
+    }
+
     private string KeyPath => Path.Combine(_folder.Path, "key");
     private string SeedFolder => Path.Combine(_folder.Path, "seed");
     private string LayerPath => Path.Combine(_folder.Path, "layer.qcow2");
@@ -109,7 +118,7 @@ public sealed partial class ImageVm : IAsyncDisposable
         if (_qemu.HasExited) await _console.ConfigureAwait(false);
         string log;
         lock (_gate) log = _log.ToString();
-        bool isFault = _qemu.HasExited && (QemuProgram.IsBreakdown(_qemu.ExitCode, log) || log.Contains(PortIsTaken, StringComparison.Ordinal));
+        bool isFault = QemuProgram.IsDead(log) || _qemu.HasExited && (QemuProgram.IsBreakdown(_qemu.ExitCode, log) || log.Contains(PortIsTaken, StringComparison.Ordinal));
         string end = _qemu.HasExited ? $" QEMU ended with {_qemu.ExitCode}." : "";
         return new GuestException(GuestResult.Explain($"{what}{end} The end of the machine's console:", log, null)) { IsMachineFault = isFault };
     }

@@ -26,6 +26,12 @@ internal static class QemuProgram
     private const string NoTick = "IO-APIC + timer doesn't work";
 
     /// <summary>
+    /// What a kernel says, every 20 seconds and more, of a processor whose timer is dead (rcu/tree_stall.h): what runs there sleeps
+    /// for ever. The emulator loses a timer now and then.
+    /// </summary>
+    private const string DeadTimer = "kthread timer wakeup didn't happen for";
+
+    /// <summary>
     /// The words of every kernel's command line: the console is the serial port, a panic ends QEMU, and the timer is not tried
     /// (no_timer_check; the kernel leaves the trial out by itself on hypervisors that it knows). QEMU's timer works; but on a
     /// host with other work to do its first tick comes too late for that trial.
@@ -147,11 +153,17 @@ internal static class QemuProgram
     /// <summary>
     /// Whether a machine that ended has broken down by itself: QEMU ended by a signal; the kernel died of a breakpoint, which
     /// nobody sets but the kernel while it patches its code, and which is gone before a processor can come to it, other than in
-    /// an emulator that lost the patch; or the kernel of an image, whose command line is not ours, saw no tick of its timer.
+    /// an emulator that lost the patch; the kernel of an image, whose command line is not ours, saw no tick of its timer; or one
+    /// of its processors had none any more.
     /// </summary>
     /// <param name="exitCode">That of QEMU's supervisor.</param>
     /// <param name="console">All that the kernel said.</param>
     public static bool IsBreakdown(int exitCode, string console) =>
         exitCode is SignalStatus + Abort or SignalStatus + SegmentationFault
-        || console.Contains(Breakpoint, StringComparison.Ordinal) || console.Contains(NoTick, StringComparison.Ordinal);
+        || console.Contains(Breakpoint, StringComparison.Ordinal) || console.Contains(NoTick, StringComparison.Ordinal)
+        || IsDead(console);
+
+    /// <summary>Whether a machine that goes on will come to nothing: the timer of one of its processors is dead.</summary>
+    /// <param name="console">All that the kernel has said.</param>
+    public static bool IsDead(string console) => console.Contains(DeadTimer, StringComparison.Ordinal);
 }

@@ -105,6 +105,11 @@ public sealed class ImageSystem(DiskImage image, int memoryMib, int cpus, TimeSp
                     throw await machine.FailureAsync("The machine ended before it answered by ssh.").ConfigureAwait(false);
                 }
 
+                if (machine.IsDead)
+                {
+                    throw await machine.FailureAsync("A processor of the machine has no timer any more.").ConfigureAwait(false);
+                }
+
                 GuestCommandResult result = await TryAsync(cancellation).ConfigureAwait(false);
                 if (result.ExitCode == 0)
                 {

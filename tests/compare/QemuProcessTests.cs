@@ -33,6 +33,7 @@ public sealed class QemuProcessTests : IDisposable
     [InlineData(139, "", true)] // SIGSEGV
     [InlineData(0, "[    0.5] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI", true)]
     [InlineData(0, "[    0.9] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug and send a report.", true)]
+    [InlineData(124, "[   26.1] rcu: rcu_preempt kthread timer wakeup didn't happen for 5251 jiffies! g-1147 f0x0", true)]
     [InlineData(0, "Kernel panic - not syncing: Attempted to kill init!", false)]
     [InlineData(124, "", false)]
     public void A_machine_that_broke_down_by_itself_is_told_from_one_whose_work_failed(int status, string console, bool isBreakdown) =>
