@@ -75,12 +75,12 @@ public sealed class ApiClient : IDisposable
     /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
     public Task StartVolumeAsync(string name, StartPermissions allowed, CancellationToken cancellation) => AskAsync(
         HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(name)}/start",
-        JsonContent.Create(allowed, ApiJson.Default.StartPermissions), ApiJson.Default.DaemonVolumeJson, cancellation);
+        JsonContent.Create(allowed, ApiBodyJson.Default.StartPermissions), ApiJson.Default.DaemonVolumeJson, cancellation);
 
     /// <summary>Makes a volume.</summary>
     /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
     public async Task<CreatedJson> CreateVolumeAsync(VolumeWish wish, CancellationToken cancellation) => (await AskAsync(
-        HttpMethod.Post, "/v1/records", JsonContent.Create(CreateBody.Of(wish), ApiJson.Default.CreateBody),
+        HttpMethod.Post, "/v1/records", JsonContent.Create(CreateBody.Of(wish), ApiBodyJson.Default.CreateBody),
         ApiJson.Default.CreatedJson, cancellation).ConfigureAwait(false))!;
 
     /// <summary>Deletes a volume that nobody serves.</summary>
@@ -101,12 +101,12 @@ public sealed class ApiClient : IDisposable
         ApiJson.Default.VolumeJson, cancellation).ConfigureAwait(false))!;
 
     /// <summary>Changes how a volume behaves.</summary>
-    /// <returns>The volume.</returns>
+    /// <returns>All settings that are on record, as they are now.</returns>
     /// <exception cref="RefusalException">No daemon answers, or it refuses.</exception>
-    public async Task<VolumeJson> ChangeSettingsAsync(string name, SettingsChange change, CancellationToken cancellation) =>
+    public async Task<SettingsChange> ChangeSettingsAsync(string name, SettingsChange change, CancellationToken cancellation) =>
         (await AskAsync(
             HttpMethod.Patch, $"/v1/volumes/{Uri.EscapeDataString(name)}/settings",
-            JsonContent.Create(change, ApiJson.Default.SettingsChange), ApiJson.Default.VolumeJson, cancellation)
+            JsonContent.Create(change, ApiBodyJson.Default.SettingsChange), ApiJson.Default.SettingsChange, cancellation)
             .ConfigureAwait(false))!;
 
     /// <summary>Asks something about a volume that is served, as its control socket would be asked.</summary>
@@ -117,9 +117,13 @@ public sealed class ApiClient : IDisposable
         ArgumentNullException.ThrowIfNull(request);
         if (!request.IsChange)
         {
-            LiveJson live = await GetAsync(
-                $"/v1/volumes/{Uri.EscapeDataString(name)}/live", ApiJson.Default.LiveJson, cancellation).ConfigureAwait(false);
-            return new ControlResponse { Ok = true, Live = live };
+            // Whoever serves it: it need not be the daemon.
+            VolumeJson volume = await GetRecordAsync(name, cancellation).ConfigureAwait(false);
+            return new ControlResponse
+            {
+                Ok = true,
+                Live = volume.Live ?? throw RefusalException.Refused($"Volume '{name}' is not being served."),
+            };
         }
 
         VolumeChangedJson done = (await AskAsync(
@@ -134,7 +138,7 @@ public sealed class ApiClient : IDisposable
     public async Task<ExportJson> AddExportAsync(string volume, ExportRecord export, CancellationToken cancellation) =>
         (await AskAsync(
             HttpMethod.Post, $"/v1/volumes/{Uri.EscapeDataString(volume)}/exports",
-            JsonContent.Create(export, ApiJson.Default.ExportRecord), ApiJson.Default.ExportJson, cancellation)
+            JsonContent.Create(export, ApiBodyJson.Default.ExportRecord), ApiJson.Default.ExportJson, cancellation)
             .ConfigureAwait(false))!;
 
     /// <summary>Ends an export.</summary>

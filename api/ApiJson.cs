@@ -18,7 +18,7 @@ internal sealed record ProblemJson(int Status, string Title)
     public string? Remedy { get; init; }
 }
 
-/// <summary>What goes over the API.</summary>
+/// <summary>What the API answers. A client takes what it does not know for nothing: a newer daemon may say more.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(DaemonJson))]
@@ -27,20 +27,27 @@ internal sealed record ProblemJson(int Status, string Title)
 [JsonSerializable(typeof(DaemonVolumeJson))]
 [JsonSerializable(typeof(LiveJson))]
 [JsonSerializable(typeof(ExportJson))]
-[JsonSerializable(typeof(ExportRecord))]
-[JsonSerializable(typeof(StartPermissions))]
 [JsonSerializable(typeof(ProblemJson))]
 [JsonSerializable(typeof(StatisticsJson))]
 [JsonSerializable(typeof(VolumeJson))]
 [JsonSerializable(typeof(HostVolumesJson))]
-[JsonSerializable(typeof(CreateBody))]
 [JsonSerializable(typeof(CreatedJson))]
 [JsonSerializable(typeof(SettingsChange))]
 [JsonSerializable(typeof(VolumeChangedJson))]
+internal sealed partial class ApiJson : JsonSerializerContext;
+
+/// <summary>What is sent to the API: a name that it does not know is refused, since it would count as nothing.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    RespectNullableAnnotations = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
+[JsonSerializable(typeof(ExportRecord))]
+[JsonSerializable(typeof(StartPermissions))]
+[JsonSerializable(typeof(CreateBody))]
+[JsonSerializable(typeof(SettingsChange))]
 [JsonSerializable(typeof(PauseBody))]
 [JsonSerializable(typeof(ResizeBody))]
 [JsonSerializable(typeof(MemberBody))]
 [JsonSerializable(typeof(SpareBody))]
 [JsonSerializable(typeof(ReplaceBody))]
 [JsonSerializable(typeof(ReshapeBody))]
-internal sealed partial class ApiJson : JsonSerializerContext;
+internal sealed partial class ApiBodyJson : JsonSerializerContext;

@@ -28,7 +28,7 @@ internal static class ApiRoutes
             "Start one that was stopped, could not start, or waits; the body says what is allowed, {} nothing.",
             (api, context, path) => api.StartAsync(context, path[0]))
         {
-            Body = ApiJson.Default.StartPermissions, Answers = One(ApiJson.Default.DaemonVolumeJson),
+            Body = ApiBodyJson.Default.StartPermissions, Answers = One(ApiJson.Default.DaemonVolumeJson),
         },
         new("POST", "/v1/volumes/{name}/stop", "stopVolume", "Serve it no more, until it is started; what it holds stays.",
             (api, context, path) => api.StopAsync(context, path[0]))
@@ -40,13 +40,13 @@ internal static class ApiRoutes
             "Change how it behaves, now and at every start; what the body leaves out stays.",
             (api, context, path) => api.ChangeSettingsAsync(context, path[0]))
         {
-            Body = ApiJson.Default.SettingsChange, Answers = One(ApiJson.Default.VolumeJson),
+            Body = ApiBodyJson.Default.SettingsChange, Answers = One(ApiJson.Default.SettingsChange),
         },
         .. VolumeActions.Routes,
         new("POST", "/v1/volumes/{name}/exports", "addExport", "One more export, now and at every start. Its number is chosen.",
             (api, context, path) => api.AddExportAsync(context, path[0]))
         {
-            Body = ApiJson.Default.ExportRecord, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.ExportJson),
+            Body = ApiBodyJson.Default.ExportRecord, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.ExportJson),
         },
         Get("/v1/records", "listRecords", "All volumes that the host has a record of, as polyblk volume list --json prints them.",
             ApiJson.Default.HostVolumesJson, (api, context, _) => api.RecordsAsync(context)),
@@ -55,7 +55,7 @@ internal static class ApiRoutes
         new("POST", "/v1/records", "createVolume", "Make a volume of drives; nobody serves it yet.",
             (api, context, _) => api.CreateAsync(context))
         {
-            Body = ApiJson.Default.CreateBody, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.CreatedJson),
+            Body = ApiBodyJson.Default.CreateBody, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.CreatedJson),
         },
         new("DELETE", "/v1/records/{name}", "deleteVolume", "Forget a volume that nobody serves; its drives are as they were.",
             (api, context, path) => api.DeleteAsync(context, path[0]))

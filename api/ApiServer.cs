@@ -21,6 +21,7 @@ using Microsoft.Extensions.Logging;
 using Polyblk.Core.Interop;
 using Polyblk.Host;
 using Polyblk.Host.Daemon;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
@@ -44,11 +45,14 @@ public sealed class ApiServer : IAsyncDisposable
     private readonly EventsAnswer _events;
     private readonly StateDirectories _directories;
     private readonly RecordLooks _looks;
+    private readonly DriveWork _drives = new();
+    private readonly ChangeGate _changes;
 
     private ApiServer(VolumeDaemon daemon, StateDirectories directories, string path, ILogger log, FollowerLimits followers)
     {
         _daemon = daemon;
         _directories = directories;
+        _changes = new ChangeGate(daemon);
         _looks = new RecordLooks(directories);
         _events = new EventsAnswer(daemon.Events, followers, _ending.Token);
         _log = log;
@@ -133,6 +137,10 @@ public sealed class ApiServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Refuses all changes from now on, and waits for those that are under way, which would be cut off otherwise.</summary>
+    /// <param name="atMost">For how long.</param>
+    public Task EndChangesAsync(TimeSpan atMost) => _changes.EndAsync(atMost);
+
     public async ValueTask DisposeAsync()
     {
         // Those who follow events would stay.
@@ -202,6 +210,7 @@ public sealed class ApiServer : IAsyncDisposable
         string outcome = "done";
         try
         {
+            using IDisposable change = _changes.Begin();
             await answer().ConfigureAwait(false);
         }
         catch (Exception e)
@@ -211,6 +220,7 @@ public sealed class ApiServer : IAsyncDisposable
         }
         finally
         {
+            _looks.Forget();
             _log.LogInformation(
                 "{Method} {Path}, asked for by user {User}, process {Process}: {Outcome}",
                 context.Request.Method, context.Request.Path.Value, peer.UserId, peer.ProcessId, outcome);
@@ -255,17 +265,18 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal async Task StartAsync(HttpContext context, string name)
     {
-        StartPermissions allowed = await ReadAsync(context, ApiJson.Default.StartPermissions).ConfigureAwait(false);
+        StartPermissions allowed = await ReadAsync(context, ApiBodyJson.Default.StartPermissions).ConfigureAwait(false);
         await _daemon.StartVolumeAsync(name, allowed, context.RequestAborted).ConfigureAwait(false);
         await SendAsync(context, Volume(name), ApiJson.Default.DaemonVolumeJson).ConfigureAwait(false);
     }
 
     internal async Task CreateAsync(HttpContext context)
     {
-        CreateBody body = await ReadAsync(context, ApiJson.Default.CreateBody).ConfigureAwait(false);
+        CreateBody body = await ReadAsync(context, ApiBodyJson.Default.CreateBody).ConfigureAwait(false);
+        VolumeWish wish = body.ToWish();
         List<string> notes = [], warnings = [];
-        VolumeJson made = await VolumeCreation
-            .CreateAsync(_directories, body.ToWish(), notes.Add, warnings.Add, CancellationToken.None).ConfigureAwait(false);
+        VolumeJson made = await _drives.DoAsync(() =>
+            VolumeCreation.CreateAsync(_directories, wish, notes.Add, warnings.Add, Tell, CancellationToken.None)).ConfigureAwait(false);
         context.Response.Headers.Location = $"/v1/records/{made.Name}";
         var created = new CreatedJson(made, notes, warnings);
         await SendAsync(context, created, ApiJson.Default.CreatedJson, StatusCodes.Status201Created).ConfigureAwait(false);
@@ -273,29 +284,28 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal async Task DeleteAsync(HttpContext context, string name)
     {
+        bool wipe = IsAsked(context, "wipe");
+
         // Who asks for it by the API means it.
-        VolumeJson deleted = await VolumeDeletion.DeleteAsync(
-            _directories, Named(name), context.Request.Query["wipe"] == "true", (_, _) => { },
-            warning => _log.LogWarning("{Warning}", warning), CancellationToken.None).ConfigureAwait(false);
+        VolumeJson deleted = await _drives.DoAsync(() =>
+            VolumeDeletion.DeleteAsync(_directories, Named(name), wipe, (_, _) => { }, Tell, CancellationToken.None)).ConfigureAwait(false);
+        await _daemon.RefreshAsync(CancellationToken.None).ConfigureAwait(false);
         await SendAsync(context, deleted, ApiJson.Default.VolumeJson).ConfigureAwait(false);
     }
 
     internal async Task StopAsync(HttpContext context, string name)
     {
-        VolumeJson volume = await ServedVolume.StopAsync(_directories, Named(name), IsForced(context), CancellationToken.None)
+        VolumeJson volume = await ServedVolume.StopAsync(_directories, Named(name), IsAsked(context, "force"), CancellationToken.None)
             .ConfigureAwait(false);
         await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
     }
 
     internal async Task ChangeSettingsAsync(HttpContext context, string name)
     {
-        SettingsChange change = await ReadAsync(context, ApiJson.Default.SettingsChange).ConfigureAwait(false);
-        var settings = new VolumeSettings(_directories, Named(name), warning => _log.LogWarning("{Warning}", warning));
-        await settings.ChangeAsync(change, CancellationToken.None).ConfigureAwait(false);
-
-        // Not a look that another one has begun before.
-        VolumeJson volume = await VolumeView.ShowAsync(_directories, name, _ => { }, context.RequestAborted).ConfigureAwait(false);
-        await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
+        SettingsChange change = await ReadAsync(context, ApiBodyJson.Default.SettingsChange).ConfigureAwait(false);
+        SettingsChange now = await new VolumeSettings(_directories, Named(name), Tell).ChangeAsync(change, CancellationToken.None)
+            .ConfigureAwait(false);
+        await SendAsync(context, now, ApiJson.Default.SettingsChange).ConfigureAwait(false);
     }
 
     /// <summary>What was asked for is waited for, whoever has left meanwhile: whether it was done is in the log.</summary>
@@ -314,11 +324,21 @@ public sealed class ApiServer : IAsyncDisposable
         return name;
     }
 
-    private static bool IsForced(HttpContext context) => context.Request.Query["force"] == "true";
+    /// <summary>What stands after the question mark: true or false, and nothing that the route does not know.</summary>
+    private static bool IsAsked(HttpContext context, string name)
+    {
+        string? value = context.Request.Query[name];
+        return context.Request.Query.Keys.Any(key => key != name) || value is not (null or "true" or "false")
+            ? throw RefusalException.Invalid($"After the question mark there may be {name}=true, or {name}=false, and nothing else.")
+            : value == "true";
+    }
+
+    /// <summary>Tells what a request has done, as the daemon tells what it does itself.</summary>
+    private void Tell(EventJson e) => new EventTeller(e.Volume, _daemon.Events, _log).Tell(e);
 
     internal async Task AddExportAsync(HttpContext context, string name)
     {
-        ExportRecord export = await ReadAsync(context, ApiJson.Default.ExportRecord).ConfigureAwait(false);
+        ExportRecord export = await ReadAsync(context, ApiBodyJson.Default.ExportRecord).ConfigureAwait(false);
         ExportJson added = await _daemon.AddExportAsync(name, export, CancellationToken.None).ConfigureAwait(false);
         context.Response.Headers.Location = $"/v1/exports/{added.Id}";
         await SendAsync(context, added, ApiJson.Default.ExportJson, StatusCodes.Status201Created).ConfigureAwait(false);
@@ -326,7 +346,7 @@ public sealed class ApiServer : IAsyncDisposable
 
     internal async Task RemoveExportAsync(HttpContext context, string id)
     {
-        await _daemon.RemoveExportAsync(id, IsForced(context), CancellationToken.None).ConfigureAwait(false);
+        await _daemon.RemoveExportAsync(id, IsAsked(context, "force"), CancellationToken.None).ConfigureAwait(false);
         context.Response.StatusCode = StatusCodes.Status204NoContent;
     }
 

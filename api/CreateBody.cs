@@ -1,11 +1,9 @@
-using System.Text.Json.Serialization;
 using Polyblk.Host.Model;
 using Polyblk.Host.Volumes;
 
 namespace Polyblk.Api;
 
 /// <summary>A volume that is to be made.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record CreateBody
 {
     /// <summary>Its name.</summary>

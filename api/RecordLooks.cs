@@ -34,16 +34,24 @@ internal sealed class RecordLooks(StateDirectories directories)
         return look.Volumes[0];
     }
 
+    /// <summary>Something has changed: whoever asks from now on waits for no look that was begun before.</summary>
+    public void Forget() => _looks.Clear();
+
     private Task<HostVolumesJson> LookAsync(
         string key, Func<List<string>, Task<IReadOnlyList<VolumeJson>>> look, CancellationToken cancellation)
     {
         // A thread of its own: opening a drive waits for it.
-        Lazy<Task<HostVolumesJson>> its = _looks.GetOrAdd(key, _ => new Lazy<Task<HostVolumesJson>>(() => Task.Factory.StartNew(
-            () => RunAsync(key, look), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).Unwrap()));
-        return its.Value.WaitAsync(cancellation);
+        Lazy<Task<HostVolumesJson>>? own = null;
+        own = new Lazy<Task<HostVolumesJson>>(() => Task.Factory.StartNew(
+            () => RunAsync(look, () => _looks.TryRemove(KeyValuePair.Create(key, own!))),
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default).Unwrap());
+        return _looks.GetOrAdd(key, own).Value.WaitAsync(cancellation);
     }
 
-    private async Task<HostVolumesJson> RunAsync(string key, Func<List<string>, Task<IReadOnlyList<VolumeJson>>> look)
+    private static async Task<HostVolumesJson> RunAsync(
+        Func<List<string>, Task<IReadOnlyList<VolumeJson>>> look, Action ended)
     {
         try
         {
@@ -52,7 +60,7 @@ internal sealed class RecordLooks(StateDirectories directories)
         }
         finally
         {
-            _looks.TryRemove(key, out _);
+            ended();
         }
     }
 }

@@ -2,7 +2,6 @@
 // socket. Both ways of the translation are here: the API's from a body to the request, and the client's back.
 
 using System.Net.Http.Json;
-using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using Polyblk.Host;
 using Polyblk.Host.Model;
@@ -10,7 +9,6 @@ using Polyblk.Host.Model;
 namespace Polyblk.Api;
 
 /// <summary>For how long.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record PauseBody
 {
     /// <summary>After how many seconds it goes on by itself.</summary>
@@ -18,7 +16,6 @@ internal sealed record PauseBody
 }
 
 /// <summary>Which size.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record ResizeBody
 {
     /// <summary>In bytes; left out: all that the drives give.</summary>
@@ -29,7 +26,6 @@ internal sealed record ResizeBody
 }
 
 /// <summary>Which drive, by its whole path, or the number of the member.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record MemberBody
 {
     /// <summary>The drive.</summary>
@@ -37,7 +33,6 @@ internal sealed record MemberBody
 }
 
 /// <summary>Which drive comes.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record SpareBody
 {
     /// <summary>The drive, by its whole path.</summary>
@@ -48,7 +43,6 @@ internal sealed record SpareBody
 }
 
 /// <summary>Which drive goes, and which comes.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record ReplaceBody
 {
     /// <summary>The drive that goes, by its whole path, or the number of the member.</summary>
@@ -65,7 +59,6 @@ internal sealed record ReplaceBody
 }
 
 /// <summary>Which drives become members.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record ReshapeBody
 {
     /// <summary>The drives, by their whole paths.</summary>
@@ -94,27 +87,27 @@ internal static class VolumeActions
     /// <summary>Their routes.</summary>
     public static IEnumerable<ApiRoute> Routes { get; } =
     [
-        Make("pause", "pauseVolume", "Have its consumers wait, with nothing in flight.", ApiJson.Default.PauseBody,
+        Make("pause", "pauseVolume", "Have its consumers wait, with nothing in flight.", ApiBodyJson.Default.PauseBody,
             body => new() { Command = "pause", Seconds = body.Seconds }),
         Make("resume", "resumeVolume", "Let them go on."),
         Make("check", "checkVolume", "Compare the members of the array in the background."),
         Make("repair", "repairVolume", "The same, and make them agree."),
         Make("stop-check", "stopCheckOfVolume", "End that."),
         Make("acknowledge", "acknowledgeDamage", "Let the warning go that blocks may be damaged."),
-        Make("resize", "resizeVolume", "Another size; its consumers are told.", ApiJson.Default.ResizeBody,
+        Make("resize", "resizeVolume", "Another size; its consumers are told.", ApiBodyJson.Default.ResizeBody,
             body => new() { Command = "resize", SizeBytes = body.SizeBytes, Force = body.Force }),
         Make("grow", "growVolume", "Take over what all drives have more now."),
-        Make("reshape", "reshapeVolume", "Drives become further members.", ApiJson.Default.ReshapeBody, Reshape),
-        Make("fail", "failMember", "Take a member out of use.", ApiJson.Default.MemberBody,
+        Make("reshape", "reshapeVolume", "Drives become further members.", ApiBodyJson.Default.ReshapeBody, Reshape),
+        Make("fail", "failMember", "Take a member out of use.", ApiBodyJson.Default.MemberBody,
             body => new() { Command = "fail", Drive = WholePath.CheckMember(body.Drive) }),
-        Make("replace", "replaceMember", "Let a drive take the place of a member.", ApiJson.Default.ReplaceBody, body => new()
+        Make("replace", "replaceMember", "Let a drive take the place of a member.", ApiBodyJson.Default.ReplaceBody, body => new()
         {
             Command = "replace", Drive = WholePath.CheckMember(body.Drive), NewDrive = WholePath.Check(body.NewDrive), Force = body.Force,
             FailFirst = body.FailFirst,
         }),
-        Make("add-spare", "addSpare", "Let a drive wait for a member to fail.", ApiJson.Default.SpareBody,
+        Make("add-spare", "addSpare", "Let a drive wait for a member to fail.", ApiBodyJson.Default.SpareBody,
             body => new() { Command = "add-spare", Drive = WholePath.Check(body.Drive), Force = body.Force }),
-        Make("remove", "removeDrive", "Let go of a spare, or of the drive of a member that is out.", ApiJson.Default.MemberBody,
+        Make("remove", "removeDrive", "Let go of a spare, or of the drive of a member that is out.", ApiBodyJson.Default.MemberBody,
             body => new() { Command = "remove", Drive = WholePath.CheckMember(body.Drive) }),
     ];
 
@@ -125,18 +118,18 @@ internal static class VolumeActions
     /// <summary>What it sends there; null where nothing more is to be said.</summary>
     public static HttpContent? BodyOf(ControlRequest request) => request.Command switch
     {
-        "pause" => Content(new PauseBody { Seconds = request.Seconds ?? 0 }, ApiJson.Default.PauseBody),
-        "resize" => Content(new ResizeBody { SizeBytes = request.SizeBytes, Force = request.Force }, ApiJson.Default.ResizeBody),
-        "fail" or "remove" => Content(new MemberBody { Drive = request.Drive! }, ApiJson.Default.MemberBody),
-        "add-spare" => Content(new SpareBody { Drive = request.Drive!, Force = request.Force }, ApiJson.Default.SpareBody),
+        "pause" => Content(new PauseBody { Seconds = request.Seconds ?? 0 }, ApiBodyJson.Default.PauseBody),
+        "resize" => Content(new ResizeBody { SizeBytes = request.SizeBytes, Force = request.Force }, ApiBodyJson.Default.ResizeBody),
+        "fail" or "remove" => Content(new MemberBody { Drive = request.Drive! }, ApiBodyJson.Default.MemberBody),
+        "add-spare" => Content(new SpareBody { Drive = request.Drive!, Force = request.Force }, ApiBodyJson.Default.SpareBody),
         "replace" => Content(
             new ReplaceBody
             {
                 Drive = request.Drive!, NewDrive = request.NewDrive!, Force = request.Force, FailFirst = request.FailFirst,
             },
-            ApiJson.Default.ReplaceBody),
+            ApiBodyJson.Default.ReplaceBody),
         "reshape" => Content(
-            new ReshapeBody { Drives = [request.Drive!, .. request.MoreDrives], Force = request.Force }, ApiJson.Default.ReshapeBody),
+            new ReshapeBody { Drives = [request.Drive!, .. request.MoreDrives], Force = request.Force }, ApiBodyJson.Default.ReshapeBody),
         _ => null,
     };
 

@@ -8,8 +8,9 @@ internal static class WholePath
 {
     /// <summary>Returns the drive.</summary>
     /// <exception cref="RefusalException">It is named by no whole path.</exception>
-    public static string Check(string drive) => DriveList.ToAbsolute(drive) == drive ? drive : throw RefusalException.Invalid(
-        $"'{Printable.Line(drive)}' is no whole path.", "Name drives by their whole paths, such as /dev/sdb.");
+    public static string Check(string? drive) => drive is not null && DriveList.ToAbsolute(drive) == drive ? drive
+        : throw RefusalException.Invalid(
+            $"'{Printable.Line(drive ?? "null")}' is no whole path.", "Name drives by their whole paths, such as /dev/sdb.");
 
     /// <summary>Returns the drive, or the number of a member.</summary>
     /// <exception cref="RefusalException">It is named by no whole path.</exception>

@@ -79,7 +79,10 @@ internal sealed class ApiDoor(StateDirectories directories) : HostDoor
         if (wipe)
         {
             VolumeJson volume = await _api.GetRecordAsync(name, cancellation).ConfigureAwait(false);
-            confirm(name, volume.Drives);
+            if (volume is { Level: not VolumeOpener.NoLevel, Volatile: false, Pid: null })
+            {
+                confirm(name, volume.Drives);
+            }
         }
 
         return await _api.DeleteVolumeAsync(name, wipe, cancellation).ConfigureAwait(false);
@@ -101,12 +104,15 @@ internal sealed class ApiDoor(StateDirectories directories) : HostDoor
     }
 
     /// <inheritdoc/>
-    public override Task<VolumeJson> ChangeSettingsAsync(
+    public override Task<SettingsChange> ChangeSettingsAsync(
         string name, SettingsChange change, Action<string> warn, CancellationToken cancellation)
     {
         VolumeName.Check(name);
         return _api.ChangeSettingsAsync(name, change, cancellation);
     }
+
+    /// <inheritdoc/>
+    public override string HowToServe(string volume) => $"Serve it with: polyblk export add {volume} --frontend vhost-user";
 
     /// <inheritdoc/>
     public override void Dispose()

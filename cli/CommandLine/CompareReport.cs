@@ -1,4 +1,4 @@
-using System.Reflection;
+using Polyblk.Cli.Output;
 using Polyblk.Compare.Guest;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
@@ -27,7 +27,7 @@ internal static class CompareReport
             MemoryBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
             Virtualization = Virtualization.None,
             HostIsVirtual = results.Host.IsVirtual,
-            ProgramVersion = typeof(CompareReport).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown",
+            ProgramVersion = StartLines.Version,
             DotnetVersion = Environment.Version.ToString(),
             FioVersion = FioVersion(results.Methods.Select(m => m.Load)),
             Scratch = theirs is null ? $"{results.Host.Scratch}: {results.Host.ScratchReason}" : null,

@@ -134,7 +134,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
         using var logging = new SerilogLoggerFactory(log);
         ILogger own = logging.CreateLogger("polyblk.standby");
         var supervisor = new DaemonSupervisor(
-            DaemonProcesses.WorkerOf, parsed.GetValue(_takeOver), state => Tell(state, own), own);
+            DaemonProcesses.WorkerOf, parsed.GetValue(_takeOver), state => Tell(state, own), own, Console.Error.WriteLine);
         using var interruption = new Interruption(onHangup: supervisor.Reload);
         return await supervisor.RunAsync(interruption.Token).ConfigureAwait(false);
     }
@@ -188,6 +188,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             : VolumeDaemon.Start(options, directories, logging, supervision?.Death);
         isAlone.SetResult();
         supervision?.TellServing();
+        StartLines.Write(own, plan, _frontends.Select(f => f.Name));
         running = daemon;
         await using HandOverServer handOver = HandOverServer.Start(
             daemon, directories, own, onGiving: supervision is null ? null : supervision.TellGiving);
@@ -220,6 +221,7 @@ internal sealed class DaemonCommand(IEnumerable<IFrontend> frontends) : ICliComm
             await port.DisposeAsync().ConfigureAwait(false);
         }
 
+        await (api?.EndChangesAsync(options.StopWithin) ?? Task.CompletedTask).ConfigureAwait(false);
         await handOver.DisposeAsync().ConfigureAwait(false);
         if (handOver.Completed.IsCompletedSuccessfully)
         {

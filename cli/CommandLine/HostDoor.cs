@@ -76,9 +76,12 @@ internal abstract class HostDoor : IDisposable
     public abstract Task<ControlResponse?> AskVolumeAsync(string name, ControlRequest request, CancellationToken cancellation);
 
     /// <summary>Changes how a volume behaves.</summary>
-    /// <returns>The volume, as it is now.</returns>
-    public abstract Task<VolumeJson> ChangeSettingsAsync(
+    /// <returns>All settings that are on record, as they are now.</returns>
+    public abstract Task<SettingsChange> ChangeSettingsAsync(
         string name, SettingsChange change, Action<string> warn, CancellationToken cancellation);
+
+    /// <summary>What to type next for a volume that was made, in a sentence.</summary>
+    public abstract string HowToServe(string volume);
 
     /// <inheritdoc/>
     public virtual void Dispose()

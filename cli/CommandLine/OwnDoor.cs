@@ -71,12 +71,12 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
     /// <inheritdoc/>
     public override Task<VolumeJson> CreateVolumeAsync(
         VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation) =>
-        VolumeCreation.CreateAsync(directories, wish, note, warn, cancellation);
+        VolumeCreation.CreateAsync(directories, wish, note, warn, new EventStore(directories).Teller(warn), cancellation);
 
     /// <inheritdoc/>
     public override Task<VolumeJson> DeleteVolumeAsync(
         string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation) =>
-        VolumeDeletion.DeleteAsync(directories, name, wipe, confirm, warn, cancellation);
+        VolumeDeletion.DeleteAsync(directories, name, wipe, confirm, new EventStore(directories).Teller(warn), cancellation);
 
     /// <inheritdoc/>
     public override Task<VolumeJson> StopVolumeAsync(string name, bool force, CancellationToken cancellation) =>
@@ -88,11 +88,13 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
         ServedVolume.AskAsync(directories, name, request, cancellation);
 
     /// <inheritdoc/>
-    public override async Task<VolumeJson> ChangeSettingsAsync(
+    public override Task<SettingsChange> ChangeSettingsAsync(
         string name, SettingsChange change, Action<string> warn, CancellationToken cancellation)
     {
         string volume = new VolumeStore(directories).Get(name).Name;
-        await new VolumeSettings(directories, volume, warn).ChangeAsync(change, cancellation).ConfigureAwait(false);
-        return await VolumeView.ShowAsync(directories, volume, _ => { }, cancellation).ConfigureAwait(false);
+        return new VolumeSettings(directories, volume, new EventStore(directories).Teller(warn)).ChangeAsync(change, cancellation);
     }
+
+    /// <inheritdoc/>
+    public override string HowToServe(string volume) => $"Serve it with: polyblk serve {volume} --frontend vhost-user";
 }

@@ -106,6 +106,7 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
         await using VolumeServer server = await VolumeServer.StartAsync(
             record, groups, _frontends, options, directories, logging, interruption.Token).ConfigureAwait(false);
         running = server;
+        StartLines.Write(logging.CreateLogger("polyblk.serve"), plan, groups.Select(g => g.Frontend));
         await using ControlServer control = ControlServer.Start(
             directories, record.Name, (request, c) => VolumeRequests.AnswerAsync(server, request, c), logging.CreateLogger("polyblk.control"));
 

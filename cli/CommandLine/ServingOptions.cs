@@ -50,16 +50,33 @@ internal static class ServingOptions
     /// <summary>A time in seconds.</summary>
     public static Option<int> Seconds(string name, string description, int byDefault)
     {
-        var option = new Option<int>(name) { HelpName = "SECONDS", Description = description, DefaultValueFactory = _ => byDefault };
-        option.Validators.Add(result =>
+        return new Option<int>(name)
         {
-            if (result.Tokens.Count == 1 && !(int.TryParse(result.Tokens[0].Value, out int seconds) && seconds is >= 0 and <= MostSeconds))
+            HelpName = "SECONDS",
+            Description = description,
+            DefaultValueFactory = _ => byDefault,
+            CustomParser = result =>
             {
+                string text = result.Tokens[0].Value;
+                if (TryParseSeconds(text, out int seconds))
+                {
+                    return seconds;
+                }
+
                 result.AddError(string.Create(
-                    CultureInfo.InvariantCulture, $"'{result.Tokens[0].Value}' is no time for {name}: write seconds, 0 to {MostSeconds}."));
-            }
-        });
-        return option;
+                    CultureInfo.InvariantCulture, $"'{text}' is no time for {name}: write seconds, 0 to {MostSeconds}, or as 30s or 5m."));
+                return 0;
+            },
+        };
+    }
+
+    private static bool TryParseSeconds(string text, out int seconds)
+    {
+        int factor = text.EndsWith('m') ? 60 : 1;
+        string number = text.EndsWith('m') || text.EndsWith('s') ? text[..^1] : text;
+        bool isTime = int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out seconds) && seconds <= MostSeconds / factor;
+        seconds *= isTime ? factor : 0;
+        return isTime;
     }
 
     /// <summary>Gives a command <c>--frontend</c> and the options that may follow it.</summary>

@@ -123,9 +123,9 @@ internal sealed partial class DaemonVolume(string name, DaemonContext context, b
         }
     }
 
-    /// <summary>A successor would not know of a pause that begins while volumes go over to it.</summary>
+    /// <summary>A successor would not know of a pause or a stop that comes while volumes go over to it.</summary>
     private Task<ControlResponse> AnswerAsync(VolumeServer server, ControlRequest request, CancellationToken cancellation) =>
-        request.Command == "pause" && _isOver
+        request.Command is "pause" or "stop" && _isOver
             ? throw RefusalException.Refused("The daemon is ending, or is being succeeded by another.", "Try again in a moment.")
             : VolumeRequests.AnswerAsync(server, request, cancellation);
 

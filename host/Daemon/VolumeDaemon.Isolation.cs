@@ -17,10 +17,46 @@ public sealed partial class VolumeDaemon
     private readonly Dictionary<string, IsolatedVolume> _isolated = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago.
+    /// Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago. What was deleted
+    /// is forgotten.
     /// </summary>
-    public Task RefreshAsync(CancellationToken cancellation) =>
-        Task.WhenAll(Isolated().Select(v => v.RefreshAsync(cancellation)));
+    public async Task RefreshAsync(CancellationToken cancellation)
+    {
+        await ForgetDeletedAsync().ConfigureAwait(false);
+        await Task.WhenAll(Isolated().Select(v => v.RefreshAsync(cancellation))).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Volumes whose record is gone: a new one of the name has nothing of them, and a process of theirs has nothing more to do.
+    /// </summary>
+    private async Task ForgetDeletedAsync()
+    {
+        IsolatedVolume[] deleted;
+        lock (_lock)
+        {
+            if (_isEnding)
+            {
+                return;
+            }
+
+            foreach (DaemonVolume volume in _volumes.Values.Where(v => v.State is DaemonState.Stopped or DaemonState.Failed).ToArray())
+            {
+                if (IsDeleted(volume.Name))
+                {
+                    _volumes.Remove(volume.Name);
+                }
+            }
+
+            deleted = _context.Options.Only is not null ? [] : [.. _isolated.Values.Where(v => IsDeleted(v.Name))];
+        }
+
+        foreach (IsolatedVolume volume in deleted)
+        {
+            await EndIsolatedAsync(volume).ConfigureAwait(false);
+        }
+
+        bool IsDeleted(string name) => !File.Exists(_context.Store.FileOf(name));
+    }
 
     /// <summary>Has the processes of volumes that have one succeeded by the program as it is installed now.</summary>
     /// <returns>Why one was not, a sentence each.</returns>

@@ -427,7 +427,8 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     }
 
     /// <summary>What is kept in a record now would not be what a successor has taken over.</summary>
-    private void RefuseWhileEnding()
+    /// <exception cref="RefusalException">The daemon ends, or volumes go over to another.</exception>
+    public void RefuseWhileEnding()
     {
         lock (_lock)
         {

@@ -2,6 +2,7 @@
 
 using System.Globalization;
 using Polyblk.Core.Block;
+using Polyblk.Host.Events;
 using Polyblk.Host.Model;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
@@ -47,7 +48,7 @@ public sealed partial class Planner
             Add(ApplyPhase.Volume, new Difference(DifferenceKind.Create, volume.Name) { To = what }, async c =>
             {
                 VolumeRecord made = await VolumeCreation
-                    .CreateAsync(_directories, request, record => WithKept(record, volume), _options.Note, _options.Warn, c)
+                    .CreateAsync(_directories, request, record => WithKept(record, volume), _options.Note, _options.Warn, Teller, c)
                     .ConfigureAwait(false);
                 string size = ByteSize.FormatRounded(made.SizeBytes);
                 return new Difference(DifferenceKind.Create, made.Name) { To = $"{what}, {size}" };
@@ -109,9 +110,11 @@ public sealed partial class Planner
         }
     }
 
+    private Action<EventJson> Teller => new EventStore(_directories).Teller(_options.Warn);
+
     private void PlanKept(DeclaredVolume volume, VolumeRecord record)
     {
-        var settings = new VolumeSettings(_directories, record.Name, _options.Warn);
+        var settings = new VolumeSettings(_directories, record.Name, Teller);
         if (record.Level == VolumeOpener.NoLevel && SetsArray(volume))
         {
             Refuse(volume, null, $"volume '{record.Name}' is one drive as it is (level none): {NothingToCompare}");
@@ -220,7 +223,7 @@ public sealed partial class Planner
         var what = new Difference(DifferenceKind.Change, record.Name) { Key = Keys.Consistency, From = has, To = wanted };
         Add(ApplyPhase.Served, what, async c =>
         {
-            await new VolumeSettings(_directories, record.Name, _options.Warn).SetConsistencyAsync(wanted, c)
+            await new VolumeSettings(_directories, record.Name, Teller).SetConsistencyAsync(wanted, c)
                 .ConfigureAwait(false);
             return what;
         });

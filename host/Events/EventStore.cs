@@ -105,6 +105,10 @@ public sealed class EventStore(StateDirectories directories, EventStoreLimits? l
         }
     }
 
+    /// <summary><see cref="Tell"/>, for who is given a way to tell.</summary>
+    /// <param name="warn">Told where something cannot be kept.</param>
+    public Action<EventJson> Teller(Action<string> warn) => e => Tell(e, warn);
+
     /// <summary>The last events.</summary>
     /// <param name="since">Only those with a higher number.</param>
     /// <param name="volume">Only those of this volume; null for all.</param>

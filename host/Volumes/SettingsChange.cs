@@ -5,7 +5,6 @@ using Polyblk.Raid.Superblock;
 namespace Polyblk.Host.Volumes;
 
 /// <summary>Settings of a volume that are to change; what is null stays as it is.</summary>
-[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 public sealed record SettingsChange
 {
     /// <summary>How it is put right after an unclean stop, while it is served: a word of <see cref="ConsistencyWord"/>.</summary>
@@ -43,6 +42,22 @@ public sealed record SettingsChange
     /// <summary>Whether it says anything.</summary>
     [JsonIgnore]
     public bool SaysSomething => this != new SettingsChange();
+
+    /// <summary>The settings of a record.</summary>
+    public static SettingsChange Of(VolumeRecord record)
+    {
+        ArgumentNullException.ThrowIfNull(record);
+        return new SettingsChange
+        {
+            MaxRebuildBytesPerSecond = record.MaxRebuildBytesPerSecond ?? 0,
+            CheckEverySeconds = (long)record.CheckEvery.TotalSeconds,
+            SlowReadSeconds = (int)record.SlowRead.TotalSeconds,
+            DriveTimeoutSeconds = (int)record.DriveTimeout.TotalSeconds,
+            SpareGroup = record.SpareGroup ?? VolumeSettings.NoSpareGroup,
+            Isolate = record.Isolate ?? false,
+            Autostart = record.Autostart ?? true,
+        };
+    }
 
     /// <summary>Refuses what can be of no volume.</summary>
     /// <exception cref="RefusalException">Something is out of its range.</exception>

@@ -110,15 +110,21 @@ public static class VolumeCreation
     /// <param name="wish">The volume.</param>
     /// <param name="note">Told what is good to know.</param>
     /// <param name="warn">Told what did not matter enough to give up.</param>
+    /// <param name="tell">Told that it was made.</param>
     /// <param name="cancellation">Gives up.</param>
     /// <exception cref="RefusalException">It cannot be made; the message says why and what to do.</exception>
     public static async Task<VolumeJson> CreateAsync(
-        StateDirectories directories, VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation)
+        StateDirectories directories,
+        VolumeWish wish,
+        Action<string> note,
+        Action<string> warn,
+        Action<EventJson> tell,
+        CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(wish);
         RequireNew(new VolumeStore(directories), wish.Name);
         return VolumeView.Stopped(
-            await CreateAsync(directories, Check(wish), made => made.WithIsolate(wish.Isolate), note, warn, cancellation)
+            await CreateAsync(directories, Check(wish), made => made.WithIsolate(wish.Isolate), note, warn, tell, cancellation)
                 .ConfigureAwait(false));
     }
 
@@ -128,6 +134,7 @@ public static class VolumeCreation
     /// <param name="with">What else its record is to say.</param>
     /// <param name="note">Told what is good to know.</param>
     /// <param name="warn">Told what did not matter enough to give up.</param>
+    /// <param name="tell">Told that it was made.</param>
     /// <param name="cancellation">Gives up.</param>
     /// <exception cref="RefusalException">It cannot be made; the message says why and what to do.</exception>
     public static async Task<VolumeRecord> CreateAsync(
@@ -136,10 +143,12 @@ public static class VolumeCreation
         Func<VolumeRecord, VolumeRecord> with,
         Action<string> note,
         Action<string> warn,
+        Action<EventJson> tell,
         CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(with);
+        ArgumentNullException.ThrowIfNull(tell);
         var store = new VolumeStore(directories);
         using VolumeLock held = VolumeLock.Take(directories, request.Name, "made");
         RequireNew(store, request.Name); // another process may have made it meanwhile
@@ -159,8 +168,7 @@ public static class VolumeCreation
         };
         record = await RecordAsync(store, with(record), warn, cancellation).ConfigureAwait(false);
         string what = string.Create(CultureInfo.InvariantCulture, $"made, {record.Level}, {record.Drives.Count} drive(s)");
-        new EventStore(directories).Tell(
-            new EventJson { Kind = EventKinds.VolumeCreated, Volume = record.Name, Reason = what }, warn);
+        tell(new EventJson { Kind = EventKinds.VolumeCreated, Volume = record.Name, Reason = what });
         return record;
     }
 

@@ -12,7 +12,7 @@ public static class VolumeDeletion
     /// <param name="name">Its name.</param>
     /// <param name="wipe">Erase the superblocks: what it holds cannot be reached any more.</param>
     /// <param name="confirm">Asked before they are erased, with its name and drives; refuses by an exception.</param>
-    /// <param name="warn">Told what did not matter enough to give up.</param>
+    /// <param name="tell">Told that it was done.</param>
     /// <param name="cancellation">Gives up.</param>
     /// <returns>What it was; its message says what became of it.</returns>
     /// <exception cref="RefusalException">There is none, somebody works on it, or it cannot be erased.</exception>
@@ -21,11 +21,12 @@ public static class VolumeDeletion
         string name,
         bool wipe,
         Action<string, IReadOnlyList<string>> confirm,
-        Action<string> warn,
+        Action<EventJson> tell,
         CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(directories);
         ArgumentNullException.ThrowIfNull(confirm);
+        ArgumentNullException.ThrowIfNull(tell);
         using VolumeLock held = VolumeLock.TakeRecorded(directories, name, "deleted", out VolumeRecord record);
         bool isArray = record.Level != VolumeOpener.NoLevel && !record.Volatile;
         if (wipe && isArray)
@@ -42,13 +43,11 @@ public static class VolumeDeletion
         }
 
         bool isForgotten = isArray && !wipe;
-        new EventStore(directories).Tell(
-            new EventJson
-            {
-                Kind = EventKinds.VolumeDeleted, Volume = record.Name,
-                Reason = isForgotten ? "its drives are as they were" : "it is deleted",
-            },
-            warn);
+        tell(new EventJson
+        {
+            Kind = EventKinds.VolumeDeleted, Volume = record.Name,
+            Reason = isForgotten ? "its drives are as they were" : "it is deleted",
+        });
         return VolumeView.Stopped(record) with
         {
             Status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus,

@@ -13,8 +13,8 @@ namespace Polyblk.Host.Volumes;
 /// <summary>Changes settings of a volume.</summary>
 /// <param name="directories">Where its record is.</param>
 /// <param name="name">Its name.</param>
-/// <param name="warn">Told where a change cannot be told as an event.</param>
-public sealed class VolumeSettings(StateDirectories directories, string name, Action<string> warn)
+/// <param name="tell">Told what has changed.</param>
+public sealed class VolumeSettings(StateDirectories directories, string name, Action<EventJson> tell)
 {
     /// <summary>Refuses a volume that has none of them.</summary>
     /// <exception cref="RefusalException">Nothing of it is ever rebuilt or compared.</exception>
@@ -31,7 +31,8 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
     /// <summary>Changes several, one after the other; none where one of them is out of its range.</summary>
     /// <exception cref="RefusalException">There is no such volume, or whoever serves it refuses one: those before have
     /// changed.</exception>
-    public async Task ChangeAsync(SettingsChange change, CancellationToken cancellation)
+    /// <returns>All settings that are on record, as they are now; the consistency only where it was to change.</returns>
+    public async Task<SettingsChange> ChangeAsync(SettingsChange change, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(change);
         change.Check();
@@ -74,6 +75,8 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
         {
             _ = SetAutostart(starts);
         }
+
+        return SettingsChange.Of(new VolumeStore(directories).Get(name)) with { Consistency = change.Consistency };
     }
 
     /// <summary>Changes how it is put right after an unclean stop.</summary>
@@ -182,8 +185,8 @@ public sealed class VolumeSettings(StateDirectories directories, string name, Ac
     }
 
     /// <summary>Whoever serves it has changed it for this command, and the command tells it.</summary>
-    private void Tell(string setting) => new EventStore(directories).Tell(
-        new EventJson { Kind = EventKinds.VolumeChanged, Volume = name, Reason = setting }, warn);
+    private void Tell(string setting) =>
+        tell(new EventJson { Kind = EventKinds.VolumeChanged, Volume = name, Reason = setting });
 
     private static string OnOrOff(bool value) => value ? "on" : "off";
 }

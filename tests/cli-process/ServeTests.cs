@@ -37,6 +37,15 @@ public sealed class ServeTests : IDisposable
 
         Assert.Equal(0, first.End(signal));
         Assert.False(File.Exists(first.Socket()));
+
+        // Whoever reads the log later knows which program it was, on what, by which doors.
+        string log = File.ReadAllText(Path.Combine(_sandbox.State, "log", "data.log"));
+        string[] expected =
+        [
+            $"polyblk {_sandbox.Run("--version").Output.Trim()}, process {first.Id}", "Reactors: ", "Frontends: vhost-user",
+            "Drives of data (raid5): ", _sandbox.PathOf("data2.img"),
+        ];
+        Assert.All(expected, line => Assert.Contains(line, log, StringComparison.Ordinal));
         Assert.Equal("clean", ArrayState("data"));
 
         ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");

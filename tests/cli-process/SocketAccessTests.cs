@@ -103,7 +103,8 @@ public sealed class SocketAccessTests : IDisposable
         Assert.Equal(0, RunAs(Group, "volume", "autostart", "data", "off").ExitCode);
         Assert.Contains("\"autostart\": false", File.ReadAllText(Path.Combine(_sandbox.State, "volumes", "data.json")), StringComparison.Ordinal);
         Assert.Equal(0, RunAs(Group, "export", "remove", "data/nbd/0").ExitCode);
-        RunOutput closed = RunAs(Group, "volume", "delete", "drive");
+        Assert.Equal("Volume 'drive' is deleted.\n", RunAs(Group, "volume", "delete", "drive").Output);
+        RunOutput closed = RunAs(Group, "volume", "import", _sandbox.PathOf("d"));
         Assert.Equal(5, closed.ExitCode);
         Assert.Contains("may not be read by this user", closed.Errors, StringComparison.Ordinal);
         End(daemon);

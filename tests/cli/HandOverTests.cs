@@ -214,14 +214,23 @@ public sealed class HandOverTests : DaemonTestBase
         Check(one, 1);
     }
 
-    /// <summary>It has just ended there, so it cannot be given; nobody would serve it after that.</summary>
+    /// <summary>The successor would serve it again, which nobody expects who stopped it.</summary>
     [Fact]
-    public async Task WhatThePredecessorKeepsIsStartedWhenThatHasEnded()
+    public async Task AStopThatComesMeanwhileIsRefused()
     {
         await StartWithAsync("one", "two");
         using VhostUserClient one = Attach("one");
         Put(one, 1);
-        await SucceedAsync(whenOpening: name => name == "one" ? MustAsync("volume", "stop", "two") : Task.CompletedTask);
+        string refused = string.Empty;
+        await SucceedAsync(whenOpening: async name =>
+        {
+            if (name == "one")
+            {
+                (int code, _, refused) = await RunAsync("volume", "stop", "two");
+                Assert.Equal(ExitCode.Refused, code);
+            }
+        });
+        Assert.Contains("is being succeeded by another. Try again in a moment.", refused, StringComparison.Ordinal);
         Assert.All(_successor!.GetStatus().Volumes, v => Assert.Equal(DaemonState.Served, v.State));
         Check(one, 1);
     }

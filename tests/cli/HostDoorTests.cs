@@ -114,7 +114,8 @@ public sealed class HostDoorTests : DaemonTestBase
             Consistency = "none", MaxRebuildBytesPerSecond = 5 << 20, CheckEverySeconds = 86400, SlowReadSeconds = 7,
             DriveTimeoutSeconds = 70, SpareGroup = "racks", Isolate = true, Autostart = false,
         };
-        VolumeJson set = await door.ChangeSettingsAsync("data", change, _ => { }, CancellationToken.None);
+        Assert.Equal(change, await door.ChangeSettingsAsync("data", change, _ => { }, CancellationToken.None));
+        VolumeJson set = await door.ShowVolumeAsync("data", _ => { }, CancellationToken.None);
         Assert.Equal(
             ("none", 5L << 20, 86400L, 7, 70, "racks", true),
             (set.Array!.Consistency, set.Array.MaxRebuildBytesPerSecond, set.Array.CheckEverySeconds, set.Array.SlowReadSeconds,

@@ -72,16 +72,10 @@ internal sealed class VolumeCreateCommand : ICliCommand
         };
         using HostDoor host = HostDoor.Open(parsed);
         VolumeJson made = await host.CreateVolumeAsync(wish, terminal.Note, terminal.Warn, cancellation).ConfigureAwait(false);
-        Report(terminal, made, parsed.GetValue(_json));
-        return ExitCode.Ok;
-    }
-
-    private static void Report(Terminal terminal, VolumeJson made, bool json)
-    {
-        if (json)
+        if (parsed.GetValue(_json))
         {
             terminal.WriteJson(made, OutputJson.Default.VolumeJson);
-            return;
+            return ExitCode.Ok;
         }
 
         terminal.WriteLine(
@@ -91,6 +85,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
             terminal.WriteLine("It is volatile: only its recipe is kept. Each 'polyblk serve' starts with empty drives.");
         }
 
-        terminal.WriteLine($"Serve it with: polyblk serve {made.Name} --frontend vhost-user");
+        terminal.WriteLine(host.HowToServe(made.Name));
+        return ExitCode.Ok;
     }
 }

@@ -129,59 +129,58 @@ internal sealed class VolumeSetCommand : ICliCommand
         }
 
         using HostDoor host = HostDoor.Open(parsed);
-        VolumeJson volume = await host.ChangeSettingsAsync(name, change, terminal.Warn, cancellation).ConfigureAwait(false);
+        SettingsChange now = await host.ChangeSettingsAsync(name, change, terminal.Warn, cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
         {
+            VolumeJson volume = await host.ShowVolumeAsync(name, _ => { }, cancellation).ConfigureAwait(false);
             terminal.WriteJson(volume with { Live = null, History = null }, OutputJson.Default.VolumeJson);
         }
         else
         {
-            Tell(terminal, volume, change);
+            Tell(terminal, name, change, now);
         }
 
         return ExitCode.Ok;
     }
 
-    private static void Tell(Terminal terminal, VolumeJson volume, SettingsChange change)
+    private static void Tell(Terminal terminal, string name, SettingsChange change, SettingsChange now)
     {
         if (change.Consistency is string consistency)
         {
-            terminal.WriteLine($"Volume '{volume.Name}' after an unclean stop: {ConsistencyWord.Describe(consistency)}.");
+            terminal.WriteLine($"Volume '{name}' after an unclean stop: {ConsistencyWord.Describe(consistency)}.");
         }
 
         if (change.CheckEverySeconds is long check)
         {
             terminal.WriteLine(check == 0
-                ? $"The members of volume '{volume.Name}' are compared only when somebody asks for it."
-                : $"The members of volume '{volume.Name}' are compared every {Duration.Format(TimeSpan.FromSeconds(check))}.");
+                ? $"The members of volume '{name}' are compared only when somebody asks for it."
+                : $"The members of volume '{name}' are compared every {Duration.Format(TimeSpan.FromSeconds(check))}.");
         }
 
         if (change.MaxRebuildBytesPerSecond is long rate)
         {
             terminal.WriteLine(rate == 0
-                ? $"A resync or rebuild of volume '{volume.Name}' goes as fast as it can."
-                : $"A resync or rebuild of volume '{volume.Name}' does at most {ByteSize.FormatRounded(rate)}/s of every member.");
+                ? $"A resync or rebuild of volume '{name}' goes as fast as it can."
+                : $"A resync or rebuild of volume '{name}' does at most {ByteSize.FormatRounded(rate)}/s of every member.");
         }
 
         if (change.Patience.SaysSomething)
         {
-            int slow = change.SlowReadSeconds ?? volume.Array?.SlowReadSeconds ?? Patience.UsualSlowSeconds;
-            int timeout = change.DriveTimeoutSeconds ?? volume.Array?.DriveTimeoutSeconds ?? Patience.UsualSeconds;
-            string end = timeout == 0 ? "and is waited for" : $"and is out after {timeout} s";
-            terminal.WriteLine($"A drive of volume '{volume.Name}' that does not answer is not read after {slow} s, {end}.");
+            string end = now.DriveTimeoutSeconds == 0 ? "and is waited for" : $"and is out after {now.DriveTimeoutSeconds} s";
+            terminal.WriteLine($"A drive of volume '{name}' that does not answer is not read after {now.SlowReadSeconds} s, {end}.");
         }
 
         if (change.SpareGroup is not null)
         {
-            terminal.WriteLine(volume.SpareGroup is null
-                ? $"Volume '{volume.Name}' shares no spares."
-                : $"Volume '{volume.Name}' shares spares with the others of the group '{volume.SpareGroup}', as long as the daemon serves them.");
+            terminal.WriteLine(now.SpareGroup == VolumeSettings.NoSpareGroup
+                ? $"Volume '{name}' shares no spares."
+                : $"Volume '{name}' shares spares with the others of the group '{now.SpareGroup}', as long as the daemon serves them.");
         }
 
         if (change.Isolate is bool alone)
         {
-            terminal.WriteLine($"Volume '{volume.Name}' is served {(alone ? "in a process of its own" : "in the daemon's process")}, from its next start on"
-                + $" (polyblk volume stop {volume.Name}; polyblk volume start {volume.Name}).");
+            terminal.WriteLine($"Volume '{name}' is served {(alone ? "in a process of its own" : "in the daemon's process")}, from its next start on"
+                + $" (polyblk volume stop {name}; polyblk volume start {name}).");
         }
     }
 }

@@ -25,7 +25,9 @@ namespace Polyblk.Host.Daemon.Standby;
 /// <param name="takesOver">Whether the first one does.</param>
 /// <param name="notify">Tells systemd.</param>
 /// <param name="log">For what only the supervisor knows.</param>
-public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool takesOver, Action<string> notify, ILogger log)
+/// <param name="pass">Given what a worker prints that is not for the supervisor.</param>
+public sealed class DaemonSupervisor(
+    Func<bool, ProcessStartInfo> program, bool takesOver, Action<string> notify, ILogger log, Action<string> pass)
 {
     private const int SignalHup = 1;
     private const int SignalKill = 9;
@@ -173,7 +175,7 @@ public sealed class DaemonSupervisor(Func<bool, ProcessStartInfo> program, bool 
                 _ended[numbers[0]] = numbers[1];
                 break;
             default:
-                Console.Error.WriteLine(line);
+                pass(line);
                 break;
         }
     }
