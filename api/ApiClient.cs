@@ -127,7 +127,10 @@ public sealed class ApiClient : IDisposable
         }
 
         VolumeChangedJson done = (await AskAsync(
-            HttpMethod.Post, VolumeActions.PathOf(name, request), VolumeActions.BodyOf(request), ApiJson.Default.VolumeChangedJson,
+            HttpMethod.Post,
+            VolumeActions.PathOf(name, request),
+            VolumeActions.BodyOf(request),
+            ApiJson.Default.VolumeChangedJson,
             cancellation).ConfigureAwait(false))!;
         return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = done.Live };
     }

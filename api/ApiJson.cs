@@ -19,7 +19,8 @@ internal sealed record ProblemJson(int Status, string Title)
 }
 
 /// <summary>What the API answers. A client takes what it does not know for nothing: a newer daemon may say more.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(DaemonJson))]
 [JsonSerializable(typeof(IReadOnlyList<DaemonVolumeJson>))]

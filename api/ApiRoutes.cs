@@ -46,7 +46,9 @@ internal static class ApiRoutes
         new("POST", "/v1/volumes/{name}/exports", "addExport", "One more export, now and at every start. Its number is chosen.",
             (api, context, path) => api.AddExportAsync(context, path[0]))
         {
-            Body = ApiBodyJson.Default.ExportRecord, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.ExportJson),
+            Body = ApiBodyJson.Default.ExportRecord,
+            Status = StatusCodes.Status201Created,
+            Answers = One(ApiJson.Default.ExportJson),
         },
         Get("/v1/records", "listRecords", "All volumes that the host has a record of, as polyblk volume list --json prints them.",
             ApiJson.Default.HostVolumesJson, (api, context, _) => api.RecordsAsync(context)),
@@ -55,7 +57,9 @@ internal static class ApiRoutes
         new("POST", "/v1/records", "createVolume", "Make a volume of drives; nobody serves it yet.",
             (api, context, _) => api.CreateAsync(context))
         {
-            Body = ApiBodyJson.Default.CreateBody, Status = StatusCodes.Status201Created, Answers = One(ApiJson.Default.CreatedJson),
+            Body = ApiBodyJson.Default.CreateBody,
+            Status = StatusCodes.Status201Created,
+            Answers = One(ApiJson.Default.CreatedJson),
         },
         new("DELETE", "/v1/records/{name}", "deleteVolume", "Forget a volume that nobody serves; its drives are as they were.",
             (api, context, path) => api.DeleteAsync(context, path[0]))

@@ -137,7 +137,7 @@ public sealed class ApiServer : IAsyncDisposable
         }
     }
 
-    /// <summary>Refuses all changes from now on, and waits for those that are under way, which would be cut off otherwise.</summary>
+    /// <summary>Refuses all changes from now on, and waits for those that are under way: they would be cut off.</summary>
     /// <param name="atMost">For how long.</param>
     public Task EndChangesAsync(TimeSpan atMost) => _changes.EndAsync(atMost);
 
@@ -276,7 +276,8 @@ public sealed class ApiServer : IAsyncDisposable
         VolumeWish wish = body.ToWish();
         List<string> notes = [], warnings = [];
         VolumeJson made = await _drives.DoAsync(() =>
-            VolumeCreation.CreateAsync(_directories, wish, notes.Add, warnings.Add, Tell, CancellationToken.None)).ConfigureAwait(false);
+            VolumeCreation.CreateAsync(_directories, wish, notes.Add, warnings.Add, Tell, CancellationToken.None))
+            .ConfigureAwait(false);
         context.Response.Headers.Location = $"/v1/records/{made.Name}";
         var created = new CreatedJson(made, notes, warnings);
         await SendAsync(context, created, ApiJson.Default.CreatedJson, StatusCodes.Status201Created).ConfigureAwait(false);
@@ -288,14 +289,16 @@ public sealed class ApiServer : IAsyncDisposable
 
         // Who asks for it by the API means it.
         VolumeJson deleted = await _drives.DoAsync(() =>
-            VolumeDeletion.DeleteAsync(_directories, Named(name), wipe, (_, _) => { }, Tell, CancellationToken.None)).ConfigureAwait(false);
+            VolumeDeletion.DeleteAsync(_directories, Named(name), wipe, (_, _) => { }, Tell, CancellationToken.None))
+            .ConfigureAwait(false);
         await _daemon.RefreshAsync(CancellationToken.None).ConfigureAwait(false);
         await SendAsync(context, deleted, ApiJson.Default.VolumeJson).ConfigureAwait(false);
     }
 
     internal async Task StopAsync(HttpContext context, string name)
     {
-        VolumeJson volume = await ServedVolume.StopAsync(_directories, Named(name), IsAsked(context, "force"), CancellationToken.None)
+        bool force = IsAsked(context, "force");
+        VolumeJson volume = await ServedVolume.StopAsync(_directories, Named(name), force, CancellationToken.None)
             .ConfigureAwait(false);
         await SendAsync(context, volume, ApiJson.Default.VolumeJson).ConfigureAwait(false);
     }
@@ -329,7 +332,7 @@ public sealed class ApiServer : IAsyncDisposable
     {
         string? value = context.Request.Query[name];
         return context.Request.Query.Keys.Any(key => key != name) || value is not (null or "true" or "false")
-            ? throw RefusalException.Invalid($"After the question mark there may be {name}=true, or {name}=false, and nothing else.")
+            ? throw RefusalException.Invalid($"After the question mark there may be {name}=true or {name}=false alone.")
             : value == "true";
     }
 

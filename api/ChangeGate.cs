@@ -4,8 +4,8 @@ using Polyblk.Host.Daemon;
 namespace Polyblk.Api;
 
 /// <summary>
-/// Lets requests in that change something, until the daemon ends or is succeeded: what was kept then would not be what a successor
-/// has taken over, and what was under way would be cut off.
+/// Lets requests in that change something, until the daemon ends or is succeeded: what was kept then would not be what a
+/// successor has taken over, and what was under way would be cut off.
 /// </summary>
 internal sealed class ChangeGate(VolumeDaemon daemon)
 {

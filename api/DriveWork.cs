@@ -20,13 +20,15 @@ internal sealed class DriveWork
         {
             Interlocked.Decrement(ref _underWay);
             throw RefusalException.Refused(
-                $"{Most} volumes are being made or deleted at this moment.", "Try again when they are, or look whether a drive hangs.");
+                $"{Most} volumes are being made or deleted at this moment.",
+                "Try again when they are, or look whether a drive hangs.");
         }
 
         try
         {
-            return await Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)
-                .Unwrap().ConfigureAwait(false);
+            Task<Task<T>> begun = Task.Factory.StartNew(
+                work, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            return await begun.Unwrap().ConfigureAwait(false);
         }
         finally
         {

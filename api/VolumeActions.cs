@@ -102,12 +102,13 @@ internal static class VolumeActions
             body => new() { Command = "fail", Drive = WholePath.CheckMember(body.Drive) }),
         Make("replace", "replaceMember", "Let a drive take the place of a member.", ApiBodyJson.Default.ReplaceBody, body => new()
         {
-            Command = "replace", Drive = WholePath.CheckMember(body.Drive), NewDrive = WholePath.Check(body.NewDrive), Force = body.Force,
-            FailFirst = body.FailFirst,
+            Command = "replace", Drive = WholePath.CheckMember(body.Drive), NewDrive = WholePath.Check(body.NewDrive),
+            Force = body.Force, FailFirst = body.FailFirst,
         }),
         Make("add-spare", "addSpare", "Let a drive wait for a member to fail.", ApiBodyJson.Default.SpareBody,
             body => new() { Command = "add-spare", Drive = WholePath.Check(body.Drive), Force = body.Force }),
-        Make("remove", "removeDrive", "Let go of a spare, or of the drive of a member that is out.", ApiBodyJson.Default.MemberBody,
+        Make(
+            "remove", "removeDrive", "Let go of a spare, or of the drive of a member that is out.", ApiBodyJson.Default.MemberBody,
             body => new() { Command = "remove", Drive = WholePath.CheckMember(body.Drive) }),
     ];
 
@@ -119,7 +120,8 @@ internal static class VolumeActions
     public static HttpContent? BodyOf(ControlRequest request) => request.Command switch
     {
         "pause" => Content(new PauseBody { Seconds = request.Seconds ?? 0 }, ApiBodyJson.Default.PauseBody),
-        "resize" => Content(new ResizeBody { SizeBytes = request.SizeBytes, Force = request.Force }, ApiBodyJson.Default.ResizeBody),
+        "resize" => Content(
+            new ResizeBody { SizeBytes = request.SizeBytes, Force = request.Force }, ApiBodyJson.Default.ResizeBody),
         "fail" or "remove" => Content(new MemberBody { Drive = request.Drive! }, ApiBodyJson.Default.MemberBody),
         "add-spare" => Content(new SpareBody { Drive = request.Drive!, Force = request.Force }, ApiBodyJson.Default.SpareBody),
         "replace" => Content(
@@ -129,7 +131,8 @@ internal static class VolumeActions
             },
             ApiBodyJson.Default.ReplaceBody),
         "reshape" => Content(
-            new ReshapeBody { Drives = [request.Drive!, .. request.MoreDrives], Force = request.Force }, ApiBodyJson.Default.ReshapeBody),
+            new ReshapeBody { Drives = [request.Drive!, .. request.MoreDrives], Force = request.Force },
+            ApiBodyJson.Default.ReshapeBody),
         _ => null,
     };
 
@@ -139,7 +142,10 @@ internal static class VolumeActions
         ? throw RefusalException.Invalid("'drives' is empty.", "Name the drives that become members.")
         : new ControlRequest
         {
-            Command = "reshape", Drive = WholePath.Check(body.Drives[0]), MoreDrives = [.. body.Drives.Skip(1).Select(WholePath.Check)], Force = body.Force,
+            Command = "reshape",
+            Drive = WholePath.Check(body.Drives[0]),
+            MoreDrives = [.. body.Drives.Skip(1).Select(WholePath.Check)],
+            Force = body.Force,
         };
 
     private static ApiRoute Make(string word, string id, string summary) => new(

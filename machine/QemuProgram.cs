@@ -26,8 +26,8 @@ internal static class QemuProgram
     private const string NoTick = "IO-APIC + timer doesn't work";
 
     /// <summary>
-    /// What a kernel says, every 20 seconds and more, of a processor whose timer is dead (rcu/tree_stall.h): what runs there sleeps
-    /// for ever. The emulator loses a timer now and then.
+    /// What a kernel says, every 20 seconds and more, of a processor whose timer is dead (rcu/tree_stall.h): what runs there
+    /// sleeps for ever. The emulator loses a timer now and then.
     /// </summary>
     private const string DeadTimer = "kthread timer wakeup didn't happen for";
 

@@ -72,7 +72,8 @@ internal sealed class ApiDoor(StateDirectories directories) : HostDoor
 
     /// <inheritdoc/>
     public override async Task<VolumeJson> DeleteVolumeAsync(
-        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation)
+        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn,
+        CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(confirm);
         VolumeName.Check(name);

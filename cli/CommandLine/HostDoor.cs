@@ -65,7 +65,8 @@ internal abstract class HostDoor : IDisposable
     /// <param name="cancellation">Gives up.</param>
     /// <returns>What it was; its message says what became of it.</returns>
     public abstract Task<VolumeJson> DeleteVolumeAsync(
-        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation);
+        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn,
+        CancellationToken cancellation);
 
     /// <summary>Has it serve a volume no more.</summary>
     /// <returns>The volume; its message says what became of it.</returns>

@@ -11,6 +11,8 @@ namespace Polyblk.Cli.CommandLine;
 /// <summary>The way of who may read the records: files, drives, and the control sockets.</summary>
 internal sealed class OwnDoor(StateDirectories directories) : HostDoor
 {
+    private EventStore Events => new(directories);
+
     /// <inheritdoc/>
     public override Task<IReadOnlyList<VolumeJson>> ListVolumesAsync(Action<string> unreadable, CancellationToken cancellation) =>
         VolumeView.ListAsync(directories, unreadable, cancellation);
@@ -71,12 +73,13 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
     /// <inheritdoc/>
     public override Task<VolumeJson> CreateVolumeAsync(
         VolumeWish wish, Action<string> note, Action<string> warn, CancellationToken cancellation) =>
-        VolumeCreation.CreateAsync(directories, wish, note, warn, new EventStore(directories).Teller(warn), cancellation);
+        VolumeCreation.CreateAsync(directories, wish, note, warn, Events.Teller(warn), cancellation);
 
     /// <inheritdoc/>
     public override Task<VolumeJson> DeleteVolumeAsync(
-        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn, CancellationToken cancellation) =>
-        VolumeDeletion.DeleteAsync(directories, name, wipe, confirm, new EventStore(directories).Teller(warn), cancellation);
+        string name, bool wipe, Action<string, IReadOnlyList<string>> confirm, Action<string> warn,
+        CancellationToken cancellation) =>
+        VolumeDeletion.DeleteAsync(directories, name, wipe, confirm, Events.Teller(warn), cancellation);
 
     /// <inheritdoc/>
     public override Task<VolumeJson> StopVolumeAsync(string name, bool force, CancellationToken cancellation) =>
@@ -92,7 +95,7 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
         string name, SettingsChange change, Action<string> warn, CancellationToken cancellation)
     {
         string volume = new VolumeStore(directories).Get(name).Name;
-        return new VolumeSettings(directories, volume, new EventStore(directories).Teller(warn)).ChangeAsync(change, cancellation);
+        return new VolumeSettings(directories, volume, Events.Teller(warn)).ChangeAsync(change, cancellation);
     }
 
     /// <inheritdoc/>

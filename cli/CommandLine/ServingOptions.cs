@@ -64,7 +64,8 @@ internal static class ServingOptions
                 }
 
                 result.AddError(string.Create(
-                    CultureInfo.InvariantCulture, $"'{text}' is no time for {name}: write seconds, 0 to {MostSeconds}, or as 30s or 5m."));
+                    CultureInfo.InvariantCulture,
+                    $"'{text}' is no time for {name}: write seconds, 0 to {MostSeconds}, or as 30s or 5m."));
                 return 0;
             },
         };
@@ -74,7 +75,8 @@ internal static class ServingOptions
     {
         int factor = text.EndsWith('m') ? 60 : 1;
         string number = text.EndsWith('m') || text.EndsWith('s') ? text[..^1] : text;
-        bool isTime = int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out seconds) && seconds <= MostSeconds / factor;
+        bool isTime = int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out seconds)
+            && seconds <= MostSeconds / factor;
         seconds *= isTime ? factor : 0;
         return isTime;
     }

@@ -11,7 +11,9 @@ internal static class StartLines
     public static string Version { get; } =
         typeof(StartLines).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
 
-    /// <summary>Writes them: a line each for the version, the reactors and the frontends. Drives have theirs with their volume.</summary>
+    /// <summary>
+    /// Writes them: a line each for the version, the reactors and the frontends. Drives have theirs with their volume.
+    /// </summary>
     public static void Write(ILogger log, ReactorPlan plan, IEnumerable<string> frontends)
     {
         log.LogInformation("polyblk {Version}, process {Process}", Version, Environment.ProcessId);

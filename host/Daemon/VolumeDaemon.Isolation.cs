@@ -17,8 +17,8 @@ public sealed partial class VolumeDaemon
     private readonly Dictionary<string, IsolatedVolume> _isolated = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago. What was deleted
-    /// is forgotten.
+    /// Asks the processes of volumes that have one how they are; otherwise that is known as of half a second ago. What was
+    /// deleted is forgotten.
     /// </summary>
     public async Task RefreshAsync(CancellationToken cancellation)
     {
@@ -39,9 +39,9 @@ public sealed partial class VolumeDaemon
                 return;
             }
 
-            foreach (DaemonVolume volume in _volumes.Values.Where(v => v.State is DaemonState.Stopped or DaemonState.Failed).ToArray())
+            foreach (DaemonVolume volume in _volumes.Values.ToArray())
             {
-                if (IsDeleted(volume.Name))
+                if (volume.State is DaemonState.Stopped or DaemonState.Failed && IsDeleted(volume.Name))
                 {
                     _volumes.Remove(volume.Name);
                 }

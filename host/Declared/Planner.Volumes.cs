@@ -48,7 +48,8 @@ public sealed partial class Planner
             Add(ApplyPhase.Volume, new Difference(DifferenceKind.Create, volume.Name) { To = what }, async c =>
             {
                 VolumeRecord made = await VolumeCreation
-                    .CreateAsync(_directories, request, record => WithKept(record, volume), _options.Note, _options.Warn, Teller, c)
+                    .CreateAsync(
+                        _directories, request, record => WithKept(record, volume), _options.Note, _options.Warn, Teller, c)
                     .ConfigureAwait(false);
                 string size = ByteSize.FormatRounded(made.SizeBytes);
                 return new Difference(DifferenceKind.Create, made.Name) { To = $"{what}, {size}" };

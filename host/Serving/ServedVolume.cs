@@ -22,7 +22,8 @@ public static class ServedVolume
         ArgumentNullException.ThrowIfNull(request);
         var store = new VolumeStore(directories);
         string volume = store.Get(name).Name;
-        ControlResponse? response = await ControlClient.AskAsync(directories, volume, request, cancellation).ConfigureAwait(false);
+        ControlResponse? response = await ControlClient.AskAsync(directories, volume, request, cancellation)
+            .ConfigureAwait(false);
         if (request.Command == "resize" && response?.Live is LiveJson live)
         {
             store.Change(volume, record => record with { SizeBytes = live.SizeBytes });
@@ -62,7 +63,8 @@ public static class ServedVolume
             : stopped with { Message = $"Volume '{record.Name}' is stopped." };
     }
 
-    private static async Task WaitUntilFreeAsync(StateDirectories directories, string volume, int pid, CancellationToken cancellation)
+    private static async Task WaitUntilFreeAsync(
+        StateDirectories directories, string volume, int pid, CancellationToken cancellation)
     {
         DateTime deadline = DateTime.UtcNow + s_patience;
         while (VolumeLock.Holder(directories, volume) is not null)

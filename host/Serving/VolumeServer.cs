@@ -127,7 +127,8 @@ public sealed partial class VolumeServer : IAsyncDisposable
             server._volume.MembersChanged += () => server.Remember(_ => { });
             server._volume.Device.Resized += _ => server.FollowArray();
             await server.CreateExportsAsync(groups, frontends, cancellation).ConfigureAwait(false);
-            server._log.LogInformation("Drives of {Volume} ({Level}): {Drives}", record.Name, record.Level, string.Join(", ", record.Drives));
+            server._log.LogInformation(
+                "Drives of {Volume} ({Level}): {Drives}", record.Name, record.Level, string.Join(", ", record.Drives));
             return server;
         }
         catch

@@ -65,7 +65,8 @@ public sealed record SettingsChange
     {
         if (Consistency is not null && !ConsistencyWord.TryParse(Consistency, out ArrayConsistency _))
         {
-            throw RefusalException.Invalid($"'{Consistency}' is no consistency: it is one of {string.Join(", ", ConsistencyWord.All)}.");
+            throw RefusalException.Invalid(
+                $"'{Consistency}' is no consistency: it is one of {string.Join(", ", ConsistencyWord.All)}.");
         }
 
         if (MaxRebuildBytesPerSecond < 0)

@@ -52,7 +52,8 @@ public static class VolumeDeletion
         {
             Status = isForgotten ? VolumeView.ForgottenStatus : VolumeView.DeletedStatus,
             Message = isForgotten
-                ? $"Volume '{record.Name}' is forgotten; its data is untouched. 'polyblk volume import {string.Join(' ', record.Drives)}' brings it back."
+                ? $"Volume '{record.Name}' is forgotten; its data is untouched. "
+                    + $"'polyblk volume import {string.Join(' ', record.Drives)}' brings it back."
                 : $"Volume '{record.Name}' is deleted.",
         };
     }

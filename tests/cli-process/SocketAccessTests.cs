@@ -101,7 +101,8 @@ public sealed class SocketAccessTests : IDisposable
         Assert.Equal("Volume 'data' is stopped.\n", RunAs(Group, "volume", "stop", "data").Output);
         Assert.Equal("Volume 'data' is served.\n", RunAs(Group, "volume", "start", "data").Output);
         Assert.Equal(0, RunAs(Group, "volume", "autostart", "data", "off").ExitCode);
-        Assert.Contains("\"autostart\": false", File.ReadAllText(Path.Combine(_sandbox.State, "volumes", "data.json")), StringComparison.Ordinal);
+        string record = File.ReadAllText(Path.Combine(_sandbox.State, "volumes", "data.json"));
+        Assert.Contains("\"autostart\": false", record, StringComparison.Ordinal);
         Assert.Equal(0, RunAs(Group, "export", "remove", "data/nbd/0").ExitCode);
         Assert.Equal("Volume 'drive' is deleted.\n", RunAs(Group, "volume", "delete", "drive").Output);
         RunOutput closed = RunAs(Group, "volume", "import", _sandbox.PathOf("d"));

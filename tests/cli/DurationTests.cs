@@ -27,7 +27,7 @@ public sealed class DurationTests
     [InlineData("99999999999h")]
     public void Nothing_else_is(string text) => Assert.False(Duration.TryParse(text, out _));
 
-    /// <summary>Seconds on the command line may have their unit; the volume, which is not there, is looked for after that.</summary>
+    /// <summary>Seconds on the command line may have their unit; the volume, which is not there, is looked for later.</summary>
     [Theory]
     [InlineData("30", true)]
     [InlineData("30s", true)]

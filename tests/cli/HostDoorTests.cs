@@ -99,7 +99,8 @@ public sealed class HostDoorTests : DaemonTestBase
             await Task.Delay(20);
         }
 
-        Assert.Contains("next", (await AskAsync(new() { Command = "show" })).Live!.Array!.Members[1].Drive!, StringComparison.Ordinal);
+        MemberJson filled = (await AskAsync(new() { Command = "show" })).Live!.Array!.Members[1];
+        Assert.Contains("next", filled.Drive!, StringComparison.Ordinal);
         await AskAsync(new() { Command = "check" });
         while ((await AskAsync(new() { Command = "show" })).Live!.Array!.Check is not { EndedUtc: not null, IsSound: true })
         {
@@ -128,7 +129,8 @@ public sealed class HostDoorTests : DaemonTestBase
         stopped = await door.StopVolumeAsync("data", force: false, CancellationToken.None);
         Assert.Equal("Volume 'data' is not being served.", stopped.Message);
         RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => AskAsync(new() { Command = "check" }));
-        Assert.Equal(new(RefusalKind.Refused, "Volume 'data' is not being served.", "Start it: polyblk volume start data"), e.Refusal);
+        var refusal = new Refusal(RefusalKind.Refused, "Volume 'data' is not being served.", "Start it: polyblk volume start data");
+        Assert.Equal(refusal, e.Refusal);
 
         async Task<ControlResponse> AskAsync(ControlRequest request) =>
             (await door.AskVolumeAsync("data", request, CancellationToken.None).WaitAsync(TooLong))!;

@@ -43,15 +43,16 @@ public sealed class ImageTests(MadePackage package) : IClassFixture<MadePackage>
         Bash(MakeBase, _folder, Shell.Source("tests", "setup", "debian-root"));
         string layout = Path.Combine(_folder, "image");
         (int status, string said) = Shell.TryRun(
-            s_buildah, Shell.Source("eng", "image"), "--package", package.Path, "--base", $"oci:{_folder}/base:1", "--out", layout);
+            s_buildah, Shell.Source("eng", "image"),
+            "--package", package.Path, "--base", $"oci:{_folder}/base:1", "--out", layout);
         Assert.True(status == 0, said);
         Assert.Equal("1.0.0", Read(Path.Combine(layout, "oci-layout")).GetProperty("imageLayoutVersion").GetString());
         JsonElement manifest = Blob(Read(Path.Combine(layout, "index.json")).GetProperty("manifests")[0]);
         JsonElement config = Blob(manifest.GetProperty("config")).GetProperty("config");
         Assert.Equal(
             ("polyblk", "/usr/bin/polyblk", "daemon", "SIGTERM"),
-            (config.GetProperty("User").GetString(), config.GetProperty("Entrypoint")[0].GetString(), config.GetProperty("Cmd")[0].GetString(),
-                config.GetProperty("StopSignal").GetString()));
+            (config.GetProperty("User").GetString(), config.GetProperty("Entrypoint")[0].GetString(),
+                config.GetProperty("Cmd")[0].GetString(), config.GetProperty("StopSignal").GetString()));
         string version = Shell.Run("dpkg-deb", "-f", package.Path, "Version").Trim();
         string[] lines = Bash(UseIt, _folder, version).Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal("polyblk", lines[0]);

@@ -62,7 +62,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
     {
         Terminal terminal = CommandSettings.Terminal(parsed);
-        var wish = new VolumeWish(parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
+        var wish = new VolumeWish(
+            parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
         {
             ChunkBytes = parsed.GetValue(_chunk),
             SizeBytes = parsed.GetValue(_size),
@@ -79,7 +80,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
         }
 
         terminal.WriteLine(
-            $"Volume '{made.Name}' is made: {made.Level}, {made.Drives.Count} drive(s), {ByteSize.FormatRounded(made.SizeBytes ?? 0)}, UUID {made.Uuid}.");
+            $"Volume '{made.Name}' is made: {made.Level}, {made.Drives.Count} drive(s), "
+            + $"{ByteSize.FormatRounded(made.SizeBytes ?? 0)}, UUID {made.Uuid}.");
         if (made.Volatile)
         {
             terminal.WriteLine("It is volatile: only its recipe is kept. Each 'polyblk serve' starts with empty drives.");

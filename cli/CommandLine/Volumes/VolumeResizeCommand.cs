@@ -39,7 +39,8 @@ internal sealed class VolumeResizeCommand : ICliCommand
         ControlResponse? response = await host.AskVolumeAsync(name, request, cancellation).ConfigureAwait(false);
         if (response?.Live is not LiveJson live)
         {
-            throw RefusalException.Refused($"Volume '{name}' is not being served. Serve it first; resizing works while it is in use.");
+            throw RefusalException.Refused(
+                $"Volume '{name}' is not being served. Serve it first; resizing works while it is in use.");
         }
 
         if (parsed.GetValue(_json))

@@ -87,7 +87,9 @@ internal sealed class VolumeScrubCommand(bool repair) : ICliCommand
     {
         ControlResponse response =
             await host.AskVolumeAsync(name, new ControlRequest { Command = command }, CancellationToken.None).ConfigureAwait(false)
-            ?? throw RefusalException.Refused($"Volume '{name}' is not being served. Serve it first; its members are compared while it is in use.");
-        return response.Live?.Array ?? throw RefusalException.Refused($"Volume '{name}' is one drive: there is nothing to compare.");
+            ?? throw RefusalException.Refused(
+                $"Volume '{name}' is not being served. Serve it first; its members are compared while it is in use.");
+        return response.Live?.Array
+            ?? throw RefusalException.Refused($"Volume '{name}' is one drive: there is nothing to compare.");
     }
 }

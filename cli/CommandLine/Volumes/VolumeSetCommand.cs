@@ -167,19 +167,22 @@ internal sealed class VolumeSetCommand : ICliCommand
         if (change.Patience.SaysSomething)
         {
             string end = now.DriveTimeoutSeconds == 0 ? "and is waited for" : $"and is out after {now.DriveTimeoutSeconds} s";
-            terminal.WriteLine($"A drive of volume '{name}' that does not answer is not read after {now.SlowReadSeconds} s, {end}.");
+            terminal.WriteLine(
+                $"A drive of volume '{name}' that does not answer is not read after {now.SlowReadSeconds} s, {end}.");
         }
 
         if (change.SpareGroup is not null)
         {
             terminal.WriteLine(now.SpareGroup == VolumeSettings.NoSpareGroup
                 ? $"Volume '{name}' shares no spares."
-                : $"Volume '{name}' shares spares with the others of the group '{now.SpareGroup}', as long as the daemon serves them.");
+                : $"Volume '{name}' shares spares with the others of the group '{now.SpareGroup}', as long as the daemon "
+                    + "serves them.");
         }
 
         if (change.Isolate is bool alone)
         {
-            terminal.WriteLine($"Volume '{name}' is served {(alone ? "in a process of its own" : "in the daemon's process")}, from its next start on"
+            string where = alone ? "in a process of its own" : "in the daemon's process";
+            terminal.WriteLine($"Volume '{name}' is served {where}, from its next start on"
                 + $" (polyblk volume stop {name}; polyblk volume start {name}).");
         }
     }
