@@ -35,7 +35,9 @@ public sealed class ImageTests(MadePackage package) : IClassFixture<MadePackage>
 
     private static readonly (string, string)[] s_buildah = [("STORAGE_DRIVER", "vfs"), ("BUILDAH_ISOLATION", "chroot")];
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("polyblk-oci-").FullName;
+    // buildah takes paths of layouts for names of images, and these have no capitals.
+    private readonly string _folder =
+        Directory.CreateDirectory(Path.Combine(Path.GetTempPath(), $"polyblk-oci-{Guid.NewGuid():n}")).FullName;
 
     [Fact]
     public void It_is_an_image_layout_and_serves_as_its_own_user()
