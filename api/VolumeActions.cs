@@ -5,6 +5,7 @@ using System.Net.Http.Json;
 using System.Text.Json.Serialization.Metadata;
 using Polyblk.Host;
 using Polyblk.Host.Model;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Api;
 
@@ -58,11 +59,14 @@ internal sealed record ReplaceBody
     public bool FailFirst { get; init; }
 }
 
-/// <summary>Which drives become members.</summary>
+/// <summary>Which drives become members, which level the volume gets, or both.</summary>
 internal sealed record ReshapeBody
 {
     /// <summary>The drives, by their whole paths.</summary>
-    public required IReadOnlyList<string> Drives { get; init; }
+    public IReadOnlyList<string> Drives { get; init; } = [];
+
+    /// <summary>The level, such as raid6, or a shape, such as 8+3; left out, it stays.</summary>
+    public string? Level { get; init; }
 
     /// <summary>Overwrite whatever they hold.</summary>
     public bool Force { get; init; }
@@ -97,7 +101,8 @@ internal static class VolumeActions
         Make("resize", "resizeVolume", "Another size; its consumers are told.", ApiBodyJson.Default.ResizeBody,
             body => new() { Command = "resize", SizeBytes = body.SizeBytes, Force = body.Force }),
         Make("grow", "growVolume", "Take over what all drives have more now."),
-        Make("reshape", "reshapeVolume", "Drives become further members.", ApiBodyJson.Default.ReshapeBody, Reshape),
+        Make("reshape", "reshapeVolume", "Drives become further members, or the level changes.", ApiBodyJson.Default.ReshapeBody,
+            Reshape),
         Make("fail", "failMember", "Take a member out of use.", ApiBodyJson.Default.MemberBody,
             body => new() { Command = "fail", Drive = WholePath.CheckMember(body.Drive) }),
         Make("replace", "replaceMember", "Let a drive take the place of a member.", ApiBodyJson.Default.ReplaceBody, body => new()
@@ -131,20 +136,28 @@ internal static class VolumeActions
             },
             ApiBodyJson.Default.ReplaceBody),
         "reshape" => Content(
-            new ReshapeBody { Drives = [request.Drive!, .. request.MoreDrives], Force = request.Force },
+            new ReshapeBody
+            {
+                Drives = [.. request.MoreDrives.Prepend(request.Drive).OfType<string>().Where(drive => drive.Length != 0)],
+                Level = request.Level,
+                Force = request.Force,
+            },
             ApiBodyJson.Default.ReshapeBody),
         _ => null,
     };
 
     private static JsonContent Content<T>(T body, JsonTypeInfo<T> type) => JsonContent.Create(body, type);
 
-    private static ControlRequest Reshape(ReshapeBody body) => body.Drives.Count == 0
-        ? throw RefusalException.Invalid("'drives' is empty.", "Name the drives that become members.")
+    private static ControlRequest Reshape(ReshapeBody body) => body is { Drives.Count: 0, Level: null }
+        ? throw RefusalException.Invalid(
+            "'drives' is empty, and there is no 'level'.",
+            "Name the drives that become members, the level that the volume gets, or both.")
         : new ControlRequest
         {
             Command = "reshape",
-            Drive = WholePath.Check(body.Drives[0]),
+            Drive = body.Drives.Count == 0 ? string.Empty : WholePath.Check(body.Drives[0]),
             MoreDrives = [.. body.Drives.Skip(1).Select(WholePath.Check)],
+            Level = body.Level is string level ? VolumeCreation.LevelWord(level) : null,
             Force = body.Force,
         };
 

@@ -163,7 +163,9 @@ public static class ArrayBuilder
         bool trusts = newest.TrustsUnsynced
             && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || options.IsInSync || !JournalReplay.IsNeeded(newest));
         bool canResync = result.NeedsResync && !options.IsInSync
-            && (geometry.Level == RaidLevel.Raid10 || BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy);
+            && (geometry.Level == RaidLevel.Raid10
+                || (ReshapeMap.UnderWay(newest)?.HasRedundancyLeft(result.MissingRoles)
+                    ?? BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy));
         var start = new RaidStart(
             !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
             AssemblyPermit.BlockSize(options, result, members.Where(m => !m.IsAbsent).Select(m => m.Drive!)),

@@ -118,7 +118,7 @@ public enum ArrayEventKind
     /// <summary>The old drive has failed meanwhile: the new one is filled from the others.</summary>
     ReplacementBecameRebuild,
 
-    /// <summary>The array is being spread over more members.</summary>
+    /// <summary>The array is being spread over more members, or gets another level.</summary>
     ReshapeStarted,
 
     /// <summary>A tenth more of it is done.</summary>
@@ -190,6 +190,12 @@ public sealed record ArrayEvent(ArrayEventKind Kind)
     /// Of how many; of a reshape, how many members it gets; of a damaged journal, the slots that could not be read.
     /// </summary>
     public long? Of { get; init; }
+
+    /// <summary>Of a reshape that changes the level: the one that the array had.</summary>
+    public string? FromLevel { get; init; }
+
+    /// <summary>Of the same, the one that it gets.</summary>
+    public string? ToLevel { get; init; }
 
     /// <summary>How far the work is, 0 to 100.</summary>
     public int? Percent { get; init; }

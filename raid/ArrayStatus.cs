@@ -79,11 +79,18 @@ public sealed record ResyncStatus(long DoneBytes, long TotalBytes, long BytesPer
 /// <param name="Progress">How much of it is copied.</param>
 public sealed record ReplacementStatus(int Role, IBlockDevice Old, IBlockDevice New, ResyncStatus Progress);
 
-/// <summary>Drives that were added, over which the volume is being spread.</summary>
+/// <summary>Another shape that the volume is being moved to: drives were added, or the level changes.</summary>
+/// <param name="OldLevel">The level that it had.</param>
 /// <param name="OldMembers">How many members it had.</param>
+/// <param name="NewLevel">The level that it gets; the same where only drives were added.</param>
 /// <param name="NewMembers">How many it gets.</param>
 /// <param name="Progress">How much of every member is made.</param>
-public sealed record ReshapeStatus(int OldMembers, int NewMembers, ResyncStatus Progress);
+public sealed record ReshapeStatus(
+    RaidLevel OldLevel, int OldMembers, RaidLevel NewLevel, int NewMembers, ResyncStatus Progress)
+{
+    /// <summary>How many members the array may lose until the end: what both shapes survive.</summary>
+    public int Redundancy => Math.Min(OldLevel.ParityCount(), NewLevel.ParityCount());
+}
 
 /// <summary>
 /// A scrub: members were compared. Ranges are rows of a stripe, or up to 64 KiB of a mirror.

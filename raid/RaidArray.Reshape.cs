@@ -4,6 +4,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
 using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
 
@@ -30,14 +31,23 @@ public sealed partial class RaidArray
     private long MaxSizeBytes => Reshaping?.Map.OldCapacity ?? Geometry.Capacity;
 
     /// <summary>
-    /// Adds drives to a raid0, raid5 or raid6. Returns when the superblocks speak of it; what the volume holds is moved in the
-    /// background, over stops and crashes (<see cref="ArrayStatus.Reshape"/>), and the volume is as large as before until the
-    /// end.
+    /// Adds drives to a raid0 or an array with parity, changes its number of parities, or both. Returns when the superblocks
+    /// speak of it; what the volume holds is moved in the background, over stops and crashes
+    /// (<see cref="ArrayStatus.Reshape"/>), and the volume is as large as before until the end. Until then the array survives
+    /// what both shapes do.
     /// </summary>
-    /// <param name="drives">The drives; they stay the caller's, and must outlive the array.</param>
+    /// <param name="level">The level that it gets; null to keep its own.</param>
+    /// <param name="drives">The drives that come in; they stay the caller's, and must outlive the array.</param>
     /// <param name="force">Overwrite whatever the drives hold.</param>
     /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
-    public Task AddDrivesAsync(IReadOnlyList<IBlockDevice> drives, bool force = false) => ArrayReshape.BeginAsync(Live, drives, force);
+    public Task ReshapeAsync(RaidLevel? level, IReadOnlyList<IBlockDevice> drives, bool force = false) =>
+        ArrayReshape.BeginAsync(Live, level, drives, force);
+
+    /// <summary>The same with more drives and the level that it has.</summary>
+    /// <param name="drives">The drives.</param>
+    /// <param name="force">Overwrite whatever they hold.</param>
+    /// <exception cref="ArrayException">It cannot; the message says why and what to do.</exception>
+    public Task AddDrivesAsync(IReadOnlyList<IBlockDevice> drives, bool force = false) => ReshapeAsync(null, drives, force);
 
     /// <summary>Every router goes by what the run says now. Returns what completes when nothing touches its window.</summary>
     internal async Task<Task[]> AdoptReshapeAsync()

@@ -49,7 +49,14 @@ public sealed partial class RaidArray : IBlockDevice
             missing |= member.Drive is null ? 1UL << member.Role : 0;
         }
 
-        State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, start.SyncedBytes));
+        _consistency = superblock.Consistency;
+        bool mayHaveJournal = !members.Any(m => m.Drive is { Limits.IsEphemeral: true });
+        if (ReshapeMap.UnderWay(superblock) is { } reshape)
+        {
+            Reshape = new ReshapeRun(superblock, reshape, mayHaveJournal, Consistency == ArrayConsistency.Journal);
+        }
+
+        State = new ArrayState(geometry, missing, RaidUnits.FromSyncedBytes(geometry, start.SyncedBytes), Reshape);
         State.BeginBad(superblock.BadRanges);
         if (start.RebuildingMask != 0)
         {
@@ -62,13 +69,6 @@ public sealed partial class RaidArray : IBlockDevice
         if (members.Any(m => m is { IsAbsent: true, Drive: not null }))
         {
             State.Break();
-        }
-
-        _consistency = superblock.Consistency;
-        bool mayHaveJournal = !members.Any(m => m.Drive is { Limits.IsEphemeral: true });
-        if (superblock.Reshape is { } reshape && reshape.Frontier < geometry.Capacity)
-        {
-            Reshape = new ReshapeRun(superblock, mayHaveJournal, Consistency == ArrayConsistency.Journal);
         }
 
         if ((Reshape is null ? JournalLayout.Of(geometry) : Reshape.Map.NewJournal) is { } layout && mayHaveJournal)
@@ -114,6 +114,9 @@ public sealed partial class RaidArray : IBlockDevice
 
     /// <summary>Where its bytes lie.</summary>
     public RaidGeometry Geometry { get; }
+
+    /// <summary>The same of the run that lives: <see cref="Geometry"/> is what it was when this object was made.</summary>
+    public RaidGeometry CurrentGeometry => Live.Geometry;
 
     /// <inheritdoc/>
     public long SizeBytes => Live.OwnSizeBytes;

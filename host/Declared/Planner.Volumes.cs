@@ -87,7 +87,10 @@ public sealed partial class Planner
     {
         if (volume.Level is string level && VolumeCreation.LevelName(level) != record.Level)
         {
-            Refuse(volume, Keys.Level, $"volume '{record.Name}' is {record.Level}, and stays that: make another one, and copy.");
+            bool mayChange = HasParity(record.Level) && HasParity(VolumeCreation.LevelName(level));
+            Refuse(volume, Keys.Level, $"volume '{record.Name}' is {record.Level}" + (mayChange
+                ? $": 'polyblk volume reshape {record.Name} --level {level}' changes that, with '--add' for drives that it needs."
+                : ", and stays that: make another one, and copy."));
         }
         else if (volume.Level is string shape && RaidLevels.TryParseShape(shape, out _, out int wanted)
             && record.Members is { } members && members.Count != wanted)
@@ -112,6 +115,8 @@ public sealed partial class Planner
     }
 
     private Action<EventJson> Teller => new EventStore(_directories).Teller(_options.Warn);
+
+    private static bool HasParity(string level) => RaidLevels.TryParse(level, out RaidLevel its) && its.ParityCount() > 0;
 
     private void PlanKept(DeclaredVolume volume, VolumeRecord record)
     {

@@ -48,6 +48,8 @@ public sealed class EventTeller(string? volume, EventLog? events, ILogger log)
             Errno = errno is int number ? Errno.NameOf(number) : null,
             Count = e.Count,
             Of = e.Of,
+            FromLevel = e.FromLevel,
+            ToLevel = e.ToLevel,
             Percent = e.Percent,
             Seconds = e.Seconds,
             Findings = ArrayStatusJson.Check(e.Scrub),

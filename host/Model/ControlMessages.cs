@@ -21,7 +21,7 @@ public sealed record ControlRequest
 
     /// <summary>What it asks for, in words: for the log.</summary>
     public string Describe() =>
-        string.Join(' ', new[] { Command, ExportId ?? Volume, ExportInWords, Drive, NewDrive }
+        string.Join(' ', new[] { Command, ExportId ?? Volume, ExportInWords, Level, Drive, NewDrive }
             .Concat(MoreDrives ?? []).Where(word => !string.IsNullOrEmpty(word)));
 
     private string? ExportInWords => Export is null ? null : $"{Export.Frontend} {Export.Describe()}".TrimEnd();
@@ -31,6 +31,9 @@ public sealed record ControlRequest
 
     /// <summary>For <c>reshape</c>: the drives that come with the first.</summary>
     public IReadOnlyList<string> MoreDrives { get; init; } = [];
+
+    /// <summary>For <c>reshape</c>: the level that the volume gets; null to keep its own.</summary>
+    public string? Level { get; init; }
 
     /// <summary>For <c>replace</c>: the drive that comes.</summary>
     public string? NewDrive { get; init; }

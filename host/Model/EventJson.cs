@@ -73,6 +73,12 @@ public sealed record EventJson
     /// <summary>Of how many.</summary>
     public long? Of { get; init; }
 
+    /// <summary>Of a reshape that changes the level: the one that the volume had.</summary>
+    public string? FromLevel { get; init; }
+
+    /// <summary>Of the same, the one that it gets.</summary>
+    public string? ToLevel { get; init; }
+
     /// <summary>How far the work is, 0 to 100.</summary>
     public int? Percent { get; init; }
 

@@ -260,11 +260,28 @@ public sealed record ProgressJson(long DoneBytes, long TotalBytes, long BytesPer
 /// <param name="Copy">How much of it is copied, in bytes of the drive.</param>
 public sealed record ReplacementJson(int Role, string OldDrive, string NewDrive, ProgressJson Copy);
 
-/// <summary>Drives were added, and the volume is being spread over all; it is as large as before until the end.</summary>
+/// <summary>
+/// Drives were added, or the level changes, and the volume is being moved to its new shape; it is as large as before until the
+/// end.
+/// </summary>
 /// <param name="OldMembers">How many members it had.</param>
 /// <param name="NewMembers">How many it gets.</param>
 /// <param name="Progress">How much of every member is made, in bytes.</param>
-public sealed record ReshapeJson(int OldMembers, int NewMembers, ProgressJson Progress);
+public sealed record ReshapeJson(int OldMembers, int NewMembers, ProgressJson Progress)
+{
+    /// <summary>The level that it had.</summary>
+    public string? OldLevel { get; init; }
+
+    /// <summary>The level that it gets; the same where only drives were added.</summary>
+    public string? NewLevel { get; init; }
+
+    /// <summary>How many members it may lose until the end: what both shapes survive.</summary>
+    public int? Redundancy { get; init; }
+
+    /// <summary>What becomes what, in words.</summary>
+    public string Describe() => OldLevel == NewLevel ? $"from {OldMembers} to {NewMembers} drives"
+        : $"from {OldLevel} over {OldMembers} to {NewLevel} over {NewMembers} drives";
+}
 
 /// <summary>A drive that is recorded and of no use to the array.</summary>
 /// <param name="Drive">The drive, as it is recorded.</param>

@@ -15,7 +15,7 @@ public static class VolumeRequests
     {
         if (MemberChange.Parse(request.Command, request.Drive, request.NewDrive, request.Force) is MemberChange change)
         {
-            change = change with { FailFirst = request.FailFirst, MoreDrives = request.MoreDrives };
+            change = change with { FailFirst = request.FailFirst, MoreDrives = request.MoreDrives, Level = request.Level };
             MemberChangeResult done = await server.ChangeMembersAsync(change, cancellation).ConfigureAwait(false);
             return new ControlResponse { Ok = true, Message = done.Message, Role = done.Role, Live = server.GetLive() };
         }

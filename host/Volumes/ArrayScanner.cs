@@ -175,7 +175,12 @@ public static class ArrayScanner
         // The frontier is one of the new geometry, of which every member has its share.
         long done = (long)((double)reshape.Frontier / newest.ArraySize * newest.MemberDataSize);
         return new ReshapeJson(
-            reshape.OldMemberCount, newest.MemberCount, new ProgressJson(done, newest.MemberDataSize, 0) { IsLeft = true });
+            reshape.OldMemberCount, newest.MemberCount, new ProgressJson(done, newest.MemberDataSize, 0) { IsLeft = true })
+        {
+            OldLevel = reshape.OldLevel.Name(),
+            NewLevel = newest.Level.Name(),
+            Redundancy = Math.Min(reshape.OldLevel.ParityCount(), newest.ParityCount),
+        };
     }
 
     private static IEnumerable<MemberJson> MembersOf(AssemblyResult result, ArraySuperblock newest)

@@ -1,6 +1,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Host.Model;
 using Polyblk.Raid;
+using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Host.Volumes;
@@ -30,7 +31,10 @@ public static class ArrayStatusJson
         Replacement = status.Replacement is not ReplacementStatus replacement ? null : new ReplacementJson(
             replacement.Role, replacement.Old.Name, replacement.New.Name, Progress(replacement.Progress)!),
         Reshape = status.Reshape is not ReshapeStatus reshape ? null
-            : new ReshapeJson(reshape.OldMembers, reshape.NewMembers, Progress(reshape.Progress)!),
+            : new ReshapeJson(reshape.OldMembers, reshape.NewMembers, Progress(reshape.Progress)!)
+            {
+                OldLevel = reshape.OldLevel.Name(), NewLevel = reshape.NewLevel.Name(), Redundancy = reshape.Redundancy,
+            },
         Check = Check(status.Scrub),
         RangesInDoubt = status.RangesInDoubt,
         Consistency = ConsistencyWord.Of(status.Consistency, status.Level),

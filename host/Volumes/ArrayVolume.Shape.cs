@@ -1,10 +1,11 @@
-// An array that gets another shape while it is open: further members, or all that its drives have more now.
+// An array that gets another shape while it is open: further members, another level, or all that its drives have more now.
 
 using Polyblk.Core.Block;
 using Polyblk.Drives;
 using Polyblk.Drives.Files;
 using Polyblk.Host.State;
 using Polyblk.Raid;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.Host.Volumes;
 
@@ -12,7 +13,9 @@ public sealed partial class ArrayVolume
 {
     private async Task<MemberChangeResult> ReshapeAsync(MemberChange change, VolumeStore store)
     {
-        DriveSpec[] specs = [.. change.MoreDrives.Prepend(change.Drive).Select(ParseNew)];
+        DriveSpec[] specs = [.. change.MoreDrives.Prepend(change.Drive).Where(d => d.Length != 0).Select(ParseNew)];
+        RaidGeometry before = _array.CurrentGeometry;
+        RaidLevel level = LevelOf(change, specs.Length);
         foreach (DriveSpec spec in specs)
         {
             if (FindDrive(_array.GetStatus(), spec) is not null)
@@ -32,9 +35,14 @@ public sealed partial class ArrayVolume
                 taken.Add(await TakeAsync(store, spec, known: null, after: null).ConfigureAwait(false));
             }
 
-            await _array.AddDrivesAsync([.. taken.Select(t => t.Drive.Device!)], change.Force).ConfigureAwait(false);
+            await _array.ReshapeAsync(level, [.. taken.Select(t => t.Drive.Device!)], change.Force).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not ArrayException { HasBegun: true })
+        catch (ArrayException e) when (e.HasBegun)
+        {
+            RecordLevel(store);
+            throw;
+        }
+        catch
         {
             foreach (Taken one in taken.Where(t => !IsInArray(_array.GetStatus(), t.Drive)))
             {
@@ -44,9 +52,54 @@ public sealed partial class ArrayVolume
             throw;
         }
 
-        return new MemberChangeResult(
-            $"Volume '{Name}' gets {taken.Count} more {(taken.Count == 1 ? "drive" : "drives")}"
-            + (_start.RunsJobs ? ", and is being spread over all. It grows when that is done." : "; it is spread over all when it is served next."));
+        RecordLevel(store);
+        return new MemberChangeResult(Tell(before, _array.CurrentGeometry, _start.RunsJobs));
+    }
+
+    /// <summary>The level that a change wants.</summary>
+    /// <exception cref="RefusalException">There is none, or its shape takes other drives than there will be.</exception>
+    private RaidLevel LevelOf(MemberChange change, int added)
+    {
+        RaidGeometry geometry = _array.CurrentGeometry;
+        if (change.Level is not string wish)
+        {
+            return geometry.Level;
+        }
+
+        if (!RaidLevels.TryParse(VolumeCreation.LevelName(wish), out RaidLevel level))
+        {
+            throw RefusalException.Refused($"Volume '{Name}' is {geometry.Level.Name()}, and cannot become one without a level.");
+        }
+
+        int members = geometry.MemberCount + added;
+        return !RaidLevels.TryParseShape(wish, out _, out int wanted) || wanted == members ? level
+            : throw RefusalException.Refused(
+                $"{wish} takes {wanted} drives, and volume '{Name}' would have {members}: it has {geometry.MemberCount}, and "
+                + $"{added} are added.");
+    }
+
+    /// <summary>The superblocks are what counts; the record follows them.</summary>
+    private void RecordLevel(VolumeStore store)
+    {
+        string level = _array.CurrentGeometry.Level.Name();
+        if (store.Get(Name).Level != level)
+        {
+            store.Change(Name, record => record with { Level = level });
+        }
+    }
+
+    private string Tell(RaidGeometry before, RaidGeometry after, bool isNow)
+    {
+        int added = after.MemberCount - before.MemberCount;
+        bool isOfLevel = after.Level != before.Level;
+        string what = isOfLevel ? $"becomes {after.Level.Name()} over {after.MemberCount} drives"
+            : $"gets {added} more {(added == 1 ? "drive" : "drives")}";
+        string how = isOfLevel ? "moved to that shape" : "spread over all";
+        string when = isNow ? $", and is being {how}." : $"; it is {how} when it is served next.";
+        string grows = isNow && after.DataCount > before.DataCount ? " It grows when that is done." : string.Empty;
+        int most = Math.Min(before.ParityCount, after.ParityCount);
+        string until = isOfLevel ? $" Until that is done it survives the loss of {most} of its drives." : string.Empty;
+        return $"Volume '{Name}' {what}{when}{grows}{until}";
     }
 
     private async Task<MemberChangeResult> GrowAsync(VolumeStore store)

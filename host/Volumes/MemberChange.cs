@@ -15,7 +15,7 @@ public enum MemberChangeKind
     /// <summary>A drive that is not in use leaves the volume.</summary>
     Remove,
 
-    /// <summary>Drives become further members, and the volume is spread over them.</summary>
+    /// <summary>Drives become further members, or the level changes, and the volume is moved to that shape.</summary>
     Reshape,
 
     /// <summary>What all drives have more now is taken over.</summary>
@@ -24,7 +24,9 @@ public enum MemberChangeKind
 
 /// <summary>A change of who is a member.</summary>
 /// <param name="Kind">What is done.</param>
-/// <param name="Drive">With which drive: as it is written, or the number of a member. Paths are absolute.</param>
+/// <param name="Drive">
+/// With which drive: as it is written, or the number of a member. Paths are absolute. Empty where there is none.
+/// </param>
 /// <param name="NewDrive">Of a replacement: the drive that comes.</param>
 /// <param name="Force">Overwrite whatever the drive that comes holds.</param>
 /// <param name="FailFirst">Of a replacement: a drive that works is taken out first, instead of serving until the new one is filled.</param>
@@ -45,6 +47,9 @@ public sealed record MemberChange(
     /// <summary>Of a reshape: the drives that come after <see cref="Drive"/>.</summary>
     public IReadOnlyList<string> MoreDrives { get; init; } = [];
 
+    /// <summary>Of a reshape: the level that the volume gets, or a shape such as 8+3; null to keep its level.</summary>
+    public string? Level { get; init; }
+
     /// <summary>The word for it.</summary>
     public string Word => s_words.Single(w => w.Value == Kind).Key;
 
@@ -57,7 +62,7 @@ public sealed record MemberChange(
             return null;
         }
 
-        bool lacks = (kind != MemberChangeKind.Grow && string.IsNullOrWhiteSpace(drive))
+        bool lacks = (kind is not (MemberChangeKind.Grow or MemberChangeKind.Reshape) && string.IsNullOrWhiteSpace(drive))
             || (kind == MemberChangeKind.Replace && string.IsNullOrWhiteSpace(newDrive));
         return lacks ? throw RefusalException.Invalid($"The request '{word}' names no drive.") : new MemberChange(kind, drive ?? string.Empty, newDrive, force);
     }

@@ -58,10 +58,10 @@ public static class MemberMemory
 
         IReadOnlyList<VolumeJson> found = await ArrayScanner
             .ScanAsync(record.Drives, _ => { }, cancellation).ConfigureAwait(false);
-        ArrayJson? array = found.FirstOrDefault(f => f.Uuid == record.Uuid)?.Array;
+        VolumeJson? its = found.FirstOrDefault(f => f.Uuid == record.Uuid);
         try
         {
-            return store.Change(record.Name, now => Remember(now, array));
+            return store.Change(record.Name, now => WithLevel(Remember(now, its?.Array), its));
         }
         catch (RefusalException e)
         {
@@ -69,6 +69,12 @@ public static class MemberMemory
             return record;
         }
     }
+
+    /// <summary>
+    /// The record with the level that the superblocks say: a reshape may have been cut off between them and the record.
+    /// </summary>
+    private static VolumeRecord WithLevel(VolumeRecord record, VolumeJson? found) =>
+        found is { Health: not Health.Failed } && found.Level != record.Level ? record with { Level = found.Level } : record;
 
     /// <summary>The members with what the record knows of those that are not there.</summary>
     public static ArrayJson Complete(ArrayJson array, VolumeRecord record) => array with

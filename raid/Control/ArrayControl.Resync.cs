@@ -1,6 +1,5 @@
 // When members are made to agree: after an unclean stop, and again where that could not be done.
 
-using System.Numerics;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 
@@ -57,17 +56,11 @@ internal sealed partial class ArrayControl
 
     private bool IsResyncDue => _resyncAtMs is long due && NowMs >= due;
 
-    /// <summary>
-    /// Whether there is redundancy that members which are lost have not used up: a resync can make something then.
-    /// </summary>
-    public bool HasRedundancyLeft =>
-        !_array.Geometry.HasParity || BitOperations.PopCount(_array.State.LostMask) < _array.Geometry.ParityCount;
-
     /// <summary>Whether a job runs that a resync does not interrupt.</summary>
     private bool IsBusyWithMore => _jobs.IsBusy && _jobs.Current is not (ScrubJob or CopyJob);
 
     /// <summary>Whether a resync can do anything now.</summary>
-    private bool CanResync => _membership.IsQuiet && HasRedundancyLeft;
+    private bool CanResync => _membership.IsQuiet && _array.State.HasRedundancyLeft;
 
     /// <summary>
     /// What is in doubt is tried again after a while, then less and less often. The array is not called in sync; there, writes go

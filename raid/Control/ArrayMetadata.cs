@@ -53,6 +53,7 @@ internal sealed class ArrayMetadata(
     private long _toldBadAdded = array.State.BadAdded;
     private readonly bool _mayHaveTornRows = newest.MayHaveTornRows || (newest.State & ArrayStateFlags.Dirty) != 0;
     private bool _leftOut;
+    private bool _hasToldAll;
     private ulong _generation;
     private ulong _run;
 
@@ -256,7 +257,8 @@ internal sealed class ArrayMetadata(
             _toldBad = bad;
             _toldBadAdded = badAdded;
             _leftOut = late != 0;
-            IsKnown = late == 0 || !array.Geometry.SurvivesWithout(AllMembers & ~(failed | refused | late));
+            _hasToldAll |= late == 0;
+            IsKnown = late == 0 || !MayStartWithout(AllMembers & ~(failed | refused | late));
             Refuse(refused, mayHaveLost: false);
             ulong known = failed;
             failed = array.State.FailedMask;
@@ -285,6 +287,13 @@ internal sealed class ArrayMetadata(
     public bool IsExposed => array.Geometry.HasParity && array.State.NeedsResync && (_mayHaveTornRows || !array.State.TrustsUnsynced);
 
     private ulong AllMembers => array.Members.Aggregate(0UL, (all, m) => all | (1UL << m.Role));
+
+    /// <summary>
+    /// Whether others could start without members, by what their superblocks say. Until all were told once in a run, some may
+    /// know nothing of its reshape, and go by the old geometry alone.
+    /// </summary>
+    private bool MayStartWithout(ulong members) => array.State.SurvivesWithout(members)
+        || (!_hasToldAll && array.Reshape is { } run && run.Map.OldSurvivesWithout(members));
 
     private bool CanWrite => !array.State.IsBroken && !array.Limits.ReadOnly;
 
@@ -363,6 +372,9 @@ internal sealed class ArrayMetadata(
         ImmutableArray<MemberEntry> members = entries.MoveToImmutable();
         bool rebuilds = members.Any(m => m.State == MemberState.Rebuilding);
 
+        // One that was over when this run began is forgotten with its first update.
+        ReshapeRecord? reshape = array.Reshape is null ? null : like.Reshape;
+
         ArraySuperblock next = like with
         {
             EventCount = eventCount,
@@ -388,9 +400,8 @@ internal sealed class ArrayMetadata(
             Notices = MayBeDamaged ? ArrayNotices.MayBeDamaged : ArrayNotices.None,
             Members = members,
 
-            // One that was over when this run began is forgotten with its first update.
-            Reshape = array.Reshape is null ? null : like.Reshape,
-            Incompatible = (array.Reshape is null ? IncompatibleFeatures.None : like.Incompatible & IncompatibleFeatures.Reshape)
+            Reshape = reshape,
+            Incompatible = (reshape?.FeaturesOf(array.Geometry.Level) ?? IncompatibleFeatures.None)
                 | (array.Geometry.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
                 | (bad.Members != 0 ? IncompatibleFeatures.BadRanges : IncompatibleFeatures.None),
             BadRanges = bad,

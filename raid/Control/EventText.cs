@@ -109,14 +109,16 @@ internal static class EventText
             $"the replacement of {Member(e)} by {e.NewDrive} was given up ({e.Reason}); the old drive goes on",
         ReplacementBecameRebuild =>
             $"{Member(e)} has failed while it was being replaced: {e.NewDrive} is filled from the other members",
-        ReshapeStarted => $"it is being reshaped from {e.Count} to {e.Of} members",
+        ReshapeStarted => e.ToLevel is null ? $"it is being reshaped from {e.Count} to {e.Of} members"
+            : $"it is being reshaped from {e.FromLevel} over {e.Count} members to {e.ToLevel} over {e.Of}",
         ReshapeProgress => $"{e.Percent} % of the reshape are done",
         ReshapeStalled => $"the reshape stands still at byte {e.OffsetBytes} of the volume: "
             + (e.ErrorNumber == Errno.ENOSPC ? "a drive has no room. " : "what is there cannot be read or written. ")
             + "It is tried again; see to the drives",
         ReshapeStuck => "the reshape waits for a resync, which cannot be done without the members that are out. "
             + "Stop the volume and start it again: it goes on then",
-        ReshapeEnded => $"the reshape to {e.Of} members is complete",
+        ReshapeEnded => e.ToLevel is null ? $"the reshape to {e.Of} members is complete"
+            : $"the reshape to {e.ToLevel} over {e.Of} members is complete",
         _ => throw new InvalidOperationException($"An event of the kind {e.Kind} has no words."),
     };
 

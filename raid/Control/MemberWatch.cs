@@ -103,7 +103,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             stuck |= AgeSeconds(member) >= patience ? 1UL << member.Role : 0;
         }
 
-        bool areFew = array.Geometry.SurvivesWithout(array.State.LostMask | stuck);
+        bool areFew = array.State.SurvivesWithout(array.State.LostMask | stuck);
         foreach (RaidMember member in members)
         {
             if (!ReferenceEquals(member, _seen[member.Role]))
@@ -122,7 +122,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         _seen = members;
         Volatile.Write(ref _hanging, hanging);
         ulong failed = array.State.LostMask;
-        array.State.SlowMask = array.Geometry.SurvivesWithout(failed | hanging) ? hanging & ~failed : 0;
+        array.State.SlowMask = array.State.SurvivesWithout(failed | hanging) ? hanging & ~failed : 0;
     }
 
     /// <summary>The drive; of two that are written as one, the one that does not answer.</summary>
@@ -176,7 +176,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         }
 
         ulong bit = 1UL << member.Role;
-        if (!array.Geometry.SurvivesWithout(array.State.LostMask | bit | suspicion.Silent)
+        if (!array.State.SurvivesWithout(array.State.LostMask | bit | suspicion.Silent)
             || !array.State.TryFailAll(bit, out ulong set))
         {
             // Those that have answered may have ceased to.
@@ -223,7 +223,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         ArrayState state = array.State;
         bool isParityRight = !array.Geometry.HasParity || !state.NeedsResync || state.TrustsUnsynced;
         ulong lacking = state.LostMask | state.BadMask | (1UL << member.Role);
-        return !state.IsBroken && isParityRight && array.Geometry.SurvivesWithout(lacking) && IsAlone(member);
+        return !state.IsBroken && isParityRight && array.State.SurvivesWithout(lacking) && IsAlone(member);
     }
 
     /// <summary>Asks the others that are not lost for a block each. One that owes an answer is not asked again.</summary>

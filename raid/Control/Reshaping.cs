@@ -16,6 +16,7 @@
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Jobs;
+using Polyblk.Raid.Layout;
 using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
 
@@ -79,7 +80,9 @@ internal sealed class Reshaping(
 
         long seconds = Math.Max(1, (NowMs - _beganMs) / 1000);
         return new ReshapeStatus(
+            run.Map.Old.Level,
             run.Map.Old.MemberCount,
+            run.Map.New.Level,
             run.Map.New.MemberCount,
             new ResyncStatus(
                 run.Map.NewEnd(run.Frontier), run.Map.New.MemberDataSize, _movedBytes == 0 ? 0 : _movedBytes / run.Map.New.DataCount / seconds)
@@ -224,7 +227,7 @@ internal sealed class Reshaping(
     private void SayIfStuck(ReshapeRun run)
     {
         bool needsResync = array.State is { NeedsResync: true, IsBroken: false };
-        if (Halted is null && !run.IsComplete && needsResync && !array.Control.HasRedundancyLeft)
+        if (Halted is null && !run.IsComplete && needsResync && !array.State.HasRedundancyLeft)
         {
             Halt(About(ArrayEventKind.ReshapeStuck, run));
         }
@@ -315,7 +318,7 @@ internal sealed class Reshaping(
         // first update forgets it.
         if (array.Journal is null)
         {
-            await superblocks.UpdateAsync(s => s with { Reshape = null, Incompatible = s.Incompatible & ~IncompatibleFeatures.Reshape });
+            await superblocks.UpdateAsync(s => s with { Reshape = null });
         }
 
         if (size != array.OwnSizeBytes && !array.State.IsBroken)
@@ -350,7 +353,13 @@ internal sealed class Reshaping(
     }
 
     private static ArrayEvent About(ArrayEventKind kind, ReshapeRun run) =>
-        new(kind) { Count = run.Map.Old.MemberCount, Of = run.Map.New.MemberCount };
+        new(kind)
+        {
+            Count = run.Map.Old.MemberCount,
+            Of = run.Map.New.MemberCount,
+            FromLevel = run.Map.Old.Level == run.Map.New.Level ? null : run.Map.Old.Level.Name(),
+            ToLevel = run.Map.Old.Level == run.Map.New.Level ? null : run.Map.New.Level.Name(),
+        };
 
     private async Task OpenAsync(ReshapeRun run, long frontier)
     {

@@ -23,9 +23,11 @@
 // superblocks as they do for a failed member. It goes under the lock of the whole row, when what lies there is right and durable;
 // the superblocks may say so later. Those of a member whose drive is another one go while the member is lost everywhere.
 
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Polyblk.Raid.Control;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Engine;
@@ -97,7 +99,11 @@ internal struct SharedWords
 }
 
 /// <summary>See the top of the file.</summary>
-internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits)
+/// <param name="geometry">The geometry; that which the array gets while it is being reshaped.</param>
+/// <param name="missing">Members without a drive, one bit each, by role.</param>
+/// <param name="syncedUnits">How many units are in sync.</param>
+/// <param name="reshape">The reshape that the run has begun with; null without one.</param>
+internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits, ReshapeRun? reshape = null)
 {
     private readonly int _rowShift = RaidUnits.RowShift(geometry);
     private BadRanges _bad = BadRanges.None;
@@ -119,6 +125,21 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
 
     /// <summary>Lock units below this are in step on members that are being rebuilt; <see cref="long.MaxValue"/> without any.</summary>
     public long RebuiltUnits => Volatile.Read(ref _words.RebuiltUnits);
+
+    /// <summary>
+    /// Whether nothing is lost without members: a part of an array that is being reshaped lies where the old geometry says, which
+    /// may survive the loss of fewer.
+    /// </summary>
+    /// <param name="members">One bit each, by role.</param>
+    public bool SurvivesWithout(ulong members) =>
+        reshape is { IsComplete: false } run ? run.Map.SurvivesWithout(members) : geometry.SurvivesWithout(members);
+
+    /// <summary>
+    /// Whether there is redundancy that members which are lost have not used up: a resync can make something then.
+    /// </summary>
+    public bool HasRedundancyLeft => !geometry.HasParity
+        || (reshape is { IsComplete: false } run
+            ? run.Map.HasRedundancyLeft(LostMask) : BitOperations.PopCount(LostMask) < geometry.ParityCount);
 
     /// <summary>Members that do not hold all that they should: out, or being rebuilt.</summary>
     public ulong LostMask => FailedMask | RebuildingMask;
@@ -313,7 +334,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         ulong seen = FailedMask;
         while ((seen & members) != members)
         {
-            if (!geometry.SurvivesWithout(seen | members | RebuildingMask))
+            if (!SurvivesWithout(seen | members | RebuildingMask))
             {
                 return false;
             }
@@ -352,7 +373,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         while (true)
         {
             BadRanges seen = Bad;
-            if (!geometry.SurvivesWithout(LostMask | seen.In(row, rows) | members))
+            if (!SurvivesWithout(LostMask | seen.In(row, rows) | members))
             {
                 return BadOutcome.LacksTooMuch;
             }

@@ -202,7 +202,7 @@ internal abstract unsafe partial class RaidQueue
     internal bool GiveUpAt(long first, long last, ulong refused, ulong gone, ulong atPlace)
     {
         // Others may lack the place: then it makes no difference that the level survives without these elsewhere.
-        if (State.BadMask != 0 && !Geometry.SurvivesWithout(State.LostMask | State.BadIn(first, last) | refused))
+        if (State.BadMask != 0 && !State.SurvivesWithout(State.LostMask | State.BadIn(first, last) | refused))
         {
             GiveUp(gone, gone);
             return false;

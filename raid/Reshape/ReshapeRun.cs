@@ -34,11 +34,12 @@ internal sealed class ReshapeRun
     private ReshapeWindow _window = ReshapeWindow.None;
 
     /// <param name="superblock">Speaks of a reshape.</param>
+    /// <param name="map">Where what lies.</param>
     /// <param name="usesJournal">Whether rows that are written in part are recorded.</param>
     /// <param name="hasJournal">Whether a journal can be at all.</param>
-    public ReshapeRun(ArraySuperblock superblock, bool hasJournal, bool usesJournal)
+    public ReshapeRun(ArraySuperblock superblock, ReshapeMap map, bool hasJournal, bool usesJournal)
     {
-        Map = ReshapeMap.Of(superblock);
+        Map = map;
         _frontier = superblock.Reshape!.Frontier;
         OldJournal = hasJournal && Map.OldJournal is { } layout
             ? new WriteJournal(layout, Map.Old, superblock.ArrayUuid, usesJournal) : null;
@@ -72,7 +73,7 @@ internal sealed class ReshapeRun
     }
 
     /// <summary>What the superblocks are to say.</summary>
-    public ReshapeRecord Describe(long frontier) => new(Map.Old.MemberCount, Map.ShiftBytes, frontier);
+    public ReshapeRecord Describe(long frontier) => new(Map.Old.Level, Map.Old.MemberCount, Map.ShiftBytes, frontier);
 
     /// <summary>
     /// Whether a row is one of the old geometry. Rows of the gap are taken for new ones: nobody misses what they hold.

@@ -12,6 +12,7 @@
 using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Reshape;
 
 namespace Polyblk.Raid.Superblock;
 
@@ -189,7 +190,8 @@ public static class ArrayAssembly
             if (members[role] == null) missing |= 1UL << role;
             else if (newest.Members[role].State == MemberState.Rebuilding) rebuilding |= 1UL << role;
         }
-        bool survives = geometry.SurvivesWithout(missing | rebuilding);
+        ulong lacking = missing | rebuilding;
+        bool survives = ReshapeMap.UnderWay(newest) is { } map ? map.SurvivesWithout(lacking) : geometry.SurvivesWithout(lacking);
         bool needsResync = newest.NeedsResync && geometry.CopyCount + geometry.ParityCount > 1;
         return new AssemblyResult
         {
@@ -297,11 +299,13 @@ public static class ArrayAssembly
     /// </summary>
     private static bool MayPrecede(ArraySuperblock older, ArraySuperblock newest)
     {
-        if (older.EventCount >= newest.EventCount || (older.Level, older.ChunkSize) != (newest.Level, newest.ChunkSize)) return false;
+        bool mayBecome = older.Level == newest.Level || (older.ParityCount > 0 && newest.ParityCount > 0);
+        if (older.EventCount >= newest.EventCount || older.ChunkSize != newest.ChunkSize || !mayBecome) return false;
         if (newest.EventCount - older.EventCount > MaxLag) return true;
-        bool hasGrown = older.MemberCount == newest.MemberCount && older.MemberDataOffset == newest.MemberDataOffset
-            && older.MemberDataSize < newest.MemberDataSize;
-        return hasGrown || (newest.Reshape is { Frontier: 0 } reshape && older.MemberCount == reshape.OldMemberCount
+        bool hasGrown = older.Level == newest.Level && older.MemberCount == newest.MemberCount
+            && older.MemberDataOffset == newest.MemberDataOffset && older.MemberDataSize < newest.MemberDataSize;
+        return hasGrown || (newest.Reshape is { Frontier: 0 } reshape
+            && (older.Level, older.MemberCount) == (reshape.OldLevel, reshape.OldMemberCount)
             && older.MemberDataOffset == newest.MemberDataOffset + reshape.ShiftBytes
             && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
     }
@@ -349,8 +353,12 @@ public static class ArrayAssembly
         string unfinished = rebuilding == 0 ? ""
             : $" {BitOperations.PopCount(rebuilding)} more were being rebuilt and hold only a part of their data.";
         string stale = leftOut.IsEmpty ? "" : " Not usable: " + string.Join(" ", leftOut.Select(member => member.Reason));
-        return $"Array '{newest.Name}' ({newest.Level.Name()}, {newest.MemberCount} members) lacks {BitOperations.PopCount(missing)} "
-            + $"members (roles {string.Join(", ", roles)}) and can lose {geometry.Redundancy}"
+        ReshapeRecord? reshape = ReshapeMap.UnderWay(newest) is null ? null : newest.Reshape;
+        bool isOfLevel = reshape is not null && reshape.OldLevel != newest.Level;
+        string from = isOfLevel ? $", being reshaped from {reshape!.OldLevel.Name()}" : "";
+        int most = reshape is null ? geometry.Redundancy : Math.Min(geometry.Redundancy, reshape.OldLevel.ParityCount());
+        return $"Array '{newest.Name}' ({newest.Level.Name()}{from}, {newest.MemberCount} members) lacks "
+            + $"{BitOperations.PopCount(missing)} members (roles {string.Join(", ", roles)}) and can lose {most}"
             + $"{(newest.Level == RaidLevel.Raid10 ? " of each neighbouring pair" : "")}: connect the missing drives.{unfinished}{stale}";
     }
 

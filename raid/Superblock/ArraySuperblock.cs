@@ -123,6 +123,12 @@ public enum IncompatibleFeatures : ulong
 
     /// <summary>Stripes have more than two parities, which programs without this bit do not know.</summary>
     ManyParities = 4,
+
+    /// <summary>
+    /// It is being reshaped (<see cref="Reshape"/> is there, too) from another number of parities, or with more than two:
+    /// programs without this bit know reshapes that add drives to raid0, raid5 and raid6.
+    /// </summary>
+    ReshapeOfParities = 16,
 }
 
 /// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>
@@ -156,10 +162,18 @@ public readonly record struct SpareForRole(Guid Spare, int Role);
 /// A reshape that is under way, or has come to its end in the run that wrote this: the geometry is the new one, and below the
 /// frontier the volume lies in it.
 /// </summary>
+/// <param name="OldLevel">The level of the old geometry.</param>
 /// <param name="OldMemberCount">The members of the old geometry: the first so many.</param>
 /// <param name="ShiftBytes">By how many bytes the data of the old geometry began later on every member.</param>
 /// <param name="Frontier">A byte of the volume.</param>
-public sealed record ReshapeRecord(int OldMemberCount, long ShiftBytes, long Frontier);
+public sealed record ReshapeRecord(RaidLevel OldLevel, int OldMemberCount, long ShiftBytes, long Frontier)
+{
+    /// <summary>What says in the superblocks that there is one.</summary>
+    /// <param name="level">The level that the array gets.</param>
+    public IncompatibleFeatures FeaturesOf(RaidLevel level) => OldLevel != level || level.HasManyParities()
+        ? IncompatibleFeatures.Reshape | IncompatibleFeatures.ReshapeOfParities
+        : IncompatibleFeatures.Reshape;
+}
 
 /// <summary>The contents of a superblock.</summary>
 public sealed record ArraySuperblock

@@ -26,7 +26,7 @@
 //                                                   bit 1: but rows that were written as a whole may be torn)
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
-// 2632 reshape { old member count u32 (0: none), zero[4], shift i64, frontier i64 }    2656 zero[160]
+// 2632 reshape { old member count u32 (0: none), old level u32 (0: the same), shift i64, frontier i64 }    2656 zero[160]
 // 2816 bad range count u32                      2820 zero[4]
 // 2824 bad ranges: 143 u64 { bits 0..47 first row, 48..55 rows - 1, 56..63 role }
 // 3968 host[32], zero-padded UTF-8: who wrote it (nothing: not recorded)
@@ -49,6 +49,7 @@ using System.Collections.Immutable;
 using System.Text;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Reshape;
 
 namespace Polyblk.Raid.Superblock;
 
@@ -95,7 +96,8 @@ public static class SuperblockFormat
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
     private const IncompatibleFeatures KnownIncompatible =
-        IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges | IncompatibleFeatures.ManyParities;
+        IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges | IncompatibleFeatures.ManyParities
+        | IncompatibleFeatures.ReshapeOfParities;
 
     /// <summary>The first eight bytes of a superblock.</summary>
     public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
@@ -213,11 +215,12 @@ public static class SuperblockFormat
 
     private static string? CheckReshape(ArraySuperblock superblock, RaidGeometry geometry)
     {
-        bool isFlagged = (superblock.Incompatible & IncompatibleFeatures.Reshape) != 0;
-        if (superblock.Reshape is not { } reshape) return isFlagged ? "it is being reshaped, and does not say how" : null;
-        if (!isFlagged) return "it is being reshaped, and its features do not say so";
-        if (superblock.Level is not (RaidLevel.Raid0 or RaidLevel.Raid5 or RaidLevel.Raid6)
-            || reshape.OldMemberCount < superblock.Level.MinimumMembers() || reshape.OldMemberCount >= superblock.MemberCount)
+        IncompatibleFeatures flagged =
+            superblock.Incompatible & (IncompatibleFeatures.Reshape | IncompatibleFeatures.ReshapeOfParities);
+        if (superblock.Reshape is not { } reshape) return flagged != 0 ? "it is being reshaped, and does not say how" : null;
+        if (flagged != reshape.FeaturesOf(superblock.Level)) return "it is being reshaped, and its features do not say so";
+        if (ReshapeMap.WhyNot(reshape.OldLevel, reshape.OldMemberCount, superblock.Level, superblock.MemberCount) is not null
+            || reshape.OldMemberCount < reshape.OldLevel.MinimumMembers())
             return "it is being reshaped from members that are not possible";
         long round = (long)reshape.OldMemberCount * superblock.ChunkSize;
         if (reshape.ShiftBytes <= 0 || reshape.ShiftBytes % round != 0 || reshape.ShiftBytes >= superblock.MemberDataSize)
@@ -225,7 +228,7 @@ public static class SuperblockFormat
         if (reshape.Frontier < 0 || reshape.Frontier > geometry.Capacity || reshape.Frontier % geometry.StripeDataSize != 0)
             return $"it is being reshaped up to {reshape.Frontier}, which is not possible";
         long stripes = (superblock.MemberDataSize - reshape.ShiftBytes) / superblock.ChunkSize;
-        long capacity = stripes * superblock.ChunkSize * (reshape.OldMemberCount - superblock.ParityCount);
+        long capacity = stripes * superblock.ChunkSize * (reshape.OldMemberCount - reshape.OldLevel.ParityCount());
         return reshape.Frontier < geometry.Capacity && superblock.ExportedSize > capacity
             ? $"the exported size {superblock.ExportedSize} is more than it has before its reshape is over" : null;
     }
@@ -322,6 +325,8 @@ public static class SuperblockFormat
         if (superblock.Reshape is { } reshape)
         {
             BinaryPrimitives.WriteInt32LittleEndian(block[ReshapeAt..], reshape.OldMemberCount);
+            uint oldLevel = reshape.OldLevel == superblock.Level ? 0 : (uint)reshape.OldLevel;
+            BinaryPrimitives.WriteUInt32LittleEndian(block[(ReshapeAt + 4)..], oldLevel);
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 8)..], reshape.ShiftBytes);
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 16)..], reshape.Frontier);
         }
@@ -415,11 +420,15 @@ public static class SuperblockFormat
         return new ForkHistory(since, entries.ToImmutable());
     }
 
-    private static ReshapeRecord? ReadReshape(ReadOnlySpan<byte> field)
+    /// <summary>Null where there is none, or none that could be.</summary>
+    private static ReshapeRecord? ReadReshape(ReadOnlySpan<byte> field, RaidLevel level)
     {
         int members = BinaryPrimitives.ReadInt32LittleEndian(field);
-        return members == 0 ? null
-            : new ReshapeRecord(members, BinaryPrimitives.ReadInt64LittleEndian(field[8..]), BinaryPrimitives.ReadInt64LittleEndian(field[16..]));
+        uint oldLevel = BinaryPrimitives.ReadUInt32LittleEndian(field[4..]);
+        return members == 0 || oldLevel > byte.MaxValue ? null
+            : new ReshapeRecord(
+                oldLevel == 0 ? level : (RaidLevel)oldLevel, members,
+                BinaryPrimitives.ReadInt64LittleEndian(field[8..]), BinaryPrimitives.ReadInt64LittleEndian(field[16..]));
     }
 
     private static void WriteRow(MemberEntry member, Span<byte> row)
@@ -475,7 +484,7 @@ public static class SuperblockFormat
             JournalGeneration = isFirst ? 0 : BinaryPrimitives.ReadUInt64LittleEndian(block[(ConsistencyAt + 8)..]),
             LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
             Incompatible = (IncompatibleFeatures)BinaryPrimitives.ReadUInt64LittleEndian(block[72..]),
-            Reshape = isFirst ? null : ReadReshape(block[ReshapeAt..]),
+            Reshape = isFirst ? null : ReadReshape(block[ReshapeAt..], (RaidLevel)level),
             BadRanges = badRanges,
             Forks = isFirst ? null : ReadForks(block[ForksAt..]),
             Host = isFirst ? "" : ReadHost(block.Slice(HostAt, ArraySuperblock.MaxHostBytes)),

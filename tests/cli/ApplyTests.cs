@@ -175,6 +175,22 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.False(Path.Exists(PathOf("f0")));
     }
 
+    /// <summary>A level that a reshape gives is no reason to make the volume anew; apply itself begins none.</summary>
+    [Theory]
+    [InlineData("raid6", "volume 'data' is raid5: 'polyblk volume reshape data --level raid6' changes that")]
+    [InlineData("2+2", "volume 'data' is raid5: 'polyblk volume reshape data --level 2+2' changes that")]
+    [InlineData("raid0", "volume 'data' is raid5, and stays that")]
+    public async Task AnotherLevelIsTold(string level, string message)
+    {
+        await CreateAsync("data", "raid5", 3);
+        string[] before = [.. Records()];
+        Write($"volumes: {{data: {{level: {level}}}}}");
+        (int code, _, string errors) = await RunAsync("apply", File);
+        Assert.Equal(4, code);
+        Assert.Contains(message, errors, StringComparison.Ordinal);
+        Assert.Equal(before, Records());
+    }
+
     [Fact]
     public async Task DrivesThatHoldSomethingAreNotTaken()
     {

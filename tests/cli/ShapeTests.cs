@@ -4,6 +4,7 @@
 using System.Text.Json;
 using Polyblk.Cli.CommandLine;
 using Polyblk.Host.State;
+using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.Tests;
 
@@ -61,15 +62,93 @@ public sealed class ShapeTests : IDisposable
     public async Task WhatCannotBeAddedLeavesTheRecord()
     {
         await MustAsync("volume", "create", "data", "--level", "raid1", New("a"), New("b"));
-        Assert.Contains("raid0, raid5 and raid6", (await RunAsync("volume", "reshape", "data", "--add", New("c"))).Errors, StringComparison.Ordinal);
+        Run run = await RunAsync("volume", "reshape", "data", "--add", New("c"));
+        Assert.Contains("raid0 and to levels with parity", run.Errors, StringComparison.Ordinal);
+        run = await RunAsync("volume", "reshape", "data", "--level", "raid5", "--add", PathOf("c"));
+        Assert.Contains("make a new volume", run.Errors, StringComparison.Ordinal);
         Assert.Contains("belongs to volume", (await RunAsync("volume", "reshape", "data", "--add", PathOf("b"))).Errors, StringComparison.Ordinal);
         Assert.Equal(["a", "b"], Store.Get("data").Drives.Select(Path.GetFileName));
+    }
+
+    /// <summary>The level in the record, in the superblocks, and what is shown of both.</summary>
+    [Theory]
+    [InlineData("raid5", 3, "raid6", 1, 1, "raid6")]
+    [InlineData("raid5", 3, "2+3", 2, 1, "raid7.3")]
+    [InlineData("raid6", 4, "RAID5", 0, 1, "raid5")]
+    [InlineData("raid7.3", 5, "raid7.4", 1, 3, "raid7.4")]
+    public async Task TheLevelChanges(string level, int count, string wish, int added, int redundancy, string next)
+    {
+        string[] drives = [.. Enumerable.Range(0, count + added).Select(i => i < count ? Zeroed($"d{i}") : New($"d{i}"))];
+        await MustAsync(["volume", "create", "data", "--level", level, .. drives[..count]]);
+        long before = await SizeAsync();
+        string[] add = added == 0 ? [] : ["--add", .. drives[count..]];
+        string output = (await MustAsync(["volume", "reshape", "data", "--level", wish, .. add])).Output;
+        string when = "it is moved to that shape when it is served next";
+        Assert.Contains($"becomes {next} over {count + added} drives; {when}", output, StringComparison.Ordinal);
+        Assert.Contains($"survives the loss of {redundancy} of its drives", output, StringComparison.Ordinal);
+        Assert.Equal((next, count + added), (Store.Get("data").Level, Store.Get("data").Drives.Count));
+        JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+        JsonElement reshape = array.GetProperty("reshape");
+        Assert.Equal(
+            (level, next, redundancy, count, count + added),
+            (reshape.GetProperty("oldLevel").GetString(), reshape.GetProperty("newLevel").GetString(),
+                reshape.GetProperty("redundancy").GetInt32(), reshape.GetProperty("oldMembers").GetInt32(),
+                reshape.GetProperty("newMembers").GetInt32()));
+        Assert.Equal(before, await SizeAsync());
+        string shown = (await MustAsync("volume", "show", "data")).Output;
+        string what = $"Reshape from {level} over {count} to {next} over {count + added} drives";
+        Assert.Contains(what, shown, StringComparison.Ordinal);
+        Assert.Contains($"Until its end the volume survives the loss of {redundancy}", shown, StringComparison.Ordinal);
+        Run again = await RunAsync("volume", "reshape", "data", "--add", New("more"));
+        Assert.Contains("being reshaped", again.Errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task ALevelThatCannotBeLeavesAllAsItIs()
+    {
+        await MustAsync("volume", "create", "data", "--level", "raid5", Zeroed("a"), Zeroed("b"), Zeroed("c"));
+        string[] New1() => ["--add", New("d")];
+        (string[] Arguments, string Message)[] wrong =
+        [
+            ([], "drives to add (--add), another level (--level), or both"),
+            (["--level", "raid6"], "add 1 drive or more"),
+            (["--level", "raid7.3", .. New1()], "add 2 drives or more"),
+            (["--level", "raid5"], "drives to add, or another level"),
+            (["--level", "3+2", .. New1()], "3+2 takes 5 drives, and volume 'data' would have 4"),
+            (["--level", "raid0", .. New1()], "not from raid5 to raid0"),
+            (["--level", "none", .. New1()], "cannot become one without a level"),
+            (["--level", "raid4"], "raid4"),
+        ];
+        foreach ((string[] arguments, string message) in wrong)
+        {
+            Run run = await RunAsync(["volume", "reshape", "data", .. arguments]);
+            Assert.Contains(message, run.Errors, StringComparison.Ordinal);
+            Assert.NotEqual(0, run.Code);
+        }
+
+        Assert.Equal(("raid5", 3), (Store.Get("data").Level, Store.Get("data").Drives.Count));
+        JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
+        Assert.False(array.TryGetProperty("reshape", out JsonElement reshape) && reshape.ValueKind != JsonValueKind.Null);
+    }
+
+    /// <summary>The command was cut off between the superblocks and the record: the record learns what counts.</summary>
+    [Fact]
+    public async Task TheRecordFollowsTheSuperblocks()
+    {
+        await MustAsync("volume", "create", "data", "--level", "raid6", Zeroed("a"), Zeroed("b"), Zeroed("c"), Zeroed("d"));
+        await MustAsync("volume", "reshape", "data", "--level", "raid5");
+        Store.Change("data", record => record with { Level = "raid6" });
+        VolumeRecord record = await MemberMemory.RefreshAsync(Store, Store.Get("data"), _ => { }, CancellationToken.None);
+        Assert.Equal(("raid5", "raid5"), (record.Level, Store.Get("data").Level));
     }
 
     private async Task<long> SizeAsync() =>
         (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("sizeBytes").GetInt64();
 
     private string PathOf(string name) => Path.Combine(_directory, name);
+
+    /// <summary>A drive that is made with its volume: a volume of such needs no resync.</summary>
+    private string Zeroed(string name) => $"file:{PathOf(name)},size={DriveBytes}";
 
     /// <summary>Makes an empty drive.</summary>
     private string New(string name)

@@ -26,7 +26,7 @@ internal static class MemberChangeRun
         var request = new ControlRequest
         {
             Command = change.Word, Drive = change.Drive, NewDrive = change.NewDrive, Force = change.Force, FailFirst = change.FailFirst,
-            MoreDrives = change.MoreDrives,
+            MoreDrives = change.MoreDrives, Level = change.Level,
         };
         int code;
         string done;

@@ -69,7 +69,12 @@ internal sealed class VolumeShowCommand : ICliCommand
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
             if (array.Reshape is ReshapeJson reshape)
             {
-                WriteProgress(terminal, $"Reshape from {reshape.OldMembers} to {reshape.NewMembers} drives", reshape.Progress, array);
+                WriteProgress(terminal, $"Reshape {reshape.Describe()}", reshape.Progress, array);
+                if (reshape.OldLevel != reshape.NewLevel)
+                {
+                    string most = $"the loss of {reshape.Redundancy} of its drives, whichever they are";
+                    terminal.WriteLine($"          Until its end the volume survives {most}.");
+                }
             }
 
             if (array.Replacement is ReplacementJson replacement)

@@ -2,6 +2,7 @@
 // again. What parsing calls valid must be valid, and what assembly accepts must fit together and into its drives.
 
 using System.Buffers.Binary;
+using System.Numerics;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 using static Polyblk.Fuzz.FuzzFailureException;
@@ -188,16 +189,22 @@ internal sealed class SuperblockTarget : IFuzzTarget
                 $"The member in role {role} is not the array's.");
             Require(newest.EventCount - its.EventCount <= 1, $"The member in role {role} is stale.");
             Require(
-                its.ArrayUuid == newest.ArrayUuid && its.Level == newest.Level && its.ChunkSize == newest.ChunkSize,
+                its.ArrayUuid == newest.ArrayUuid && its.ChunkSize == newest.ChunkSize
+                    && (its.Level == newest.Level || its.Level == newest.Reshape?.OldLevel),
                 "Two arrays were mixed.");
+            bool isOld = its.MemberCount < newest.MemberCount || its.Level != newest.Level;
             Require(
-                its.MemberDataOffset == geometry.DataOffset + (its.MemberCount < newest.MemberCount ? newest.Reshape!.ShiftBytes : 0)
+                its.MemberDataOffset == geometry.DataOffset + (isOld ? newest.Reshape!.ShiftBytes : 0)
                     && member.SizeBytes >= geometry.DataOffset + geometry.MemberDataSize,
                 $"The member in role {role} is too small for the array, or has its data elsewhere.");
         }
 
+        ulong lacking = missing | rebuilding;
+        bool oldSurvives = newest.Reshape is not { } reshape || reshape.Frontier == newest.ArraySize
+            || BitOperations.PopCount(lacking & ((1UL << reshape.OldMemberCount) - 1)) <= reshape.OldLevel.ParityCount();
         Require(
-            missing == result.MissingRoles && rebuilding == result.RebuildingRoles && geometry.SurvivesWithout(missing | rebuilding),
+            (missing, rebuilding) == (result.MissingRoles, result.RebuildingRoles)
+                && geometry.SurvivesWithout(lacking) && oldSurvives,
             "The array starts without members that it needs.");
         Require(
             (result.Outcome == AssemblyOutcome.Complete) == ((missing | rebuilding) == 0), "Complete and degraded were mixed up.");

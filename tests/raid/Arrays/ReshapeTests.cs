@@ -1,4 +1,5 @@
-// Drives that are added: the volume is spread over them while consumers use it, over stops, crashes and losses of members.
+// Drives that are added, and levels that change: the volume is moved while consumers use it, over stops, crashes and losses of
+// members.
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
@@ -13,14 +14,20 @@ public sealed class ReshapeTests
 {
     private const int Chunk = 16 << 10;
 
-    public static TheoryData<RaidLevel, int, int> Shapes => new()
+    public static TheoryData<RaidLevel, int, RaidLevel, int> Shapes => new()
     {
-        { RaidLevel.Raid0, 2, 1 }, { RaidLevel.Raid0, 1, 2 }, { RaidLevel.Raid5, 3, 1 }, { RaidLevel.Raid5, 4, 2 }, { RaidLevel.Raid6, 4, 1 },
+        { RaidLevel.Raid0, 2, RaidLevel.Raid0, 1 }, { RaidLevel.Raid0, 1, RaidLevel.Raid0, 2 },
+        { RaidLevel.Raid5, 3, RaidLevel.Raid5, 1 }, { RaidLevel.Raid5, 4, RaidLevel.Raid5, 2 },
+        { RaidLevel.Raid6, 4, RaidLevel.Raid6, 1 }, { RaidLevel.Raid73, 5, RaidLevel.Raid73, 1 },
+        { RaidLevel.Raid5, 3, RaidLevel.Raid6, 1 }, { RaidLevel.Raid5, 3, RaidLevel.Raid6, 2 },
+        { RaidLevel.Raid5, 3, RaidLevel.Raid74, 3 }, { RaidLevel.Raid6, 4, RaidLevel.Raid73, 1 },
+        { RaidLevel.Raid6, 4, RaidLevel.Raid5, 0 }, { RaidLevel.Raid6, 4, RaidLevel.Raid5, 1 },
+        { RaidLevel.Raid74, 6, RaidLevel.Raid6, 0 },
     };
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public async Task The_volume_is_spread_over_the_new_drives_and_then_grows(RaidLevel level, int drives, int added)
+    public async Task The_volume_is_moved_to_its_new_shape_and_then_grows(RaidLevel level, int drives, RaidLevel next, int added)
     {
         await using ArrayRig rig = await MakeAsync(level, drives);
         long before = rig.Array.SizeBytes;
@@ -30,9 +37,12 @@ public sealed class ReshapeTests
         byte[] data = Noise((int)before, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
 
-        await AddAsync(rig, added);
-        while (rig.Array.GetStatus().Reshape is not null)
+        await ReshapeAsync(rig, next, added);
+        Assert.Equal(next, rig.Array.GetStatus().Level);
+        while (rig.Array.GetStatus().Reshape is { } status)
         {
+            Assert.Equal((level, drives), (status.OldLevel, status.OldMembers));
+            Assert.Equal((next, drives + added), (status.NewLevel, status.NewMembers));
             int from = Random.Shared.Next(0, (int)before / 512) * 512;
             int length = Math.Min((int)before - from, 512 * Random.Shared.Next(1, 200));
             byte[] patch = Noise(length, from);
@@ -59,23 +69,28 @@ public sealed class ReshapeTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
         await rig.StopAsync();
         await rig.AssembleAsync(allowDegraded: false);
-        Assert.Equal(IncompatibleFeatures.None, rig.Array.Control.Superblock.Incompatible);
+        IncompatibleFeatures left = next.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None;
+        Assert.Equal((left, next), (rig.Array.Control.Superblock.Incompatible, rig.Array.Control.Superblock.Level));
         await AssertConsistentAsync(rig, "of the new array");
     }
 
     /// <summary>After a kill at any place it goes on, and what was acknowledged is there.</summary>
     [Theory]
-    [InlineData(RaidLevel.Raid0, 2)]
-    [InlineData(RaidLevel.Raid5, 3)]
-    [InlineData(RaidLevel.Raid6, 4)]
-    public async Task It_goes_on_after_kills(RaidLevel level, int drives)
+    [InlineData(RaidLevel.Raid0, 2, RaidLevel.Raid0, 1)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid5, 1)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid6, 1)]
+    [InlineData(RaidLevel.Raid73, 5, RaidLevel.Raid73, 1)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid73, 2)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0)]
+    public async Task It_goes_on_after_kills(RaidLevel level, int drives, RaidLevel next, int added)
     {
         await using ArrayRig rig = await MakeAsync(level, drives);
         RequestDriver driver = await rig.OpenAsync();
         byte[] data = Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         rig.Run = rig.Run with { ResyncMaxBytesPerSecond = 200 << 10 };
-        await AddAsync(rig, 1);
+        await ReshapeAsync(rig, next, added);
         rig.Array.MaxJobBytesPerSecond = 1 << 20;
         for (int kill = 0; kill < 4; kill++)
         {
@@ -104,17 +119,20 @@ public sealed class ReshapeTests
     /// A member fails in the midst of it: it goes on without, and the member is filled anew afterwards, as a whole.
     /// </summary>
     [Theory]
-    [InlineData(RaidLevel.Raid5, 3, 0)]
-    [InlineData(RaidLevel.Raid5, 3, 3)]
-    [InlineData(RaidLevel.Raid6, 4, 4)]
-    public async Task It_goes_on_without_a_member_that_fails(RaidLevel level, int drives, int lost)
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid5, 1, 0)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid5, 1, 3)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid6, 1, 4)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 1)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 3)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0, 2)]
+    public async Task It_goes_on_without_a_member_that_fails(RaidLevel level, int drives, RaidLevel next, int added, int lost)
     {
         await using ArrayRig rig = await MakeAsync(level, drives);
         RequestDriver driver = await rig.OpenAsync();
         byte[] data = Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         rig.Array.MaxJobBytesPerSecond = 100 << 10;
-        await AddAsync(rig, 1);
+        await ReshapeAsync(rig, next, added);
         Assert.Equal(0, await driver.WriteAsync(0, data.AsMemory(0, 8 * Chunk)));
         await rig.Drives[lost].VanishAsync();
         Assert.Equal(0, await driver.WriteAsync(0, data.AsMemory(0, 8 * Chunk)));
@@ -136,15 +154,19 @@ public sealed class ReshapeTests
         await AssertConsistentAsync(rig, "after the rebuild");
     }
 
-    [Fact]
-    public async Task It_is_read_right_in_the_midst_of_it_by_one_who_writes_nothing()
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid5, 1)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0)]
+    public async Task It_is_read_right_in_the_midst_of_it_by_one_who_writes_nothing(
+        RaidLevel level, int members, RaidLevel next, int added)
     {
-        await using ArrayRig rig = await MakeAsync(RaidLevel.Raid5, 3);
+        await using ArrayRig rig = await MakeAsync(level, members);
         RequestDriver driver = await rig.OpenAsync();
         byte[] data = Noise((int)rig.Array.SizeBytes, 1);
         Assert.Equal(0, await driver.WriteAsync(0, data));
         rig.Array.MaxJobBytesPerSecond = 500 << 10;
-        await AddAsync(rig, 1);
+        await ReshapeAsync(rig, next, added);
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Reshape is { Progress.DoneBytes: > 0 }, "progress");
         await rig.StopAsync();
         long frontier = (await ArrayBuilder.InspectAsync(rig.Drives, rig.Reactors.Reactor))[0].Superblock!.Reshape!.Frontier;
@@ -176,6 +198,152 @@ public sealed class ReshapeTests
         Assert.Equal(3, rig.Array.GetStatus().Members.Count);
         await using ArrayRig mirror = await ArrayRig.CreateAsync(RaidLevel.Raid1, 2, Chunk, 512 << 10);
         await Assert.ThrowsAsync<ArrayException>(() => mirror.Array.AddDrivesAsync([mirror.MakeDrive()]));
+        await Assert.ThrowsAsync<ArrayException>(() => mirror.Array.ReshapeAsync(RaidLevel.Raid5, [mirror.MakeDrive()]));
+    }
+
+    /// <summary>
+    /// One more drive than both shapes survive is not given up, whatever the new level alone would allow: it is the old shape's,
+    /// of which a part still lies on the drives. After the end as many may go as the new level says.
+    /// </summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 2)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0, 1)]
+    public async Task Until_the_end_it_survives_what_both_shapes_do(
+        RaidLevel level, int members, RaidLevel next, int added, int mostAtTheEnd)
+    {
+        await using ArrayRig rig = await MakeAsync(level, members);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        rig.Array.MaxJobBytesPerSecond = 1;
+        await ReshapeAsync(rig, next, added);
+        await ArrayRig.WaitAsync(() => rig.Array.Live.Reshape!.Frontier > 0, "the first window");
+        await rig.Array.FailMemberAsync(0);
+        await Assert.ThrowsAsync<ArrayException>(() => rig.Array.FailMemberAsync(1));
+        Assert.True(rig.Array.Live.State is { IsBroken: false, HasRedundancyLeft: false });
+        Assert.Equal(1, rig.Array.GetStatus().Reshape!.Redundancy);
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+        Assert.Equal(0, await driver.WriteAsync(0, data.AsMemory(0, 8 * Chunk)));
+        await rig.StopAsync();
+
+        // The same at a start, and to be read only.
+        await Assert.ThrowsAsync<ArrayException>(() => rig.AssembleAsync(rig.Drives[2..]));
+        await rig.AssembleAsync(rig.Drives[2..], readOnly: true);
+        Assert.Equal(ArrayHealth.Failed, rig.Array.GetStatus().Health);
+        await rig.StopAsync();
+
+        rig.Run = rig.Run with { ResyncMaxBytesPerSecond = 0 };
+        await rig.AssembleAsync(rig.Drives[1..]);
+        driver = await rig.OpenAsync();
+        rig.Array.MaxJobBytesPerSecond = 0;
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Reshape is null, "the end of the reshape");
+        for (int lost = 2; lost <= mostAtTheEnd; lost++)
+        {
+            await rig.Array.FailMemberAsync(lost - 1);
+        }
+
+        await Assert.ThrowsAsync<ArrayException>(() => rig.Array.FailMemberAsync(mostAtTheEnd));
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+    }
+
+    /// <summary>
+    /// A drive that goes by itself is one too many as well: the array fails, and does not go on by the new level's parities.
+    /// </summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0)]
+    public async Task One_drive_too_many_fails_the_array(RaidLevel level, int members, RaidLevel next, int added)
+    {
+        await using ArrayRig rig = await MakeAsync(level, members);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        rig.Array.MaxJobBytesPerSecond = 1;
+        await ReshapeAsync(rig, next, added);
+        await ArrayRig.WaitAsync(() => rig.Array.Live.Reshape!.Frontier > 0, "the first window");
+        long frontier = rig.Array.Live.Reshape!.Frontier;
+        await rig.Drives[0].VanishAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        await rig.Drives[1].VanishAsync();
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(0, data));
+        Assert.Equal((true, frontier), (rig.Array.Live.State.IsBroken, rig.Array.Live.Reshape!.Frontier));
+        Assert.All(
+            await ArrayBuilder.InspectAsync(rig.Drives[2..], rig.Reactors.Reactor),
+            i => Assert.Equal(frontier, i.Superblock!.Reshape!.Frontier));
+    }
+
+    /// <summary>From one parity to two and back, with a stop in between, as often as there is room before the data.</summary>
+    [Fact]
+    public async Task It_goes_there_and_back()
+    {
+        await using ArrayRig rig = await MakeAsync(RaidLevel.Raid5, 3);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        (RaidLevel, int)[] ways =
+        [
+            (RaidLevel.Raid6, 1), (RaidLevel.Raid5, 0), (RaidLevel.Raid6, 1), (RaidLevel.Raid73, 1), (RaidLevel.Raid6, 0),
+            (RaidLevel.Raid5, 0),
+        ];
+        foreach ((RaidLevel level, int added) in ways)
+        {
+            await ReshapeAsync(rig, level, added);
+            await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Reshape is null, $"the end of the reshape to {level}");
+            Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data), $"{level}");
+            ArrayException early = await Assert.ThrowsAsync<ArrayException>(() => rig.Array.AddDrivesAsync([rig.MakeDrive()]));
+            Assert.Contains("stop it, and start it again", early.Message, StringComparison.Ordinal);
+            await rig.StopAsync();
+            await rig.AssembleAsync(allowDegraded: false);
+            Assert.Equal(level, rig.Array.Geometry.Level);
+            await AssertConsistentAsync(rig, $"as {level}");
+            driver = await rig.OpenAsync();
+        }
+
+        Assert.Equal(6, rig.Array.Geometry.MemberCount);
+        Assert.True(rig.Array.SizeBytes > 4 * (512 << 10));
+    }
+
+    /// <summary>
+    /// A member that did not take the superblock by which the reshape begins, and those after it, know nothing of it: they could
+    /// start by themselves, as the level that they were. As long as these do not answer, nothing is acknowledged.
+    /// </summary>
+    [Fact]
+    public async Task Nothing_is_acknowledged_while_members_that_do_not_answer_could_start_as_what_they_were()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid6, 4, Chunk, 512 << 10,
+            run: new ArrayRunOptions
+            {
+                CleanAfter = TimeSpan.FromHours(1), Resync = false, RebuildByItself = false,
+                SlowAfter = TimeSpan.FromMilliseconds(300),
+            });
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, Noise(Chunk, 1)));
+        rig.Drives[1].Observer = (drive, step, request) =>
+        {
+            if (step == SimulatedStep.Taken && SaysReshape(request))
+            {
+                drive.AddFault(new DriveFault { Operation = BlockOperation.Write, Count = 1 });
+            }
+        };
+        await rig.Array.ReshapeAsync(RaidLevel.Raid5, []);
+        rig.Drives[1].Observer = null;
+        Assert.NotNull(rig.Array.Live.Reshape);
+        DriveInspection[] told = [.. await ArrayBuilder.InspectAsync(rig.Drives, rig.Reactors.Reactor)];
+        Assert.Equal([true, false, false, false], told.Select(i => i.Superblock!.Reshape is not null));
+
+        foreach (SimulatedDrive drive in rig.Drives[1..3])
+        {
+            drive.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = 128 << 10, Stuck = true });
+        }
+
+        ulong events = rig.Array.Live.Control.Superblock.EventCount;
+        Task<int> write = driver.WriteAsync(0, Noise(Chunk, 2));
+        await ArrayRig.WaitAsync(() => rig.Array.Live.Control.Superblock.EventCount > events, "the update that the write needs");
+        await Task.Delay(200);
+        Assert.False(write.IsCompleted);
+        await rig.ReleaseDrivesAsync();
+        Assert.Equal(0, await write);
     }
 
     /// <summary>An array that is reshaped stripe by stripe.</summary>
@@ -265,12 +433,21 @@ public sealed class ReshapeTests
     }
 
     /// <summary>Drives come in, and are the rig's.</summary>
-    private static async Task AddAsync(ArrayRig rig, int count)
+    private static Task AddAsync(ArrayRig rig, int count) => ReshapeAsync(rig, null, count);
+
+    /// <summary>The same with another level.</summary>
+    private static async Task ReshapeAsync(ArrayRig rig, RaidLevel? level, int count)
     {
         SimulatedDrive[] added = [.. Enumerable.Range(0, count).Select(_ => rig.MakeDrive())];
-        await rig.Array.AddDrivesAsync(added);
+        await rig.Array.ReshapeAsync(level, added);
         rig.UseDrives([.. rig.Drives, .. added]);
     }
+
+    /// <summary>Whether a superblock is written that speaks of a reshape.</summary>
+    private static unsafe bool SaysReshape(BlockRequest request) =>
+        request is { Operation: BlockOperation.Write, LengthBytes: SuperblockFormat.SizeBytes }
+        && SuperblockFormat.Parse(new ReadOnlySpan<byte>(request.Vectors[0].Base, SuperblockFormat.SizeBytes))
+            .Superblock is { Reshape: not null };
 
     private static async Task AssertConsistentAsync(ArrayRig rig, string because)
     {

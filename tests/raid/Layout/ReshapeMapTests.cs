@@ -8,18 +8,42 @@ namespace Polyblk.Raid.Tests.Layout;
 
 public sealed class ReshapeMapTests
 {
-    public static TheoryData<RaidLevel, int, int, long> Shapes => new()
+    public static TheoryData<RaidLevel, int, RaidLevel, int, long> Shapes
     {
-        { RaidLevel.Raid0, 1, 1, 7 }, { RaidLevel.Raid0, 2, 1, 13 }, { RaidLevel.Raid0, 3, 4, 16 }, { RaidLevel.Raid5, 3, 1, 11 }, { RaidLevel.Raid5, 3, 2, 40 },
-        { RaidLevel.Raid5, 5, 1, 64 }, { RaidLevel.Raid5, 4, 7, 9 }, { RaidLevel.Raid6, 4, 1, 17 }, { RaidLevel.Raid6, 5, 3, 33 }, { RaidLevel.Raid5, 3, 1, 1 },
-    };
+        get
+        {
+            var shapes = new TheoryData<RaidLevel, int, RaidLevel, int, long>
+            {
+                // Another number of parities: more, with as many drives as that needs and with further ones; fewer, without and
+                // with.
+                { RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 11 }, { RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 40 },
+                { RaidLevel.Raid5, 4, RaidLevel.Raid6, 3, 33 }, { RaidLevel.Raid5, 5, RaidLevel.Raid73, 2, 17 },
+                { RaidLevel.Raid5, 3, RaidLevel.Raid78, 7, 9 }, { RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 1 },
+                { RaidLevel.Raid6, 4, RaidLevel.Raid5, 0, 17 }, { RaidLevel.Raid6, 5, RaidLevel.Raid5, 0, 64 },
+                { RaidLevel.Raid6, 4, RaidLevel.Raid5, 2, 11 }, { RaidLevel.Raid74, 6, RaidLevel.Raid5, 0, 20 },
+                { RaidLevel.Raid6, 4, RaidLevel.Raid5, 0, 1 }, { RaidLevel.Raid73, 6, RaidLevel.Raid6, 0, 13 },
+            };
+            foreach ((RaidLevel level, int members, int added, long stripes) in ((RaidLevel, int, int, long)[])
+            [
+                (RaidLevel.Raid0, 1, 1, 7), (RaidLevel.Raid0, 2, 1, 13), (RaidLevel.Raid0, 3, 4, 16), (RaidLevel.Raid5, 3, 1, 11),
+                (RaidLevel.Raid5, 3, 2, 40), (RaidLevel.Raid5, 5, 1, 64), (RaidLevel.Raid5, 4, 7, 9), (RaidLevel.Raid6, 4, 1, 17),
+                (RaidLevel.Raid6, 5, 3, 33), (RaidLevel.Raid5, 3, 1, 1), (RaidLevel.Raid73, 5, 1, 13),
+                (RaidLevel.Raid78, 10, 2, 8),
+            ])
+            {
+                shapes.Add(level, members, level, added, stripes);
+            }
+
+            return shapes;
+        }
+    }
 
     /// <summary>The old geometry, counted from the new beginning, has every byte where it was.</summary>
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void The_old_geometry_is_where_it_was(RaidLevel level, int members, int added, long stripes)
+    public void The_old_geometry_is_where_it_was(RaidLevel level, int members, RaidLevel becomes, int added, long stripes)
     {
-        (RaidGeometry before, ReshapeMap map) = Plan(level, members, added, stripes);
+        (RaidGeometry before, ReshapeMap map) = Plan(level, members, becomes, added, stripes);
         Assert.Equal(before.Capacity, map.OldCapacity);
         Assert.True(map.New.Capacity > before.Capacity);
         Assert.InRange(map.New.DataOffset, JournalLayout.AreaOffset, before.DataOffset - 1);
@@ -42,9 +66,10 @@ public sealed class ReshapeMapTests
     /// </summary>
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void Every_chunk_is_where_the_frontier_says_whatever_of_a_window_is_written(RaidLevel level, int members, int added, long stripes)
+    public void Every_chunk_is_where_the_frontier_says_whatever_of_a_window_is_written(
+        RaidLevel level, int members, RaidLevel becomes, int added, long stripes)
     {
-        (_, ReshapeMap map) = Plan(level, members, added, stripes);
+        (_, ReshapeMap map) = Plan(level, members, becomes, added, stripes);
         int chunk = map.New.ChunkSize;
         var drives = new Dictionary<MemberPlace, long>();
         for (long offset = 0; offset < map.OldCapacity; offset += chunk)
@@ -78,9 +103,9 @@ public sealed class ReshapeMapTests
     /// <summary>Rows belong to one geometry, or to none, and records of the two never share a place.</summary>
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void Rows_and_records_of_the_two_are_apart(RaidLevel level, int members, int added, long stripes)
+    public void Rows_and_records_of_the_two_are_apart(RaidLevel level, int members, RaidLevel becomes, int added, long stripes)
     {
-        (_, ReshapeMap map) = Plan(level, members, added, stripes);
+        (_, ReshapeMap map) = Plan(level, members, becomes, added, stripes);
         for (long frontier = 0; frontier < map.New.Capacity; frontier = map.NextFrontier(frontier, 1 << 20))
         {
             Assert.True(map.NewEnd(frontier) <= map.OldBegin(frontier));
@@ -101,23 +126,94 @@ public sealed class ReshapeMapTests
         }
     }
 
+    /// <summary>
+    /// Where stripes hold as much data as before, the gap is the shift at every frontier: it is as long as there is room for.
+    /// </summary>
+    [Fact]
+    public void With_equal_width_windows_are_as_long_as_the_shift()
+    {
+        (_, ReshapeMap map) = Plan(RaidLevel.Raid5, 4, RaidLevel.Raid6, 1, 40);
+        Assert.Equal(map.Old.DataCount, map.New.DataCount);
+        long stripes = map.ShiftBytes / map.New.ChunkSize;
+        Assert.InRange(stripes, 2 * 4, 1000);
+        for (long frontier = 0; frontier < map.OldCapacity; frontier = map.NextFrontier(frontier, long.MaxValue))
+        {
+            Assert.Equal(map.ShiftBytes, map.OldBegin(frontier) - map.NewEnd(frontier));
+            Assert.Equal(stripes * map.New.StripeDataSize, map.NextFrontier(frontier, long.MaxValue) - frontier);
+        }
+    }
+
+    /// <summary>The array does without members only where both geometries do, each without those that it has.</summary>
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 0b0001, true)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 0b1000, true)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 0b0011, false)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 1, 0b1001, true)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 2, 0b11000, true)]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 2, 0b11001, false)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0, 0b0100, true)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid5, 0, 0b0101, false)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid6, 1, 0b10001, true)]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid6, 1, 0b10011, false)]
+    public void It_survives_what_both_do(RaidLevel level, int members, RaidLevel becomes, int added, uint missing, bool survives)
+    {
+        (_, ReshapeMap map) = Plan(level, members, becomes, added, 12);
+        Assert.Equal(survives, map.SurvivesWithout(missing));
+        Assert.Equal(map.OldSurvivesWithout(missing), map.Old.SurvivesWithout(missing & ((1UL << members) - 1)));
+        for (int more = 0; more < members + added; more++)
+        {
+            // What is left over makes up for one more, whichever it is, or nothing is left.
+            bool isMore = ((missing >> more) & 1) == 0;
+            Assert.True(!isMore || !map.HasRedundancyLeft(missing) || map.SurvivesWithout(missing | (1UL << more)));
+        }
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid6, 0, "add 1 drive or more")]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid73, 1, "add 2 drives or more")]
+    [InlineData(RaidLevel.Raid6, 4, RaidLevel.Raid6, 0, "drives to add, or another level")]
+    [InlineData(RaidLevel.Raid0, 3, RaidLevel.Raid5, 1, "from one with parity to another")]
+    [InlineData(RaidLevel.Raid5, 3, RaidLevel.Raid0, 0, "from one with parity to another")]
+    [InlineData(RaidLevel.Raid1, 2, RaidLevel.Raid5, 1, "from one with parity to another")]
+    [InlineData(RaidLevel.Raid10, 4, RaidLevel.Raid10, 1, "not to raid10")]
+    [InlineData(RaidLevel.Raid6, 60, RaidLevel.Raid6, 5, "at most 64 drives")]
+    public void What_cannot_be_is_refused_and_says_why(RaidLevel level, int members, RaidLevel becomes, int added, string why) =>
+        Assert.Contains(
+            why, Assert.Throws<ArrayException>(() => Plan(level, members, becomes, added, 64)).Message, StringComparison.Ordinal);
+
+    /// <summary>Where the journals need the room, the shift is smaller than what is wanted.</summary>
+    [Fact]
+    public void Where_the_journals_need_the_room_windows_are_shorter()
+    {
+        Assert.True(RaidGeometry.TryCreate(
+            RaidLevel.Raid5, 16 << 10, [.. Enumerable.Repeat(8L << 20, 3)], out RaidGeometry? before, out _, 512 << 10));
+        Assert.Equal(96 << 10, ReshapeMap.Plan(before!, RaidLevel.Raid78, 7, 4 << 20, hasJournal: false).ShiftBytes);
+        ReshapeMap map = ReshapeMap.Plan(before!, RaidLevel.Raid78, 7, 4 << 20, hasJournal: true);
+        Assert.Equal((1, 48L << 10), (map.NewJournal!.SlotCount, map.ShiftBytes));
+        Assert.NotNull(map.OldJournal);
+    }
+
     [Fact]
     public void Where_there_is_no_room_it_is_refused()
     {
         Assert.True(RaidGeometry.TryCreate(RaidLevel.Raid5, 1 << 20, [32L << 20, 32L << 20, 32L << 20], out RaidGeometry? coarse, out _));
-        Assert.Contains("no room", Assert.Throws<ArrayException>(() => ReshapeMap.Plan(coarse!, 1, 1, hasJournal: true)).Message, StringComparison.Ordinal);
+        ArrayException e = Assert.Throws<ArrayException>(() => ReshapeMap.Plan(coarse!, RaidLevel.Raid5, 1, 1, hasJournal: true));
+        Assert.Contains("no room", e.Message, StringComparison.Ordinal);
         Assert.True(RaidGeometry.TryCreate(RaidLevel.Raid1, 64 << 10, [32L << 20, 32L << 20], out RaidGeometry? mirror, out _));
-        Assert.Throws<ArrayException>(() => ReshapeMap.Plan(mirror!, 1, 1, hasJournal: false));
+        Assert.Throws<ArrayException>(() => ReshapeMap.Plan(mirror!, RaidLevel.Raid1, 1, 1, hasJournal: false));
         Assert.True(RaidGeometry.TryCreate(RaidLevel.Raid0, 4096, [.. Enumerable.Repeat(2L << 20, 64)], out RaidGeometry? wide, out _));
-        Assert.Throws<ArrayException>(() => ReshapeMap.Plan(wide!, 1, 1, hasJournal: false));
+        Assert.Throws<ArrayException>(() => ReshapeMap.Plan(wide!, RaidLevel.Raid0, 1, 1, hasJournal: false));
     }
 
-    private static (RaidGeometry Before, ReshapeMap Map) Plan(RaidLevel level, int members, int added, long stripes)
+    private static (RaidGeometry Before, ReshapeMap Map) Plan(
+        RaidLevel level, int members, RaidLevel becomes, int added, long stripes)
     {
         const int Chunk = 16 << 10;
         long[] sizes = [.. Enumerable.Repeat(RaidGeometry.DefaultDataOffset + (stripes * Chunk), members)];
         Assert.True(RaidGeometry.TryCreate(level, Chunk, sizes, out RaidGeometry? before, out _));
-        return (before!, ReshapeMap.Plan(before!, added, windowBytes: stripes % 2 == 0 ? 1 << 20 : 1, hasJournal: level != RaidLevel.Raid0));
+        ReshapeMap map = ReshapeMap.Plan(
+            before!, becomes, added, windowBytes: stripes % 2 == 0 ? 1 << 20 : 1, hasJournal: level != RaidLevel.Raid0);
+        return (before!, map);
     }
 
     /// <summary>A whole stripe of the new geometry: its data, and parities, which are nobody's chunk.</summary>

@@ -129,6 +129,12 @@ internal sealed record LifePlan
     /// <summary>Whether drives are added.</summary>
     public required bool Reshapes { get; init; }
 
+    /// <summary>Whether the number of parities changes with that now and then.</summary>
+    public required bool Relevels { get; init; }
+
+    /// <summary>The fewest parities that a change leaves.</summary>
+    public int LeastParities => Math.Max(1, Level.ParityCount() - 1);
+
     /// <summary>What a reshape moves at a time.</summary>
     public required int WindowBytes { get; init; }
 
@@ -138,7 +144,7 @@ internal sealed record LifePlan
         RaidLevel.Raid0 => 0,
         RaidLevel.Raid1 => Drives - 1,
         RaidLevel.Raid10 => 1,
-        _ => Level.ParityCount(),
+        _ => Relevels ? LeastParities : Level.ParityCount(),
     };
 
     /// <summary>The volume's size; set when it is there.</summary>
@@ -201,8 +207,9 @@ internal sealed record LifePlan
             },
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
             Swaps = chance.OneIn(3),
-            Reshapes = level is RaidLevel.Raid0 or RaidLevel.Raid5 or RaidLevel.Raid6 && chance.OneIn(2),
+            Reshapes = (level == RaidLevel.Raid0 || level.ParityCount() > 0) && chance.OneIn(2),
             WindowBytes = chance.Of(1, 1, 32 << 10),
+            Relevels = level.ParityCount() > 0 && !chance.OneIn(3),
         };
     }
 }

@@ -23,6 +23,12 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
     /// <summary>Drives that are added while the sequence runs.</summary>
     public int Added { get; init; }
 
+    /// <summary>The level that it gets while the sequence runs; null to keep its own.</summary>
+    public RaidLevel? Becomes { get; init; }
+
+    /// <summary>Whether it gets another shape while the sequence runs.</summary>
+    public bool IsReshaped => Added != 0 || Becomes is not null;
+
     /// <summary>All drives, those that are added last.</summary>
     public int Drives => Members + Added;
 
@@ -31,7 +37,7 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
     {
         get
         {
-            int most = Level == RaidLevel.Raid1 ? Members - 1 : Level.ParityCount();
+            int most = Level == RaidLevel.Raid1 ? Members - 1 : Math.Min(Level.ParityCount(), (Becomes ?? Level).ParityCount());
             return Enumerable.Range(0, 1 << Drives).Select(m => (ulong)m).Where(m => BitOperations.PopCount(m | AwayMask) <= most);
         }
     }

@@ -16,14 +16,21 @@ public sealed class SmallReshapeTests
     private const int MostOpen = 12;
 
     [Theory]
-    [InlineData(RaidLevel.Raid0, 2, 5, "flush")]
-    [InlineData(RaidLevel.Raid5, 3, 5, "write 1+2, flush")]
-    public void Nothing_is_lost_at_any_crash_point_of_a_reshape(RaidLevel level, int members, int rows, string sequence)
+    [InlineData(RaidLevel.Raid0, 2, 5, RaidLevel.Raid0, 1, "flush")]
+    [InlineData(RaidLevel.Raid5, 3, 5, RaidLevel.Raid5, 1, "write 1+2, flush")]
+    [InlineData(RaidLevel.Raid5, 3, 4, RaidLevel.Raid6, 1, "write 1+2, flush")]
+    [InlineData(RaidLevel.Raid6, 4, 5, RaidLevel.Raid5, 0, "write 1+2, flush")]
+    public void Nothing_is_lost_at_any_crash_point_of_a_reshape(
+        RaidLevel level, int members, int rows, RaidLevel next, int added, string sequence)
     {
         ArrayConsistency consistency = level.ParityCount() > 0 ? ArrayConsistency.Journal : ArrayConsistency.Unrecorded;
-        var array = new SmallArray(level, members, Away: null, consistency) { Rows = rows, Added = 1 };
+        var array = new SmallArray(level, members, Away: null, consistency)
+        {
+            Rows = rows, Added = added, Becomes = next == level ? null : next,
+        };
         var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
         check.Run();
-        Console.WriteLine($"{level.Name()}: {check.Points} crash points, {check.Cases} cases, {check.Starts} starts.");
+        Console.WriteLine(
+            $"{level.Name()} to {next.Name()}: {check.Points} crash points, {check.Cases} cases, {check.Starts} starts.");
     }
 }

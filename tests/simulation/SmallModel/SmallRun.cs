@@ -67,11 +67,11 @@ internal sealed class SmallRun
         SmallDrive[] drives = [.. Base.Select((image, i) => new SmallDrive(i, image.Copy(), recorder))];
         RaidArray array = await _array.AssembleAsync(world, drives.Take(_array.Members).Where(d => d.Index != _array.Away));
         RequestDriver driver = await RequestDriver.OpenAsync(array, world.Reactors[0]);
-        if (_array.Added != 0)
+        if (_array.IsReshaped)
         {
             // So slowly that what comes meanwhile does come meanwhile.
             array.MaxJobBytesPerSecond = 1 << 20;
-            await array.AddDrivesAsync(drives[_array.Members..]);
+            await array.ReshapeAsync(_array.Becomes, drives[_array.Members..]);
         }
 
         foreach (SmallRequest[] step in sequence.Steps)
