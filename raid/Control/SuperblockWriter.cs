@@ -232,7 +232,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
         task.ContinueWith(
             ended =>
             {
-                if (!ended.IsCompletedSuccessfully || !ended.Result)
+                // What comes back behind the end of the run says nothing of the drive: the rest of it was called off here.
+                if (!Volatile.Read(ref _closed) && (!ended.IsCompletedSuccessfully || !ended.Result))
                 {
                     GiveUp(role, mayHaveLost: true);
                 }
@@ -260,6 +261,10 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
                 catch (BlockIoException e) when (BlockErrors.KindOf(-e.Errno) == BlockErrorKind.Passing && tries < MaxTries)
                 {
                     await Task.Delay(TimeSpan.FromMilliseconds(1 << tries), options.Clock);
+                }
+                catch (BlockIoException) when (Volatile.Read(ref _closed))
+                {
+                    return false;
                 }
                 catch (BlockIoException e)
                 {

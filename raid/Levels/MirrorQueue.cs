@@ -125,7 +125,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         long offset = request.OffsetBytes;
         long length = request.LengthBytes;
         if (length > _maxPieceBytes || (_striped && (offset & _chunkMask) + length > _chunkMask + 1)
-            || request.VectorCount > Array.Limits.MaxSegments || BadIn(offset, length) != 0)
+            || request.VectorCount > Array.Limits.MaxSegments || BadIn(offset, length) != 0 || ToFrontier(offset, length) != length)
         {
             return StartOperation(request);
         }
@@ -202,6 +202,7 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
                 bad = BadIn(operation.Next, length);
             }
 
+            length = copies == 1 ? ToFrontier(operation.Next, length) : length;
             if (operation.Status == 0
                 && (copies == 1 ? SendRead(operation, ref length, bad) : SendCopies(operation, ref length, bad)))
             {
@@ -326,6 +327,17 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         }
 
         return false;
+    }
+
+    /// <summary>
+    /// How much of a read lies before the place where a rebuild is; all of it where none is in it. Before that place the copy of
+    /// the new member counts like any other, and where a resync is still to come the first one must be read, which it may be.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private long ToFrontier(long offset, long length)
+    {
+        long rebuilt = State.RebuiltUnits;
+        return rebuilt > offset >> LockShift && rebuilt <= (offset + length - 1) >> LockShift ? (rebuilt << LockShift) - offset : length;
     }
 
     /// <summary>The copy that a read of this range should use; some failed member's when none is left.</summary>
