@@ -392,7 +392,8 @@ internal sealed class ArrayMetadata(
             Reshape = array.Reshape is null ? null : like.Reshape,
             Incompatible = (array.Reshape is null ? IncompatibleFeatures.None : like.Incompatible & IncompatibleFeatures.Reshape)
                 | (array.Geometry.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
-                | (bad.Members != 0 ? IncompatibleFeatures.BadRanges : IncompatibleFeatures.None),
+                | (bad.Members != 0 ? IncompatibleFeatures.BadRanges : IncompatibleFeatures.None)
+                | (array.Sums is not null ? IncompatibleFeatures.Checksums : IncompatibleFeatures.None),
             BadRanges = bad,
         };
 
