@@ -83,6 +83,34 @@ public sealed class ChecksumArrayTests
 
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
+    [InlineData(RaidLevel.Raid1, 3)]
+    [InlineData(RaidLevel.Raid10, 4)]
+    public async Task Copies_with_bad_blocks_at_different_places_are_read_block_by_block(RaidLevel level, int drives)
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, checksums: true);
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = TestBytes.Noise(64 << 10);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        for (int role = 0; role < drives; role++)
+        {
+            await SpoilAsync(rig, role, 1 + (3 * role));
+        }
+
+        Assert.Equal(data, await driver.ReadOrThrowAsync(0, data.Length));
+        Assert.Equal(data[512..^512], await driver.ReadOrThrowAsync(512, data.Length - 1024));
+
+        // The same block of all copies is lost, and that one alone.
+        for (int role = 0; role < drives; role++)
+        {
+            await SpoilAsync(rig, role, 15);
+        }
+
+        Assert.NotEqual(0, (await driver.ReadAsync(0, data.Length)).Status);
+        Assert.Equal(data[..(15 * Block)], await driver.ReadOrThrowAsync(0, 15 * Block));
+    }
+
+    [Theory]
+    [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid6, 4)]
     public async Task New_drives_get_checksums_of_their_own(RaidLevel level, int drives)
     {
@@ -122,6 +150,8 @@ public sealed class ChecksumArrayTests
             }
 
             Assert.True(rig.Array.GetStatus().Members.Sum(m => m.ChecksumErrors) > 0);
+            await rig.Array.StartScrubAsync(repair: true);
+            await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Scrub is { EndedAt: not null }, "the repair to end");
             await rig.StopAsync();
             await rig.AssembleAsync(allowDegraded: false);
             driver = await rig.OpenAsync();
