@@ -65,7 +65,7 @@ internal static class EventText
             + (e.Fault is { } read ? $", last a {read}" : string.Empty) + ": check the drive",
         MemberChecksumErrors => $"{Member(e)} has returned something else than what was written to it, {Times(e.Count)} since "
             + $"the start, last for the block at byte {e.OffsetBytes} of the drive: check the drive, its cable, and the memory of this host",
-        ChecksumsLost => $"{Member(e)}: {e.Reason}",
+        ChecksumsLost => $"{Member(e)}: {e.Reason!.TrimEnd('.')}",
         MemberUnreadable => $"{Member(e)} has failed {e.Count} reads and more in a row, and not one has succeeded",
         MemberBadRanges => $"{Member(e)} could not write a block" + (e.Fault is { } write ? $" ({write})" : string.Empty)
             + $": it has {BadRanges(e.Count!.Value)} now, which the other members serve; replace it when convenient",

@@ -96,6 +96,34 @@ public sealed class SmallModelTests
         Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
     }
 
+    public static TheoryData<RaidLevel, int, int?, string> ChecksumCases
+    {
+        get
+        {
+            var cases = new TheoryData<RaidLevel, int, int?, string>();
+            foreach (string sequence in s_sequences)
+            {
+                cases.Add(RaidLevel.Raid1, 2, null, sequence);
+                cases.Add(RaidLevel.Raid1, 2, 0, sequence);
+                cases.Add(RaidLevel.Raid5, 3, 0, sequence);
+            }
+
+            return cases;
+        }
+    }
+
+    /// <summary>With checksums no block is called wrong by any crash, either.</summary>
+    [Theory]
+    [MemberData(nameof(ChecksumCases))]
+    public void Nothing_is_lost_or_called_wrong_with_checksums(RaidLevel level, int members, int? away, string sequence)
+    {
+        ArrayConsistency consistency = level.ParityCount() > 0 ? ArrayConsistency.Journal : ArrayConsistency.Bitmap;
+        SmallArray array = new(level, members, away, consistency) { Checksums = true };
+        var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
+        check.Run();
+        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
+    }
+
     [Theory]
     [MemberData(nameof(Cases))]
     public void Nothing_flushed_is_lost_at_any_crash_point(RaidLevel level, int members, int? away, string sequence)
