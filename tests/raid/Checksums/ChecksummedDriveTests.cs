@@ -279,6 +279,21 @@ public sealed class ChecksummedDriveTests
     }
 
     [Fact]
+    public async Task A_write_that_fails_leaves_its_blocks_without_sums()
+    {
+        await using SumsRig rig = await SumsRig.CreateAsync();
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] before = TestBytes.Noise(4 * Block);
+        Assert.Equal(0, await driver.WriteAsync(At, before));
+        rig.Raw.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = At + Block, LengthBytes = Block });
+        Assert.Equal(-Errno.EIO, await driver.WriteAsync(At + Block, TestBytes.Noise(Block, 2)));
+        Assert.Equal(before, await driver.ReadOrThrowAsync(At, before.Length));
+        rig.Raw.ClearFaults();
+        await rig.SpoilAsync(2);
+        Assert.Equal(-Errno.EILSEQ, (await driver.ReadAsync(At, before.Length)).Status);
+    }
+
+    [Fact]
     public async Task Pages_that_cannot_be_written_cost_protection_and_no_data()
     {
         await using SumsRig rig = await SumsRig.CreateAsync(48 << 20, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ChecksumPages = 2 });
@@ -319,6 +334,25 @@ public sealed class ChecksummedDriveTests
         }
 
         Assert.True(await sums.CloseAsync(clean: true));
+    }
+
+    [Fact]
+    public async Task A_member_that_begins_anew_knows_nothing_of_what_it_was()
+    {
+        await using SumsRig rig = await SumsRig.CreateAsync();
+        for (int slot = 0; slot < 2; slot++)
+        {
+            // Its last header is in one slot or in the other.
+            RequestDriver driver = await rig.ReopenAsync(clean: true);
+            Assert.Equal(0, await driver.WriteAsync(At, TestBytes.Noise(4 * Block)));
+            await rig.CloseAsync(clean: slot == 0);
+            await rig.FormatAgainAsync();
+            await rig.CloseAsync(clean: false);
+            await rig.SpoilAsync(1);
+            driver = await rig.ReopenAsync(clean: false);
+            Assert.Equal(0, (await driver.ReadAsync(At, 4 * Block)).Status);
+            Assert.Equal(0, rig.Sums.Keeper.UnlearnedPages);
+        }
     }
 
     [Fact]

@@ -63,6 +63,10 @@ internal sealed class SumsRig : IAsyncDisposable
         return await OpenAsync();
     }
 
+    /// <summary>The same member is made once more. What was open is closed.</summary>
+    public async Task FormatAgainAsync() =>
+        Sums = await ChecksummedDrive.FormatAsync(Raw, Layout, s_member, Reactors.Reactor, Run, Tell);
+
     public async Task<bool> CloseAsync(bool clean)
     {
         foreach (RequestDriver driver in _drivers)
