@@ -171,7 +171,11 @@ public static class ArrayBuilder
     }
 
     private static async Task<RaidArray> AssembleAsync(
-        ArrayAssembleOptions options, Reactor home, AssemblyResult result, Dictionary<AssemblyCandidate, IBlockDevice> byCandidate, string problems,
+        ArrayAssembleOptions options,
+        Reactor home,
+        AssemblyResult result,
+        Dictionary<AssemblyCandidate, IBlockDevice> byCandidate,
+        string problems,
         ArrayChecksums? sums)
     {
         ArraySuperblock newest = result.Newest!;
@@ -195,7 +199,8 @@ public static class ArrayBuilder
 
         RaidGeometry geometry = result.Geometry!;
         JournalReplayResult? replayed = !isReadOnly && !options.IsInSync && !result.IsTooFew && JournalReplay.IsNeeded(newest)
-            ? await ReplayAsync(newest, geometry, [.. members.Select(m => m.Way)], result.RebuildingRoles, home, options.Run.Clock)
+            ? await ReplayAsync(
+                newest, geometry, [.. members.Select(m => m.Way)], result.RebuildingRoles, home, options.Run.Clock)
             : null;
         bool trusts = newest.TrustsUnsynced
             && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || options.IsInSync || !JournalReplay.IsNeeded(newest));

@@ -37,8 +37,8 @@ public sealed record ArrayCreateOptions
     public ArrayConsistency? Consistency { get; init; }
 
     /// <summary>
-    /// Whether each block of a member has a checksum, by which a drive is found out that returns something else than what was written
-    /// to it. It takes a thousandth of the drives. For good: it cannot be changed later.
+    /// Whether each block of a member has a checksum, by which a drive is found out that returns something else than what was
+    /// written to it. It takes a thousandth of the drives. For good: it cannot be changed later.
     /// </summary>
     public bool Checksums { get; init; }
 

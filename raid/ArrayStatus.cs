@@ -32,7 +32,8 @@ public enum ArrayHealth
 public sealed record MemberStatus(int Role, string Name, MemberState State, long ReadErrors, long WriteErrors, long Repairs)
 {
     /// <summary>
-    /// Blocks that were not what had been written, since the start; null where the array has no checksums, or the member no drive.
+    /// Blocks that were not what had been written, since the start; null where the array has no checksums, or the member no
+    /// drive.
     /// </summary>
     public long? ChecksumErrors { get; init; }
 

@@ -17,7 +17,8 @@ public sealed class DeclarationReader
 {
     private static readonly string[] s_volumeKeys =
     [
-        Keys.Level, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.Checksums, Keys.RebuildRate, Keys.CheckEvery,
+        Keys.Level, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.Checksums, Keys.RebuildRate,
+        Keys.CheckEvery,
         Keys.SlowRead, Keys.DriveTimeout,
         Keys.Autostart, Keys.SpareGroup, Keys.Isolate, Keys.Exports,
     ];

@@ -199,8 +199,8 @@ public sealed partial class Planner
         {
             Refuse(
                 volume, Keys.Checksums,
-                $"volume '{record.Name}' was made {(wanted ? "without" : "with")} checksums, or its drives cannot be read. That cannot be "
-                + "changed: make another volume and copy it.");
+                $"volume '{record.Name}' was made {(wanted ? "without" : "with")} checksums, or its drives cannot be "
+                + "read. That cannot be changed: make another volume and copy it.");
         }
     }
 

@@ -192,7 +192,8 @@ public static class VolumeCreation
 
     private static bool CheckChecksums(bool wanted, RaidLevel? level, DriveSpec drive) => !wanted ? false
         : level is null ? throw RefusalException.Invalid("Checksums are for arrays: raid0 takes one drive, too.")
-        : drive.IsVolatile ? throw RefusalException.Invalid("Checksums are for drives that last: a volatile volume begins empty each time.")
+        : drive.IsVolatile
+            ? throw RefusalException.Invalid("Checksums are for drives that last: a volatile volume begins empty each time.")
         : true;
 
     private static ArrayConsistency? ParseConsistency(string? text, RaidLevel? level, DriveSpec drive)

@@ -52,8 +52,8 @@ internal sealed class ArrayChecksums(ChecksumLayout layout, string array, Reacto
     }
 
     /// <summary>
-    /// Ends those of one member, whose drive may be somebody else's when this returns: its keeper writes nothing any more, also where
-    /// it waits for the drive still.
+    /// Ends those of one member, whose drive may be somebody else's when this returns: its keeper writes nothing any more, also
+    /// where it waits for the drive still.
     /// </summary>
     /// <param name="sums">Which; nothing is done where there are none.</param>
     /// <param name="clean">Whether what is in memory is written first.</param>
@@ -77,7 +77,8 @@ internal sealed class ArrayChecksums(ChecksumLayout layout, string array, Reacto
 
     /// <summary>Ends all that there are.</summary>
     /// <param name="clean">Of which what is in memory is written first.</param>
-    public Task CloseAllAsync(Func<ChecksummedDrive, bool> clean) => Task.WhenAll(_all.Select(sums => CloseAsync(sums, clean(sums))));
+    public Task CloseAllAsync(Func<ChecksummedDrive, bool> clean) =>
+        Task.WhenAll(_all.Select(sums => CloseAsync(sums, clean(sums))));
 
     private ChecksummedDrive Add(ChecksummedDrive sums)
     {

@@ -7,8 +7,8 @@
 //   a region is            called clean only after writers were shut out, its pages were written, and then the drive was flushed
 //                          (CleanAsync): that flush covers the blocks, too, which were there before.
 // So what a clean region's pages say is what its blocks are. Of a region that is dirty after a crash nothing is known: its pages
-// count for nothing, and its blocks are read and summed anew, in the background (LearnAsync); what was being written, or was lost,
-// is the array's to mend. Until a block is summed, it is not verified.
+// count for nothing, and its blocks are read and summed anew, in the background (LearnAsync); what was being written, or was
+// lost, is the array's to mend. Until a block is summed, it is not verified.
 //
 // What goes wrong with the sums costs protection, and that is told; it costs no data:
 //   a page cannot be read, or is none       it is tried again; then its blocks are read and summed anew
@@ -31,7 +31,9 @@ internal sealed class ChecksumKeeper
     private const int LoadsAtOnce = 64;
     private const int MaxTries = 8;
 
-    /// <summary>Looks for which nobody writes in a region before it is called clean: <see cref="ArrayRunOptions.CleanAfter"/> in all.</summary>
+    /// <summary>
+    /// Looks for which nobody writes in a region before it is called clean: <see cref="ArrayRunOptions.CleanAfter"/> in all.
+    /// </summary>
     private const int RestLooks = 2;
     private static readonly TimeSpan s_readAgain = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan s_learnPause = TimeSpan.FromMilliseconds(10);
@@ -58,7 +60,14 @@ internal sealed class ChecksumKeeper
     private readonly TimeSpan _look;
     private long _lookedMs;
 
-    public ChecksumKeeper(ChecksummedDrive owner, IBlockDevice drive, ChecksumLayout layout, Guid member, Reactor home, ArrayRunOptions options, bool readOnly)
+    public ChecksumKeeper(
+        ChecksummedDrive owner,
+        IBlockDevice drive,
+        ChecksumLayout layout,
+        Guid member,
+        Reactor home,
+        ArrayRunOptions options,
+        bool readOnly)
     {
         _owner = owner;
         _drive = drive;
@@ -101,7 +110,8 @@ internal sealed class ChecksumKeeper
             if (await WriteHeaderAsync(ChecksumHeader.Empty) is int status and < 0)
             {
                 await CloseAsync(clean: false);
-                throw new BlockIoException($"The checksums of {_drive.Name} cannot be written: {BlockIo.DescribeErrno(-status)}.", -status);
+                throw new BlockIoException(
+                    $"The checksums of {_drive.Name} cannot be written: {BlockIo.DescribeErrno(-status)}.", -status);
             }
         }
 
@@ -125,7 +135,8 @@ internal sealed class ChecksumKeeper
         if (isLost)
         {
             LostPages += _layout.Pages;
-            _owner.Tell("the header of its checksums cannot be used: all its blocks are not verified until they were summed anew");
+            _owner.Tell(
+                "the header of its checksums cannot be used: all its blocks are not verified until they were summed anew");
             for (int region = 0; region < _layout.Regions; region++)
             {
                 _header.Used[region >> 6] |= 1UL << region;
@@ -136,7 +147,9 @@ internal sealed class ChecksumKeeper
         Begin(region => ChecksumHeader.Has(_header.Dirty, region));
     }
 
-    /// <summary>An operation lacks pages or regions: it is granted them, later, on its reactor. Any thread; allocates nothing.</summary>
+    /// <summary>
+    /// An operation lacks pages or regions: it is granted them, later, on its reactor. Any thread; allocates nothing.
+    /// </summary>
     public void Ask(ChecksumOp operation)
     {
         ChecksumOp? top = Volatile.Read(ref _asked);
@@ -156,8 +169,8 @@ internal sealed class ChecksumKeeper
     }
 
     /// <summary>
-    /// A flush of a consumer's has failed: what was written since the last good one may be lost anywhere, and what pages say of it
-    /// with it. Any thread.
+    /// A flush of a consumer's has failed: what was written since the last good one may be lost anywhere, and what pages say of
+    /// it with it. Any thread.
     /// </summary>
     public void NoteFailedFlush()
     {
@@ -221,12 +234,15 @@ internal sealed class ChecksumKeeper
 
         _lookedMs = NowMs;
         _learnsAgain = learns;
-        _loop = Task.Factory.StartNew(RunAsync, CancellationToken.None, TaskCreationOptions.DenyChildAttach, _options.Scheduler).Unwrap();
+        _loop = StartTask(RunAsync);
         if (!_readOnly)
         {
-            _learning = Task.Factory.StartNew(LearnLoopAsync, CancellationToken.None, TaskCreationOptions.DenyChildAttach, _options.Scheduler).Unwrap();
+            _learning = StartTask(LearnLoopAsync);
         }
     }
+
+    private Task StartTask(Func<Task> task) => Task.Factory
+        .StartNew(task, CancellationToken.None, TaskCreationOptions.DenyChildAttach, _options.Scheduler).Unwrap();
 
     private async Task RunAsync()
     {
@@ -347,8 +363,8 @@ internal sealed class ChecksumKeeper
     }
 
     /// <summary>
-    /// Brings in pages for those who wait, the oldest first, and pins them for them: they cannot be thrown out before they are used.
-    /// Returns false where there is no room now.
+    /// Brings in pages for those who wait, the oldest first, and pins them for them: they cannot be thrown out before they are
+    /// used. Returns false where there is no room now.
     /// </summary>
     private async Task<bool> ServeAsync()
     {
@@ -428,8 +444,8 @@ internal sealed class ChecksumKeeper
     }
 
     /// <summary>
-    /// All that is in memory is dirty or in use: writes some of it back. Returns whether another try is worth it; otherwise the keeper
-    /// is told when a pin is given back.
+    /// All that is in memory is dirty or in use: writes some of it back. Returns whether another try is worth it; otherwise the
+    /// keeper is told when a pin is given back.
     /// </summary>
     private async Task<bool> MakeRoomAsync()
     {
@@ -502,8 +518,8 @@ internal sealed class ChecksumKeeper
     }
 
     /// <summary>
-    /// Calls regions clean that have been at rest: first writers are shut out, then pages are written, then the drive is flushed, then
-    /// the header says so.
+    /// Calls regions clean that have been at rest: first writers are shut out, then pages are written, then the drive is flushed,
+    /// then the header says so.
     /// </summary>
     /// <param name="rest">For how many looks nobody wrote there.</param>
     /// <param name="most">About how many pages are written before others are served again.</param>
@@ -517,7 +533,8 @@ internal sealed class ChecksumKeeper
             if (Regions.IsOpen(region) && Regions.RestOf(region) >= rest && IsCleanable(region) && Regions.TryShut(region))
             {
                 shut.Add(region);
-                pages.AddRange(Enumerable.Range(_layout.FirstPage(region), _layout.EndPage(region) - _layout.FirstPage(region)).Where(Pages.MustBeWritten));
+                int first = _layout.FirstPage(region);
+                pages.AddRange(Enumerable.Range(first, _layout.EndPage(region) - first).Where(Pages.MustBeWritten));
             }
         }
 
@@ -758,7 +775,8 @@ internal sealed class ChecksumKeeper
             for (int at = 0; status != 0 && at < length; at += ChecksumLayout.BlockBytes)
             {
                 // What cannot be read stays without a sum.
-                await TryAsync(() => BlockIo.ReadAsync(_owner, queue, _home, from + at, buffer.AsMemory(0, ChecksumLayout.BlockBytes)));
+                Memory<byte> block = buffer.AsMemory(0, ChecksumLayout.BlockBytes);
+                await TryAsync(() => BlockIo.ReadAsync(_owner, queue, _home, from + at, block));
             }
 
             from += length;

@@ -38,7 +38,8 @@ internal sealed record ChecksumLayout(long DataOffset, long DataBytes, long Area
     public int Pages { get; } = PagesOf(DataBytes);
 
     /// <summary>Log2 of the pages in a region.</summary>
-    public int RegionShift { get; } = BitOperations.Log2(BitOperations.RoundUpToPowerOf2((uint)((PagesOf(DataBytes) + MaxRegions - 1) / MaxRegions)));
+    public int RegionShift { get; } =
+        BitOperations.Log2(BitOperations.RoundUpToPowerOf2((uint)((PagesOf(DataBytes) + MaxRegions - 1) / MaxRegions)));
 
     /// <summary>Regions.</summary>
     public int Regions => (Pages + (1 << RegionShift) - 1) >> RegionShift;

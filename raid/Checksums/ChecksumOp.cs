@@ -1,17 +1,17 @@
 // A request of the data under way.
 //
-// A read goes to the drive at once, into the submitter's memory, beside whatever is being written: it takes its pages of sums and no
-// lock. When its blocks are what their sums say, that is all. When one is not, a write may have been under way there, or the
+// A read goes to the drive at once, into the submitter's memory, beside whatever is being written: it takes its pages of sums and
+// no lock. When its blocks are what their sums say, that is all. When one is not, a write may have been under way there, or the
 // submitter may have changed its memory: the read begins anew, under the lock of its blocks, into memory of its own. What differs
 // then is an error of the drive.
 //
 // A change locks its blocks, so that sums change in the order in which the drive is written, and takes its pages and regions
-// (ChecksumKeeper.cs). The new sums are entered, then the drive is written; a read that meets the two apart waits for the lock. What
-// is written is what was summed: memory that somebody else may change is copied first. A change that fails leaves its blocks without
-// sums: nobody knows what they hold.
+// (ChecksumKeeper.cs). The new sums are entered, then the drive is written; a read that meets the two apart waits for the lock.
+// What is written is what was summed: memory that somebody else may change is copied first. A change that fails leaves its blocks
+// without sums: nobody knows what they hold.
 //
-// Of a block that is changed in part the rest is read first. Where that is not what its sum says, the new sum is none that the block
-// could have: that it is wrong stays found, and the whole block is what has to be mended.
+// Of a block that is changed in part the rest is read first. Where that is not what its sum says, the new sum is none that the
+// block could have: that it is wrong stays found, and the whole block is what has to be mended.
 //
 // Locks come before pages, so nobody has pages while he waits for a lock; and pages are given all at once, or none.
 
@@ -288,7 +288,8 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
     private void EndRead(int status)
     {
         BlockRequest request = _request!;
-        long bad = status != 0 ? -1 : Compare(_isPrivate ? new IoVecCursor(_vector, 1) : new IoVecCursor(request.Vectors, request.VectorCount));
+        long bad = status != 0 ? -1
+            : Compare(_isPrivate ? new IoVecCursor(_vector, 1) : new IoVecCursor(request.Vectors, request.VectorCount));
         if (bad >= 0 && !(_isLocked && _isPrivate))
         {
             _isPrivate = true;
@@ -450,7 +451,8 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
     }
 
     /// <summary>
-    /// Blocks that were changed in part: where the rest was wrong, their sums stay wrong; where nothing was known of it, nothing is.
+    /// Blocks that were changed in part: where the rest was wrong, their sums stay wrong; where nothing was known of it, nothing
+    /// is.
     /// </summary>
     private void MarkEdges()
     {
@@ -472,7 +474,8 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
     }
 
     /// <summary>
-    /// Returns the first block that is not what its sum says; -1 where all are. A queue that learns enters the sums that are missing.
+    /// Returns the first block that is not what its sum says; -1 where all are. A queue that learns enters the sums that are
+    /// missing.
     /// </summary>
     private long Compare(IoVecCursor data)
     {

@@ -57,7 +57,8 @@ internal sealed record ChecksumHeader(ulong Sequence, ulong[] Used, ulong[] Dirt
 {
     private const int Words = ChecksumLayout.MaxRegions / 64;
     private const uint Version = 1;
-    private const int CrcAt = 12, UuidAt = 16, SequenceAt = 32, DataAt = 40, ShiftAt = 48, UsedAt = 64, DirtyAt = UsedAt + (Words * 8);
+    private const int CrcAt = 12, UuidAt = 16, SequenceAt = 32, DataAt = 40, ShiftAt = 48, UsedAt = 64;
+    private const int DirtyAt = UsedAt + (Words * 8);
 
     private static ReadOnlySpan<byte> Magic => "POLYSUMS"u8;
 

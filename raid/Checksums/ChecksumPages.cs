@@ -1,5 +1,5 @@
-// The pages of sums of a member that are in memory, and what is known of those that are not. Any reactor pins a page that is there
-// and reads and changes its sums; the keeper alone brings pages in and throws them out.
+// The pages of sums of a member that are in memory, and what is known of those that are not. Any reactor pins a page that is
+// there and reads and changes its sums; the keeper alone brings pages in and throws them out.
 //
 // A word for each page, which says it all, so that one compare-and-swap pins:
 //   bits 0..31 pins   32..55 the frame   56 Ready   57 Dirty   58 Recent   59 Stale   60 Unlearned
@@ -45,7 +45,9 @@ internal sealed unsafe class ChecksumPages : IDisposable
         _onRoom = onRoom;
     }
 
-    /// <summary>Whether the keeper found no room: who gives a pin back tells it. The keeper sets it, and looks once more then.</summary>
+    /// <summary>
+    /// Whether the keeper found no room: who gives a pin back tells it. The keeper sets it, and looks once more then.
+    /// </summary>
     public bool IsHungry
     {
         get => Volatile.Read(ref _isHungry);
@@ -109,7 +111,8 @@ internal sealed unsafe class ChecksumPages : IDisposable
     public void MarkLearned(int page) => Interlocked.And(ref _words[page], ~Unlearned);
 
     /// <summary>The frame of a page that is in memory, or being brought in.</summary>
-    public byte* Frame(int page) => _memory.Start + (((Volatile.Read(ref _words[page]) >> FrameShift) & FrameMask) * ChecksumLayout.BlockBytes);
+    public byte* Frame(int page) =>
+        _memory.Start + (((Volatile.Read(ref _words[page]) >> FrameShift) & FrameMask) * ChecksumLayout.BlockBytes);
 
     /// <summary>Gives a page a frame, throwing another page out where that is clean. The keeper's.</summary>
     /// <returns>Whether there was one; it holds anything.</returns>
@@ -158,7 +161,8 @@ internal sealed unsafe class ChecksumPages : IDisposable
 
     /// <summary>Whether a page could be thrown out as it is. The keeper's.</summary>
     public bool HasVictim =>
-        !_free.IsEmpty || Array.Exists(_pageOf, page => page >= 0 && (Volatile.Read(ref _words[page]) & (PinMask | Ready | Dirty)) == Ready);
+        !_free.IsEmpty || Array.Exists(
+            _pageOf, page => page >= 0 && (Volatile.Read(ref _words[page]) & (PinMask | Ready | Dirty)) == Ready);
 
     /// <summary>
     /// Throws a page out that is dirty and cannot be written: what it said is not known any more. Nothing where it is pinned.

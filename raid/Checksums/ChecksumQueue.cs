@@ -4,8 +4,8 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Raid.Checksums;
 
 /// <summary>
-/// One reactor's way to a drive with checksums. Each request of the data takes an operation of the pool (<see cref="ChecksumOp"/>);
-/// without a free one it waits in a list, which deferred work serves, so that completions never nest.
+/// One reactor's way to a drive with checksums. Each request of the data takes an operation of the pool (<see
+/// cref="ChecksumOp"/>); without a free one it waits in a list, which deferred work serves, so that completions never nest.
 /// </summary>
 internal sealed unsafe class ChecksumQueue : ReactorWork, IBlockQueue
 {

@@ -4,10 +4,10 @@ using Polyblk.Core.Reactors;
 namespace Polyblk.Raid.Checksums;
 
 /// <summary>
-/// A member's drive with checksums: the same bytes at the same places, up to the end of the data. What is read of the data is what
-/// was written there, or ends with -EILSEQ, an error of the place, which the array mends like any block that cannot be read. What
-/// lies before the data (superblocks, journal) has sums of its own and passes through. Where nothing is known of a block (it was
-/// never written, or was discarded, or was cut off) it is not verified. Disposing it leaves the drive open.
+/// A member's drive with checksums: the same bytes at the same places, up to the end of the data. What is read of the data is
+/// what was written there, or ends with -EILSEQ, an error of the place, which the array mends like any block that cannot be read.
+/// What lies before the data (superblocks, journal) has sums of its own and passes through. Where nothing is known of a block (it
+/// was never written, or was discarded, or was cut off) it is not verified. Disposing it leaves the drive open.
 /// </summary>
 internal sealed class ChecksummedDrive : IBlockDevice
 {
@@ -18,7 +18,13 @@ internal sealed class ChecksummedDrive : IBlockDevice
     private long _lastOffset = -1;
 
     private ChecksummedDrive(
-        IBlockDevice drive, ChecksumLayout layout, Guid member, Reactor home, ArrayRunOptions options, bool readOnly, Action<string> tell)
+        IBlockDevice drive,
+        ChecksumLayout layout,
+        Guid member,
+        Reactor home,
+        ArrayRunOptions options,
+        bool readOnly,
+        Action<string> tell)
     {
         _drive = drive;
         _tell = tell;
@@ -87,7 +93,13 @@ internal sealed class ChecksummedDrive : IBlockDevice
     /// <summary>Goes on with the sums that are there. Sums that cannot be used are told of, and are no error.</summary>
     /// <inheritdoc cref="FormatAsync"/>
     public static async Task<ChecksummedDrive> OpenAsync(
-        IBlockDevice drive, ChecksumLayout layout, Guid member, Reactor home, ArrayRunOptions options, bool readOnly, Action<string> tell)
+        IBlockDevice drive,
+        ChecksumLayout layout,
+        Guid member,
+        Reactor home,
+        ArrayRunOptions options,
+        bool readOnly,
+        Action<string> tell)
     {
         var its = new ChecksummedDrive(drive, layout, member, home, options, readOnly, tell);
         await its.Keeper.OpenAsync();
@@ -101,8 +113,8 @@ internal sealed class ChecksummedDrive : IBlockDevice
     public IBlockQueue OpenLearner(Reactor reactor) => Open(reactor, learns: true);
 
     /// <summary>
-    /// A queue, or the keeper, is closed. The last one takes the pages along: a drive that hangs may keep a queue open for longer than
-    /// the keeper.
+    /// A queue, or the keeper, is closed. The last one takes the pages along: a drive that hangs may keep a queue open for longer
+    /// than the keeper.
     /// </summary>
     public void Release()
     {

@@ -193,7 +193,9 @@ internal sealed partial class ArrayControl
         return _array.Limits.ReadOnly || (markClean && isInOrder && !_array.State.IsBroken);
     }
 
-    /// <summary>A member that is out is not written to any more. Sums that are not written are made anew by the next run.</summary>
+    /// <summary>
+    /// A member that is out is not written to any more. Sums that are not written are made anew by the next run.
+    /// </summary>
     private Task CloseSumsAsync(bool markClean)
     {
         bool IsIn(RaidMember member) => _array.IsUsable(member.Role) && !member.IsLeft;

@@ -302,7 +302,8 @@ internal sealed class HotReplacement(
         ArrayMap before = array.Map;
         var member = new RaidMember(role, spare.Drive, spare.Uuid)
         {
-            Sequence = SpareSequence, Sums = array.Sums is null ? null : await array.Sums.FormatAsync(spare.Drive, role, spare.Uuid),
+            Sequence = SpareSequence,
+            Sums = array.Sums is null ? null : await array.Sums.FormatAsync(spare.Drive, role, spare.Uuid),
         };
         var replacement = new Replacement(old, member, new CopyMap(array.Geometry));
         try

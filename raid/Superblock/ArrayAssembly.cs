@@ -306,7 +306,8 @@ public static class ArrayAssembly
             && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
     }
 
-    private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size, long Checksums) Shape(ArraySuperblock superblock) =>
+    private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size, long Checksums) Shape(
+        ArraySuperblock superblock) =>
         (superblock.Level, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset, superblock.MemberDataSize,
             superblock.ChecksumOffset);
 

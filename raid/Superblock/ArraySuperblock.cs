@@ -126,7 +126,8 @@ public enum IncompatibleFeatures : ulong
     ManyParities = 4,
 
     /// <summary>
-    /// Members have checksums (<see cref="ArraySuperblock.ChecksumOffset"/>), which a program that does not know them would not keep.
+    /// Members have checksums (<see cref="ArraySuperblock.ChecksumOffset"/>), which a program that does not know them would not
+    /// keep.
     /// </summary>
     Checksums = 8,
 }
@@ -219,7 +220,8 @@ public sealed record ArraySuperblock
     public required long MemberDataSize { get; init; }
 
     /// <summary>
-    /// Where the area of checksums begins on every member, in bytes: a multiple of 4096, not before the end of the data; 0 without.
+    /// Where the area of checksums begins on every member, in bytes: a multiple of 4096, not before the end of the data; 0
+    /// without.
     /// </summary>
     public long ChecksumOffset { get; init; }
 

@@ -95,7 +95,8 @@ public static class SuperblockFormat
     private const long MostDataWithChecksums = 1L << 50;
 
     private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
-    private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, ChecksumsAt = 2656, BadAt = 2816, HostAt = 3968, ForksAt = 4000;
+    private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, BadAt = 2816, HostAt = 3968, ForksAt = 4000;
+    private const int ChecksumsAt = 2656;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
@@ -199,7 +200,8 @@ public static class SuperblockFormat
         bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
         if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
             return "it rebuilds marked regions, and has none or no rebuild";
-        return CheckChecksums(superblock) ?? CheckReshape(superblock, geometry!) ?? CheckBadRanges(superblock, geometry!) ?? CheckMembers(superblock);
+        if (CheckChecksums(superblock) is { } checksumsError) return checksumsError;
+        return CheckReshape(superblock, geometry!) ?? CheckBadRanges(superblock, geometry!) ?? CheckMembers(superblock);
     }
 
     private static string? CheckChecksums(ArraySuperblock superblock)
@@ -209,7 +211,8 @@ public static class SuperblockFormat
         if (!isFlagged) return null;
         long dataEnd = superblock.MemberDataOffset + superblock.MemberDataSize;
         bool isPossible = superblock.ChecksumOffset >= dataEnd && superblock.ChecksumOffset % ChecksumLayout.BlockBytes == 0
-            && superblock.MemberDataOffset % ChecksumLayout.BlockBytes == 0 && superblock.MemberDataSize % ChecksumLayout.BlockBytes == 0
+            && superblock.MemberDataOffset % ChecksumLayout.BlockBytes == 0
+            && superblock.MemberDataSize % ChecksumLayout.BlockBytes == 0
             && superblock.MemberDataSize <= MostDataWithChecksums
             && superblock.ChecksumOffset <= long.MaxValue - ChecksumLayout.AreaBytes(superblock.MemberDataSize);
         if (!isPossible) return $"its checksums cannot lie at {superblock.ChecksumOffset}";

@@ -36,8 +36,8 @@ internal sealed class VolumeCreateCommand : ICliCommand
 
     private readonly Option<bool> _checksums = new("--checksums")
     {
-        Description = "Keep a checksum (CRC-32C) of each block of the drives: what they return wrongly is found, and mended where there is "
-            + "redundancy. Takes a thousandth of the drives; cannot be changed later, and the volume cannot grow.",
+        Description = "Keep a checksum (CRC-32C) of each block of the drives: what they return wrongly is found, and mended where "
+            + "there is redundancy. Takes a thousandth of the drives; cannot be changed later, and the volume cannot grow.",
     };
 
     private readonly Option<bool> _force = new("--force") { Description = "Overwrite file systems, partitions and other arrays on the drives." };

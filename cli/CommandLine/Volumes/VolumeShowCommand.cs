@@ -69,7 +69,8 @@ internal sealed class VolumeShowCommand : ICliCommand
             {
                 long errors = array.Members.Sum(m => m.ChecksumErrors ?? 0);
                 string found = errors == 0 ? string.Empty : $"; {errors} blocks were not what had been written: "
-                    + string.Join(", ", array.Members.Where(m => m.ChecksumErrors > 0).Select(m => $"{m.ChecksumErrors} of member {m.Role}"));
+                    + string.Join(", ", array.Members.Where(m => m.ChecksumErrors > 0)
+                        .Select(m => $"{m.ChecksumErrors} of member {m.Role}"));
                 terminal.WriteLine($"          Blocks have checksums (crc32c){found}");
             }
 

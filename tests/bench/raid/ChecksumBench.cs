@@ -1,9 +1,9 @@
 // What checksums of blocks cost: the same array with them and without, in turns: requests a second of the clock, and of the
 // processor's time.
 //
-// Drives are memory, where what the processor does is all there is, and simulated ones that answer after 20 to 60 us and do 200,000
-// requests of a kind a second. Arrays are filled first, so that what is read is verified. Every line is the median of five alternating
-// rounds, and the ratio of the medians. All pages of sums are in memory.
+// Drives are memory, where what the processor does is all there is, and simulated ones that answer after 20 to 60 us and do
+// 200,000 requests of a kind a second. Arrays are filled first, so that what is read is verified. Every line is the median of
+// five alternating rounds, and the ratio of the medians. All pages of sums are in memory.
 
 using System.Globalization;
 using Polyblk.Core.Block;
@@ -49,7 +49,8 @@ internal static class ChecksumBench
         WriteIops = 200_000,
     };
 
-    private static async Task CompareAsync(Reactor reactor, RaidLevel level, int count, string kind, Func<int, IBlockDevice> make, double seconds)
+    private static async Task CompareAsync(
+        Reactor reactor, RaidLevel level, int count, string kind, Func<int, IBlockDevice> make, double seconds)
     {
         IBlockDevice[] drives = [.. Enumerable.Range(0, 2 * count).Select(make)];
         RaidArray plain = await MakeAsync(reactor, level, drives[..count], checksums: false);
@@ -67,7 +68,8 @@ internal static class ChecksumBench
 
             double a = Median(without.Select(r => r.ByClock)), b = Median(with.Select(r => r.ByClock));
             double byProcessor = Median(with.Select(r => r.ByProcessor)) / Median(without.Select(r => r.ByProcessor));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {name,-42} {a,9:F0}  {b,9:F0}   {b / a:F2}   {byProcessor:F2}"));
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"  {name,-42} {a,9:F0}  {b,9:F0}   {b / a:F2}   {byProcessor:F2}"));
         }
 
         await plain.DisposeAsync();

@@ -79,7 +79,8 @@ internal sealed class ArrayRig : IAsyncDisposable
         rig.Array = await ArrayBuilder.CreateAsync(
             new ArrayCreateOptions
             {
-                Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Consistency = consistency, Checksums = checksums,
+                Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Consistency = consistency,
+                Checksums = checksums,
                 Run = rig.Watched(),
             },
             made,

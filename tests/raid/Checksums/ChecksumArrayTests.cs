@@ -129,7 +129,8 @@ public sealed class ChecksumArrayTests
         await rig.WaitForRebuildAsync();
         SimulatedDrive next = rig.MakeDrive();
         await rig.Array.ReplaceWorkingMemberAsync(1, next);
-        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Replacement is null && rig.Array.Members[1].Drive == next, "the replacement to end");
+        await ArrayRig.WaitAsync(
+            () => rig.Array.GetStatus().Replacement is null && rig.Array.Members[1].Drive == next, "the replacement to end");
         rig.Drives[1] = next;
         first.Return();
         await rig.Array.FailMemberAsync(0);
@@ -225,7 +226,8 @@ public sealed class ChecksumArrayTests
         var reactors = new ReactorFixture(1, ringEntries: 0);
         using (reactors)
         {
-            SimulatedDrive[] drives = [.. Enumerable.Range(0, 2).Select(i => new SimulatedDrive(4 << 20, new SimulatedDriveOptions { CanCrash = false }))];
+            var simulated = new SimulatedDriveOptions { CanCrash = false };
+            SimulatedDrive[] drives = [.. Enumerable.Range(0, 2).Select(_ => new SimulatedDrive(4 << 20, simulated))];
             drives[1].AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = 3 << 20, LengthBytes = 1 << 20 });
             var options = new ArrayCreateOptions { Name = "x", Level = RaidLevel.Raid1, AssumeZeroed = true, Checksums = true };
             await Assert.ThrowsAsync<ArrayException>(() => ArrayBuilder.CreateAsync(options, drives, reactors.Reactor));
@@ -246,5 +248,8 @@ public sealed class ChecksumArrayTests
     }
 
     private static Task SpoilAsync(ArrayRig rig, int role, long block) => BlockIo.WriteAsync(
-        rig.Drives[role], rig.Reactors.Reactor, rig.Array.Geometry.DataOffset + (block * Block), TestBytes.Noise(Block, (int)block + 7));
+        rig.Drives[role],
+        rig.Reactors.Reactor,
+        rig.Array.Geometry.DataOffset + (block * Block),
+        TestBytes.Noise(Block, (int)block + 7));
 }

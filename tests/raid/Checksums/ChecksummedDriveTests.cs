@@ -24,7 +24,8 @@ public sealed class ChecksummedDriveTests
         for (int run = 0; run < 3; run++)
         {
             RequestDriver[] drivers = [await rig.OpenAsync(0), await rig.OpenAsync(1)];
-            await Task.WhenAll(Enumerable.Range(0, 6).Select(worker => WorkAsync(drivers[worker % 2], model, worker, seed: (run * 10) + worker)));
+            await Task.WhenAll(Enumerable.Range(0, 6).Select(
+                worker => WorkAsync(drivers[worker % 2], model, worker, seed: (run * 10) + worker)));
             Assert.Equal(0, rig.Sums.Errors);
             Assert.Equal(0, await drivers[0].FlushAsync());
             for (long at = 0; at < Bytes; at += ChecksumOp.MaxBytes)
@@ -39,7 +40,9 @@ public sealed class ChecksummedDriveTests
         Assert.Empty(rig.Told);
     }
 
-    /// <summary>Each worker has every sixth stretch of the drive to itself; the blocks at its ends are its neighbours' too.</summary>
+    /// <summary>
+    /// Each worker has every sixth stretch of the drive to itself; the blocks at its ends are its neighbours' too.
+    /// </summary>
     private static async Task WorkAsync(RequestDriver driver, byte[] model, int worker, int seed)
     {
         const int Stretch = 100 * 512;
@@ -130,7 +133,8 @@ public sealed class ChecksummedDriveTests
             await rig.SpoilAsync(block);
         }
 
-        int[] statuses = await Task.WhenAll(Enumerable.Range(0, 8).Select(async i => (await driver.ReadAsync(At + (i * Block), Block)).Status));
+        int[] statuses = await Task.WhenAll(Enumerable.Range(0, 8).Select(
+            async i => (await driver.ReadAsync(At + (i * Block), Block)).Status));
         Assert.Equal([0, -Errno.EILSEQ, 0, 0, -Errno.EILSEQ, 0, -Errno.EILSEQ, 0], statuses);
     }
 
@@ -198,7 +202,8 @@ public sealed class ChecksummedDriveTests
     [Fact]
     public async Task A_flush_that_failed_is_heard_by_every_queue_and_leaves_regions_dirty()
     {
-        await using SumsRig rig = await SumsRig.CreateAsync(run: new ArrayRunOptions { CleanAfter = TimeSpan.FromMilliseconds(1) });
+        var run = new ArrayRunOptions { CleanAfter = TimeSpan.FromMilliseconds(1) };
+        await using SumsRig rig = await SumsRig.CreateAsync(run: run);
         RequestDriver a = await rig.OpenAsync(), b = await rig.OpenAsync();
         rig.Raw.AddFault(new DriveFault { Operation = BlockOperation.Flush, Count = 2 });
         int status = await a.WriteAsync(At, TestBytes.Noise(Block));
@@ -226,7 +231,10 @@ public sealed class ChecksummedDriveTests
         Assert.Equal(0, await driver.WriteAsync(At, TestBytes.Noise(4 * Block)));
         await rig.CloseAsync(clean: true);
         await rig.SpoilAsync(1);
-        rig.Raw.AddFault(new DriveFault { Operation = BlockOperation.Read, OffsetBytes = rig.Layout.PageOffset(0), LengthBytes = Block, Count = 2 });
+        rig.Raw.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Read, OffsetBytes = rig.Layout.PageOffset(0), LengthBytes = Block, Count = 2,
+        });
         driver = await rig.ReopenAsync(clean: true);
         Assert.Equal(-Errno.EILSEQ, (await driver.ReadAsync(At, 4 * Block)).Status);
         Assert.Empty(rig.Told);
@@ -271,7 +279,10 @@ public sealed class ChecksummedDriveTests
     {
         await using SumsRig rig = await SumsRig.CreateAsync();
         RequestDriver driver = await rig.OpenAsync();
-        rig.Raw.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = rig.Layout.AreaOffset, Errno = Errno.ENOSPC });
+        rig.Raw.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = rig.Layout.AreaOffset, Errno = Errno.ENOSPC,
+        });
         Assert.Equal(-Errno.ENOSPC, await driver.WriteAsync(At, TestBytes.Noise(Block)));
         rig.Raw.ClearFaults();
         Assert.Equal(0, await driver.WriteAsync(At, TestBytes.Noise(Block)));
@@ -296,9 +307,13 @@ public sealed class ChecksummedDriveTests
     [Fact]
     public async Task Pages_that_cannot_be_written_cost_protection_and_no_data()
     {
-        await using SumsRig rig = await SumsRig.CreateAsync(48 << 20, run: new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ChecksumPages = 2 });
+        var run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ChecksumPages = 2 };
+        await using SumsRig rig = await SumsRig.CreateAsync(48 << 20, run: run);
         RequestDriver driver = await rig.OpenAsync();
-        rig.Raw.AddFault(new DriveFault { Operation = BlockOperation.Write, OffsetBytes = rig.Layout.PageOffset(0), LengthBytes = long.MaxValue / 2 });
+        rig.Raw.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = rig.Layout.PageOffset(0), LengthBytes = long.MaxValue / 2,
+        });
         for (int i = 0; i < 12; i++)
         {
             Assert.Equal(0, await driver.WriteAsync(At + ((long)i << 22), TestBytes.Noise(Block, i)));
@@ -326,7 +341,8 @@ public sealed class ChecksummedDriveTests
         Assert.Equal(0, await driver.WriteAsync(At, TestBytes.Noise(4 * Block)));
         await rig.CloseAsync(clean: true);
         var other = new Guid("aaaaaaaa-2222-3333-4444-555555555555");
-        ChecksummedDrive sums = await ChecksummedDrive.FormatAsync(rig.Raw, rig.Layout, other, rig.Reactors.Reactor, rig.Run, _ => Assert.Fail("told"));
+        ChecksummedDrive sums = await ChecksummedDrive.FormatAsync(
+            rig.Raw, rig.Layout, other, rig.Reactors.Reactor, rig.Run, _ => Assert.Fail("told"));
         await rig.SpoilAsync(1);
         await using (RequestDriver its = await RequestDriver.OpenAsync(sums, rig.Reactors.Reactor))
         {
@@ -361,7 +377,8 @@ public sealed class ChecksummedDriveTests
         await using SumsRig rig = await SumsRig.CreateAsync();
         using var buffer = new RequestBuffer(4 * Block, new BufferLayout());
         int submits = 0;
-        RequestDriver driver = await rig.ReopenAsync(clean: true, new OpaqueDrive(rig.Raw, () => buffer.Fill((byte)Interlocked.Increment(ref submits))));
+        RequestDriver driver = await rig.ReopenAsync(
+            clean: true, new OpaqueDrive(rig.Raw, () => buffer.Fill((byte)Interlocked.Increment(ref submits))));
         for (int i = 0; i < 20; i++)
         {
             Assert.Equal(0, await driver.SubmitAsync(BlockOperation.Write, At, 4 * Block, BlockFlags.None, buffer));

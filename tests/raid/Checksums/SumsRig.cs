@@ -88,7 +88,8 @@ internal sealed class SumsRig : IAsyncDisposable
     /// <summary>The drive changes a block by itself.</summary>
     public Task SpoilAsync(long block, int seed = 99) => WriteRawAsync(block, Arrays.TestBytes.Noise(Block, seed));
 
-    public Task WriteRawAsync(long block, byte[] data) => BlockIo.WriteAsync(Raw, Reactors.Reactor, DataOffset + (block * Block), data);
+    public Task WriteRawAsync(long block, byte[] data) =>
+        BlockIo.WriteAsync(Raw, Reactors.Reactor, DataOffset + (block * Block), data);
 
     public async Task<byte[]> ReadRawAsync(long block)
     {

@@ -46,7 +46,10 @@ internal sealed class LifeService(LifeScene scene)
             }
 
             bool isBad = e.Message.Contains("could not write a block", StringComparison.Ordinal);
-            scene.Counts += new LifeCounts { BadPlaces = isBad ? 1 : 0, Corruptions = isCorrupt ? 1 : 0, TimedOut = isTimedOut ? 1 : 0 };
+            scene.Counts += new LifeCounts
+            {
+                BadPlaces = isBad ? 1 : 0, Corruptions = isCorrupt ? 1 : 0, TimedOut = isTimedOut ? 1 : 0,
+            };
         },
     };
 

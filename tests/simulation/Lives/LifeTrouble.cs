@@ -69,8 +69,8 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
     }
 
     /// <summary>
-    /// Blocks of a member become something else, now and then: noise, or what another block holds. Those of which nothing is known are
-    /// left as they are: nobody could tell.
+    /// Blocks of a member become something else, now and then: noise, or what another block holds. Those of which nothing is
+    /// known are left as they are: nobody could tell.
     /// </summary>
     private async Task CorruptAsync(RaidMember member, SimulatedDrive drive)
     {

@@ -49,7 +49,8 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
     /// <summary>The volume's size in bytes.</summary>
     public long VolumeBytes => (long)Rows * RowSectors * VolumeModel.BlockBytes;
 
-    public SmallImage NewImage() => new(RaidGeometry.DefaultDataOffset + (Rows * ChunkBytes) + (Checksums ? ChecksumLayout.AreaBytes(Rows * ChunkBytes) : 0));
+    public SmallImage NewImage() => new(
+        RaidGeometry.DefaultDataOffset + (Rows * ChunkBytes) + (Checksums ? ChecksumLayout.AreaBytes(Rows * ChunkBytes) : 0));
 
     /// <summary>Makes it over drives.</summary>
     public Task<RaidArray> CreateAsync(World world, SmallDrive[] drives, Chance chance) => ArrayBuilder.CreateAsync(

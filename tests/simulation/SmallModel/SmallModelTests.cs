@@ -93,7 +93,7 @@ public sealed class SmallModelTests
         SmallRun run = SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1);
         var check = new SmallCheck(array, run, MostOpenOfSamples, Samples);
         check.Run();
-        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
+        Tell(level, members, away, sequence, check);
     }
 
     public static TheoryData<RaidLevel, int, int?, string> ChecksumCases
@@ -121,7 +121,7 @@ public sealed class SmallModelTests
         SmallArray array = new(level, members, away, consistency) { Checksums = true };
         var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
         check.Run();
-        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
+        Tell(level, members, away, sequence, check);
     }
 
     [Theory]
@@ -131,6 +131,10 @@ public sealed class SmallModelTests
         var array = new SmallArray(level, members, away, level.ParityCount() > 0 ? ArrayConsistency.Journal : ArrayConsistency.Bitmap);
         var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
         check.Run();
-        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
+        Tell(level, members, away, sequence, check);
     }
+
+    private static void Tell(RaidLevel level, int members, int? away, string sequence, SmallCheck check) => Console.WriteLine(
+        $"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, "
+        + $"{check.Cases} cases, {check.Starts} of them different");
 }
