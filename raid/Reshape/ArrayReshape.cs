@@ -24,9 +24,15 @@ internal static class ArrayReshape
     /// <exception cref="ArrayException">It cannot; the array goes on as it was.</exception>
     public static async Task BeginAsync(RaidArray array, IReadOnlyList<IBlockDevice> drives, bool force)
     {
-        ArrayGrowth.RefuseUnlessSound(array, "be reshaped");
+        if (array.Sums is not null)
+        {
+            // Whatever the level and the room: that is what it is refused for.
+            ArrayGrowth.RefuseUnlessSound(array, "be reshaped");
+        }
+
         bool hasJournal = array.Consistency == ArrayConsistency.Journal;
         ReshapeMap map = ReshapeMap.Plan(array.Geometry, drives.Count, array.Options.ReshapeWindowBytes, hasJournal);
+        ArrayGrowth.RefuseUnlessSound(array, "be reshaped");
         await RefuseUnfitAsync(array, drives, force);
         bool hasBegun = false;
         try
