@@ -232,6 +232,12 @@ internal sealed class ChecksumKeeper
             }
         }
 
+        if (Volatile.Read(ref _ended))
+        {
+            // Nobody waits for it any more.
+            return;
+        }
+
         _lookedMs = NowMs;
         _learnsAgain = learns;
         _loop = StartTask(RunAsync);
@@ -741,7 +747,16 @@ internal sealed class ChecksumKeeper
             }
 
             Volatile.Write(ref _learnsAgain, false);
-            queue ??= await _home.InvokeAsync(() => _owner.OpenLearner(_home));
+            try
+            {
+                queue ??= await _home.InvokeAsync(() => _owner.OpenLearner(_home));
+            }
+            catch (IOException e)
+            {
+                _owner.Tell($"blocks that are to be summed anew cannot be read: {e.Message}");
+                return;
+            }
+
             for (int page = 0; page < _layout.Pages && !Volatile.Read(ref _stopping); page++)
             {
                 if (Pages.IsUnlearned(page) && !ChecksumHeader.Has(_doubt, _layout.RegionOf(page)))

@@ -86,7 +86,7 @@ internal sealed class ChecksummedDrive : IBlockDevice
         IBlockDevice drive, ChecksumLayout layout, Guid member, Reactor home, ArrayRunOptions options, Action<string> tell)
     {
         var its = new ChecksummedDrive(drive, layout, member, home, options, readOnly: false, tell);
-        await its.Keeper.FormatAsync();
+        await its.BeginAsync(its.Keeper.FormatAsync(), options);
         return its;
     }
 
@@ -102,7 +102,7 @@ internal sealed class ChecksummedDrive : IBlockDevice
         Action<string> tell)
     {
         var its = new ChecksummedDrive(drive, layout, member, home, options, readOnly, tell);
-        await its.Keeper.OpenAsync();
+        await its.BeginAsync(its.Keeper.OpenAsync(), options);
         return its;
     }
 
@@ -139,6 +139,20 @@ internal sealed class ChecksummedDrive : IBlockDevice
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync() => await CloseAsync(clean: true);
+
+    /// <summary>A drive that hangs is not waited for longer than one that is to show its superblock.</summary>
+    private async Task BeginAsync(Task begun, ArrayRunOptions options)
+    {
+        try
+        {
+            await begun.WaitAsync(ArrayBuilder.Patience, options.Clock);
+        }
+        catch (TimeoutException e)
+        {
+            Keeper.Leave();
+            throw new IOException("it does not answer: check the drive and its cable", e);
+        }
+    }
 
     private ChecksumQueue Open(Reactor reactor, bool learns)
     {

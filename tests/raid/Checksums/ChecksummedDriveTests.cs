@@ -305,6 +305,25 @@ public sealed class ChecksummedDriveTests
     }
 
     [Fact]
+    public async Task A_drive_that_hangs_is_given_up_when_it_is_to_begin()
+    {
+        var clock = new ManualClock();
+        await using SumsRig rig = await SumsRig.CreateAsync(run: new ArrayRunOptions { Clock = clock });
+        await rig.CloseAsync(clean: true);
+        rig.Raw.AddFault(new DriveFault { Operation = BlockOperation.Read, Stuck = true });
+        Task<RequestDriver> opening = rig.ReopenAsync(clean: true);
+        while (!opening.IsCompleted)
+        {
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await Task.Delay(1);
+        }
+
+        await Assert.ThrowsAsync<IOException>(() => opening);
+        rig.Raw.ClearFaults();
+        await rig.Raw.ReleaseStuckAsync();
+    }
+
+    [Fact]
     public async Task Pages_that_cannot_be_written_cost_protection_and_no_data()
     {
         var run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ChecksumPages = 2 };
