@@ -324,6 +324,25 @@ public sealed class ChecksummedDriveTests
     }
 
     [Fact]
+    public async Task A_region_of_which_a_page_was_refused_stays_dirty()
+    {
+        await using SumsRig rig = await SumsRig.CreateAsync();
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(At, TestBytes.Noise(Block)));
+        rig.Raw.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = rig.Layout.PageOffset(0), LengthBytes = Block,
+        });
+        Assert.False(await rig.CloseAsync(clean: true));
+        rig.Raw.ClearFaults();
+        driver = await rig.ReopenAsync(clean: false);
+        await SumsRig.WaitAsync(() => rig.Sums.Keeper.UnlearnedPages == 0, "the sums to be made anew");
+        await rig.SpoilAsync(0);
+        Assert.Equal(-Errno.EILSEQ, (await driver.ReadAsync(At, Block)).Status);
+        Assert.Empty(rig.Told);
+    }
+
+    [Fact]
     public async Task Pages_that_cannot_be_written_cost_protection_and_no_data()
     {
         var run = new ArrayRunOptions { CleanAfter = TimeSpan.FromHours(1), ChecksumPages = 2 };
