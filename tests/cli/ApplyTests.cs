@@ -188,7 +188,7 @@ public sealed class ApplyTests : DaemonTestBase
             """);
         await MustAsync("apply", File);
         (string output, _) = await MustAsync("apply", File);
-        Assert.Equal("Nothing to change.", Lines(output)[^1]);
+        Assert.Equal("Nothing differs.", Lines(output)[^1]);
         (output, _) = await MustAsync("volume", "show", "data");
         Assert.Contains("Blocks have checksums (crc32c)", output, StringComparison.Ordinal);
         (output, _) = await MustAsync("volume", "show", "data", "--json");
