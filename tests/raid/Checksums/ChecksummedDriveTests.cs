@@ -105,6 +105,31 @@ public sealed class ChecksummedDriveTests
         Assert.Equal(data, await driver.ReadOrThrowAsync(At, data.Length));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_write_under_way_is_waited_for_by_who_comes_to_its_blocks(bool reads)
+    {
+        await using SumsRig rig = await SumsRig.CreateAsync();
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(At, TestBytes.Noise(4 * Block)));
+        rig.Raw.AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Write, OffsetBytes = At, LengthBytes = 4 * Block, Stuck = true, Count = 1,
+        });
+        byte[] first = TestBytes.Noise(2 * Block, 2), second = TestBytes.Noise(2 * Block, 3);
+        Task<int> write = driver.WriteAsync(At, first);
+        Task<(int Status, byte[] Data)> read = reads ? driver.ReadAsync(At, 3 * Block) : Task.FromResult((0, first));
+        Task<int> next = reads ? Task.FromResult(0) : driver.WriteAsync(At, second);
+        await Task.Delay(100);
+        Assert.False(write.IsCompleted || (read.IsCompleted && next.IsCompleted));
+        await rig.Raw.ReleaseStuckAsync();
+        Assert.Equal((0, 0, 0), (await write, await next, (await read).Status));
+        Assert.Equal(first, (await read).Data[..(2 * Block)]);
+        Assert.Equal(reads ? first : second, await driver.ReadOrThrowAsync(At, 2 * Block));
+        Assert.Equal(0, rig.Sums.Errors);
+    }
+
     [Fact]
     public async Task A_write_that_went_to_another_place_is_found_at_both()
     {
