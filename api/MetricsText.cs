@@ -89,6 +89,9 @@ internal sealed class MetricsText
             Add(m.Member.WriteErrors, [.. Named(m), ("operation", "write")]);
         }
 
+        Each(
+            "polyblk_member_checksum_errors_total", "counter", "Blocks of a member that were not what had been written.",
+            members, m => m.Member.ChecksumErrors ?? 0, Named);
         Each("polyblk_member_repairs_total", "counter", "Ranges of a member that were read wrong, and written again.", members, m => m.Member.Repairs, Named);
         const string Bad = "Places that the drive of a member could not write.";
         Each("polyblk_member_bad_ranges", "gauge", Bad, members, m => m.Member.BadRanges, Named);

@@ -5,6 +5,7 @@ using System.Collections.Immutable;
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Journal;
 using Polyblk.Raid.Layout;
@@ -48,7 +49,9 @@ public static class ArrayBuilder
             Name = options.Name,
             Level = options.Level,
             ParityCount = geometry.ParityCount,
-            Incompatible = options.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None,
+            Incompatible = (options.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
+                | (options.Checksums ? IncompatibleFeatures.Checksums : IncompatibleFeatures.None),
+            ChecksumOffset = options.Checksums ? geometry.DataOffset + geometry.MemberDataSize : 0,
             ChunkSize = geometry.ChunkSize,
             MemberCount = drives.Count,
             Role = 0,
@@ -77,16 +80,32 @@ public static class ArrayBuilder
                 : MemberSlots.EraseAsync(drive, home, options.Run.Clock));
         }
 
-        ImmutableArray<RaidMember> members = [.. drives.Select((drive, role) => new RaidMember(role, drive, uuids[role]))];
-
         // What the first resync has not come to holds nothing that anybody has written.
         var start = new RaidStart(redundant && !zeroed ? 0 : long.MaxValue, superblock.LogicalBlockSize, ReadOnly: false)
         {
             TrustsUnsynced = superblock.TrustsUnsynced,
         };
-        var array = new RaidArray(superblock, geometry, new ArrayMap(0, members, []), home, options.Run, start);
-        await array.Control.StartAsync(isNew: true, mayBeDamaged: false, []);
-        return array;
+        var sums = ArrayChecksums.Of(superblock, home, options.Run);
+        try
+        {
+            var members = new RaidMember[drives.Count];
+            for (int role = 0; role < members.Length; role++)
+            {
+                members[role] = new RaidMember(role, drives[role], uuids[role])
+                {
+                    Sums = sums is null ? null : await sums.FormatAsync(drives[role], role, uuids[role]),
+                };
+            }
+
+            var array = new RaidArray(superblock, geometry, new ArrayMap(0, [.. members], []), home, options.Run, start, sums);
+            await array.Control.StartAsync(isNew: true, mayBeDamaged: false, []);
+            return array;
+        }
+        catch when (sums is not null)
+        {
+            await sums.CloseAllAsync(_ => false);
+            throw;
+        }
     }
 
     /// <summary>
@@ -139,7 +158,29 @@ public static class ArrayBuilder
         }
 
         AssemblyPermit.Check(options, result, problems);
+        var sums = ArrayChecksums.Of(result.Newest!, home, options.Run);
+        try
+        {
+            return await AssembleAsync(options, home, result, byCandidate, problems, sums);
+        }
+        catch when (sums is not null)
+        {
+            await sums.CloseAllAsync(_ => false);
+            throw;
+        }
+    }
+
+    private static async Task<RaidArray> AssembleAsync(
+        ArrayAssembleOptions options,
+        Reactor home,
+        AssemblyResult result,
+        Dictionary<AssemblyCandidate, IBlockDevice> byCandidate,
+        string problems,
+        ArrayChecksums? sums)
+    {
         ArraySuperblock newest = result.Newest!;
+        bool isReadOnly = options.ReadOnly
+            || result.Members.Any(c => c is not null && byCandidate[c].Limits.ReadOnly);
         var members = new RaidMember[newest.MemberCount];
         for (int role = 0; role < members.Length; role++)
         {
@@ -149,6 +190,7 @@ public static class ArrayBuilder
             MemberEntry entry = newest.Members[role];
             members[role] = new RaidMember(role, drive, entry.Uuid)
             {
+                Sums = sums is null || candidate is null ? null : await sums.OpenAsync(drive!, role, entry.Uuid, isReadOnly),
                 Sequence = candidate?.Superblock.Sequence ?? 0,
                 OutSinceEvent = entry.EventCount,
                 WhyOut = candidate is not null ? OutReason.Errors : entry.State == MemberState.Failed ? entry.Reason : OutReason.Absent,
@@ -156,9 +198,9 @@ public static class ArrayBuilder
         }
 
         RaidGeometry geometry = result.Geometry!;
-        bool isReadOnly = options.ReadOnly || members.Any(m => m is { IsAbsent: false, Drive.Limits.ReadOnly: true });
         JournalReplayResult? replayed = !isReadOnly && !options.IsInSync && !result.IsTooFew && JournalReplay.IsNeeded(newest)
-            ? await ReplayAsync(newest, geometry, [.. members.Select(m => m.Drive)], result.RebuildingRoles, home, options.Run.Clock)
+            ? await ReplayAsync(
+                newest, geometry, [.. members.Select(m => m.Way)], result.RebuildingRoles, home, options.Run.Clock)
             : null;
         bool trusts = newest.TrustsUnsynced
             && (replayed is { Doubtful.IsEmpty: true, Unreadable: 0 } || options.IsInSync || !JournalReplay.IsNeeded(newest));
@@ -176,7 +218,7 @@ public static class ArrayBuilder
             RebuiltBytes = result.RebuildFrom,
         };
         var map = new ArrayMap(0, [.. members], [.. result.Spares.Select(s => new SpareDrive(byCandidate[s], s.Superblock.MemberUuid))]);
-        var array = new RaidArray(newest, geometry, map, home, options.Run, start);
+        var array = new RaidArray(newest, geometry, map, home, options.Run, start, sums);
         foreach (JournalRecord row in replayed?.Doubtful ?? [])
         {
             array.State.PutInDoubt(row.Row, row.From, row.To);
@@ -354,6 +396,11 @@ public static class ArrayBuilder
             throw new ArrayException("The same drive is given twice: every member needs a drive of its own.");
         }
 
+        if (options.Checksums && drives.FirstOrDefault(d => d.Limits.KeepsNothing) is { } nothing)
+        {
+            throw new ArrayException($"{nothing.Name} keeps nothing that could be checked: leave the checksums out.");
+        }
+
         if (drives.FirstOrDefault(d => d.Limits.ReadOnly) is { } readOnly)
         {
             throw new ArrayException($"{readOnly.Name} is read-only: open it for writing.");
@@ -372,6 +419,11 @@ public static class ArrayBuilder
         long dataOffset = consistency == ArrayConsistency.Journal && sizes.Length != 0
             ? JournalLayout.DataOffsetFor(sizes.Min())
             : RaidGeometry.DefaultDataOffset;
+        if (options.Checksums)
+        {
+            sizes = [.. sizes.Select(size => ChecksumLayout.BytesWithoutArea(size, dataOffset))];
+        }
+
         if (!RaidGeometry.TryCreate(options.Level, options.ChunkBytes, sizes, out RaidGeometry? geometry, out string? error, dataOffset))
         {
             throw new ArrayException(error!);

@@ -37,6 +37,14 @@ public enum ArrayEventKind
     /// <summary>A member has failed reads: how many since the start, and the last one.</summary>
     MemberReadErrors,
 
+    /// <summary>
+    /// A member returned something else than what was written to it: how often since the start, and where on the drive last.
+    /// </summary>
+    MemberChecksumErrors,
+
+    /// <summary>Checksums of a member could not be used, or not be kept: the reason says which.</summary>
+    ChecksumsLost,
+
     /// <summary>A member has failed so many reads in a row that it is given up.</summary>
     MemberUnreadable,
 

@@ -36,6 +36,12 @@ public sealed record ArrayCreateOptions
     /// </summary>
     public ArrayConsistency? Consistency { get; init; }
 
+    /// <summary>
+    /// Whether each block of a member has a checksum, by which a drive is found out that returns something else than what was
+    /// written to it. It takes a thousandth of the drives. For good: it cannot be changed later.
+    /// </summary>
+    public bool Checksums { get; init; }
+
     /// <summary>Makes the UUIDs of the array and its members, each another.</summary>
     public Func<Guid> NewUuid { get; init; } = Guid.NewGuid;
 
@@ -141,6 +147,11 @@ public sealed record ArrayRunOptions
     /// they touch, 4 to 256 rows. Those at rest may keep as much again.
     /// </summary>
     public long RowMemoryBytes { get; init; } = 64 << 20;
+
+    /// <summary>
+    /// How many pages of checksums of a member may be in memory, 64 at least: 4096 bytes each, for 4 MiB of its data.
+    /// </summary>
+    internal int ChecksumPages { get; init; } = 8192;
 
     /// <summary>
     /// Upper bound of the speed of a resync or rebuild in bytes a second of every member; 0 sets none.

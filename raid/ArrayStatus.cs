@@ -31,6 +31,12 @@ public enum ArrayHealth
 /// <param name="Repairs">Bad blocks that were rewritten from redundancy.</param>
 public sealed record MemberStatus(int Role, string Name, MemberState State, long ReadErrors, long WriteErrors, long Repairs)
 {
+    /// <summary>
+    /// Blocks that were not what had been written, since the start; null where the array has no checksums, or the member no
+    /// drive.
+    /// </summary>
+    public long? ChecksumErrors { get; init; }
+
     /// <summary>How long its oldest request in flight has been there, in seconds; 0 when none has been there for one.</summary>
     public int OldestRequestSeconds { get; init; }
 
@@ -173,6 +179,9 @@ public sealed record ArrayStatus
 
     /// <summary>How it is put right after an unclean stop.</summary>
     public ArrayConsistency Consistency { get; init; }
+
+    /// <summary>Whether each block of its members has a checksum.</summary>
+    public bool Checksums { get; init; }
 
     /// <summary>How the array is.</summary>
     public required ArrayHealth Health { get; init; }

@@ -5,6 +5,7 @@
 using System.Collections.Immutable;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Control;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Journal;
@@ -34,9 +35,11 @@ public sealed partial class RaidArray : IBlockDevice
     private ArrayMap _map;
 
     internal RaidArray(
-        ArraySuperblock superblock, RaidGeometry geometry, ArrayMap map, Reactor home, ArrayRunOptions options, RaidStart start)
+        ArraySuperblock superblock, RaidGeometry geometry, ArrayMap map, Reactor home, ArrayRunOptions options, RaidStart start,
+        ArrayChecksums? sums)
     {
         Options = options;
+        Sums = sums;
         Uuid = superblock.ArrayUuid;
         Name = superblock.Name;
         Geometry = geometry;
@@ -111,6 +114,9 @@ public sealed partial class RaidArray : IBlockDevice
 
     /// <summary>How it behaves.</summary>
     internal ArrayRunOptions Options { get; }
+
+    /// <summary>The checksums of its members; null where it has none.</summary>
+    internal ArrayChecksums? Sums { get; }
 
     /// <summary>Where its bytes lie.</summary>
     public RaidGeometry Geometry { get; }

@@ -91,6 +91,28 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         }
     }
 
+    /// <summary>What a range holds, as readers see it.</summary>
+    public void Peek(long offset, Span<byte> to)
+    {
+        lock (_lock)
+        {
+            new ReadOnlySpan<byte>(_current + offset, to.Length).CopyTo(to);
+        }
+    }
+
+    /// <summary>A range becomes something else by itself: nobody is told, and it is durable.</summary>
+    public void Corrupt(long offset, ReadOnlySpan<byte> data)
+    {
+        lock (_lock)
+        {
+            data.CopyTo(new Span<byte>(_current + offset, data.Length));
+            if (CanCrash)
+            {
+                data.CopyTo(new Span<byte>(_durable + offset, data.Length));
+            }
+        }
+    }
+
     /// <summary>A write was in flight when the drive crashed: it may survive like an unflushed one.</summary>
     public void AddInFlight(BlockRequest request)
     {

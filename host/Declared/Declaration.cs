@@ -27,6 +27,9 @@ public sealed record DeclaredVolume(string Name, Place At)
     /// <summary>A word of <see cref="Volumes.ConsistencyWord"/>.</summary>
     public string? Consistency { get; init; }
 
+    /// <summary>Whether each block of its drives has a checksum; for new volumes.</summary>
+    public bool? Checksums { get; init; }
+
     /// <summary>In bytes a second of every member; 0 sets no bound.</summary>
     public long? MaxRebuildBytesPerSecond { get; init; }
 

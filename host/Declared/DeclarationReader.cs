@@ -17,7 +17,8 @@ public sealed class DeclarationReader
 {
     private static readonly string[] s_volumeKeys =
     [
-        Keys.Level, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.RebuildRate, Keys.CheckEvery,
+        Keys.Level, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.Checksums, Keys.RebuildRate,
+        Keys.CheckEvery,
         Keys.SlowRead, Keys.DriveTimeout,
         Keys.Autostart, Keys.SpareGroup, Keys.Isolate, Keys.Exports,
     ];
@@ -87,6 +88,7 @@ public sealed class DeclarationReader
             Spares = Texts(keys, path, Keys.Spares, Drive),
             Consistency = Text(keys, path, Keys.Consistency, word => ConsistencyWord.TryParse(word, out _) ? word
                 : throw RefusalException.Invalid($"takes {OneOf(ConsistencyWord.All)}, not '{word}'.")),
+            Checksums = Switch(keys, path, Keys.Checksums),
             MaxRebuildBytesPerSecond = Number(
                 keys, path, Keys.RebuildRate, "bytes a second with a unit, such as 100M, or 0 for no bound",
                 text => text == "0" ? 0 : Size(text)),

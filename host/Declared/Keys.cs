@@ -11,6 +11,7 @@ internal static class Keys
         Drives = "drives",
         Spares = "spares",
         Consistency = "consistency",
+        Checksums = "checksums",
         RebuildRate = "rebuild-rate",
         CheckEvery = "check-every",
         SlowRead = "slow-read",

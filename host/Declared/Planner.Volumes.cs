@@ -26,6 +26,7 @@ public sealed partial class Planner
             VolumeRequest request = VolumeCreation.Check(new VolumeWish(volume.Name, volume.Level, volume.Drives)
             {
                 ChunkBytes = volume.ChunkBytes, SizeBytes = volume.SizeBytes, Consistency = volume.Consistency,
+                Checksums = volume.Checksums ?? false,
             });
             if (request.Level is null && SetsArray(volume))
             {
@@ -191,6 +192,24 @@ public sealed partial class Planner
                 await change(c).ConfigureAwait(false);
                 return what;
             });
+        }
+    }
+
+    /// <summary>Whether it has them is decided when it is made.</summary>
+    private async Task PlanChecksumsAsync(DeclaredVolume volume, VolumeRecord record, CancellationToken cancellation)
+    {
+        if (volume.Checksums is not bool wanted)
+        {
+            return;
+        }
+
+        VolumeJson now = await VolumeView.FullAsync(_directories, record, _ => { }, cancellation).ConfigureAwait(false);
+        if ((now.Array?.Checksums ?? false) != wanted)
+        {
+            Refuse(
+                volume, Keys.Checksums,
+                $"volume '{record.Name}' was made {(wanted ? "without" : "with")} checksums, or its drives cannot be "
+                + "read. That cannot be changed: make another volume and copy it.");
         }
     }
 

@@ -99,6 +99,7 @@ public sealed partial class Planner
             RefuseOtherShape(volume, record);
             PlanKept(volume, record);
             await PlanDrivesAsync(volume, record).ConfigureAwait(false);
+            await PlanChecksumsAsync(volume, record, cancellation).ConfigureAwait(false);
             await PlanConsistencyAsync(volume, record, cancellation).ConfigureAwait(false);
             if (_steps.Count == before)
             {

@@ -110,6 +110,9 @@ public sealed record ArrayJson
     /// <summary>How it is put right after an unclean stop: journal, bitmap or none; null where no members can disagree.</summary>
     public string? Consistency { get; init; }
 
+    /// <summary>Whether each block of its members has a checksum.</summary>
+    public bool Checksums { get; init; }
+
     /// <summary>Whether a resync is needed that is not done, because the array is only read.</summary>
     public bool ResyncIsLeft { get; init; }
 
@@ -348,6 +351,9 @@ public sealed record MemberJson(int Role, string? Drive, string State)
     public long WriteErrors { get; init; }
 
     public long Repairs { get; init; }
+
+    /// <summary>Blocks that were not what had been written; null where nothing is known of that.</summary>
+    public long? ChecksumErrors { get; init; }
 
     /// <summary>Places that it could not write, and that the other members serve.</summary>
     public int BadRanges { get; init; }

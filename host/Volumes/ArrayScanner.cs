@@ -141,6 +141,7 @@ public static class ArrayScanner
         },
         Problem = result.Error,
         Consistency = ConsistencyWord.Of(newest.Consistency, newest.Level),
+        Checksums = newest.ChecksumOffset != 0,
         Resync = result.NeedsResync && result.Outcome != AssemblyOutcome.Refused
             ? new ProgressJson(result.ResyncFrom, newest.MemberDataSize, 0) { IsLeft = true } : null,
         Rebuild = result.RebuildingRoles != 0

@@ -38,6 +38,7 @@ public static class ArrayStatusJson
         Check = Check(status.Scrub),
         RangesInDoubt = status.RangesInDoubt,
         Consistency = ConsistencyWord.Of(status.Consistency, status.Level),
+        Checksums = status.Checksums,
         Warnings = status.Warnings,
         Spares = [.. status.SpareDrives.Where(d => !ReferenceEquals(d, status.Replacement?.New)).Select(d => d.Name)],
         Members =
@@ -48,6 +49,7 @@ public static class ArrayStatusJson
                 ReadErrors = m.ReadErrors,
                 WriteErrors = m.WriteErrors,
                 Repairs = m.Repairs,
+                ChecksumErrors = m.ChecksumErrors,
                 BadRanges = m.BadRanges,
                 BadBytes = m.BadBytes,
                 OldestRequestSeconds = m.OldestRequestSeconds,

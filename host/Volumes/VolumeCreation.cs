@@ -26,6 +26,9 @@ public sealed record VolumeWish(string Name, string Level, IReadOnlyList<string>
     /// <summary>A word of <see cref="ConsistencyWord"/>; null takes what suits the level.</summary>
     public string? Consistency { get; init; }
 
+    /// <summary>Whether each block of its drives has a checksum.</summary>
+    public bool Checksums { get; init; }
+
     /// <summary>Overwrite what is on the drives.</summary>
     public bool Force { get; init; }
 
@@ -91,6 +94,7 @@ public static class VolumeCreation
         return new VolumeRequest(wish.Name, level, CheckChunk(wish.ChunkBytes, level), wish.SizeBytes, wish.Force, drives)
         {
             Consistency = ParseConsistency(wish.Consistency, level, drives[0]),
+            Checksums = CheckChecksums(wish.Checksums, level, drives[0]),
         };
     }
 
@@ -213,6 +217,12 @@ public static class VolumeCreation
         return drives >= minimum ? level
             : throw RefusalException.Invalid($"{level.Name()} needs at least {minimum} drives; {drives} given.");
     }
+
+    private static bool CheckChecksums(bool wanted, RaidLevel? level, DriveSpec drive) => !wanted ? false
+        : level is null ? throw RefusalException.Invalid("Checksums are for arrays: raid0 takes one drive, too.")
+        : drive.IsVolatile
+            ? throw RefusalException.Invalid("Checksums are for drives that last: a volatile volume begins empty each time.")
+        : true;
 
     private static ArrayConsistency? ParseConsistency(string? text, RaidLevel? level, DriveSpec drive)
     {

@@ -14,6 +14,9 @@ public sealed record VolumeRequest(
 {
     /// <summary>How it is put right after an unclean stop; null takes what suits the level and the drives.</summary>
     public ArrayConsistency? Consistency { get; init; }
+
+    /// <summary>Whether each block of its drives has a checksum.</summary>
+    public bool Checksums { get; init; }
 }
 
 /// <summary>A volume that was made.</summary>
@@ -216,6 +219,7 @@ public static class VolumeMaker
         {
             SizeBytes = request.SizeBytes,
             Force = request.Force,
+            Checksums = request.Checksums,
             Consistency = request.Consistency ?? (request.Drives[0].IsVolatile ? ForVolatile(level) : null),
         };
     }

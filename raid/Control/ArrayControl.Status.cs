@@ -27,6 +27,7 @@ internal sealed partial class ArrayControl
             SizeBytes = _array.SizeBytes,
             CapacityBytes = _array.Reshaping?.Map.OldCapacity ?? _array.Geometry.Capacity,
             Consistency = _array.Consistency,
+            Checksums = _array.Sums is not null,
             Health = _array.State.IsBroken ? ArrayHealth.Failed
                 : (failed | rebuilding) != 0 ? ArrayHealth.Degraded
                 : resync is not null ? ArrayHealth.Resyncing
@@ -61,6 +62,7 @@ internal sealed partial class ArrayControl
             member.Role, member.IsAbsent ? string.Empty : member.Drive!.Name, state, member.ReadErrors, member.WriteErrors,
             member.Repairs)
         {
+            ChecksumErrors = member.Sums?.Errors,
             OldestRequestSeconds = _watch.AgeSeconds(member),
             RequestsInFlight = member.InFlight,
             Traffic = member.Traffic,

@@ -116,6 +116,7 @@ internal sealed partial class ArrayControl
         }
         catch
         {
+            // Its checksums are ended by whoever began them.
             await _superblocks.CloseAsync();
             throw;
         }
@@ -185,10 +186,21 @@ internal sealed partial class ArrayControl
         finally
         {
             await _superblocks.CloseAsync();
+            await CloseSumsAsync(markClean);
             _metadata.Release();
         }
 
         return _array.Limits.ReadOnly || (markClean && isInOrder && !_array.State.IsBroken);
+    }
+
+    /// <summary>
+    /// A member that is out is not written to any more. Sums that are not written are made anew by the next run.
+    /// </summary>
+    private Task CloseSumsAsync(bool markClean)
+    {
+        bool IsIn(RaidMember member) => _array.IsUsable(member.Role) && !member.IsLeft;
+        return _array.Sums?.CloseAllAsync(sums => markClean && !_array.Limits.ReadOnly
+            && _array.Members.Any(m => ReferenceEquals(m.Sums, sums) && IsIn(m))) ?? Task.CompletedTask;
     }
 
     private async Task RunAsync()

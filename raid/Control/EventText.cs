@@ -31,7 +31,8 @@ internal static class EventText
         ArrayFailed or InDoubt or RebuildStalled or ReplacementStalled
             or ReshapeStalled or RestartFailed or ControlFailed => ArrayEventLevel.Error,
         MemberFailed or MemberLeftOut or MemberSlow or MemberReadErrors
-            or MemberUnreadable or MemberBadRanges or Degraded or StartProblem or JournalDamaged
+            or MemberUnreadable or MemberBadRanges or MemberChecksumErrors or ChecksumsLost
+            or Degraded or StartProblem or JournalDamaged
             or ReplacementGivenUp or ReplacementRefused or ReplacementBecameRebuild
             or ReshapeStuck or SpareRefused => ArrayEventLevel.Warning,
         ScrubEnded when e.Scrub is { HasFindings: true } => ArrayEventLevel.Warning,
@@ -43,6 +44,8 @@ internal static class EventText
 
     /// <summary>So many bad ranges, as messages count them.</summary>
     public static string BadRanges(long count) => count == 1 ? "1 bad range" : $"{count} bad ranges";
+
+    private static string Times(long? count) => count == 1 ? "once" : $"{count} times";
 
     private static string Member(ArrayEvent e) => Member(e.Role, e.Drive);
 
@@ -61,6 +64,10 @@ internal static class EventText
         MemberAnswersAgain => $"{Member(e)} answers again",
         MemberReadErrors => $"{Member(e)} has failed {e.Count} reads since the start"
             + (e.Fault is { } read ? $", last a {read}" : string.Empty) + ": check the drive",
+        MemberChecksumErrors => $"{Member(e)} has returned something else than what was written to it, {Times(e.Count)} since "
+            + $"the start, last for the block at byte {e.OffsetBytes} of the drive: check the drive, its cable, and the memory "
+            + "of this host",
+        ChecksumsLost => $"{Member(e)}: {e.Reason!.TrimEnd('.')}",
         MemberUnreadable => $"{Member(e)} has failed {e.Count} reads and more in a row, and not one has succeeded",
         MemberBadRanges => $"{Member(e)} could not write a block" + (e.Fault is { } write ? $" ({write})" : string.Empty)
             + $": it has {BadRanges(e.Count!.Value)} now, which the other members serve; replace it when convenient",

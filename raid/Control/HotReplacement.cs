@@ -300,7 +300,11 @@ internal sealed class HotReplacement(
         await StopJobsAsync();
         RaidMember old = array.Members[role];
         ArrayMap before = array.Map;
-        var member = new RaidMember(role, spare.Drive, spare.Uuid) { Sequence = SpareSequence };
+        var member = new RaidMember(role, spare.Drive, spare.Uuid)
+        {
+            Sequence = SpareSequence,
+            Sums = array.Sums is null ? null : await array.Sums.FormatAsync(spare.Drive, role, spare.Uuid),
+        };
         var replacement = new Replacement(old, member, new CopyMap(array.Geometry));
         try
         {
@@ -373,7 +377,7 @@ internal sealed class HotReplacement(
 
         try
         {
-            await BlockIo.FlushAsync(replacement.New.Drive!, superblocks.Home);
+            await BlockIo.FlushAsync(replacement.New.Way!, superblocks.Home);
         }
         catch (BlockIoException e)
         {
@@ -531,6 +535,7 @@ internal sealed class HotReplacement(
             return;
         }
 
+        await membership.CloseSumsAsync(goes);
         bool isSpare = array.Map.Spares.Any(s => ReferenceEquals(s.Drive, goes.Drive));
         if (!isSpare)
         {

@@ -39,6 +39,7 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
 
     private readonly long _started = options.Clock.GetTimestamp();
     private readonly long[] _reportFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
+    private readonly long[] _reportSumsFrom = [.. Enumerable.Repeat(1L, array.Members.Length)];
     private ImmutableArray<RaidMember> _seen = array.Members;
     private readonly Lock _lock = new();
     private readonly Task<bool>?[] _probes = new Task<bool>?[array.Members.Length];
@@ -110,8 +111,10 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
             {
                 // Another drive, which has not failed anything yet.
                 _reportFrom[member.Role] = 1;
+                _reportSumsFrom[member.Role] = 1;
             }
 
+            LookAtSums(member);
             LookAtReads(member);
             LookAtTime(member, areFew);
             bool hangs = AgeSeconds(member) >= SlowAfter.TotalSeconds;
@@ -275,6 +278,23 @@ internal sealed class MemberWatch(RaidArray array, ArrayRunOptions options, Acti
         await array.OnEveryQueueAsync(_ => { });
         await array.OnEveryQueueAsync(_ => { });
         await array.Control.Home.InvokeAsync(() => { });
+    }
+
+    /// <summary>Says the first block that is not what was written, then each time that there are ten times as many.</summary>
+    private void LookAtSums(RaidMember member)
+    {
+        if (member.Sums is { Errors: long errors } sums && errors >= _reportSumsFrom[member.Role])
+        {
+            while (_reportSumsFrom[member.Role] <= errors)
+            {
+                _reportSumsFrom[member.Role] *= 10;
+            }
+
+            report(ArrayControl.About(ArrayEventKind.MemberChecksumErrors, member) with
+            {
+                Count = errors, OffsetBytes = sums.LastErrorOffset,
+            });
+        }
     }
 
     /// <summary>

@@ -17,6 +17,7 @@
 using System.Numerics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Jobs;
 using Polyblk.Raid.Journal;
@@ -388,6 +389,9 @@ internal sealed class Membership(
         RefuseOwing(array.Members[role]);
         await RecordAsync();
         bool marked = its is not null && ArrayAssembly.MissedOnlyMarked(its, superblocks.Current);
+
+        // It may be the drive that had the role before.
+        await CloseSumsAsync(array.Members[role]);
         if (!marked)
         {
             await TakeAsync(drive, force);
@@ -398,9 +402,7 @@ internal sealed class Membership(
         }
 
         await jobs.StopAsync(superblocks.CatchUpAsync);
-        RaidMember member = marked
-            ? new RaidMember(role, drive, its!.MemberUuid) { Sequence = its.Sequence }
-            : new RaidMember(role, drive, options.NewUuid());
+        RaidMember member = await MakeMemberAsync(role, drive, marked ? its : null);
         SpareDrive? spare = array.Map.Spares.FirstOrDefault(s => ReferenceEquals(s.Drive, drive));
         await ChangeHandsAsync(member);
         if (spare is not null)
@@ -430,6 +432,18 @@ internal sealed class Membership(
             throw new ArrayException($"{drive.Name} did not take a superblock.");
         }
     }
+
+    private async Task<RaidMember> MakeMemberAsync(int role, IBlockDevice drive, ArraySuperblock? its)
+    {
+        Guid uuid = its?.MemberUuid ?? options.NewUuid();
+        ChecksummedDrive? sums = array.Sums is null ? null
+            : its is null ? await array.Sums.FormatAsync(drive, role, uuid)
+            : await array.Sums.OpenAsync(drive, role, uuid, readOnly: false);
+        return new RaidMember(role, drive, uuid) { Sequence = its?.Sequence ?? 0, Sums = sums };
+    }
+
+    /// <summary>What is in memory of the checksums of a member that is out says nothing any more.</summary>
+    public Task CloseSumsAsync(RaidMember member) => array.Sums?.CloseAsync(member.Sums, clean: false) ?? Task.CompletedTask;
 
     /// <summary>The role is another drive's: no spare is kept for the one that was to be replaced in it.</summary>
     private static ArraySuperblock Installed(ArraySuperblock superblock, int role, SpareDrive? spare)
@@ -463,6 +477,7 @@ internal sealed class Membership(
         {
             await superblocks.ReplaceAsync(member);
             await array.AdoptAsync(array.Map.With(member));
+            await CloseSumsAsync(before);
         }
         catch (IOException e)
         {
@@ -470,6 +485,8 @@ internal sealed class Membership(
             var none = new RaidMember(before.Role, null, before.Uuid) { OutSinceEvent = before.OutSinceEvent, WhyOut = before.WhyOut };
             await array.AdoptAsync(array.Map.With(none));
             await superblocks.ReplaceAsync(none);
+            await CloseSumsAsync(before);
+            await CloseSumsAsync(member);
             throw new ArrayException($"{member.Drive?.Name} cannot be opened: {e.Message}", e);
         }
     }

@@ -53,7 +53,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     {
         foreach (RaidMember member in array.Members)
         {
-            _queues[member.Role] = member.Drive?.OpenQueue(home);
+            _queues[member.Role] = member.Way?.OpenQueue(home);
         }
     });
 
@@ -61,7 +61,7 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     /// <exception cref="IOException">The drive cannot be opened; nothing has changed.</exception>
     public Task ReplaceAsync(RaidMember member) => home.InvokeAsync(() =>
     {
-        IBlockQueue? queue = member.Drive?.OpenQueue(home);
+        IBlockQueue? queue = member.Way?.OpenQueue(home);
         _queues[member.Role]?.Dispose();
         _queues[member.Role] = queue;
         _late[member.Role] = null;

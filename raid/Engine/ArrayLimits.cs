@@ -1,4 +1,5 @@
 using Polyblk.Core.Block;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 
@@ -14,7 +15,7 @@ internal static class ArrayLimits
     /// <summary>The limits of an array.</summary>
     public static BlockLimits Of(RaidGeometry geometry, IReadOnlyList<RaidMember> members, long exportedSize)
     {
-        BlockLimits[] all = [.. members.Where(m => m.Drive is not null).Select(m => m.Drive!.Limits)];
+        BlockLimits[] all = [.. members.Where(m => m.Drive is not null).Select(m => m.Way!.Limits)];
         int blockSize = all.Max(l => l.LogicalBlockSize);
         bool striped = geometry.Level != RaidLevel.Raid1;
         return new BlockLimits
@@ -46,7 +47,7 @@ internal static class ArrayLimits
     /// <summary>The longest request that every member takes, by <see cref="BlockOperation"/>; multiples of 4096.</summary>
     public static long[] MaxPieceBytes(IReadOnlyList<RaidMember> members)
     {
-        BlockLimits[] all = [.. members.Where(m => m.Drive is not null).Select(m => m.Drive!.Limits)];
+        BlockLimits[] all = [.. members.Where(m => m.Drive is not null).Select(m => m.Way!.Limits)];
         long data = Round(all.Min(l => l.MaxTransferBytes));
         var result = new long[5];
         result[(int)BlockOperation.Read] = data;
@@ -62,8 +63,8 @@ internal static class ArrayLimits
     /// </summary>
     public static string? WhyNotFit(RaidArray array, IBlockDevice drive)
     {
-        BlockLimits has = drive.Limits, needs = array.Limits;
-        long bytes = array.Geometry.DataOffset + array.Geometry.MemberDataSize;
+        BlockLimits has = array.Sums is null ? drive.Limits : ChecksummedDrive.LimitsOf(drive.Limits), needs = array.Limits;
+        long bytes = array.Sums?.Layout.AreaEnd ?? (array.Geometry.DataOffset + array.Geometry.MemberDataSize);
         if (drive.SizeBytes < bytes)
         {
             return $"it has {drive.SizeBytes} bytes and a member needs {bytes}: take a larger one";

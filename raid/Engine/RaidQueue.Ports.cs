@@ -68,7 +68,7 @@ internal abstract unsafe partial class RaidQueue
     {
         RaidMember member = map.Members[role];
         Replacement? replacement = map.ReplacementOf(role);
-        if ((replacement?.Old.Drive ?? member.Drive) is not { } drive)
+        if ((replacement?.Old.Way ?? member.Way) is not { } drive)
         {
             return null;
         }

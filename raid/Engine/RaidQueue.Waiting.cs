@@ -121,7 +121,8 @@ internal abstract unsafe partial class RaidQueue
         }
     }
 
-    private bool IsOfChild(BlockRequest request) => ReferenceEquals(request.Completion, this);
+    /// <summary>Whether a request is a child of this queue that came back.</summary>
+    protected bool IsOfChild(BlockRequest request) => ReferenceEquals(request.Completion, this);
 
     private void Stall(TransferOp operation)
     {

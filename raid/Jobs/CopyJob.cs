@@ -67,8 +67,8 @@ internal sealed class CopyRows : IRowQueue
         Array = array;
         Home = home;
         _replacement = replacement;
-        _old = new MemberPort(replacement.Old, array.State, replacement.Old.Drive!.OpenQueue(home), home);
-        _new = new MemberPort(replacement.New, array.State, replacement.New.Drive!.OpenQueue(home), home);
+        _old = new MemberPort(replacement.Old, array.State, replacement.Old.Way!.OpenQueue(home), home);
+        _new = new MemberPort(replacement.New, array.State, replacement.New.Way!.OpenQueue(home), home);
         replacement.Old.Add(_old);
         replacement.New.Add(_new);
         Old = new PatientQueue(_old, home);

@@ -39,7 +39,7 @@ internal sealed unsafe class CopyRow : RangeWaiter, IBlockCompletion, IRowComple
         _index = index;
         _geometry = rows.Array.Geometry;
         _rowBytes = RaidUnits.RowBytes(_geometry);
-        long most = Math.Min(replacement.Old.Drive!.Limits.MaxTransferBytes, replacement.New.Drive!.Limits.MaxTransferBytes);
+        long most = Math.Min(replacement.Old.Way!.Limits.MaxTransferBytes, replacement.New.Way!.Limits.MaxTransferBytes);
         _maxBytes = Math.Max(4096, Math.Min(most, CopyMap.RegionBytes) & ~4095L);
         _vector = (IoVec*)NativeMemory.Alloc((nuint)sizeof(IoVec));
         _buffer = (byte*)NativeMemory.AlignedAlloc(CopyMap.RegionBytes, 4096);

@@ -34,6 +34,11 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
 {
     private const int SpreadShift = 17;
     private const int TriesShift = 8;
+    private const long IsSplit = 1L << 40;
+    private const int BlockBytes = 4096;
+
+    /// <summary>Children that are kept for the pieces of reads that are split.</summary>
+    private const int KeptForPieces = 256;
 
     private readonly int _copies;
     private readonly bool _striped;
@@ -188,6 +193,11 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
             }
 
             long length = Math.Min(operation.SegmentEnd - operation.Next, most);
+            if (copies == 1 && IsOfChild(operation.Parent))
+            {
+                length = Math.Min(length, BlockBytes - (operation.Next & (BlockBytes - 1)));
+            }
+
             if (_striped)
             {
                 length = Math.Min(length, _chunkMask + 1 - (operation.Next & _chunkMask));
@@ -472,8 +482,18 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         return sent != 0;
     }
 
+    /// <summary>
+    /// A read that no copy can answer as a whole, because each of them has a bad block in it somewhere: goes block by block.
+    /// </summary>
+    protected override bool StartChild(BlockRequest child) => StartOperation(child);
+
     private bool SettleRead(BlockRequest child, int member)
     {
+        if ((child.Tag & IsSplit) != 0)
+        {
+            return true;
+        }
+
         Array.Members[member].CountReadError();
         long tries = (child.Tag >> TriesShift) + 1;
         long offset = Geometry.Unmap(member, child.OffsetBytes);
@@ -496,7 +516,16 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
             return false;
         }
 
-        return true;
+        if (child.LengthBytes <= BlockBytes || !BlockErrors.MayBeOfPlace(child.Status) || Children.Available <= KeptForPieces)
+        {
+            return true;
+        }
+
+        child.Tag = (long)(uint)member | IsSplit;
+        child.OffsetBytes = offset;
+        child.Status = 0;
+        ContinueWithOperation(child);
+        return false;
     }
 
     private int CopyOf(long offset, int member)

@@ -1,4 +1,5 @@
 using Polyblk.Core.Block;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Map;
@@ -25,6 +26,12 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
     /// request with an error.
     /// </summary>
     public IBlockDevice? Drive { get; } = drive;
+
+    /// <summary>Its checksums, where the array has them.</summary>
+    public ChecksummedDrive? Sums { get; init; }
+
+    /// <summary>What requests go to: the drive, through its checksums where it has some.</summary>
+    public IBlockDevice? Way => Sums ?? Drive;
 
     /// <summary>The member's UUID; empty when the role never had a drive that is known.</summary>
     public Guid Uuid { get; } = uuid;

@@ -40,7 +40,7 @@ internal sealed class TwinQueue : ReactorWork, IBlockQueue
         Replacement = replacement;
         Reactor = reactor;
         Old = old;
-        New = replacement.New.Drive!.OpenQueue(reactor);
+        New = replacement.New.Way!.OpenQueue(reactor);
         _newPort = new MemberPort(replacement.New, state, New, reactor);
         replacement.New.Add(_newPort);
         Patience = new PatientQueue(_newPort, reactor);

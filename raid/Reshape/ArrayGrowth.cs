@@ -43,6 +43,8 @@ internal static class ArrayGrowth
         ArrayStatus status = array.Control.GetStatus();
         string? reason = array.Limits.ReadOnly ? "it is only read: start it for writing"
             : status.Health == ArrayHealth.Failed ? "it has failed"
+            : array.Sums is not null
+                ? "its blocks have checksums, which lie where that would put data. Copy the volume to a larger one"
             : array.Reshaping is not null ? "it is being reshaped: wait for the end of that"
             : array.Reshape is not null ? "it has been reshaped since it was started: stop it, and start it again"
             : array.State.LostMask != 0 ? "it lacks members, or rebuilds them: replace what is missing, and wait for the end of the rebuild"

@@ -26,6 +26,12 @@ internal static class ArrayReshape
     /// <exception cref="ArrayException">It cannot; the array goes on as it was.</exception>
     public static async Task BeginAsync(RaidArray array, RaidLevel? level, IReadOnlyList<IBlockDevice> drives, bool force)
     {
+        if (array.Sums is not null)
+        {
+            // Whatever the level and the room: that is what it is refused for.
+            ArrayGrowth.RefuseUnlessSound(array, "be reshaped");
+        }
+
         bool hasJournal = array.Consistency == ArrayConsistency.Journal;
         RaidGeometry now = array.Geometry;
         RaidLevel next = level ?? now.Level;

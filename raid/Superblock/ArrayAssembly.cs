@@ -310,8 +310,10 @@ public static class ArrayAssembly
             && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
     }
 
-    private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size) Shape(ArraySuperblock superblock) =>
-        (superblock.Level, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset, superblock.MemberDataSize);
+    private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size, long Checksums) Shape(
+        ArraySuperblock superblock) =>
+        (superblock.Level, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset, superblock.MemberDataSize,
+            superblock.ChecksumOffset);
 
     private static string? ReasonToLeaveOut(AssemblyCandidate candidate, ArraySuperblock newest)
     {
@@ -338,7 +340,7 @@ public static class ArrayAssembly
         foreach (AssemblyCandidate? member in members)
         {
             if (member == null) continue;
-            long needed = newest.MemberDataOffset + newest.MemberDataSize;
+            long needed = newest.MemberBytes;
             if (member.SizeBytes < needed)
                 return $"{member.Path} has {member.SizeBytes} bytes but its member needs {needed}: the drive shrank or is an "
                     + "incomplete copy. Restore its size, or leave it out to start without it.";

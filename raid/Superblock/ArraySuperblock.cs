@@ -11,6 +11,7 @@
 // consumer's write, a resync or a failure changes something. Who writes one is named in Engine/ArrayMetadata.cs.
 
 using System.Collections.Immutable;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 
@@ -125,6 +126,12 @@ public enum IncompatibleFeatures : ulong
     ManyParities = 4,
 
     /// <summary>
+    /// Members have checksums (<see cref="ArraySuperblock.ChecksumOffset"/>), which a program that does not know them would not
+    /// keep.
+    /// </summary>
+    Checksums = 8,
+
+    /// <summary>
     /// It is being reshaped (<see cref="Reshape"/> is there, too) from another number of parities, or with more than two:
     /// programs without this bit know reshapes that add drives to raid0, raid5 and raid6.
     /// </summary>
@@ -225,6 +232,15 @@ public sealed record ArraySuperblock
 
     /// <summary>The bytes of data and parity on every member.</summary>
     public required long MemberDataSize { get; init; }
+
+    /// <summary>
+    /// Where the area of checksums begins on every member, in bytes: a multiple of 4096, not before the end of the data; 0
+    /// without.
+    /// </summary>
+    public long ChecksumOffset { get; init; }
+
+    /// <summary>The bytes that a drive must have for what a member is.</summary>
+    public long MemberBytes => ChecksumLayout.Of(this)?.AreaEnd ?? (MemberDataOffset + MemberDataSize);
 
     /// <summary>The capacity that the geometry gives, in bytes.</summary>
     public required long ArraySize { get; init; }
@@ -380,5 +396,5 @@ public sealed record ArraySuperblock
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
         && Replacing == other.Replacing && LastScrub == other.LastScrub
         && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host
-        && Reshape == other.Reshape && BadRanges.Equals(other.BadRanges);
+        && Reshape == other.Reshape && ChecksumOffset == other.ChecksumOffset && BadRanges.Equals(other.BadRanges);
 }

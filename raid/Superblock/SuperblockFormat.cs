@@ -26,7 +26,8 @@
 //                                                   bit 1: but rows that were written as a whole may be torn)
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
-// 2632 reshape { old member count u32 (0: none), old level u32 (0: the same), shift i64, frontier i64 }    2656 zero[160]
+// 2632 reshape { old member count u32 (0: none), old level u32 (0: the same), shift i64, frontier i64 }
+// 2656 offset of the checksums i64 (0: none)     2664 zero[152]
 // 2816 bad range count u32                      2820 zero[4]
 // 2824 bad ranges: 143 u64 { bits 0..47 first row, 48..55 rows - 1, 56..63 role }
 // 3968 host[32], zero-padded UTF-8: who wrote it (nothing: not recorded)
@@ -47,6 +48,7 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Text;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Engine;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Reshape;
@@ -90,14 +92,18 @@ public static class SuperblockFormat
     /// <summary>The version of the format that this program writes and the latest that it reads.</summary>
     public const uint Version = 2;
 
+    /// <summary>Whose pages of checksums can be counted: 1 PiB.</summary>
+    private const long MostDataWithChecksums = 1L << 50;
+
     private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
     private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, BadAt = 2816, HostAt = 3968, ForksAt = 4000;
+    private const int ChecksumsAt = 2656;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
     private const IncompatibleFeatures KnownIncompatible =
         IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges | IncompatibleFeatures.ManyParities
-        | IncompatibleFeatures.ReshapeOfParities;
+        | IncompatibleFeatures.Checksums | IncompatibleFeatures.ReshapeOfParities;
 
     /// <summary>The first eight bytes of a superblock.</summary>
     public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
@@ -195,7 +201,23 @@ public static class SuperblockFormat
         bool rebuildsMarked = (superblock.State & ArrayStateFlags.RebuildsMarked) != 0;
         if (rebuildsMarked && (superblock.Regions is null || superblock.RebuildCheckpoint == ArraySuperblock.NoRebuild))
             return "it rebuilds marked regions, and has none or no rebuild";
+        if (CheckChecksums(superblock) is { } checksumsError) return checksumsError;
         return CheckReshape(superblock, geometry!) ?? CheckBadRanges(superblock, geometry!) ?? CheckMembers(superblock);
+    }
+
+    private static string? CheckChecksums(ArraySuperblock superblock)
+    {
+        bool isFlagged = (superblock.Incompatible & IncompatibleFeatures.Checksums) != 0;
+        if (isFlagged != (superblock.ChecksumOffset != 0)) return "its checksums and its features contradict each other";
+        if (!isFlagged) return null;
+        long dataEnd = superblock.MemberDataOffset + superblock.MemberDataSize;
+        bool isPossible = superblock.ChecksumOffset >= dataEnd && superblock.ChecksumOffset % ChecksumLayout.BlockBytes == 0
+            && superblock.MemberDataOffset % ChecksumLayout.BlockBytes == 0
+            && superblock.MemberDataSize % ChecksumLayout.BlockBytes == 0
+            && superblock.MemberDataSize <= MostDataWithChecksums
+            && superblock.ChecksumOffset <= long.MaxValue - ChecksumLayout.AreaBytes(superblock.MemberDataSize);
+        if (!isPossible) return $"its checksums cannot lie at {superblock.ChecksumOffset}";
+        return superblock.Reshape is not null ? "it has checksums and is being reshaped" : null;
     }
 
     private static string? CheckBadRanges(ArraySuperblock superblock, RaidGeometry geometry)
@@ -330,6 +352,7 @@ public static class SuperblockFormat
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 8)..], reshape.ShiftBytes);
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 16)..], reshape.Frontier);
         }
+        BinaryPrimitives.WriteInt64LittleEndian(block[ChecksumsAt..], superblock.ChecksumOffset);
         WriteBadRanges(superblock.BadRanges, block[BadAt..]);
         WriteHost(superblock.Host, block.Slice(HostAt, ArraySuperblock.MaxHostBytes));
         if (superblock.Forks is { } forks) WriteForks(forks, block[ForksAt..]);
@@ -485,6 +508,7 @@ public static class SuperblockFormat
             LastScrub = isFirst ? null : ReadScrub(block[ScrubAt..]),
             Incompatible = (IncompatibleFeatures)BinaryPrimitives.ReadUInt64LittleEndian(block[72..]),
             Reshape = isFirst ? null : ReadReshape(block[ReshapeAt..], (RaidLevel)level),
+            ChecksumOffset = isFirst ? 0 : BinaryPrimitives.ReadInt64LittleEndian(block[ChecksumsAt..]),
             BadRanges = badRanges,
             Forks = isFirst ? null : ReadForks(block[ForksAt..]),
             Host = isFirst ? "" : ReadHost(block.Slice(HostAt, ArraySuperblock.MaxHostBytes)),

@@ -157,6 +157,7 @@ public sealed class ApplyTests : DaemonTestBase
     [InlineData("drives: [DIR/data0]", "has DIR/data1, which is not named. Name it; 'polyblk volume replace data DIR/data1 NEW'")]
     [InlineData("spares: [DIR/none]", "There is no DIR/none")]
     [InlineData("spares: [DIR/other0]", "DIR/other0 is a drive of volume 'other'")]
+    [InlineData("checksums: true", "volume 'data' was made without checksums")]
     [InlineData("consistency: none", "volume 'data' has bitmap. That is kept in its drives")]
     [InlineData("exports: [{frontend: nbd, socket: DIR/s}, {frontend: nbd, socket: DIR/s}]",
         "the socket DIR/s is that of data/nbd already")]
@@ -189,6 +190,31 @@ public sealed class ApplyTests : DaemonTestBase
         Assert.Equal(4, code);
         Assert.Contains(message, errors, StringComparison.Ordinal);
         Assert.Equal(before, Records());
+    }
+
+    [Fact]
+    public async Task ChecksumsAreChosenWhenAVolumeIsMade()
+    {
+        Write($"""
+            volumes:
+              data:
+                level: raid1
+                drives: ["file:{PathOf("a")},size=4MiB", "file:{PathOf("b")},size=4MiB"]
+                checksums: true
+            """);
+        await MustAsync("apply", File);
+        (string output, _) = await MustAsync("apply", File);
+        Assert.Equal("Nothing differs.", Lines(output)[^1]);
+        (output, _) = await MustAsync("volume", "show", "data");
+        Assert.Contains("Blocks have checksums (crc32c)", output, StringComparison.Ordinal);
+        (output, _) = await MustAsync("volume", "show", "data", "--json");
+        Assert.True(JsonDocument.Parse(output).RootElement.GetProperty("array").GetProperty("checksums").GetBoolean());
+        (int code, _, string errors) = await RunAsync("volume", "grow", "data");
+        Assert.Equal(4, code);
+        Assert.Contains("checksums", errors, StringComparison.Ordinal);
+        (code, _, errors) = await RunAsync("volume", "create", "toy", "--level", "raid0", "--checksums", "ram:4MiB");
+        Assert.Equal(2, code);
+        Assert.Contains("begins empty each time", errors, StringComparison.Ordinal);
     }
 
     [Fact]

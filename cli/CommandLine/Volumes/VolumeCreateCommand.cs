@@ -34,6 +34,12 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private readonly Option<string?> _isolate = OnOff.Option(
         "--isolate", "Whether the daemon serves it in a process of its own. [default: off]");
 
+    private readonly Option<bool> _checksums = new("--checksums")
+    {
+        Description = "Keep a checksum (CRC-32C) of each block of the drives: what they return wrongly is found, and mended where "
+            + "there is redundancy. Takes a thousandth of the drives; cannot be changed later, and the volume cannot grow.",
+    };
+
     private readonly Option<bool> _force = new("--force") { Description = "Overwrite file systems, partitions and other arrays on the drives." };
     private readonly Option<bool> _json = CommandSettings.Json();
 
@@ -42,7 +48,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
         var command = new Command("create", "Make a volume from drives.");
         command.Arguments.Add(_name);
         command.Arguments.Add(_drives);
-        Option[] options = [_level, _chunk, _size, _consistency, _isolate, _force, _json];
+        Option[] options = [_level, _chunk, _size, _consistency, _checksums, _isolate, _force, _json];
         foreach (Option option in options)
         {
             command.Options.Add(option);
@@ -68,6 +74,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
             ChunkBytes = parsed.GetValue(_chunk),
             SizeBytes = parsed.GetValue(_size),
             Consistency = parsed.GetValue(_consistency),
+            Checksums = parsed.GetValue(_checksums),
             Force = parsed.GetValue(_force),
             Isolate = OnOff.Of(parsed.GetValue(_isolate)) ?? false,
         };

@@ -65,6 +65,15 @@ internal sealed class VolumeShowCommand : ICliCommand
                 terminal.WriteLine($"          After an unclean stop: {ConsistencyWord.Describe(consistency)}");
             }
 
+            if (array.Checksums)
+            {
+                long errors = array.Members.Sum(m => m.ChecksumErrors ?? 0);
+                string found = errors == 0 ? string.Empty : $"; {errors} blocks were not what had been written: "
+                    + string.Join(", ", array.Members.Where(m => m.ChecksumErrors > 0)
+                        .Select(m => $"{m.ChecksumErrors} of member {m.Role}"));
+                terminal.WriteLine($"          Blocks have checksums (crc32c){found}");
+            }
+
             WriteProgress(terminal, "Resync", array.Resync, array);
             WriteProgress(terminal, "Rebuild", array.Rebuild, array);
             if (array.Reshape is ReshapeJson reshape)

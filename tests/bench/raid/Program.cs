@@ -5,7 +5,9 @@
 //
 //     dotnet run -c Release --project tests/bench/raid wide [SECONDS]
 //
-// The second form is in JournalBench.cs, the third in WideBench.cs.
+//     dotnet run -c Release --project tests/bench/raid checksums [SECONDS]
+//
+// The second form is in JournalBench.cs, the third in WideBench.cs, the last in ChecksumBench.cs.
 //
 // NAME chooses the arrays whose name contains it. Every line is the median of five alternating runs, and a ratio to the bare
 // drive in the same rounds. A load keeps QD requests in flight: a completion submits the next one through deferred work.
@@ -28,6 +30,12 @@ if (args.Length > 0 && args[0] == "journal")
 if (args.Length > 0 && args[0] == "wide")
 {
     await WideBench.RunAsync(args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 2);
+    return;
+}
+
+if (args.Length > 0 && args[0] == "checksums")
+{
+    await ChecksumBench.RunAsync(args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 1);
     return;
 }
 

@@ -3,6 +3,7 @@ using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Parity;
 using Polyblk.Raid.Superblock;
@@ -33,6 +34,15 @@ internal sealed class ArrayRig : IAsyncDisposable
 
     public List<ArrayEvent> Events { get; } = [];
 
+    /// <summary>The events so far.</summary>
+    public ArrayEvent[] Snapshot()
+    {
+        lock (Events)
+        {
+            return [.. Events];
+        }
+    }
+
     /// <summary>
     /// What the run options are unless a test changes them: nothing happens by itself, and the resync runs at once.
     /// </summary>
@@ -49,8 +59,10 @@ internal sealed class ArrayRig : IAsyncDisposable
         Func<SimulatedDriveOptions, SimulatedDriveOptions>? simulation = null,
         Func<int, long>? extraBytes = null,
         ArrayRunOptions? run = null,
-        ArrayConsistency? consistency = null)
+        ArrayConsistency? consistency = null,
+        bool checksums = false)
     {
+        memberBytes += checksums ? ChecksumLayout.AreaBytes(memberBytes) + 8192 : 0;
         var made = new SimulatedDrive[drives];
         for (int i = 0; i < drives; i++)
         {
@@ -65,7 +77,14 @@ internal sealed class ArrayRig : IAsyncDisposable
         }
 
         rig.Array = await ArrayBuilder.CreateAsync(
-            new ArrayCreateOptions { Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Consistency = consistency, Run = rig.Watched() }, made, rig.Reactors.Reactor);
+            new ArrayCreateOptions
+            {
+                Name = "test", Level = level, ChunkBytes = chunkBytes, AssumeZeroed = zeroed, Consistency = consistency,
+                Checksums = checksums,
+                Run = rig.Watched(),
+            },
+            made,
+            rig.Reactors.Reactor);
         return rig;
     }
 

@@ -121,7 +121,23 @@ public class SuperblockFormatTests
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 0)).Status);
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4)).Status);
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[84] = 4)).Status);
-        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 12)).Status);
+        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 20)).Status);
+    }
+
+    [Fact]
+    public void ChecksumsAreAFeatureThatOlderProgramsDoNotKnow()
+    {
+        ArraySuperblock plain = Samples.Member();
+        long end = plain.MemberDataOffset + plain.MemberDataSize;
+        ArraySuperblock superblock = plain with { Incompatible = IncompatibleFeatures.Checksums, ChecksumOffset = end + 4096 };
+        byte[] block = Bytes(superblock);
+        Assert.Equal((8, end + 4096), (block[72], BitConverter.ToInt64(block, 2656)));
+        Assert.Equal(superblock, SuperblockFormat.Parse(block).Superblock);
+        Assert.True(superblock.MemberBytes > end + 4096 && plain.MemberBytes == end);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 0)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(plain, bytes => bytes[72] = 8)).Status);
+        Assert.NotNull(SuperblockFormat.Check(superblock with { ChecksumOffset = end - 4096 }));
+        Assert.NotNull(SuperblockFormat.Check(superblock with { ChecksumOffset = end + 512 }));
     }
 
     private static ImmutableArray<ulong> Marks(params int[] regions)
@@ -217,9 +233,9 @@ public class SuperblockFormatTests
         SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 3));
         Assert.Equal(SuperblockStatus.Unsupported, later.Status);
         Assert.Contains("version 3", later.Error, StringComparison.Ordinal);
-        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 8));
+        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 16));
         Assert.Equal(SuperblockStatus.Unsupported, feature.Status);
-        Assert.Contains("0x8", feature.Error, StringComparison.Ordinal);
+        Assert.Contains("0x10", feature.Error, StringComparison.Ordinal);
         Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[64] = 4)).Status);
     }
 

@@ -63,6 +63,7 @@ internal sealed class Life : IDisposable
             Ending ending = isLast ? Ending.Stop : _scene.Chance.Of(Ending.PowerCut, Ending.PowerCut, Ending.Kill, Ending.Stop);
             world.Note("generation", generation, (long)ending);
             _scene.Ending = ending;
+            _scene.IsLast = isLast;
             _scene.IsInterrupted = false;
             world.Interruption = _end.Interrupt;
             world.InterruptAt = ending == Ending.Stop ? long.MaxValue : world.Events + _scene.Chance.Spread(10, 6_000);

@@ -8,8 +8,9 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// <param name="Reshapes">Drives that were added: reshapes that began.</param>
 /// <param name="BadPlaces">Times that a member had a place more that it could not write, and stayed.</param>
 /// <param name="TimedOut">Members that were given up because they did not answer.</param>
+/// <param name="Corruptions">Events of members that returned something else than what was written.</param>
 internal readonly record struct LifeCounts(
-    int PowerCuts, int Kills, int Replacements, int Rebuilds, int Reshapes, int BadPlaces, int TimedOut)
+    int PowerCuts, int Kills, int Replacements, int Rebuilds, int Reshapes, int BadPlaces, int TimedOut, int Corruptions)
 {
     /// <summary>Ends in the place of some event.</summary>
     public int CrashPoints => PowerCuts + Kills;
@@ -22,5 +23,6 @@ internal readonly record struct LifeCounts(
             a.Rebuilds + b.Rebuilds,
             a.Reshapes + b.Reshapes,
             a.BadPlaces + b.BadPlaces,
-            a.TimedOut + b.TimedOut);
+            a.TimedOut + b.TimedOut,
+            a.Corruptions + b.Corruptions);
 }

@@ -32,7 +32,7 @@ internal sealed class LifeDrives : IDisposable
     public SimulatedDrive Add()
     {
         var drive = new SimulatedDrive(
-            RaidGeometry.DefaultDataOffset + _plan.MemberBytes,
+            RaidGeometry.DefaultDataOffset + _plan.MemberBytes + (_plan.Checksums ? 8 * 4096 : 0),
             new SimulatedDriveOptions
             {
                 Seed = _chance.Seed(),

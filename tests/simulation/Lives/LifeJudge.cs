@@ -107,6 +107,15 @@ internal sealed class LifeJudge(LifeScene scene)
         await WaitForResyncAsync();
         await WaitForMendAsync();
         await ReadAndJudgeAsync(powerWasLost: false);
+        if (scene.Plan.Trouble == Trouble.Corrupt && Array.State.LostMask == 0)
+        {
+            // Parities, and copies that nobody has read.
+            await WaitForScrubAsync();
+            await Array.StartScrubAsync(repair: true);
+            await WaitForScrubAsync();
+            JudgeScrub();
+        }
+
         while (!await TryCompareMembersAsync())
         {
             await WaitForResyncAsync();

@@ -42,6 +42,9 @@ internal enum Trouble
 
     /// <summary>It has blocks that it cannot write, and never will.</summary>
     BadBlocks,
+
+    /// <summary>It changes blocks by itself, or writes what belongs elsewhere, and says nothing.</summary>
+    Corrupt,
 }
 
 /// <summary>What a seed says of a life before it begins.</summary>
@@ -120,6 +123,9 @@ internal sealed record LifePlan
     /// <summary>Whether members are compared while the guest works.</summary>
     public required bool Scrubs { get; init; }
 
+    /// <summary>Whether blocks have checksums.</summary>
+    public required bool Checksums { get; init; }
+
     /// <summary>How the array is put right after an unclean stop.</summary>
     public required ArrayConsistency Consistency { get; init; }
 
@@ -161,7 +167,9 @@ internal sealed record LifePlan
         int chunk = 4096 << chance.Next(4);
         bool manyReactors = chance.OneIn(2);
         Trouble trouble;
-        return new LifePlan
+        ulong turn = seed / (ulong)s_levels.Length;
+        bool checksums = turn % 4 == 3;
+        LifePlan plan = new()
         {
             Level = level,
             Drives = level switch
@@ -206,10 +214,16 @@ internal sealed record LifePlan
                 _ => chance.OneIn(6) ? ArrayConsistency.None : chance.OneIn(5) ? ArrayConsistency.Bitmap : ArrayConsistency.Journal,
             },
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
+            Checksums = checksums,
             Swaps = chance.OneIn(3),
             Reshapes = (level == RaidLevel.Raid0 || level.ParityCount() > 0) && chance.OneIn(2),
             WindowBytes = chance.Of(1, 1, 32 << 10),
             Relevels = level.ParityCount() > 0 && !chance.OneIn(3),
+        };
+        return !checksums ? plan : plan with
+        {
+            Reshapes = false,
+            Trouble = plan.MostTroubles > 0 && turn % 3 == 0 ? Trouble.Corrupt : plan.Trouble,
         };
     }
 }

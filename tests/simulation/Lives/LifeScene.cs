@@ -48,6 +48,9 @@ internal sealed class LifeScene : IDisposable
     /// <summary>How this generation ends.</summary>
     public Ending Ending { get; set; }
 
+    /// <summary>Whether this generation is the last.</summary>
+    public bool IsLast { get; set; }
+
     /// <summary>Whether the end has come that nobody asked for: whatever still runs must touch nothing.</summary>
     public bool IsInterrupted { get; set; }
 

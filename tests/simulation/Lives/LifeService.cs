@@ -39,8 +39,17 @@ internal sealed class LifeService(LifeScene scene)
             scene.World.Note("event", (int)e.Level, (long)Trace.HashOf(System.Text.Encoding.UTF8.GetBytes(e.Message)));
             scene.World.Trace.Log?.WriteLine(e.Message);
             bool isTimedOut = e is { Kind: ArrayEventKind.MemberFailed, WhyOut: OutReason.TimedOut };
+            bool isCorrupt = e.Kind == ArrayEventKind.MemberChecksumErrors;
+            if (isCorrupt && scene.Plan.Trouble != Trouble.Corrupt)
+            {
+                throw new LifeException($"blocks are called wrong that nobody has changed: {e.Message}");
+            }
+
             bool isBad = e.Message.Contains("could not write a block", StringComparison.Ordinal);
-            scene.Counts += new LifeCounts { BadPlaces = isBad ? 1 : 0, TimedOut = isTimedOut ? 1 : 0 };
+            scene.Counts += new LifeCounts
+            {
+                BadPlaces = isBad ? 1 : 0, Corruptions = isCorrupt ? 1 : 0, TimedOut = isTimedOut ? 1 : 0,
+            };
         },
     };
 
@@ -168,6 +177,7 @@ internal sealed class LifeService(LifeScene scene)
             ChunkBytes = scene.Plan.ChunkBytes,
             AssumeZeroed = scene.Plan.IsZeroed,
             Consistency = scene.Plan.Consistency,
+            Checksums = scene.Plan.Checksums,
             Force = _wasTried,
             NewUuid = scene.Chance.Uuid,
             Run = RunOptions,

@@ -3,7 +3,9 @@
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 
 namespace Polyblk.Simulation.Tests.Lives;
 
@@ -17,8 +19,10 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
     {
         await itsTime;
         LifeMembers members = scene.Members;
-        if (scene.IsInterrupted || scene.Plan.Trouble == Trouble.None || members.TroubledCount == scene.Plan.MostTroubles)
+        if (scene.IsInterrupted || scene.Plan.Trouble == Trouble.None || members.TroubledCount == scene.Plan.MostTroubles
+            || (scene.Plan.Trouble == Trouble.Corrupt && !scene.IsLast))
         {
+            // What a drive has changed by itself, and nobody has read, is believed after a crash.
             return;
         }
 
@@ -37,7 +41,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         }
 
         members.AddTroubled(member);
-        if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang or Trouble.BadBlocks)
+        if (scene.Plan.Trouble is not (Trouble.ReadErrors or Trouble.Hang or Trouble.BadBlocks or Trouble.Corrupt)
             || scene.Plan.TimesOut
             || (scene.Plan is { Trouble: Trouble.BadBlocks, Reshapes: true }))
         {
@@ -54,13 +58,52 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
             scene.InterruptWithin(50, 3_000);
         }
 
-        await MeetAsync(drive, isInResync);
+        if (scene.Plan.Trouble == Trouble.Corrupt)
+        {
+            await CorruptAsync(scene.Array.Members[member], drive);
+        }
+        else
+        {
+            await MeetAsync(drive, isInResync);
+        }
+    }
+
+    /// <summary>
+    /// Blocks of a member become something else, now and then: noise, or what another block holds. Those of which nothing is
+    /// known are left as they are: nobody could tell.
+    /// </summary>
+    private async Task CorruptAsync(RaidMember member, SimulatedDrive drive)
+    {
+        ChecksummedDrive sums = member.Sums!;
+        var block = new byte[ChecksumLayout.BlockBytes];
+        for (int left = Chance.Between(1, 20); left > 0; left--)
+        {
+            await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 3_000)), scene.World.Clock);
+            int at = Chance.Next((int)sums.Layout.Blocks), from = Chance.Next((int)sums.Layout.Blocks);
+            if (scene.IsInterrupted || drive.IsGone || !IsKnown(sums, at) || sums.Locks.TryLock(at, 1) >= 0)
+            {
+                continue;
+            }
+
+            scene.World.Note("corrupt", member.Role, at, from);
+            new Random(Chance.Next(int.MaxValue)).NextBytes(block);
+            drive.Medium.Peek(sums.Layout.DataOffset + ((long)from * block.Length), Chance.OneIn(2) ? block : default);
+            drive.Medium.Corrupt(sums.Layout.DataOffset + ((long)at * block.Length), block);
+            sums.Locks.Unlock(at, 1);
+        }
+    }
+
+    private static unsafe bool IsKnown(ChecksummedDrive sums, int block)
+    {
+        int page = block / ChecksumLayout.SumsInPage;
+        ChecksumPages pages = sums.Keeper.Pages;
+        return pages.IsReady(page) && pages.Sums(page)[block % ChecksumLayout.SumsInPage] != 0;
     }
 
     /// <summary>Whether trouble may come while members do not all agree yet; the model is told what is lost by that.</summary>
     private bool TryInResync()
     {
-        if (!judge.WasInSync || scene.Plan.Trouble is Trouble.ReadErrors)
+        if (!judge.WasInSync || scene.Plan.Trouble is Trouble.ReadErrors or Trouble.Corrupt)
         {
             return false;
         }

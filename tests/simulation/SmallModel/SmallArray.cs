@@ -1,6 +1,7 @@
 using System.Numerics;
 using Polyblk.Fakes;
 using Polyblk.Raid;
+using Polyblk.Raid.Checksums;
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
 
@@ -19,6 +20,9 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
 
     /// <summary>Rows of chunks.</summary>
     public int Rows { get; init; } = 2;
+
+    /// <summary>Whether blocks have checksums.</summary>
+    public bool Checksums { get; init; }
 
     /// <summary>Drives that are added while the sequence runs.</summary>
     public int Added { get; init; }
@@ -51,7 +55,8 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
     /// <summary>The volume's size in bytes.</summary>
     public long VolumeBytes => (long)Rows * RowSectors * VolumeModel.BlockBytes;
 
-    public SmallImage NewImage() => new(RaidGeometry.DefaultDataOffset + (Rows * ChunkBytes));
+    public SmallImage NewImage() => new(
+        RaidGeometry.DefaultDataOffset + (Rows * ChunkBytes) + (Checksums ? ChecksumLayout.AreaBytes(Rows * ChunkBytes) : 0));
 
     /// <summary>Makes it over drives.</summary>
     public Task<RaidArray> CreateAsync(World world, SmallDrive[] drives, Chance chance) => ArrayBuilder.CreateAsync(
@@ -62,6 +67,7 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
             ChunkBytes = ChunkBytes,
             AssumeZeroed = true,
             Consistency = Consistency,
+            Checksums = Checksums,
             NewUuid = chance.Uuid,
             Run = RunOptions(world),
         },

@@ -93,7 +93,35 @@ public sealed class SmallModelTests
         SmallRun run = SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1);
         var check = new SmallCheck(array, run, MostOpenOfSamples, Samples);
         check.Run();
-        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
+        Tell(level, members, away, sequence, check);
+    }
+
+    public static TheoryData<RaidLevel, int, int?, string> ChecksumCases
+    {
+        get
+        {
+            var cases = new TheoryData<RaidLevel, int, int?, string>();
+            foreach (string sequence in s_sequences)
+            {
+                cases.Add(RaidLevel.Raid1, 2, null, sequence);
+                cases.Add(RaidLevel.Raid1, 2, 0, sequence);
+                cases.Add(RaidLevel.Raid5, 3, 0, sequence);
+            }
+
+            return cases;
+        }
+    }
+
+    /// <summary>With checksums no block is called wrong by any crash, either.</summary>
+    [Theory]
+    [MemberData(nameof(ChecksumCases))]
+    public void Nothing_is_lost_or_called_wrong_with_checksums(RaidLevel level, int members, int? away, string sequence)
+    {
+        ArrayConsistency consistency = level.ParityCount() > 0 ? ArrayConsistency.Journal : ArrayConsistency.Bitmap;
+        SmallArray array = new(level, members, away, consistency) { Checksums = true };
+        var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
+        check.Run();
+        Tell(level, members, away, sequence, check);
     }
 
     [Theory]
@@ -103,6 +131,10 @@ public sealed class SmallModelTests
         var array = new SmallArray(level, members, away, level.ParityCount() > 0 ? ArrayConsistency.Journal : ArrayConsistency.Bitmap);
         var check = new SmallCheck(array, SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1), MostOpen);
         check.Run();
-        Console.WriteLine($"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, {check.Cases} cases, {check.Starts} of them different");
+        Tell(level, members, away, sequence, check);
     }
+
+    private static void Tell(RaidLevel level, int members, int? away, string sequence, SmallCheck check) => Console.WriteLine(
+        $"{level} of {members}{(away is null ? string.Empty : $", {away} away")}, {sequence}: {check.Points} crash points, "
+        + $"{check.Cases} cases, {check.Starts} of them different");
 }

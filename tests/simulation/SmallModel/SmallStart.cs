@@ -39,6 +39,8 @@ internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong, R
             wrong ??= found.AsSpan().SequenceEqual(again) ? null : "what was read has changed by itself";
         }
 
+        long called = array.GetStatus().Members.Sum(m => m.ChecksumErrors ?? 0);
+        wrong ??= called == 0 ? null : $"{called} blocks are called wrong that nobody has changed";
         await driver.DisposeAsync();
         await array.AbandonAsync();
         return new SmallStart(isRefused, found, wrong, array.Geometry);

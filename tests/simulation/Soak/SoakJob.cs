@@ -62,6 +62,7 @@ internal static class SoakJob
         int[] all =
         [
             counts.PowerCuts, counts.Kills, counts.Replacements, counts.Rebuilds, counts.Reshapes, counts.BadPlaces, counts.TimedOut,
+            counts.Corruptions,
         ];
         Console.WriteLine($"{Lived} {seed} {string.Join(' ', all)}");
     }

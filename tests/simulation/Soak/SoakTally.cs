@@ -30,7 +30,7 @@ internal sealed class SoakTally
             CultureInfo.InvariantCulture,
             $"{since:hh\\:mm\\:ss}  {Lives} lives, {all.CrashPoints} crash points, {all.PowerCuts} of them losses of power, "
             + $"{all.Replacements} replacements, {all.Rebuilds} rebuilds, {all.Reshapes} reshapes, {all.BadPlaces} bad places, "
-            + $"{all.TimedOut} drives timed out, "
+            + $"{all.TimedOut} drives timed out, {all.Corruptions} drives found out by checksums, "
             + $"{Lives / Math.Max(since.TotalMinutes, 0.01):0} lives a minute");
     }
 
