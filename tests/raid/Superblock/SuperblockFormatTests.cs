@@ -121,7 +121,7 @@ public class SuperblockFormatTests
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 0)).Status);
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4)).Status);
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[84] = 4)).Status);
-        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 20)).Status);
+        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 4 + 32)).Status);
     }
 
     [Fact]
@@ -233,9 +233,9 @@ public class SuperblockFormatTests
         SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 3));
         Assert.Equal(SuperblockStatus.Unsupported, later.Status);
         Assert.Contains("version 3", later.Error, StringComparison.Ordinal);
-        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 16));
+        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 32));
         Assert.Equal(SuperblockStatus.Unsupported, feature.Status);
-        Assert.Contains("0x10", feature.Error, StringComparison.Ordinal);
+        Assert.Contains("0x20", feature.Error, StringComparison.Ordinal);
         Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[64] = 4)).Status);
     }
 
