@@ -55,7 +55,7 @@ internal sealed class ChecksumKeeper
     private Task<bool>? _closed;
     private int _failedFlushes, _seenFailedFlushes;
     private bool _hasFlushed;
-    private bool _broken, _stopping, _ended;
+    private bool _broken, _closing, _stopping, _ended;
     private bool _learnsAgain;
     private readonly TimeSpan _look;
     private long _lookedMs;
@@ -190,11 +190,14 @@ internal sealed class ChecksumKeeper
 
     private async Task<bool> CloseCoreAsync(bool clean)
     {
-        Volatile.Write(ref _stopping, true);
         Volatile.Write(ref _ended, !clean);
-        _signal.Set();
+
+        // The learner first: a read of its may wait for pages, which the keeper must still bring in for it.
+        Volatile.Write(ref _closing, true);
         _learnSignal.Set();
         await _learning;
+        Volatile.Write(ref _stopping, true);
+        _signal.Set();
         await _loop;
         bool isClean = true;
         if (clean && !_broken && !_readOnly)
@@ -268,6 +271,8 @@ internal sealed class ChecksumKeeper
                 RefuseAll(-Errno.EPROTO);
             }
         }
+
+        RefuseAll(-Errno.ESHUTDOWN);
     }
 
     private async Task TurnAsync()
@@ -516,6 +521,12 @@ internal sealed class ChecksumKeeper
 
     private void LosePage(string why)
     {
+        if (Volatile.Read(ref _ended))
+        {
+            // It was called off, and is where it was.
+            return;
+        }
+
         LostPages++;
         if (LostPages == 1)
         {
@@ -738,7 +749,7 @@ internal sealed class ChecksumKeeper
 
         IBlockQueue? queue = null;
         var buffer = new byte[ChecksumOp.MaxBytes];
-        while (!Volatile.Read(ref _stopping))
+        while (!Volatile.Read(ref _closing))
         {
             if (!Volatile.Read(ref _learnsAgain))
             {
@@ -757,7 +768,7 @@ internal sealed class ChecksumKeeper
                 return;
             }
 
-            for (int page = 0; page < _layout.Pages && !Volatile.Read(ref _stopping); page++)
+            for (int page = 0; page < _layout.Pages && !Volatile.Read(ref _closing); page++)
             {
                 if (Pages.IsUnlearned(page) && !ChecksumHeader.Has(_doubt, _layout.RegionOf(page)))
                 {
@@ -781,7 +792,7 @@ internal sealed class ChecksumKeeper
         while (from < end)
         {
             int length = (int)Math.Min(buffer.Length, end - from);
-            if (Volatile.Read(ref _stopping))
+            if (Volatile.Read(ref _closing))
             {
                 return;
             }

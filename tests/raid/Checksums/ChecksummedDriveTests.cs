@@ -1,5 +1,6 @@
 // A drive with checksums by itself: what it finds, what it does not, what a crash and an error of the drive cost.
 
+using System.Diagnostics;
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
 using Polyblk.Fakes;
@@ -222,6 +223,41 @@ public sealed class ChecksummedDriveTests
 
             Assert.Empty(rig.Told);
         }
+    }
+
+    /// <summary>What reads blocks to sum them waits for pages, and who ends it for that read.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task It_ends_at_any_moment_of_summing_anew(bool clean)
+    {
+        const long Bytes = 32 << 20;
+        var run = new ArrayRunOptions
+        {
+            CleanAfter = TimeSpan.FromMilliseconds(1), ResyncAfter = TimeSpan.Zero, ChecksumPages = 2,
+        };
+        await using SumsRig rig = await SumsRig.CreateAsync(Bytes, run: run);
+        RequestDriver driver = await rig.OpenAsync();
+        var random = new Random(3);
+        for (int i = 0; i < 80; i++)
+        {
+            for (long at = 0; at < Bytes; at += 4 << 20)
+            {
+                Assert.Equal(0, await driver.WriteAsync(At + at, TestBytes.Noise(Block, i)));
+            }
+
+            // Killed: what was written is summed anew, and that is cut off in its midst.
+            driver = await rig.ReopenAsync(clean: false);
+            for (long until = Stopwatch.GetTimestamp() + random.Next((int)(Stopwatch.Frequency / 100)); Stopwatch.GetTimestamp() < until;)
+            {
+                await Task.Yield();
+            }
+
+            await rig.CloseAsync(clean).WaitAsync(TimeSpan.FromSeconds(60));
+            driver = await rig.ReopenAsync(clean: false);
+        }
+
+        Assert.Empty(rig.Told);
     }
 
     [Fact]
