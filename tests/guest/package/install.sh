@@ -13,12 +13,12 @@ a=$(disk 11) b=$(disk 12) c=$(disk 13)
 check create polyblk volume create data --level raid5 "$a" "$b" "$c"
 equal record-owner "$(stat -c %U /var/lib/polyblk/volumes/data.json)" polyblk
 # A hook of root's is run without being asked for, as the daemon's user.
-printf '#!/bin/sh\nid -un >>/var/lib/polyblk/hook.$POLYBLK_EVENT_KIND\n' >/etc/polyblk/hooks.d/note
+printf '#!/bin/sh\nid -un >>/run/polyblk/hook.$POLYBLK_EVENT_KIND\n' >/etc/polyblk/hooks.d/note
 chmod 755 /etc/polyblk/hooks.d/note
 check export polyblk export add data --frontend vhost-user --frontend nbd
 check served polyblk check
-check hook within 20 test -s /var/lib/polyblk/hook.export-added
-equal hook-user "$(head -n 1 /var/lib/polyblk/hook.export-added)" polyblk
+check hook within 20 test -s /run/polyblk/hook.export-added
+equal hook-user "$(head -n 1 /run/polyblk/hook.export-added)" polyblk
 rm /etc/polyblk/hooks.d/note
 socket=/run/polyblk/data/data-vhost-user-0.sock
 check written rig_program guest-programs pattern write 7 8388608 vm=$socket
