@@ -50,7 +50,7 @@ public sealed partial class ImageVm : IAsyncDisposable
     private readonly Task _console;
     private readonly Lock _gate = new();
     private readonly StringBuilder _log = new();
-    private bool _isDisposed;
+    private bool _isDead, _isDisposed;
 
     private ImageVm(ImageVmSettings settings, OwnedFolder folder)
     {
@@ -77,13 +77,7 @@ public sealed partial class ImageVm : IAsyncDisposable
     public bool HasEnded => _qemu.HasExited;
 
     /// <summary>Whether nothing will come of it any more, although it goes on: it can be given up, and begun anew.</summary>
-    public bool IsDead
-    {
-        get
-        {
-            lock (_gate) return QemuProgram.IsDead(_log.ToString());
-        }
-    }
+    public bool IsDead => Volatile.Read(ref _isDead);
 
     private string KeyPath => Path.Combine(_folder.Path, "key");
     private string SeedFolder => Path.Combine(_folder.Path, "seed");
@@ -118,7 +112,7 @@ public sealed partial class ImageVm : IAsyncDisposable
         if (_qemu.HasExited) await _console.ConfigureAwait(false);
         string log;
         lock (_gate) log = _log.ToString();
-        bool isFault = QemuProgram.IsDead(log)
+        bool isFault = IsDead
             || (_qemu.HasExited && (QemuProgram.IsBreakdown(_qemu.ExitCode, log) || log.Contains(PortIsTaken, StringComparison.Ordinal)));
         string end = _qemu.HasExited ? $" QEMU ended with {_qemu.ExitCode}." : "";
         return new GuestException(GuestResult.Explain($"{what}{end} The end of the machine's console:", log, null)) { IsMachineFault = isFault };
@@ -161,7 +155,11 @@ public sealed partial class ImageVm : IAsyncDisposable
     private async Task LogAsync(StreamReader reader)
     {
         while (await reader.ReadLineAsync() is { } line)
-            lock (_gate) _log.AppendLine(TerminalControl().Replace(line, "").TrimEnd('\r'));
+        {
+            string said = TerminalControl().Replace(line, "").TrimEnd('\r');
+            lock (_gate) _log.AppendLine(said);
+            if (QemuProgram.IsDead(said)) Volatile.Write(ref _isDead, true);
+        }
     }
 
     /// <summary>What firmware and boot loaders send to clear a terminal or to colour it; the log may be shown on one.</summary>

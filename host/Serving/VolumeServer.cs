@@ -237,11 +237,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <exception cref="RefusalException">There can be none, or the record cannot be written.</exception>
     public Task LimitRebuildAsync(long bytesPerSecond, CancellationToken cancellation)
     {
-        if (bytesPerSecond < 0)
-        {
-            throw RefusalException.Invalid("A rate is not negative; 0 sets no bound.");
-        }
-
+        new SettingsChange { MaxRebuildBytesPerSecond = bytesPerSecond }.Check();
         return ChangeKeptAsync(volume => volume.LimitRebuild(bytesPerSecond), record => record.WithRebuildLimit(bytesPerSecond), cancellation);
     }
 
@@ -249,11 +245,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <exception cref="RefusalException">There are none, or the record cannot be written.</exception>
     public Task CheckEveryAsync(long seconds, CancellationToken cancellation)
     {
-        if (seconds is < 0 or > VolumeRecord.MostCheckSeconds)
-        {
-            throw RefusalException.Invalid("The time between checks is from 0 (never) to a hundred years.");
-        }
-
+        new SettingsChange { CheckEverySeconds = seconds }.Check();
         return ChangeKeptAsync(volume => volume.CheckEvery(TimeSpan.FromSeconds(seconds)), record => record with { CheckEverySeconds = seconds }, cancellation);
     }
 
@@ -261,11 +253,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <exception cref="RefusalException">There are none, or the record cannot be written.</exception>
     public Task BePatientAsync(Patience patience, CancellationToken cancellation)
     {
-        if (!patience.IsPossible)
-        {
-            throw Patience.Impossible();
-        }
-
+        new SettingsChange { SlowReadSeconds = patience.SlowRead, DriveTimeoutSeconds = patience.DriveTimeout }.Check();
         return ChangeKeptAsync(volume => volume.BePatient(patience), record => record.With(patience), cancellation);
     }
 

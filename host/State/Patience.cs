@@ -21,10 +21,6 @@ public readonly record struct Patience(int? SlowRead, int? DriveTimeout)
     public bool IsPossible =>
         SlowRead is null or (>= 1 and <= MostSlowSeconds) && DriveTimeout is null or (>= 0 and <= MostSeconds);
 
-    /// <summary>The refusal where they are not.</summary>
-    public static RefusalException Impossible() => RefusalException.Invalid(
-        $"Others are read after 1 to {MostSlowSeconds} seconds; a drive is out after 1 to {MostSeconds} seconds, with 0 never.");
-
     /// <summary>Whether it says anything.</summary>
     public bool SaysSomething => (SlowRead ?? DriveTimeout) is not null;
 }

@@ -81,7 +81,9 @@ public sealed record SettingsChange
 
         if (!Patience.IsPossible)
         {
-            throw Patience.Impossible();
+            throw RefusalException.Invalid(
+                $"Others are read after 1 to {Patience.MostSlowSeconds} seconds; a drive is out after 1 to {Patience.MostSeconds} "
+                + "seconds, with 0 never.");
         }
 
         if (SpareGroup is not (null or VolumeSettings.NoSpareGroup))

@@ -361,31 +361,23 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
         }
 
         bool isHead = _stage == Stage.Head;
-        byte* block = isHead ? _image : TailImage;
-        uint known = *SumOf(isHead ? FirstUnit : FirstUnit + UnitCount - 1);
-        bool isWrong = status == 0 && known != 0 && known != ChecksumPage.Sum(new ReadOnlySpan<byte>(block, Block));
-        if (isHead)
-        {
-            _headIsKnown = status == 0 && known != 0;
-            _headIsWrong = isWrong;
-        }
-        else
-        {
-            _tailIsKnown = status == 0 && known != 0;
-            _tailIsWrong = isWrong;
-        }
-
+        long block = isHead ? FirstUnit : FirstUnit + UnitCount - 1;
+        uint sum = *SumOf(block);
+        bool isKnown = status == 0 && sum != 0;
+        bool isWrong = isKnown && sum != ChecksumPage.Sum(new ReadOnlySpan<byte>(isHead ? _image : TailImage, Block));
         if (isWrong)
         {
-            _queue.Owner.NoteError(_layout.DataOffset + ((isHead ? FirstUnit : FirstUnit + UnitCount - 1) * Block));
+            _queue.Owner.NoteError(_layout.DataOffset + (block * Block));
         }
 
         if (isHead)
         {
+            (_headIsKnown, _headIsWrong) = (isKnown, isWrong);
             ReadEdges(Stage.Tail);
         }
         else
         {
+            (_tailIsKnown, _tailIsWrong) = (isKnown, isWrong);
             Change();
         }
     }
