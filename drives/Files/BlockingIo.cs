@@ -73,7 +73,7 @@ internal static unsafe class BlockingIo
             long piece = Math.Min(end - done, BouncePool.BufferBytes);
             if (!isRead)
             {
-                _ = BouncePool.Copy(request, done, bounce, piece, toRequest: false);
+                _ = RequestCopy.Copy(request, done, bounce, piece, toRequest: false);
             }
 
             int status = TransferBuffer(fd, isRead, bounce, piece, request.OffsetBytes + done, flags);
@@ -84,7 +84,7 @@ internal static unsafe class BlockingIo
 
             if (isRead)
             {
-                _ = BouncePool.Copy(request, done, bounce, piece, toRequest: true);
+                _ = RequestCopy.Copy(request, done, bounce, piece, toRequest: true);
             }
 
             done += piece;

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Polyblk.Core.Block;
 
 namespace Polyblk.Drives.Files;
@@ -48,37 +47,6 @@ internal sealed unsafe class BouncePool : IDisposable
         }
 
         return off == 0;
-    }
-
-    /// <summary>
-    /// Copies between a request's segments, from <paramref name="done"/> on, and contiguous memory; returns the bytes copied.
-    /// </summary>
-    public static long Copy(BlockRequest request, long done, byte* contiguous, long length, bool toRequest)
-    {
-        var cursor = new IoVecCursor(request.Vectors, request.VectorCount);
-        cursor.Skip(done);
-        long copied = 0;
-        while (copied < length)
-        {
-            IoVec run = cursor.NextRun(length - copied);
-            if (run.Length == 0)
-            {
-                break;
-            }
-
-            if (toRequest)
-            {
-                Unsafe.CopyBlockUnaligned(run.Base, contiguous + copied, (uint)run.Length);
-            }
-            else
-            {
-                Unsafe.CopyBlockUnaligned(contiguous + copied, run.Base, (uint)run.Length);
-            }
-
-            copied += (long)run.Length;
-        }
-
-        return copied;
     }
 
     public void Dispose() => _memory.Dispose();

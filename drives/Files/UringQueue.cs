@@ -311,7 +311,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
             length = Math.Min(length, BouncePool.BufferBytes);
             if (!isRead)
             {
-                _ = BouncePool.Copy(request, slot.Done, buffer, length, toRequest: false);
+                _ = RequestCopy.Copy(request, slot.Done, buffer, length, toRequest: false);
             }
 
             FillBuffer(sqe, isRead ? IORING_OP_READ : IORING_OP_WRITE, buffer, length);
@@ -381,7 +381,7 @@ internal sealed unsafe class UringQueue : ReactorWork, IBlockQueue, IUringHandle
         {
             if (result > 0 && slot.Request!.Operation == BlockOperation.Read)
             {
-                _ = BouncePool.Copy(slot.Request, slot.Done, _bounce!.Address(slot.Bounce), result, toRequest: true);
+                _ = RequestCopy.Copy(slot.Request, slot.Done, _bounce!.Address(slot.Bounce), result, toRequest: true);
             }
 
             ReturnBounce(ref slot);

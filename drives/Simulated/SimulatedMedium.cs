@@ -8,7 +8,6 @@
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
 using Polyblk.Core.Interop;
-using Polyblk.Drives.Files;
 
 namespace Polyblk.Drives.Simulated;
 
@@ -71,13 +70,13 @@ internal sealed unsafe class SimulatedMedium : IDisposable
             switch (request.Operation)
             {
                 case BlockOperation.Read:
-                    _ = BouncePool.Copy(request, 0, current, request.LengthBytes, toRequest: true);
+                    _ = RequestCopy.Copy(request, 0, current, request.LengthBytes, toRequest: true);
                     return;
                 case BlockOperation.Flush:
                     MakeDurable(flushMark);
                     return;
                 case BlockOperation.Write:
-                    _ = BouncePool.Copy(request, 0, current, request.LengthBytes, toRequest: false);
+                    _ = RequestCopy.Copy(request, 0, current, request.LengthBytes, toRequest: false);
                     break;
                 default:
                     NativeMemory.Clear(current, (nuint)request.LengthBytes);
@@ -167,7 +166,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         if (request.Operation == BlockOperation.Write)
         {
             data = (byte*)NativeMemory.Alloc((nuint)length);
-            _ = BouncePool.Copy(request, 0, data, length, toRequest: false);
+            _ = RequestCopy.Copy(request, 0, data, length, toRequest: false);
         }
 
         bool survives = isComplete && (!_volatileCache || (request.Flags & BlockFlags.Fua) != 0);

@@ -313,7 +313,7 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
         }
         else if (status == 0 && _isPrivate)
         {
-            CopyOut(request);
+            Copy(request, toRequest: true);
         }
 
         Finish(status);
@@ -394,7 +394,7 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
 
         if (_isPrivate)
         {
-            CopyIn(request);
+            Copy(request, toRequest: false);
             *_vector = new IoVec(_image, (nuint)(UnitCount * Block));
             Enter(new IoVecCursor(_vector, 1));
             MarkEdges();
@@ -560,27 +560,9 @@ internal sealed unsafe class ChecksumOp : RangeWaiter, IBlockCompletion
         return _image;
     }
 
-    private void CopyIn(BlockRequest request)
-    {
-        var data = new IoVecCursor(request.Vectors, request.VectorCount);
-        byte* to = _image + (_offset - DataFirst);
-        for (IoVec run = data.NextRun(MaxBytes); run.Length != 0; run = data.NextRun(MaxBytes))
-        {
-            Buffer.MemoryCopy(run.Base, to, (long)run.Length, (long)run.Length);
-            to += run.Length;
-        }
-    }
-
-    private void CopyOut(BlockRequest request)
-    {
-        var data = new IoVecCursor(request.Vectors, request.VectorCount);
-        byte* from = _image + (_offset - DataFirst);
-        for (IoVec run = data.NextRun(MaxBytes); run.Length != 0; run = data.NextRun(MaxBytes))
-        {
-            Buffer.MemoryCopy(from, run.Base, (long)run.Length, (long)run.Length);
-            from += run.Length;
-        }
-    }
+    /// <summary>Copies what is read or written between the submitter's memory and the image.</summary>
+    private void Copy(BlockRequest request, bool toRequest) =>
+        RequestCopy.Copy(request, 0, _image + (_offset - DataFirst), request.LengthBytes, toRequest);
 
     /// <summary>Sends what needs no segments of the submitter's.</summary>
     private void Submit(Stage stage, BlockOperation operation, long dataOffset, long length)

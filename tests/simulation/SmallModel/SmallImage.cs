@@ -1,5 +1,4 @@
 using Polyblk.Core.Block;
-using Polyblk.Drives.Files;
 
 namespace Polyblk.Simulation.Tests.SmallModel;
 
@@ -57,7 +56,7 @@ internal sealed class SmallImage
     {
         fixed (byte* data = Read(request.OffsetBytes, request.LengthBytes))
         {
-            _ = BouncePool.Copy(request, 0, data, request.LengthBytes, toRequest: true);
+            _ = RequestCopy.Copy(request, 0, data, request.LengthBytes, toRequest: true);
         }
     }
 
@@ -69,7 +68,7 @@ internal sealed class SmallImage
         {
             fixed (byte* data = made)
             {
-                _ = BouncePool.Copy(request, 0, data, request.LengthBytes, toRequest: false);
+                _ = RequestCopy.Copy(request, 0, data, request.LengthBytes, toRequest: false);
             }
         }
 
