@@ -7,7 +7,7 @@
 //   a region is            called clean only after writers were shut out, its pages were written, and then the drive was flushed
 //                          (CleanAsync): that flush covers the blocks, too, which were there before.
 // So what a clean region's pages say is what its blocks are. Of a region that is dirty after a crash nothing is known: its pages
-// count for nothing, and its blocks are read and summed anew, in the background (LearnAsync); what was being written, or was
+// count for nothing, and its blocks are read and summed anew, in the background (ChecksumLearner.cs); what was being written, or was
 // lost, is the array's to mend. Until a block is summed, it is not verified.
 //
 // What goes wrong with the sums costs protection, and that is told; it costs no data:
@@ -36,7 +36,6 @@ internal sealed class ChecksumKeeper
     /// </summary>
     private const int RestLooks = 2;
     private static readonly TimeSpan s_readAgain = TimeSpan.FromMilliseconds(50);
-    private static readonly TimeSpan s_learnPause = TimeSpan.FromMilliseconds(10);
 
     private readonly ChecksummedDrive _owner;
     private readonly IBlockDevice _drive;
@@ -45,18 +44,18 @@ internal sealed class ChecksumKeeper
     private readonly Reactor _home;
     private readonly ArrayRunOptions _options;
     private readonly bool _readOnly;
-    private readonly ControlSignal _signal, _learnSignal;
+    private readonly ControlSignal _signal;
+    private readonly ChecksumLearner _learner;
     private readonly List<ChecksumOp> _waiting = [];
     private readonly ulong[] _doubt = new ulong[ChecksumLayout.MaxRegions / 64];
     private ChecksumOp? _asked;
     private ChecksumHeader _header = ChecksumHeader.Empty;
     private IBlockQueue? _queue;
-    private Task _loop = Task.CompletedTask, _learning = Task.CompletedTask;
+    private Task _loop = Task.CompletedTask;
     private Task<bool>? _closed;
     private int _failedFlushes, _seenFailedFlushes;
     private bool _hasFlushed;
-    private bool _broken, _closing, _stopping, _ended;
-    private bool _learnsAgain;
+    private bool _broken, _stopping, _ended;
     private readonly TimeSpan _look;
     private long _lookedMs;
 
@@ -78,7 +77,7 @@ internal sealed class ChecksumKeeper
         _readOnly = readOnly;
         _look = options.CleanAfter / RestLooks;
         _signal = new ControlSignal(options.Scheduler, options.Clock);
-        _learnSignal = new ControlSignal(options.Scheduler, options.Clock);
+        _learner = new ChecksumLearner(this, owner, layout, home, options);
         Regions = new ChecksumRegions(layout.Regions);
         Pages = new ChecksumPages(layout.Pages, options.ChecksumPages, _signal.Set);
     }
@@ -193,9 +192,7 @@ internal sealed class ChecksumKeeper
         Volatile.Write(ref _ended, !clean);
 
         // The learner first: a read of its may wait for pages, which the keeper must still bring in for it.
-        Volatile.Write(ref _closing, true);
-        _learnSignal.Set();
-        await _learning;
+        await _learner.EndAsync();
         Volatile.Write(ref _stopping, true);
         _signal.Set();
         await _loop;
@@ -242,15 +239,15 @@ internal sealed class ChecksumKeeper
         }
 
         _lookedMs = NowMs;
-        _learnsAgain = learns;
         _loop = StartTask(RunAsync);
         if (!_readOnly)
         {
-            _learning = StartTask(LearnLoopAsync);
+            _learner.Begin(learns);
         }
     }
 
-    private Task StartTask(Func<Task> task) => Task.Factory
+    /// <summary>Starts a task where the keeper's own runs.</summary>
+    internal Task StartTask(Func<Task> task) => Task.Factory
         .StartNew(task, CancellationToken.None, TaskCreationOptions.DenyChildAttach, _options.Scheduler).Unwrap();
 
     private async Task RunAsync()
@@ -499,8 +496,7 @@ internal sealed class ChecksumKeeper
             {
                 Pages.MarkStale(page, isUnlearned: !_readOnly);
                 LosePage(status != 0 ? $"cannot be read ({BlockIo.DescribeErrno(-status)})" : "is damaged");
-                Volatile.Write(ref _learnsAgain, true);
-                _learnSignal.Set();
+                _learner.LookAgain();
             }
         }
 
@@ -591,6 +587,9 @@ internal sealed class ChecksumKeeper
 
         return false;
     }
+
+    /// <summary>Whether the blocks of a page are to be read for their sums, in this run.</summary>
+    internal bool MustLearn(int page) => Pages.IsUnlearned(page) && !ChecksumHeader.Has(_doubt, _layout.RegionOf(page));
 
     private bool IsCleanable(int region)
     {
@@ -711,7 +710,10 @@ internal sealed class ChecksumKeeper
         }
     }
 
-    private async Task<int> TryAsync(Func<Task> request, bool isFlush = false)
+    /// <summary>
+    /// Does something, again where the error may pass, and nothing any more once it has ended. Returns 0 or a negative errno.
+    /// </summary>
+    internal async Task<int> TryAsync(Func<Task> request, bool isFlush = false)
     {
         for (int tries = 1; ; tries++)
         {
@@ -738,76 +740,5 @@ internal sealed class ChecksumKeeper
 
             await Task.Delay(TimeSpan.FromMilliseconds(1 << tries), _options.Clock);
         }
-    }
-
-    private async Task LearnLoopAsync()
-    {
-        if (_options.ResyncAfter > TimeSpan.Zero && _learnsAgain)
-        {
-            await _learnSignal.WaitAsync(_options.ResyncAfter);
-        }
-
-        IBlockQueue? queue = null;
-        var buffer = new byte[ChecksumOp.MaxBytes];
-        while (!Volatile.Read(ref _closing))
-        {
-            if (!Volatile.Read(ref _learnsAgain))
-            {
-                await _learnSignal.WaitAsync(Timeout.InfiniteTimeSpan);
-                continue;
-            }
-
-            Volatile.Write(ref _learnsAgain, false);
-            try
-            {
-                queue ??= await _home.InvokeAsync(() => _owner.OpenLearner(_home));
-            }
-            catch (IOException e)
-            {
-                _owner.Tell($"blocks that are to be summed anew cannot be read: {e.Message}");
-                return;
-            }
-
-            for (int page = 0; page < _layout.Pages && !Volatile.Read(ref _closing); page++)
-            {
-                if (Pages.IsUnlearned(page) && !ChecksumHeader.Has(_doubt, _layout.RegionOf(page)))
-                {
-                    await LearnAsync(queue, page, buffer);
-                    await Task.Delay(s_learnPause, _options.Clock);
-                }
-            }
-        }
-
-        if (queue is not null)
-        {
-            await _home.InvokeAsync(queue.Dispose);
-        }
-    }
-
-    /// <summary>Reads the blocks of a page by the way that makes sums of them.</summary>
-    private async Task LearnAsync(IBlockQueue queue, int page, byte[] buffer)
-    {
-        long from = _layout.DataOffset + ((long)page * ChecksumLayout.SumsInPage * ChecksumLayout.BlockBytes);
-        long end = Math.Min(_layout.DataEnd, from + ((long)ChecksumLayout.SumsInPage * ChecksumLayout.BlockBytes));
-        while (from < end)
-        {
-            int length = (int)Math.Min(buffer.Length, end - from);
-            if (Volatile.Read(ref _closing))
-            {
-                return;
-            }
-
-            int status = await TryAsync(() => BlockIo.ReadAsync(_owner, queue, _home, from, buffer.AsMemory(0, length)));
-            for (int at = 0; status != 0 && at < length; at += ChecksumLayout.BlockBytes)
-            {
-                // What cannot be read stays without a sum.
-                Memory<byte> block = buffer.AsMemory(0, ChecksumLayout.BlockBytes);
-                await TryAsync(() => BlockIo.ReadAsync(_owner, queue, _home, from + at, block));
-            }
-
-            from += length;
-        }
-
-        Pages.MarkLearned(page);
     }
 }
