@@ -112,8 +112,8 @@ public sealed partial class ImageVm : IAsyncDisposable
         if (_qemu.HasExited) await _console.ConfigureAwait(false);
         string log;
         lock (_gate) log = _log.ToString();
-        bool isFault = IsDead
-            || (_qemu.HasExited && (QemuProgram.IsBreakdown(_qemu.ExitCode, log) || log.Contains(PortIsTaken, StringComparison.Ordinal)));
+        bool isFault = IsDead || (_qemu.HasExited
+            && (QemuProgram.IsBreakdown(_qemu.ExitCode, log) || log.Contains(PortIsTaken, StringComparison.Ordinal)));
         string end = _qemu.HasExited ? $" QEMU ended with {_qemu.ExitCode}." : "";
         return new GuestException(GuestResult.Explain($"{what}{end} The end of the machine's console:", log, null)) { IsMachineFault = isFault };
     }

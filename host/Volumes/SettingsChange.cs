@@ -82,8 +82,8 @@ public sealed record SettingsChange
         if (!Patience.IsPossible)
         {
             throw RefusalException.Invalid(
-                $"Others are read after 1 to {Patience.MostSlowSeconds} seconds; a drive is out after 1 to {Patience.MostSeconds} "
-                + "seconds, with 0 never.");
+                $"Others are read after 1 to {Patience.MostSlowSeconds} seconds; a drive is out after 1 to "
+                + $"{Patience.MostSeconds} seconds, with 0 never.");
         }
 
         if (SpareGroup is not (null or VolumeSettings.NoSpareGroup))

@@ -7,8 +7,8 @@
 //   a region is            called clean only after writers were shut out, its pages were written, and then the drive was flushed
 //                          (CleanAsync): that flush covers the blocks, too, which were there before.
 // So what a clean region's pages say is what its blocks are. Of a region that is dirty after a crash nothing is known: its pages
-// count for nothing, and its blocks are read and summed anew, in the background (ChecksumLearner.cs); what was being written, or was
-// lost, is the array's to mend. Until a block is summed, it is not verified.
+// count for nothing, and its blocks are read and summed anew, in the background (ChecksumLearner.cs); what was being written, or
+// was lost, is the array's to mend. Until a block is summed, it is not verified.
 //
 // What goes wrong with the sums costs protection, and that is told; it costs no data:
 //   a page cannot be read, or is none       it is tried again; then its blocks are read and summed anew

@@ -130,7 +130,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
         long offset = request.OffsetBytes;
         long length = request.LengthBytes;
         if (length > _maxPieceBytes || (_striped && (offset & _chunkMask) + length > _chunkMask + 1)
-            || request.VectorCount > Array.Limits.MaxSegments || BadIn(offset, length) != 0 || ToFrontier(offset, length) != length)
+            || request.VectorCount > Array.Limits.MaxSegments || BadIn(offset, length) != 0
+            || ToFrontier(offset, length) != length)
         {
             return StartOperation(request);
         }
@@ -347,7 +348,8 @@ internal sealed unsafe class MirrorQueue : RaidQueue, IRowQueue, IRowCompletion
     private long ToFrontier(long offset, long length)
     {
         long rebuilt = State.RebuiltUnits;
-        return rebuilt > offset >> LockShift && rebuilt <= (offset + length - 1) >> LockShift ? (rebuilt << LockShift) - offset : length;
+        bool isIn = rebuilt > offset >> LockShift && rebuilt <= (offset + length - 1) >> LockShift;
+        return isIn ? (rebuilt << LockShift) - offset : length;
     }
 
     /// <summary>The copy that a read of this range should use; some failed member's when none is left.</summary>
