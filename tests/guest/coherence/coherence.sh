@@ -17,7 +17,8 @@ nbd-client -d /dev/nbd0
 kill -TERM $server
 wait $server
 equal finish $? 0
-rm /tmp/2
+# (The one before it has said that it is ready in the same file, which the shell empties only when the child gets to it.)
+rm /tmp/2 /tmp/ready
 polyblk serve data --allow-degraded --json --frontend vhost-user --socket /tmp/vhost.sock --frontend vduse --attach virtio --queues 2 --frontend ublk --queues 2 \
   >/tmp/ready 2>/tmp/err &
 server=$!
