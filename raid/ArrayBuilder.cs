@@ -49,7 +49,8 @@ public static class ArrayBuilder
             Name = options.Name,
             Level = options.Level,
             ParityCount = geometry.ParityCount,
-            Incompatible = (options.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
+            GroupCount = geometry.GroupCount,
+            Incompatible = SuperblockFormat.FeaturesOf(options.Level)
                 | (options.Checksums ? IncompatibleFeatures.Checksums : IncompatibleFeatures.None),
             ChecksumOffset = options.Checksums ? geometry.DataOffset + geometry.MemberDataSize : 0,
             ChunkSize = geometry.ChunkSize,
@@ -207,7 +208,7 @@ public static class ArrayBuilder
         bool canResync = result.NeedsResync && !options.IsInSync
             && (geometry.Level == RaidLevel.Raid10
                 || (ReshapeMap.UnderWay(newest)?.HasRedundancyLeft(result.MissingRoles)
-                    ?? BitOperations.PopCount(result.MissingRoles) < geometry.Redundancy));
+                    ?? geometry.HasRedundancyLeft(result.MissingRoles)));
         var start = new RaidStart(
             !canResync ? long.MaxValue : (newest.State & ArrayStateFlags.Dirty) != 0 ? 0 : result.ResyncFrom,
             AssemblyPermit.BlockSize(options, result, members.Where(m => !m.IsAbsent).Select(m => m.Drive!)),
@@ -267,10 +268,15 @@ public static class ArrayBuilder
     /// <summary>Whether members have places that they could not write where something may have been cut off.</summary>
     private static bool HasMarkedBadRows(RaidArray array)
     {
-        long stripe = array.Geometry.StripeDataSize;
-        return array.State.Bad.Entries.Any(e => array.Intent is not { } intent || intent.IsMarked(
-            RaidUnits.VolumeOffset(array.Geometry, e.Row),
-            RaidUnits.VolumeOffset(array.Geometry, e.End - 1) + stripe - RaidUnits.VolumeOffset(array.Geometry, e.Row)));
+        RaidGeometry geometry = array.Geometry;
+        return array.State.Bad.Entries.Any(IsMarked);
+
+        bool IsMarked(BadRange bad)
+        {
+            long first = RaidUnits.VolumeOffset(geometry, RaidUnits.OfMemberRow(geometry, bad.Role, bad.Row));
+            long last = RaidUnits.VolumeOffset(geometry, RaidUnits.OfMemberRow(geometry, bad.Role, bad.End - 1));
+            return array.Intent is not { } intent || intent.IsMarked(first, last + geometry.StripeDataSize - first);
+        }
     }
 
     /// <summary>Of an array that is being reshaped, the rows of each geometry have records of their own.</summary>
@@ -424,7 +430,9 @@ public static class ArrayBuilder
             sizes = [.. sizes.Select(size => ChecksumLayout.BytesWithoutArea(size, dataOffset))];
         }
 
-        if (!RaidGeometry.TryCreate(options.Level, options.ChunkBytes, sizes, out RaidGeometry? geometry, out string? error, dataOffset))
+        bool isPossible = RaidGeometry.TryCreate(
+            options.Level, options.ChunkBytes, sizes, out RaidGeometry? geometry, out string? error, dataOffset, options.Groups ?? 0);
+        if (!isPossible)
         {
             throw new ArrayException(error!);
         }

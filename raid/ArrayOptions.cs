@@ -14,6 +14,12 @@ public sealed record ArrayCreateOptions
     public required RaidLevel Level { get; init; }
 
     /// <summary>
+    /// Into how many groups of neighbours the drives of raid50 and raid60 are cut, from 2 on; null makes
+    /// <see cref="RaidLevels.UsualGroups"/>. Other levels have none.
+    /// </summary>
+    public int? Groups { get; init; }
+
+    /// <summary>
     /// The chunk in bytes: a power of two, 4 KiB to 1 MiB. Must be a multiple of the drives' logical block size.
     /// </summary>
     public int ChunkBytes { get; init; } = 64 << 10;

@@ -168,6 +168,9 @@ public sealed record ArrayStatus
     /// <summary>The level.</summary>
     public required RaidLevel Level { get; init; }
 
+    /// <summary>The groups of members that have stripes of their own: neighbours; 1 but for raid50 and raid60.</summary>
+    public int Groups { get; init; } = 1;
+
     /// <summary>The chunk in bytes.</summary>
     public required int ChunkBytes { get; init; }
 

@@ -1,6 +1,8 @@
 // What is shown of an array: a snapshot, and what is wrong with it in words, with what to do.
 
+using System.Numerics;
 using Polyblk.Raid.Engine;
+using Polyblk.Raid.Layout;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
@@ -23,6 +25,7 @@ internal sealed partial class ArrayControl
             Name = _array.Name,
             Uuid = _array.Uuid,
             Level = _array.Geometry.Level,
+            Groups = _array.Geometry.GroupCount,
             ChunkBytes = _array.Geometry.ChunkSize,
             SizeBytes = _array.SizeBytes,
             CapacityBytes = _array.Reshaping?.Map.OldCapacity ?? _array.Geometry.Capacity,
@@ -79,16 +82,22 @@ internal sealed partial class ArrayControl
     {
         if (_array.State.IsBroken)
         {
+            string of = _array.Geometry.GroupCount > 1 ? " in a group" : string.Empty;
             yield return _array.Members.Any(m => m is { IsAbsent: true, Drive: not null })
-                ? "More members are missing than the level can lose: what lies on those that are here can be read, the rest "
+                ? $"More members are missing{of} than the level can lose: what lies on those that are here can be read, the rest "
                     + "ends with errors."
-                : "More drives failed than the level can lose: writes are refused. Stop the array, mend the drives, and start "
-                    + "it again.";
+                : $"More drives failed{of} than the level can lose: writes are refused. Stop the array, mend the drives, and "
+                    + "start it again.";
         }
 
         foreach (RaidMember member in _array.Members.Where(m => ((failed >> m.Role) & 1) != 0))
         {
             yield return DescribeFailed(member);
+        }
+
+        foreach (string group in DescribeGroups())
+        {
+            yield return group;
         }
 
         foreach (RaidMember member in _array.Members)
@@ -129,6 +138,22 @@ internal sealed partial class ArrayControl
         {
             yield return "A member was lost while parity was not known to be right: what was being written when the array was last cut off "
                 + $"may be damaged. Check the file systems, then let this warning go with 'polyblk volume acknowledge {_array.Name}'.";
+        }
+    }
+
+    /// <summary>Of groups that lack members: what they, and the others, can lose further.</summary>
+    private IEnumerable<string> DescribeGroups()
+    {
+        RaidGeometry geometry = _array.Geometry;
+        ulong lost = _array.State.LostMask;
+        for (int group = 0; group < geometry.GroupCount && geometry.GroupCount > 1 && !_array.State.IsBroken; group++)
+        {
+            int left = geometry.ParityCount - BitOperations.PopCount(lost & geometry.MembersOf(group));
+            if (left < geometry.ParityCount)
+            {
+                string most = left == 0 ? "none" : $"{left}";
+                yield return $"The group of {geometry.NameOf(group)} can lose {most} of its other members now.";
+            }
         }
     }
 

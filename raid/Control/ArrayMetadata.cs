@@ -402,7 +402,7 @@ internal sealed class ArrayMetadata(
 
             Reshape = reshape,
             Incompatible = (reshape?.FeaturesOf(array.Geometry.Level) ?? IncompatibleFeatures.None)
-                | (array.Geometry.Level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
+                | SuperblockFormat.FeaturesOf(array.Geometry.Level)
                 | (bad.Members != 0 ? IncompatibleFeatures.BadRanges : IncompatibleFeatures.None)
                 | (array.Sums is not null ? IncompatibleFeatures.Checksums : IncompatibleFeatures.None),
             BadRanges = bad,

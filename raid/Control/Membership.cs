@@ -148,7 +148,8 @@ internal sealed class Membership(
         if (!array.TracksDirt || !State.TryFailAll(1UL << role))
         {
             throw new ArrayException(
-                $"Array {array.Name} cannot do without {Describe(member)}: data would be lost. Nothing was changed.");
+                $"Array {array.Name} cannot do without {Describe(member)}{InGroup(role)}: data would be lost. Nothing was "
+                + "changed.");
         }
 
         member.WhyOut = OutReason.Asked;
@@ -297,6 +298,9 @@ internal sealed class Membership(
 
     /// <summary>A member, as messages name it.</summary>
     public static string Describe(RaidMember member) => EventText.Member(member.Role, member.Drive?.Name);
+
+    private string InGroup(int role) => array.Geometry.GroupCount == 1 ? string.Empty
+        : $", whose group ({array.Geometry.NameOf(array.Geometry.GroupOf(role))}) can lose no more";
 
     /// <summary>The members that are being rebuilt.</summary>
     public IEnumerable<RaidMember> Rebuilding() => array.Members.Where(m => ((State.RebuildingMask >> m.Role) & 1) != 0);

@@ -106,6 +106,7 @@ internal struct SharedWords
 internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long syncedUnits, ReshapeRun? reshape = null)
 {
     private readonly int _rowShift = RaidUnits.RowShift(geometry);
+    private readonly int _rowsPerChunk = geometry.ChunkSize / RaidUnits.RowBytes(geometry);
     private BadRanges _bad = BadRanges.None;
     private int _lowered;
     private int _lostFlushes;
@@ -135,11 +136,26 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
         reshape is { IsComplete: false } run ? run.Map.SurvivesWithout(members) : geometry.SurvivesWithout(members);
 
     /// <summary>
-    /// Whether there is redundancy that members which are lost have not used up: a resync can make something then.
+    /// Whether there is redundancy that members which are lost have not used up: a resync can make something then. A group that
+    /// has none left counts as in sync when it is over: any parities fit what is lost. So where they are not to be believed, all
+    /// groups must have some left.
     /// </summary>
     public bool HasRedundancyLeft => !geometry.HasParity
-        || (reshape is { IsComplete: false } run
-            ? run.Map.HasRedundancyLeft(LostMask) : BitOperations.PopCount(LostMask) < geometry.ParityCount);
+        || (reshape is { IsComplete: false } run ? run.Map.HasRedundancyLeft(LostMask)
+            : IsUnsyncedDistrusted ? geometry.HasRedundancyLeftEverywhere(LostMask) : geometry.HasRedundancyLeft(LostMask));
+
+    /// <summary>Those of some members in whose groups a member is lost.</summary>
+    /// <param name="members">One bit each, by role.</param>
+    public ulong BesideLost(ulong members)
+    {
+        ulong beside = 0;
+        for (ulong groups = geometry.GroupsWith(LostMask); groups != 0; groups &= groups - 1)
+        {
+            beside |= members & geometry.MembersOf(BitOperations.TrailingZeroCount(groups));
+        }
+
+        return beside;
+    }
 
     /// <summary>Members that do not hold all that they should: out, or being rebuilt.</summary>
     public ulong LostMask => FailedMask | RebuildingMask;
@@ -157,15 +173,14 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     public ulong BadAt(long unit)
     {
         BadRanges bad = Volatile.Read(ref _bad);
-        return ReferenceEquals(bad, BadRanges.None) ? 0 : bad.In(unit >> _rowShift, 1);
+        return ReferenceEquals(bad, BadRanges.None) ? 0 : In(bad, unit, unit);
     }
 
     /// <summary>Members that have a bad place from one unit to another, which is included.</summary>
     public ulong BadIn(long first, long last)
     {
         BadRanges bad = Volatile.Read(ref _bad);
-        long row = first >> _rowShift;
-        return ReferenceEquals(bad, BadRanges.None) ? 0 : bad.In(row, (last >> _rowShift) - row + 1);
+        return ReferenceEquals(bad, BadRanges.None) ? 0 : In(bad, first, last);
     }
 
     /// <summary>Members that hold nothing usable at a unit, not counting single places that are bad.</summary>
@@ -369,16 +384,15 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
             return BadOutcome.NoRoom;
         }
 
-        long row = first >> _rowShift, rows = (last >> _rowShift) - row + 1;
         while (true)
         {
             BadRanges seen = Bad;
-            if (!SurvivesWithout(LostMask | seen.In(row, rows) | members))
+            if (!SurvivesWithout(LostMask | In(seen, first, last) | members))
             {
                 return BadOutcome.LacksTooMuch;
             }
 
-            BadRanges? next = seen.With(row, rows, members);
+            BadRanges? next = With(seen, first, last, members);
             if (next is null)
             {
                 return BadOutcome.NoRoom;
@@ -402,10 +416,66 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     }
 
     /// <summary>What members hold in the row of a unit is right, and durable. The whole row is locked by the caller.</summary>
-    public void RemoveBad(long unit, ulong members) => ChangeBad(bad => bad.Without(unit >> _rowShift, 1, members));
+    public void RemoveBad(long unit, ulong members)
+    {
+        (long row, ulong its) = MemberRow(unit);
+        ChangeBad(bad => bad.Without(row, 1, members & its));
+    }
 
     /// <summary>Members have other drives, and are lost everywhere.</summary>
     public void ForgetBad(ulong members) => ChangeBad(bad => bad.WithoutMembers(members));
+
+    /// <summary>The row of the grid of what is bad, and of which members: of a group's, where the array has groups.</summary>
+    private (long Row, ulong Members) MemberRow(long unit)
+    {
+        if (geometry.GroupCount == 1)
+        {
+            return (unit >> _rowShift, ulong.MaxValue);
+        }
+
+        int group = (int)(unit / _rowsPerChunk % geometry.GroupCount);
+        return (RaidUnits.OfGroup(geometry, group, unit, unit).Row, geometry.MembersOf(group));
+    }
+
+    /// <summary>Members that a list calls bad from one unit to another, which is included.</summary>
+    private ulong In(BadRanges bad, long first, long last)
+    {
+        if (geometry.GroupCount == 1)
+        {
+            long from = first >> _rowShift;
+            return bad.In(from, (last >> _rowShift) - from + 1);
+        }
+
+        ulong members = 0;
+        for (ulong groups = geometry.GroupsWith(bad.Members); groups != 0; groups &= groups - 1)
+        {
+            int group = BitOperations.TrailingZeroCount(groups);
+            (long row, long rows) = RaidUnits.OfGroup(geometry, group, first, last);
+            members |= rows == 0 ? 0 : bad.In(row, rows) & geometry.MembersOf(group);
+        }
+
+        return members;
+    }
+
+    /// <summary>A list with what members have from one unit to another; null when it has no room for that.</summary>
+    private BadRanges? With(BadRanges bad, long first, long last, ulong members)
+    {
+        if (geometry.GroupCount == 1)
+        {
+            long from = first >> _rowShift;
+            return bad.With(from, (last >> _rowShift) - from + 1, members);
+        }
+
+        BadRanges? with = bad;
+        for (ulong groups = geometry.GroupsWith(members); groups != 0 && with is not null; groups &= groups - 1)
+        {
+            int group = BitOperations.TrailingZeroCount(groups);
+            (long row, long rows) = RaidUnits.OfGroup(geometry, group, first, last);
+            with = rows == 0 ? with : with.With(row, rows, members & geometry.MembersOf(group));
+        }
+
+        return with;
+    }
 
     private void ChangeBad(Func<BadRanges, BadRanges> change)
     {

@@ -259,12 +259,14 @@ internal abstract unsafe partial class RaidQueue
             return;
         }
 
-        if (Geometry.HasParity && State.LostMask != 0)
+        ulong needed = Geometry.HasParity ? State.BesideLost(members) : 0;
+        if (needed != 0)
         {
             // What is made for the lost member needs what may be lost.
-            State.Distrust(members);
+            State.Distrust(needed);
         }
-        else
+
+        if (needed != members)
         {
             State.LowerSynced(0);
             State.LoseTrust();

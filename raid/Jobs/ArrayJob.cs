@@ -18,6 +18,9 @@ internal abstract class ArrayJob
     public virtual IRowQueue Open(RaidArray array, Reactor home) =>
         array.Reshaping is { } run ? new ReshapeRows(array, run, home) : (IRowQueue)array.OpenUnregistered(home, array.Shape);
 
+    /// <summary>How many of its rows that follow each other it takes until each member that is concerned is in one.</summary>
+    public virtual int RowsAbreast(IRowQueue queue) => queue.RowsAbreast;
+
     /// <summary>Bytes of every member that is concerned in one of its units.</summary>
     public virtual double BytesPerUnit(RaidGeometry geometry) =>
         geometry.MemberDataSize / (double)Math.Max(1, RaidUnits.Count(geometry));

@@ -65,8 +65,9 @@ internal sealed unsafe class CopyRow : RangeWaiter, IBlockCompletion, IRowComple
             return;
         }
 
-        FirstUnit = Math.Max(0, _at - _geometry.DataOffset) / _rowBytes;
-        UnitCount = (int)((_end - 1 - _geometry.DataOffset) / _rowBytes - FirstUnit + 1);
+        // With groups, those of the others too, which lie between.
+        FirstUnit = RaidUnits.At(_geometry, _replacement.Role, Math.Max(_at, _geometry.DataOffset));
+        UnitCount = (int)(RaidUnits.At(_geometry, _replacement.Role, _end - 1) - FirstUnit + 1);
         if (Locks.LockOrWait(this))
         {
             OnLocked();
@@ -215,7 +216,7 @@ internal sealed unsafe class CopyRow : RangeWaiter, IBlockCompletion, IRowComple
     }
 
     private long UnitOf(long row) => _geometry.HasParity
-        ? (row - _geometry.DataOffset) / _rowBytes
+        ? RaidUnits.At(_geometry, _replacement.Role, row)
         : _geometry.Unmap(_replacement.Role, row) >> RaidUnits.MirrorShift;
 
     private long BeginOfRow() => _at < _geometry.DataOffset ? _at : _at - ((_at - _geometry.DataOffset) % _rowBytes);

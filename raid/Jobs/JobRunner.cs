@@ -177,7 +177,7 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         _job = job;
         _finished = finished;
         _queue = job.Open(_array, _home);
-        int abreast = _queue.RowsAbreast;
+        int abreast = job.RowsAbreast(_queue);
         long all = BytesInFlight / _queue.RowBytes * abreast;
         long most = MemoryInFlight / (_queue.RowBytes * _array.Geometry.MemberCount) * abreast;
         _busyDepth = (int)Math.Max(1, BusyBytesInFlight / _queue.RowBytes);

@@ -21,16 +21,19 @@ internal sealed class MendJob(RaidArray array) : ArrayJob
     [
         .. array.State.Bad.Entries
             .Where(e => array.IsUsable(e.Role))
-            .SelectMany(e => Enumerable.Range(0, e.Rows).Select(i => e.Row + i))
+            .SelectMany(e => Enumerable.Range(0, e.Rows).Select(i => UnitOf(e.Role, e.Row + i)))
             .Distinct()
             .Order(),
     ];
 
-    public override long TakeNext(IRowQueue queue) => _rows[_next++] << _rowShift;
+    public override long TakeNext(IRowQueue queue) => _rows[_next++];
 
     public override void OnRowDone(long unit, int status, JobRows rows)
     {
     }
 
     public override void GiveUp() => _next = _rows.Length;
+
+    private long UnitOf(int role, long row) =>
+        array.Geometry.HasParity ? RaidUnits.OfMemberRow(array.Geometry, role, row) : row << _rowShift;
 }

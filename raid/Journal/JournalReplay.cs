@@ -307,7 +307,7 @@ internal sealed class JournalReplay : IDisposable
     private async Task<ulong> ReadBlocksAsync(JournalRecord record, ulong lost)
     {
         ulong[] unreadable = await Task.WhenAll(
-            Enumerable.Range(0, _geometry.MemberCount).Where(block => ((lost >> block) & 1) == 0).Select(ReadAsync));
+            Enumerable.Range(0, _geometry.GroupSize).Where(block => ((lost >> block) & 1) == 0).Select(ReadAsync));
         return unreadable.Aggregate(0UL, (all, one) => all | one);
 
         async Task<ulong> ReadAsync(int block)
@@ -358,7 +358,13 @@ internal sealed class JournalReplay : IDisposable
     private long OffsetOf(JournalRecord record) =>
         _geometry.StripeOffset(StripeOf(record.Row)) + (record.Row % (_geometry.ChunkSize / _rowBytes) * _rowBytes) + record.From;
 
-    private ulong LostAt(long row) => (row >= _rebuiltUnits ? _missing | _rebuilding : _missing) | _newest.BadRanges.In(row, 1);
+    /// <summary>Members that are lost in a row, which is one of their group.</summary>
+    private ulong LostAt(long row)
+    {
+        int group = (int)(StripeOf(row) % _geometry.GroupCount);
+        ulong bad = _newest.BadRanges.In(RaidUnits.OfGroup(_geometry, group, row, row).Row, 1);
+        return ((row >= _rebuiltUnits ? _missing | _rebuilding : _missing) | bad) & _geometry.MembersOf(group);
+    }
 
     private ulong BlocksLostIn(long row) => _geometry.BlocksOf(StripeOf(row), LostAt(row));
 

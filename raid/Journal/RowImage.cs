@@ -19,7 +19,7 @@ internal sealed unsafe class RowImage : IDisposable
     {
         _dataCount = geometry.DataCount;
         _parityCount = geometry.ParityCount;
-        _blocks = Make(geometry.MemberCount, rowBytes);
+        _blocks = Make(geometry.GroupSize, rowBytes);
         _partials = Make(_parityCount, rowBytes);
         _made = Make(_parityCount, rowBytes);
         _zeroes = Make(1, rowBytes)[0];

@@ -49,7 +49,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         Zeroes = (byte*)NativeMemory.AlignedAlloc((nuint)_rowBytes, 4096);
         NativeMemory.Clear(Zeroes, (nuint)_rowBytes);
         Budget = new RowBudget(array.Options.RowMemoryBytes, MinRows, MaxRows);
-        long leastPerRow = (long)Math.Min(_rowBytes, LeastColumns) * (Geometry.MemberCount + Geometry.ParityCount);
+        long leastPerRow = (long)Math.Min(_rowBytes, LeastColumns) * (Geometry.GroupSize + Geometry.ParityCount);
         _allRows = new ParityRow[(int)Math.Clamp(array.Options.RowMemoryBytes / leastPerRow, MinRows, MaxRows)];
         long stagingBytes = ParityRow.StagingBytesOf(Geometry);
         _staging = new PagedMemory(stagingBytes * _allRows.Length);
@@ -112,7 +112,7 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     public long RowBytes => _rowBytes;
 
     /// <inheritdoc/>
-    public int RowsAbreast => 1;
+    public int RowsAbreast => Geometry.GroupCount;
 
     /// <inheritdoc/>
     public int UnitsAt(long unit) => 1;
@@ -123,7 +123,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
 
     /// <inheritdoc/>
     public void StartMend(RangeWaiter row, int member, long memberOffset, IRowCompletion completion) =>
-        ((ParityRow)row).StartJob((memberOffset - Geometry.DataOffset) / _rowBytes, RowJob.Resync, completion, unreadable: 1UL << member);
+        ((ParityRow)row).StartJob(
+            RaidUnits.At(Geometry, member, memberOffset), RowJob.Resync, completion, unreadable: 1UL << member);
 
     /// <inheritdoc/>
     public void ReleaseRow(RangeWaiter row) => Locks.Unlock(row.FirstUnit, row.UnitCount);
@@ -405,7 +406,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
             return false;
         }
 
-        long most = Math.Min(MaxZeroRows / _rowsPerChunk, Array.MaxPieceBytes(BlockOperation.WriteZeroes) / Geometry.ChunkSize);
+        long most = Math.Min(
+            MaxZeroRows / _rowsPerChunk, Array.MaxPieceBytes(BlockOperation.WriteZeroes) / Geometry.ChunkSize * Geometry.GroupCount);
         stripes = Math.Min(stripes, Math.Max(1, most));
         long stripe = operation.Next / Geometry.StripeDataSize;
         operation.Next += stripes * Geometry.StripeDataSize;

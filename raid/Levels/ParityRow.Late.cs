@@ -15,14 +15,14 @@ internal sealed unsafe partial class ParityRow
     /// <summary>Leaves what the row has in flight at a port to its drive. What has to be answered for it is added.</summary>
     public void LeaveRequest(MemberPort port, List<BlockRequest> answers)
     {
-        for (int block = 0; block < _blockCount; block++)
+        for (int i = 0; i < _requests.Length; i++)
         {
-            BlockRequest request = _requests[block];
-            bool isThere = request.SentPeriod != 0 && _geometry.BlockMember(_stripe, block) == port.Member.Role;
+            BlockRequest request = _requests[i];
+            bool isThere = request.SentPeriod != 0 && MemberOf(i) == port.Member.Role;
             if (isThere && (!request.HasData || (_freshMemory ??= PagedMemory.TryMake(StagingBytes)) is not null))
             {
-                _requests[block] = _queue.LeaveOne(_pool, request, port);
-                answers.Add(_requests[block]);
+                _requests[i] = _queue.LeaveOne(_pool, request, port);
+                answers.Add(_requests[i]);
             }
         }
     }

@@ -125,6 +125,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     private int _pending;
     private int _status;
     private bool _isReading;
+    private bool _isByRole;         // what is in flight is that of members by their role, not of blocks: zeroing over groups
     private bool _mends;            // Resync: what is bad is made and written as what cannot be read
     private ulong _mended;          // members of which it is
 
@@ -151,10 +152,10 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
         _blockCount = _dataCount + _parityCount;
         _dataMask = (1UL << _dataCount) - 1;
         _alignmentMask = array.Limits.BufferAlignment - 1;
-        _pool = new RequestPool(_blockCount, 1);
-        _requests = new BlockRequest[_blockCount];
+        _pool = new RequestPool(_geometry.MemberCount, 1);
+        _requests = new BlockRequest[_geometry.MemberCount];
         _pieces = new Piece[_dataCount];
-        for (int i = 0; i < _blockCount; i++)
+        for (int i = 0; i < _requests.Length; i++)
         {
             _requests[i] = _pool.TryRent()!;
             _requests[i].Tag = i;
@@ -268,7 +269,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     public void OnCompleted(BlockRequest request)
     {
         int block = (int)request.Tag;
-        int member = _geometry.BlockMember(_stripe, block);
+        int member = MemberOf(block);
         if (_queue.ComesAgain(_queue.MemberQueues[member]!, request))
         {
             return;
@@ -424,6 +425,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
             return;
         }
 
+        _isByRole = false;
         if (_freshMemory is not null)
         {
             ExchangeStaging();
@@ -515,18 +517,46 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
         _isReading = false;
         _pending = 1;
+        if (_geometry.GroupCount > 1)
+        {
+            SendZeroesToGroups();
+            PartDone();
+            return;
+        }
+
         // Also to those that are being rebuilt, wherever: of so many rows some may be in step there.
         for (ulong left = AllBlocks & ~BlocksOf(_array.State.FailedMask); left != 0; left &= left - 1)
         {
             int block = BitOperations.TrailingZeroCount(left);
-            BlockRequest request = _requests[block];
-            request.Prepare(BlockOperation.WriteZeroes, _memberOffset, (long)UnitCount * _rowBytes, null, 0);
-            request.Flags = _flags;
-            _pending++;
-            _queue.MemberQueues[_geometry.BlockMember(_stripe, block)]!.Submit(request);
+            SendZeroes(block, _geometry.BlockMember(_stripe, block), _memberOffset, (long)UnitCount * _rowBytes);
         }
 
         PartDone();
+    }
+
+    /// <summary>Stripes that follow each other lie in all groups: in each of them at the same offset of every member.</summary>
+    private void SendZeroesToGroups()
+    {
+        _isByRole = true;
+        ulong failed = _array.State.FailedMask;
+        for (int group = 0; group < _geometry.GroupCount; group++)
+        {
+            (long row, long rows) = RaidUnits.OfGroup(_geometry, group, FirstUnit, FirstUnit + UnitCount - 1);
+            ulong members = rows == 0 ? 0 : _geometry.MembersOf(group) & ~failed;
+            for (ulong left = members; left != 0; left &= left - 1)
+            {
+                int role = BitOperations.TrailingZeroCount(left);
+                SendZeroes(role, role, _geometry.DataOffset + (row * _rowBytes), rows * _rowBytes);
+            }
+        }
+    }
+
+    private void SendZeroes(int request, int member, long memberOffset, long length)
+    {
+        _requests[request].Prepare(BlockOperation.WriteZeroes, memberOffset, length, null, 0);
+        _requests[request].Flags = _flags;
+        _pending++;
+        _queue.MemberQueues[member]!.Submit(_requests[request]);
     }
 
     private void Send(BlockOperation operation, int block, int from, int to) => Submit(
@@ -547,8 +577,12 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     private ulong AllBlocks => _blockCount == 64 ? ulong.MaxValue : (1UL << _blockCount) - 1;
 
+    /// <summary>The member to which a request goes, by the request's number.</summary>
+    private int MemberOf(int request) => _isByRole ? request : _geometry.BlockMember(_stripe, request);
+
     /// <summary>
-    /// The blocks that members of a mask hold in this stripe. (Zeroing spans stripes with the same mask of members.)
+    /// The blocks that members of a mask hold in this stripe: none of those in other groups. (Zeroing spans stripes with the same
+    /// mask of members.)
     /// </summary>
     private ulong BlocksOf(ulong members) => _geometry.BlocksOf(_stripe, members);
 
@@ -560,7 +594,7 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
 
     /// <summary>Bytes of the staging of a row of an array: behind the blocks there is room for parities to be compared.</summary>
     internal static long StagingBytesOf(RaidGeometry geometry) =>
-        StrideOf(RaidUnits.RowBytes(geometry)) * (geometry.MemberCount + geometry.ParityCount);
+        StrideOf(RaidUnits.RowBytes(geometry)) * (geometry.GroupSize + geometry.ParityCount);
 
     private static long StrideOf(int rowBytes) => rowBytes + StagingGapBytes;
 

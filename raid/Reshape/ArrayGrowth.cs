@@ -63,7 +63,9 @@ internal static class ArrayGrowth
     internal static RaidGeometry Plan(RaidGeometry now, ImmutableArray<RaidMember> members)
     {
         long[] sizes = [.. members.Select(m => m.Drive!.SizeBytes)];
-        if (!RaidGeometry.TryCreate(now.Level, now.ChunkSize, sizes, out RaidGeometry? grown, out string? error, now.DataOffset))
+        bool isPossible = RaidGeometry.TryCreate(
+            now.Level, now.ChunkSize, sizes, out RaidGeometry? grown, out string? error, now.DataOffset, now.GroupCount);
+        if (!isPossible)
         {
             throw new ArrayException(error!);
         }

@@ -96,6 +96,14 @@ internal sealed class ReshapeMap
             return $"An array has at most {RaidGeometry.MaxMembers} drives, and this would have {members}.";
         }
 
+        if (oldLevel.HasGroups() || level.HasGroups())
+        {
+            return oldLevel.HasGroups()
+                ? $"{oldLevel.Name()} cannot be reshaped: make a new volume of the shape that is wanted, and copy what this one "
+                    + "holds. (It grows when all its drives are replaced by larger ones.)"
+                : $"A volume cannot be reshaped to {level.Name()}: make a new one, and copy what this one holds.";
+        }
+
         bool isPossible = (oldLevel.ParityCount() > 0 && level.ParityCount() > 0)
             || (oldLevel, level) == (RaidLevel.Raid0, RaidLevel.Raid0);
         if (!isPossible)

@@ -299,7 +299,8 @@ public static class ArrayAssembly
     /// </summary>
     private static bool MayPrecede(ArraySuperblock older, ArraySuperblock newest)
     {
-        bool mayBecome = older.Level == newest.Level || (older.ParityCount > 0 && newest.ParityCount > 0);
+        bool mayBecome = older.GroupCount == newest.GroupCount
+            && (older.Level == newest.Level || (older.ParityCount > 0 && newest.ParityCount > 0));
         if (older.EventCount >= newest.EventCount || older.ChunkSize != newest.ChunkSize || !mayBecome) return false;
         if (newest.EventCount - older.EventCount > MaxLag) return true;
         bool hasGrown = older.Level == newest.Level && older.MemberCount == newest.MemberCount
@@ -310,10 +311,10 @@ public static class ArrayAssembly
             && older.MemberDataSize == newest.MemberDataSize - reshape.ShiftBytes);
     }
 
-    private static (RaidLevel Level, int Chunk, int Members, long Offset, long Size, long Checksums) Shape(
+    private static (RaidLevel Level, int Groups, int Chunk, int Members, long Offset, long Size, long Checksums) Shape(
         ArraySuperblock superblock) =>
-        (superblock.Level, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset, superblock.MemberDataSize,
-            superblock.ChecksumOffset);
+        (superblock.Level, superblock.GroupCount, superblock.ChunkSize, superblock.MemberCount, superblock.MemberDataOffset,
+            superblock.MemberDataSize, superblock.ChecksumOffset);
 
     private static string? ReasonToLeaveOut(AssemblyCandidate candidate, ArraySuperblock newest)
     {
@@ -359,10 +360,16 @@ public static class ArrayAssembly
         bool isOfLevel = reshape is not null && reshape.OldLevel != newest.Level;
         string from = isOfLevel ? $", being reshaped from {reshape!.OldLevel.Name()}" : "";
         int most = reshape is null ? geometry.Redundancy : Math.Min(geometry.Redundancy, reshape.OldLevel.ParityCount());
+        string of = newest.Level == RaidLevel.Raid10 ? " of each neighbouring pair"
+            : geometry.GroupCount > 1 ? $" of each group ({NamesOfGroups(geometry)})"
+            : "";
         return $"Array '{newest.Name}' ({newest.Level.Name()}{from}, {newest.MemberCount} members) lacks "
-            + $"{BitOperations.PopCount(missing)} members (roles {string.Join(", ", roles)}) and can lose {most}"
-            + $"{(newest.Level == RaidLevel.Raid10 ? " of each neighbouring pair" : "")}: connect the missing drives.{unfinished}{stale}";
+            + $"{BitOperations.PopCount(missing)} members (roles {string.Join(", ", roles)}) and can lose {most}{of}: connect the "
+            + $"missing drives.{unfinished}{stale}";
     }
+
+    private static string NamesOfGroups(RaidGeometry geometry) =>
+        string.Join("; ", Enumerable.Range(0, geometry.GroupCount).Select(geometry.NameOf));
 
     private static AssemblyResult Refuse(string error, ArraySuperblock? newest = null) =>
         new() { Outcome = AssemblyOutcome.Refused, Error = error, Newest = newest };

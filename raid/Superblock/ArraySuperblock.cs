@@ -136,6 +136,12 @@ public enum IncompatibleFeatures : ulong
     /// programs without this bit know reshapes that add drives to raid0, raid5 and raid6.
     /// </summary>
     ReshapeOfParities = 16,
+
+    /// <summary>
+    /// Members are in groups that have stripes of their own (<see cref="ArraySuperblock.GroupCount"/>), which programs without
+    /// this bit do not know.
+    /// </summary>
+    Groups = 32,
 }
 
 /// <summary>What a human should know until he says that he does; the values are stored. Unknown ones are ignored.</summary>
@@ -223,6 +229,9 @@ public sealed record ArraySuperblock
 
     /// <summary>The number of members, 1..64.</summary>
     public required int MemberCount { get; init; }
+
+    /// <summary>The groups of members that have stripes of their own; 1 but for raid50 and raid60.</summary>
+    public int GroupCount { get; init; } = 1;
 
     /// <summary>The role of this member, 0..<see cref="MemberCount"/> - 1, or <see cref="SpareRole"/>.</summary>
     public required int Role { get; init; }
@@ -363,7 +372,12 @@ public sealed record ArraySuperblock
     public bool TryGetGeometry(out RaidGeometry? geometry, out string? error)
     {
         geometry = null;
-        error = RaidGeometry.CheckShape(Level, ChunkSize, MemberCount, MemberDataOffset);
+        if (GroupCount == 0)
+        {
+            error = "It has no groups, not even one.";
+            return false;
+        }
+        error = RaidGeometry.CheckShape(Level, ChunkSize, MemberCount, MemberDataOffset, GroupCount);
         if (error != null) return false;
         if (MemberDataSize <= 0 || MemberDataSize > long.MaxValue - MemberDataOffset)
         {
@@ -372,7 +386,7 @@ public sealed record ArraySuperblock
         }
         Span<long> sizes = stackalloc long[MemberCount];
         sizes.Fill(MemberDataOffset + MemberDataSize);
-        return RaidGeometry.TryCreate(Level, ChunkSize, sizes, out geometry, out error, MemberDataOffset);
+        return RaidGeometry.TryCreate(Level, ChunkSize, sizes, out geometry, out error, MemberDataOffset, GroupCount);
     }
 
     /// <inheritdoc/>
@@ -394,7 +408,7 @@ public sealed record ArraySuperblock
                 other.Compatible, other.Incompatible)
         && (LogicalBlockSize, Notices, RebuildCheckpoint, Consistency, TrustsUnsynced, JournalGeneration)
             == (other.LogicalBlockSize, other.Notices, other.RebuildCheckpoint, other.Consistency, other.TrustsUnsynced, other.JournalGeneration)
-        && Replacing == other.Replacing && LastScrub == other.LastScrub
+        && GroupCount == other.GroupCount && Replacing == other.Replacing && LastScrub == other.LastScrub
         && MayHaveTornRows == other.MayHaveTornRows && Equals(Forks, other.Forks) && Host == other.Host
         && Reshape == other.Reshape && ChecksumOffset == other.ChecksumOffset && BadRanges.Equals(other.BadRanges);
 }

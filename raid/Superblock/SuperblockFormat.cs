@@ -27,7 +27,7 @@
 // 2584 journal generation u64                  2592 last scrub { ended i64 (0: none), repair u32, differing u32, repaired u32,
 //                                                   made to agree u32, unreadable u32, skipped u32, first offset i64 }
 // 2632 reshape { old member count u32 (0: none), old level u32 (0: the same), shift i64, frontier i64 }
-// 2656 offset of the checksums i64 (0: none)     2664 zero[152]
+// 2656 offset of the checksums i64 (0: none)     2664 groups u32 (0: one)      2668 zero[148]
 // 2816 bad range count u32                      2820 zero[4]
 // 2824 bad ranges: 143 u64 { bits 0..47 first row, 48..55 rows - 1, 56..63 role }
 // 3968 host[32], zero-padded UTF-8: who wrote it (nothing: not recorded)
@@ -97,16 +97,21 @@ public static class SuperblockFormat
 
     private const int FirstVersionBytes = 4096, RegionsAt = 2560, MarksAt = 4096;
     private const int ConsistencyAt = 2576, ScrubAt = 2592, ReshapeAt = 2632, BadAt = 2816, HostAt = 3968, ForksAt = 4000;
-    private const int ChecksumsAt = 2656;
+    private const int ChecksumsAt = 2656, GroupsAt = 2664;
     private const int CrcAt = 12, NameAt = 192, NameBytes = 64, TableAt = 256, RowBytes = 32, SparesAt = 2304, UuidBytes = 16, ReplacingAt = 188;
     private const ArrayNotices KnownNotices = ArrayNotices.MayBeDamaged;
     private const CompatibleFeatures KnownCompatible = CompatibleFeatures.None;
     private const IncompatibleFeatures KnownIncompatible =
         IncompatibleFeatures.Reshape | IncompatibleFeatures.BadRanges | IncompatibleFeatures.ManyParities
-        | IncompatibleFeatures.Checksums | IncompatibleFeatures.ReshapeOfParities;
+        | IncompatibleFeatures.Checksums | IncompatibleFeatures.ReshapeOfParities | IncompatibleFeatures.Groups;
 
     /// <summary>The first eight bytes of a superblock.</summary>
     public static ReadOnlySpan<byte> Magic => "POLYBLK\x01"u8;
+
+    /// <summary>What says in the superblocks of a level that older programs do not know that it is one.</summary>
+    internal static IncompatibleFeatures FeaturesOf(RaidLevel level) =>
+        (level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None)
+        | (level.HasGroups() ? IncompatibleFeatures.Groups : IncompatibleFeatures.None);
 
     /// <summary>The offset of the slot to which a superblock of this sequence number is written.</summary>
     public static long SlotOffset(ulong sequence) => (sequence & 1) == 0 ? 0 : SecondSlotOffset;
@@ -177,6 +182,8 @@ public static class SuperblockFormat
             return $"{superblock.Level.Name()} has {superblock.Level.ParityCount()} parities, not {superblock.ParityCount}";
         if (superblock.Level.HasManyParities() != ((superblock.Incompatible & IncompatibleFeatures.ManyParities) != 0))
             return "its level and its features contradict each other";
+        if (superblock.Level.HasGroups() != ((superblock.Incompatible & IncompatibleFeatures.Groups) != 0))
+            return "its groups and its features contradict each other";
         if (superblock.MemberDataOffset < MinDataOffset) return "the data overlaps the superblock";
         if (superblock.MemberDataSize != geometry!.MemberDataSize) return "the member data size is not a multiple of the chunk";
         if (superblock.ArraySize != geometry.Capacity)
@@ -353,6 +360,7 @@ public static class SuperblockFormat
             BinaryPrimitives.WriteInt64LittleEndian(block[(ReshapeAt + 16)..], reshape.Frontier);
         }
         BinaryPrimitives.WriteInt64LittleEndian(block[ChecksumsAt..], superblock.ChecksumOffset);
+        BinaryPrimitives.WriteInt32LittleEndian(block[GroupsAt..], superblock.GroupCount == 1 ? 0 : superblock.GroupCount);
         WriteBadRanges(superblock.BadRanges, block[BadAt..]);
         WriteHost(superblock.Host, block.Slice(HostAt, ArraySuperblock.MaxHostBytes));
         if (superblock.Forks is { } forks) WriteForks(forks, block[ForksAt..]);
@@ -387,6 +395,10 @@ public static class SuperblockFormat
         }
         return BadRanges.From(ranges);
     }
+
+    /// <summary>Nothing is written for one.</summary>
+    private static int ReadGroups(ReadOnlySpan<byte> field) =>
+        BinaryPrimitives.ReadInt32LittleEndian(field) is var groups && groups == 0 ? 1 : groups;
 
     private static void WriteScrub(LastScrub scrub, Span<byte> field)
     {
@@ -486,6 +498,7 @@ public static class SuperblockFormat
             ParityCount = BinaryPrimitives.ReadInt32LittleEndian(block[84..]),
             ChunkSize = BinaryPrimitives.ReadInt32LittleEndian(block[88..]),
             MemberCount = memberCount,
+            GroupCount = isFirst ? 1 : ReadGroups(block[GroupsAt..]),
             Role = BinaryPrimitives.ReadInt32LittleEndian(block[96..]),
             State = state,
             MemberDataOffset = BinaryPrimitives.ReadInt64LittleEndian(block[104..]),

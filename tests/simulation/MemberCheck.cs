@@ -11,7 +11,9 @@ internal static class MemberCheck
 {
     /// <summary>Returns what does not agree, or null.</summary>
     /// <param name="geometry">Where what lies.</param>
-    /// <param name="members">The data areas by role; empty for one that is not looked at (only levels with copies).</param>
+    /// <param name="members">
+    /// The data areas by role; empty for one that is not looked at: its copies, or all stripes of its group.
+    /// </param>
     public static string? Find(RaidGeometry geometry, byte[][] members) =>
         geometry.HasParity ? FindParity(geometry, members) : geometry.CopyCount > 1 ? FindCopies(geometry, members) : null;
 
@@ -31,8 +33,14 @@ internal static class MemberCheck
         byte[][] made = [.. Enumerable.Range(0, geometry.ParityCount).Select(_ => new byte[geometry.ChunkSize])];
         for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
         {
+            ulong missing = geometry.MembersOf((int)(stripe % geometry.GroupCount)) & MaskOf(members, m => m.Length == 0);
+            if (missing != 0)
+            {
+                continue;
+            }
+
             Array.ForEach(made, parity => Array.Clear(parity));
-            int at = (int)(stripe * geometry.ChunkSize);
+            int at = (int)(geometry.StripeOffset(stripe) - geometry.DataOffset);
             for (int i = geometry.DataCount - 1; i >= 0; i--)
             {
                 ReadOnlySpan<byte> block = members[geometry.DataMember(stripe, i)].AsSpan(at, geometry.ChunkSize);
@@ -55,6 +63,17 @@ internal static class MemberCheck
         }
 
         return null;
+    }
+
+    private static ulong MaskOf(byte[][] members, Func<byte[], bool> which)
+    {
+        ulong mask = 0;
+        for (int role = 0; role < members.Length; role++)
+        {
+            mask |= which(members[role]) ? 1UL << role : 0;
+        }
+
+        return mask;
     }
 
     /// <summary>Adds a block, multiplied, to a parity: byte by byte, from a table of the products.</summary>

@@ -27,6 +27,9 @@ public sealed class AllocationTests
     [InlineData(RaidLevel.Raid6, 5, 2)]
     [InlineData(RaidLevel.Raid73, 6, 1)]
     [InlineData(RaidLevel.Raid73, 6, 3)]
+    [InlineData(RaidLevel.Raid50, 6, 0)]
+    [InlineData(RaidLevel.Raid50, 6, 1)]
+    [InlineData(RaidLevel.Raid60, 8, 2)]
     public Task Nothing_is_allocated(RaidLevel level, int count, int lost) => RunAsync(level, count, lost, opaque: false);
 
     /// <summary>Parity over members that are memory works in place; over all others, with requests.</summary>
@@ -38,6 +41,8 @@ public sealed class AllocationTests
     [InlineData(RaidLevel.Raid6, 5, 2)]
     [InlineData(RaidLevel.Raid73, 6, 1)]
     [InlineData(RaidLevel.Raid73, 6, 3)]
+    [InlineData(RaidLevel.Raid50, 6, 0)]
+    [InlineData(RaidLevel.Raid60, 8, 2)]
     public Task Nothing_is_allocated_with_requests(RaidLevel level, int count, int lost) => RunAsync(level, count, lost, opaque: true);
 
     /// <summary>Two drives of a role are written as one, and regions are copied between them.</summary>
@@ -45,6 +50,7 @@ public sealed class AllocationTests
     [InlineData(RaidLevel.Raid0, 2)]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 4)]
+    [InlineData(RaidLevel.Raid50, 6)]
     public Task Nothing_is_allocated_while_a_drive_is_replaced(RaidLevel level, int count) =>
         RunAsync(level, count, lost: 0, opaque: false, replaced: true);
 

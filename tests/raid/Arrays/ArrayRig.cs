@@ -305,9 +305,9 @@ internal sealed class ArrayRig : IAsyncDisposable
     private static void MakeLost(RaidGeometry geometry, byte[][] members, int lost)
     {
         members[lost] = new byte[geometry.MemberDataSize];
-        for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
+        for (long stripe = geometry.GroupOf(lost); stripe < geometry.StripeCount; stripe += geometry.GroupCount)
         {
-            int at = (int)(stripe * geometry.ChunkSize);
+            int at = (int)(geometry.StripeOffset(stripe) - geometry.DataOffset);
             Span<byte> made = members[lost].AsSpan(at, geometry.ChunkSize);
             int parity = geometry.BlockIndex(stripe, lost) - geometry.DataCount;
             bool isSum = parity > 0;

@@ -80,6 +80,7 @@ public sealed class ConcurrencyTests
                 data.Add(RaidLevel.Raid10, 4, 8 << 10, 300 + round);
                 data.Add(RaidLevel.Raid5, 4, 8 << 10, 400 + round);
                 data.Add(RaidLevel.Raid6, 5, 4 << 10, 500 + round);
+                data.Add(RaidLevel.Raid50, 6, 8 << 10, 600 + round);
             }
 
             return data;
@@ -116,6 +117,8 @@ public sealed class ConcurrencyTests
     [InlineData(RaidLevel.Raid10, 4, 22)]
     [InlineData(RaidLevel.Raid5, 4, 23)]
     [InlineData(RaidLevel.Raid6, 5, 24)]
+    [InlineData(RaidLevel.Raid50, 6, 25)]
+    [InlineData(RaidLevel.Raid60, 8, 26)]
     public async Task Writes_during_a_resync_do_not_trust_old_parity(RaidLevel level, int drives, int seed)
     {
         // Members full of noise, as after a creation over used drives.

@@ -16,6 +16,8 @@ public sealed class FailureTests
     [InlineData(RaidLevel.Raid10, 4)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 10)]
     public async Task A_block_that_cannot_be_read_comes_from_redundancy_and_is_rewritten(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 256 << 10);
@@ -50,6 +52,7 @@ public sealed class FailureTests
     [InlineData(RaidLevel.Raid10, 5, 100 << 10)]
     [InlineData(RaidLevel.Raid5, 4, 4096)]
     [InlineData(RaidLevel.Raid6, 5, 4096)]
+    [InlineData(RaidLevel.Raid50, 8, 4096)]
     public async Task Memory_that_cannot_be_reached_costs_the_request_and_no_member(RaidLevel level, int drives, int bytes)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 512 << 10);
@@ -102,6 +105,8 @@ public sealed class FailureTests
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task A_block_that_cannot_be_rewritten_costs_the_member(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 256 << 10);
@@ -120,6 +125,7 @@ public sealed class FailureTests
     [InlineData(RaidLevel.Raid10, 4)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid50, 6)]
     public async Task A_write_without_a_member_is_acknowledged_only_after_the_superblocks_say_so(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 256 << 10, consistency: ArrayConsistency.Bitmap);
@@ -157,6 +163,8 @@ public sealed class FailureTests
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 3)]
     [InlineData(RaidLevel.Raid6, 4)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task Beyond_redundancy_writes_fail_and_the_array_says_so(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, 16 << 10, 256 << 10);

@@ -19,6 +19,7 @@ public sealed class GrowTests
     {
         { RaidLevel.Raid0, 3 }, { RaidLevel.Raid1, 2 }, { RaidLevel.Raid10, 5 }, { RaidLevel.Raid5, 3 }, { RaidLevel.Raid6, 4 },
         { RaidLevel.Raid73, 6 },
+        { RaidLevel.Raid50, 6 }, { RaidLevel.Raid60, 8 },
     };
 
     [Theory]

@@ -19,6 +19,8 @@ public sealed class JournalTests
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
     [InlineData(RaidLevel.Raid73, 6)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task A_row_is_written_when_its_records_are_durable(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await CreateAsync(level, drives);
@@ -43,6 +45,8 @@ public sealed class JournalTests
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
     [InlineData(RaidLevel.Raid73, 6)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task Whole_rows_reads_and_drives_without_a_cache_cost_nothing(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await CreateAsync(level, drives, volatileCache: false);
@@ -172,6 +176,8 @@ public sealed class JournalTests
     [InlineData(RaidLevel.Raid6, 5, 2)]
     [InlineData(RaidLevel.Raid73, 6, 3)]
     [InlineData(RaidLevel.Raid78, 10, 1)]
+    [InlineData(RaidLevel.Raid50, 6, 1)]
+    [InlineData(RaidLevel.Raid60, 10, 2)]
     public async Task A_dirty_array_without_members_starts_without_force_and_keeps_what_was_not_written(RaidLevel level, int drives, int lost)
     {
         await using ArrayRig rig = await CreateAsync(level, drives);

@@ -17,6 +17,8 @@ public sealed class MemoryMemberTests
     [InlineData(RaidLevel.Raid6, 4, 16 << 10, 2, false)]
     [InlineData(RaidLevel.Raid73, 5, 16 << 10, 2, false)]
     [InlineData(RaidLevel.Raid6, 7, 64 << 10, 2, true)]
+    [InlineData(RaidLevel.Raid50, 8, 16 << 10, 1, true)]
+    [InlineData(RaidLevel.Raid60, 8, 64 << 10, 2, false)]
     [InlineData(RaidLevel.Raid73, 8, 64 << 10, 2, true)]
     [InlineData(RaidLevel.Raid6, 10, 128 << 10, 1, false)]
     [InlineData(RaidLevel.Raid73, 11, 128 << 10, 1, false)]

@@ -38,6 +38,13 @@ public sealed class ModelTests
         { RaidLevel.Raid75, 8, 64 << 10, 5 },
         { RaidLevel.Raid78, 10, 8 << 10, 8 },
         { RaidLevel.Raid78, 64, 4 << 10, 8 },
+        { RaidLevel.Raid50, 6, 4 << 10, 0 },
+        { RaidLevel.Raid50, 6, 64 << 10, 2 },
+        { RaidLevel.Raid50, 8, 128 << 10, 1 },
+        { RaidLevel.Raid50, 64, 4 << 10, 2 },
+        { RaidLevel.Raid60, 8, 16 << 10, 0 },
+        { RaidLevel.Raid60, 8, 128 << 10, 4 },
+        { RaidLevel.Raid60, 12, 64 << 10, 3 },
     };
 
     [Theory]
@@ -52,8 +59,9 @@ public sealed class ModelTests
         ulong failed = 0;
         for (int i = 0; i < lost; i++)
         {
-            // Neighbours, so that parities and data are lost in all combinations over the stripes.
-            int member = ((drives / 2) + i) % drives;
+            // Neighbours, so that parities and data are lost in all combinations over the stripes; of groups, the last of one and
+            // the first of the next.
+            int member = ((drives / 2) + i - (level.HasGroups() ? lost / 2 : 0)) % drives;
             failed |= 1UL << member;
             await rig.Drives[member].VanishAsync();
             await model.RunAsync(40);

@@ -18,6 +18,7 @@ public sealed class RebuildTests
     {
         { RaidLevel.Raid1, 2 }, { RaidLevel.Raid1, 3 }, { RaidLevel.Raid10, 4 }, { RaidLevel.Raid10, 5 },
         { RaidLevel.Raid5, 4 }, { RaidLevel.Raid6, 5 }, { RaidLevel.Raid73, 6 },
+        { RaidLevel.Raid50, 6 }, { RaidLevel.Raid60, 8 },
     };
 
     [Theory]

@@ -35,6 +35,9 @@ public sealed class RefusalModelTests
                 data.Add(RaidLevel.Raid6, 5, 2, seed);
                 data.Add(RaidLevel.Raid73, 6, 1, seed);
                 data.Add(RaidLevel.Raid73, 6, 3, seed);
+                data.Add(RaidLevel.Raid50, 6, 0, seed);
+                data.Add(RaidLevel.Raid50, 6, 1, seed);
+                data.Add(RaidLevel.Raid60, 8, 2, seed);
             }
 
             return data;
@@ -148,7 +151,7 @@ public sealed class RefusalModelTests
         for (int copy = 0; copy < geometry.CopyCount; copy++)
         {
             MemberPlace place = geometry.CopyCount > 1 ? geometry.Copy(sector * Sector, copy) : geometry.Map(sector * Sector);
-            long unit = geometry.HasParity ? (place.Offset - geometry.DataOffset) / RaidUnits.RowBytes(geometry)
+            long unit = geometry.HasParity ? RaidUnits.At(geometry, place.Member, place.Offset)
                 : (sector * Sector) >> RaidUnits.MirrorShift;
             isLost &= rig.Drives[place.Member].IsGone || !rig.Array.IsUsable(place.Member)
                 || ((rig.Array.State.BadAt(unit) >> place.Member) & 1) != 0;

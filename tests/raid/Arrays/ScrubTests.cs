@@ -18,6 +18,8 @@ public sealed class ScrubTests
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
     [InlineData(RaidLevel.Raid73, 6)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task What_agrees_is_found_sound_under_writes(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 1 << 20, simulation: o => o with { MaximumLatencyNs = 50_000 });
@@ -144,6 +146,8 @@ public sealed class ScrubTests
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
     [InlineData(RaidLevel.Raid73, 6)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task A_block_that_nobody_has_read_for_long_and_that_cannot_be_is_found_in_time(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10);
@@ -169,6 +173,7 @@ public sealed class ScrubTests
     [InlineData(RaidLevel.Raid5, 3)]
     [InlineData(RaidLevel.Raid6, 4)]
     [InlineData(RaidLevel.Raid73, 5)]
+    [InlineData(RaidLevel.Raid50, 6)]
     public async Task What_is_not_in_sync_is_passed_over(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 512 << 10, zeroed: false, run: new ArrayRunOptions

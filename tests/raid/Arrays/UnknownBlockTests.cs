@@ -15,6 +15,7 @@ public sealed class UnknownBlockTests
     [Theory]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid50, 8)]
     public async Task A_resync_makes_no_bad_block_from_parity_that_may_not_fit(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 256 << 10, consistency: ArrayConsistency.Bitmap);

@@ -23,6 +23,8 @@ public sealed class UnsyncedRowTests
     [InlineData(RaidLevel.Raid6, 4, ArrayConsistency.Journal)]
     [InlineData(RaidLevel.Raid73, 7, ArrayConsistency.Journal)]
     [InlineData(RaidLevel.Raid74, 7, ArrayConsistency.Journal)]
+    [InlineData(RaidLevel.Raid50, 8, ArrayConsistency.Journal)]
+    [InlineData(RaidLevel.Raid60, 10, ArrayConsistency.Journal)]
     public async Task What_is_written_while_members_are_lost_is_read_when_its_own_member_is_lost(
         RaidLevel level, int drives, ArrayConsistency consistency)
     {

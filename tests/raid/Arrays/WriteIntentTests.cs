@@ -18,6 +18,7 @@ public sealed class WriteIntentTests
     [InlineData(RaidLevel.Raid10, 4)]
     [InlineData(RaidLevel.Raid5, 4)]
     [InlineData(RaidLevel.Raid6, 5)]
+    [InlineData(RaidLevel.Raid50, 6)]
     public async Task After_a_crash_only_what_was_written_is_resynced(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 4 << 20, simulation: o => o with { CanCrash = true });

@@ -21,6 +21,8 @@ public sealed class ChecksumArrayTests
     [InlineData(RaidLevel.Raid5, 3)]
     [InlineData(RaidLevel.Raid6, 5)]
     [InlineData(RaidLevel.Raid73, 6)]
+    [InlineData(RaidLevel.Raid50, 6)]
+    [InlineData(RaidLevel.Raid60, 8)]
     public async Task What_a_drive_returns_wrongly_is_found_mended_and_told(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, chunkBytes: 16 << 10, checksums: true);
@@ -112,6 +114,7 @@ public sealed class ChecksumArrayTests
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid6, 4)]
+    [InlineData(RaidLevel.Raid50, 6)]
     public async Task New_drives_get_checksums_of_their_own(RaidLevel level, int drives)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, checksums: true);

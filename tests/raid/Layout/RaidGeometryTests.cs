@@ -6,21 +6,28 @@ public class RaidGeometryTests
 {
     private const int Chunk = 4096;
 
-    private static RaidGeometry Make(RaidLevel level, int members, int rows = 24, int chunk = Chunk, long dataOffset = 1 << 20)
+    private static RaidGeometry Make(
+        RaidLevel level, int members, int rows = 24, int chunk = Chunk, long dataOffset = 1 << 20, int groups = 0)
     {
         var sizes = new long[members];
         Array.Fill(sizes, dataOffset + (long)rows * chunk);
-        Assert.True(RaidGeometry.TryCreate(level, chunk, sizes, out RaidGeometry? geometry, out string? error, dataOffset), error);
+        bool isPossible =
+            RaidGeometry.TryCreate(level, chunk, sizes, out RaidGeometry? geometry, out string? error, dataOffset, groups);
+        Assert.True(isPossible, error);
         return geometry!;
     }
 
     /// <summary>All levels with all numbers of members up to eight, and some larger.</summary>
-    public static TheoryData<RaidLevel, int> Shapes()
+    public static TheoryData<RaidLevel, int, int> Shapes()
     {
-        var shapes = new TheoryData<RaidLevel, int>();
+        var shapes = new TheoryData<RaidLevel, int, int>();
         foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
             foreach (int members in new[] { 1, 2, 3, 4, 5, 6, 7, 8, 23, 64 })
-                if (members >= level.MinimumMembers()) shapes.Add(level, members);
+                if (members >= level.MinimumMembers() && !level.HasGroups()) shapes.Add(level, members, 1);
+        foreach (RaidLevel level in new[] { RaidLevel.Raid50, RaidLevel.Raid60 })
+            foreach ((int members, int groups) in new[]
+                { (6, 2), (8, 2), (9, 3), (12, 3), (12, 4), (14, 2), (16, 4), (63, 21), (64, 2), (64, 16) })
+                if (members / groups >= level.MinimumOfGroup()) shapes.Add(level, members, groups);
         return shapes;
     }
 
@@ -60,6 +67,65 @@ public class RaidGeometryTests
         Table(Make(RaidLevel.Raid6, 6), 7));
 
     [Fact]
+    public void StripesOfGroupsTakeTurns() => Assert.Equal(
+        [
+            "0 1 P | 2 3 P",
+            "5 P 4 | 7 P 6",
+            "P 8 9 | P 10 11",
+            "12 13 P | 14 15 P",
+        ],
+        GroupTable(Make(RaidLevel.Raid50, 6), 4));
+
+    [Fact]
+    public void GroupsOfTwoParitiesRotateAsOneDoes() => Assert.Equal(
+        [
+            "Q 0 1 P | Q 2 3 P | Q 4 5 P",
+            "6 7 P Q | 8 9 P Q | 10 11 P Q",
+            "13 P Q 12 | 15 P Q 14 | 17 P Q 16",
+            "P Q 18 19 | P Q 20 21 | P Q 22 23",
+        ],
+        GroupTable(Make(RaidLevel.Raid60, 12, groups: 3), 4));
+
+    /// <summary>A group alone is laid out as an array of its level, which is md's left-symmetric layout.</summary>
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void AGroupIsAnArrayOfItsOwn(RaidLevel level, int members, int groups)
+    {
+        if (!level.HasGroups()) return;
+        RaidGeometry geometry = Make(level, members, groups: groups);
+        RaidGeometry alone = Make(level == RaidLevel.Raid50 ? RaidLevel.Raid5 : RaidLevel.Raid6, members / groups);
+        Assert.Equal((alone.DataCount, alone.ParityCount), (geometry.DataCount, geometry.ParityCount));
+        Assert.Equal(alone.MemberDataSize, geometry.MemberDataSize);
+        Assert.Equal((alone.Capacity * groups, alone.StripeCount * groups), (geometry.Capacity, geometry.StripeCount));
+        Assert.Equal((alone.StripeDataSize, alone.OptimalIoSize), (geometry.StripeDataSize, geometry.OptimalIoSize));
+        for (long stripe = 0; stripe < geometry.StripeCount; stripe++)
+        {
+            long its = stripe / groups;
+            int first = (int)(stripe % groups) * geometry.GroupSize;
+            Assert.Equal(alone.StripeOffset(its), geometry.StripeOffset(stripe));
+            for (int block = 0; block < geometry.GroupSize; block++)
+                Assert.Equal(first + alone.BlockMember(its, block), geometry.BlockMember(stripe, block));
+            for (int data = 0; data < alone.DataCount; data++)
+            {
+                long at = data * Chunk + 5;
+                MemberPlace place = alone.Map(its * alone.StripeDataSize + at);
+                Assert.Equal(place with { Member = first + place.Member }, geometry.Map(stripe * geometry.StripeDataSize + at));
+            }
+        }
+    }
+
+    /// <summary>What each group holds in its rows, groups apart.</summary>
+    private static string[] GroupTable(RaidGeometry geometry, int rows) => Enumerable.Range(0, rows).Select(row =>
+        string.Join(" | ", Enumerable.Range(0, geometry.GroupCount).Select(group =>
+            string.Join(' ', Enumerable.Range(group * geometry.GroupSize, geometry.GroupSize).Select(member =>
+            {
+                long stripe = (long)row * geometry.GroupCount + group;
+                int block = geometry.BlockIndex(stripe, member);
+                return block >= geometry.DataCount ? "PQ"[block - geometry.DataCount].ToString()
+                    : (geometry.Unmap(member, geometry.StripeOffset(stripe)) / geometry.ChunkSize).ToString();
+            }))))).ToArray();
+
+    [Fact]
     public void ThreeParitiesRotateInTheSameWay() => Assert.Equal(
         [
             "Q R 0 1 2 P",
@@ -77,10 +143,13 @@ public class RaidGeometryTests
     [InlineData("2+1", RaidLevel.Raid5, 3)]
     [InlineData("4+2", RaidLevel.Raid6, 6)]
     [InlineData("56+8", RaidLevel.Raid78, 64)]
-    public void AShapeIsALevelAndANumberOfDrives(string text, RaidLevel level, int members)
+    [InlineData("2x4+1", RaidLevel.Raid50, 10, 2)]
+    [InlineData("2X8+2", RaidLevel.Raid60, 20, 2)]
+    [InlineData("16x2+2", RaidLevel.Raid60, 64, 16)]
+    public void AShapeIsALevelAndANumberOfDrives(string text, RaidLevel level, int members, int groups = 1)
     {
-        Assert.True(RaidLevels.TryParseShape(text, out RaidLevel parsed, out int drives));
-        Assert.Equal((level, members), (parsed, drives));
+        Assert.True(RaidLevels.TryParseShape(text, out RaidLevel parsed, out int drives, out int parsedGroups));
+        Assert.Equal((level, members, groups), (parsed, drives, parsedGroups));
     }
 
     [Theory]
@@ -91,6 +160,14 @@ public class RaidGeometryTests
     [InlineData("8+-3")]
     [InlineData("8+3+1")]
     [InlineData("+3")]
+    [InlineData("1x4+1")]
+    [InlineData("2x1+1")]
+    [InlineData("2x4+3")]
+    [InlineData("13x4+1")]
+    [InlineData("2147483647x2147483647+1")]
+    [InlineData("x4+1")]
+    [InlineData("2x2x2+1")]
+    [InlineData("-2x4+1")]
     [InlineData("raid5")]
     [InlineData("")]
     public void WhatIsNoShapeIsNone(string text) => Assert.False(RaidLevels.TryParseShape(text, out _, out _));
@@ -126,9 +203,9 @@ public class RaidGeometryTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void EveryByteHasItsOwnPlacesAndComesBack(RaidLevel level, int members)
+    public void EveryByteHasItsOwnPlacesAndComesBack(RaidLevel level, int members, int groups)
     {
-        RaidGeometry geometry = Make(level, members);
+        RaidGeometry geometry = Make(level, members, groups: groups);
         var taken = new HashSet<MemberPlace>();
         for (long offset = 0; offset < geometry.Capacity; offset += Chunk / 2)
         {
@@ -148,19 +225,22 @@ public class RaidGeometryTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void ParityAndDataOfAStripeFillTheMembersExactlyOnce(RaidLevel level, int members)
+    public void ParityAndDataOfAStripeFillTheMembersExactlyOnce(RaidLevel level, int members, int groups)
     {
-        RaidGeometry geometry = Make(level, members);
+        RaidGeometry geometry = Make(level, members, groups: groups);
         if (level is RaidLevel.Raid1 or RaidLevel.Raid10) return;
         for (long stripe = 0; stripe < 2 * members; stripe++)
         {
             var used = new HashSet<int>();
-            for (int block = 0; block < members; block++)
+            for (int block = 0; block < geometry.GroupSize; block++)
             {
                 int member = geometry.BlockMember(stripe, block);
                 Assert.True(used.Add(member));
                 Assert.Equal(block, geometry.BlockIndex(stripe, member));
+                Assert.Equal(stripe % groups, geometry.GroupOf(member));
+                Assert.Equal(stripe, geometry.StripeAt(member, geometry.StripeOffset(stripe) + Chunk - 1));
             }
+            Assert.Equal((1UL << geometry.GroupSize - 1 << 1) - 1, geometry.BlocksOf(stripe, ulong.MaxValue));
             for (int parity = 0; parity < geometry.ParityCount; parity++)
                 Assert.Equal(-1, geometry.Unmap(geometry.ParityMember(stripe % 24, parity), geometry.StripeOffset(stripe % 24)));
         }
@@ -168,9 +248,9 @@ public class RaidGeometryTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void CopiesAreOnDifferentMembers(RaidLevel level, int members)
+    public void CopiesAreOnDifferentMembers(RaidLevel level, int members, int groups)
     {
-        RaidGeometry geometry = Make(level, members);
+        RaidGeometry geometry = Make(level, members, groups: groups);
         for (long offset = 0; offset < geometry.Capacity; offset += Chunk)
         {
             var copies = Enumerable.Range(0, geometry.CopyCount).Select(copy => geometry.Copy(offset, copy).Member).ToHashSet();
@@ -185,6 +265,8 @@ public class RaidGeometryTests
     [InlineData(RaidLevel.Raid10, 3, 36)]
     [InlineData(RaidLevel.Raid5, 9, 192)]
     [InlineData(RaidLevel.Raid6, 10, 192)]
+    [InlineData(RaidLevel.Raid50, 10, 192)]
+    [InlineData(RaidLevel.Raid60, 12, 192)]
     public void CapacityCountsTheSmallestDriveInWholeChunks(RaidLevel level, int members, int chunks)
     {
         var sizes = Enumerable.Range(0, members).Select(i => (1L << 20) + 24 * Chunk + Chunk - 1 + i * 100_000L).Reverse().ToArray();
@@ -214,11 +296,21 @@ public class RaidGeometryTests
     [InlineData(RaidLevel.Raid0, 4, 65536, 0, "use a larger drive")]
     [InlineData(RaidLevel.Raid0, 4, 65536, long.MaxValue, "fewer or smaller drives")]
     [InlineData((RaidLevel)3, 4, 65536, 1L << 30, "Unknown RAID level 3")]
-    public void ImpossibleWishesAreExplained(RaidLevel level, int members, int chunk, long size, string words)
+    [InlineData(RaidLevel.Raid50, 5, 65536, 1L << 30, "at least 6 drives")]
+    [InlineData(RaidLevel.Raid60, 7, 65536, 1L << 30, "at least 8 drives")]
+    [InlineData(RaidLevel.Raid50, 7, 65536, 1L << 30, "cannot be cut into 2 groups")]
+    [InlineData(RaidLevel.Raid50, 8, 65536, 1L << 30, "cannot be cut into 3 groups", 3)]
+    [InlineData(RaidLevel.Raid50, 8, 65536, 1L << 30, "at least 3 drives in each group", 4)]
+    [InlineData(RaidLevel.Raid60, 9, 65536, 1L << 30, "at least 4 drives in each group", 3)]
+    [InlineData(RaidLevel.Raid60, 8, 65536, 1L << 30, "with one it is raid6", 1)]
+    [InlineData(RaidLevel.Raid60, 8, 65536, 1L << 30, "at least 2 groups", -2)]
+    [InlineData(RaidLevel.Raid50, 66, 65536, 1L << 30, "at most 64 drives")]
+    [InlineData(RaidLevel.Raid5, 8, 65536, 1L << 30, "has no groups", 2)]
+    public void ImpossibleWishesAreExplained(RaidLevel level, int members, int chunk, long size, string words, int groups = 0)
     {
         var sizes = new long[members];
         Array.Fill(sizes, size);
-        Assert.False(RaidGeometry.TryCreate(level, chunk, sizes, out RaidGeometry? geometry, out string? error));
+        Assert.False(RaidGeometry.TryCreate(level, chunk, sizes, out RaidGeometry? geometry, out string? error, groups: groups));
         Assert.Null(geometry);
         Assert.Contains(words, error, StringComparison.Ordinal);
     }
@@ -250,5 +342,24 @@ public class RaidGeometryTests
         Assert.False(Make(RaidLevel.Raid10, 4).SurvivesWithout(0b0011));
         Assert.False(Make(RaidLevel.Raid10, 3).SurvivesWithout(0b0101));
         Assert.True(Make(RaidLevel.Raid10, 5).SurvivesWithout(0b00101));
+        Assert.True(Make(RaidLevel.Raid50, 6).SurvivesWithout(0b100_001));
+        Assert.False(Make(RaidLevel.Raid50, 6).SurvivesWithout(0b000_101));
+        Assert.False(Make(RaidLevel.Raid50, 6).SurvivesWithout(0b110_001));
+        Assert.True(Make(RaidLevel.Raid60, 12, groups: 3).SurvivesWithout(0b1001_0110_0011));
+        Assert.False(Make(RaidLevel.Raid60, 12, groups: 3).SurvivesWithout(0b0000_0111_0000));
+        Assert.Equal((1, 2), (Make(RaidLevel.Raid50, 6).Redundancy, Make(RaidLevel.Raid60, 8).Redundancy));
+    }
+
+    [Fact]
+    public void RedundancyIsLeftWhereAGroupHasSome()
+    {
+        RaidGeometry geometry = Make(RaidLevel.Raid50, 6);
+        Assert.True(geometry.HasRedundancyLeft(0b000_010) && !geometry.HasRedundancyLeft(0b001_010));
+        Assert.True(geometry.HasRedundancyLeftEverywhere(0) && !geometry.HasRedundancyLeftEverywhere(0b000_010));
+        Assert.Equal((0b000_111ul, 0b111_000ul), (geometry.MembersOf(0), geometry.MembersOf(1)));
+        Assert.Equal((0b10ul, 0b11ul), (geometry.GroupsWith(0b010_000), geometry.GroupsWith(0b100_001)));
+        Assert.Equal(0ul, geometry.GroupsWith(0));
+        RaidGeometry plain = Make(RaidLevel.Raid6, 4);
+        Assert.True(plain.HasRedundancyLeft(0b0001) && !plain.HasRedundancyLeft(0b0011));
     }
 }

@@ -7,7 +7,7 @@ namespace Polyblk.Raid.Tests.Layout;
 public class RangeEnumeratorTests
 {
     private static readonly RaidGeometry[] Geometries = [.. Enum.GetValues<RaidLevel>().SelectMany(level =>
-        new[] { 4, 5, 9, 13 }.Where(members => members >= level.MinimumMembers()).Select(members =>
+        (level.HasGroups() ? new[] { 6, 8, 14 } : [4, 5, 9, 13]).Where(count => count >= level.MinimumMembers()).Select(members =>
         {
             var sizes = new long[members];
             Array.Fill(sizes, (1L << 20) + 40 * 8192);

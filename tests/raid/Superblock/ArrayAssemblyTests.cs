@@ -28,14 +28,31 @@ public class ArrayAssemblyTests
     [InlineData(RaidLevel.Raid6, 0b0111, AssemblyOutcome.Refused)]
     [InlineData(RaidLevel.Raid10, 0b0101, AssemblyOutcome.Degraded)]
     [InlineData(RaidLevel.Raid10, 0b0011, AssemblyOutcome.Refused)]
-    public void MissingMembersDegradeUpToTheRedundancy(RaidLevel level, int missing, AssemblyOutcome expected)
+    [InlineData(RaidLevel.Raid50, 0b100_010, AssemblyOutcome.Degraded, 6)]
+    [InlineData(RaidLevel.Raid50, 0b000_011, AssemblyOutcome.Refused, 6)]
+    [InlineData(RaidLevel.Raid60, 0b0110_1001, AssemblyOutcome.Degraded, 8)]
+    [InlineData(RaidLevel.Raid60, 0b0111_0000, AssemblyOutcome.Refused, 8)]
+    public void MissingMembersDegradeUpToTheRedundancy(RaidLevel level, int missing, AssemblyOutcome expected, int members = 4)
     {
-        var candidates = Samples.Array4(level).Where(candidate => (missing >> candidate.Superblock.Role & 1) == 0).ToList();
+        var candidates =
+            Samples.Array4(level, members).Where(candidate => (missing >> candidate.Superblock.Role & 1) == 0).ToList();
         AssemblyResult result = ArrayAssembly.Assemble(candidates);
         Assert.Equal(expected, result.Outcome);
         Assert.Equal((ulong)missing, result.MissingRoles);
         Assert.Equal(expected == AssemblyOutcome.Refused, result.Error != null);
         if (result.Error != null) Assert.Contains("connect the missing drives", result.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void MembersThatAreCutIntoOtherGroupsAreOfAnotherGeometry()
+    {
+        List<AssemblyCandidate> candidates = Samples.Array4(RaidLevel.Raid50, 12);
+        candidates[3] = Samples.Member(RaidLevel.Raid50, 12, 3, groups: 3).Candidate();
+        Assert.Contains("different geometry", ArrayAssembly.Assemble(candidates).Error, StringComparison.Ordinal);
+
+        // Also a stale one: no array ever gets other groups.
+        candidates[3] = Samples.Member(RaidLevel.Raid50, 12, 3, events: 3, groups: 3).Candidate();
+        Assert.Contains("different geometry", ArrayAssembly.Assemble(candidates).Error, StringComparison.Ordinal);
     }
 
     [Fact]

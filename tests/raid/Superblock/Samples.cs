@@ -11,11 +11,14 @@ internal static class Samples
 
     public static Guid Uuid(int number) => new(number + 1, 7, 7, 1, 2, 3, 4, 5, 6, 7, 8);
 
-    public static ArraySuperblock Member(RaidLevel level = RaidLevel.Raid5, int members = 4, int role = 0, ulong events = 10)
+    public static ArraySuperblock Member(
+        RaidLevel level = RaidLevel.Raid5, int members = 4, int role = 0, ulong events = 10, int groups = 0)
     {
         var sizes = new long[members];
         Array.Fill(sizes, DriveSize);
-        Assert.True(RaidGeometry.TryCreate(level, 65536, sizes, out RaidGeometry? geometry, out string? error), error);
+        bool isPossible =
+            RaidGeometry.TryCreate(level, 65536, sizes, out RaidGeometry? geometry, out string? error, groups: groups);
+        Assert.True(isPossible, error);
         return new ArraySuperblock
         {
             ArrayUuid = Uuid(1000),
@@ -23,7 +26,10 @@ internal static class Samples
             Name = "vol-ä",
             Level = level,
             ParityCount = level.ParityCount(),
-            Incompatible = level.HasManyParities() ? IncompatibleFeatures.ManyParities : IncompatibleFeatures.None,
+            GroupCount = geometry!.GroupCount,
+            Incompatible = level.HasManyParities() ? IncompatibleFeatures.ManyParities
+                : level.HasGroups() ? IncompatibleFeatures.Groups
+                : IncompatibleFeatures.None,
             ChunkSize = 65536,
             MemberCount = members,
             Role = role,

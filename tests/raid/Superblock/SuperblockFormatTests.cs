@@ -29,7 +29,8 @@ public class SuperblockFormatTests
     {
         foreach (RaidLevel level in Enum.GetValues<RaidLevel>())
         {
-            foreach (int members in new[] { level.MinimumMembers() + 3, 13, 64 })
+            int more = level.HasGroups() ? 4 : 3;
+            foreach (int members in new[] { level.MinimumMembers() + more, 10 + more, 64 })
             {
                 ArraySuperblock superblock = Samples.Member(level, members, members - 1) with
                 {
@@ -121,7 +122,33 @@ public class SuperblockFormatTests
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 0)).Status);
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 4)).Status);
         Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[84] = 4)).Status);
-        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 4 + 32)).Status);
+        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(superblock, bytes => bytes[72] = 4 + 64)).Status);
+    }
+
+    [Fact]
+    public void GroupsAreAFeatureThatOlderProgramsDoNotKnow()
+    {
+        ArraySuperblock superblock = Samples.Member(RaidLevel.Raid60, 8, 5);
+        byte[] block = Bytes(superblock);
+        Assert.Equal((60, 2, 32), (block[80], block[84], block[72]));
+        Assert.Equal((2, 0, 0, 0), (block[2664], block[2665], block[2666], block[2667]));
+        Assert.Equal(superblock, SuperblockFormat.Parse(block).Superblock);
+        Assert.NotEqual(superblock, superblock with { GroupCount = 1 });
+        Assert.Equal(0, BinaryPrimitives.ReadInt32LittleEndian(Bytes(Samples.Member()).AsSpan(2664)));
+        Assert.Equal(1, SuperblockFormat.Parse(Bytes(Samples.Member())).Superblock!.GroupCount);
+
+        // As many groups as the level can have, and no others: they say where everything lies.
+        ArraySuperblock three = Samples.Member(RaidLevel.Raid50, 12, groups: 3);
+        Assert.Equal(three, SuperblockFormat.Parse(Bytes(three)).Superblock);
+        foreach (byte groups in new byte[] { 0, 1, 5, 6, 12, 255 })
+            Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(three, bytes => bytes[2664] = groups)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(three, bytes => bytes[2667] = 0x80)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(three, bytes => bytes[72] = 0)).Status);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 32)).Status);
+        block = Patched(Samples.Member(), bytes => bytes[2664] = 2);
+        Assert.Equal(SuperblockStatus.Damaged, SuperblockFormat.Parse(block).Status);
+        Assert.Throws<ArgumentException>(() => Bytes(three with { GroupCount = 0 }));
+        Assert.Equal(SuperblockStatus.Unsupported, SuperblockFormat.Parse(Patched(three, bytes => bytes[72] = 32 + 64)).Status);
     }
 
     [Fact]
@@ -233,9 +260,9 @@ public class SuperblockFormatTests
         SuperblockResult later = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[8] = 3));
         Assert.Equal(SuperblockStatus.Unsupported, later.Status);
         Assert.Contains("version 3", later.Error, StringComparison.Ordinal);
-        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 32));
+        SuperblockResult feature = SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[72] = 64));
         Assert.Equal(SuperblockStatus.Unsupported, feature.Status);
-        Assert.Contains("0x20", feature.Error, StringComparison.Ordinal);
+        Assert.Contains("0x40", feature.Error, StringComparison.Ordinal);
         Assert.Equal(SuperblockStatus.Valid, SuperblockFormat.Parse(Patched(Samples.Member(), bytes => bytes[64] = 4)).Status);
     }
 
