@@ -183,7 +183,7 @@ internal sealed class LifeJudge(LifeScene scene)
             failed |= scene.Members.DriveOf(i) is { IsGone: false } ? 0 : 1UL << i;
         }
 
-        if (failed != 0 && geometry.HasParity)
+        if (failed != 0 && geometry.HasParity && geometry.GroupCount == 1)
         {
             return true;
         }

@@ -1,5 +1,6 @@
 using System.Numerics;
 using Polyblk.Drives.Simulated;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.Simulation.Tests.Lives;
 
@@ -12,8 +13,22 @@ internal sealed class LifeMembers(LifeScene scene)
     /// <summary>Members that the array may have given up.</summary>
     public ulong Lost { get; private set; }
 
-    /// <summary>How many have met trouble since they were last whole.</summary>
-    public int TroubledCount => BitOperations.PopCount(_inTrouble);
+    /// <summary>
+    /// The members of groups in which fewer than so many have met trouble since they were last whole: all, or none, of levels
+    /// without groups.
+    /// </summary>
+    public ulong WithRoom(int most)
+    {
+        RaidGeometry geometry = scene.Array!.Geometry;
+        ulong members = 0;
+        for (int group = 0; group < geometry.GroupCount; group++)
+        {
+            ulong its = geometry.MembersOf(group);
+            members |= BitOperations.PopCount(_inTrouble & its) < most ? its : 0;
+        }
+
+        return members;
+    }
 
     /// <summary>The drive of a member; null when it has none.</summary>
     public SimulatedDrive? DriveOf(int member) => scene.Array!.Members[member].Drive as SimulatedDrive;

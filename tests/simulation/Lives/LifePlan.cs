@@ -53,6 +53,7 @@ internal sealed record LifePlan
     private static readonly RaidLevel[] s_levels =
     [
         RaidLevel.Raid0, RaidLevel.Raid1, RaidLevel.Raid10, RaidLevel.Raid5, RaidLevel.Raid6, RaidLevel.Raid73, RaidLevel.Raid74,
+        RaidLevel.Raid50, RaidLevel.Raid60,
     ];
 
     /// <summary>The levels: seed n lives on level n modulo their number.</summary>
@@ -144,7 +145,7 @@ internal sealed record LifePlan
     /// <summary>What a reshape moves at a time.</summary>
     public required int WindowBytes { get; init; }
 
-    /// <summary>How many members may be in trouble at a time.</summary>
+    /// <summary>How many members may be in trouble at a time; of a level with groups, of each.</summary>
     public int MostTroubles => Level switch
     {
         RaidLevel.Raid0 => 0,
@@ -178,6 +179,8 @@ internal sealed record LifePlan
                 RaidLevel.Raid1 => chance.Between(2, 3),
                 RaidLevel.Raid10 => chance.Between(2, 5),
                 RaidLevel.Raid5 => chance.Between(3, 5),
+                RaidLevel.Raid50 => RaidLevels.UsualGroups * chance.Between(3, 4),
+                RaidLevel.Raid60 => RaidLevels.UsualGroups * 4,
                 _ => chance.Between(level.MinimumMembers(), level.MinimumMembers() + 2),
             },
             ChunkBytes = chunk,
@@ -216,9 +219,9 @@ internal sealed record LifePlan
             JobBytesPerSecond = chance.OneIn(2) ? 0 : (long)chance.Spread(1, 64) << 20,
             Checksums = checksums,
             Swaps = chance.OneIn(3),
-            Reshapes = (level == RaidLevel.Raid0 || level.ParityCount() > 0) && chance.OneIn(2),
+            Reshapes = (level == RaidLevel.Raid0 || level.ParityCount() > 0) && !level.HasGroups() && chance.OneIn(2),
             WindowBytes = chance.Of(1, 1, 32 << 10),
-            Relevels = level.ParityCount() > 0 && !chance.OneIn(3),
+            Relevels = level.ParityCount() > 0 && !level.HasGroups() && !chance.OneIn(3),
         };
         return !checksums ? plan : plan with
         {

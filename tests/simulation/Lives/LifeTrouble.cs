@@ -19,7 +19,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
     {
         await itsTime;
         LifeMembers members = scene.Members;
-        if (scene.IsInterrupted || scene.Plan.Trouble == Trouble.None || members.TroubledCount == scene.Plan.MostTroubles
+        if (scene.IsInterrupted || scene.Plan.Trouble == Trouble.None || members.WithRoom(scene.Plan.MostTroubles) == 0
             || (scene.Plan.Trouble == Trouble.Corrupt && !scene.IsLast))
         {
             // What a drive has changed by itself, and nobody has read, is believed after a crash.
@@ -34,8 +34,9 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         }
 
         int count = scene.Array.Members.Length;
+        ulong withRoom = members.WithRoom(scene.Plan.MostTroubles);
         int member = Chance.Next(count);
-        while (members.IsTroubled(member))
+        while (members.IsTroubled(member) || ((withRoom >> member) & 1) == 0)
         {
             member = (member + 1) % count;
         }
@@ -80,7 +81,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         {
             await Task.Delay(TimeSpan.FromMicroseconds(Chance.Spread(1, 3_000)), scene.World.Clock);
             int at = Chance.Next((int)sums.Layout.Blocks), from = Chance.Next((int)sums.Layout.Blocks);
-            if (scene.IsInterrupted || drive.IsGone || !IsKnown(sums, at) || sums.Locks.TryLock(at, 1) >= 0)
+            if (scene.IsInterrupted || drive.IsGone || !IsInUse(member) || !IsKnown(sums, at) || sums.Locks.TryLock(at, 1) >= 0)
             {
                 continue;
             }
@@ -92,6 +93,10 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
             sums.Locks.Unlock(at, 1);
         }
     }
+
+    /// <summary>Whether it is that member still: the sums of one that was replaced, or is out, are put away.</summary>
+    private bool IsInUse(RaidMember member) =>
+        scene.Array is { } array && array.IsUsable(member.Role) && ReferenceEquals(array.Members[member.Role].Sums, member.Sums);
 
     private static unsafe bool IsKnown(ChecksummedDrive sums, int block)
     {

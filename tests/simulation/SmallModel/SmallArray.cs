@@ -42,18 +42,24 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
         get
         {
             int most = Level == RaidLevel.Raid1 ? Members - 1 : Math.Min(Level.ParityCount(), (Becomes ?? Level).ParityCount());
-            return Enumerable.Range(0, 1 << Drives).Select(m => (ulong)m).Where(m => BitOperations.PopCount(m | AwayMask) <= most);
+            ulong[] groups = [.. Enumerable.Range(0, Groups).Select(MembersOf)];
+            return Enumerable.Range(0, 1 << Drives).Select(m => (ulong)m)
+                .Where(m => System.Array.TrueForAll(groups, its => BitOperations.PopCount((m | AwayMask) & its) <= most));
         }
     }
+
+    /// <summary>The groups of members.</summary>
+    public int Groups => Level.HasGroups() ? RaidLevels.UsualGroups : 1;
 
     /// <summary>The member that is away, as a mask.</summary>
     public ulong AwayMask => Away is { } away ? 1UL << away : 0;
 
-    /// <summary>The data of a row in sectors.</summary>
-    public int RowSectors => ChunkBytes / VolumeModel.BlockBytes * (Level == RaidLevel.Raid1 ? 1 : Members - Level.ParityCount());
+    /// <summary>The data of a row, which is one of a group, in sectors.</summary>
+    public int RowSectors =>
+        ChunkBytes / VolumeModel.BlockBytes * (Level == RaidLevel.Raid1 ? 1 : (Members / Groups) - Level.ParityCount());
 
     /// <summary>The volume's size in bytes.</summary>
-    public long VolumeBytes => (long)Rows * RowSectors * VolumeModel.BlockBytes;
+    public long VolumeBytes => (long)Rows * Groups * RowSectors * VolumeModel.BlockBytes;
 
     public SmallImage NewImage() => new(
         RaidGeometry.DefaultDataOffset + (Rows * ChunkBytes) + (Checksums ? ChecksumLayout.AreaBytes(Rows * ChunkBytes) : 0));
@@ -96,6 +102,9 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
             throw new Lives.LifeException($"{request} gave {status}");
         }
     }
+
+    private ulong MembersOf(int group) =>
+        Groups == 1 ? ulong.MaxValue : ((1UL << (Members / Groups)) - 1) << (group * (Members / Groups));
 
     private static ArrayRunOptions RunOptions(World world) => new()
     {

@@ -18,7 +18,9 @@ public sealed class SmallModelTests
     /// <summary>The most writes that are open at a crash point: 4096 subsets.</summary>
     private const int MostOpen = 12;
 
-    /// <summary>With three parities there are too many to go through: so many subsets and losses of each crash point.</summary>
+    /// <summary>
+    /// With three parities, or two groups, there are too many to go through: so many subsets and losses of each crash point.
+    /// </summary>
     private const int Samples = 5;
 
     /// <summary>The most writes that are open then.</summary>
@@ -78,6 +80,9 @@ public sealed class SmallModelTests
                 cases.Add(RaidLevel.Raid73, 5, null, sequence);
                 cases.Add(RaidLevel.Raid73, 5, 2, sequence);
                 cases.Add(RaidLevel.Raid74, 6, 4, sequence);
+                cases.Add(RaidLevel.Raid50, 6, null, sequence);
+                cases.Add(RaidLevel.Raid50, 6, 1, sequence);
+                cases.Add(RaidLevel.Raid60, 8, 5, sequence);
             }
 
             return cases;
@@ -87,7 +92,7 @@ public sealed class SmallModelTests
     /// <summary>The same by samples. (Not exhaustive: the subsets and losses are drawn, the crash points are all.)</summary>
     [Theory]
     [MemberData(nameof(SampledCases))]
-    public void Nothing_flushed_is_lost_with_many_parities(RaidLevel level, int members, int? away, string sequence)
+    public void Nothing_flushed_is_lost_with_many_parities_or_groups(RaidLevel level, int members, int? away, string sequence)
     {
         var array = new SmallArray(level, members, away, ArrayConsistency.Journal);
         SmallRun run = SmallRun.Of(array, SmallSequence.Parse(sequence, array.RowSectors), seed: 1);
