@@ -12,6 +12,9 @@ internal sealed record CreateBody
     /// <summary>The word for its level.</summary>
     public required string Level { get; init; }
 
+    /// <summary>Into how many groups the drives of raid50 and raid60 are cut; left out: what the shape says, or two.</summary>
+    public int? Groups { get; init; }
+
     /// <summary>Its drives, by their whole paths.</summary>
     public required IReadOnlyList<string> Drives { get; init; }
 
@@ -33,15 +36,16 @@ internal sealed record CreateBody
     /// <summary>What a wish is over the API.</summary>
     public static CreateBody Of(VolumeWish wish) => new()
     {
-        Name = wish.Name, Level = wish.Level, Drives = wish.Drives, ChunkBytes = wish.ChunkBytes, SizeBytes = wish.SizeBytes,
-        Consistency = wish.Consistency, Force = wish.Force, Isolate = wish.Isolate,
+        Name = wish.Name, Level = wish.Level, Groups = wish.Groups, Drives = wish.Drives, ChunkBytes = wish.ChunkBytes,
+        SizeBytes = wish.SizeBytes, Consistency = wish.Consistency, Force = wish.Force, Isolate = wish.Isolate,
     };
 
     /// <summary>The wish.</summary>
     /// <exception cref="Host.RefusalException">A drive is named by no whole path.</exception>
     public VolumeWish ToWish() => new(Name, Level, [.. Drives.Select(WholePath.Check)])
     {
-        ChunkBytes = ChunkBytes, SizeBytes = SizeBytes, Consistency = Consistency, Force = Force, Isolate = Isolate,
+        Groups = Groups, ChunkBytes = ChunkBytes, SizeBytes = SizeBytes, Consistency = Consistency, Force = Force,
+        Isolate = Isolate,
     };
 }
 

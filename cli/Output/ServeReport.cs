@@ -12,7 +12,8 @@ internal static class ServeReport
     public static void Write(Terminal terminal, VolumeRecord record, LiveJson live, IReadOnlyList<string> notes)
     {
         string chunk = record.ChunkBytes > 0 ? $", chunk {ByteSize.FormatRounded(record.ChunkBytes)}" : string.Empty;
-        terminal.WriteLine($"Volume    {live.Volume}: {record.Level}, {record.Drives.Count} drive(s){chunk}, {ByteSize.FormatRounded(live.SizeBytes)}");
+        string groups = record.Groups is int number ? $" in {number} groups" : string.Empty;
+        terminal.WriteLine($"Volume    {live.Volume}: {record.Level}, {record.Drives.Count} drive(s){groups}{chunk}, {ByteSize.FormatRounded(live.SizeBytes)}");
         if (live.Array is not null)
         {
             terminal.WriteLine($"Array     {Describe(MemberMemory.Complete(live.Array, record))}");

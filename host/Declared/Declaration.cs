@@ -14,6 +14,9 @@ public sealed record DeclaredVolume(string Name, Place At)
 {
     public string? Level { get; init; }
 
+    /// <summary>Into how many groups its drives are cut.</summary>
+    public int? Groups { get; init; }
+
     public long? ChunkBytes { get; init; }
 
     public long? SizeBytes { get; init; }

@@ -9,6 +9,7 @@ using Polyblk.Host.Daemon;
 using Polyblk.Host.Serving;
 using Polyblk.Host.State;
 using Polyblk.Host.Volumes;
+using Polyblk.Raid.Layout;
 
 namespace Polyblk.Host.Declared;
 
@@ -17,7 +18,8 @@ public sealed class DeclarationReader
 {
     private static readonly string[] s_volumeKeys =
     [
-        Keys.Level, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.Checksums, Keys.RebuildRate,
+        Keys.Level, Keys.Groups, Keys.Chunk, Keys.Size, Keys.Drives, Keys.Spares, Keys.Consistency, Keys.Checksums,
+        Keys.RebuildRate,
         Keys.CheckEvery,
         Keys.SlowRead, Keys.DriveTimeout,
         Keys.Autostart, Keys.SpareGroup, Keys.Isolate, Keys.Exports,
@@ -82,6 +84,10 @@ public sealed class DeclarationReader
         return new DeclaredVolume(name.Text, name.At)
         {
             Level = Text(keys, path, Keys.Level, VolumeCreation.LevelWord),
+            Groups = (int?)Number(
+                keys, path, Keys.Groups, $"a number from {RaidLevels.MinGroups} to {RaidGeometry.MaxMembers}",
+                text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int groups)
+                    && groups is >= RaidLevels.MinGroups and <= RaidGeometry.MaxMembers ? groups : null),
             ChunkBytes = Number(keys, path, Keys.Chunk, "a size with a unit, such as 64KiB", Size),
             SizeBytes = Number(keys, path, Keys.Size, "a size with a unit, such as 500GiB", Size),
             Drives = Texts(keys, path, Keys.Drives, Drive),

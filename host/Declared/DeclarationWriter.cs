@@ -54,6 +54,7 @@ public sealed class DeclarationWriter
     private void Volume(VolumeRecord record)
     {
         Pair(Keys.Level, record.Level);
+        Pair(Keys.Groups, record.Groups?.ToString(CultureInfo.InvariantCulture));
         Pair(Keys.Chunk, record.ChunkBytes == 0 ? null : ByteSize.Format(record.ChunkBytes));
         bool hasSpares = record.Members is not null && record.Drives.Count > record.Members.Count;
         ILookup<bool, string> drives = record.Drives.ToLookup(d => !hasSpares || record.Members!.Any(m => m.Drive == d));

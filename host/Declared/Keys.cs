@@ -6,6 +6,7 @@ internal static class Keys
     public const string
         Volumes = "volumes",
         Level = "level",
+        Groups = "groups",
         Chunk = "chunk",
         Size = "size",
         Drives = "drives",

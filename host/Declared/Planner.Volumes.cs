@@ -25,7 +25,10 @@ public sealed partial class Planner
         {
             VolumeRequest request = VolumeCreation.Check(new VolumeWish(volume.Name, volume.Level, volume.Drives)
             {
-                ChunkBytes = volume.ChunkBytes, SizeBytes = volume.SizeBytes, Consistency = volume.Consistency,
+                Groups = volume.Groups,
+                ChunkBytes = volume.ChunkBytes,
+                SizeBytes = volume.SizeBytes,
+                Consistency = volume.Consistency,
                 Checksums = volume.Checksums ?? false,
             });
             if (request.Level is null && SetsArray(volume))
@@ -102,6 +105,17 @@ public sealed partial class Planner
                 $"{has}, and {shape} is {wanted}: drives are added by 'polyblk volume reshape', where the level allows it.");
         }
 
+        int? groups = volume.Groups
+            ?? (volume.Level is string word && RaidLevels.TryParseShape(word, out RaidLevel its, out _, out int said)
+                && its.HasGroups() ? said : null);
+        if (groups is not null && groups != record.Groups)
+        {
+            string has = record.Groups is int number ? $"{number} groups" : "no groups";
+            Refuse(
+                volume, volume.Groups is null ? Keys.Level : Keys.Groups,
+                $"volume '{record.Name}' has {has}, and keeps that: make another one, and copy.");
+        }
+
         if (volume.ChunkBytes is long chunk && chunk != record.ChunkBytes)
         {
             string has = record.ChunkBytes == 0 ? "no chunk" : $"chunks of {ByteSize.Format(record.ChunkBytes)}";
@@ -117,7 +131,9 @@ public sealed partial class Planner
 
     private Action<EventJson> Teller => new EventStore(_directories).Teller(_options.Warn);
 
-    private static bool HasParity(string level) => RaidLevels.TryParse(level, out RaidLevel its) && its.ParityCount() > 0;
+    /// <summary>Whether a level is one of those that are reshaped into each other.</summary>
+    private static bool HasParity(string level) =>
+        RaidLevels.TryParse(level, out RaidLevel its) && its.ParityCount() > 0 && !its.HasGroups();
 
     private void PlanKept(DeclaredVolume volume, VolumeRecord record)
     {

@@ -17,6 +17,11 @@ public sealed record VolumeJson
 
     public required string Level { get; init; }
 
+    /// <summary>
+    /// Into how many groups of neighbours the members of raid50 and raid60 are cut; null where the level has none.
+    /// </summary>
+    public int? Groups { get; init; }
+
     public int ChunkBytes { get; init; }
 
     /// <summary>Size in bytes; null when the volume cannot be looked at now.</summary>

@@ -37,6 +37,12 @@ public static class RecordCheck
             return record.Level is null ? "it has no level" : $"its level '{record.Level}' is unknown";
         }
 
+        if (record.Groups is int groups && (!RaidLevels.TryParse(record.Level, out RaidLevel level) || !level.HasGroups()
+            || groups is < RaidLevels.MinGroups or > RaidGeometry.MaxMembers))
+        {
+            return $"{record.Level} over {groups} groups is not possible";
+        }
+
         return record.ChunkBytes < 0 || record.SizeBytes < 0 || record.MaxRebuildBytesPerSecond < 0 ? "a size is negative"
             : record.CheckEverySeconds is < 0 or > VolumeRecord.MostCheckSeconds ? "the time between checks is not possible"
             : !new Patience(record.SlowReadSeconds, record.DriveTimeoutSeconds).IsPossible

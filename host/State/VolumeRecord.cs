@@ -18,10 +18,15 @@ public sealed record VolumeRecord
     public required Guid Uuid { get; init; }
 
     /// <summary>
-    /// <c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, <c>raid7.3</c> to <c>raid7.8</c>, or <c>none</c>
-    /// for one drive as it is.
+    /// <c>raid0</c>, <c>raid1</c>, <c>raid10</c>, <c>raid5</c>, <c>raid6</c>, <c>raid7.3</c> to <c>raid7.8</c>, <c>raid50</c>,
+    /// <c>raid60</c>, or <c>none</c> for one drive as it is.
     /// </summary>
     public required string Level { get; init; }
+
+    /// <summary>
+    /// Into how many groups of neighbours the members of raid50 and raid60 are cut; null where the level has none.
+    /// </summary>
+    public int? Groups { get; init; }
 
     /// <summary>Chunk in bytes; 0 where the level has none.</summary>
     public int ChunkBytes { get; init; }

@@ -117,6 +117,7 @@ public static class ArrayScanner
             Name = newest.Name,
             Uuid = newest.ArrayUuid,
             Level = newest.Level.Name(),
+            Groups = newest.Level.HasGroups() ? newest.GroupCount : null,
             ChunkBytes = newest.Level == RaidLevel.Raid1 ? 0 : newest.ChunkSize,
             SizeBytes = newest.ExportedSize,
             Recorded = false,

@@ -262,6 +262,7 @@ public sealed partial class ArrayVolume : OpenVolume
         ArrayCreateOptions options = VolumeMaker.CreateOptions(record.Name, record.Level, record.ChunkBytes);
         options = options with
         {
+            Groups = record.Groups,
             SizeBytes = record.SizeBytes,
             AssumeZeroed = true,
             Consistency = VolumeMaker.ForVolatile(options.Level),

@@ -17,6 +17,12 @@ namespace Polyblk.Host.Volumes;
 /// <param name="Drives">Its drives.</param>
 public sealed record VolumeWish(string Name, string Level, IReadOnlyList<string> Drives)
 {
+    /// <summary>
+    /// Into how many groups the drives of raid50 and raid60 are cut; null is what the shape says, or
+    /// <see cref="RaidLevels.UsualGroups"/>.
+    /// </summary>
+    public int? Groups { get; init; }
+
     /// <summary>Null is <see cref="VolumeCreation.DefaultChunkBytes"/>, where the level has chunks.</summary>
     public long? ChunkBytes { get; init; }
 
@@ -61,6 +67,14 @@ public static class VolumeCreation
             return level.Name();
         }
 
+        if (text.Contains('+', StringComparison.Ordinal) && text.Contains('x', StringComparison.OrdinalIgnoreCase))
+        {
+            throw RefusalException.Invalid(
+                $"'{text}' is no shape of groups. Write groups, and the data and parities of each, such as 2x4+1: from "
+                + $"{RaidLevels.MinGroups} groups and {RaidLevels.MinDataWithParity} data drives, 1 or 2 parities, "
+                + $"{RaidGeometry.MaxMembers} drives in all at most.");
+        }
+
         if (text.Contains('+', StringComparison.Ordinal))
         {
             throw RefusalException.Invalid(
@@ -70,7 +84,7 @@ public static class VolumeCreation
 
         string hint = Suggestion.Nearest(text, s_levels) is string near ? $" Did you mean '{near}'?" : string.Empty;
         throw RefusalException.Invalid(
-            $"'{text}' is no level.{hint} There are: {string.Join(", ", s_levels)}, and N+M such as 8+3.");
+            $"'{text}' is no level.{hint} There are: {string.Join(", ", s_levels)}, N+M such as 8+3, and GxN+M such as 2x4+1.");
     }
 
     /// <summary>
@@ -93,6 +107,7 @@ public static class VolumeCreation
         RaidLevel? level = ParseLevel(wish.Level, drives.Count);
         return new VolumeRequest(wish.Name, level, CheckChunk(wish.ChunkBytes, level), wish.SizeBytes, wish.Force, drives)
         {
+            Groups = ParseGroups(wish, level, drives.Count),
             Consistency = ParseConsistency(wish.Consistency, level, drives[0]),
             Checksums = CheckChecksums(wish.Checksums, level, drives[0]),
         };
@@ -164,6 +179,7 @@ public static class VolumeCreation
             Name = request.Name,
             Uuid = made.Uuid,
             Level = request.Level is RaidLevel level ? level.Name() : VolumeOpener.NoLevel,
+            Groups = request.Groups,
             ChunkBytes = request.ChunkBytes,
             SizeBytes = made.SizeBytes,
             Volatile = request.Drives[0].IsVolatile,
@@ -216,6 +232,28 @@ public static class VolumeCreation
         int minimum = level.MinimumMembers();
         return drives >= minimum ? level
             : throw RefusalException.Invalid($"{level.Name()} needs at least {minimum} drives; {drives} given.");
+    }
+
+    /// <summary>Into how many groups the drives are cut; null where the level has none.</summary>
+    private static int? ParseGroups(VolumeWish wish, RaidLevel? level, int drives)
+    {
+        bool isShape = RaidLevels.TryParseShape(wish.Level, out _, out _, out int groups);
+        int? said = isShape && level?.HasGroups() == true ? groups : null;
+        if (wish.Groups is int wanted && said is int shape && wanted != shape)
+        {
+            throw RefusalException.Invalid($"{wish.Level} has {shape} groups, not {wanted}: say one of both.");
+        }
+
+        if (wish.Groups is null && level?.HasGroups() != true)
+        {
+            return null;
+        }
+
+        groups = wish.Groups ?? said ?? RaidLevels.UsualGroups;
+        return level is not RaidLevel its || !its.HasGroups()
+            ? throw RefusalException.Invalid("Groups are for raid50 and raid60: leave them out, or choose one of these levels.")
+            : RaidGeometry.CheckGroups(its, drives, Math.Max(1, groups)) is string error ? throw RefusalException.Invalid(error)
+            : groups;
     }
 
     private static bool CheckChecksums(bool wanted, RaidLevel? level, DriveSpec drive) => !wanted ? false

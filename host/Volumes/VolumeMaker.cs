@@ -15,6 +15,9 @@ public sealed record VolumeRequest(
     /// <summary>How it is put right after an unclean stop; null takes what suits the level and the drives.</summary>
     public ArrayConsistency? Consistency { get; init; }
 
+    /// <summary>Into how many groups its drives are cut; null where the level has none.</summary>
+    public int? Groups { get; init; }
+
     /// <summary>Whether each block of its drives has a checksum.</summary>
     public bool Checksums { get; init; }
 }
@@ -218,6 +221,7 @@ public static class VolumeMaker
         return CreateOptions(request.Name, level.Name(), request.ChunkBytes) with
         {
             SizeBytes = request.SizeBytes,
+            Groups = request.Groups,
             Force = request.Force,
             Checksums = request.Checksums,
             Consistency = request.Consistency ?? (request.Drives[0].IsVolatile ? ForVolatile(level) : null),

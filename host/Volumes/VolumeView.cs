@@ -29,6 +29,7 @@ public static class VolumeView
         Name = record.Name,
         Uuid = record.Uuid,
         Level = record.Level,
+        Groups = record.Groups,
         ChunkBytes = record.ChunkBytes,
         SizeBytes = record.SizeBytes,
         Volatile = record.Volatile,

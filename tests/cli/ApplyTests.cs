@@ -70,6 +70,41 @@ public sealed class ApplyTests : DaemonTestBase
     }
 
     [Fact]
+    public async Task GroupsAreMadeAndStay()
+    {
+        string[] drives = [.. Enumerable.Range(0, 9).Select(i => $"\"file:{PathOf($"{i}")},size=4MiB\"")];
+        void Say(string level, string more) => Write($"""
+            volumes:
+              data:
+                level: {level}
+                {more}
+                drives: [{string.Join(", ", drives)}]
+            """);
+        Say("raid50", "groups: 3");
+        (string output, _) = await MustAsync("apply", File);
+        Assert.Contains("+ volume data: raid50, 9 drive(s)", output, StringComparison.Ordinal);
+        Assert.Equal(("raid50", 3), (Store.Get("data").Level, Store.Get("data").Groups));
+        Assert.Contains("Nothing differs.", (await MustAsync("apply", File)).Output, StringComparison.Ordinal);
+        Assert.Contains("groups: 3", (await MustAsync("apply", "--print")).Output, StringComparison.Ordinal);
+        Say("3x2+1", "autostart: true");
+        Assert.Contains("Nothing differs.", (await MustAsync("apply", File)).Output, StringComparison.Ordinal);
+        (string Level, string More, string Message)[] others =
+        [
+            ("raid50", "groups: 2", "volumes.data.groups: volume 'data' has 3 groups, and keeps that"),
+            ("raid60", "groups: 3", "volume 'data' is raid50, and stays that"),
+            ("raid50", "groups: many", "a number from 2 to 64"),
+            ("raid50", "groups: 1", "a number from 2 to 64"),
+        ];
+        foreach ((string level, string more, string message) in others)
+        {
+            Say(level, more);
+            (int code, _, string errors) = await RunAsync("apply", File);
+            Assert.Contains(message, errors, StringComparison.Ordinal);
+            Assert.NotEqual(0, code);
+        }
+    }
+
+    [Fact]
     public async Task ADaemonServesItAtOnceAndSettingsAreChangedUnderIt()
     {
         await CreateAsync("data", "raid5", 3);

@@ -131,6 +131,73 @@ public sealed class ShapeTests : IDisposable
         Assert.False(array.TryGetProperty("reshape", out JsonElement reshape) && reshape.ValueKind != JsonValueKind.Null);
     }
 
+    /// <summary>In the record, in the superblocks, and what is shown of both; and when the record is lost.</summary>
+    [Theory]
+    [InlineData(6, 2, "raid50")]
+    [InlineData(9, 3, "raid50", "--groups", "3")]
+    [InlineData(8, 2, "raid60")]
+    [InlineData(8, 2, "2x3+1")]
+    [InlineData(8, 2, "2X2+2", "--groups", "2")]
+    public async Task DrivesAreCutIntoGroups(int count, int groups, string level, params string[] more)
+    {
+        string[] drives = [.. Enumerable.Range(0, count).Select(i => Zeroed($"{i}"))];
+        await MustAsync(["volume", "create", "data", "--level", level, .. more, .. drives]);
+        VolumeRecord record = Store.Get("data");
+        string name = level.EndsWith("+1", StringComparison.Ordinal) || level == "raid50" ? "raid50" : "raid60";
+        Assert.Equal((name, groups), (record.Level, record.Groups));
+        JsonElement shown = (await MustAsync("volume", "show", "data", "--json")).Json;
+        Assert.Equal((name, groups), (shown.GetProperty("level").GetString(), shown.GetProperty("groups").GetInt32()));
+        string words = (await MustAsync("volume", "show", "data")).Output;
+        Assert.Contains($"Level     {name}, {groups} groups, chunk", words, StringComparison.Ordinal);
+        Run run = await RunAsync("volume", "reshape", "data", "--add", New("more"));
+        Assert.Contains("make a new volume of the shape that is wanted", run.Errors, StringComparison.Ordinal);
+
+        File.Delete(Path.Combine(_directory, "volumes", "data.json"));
+        await MustAsync(["volume", "import", .. Enumerable.Range(0, count).Select(i => PathOf($"{i}"))]);
+        Assert.Equal((name, groups), (Store.Get("data").Level, Store.Get("data").Groups));
+
+        // One of each group may be missing, and no two of the first.
+        File.Delete(PathOf("0"));
+        File.Delete(PathOf($"{count - 1}"));
+        Assert.Contains("degraded", (await MustAsync("volume", "show", "data")).Output, StringComparison.Ordinal);
+        File.Delete(PathOf("1"));
+        if (name == "raid60")
+        {
+            Assert.Contains("degraded", (await MustAsync("volume", "show", "data")).Output, StringComparison.Ordinal);
+            File.Delete(PathOf("2"));
+        }
+
+        string lacking = (await RunAsync("volume", "show", "data")).Output;
+        Assert.Contains($"of each group (roles 0 to {(count / groups) - 1};", lacking, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task GroupsThatCannotBeAreExplained()
+    {
+        (string[] Arguments, int Drives, string Message)[] wrong =
+        [
+            (["--level", "raid50"], 5, "needs at least 6 drives"),
+            (["--level", "raid50"], 7, "7 drives cannot be cut into 2 groups"),
+            (["--level", "raid50", "--groups", "3"], 8, "8 drives cannot be cut into 3 groups"),
+            (["--level", "raid60", "--groups", "3"], 9, "at least 4 drives in each group"),
+            (["--level", "raid60", "--groups", "1"], 8, "with one it is raid6"),
+            (["--level", "raid60", "--groups", "0"], 8, "at least 2 groups"),
+            (["--level", "raid5", "--groups", "2"], 6, "Groups are for raid50 and raid60"),
+            (["--level", "none", "--groups", "2"], 1, "Groups are for raid50 and raid60"),
+            (["--level", "2x2+1", "--groups", "3"], 6, "2x2+1 has 2 groups, not 3"),
+            (["--level", "2x2+1"], 7, "2x2+1 takes 6 drives; 7 given"),
+            (["--level", "2x4+3"], 14, "no shape of groups"),
+            (["--level", "raid70"], 6, "GxN+M such as 2x4+1"),
+        ];
+        foreach ((string[] arguments, int drives, string message) in wrong)
+        {
+            string[] given = [.. Enumerable.Range(0, drives).Select(i => Zeroed($"{i}"))];
+            Run run = await RunAsync(["volume", "create", "data", .. arguments, .. given]);
+            Assert.Contains(message, run.Errors, StringComparison.Ordinal);
+            Assert.Equal(2, run.Code);
+        }
+    }
+
     /// <summary>The command was cut off between the superblocks and the record: the record learns what counts.</summary>
     [Fact]
     public async Task TheRecordFollowsTheSuperblocks()

@@ -20,9 +20,16 @@ internal sealed class VolumeCreateCommand : ICliCommand
     private readonly Option<string> _level = new("--level")
     {
         HelpName = "LEVEL",
-        Description = "raid0, raid1, raid10, raid5, raid6, raid7.3 to raid7.8 (three to eight parities), N+M (such as 8+3: as many drives "
-            + "for data and for parities), or none to serve one drive as it is.",
+        Description = "raid0, raid1, raid10, raid5, raid6, raid7.3 to raid7.8 (three to eight parities), raid50, "
+            + "raid60, N+M (such as 8+3: as many drives for data and for parities), GxN+M (such as 2x4+1: the same in each of so many "
+            + "groups), or none to serve one drive as it is.",
         Required = true,
+    };
+
+    private readonly Option<int?> _groups = new("--groups")
+    {
+        HelpName = "G",
+        Description = "Into how many groups the drives of raid50 and raid60 are cut, in their order. [default: 2]",
     };
 
     private readonly Option<long?> _chunk = CommandSettings.Size("--chunk", "Chunk of a striped level: a power of two from 4KiB to 1MiB. [default: 64KiB]");
@@ -48,7 +55,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
         var command = new Command("create", "Make a volume from drives.");
         command.Arguments.Add(_name);
         command.Arguments.Add(_drives);
-        Option[] options = [_level, _chunk, _size, _consistency, _checksums, _isolate, _force, _json];
+        Option[] options = [_level, _groups, _chunk, _size, _consistency, _checksums, _isolate, _force, _json];
         foreach (Option option in options)
         {
             command.Options.Add(option);
@@ -60,6 +67,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
             "polyblk volume create data --level raid5 /dev/sdb /dev/sdc /dev/sdd",
             "polyblk volume create data --level raid6 --chunk 128KiB --size 500GiB /dev/disk/by-id/nvme-*",
             "polyblk volume create deep --level 8+3 /dev/disk/by-id/ata-*",
+            "polyblk volume create wide --level raid60 --groups 3 /dev/disk/by-id/scsi-*",
             "polyblk volume create toy --level raid1 file:/var/tmp/a.img,size=10GiB file:/var/tmp/b.img,size=10GiB",
             "polyblk volume create fast --level raid0 ram:1GiB ram:1GiB");
         return command;
@@ -71,6 +79,7 @@ internal sealed class VolumeCreateCommand : ICliCommand
         var wish = new VolumeWish(
             parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_level), parsed.GetRequiredValue(_drives))
         {
+            Groups = parsed.GetValue(_groups),
             ChunkBytes = parsed.GetValue(_chunk),
             SizeBytes = parsed.GetValue(_size),
             Consistency = parsed.GetValue(_consistency),

@@ -63,6 +63,7 @@ internal sealed class VolumeImportCommand : ICliCommand
             Name = name,
             Uuid = found[0].Uuid,
             Level = found[0].Level,
+            Groups = found[0].Groups,
             ChunkBytes = found[0].ChunkBytes,
             SizeBytes = found[0].SizeBytes ?? 0,
             Drives = [.. found[0].Drives.Select(d => DriveList.ToRecord(Polyblk.Drives.DriveSpec.Parse(d)))],

@@ -48,7 +48,8 @@ internal sealed class VolumeShowCommand : ICliCommand
         terminal.WriteLine($"Name      {volume.Name}");
         terminal.WriteLine($"UUID      {volume.Uuid}");
         string chunk = volume.ChunkBytes > 0 ? $", chunk {ByteSize.FormatRounded(volume.ChunkBytes)}" : string.Empty;
-        terminal.WriteLine($"Level     {volume.Level}{chunk}{(volume.Volatile ? ", volatile" : string.Empty)}");
+        string groups = volume.Groups is int number ? $", {number} groups" : string.Empty;
+        terminal.WriteLine($"Level     {volume.Level}{groups}{chunk}{(volume.Volatile ? ", volatile" : string.Empty)}");
         terminal.WriteLine($"Size      {(volume.SizeBytes is long size ? $"{ByteSize.FormatRounded(size)} ({size} bytes)" : "not known")}");
         terminal.WriteLine($"Status    {volume.Status}{(volume.Pid is int pid ? $" by process {pid}" : string.Empty)}");
         foreach (string reason in new[] { volume.NotServed, volume.Problem }.OfType<string>())
