@@ -80,7 +80,12 @@ internal sealed partial class ArrayControl
 
     private IEnumerable<string> DescribeProblems(ulong failed)
     {
-        if (_array.State.IsBroken)
+        if (_array.State.FencedBy is { } by)
+        {
+            yield return $"{by.Who} uses the array as well ({Membership.Describe(by.Member)}, {by.At:u}): writes are refused here. "
+                + "End one of the two, run a check, and let the file systems be checked.";
+        }
+        else if (_array.State.IsBroken)
         {
             string of = _array.Geometry.GroupCount > 1 ? " in a group" : string.Empty;
             yield return _array.Members.Any(m => m is { IsAbsent: true, Drive: not null })
