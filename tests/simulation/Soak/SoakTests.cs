@@ -6,9 +6,9 @@ namespace Polyblk.Simulation.Tests.Soak;
 public sealed class SoakTests
 {
     [Theory]
-    [InlineData(0, "raid5", "3 10 17")]
-    [InlineData(4, "raid5", "10 17 24")]
-    [InlineData(3, "raid5", "3 10 17")]
+    [InlineData(0, "raid5", "3 12 21")]
+    [InlineData(4, "raid5", "12 21 30")]
+    [InlineData(3, "raid5", "3 12 21")]
     [InlineData(7, "all", "7 8 9")]
     public void Seeds_of_a_level_follow_each_other(ulong first, string level, string seeds)
     {
