@@ -27,7 +27,7 @@ internal sealed class LifeJudge(LifeScene scene)
         // An array that runs on in memory alone agrees with nobody.
         scene.ThrowIfInterrupted();
         scene.Members.Note();
-        if (Array.GetStatus().Resync is null)
+        if (!Array.State.NeedsResync)
         {
             WasInSync = true;
             scene.WasInDoubt &= !Array.State.TrustsUnsynced || !Array.State.PersistedTrust;
