@@ -209,7 +209,8 @@ public sealed class ApiClient : IDisposable
     private RefusalException NoAnswer(Exception e) => new(
         new Refusal(
             RefusalKind.Refused,
-            $"No daemon answers at {ApiServer.PathOf(_directories)}: {e.Message}",
+            File.Exists(ApiServer.PathOf(_directories)) ? $"No daemon answers at {ApiServer.PathOf(_directories)}: {e.Message}"
+                : $"No daemon is there: {ApiServer.PathOf(_directories)} does not exist.",
             "Start it: polyblk daemon (or: systemctl start polyblk)."),
         e);
 

@@ -7,6 +7,7 @@
 // Written from the same pictures of the volumes that volume show has. Nothing here runs on a reactor.
 
 using System.Globalization;
+using System.Reflection;
 using System.Text;
 using Polyblk.Core.Metering;
 using Polyblk.Frontends;
@@ -22,13 +23,19 @@ internal sealed class MetricsText
     /// <summary>Log2 of the longest bound of a histogram in microseconds.</summary>
     private const int LastPower = 23;
 
+    private static readonly string s_version =
+        typeof(MetricsText).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
+
     private readonly StringBuilder _text = new();
 
     /// <summary>All metrics of a daemon.</summary>
     public static string Write(DaemonJson daemon, IReadOnlyList<LiveJson> volumes)
     {
         var metrics = new MetricsText();
+        metrics.Begin("polyblk_build_info", "gauge", "The version of the daemon: 1.");
+        metrics.Add(1, ("version", s_version));
         metrics.WriteVolumes(daemon, volumes);
+        metrics.WriteTraffic(volumes);
         metrics.WriteMembers(volumes);
         metrics.WriteExports(daemon, volumes);
         metrics.WriteSessions(volumes);
@@ -47,13 +54,21 @@ internal sealed class MetricsText
             }
         }
 
-        Begin("polyblk_volume_health", "gauge", "Health of a volume that is served: 1 for the one that it has.");
+        Begin(
+            "polyblk_volume_health", "gauge",
+            "Health of a volume: 1 for the one that it has. failed where it is to be served and cannot; none where it is not.");
+        Dictionary<string, Health> healths = daemon.Volumes.Where(v => v.State == DaemonState.Failed)
+            .ToDictionary(v => v.Name, _ => Health.Failed);
         foreach (LiveJson volume in volumes)
         {
-            Health its = volume.Array?.Health ?? Health.Optimal;
+            healths[volume.Volume] = volume.Array?.Health ?? Health.Optimal;
+        }
+
+        foreach ((string volume, Health its) in healths)
+        {
             foreach (Health health in Enum.GetValues<Health>())
             {
-                Add(its == health ? 1 : 0, ("volume", volume.Volume), ("health", health.Word()));
+                Add(its == health ? 1 : 0, ("volume", volume), ("health", health.Word()));
             }
         }
 
@@ -76,6 +91,14 @@ internal sealed class MetricsText
     {
         Each($"{name}_done_bytes", "gauge", $"Bytes of every member that the {what} has done.", volumes, v => progress(v).DoneBytes, Named);
         Each($"{name}_bytes", "gauge", $"Bytes of every member that the {what} does in all.", volumes, v => progress(v).TotalBytes, Named);
+    }
+
+    private void WriteTraffic(IReadOnlyList<LiveJson> volumes)
+    {
+        Each(
+            "polyblk_volume_in_flight", "gauge", "Requests to a volume that are being worked on.",
+            volumes, v => v.Statistics.InFlight, Named);
+        Requests("polyblk_volume", "all exports of a volume, those that were removed included", volumes, v => v.Statistics, Named);
     }
 
     private void WriteMembers(IReadOnlyList<LiveJson> volumes)
@@ -135,26 +158,7 @@ internal sealed class MetricsText
         Each("polyblk_export_sessions", "gauge", "Consumers that are attached.", exports, e => e.Counts.Sessions, Named);
         Each("polyblk_export_in_flight", "gauge", "Requests that are being worked on.", exports, e => e.Counts.InFlight, Named);
         Each("polyblk_export_queues", "gauge", "Queues.", exports, e => e.Counts.QueueReactors.Count, Named);
-        Begin("polyblk_export_requests_total", "counter", "Requests that were completed.");
-        foreach (var e in exports)
-        {
-            Add(e.Counts.Reads, [.. Named(e), ("operation", "read")]);
-            Add(e.Counts.Writes, [.. Named(e), ("operation", "write")]);
-            Add(e.Counts.Flushes, [.. Named(e), ("operation", "flush")]);
-            Add(e.Counts.Discards, [.. Named(e), ("operation", "discard")]);
-        }
-
-        Begin("polyblk_export_bytes_total", "counter", "Bytes that were read and written.");
-        foreach (var e in exports)
-        {
-            Add(e.Counts.ReadBytes, [.. Named(e), ("operation", "read")]);
-            Add(e.Counts.WriteBytes, [.. Named(e), ("operation", "write")]);
-        }
-
-        Each("polyblk_export_errors_total", "counter", "Requests that ended with an error.", exports, e => e.Counts.Errors, Named);
-        Histograms(
-            "polyblk_export_request_seconds", "How long a request takes, from when it is taken to its answer.",
-            exports, e => e.Counts.Latencies, Named);
+        Requests("polyblk_export", "an export", exports, e => e.Counts, Named);
     }
 
     private void WriteSessions(IReadOnlyList<LiveJson> volumes)
@@ -173,24 +177,20 @@ internal sealed class MetricsText
         Each(
             "polyblk_session_in_flight", "gauge", "Requests of a session that are being worked on.",
             sessions, s => s.Session.InFlight, Named);
-        Begin("polyblk_session_requests_total", "counter", "Requests of a session that were completed.");
-        foreach (var s in sessions)
-        {
-            Add(s.Session.Reads, [.. Named(s), ("operation", "read")]);
-            Add(s.Session.Writes, [.. Named(s), ("operation", "write")]);
-        }
-
-        Begin("polyblk_session_bytes_total", "counter", "Bytes that a session has read and written.");
-        foreach (var s in sessions)
-        {
-            Add(s.Session.ReadBytes, [.. Named(s), ("operation", "read")]);
-            Add(s.Session.WriteBytes, [.. Named(s), ("operation", "write")]);
-        }
-
-        Each(
-            "polyblk_session_errors_total", "counter", "Requests of a session that ended with an error.",
-            sessions, s => s.Session.Errors, Named);
+        Requests("polyblk_session", "a session", sessions, s => AsCounts(s.Session), Named);
     }
+
+    private static ExportStatistics AsCounts(SessionStatistics session) => new()
+    {
+        Reads = session.Reads,
+        ReadBytes = session.ReadBytes,
+        Writes = session.Writes,
+        WriteBytes = session.WriteBytes,
+        Flushes = session.Flushes,
+        Discards = session.Discards,
+        Errors = session.Errors,
+        Latencies = session.Latencies,
+    };
 
     private void WriteReactors(IReadOnlyList<ReactorJson> reactors)
     {
@@ -228,6 +228,34 @@ internal sealed class MetricsText
         {
             Add(value(one), labels(one));
         }
+    }
+
+    /// <summary>What something that is asked has done: its requests, bytes, errors, and how long they took.</summary>
+    private void Requests<T>(
+        string prefix, string of, IReadOnlyList<T> all, Func<T, ExportStatistics> counts, Func<T, (string, string)[]> labels)
+    {
+        Begin($"{prefix}_requests_total", "counter", $"Requests of {of} that were completed.");
+        foreach (T one in all)
+        {
+            ExportStatistics its = counts(one);
+            Add(its.Reads, [.. labels(one), ("operation", "read")]);
+            Add(its.Writes, [.. labels(one), ("operation", "write")]);
+            Add(its.Flushes, [.. labels(one), ("operation", "flush")]);
+            Add(its.Discards, [.. labels(one), ("operation", "discard")]);
+        }
+
+        Begin($"{prefix}_bytes_total", "counter", $"Bytes that requests of {of} have read and written.");
+        foreach (T one in all)
+        {
+            ExportStatistics its = counts(one);
+            Add(its.ReadBytes, [.. labels(one), ("operation", "read")]);
+            Add(its.WriteBytes, [.. labels(one), ("operation", "write")]);
+        }
+
+        Each($"{prefix}_errors_total", "counter", $"Requests of {of} that ended with an error.", all, o => counts(o).Errors, labels);
+        Histograms(
+            $"{prefix}_request_seconds", $"How long a request of {of} takes, from when it is taken to its answer.",
+            all, o => counts(o).Latencies, labels);
     }
 
     private void Histograms<T>(

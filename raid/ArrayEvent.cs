@@ -63,6 +63,11 @@ public enum ArrayEventKind
     /// <summary>More is lost than the level can lose.</summary>
     ArrayFailed,
 
+    /// <summary>
+    /// Another host or process uses the array: this one's part is ended. On which member that was found; the reason says who.
+    /// </summary>
+    Fenced,
+
     /// <summary>Members do not agree in so many ranges.</summary>
     InDoubt,
 

@@ -49,6 +49,11 @@ internal sealed class CheckCommand : ICliCommand
             return code;
         }
 
+        if (volumes.Count == 0 && code == Well)
+        {
+            terminal.WriteLine("There are no volumes.");
+        }
+
         foreach (VolumeJson volume in volumes)
         {
             terminal.WriteLine($"{volume.Name}: {VolumeListCommand.HealthOf(volume)}");

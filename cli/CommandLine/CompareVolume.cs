@@ -100,7 +100,7 @@ internal sealed class CompareVolume : IDisposable
         if (found.Health == Health.Failed || (found.Health is Health.Degraded or Health.Rebuilding && isDirty))
         {
             throw RefusalException.Refused(
-                $"Volume '{record.Name}' cannot be compared: it is {found.State}. {found.Problem ?? $"Serve it once with 'polyblk serve {record.Name} --force-assembly ...', and look at its data."}");
+                $"Volume '{record.Name}' cannot be compared: it is {found.Health.Word()}. {found.Problem ?? $"Serve it once with 'polyblk serve {record.Name} --force-assembly ...', and look at its data."}");
         }
 
         HashSet<string> there = [.. found.Members.Where(m => m is { State: Present, Drive: not null }).Select(m => DriveList.RealPath(m.Drive!))];

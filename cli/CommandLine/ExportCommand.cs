@@ -18,6 +18,7 @@ internal sealed class ExportCommand(IEnumerable<IFrontend> frontends) : ICliComm
         var command = new Command("export", "Say what the daemon serves, and how: now, and at every start.");
         command.Subcommands.Add(new ExportAddCommand(frontends).Build());
         command.Subcommands.Add(new ExportListCommand().Build());
+        command.Subcommands.Add(new ExportShowCommand().Build());
         command.Subcommands.Add(new ExportRemoveCommand().Build());
         return command;
     }
@@ -41,7 +42,8 @@ internal sealed class ExportAddCommand(IEnumerable<IFrontend> frontends) : ICliC
         HelpWithExamples.Add(
             command,
             "polyblk export add data --frontend vhost-user",
-            "polyblk export add data --frontend nbd --socket /run/backup.sock --read-only");
+            "polyblk export add data --frontend vhost-user --socket-group libvirt-qemu",
+            "polyblk export add data --frontend nbd --read-only");
         return command;
     }
 
@@ -138,6 +140,63 @@ internal sealed class ExportListCommand : ICliCommand
             ReadOnly = export.ReadOnly,
             State = NoDaemon,
         };
+}
+
+/// <summary><c>polyblk export show</c>: what <c>add</c> has said, for whoever comes later.</summary>
+internal sealed class ExportShowCommand : ICliCommand
+{
+    private readonly Argument<string> _id = new("EXPORT")
+    {
+        Description = "Its id, such as data/vhost-user/0 (polyblk export list), or a volume: all of its exports.",
+    };
+
+    private readonly Option<bool> _json = CommandSettings.Json();
+
+    public Command Build()
+    {
+        var command = new Command("show", "Say where an export is, and with which commands machines and containers attach to it.");
+        command.Arguments.Add(_id);
+        command.Options.Add(_json);
+        command.SetAction(RunAsync);
+        HelpWithExamples.Add(command, "polyblk export show data/vhost-user/0", "polyblk export show data");
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        string id = parsed.GetRequiredValue(_id);
+        using HostDoor host = HostDoor.Open(parsed);
+        IReadOnlyList<DaemonExportJson> all = await host.ListExportsAsync(cancellation).ConfigureAwait(false)
+            ?? throw RefusalException.Refused(
+                "No daemon serves exports.", "Start it with 'polyblk daemon' (or: systemctl start polyblk).");
+        DaemonExportJson[] meant = [.. all.Where(e => e.Id == id || e.Volume == id)];
+        if (meant.Length == 0)
+        {
+            throw RefusalException.NotFound($"The daemon has no export '{id}'.", "'polyblk export list' names them.");
+        }
+
+        Terminal terminal = CommandSettings.Terminal(parsed);
+        if (parsed.GetValue(_json))
+        {
+            terminal.WriteJson<IReadOnlyList<DaemonExportJson>>(meant, OutputJson.Default.IReadOnlyListDaemonExportJson);
+            return ExitCode.Ok;
+        }
+
+        foreach (DaemonExportJson export in meant)
+        {
+            if (export.Live is { Reason: null } live)
+            {
+                ServeReport.WriteExport(terminal, live);
+            }
+            else
+            {
+                string reason = (export.Reason ?? export.Live?.Reason) is string why ? $": {why.TrimEnd('.')}" : string.Empty;
+                terminal.WriteLine($"{export.Id} is not served ({export.State}{reason}).");
+            }
+        }
+
+        return meant.All(e => e.Live is { Reason: null }) ? ExitCode.Ok : ExitCode.Failed;
+    }
 }
 
 /// <summary><c>polyblk export remove</c>.</summary>

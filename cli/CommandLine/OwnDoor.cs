@@ -99,5 +99,7 @@ internal sealed class OwnDoor(StateDirectories directories) : HostDoor
     }
 
     /// <inheritdoc/>
-    public override string HowToServe(string volume) => $"Serve it with: polyblk serve {volume} --frontend vhost-user";
+    public override string HowToServe(string volume) => VolumeLock.Holder(directories, directories.DaemonName) is null
+        ? $"Serve it with: polyblk serve {volume} --frontend vhost-user"
+        : $"Serve it with: polyblk export add {volume} --frontend vhost-user";
 }

@@ -72,8 +72,8 @@ internal sealed class ServeCommand(IEnumerable<IFrontend> frontends) : ICliComma
             command,
             "polyblk serve data --frontend vhost-user",
             "# four queues on processors 2 to 5, and a second, read-only socket for a backup",
-            "polyblk serve data --reactors 2-5 --frontend vhost-user --socket /run/vm1.sock --queues 4 \\",
-            "                   --frontend vhost-user --socket /run/backup.sock --read-only");
+            "polyblk serve data --reactors 2-5 --frontend vhost-user --socket /srv/vms/vm1.sock --queues 4 \\",
+            "                   --frontend vhost-user --socket /srv/vms/backup.sock --read-only");
         return command;
     }
 

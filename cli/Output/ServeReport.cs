@@ -69,7 +69,7 @@ internal static class ServeReport
         };
         string replaced = array.Replacement is not ReplacementJson replacement ? string.Empty
             : $", member {replacement.Role} is being replaced ({replacement.Copy.Percent} %)";
-        return array.State + resync + rebuild + replaced + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty) + spares;
+        return array.Health.Word() + resync + rebuild + replaced + (odd.Length > 0 ? ": " + string.Join(", ", odd) : string.Empty) + spares;
     }
 
     private static string Describe(MemberJson member)

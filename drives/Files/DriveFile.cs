@@ -208,7 +208,7 @@ internal sealed unsafe class DriveFile : IDisposable
         int fd = Patiently(-Errno.EBUSY, () => Libc.open(path, flags));
         return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true) : throw DriveGeometry.Error(path, -fd switch
         {
-            Errno.EACCES or Errno.EPERM => "permission is denied; run as a user who may open it, or change its owner or mode",
+            Errno.EACCES or Errno.EPERM => $"permission is denied to {Environment.UserName}; run as a user who may open it, or change its owner or mode",
             Errno.EBUSY => "it is in use: mounted, swapped on, or part of another array or volume (see lsblk); stop that first",
             Errno.EROFS => "it is read-only; open it read-only",
             Errno.ENXIO or Errno.ENODEV => "there is no device behind it",

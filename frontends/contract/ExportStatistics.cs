@@ -51,4 +51,26 @@ public sealed record ExportStatistics
 
     /// <summary>Queues, each with the name of the reactor on which it runs.</summary>
     public IReadOnlyList<string> QueueReactors { get; init; } = [];
+
+    /// <summary>What is over: the counters, without what is there now.</summary>
+    public ExportStatistics AsPast() => this with { Sessions = 0, InFlight = 0, SessionList = [], QueueReactors = [] };
+
+    /// <summary>The sum of two exports, or of an export's present and past. Sessions and queues are not listed.</summary>
+    public ExportStatistics Plus(ExportStatistics other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        return new ExportStatistics
+        {
+            Sessions = Sessions + other.Sessions,
+            Reads = Reads + other.Reads,
+            ReadBytes = ReadBytes + other.ReadBytes,
+            Writes = Writes + other.Writes,
+            WriteBytes = WriteBytes + other.WriteBytes,
+            Flushes = Flushes + other.Flushes,
+            Discards = Discards + other.Discards,
+            Errors = Errors + other.Errors,
+            InFlight = InFlight + other.InFlight,
+            Latencies = Latencies.Plus(other.Latencies),
+        };
+    }
 }

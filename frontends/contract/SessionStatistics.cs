@@ -1,3 +1,6 @@
+using System.Text.Json.Serialization;
+using Polyblk.Core.Metering;
+
 namespace Polyblk.Frontends;
 
 /// <summary>Counters of a session that is attached, since it came.</summary>
@@ -23,6 +26,16 @@ public sealed record SessionStatistics(string Name, string Peer)
     /// <summary>Bytes written.</summary>
     public long WriteBytes { get; init; }
 
+    /// <summary>Flushes completed.</summary>
+    public long Flushes { get; init; }
+
+    /// <summary>Discards and write-zeroes completed.</summary>
+    public long Discards { get; init; }
+
     /// <summary>Requests that ended with an error.</summary>
     public long Errors { get; init; }
+
+    /// <summary>How long its requests took: as those of <see cref="ExportStatistics.Latencies"/>.</summary>
+    [JsonIgnore]
+    public LatencyTable Latencies { get; init; } = LatencyTable.Empty;
 }

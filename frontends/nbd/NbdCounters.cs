@@ -62,6 +62,9 @@ internal sealed class NbdCounters(Reactor reactor)
         ReadBytes = Volatile.Read(ref _readBytes),
         Writes = Volatile.Read(ref _writes),
         WriteBytes = Volatile.Read(ref _writeBytes),
+        Flushes = Volatile.Read(ref _flushes),
+        Discards = Volatile.Read(ref _discards),
         Errors = Volatile.Read(ref _errors),
+        Latencies = _latencies.Read(),
     };
 }

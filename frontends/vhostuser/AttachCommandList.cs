@@ -18,7 +18,7 @@ internal static class AttachCommandList
         string name = "polyblk-" + string.Concat(id.Select(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or '_' ? c : '-'));
         return
         [
-            Qemu(name, path, options, "reconnect-ms=500", "Attach to a QEMU virtual machine (QEMU 9.2 and later); set size= to the value of -m."),
+            Qemu(name, path, options, "reconnect-ms=20", "Attach to a QEMU virtual machine (QEMU 9.2 and later); set size= to the value of -m."),
             Qemu(name, path, options, "reconnect=1", "The same for QEMU older than 9.2."),
             Libvirt(path, options),
             Fio(path, options),

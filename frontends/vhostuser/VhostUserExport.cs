@@ -128,7 +128,10 @@ internal sealed class VhostUserExport : IMovableExport
             ReadBytes = sum.ReadBytes,
             Writes = sum.Writes,
             WriteBytes = sum.WriteBytes,
+            Flushes = sum.Flushes,
+            Discards = sum.Discards,
             Errors = sum.Errors,
+            Latencies = sum.Latencies,
         };
     }
 

@@ -33,6 +33,7 @@ internal sealed record DaemonContext(
 public sealed partial class VolumeDaemon : IAsyncDisposable
 {
     private static readonly TimeSpan s_sharingLimit = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_lookForMembers = TimeSpan.FromSeconds(5);
 
     private readonly DaemonContext _context;
     private readonly ILogger _log;
@@ -43,6 +44,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     private readonly Dictionary<string, DaemonVolume> _volumes = new(StringComparer.Ordinal);
     private readonly List<Task> _starts = [];
     private readonly SpareSharing _sharing;
+    private readonly ReturningMembers _returning;
     private Task _sharingSpares = Task.CompletedTask;
     private bool _isEnding;
     private VolumeLock? _held;
@@ -53,6 +55,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         _log = context.Logging.CreateLogger("polyblk.daemon");
         _events = new EventTeller(null, context.Events, _log);
         _sharing = new SpareSharing(ServersThatShare, TryBeginMove, context.Store, _log);
+        _returning = new ReturningMembers(ServersThatShare, context.Store, s_lookForMembers, _log);
     }
 
     /// <summary>What has happened, and happens.</summary>
@@ -343,7 +346,8 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             }
         }
 
-        _sharingSpares = Task.Run(() => _sharing.RunAsync(_context.Events, _ending.Token));
+        _sharingSpares = Task.WhenAll(
+            Task.Run(() => _sharing.RunAsync(_context.Events, _ending.Token)), Task.Run(() => _returning.RunAsync(_ending.Token)));
         Tried = Task.WhenAll(tried);
         Settled = Task.WhenAll(_starts);
     }

@@ -65,6 +65,9 @@ public sealed record ControlRequest
     /// </summary>
     public bool Force { get; init; }
 
+    /// <summary>For <c>show</c>: with whole histograms (<see cref="ControlResponse.Statistics"/>).</summary>
+    public bool Histograms { get; init; }
+
     /// <summary>To the daemon: the volume.</summary>
     public string? Volume { get; init; }
 
@@ -114,6 +117,9 @@ public sealed record ControlResponse
     public Refusal? Refusal => Ok ? null : new Refusal(Kind ?? RefusalKind.Failed, Error ?? "The request was refused.", Remedy);
 
     public LiveJson? Live { get; init; }
+
+    /// <summary>Where it was asked for: the counters and histograms of what is served.</summary>
+    public VolumeStatisticsJson? Statistics { get; init; }
 
     /// <summary>Of the daemon: what it does.</summary>
     public DaemonJson? Daemon { get; init; }

@@ -91,13 +91,6 @@ public sealed record ArrayJson
     /// <summary>How it is, in the words of all volumes.</summary>
     public required Health Health { get; init; }
 
-    /// <summary>
-    /// The same in the words of earlier versions, with more of them. Served: <c>optimal</c>, <c>resyncing</c>, <c>degraded</c>, <c>degraded, rebuilding</c> or <c>failed</c>. By its superblocks:
-    /// <c>clean</c>, <c>dirty</c>, <c>degraded</c>, with <c>, rebuilding</c> and <c>, dirty</c> where that is so, or <c>failed</c>;
-    /// <c>unknown</c> where they may not be read.
-    /// </summary>
-    public required string State { get; init; }
-
     /// <summary>Why it cannot start as it is, and what to do.</summary>
     public string? Problem { get; init; }
 
@@ -310,6 +303,12 @@ public sealed record MemberJson(int Role, string? Drive, string State)
     /// <summary>The state of a member that is in use.</summary>
     public const string Present = "present";
 
+    /// <summary>The <see cref="State"/> of one without a drive.</summary>
+    public const string Missing = "missing";
+
+    /// <summary>The <see cref="Reason"/> of one whose drive was not there.</summary>
+    public const string Absent = "absent";
+
     /// <summary>The state of a member that is being filled.</summary>
     public const string Rebuilding = "rebuilding";
 
@@ -404,6 +403,12 @@ public sealed record LiveJson
     public required IReadOnlyList<ReactorJson> Reactors { get; init; }
 
     public required IReadOnlyList<ExportJson> Exports { get; init; }
+
+    /// <summary>Counters of all exports together since the volume is served, those that were removed included.</summary>
+    public ExportStatistics Statistics { get; init; } = new();
+
+    /// <summary>How long their requests take.</summary>
+    public LatenciesJson Latency { get; init; } = new();
 }
 
 /// <summary>One reactor.</summary>

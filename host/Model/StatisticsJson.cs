@@ -46,18 +46,47 @@ public sealed record VolumeStatisticsJson
     /// <summary>How it is; null where it is not served.</summary>
     public Health? Health { get; init; }
 
+    /// <summary>All its exports together since it is served, those that were removed included; empty where it is not served.</summary>
+    public IReadOnlyList<OperationStatisticsJson> Operations { get; init; } = [];
+
     public required IReadOnlyList<DoorStatisticsJson> Exports { get; init; }
 
     /// <summary>The members of its array; empty where it has none.</summary>
     public required IReadOnlyList<DriveStatisticsJson> Drives { get; init; }
 
-    internal static VolumeStatisticsJson Of(DaemonVolumeJson volume, LiveJson? live) => new()
+    /// <summary>Of a volume of the daemon.</summary>
+    internal static VolumeStatisticsJson Of(DaemonVolumeJson volume, LiveJson? live) => (live is null ? Nothing : Of(live)) with
     {
         Name = volume.Name,
         State = volume.State,
-        Health = live is null ? null : live.Array?.Health ?? Model.Health.Optimal,
         Exports = [.. volume.Exports.Select(e => DoorStatisticsJson.Of(e, live?.Exports.FirstOrDefault(l => l.Id == e.Id)))],
-        Drives = [.. (live?.Array?.Members ?? []).Select(DriveStatisticsJson.Of)],
+    };
+
+    /// <summary>Of what is served.</summary>
+    internal static VolumeStatisticsJson Of(LiveJson live) => new()
+    {
+        Name = live.Volume,
+        State = DaemonState.Served,
+        Health = live.Array?.Health ?? Model.Health.Optimal,
+        Operations = OperationStatisticsJson.Of(live.Statistics.Latencies, live.Statistics.ReadBytes, live.Statistics.WriteBytes),
+        Exports = [.. live.Exports.Select(DoorStatisticsJson.Of)],
+        Drives = [.. (live.Array?.Members ?? []).Select(DriveStatisticsJson.Of)],
+    };
+
+    /// <summary>A picture of the same moment that came over a socket, with its histograms, which do not go that way.</summary>
+    internal LiveJson FillIn(LiveJson live) => live with
+    {
+        Statistics = live.Statistics with { Latencies = Operations.ToTable() },
+        Exports = [.. live.Exports.Select(e => Exports.FirstOrDefault(d => d.Id == e.Id)?.FillIn(e) ?? e)],
+        Array = live.Array is not { } array ? null : array with
+        {
+            Members = [.. array.Members.Select(m => Drives.FirstOrDefault(d => d.Member == m.Role)?.FillIn(m) ?? m)],
+        },
+    };
+
+    private static VolumeStatisticsJson Nothing { get; } = new()
+    {
+        Name = string.Empty, State = default, Exports = [], Drives = [],
     };
 }
 
@@ -79,9 +108,15 @@ public sealed record DoorStatisticsJson
 
     public required IReadOnlyList<OperationStatisticsJson> Operations { get; init; }
 
-    internal static DoorStatisticsJson Of(DaemonExportJson export, ExportJson? live)
+    /// <summary>Those of its sessions that are told apart.</summary>
+    public IReadOnlyList<SessionOperationsJson> SessionList { get; init; } = [];
+
+    internal static DoorStatisticsJson Of(DaemonExportJson export, ExportJson? live) =>
+        Of(live ?? s_none) with { Id = export.Id, State = export.State };
+
+    internal static DoorStatisticsJson Of(ExportJson export)
     {
-        ExportStatistics counts = live?.Statistics ?? new ExportStatistics();
+        ExportStatistics counts = export.Statistics ?? new ExportStatistics();
         return new DoorStatisticsJson
         {
             Id = export.Id,
@@ -90,9 +125,39 @@ public sealed record DoorStatisticsJson
             InFlight = counts.InFlight,
             Errors = counts.Errors,
             Operations = OperationStatisticsJson.Of(counts.Latencies, counts.ReadBytes, counts.WriteBytes),
+            SessionList =
+            [
+                .. counts.SessionList.Select(s => new SessionOperationsJson(
+                    s.Name, OperationStatisticsJson.Of(s.Latencies, s.ReadBytes, s.WriteBytes))),
+            ],
         };
     }
+
+    internal ExportJson FillIn(ExportJson export) => export.Statistics is not { } counts ? export : export with
+    {
+        Statistics = counts with
+        {
+            Latencies = Operations.ToTable(),
+            SessionList =
+            [
+                .. counts.SessionList.Select(s => s with
+                {
+                    Latencies = SessionList.FirstOrDefault(l => l.Name == s.Name)?.Operations.ToTable() ?? LatencyTable.Empty,
+                }),
+            ],
+        },
+    };
+
+    private static readonly ExportJson s_none = new()
+    {
+        Id = string.Empty, Frontend = string.Empty, EndpointKind = string.Empty, Endpoint = string.Empty, State = string.Empty,
+    };
 }
+
+/// <summary>A session in it.</summary>
+/// <param name="Name">Its name, as in events and metrics.</param>
+/// <param name="Operations">What it has asked for since it came.</param>
+public sealed record SessionOperationsJson(string Name, IReadOnlyList<OperationStatisticsJson> Operations);
 
 /// <summary>The drive of a member in it.</summary>
 public sealed record DriveStatisticsJson
@@ -124,6 +189,9 @@ public sealed record DriveStatisticsJson
         Operations = member.Traffic is not { } traffic ? []
             : OperationStatisticsJson.Of(traffic.Latencies, traffic.ReadBytes, traffic.WriteBytes),
     };
+
+    internal MemberJson FillIn(MemberJson member) => member.Traffic is not { } traffic ? member
+        : member with { Traffic = traffic with { Latencies = Operations.ToTable() } };
 }
 
 /// <summary>One kind of requests in it.</summary>
@@ -148,4 +216,17 @@ public sealed record OperationStatisticsJson(
 
     /// <summary>The histogram again.</summary>
     public LatencyCounts ToCounts() => LatencyCounts.Of(Buckets.Select(b => (b[0], b[1])), SumNs);
+}
+
+/// <summary>All kinds of requests of something.</summary>
+internal static class OperationStatistics
+{
+    /// <summary>The histograms of each kind again.</summary>
+    public static LatencyTable ToTable(this IReadOnlyList<OperationStatisticsJson> operations)
+    {
+        return new LatencyTable(Of("read"), Of("write"), Of("flush"), Of("discard"));
+
+        LatencyCounts Of(string word) =>
+            operations.FirstOrDefault(o => o.Operation == word)?.ToCounts() ?? LatencyCounts.Empty;
+    }
 }

@@ -263,9 +263,9 @@ public sealed class ControlServer : IAsyncDisposable
             {
                 return ControlResponse.Refuse(new Refusal(RefusalKind.Invalid, $"No request: {e.Message}"));
             }
-            catch (RefusalException e)
+            catch (Exception e) when (Refusals.Of(e) is { } refusal)
             {
-                return ControlResponse.Refuse(e.Refusal);
+                return ControlResponse.Refuse(refusal);
             }
 #pragma warning disable CA1031 // Whatever went wrong is the client's answer and in the log; the volume is served on.
             catch (Exception e)

@@ -7,7 +7,8 @@ namespace Polyblk.Host.Serving;
 public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport export, SocketAccess? socketAccess = null)
 {
     private const string ForLibvirt =
-        "libvirt runs QEMU as a user of its own, who may not connect to this socket: serve it with --socket-group libvirt-qemu (Debian) or --socket-group qemu (Fedora).";
+        "libvirt runs QEMU as a user of its own, who may not connect to this socket: give the export "
+        + "--socket-group libvirt-qemu (Debian) or --socket-group qemu (Fedora) when it is made.";
 
     public IFrontend Frontend => frontend;
 
@@ -15,6 +16,11 @@ public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport ex
 
     /// <summary>Who may connect besides this user, as it was asked for.</summary>
     public SocketAccess? SocketAccess => socketAccess;
+
+    // What those have counted that were here before this one, and what it had counted when it ended.
+    private readonly Lock _counting = new();
+    private ExportStatistics _past = new();
+    private ExportStatistics _last = new();
 
     public IExport Export { get; private set; } = export;
 
@@ -27,18 +33,44 @@ public sealed class ServedExport(IFrontend frontend, ExportSpec spec, IExport ex
     /// <summary>Whether its end did not come, and is not waited for any more.</summary>
     public bool IsAbandoned { get; set; }
 
-    public void MarkStopped() => IsServing = false;
+    /// <summary>
+    /// What it has counted since the volume is served: goes on where it is made again, and stays when it ends. Any thread.
+    /// </summary>
+    public ExportStatistics GetCounts()
+    {
+        lock (_counting)
+        {
+            return _past.Plus(IsServing ? Export.GetStatistics() : _last);
+        }
+    }
+
+    public void MarkStopped()
+    {
+        lock (_counting)
+        {
+            _last = IsServing ? Export.GetStatistics().AsPast() : _last;
+            IsServing = false;
+        }
+    }
 
     public void MarkFailed(string reason)
     {
-        IsServing = false;
+        MarkStopped();
         Failure = reason;
     }
 
     public void Replace(IExport export)
     {
-        Export = export;
-        IsServing = true;
+        lock (_counting)
+        {
+            if (!ReferenceEquals(export, Export))
+            {
+                _past = _past.Plus(_last);
+                Export = export;
+            }
+
+            IsServing = true;
+        }
     }
 
     public ExportJson ToJson() => ToJson(IsServing ? Export.GetStatistics() : null);

@@ -143,8 +143,12 @@ public sealed record SocketAccess(string? Group, uint? GroupId, UnixFileMode? Mo
     {
         if (GroupDatabase.Give(path, group) is < 0 and int error)
         {
-            throw RefusalException.Refused(string.Create(
-                CultureInfo.InvariantCulture, $"{path} cannot be given to the group {name} (errno {-error}): only root and members of the group may do that."));
+            throw RefusalException.Refused(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{path} cannot be given to the group {name} (errno {-error}): only root and members of the group may do that."),
+                $"Make the user who serves a member of it, and start the daemon anew: adduser {Environment.UserName} {name}, "
+                    + "systemctl restart polyblk.");
         }
     }
 

@@ -22,6 +22,9 @@ public static class VolumeRequests
 
         switch (request.Command)
         {
+            case "show" when request.Histograms:
+                LiveJson picture = server.GetLive();
+                return new ControlResponse { Ok = true, Live = picture, Statistics = VolumeStatisticsJson.Of(picture) };
             case "show":
                 return new ControlResponse { Ok = true, Live = server.GetLive() };
             case "stop":

@@ -88,7 +88,7 @@ public sealed partial class VolumeServer
             if (!served.IsAbandoned)
             {
                 await EndOneAsync(served, () => served.Export.DisposeAsync().AsTask()).ConfigureAwait(false);
-                _exports = [.. _exports.Where(e => e != served)];
+                Drop(served);
             }
 
             _events.Tell(new EventJson { Kind = EventKinds.ExportRemoved, Export = id });
@@ -96,6 +96,15 @@ public sealed partial class VolumeServer
         finally
         {
             _changing.Release();
+        }
+    }
+
+    private void Drop(ServedExport served)
+    {
+        lock (_counting)
+        {
+            _removed = _removed.Plus(served.GetCounts());
+            _exports = [.. _exports.Where(e => e != served)];
         }
     }
 

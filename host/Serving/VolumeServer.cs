@@ -40,9 +40,11 @@ public sealed partial class VolumeServer : IAsyncDisposable
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
     private readonly Lock _memory = new();
+    private readonly Lock _counting = new();
 
     // Replaced as a whole by one change at a time; read by any thread.
     private volatile ServedExport[] _exports = [];
+    private ExportStatistics _removed = new();
     private OpenVolume? _volume;
     private IReadOnlyList<UnfinishedJson>? _unfinished;
     private Task _remembering = Task.CompletedTask;
@@ -103,6 +105,15 @@ public sealed partial class VolumeServer : IAsyncDisposable
     public Task Remembering => Volatile.Read(ref _remembering);
 
     private VolumeStore Store => new(_directories);
+
+    /// <summary>What all exports have counted together since the volume is served, those that were removed included.</summary>
+    private ExportStatistics GetCounts()
+    {
+        lock (_counting)
+        {
+            return _exports.Aggregate(_removed, (sum, served) => sum.Plus(served.GetCounts()));
+        }
+    }
 
     /// <summary>Opens the volume and makes its exports.</summary>
     /// <exception cref="RefusalException">Something is in the way; nothing stays behind.</exception>
@@ -169,6 +180,7 @@ public sealed partial class VolumeServer : IAsyncDisposable
     /// <summary>A picture of everything, now.</summary>
     public LiveJson GetLive()
     {
+        ExportStatistics counts = GetCounts();
         return new LiveJson
         {
             Volume = _record.Name,
@@ -181,6 +193,8 @@ public sealed partial class VolumeServer : IAsyncDisposable
             ReactorPlan = _plan.Reason,
             Reactors = ReactorJson.Of(_reactors),
             Exports = GetExports(),
+            Statistics = counts,
+            Latency = LatenciesJson.Of(counts.Latencies),
         };
     }
 

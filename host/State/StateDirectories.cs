@@ -38,8 +38,11 @@ public sealed record StateDirectories(string State, string Runtime)
     /// <param name="overridden">The value of <c>--state</c>, or null.</param>
     /// <param name="isRoot">Whether the effective user is root.</param>
     /// <param name="environment">Reads an environment variable.</param>
-    public static StateDirectories Resolve(string? overridden, bool isRoot, Func<string, string?> environment)
+    /// <param name="exists">Whether there is a folder; null asks the file system.</param>
+    public static StateDirectories Resolve(
+        string? overridden, bool isRoot, Func<string, string?> environment, Func<string, bool>? exists = null)
     {
+        exists ??= Directory.Exists;
         overridden = string.IsNullOrEmpty(overridden) ? environment(Variable) : overridden;
         if (!string.IsNullOrEmpty(overridden))
         {
@@ -62,7 +65,13 @@ public sealed record StateDirectories(string State, string Runtime)
                 "Give one with --state DIR.");
         }
 
+        // Who has no volumes of his own means those of the host: one who watches it is not to be told that all is well.
         string state = Path.Combine(stateHome, "polyblk");
+        if (!exists(state) && exists(System.State))
+        {
+            return System;
+        }
+
         string? runtimeHome = Absolute(environment("XDG_RUNTIME_DIR"));
         return new StateDirectories(state, runtimeHome is null ? Path.Combine(state, "run") : Path.Combine(runtimeHome, "polyblk"));
     }

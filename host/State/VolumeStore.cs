@@ -160,7 +160,7 @@ public sealed class VolumeStore(StateDirectories directories)
         {
             throw RefusalException.HostLacks(
                 $"The volumes in {directories.State} may not be read by this user.",
-                "Run as root, or as the user of the daemon.");
+                "Run as root or as the user of the daemon, or keep volumes of your own with --state DIR.");
         }
     }
 

@@ -56,7 +56,7 @@ public static class ArrayScanner
             : [plain];
     }
 
-    private static async Task<AssemblyCandidate?> ReadAsync(string path, Action<string> warn, CancellationToken cancellation)
+    internal static async Task<AssemblyCandidate?> ReadAsync(string path, Action<string> warn, CancellationToken cancellation)
     {
         try
         {
@@ -133,12 +133,6 @@ public static class ArrayScanner
     {
         Health = result.Outcome == AssemblyOutcome.Refused ? Health.Failed : Healths.Of(
             result.Outcome == AssemblyOutcome.Degraded, result.RebuildingRoles != 0, result.NeedsResync, isResyncing: false),
-        State = result.Outcome switch
-        {
-            AssemblyOutcome.Refused => "failed",
-            AssemblyOutcome.Degraded => ArrayStatusJson.Degraded(result.NeedsResync, result.RebuildingRoles != 0),
-            _ => result.NeedsResync ? "dirty" : "clean",
-        },
         Problem = result.Error,
         Consistency = ConsistencyWord.Of(newest.Consistency, newest.Level),
         Checksums = newest.ChecksumOffset != 0,

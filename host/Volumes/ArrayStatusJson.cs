@@ -17,13 +17,6 @@ public static class ArrayStatusJson
             status.Rebuild is { IsLeft: false },
             status.Resync is { IsLeft: true },
             status.Health == ArrayHealth.Resyncing && status.Resync is not { IsLeft: true }),
-        State = status.Health switch
-        {
-            ArrayHealth.Optimal => "optimal",
-            ArrayHealth.Resyncing => status.Resync is { IsLeft: true } ? "dirty" : "resyncing",
-            ArrayHealth.Degraded => Degraded(status.Resync is { IsLeft: true }, status.Rebuild is { IsLeft: false }),
-            _ => "failed",
-        },
         ResyncProgress = status.Resync is { IsLeft: false } resync ? resync.Percent / 100 : null,
         ResyncIsLeft = status.Resync is { IsLeft: true },
         Resync = Progress(status.Resync),
@@ -59,22 +52,18 @@ public static class ArrayStatusJson
         ],
     };
 
-    /// <summary>The word for an array that does without members.</summary>
-    public static string Degraded(bool isDirty, bool isRebuilding) =>
-        "degraded" + (isRebuilding ? ", rebuilding" : string.Empty) + (isDirty ? ", dirty" : string.Empty);
-
     public static string StateName(MemberState state) => state switch
     {
         MemberState.Present => MemberJson.Present,
         MemberState.Rebuilding => MemberJson.Rebuilding,
         MemberState.Failed => "failed",
-        _ => "missing",
+        _ => MemberJson.Missing,
     };
 
     /// <summary>Why a member is out; null where that is not known.</summary>
     public static string? ReasonName(OutReason reason) => reason switch
     {
-        OutReason.Absent => "absent",
+        OutReason.Absent => MemberJson.Absent,
         OutReason.Errors => "errors",
         OutReason.Asked => "asked",
         OutReason.TimedOut => "timed-out",

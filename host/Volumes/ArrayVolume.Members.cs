@@ -393,7 +393,8 @@ public sealed partial class ArrayVolume
         if (spec is { IsVolatile: false, SizeBytes: null } && DriveReader.IdentityOf(spec.Path) is null)
         {
             throw RefusalException.NotFound(
-                $"{spec.Path}: there is no such file or device.", $"Check the path (lsblk), or create a file: file:{spec.Path},size=1GiB.");
+                $"{spec.Path}: there is no such file or device.", spec.Path.StartsWith("/dev/", StringComparison.Ordinal)
+                    ? "Check the path (lsblk)." : $"Check the path (lsblk), or create a file: file:{spec.Path},size=1GiB.");
         }
     }
 

@@ -214,7 +214,6 @@ public static class VolumeView
         return new ArrayJson
         {
             Health = isUnreadable ? Health.Unknown : Health.Failed,
-            State = isUnreadable ? "unknown" : "failed",
             Problem = isUnreadable
                 ? "Its drives cannot be read by this user: run as one who may read them."
                 : "None of its drives is here, or none of them holds its superblock: connect them, or look for them with "

@@ -77,7 +77,12 @@ internal sealed partial class ArrayControl
 
     private IEnumerable<string> DescribeProblems(ulong failed)
     {
-        if (_array.State.IsBroken)
+        if (_array.State.FencedBy is { } by)
+        {
+            yield return $"{by.Who} uses the array as well ({Membership.Describe(by.Member)}, {by.At:u}): writes are refused here. "
+                + "End one of the two, run a check, and let the file systems be checked.";
+        }
+        else if (_array.State.IsBroken)
         {
             yield return _array.Members.Any(m => m is { IsAbsent: true, Drive: not null })
                 ? "More members are missing than the level can lose: what lies on those that are here can be read, the rest "

@@ -36,6 +36,7 @@ internal sealed partial class ArrayControl
 {
     private const int PatientTurns = 10;
     private static readonly TimeSpan s_tick = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan s_lookEvery = TimeSpan.FromSeconds(10);
 
     private readonly RaidArray _array;
     private readonly ArrayRunOptions _options;
@@ -55,6 +56,7 @@ internal sealed partial class ArrayControl
     private long _writesSeen = -1;
     private long _idleSinceMs;
     private long _checkpointMs;
+    private long _lookedMs;
     private bool _mayLackRecords;
 
     public ArrayControl(RaidArray array, ArraySuperblock superblock, Reactor home, ArrayRunOptions options)
@@ -205,7 +207,7 @@ internal sealed partial class ArrayControl
 
     private async Task RunAsync()
     {
-        _idleSinceMs = _checkpointMs = NowMs;
+        _idleSinceMs = _checkpointMs = _lookedMs = NowMs;
         while (!Volatile.Read(ref _stopping))
         {
             await _signal.WaitAsync(s_tick);
@@ -286,6 +288,19 @@ internal sealed partial class ArrayControl
 
         await TryMarkCleanAsync();
         await CheckpointAsync();
+        await LookForOthersAsync();
+    }
+
+    /// <summary>Where superblocks are not written anyway, which looks as well.</summary>
+    private async Task LookForOthersAsync()
+    {
+        long now = NowMs;
+        if (_superblocks is { IsDirty: true, HasWritten: true } && !_array.State.IsBroken && now - _lookedMs >= s_lookEvery.TotalMilliseconds)
+        {
+            _lookedMs = now;
+            await _superblocks.LookForOthersAsync();
+            _reports.OfFailures();
+        }
     }
 
     private async Task OpenWritesAsync()

@@ -179,6 +179,16 @@ internal sealed class ArrayMetadata(
     /// <inheritdoc cref="SuperblockWriter.ReplaceAsync"/>
     public Task ReplaceAsync(RaidMember member) => _writer.ReplaceAsync(member);
 
+    /// <summary>Looks whether somebody else uses the array, which ends this run's part of it (<see cref="ArrayState.Fence"/>).</summary>
+    public async Task LookForOthersAsync()
+    {
+        await _writer.LookForOthersAsync(array.State.FailedMask);
+        if (array.State.FencedBy is not null)
+        {
+            await WriteUntilAllAgreeAsync(null, null);
+        }
+    }
+
     /// <summary>Writes superblocks when there is something that they do not know: for whoever waits for rows, which may wait for them.</summary>
     public Task CatchUpAsync() => _writer.TakeCaughtUp() || IsBehind ? UpdateAsync() : Task.CompletedTask;
 

@@ -94,7 +94,8 @@ internal sealed class ArrayReports(
         if (array.State.IsBroken && !_brokenReported)
         {
             _brokenReported = true;
-            report(new ArrayEvent(ArrayEventKind.ArrayFailed));
+            report(array.State.FencedBy is not { } by ? new ArrayEvent(ArrayEventKind.ArrayFailed)
+                : ArrayControl.About(ArrayEventKind.Fenced, by.Member) with { Reason = $"{by.Who} has written there, {by.At:u}" });
         }
     }
 

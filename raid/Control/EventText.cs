@@ -28,7 +28,7 @@ internal static class EventText
     /// <summary>How serious an event is.</summary>
     public static ArrayEventLevel LevelOf(ArrayEvent e) => e.Kind switch
     {
-        ArrayFailed or InDoubt or RebuildStalled or ReplacementStalled
+        ArrayFailed or Fenced or InDoubt or RebuildStalled or ReplacementStalled
             or ReshapeStalled or RestartFailed or ControlFailed => ArrayEventLevel.Error,
         MemberFailed or MemberLeftOut or MemberSlow or MemberReadErrors
             or MemberUnreadable or MemberBadRanges or MemberChecksumErrors or ChecksumsLost
@@ -75,6 +75,9 @@ internal static class EventText
         Degraded => $"it is degraded: {e.Count} of {e.Of} members are out",
         RedundancyRestored => "all members are in use: its redundancy is restored",
         ArrayFailed => "more drives failed than the level can lose: writes are refused, reads are answered where they can be",
+        Fenced => $"it is used by somebody else as well: the superblock of {Member(e)} is not what this process wrote ({e.Reason}). "
+            + "Nothing is written any more from here. End one of the two, check its drives, and start it again: what both have "
+            + "written may be mixed",
         InDoubt => $"members do not agree in {e.Count} ranges: they were refused by some, or could not be read from enough; "
             + (e.IsTriedAgain ? "they are tried again"
                 : "what would have to be made for the lost member there is an error until it is written"),

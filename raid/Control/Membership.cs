@@ -196,9 +196,26 @@ internal sealed class Membership(
             await TakeOutForAsync(role, drive, force);
         }
 
-        await InstallAsync(role, drive, force);
+        await InstallAsync(role, drive, force, works ? null : await ReadReturningAsync(role, drive));
         _dueMs = NowMs;
         kick();
+    }
+
+    /// <summary>What a drive holds that was this member, and was only away: it needs what it has missed. Null for any other.</summary>
+    private async Task<ArraySuperblock?> ReadReturningAsync(int role, IBlockDevice drive)
+    {
+        if (array.Map.Spares.Any(s => ReferenceEquals(s.Drive, drive)))
+        {
+            return null;
+        }
+
+        // Who is away is in the superblocks from here on.
+        RefuseUnfit(drive);
+        await RecordAsync();
+        byte[]? slot0 = await MemberSlots.TryReadAsync(drive, superblocks.Home, 0);
+        byte[]? slot1 = await MemberSlots.TryReadAsync(drive, superblocks.Home, 1);
+        ArraySuperblock? its = SuperblockFormat.ParseSlots(slot0, slot1).Superblock;
+        return its?.Role == role && ArrayAssembly.WasAway(its, superblocks.Current) ? its : null;
     }
 
     /// <summary>Gives a member up whose successor is here, and waits for what it was asked.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
+using Polyblk.Raid.Engine;
 using Polyblk.Raid.Map;
 using Polyblk.Raid.Superblock;
 
@@ -156,18 +157,63 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
             Interlocked.Or(ref _settled, 1UL << member.Role);
         }
 
+        // Marks come in quick succession, and wait for reads that they need not wait for.
+        bool wasLooked = copies == 1 && member.OwnSlots.LookedInSecond == array.State.Seconds;
+        if (wasLooked ? array.State.FencedBy is not null : await IsFencedAsync(member, queue))
+        {
+            return;
+        }
+
         for (int i = 0; i < copies; i++)
         {
             ArraySuperblock own = member.NextOf(superblock);
             SuperblockFormat.Write(own, block);
             long offset = SuperblockFormat.SlotOffset(own.Sequence);
             ThrowIfClosed();
+            member.OwnSlots.NoteTry(own.Sequence, block);
             NoteRequest(member, new BlockFault(BlockOperation.Write, offset, block.Length, Errno.ETIMEDOUT));
             await BlockIo.WriteAsync(member.Drive!, queue, home, offset, block);
             await FlushOnceAsync(member, queue);
             member.Sequence = own.Sequence;
+            member.OwnSlots.NoteWritten(own.Sequence);
         }
     }
+
+    /// <summary>
+    /// Looks whether somebody else has written superblocks to a member: <see cref="OwnSlots"/>. Should that be, the array's part ends.
+    /// </summary>
+    private async Task<bool> IsFencedAsync(RaidMember member, IBlockQueue queue)
+    {
+        member.OwnSlots.LookedInSecond = array.State.Seconds;
+        var slots = new byte[]?[2];
+        for (ulong slot = 0; slot < (ulong)slots.Length; slot++)
+        {
+            var block = new byte[SuperblockFormat.SizeBytes];
+            long offset = SuperblockFormat.SlotOffset(slot);
+            ThrowIfClosed();
+            NoteRequest(member, new BlockFault(BlockOperation.Read, offset, block.Length, Errno.ETIMEDOUT));
+            try
+            {
+                await BlockIo.ReadAsync(member.Drive!, queue, home, offset, block);
+                slots[slot] = block;
+            }
+            catch (BlockIoException)
+            {
+                // Says nothing of others. What this drive is worth is seen by the write.
+            }
+        }
+
+        if (member.OwnSlots.FindForeign(array.Uuid, member.Sequence, slots) is { } theirs)
+        {
+            string host = theirs.Host.Length == 0 ? "another host or process" : $"host {theirs.Host}";
+            array.State.Fence(new Fencing(member, host, theirs.UpdatedAt));
+        }
+
+        return array.State.FencedBy is not null;
+    }
+
+    /// <summary>Looks at all members that are not failed whether somebody else uses the array.</summary>
+    public Task LookForOthersAsync(ulong failed) => ForEachAsync(failed, IsFencedAsync);
 
     /// <summary>Gives up a member that did not take a superblock or a flush.</summary>
     /// <param name="role">The member.</param>

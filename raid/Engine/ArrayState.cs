@@ -27,6 +27,7 @@ using System.Numerics;
 using System.Runtime.InteropServices;
 using Polyblk.Raid.Control;
 using Polyblk.Raid.Layout;
+using Polyblk.Raid.Map;
 using Polyblk.Raid.Reshape;
 using Polyblk.Raid.Superblock;
 
@@ -44,6 +45,12 @@ internal enum BadOutcome
     /// <summary>Too much would be lacking there.</summary>
     LacksTooMuch,
 }
+
+/// <summary>Who else has written superblocks of an array that this run uses.</summary>
+/// <param name="Member">On which member it was found first.</param>
+/// <param name="Who">In words.</param>
+/// <param name="At">When, by the other's clock.</param>
+internal sealed record Fencing(RaidMember Member, string Who, DateTimeOffset At);
 
 /// <summary>State shared by the reactors of one array, padded to cache lines of its own.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 256)]
@@ -109,6 +116,7 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     private BadRanges _bad = BadRanges.None;
     private int _lowered;
     private int _lostFlushes;
+    private Fencing? _fencedBy;
     private SharedWords _words = new()
     {
         FailedMask = missing, PersistedMask = missing, SyncedUnits = syncedUnits, RebuiltUnits = long.MaxValue,
@@ -305,6 +313,16 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
 
     /// <summary>Whether more failed than the redundancy makes up for: every write ends with -EIO from then on.</summary>
     public bool IsBroken => Volatile.Read(ref _words.Broken) != 0;
+
+    /// <summary>Who else uses the array, where that was found: then it is broken, and stays so. Any thread.</summary>
+    public Fencing? FencedBy => Volatile.Read(ref _fencedBy);
+
+    /// <summary>Somebody else writes to the members: nothing that this run writes can be called safe any more.</summary>
+    public void Fence(Fencing by)
+    {
+        _ = Interlocked.CompareExchange(ref _fencedBy, by, null);
+        Break();
+    }
 
     /// <summary>Writes cannot be made safe any more.</summary>
     public void Break() => Volatile.Write(ref _words.Broken, 1);

@@ -1,5 +1,6 @@
 using Polyblk.Core.Block;
 using Polyblk.Raid.Checksums;
+using Polyblk.Raid.Control;
 using Polyblk.Raid.Superblock;
 
 namespace Polyblk.Raid.Map;
@@ -38,6 +39,9 @@ internal sealed class RaidMember(int role, IBlockDevice? drive, Guid uuid)
 
     /// <summary>The sequence number of the superblock last written to it. The control task's.</summary>
     public ulong Sequence { get; set; }
+
+    /// <summary>What this run has written as its superblocks. The control task's.</summary>
+    public OwnSlots OwnSlots { get; } = new();
 
     /// <summary>
     /// For a member that is out: the event count at which the superblocks first said so; otherwise 0. The control task's.

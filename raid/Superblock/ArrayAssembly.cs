@@ -230,12 +230,15 @@ public static class ArrayAssembly
     private static bool IsReturning(AssemblyCandidate candidate, ArraySuperblock newest)
     {
         if (IsSpare(candidate) || candidate.Superblock.Role >= newest.MemberCount) return false;
-        MemberEntry entry = newest.Members[candidate.Superblock.Role];
-        bool isSameDrive = entry.Uuid == candidate.Superblock.MemberUuid;
-        bool wasAway = entry is { State: MemberState.Failed, Reason: OutReason.Absent or OutReason.TimedOut }
-            || entry.State is MemberState.Present or MemberState.Rebuilding;
-        return isSameDrive && wasAway;
+        return newest.Members[candidate.Superblock.Role].State is MemberState.Present or MemberState.Rebuilding
+            ? newest.Members[candidate.Superblock.Role].Uuid == candidate.Superblock.MemberUuid : WasAway(candidate.Superblock, newest);
     }
+
+    /// <summary>Whether superblocks say of a member that it was away, or did not answer, and this is what is on its drive.</summary>
+    public static bool WasAway(ArraySuperblock its, ArraySuperblock newest) =>
+        its.ArrayUuid == newest.ArrayUuid && its.Role != ArraySuperblock.SpareRole && its.Role < newest.MemberCount
+        && newest.Members[its.Role] is { State: MemberState.Failed, Reason: OutReason.Absent or OutReason.TimedOut } entry
+        && entry.Uuid == its.MemberUuid;
 
     private static string? FindMixture(IReadOnlyList<AssemblyCandidate> candidates)
     {

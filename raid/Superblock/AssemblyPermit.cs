@@ -36,7 +36,7 @@ internal static class AssemblyPermit
             {
                 throw new ArrayException(
                     $"{result.Error}{Names(options, result, result.MissingRoles)} Until then what lies on the others can be read: "
-                    + $"start it read-only, with --read-only and --allow-degraded.{problems}");
+                    + $"start it read-only, by polyblk serve with --read-only and --allow-degraded.{problems}");
             }
 
             return;

@@ -74,13 +74,13 @@ public sealed class CheckTests : IDisposable
         });
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user", "--wait", "60", "--allow-degraded");
         await back;
-        Assert.Equal("optimal", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(0, serve.End(SigTerm));
 
         // Where it does not come, the start goes on as it is allowed to.
         File.Move(drive, away);
         serve = _sandbox.Serve("data", "--frontend", "vhost-user", "--wait", "1", "--allow-degraded");
-        Assert.Equal("degraded", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("degraded", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(0, serve.End(SigTerm));
     }
 

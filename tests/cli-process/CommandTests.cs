@@ -67,7 +67,7 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(made.GetProperty("sizeBytes").GetInt64(), listed.GetProperty("sizeBytes").GetInt64());
 
         JsonElement shown = _sandbox.Must("volume", "show", "data", "--json").Json;
-        Assert.Equal("clean", shown.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", shown.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(2, shown.GetProperty("array").GetProperty("members").GetArrayLength());
 
         string table = _sandbox.Must("volume", "list").Output;
@@ -95,7 +95,7 @@ public sealed class CommandTests : IDisposable
         // In another order: the roles are in the superblocks.
         _sandbox.Must("volume", "import", Path("c"), Path("a"), Path("b"));
         JsonElement shown = _sandbox.Must("volume", "show", "data", "--json").Json;
-        Assert.Equal("clean", shown.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", shown.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal([Path("a"), Path("b"), Path("c")], shown.GetProperty("drives").EnumerateArray().Select(d => d.GetString()!));
         Assert.Equal(4, _sandbox.Run("volume", "import", Path("a"), Path("b"), Path("c")).ExitCode);
     }
@@ -108,7 +108,7 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(4, refused.ExitCode);
         Assert.Contains("'old'", refused.Errors, StringComparison.Ordinal);
         Assert.Contains("--force", refused.Errors, StringComparison.Ordinal);
-        Assert.Equal("clean", _sandbox.Must("volume", "show", "old", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", _sandbox.Must("volume", "show", "old", "--json").Json.GetProperty("array").GetProperty("health").GetString());
 
         RunOutput alone = _sandbox.Run("volume", "create", "alone", "--level", "none", Path("a"));
         Assert.Equal(4, alone.ExitCode);

@@ -44,7 +44,7 @@ public sealed class CompareVolumeTests : IDisposable
         Assert.Empty(results.Restarts);
         Assert.Equal([AccessPattern.RandomRead, AccessPattern.RandomRead, AccessPattern.SequentialRead], results.Efficiency.Select(e => e.Pattern));
         Assert.All(results.Methods.Where(m => m.Role == MethodRole.Peer), m => Assert.Contains("on scratch files", Assert.Single(m.Remedies), StringComparison.Ordinal));
-        Assert.Equal("clean", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("health").GetString());
     }
 
     [Fact]
@@ -79,7 +79,7 @@ public sealed class CompareVolumeTests : IDisposable
         // Nothing was written without the member that was away: it belongs to the array as before.
         File.Move(_sandbox.PathOf("away"), Member("data", 0));
         Assert.Equal(members, SumMembers("data", 3));
-        Assert.Equal("clean", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(before, Sum("data"));
     }
 

@@ -114,7 +114,10 @@ public abstract class DaemonProcessTestBase : IDisposable
     ];
 
     /// <summary>What the API answers to a GET.</summary>
-    protected JsonElement Api(string path)
+    protected JsonElement Api(string path) => JsonDocument.Parse(ApiText(path)).RootElement;
+
+    /// <summary>The same, as it comes.</summary>
+    protected string ApiText(string path)
     {
         using var client = new HttpClient(new SocketsHttpHandler
         {
@@ -128,7 +131,7 @@ public abstract class DaemonProcessTestBase : IDisposable
         });
         string text = string.Empty;
         Wait.Until(() => (text = Ask()).Length > 0, "the API");
-        return JsonDocument.Parse(text).RootElement;
+        return text;
 
         string Ask()
         {

@@ -87,6 +87,14 @@ public sealed class IsolationTests : DaemonProcessTestBase
         int one = PidOf("one");
         using VhostUserClient client = Attach("one");
         DriverCalls.WriteAll(client, seed: 5, Blocks);
+
+        // What its process has counted is the daemon's to show, histograms as well.
+        string text = ApiText("/metrics");
+        Assert.Contains($"polyblk_volume_request_seconds_count{{volume=\"one\",operation=\"write\"}} {Blocks}\n", text, StringComparison.Ordinal);
+        Assert.Contains(
+            $"polyblk_session_request_seconds_count{{volume=\"one\",export=\"one/vhost-user/0\",session=\"one/vhost-user/0#1\",operation=\"write\"}} {Blocks}\n",
+            text, StringComparison.Ordinal);
+        Assert.Matches("polyblk_member_requests_total\\{volume=\"one\",member=\"0\",.*operation=\"write\"\\} [1-9]", text);
         End(SigKill);
         DriverCalls.CheckAll(client, seed: 5, Blocks);
         Start();

@@ -39,7 +39,7 @@ public sealed class JournalTests : IDisposable
             int[] away = [.. Enumerable.Range(0, lost).Select(i => (round + i) % members)];
             Array.ForEach(away, i => File.Move(Member(i), Member(i) + ".away"));
             ServeProcess degraded = _sandbox.Serve("data", "--allow-degraded", "--no-rebuild", "--frontend", "vhost-user");
-            Assert.StartsWith("degraded", Show().GetProperty("state").GetString(), StringComparison.Ordinal);
+            Assert.StartsWith("degraded", Show().GetProperty("health").GetString(), StringComparison.Ordinal);
             Assert.Equal(lost, Show().GetProperty("warnings").GetArrayLength());
             using (VhostUserClient client = Attach(degraded.Socket()))
             {
@@ -53,7 +53,7 @@ public sealed class JournalTests : IDisposable
             Assert.Equal(0, degraded.End(SigTerm));
             Array.ForEach(away, i => File.Move(Member(i) + ".away", Member(i)));
             ServeProcess whole = _sandbox.Serve("data", "--frontend", "vhost-user");
-            Wait.Until(() => Show().GetProperty("state").GetString() == "optimal", "the drives to be filled");
+            Wait.Until(() => Show().GetProperty("health").GetString() == "optimal", "the drives to be filled");
             Assert.Equal(0, whole.End(SigTerm));
         }
     }

@@ -178,7 +178,7 @@ public sealed class MessageTests : IDisposable
         Assert.Equal(4, refused.ExitCode);
         Assert.Contains("--yes", refused.Errors, StringComparison.Ordinal);
         JsonElement array = _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array");
-        Assert.Equal("dirty", array.GetProperty("state").GetString());
+        Assert.Equal("dirty", array.GetProperty("health").GetString());
         JsonElement deleted = _sandbox.Must("volume", "delete", "data", "--wipe", "--yes", "--json").Json;
         Assert.Equal("deleted", deleted.GetProperty("status").GetString());
         Assert.Empty(_sandbox.Must("volume", "list", "--scan", _sandbox.Directory, "--json").Json.EnumerateArray());

@@ -33,7 +33,7 @@ public sealed class RepairTests : IDisposable
         New("new");
         _sandbox.Must("volume", "fail", "data", Path("m1"));
         JsonElement array = Show();
-        Assert.Equal("degraded", array.GetProperty("state").GetString());
+        Assert.Equal("degraded", array.GetProperty("health").GetString());
         Assert.Equal(("failed", "asked"), (Member(array, 1, "state"), Member(array, 1, "reason")));
         Assert.Equal("polyblk volume replace data 1 NEW_DRIVE", array.GetProperty("advice")[0].GetString());
 
@@ -51,7 +51,7 @@ public sealed class RepairTests : IDisposable
             if (!wasSeen && array.TryGetProperty("rebuild", out JsonElement rebuild))
             {
                 wasSeen = true;
-                Assert.Equal("degraded, rebuilding", array.GetProperty("state").GetString());
+                Assert.Equal("rebuilding", array.GetProperty("health").GetString());
                 Assert.Equal("rebuilding", Member(array, 1, "state"));
                 Assert.InRange(rebuild.GetProperty("progress").GetDouble(), 0, 1);
                 Assert.Equal(256 << 10, array.GetProperty("maxRebuildBytesPerSecond").GetInt64());
@@ -64,7 +64,7 @@ public sealed class RepairTests : IDisposable
         RunOutput done = await replace;
         Assert.True(done.ExitCode == 0, done.Errors);
         Assert.Contains("is complete", done.Errors, StringComparison.Ordinal);
-        Assert.Equal("optimal", done.Json.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", done.Json.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(
             [.. Enumerable.Range(0, members).Select(i => i == 1 ? Path("new") : Path($"m{i}"))],
             done.Json.GetProperty("drives").EnumerateArray().Select(d => d.GetString()!));
@@ -100,7 +100,7 @@ public sealed class RepairTests : IDisposable
             if (!wasSeen && array.TryGetProperty("replacement", out JsonElement replacement))
             {
                 wasSeen = true;
-                Assert.Equal("optimal", array.GetProperty("state").GetString());
+                Assert.Equal("optimal", array.GetProperty("health").GetString());
                 Assert.Equal("present", Member(array, 1, "state"));
                 Assert.Equal(
                     (1, Path("m1"), Path("new")),
@@ -176,11 +176,11 @@ public sealed class RepairTests : IDisposable
             () => Show().TryGetProperty("rebuild", out JsonElement r) && r.GetProperty("doneBytes").GetInt64() > 0,
             "the rebuild to begin");
         first.End(SigKill);
-        Assert.StartsWith("degraded, rebuilding", Show().GetProperty("state").GetString(), StringComparison.Ordinal);
+        Assert.StartsWith("rebuilding", Show().GetProperty("health").GetString(), StringComparison.Ordinal);
         Assert.Contains(Path("new"), _sandbox.Must("volume", "show", "data").Output, StringComparison.Ordinal);
 
         ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
-        Assert.Equal("degraded, rebuilding", Show().GetProperty("state").GetString());
+        Assert.Equal("rebuilding", Show().GetProperty("health").GetString());
 
         // The rate was kept. The command that was run before waits for what it began.
         Assert.Equal(256 << 10, Show().GetProperty("maxRebuildBytesPerSecond").GetInt64());
@@ -213,12 +213,12 @@ public sealed class RepairTests : IDisposable
         Assert.Contains("already", _sandbox.Must("volume", "add-spare", "data", Path("spare")).Output, StringComparison.Ordinal);
         _sandbox.Must("volume", "fail", "data", "1");
         Thread.Sleep(1000);
-        Assert.Equal("degraded", Show().GetProperty("state").GetString());
+        Assert.Equal("degraded", Show().GetProperty("health").GetString());
         Assert.Equal(Path("spare"), Show().GetProperty("spares")[0].GetString());
         Assert.Equal(0, first.End(SigTerm));
 
         ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
-        Wait.Until(() => Show().GetProperty("state").GetString() == "optimal", "the spare to be filled");
+        Wait.Until(() => Show().GetProperty("health").GetString() == "optimal", "the spare to be filled");
         JsonElement array = Show();
         Assert.Equal(Path("spare"), Member(array, 1, "drive"));
         Assert.Contains(array.GetProperty("otherDrives").EnumerateArray(), o => o.GetProperty("drive").GetString() == Path("m1"));
@@ -230,7 +230,7 @@ public sealed class RepairTests : IDisposable
 
         // The drive that failed takes its own place again, opened anew.
         _sandbox.Must("volume", "replace", "data", Path("m0"), Path("m0"), "--wait");
-        Assert.Equal("optimal", Show().GetProperty("state").GetString());
+        Assert.Equal("optimal", Show().GetProperty("health").GetString());
     }
 
     [Fact]

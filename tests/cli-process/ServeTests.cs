@@ -46,7 +46,7 @@ public sealed class ServeTests : IDisposable
             "Drives of data (raid5): ", _sandbox.PathOf("data2.img"),
         ];
         Assert.All(expected, line => Assert.Contains(line, log, StringComparison.Ordinal));
-        Assert.Equal("clean", ArrayState("data"));
+        Assert.Equal("optimal", ArrayHealth("data"));
 
         ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user");
         using VhostUserClient reader = Attach(second.Socket());
@@ -69,7 +69,7 @@ public sealed class ServeTests : IDisposable
         // Sixteen overwrites are under way, none of them awaited, when the server dies.
         DriverCalls.SubmitWrites(client, seed: 3, firstBlock: 0, count: 16);
         first.End(SigKill);
-        Assert.Contains(ArrayState("data"), (string[])["dirty", "degraded, dirty"]);
+        Assert.Equal("dirty", ArrayHealth("data"));
 
         ServeProcess second = _sandbox.Serve(command);
         client.Reconnect();
@@ -77,7 +77,7 @@ public sealed class ServeTests : IDisposable
         DriverCalls.CheckAll(client, seed: 3, blocks: 16);
         DriverCalls.CheckRange(client, seed: 2, firstBlock: 16, count: 32);
         JsonElement array = second.Ready.GetProperty("array");
-        Assert.Contains(array.GetProperty("state").GetString(), (string[])["resyncing", "optimal"]);
+        Assert.Contains(array.GetProperty("health").GetString(), (string[])["resyncing", "optimal"]);
         Assert.Equal(0, second.End(SigTerm));
     }
 
@@ -126,7 +126,7 @@ public sealed class ServeTests : IDisposable
 
         ServeProcess second = _sandbox.Serve("data", "--frontend", "vhost-user", "--read-only");
         JsonElement array = _sandbox.Must("volume", "show", "data", "--json").Json.GetProperty("array");
-        Assert.Equal(("dirty", true), (array.GetProperty("state").GetString(), array.GetProperty("resyncIsLeft").GetBoolean()));
+        Assert.Equal(("dirty", true), (array.GetProperty("health").GetString(), array.GetProperty("resyncIsLeft").GetBoolean()));
         Assert.False(array.TryGetProperty("resyncProgress", out _));
         string text = _sandbox.Must("volume", "show", "data").Output;
         Assert.Contains("dirty, needs a resync, which a read-only use does not do", text, StringComparison.Ordinal);
@@ -205,7 +205,7 @@ public sealed class ServeTests : IDisposable
         Assert.Contains($"member 0 ({_sandbox.PathOf("data0.img")}", unasked.Errors, StringComparison.Ordinal);
         Assert.Contains("--allow-degraded", unasked.Errors, StringComparison.Ordinal);
         ServeProcess serve = _sandbox.Serve("data", "--allow-degraded", "--frontend", "vhost-user");
-        Assert.Equal("degraded", serve.Ready.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("degraded", serve.Ready.GetProperty("array").GetProperty("health").GetString());
         using (VhostUserClient client = Attach(serve.Socket()))
         {
             DriverCalls.WriteAll(client, seed: 7, blocks: 8);
@@ -233,7 +233,7 @@ public sealed class ServeTests : IDisposable
         }
 
         ServeProcess serve = _sandbox.Serve("data", "--frontend", "vhost-user");
-        Assert.Equal("optimal", serve.Ready.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", serve.Ready.GetProperty("array").GetProperty("health").GetString());
     }
 
     [Fact]
@@ -249,7 +249,7 @@ public sealed class ServeTests : IDisposable
         writing.End(SigKill);
         byte[][] before = SumMembers(3);
         ServeProcess reading = _sandbox.Serve("data", "--frontend", "vhost-user", "--read-only");
-        Assert.Equal("dirty", reading.Ready.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("dirty", reading.Ready.GetProperty("array").GetProperty("health").GetString());
         using (VhostUserClient client = Attach(reading.Socket()))
         {
             DriverCalls.CheckAll(client, seed: 9, blocks: 8);
@@ -264,7 +264,7 @@ public sealed class ServeTests : IDisposable
         Assert.Equal(4, broken.ExitCode);
         Assert.Contains("--read-only", broken.Errors, StringComparison.Ordinal);
         ServeProcess part = _sandbox.Serve("data", "--allow-degraded", "--frontend", "vhost-user", "--read-only");
-        Assert.Equal("failed", part.Ready.GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("failed", part.Ready.GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(0, part.End(SigTerm));
         File.Move(_sandbox.PathOf("away0.img"), _sandbox.PathOf("data0.img"));
         File.Move(_sandbox.PathOf("away1.img"), _sandbox.PathOf("data1.img"));
@@ -485,7 +485,7 @@ public sealed class ServeTests : IDisposable
         }
 
         Assert.Equal(0, serve.End(SigTerm));
-        Assert.Equal("clean", ArrayState("data"));
+        Assert.Equal("optimal", ArrayHealth("data"));
     }
 
     [Fact]
@@ -552,6 +552,6 @@ public sealed class ServeTests : IDisposable
 
     private string Member(string volume, int index) => $"file:{_sandbox.PathOf($"{volume}{index}.img")},size=48MiB";
 
-    private string ArrayState(string name) =>
-        _sandbox.Must("volume", "show", name, "--json").Json.GetProperty("array").GetProperty("state").GetString()!;
+    private string ArrayHealth(string name) =>
+        _sandbox.Must("volume", "show", name, "--json").Json.GetProperty("array").GetProperty("health").GetString()!;
 }

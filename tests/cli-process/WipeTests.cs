@@ -64,7 +64,7 @@ public sealed class WipeTests : IDisposable
         }
 
         JsonElement array = _sandbox.Must("volume", "show", "new", "--json").Json.GetProperty("array");
-        Assert.Equal("dirty", array.GetProperty("state").GetString());
+        Assert.Equal("dirty", array.GetProperty("health").GetString());
     }
 
     /// <summary>btrfs repairs itself from its copies at 64 MiB and 256 GiB; blkid looks at the first alone.</summary>

@@ -25,6 +25,8 @@ namespace Polyblk.Cli.Tests;
 
 public sealed partial class ApiTests : IAsyncLifetime
 {
+    private const string Oldest = "polyblk_member_oldest_request_seconds";
+
     private static readonly TimeSpan s_tooLong = TimeSpan.FromSeconds(120);
 
     private readonly string _directory = Directory.CreateTempSubdirectory("pbt").FullName;
@@ -186,7 +188,7 @@ public sealed partial class ApiTests : IAsyncLifetime
             Volume = "v", Uuid = Guid.Empty, Pid = 1, ReactorPlan = "", Reactors = [],
             Array = new ArrayJson
             {
-                Health = Health.Optimal, State = "optimal",
+                Health = Health.Optimal,
                 Members =
                 [
                     new MemberJson(0, "/dev/x", MemberJson.Present) { Traffic = TrafficJson.Of(member) },
@@ -200,15 +202,25 @@ public sealed partial class ApiTests : IAsyncLifetime
                     Statistics = new ExportStatistics
                     {
                         Latencies = table,
-                        SessionList = [new SessionStatistics("v/nbd/0#1", "user 1, process 2") { Queues = 3, Writes = 4 }],
+                        SessionList =
+                        [
+                            new SessionStatistics("v/nbd/0#1", "user 1, process 2") { Queues = 3, Writes = 4, Latencies = table },
+                        ],
                     },
                 },
             ],
+            Statistics = new ExportStatistics { Latencies = table, Reads = 9, ReadBytes = 88, InFlight = 2, Errors = 1 },
         };
         string text = MetricsText.Write(
             new DaemonJson { Pid = 1, StartedUtc = default, ReactorPlan = "", Reactors = [], Volumes = [] }, [live]);
         AssertIsExposition(text);
         AssertHistogram("polyblk_export_request_seconds", """volume="v",export="v/nbd/0",frontend="nbd",operation="read""");
+        AssertHistogram("polyblk_session_request_seconds", """volume="v",export="v/nbd/0",session="v/nbd/0#1",operation="read""");
+        AssertHistogram("polyblk_volume_request_seconds", """volume="v",operation="read""");
+        Assert.Contains("polyblk_volume_requests_total{volume=\"v\",operation=\"read\"} 9\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_volume_bytes_total{volume=\"v\",operation=\"read\"} 88\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_volume_in_flight{volume=\"v\"} 2\n", text, StringComparison.Ordinal);
+        Assert.Contains("polyblk_volume_errors_total{volume=\"v\"} 1\n", text, StringComparison.Ordinal);
         AssertHistogram("polyblk_member_request_seconds", """volume="v",member="0",drive="/dev/x",operation="read""");
         string drive = """{volume="v",member="0",drive="/dev/x",operation="read"}""";
         Assert.Contains($"polyblk_member_requests_total{drive} 2000\n", text, StringComparison.Ordinal);
@@ -275,6 +287,44 @@ public sealed partial class ApiTests : IAsyncLifetime
         Assert.Equal(Math.Round(operation.ToCounts().MeanNs / 1000, 3), writes.GetProperty("meanUs").GetDouble());
     }
 
+    /// <summary>What a volume has done does not go with the export through which it was asked: a counter never goes back.</summary>
+    [Fact]
+    public async Task AVolumesCountersOutliveItsExports()
+    {
+        await CreateAsync("data");
+        using HttpResponseMessage first = await PostAsync("/v1/volumes/data/exports", """{"frontend":"nbd"}""");
+        using HttpResponseMessage second = await PostAsync(
+            "/v1/volumes/data/exports", $"{{\"frontend\":\"nbd\",\"socketPath\":\"{Path.Combine(Directories.Runtime, "2.sock")}\"}}");
+        foreach (JsonElement export in (await GetAsync("/v1/exports")).EnumerateArray().ToArray())
+        {
+            using (var client = new NbdClient(Text(export.GetProperty("live"), "endpoint")!, "data"))
+            {
+                Assert.Equal(0, client.Write(0, new byte[4096]));
+                Assert.Equal(0, client.Read(0, new byte[8192]));
+            }
+
+            if (Text(export, "id") == "data/nbd/0")
+            {
+                using HttpResponseMessage removed = await _client.DeleteAsync("/v1/exports/data/nbd/0?force=true");
+                Assert.Equal(HttpStatusCode.NoContent, removed.StatusCode);
+            }
+        }
+
+        StatisticsJson statistics = (await _client.GetFromJsonAsync("/v1/statistics", ApiJson.Default.StatisticsJson))!;
+        VolumeStatisticsJson volume = Assert.Single(statistics.Volumes);
+        Assert.Equal("data/nbd/1", Assert.Single(volume.Exports).Id);
+        Assert.Equal((2, 2 * 4096, 2), Of(volume, "write"));
+        Assert.Equal((2, 2 * 8192, 2), Of(volume, "read"));
+        string text = await _client.GetStringAsync("/metrics");
+        Assert.Contains("polyblk_volume_requests_total{volume=\"data\",operation=\"write\"} 2\n", text, StringComparison.Ordinal);
+
+        static (long Requests, long Bytes, long InBuckets) Of(VolumeStatisticsJson volume, string word)
+        {
+            OperationStatisticsJson its = volume.Operations.Single(o => o.Operation == word);
+            return (its.Requests, its.Bytes, its.Buckets.Sum(b => b[1]));
+        }
+    }
+
     [Fact]
     public void TheSocketIsItsUsersOnly() => Assert.Equal(
         UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(ApiServer.PathOf(Directories)));
@@ -301,7 +351,7 @@ public sealed partial class ApiTests : IAsyncLifetime
                 Assert.Equal(name, line.Split(' ')[2]);
                 type = line.Split(' ')[3];
                 string expected = name.EndsWith("_total", StringComparison.Ordinal) ? "counter"
-                    : name is "polyblk_export_request_seconds" or "polyblk_member_request_seconds" ? "histogram" : "gauge";
+                    : name.EndsWith("_request_seconds", StringComparison.Ordinal) && name != Oldest ? "histogram" : "gauge";
                 Assert.Equal(expected, type);
             }
             else

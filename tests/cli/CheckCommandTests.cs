@@ -24,7 +24,7 @@ public class CheckCommandTests
         Assert.Equal(1, CheckCommand.CodeOf(Volume(Health.Optimal) with { NotServed = "waits", Status = VolumeView.WaitingStatus }));
         Assert.Equal(1, CheckCommand.CodeOf(Volume(Health.Optimal) with
         {
-            Array = new ArrayJson { Health = Health.Optimal, State = "optimal", Warnings = ["blocks may be damaged"] },
+            Array = new ArrayJson { Health = Health.Optimal, Warnings = ["blocks may be damaged"] },
         }));
     }
 

@@ -7,6 +7,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Polyblk.Cli.CommandLine;
+using Polyblk.Compare.Clients.Nbd;
 using Polyblk.Core.Block;
 using Polyblk.Core.Reactors;
 using Polyblk.Drives.Null;
@@ -46,6 +47,29 @@ public sealed class DaemonTests : DaemonTestBase
             () => Daemon!.AddExportAsync("data", export, CancellationToken.None));
         Assert.Equal(RefusalKind.Invalid, e.Kind);
         Assert.Contains("is a device", e.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Who comes later sees what was said when the export was made.</summary>
+    [Fact]
+    public async Task WhatAddHasSaidIsShownAgain()
+    {
+        await CreateAsync("one", "none", 1);
+        (int code, _, string errors) = await RunAsync("export", "show", "one");
+        Assert.True((code, errors.Contains("systemctl start polyblk", StringComparison.Ordinal)) == (ExitCode.Refused, true), errors);
+        await StartAsync();
+        string said = (await MustAsync("export", "add", "one", "--frontend", "nbd", "--frontend", "vhost-user", "--queues", "1")).Output;
+        Assert.Equal(said, (await MustAsync("export", "show", "one")).Output);
+        string second = (await MustAsync("export", "show", "one/vhost-user/0")).Output;
+        Assert.StartsWith("one/vhost-user/0 at ", second, StringComparison.Ordinal);
+        Assert.EndsWith(second, said, StringComparison.Ordinal);
+        Assert.Contains("-device vhost-user-blk-pci", second, StringComparison.Ordinal);
+        JsonElement json = JsonDocument.Parse((await MustAsync("export", "show", "one/nbd/0", "--json")).Output).RootElement;
+        Assert.Equal("one/nbd/0", Assert.Single(json.EnumerateArray()).GetProperty("live").GetProperty("id").GetString());
+
+        Assert.Equal(ExitCode.NotFound, (await RunAsync("export", "show", "one/nbd/1")).Code);
+        await MustAsync("volume", "stop", "one");
+        (code, string output, _) = await RunAsync("export", "show", "one/nbd/0");
+        Assert.Equal((ExitCode.Failed, "one/nbd/0 is not served (stopped).\n"), (code, output));
     }
 
     [Fact]
@@ -197,6 +221,45 @@ public sealed class DaemonTests : DaemonTestBase
         Assert.Equal("degraded", (await ShowAsync("data")).GetProperty("health").GetString());
     }
 
+    /// <summary>It was waited for, and given up; nobody types anything.</summary>
+    [Fact]
+    public async Task ADriveThatIsLaterStillTakesItsPlaceByItself()
+    {
+        await CreateAsync("late", "raid1", 2);
+        await ExportBothAsync("late");
+        File.Move(PathOf("late1"), PathOf("away"));
+        await StartAsync(wait: TimeSpan.FromMilliseconds(100));
+        await Daemon!.Settled.WaitAsync(TooLong);
+        Assert.Equal("degraded", (await ShowAsync("late")).GetProperty("health").GetString());
+        using (var client = new NbdClient((await ExportsAsync())[0].Live!.Endpoint, "late"))
+        {
+            Assert.Equal(0, client.Write(0, new byte[4096]));
+        }
+
+        // An empty file in its place is nobody's drive.
+        await using (FileStream empty = File.Create(PathOf("late1")))
+        {
+            empty.SetLength(DriveBytes);
+        }
+
+        await Task.Delay(TimeSpan.FromSeconds(6));
+        Assert.Equal("degraded", (await ShowAsync("late")).GetProperty("health").GetString());
+        File.Move(PathOf("away"), PathOf("late1"), overwrite: true);
+        using var limit = new CancellationTokenSource(TooLong);
+        while ((await ShowAsync("late")).GetProperty("health").GetString() != "optimal")
+        {
+            await Task.Delay(100, limit.Token);
+        }
+
+        // Out because somebody wanted it so: it stays out.
+        await MustAsync("volume", "fail", "late", "1");
+        await EndAsync();
+        await StartAsync(wait: TimeSpan.FromMilliseconds(100));
+        await Daemon!.Settled.WaitAsync(TooLong);
+        await Task.Delay(TimeSpan.FromSeconds(6));
+        Assert.Equal("degraded", (await ShowAsync("late")).GetProperty("health").GetString());
+    }
+
     [Fact]
     public async Task ASingleDriveThatIsLateIsWaitedFor()
     {
@@ -242,7 +305,7 @@ public sealed class DaemonTests : DaemonTestBase
         await MustAsync("export", "remove", "data/nbd/1");
         Assert.Equal(DaemonState.Stopped, Assert.Single(Daemon!.GetStatus().Volumes).State);
         Assert.Null(VolumeLock.Holder(Directories, "data"));
-        Assert.Equal("clean", (await ShowAsync("data")).GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", (await ShowAsync("data")).GetProperty("array").GetProperty("health").GetString());
         Assert.Equal(ExitCode.NotFound, (await RunAsync("export", "remove", "data/nbd/1")).Code);
     }
 
@@ -301,7 +364,7 @@ public sealed class DaemonTests : DaemonTestBase
         await MustAsync("volume", "start", "data");
         Assert.Equal("served", (await ShowAsync("data")).GetProperty("status").GetString());
         await MustAsync("volume", "stop", "data");
-        Assert.Equal("clean", (await ShowAsync("data")).GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", (await ShowAsync("data")).GetProperty("array").GetProperty("health").GetString());
         await MustAsync("volume", "autostart", "data", "on");
         Assert.Null(Store.Get("data").Autostart);
     }
@@ -339,7 +402,7 @@ public sealed class DaemonTests : DaemonTestBase
         });
         await Daemon!.Settled.WaitAsync(TooLong);
         Assert.False(await Daemon.ShutDownAsync().WaitAsync(TooLong));
-        Assert.Equal("clean", (await ShowAsync("good")).GetProperty("array").GetProperty("state").GetString());
+        Assert.Equal("optimal", (await ShowAsync("good")).GetProperty("array").GetProperty("health").GetString());
         stuck.End();
     }
 

@@ -244,6 +244,6 @@ public sealed class HostDoorTests : DaemonTestBase
         using var door = new ApiDoor(Directories);
         RefusalException e = await Assert.ThrowsAsync<RefusalException>(() => door.ListExportsAsync(CancellationToken.None));
         Assert.Equal(RefusalKind.Refused, e.Kind);
-        Assert.Contains("No daemon answers", e.Message, StringComparison.Ordinal);
+        Assert.Contains("No daemon is there", e.Message, StringComparison.Ordinal);
     }
 }

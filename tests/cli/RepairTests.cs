@@ -47,13 +47,13 @@ public sealed class RepairTests : IDisposable
         Assert.Contains("out already", (await MustAsync("volume", "fail", "data", "1")).Output, StringComparison.Ordinal);
 
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("degraded", array.GetProperty("state").GetString());
+        Assert.Equal("degraded", array.GetProperty("health").GetString());
         Assert.Equal("asked", array.GetProperty("members")[1].GetProperty("reason").GetString());
         Assert.Equal("polyblk volume replace data 1 NEW_DRIVE", array.GetProperty("advice")[0].GetString());
 
         await MustAsync("volume", "replace", "data", "1", New("d"), "--wait", "--json");
         array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.Equal("optimal", array.GetProperty("health").GetString());
         Assert.Equal(PathOf("d"), array.GetProperty("members")[1].GetProperty("drive").GetString());
         Assert.Equal([PathOf("a"), PathOf("d"), PathOf("c")], Store.Get("data").Drives);
         Assert.True(data.AsSpan().SequenceEqual(Content("d").AsSpan(DataOffset, data.Length)), "what was made is not what was lost");
@@ -69,7 +69,7 @@ public sealed class RepairTests : IDisposable
         await MustAsync("volume", "fail", "data", "0");
         Assert.Contains("served next", (await MustAsync("volume", "replace", "data", "0", New("c"))).Output, StringComparison.Ordinal);
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("degraded, rebuilding", array.GetProperty("state").GetString());
+        Assert.Equal("rebuilding", array.GetProperty("health").GetString());
         Assert.Equal("rebuilding", array.GetProperty("members")[0].GetProperty("state").GetString());
         Assert.Equal(0, array.GetProperty("rebuild").GetProperty("progress").GetDouble());
         Assert.True(array.GetProperty("rebuild").GetProperty("isLeft").GetBoolean());
@@ -95,7 +95,7 @@ public sealed class RepairTests : IDisposable
         string done = (await MustAsync("volume", "replace", "data", PathOf("b"), New("n"))).Output;
         Assert.Contains("serves until then; it is filled when the volume is served next", done, StringComparison.Ordinal);
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.Equal("optimal", array.GetProperty("health").GetString());
         JsonElement replacement = array.GetProperty("replacement");
         Assert.Equal(
             (1, PathOf("b"), PathOf("n"), 0, true),
@@ -114,7 +114,7 @@ public sealed class RepairTests : IDisposable
         Assert.Equal([PathOf("a"), PathOf("n")], Store.Get("data").Drives.Take(2));
         Assert.DoesNotContain(PathOf("b"), Store.Get("data").Drives);
         array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.Equal("optimal", array.GetProperty("health").GetString());
         Assert.False(array.TryGetProperty("replacement", out _));
         Assert.Contains("already", (await MustAsync("volume", "replace", "data", PathOf("b"), PathOf("n"), "--wait")).Output, StringComparison.Ordinal);
     }
@@ -128,7 +128,7 @@ public sealed class RepairTests : IDisposable
         Assert.Equal([PathOf("a"), PathOf("b")], Store.Get("data").Drives);
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
         Assert.False(array.TryGetProperty("replacement", out _));
-        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.Equal("optimal", array.GetProperty("health").GetString());
     }
 
     [Fact]
@@ -138,7 +138,7 @@ public sealed class RepairTests : IDisposable
         byte[] data = Content("b")[DataOffset..];
         await MustAsync("volume", "replace", "data", PathOf("b"), New("n"), "--fail-first");
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("degraded, rebuilding", array.GetProperty("state").GetString());
+        Assert.Equal("rebuilding", array.GetProperty("health").GetString());
         await MustAsync("volume", "replace", "data", "1", PathOf("n"), "--wait");
         Assert.True(data.AsSpan().SequenceEqual(Content("n").AsSpan(DataOffset, data.Length)));
         Assert.Equal([PathOf("a"), PathOf("n"), PathOf("c")], Store.Get("data").Drives);
@@ -152,7 +152,7 @@ public sealed class RepairTests : IDisposable
         await MustAsync("volume", "replace", "data", PathOf("b"), PathOf("b"), "--wait");
         Assert.Equal([PathOf("a"), PathOf("b")], Store.Get("data").Drives);
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.Equal("optimal", array.GetProperty("health").GetString());
         Assert.True(Content("a").AsSpan(DataOffset).SequenceEqual(Content("b").AsSpan(DataOffset)));
     }
 
@@ -178,7 +178,7 @@ public sealed class RepairTests : IDisposable
         Assert.Equal([PathOf("a"), PathOf("b"), PathOf("s")], Store.Get("data").Drives);
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
         Assert.Equal(PathOf("s"), Assert.Single(array.GetProperty("spares").EnumerateArray()).GetString());
-        Assert.Equal("clean", array.GetProperty("state").GetString());
+        Assert.Equal("optimal", array.GetProperty("health").GetString());
         Assert.Matches(@"spare +waits +\S+/s\b", (await MustAsync("volume", "show", "data")).Output);
 
         await MustAsync("volume", "delete", "data");
@@ -323,12 +323,12 @@ public sealed class RepairTests : IDisposable
 
         Store.Change("data", r => r with { Drives = [PathOf("a"), PathOf("b"), come] });
         JsonElement array = (await MustAsync("volume", "show", "data", "--json")).Json.GetProperty("array");
-        Assert.Equal(wasInstalled ? "degraded, rebuilding" : "degraded", array.GetProperty("state").GetString());
+        Assert.Equal(wasInstalled ? "rebuilding" : "degraded", array.GetProperty("health").GetString());
         string idle = PathOf(wasInstalled ? "b" : "c");
         Assert.Contains(array.GetProperty("otherDrives").EnumerateArray(), o => o.GetProperty("drive").GetString() == idle);
         await using (OpenVolume volume = await OpenAsync(new VolumeStart()))
         {
-            Assert.StartsWith("degraded", volume.GetArray()!.State, StringComparison.Ordinal);
+            Assert.True(volume.GetArray()!.Health is Health.Degraded or Health.Rebuilding);
             Assert.Contains(volume.GetArray()!.OtherDrives, o => o.Drive == idle);
         }
 
@@ -356,7 +356,7 @@ public sealed class RepairTests : IDisposable
         using (Hold(PathOf("b")))
         {
             await using OpenVolume volume = await OpenAsync(new VolumeStart());
-            Assert.Equal("degraded", volume.GetArray()!.State);
+            Assert.Equal(Health.Degraded, volume.GetArray()!.Health);
             Assert.Contains(volume.Notes, n => n.Contains("another process", StringComparison.Ordinal));
             Assert.Contains("another process", Assert.Single(volume.GetArray()!.OtherDrives).Problem, StringComparison.Ordinal);
         }
@@ -463,7 +463,7 @@ public sealed class RepairTests : IDisposable
 
         // The drives agree: what the first resync would find.
         await using OpenVolume volume = await OpenAsync(new VolumeStart { JobsAfter = TimeSpan.Zero });
-        while (volume.GetArray()!.State != "optimal")
+        while (volume.GetArray()!.Health != Health.Optimal)
         {
             await Task.Delay(20);
         }

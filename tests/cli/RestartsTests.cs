@@ -8,9 +8,9 @@ public sealed class RestartsTests
     public void WhoDiesAgainAndAgainWaitsLongerAndWhoLivedDoesNot()
     {
         var restarts = new Restarts();
-        double[] waits = [.. Enumerable.Range(0, 12).Select(_ => restarts.After(TimeSpan.FromSeconds(1)).TotalSeconds)];
-        Assert.Equal([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30], waits);
-        Assert.Equal(0.1, restarts.After(TimeSpan.FromMinutes(2)).TotalSeconds);
-        Assert.Equal(0.2, restarts.After(TimeSpan.FromSeconds(1)).TotalSeconds, 6);
+        double[] waits = [.. Enumerable.Range(0, 14).Select(_ => restarts.After(TimeSpan.FromSeconds(1)).TotalSeconds)];
+        Assert.Equal([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 30, 30], waits);
+        Assert.Equal(0.01, restarts.After(TimeSpan.FromSeconds(3)).TotalSeconds);
+        Assert.Equal(0.02, restarts.After(TimeSpan.FromSeconds(1)).TotalSeconds, 6);
     }
 }

@@ -28,7 +28,7 @@ public sealed class StateTests : IDisposable
         string? option, bool isRoot, string? home, string? xdgState, string? xdgRuntime, string state, string runtime)
     {
         var environment = new Dictionary<string, string?> { ["HOME"] = home, ["XDG_STATE_HOME"] = xdgState, ["XDG_RUNTIME_DIR"] = xdgRuntime };
-        Assert.Equal(new StateDirectories(state, runtime), StateDirectories.Resolve(option, isRoot, environment.GetValueOrDefault));
+        Assert.Equal(new StateDirectories(state, runtime), StateDirectories.Resolve(option, isRoot, environment.GetValueOrDefault, NoFolder));
     }
 
     [Fact]
@@ -38,9 +38,23 @@ public sealed class StateTests : IDisposable
         {
             ["HOME"] = "/home/u", [StateDirectories.Variable] = "/var/lib/polyblk",
         };
-        Assert.Equal("/run/polyblk", StateDirectories.Resolve(null, false, environment.GetValueOrDefault).Runtime);
-        Assert.Equal("/d/run", StateDirectories.Resolve("/d", false, environment.GetValueOrDefault).Runtime);
+        Assert.Equal("/run/polyblk", StateDirectories.Resolve(null, false, environment.GetValueOrDefault, NoFolder).Runtime);
+        Assert.Equal("/d/run", StateDirectories.Resolve("/d", false, environment.GetValueOrDefault, NoFolder).Runtime);
     }
+
+    /// <summary>A user who watches a host looks at its volumes, not at his own, of which there are none.</summary>
+    [Theory]
+    [InlineData("/var/lib/polyblk", "/var/lib/polyblk")]
+    [InlineData("/var/lib/polyblk /home/u/.local/state/polyblk", "/home/u/.local/state/polyblk")]
+    [InlineData("", "/home/u/.local/state/polyblk")]
+    public void WhoHasNoVolumesMeansThoseOfTheHost(string folders, string state)
+    {
+        var environment = new Dictionary<string, string?> { ["HOME"] = "/home/u" };
+        StateDirectories its = StateDirectories.Resolve(null, false, environment.GetValueOrDefault, folders.Split(' ').Contains);
+        Assert.Equal(state, its.State);
+    }
+
+    private static bool NoFolder(string path) => false;
 
     [Fact]
     public void WithoutAnyPlaceTheUserIsTold()

@@ -59,7 +59,7 @@ public sealed partial class PackageTests(MadePackage package) : IClassFixture<Ma
         Assert.Contains($"polyblk_{version}_amd64.deb", package.Path, StringComparison.Ordinal);
         string libc = Regex.Match(control, @"libc6 \(>= 2\.(\d+)\)").Groups[1].Value;
         Assert.InRange(int.Parse(libc, null), 30, 41);
-        Assert.Equal("/etc/default/polyblk\n", File.ReadAllText(Path.Combine(package.Control, "conffiles")));
+        Assert.Equal("/etc/default/polyblk\n/etc/needrestart/conf.d/polyblk.conf\n", File.ReadAllText(Path.Combine(package.Control, "conffiles")));
         Assert.True(Directory.Exists(Path.Combine(package.Root, "etc/polyblk/hooks.d")));
         Shell.Run("sh", "-ec", "cd \"$1\" && md5sum --quiet -c \"$2/md5sums\"", "sh", package.Root, package.Control);
         Assert.All(Directory.GetFiles(package.Control, "p*"), script => Shell.Run("sh", "-n", script));

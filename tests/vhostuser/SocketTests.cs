@@ -95,7 +95,7 @@ public sealed class SocketTests : IDisposable
         string path = Path.Combine(_directory, "vol-vhost-user-0.sock");
         Assert.Equal(new ExportEndpoint(EndpointKind.UnixSocket, path), export.Endpoint);
         AttachCommand[] qemu = [.. export.AttachCommands.Where(c => c.Consumer == "qemu")];
-        Assert.Contains($"socket,id=polyblk-vol-vhost-user-0,path={path},reconnect-ms=500", qemu[0].Arguments);
+        Assert.Contains($"socket,id=polyblk-vol-vhost-user-0,path={path},reconnect-ms=20", qemu[0].Arguments);
         Assert.Contains("vhost-user-blk-pci,chardev=polyblk-vol-vhost-user-0,num-queues=3,queue-size=512,packed=on", qemu[0].Arguments);
         Assert.Contains(",reconnect=1", qemu[1].Text, StringComparison.Ordinal);
         System.Xml.Linq.XElement xml = System.Xml.Linq.XElement.Parse($"<d>{export.AttachCommands.Single(c => c.Consumer == "libvirt").Text}</d>");

@@ -107,7 +107,7 @@ internal sealed class TestVolume : IDisposable
     /// </summary>
     public void WaitForResync()
     {
-        bool IsOptimal() => JsonDocument.Parse(Run(["volume", "show", Name, "--json"])).RootElement.GetProperty("array").GetProperty("state").GetString() == "optimal";
+        bool IsOptimal() => JsonDocument.Parse(Run(["volume", "show", Name, "--json"])).RootElement.GetProperty("array").GetProperty("health").GetString() == "optimal";
         if (!SpinWait.SpinUntil(IsOptimal, Patience))
         {
             throw new InvalidOperationException($"The resync does not end: {_state.Log}");

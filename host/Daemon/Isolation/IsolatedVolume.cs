@@ -132,8 +132,10 @@ internal sealed class IsolatedVolume
                 .ConfigureAwait(false);
             if (answer?.Daemon is DaemonJson its && its.Volumes.FirstOrDefault(v => v.Name == Name) is DaemonVolumeJson volume)
             {
-                LiveJson? live = volume.State != DaemonState.Served ? null
-                    : (await ControlClient.AskAsync(_place, Name, show, limit.Token).ConfigureAwait(false))?.Live;
+                ControlResponse? told = volume.State != DaemonState.Served ? null
+                    : await ControlClient.AskAsync(_place, Name, show with { Histograms = true }, limit.Token)
+                        .ConfigureAwait(false);
+                LiveJson? live = told?.Live is LiveJson picture ? told.Statistics?.FillIn(picture) ?? picture : null;
                 if (live is not null && live.Volume != Name)
                 {
                     throw new JsonException("it speaks of another volume.");

@@ -6,11 +6,14 @@ namespace Polyblk.Host.Daemon.Isolation;
 /// </summary>
 internal sealed class Restarts
 {
-    private static readonly TimeSpan s_first = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan s_first = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan s_most = TimeSpan.FromSeconds(30);
 
-    /// <summary>Who has lived so long has not failed at its start.</summary>
-    private static readonly TimeSpan s_healthy = TimeSpan.FromMinutes(1);
+    /// <summary>
+    /// Who has lived so long has not failed at its start: as of a process that stands by (ADR 24). What kills it again and again
+    /// later is somebody else's doing, and no reason to have its machines wait.
+    /// </summary>
+    private static readonly TimeSpan s_healthy = TimeSpan.FromSeconds(2);
 
     private readonly Backoff _waits = new(s_first, s_most);
 

@@ -48,7 +48,7 @@ end_serving() {
   wait $server || { cat /tmp/$served.err; return 1; }
 }
 
-is_optimal() { polyblk volume show $1 --json | grep -q '"state": "optimal"'; }
+is_optimal() { polyblk volume show $1 --json | grep -q '"health": "optimal"'; }
 
 # is_started NUMBER: whether md has started the array.
 is_started() { case $(cat /sys/block/md$1/md/array_state 2>/dev/null) in '' | clear | inactive) return 1 ;; esac; }

@@ -9,6 +9,7 @@ public sealed class PackageGuestTests : IDisposable
 {
     private const int Drives = 3;
     private const long DriveBytes = 48 << 20;
+    private const string Firmware = "/usr/share/seabios/bios-256k.bin";
 
     private static readonly string s_folder = Path.Combine(RigPaths.Repository, "tests", "guest", "package");
 
@@ -36,6 +37,7 @@ public sealed class PackageGuestTests : IDisposable
         string root = Run(Path.Combine(RigPaths.Repository, "tests", "setup", "debian-root"), release);
         string[] service =
         [
+            "machine", "read-beside-machine",
             "supervised", "serving-user", "served-after-kill", "read-after-kill", "replaced", "read-after-replacement",
             "restarted", "served-alone", "alone", "scraped", "succeeded-alone", "followed", "read-after-succession-alone",
             "scraped-after-succession", "served-with-all",
@@ -61,16 +63,22 @@ public sealed class PackageGuestTests : IDisposable
             "read-after-succession",
             "isolate", "stopped", "started", "own-process", "own-process-user", "read-isolated", "own-process-after-kill",
             "read-isolated-after-kill", "clean-with-processes", "nothing-left-running", "completion",
-        ]);
+        ], hasService);
         await BootAsync($"package-purge-{release}", root, package, ["purge.sh"],
         [
             "served-after-reboot", "optimal", "read-after-reboot", "own-process-after-reboot", "clean", "purge", "drives-stay", "no-service",
-            "nothing-left", "no-runtime",
-        ]);
+            "nothing-left", "no-runtime", .. hasService ? ["machine-after-reboot"] : s_none,
+        ], hasService);
     }
 
     /// <summary>Boots the disk as the boot before has left it; the first time, as it was made.</summary>
-    private async Task BootAsync(string name, string root, string package, string[] scripts, string[] expected)
+    /// <param name="name">What the machine is called.</param>
+    /// <param name="root">The disk with the system.</param>
+    /// <param name="package">The package.</param>
+    /// <param name="scripts">What is run there.</param>
+    /// <param name="expected">The checks that must have passed.</param>
+    /// <param name="withMachine">Whether it can start a machine of its own: QEMU of this host, and what it boots.</param>
+    private async Task BootAsync(string name, string root, string package, string[] scripts, string[] expected, bool withMachine)
     {
         string before = Path.Combine(_work, "before");
         if (!Directory.Exists(before))
@@ -97,6 +105,12 @@ public sealed class PackageGuestTests : IDisposable
 
             var builder = new GuestVmBuilder(name, GuestKernel.Linux612);
             builder.Disk(new FileDisk(Path.Combine(after, "root"), Queues: 1, Iothreads: 1));
+            if (withMachine)
+            {
+                builder.Programs("qemu-system-x86_64").File(Firmware, $"/rig/firmware/{Path.GetFileName(Firmware)}")
+                    .File(AssembleMachine(), "/rig/machine.img");
+            }
+
             for (int i = 0; i < Drives; i++)
             {
                 builder.Disk(new FileDisk(Path.Combine(after, $"drive{i}"), Queues: 1, Iothreads: 1));
@@ -116,6 +130,15 @@ public sealed class PackageGuestTests : IDisposable
         });
         Directory.Delete(before, recursive: true);
         Directory.Move(after, before);
+    }
+
+    /// <summary>What the machine in the machine boots; the disk has its first sector.</summary>
+    private string AssembleMachine()
+    {
+        string assembled = Path.Combine(_work, "machine.o"), disk = Path.Combine(_work, "machine.img");
+        _ = Run("as", "--32", Path.Combine(s_folder, "machine.s"), "-o", assembled);
+        _ = Run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "-e", "0x7c00", "--oformat", "binary", "-o", disk, assembled);
+        return disk;
     }
 
     private static void Copy(string from, string to) => _ = Run("cp", "--sparse=always", "--reflink=auto", "--", from, to);

@@ -17,6 +17,12 @@ mount -t ext4 "$(disk 10)" /mnt || { echo "rig: the disk cannot be mounted"; pow
 mount -t tmpfs -o mode=755 run /mnt/run
 mkdir -p /mnt/run/systemd/system/multi-user.target.wants
 cp -a /rig /mnt/run/rig
+# QEMU, with the host's loader and all libraries that it came with: in a folder of their own, for they need not fit the disk's system.
+if [ -x /usr/bin/qemu-system-x86_64 ]; then
+  mkdir /mnt/run/rig/qemu
+  cp /usr/bin/qemu-system-x86_64 /mnt/run/rig/qemu/
+  find / -xdev -name '*.so*' ! -path '*/modules/*' ! -path '/rig/*' ! -path '/mnt/*' -exec cp -Lf {} /mnt/run/rig/qemu/ ';'
+fi
 sed -i "s:^\. /rig/lib.sh:. /run/rig/lib.sh:" /mnt/run/rig/run
 cat >/mnt/run/systemd/system/rig.service <<'EOF'
 [Unit]

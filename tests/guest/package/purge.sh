@@ -3,6 +3,7 @@ check served-after-reboot within 60 is_served
 check optimal polyblk check
 socket=/run/polyblk/data/data-vhost-user-0.sock
 check read-after-reboot rig_program guest-programs pattern read 7 8388608 vm=$socket
+! is_with_machine || { boot_machine; equal machine-after-reboot "$seen" '35 found'; }
 refuse own-process-after-reboot test "$(serving_pid data)" = "$(serving_pid)"
 systemctl stop polyblk
 equal clean "$(systemctl show -p Result --value polyblk)" success

@@ -1,4 +1,10 @@
 # The daemon under systemd: what becomes of it when its processes die, and with the options of /etc/default/polyblk.
+
+# A virtual machine has the volume for a disk.
+boot_machine
+equal machine "$seen" '33 written'
+check read-beside-machine rig_program guest-programs pattern read 7 8388608 vm=$socket
+
 # One process serves and one stands by; systemd's keeps them. Killed, it is started anew with both of them.
 before=$(main_pid)
 refuse supervised test "$before" = "$(serving_pid)"

@@ -18,6 +18,18 @@ finish() {
 # programs of the host, with their own loader and libraries
 rig_program() { name=$1; shift; LD_LIBRARY_PATH=/run/rig/lib "/run/rig/bin/$name" "$@"; }
 
+is_with_machine() { [ -e /run/rig/machine.img ]; }
+
+# boot_machine: a machine that has the volume for its second disk, with the arguments that polyblk prints; says what it has seen there.
+boot_machine() {
+  printed=$(polyblk volume show data --json | grep -o '"text": "qemu-system-x86_64 [^"]*' | head -n 1 | cut -d'"' -f4 | sed 's/1G/64M/g')
+  echo "polyblk says: $printed"
+  timeout 300 /run/rig/qemu/ld-linux-x86-64.so.2 --library-path /run/rig/qemu /run/rig/qemu/$printed \
+    -accel tcg -nodefaults -no-user-config -display none -L /run/rig/firmware -serial file:/run/rig/serial -device isa-debug-exit \
+    -drive if=none,id=first,file=/run/rig/machine.img,format=raw,readonly=on -device virtio-blk-pci,drive=first,bootindex=0
+  seen="$? $(cat /run/rig/serial)"
+}
+
 # files FILE: lists what is on the disk, without what any package's installation changes.
 files() {
   find / -xdev \( -path /var/log -o -path /var/cache -o -path /var/backups -o -path /var/lib/apt -o -path /var/lib/dpkg \

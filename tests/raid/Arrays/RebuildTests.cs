@@ -163,12 +163,14 @@ public sealed class RebuildTests
 
     /// <summary>A member that was away gets what it has missed, and nothing else.</summary>
     [Theory]
-    [InlineData(RaidLevel.Raid1, 2, 0)]
-    [InlineData(RaidLevel.Raid1, 2, 1)]
-    [InlineData(RaidLevel.Raid10, 4, 2)]
-    [InlineData(RaidLevel.Raid5, 4, 1)]
-    [InlineData(RaidLevel.Raid6, 5, 4)]
-    public async Task A_member_that_was_away_is_filled_where_something_was_written_meanwhile(RaidLevel level, int drives, int away)
+    [InlineData(RaidLevel.Raid1, 2, 0, false)]
+    [InlineData(RaidLevel.Raid1, 2, 1, true)]
+    [InlineData(RaidLevel.Raid10, 4, 2, false)]
+    [InlineData(RaidLevel.Raid5, 4, 1, false)]
+    [InlineData(RaidLevel.Raid5, 4, 2, true)]
+    [InlineData(RaidLevel.Raid6, 5, 4, true)]
+    public async Task A_member_that_was_away_is_filled_where_something_was_written_meanwhile(
+        RaidLevel level, int drives, int away, bool whileServing)
     {
         await using ArrayRig rig = await ArrayRig.CreateAsync(level, drives, Chunk, 4 << 20);
         rig.Run = rig.Run with { RebuildByItself = true };
@@ -187,7 +189,10 @@ public sealed class RebuildTests
         await rig.AssembleAsync([.. rig.Drives.Where((_, i) => i != away)]);
         driver = await rig.OpenAsync();
         await WriteAsync(driver, data, 2 << 20, 16);
-        await rig.StopAsync();
+        if (!whileServing)
+        {
+            await rig.StopAsync();
+        }
 
         rig.Drives[away].Return();
         var written = new HashSet<long>();
@@ -202,11 +207,20 @@ public sealed class RebuildTests
             }
         };
         Guid uuid = (await ArrayBuilder.InspectAsync(rig.Drives, rig.Reactors.Reactor))[away].Superblock!.MemberUuid;
-        await rig.AssembleAsync();
+        if (whileServing)
+        {
+            await rig.Array.ReplaceMemberAsync(away, rig.Drives[away]);
+            await WriteAsync(driver, data, 2 << 20, 17);
+        }
+        else
+        {
+            await rig.AssembleAsync();
+        }
+
         await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Health == ArrayHealth.Optimal, "the member to be back");
         Assert.Equal(uuid, rig.Array.Members[away].Uuid);
         Assert.InRange(written.Count, 1, (int)(rig.Array.Geometry.MemberDataSize / Chunk / 4));
-        driver = await rig.OpenAsync();
+        driver = whileServing ? driver : await rig.OpenAsync();
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
         await rig.AssertConsistentAsync("after its return");
     }
