@@ -227,7 +227,8 @@ internal sealed class Guest : IActor, IDisposable
     }
 
     /// <summary>
-    /// It acts again after a while, which grows while there is nothing for it to do: looks in vain are events in which nothing happens.
+    /// It acts again after a while, which grows while there is nothing for it to do: looks in vain are events in which nothing
+    /// happens.
     /// </summary>
     private void Think()
     {

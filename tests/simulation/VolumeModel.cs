@@ -206,7 +206,8 @@ internal sealed class VolumeModel(long sizeBytes)
             bool isPossible = id == 0 && !isSettled;
             foreach (ModelWrite write in history)
             {
-                isPossible |= (id == 0 ? write.IsZero : write.Id == id) && write.Started <= begun && !IsReplaced(write, lastSettled);
+                bool isIts = id == 0 ? write.IsZero : write.Id == id;
+                isPossible |= isIts && write.Started <= begun && !IsReplaced(write, lastSettled);
             }
 
             if (!isPossible)

@@ -1,6 +1,6 @@
-// Reads of a mirror that reach across the place where a rebuild is, while a resync is still to come: copies may differ there since
-// a crash, and what is read before the resync must be what the resync keeps. Before that place it keeps what the new member holds,
-// which is the first copy; a read that was answered as a whole by another would show what is undone later.
+// Reads of a mirror that reach across the place where a rebuild is, while a resync is still to come: copies may differ there
+// since a crash, and what is read before the resync must be what the resync keeps. Before that place it keeps what the new
+// member holds, which is the first copy; a read that was answered as a whole by another would show what is undone later.
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
@@ -59,7 +59,9 @@ public sealed class FrontierReadTests
         Assert.True(kept.AsSpan(at, Block).SequenceEqual(before), "what was read before the place has changed by itself");
     }
 
-    /// <summary>A new drive gets the first member's place, and is filled up to <see cref="Made"/>, which the superblocks say.</summary>
+    /// <summary>
+    /// A new drive gets the first member's place, and is filled up to <see cref="Made"/>, which the superblocks say.
+    /// </summary>
     private static async Task StartRebuildAsync(ArrayRig rig)
     {
         SimulatedDrive drive = rig.MakeDrive();
@@ -70,6 +72,7 @@ public sealed class FrontierReadTests
         await rig.Array.ReplaceMemberAsync(0, drive);
         SimulatedDrive[] drives = [drive, .. rig.Drives[1..]];
         rig.UseDrives(drives);
-        await ArrayRig.WaitAsync(() => rig.Array.Control.Superblock.RebuildCheckpoint == Made, "the superblocks to say how far it is");
+        await ArrayRig.WaitAsync(
+            () => rig.Array.Control.Superblock.RebuildCheckpoint == Made, "the superblocks to say how far it is");
     }
 }

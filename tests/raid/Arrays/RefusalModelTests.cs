@@ -131,7 +131,8 @@ public sealed class RefusalModelTests
         // Each by itself, several in flight.
         foreach (int[] sectors in Enumerable.Range(0, model.Count).Chunk(ReadsInFlight))
         {
-            (int Status, byte[] Data)[] reads = await Task.WhenAll(sectors.Select(sector => driver.ReadAsync(sector * Sector, Sector)));
+            (int Status, byte[] Data)[] reads =
+                await Task.WhenAll(sectors.Select(sector => driver.ReadAsync(sector * Sector, Sector)));
             for (int i = 0; i < sectors.Length; i++)
             {
                 if (reads[i].Status == 0)

@@ -347,8 +347,8 @@ public sealed class ReshapeTests
     }
 
     /// <summary>
-    /// The run's last superblock is with a drive that answers when the run has ended: what would have followed it was called off, and
-    /// says nothing of the drive. The next run has it.
+    /// The run's last superblock is with a drive that answers when the run has ended: what would have followed it was called
+    /// off, and says nothing of the drive. The next run has it.
     /// </summary>
     [Fact]
     public async Task What_a_member_answers_behind_the_end_of_a_run_does_not_cost_it()

@@ -138,7 +138,8 @@ internal sealed class LifeJudge(LifeScene scene)
     public async Task WaitForResyncAsync()
     {
         await WaitAsync(
-            () => IsAtWork || Array.GetStatus() is { Resync: not null } or { Rebuild: not null } or { Replacement: not null } or { Reshape: not null },
+            () => IsAtWork || Array.GetStatus()
+                is { Resync: not null } or { Rebuild: not null } or { Replacement: not null } or { Reshape: not null },
             () => $"the resync does not end: {string.Join(" ", Array.GetStatus().Warnings)}");
         NoteSync();
     }

@@ -32,8 +32,8 @@ public sealed class LifeTests
         var batch = new LifeBatch(first + (ulong)level, levels, lives);
         string? lost = batch.Run();
         Console.WriteLine(
-            $"{batch.Lived} lives of {LifePlan.LevelNames.ElementAt(level)}, {batch.Lived / batch.Time.TotalMinutes:0} a minute of one processor: "
-            + $"{batch.Counts}");
+            $"{batch.Lived} lives of {LifePlan.LevelNames.ElementAt(level)}, "
+            + $"{batch.Lived / batch.Time.TotalMinutes:0} a minute of one processor: {batch.Counts}");
         Assert.True(lost is null, lost);
     }
 
