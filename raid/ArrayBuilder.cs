@@ -161,7 +161,7 @@ public static class ArrayBuilder
         var sums = ArrayChecksums.Of(result.Newest!, home, options.Run);
         try
         {
-            return await AssembleAsync(options, home, result, byCandidate, problems, sums);
+            return await AssembleAsync(options, home, result, byCandidate, wanted, problems, sums);
         }
         catch when (sums is not null)
         {
@@ -175,6 +175,7 @@ public static class ArrayBuilder
         Reactor home,
         AssemblyResult result,
         Dictionary<AssemblyCandidate, IBlockDevice> byCandidate,
+        List<DriveInspection> inspections,
         string problems,
         ArrayChecksums? sums)
     {
@@ -195,6 +196,7 @@ public static class ArrayBuilder
                 OutSinceEvent = entry.EventCount,
                 WhyOut = candidate is not null ? OutReason.Errors : entry.State == MemberState.Failed ? entry.Reason : OutReason.Absent,
             };
+            members[role].OwnSlots.Unread = inspections.Find(i => ReferenceEquals(i.Drive, drive))?.UnreadSlots ?? 0;
         }
 
         RaidGeometry geometry = result.Geometry!;
@@ -543,7 +545,10 @@ public static class ArrayBuilder
         if (parsed.Superblock is not null)
         {
             string? note = unreadable is null ? null : $"{unreadable}; the next update writes it anew";
-            return new DriveInspection(drive, parsed.Superblock, note, []);
+            return new DriveInspection(drive, parsed.Superblock, note, [])
+            {
+                UnreadSlots = (slot0 is null ? 1 : 0) | (slot1 is null ? 2 : 0),
+            };
         }
 
         if (unreadable is not null)
