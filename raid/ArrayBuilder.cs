@@ -162,7 +162,7 @@ public static class ArrayBuilder
         var sums = ArrayChecksums.Of(result.Newest!, home, options.Run);
         try
         {
-            return await AssembleAsync(options, home, result, byCandidate, problems, sums);
+            return await AssembleAsync(options, home, result, byCandidate, wanted, problems, sums);
         }
         catch when (sums is not null)
         {
@@ -176,6 +176,7 @@ public static class ArrayBuilder
         Reactor home,
         AssemblyResult result,
         Dictionary<AssemblyCandidate, IBlockDevice> byCandidate,
+        List<DriveInspection> inspections,
         string problems,
         ArrayChecksums? sums)
     {
@@ -196,6 +197,7 @@ public static class ArrayBuilder
                 OutSinceEvent = entry.EventCount,
                 WhyOut = candidate is not null ? OutReason.Errors : entry.State == MemberState.Failed ? entry.Reason : OutReason.Absent,
             };
+            members[role].OwnSlots.Unread = inspections.Find(i => ReferenceEquals(i.Drive, drive))?.UnreadSlots ?? 0;
         }
 
         RaidGeometry geometry = result.Geometry!;
@@ -551,7 +553,10 @@ public static class ArrayBuilder
         if (parsed.Superblock is not null)
         {
             string? note = unreadable is null ? null : $"{unreadable}; the next update writes it anew";
-            return new DriveInspection(drive, parsed.Superblock, note, []);
+            return new DriveInspection(drive, parsed.Superblock, note, [])
+            {
+                UnreadSlots = (slot0 is null ? 1 : 0) | (slot1 is null ? 2 : 0),
+            };
         }
 
         if (unreadable is not null)

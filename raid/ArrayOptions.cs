@@ -249,4 +249,7 @@ public sealed record DriveInspection(
     /// The one among the foreign things of which the drive is only a part (<c>LVM physical volume</c>), or null.
     /// </summary>
     public string? PartOf { get; init; }
+
+    /// <summary>Slots that the drive did not give, one bit each, where it has a superblock in the other one.</summary>
+    internal int UnreadSlots { get; init; }
 }

@@ -58,6 +58,9 @@ public sealed record SimulatedDriveOptions
     /// </summary>
     public bool VirtualTime { get; init; }
 
+    /// <summary>Where the memory comes from, and goes when the drive is disposed; null is the system. For simulations.</summary>
+    internal MediumPool? Pool { get; init; }
+
     /// <summary>Reads the options of a drive's specification.</summary>
     /// <exception cref="FormatException">An option is unknown or its value is none.</exception>
     public static SimulatedDriveOptions Parse(IReadOnlyDictionary<string, string> options)

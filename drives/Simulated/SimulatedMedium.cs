@@ -5,22 +5,26 @@
 // survives wholly, in part (each unit of TearBytes by itself), or not at all. A write with FUA always survives; it joins the log
 // nevertheless when older writes are in it, which must not be laid over it later.
 
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Polyblk.Core.Block;
-using Polyblk.Core.Interop;
 
 namespace Polyblk.Drives.Simulated;
 
 /// <summary>Memory with a volatile cache that can be lost. Any thread.</summary>
 internal sealed unsafe class SimulatedMedium : IDisposable
 {
-    private const nuint SmallBytes = 4 << 20;
+    private const int PageBytes = 4096;
+
+    private static readonly byte* s_zeroes = (byte*)NativeMemory.AllocZeroed(PageBytes);
 
     private readonly Lock _lock = new();
     private readonly Queue<Entry> _log = new();
     private readonly nuint _sizeBytes;
     private readonly int _tearBytes;
     private readonly bool _volatileCache;
+    private readonly MediumPool? _pool;
+    private readonly ulong[] _changed;
     private byte* _current;
     private byte* _durable;
     private long _lastEntry;
@@ -32,6 +36,8 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         _sizeBytes = (nuint)sizeBytes;
         _tearBytes = options.TearBytes;
         _volatileCache = options.VolatileCache;
+        _pool = options.Pool;
+        _changed = new ulong[_pool is null ? 0 : (sizeBytes + (64 * PageBytes) - 1) / (64 * PageBytes)];
         _current = Map();
         _durable = options.CanCrash ? Map() : null;
     }
@@ -70,7 +76,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
             switch (request.Operation)
             {
                 case BlockOperation.Read:
-                    _ = RequestCopy.Copy(request, 0, current, request.LengthBytes, toRequest: true);
+                    Read(request);
                     return;
                 case BlockOperation.Flush:
                     MakeDurable(flushMark);
@@ -83,6 +89,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
                     break;
             }
 
+            NoteChange(request.OffsetBytes, request.LengthBytes);
             if (CanCrash)
             {
                 Log(request, isComplete: true);
@@ -104,6 +111,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
     {
         lock (_lock)
         {
+            NoteChange(offset, data.Length);
             data.CopyTo(new Span<byte>(_current + offset, data.Length));
             if (CanCrash)
             {
@@ -119,6 +127,7 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         {
             lock (_lock)
             {
+                NoteChange(request.OffsetBytes, request.LengthBytes);
                 Log(request, isComplete: false);
             }
         }
@@ -225,28 +234,60 @@ internal sealed unsafe class SimulatedMedium : IDisposable
         }
     }
 
-    private byte* Map()
+    /// <summary>Under the lock. Where nothing was ever changed, memory that is far away need not be looked at.</summary>
+    private void Read(BlockRequest request)
     {
-        // Of a small drive all is touched soon: its pages are made at once, which takes a tenth of the time of one after the other.
-        int flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE | (_sizeBytes <= SmallBytes ? Libc.MAP_POPULATE : 0);
-        void* area = Libc.mmap(null, _sizeBytes, Libc.PROT_READ | Libc.PROT_WRITE, flags, -1, 0);
-        if (area == Libc.MAP_FAILED)
+        long length = request.LengthBytes;
+        for (long done = 0; done < length;)
         {
-            throw DriveGeometry.Error("sim", "there is not enough memory; choose a smaller size.");
+            long offset = request.OffsetBytes + done;
+            long part = _pool is null ? length : Math.Min(length - done, PageBytes - (offset % PageBytes));
+            bool isChanged = _pool is null || (_changed[offset / PageBytes / 64] >> (int)(offset / PageBytes % 64) & 1) != 0;
+            _ = RequestCopy.Copy(request, done, isChanged ? _current + offset : s_zeroes, part, toRequest: true);
+            done += part;
         }
-
-        // Most of it is never touched. With huge pages, which some kernels give unasked, a first write of 4 KiB would clear and
-        // keep 2 MiB. A kernel without huge pages refuses the advice.
-        _ = DriveCalls.madvise(area, _sizeBytes, Libc.MADV_NOHUGEPAGE);
-        return (byte*)area;
     }
+
+    /// <summary>Under the lock. Remembers which pages are to be cleared before the memory is used again.</summary>
+    private void NoteChange(long offset, long length)
+    {
+        for (long page = offset / PageBytes; _pool is not null && page <= (offset + length - 1) / PageBytes; page++)
+        {
+            _changed[page / 64] |= 1UL << (int)(page % 64);
+        }
+    }
+
+    private byte* Map() => _pool is null ? MediumPool.Map(_sizeBytes) : _pool.Rent(_sizeBytes);
 
     private void Unmap(ref byte* area)
     {
-        if (area is not null)
+        if (area is null)
         {
-            _ = Libc.munmap(area, _sizeBytes);
-            area = null;
+            return;
+        }
+
+        if (_pool is null)
+        {
+            MediumPool.Unmap(area, _sizeBytes);
+        }
+        else
+        {
+            ClearChanged(area);
+            _pool.Return(area, _sizeBytes);
+        }
+
+        area = null;
+    }
+
+    private void ClearChanged(byte* area)
+    {
+        for (int i = 0; i < _changed.Length; i++)
+        {
+            for (ulong left = _changed[i]; left != 0; left &= left - 1)
+            {
+                nuint at = (nuint)((i * 64) + BitOperations.TrailingZeroCount(left)) * PageBytes;
+                NativeMemory.Clear(area + at, Math.Min(PageBytes, _sizeBytes - at));
+            }
         }
     }
 

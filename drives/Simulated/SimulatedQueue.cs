@@ -10,7 +10,7 @@ namespace Polyblk.Drives.Simulated;
 internal sealed class SimulatedQueue : ReactorWork, IBlockQueue
 {
     private readonly SimulatedDrive _drive;
-    private readonly PriorityQueue<Entry, (long DueNs, long Order)> _entries = new(128);
+    private readonly PriorityQueue<Entry, (long DueNs, long Order)> _entries = new();
     private readonly DueTimer _timer;
     private readonly long _blockMask;
     private readonly bool _readOnly, _virtualTime;

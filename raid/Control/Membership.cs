@@ -460,7 +460,11 @@ internal sealed class Membership(
         ChecksummedDrive? sums = array.Sums is null ? null
             : its is null ? await array.Sums.FormatAsync(drive, role, uuid)
             : await array.Sums.OpenAsync(drive, role, uuid, readOnly: false);
-        return new RaidMember(role, drive, uuid) { Sequence = its?.Sequence ?? 0, Sums = sums };
+        var member = new RaidMember(role, drive, uuid) { Sequence = its?.Sequence ?? 0, Sums = sums };
+
+        // What it has brought along is nobody's word, also what it did not give when it was looked at.
+        member.OwnSlots.Unread = its is null ? 0 : 3;
+        return member;
     }
 
     /// <summary>What is in memory of the checksums of a member that is out says nothing any more.</summary>

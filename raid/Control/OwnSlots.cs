@@ -9,6 +9,8 @@
 //   the same bytes            are its own, also of a write that ended with an error: nobody knows whether it came to the drive
 //   nothing, or what is torn  is no word of anybody
 //   older ones                are what was there before, or what a drive went back to
+//   what the start could not  was there before, too: the drive did not give it for a moment, and it may be newer than what was
+//   read                      found in the other slot
 //   anything else             is somebody else's
 //
 // Then the array ends its part (ArrayState.Fence): no write is acknowledged any more, and the superblocks are left to the other
@@ -22,6 +24,9 @@ namespace Polyblk.Raid.Control;
 internal sealed class OwnSlots
 {
     private readonly List<byte[]>[] _tried = [[], []];
+
+    /// <summary>Slots that the start could not read, one bit each, and nobody has read since.</summary>
+    public int Unread { get; set; }
 
     /// <summary>In which second of the array the slots were looked at last.</summary>
     public int LookedInSecond { get; set; } = -1;
@@ -48,6 +53,13 @@ internal sealed class OwnSlots
         {
             if (slots[slot] is not { } found || _tried[slot].Exists(own => own.AsSpan().SequenceEqual(found)))
             {
+                continue;
+            }
+
+            if (((Unread >> slot) & 1) != 0)
+            {
+                Unread &= ~(1 << slot);
+                _tried[slot].Add(found);
                 continue;
             }
 

@@ -25,6 +25,10 @@ internal abstract class ArrayJob
     public virtual double BytesPerUnit(RaidGeometry geometry) =>
         geometry.MemberDataSize / (double)Math.Max(1, RaidUnits.Count(geometry));
 
+    /// <summary>The most units that it can have: those of both shapes of an array that is being reshaped.</summary>
+    public virtual long MostUnits(RaidArray array) =>
+        RaidUnits.Count(array.Geometry) + (array.Reshaping is { } run ? RaidUnits.Count(run.Map.Old) : 0);
+
     /// <summary>Whether a row is left that was not started.</summary>
     public abstract bool HasNext { get; }
 

@@ -30,6 +30,8 @@ internal sealed class CopyJob(RaidArray array, Replacement replacement) : ArrayJ
 
     public override double BytesPerUnit(RaidGeometry geometry) => CopyMap.RegionBytes;
 
+    public override long MostUnits(RaidArray array) => replacement.Copies.Count;
+
     public override void Begin()
     {
     }

@@ -181,7 +181,11 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
         long all = BytesInFlight / _queue.RowBytes * abreast;
         long most = MemoryInFlight / (_queue.RowBytes * _array.Geometry.MemberCount) * abreast;
         _busyDepth = (int)Math.Max(1, BusyBytesInFlight / _queue.RowBytes);
-        _rows = new RangeWaiter[_depth > 0 ? Math.Min(_depth, MaxDepth) : (int)Math.Clamp(Math.Min(all, most), MinDepth, MaxDepth)];
+        int depth = _depth > 0 ? Math.Min(_depth, MaxDepth) : (int)Math.Clamp(Math.Min(all, most), MinDepth, MaxDepth);
+
+        // Each row has memory of its own: of a small array there are fewer than drives could do at once.
+        long unitsInRow = Math.Max(1, _queue.UnitsAt(0));
+        _rows = new RangeWaiter[(int)Math.Clamp((job.MostUnits(_array) + unitsInRow - 1) / unitsInRow, 1, depth)];
         _inFlight = new JobRows(_rows.Length);
         for (int i = 0; i < _rows.Length; i++)
         {

@@ -73,10 +73,11 @@ public static partial class ForeignSignatures
     {
         ArgumentNullException.ThrowIfNull(read);
         using var view = new DriveView(size);
-        await view.LoadAsync(0, HeadBytes, read);
 
-        // The tail begins on a page boundary, for drives that are read with O_DIRECT.
-        await view.LoadAsync(Math.Max(0, (size - TailBytes) & ~4095L), TailBytes + 4096, read);
+        // The tail begins on a page boundary, for drives that are read with O_DIRECT. Of a small drive head and tail are one.
+        long tail = Math.Max(0, (size - TailBytes) & ~4095L);
+        await view.LoadAsync(0, tail > HeadBytes ? HeadBytes : (int)size, read);
+        await view.LoadAsync(tail, TailBytes + 4096, read);
         foreach (long place in s_copies.Concat(AnnouncedCopies(view)).Where(p => p < size))
         {
             await view.LoadAsync(place & ~4095L, PlaceBytes, read);

@@ -29,6 +29,7 @@ internal sealed class Guest : IActor, IDisposable
     private const ulong ArenaAddress = 0x4000_0000;
     private const ulong ArenaBytes = 80 << 10;
     private const int MostBytes = 32 << 10;
+    private const int IdleThinkNs = 100_000;
 
     private static readonly object s_nothing = new();
 
@@ -41,6 +42,7 @@ internal sealed class Guest : IActor, IDisposable
     private TaskCompletionSource? _awaited;
     private int _awaitedLeft;
     private int _left;
+    private int _idleActs;
 
     public Guest(World world, LifePlan plan, Chance chance, VolumeModel model)
     {
@@ -184,11 +186,13 @@ internal sealed class Guest : IActor, IDisposable
     {
         NextActNs = long.MaxValue;
         int inFlight = 0;
+        _idleActs++;
         foreach (GuestQueue queue in Queues)
         {
             for (int most = _chance.Between(1, 8); most > 0 && queue.Blk.TryGetAnswer() is { } answer; most--)
             {
                 Take(answer);
+                _idleActs = 0;
             }
 
             Submit(queue);
@@ -222,7 +226,15 @@ internal sealed class Guest : IActor, IDisposable
         _space.Dispose();
     }
 
-    private void Think() => NextActNs = Math.Min(NextActNs, _world.Clock.NowNs + _chance.Next(_plan.ThinkNs));
+    /// <summary>
+    /// It acts again after a while, which grows while there is nothing for it to do: looks in vain are events in which nothing
+    /// happens.
+    /// </summary>
+    private void Think()
+    {
+        int most = Math.Clamp(_plan.ThinkNs << Math.Min(_idleActs, 6), _plan.ThinkNs, Math.Max(_plan.ThinkNs, IdleThinkNs));
+        NextActNs = Math.Min(NextActNs, _world.Clock.NowNs + _chance.Next(most));
+    }
 
     private GuestQueue MakeQueue(int index, int arenas)
     {
@@ -272,6 +284,7 @@ internal sealed class Guest : IActor, IDisposable
             }
 
             _left--;
+            _idleActs = 0;
         }
     }
 

@@ -7,6 +7,7 @@
 // writes of zeroes, discards (which settle nothing) and the beginning share.
 
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 
 namespace Polyblk.Simulation.Tests;
 
@@ -104,10 +105,12 @@ internal sealed class VolumeModel(long sizeBytes)
                 continue;
             }
 
-            bool isOpen = history.Exists(w => w.Durable == 0 && !history.Exists(o => !o.IsDiscard && o.Durable != 0 && w.Ended != 0 && w.Ended < o.Started));
-            foreach (ModelWrite write in history.Where(w => w.Ended == 0))
+            long lastDurable = LastDurable(history);
+            bool isOpen = false;
+            foreach (ModelWrite write in CollectionsMarshal.AsSpan(history))
             {
-                write.Ended = _step;
+                isOpen |= write.Durable == 0 && !IsReplaced(write, lastDurable);
+                write.Ended = write.Ended == 0 ? _step : write.Ended;
             }
 
             if (isOpen)
@@ -166,10 +169,24 @@ internal sealed class VolumeModel(long sizeBytes)
         {
             long block = (offset + at) / BlockBytes;
             ReadOnlySpan<byte> found = data.Slice(at, BlockBytes);
-            List<ModelWrite> history = _history[block] ?? [];
+            ReadOnlySpan<ModelWrite> history = CollectionsMarshal.AsSpan(_history[block]);
 
-            // A block that was being written during the read may be torn for the reader.
-            if (_isExcused[block] || (!powerWasLost && history.Exists(w => w.Ended == 0 || w.Ended > begun)))
+            // What settled first of all replaces what had ended before the last of them was begun.
+            bool isSettled = false, isTorn = _isExcused[block];
+            long lastSettled = 0;
+            foreach (ModelWrite write in history)
+            {
+                // A block that was being written during the read may be torn for the reader.
+                isTorn |= !powerWasLost && (write.Ended == 0 || write.Ended > begun);
+                long settled = write.IsDiscard ? 0 : powerWasLost ? write.Durable : write.Acknowledged;
+                if (settled != 0 && settled < begun)
+                {
+                    isSettled = true;
+                    lastSettled = Math.Max(lastSettled, write.Started);
+                }
+            }
+
+            if (isTorn)
             {
                 continue;
             }
@@ -186,15 +203,16 @@ internal sealed class VolumeModel(long sizeBytes)
                 return $"block {block} is torn or foreign (it names write {id})";
             }
 
-            bool isPossible = id == 0 && Survives(null, history, begun, powerWasLost);
-            foreach (ModelWrite write in history.Where(w => id == 0 ? w.IsZero : w.Id == id))
+            bool isPossible = id == 0 && !isSettled;
+            foreach (ModelWrite write in history)
             {
-                isPossible |= Survives(write, history, begun, powerWasLost);
+                bool isIts = id == 0 ? write.IsZero : write.Id == id;
+                isPossible |= isIts && write.Started <= begun && !IsReplaced(write, lastSettled);
             }
 
             if (!isPossible)
             {
-                return $"block {block} holds write {id}: {Describe(history, id)}";
+                return $"block {block} holds write {id}: {Describe(_history[block] ?? [], id)}";
             }
         }
 
@@ -213,9 +231,9 @@ internal sealed class VolumeModel(long sizeBytes)
                 continue;
             }
 
-            foreach (ModelWrite write in history.Where(w => w.Durable == 0))
+            foreach (ModelWrite write in CollectionsMarshal.AsSpan(history))
             {
-                write.Acknowledged = 0;
+                write.Acknowledged = write.Durable == 0 ? 0 : write.Acknowledged;
             }
 
             if (!_beforeSettled.TryAdd(block, [.. history]))
@@ -235,30 +253,56 @@ internal sealed class VolumeModel(long sizeBytes)
     {
         for (long block = offset / BlockBytes; block < (offset + length) / BlockBytes; block++)
         {
-            (_history[block] ??= []).Add(write);
+            List<ModelWrite> history = _history[block] ??= [];
+            if (history.Count == history.Capacity)
+            {
+                Prune(history);
+            }
+
+            history.Add(write);
         }
 
         return write;
     }
 
-    private static bool Survives(ModelWrite? write, List<ModelWrite> history, long begun, bool powerWasLost)
+    /// <summary>
+    /// Takes out what can never be read again. The first one stays: it may be what was found after a loss of power
+    /// (<see cref="Unsettle"/>).
+    /// </summary>
+    private static void Prune(List<ModelWrite> history)
     {
-        if (write is not null && write.Started > begun)
+        long lastDurable = LastDurable(history);
+        Span<ModelWrite> all = CollectionsMarshal.AsSpan(history);
+        int kept = Math.Min(1, all.Length);
+        foreach (ModelWrite write in all[kept..])
         {
-            return false;
-        }
-
-        foreach (ModelWrite other in history)
-        {
-            long settled = other.IsDiscard ? 0 : powerWasLost ? other.Durable : other.Acknowledged;
-            if (settled != 0 && settled < begun && other != write && (write is null || (write.Ended != 0 && write.Ended < other.Started)))
+            if (!IsReplaced(write, lastDurable))
             {
-                return false;
+                all[kept++] = write;
             }
         }
 
-        return true;
+        history.RemoveRange(kept, history.Count - kept);
+        if (kept > history.Capacity / 2)
+        {
+            history.EnsureCapacity(history.Capacity * 2);
+        }
     }
+
+    /// <summary>When the last of the durable writes was begun; 0 without one.</summary>
+    private static long LastDurable(List<ModelWrite> history)
+    {
+        long last = 0;
+        foreach (ModelWrite write in CollectionsMarshal.AsSpan(history))
+        {
+            last = write.IsDiscard || write.Durable == 0 ? last : Math.Max(last, write.Started);
+        }
+
+        return last;
+    }
+
+    /// <summary>Whether a write had ended when one was begun that has settled.</summary>
+    private static bool IsReplaced(ModelWrite write, long settledSince) => write.Ended != 0 && write.Ended < settledSince;
 
     private static string Describe(List<ModelWrite> history, int id) => string.Join(
         "; ",

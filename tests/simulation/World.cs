@@ -79,7 +79,17 @@ internal sealed class World : SynchronizationContext, IDisposable
     /// <summary>Does something as a reactor, at once.</summary>
     public void RunOn(Reactor reactor, Action action)
     {
-        Beside(() => reactor.Run(action));
+        StepAside();
+        try
+        {
+            _ = reactor.AdvanceTo(Clock.NowNs);
+            reactor.Run(action);
+        }
+        finally
+        {
+            SetSynchronizationContext(this);
+        }
+
         Wake(reactor);
     }
 
@@ -149,7 +159,7 @@ internal sealed class World : SynchronizationContext, IDisposable
             return true;
         }
 
-        long next = Math.Min(Clock.NextDueNs, Math.Min(_reactors.Min(r => r.NextDueNs), NextAct()));
+        long next = NextNs();
         if (next == long.MaxValue)
         {
             return false;
@@ -159,7 +169,22 @@ internal sealed class World : SynchronizationContext, IDisposable
         return true;
     }
 
-    private long NextAct() => Actors.Count == 0 ? long.MaxValue : Actors.Min(a => a.NextActNs);
+    /// <summary>When the next thing happens; <see cref="long.MaxValue"/> when nothing ever does.</summary>
+    private long NextNs()
+    {
+        long next = Clock.NextDueNs;
+        foreach (Reactor reactor in _reactors)
+        {
+            next = Math.Min(next, reactor.NextDueNs);
+        }
+
+        foreach (IActor actor in Actors)
+        {
+            next = Math.Min(next, actor.NextActNs);
+        }
+
+        return next;
+    }
 
     private int CountReady()
     {
@@ -218,27 +243,44 @@ internal sealed class World : SynchronizationContext, IDisposable
 
     private void Step(int index)
     {
-        int work = 0;
-        Beside(() => work = _reactors[index].Step());
+        int work;
+        StepAside();
+        try
+        {
+            // A reactor hears of the time when it has to do with it.
+            _ = _reactors[index].AdvanceTo(Clock.NowNs);
+            work = _reactors[index].Step();
+        }
+        finally
+        {
+            SetSynchronizationContext(this);
+        }
+
         _awake[index] = work != 0;
         Note("turn", index, work);
     }
 
     private void Advance(long nowNs)
     {
-        int fired = Clock.NextDueNs <= nowNs ? Clock.AdvanceTo(nowNs) : 0;
-        Clock.AdvanceTo(nowNs);
-        foreach (Reactor reactor in _reactors)
+        int fired = Clock.AdvanceTo(nowNs);
+        for (int i = 0; i < _reactors.Length; i++)
         {
-            if (reactor.NextDueNs <= nowNs)
+            if (_reactors[i].NextDueNs > nowNs)
             {
-                Beside(() => fired += reactor.AdvanceTo(nowNs));
-                Wake(reactor);
+                continue;
             }
-            else
+
+            StepAside();
+            try
             {
-                reactor.AdvanceTo(nowNs);
+                fired += _reactors[i].AdvanceTo(nowNs);
             }
+            finally
+            {
+                SetSynchronizationContext(this);
+            }
+
+            _awake[i] = true;
         }
 
         if (fired != 0)
@@ -248,16 +290,5 @@ internal sealed class World : SynchronizationContext, IDisposable
     }
 
     /// <summary>Reactors have no synchronisation context: what waits for them goes on here, in a later event.</summary>
-    private void Beside(Action action)
-    {
-        SetSynchronizationContext(null);
-        try
-        {
-            action();
-        }
-        finally
-        {
-            SetSynchronizationContext(this);
-        }
-    }
+    private static void StepAside() => SetSynchronizationContext(null);
 }

@@ -127,9 +127,7 @@ public sealed class GuestBlk
         List<GuestBuffer> writable = Cut(inBytes + 1, writeCuts, true, ref next);
         foreach (GuestBuffer buffer in writable)
         {
-            var poison = new byte[buffer.Length];
-            Array.Fill(poison, (byte)0xEE);
-            Ring.Space.Write(buffer.Address, poison);
+            Ring.Space.Fill(buffer.Address, (int)buffer.Length, 0xEE);
         }
 
         buffers.AddRange(writable);
@@ -169,15 +167,19 @@ public sealed class GuestBlk
 
         _arenas.Push(_arenaOf[request]);
         _arenaOf.Remove(request);
-        var bytes = new byte[request.WritableBytes];
+        // The last byte is the status.
+        var bytes = new byte[request.WritableBytes - 1];
         int at = 0;
+        Span<byte> status = stackalloc byte[1];
         foreach (GuestBuffer buffer in request.WritableBuffers)
         {
-            Ring.Space.Read(buffer.Address, bytes.AsSpan(at, (int)buffer.Length));
-            at += (int)buffer.Length;
+            int data = Math.Min((int)buffer.Length, bytes.Length - at);
+            Ring.Space.Read(buffer.Address, bytes.AsSpan(at, data));
+            Ring.Space.Read(buffer.Address + (ulong)data, status[..Math.Min(1, (int)buffer.Length - data)]);
+            at += data;
         }
 
-        return new GuestAnswer(request, bytes[^1], bytes[..^1], length);
+        return new GuestAnswer(request, status[0], bytes, length);
     }
 
     private static List<GuestBuffer> Cut(int total, IReadOnlyList<int> cuts, bool write, ref ulong next)

@@ -53,6 +53,18 @@ public sealed unsafe class GuestSpace : IDisposable
         }
     }
 
+    /// <summary>Sets a range to one value, over regions' borders too.</summary>
+    public void Fill(ulong guest, int length, byte value)
+    {
+        while (length != 0)
+        {
+            int part = PartLength(guest, length);
+            new Span<byte>(At(guest), part).Fill(value);
+            guest += (ulong)part;
+            length -= part;
+        }
+    }
+
     /// <summary>Copies out of guest memory, over regions' borders too.</summary>
     public void Read(ulong guest, Span<byte> data)
     {

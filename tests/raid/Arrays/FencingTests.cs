@@ -47,6 +47,37 @@ public sealed class FencingTests
         Assert.Null(other.State.FencedBy);
     }
 
+    /// <summary>
+    /// A start that could not read a slot does not know what is in it: that is no other one's word when it can be read (seed 17601).
+    /// </summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task What_a_start_could_not_read_for_a_moment_is_nobody_elses(int slot)
+    {
+        await using ArrayRig rig = await CreateAsync(RaidLevel.Raid5, 3);
+        Assert.Equal(0, await (await rig.OpenAsync()).WriteAsync(0, new byte[4096]));
+        await rig.StopAsync();
+        rig.Drives[2].AddFault(new DriveFault
+        {
+            Operation = BlockOperation.Read, OffsetBytes = SuperblockFormat.SlotOffset((ulong)slot), LengthBytes = 4096,
+            Errno = Errno.EAGAIN, Count = 1,
+        });
+        await rig.AssembleAsync();
+        Assert.Contains(rig.Snapshot(), e => e.Message.Contains("superblock cannot be read", StringComparison.Ordinal));
+        RequestDriver driver = await rig.OpenAsync();
+        Assert.Equal(0, await driver.WriteAsync(0, new byte[4096]));
+        rig.Pass(_clock, 30);
+        Assert.Equal(0, await driver.WriteAsync(64 << 10, new byte[4096]));
+        Assert.Null(rig.Array.State.FencedBy);
+
+        // Whoever writes there after that is seen as ever.
+        await using RaidArray other = await AssembleOtherAsync(rig);
+        await using RequestDriver second = await RequestDriver.OpenAsync(other, rig.Reactors.Reactor);
+        Assert.Equal(0, await second.WriteAsync(8192, new byte[4096]));
+        await ArrayRig.WaitAsync(() => Passed(rig).State.FencedBy is not null, "somebody to be seen");
+    }
+
     /// <summary>What the superblocks are told makes somebody look, before anything is acknowledged that relies on it.</summary>
     [Fact]
     public async Task A_failure_is_not_recorded_over_what_another_has_written()

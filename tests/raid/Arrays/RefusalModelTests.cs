@@ -15,6 +15,7 @@ public sealed class RefusalModelTests
 {
     private const int Sector = 512;
     private const int Writers = 4;
+    private const int ReadsInFlight = 16;
 
     public static TheoryData<RaidLevel, int, int, int> Shapes
     {
@@ -130,16 +131,21 @@ public sealed class RefusalModelTests
 
     private static async Task CheckAllAsync(ArrayRig rig, SectorModel model, RequestDriver driver, string what)
     {
-        for (int sector = 0; sector < model.Count; sector++)
+        // Each by itself, several in flight.
+        foreach (int[] sectors in Enumerable.Range(0, model.Count).Chunk(ReadsInFlight))
         {
-            (int status, byte[] read) = await driver.ReadAsync(sector * Sector, Sector);
-            if (status == 0)
+            (int Status, byte[] Data)[] reads =
+                await Task.WhenAll(sectors.Select(sector => driver.ReadAsync(sector * Sector, Sector)));
+            for (int i = 0; i < sectors.Length; i++)
             {
-                model.Check(sector, read, what);
-            }
-            else
-            {
-                await AssertMayFailAsync(rig, model, driver, sector, what);
+                if (reads[i].Status == 0)
+                {
+                    model.Check(sectors[i], reads[i].Data, what);
+                }
+                else
+                {
+                    await AssertMayFailAsync(rig, model, driver, sectors[i], what);
+                }
             }
         }
     }

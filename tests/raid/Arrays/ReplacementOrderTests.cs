@@ -83,7 +83,7 @@ public sealed class ReplacementOrderTests
             var fuse = new CountdownFuse(5 + (round * 13));
             drive.Observer = (_, _, _) => fuse.Burn();
             Task replace = rig.Array.ReplaceWorkingMemberAsync(0, drive);
-            await fuse.WaitAsync(TimeSpan.FromSeconds(5));
+            await fuse.WaitAsync(() => replace.IsCompleted && rig.Array.GetStatus().Replacement is null);
             SimulatedDrive[] all = [.. rig.Drives, drive];
             rig.UseDrives(all);
             await rig.CrashAsync();
@@ -245,6 +245,13 @@ public sealed class ReplacementOrderTests
             }
         }
 
-        public Task WaitAsync(TimeSpan most) => Task.WhenAny(_burnt.Task, Task.Delay(most));
+        /// <summary>Waits until it has burnt down, or will not: nothing happens any more.</summary>
+        public async Task WaitAsync(Func<bool> isOver)
+        {
+            while (!_burnt.Task.IsCompleted && !isOver())
+            {
+                await Task.WhenAny(_burnt.Task, Task.Delay(10));
+            }
+        }
     }
 }

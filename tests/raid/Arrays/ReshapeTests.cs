@@ -346,6 +346,63 @@ public sealed class ReshapeTests
         Assert.Equal(0, await write);
     }
 
+    /// <summary>
+    /// The run's last superblock is with a drive that answers when the run has ended: what would have followed it was called
+    /// off, and says nothing of the drive. The next run has it.
+    /// </summary>
+    [Fact]
+    public async Task What_a_member_answers_behind_the_end_of_a_run_does_not_cost_it()
+    {
+        await using ArrayRig rig = await ArrayRig.CreateAsync(
+            RaidLevel.Raid5, 3, Chunk, 512 << 10,
+            run: new ArrayRunOptions
+            {
+                CleanAfter = TimeSpan.FromHours(1), RebuildByItself = false, SlowAfter = TimeSpan.FromMilliseconds(100),
+            });
+        RequestDriver driver = await rig.OpenAsync();
+        byte[] data = Noise((int)rig.Array.SizeBytes, 1);
+        Assert.Equal(0, await driver.WriteAsync(0, data));
+        rig.Drives[1].Observer = (drive, step, request) =>
+        {
+            if (step == SimulatedStep.Taken && Says(request, s => (s.State & ArrayStateFlags.Dirty) == 0))
+            {
+                drive.Observer = null;
+                drive.AddFault(new DriveFault { Operation = BlockOperation.Write, LengthBytes = 128 << 10, Stuck = true });
+            }
+        };
+        Task reshape = ReshapeAsync(rig, RaidLevel.Raid6, 1);
+        await WaitForEndOfRunAsync(rig.Array);
+        Assert.False(reshape.IsCompleted);
+        Assert.Equal(0UL, rig.Array.State.LostMask);
+        await rig.ReleaseDrivesAsync();
+        await reshape;
+        Assert.Equal((0UL, 4), (rig.Array.Live.State.LostMask, rig.Array.Live.Members.Length));
+        await ArrayRig.WaitAsync(() => rig.Array.GetStatus().Reshape is null, "the end");
+        Assert.Equal(ArrayHealth.Optimal, rig.Array.GetStatus().Health);
+        Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
+        Assert.DoesNotContain(rig.Snapshot(), e => e.Kind == ArrayEventKind.MemberFailed);
+    }
+
+    /// <summary>Waits until a run takes no changes any more, and another has not taken over.</summary>
+    private static async Task WaitForEndOfRunAsync(RaidArray array)
+    {
+        for (int i = 0; i < 3000; i++)
+        {
+            try
+            {
+                await array.StopScrubAsync();
+            }
+            catch (ArrayException e) when (e.Message.Contains("has been stopped", StringComparison.Ordinal))
+            {
+                return;
+            }
+
+            await Task.Delay(10);
+        }
+
+        Assert.Fail("The run does not end.");
+    }
+
     /// <summary>An array that is reshaped stripe by stripe.</summary>
     private static Task<ArrayRig> MakeAsync(RaidLevel level, int drives) => ArrayRig.CreateAsync(
         level, drives, Chunk, 512 << 10,
@@ -444,10 +501,13 @@ public sealed class ReshapeTests
     }
 
     /// <summary>Whether a superblock is written that speaks of a reshape.</summary>
-    private static unsafe bool SaysReshape(BlockRequest request) =>
+    private static bool SaysReshape(BlockRequest request) => Says(request, s => s.Reshape is not null);
+
+    /// <summary>Whether a superblock is written, and says something.</summary>
+    private static unsafe bool Says(BlockRequest request, Func<ArraySuperblock, bool> what) =>
         request is { Operation: BlockOperation.Write, LengthBytes: SuperblockFormat.SizeBytes }
         && SuperblockFormat.Parse(new ReadOnlySpan<byte>(request.Vectors[0].Base, SuperblockFormat.SizeBytes))
-            .Superblock is { Reshape: not null };
+            .Superblock is { } superblock && what(superblock);
 
     private static async Task AssertConsistentAsync(ArrayRig rig, string because)
     {

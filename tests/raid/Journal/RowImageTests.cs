@@ -82,6 +82,13 @@ public sealed class RowImageTests
     /// <summary>A row before and after a write, and as a crash has left it.</summary>
     private sealed class TornRow : IDisposable
     {
+        /// <summary>The products of every two numbers.</summary>
+        private static readonly byte[][] s_products =
+        [
+            .. Enumerable.Range(0, 256).Select(a =>
+                (byte[])[.. Enumerable.Range(0, 256).Select(b => GaloisField.Multiply((byte)a, (byte)b))]),
+        ];
+
         private readonly RaidGeometry _geometry;
         private readonly byte[][] _before, _found;
         private readonly byte[][] _partials;
@@ -154,7 +161,7 @@ public sealed class RowImageTests
             Assert.True(TryMend(lost, partials, out RowImage image), because);
             int from = _record.From, to = _record.To;
             byte[][] data = [.. Enumerable.Range(0, _geometry.DataCount).Select(i => Whole(image.Block(i, from, to)))];
-            byte[][] all = WithParities(data);
+            byte[][] all = WithParities(data, from, to);
             for (int block = 0; block < _geometry.DataCount; block++)
             {
                 for (int at = from; at < to; at += 512)
@@ -182,9 +189,10 @@ public sealed class RowImageTests
         private bool IsOldOrNew(int block, int at, ReadOnlySpan<byte> made, ulong lost)
         {
             int parity = _geometry.DataCount + BitOperations.TrailingZeroCount(~lost >> _geometry.DataCount);
-            byte[][] with = [.. _before.Take(_geometry.DataCount).Select(b => b.ToArray())];
+            byte[][] with = [.. _before.Take(_geometry.DataCount)];
+            with[block] = [.. with[block]];
             made.CopyTo(with[block].AsSpan(at, 512));
-            return WithParities(with)[parity].AsSpan(at, 512).SequenceEqual(_found[parity].AsSpan(at, 512));
+            return WithParities(with, at, at + 512)[parity].AsSpan(at, 512).SequenceEqual(_found[parity].AsSpan(at, 512));
         }
 
         private byte[] Whole(Memory<byte> columns)
@@ -194,23 +202,25 @@ public sealed class RowImageTests
             return whole;
         }
 
-        /// <summary>Data, then the parities of it, byte by byte.</summary>
-        private byte[][] WithParities(byte[][] data)
+        /// <summary>Data, then the parities of it, byte by byte, in some columns.</summary>
+        private byte[][] WithParities(byte[][] data, int from = 0, int to = RowBytes)
         {
             byte[][] parities = [.. Enumerable.Range(0, _geometry.ParityCount).Select(_ => new byte[RowBytes])];
             for (int i = data.Length - 1; i >= 0; i--)
             {
-                for (int at = 0; at < RowBytes; at++)
+                ReadOnlySpan<byte> block = data[i].AsSpan(from, to - from);
+                for (int parity = 0; parity < parities.Length; parity++)
                 {
-                    parities[0][at] ^= data[i][at];
-                    if (parities.Length > 1)
+                    Span<byte> made = parities[parity].AsSpan(from, to - from);
+                    byte[]? products = parity < 2 ? null : s_products[MemberCheck.Coefficient(parity, i)];
+                    for (int at = 0; at < made.Length; at++)
                     {
-                        parities[1][at] = (byte)(GaloisField.Double(parities[1][at]) ^ data[i][at]);
-                    }
-
-                    for (int parity = 2; parity < parities.Length; parity++)
-                    {
-                        parities[parity][at] ^= GaloisField.Multiply(MemberCheck.Coefficient(parity, i), data[i][at]);
+                        made[at] = (byte)(parity switch
+                        {
+                            0 => made[at] ^ block[at],
+                            1 => GaloisField.Double(made[at]) ^ block[at],
+                            _ => made[at] ^ products![block[at]],
+                        });
                     }
                 }
             }

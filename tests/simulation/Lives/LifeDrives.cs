@@ -8,6 +8,9 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// <summary>The simulated drives of a life; whatever they do is noted.</summary>
 internal sealed class LifeDrives : IDisposable
 {
+    /// <summary>Lives have drives of a few sizes, one after the other.</summary>
+    private static readonly MediumPool s_pool = new();
+
     private readonly Chance _chance;
     private readonly LifePlan _plan;
     private readonly World _world;
@@ -40,6 +43,7 @@ internal sealed class LifeDrives : IDisposable
                 MaximumLatencyNs = _plan.LatencyNs,
                 TearBytes = _plan.TearBytes,
                 VolatileCache = _plan.VolatileCache,
+                Pool = s_pool,
             });
         All = [.. All, drive];
         Own(drive);

@@ -19,7 +19,7 @@ internal sealed class LifeEnd(LifeScene scene)
         scene.WasInDoubt |= scene.Array?.State is { TrustsUnsynced: false } or { PersistedTrust: false };
         scene.World.Note("end", (long)scene.Ending);
         bool isPowerCut = scene.Ending == Ending.PowerCut;
-        scene.Counts += isPowerCut ? new LifeCounts { PowerCuts = 1 } : new LifeCounts { Kills = 1 };
+        scene.Counts += Count(isPowerCut);
         foreach (SimulatedDrive drive in scene.Drives.All)
         {
             if (isPowerCut)
@@ -49,6 +49,22 @@ internal sealed class LifeEnd(LifeScene scene)
         {
             scene.World.RunOn(reactor, () => scene.Drives.FailInFlight(reactor));
         }
+    }
+
+    /// <summary>What this end is, and what it comes into.</summary>
+    private LifeCounts Count(bool isPowerCut)
+    {
+        ArrayStatus? status = scene.Array?.GetStatus();
+        return new LifeCounts
+        {
+            PowerCuts = isPowerCut ? 1 : 0,
+            Kills = isPowerCut ? 0 : 1,
+            InResync = status?.Resync is null ? 0 : 1,
+            InRebuild = status?.Rebuild is null ? 0 : 1,
+            InReplacement = status?.Replacement is null ? 0 : 1,
+            InReshape = status?.Reshape is null ? 0 : 1,
+            InScrub = status?.Scrub is { EndedAt: null } ? 1 : 0,
+        };
     }
 
     /// <summary>

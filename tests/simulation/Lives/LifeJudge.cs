@@ -27,7 +27,7 @@ internal sealed class LifeJudge(LifeScene scene)
         // An array that runs on in memory alone agrees with nobody.
         scene.ThrowIfInterrupted();
         scene.Members.Note();
-        if (Array.GetStatus().Resync is null)
+        if (!Array.State.NeedsResync)
         {
             WasInSync = true;
             scene.WasInDoubt &= !Array.State.TrustsUnsynced || !Array.State.PersistedTrust;
@@ -130,11 +130,16 @@ internal sealed class LifeJudge(LifeScene scene)
         }
     }
 
+    /// <summary>Whether something is surely under way: that is seen without all that a status says.</summary>
+    private bool IsAtWork => Array.State is { NeedsResync: true } or { RebuildingMask: not 0, FailedMask: 0 }
+        || Array.Map.Replacement is not null || Array.Reshaping is not null;
+
     /// <summary>Waits until no resync, no rebuild, no replacement and no reshape is under way.</summary>
     public async Task WaitForResyncAsync()
     {
         await WaitAsync(
-            () => Array.GetStatus() is { Resync: not null } or { Rebuild: not null } or { Replacement: not null } or { Reshape: not null },
+            () => IsAtWork || Array.GetStatus()
+                is { Resync: not null } or { Rebuild: not null } or { Replacement: not null } or { Reshape: not null },
             () => $"the resync does not end: {string.Join(" ", Array.GetStatus().Warnings)}");
         NoteSync();
     }

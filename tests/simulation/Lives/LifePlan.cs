@@ -72,6 +72,9 @@ internal sealed record LifePlan
 
     public required bool IsZeroed { get; init; }
 
+    /// <summary>Whether the array is made without a look at what the drives hold, which are known to be new.</summary>
+    public required bool IsForced { get; init; }
+
     public required int Reactors { get; init; }
 
     public required int Queues { get; init; }
@@ -168,6 +171,7 @@ internal sealed record LifePlan
         int chunk = 4096 << chance.Next(4);
         bool manyReactors = chance.OneIn(2);
         Trouble trouble;
+        bool zeroed;
         ulong turn = seed / (ulong)s_levels.Length;
         bool checksums = turn % 4 == 3;
         LifePlan plan = new()
@@ -187,7 +191,8 @@ internal sealed record LifePlan
 
             // A mirror of more than 128 KiB is read from more than one copy.
             MemberBytes = Math.Max(chunk, 32 << 10) * chance.Between(1, 3) * (level == RaidLevel.Raid1 ? 2 : 1),
-            IsZeroed = !chance.OneIn(4),
+            IsZeroed = zeroed = !chance.OneIn(4),
+            IsForced = zeroed && !chance.OneIn(4),
             Reactors = manyReactors ? 2 : 1,
             Queues = manyReactors ? 2 : chance.Between(1, 2),
             QueueSize = chance.Of(16, 32, 64),

@@ -178,7 +178,7 @@ internal sealed class LifeService(LifeScene scene)
             AssumeZeroed = scene.Plan.IsZeroed,
             Consistency = scene.Plan.Consistency,
             Checksums = scene.Plan.Checksums,
-            Force = _wasTried,
+            Force = _wasTried || scene.Plan.IsForced,
             NewUuid = scene.Chance.Uuid,
             Run = RunOptions,
         };

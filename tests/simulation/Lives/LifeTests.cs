@@ -8,7 +8,8 @@ namespace Polyblk.Simulation.Tests.Lives;
 /// </summary>
 public sealed class LifeTests
 {
-    private const int LivesPerLevel = 100;
+    /// <summary>Of all levels together.</summary>
+    private const ulong LivesInAll = 20_000;
 
     public static TheoryData<int> Levels => [.. Enumerable.Range(0, LifePlan.LevelCount)];
 
@@ -18,27 +19,22 @@ public sealed class LifeTests
     [MemberData(nameof(Levels))]
     public void What_was_flushed_survives_and_members_agree(int level)
     {
-        ulong lives = Read("POLYBLK_SIM_LIVES") ?? LivesPerLevel;
-
         // Seeds follow each other in steps of the levels: from one that is the first level's on.
         ulong levels = (ulong)LifePlan.LevelCount;
-        ulong first = ((Read("POLYBLK_SIM_FIRST") ?? 0) + levels - 1) / levels * levels;
-        TimeSpan before = ThreadTime();
-        for (ulong i = 0; i < lives; i++)
+        if (OnlySeed is { } only)
         {
-            ulong seed = first + (i * levels) + (ulong)level;
-            if ((OnlySeed ?? seed) % levels == (ulong)level)
-            {
-                Live(OnlySeed ?? seed, i);
-            }
-
-            if (OnlySeed is not null)
-            {
-                return;
-            }
+            _ = only % levels == (ulong)level ? Live(only) : default;
+            return;
         }
 
-        Console.WriteLine($"{lives} lives, {lives / (ThreadTime() - before).TotalMinutes:0} a minute of one processor.");
+        ulong lives = Read("POLYBLK_SIM_LIVES") ?? (LivesInAll + levels - 1) / levels;
+        ulong first = ((Read("POLYBLK_SIM_FIRST") ?? 0) + levels - 1) / levels * levels;
+        var batch = new LifeBatch(first + (ulong)level, levels, lives);
+        string? lost = batch.Run();
+        Console.WriteLine(
+            $"{batch.Lived} lives of {LifePlan.LevelNames.ElementAt(level)}, "
+            + $"{batch.Lived / batch.Time.TotalMinutes:0} a minute of one processor: {batch.Counts}");
+        Assert.True(lost is null, lost);
     }
 
     /// <summary>The same seed is the same life, to the last event.</summary>
@@ -49,11 +45,11 @@ public sealed class LifeTests
         for (ulong i = 0; i < 6; i++)
         {
             ulong seed = 1_000_000 + (i * (ulong)LifePlan.LevelCount) + (ulong)level;
-            Assert.Equal(Live(seed, i), Live(seed, i));
+            Assert.Equal(Live(seed), Live(seed));
         }
     }
 
-    private static (long Events, long Traced, ulong Hash) Live(ulong seed, ulong livesBefore)
+    private static (long Events, long Traced, ulong Hash) Live(ulong seed)
     {
         string? path = Environment.GetEnvironmentVariable("POLYBLK_SIM_TRACE");
         using StreamWriter? log = path is null ? null : new StreamWriter(path);
@@ -64,21 +60,10 @@ public sealed class LifeTests
         }
         catch (Exception e)
         {
-            Assert.Fail($"After {livesBefore} lives: {life.Describe(e)}");
+            Assert.Fail(life.Describe(e));
         }
 
         return (life.Events, life.Trace.Count, life.Trace.Hash);
-    }
-
-    /// <summary>What the calling thread has used.</summary>
-    private static TimeSpan ThreadTime()
-    {
-        // The fields behind the name, which may hold blanks: user and system time are the 14th and 15th of all, in hundredths of
-        // a second.
-        string stat = File.ReadAllText("/proc/thread-self/stat");
-        string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
-        long ticks = long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);
-        return TimeSpan.FromMilliseconds(ticks * 10);
     }
 
     private static ulong? Read(string name) =>

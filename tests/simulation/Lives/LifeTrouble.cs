@@ -27,7 +27,7 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
         }
 
         judge.NoteSync();
-        bool isInResync = scene.Array!.GetStatus().Resync is not null;
+        bool isInResync = scene.Array!.State.NeedsResync;
         if (isInResync && !TryInResync())
         {
             return;

@@ -7,6 +7,8 @@ internal sealed class SmallImage
 {
     private const int PageBytes = 4096;
 
+    private static readonly byte[] s_zeroes = new byte[PageBytes];
+
     private readonly byte[]?[] _pages;
 
     /// <summary>All zeroes.</summary>
@@ -54,9 +56,16 @@ internal sealed class SmallImage
     /// <summary>What a request reads, into it.</summary>
     public unsafe void ReadInto(BlockRequest request)
     {
-        fixed (byte* data = Read(request.OffsetBytes, request.LengthBytes))
+        long offset = request.OffsetBytes;
+        foreach (ref readonly IoVec vector in new ReadOnlySpan<IoVec>(request.Vectors, request.VectorCount))
         {
-            _ = RequestCopy.Copy(request, 0, data, request.LengthBytes, toRequest: true);
+            for (var to = new Span<byte>(vector.Base, (int)vector.Length); to.Length != 0;)
+            {
+                (int page, int inPage, int part) = Piece(offset, to.Length);
+                (_pages[page] ?? s_zeroes).AsSpan(inPage, part).CopyTo(to);
+                to = to[part..];
+                offset += part;
+            }
         }
     }
 

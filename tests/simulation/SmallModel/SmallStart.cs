@@ -60,7 +60,7 @@ internal sealed record SmallStart(bool IsRefused, byte[] Found, string? Wrong, R
 
     private static async Task WaitForResyncAsync(RaidArray array, World world)
     {
-        for (int i = 0; array.GetStatus() is { Resync: not null } or { Reshape: not null }; i++)
+        for (int i = 0; array.Live.State.NeedsResync || array.Live.Reshaping is not null; i++)
         {
             if (i == 10_000)
             {

@@ -12,7 +12,7 @@ internal static class SoakJob
     /// <summary>A life begins: "at SEED".</summary>
     public const string At = "at";
 
-    /// <summary>It was lived: "lived SEED POWERCUTS KILLS REPLACEMENTS REBUILDS".</summary>
+    /// <summary>It was lived: "lived SEED COUNTS", as <see cref="LifeCounts.ToArray"/> has them.</summary>
     public const string Lived = "lived";
 
     /// <summary>It was lost: "lost SEED HOW".</summary>
@@ -58,12 +58,6 @@ internal static class SoakJob
             return;
         }
 
-        LifeCounts counts = life.Counts;
-        int[] all =
-        [
-            counts.PowerCuts, counts.Kills, counts.Replacements, counts.Rebuilds, counts.Reshapes, counts.BadPlaces, counts.TimedOut,
-            counts.Corruptions,
-        ];
-        Console.WriteLine($"{Lived} {seed} {string.Join(' ', all)}");
+        Console.WriteLine($"{Lived} {seed} {string.Join(' ', life.Counts.ToArray())}");
     }
 }

@@ -29,7 +29,9 @@ internal sealed class SoakTally
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{since:hh\\:mm\\:ss}  {Lives} lives, {all.CrashPoints} crash points, {all.PowerCuts} of them losses of power, "
-            + $"{all.Replacements} replacements, {all.Rebuilds} rebuilds, {all.Reshapes} reshapes, {all.BadPlaces} bad places, "
+            + $"{all.InResync} in a resync, {all.InRebuild} in a rebuild, {all.InReplacement} in a replacement, "
+            + $"{all.InReshape} in a reshape, {all.InScrub} in a scrub; {all.Replacements} replacements, "
+            + $"{all.Rebuilds} rebuilds, {all.Reshapes} reshapes, {all.BadPlaces} bad places, "
             + $"{all.TimedOut} drives timed out, {all.Corruptions} drives found out by checksums, "
             + $"{Lives / Math.Max(since.TotalMinutes, 0.01):0} lives a minute");
     }

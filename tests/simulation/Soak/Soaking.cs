@@ -94,8 +94,7 @@ internal sealed class Soaking(SoakOptions options)
             int[] counts = [.. words[2].Split(' ').Select(w => int.Parse(w, CultureInfo.InvariantCulture))];
             lock (Tally)
             {
-                Tally.Add(seed, new LifeCounts(
-                    counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6], counts[7]));
+                Tally.Add(seed, LifeCounts.Of(counts));
             }
         }
         else if (words[0] == SoakJob.Lost)
