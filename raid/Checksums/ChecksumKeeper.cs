@@ -14,6 +14,9 @@
 //   a page cannot be read, or is none       it is tried again; then its blocks are read and summed anew
 //   a page cannot be written                its region stays dirty; where its place in memory is needed, its blocks have no sum
 //   the header cannot be written            that is an error of the write that needed it
+//   a header cannot be read                 every region is dirty, and the drive does not say so: what cannot be read now may be
+//                                           read at the next start. So one is written before any region is opened, with a number
+//                                           above whatever may be there (WriteHeaderAsync)
 //   a flush fails                           the kernel tells that once, and here the array would not hear it: each queue answers
 //                                           its next flush with the error. Regions that were dirty stay so until the next start.
 
@@ -55,6 +58,9 @@ internal sealed class ChecksumKeeper
     private Task<bool>? _closed;
     private int _failedFlushes, _seenFailedFlushes;
     private bool _hasFlushed;
+
+    // Whether regions are dirty of which no header on the drive says so.
+    private bool _isUnrecorded;
     private bool _broken, _stopping, _ended;
     private readonly TimeSpan _look;
     private long _lookedMs;
@@ -141,6 +147,12 @@ internal sealed class ChecksumKeeper
                 _header.Used[region >> 6] |= 1UL << region;
                 _header.Dirty[region >> 6] |= 1UL << region;
             }
+
+            // Above what may be in the slot that was not read, and in its place: the other one is sound.
+            ulong next = Math.Max(_header.Sequence + 1, (ulong)_options.Clock.GetUtcNow().ToUnixTimeMilliseconds() << 16);
+            ulong slot = status0 != 0 ? 0UL : 1;
+            _header = _header with { Sequence = (next & 1) == slot ? next - 1 : next };
+            _isUnrecorded = !_readOnly;
         }
 
         Begin(region => ChecksumHeader.Has(_header.Dirty, region));
@@ -225,7 +237,7 @@ internal sealed class ChecksumKeeper
             }
 
             learns |= unknown;
-            if (unknown && !_readOnly)
+            if (unknown && !_readOnly && !_isUnrecorded)
             {
                 // The drive says so: it may be in a cache of its only, and is flushed before the next header.
                 Regions.Let(region);
@@ -344,7 +356,7 @@ internal sealed class ChecksumKeeper
             }
         }
 
-        int status = isNew ? await WriteHeaderAsync(_header with { Used = used, Dirty = dirty }) : 0;
+        int status = isNew || (_isUnrecorded && shut.Count != 0) ? await WriteHeaderAsync(_header with { Used = used, Dirty = dirty }) : 0;
         if (status == 0)
         {
             foreach (int region in shut)
@@ -539,6 +551,11 @@ internal sealed class ChecksumKeeper
     /// <returns>Whether a region was called clean, and others may wait for it.</returns>
     private async Task<bool> CleanAsync(int rest, int most)
     {
+        if (_isUnrecorded && (!Enumerable.Range(0, _layout.Regions).Any(IsCleanable) || await WriteHeaderAsync(_header) != 0))
+        {
+            return false;
+        }
+
         var shut = new List<int>();
         var pages = new List<int>();
         for (int region = 0; region < _layout.Regions && pages.Count < most; region++)
@@ -676,9 +693,24 @@ internal sealed class ChecksumKeeper
         if (status == 0)
         {
             _header = next;
+            LetRecorded();
         }
 
         return status;
+    }
+
+    /// <summary>The drive says of all regions that are dirty that they are.</summary>
+    private void LetRecorded()
+    {
+        for (int region = 0; _isUnrecorded && region < _layout.Regions; region++)
+        {
+            if (ChecksumHeader.Has(_header.Dirty, region))
+            {
+                Regions.Let(region);
+            }
+        }
+
+        _isUnrecorded = false;
     }
 
     /// <summary>Flushes the drive. One that fails is not tried again, and told by every queue.</summary>
