@@ -30,6 +30,9 @@ internal sealed record CreateBody
     /// <summary>Overwrite what is on the drives.</summary>
     public bool Force { get; init; }
 
+    /// <summary>Keep a checksum of each block.</summary>
+    public bool Checksums { get; init; }
+
     /// <summary>Serve it in a process of its own.</summary>
     public bool Isolate { get; init; }
 
@@ -37,7 +40,7 @@ internal sealed record CreateBody
     public static CreateBody Of(VolumeWish wish) => new()
     {
         Name = wish.Name, Level = wish.Level, Groups = wish.Groups, Drives = wish.Drives, ChunkBytes = wish.ChunkBytes,
-        SizeBytes = wish.SizeBytes, Consistency = wish.Consistency, Force = wish.Force, Isolate = wish.Isolate,
+        SizeBytes = wish.SizeBytes, Consistency = wish.Consistency, Force = wish.Force, Isolate = wish.Isolate, Checksums = wish.Checksums,
     };
 
     /// <summary>The wish.</summary>
@@ -45,7 +48,7 @@ internal sealed record CreateBody
     public VolumeWish ToWish() => new(Name, Level, [.. Drives.Select(WholePath.Check)])
     {
         Groups = Groups, ChunkBytes = ChunkBytes, SizeBytes = SizeBytes, Consistency = Consistency, Force = Force,
-        Isolate = Isolate,
+        Isolate = Isolate, Checksums = Checksums,
     };
 }
 
