@@ -138,6 +138,10 @@ public sealed class PackageGuestTests : IDisposable
         string assembled = Path.Combine(_work, "machine.o"), disk = Path.Combine(_work, "machine.img");
         _ = Run("as", "--32", Path.Combine(s_folder, "machine.s"), "-o", assembled);
         _ = Run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "-e", "0x7c00", "--oformat", "binary", "-o", disk, assembled);
+
+        // Its firmware starts no disk that is smaller than a track.
+        using FileStream file = File.OpenWrite(disk);
+        file.SetLength(1 << 20);
         return disk;
     }
 
