@@ -65,8 +65,8 @@ public sealed record ArrayAssembleOptions
     public Guid? Uuid { get; init; }
 
     /// <summary>
-    /// Start although data may be damaged: a parity array without a journal (<see cref="ArrayConsistency"/>) that lacks a member and
-    /// was not stopped in order. Includes <see cref="AllowDegraded"/>.
+    /// Start although data may be damaged: a parity array without a journal (<see cref="ArrayConsistency"/>) that lacks a member
+    /// and was not stopped in order. Includes <see cref="AllowDegraded"/>.
     /// </summary>
     public bool Force { get; init; }
 
@@ -125,20 +125,20 @@ public sealed record ArrayRunOptions
     public bool RebuildByItself { get; init; } = true;
 
     /// <summary>
-    /// How long after the array was opened a needed resync or rebuild starts. It takes processor time and the drives, while a target that
-    /// was started again after a crash has consumers that wait for it.
+    /// How long after the array was opened a needed resync or rebuild starts. It takes processor time and the drives, while a
+    /// target that was started again after a crash has consumers that wait for it.
     /// </summary>
     public TimeSpan ResyncAfter { get; init; }
 
     /// <summary>
-    /// After what time since the last check or repair, or since the array was made, members are compared by themselves; zero never does. It
-    /// waits for an array that lacks nothing and needs no resync.
+    /// After what time since the last check or repair, or since the array was made, members are compared by themselves; zero
+    /// never does. It waits for an array that lacks nothing and needs no resync.
     /// </summary>
     public TimeSpan CheckEvery { get; init; }
 
     /// <summary>
-    /// Rows of stripes (up to 64 KiB of every member) that a job in the background has in flight while no consumer is busy, 1 to 512;
-    /// 0: as many as keep drives busy, 2 MiB of each member.
+    /// Rows of stripes (up to 64 KiB of every member) that a job in the background has in flight while no consumer is busy, 1 to
+    /// 512; 0: as many as keep drives busy, 2 MiB of each member.
     /// </summary>
     public int ResyncDepth { get; init; }
 
@@ -206,8 +206,8 @@ public sealed record ArrayRunOptions
     public TaskScheduler Scheduler { get; init; } = TaskScheduler.Default;
 
     /// <summary>
-    /// Told of a drive with which the array has nothing to do any more: it was replaced while it worked, or was to replace one and was
-    /// given up. On a control thread.
+    /// Told of a drive with which the array has nothing to do any more: it was replaced while it worked, or was to replace one
+    /// and was given up. On a control thread.
     /// </summary>
     public Action<IBlockDevice>? OnReleased { get; init; }
 

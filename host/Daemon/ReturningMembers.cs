@@ -1,5 +1,5 @@
-// Drives that come when their volume is served already without them: those that were later at a boot than they were waited for. They
-// take their members' places again by themselves, as at a start, and get what they have missed.
+// Drives that come when their volume is served already without them: those that were later at a boot than they were waited for.
+// They take their members' places again by themselves, as at a start, and get what they have missed.
 //
 // Only a drive that is known is taken: under the path that the record remembers of the member, with the superblock of that very
 // member. Who is out for its errors, or because a user wanted it, stays out (the array knows why), and an empty drive is not

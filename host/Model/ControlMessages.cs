@@ -56,7 +56,9 @@ public sealed record ControlRequest
     /// <summary>For <c>replace</c>: a drive that works is taken out first.</summary>
     public bool FailFirst { get; init; }
 
-    /// <summary>For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.</summary>
+    /// <summary>
+    /// For <c>set</c>: the most that a resync or rebuild does, in bytes a second of every member; 0 sets no bound.
+    /// </summary>
     public long? MaxRebuildBytesPerSecond { get; init; }
 
     /// <summary>

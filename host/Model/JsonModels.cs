@@ -158,7 +158,9 @@ public sealed record ArrayJson
     public IReadOnlyList<OtherDriveJson> OtherDrives { get; init; } = [];
 }
 
-/// <summary>What <c>volume check</c> or <c>volume repair</c> has found. Ranges are rows of a stripe, or up to 64 KiB of a mirror.</summary>
+/// <summary>
+/// What <c>volume check</c> or <c>volume repair</c> has found. Ranges are rows of a stripe, or up to 64 KiB of a mirror.
+/// </summary>
 public sealed record CheckJson
 {
     /// <summary>Whether members are made to agree.</summary>

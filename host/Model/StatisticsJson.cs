@@ -46,7 +46,9 @@ public sealed record VolumeStatisticsJson
     /// <summary>How it is; null where it is not served.</summary>
     public Health? Health { get; init; }
 
-    /// <summary>All its exports together since it is served, those that were removed included; empty where it is not served.</summary>
+    /// <summary>
+    /// All its exports together since it is served, those that were removed included; empty where it is not served.
+    /// </summary>
     public IReadOnlyList<OperationStatisticsJson> Operations { get; init; } = [];
 
     public required IReadOnlyList<DoorStatisticsJson> Exports { get; init; }

@@ -150,7 +150,8 @@ public sealed partial class VolumeServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// Takes down which drive is which member, one look after the other. It may wait for a drive that hangs: nothing waits for it.
+    /// Takes down which drive is which member, one look after the other. It may wait for a drive that hangs: nothing waits for
+    /// it.
     /// </summary>
     public void Remember(Action<string> warn)
     {

@@ -166,7 +166,9 @@ public sealed class VolumeStore(StateDirectories directories)
 
     public string FileOf(string name) => Path.Combine(directories.Volumes, name + ".json");
 
-    /// <summary>For as long as a change takes; the lock's file stays, as that of the volume does (<see cref="VolumeLock"/>).</summary>
+    /// <summary>
+    /// For as long as a change takes; the lock's file stays, as that of the volume does (<see cref="VolumeLock"/>).
+    /// </summary>
     private SafeFileHandle LockRecord(string name)
     {
         VolumeName.Check(name);

@@ -229,8 +229,8 @@ public sealed partial class ArrayVolume : OpenVolume
     }
 
     /// <summary>
-    /// A drive that is there and cannot be had keeps an array from starting when it may be a member that is in step: an array that
-    /// starts without it would drop it as stale. The drive of a member that has failed, or was replaced, does not.
+    /// A drive that is there and cannot be had keeps an array from starting when it may be a member that is in step: an array
+    /// that starts without it would drop it as stale. The drive of a member that has failed, or was replaced, does not.
     /// </summary>
     private static async Task RefuseWithoutNeededAsync(VolumeRecord record, List<VolumeDrive> drives, Reactor home)
     {

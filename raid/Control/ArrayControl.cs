@@ -393,8 +393,8 @@ internal sealed partial class ArrayControl
     }
 
     /// <summary>
-    /// While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash. A rebuild's progress
-    /// is kept always: writes go to what it has made.
+    /// While nobody writes, the resync's progress is kept; a dirty array resyncs from the start after a crash. A rebuild's
+    /// progress is kept always: writes go to what it has made.
     /// </summary>
     private async Task CheckpointAsync()
     {

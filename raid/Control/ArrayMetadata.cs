@@ -26,10 +26,10 @@
 // A start writes nothing. A run that only reads leaves every member as it was, and one that is absent can come back: it is
 // recorded as failed by the first update, which is the first that a write, a resync or a failure needs.
 //
-// Each update raises the event count by one, unless it only has more marks, and goes to every member that is not failed. A member that does not take it is failed
-// by the next update, until all that are left have the same. So a member that is not recorded as failed is one event behind at
-// most. A broken array's superblocks are left as they are: the drives that do not answer may be sound, and must not fall behind
-// those that do.
+// Each update raises the event count by one, unless it only has more marks, and goes to every member that is not failed. A member
+// that does not take it is failed by the next update, until all that are left have the same. So a member that is not recorded as
+// failed is one event behind at most. A broken array's superblocks are left as they are: the drives that do not answer may be
+// sound, and must not fall behind those that do.
 
 using System.Collections.Immutable;
 using Polyblk.Core.Reactors;
@@ -159,8 +159,8 @@ internal sealed class ArrayMetadata(
     public bool RebuildsMarked { get; private set; } = (newest.State & ArrayStateFlags.RebuildsMarked) != 0;
 
     /// <summary>
-    /// No write is in flight, none can start, and every member has been flushed: the next update takes all marks away, unless they
-    /// are still needed.
+    /// No write is in flight, none can start, and every member has been flushed: the next update takes all marks away, unless
+    /// they are still needed.
     /// </summary>
     public void ForgetIntent()
     {
@@ -179,7 +179,9 @@ internal sealed class ArrayMetadata(
     /// <inheritdoc cref="SuperblockWriter.ReplaceAsync"/>
     public Task ReplaceAsync(RaidMember member) => _writer.ReplaceAsync(member);
 
-    /// <summary>Looks whether somebody else uses the array, which ends this run's part of it (<see cref="ArrayState.Fence"/>).</summary>
+    /// <summary>
+    /// Looks whether somebody else uses the array, which ends this run's part of it (<see cref="ArrayState.Fence"/>).
+    /// </summary>
     public async Task LookForOthersAsync()
     {
         await _writer.LookForOthersAsync(array.State.FailedMask);
@@ -189,7 +191,9 @@ internal sealed class ArrayMetadata(
         }
     }
 
-    /// <summary>Writes superblocks when there is something that they do not know: for whoever waits for rows, which may wait for them.</summary>
+    /// <summary>
+    /// Writes superblocks when there is something that they do not know: for whoever waits for rows, which may wait for them.
+    /// </summary>
     public Task CatchUpAsync() => _writer.TakeCaughtUp() || IsBehind ? UpdateAsync() : Task.CompletedTask;
 
     /// <summary>
@@ -204,8 +208,8 @@ internal sealed class ArrayMetadata(
     }
 
     /// <summary>
-    /// Another drive has a role from now on, which the map says already. Its drive is told first; the others only when it is. This
-    /// run has written superblocks before.
+    /// Another drive has a role from now on, which the map says already. Its drive is told first; the others only when it is.
+    /// This run has written superblocks before.
     /// </summary>
     /// <returns>False when the drive did not take it: the others know nothing of it.</returns>
     public async Task<bool> HandOverAsync(RaidMember member, Func<ArraySuperblock, ArraySuperblock> change)
@@ -291,8 +295,8 @@ internal sealed class ArrayMetadata(
     }
 
     /// <summary>
-    /// Whether losing a member now leaves parity that nobody knows to be right. After an unclean stop that is so until the resync is
-    /// over also where the journal was replayed: of rows that were being written as a whole it has no record.
+    /// Whether losing a member now leaves parity that nobody knows to be right. After an unclean stop that is so until the resync
+    /// is over also where the journal was replayed: of rows that were being written as a whole it has no record.
     /// </summary>
     public bool IsExposed => array.Geometry.HasParity && array.State.NeedsResync && (_mayHaveTornRows || !array.State.TrustsUnsynced);
 
@@ -318,7 +322,9 @@ internal sealed class ArrayMetadata(
     private bool KnowsLess(ulong failed) => array.Members.Any(
         m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State is MemberState.Present or MemberState.Rebuilding);
 
-    /// <summary>What was on a member that a start does without was not told to anybody since: only what was not flushed may be lost.</summary>
+    /// <summary>
+    /// What was on a member that a start does without was not told to anybody since: only what was not flushed may be lost.
+    /// </summary>
     private void NoteLosses(ulong failed) => MayBeDamaged |= IsExposed && array.Members.Any(
         m => ((failed >> m.Role) & 1) != 0 && _current.Members[m.Role].State == MemberState.Present
             && (!m.IsAbsent || !array.State.TrustsUnsynced));

@@ -202,7 +202,9 @@ internal sealed class Membership(
         kick();
     }
 
-    /// <summary>What a drive holds that was this member, and was only away: it needs what it has missed. Null for any other.</summary>
+    /// <summary>
+    /// What a drive holds that was this member, and was only away: it needs what it has missed. Null for any other.
+    /// </summary>
     private async Task<ArraySuperblock?> ReadReturningAsync(int role, IBlockDevice drive)
     {
         if (array.Map.Spares.Any(s => ReferenceEquals(s.Drive, drive)))
@@ -527,8 +529,8 @@ internal sealed class Membership(
     }
 
     /// <summary>
-    /// Makes a drive free of what it held. Without force that must be nothing, or a superblock of this array: a drive that is stale,
-    /// or a spare.
+    /// Makes a drive free of what it held. Without force that must be nothing, or a superblock of this array: a drive that is
+    /// stale, or a spare.
     /// </summary>
     private async Task TakeAsync(IBlockDevice drive, bool force)
     {
@@ -539,7 +541,9 @@ internal sealed class Membership(
         await ClearJournalAsync(drive);
     }
 
-    /// <summary>Without force, refuses a drive that holds something else than a superblock of this array. Returns whether it holds one.</summary>
+    /// <summary>
+    /// Without force, refuses a drive that holds something else than a superblock of this array. Returns whether it holds one.
+    /// </summary>
     private async Task<bool> RefuseForeignAsync(IBlockDevice drive, bool force)
     {
         DriveInspection found = await ArrayBuilder.InspectAsync(drive, superblocks.Home, options.Clock);
@@ -553,8 +557,8 @@ internal sealed class Membership(
     }
 
     /// <summary>
-    /// A drive may have been a member in this run, also one that has no superblock any more: its records are of rows that have been
-    /// written without it.
+    /// A drive may have been a member in this run, also one that has no superblock any more: its records are of rows that have
+    /// been written without it.
     /// </summary>
     private async Task ClearJournalAsync(IBlockDevice drive)
     {

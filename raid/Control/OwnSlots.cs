@@ -1,10 +1,10 @@
 // Whether somebody else writes the superblocks of a drive that this run has.
 //
-// A drive can be reached by several hosts (a shared enclosure, NVMe over fabrics), and a lock keeps out the processes of one host only.
-// Should another host start the array as well, both would write where the other does not expect it, and neither would see an
-// error. What a host cannot do without being seen is write superblocks: each run does that before its first write, and whenever
-// more of the array is being written. So a run looks into the slots of a member before it writes there (for marks once a second),
-// and from time to time, and knows what it has put there itself. Of what it finds
+// A drive can be reached by several hosts (a shared enclosure, NVMe over fabrics), and a lock keeps out the processes of one host
+// only. Should another host start the array as well, both would write where the other does not expect it, and neither would see
+// an error. What a host cannot do without being seen is write superblocks: each run does that before its first write, and
+// whenever more of the array is being written. So a run looks into the slots of a member before it writes there (for marks once a
+// second), and from time to time, and knows what it has put there itself. Of what it finds
 //
 //   the same bytes            are its own, also of a write that ended with an error: nobody knows whether it came to the drive
 //   nothing, or what is torn  is no word of anybody

@@ -180,7 +180,8 @@ internal sealed class SuperblockWriter(RaidArray array, Reactor home, ArrayRunOp
     }
 
     /// <summary>
-    /// Looks whether somebody else has written superblocks to a member: <see cref="OwnSlots"/>. Should that be, the array's part ends.
+    /// Looks whether somebody else has written superblocks to a member: <see cref="OwnSlots"/>. Should that be, the array's part
+    /// ends.
     /// </summary>
     private async Task<bool> IsFencedAsync(RaidMember member, IBlockQueue queue)
     {

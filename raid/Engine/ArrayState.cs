@@ -7,10 +7,10 @@
 // must not come back as if nothing had happened.
 //
 // A member that is being rebuilt is in RebuildingMask. It is in step below RebuiltUnits, where it is read and written like any
-// other; from there on it counts as lost (LostAt). The rebuild moves RebuiltUnits over a range while it holds the range's lock, so
-// whoever holds the lock of a range sees one answer for as long as he does. A bit of FailedMask goes away in one way only: when a
-// new drive has taken the member's place, its bit moves to RebuildingMask (BeginRebuild), and RebuiltUnits was 0 before. Should
-// that drive fail, its bit is in both masks, and FailedMask counts.
+// other; from there on it counts as lost (LostAt). The rebuild moves RebuiltUnits over a range while it holds the range's lock,
+// so whoever holds the lock of a range sees one answer for as long as he does. A bit of FailedMask goes away in one way only:
+// when a new drive has taken the member's place, its bit moves to RebuildingMask (BeginRebuild), and RebuiltUnits was 0 before.
+// Should that drive fail, its bit is in both masks, and FailedMask counts.
 //
 // When more members refuse a write than can be given up, none of them is: what they hold is readable, only the redundancy of that
 // place is not right. The place is put in doubt (DoubtSet) and the request fails. The array breaks, and takes no writes any more,
@@ -132,7 +132,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Those of them that have not failed: what the rebuild fills.</summary>
     public ulong FilledMask => RebuildingMask & ~FailedMask;
 
-    /// <summary>Lock units below this are in step on members that are being rebuilt; <see cref="long.MaxValue"/> without any.</summary>
+    /// <summary>
+    /// Lock units below this are in step on members that are being rebuilt; <see cref="long.MaxValue"/> without any.
+    /// </summary>
     public long RebuiltUnits => Volatile.Read(ref _words.RebuiltUnits);
 
     /// <summary>
@@ -261,7 +263,9 @@ internal sealed class ArrayState(RaidGeometry geometry, ulong missing, long sync
     /// <summary>Rows that were written without a record and may be in the drives' caches.</summary>
     public bool HasUnflushedRows => Volatile.Read(ref _words.WholeRows) != Volatile.Read(ref _words.FlushedWholeRows);
 
-    /// <summary>How many rows were written without a record. Taken before a flush, and given to <see cref="NoteRowsFlushed"/>.</summary>
+    /// <summary>
+    /// How many rows were written without a record. Taken before a flush, and given to <see cref="NoteRowsFlushed"/>.
+    /// </summary>
     public long WholeRows => Volatile.Read(ref _words.WholeRows);
 
     /// <summary>How many flushes members have refused that stay all the same.</summary>

@@ -36,7 +36,8 @@ internal abstract class ArrayJob
     public abstract void Begin();
 
     /// <summary>
-    /// The unit of the next row, which is started now; -1 when it turns out that there is none, and <see cref="HasNext"/> is false.
+    /// The unit of the next row, which is started now; -1 when it turns out that there is none, and <see cref="HasNext"/> is
+    /// false.
     /// </summary>
     public abstract long TakeNext(IRowQueue queue);
 

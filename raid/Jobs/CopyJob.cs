@@ -1,8 +1,8 @@
 // The copying of a drive that works to the one that replaces it.
 //
-// Its invariant: a region that is neither left in the CopyMap nor under way is the same on both drives. A region leaves the map when
-// it is taken, before it is locked; whoever makes the drives differ there meanwhile puts it back, and it is copied once more. So the
-// order of the walk does not matter, it may be stopped and begun anew at any time, and its end is that none is left.
+// Its invariant: a region that is neither left in the CopyMap nor under way is the same on both drives. A region leaves the map
+// when it is taken, before it is locked; whoever makes the drives differ there meanwhile puts it back, and it is copied once
+// more. So the order of the walk does not matter, it may be stopped and begun anew at any time, and its end is that none is left.
 //
 // A region that cannot be copied goes back to the map, and ends the walk: it is tried again after a while.
 

@@ -6,8 +6,8 @@
 // turn in between. While consumers are busy only as much is in flight as one row of the usual size has, 64 KiB; where the speed
 // is bounded, what is due in a fiftieth of a second.
 //
-// What is done next, and what follows from a row that is done, is the job's (ArrayJob). It is told of the rows that are under way,
-// so that it can say up to where everything is done: rows end in any order.
+// What is done next, and what follows from a row that is done, is the job's (ArrayJob). It is told of the rows that are under
+// way, so that it can say up to where everything is done: rows end in any order.
 
 using Polyblk.Core.Reactors;
 using Polyblk.Raid.Engine;
@@ -205,8 +205,8 @@ internal sealed class JobRunner : ReactorWork, IRowCompletion
     public ArrayJob? TakeFinished() => Interlocked.CompareExchange(ref _state, 0, 2) == 2 ? _job : null;
 
     /// <summary>
-    /// Ends the job, finished or not, when the rows in flight are done; another one can be started then. An end of which nobody has
-    /// taken note is forgotten: it says nothing of what comes after.
+    /// Ends the job, finished or not, when the rows in flight are done; another one can be started then. An end of which nobody
+    /// has taken note is forgotten: it says nothing of what comes after.
     /// </summary>
     /// <param name="meanwhile">
     /// What is done again and again until then: rows of the job may wait for rows that wait for superblocks. Null where none can.

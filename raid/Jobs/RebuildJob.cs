@@ -2,14 +2,15 @@
 //
 // Its invariant: ArrayState.RebuiltUnits only moves over rows that are made, and while their locks are held. A row that is done
 // before the one in front of it therefore keeps its lock until RebuiltUnits has passed both: a write that comes to it finds it
-// either not begun (the member is lost there, and the row reads what was written when its turn comes) or in step (the member takes
-// part). Rows wait for rows in front of them only, and writers hold no lock while they wait for another: nobody waits for ever.
+// either not begun (the member is lost there, and the row reads what was written when its turn comes) or in step (the member
+// takes part). Rows wait for rows in front of them only, and writers hold no lock while they wait for another: nobody waits for
+// ever.
 //
 // Of members in groups, the rows of groups without one to be filled are passed over: such a member has nothing in them, and so
 // RebuiltUnits moves over them without their locks.
 //
-// A row that cannot be made ends the walk there: what it would leave on the new member could not be told from data. Nothing behind
-// it counts as done; it is tried again after a while, or when a consumer has written the block that could not be read.
+// A row that cannot be made ends the walk there: what it would leave on the new member could not be told from data. Nothing
+// behind it counts as done; it is tried again after a while, or when a consumer has written the block that could not be read.
 
 using System.Numerics;
 using Polyblk.Raid.Engine;

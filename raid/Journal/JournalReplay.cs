@@ -1,5 +1,6 @@
 // Puts right what an unclean stop left of rows that were being written: their parities are made again from the records of the
-// journal and from the blocks as they are found. Before the array starts, so that nothing is made from a parity that does not fit.
+// journal and from the blocks as they are found. Before the array starts, so that nothing is made from a parity that does not
+// fit.
 //
 // Which records count: those of the newest generation, that are not older than all unfinished ones of their writer, and that are
 // on every member that holds a parity of the row and is here. One that is not on all of them was cut off: nothing of its row was

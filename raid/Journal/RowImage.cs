@@ -7,7 +7,9 @@ using Polyblk.Raid.Parity;
 
 namespace Polyblk.Raid.Journal;
 
-/// <summary>The blocks of a row, its partial parities, and the parities that are made of them. Used for one row after the other.</summary>
+/// <summary>
+/// The blocks of a row, its partial parities, and the parities that are made of them. Used for one row after the other.
+/// </summary>
 internal sealed unsafe class RowImage : IDisposable
 {
     private readonly int _dataCount, _parityCount;

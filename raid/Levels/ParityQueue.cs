@@ -89,8 +89,8 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
     internal JournalWriter? JournalWriter { get; }
 
     /// <summary>
-    /// A start without a member makes its block from the others of the row, and those may have been written as a whole before, without
-    /// a record, and be in the caches still.
+    /// A start without a member makes its block from the others of the row, and those may have been written as a whole before,
+    /// without a record, and be in the caches still.
     /// </summary>
     internal override bool FlushesAfterFua => Array.Limits.VolatileCache && Journal is { IsOn: true } && State.HasUnflushedRows;
 
@@ -147,7 +147,9 @@ internal sealed unsafe class ParityQueue : StripedQueue, IRowQueue
         }
     }
 
-    /// <summary>A row of the pool waits until the superblocks know of every failure: <see cref="ParityRow.GoOnWhenKnown"/>.</summary>
+    /// <summary>
+    /// A row of the pool waits until the superblocks know of every failure: <see cref="ParityRow.GoOnWhenKnown"/>.
+    /// </summary>
     internal void WaitForSuperblocks(ParityRow row) => _waitingRows.Add(row);
 
     protected override void OnSuperblocksKnown()

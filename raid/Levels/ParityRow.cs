@@ -245,8 +245,8 @@ internal sealed unsafe partial class ParityRow : RangeWaiter, IBlockCompletion, 
     }
 
     /// <summary>
-    /// Does a row of a background job. One of a rebuild that has succeeded is still locked when it is done. What members hold that
-    /// are known to be unreadable is made from the others and written to them.
+    /// Does a row of a background job. One of a rebuild that has succeeded is still locked when it is done. What members hold
+    /// that are known to be unreadable is made from the others and written to them.
     /// </summary>
     public void StartJob(long row, RowJob job, IRowCompletion completion, ulong unreadable = 0)
     {

@@ -6,8 +6,8 @@
 // one event count disagree about the members, the array was started twice with different drives: there is no truth to choose,
 // and the user must. A member that is being rebuilt is used as far as it is made; a drive that comes back to a role that stands
 // empty, because it was not there when the array was last used, is a candidate for being rebuilt in place. Spares never speak for
-// the array: they count when the newest superblock of a member lists them. Where something is wrong that could be a mistake of the user (mixed arrays, copied drives, shrunk drives),
-// assembly refuses as a whole instead of starting with less redundancy.
+// the array: they count when the newest superblock of a member lists them. Where something is wrong that could be a mistake of
+// the user (mixed arrays, copied drives, shrunk drives), assembly refuses as a whole instead of starting with less redundancy.
 
 using System.Collections.Immutable;
 using System.Numerics;
@@ -234,7 +234,9 @@ public static class ArrayAssembly
             ? newest.Members[candidate.Superblock.Role].Uuid == candidate.Superblock.MemberUuid : WasAway(candidate.Superblock, newest);
     }
 
-    /// <summary>Whether superblocks say of a member that it was away, or did not answer, and this is what is on its drive.</summary>
+    /// <summary>
+    /// Whether superblocks say of a member that it was away, or did not answer, and this is what is on its drive.
+    /// </summary>
     public static bool WasAway(ArraySuperblock its, ArraySuperblock newest) =>
         its.ArrayUuid == newest.ArrayUuid && its.Role != ArraySuperblock.SpareRole && its.Role < newest.MemberCount
         && newest.Members[its.Role] is { State: MemberState.Failed, Reason: OutReason.Absent or OutReason.TimedOut } entry

@@ -1,11 +1,11 @@
 // What a superblock says. Immutable: an update is a copy with a higher event count.
 //
-// Theory of operation of the event count. Every update of an array's metadata, but one that only marks further regions, raises the
-// event count by one and is written to
-// all members that are present; none may begin before the one before it is written or has recorded as failed the members that
-// did not take it; and no write is acknowledged without a member before an update that marks it failed is on the others. So a
-// member that the newest superblock calls present and that is at most one event behind only missed the update that a crash cut
-// short: it is in step. Whatever is further behind, or called failed by the newest, is stale.
+// Theory of operation of the event count. Every update of an array's metadata, but one that only marks further regions, raises
+// the event count by one and is written to all members that are present; none may begin before the one before it is written or
+// has recorded as failed the members that did not take it; and no write is acknowledged without a member before an update that
+// marks it failed is on the others. So a member that the newest superblock calls present and that is at most one event behind
+// only missed the update that a crash cut short: it is in step. Whatever is further behind, or called failed by the newest, is
+// stale.
 //
 // A superblock is true when it becomes durable, whatever comes after. So a start writes none: the newest stays what it is until a
 // consumer's write, a resync or a failure changes something. Who writes one is named in Engine/ArrayMetadata.cs.
@@ -63,8 +63,8 @@ public enum ArrayStateFlags : uint
     Dirty = 1,
 
     /// <summary>
-    /// The members that are being rebuilt were away: they have missed what <see cref="ArraySuperblock.Regions"/> marks, and nothing
-    /// else.
+    /// The members that are being rebuilt were away: they have missed what <see cref="ArraySuperblock.Regions"/> marks, and
+    /// nothing else.
     /// </summary>
     RebuildsMarked = 2,
 }
@@ -72,7 +72,9 @@ public enum ArrayStateFlags : uint
 /// <summary>How an array is put right after an unclean stop; the values are stored.</summary>
 public enum ArrayConsistency : uint
 {
-    /// <summary>Not recorded (an older program), or there is no redundancy that could disagree. As <see cref="Bitmap"/>.</summary>
+    /// <summary>
+    /// Not recorded (an older program), or there is no redundancy that could disagree. As <see cref="Bitmap"/>.
+    /// </summary>
     Unrecorded = 0,
 
     /// <summary>The whole array is resynced.</summary>
@@ -309,8 +311,8 @@ public sealed record ArraySuperblock
     public bool TrustsUnsynced { get; init; }
 
     /// <summary>
-    /// Whether rows may not fit that were being written as a whole when the array was cut off, and that no resync has come to since.
-    /// They are trusted all the same (<see cref="TrustsUnsynced"/>): what nobody was writing is not in them.
+    /// Whether rows may not fit that were being written as a whole when the array was cut off, and that no resync has come to
+    /// since. They are trusted all the same (<see cref="TrustsUnsynced"/>): what nobody was writing is not in them.
     /// </summary>
     public bool MayHaveTornRows { get; init; }
 
@@ -331,7 +333,9 @@ public sealed record ArraySuperblock
     /// <summary>The UUIDs of the drives that wait to take a lost member's place.</summary>
     public ImmutableArray<Guid> Spares { get; init; } = [];
 
-    /// <summary>The one of <see cref="Spares"/> that is to take the place of a drive that works, and of which; null without one.</summary>
+    /// <summary>
+    /// The one of <see cref="Spares"/> that is to take the place of a drive that works, and of which; null without one.
+    /// </summary>
     public SpareForRole? Replacing { get; init; }
 
     /// <summary>The reshape; null without one.</summary>

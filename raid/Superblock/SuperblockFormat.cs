@@ -38,8 +38,9 @@
 // A spare has role 0xFFFFFFFF, and the member table does not list it. Its superblock is written when it becomes a spare and stays
 // as it is: what counts is whether the members' list it.
 //
-// A spare may be kept for one role: it is being made like that role's drive, which works (188, 189). What it holds so far counts for
-// nothing. A program that does not know of that reads a spare like any other, which is just as true, and writes the two bytes as 0.
+// A spare may be kept for one role: it is being made like that role's drive, which works (188, 189). What it holds so far counts
+// for nothing. A program that does not know of that reads a spare like any other, which is just as true, and writes the two bytes
+// as 0.
 //
 // Version 1 had 4096 bytes, and zeroes for the rebuild checkpoint, the reasons, the spares and the regions. It is read, and
 // written as version 2. A program that does not know the consistency writes zeroes for it, its trust and the generation, which is

@@ -1,5 +1,5 @@
-// A parity array is killed under writes and loses a drive at the same time: it starts without force, and what was not being written
-// is there. Real processes; what a loss of power does is shown by tests/simulation.
+// A parity array is killed under writes and loses a drive at the same time: it starts without force, and what was not being
+// written is there. Real processes; what a loss of power does is shown by tests/simulation.
 
 using System.Text.Json;
 using Polyblk.Compare.Clients.VhostUser;

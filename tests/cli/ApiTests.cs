@@ -287,7 +287,9 @@ public sealed partial class ApiTests : IAsyncLifetime
         Assert.Equal(Math.Round(operation.ToCounts().MeanNs / 1000, 3), writes.GetProperty("meanUs").GetDouble());
     }
 
-    /// <summary>What a volume has done does not go with the export through which it was asked: a counter never goes back.</summary>
+    /// <summary>
+    /// What a volume has done does not go with the export through which it was asked: a counter never goes back.
+    /// </summary>
     [Fact]
     public async Task AVolumesCountersOutliveItsExports()
     {

@@ -1,5 +1,5 @@
-// Members that are taken out, replaced, and kept as spares, of volumes that nobody serves; and the order in which record and array
-// learn of it, which is the same where a volume is served.
+// Members that are taken out, replaced, and kept as spares, of volumes that nobody serves; and the order in which record and
+// array learn of it, which is the same where a volume is served.
 
 using System.Text.Json;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -84,7 +84,9 @@ public sealed class RepairTests : IDisposable
         Assert.True(Content("b").AsSpan(DataOffset).SequenceEqual(Content("c").AsSpan(DataOffset)));
     }
 
-    /// <summary>A drive that works serves until the new one holds all that it holds: also where nothing could make it anew.</summary>
+    /// <summary>
+    /// A drive that works serves until the new one holds all that it holds: also where nothing could make it anew.
+    /// </summary>
     [Theory]
     [InlineData("raid5", 3)]
     [InlineData("raid1", 2)]

@@ -78,7 +78,8 @@ internal sealed class Guest : IActor, IDisposable
     public bool ExpectsErrors { get; set; }
 
     /// <summary>
-    /// Whether reads may fail until the next start: a drive answers errors, and what it holds is not made from parity that may not fit.
+    /// Whether reads may fail until the next start: a drive answers errors, and what it holds is not made from parity that may
+    /// not fit.
     /// </summary>
     public bool ReadsMayFail { get; set; }
 

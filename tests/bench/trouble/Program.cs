@@ -1,5 +1,5 @@
-// Speed under trouble, beside Linux md: arrays of both over the same disks in one guest, healthy, without a member, and while that
-// is filled again.
+// Speed under trouble, beside Linux md: arrays of both over the same disks in one guest, healthy, without a member, and while
+// that is filled again.
 //
 //   dotnet run -c Release --project tests/bench/trouble -- [rounds, 3] [word of a name, for those alone]
 //
@@ -7,8 +7,8 @@
 //
 // The disks are slow and equal (QEMU's throttling: requests and bytes a second), so that they decide and not the emulated
 // processor: what counts is how many requests an array makes of one, and how it shares the disks between a load and a rebuild. An
-// array is alone on them, md's and polyblk's in turn; polyblk is attached by ublk. Loads are random requests of 4 KiB, 32 in flight.
-// A rebuild with nobody beside it is compared with what a disk writes in a row. Printed are medians over the rounds.
+// array is alone on them, md's and polyblk's in turn; polyblk is attached by ublk. Loads are random requests of 4 KiB, 32 in
+// flight. A rebuild with nobody beside it is compared with what a disk writes in a row. Printed are medians over the rounds.
 
 using System.Globalization;
 using Polyblk.GuestRig;

@@ -48,7 +48,8 @@ public sealed class FencingTests
     }
 
     /// <summary>
-    /// A start that could not read a slot does not know what is in it: that is no other one's word when it can be read (seed 17601).
+    /// A start that could not read a slot does not know what is in it: that is no other one's word when it can be read (seed
+    /// 17601).
     /// </summary>
     [Theory]
     [InlineData(0)]
@@ -117,7 +118,9 @@ public sealed class FencingTests
         Assert.Equal(TestBytes.Noise(4096, 2), read);
     }
 
-    /// <summary>A superblock of one's own that came to the drive although its write ended with an error is nobody else's.</summary>
+    /// <summary>
+    /// A superblock of one's own that came to the drive although its write ended with an error is nobody else's.
+    /// </summary>
     [Fact]
     public async Task What_a_failed_write_has_left_is_nobody_elses()
     {

@@ -1,5 +1,5 @@
-// The journal as drives and users see it: what must be durable before what, what costs nothing, and what a start makes of it. That
-// nothing is lost, whatever is cut off, is shown by tests/simulation (small model and lives).
+// The journal as drives and users see it: what must be durable before what, what costs nothing, and what a start makes of it.
+// That nothing is lost, whatever is cut off, is shown by tests/simulation (small model and lives).
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;
@@ -206,7 +206,9 @@ public sealed class JournalTests
         Assert.True(found.AsSpan(4096).SequenceEqual(data.AsSpan(4096)));
     }
 
-    /// <summary>A crash before the resync after a crash is over: what the journal has put right stays trusted, and says so.</summary>
+    /// <summary>
+    /// A crash before the resync after a crash is over: what the journal has put right stays trusted, and says so.
+    /// </summary>
     [Fact]
     public async Task Trust_outlives_a_start_whose_resync_is_not_over()
     {
@@ -228,8 +230,8 @@ public sealed class JournalTests
     }
 
     /// <summary>
-    /// Rows that were being written as a whole have no record. Until the resync comes to them, what is read of them is lost with its
-    /// member.
+    /// Rows that were being written as a whole have no record. Until the resync comes to them, what is read of them is lost with
+    /// its member.
     /// </summary>
     [Fact]
     public async Task A_member_that_is_lost_before_the_resync_after_a_crash_is_over_is_told()
@@ -379,7 +381,9 @@ public sealed class JournalTests
         Assert.DoesNotContain(log.Data, d => d.Drive == p);
     }
 
-    /// <summary>What was being written when the array broke gives its slot free, for nothing is written any more: no record either.</summary>
+    /// <summary>
+    /// What was being written when the array broke gives its slot free, for nothing is written any more: no record either.
+    /// </summary>
     [Fact]
     public async Task A_broken_array_keeps_the_records_that_it_has()
     {
@@ -595,7 +599,9 @@ public sealed class JournalTests
             }
         }
 
-        /// <summary>When a drive was flushed for the first time after something; <see cref="long.MaxValue"/> when it was not.</summary>
+        /// <summary>
+        /// When a drive was flushed for the first time after something; <see cref="long.MaxValue"/> when it was not.
+        /// </summary>
         public long FlushedAt(int drive, long after)
         {
             lock (_lock)

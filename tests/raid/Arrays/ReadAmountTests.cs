@@ -101,8 +101,8 @@ public sealed class ReadAmountTests
     }
 
     /// <summary>
-    /// Opens a driver, and has a whole row written that no test looks at: the superblocks, before which each member's slots are read,
-    /// know by then that the array is written.
+    /// Opens a driver, and has a whole row written that no test looks at: the superblocks, before which each member's slots are
+    /// read, know by then that the array is written.
     /// </summary>
     private static async Task<RequestDriver> OpenAsync(ArrayRig rig)
     {

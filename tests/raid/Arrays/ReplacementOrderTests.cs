@@ -64,7 +64,9 @@ public sealed class ReplacementOrderTests
         Assert.InRange(other, told + 1, long.MaxValue - 1);
     }
 
-    /// <summary>Whether the power goes out early or late, in the copying, the record, or behind it: all is there with either drive.</summary>
+    /// <summary>
+    /// Whether the power goes out early or late, in the copying, the record, or behind it: all is there with either drive.
+    /// </summary>
     [Theory]
     [MemberData(nameof(ReplacementRig.Levels), MemberType = typeof(ReplacementRig))]
     public async Task A_loss_of_power_at_any_time_leaves_all_on_one_of_the_two(RaidLevel level, int drives)

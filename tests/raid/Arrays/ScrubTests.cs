@@ -167,7 +167,9 @@ public sealed class ScrubTests
         Assert.True((await driver.ReadOrThrowAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
-    /// <summary>After a crash members may differ until the resync has come by: that is no finding, and nobody's to repair.</summary>
+    /// <summary>
+    /// After a crash members may differ until the resync has come by: that is no finding, and nobody's to repair.
+    /// </summary>
     [Theory]
     [InlineData(RaidLevel.Raid1, 2)]
     [InlineData(RaidLevel.Raid5, 3)]

@@ -1,4 +1,5 @@
-// The write-intent bitmap: a write waits for its region's mark, a crash costs a resync of marked regions, marks go when all agree.
+// The write-intent bitmap: a write waits for its region's mark, a crash costs a resync of marked regions, marks go when all
+// agree.
 
 using Polyblk.Core.Block;
 using Polyblk.Drives.Simulated;

@@ -107,8 +107,8 @@ public sealed class ChecksummedDriveTests
     }
 
     /// <summary>
-    /// A header that cannot be read for a moment says at the next start again what was so before: by then the drive must have a newer one, or
-    /// what was written meanwhile does not fit its sums.
+    /// A header that cannot be read for a moment says at the next start again what was so before: by then the drive must have a
+    /// newer one, or what was written meanwhile does not fit its sums.
     /// </summary>
     [Theory]
     [InlineData(1)]

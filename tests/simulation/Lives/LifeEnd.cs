@@ -1,5 +1,5 @@
-// An end that nobody asked for: power is cut, or the target's process is killed. It comes in the place of some event, wherever the
-// generation is by then. What is left of the old target is wound down with its drives gone, as objects alone; nothing of that
+// An end that nobody asked for: power is cut, or the target's process is killed. It comes in the place of some event, wherever
+// the generation is by then. What is left of the old target is wound down with its drives gone, as objects alone; nothing of that
 // reaches the drives, nor, after a kill, the guest.
 
 using Polyblk.Core.Reactors;

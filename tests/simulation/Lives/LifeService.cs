@@ -152,7 +152,9 @@ internal sealed class LifeService(LifeScene scene)
         }
     }
 
-    /// <summary>With a journal, force is needed only where members did not agree before, and no record could say what is right.</summary>
+    /// <summary>
+    /// With a journal, force is needed only where members did not agree before, and no record could say what is right.
+    /// </summary>
     private async Task<RaidArray> AssembleAsync(ArrayAssembleOptions options)
     {
         scene.IsForced = options.Force;

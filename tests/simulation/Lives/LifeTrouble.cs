@@ -161,8 +161,8 @@ internal sealed class LifeTrouble(LifeScene scene, LifeJudge judge)
 
     private Task VanishAsync(SimulatedDrive drive, bool isInResync)
     {
-        // Until a write has found out that the drive is lost, each of its blocks is one that cannot be read: in a row that the resync has
-        // yet to come to, that is an error.
+        // Until a write has found out that the drive is lost, each of its blocks is one that cannot be read: in a row that the
+        // resync has yet to come to, that is an error.
         int errno = Chance.Of(Errno.ENODEV, Errno.EIO);
         scene.Guest!.ReadsMayFail |= errno == Errno.EIO && isInResync && scene.Array!.Geometry.HasParity;
         return drive.VanishAsync(errno);

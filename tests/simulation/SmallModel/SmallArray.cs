@@ -36,7 +36,9 @@ internal sealed record SmallArray(RaidLevel Level, int Members, int? Away, Array
     /// <summary>All drives, those that are added last.</summary>
     public int Drives => Members + Added;
 
-    /// <summary>Drives that may be missing after a run, as masks: with the one that was away no more than the level survives.</summary>
+    /// <summary>
+    /// Drives that may be missing after a run, as masks: with the one that was away no more than the level survives.
+    /// </summary>
     public IEnumerable<ulong> Losses
     {
         get

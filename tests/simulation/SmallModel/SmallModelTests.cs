@@ -1,11 +1,11 @@
 // Every loss of power in small arrays: short sequences of writes, cut off after each event of a drive, with each subset of the
-// writes that were not flushed by then, and with each loss of members that the level survives. The array must start, and hold what
-// the model allows: sectors that were not being written are unchanged, what was acknowledged and flushed is there, and when
+// writes that were not flushed by then, and with each loss of members that the level survives. The array must start, and hold
+// what the model allows: sectors that were not being written are unchanged, what was acknowledged and flushed is there, and when
 // nothing is lost members agree after the resync.
 //
-// Exhaustive means: no subset is left out. Sequences are short enough for that; MostOpen says how many writes may be open at once,
-// and a sequence with more fails instead of being thinned out. An unflushed write is there or not, as a whole: torn ones are met in
-// simulated lives. What was done first among requests in flight is one order for each seed.
+// Exhaustive means: no subset is left out. Sequences are short enough for that; MostOpen says how many writes may be open at
+// once, and a sequence with more fails instead of being thinned out. An unflushed write is there or not, as a whole: torn ones
+// are met in simulated lives. What was done first among requests in flight is one order for each seed.
 
 using Polyblk.Raid.Layout;
 using Polyblk.Raid.Superblock;
