@@ -39,6 +39,7 @@ internal sealed unsafe class CopyRow : RangeWaiter, IBlockCompletion, IRowComple
         _index = index;
         _geometry = rows.Array.Geometry;
         _rowBytes = RaidUnits.RowBytes(_geometry);
+        replacement.MendBytes = _rowBytes;
         long most = Math.Min(replacement.Old.Way!.Limits.MaxTransferBytes, replacement.New.Way!.Limits.MaxTransferBytes);
         _maxBytes = Math.Max(4096, Math.Min(most, CopyMap.RegionBytes) & ~4095L);
         _vector = (IoVec*)NativeMemory.Alloc((nuint)sizeof(IoVec));

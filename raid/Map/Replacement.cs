@@ -93,9 +93,20 @@ internal sealed class Replacement(RaidMember old, RaidMember next, CopyMap copie
     /// <summary>That is over.</summary>
     public void EndMend(int index) => Volatile.Write(ref _mending[index], Nowhere);
 
-    /// <summary>Whether a write is one of those.</summary>
+    /// <summary>The length of a row that is mended, in bytes; the last one may be shorter.</summary>
+    public int MendBytes { get; set; }
+
+    /// <summary>
+    /// Whether a write is one of those. One that begins there and is longer is a consumer's: behind the row the old drive has what was
+    /// there before, and it may be copied from there.
+    /// </summary>
     public bool IsMending(BlockRequest write)
     {
+        if (write.LengthBytes > MendBytes)
+        {
+            return false;
+        }
+
         bool found = false;
         for (int i = 0; i < MostMends; i++)
         {

@@ -8,6 +8,7 @@ namespace Polyblk.Simulation.Tests.Lives;
 internal sealed class LifeMembers(LifeScene scene)
 {
     private ulong _inTrouble;
+    private ulong _hung;
     private ulong _seenRebuilding;
 
     /// <summary>Members that the array may have given up.</summary>
@@ -39,6 +40,14 @@ internal sealed class LifeMembers(LifeScene scene)
     /// <summary>The array may give a member up.</summary>
     public void AddLost(int member) => Lost |= 1UL << member;
 
+    /// <summary>A member does not answer for a while, and lacks superblocks that the others have got meanwhile.</summary>
+    public void AddHung(int member) => _hung |= 1UL << member;
+
+    /// <summary>
+    /// The array was cut off: who hung may not have got the last superblocks, and is stale at the next start (seed 3038).
+    /// </summary>
+    public void CutOff() => Lost |= _hung;
+
     /// <summary>Whether a member is in trouble already, or out.</summary>
     public bool IsTroubled(int member) => (((_inTrouble | scene.Array!.State.LostMask) >> member) & 1) != 0;
 
@@ -55,6 +64,7 @@ internal sealed class LifeMembers(LifeScene scene)
             scene.Counts += new LifeCounts { Rebuilds = BitOperations.PopCount(healed) };
             _seenRebuilding &= ~healed;
             Lost &= ~healed;
+            _hung &= ~healed;
             _inTrouble &= ~healed;
         }
     }

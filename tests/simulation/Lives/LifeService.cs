@@ -59,6 +59,11 @@ internal sealed class LifeService(LifeScene scene)
     {
         bool wasStopped = _wasStopped;
         _wasStopped = scene.HungLately = false;
+        if (!wasStopped)
+        {
+            scene.Members.CutOff();
+        }
+
         scene.Guest?.ReadsMayFail = false;
         if (!_wasMade)
         {
