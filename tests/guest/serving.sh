@@ -100,8 +100,8 @@ waiting() {
 # in_flight COUNT EXPORTS: whether the server says that of so many of its exports at least so many requests are in flight.
 in_flight() {
   polyblk volume show $name --json >/tmp/in_flight || return
-  # Drives and sessions have that, too: of an export it is the first of its statistics.
-  awk -v count=$1 -v exports=$2 -F: '/"statistics"/ { its = 1 } its && /"inFlight"/ { its = 0; if ($2 + 0 >= count) many++ }
+  # Drives, sessions and the volume have that, too: of an export it is the first of its statistics, which are indented like this.
+  awk -v count=$1 -v exports=$2 -F: '/^        "statistics"/ { its = 1 } its && /"inFlight"/ { its = 0; if ($2 + 0 >= count) many++ }
     END { exit (many < exports) }' /tmp/in_flight
 }
 
