@@ -7,10 +7,10 @@
 // Written from the same pictures of the volumes that volume show has. Nothing here runs on a reactor.
 
 using System.Globalization;
-using System.Reflection;
 using System.Text;
 using Polyblk.Core.Metering;
 using Polyblk.Frontends;
+using Polyblk.Host;
 using Polyblk.Host.Model;
 
 namespace Polyblk.Api;
@@ -23,9 +23,6 @@ internal sealed class MetricsText
     /// <summary>Log2 of the longest bound of a histogram in microseconds.</summary>
     private const int LastPower = 23;
 
-    private static readonly string s_version =
-        typeof(MetricsText).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
-
     private readonly StringBuilder _text = new();
 
     /// <summary>All metrics of a daemon.</summary>
@@ -33,7 +30,7 @@ internal sealed class MetricsText
     {
         var metrics = new MetricsText();
         metrics.Begin("polyblk_build_info", "gauge", "The version of the daemon: 1.");
-        metrics.Add(1, ("version", s_version));
+        metrics.Add(1, ("version", ProgramVersion.Text));
         metrics.WriteVolumes(daemon, volumes);
         metrics.WriteTraffic(volumes);
         metrics.WriteMembers(volumes);
@@ -61,7 +58,7 @@ internal sealed class MetricsText
             .ToDictionary(v => v.Name, _ => Health.Failed);
         foreach (LiveJson volume in volumes)
         {
-            healths[volume.Volume] = volume.Array?.Health ?? Health.Optimal;
+            healths[volume.Volume] = volume.Health;
         }
 
         foreach ((string volume, Health its) in healths)

@@ -3,6 +3,7 @@ using Polyblk.Compare.Guest;
 using Polyblk.Compare.Methods;
 using Polyblk.Compare.Results;
 using Polyblk.Frontends;
+using Polyblk.Host;
 using Polyblk.Host.Volumes;
 
 namespace Polyblk.Cli.CommandLine;
@@ -27,7 +28,7 @@ internal static class CompareReport
             MemoryBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
             Virtualization = Virtualization.None,
             HostIsVirtual = results.Host.IsVirtual,
-            ProgramVersion = StartLines.Version,
+            ProgramVersion = ProgramVersion.Text,
             DotnetVersion = Environment.Version.ToString(),
             FioVersion = FioVersion(results.Methods.Select(m => m.Load)),
             Scratch = theirs is null ? $"{results.Host.Scratch}: {results.Host.ScratchReason}" : null,

@@ -4,7 +4,6 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.Runtime.InteropServices;
-using Polyblk.Cli.Output;
 using Polyblk.Host;
 using Polyblk.Machine;
 using Polyblk.Raid.Parity;
@@ -20,7 +19,7 @@ internal sealed class VersionWithDetails : SynchronousCommandLineAction
     public override int Invoke(ParseResult parseResult)
     {
         TextWriter output = parseResult.InvocationConfiguration.Output;
-        output.WriteLine(StartLines.Version);
+        output.WriteLine(ProgramVersion.Text);
         if (parseResult.GetValue(CommandSettings.Verbose))
         {
             // What the framework says of it, RuntimeFeature, is a setting that both have alike.

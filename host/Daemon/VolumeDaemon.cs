@@ -45,7 +45,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
     private readonly List<Task> _starts = [];
     private readonly SpareSharing _sharing;
     private readonly ReturningMembers _returning;
-    private Task _sharingSpares = Task.CompletedTask;
+    private Task _tending = Task.CompletedTask;
     private bool _isEnding;
     private VolumeLock? _held;
 
@@ -273,7 +273,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
         }
 
         // A drive that is on its way from one volume to another arrives; what hangs keeps nobody.
-        await Task.WhenAny(_sharingSpares, Task.Delay(s_sharingLimit)).ConfigureAwait(false);
+        await Task.WhenAny(_tending, Task.Delay(s_sharingLimit)).ConfigureAwait(false);
         Task<bool[]> isolated = Task.WhenAll(Isolated().Select(v => isSucceeded ? LeaveAsync(v) : v.EndAsync()));
         var ends = volumes.ToDictionary(v => v.Name, v => Task.Run(v.ShutDownAsync));
         Task all = Task.WhenAll([.. ends.Values, .. _starts]);
@@ -346,7 +346,7 @@ public sealed partial class VolumeDaemon : IAsyncDisposable
             }
         }
 
-        _sharingSpares = Task.WhenAll(
+        _tending = Task.WhenAll(
             Task.Run(() => _sharing.RunAsync(_context.Events, _ending.Token)), Task.Run(() => _returning.RunAsync(_ending.Token)));
         Tried = Task.WhenAll(tried);
         Settled = Task.WhenAll(_starts);

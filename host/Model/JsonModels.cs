@@ -404,6 +404,10 @@ public sealed record LiveJson
 
     public ArrayJson? Array { get; init; }
 
+    /// <summary>How it is; a volume without an array is there, or is not served.</summary>
+    [JsonIgnore]
+    public Health Health => Array?.Health ?? Health.Optimal;
+
     /// <summary>Why the reactors run where they run.</summary>
     public required string ReactorPlan { get; init; }
 

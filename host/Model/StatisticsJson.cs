@@ -69,7 +69,7 @@ public sealed record VolumeStatisticsJson
     {
         Name = live.Volume,
         State = DaemonState.Served,
-        Health = live.Array?.Health ?? Model.Health.Optimal,
+        Health = live.Health,
         Operations = OperationStatisticsJson.Of(live.Statistics.Latencies, live.Statistics.ReadBytes, live.Statistics.WriteBytes),
         Exports = [.. live.Exports.Select(DoorStatisticsJson.Of)],
         Drives = [.. (live.Array?.Members ?? []).Select(DriveStatisticsJson.Of)],
